@@ -1,0 +1,48 @@
+"""Find the training pairs that hurt a ranking model, leave them out, and see whether it helped."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "InfluenceTable": "tracinctl.scores.table",
+    "Pairs": "tracinctl.data.pairs",
+    "RankingData": "tracinctl.data.pairs",
+    "RankingTracInCP": "tracinctl.engine.tracin",
+    "Samples": "tracinctl.data.pairs",
+    "TracInCP": "tracinctl.engine.tracin",
+    "TracinctlError": "tracinctl.errors",
+    "compute_influence": "tracinctl.engine.compute",
+    "load_influence_scores": "tracinctl.scores.files",
+}
+
+__all__ = [
+    "InfluenceTable",
+    "Pairs",
+    "RankingData",
+    "RankingTracInCP",
+    "Samples",
+    "TracInCP",
+    "TracinctlError",
+    "__version__",
+    "compute_influence",
+    "load_influence_scores",
+]
+
+if TYPE_CHECKING:
+    from tracinctl.data.pairs import Pairs, RankingData, Samples
+    from tracinctl.engine.compute import compute_influence
+    from tracinctl.engine.tracin import RankingTracInCP, TracInCP
+    from tracinctl.errors import TracinctlError
+    from tracinctl.scores.files import load_influence_scores
+    from tracinctl.scores.table import InfluenceTable
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: importing tracinctl alone loads no heavy library."""
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

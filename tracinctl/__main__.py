@@ -1,0 +1,5 @@
+"""``python -m tracinctl``."""
+
+from tracinctl.cli.app import main
+
+main()

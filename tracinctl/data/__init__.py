@@ -1,0 +1,1 @@
+"""Items, pairs of items, and where they come from."""

@@ -1,0 +1,1 @@
+"""Influence of training pairs on test pairs: gradients -> kernel -> influence."""

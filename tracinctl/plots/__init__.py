@@ -1,0 +1,1 @@
+"""Pictures of scores for the terminal, each a Rich renderable."""
