@@ -11,10 +11,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from tracinctl.config_keys import EXAMPLES, FLAGS_WITHOUT_SETTING, SETTINGS, Kind
 from tracinctl.errors import SettingsError, UsageError
 
 SETTINGS_NAME = "tracinctl.toml"
@@ -23,115 +23,6 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 _SCORE_FILE = re.compile(r"^(?P<project>.+)_influence(?:_metadata\.json|\.parquet)$")
 _PER_CHECKPOINT = "_per_checkpoint"
-
-
-class Kind(Enum):
-    """What a setting holds. The value is the word used in messages."""
-
-    TEXT = "a text"
-    PATH = "a path"
-    WHOLE = "a whole number"
-    NUMBER = "a number"
-    TRUTH = "true or false"
-    SCORE = "a number or a text such as '1%'"
-    LIST = "a list, or a text with commas"
-
-
-_PLACES = {"material": Kind.TEXT, "data_root": Kind.PATH, "checkpoint_dir": Kind.PATH, "metadata_dir": Kind.PATH}
-_RULE = {"min_occurrences": Kind.SCORE, "upper_threshold": Kind.SCORE}
-_CODE = {"source": Kind.TEXT, "model": Kind.TEXT}
-_ENGINE = {
-    "checkpoint_prefix": Kind.TEXT,
-    "pairs_file": Kind.PATH,
-    "loss_type": Kind.TEXT,
-    "margin": Kind.NUMBER,
-    "ghm_bins": Kind.WHOLE,
-    "ghm_alpha": Kind.NUMBER,
-    "checkpoint_weights": Kind.TEXT,
-    "batch_size": Kind.WHOLE,
-    "num_workers": Kind.WHOLE,
-    "num_test_samples": Kind.WHOLE,
-    "device": Kind.TEXT,
-    "dtype": Kind.TEXT,
-    "layers": Kind.LIST,
-    "memory": Kind.TEXT,
-    "cache": Kind.TRUTH,
-    "format": Kind.TEXT,
-    "seed": Kind.WHOLE,
-}
-
-SETTINGS: Mapping[str, Mapping[str, Kind]] = {
-    "": {**_PLACES, "frequencies": Kind.LIST, "output_dir": Kind.PATH, **_CODE},
-    "features": {"n_fft": Kind.WHOLE, "hop": Kind.WHOLE},
-    "ranker": {"architecture": Kind.TEXT, "normalise": Kind.TRUTH},
-    "compute": {
-        **_PLACES,
-        "frequency": Kind.LIST,
-        **_CODE,
-        **_ENGINE,
-        "compute_influence": Kind.TRUTH,
-        "compute_self_influence": Kind.TRUTH,
-        "save_per_checkpoint": Kind.TRUTH,
-    },
-    "sweep": {
-        "material": Kind.TEXT,
-        "frequency": Kind.LIST,
-        "metadata_dir": Kind.PATH,
-        "thresholds": Kind.LIST,
-        **_RULE,
-        "top": Kind.WHOLE,
-    },
-    "exclude": {
-        "material": Kind.TEXT,
-        "frequency": Kind.LIST,
-        "metadata_dir": Kind.PATH,
-        "output_dir": Kind.PATH,
-        "threshold": Kind.SCORE,
-        **_RULE,
-        "max_exclusions": Kind.WHOLE,
-        "pair_mode": Kind.TEXT,
-        "update_metadata": Kind.TRUTH,
-    },
-    "train": {
-        "material": Kind.TEXT,
-        "frequency": Kind.LIST,
-        "data_root": Kind.PATH,
-        "checkpoint_dir": Kind.PATH,
-        "exclusions_file": Kind.PATH,
-        "pairs_file": Kind.PATH,
-        "epochs": Kind.WHOLE,
-        "checkpoint_interval": Kind.WHOLE,
-        "loss_type": Kind.TEXT,
-        "margin": Kind.NUMBER,
-        "learning_rate": Kind.NUMBER,
-        "batch_size": Kind.WHOLE,
-        "weight_decay": Kind.NUMBER,
-        "seed": Kind.WHOLE,
-    },
-    "plot": {
-        "material": Kind.TEXT,
-        "frequency": Kind.LIST,
-        "metadata_dir": Kind.PATH,
-        "thresholds": Kind.LIST,
-        "min_occurrences": Kind.SCORE,
-        "top": Kind.WHOLE,
-    },
-    "workflow": {
-        **_PLACES,
-        "frequencies": Kind.LIST,
-        "output_dir": Kind.PATH,
-        **_CODE,
-        **_ENGINE,
-        "threshold": Kind.SCORE,
-        **_RULE,
-        "max_exclusions": Kind.WHOLE,
-        "pair_mode": Kind.TEXT,
-        "evaluate_only": Kind.TRUTH,
-        "fail_fast": Kind.TRUTH,
-    },
-    "demo": {"frequencies": Kind.LIST, "seed": Kind.WHOLE},
-}
-"""Every setting there is: table ("" for the top of the file) -> key -> what it holds."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +93,7 @@ class Project:
         return self.output_dir / f"{file_name_part(material, frequency)}_excluded_pairs.txt"
 
     def checkpoints(self, material: str, frequency: str) -> Path:
-        """The folder of checkpoints: one of this material and frequency, or checkpoint_dir itself where it holds some."""
+        """The folder of checkpoints: this material and frequency's own, or checkpoint_dir itself where it holds some."""
         own = self.checkpoint_dir / file_name_part(material, frequency)
         return self.checkpoint_dir if not own.is_dir() and holds_checkpoints(self.checkpoint_dir) else own
 
@@ -356,24 +247,6 @@ def check_environment(environment: Mapping[str, str]) -> None:
                 raise SettingsError(f"environment variable {name}: {command} has no such setting", hint=hint)
 
 
-FLAGS_WITHOUT_SETTING = frozenset(
-    {
-        "csv",
-        "directory",
-        "dry_run",
-        "json",
-        "metadata_file",
-        "output",
-        "output_file",
-        "prune_cache",
-        "report",
-        "test_pair",
-        "view",
-    }
-)
-"""Flags that belong to one call and are therefore no settings; they can still be environment variables."""
-
-
 def _unknown(path: Path, shown: str, key: str, known: Mapping[str, Any] | Sequence[str], form: str) -> SettingsError:
     near = get_close_matches(key, list(known), n=1, cutoff=0.5)
     if near:
@@ -388,7 +261,7 @@ def _unknown(path: Path, shown: str, key: str, known: Mapping[str, Any] | Sequen
 def _checked(path: Path, shown: str, kind: Kind, value: Any) -> Any:
     wrong = SettingsError(
         f"settings file {path}: {shown} must be {kind.value}, not {value!r}",
-        hint=_EXAMPLES[kind],
+        hint=EXAMPLES[kind],
     )
     if kind is Kind.TRUTH:
         if isinstance(value, bool):
@@ -399,9 +272,7 @@ def _checked(path: Path, shown: str, kind: Kind, value: Any) -> Any:
         return value
     elif kind is Kind.PATH and isinstance(value, str) and value:
         return Path(os.path.normpath(path.parent / Path(value).expanduser()))
-    elif kind is Kind.WHOLE and isinstance(value, int):
-        return value
-    elif kind is Kind.NUMBER and isinstance(value, (int, float)):
+    elif (kind is Kind.WHOLE and isinstance(value, int)) or (kind is Kind.NUMBER and isinstance(value, (int, float))):
         return value
     elif kind is Kind.SCORE and isinstance(value, (int, float, str)):
         return str(value)
@@ -413,14 +284,3 @@ def _checked(path: Path, shown: str, kind: Kind, value: Any) -> Any:
         ):
             return tuple(str(part) for part in value)
     raise wrong
-
-
-_EXAMPLES = {
-    Kind.TEXT: "For example  material = 'plastic'",
-    Kind.PATH: "For example  data_root = 'data'  (relative to the settings file)",
-    Kind.WHOLE: "For example  epochs = 30",
-    Kind.NUMBER: "For example  margin = 1.0",
-    Kind.TRUTH: "Write true or false, without quotes.",
-    Kind.SCORE: "For example  threshold = -5  or  threshold = '1%'",
-    Kind.LIST: "For example  frequencies = ['500hz', '1000hz']",
-}
