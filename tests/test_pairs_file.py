@@ -1,0 +1,82 @@
+"""The file of ranking pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tracinctl.data.pairs import Pairs, RankingData, Samples
+from tracinctl.data.pairs_file import read_pairs_file, write_pairs_file
+from tracinctl.errors import DataError
+
+TRAIN, TEST = ("a", "b", "c"), ("x", "y")
+HEADER = "split,id1,id2,target\n"
+
+
+def _rows(pairs):
+    return list(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True))
+
+
+def _read(tmp_path, text):
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_pairs_file(path, TRAIN, TEST)
+
+
+def test_pairs_are_read_in_order_with_repeated_draws_and_mirror_images(tmp_path):
+    train, test = _read(tmp_path, HEADER + "train,b,a,1\nheld-out,x,y,-1\ntrain,b,a,1\ntrain,a,b,-1\ntrain,c,a,+1\n")
+    assert _rows(train) == [(1, 0, 1), (1, 0, 1), (0, 1, -1), (2, 0, 1)]
+    assert _rows(test) == [(0, 1, -1)]
+
+
+def test_columns_may_stand_in_any_order_with_others_between_and_windows_line_ends(tmp_path):
+    train, test = _read(tmp_path, "\ufeffid2,target,note,id1,split\r\na,1,,b,train\r\nx,-1,why,y,held-out")
+    assert _rows(train) == [(1, 0, 1)]
+    assert _rows(test) == [(1, 0, -1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column split, id1, id2, target"),
+        ("split,id1,target\n", "no column id2"),
+        (HEADER + "train,a,b,1\ntrain,a,q,1\n", "line 3: there is no item 'q'"),
+        (HEADER + "train,a,x,1\n", "line 2: 'x' is a held-out item"),
+        (HEADER + "held-out,a,x,1\n", "line 2: 'a' is a train item"),
+        (HEADER + "test,x,y,1\n", "line 2: the split 'test'"),
+        (HEADER + "train,a,b,0\n", "line 2: the target '0'"),
+        (HEADER + "train,a,b,yes\n", "line 2: the target 'yes'"),
+        (HEADER + "train,a,b\n", "line 2: target is empty"),
+        (HEADER + "train,,b,1\n", "line 2: id1 is empty"),
+        (HEADER + "train,a,a,1\n", "line 2: 'a' is paired with itself"),
+        (HEADER + "train,a,b,1\ntrain,b,c,1\ntrain,a,b,-1\n", "line 4: .* target -1, but 1 on line 2"),
+        (HEADER + 'train,"a,b,1\n', "no CSV file"),
+        (b"\xff\xfe\x00", "no CSV file in UTF-8"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_line(tmp_path, text, message):
+    with pytest.raises(DataError, match=message) as caught:
+        _read(tmp_path, text)
+    assert "pairs.csv" in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"no file of pairs .*nowhere\.csv"):
+        read_pairs_file(tmp_path / "nowhere.csv", TRAIN, TEST)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_pairs_file(tmp_path, TRAIN, TEST)
+
+
+def test_what_is_written_is_read_back_the_same(tmp_path):
+    ids = ('with "quotes", and commas', "b", "ü")
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 3, 40)
+    pairs = Pairs(first, (first + 1) % 3, np.where(first > (first + 1) % 3, 1, -1))
+    data = RankingData(Samples(ids, None), pairs, Samples(TEST, None), Pairs([0], [1], [-1]))
+    path = tmp_path / "new" / "pairs.csv"
+    write_pairs_file(path, data)
+    train, test = read_pairs_file(path, ids, TEST)
+    assert _rows(train) == _rows(pairs)
+    assert _rows(test) == [(0, 1, -1)]
+    assert path.read_text(encoding="utf-8").startswith(HEADER + "train,")

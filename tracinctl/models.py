@@ -1,0 +1,104 @@
+"""The built-in rankers: two convolutional networks that give a spectrogram one score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tracinctl.errors import ModelError
+
+ARCHITECTURES: Final = ("small", "wide")
+
+_EPSILON: Final = 1e-5  # added to the standard deviation; a constant input becomes 0
+
+
+class HalvingPool(nn.Module):
+    """``MaxPool2d(2, 2)`` that leaves a side of length 1 as it is, where that would leave nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool (items, channels, height, width)."""
+        return functional.max_pool2d(x, (min(2, x.shape[-2]), min(2, x.shape[-1])))
+
+
+class Ranker(nn.Module):
+    """Convolutions, a mean over both axes, and a small classifier: one score an item.
+
+    Takes (items, 1, frequencies, frames) and gives (items,). With ``normalise`` the mean and standard deviation
+    (unbiased) of each item are taken off it first, one item at a time, so that in eval mode an item's score does not
+    depend on its neighbours.
+    """
+
+    def __init__(self, features: nn.Sequential, classifier: nn.Sequential, *, normalise: bool) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.features = features
+        self.classifier = classifier
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Score (items, 1, frequencies, frames): (items,)."""
+        if self.normalise:
+            axes = (1, 2, 3)
+            x = (x - x.mean(axes, keepdim=True)) / (x.std(axes, keepdim=True) + _EPSILON)
+        score: torch.Tensor = self.classifier(self.features(x).mean((2, 3))).squeeze(-1)
+        return score
+
+
+def build_ranker(architecture: str = "small", normalise: bool = True) -> Ranker:
+    """A ranker with fresh weights, ``small`` (5,733 parameters) or ``wide`` (422,337).
+
+    Args:
+        architecture: one of ARCHITECTURES.
+        normalise: whether an item's mean and standard deviation are taken off it first. It is not in a state dict, so
+            it must be said as it was in training.
+
+    Raises:
+        ModelError: no such architecture.
+    """
+    if architecture == "small":
+        features = _block(1, 32, 5, (2, 4)) + _block(32, 16, 3, (2, 2))
+        classifier = [nn.Linear(16, 10), nn.ReLU(), nn.Linear(10, 1)]
+    elif architecture == "wide":
+        features = _block(1, 32, 5, (2, 4)) + _block(32, 64, 3, (2, 2)) + _block(64, 128, 3, (2, 2))
+        features += _block(128, 256, 3, (1, 1))
+        classifier = [nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 1)]
+    else:
+        raise ModelError(
+            f"there is no built-in ranker {architecture!r}", hint=f"Choose one of {', '.join(ARCHITECTURES)}."
+        )
+    return Ranker(nn.Sequential(*features), nn.Sequential(*classifier), normalise=normalise)
+
+
+def _block(inputs: int, outputs: int, kernel: int, stride: tuple[int, int]) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(), HalvingPool()]
+
+
+def architecture_of(state_dict: Mapping[str, torch.Tensor]) -> str:
+    """Which built-in ranker a state dict belongs to, by its keys and shapes.
+
+    Raises:
+        ModelError: it belongs to none of them; the first differences from the nearest are named.
+    """
+    found = {key: tuple(value.shape) for key, value in state_dict.items()}
+    differences = []
+    for architecture in ARCHITECTURES:
+        with torch.device("meta"):
+            wanted = {key: tuple(value.shape) for key, value in build_ranker(architecture).state_dict().items()}
+        if found == wanted:
+            return architecture
+        wrong = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+        differences.append((len(wrong), architecture, wrong[0], wanted.get(wrong[0]), found.get(wrong[0])))
+    _, architecture, key, want, have = min(differences)
+    raise ModelError(
+        f"the checkpoint is of neither built-in ranker; the nearest is {architecture!r}, where {key} "
+        f"{_shape(want)}, here it {_shape(have)}",
+        hint="Name the model that it was trained with: --model your_module:build_model.",
+    )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "is not there" if shape is None else f"has shape {tuple(shape)}"
