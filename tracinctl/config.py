@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -176,6 +175,8 @@ def load_settings(path: Path | None) -> Settings:
     """
     if path is None:
         return Settings()
+    import tomllib
+
     path = path.absolute()
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))

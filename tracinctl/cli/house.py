@@ -1,0 +1,255 @@
+"""What all commands have in common: -q and -v, help, where settings came from, and one path for every error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from tracinctl.cli.help import command_help, group_help
+from tracinctl.cli.terminal import terminal
+from tracinctl.config import Settings, check_environment, find_settings, load_settings
+from tracinctl.errors import TracinctlError
+
+INTERRUPTED = 130
+
+
+def _set_quiet(value: bool) -> None:
+    terminal.quiet = terminal.quiet or value
+
+
+def _set_verbosity(value: int) -> None:
+    terminal.verbosity = max(terminal.verbosity, value)
+
+
+def common_options(panel: str) -> list[TyperOption]:
+    """-q and -v, which may stand before or after the name of the command."""
+
+    def callback(setter: Callable[[Any], None]) -> Callable[[Any, Any, Any], Any]:
+        def apply(ctx: Any, _: Any, value: Any) -> Any:
+            if value and not ctx.resilient_parsing:
+                setter(value)
+            return value
+
+        return apply
+
+    shared: dict[str, Any] = {
+        "expose_value": False,
+        "allow_from_autoenv": False,
+        "rich_help_panel": panel,
+    }
+    return [
+        TyperOption(
+            param_decls=["quiet", "-q", "--quiet"],
+            is_flag=True,
+            default=False,
+            callback=callback(_set_quiet),
+            help="Print nothing but the paths of result files, warnings and errors.",
+            **shared,
+        ),
+        TyperOption(
+            param_decls=["verbose", "-v", "--verbose"],
+            count=True,
+            default=0,
+            callback=callback(_set_verbosity),
+            help="Say where each setting came from and what was taken from the cache; -vv shows tracebacks.",
+            **shared,
+        ),
+    ]
+
+
+class Command(TyperCommand):
+    """A command of tracinctl. Its epilog holds its examples, one a line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *common_options("Output")]
+
+    needs_settings = True
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        formatter.write(command_help(self, ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the settings, unless only help is asked for, and let them be the flags' defaults."""
+        if self.needs_settings and not {"--help", "-h"}.intersection(args):
+            check_environment(os.environ)
+            settings = load_settings(ctx.find_root().params.get("config") or find_settings(Path.cwd()))
+            ctx.obj = settings
+            ctx.default_map = settings.defaults_for(self.name or "")
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; -v first says where its settings came from."""
+        if terminal.verbosity:
+            show_sources(self, ctx)
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            quiet_broken_pipe()
+            raise typer.Exit(1) from None
+        return result
+
+
+class BareCommand(Command):
+    """A command that needs no settings."""
+
+    needs_settings = False
+
+
+class Group(TyperGroup):
+    """The program itself. Its epilog holds its examples, one a line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *common_options("Options")]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        from tracinctl.cli.commands import ENTRIES
+
+        formatter.write(group_help(self, ctx, ENTRIES))
+
+
+def quiet_broken_pipe() -> None:
+    """Let nothing more be written to a pipe whose reader has gone, not even while Python shuts down."""
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, sys.stdout.fileno())
+    os.close(silent)
+
+
+def show_sources(command: TyperCommand, ctx: Any) -> None:
+    """Say on stderr what each setting is and where it came from."""
+    settings: Settings | None = ctx.find_object(Settings)
+    file = str(settings.path) if settings is not None and settings.path is not None else "tracinctl.toml"
+    rows = []
+    for param in command.params:
+        if not param.name or param.name not in ctx.params:
+            continue
+        source = source_of(param, ctx, file)
+        value = ctx.params[param.name]
+        rows.append((param.name.replace("_", "-"), "not set" if value is None else str(value), source))
+    if settings is not None:
+        for table in ("features", "ranker"):
+            rows += [(f"[{table}] {key}", str(value), file) for key, value in settings.values.get(table, {}).items()]
+    wide = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
+    terminal.detail(f"settings of {command.name} ({'file ' + file if settings and settings.path else 'no file'}):")
+    for name, value, source in rows:
+        terminal.detail(f"  {name:<{wide[0]}}  {value:<{min(wide[1], 40)}}  {source}")
+
+
+def source_of(param: Any, ctx: Any, file: str) -> str:
+    """Where the value of a parameter came from, in words."""
+    source = ctx.get_parameter_source(param.name)
+    kind = source.name if source is not None else "DEFAULT"
+    if kind == "COMMANDLINE":
+        return f"flag {param.opts[-1]}" if param.param_type_name == "option" else "argument"
+    if kind == "ENVIRONMENT":
+        return f"environment {variable_of(param, ctx)}"
+    if kind == "DEFAULT_MAP":
+        return file
+    return "default"
+
+
+def variable_of(param: Any, ctx: Any) -> str:
+    """The environment variable of an option."""
+    return f"{ctx.auto_envvar_prefix}_{param.name.upper()}"
+
+
+def show_usage_error(error: typer.TyperException) -> None:
+    """Say what is wrong with a command line, and what was probably meant."""
+    ctx: Any = getattr(error, "ctx", None)
+    message = error.format_message().strip().rstrip(".")
+    hints: list[str] = []
+    option = getattr(error, "option_name", None)
+    if option and type(error).__name__ == "NoSuchOption":
+        message = f"no such option: {option}"
+        hints += _options_like(str(option), ctx)
+    elif message.startswith("No such command"):
+        message, _, guess = message.partition(". Did you mean ")
+        message = message[0].lower() + message[1:]
+        if guess:
+            hints.append(f"Did you mean {guess.rstrip('?').replace(chr(39), '')}?")
+    else:
+        message = message[0].lower() + message[1:] if message else "wrong usage"
+    param = getattr(error, "param", None)
+    if ctx is not None and param is not None and param.name:
+        settings = ctx.find_object(Settings)
+        file = str(settings.path) if settings is not None and settings.path is not None else "tracinctl.toml"
+        source = source_of(param, ctx, file)
+        if source.startswith(("environment", file)):
+            hints.append(f"The value comes from {source}.")
+    if ctx is not None:
+        hints.append(f"See {ctx.command_path} --help.")
+    terminal.error(message, "\n".join(hints))
+
+
+def _options_like(option: str, ctx: Any) -> list[str]:
+    if ctx is None:
+        return []
+    known = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
+    near = get_close_matches(option, [*known, "--help"], n=2, cutoff=0.6)
+    if near:
+        return [f"Did you mean {' or '.join(near)}?"]
+    if ctx.parent is not None:
+        above = [name for param in ctx.parent.command.params for name in (*param.opts, *param.secondary_opts)]
+        if option in above:
+            path = f"{ctx.parent.command_path} {option} ... {ctx.info_name}"
+            return [f"{option} stands before the command: {path}"]
+    else:
+        homes = [
+            name
+            for name, command in ctx.command.commands.items()
+            if not command.hidden and any(option in (*param.opts, *param.secondary_opts) for param in command.params)
+        ]
+        if homes:
+            return [f"{option} stands after the command, for example: {ctx.command_path} {homes[0]} {option} ..."]
+    return []
+
+
+def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
+    """Run the program and return its exit code: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        result = app(args=arguments, prog_name="tracinctl", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except TracinctlError as error:
+        if terminal.verbosity > 1:
+            _traceback()
+        terminal.error(error.message, error.hint)
+        return error.exit_code
+    except typer.TyperException as error:
+        show_usage_error(error)
+        return getattr(error, "exit_code", 2)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        quiet_broken_pipe()
+        return 1
+    except Exception as error:
+        if terminal.verbosity > 1:
+            raise
+        terminal.error(
+            f"tracinctl met something that it did not expect: {type(error).__name__}: {error}",
+            "This is a fault of the program. Run it again with -vv and report what it prints.",
+        )
+        return 1
+    if code == INTERRUPTED:
+        terminal.warn("interrupted", terminal.kept or "Nothing was written.")
+    return code
+
+
+def _traceback() -> None:
+    import traceback
+
+    sys.stderr.write(traceback.format_exc())

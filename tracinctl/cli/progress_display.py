@@ -1,0 +1,149 @@
+"""Two ways to show progress: a live display on a terminal, and lines in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tracinctl.cli.terminal import clean
+from tracinctl.progress import Progress, ProgressCallback
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Pace:
+    """How fast work goes, from the reports of one task."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = clock()
+
+    def left(self, report: Progress) -> float | None:
+        """Seconds that remain, from the mean pace so far; None before anything was done."""
+        share = finished(report)
+        if not share:
+            return None
+        return (self._clock() - self._start) * (1 - share) / share
+
+    def rate(self, done: float) -> float:
+        """Units a second since the start."""
+        seconds = self._clock() - self._start
+        return done / seconds if seconds > 0 else 0.0
+
+
+def finished(report: Progress) -> float:
+    """The share of the work that is done, from 0 to 1."""
+    inner = report.inner_done / report.inner_total if report.inner_total else 0.0
+    return min(1.0, (report.done + inner) / report.total) if report.total else 0.0
+
+
+def duration(seconds: float | None) -> str:
+    """``8 s``, ``2:05``, ``1:02:05``."""
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - seconds in a minute
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+@contextmanager
+def line_progress(console: Console, what: str, verbosity: int) -> Iterator[ProgressCallback]:
+    """A line for every part that is finished, with the time left."""
+    pace: dict[str, Pace] = {}
+    seen: dict[str, int] = {}
+    prefix = f"{clean(what)}: " if what else ""
+
+    def report(state: Progress) -> None:
+        clock = pace.setdefault(state.task, Pace())
+        if state.done <= seen.get(state.task, 0):
+            return
+        seen[state.task] = state.done
+        left = clock.left(state)
+        parts = [f"{prefix}{state.task} {state.done}/{state.total} {state.unit}"]
+        parts += [clean(part) for part in (state.name, state.note) if part]
+        if state.done < state.total and left is not None:
+            parts.append(f"{duration(left)} left")
+        console.file.write(", ".join(parts) + "\n")
+        console.file.flush()
+
+    del verbosity
+    yield report
+
+
+@contextmanager
+def live_progress(console: Console, what: str, verbosity: int) -> Iterator[ProgressCallback]:
+    """Bars that are wiped away at the end: one for the parts, one for the items within the part in hand."""
+    from rich.progress import BarColumn, TaskID, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.fields[label]}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[count]}", justify="right", markup=False),
+        TextColumn("{task.fields[speed]}", style="dim", justify="right", markup=False),
+    )
+    display = RichProgress(
+        *columns,
+        console=console,
+        transient=True,
+        expand=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        refresh_per_second=8,
+    )
+    pace: dict[tuple[str, str], Pace] = {}
+    bars: dict[str, tuple[TaskID, TaskID]] = {}
+    notes: dict[str, int] = {}
+
+    def new_bar() -> TaskID:
+        return display.add_task("", total=1, visible=False, label="", count="", speed="")
+
+    def bars_of(task: str) -> tuple[TaskID, TaskID]:
+        for other, (outer, inner) in bars.items():
+            display.update(outer, visible=other == task)
+            display.update(inner, visible=False)
+        if task not in bars:
+            bars[task] = (new_bar(), new_bar())
+        return bars[task]
+
+    def report(state: Progress) -> None:
+        outer, inner = bars_of(state.task)
+        display.update(outer, visible=True)
+        clock = pace.setdefault((state.task, ""), Pace())
+        share = finished(state)
+        left = clock.left(state)
+        display.update(
+            outer,
+            total=1,
+            completed=share,
+            label=" ".join(part for part in (clean(what), state.task) if part),
+            count=f"{state.done}/{state.total} {state.unit}",
+            speed=f"{duration(left)} left" if left is not None and share < 1 else "",
+        )
+        if state.inner_total:
+            key = (state.task, f"{state.done} {state.name}")
+            inner_clock = pace.setdefault(key, Pace())
+            display.update(
+                inner,
+                total=state.inner_total,
+                completed=state.inner_done,
+                visible=True,
+                label="  " + clean(state.name),
+                count=f"{state.inner_done}/{state.inner_total} {state.inner_unit}",
+                speed=_rate(inner_clock.rate(state.inner_done), state.inner_unit),
+            )
+        if verbosity and state.note and notes.get(state.task) != state.done:
+            notes[state.task] = state.done
+            display.console.print(f"{clean(state.name)}: {clean(state.note)}", style="dim")
+
+    with display:
+        yield report
+
+
+def _rate(rate: float, unit: str) -> str:
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"  # noqa: PLR2004 - two figures are enough

@@ -1,0 +1,269 @@
+r"""All output for people and programs goes through here.
+
+Results go to stdout, everything else to stderr. Whatever comes from files (ids, paths, messages) is text: control
+characters are shown as ``\x1b``, never sent, and Rich markup is never read from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from tracinctl.progress import ProgressCallback, no_progress
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PIPE_WIDTH = 80
+"""Plots in a pipe have this width; tables have the width that they need."""
+
+_UNLIMITED = 100_000
+
+# C0 and C1 controls, and the Unicode characters that reorder or break lines.
+_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def clean(text: object) -> str:
+    """The text with control characters made visible; tabs become blanks."""
+    return _CONTROLS.sub(lambda m: repr(m.group())[1:-1], str(text).replace("\t", " "))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its title, how it is aligned, and the style of its cells."""
+
+    title: str
+    align: Literal["left", "right"] = "left"
+    style: str = ""
+
+
+class Terminal:
+    """Where the program writes. ``quiet`` and ``verbosity`` come from -q and -v."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.verbosity = 0
+        self.kept = ""
+        self._consoles: dict[str, Console] = {}
+
+    # Results
+
+    def table(self, title: str, columns: Sequence[Column], rows: Iterable[Sequence[str]], *, notes: str = "") -> None:
+        """Write a table to stdout: framed and in colour on a terminal, plain and never cut elsewhere."""
+        if self.quiet:
+            return
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            title=Text(clean(title), style="bold") if title else None,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            show_edge=False,
+            header_style="bold",
+        )
+        for column in columns:
+            table.add_column(
+                Text(clean(column.title)), justify=column.align, style=column.style, overflow="fold", no_wrap=False
+            )
+        for row in rows:
+            table.add_row(*(Text(clean(cell)) for cell in row))
+        self.show(table)
+        if notes:
+            self.text(notes, style="dim")
+
+    def show(self, renderable: RenderableType, *, width: int | None = None) -> None:
+        """Write something that Rich can draw to stdout."""
+        if self.quiet:
+            return
+        self._write("out", renderable, width)
+
+    def text(self, text: str, style: str = "") -> None:
+        """Write lines of a result to stdout."""
+        if not self.quiet:
+            self._write("out", _text(text, style), None)
+
+    def json(self, result: Any) -> None:
+        """Write a result as JSON, and nothing else, to stdout."""
+        import json
+
+        sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+    def csv(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Write a table as CSV to stdout."""
+        import csv
+        import io
+
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        self._raw(buffer.getvalue())
+
+    def path(self, path: Path) -> None:
+        """Write the path of a result file to stdout where -q asks for paths alone."""
+        if self.quiet:
+            self._raw(f"{path}\n")
+
+    # Messages
+
+    def say(self, text: str, style: str = "") -> None:
+        """Tell the reader something on stderr; -q leaves it out."""
+        if not self.quiet:
+            self._write("err", _text(text, style), None)
+
+    def detail(self, text: str) -> None:
+        """Tell the reader something that only -v asks for."""
+        if self.verbosity:
+            self._write("err", _text(text, "dim"), None)
+
+    def warn(self, text: str, hint: str = "") -> None:
+        """Warn on stderr, even with -q."""
+        self._message("warning:", "bold yellow", text, hint)
+
+    def error(self, text: str, hint: str = "") -> None:
+        """Say on stderr what is wrong and what to do next."""
+        self._message("error:", "bold red", text, hint)
+
+    def _message(self, label: str, style: str, text: str, hint: str) -> None:
+        from rich.text import Text
+
+        message = Text.assemble((label, style), " ", "\n       ".join(clean(line) for line in text.splitlines()))
+        if hint:
+            message.append("\n" + "\n".join("  " + clean(line) for line in hint.splitlines()))
+        self._write("err", message, None)
+
+    # Progress
+
+    @contextmanager
+    def progress(self, *, what: str = "") -> Iterator[ProgressCallback]:
+        """Show the library's reports on stderr while the block runs; nothing is left on a terminal afterwards."""
+        if self.quiet:
+            yield no_progress
+            return
+        from tracinctl.cli.progress_display import line_progress, live_progress
+
+        console = self.console("err")
+        display = live_progress if console.is_terminal else line_progress
+        with display(console, what, self.verbosity) as report:
+            yield report
+
+    # How
+
+    def console(self, name: Literal["out", "err"]) -> Console:
+        """The Rich console of stdout or stderr; in a pipe without colour and without an end to its lines."""
+        if name not in self._consoles:
+            from rich.console import Console
+
+            stream = sys.stdout if name == "out" else sys.stderr
+            terminal = is_terminal(stream)
+            self._consoles[name] = Console(
+                file=stream,
+                force_terminal=terminal,
+                width=terminal_width() if terminal else _UNLIMITED,
+                highlight=False,
+                markup=False,
+                emoji=False,
+                no_color=None if terminal else True,
+            )
+        return self._consoles[name]
+
+    @property
+    def width(self) -> int:
+        """The width that a picture on stdout may have."""
+        return terminal_width() if is_terminal(sys.stdout) else PIPE_WIDTH
+
+    @property
+    def colour(self) -> bool:
+        """Whether a picture on stdout may use colour."""
+        return is_terminal(sys.stdout) and wants_colour()
+
+    def _write(self, name: Literal["out", "err"], renderable: RenderableType, width: int | None) -> None:
+        from rich.segment import Segment, Segments
+
+        console = self.console(name)
+        if width is None and not console.is_terminal and not _fits_itself(renderable):
+            width = PIPE_WIDTH
+        options = console.options if width is None else console.options.update_width(width)
+        segments = [
+            segment if segment.control else Segment(_clean_lines(segment.text), segment.style)
+            for segment in console.render(renderable, options)
+        ]
+        if not console.is_terminal:
+            lines = "".join(segment.text for segment in segments if not segment.control).splitlines()
+            stream = sys.stdout if name == "out" else sys.stderr
+            stream.write("".join(f"{line.rstrip()}\n" for line in lines))
+            return
+        console.print(Segments(segments), end="")
+
+    def _raw(self, text: str) -> None:
+        sys.stdout.write(_clean_lines(text) if is_terminal(sys.stdout) else text)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream leads to a person's screen."""
+    try:
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:
+        return False
+
+
+def wants_colour() -> bool:
+    """Whether the environment allows colour (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return max(20, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns)
+
+
+def shown_path(path: Path) -> str:
+    """A path as short as it can be: relative to the current folder where it lies below."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd())) or "."
+    except (ValueError, OSError):
+        return str(path)
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """``1 pair``, ``1,200 pairs``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def number(value: float) -> str:
+    """A score or threshold in as few characters as it takes: ``-5``, ``-0.031``, ``9.7e+03``."""
+    if value == int(value) and abs(value) < 10**6 if abs(value) < float("inf") else False:
+        return str(int(value))
+    return f"{value:.4g}"
+
+
+def _clean_lines(text: str) -> str:
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def _text(text: str, style: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(_clean_lines(text), style=style)
+
+
+def _fits_itself(renderable: RenderableType) -> bool:
+    """Whether a renderable takes the width that it needs and no more, as text and our tables do."""
+    from rich.table import Table
+    from rich.text import Text
+
+    return isinstance(renderable, Text) or (isinstance(renderable, Table) and not renderable.expand)
+
+
+terminal = Terminal()
+"""The one that all commands use."""
