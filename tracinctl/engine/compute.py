@@ -1,0 +1,320 @@
+"""From items, pairs, a model and its checkpoints to influence scores."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.engine.cache import KernelCache, kernel_key
+from tracinctl.engine.checkpoints import apply_checkpoint, checkpoint_weights, file_digest, load_checkpoint
+from tracinctl.engine.gradients import ItemGradients
+from tracinctl.engine.influence import InfluenceScores, LossSettings
+from tracinctl.engine.items import Items
+from tracinctl.engine.kernel import ItemKernel, item_kernel
+from tracinctl.engine.losses import LossFunction, resolve_loss
+from tracinctl.errors import CheckpointError, DataError, UsageError
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.scores.table import InfluenceTable
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """How influence is computed.
+
+    Attributes:
+        loss: which pairwise loss was trained.
+        checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
+        dtype: of the gradients, ``float32`` or ``float64``; products and sums are always float64.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        layers: patterns of parameter names; None = all trainable parameters.
+        cache: folder to keep kernels in; None = keep none.
+        memory: bytes that the working set may take; None = a share of what is free.
+    """
+
+    loss: LossSettings = field(default_factory=LossSettings)
+    checkpoint_weights: str = "relative"
+    dtype: str = "float32"
+    device: str = "auto"
+    layers: Sequence[str] | None = None
+    cache: Path | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class ComputeResult:
+    """Influence scores, and how they came about.
+
+    Attributes:
+        scores: a source of scores, calculated block by block.
+        checkpoints: name and weight of each.
+        taken: for each checkpoint, whether its kernel came from the cache.
+        gradients_computed: item gradients that were taken.
+        notes: what a user should know (weights that fell back, and the like).
+        cache_keys: the keys of the kernels in use.
+    """
+
+    scores: InfluenceScores
+    checkpoints: Sequence[tuple[str, float]]
+    taken: Sequence[bool]
+    gradients_computed: int
+    notes: Sequence[str]
+    cache_keys: Sequence[str]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this name; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}", hint="auto, cpu, cuda, cuda:1 or mps") from error
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False) or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    ):
+        raise UsageError(f"device {name!r} is not there", hint="--device auto takes the best there is")
+    return device
+
+
+def unique_pairs(pairs: Pairs, item_ids: Sequence[str], what: str) -> Pairs:
+    """Each pair once, in the order of first occurrence.
+
+    Raises:
+        DataError: a pair occurs with both targets, or two pairs of items share an id.
+    """
+    key = np.stack([pairs.first, pairs.second], axis=1)
+    _, rows, place = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    wrong = np.flatnonzero(pairs.target != pairs.target[rows][place.reshape(-1)])
+    if wrong.size:
+        k = wrong[0]
+        raise DataError(
+            f"{what}: the pair {item_ids[pairs.first[k]]}_{item_ids[pairs.second[k]]} occurs with both targets",
+            hint="an id names one comparison; write the contrary one with its items exchanged",
+        )
+    unique = pairs.take(np.sort(rows))
+    ids = unique.ids(item_ids)
+    if len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        same = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]  # add gives None
+        raise DataError(
+            f"{what}: two different pairs have the id {same}", hint="rename items so that ids are unambiguous"
+        )
+    return unique
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 8 << 30
+
+
+def _model_digest(model: torch.nn.Module) -> str:
+    """What of a model, besides its state, a gradient depends on: its modules, and which parameters are trained."""
+    parts = [repr(model)]
+    parts += [f"{n} {tuple(p.shape)} {p.requires_grad}" for n, p in model.named_parameters(remove_duplicate=False)]
+    parts += sorted({f"{type(m).__module__}.{type(m).__qualname__}" for m in model.modules()})
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _full_precision() -> Any:
+    """Convolutions on CUDA in float32 proper: by default they round to ten bits."""
+    return torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
+    )
+
+
+def compute_scores(
+    data: RankingData,
+    model: torch.nn.Module,
+    checkpoints: Sequence[Path],
+    options: ComputeOptions,
+    progress: ProgressCallback = no_progress,
+) -> ComputeResult:
+    """Influence of the training pairs on the test pairs, as a source that calculates its scores block by block.
+
+    Raises:
+        TracinctlError: anything in the data, the checkpoints, the model or the options that cannot be worked with.
+    """
+    if options.dtype not in DTYPES:
+        raise UsageError(f"unknown dtype {options.dtype!r}", hint=f"one of {', '.join(DTYPES)}")
+    if not checkpoints:
+        raise CheckpointError("no checkpoints", hint="train first (`tracinctl train`), or give --checkpoint-dir")
+    train_pairs = unique_pairs(data.train_pairs, data.train.ids, "training pairs")
+    test_pairs = unique_pairs(data.test_pairs, data.test.ids, "test pairs")
+    for pairs, what in ((train_pairs, "training"), (test_pairs, "test")):
+        if not len(pairs):
+            raise DataError(f"there are no {what} pairs", hint="two items of different class are needed for a pair")
+    items = Items([data.train, data.test])
+    device, dtype = choose_device(options.device), DTYPES[options.dtype]
+    memory = options.memory if options.memory is not None else _free_memory(device) // 4
+    model = copy.deepcopy(model).to(device=device, dtype=dtype)
+    gradients = ItemGradients(model, layers=options.layers, score=data.score)
+    model_digest = _model_digest(model)
+    cache = KernelCache(options.cache) if options.cache is not None else None
+
+    kernels: list[ItemKernel] = []
+    names, rates, taken, keys, digests = [], [], [], [], []
+    computed = 0
+    for index, path in enumerate(checkpoints):
+        whole = Progress("gradients", index, len(checkpoints), "checkpoints", path.name, 0, len(items), "items")
+        progress(whole)
+        checkpoint = load_checkpoint(path)
+        key = kernel_key(checkpoint.digest, model_digest, gradients.names, options.dtype)
+        kernel = cache.get(key, items.digests) if cache else None
+        taken.append(kernel is not None)
+        if kernel is None:
+            apply_checkpoint(model, checkpoint)
+
+            def report(done: int, at: Progress = whole) -> None:
+                progress(Progress(at.task, at.done, at.total, at.unit, at.name, done, at.inner_total, at.inner_unit))
+
+            with _full_precision():
+                kernel = item_kernel(
+                    gradients,
+                    items,
+                    device=device,
+                    dtype=dtype,
+                    memory=memory,
+                    checkpoint=checkpoint.name,
+                    report=report,
+                )
+            computed += len(items)
+            if file_digest(path) != checkpoint.digest:
+                raise CheckpointError(
+                    f"{path} changed while it was being worked on", hint="run again when training is over"
+                )
+            if cache:
+                cache.put(key, items.digests, kernel)
+        kernels.append(kernel)
+        names.append(checkpoint.name)
+        rates.append(checkpoint.learning_rate)
+        digests.append(checkpoint.digest)
+        keys.append(key)
+        note = "taken from the cache" if taken[-1] else "computed"
+        progress(
+            Progress(
+                "gradients",
+                index + 1,
+                len(checkpoints),
+                "checkpoints",
+                path.name,
+                len(items),
+                len(items),
+                "items",
+                note,
+            )
+        )
+    weights, note = checkpoint_weights(rates, names, options.checkpoint_weights)
+    provenance: dict[str, Any] = {
+        "method": "tracin",
+        "loss": options.loss.name,
+        "margin": options.loss.margin,
+        "checkpoint_weights": options.checkpoint_weights,
+        "dtype": options.dtype,
+        "layers": list(options.layers) if options.layers is not None else None,
+        "torch": torch.__version__,
+        "model": model_digest,
+        "items": dict(zip(items.ids, items.digests, strict=True)),
+    }
+    if options.loss.loss == "ghm":
+        provenance |= {
+            "ghm_bins": options.loss.ghm_bins,
+            "ghm_alpha": options.loss.ghm_alpha,
+            "batch_size": options.loss.batch_size,
+        }
+    scores = InfluenceScores(
+        kernels,
+        weights,
+        train_ids=data.train.ids,
+        test_ids=data.test.ids,
+        train_pairs=train_pairs,
+        test_pairs=test_pairs,
+        settings=options.loss,
+        checkpoint_names=names,
+        provenance=provenance,
+    )
+    provenance["checkpoints"] = [
+        {"name": n, "digest": d, "weight": w, "learning_rate": r, "gradient_zero": z}
+        for n, d, w, r, z in zip(names, digests, weights, rates, scores.zero_gradient, strict=True)
+    ]
+    return ComputeResult(scores, list(zip(names, weights, strict=True)), taken, computed, [note] if note else [], keys)
+
+
+def compute_influence(
+    data: RankingData,
+    model: torch.nn.Module,
+    checkpoints: Sequence[Path | str],
+    *,
+    loss: str | LossFunction = "standard",
+    margin: float = 1.0,
+    ghm_bins: int = 10,
+    ghm_alpha: float = 0.75,
+    batch_size: int = 32,
+    checkpoint_weights: str = "relative",
+    dtype: str = "float32",
+    device: str = "auto",
+    layers: Sequence[str] | None = None,
+    cache: Path | str | None = None,
+    memory: int | None = None,
+    per_checkpoint: bool = False,
+    progress: ProgressCallback | None = None,
+) -> InfluenceTable:
+    """Influence of every training pair on every test pair (TracInCP, Pruthi et al. 2020, arXiv 2002.08484).
+
+    Positive scores are helpful (training on the pair lowers the test pair's loss), negative ones harmful.
+
+    Args:
+        data: items and pairs, training and held-out.
+        model: gives items scores; its own state does not matter, its parameters' ``requires_grad`` does.
+        checkpoints: files, in order.
+        loss: ``standard``, ``logistic``, ``ghm``, ``package.module:function``, or a function of (s_i, s_j, y).
+        margin: of ``standard`` and ``ghm``.
+        ghm_bins: bins of ``ghm``.
+        ghm_alpha: exponent of ``ghm``.
+        batch_size: training batch size, for ``ghm``.
+        checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
+        dtype: of the gradients; products and sums are float64.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        layers: patterns of parameter names to take gradients of; None = all trainable ones.
+        cache: a folder to keep kernels in.
+        memory: bytes that the working set may take.
+        per_checkpoint: also keep the scores of each checkpoint.
+        progress: called with a ``Progress``.
+
+    Returns:
+        The table: scores (train pairs, test pairs), self_influence (train pairs,), sample_influence (train items,).
+
+    Raises:
+        TracinctlError: anything in the data, the checkpoints, the model or the options that cannot be worked with.
+    """
+    settings = LossSettings(resolve_loss(loss), margin, ghm_bins, ghm_alpha, batch_size)
+    options = ComputeOptions(
+        settings, checkpoint_weights, dtype, device, layers, None if cache is None else Path(cache), memory
+    )
+    paths = [Path(p) for p in checkpoints]
+    return compute_scores(data, model, paths, options, progress or no_progress).scores.table(
+        per_checkpoint=per_checkpoint
+    )
