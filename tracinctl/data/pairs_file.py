@@ -95,7 +95,8 @@ def _parse(row: dict[str, str | None], where: str) -> tuple[str, str, str, int]:
     empty = [name for name in COLUMNS if not (row[name] or "").strip()]
     if empty:
         raise DataError(f"{where}: {', '.join(empty)} is empty", hint=f"A line is {','.join(COLUMNS)}.")
-    split, first, second, text = (str(row[name]).strip() for name in COLUMNS)
+    first, second = str(row["id1"]), str(row["id2"])  # taken as they are: an id may begin or end with a space
+    split, text = (str(row[name]).strip() for name in ("split", "target"))
     if split not in (TRAIN, HELD_OUT):
         raise DataError(f"{where}: the split {split!r} is neither {TRAIN} nor {HELD_OUT}", hint="Correct the line.")
     if text not in _TARGETS:

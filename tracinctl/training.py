@@ -1,0 +1,388 @@
+"""Train the built-in ranker on ranking pairs, with or without an exclusion list.
+
+What is kept when a run is interrupted: every checkpoint is complete or absent, and the same call goes on from the last
+one; its result is the one that an uninterrupted run gives. The order of the pairs in an epoch depends on seed and epoch
+alone, so nothing but a checkpoint is needed to go on.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from tracinctl.data.leave_out import leave_out
+from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.data.pairs_file import write_pairs_file
+from tracinctl.errors import TrainingError, UsageError
+from tracinctl.files import write_bytes_atomic
+from tracinctl.models import Ranker, build_ranker
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+
+CHECKPOINT_PREFIX: Final = "model_epoch_"
+PAIRS_FILE: Final = "pairs.csv"
+
+_ITEMS_AT_ONCE: Final = 256  # scored together in eval mode
+_RUN: Final = "run"  # under this name of a checkpoint's args, what the run depends on
+_MEASURES: Final = {  # and what they are called in a checkpoint, where accuracies are in per cent
+    "train_loss": "train_loss_main",
+    "train_accuracy": "train_accuracy",
+    "held_out_loss": "val_loss_main",
+    "held_out_accuracy": "val_accuracy",
+}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training pairs.
+        checkpoint_interval: epochs between checkpoints; the last epoch always gets one.
+        loss_type: ``standard`` (margin loss), ``logistic``, ``ghm`` (margin loss weighted by gradient density in the
+            batch), or ``package.module:function`` of ``(s_i, s_j, y)``.
+        margin: by how much the scores of a pair must differ (``standard`` and ``ghm``).
+        learning_rate: of Adam at the start; halved when the held-out loss stops falling for ``patience`` epochs.
+        batch_size: pairs a step.
+        weight_decay: of Adam.
+        seed: of the first weights and of the order of the pairs.
+        ghm_bins, ghm_alpha: of the loss ``ghm``.
+        patience: see ``learning_rate``.
+        architecture, normalise: see ``models.build_ranker``.
+
+    Raises:
+        UsageError: a value makes no sense.
+    """
+
+    epochs: int = 30
+    checkpoint_interval: int = 5
+    loss_type: str = "standard"
+    margin: float = 1.0
+    learning_rate: float = 0.003
+    batch_size: int = 32
+    weight_decay: float = 1e-5
+    seed: int = 42
+    ghm_bins: int = 10
+    ghm_alpha: float = 0.75
+    patience: int = 3
+    architecture: str = "small"
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "checkpoint_interval", "batch_size", "ghm_bins"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("learning_rate", "margin", "weight_decay", "ghm_alpha"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (name == "learning_rate" and value == 0):
+                raise UsageError(
+                    f"{name} is {value}; it must be {'above' if name == 'learning_rate' else 'at least'} 0"
+                )
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What was trained on, and how well the ranker does on held-out pairs.
+
+    Attributes:
+        train_pairs: the pairs trained on, repeated draws included.
+        train_accuracy, held_out_accuracy: share of pairs that the last epoch ranks rightly, 0 to 1; None without pairs.
+        train_loss, held_out_loss: mean loss of them; None without pairs.
+        checkpoints: the files written, by epoch; empty without an output folder.
+        left_out_pairs: ids of the exclusion list that left out a training pair.
+        left_out_items: ids of the exclusion list that left out a training item.
+        unknown_ids: ids of the list that name neither.
+        held_out_ids: ids of the list that name a held-out item or pair; they were let be.
+        rows_left_out: how many training pairs were left out, repeated draws included.
+        model: the ranker after the last epoch, in eval mode.
+    """
+
+    train_pairs: Pairs
+    train_accuracy: float | None
+    train_loss: float | None
+    held_out_accuracy: float | None
+    held_out_loss: float | None
+    checkpoints: list[Path]
+    left_out_pairs: list[str]
+    left_out_items: list[str]
+    unknown_ids: list[str]
+    held_out_ids: list[str]
+    rows_left_out: int
+    model: Ranker
+
+
+def train_ranker(
+    data: RankingData,
+    settings: TrainSettings,
+    output_dir: str | Path | None,
+    *,
+    exclusions: Iterable[str] | None = None,
+    overwrite: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> TrainResult:
+    """Train with Adam on ``data.train_pairs`` and write checkpoints and the pairs trained on.
+
+    A step forwards each item of its pairs once, all together: BatchNorm sees one batch, in which an item counts once
+    however many of the pairs it is in. Items of different shapes cannot share a batch: each shape is then forwarded by
+    itself, with statistics of its own.
+
+    Args:
+        data: items and pairs; the held-out pairs decide when the learning rate is halved (the training loss where there
+            are none).
+        settings: how to train.
+        output_dir: gets ``model_epoch_<N>.pt`` every ``checkpoint_interval`` epochs and at the end, and ``pairs.csv``;
+            None writes nothing.
+        exclusions: ids of training pairs (``<id1>_<id2>``, that order only) and items to leave out.
+        overwrite: replace checkpoints in ``output_dir`` that this function did not write. Its own are replaced in any
+            case, or continued where they are of the same run.
+        progress: is told of epochs, and of batches within one.
+
+    Raises:
+        TrainingError: no training pair is left, ``output_dir`` holds somebody else's checkpoints, or the loss is not
+            finite.
+    """
+    left = leave_out(data, exclusions)
+    data = RankingData(data.train, left.pairs, data.test, data.test_pairs, data.score)
+    if not left.rows:
+        raise TrainingError(
+            "there are no training pairs", hint="Check that the pairs file has lines of the split train."
+        )
+    if not len(left.pairs):
+        raise TrainingError(
+            f"none of the {left.rows} training pairs is left after the exclusion list",
+            hint="Use a milder rule: a lower --threshold, more --min-occurrences or a smaller --max-exclusions.",
+        )
+    run = _Run(data, settings)
+    files: list[Path] = []
+    if output_dir is not None:
+        output_dir = Path(output_dir)
+        files = _prepare(output_dir, run, overwrite=overwrite)
+    for epoch in range(run.epoch + 1, settings.epochs + 1):
+        run.train_one_epoch(epoch, progress)
+        if output_dir is not None and (epoch % settings.checkpoint_interval == 0 or epoch == settings.epochs):
+            path = output_dir / f"{CHECKPOINT_PREFIX}{epoch}.pt"
+            write_bytes_atomic(path, run.checkpoint())
+            files.append(path)
+    return TrainResult(
+        train_pairs=left.pairs,
+        **run.measures,
+        checkpoints=files,
+        left_out_pairs=left.pair_ids,
+        left_out_items=left.item_ids,
+        unknown_ids=left.unknown,
+        held_out_ids=left.held_out,
+        rows_left_out=left.rows - len(left.pairs),
+        model=run.model.eval(),
+    )
+
+
+class _Run:
+    """Model, optimizer and schedule between two epochs, and what was measured after the last one."""
+
+    def __init__(self, data: RankingData, settings: TrainSettings) -> None:
+        self.data = data
+        self.settings = settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.model = build_ranker(settings.architecture, settings.normalise)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer, factor=0.5, patience=settings.patience
+        )
+        self.loss = _loss_function(settings)
+        self.epoch = 0
+        self.measures: dict[str, float | None] = dict.fromkeys(_MEASURES)
+
+    def train_one_epoch(self, epoch: int, progress: ProgressCallback) -> None:
+        settings, pairs = self.settings, self.data.train_pairs
+        order = np.random.default_rng([settings.seed, epoch]).permutation(len(pairs))
+        batches = [order[at : at + settings.batch_size] for at in range(0, len(order), settings.batch_size)]
+        total_loss, right = 0.0, 0
+        self.model.train()
+        for k, rows in enumerate(batches):
+            batch = pairs.take(rows)
+            target = torch.from_numpy(batch.target)
+            items, places = np.unique(np.stack([batch.first, batch.second]), return_inverse=True)
+            scores = _forward(self.model, self.data.train.inputs, items)
+            s_i, s_j = scores[torch.from_numpy(places.reshape(2, -1))]
+            loss = self.loss(s_i, s_j, target.to(scores.dtype), weighted=True).mean()
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"training diverged: the loss is {loss.item()} in epoch {epoch}, batch {k + 1} of {len(batches)}",
+                    hint=f"Try a smaller --learning-rate than {self.optimizer.param_groups[0]['lr']:g}.",
+                )
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
+            self.optimizer.step()
+            total_loss += loss.item() * len(rows)
+            right += int(((s_i - s_j) * target > 0).sum())
+            progress(
+                Progress(
+                    "training", epoch - 1, settings.epochs, "epochs", f"epoch {epoch}", k + 1, len(batches), "batches"
+                )
+            )
+        self._finish(epoch, train_loss=total_loss / len(pairs), train_accuracy=right / len(pairs))
+        progress(Progress("training", epoch, settings.epochs, "epochs", f"epoch {epoch}", note=self._note()))
+
+    def _finish(self, epoch: int, *, train_loss: float, train_accuracy: float) -> None:
+        pairs, held_out_loss = self.data.test_pairs, None
+        scores = score_items(self.model, self.data.test.inputs)
+        if len(pairs):
+            s_i, s_j = scores[torch.from_numpy(pairs.first)], scores[torch.from_numpy(pairs.second)]
+            target = torch.from_numpy(pairs.target).to(scores.dtype)
+            held_out_loss = float(self.loss(s_i, s_j, target, weighted=False).mean())
+        self.scheduler.step(train_loss if held_out_loss is None else held_out_loss)
+        self.epoch = epoch
+        self.measures = {
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "held_out_loss": held_out_loss,
+            "held_out_accuracy": pair_accuracy(scores, pairs),
+        }
+
+    def _note(self) -> str:
+        accuracy = self.measures["held_out_accuracy"]
+        held_out = "" if accuracy is None else f", held-out accuracy {accuracy:.1%}"
+        return f"loss {self.measures['train_loss']:.4f}{held_out}"
+
+    def checkpoint(self) -> bytes:
+        """The bytes of a checkpoint: tensors, numbers and text only, the same for the same run."""
+        content = {
+            "epoch": self.epoch,
+            "model_state_dict": self.model.state_dict(),
+            "optimizer_state_dict": self.optimizer.state_dict(),
+            "scheduler_state_dict": self.scheduler.state_dict(),
+            "args": {**asdict(self.settings), _RUN: self.fingerprint},
+        }
+        for name, key in _MEASURES.items():
+            value = self.measures[name]
+            content[key] = None if value is None else value * (100 if key.endswith("accuracy") else 1)
+        buffer = io.BytesIO()  # a path would put the file's name into its content
+        torch.save(content, buffer)
+        return buffer.getvalue()
+
+    def go_on_from(self, content: dict[str, Any]) -> None:
+        self.model.load_state_dict(content["model_state_dict"])
+        self.optimizer.load_state_dict(content["optimizer_state_dict"])
+        self.scheduler.load_state_dict(content["scheduler_state_dict"])
+        self.epoch = content["epoch"]
+        for name, key in _MEASURES.items():
+            value = content[key]
+            self.measures[name] = None if value is None else value / (100 if key.endswith("accuracy") else 1)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What the run depends on, in 16 characters: settings, items, pairs."""
+        digest = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode())
+        for samples, pairs in ((self.data.train, self.data.train_pairs), (self.data.test, self.data.test_pairs)):
+            digest.update(json.dumps(samples.ids).encode())
+            for x in samples.inputs:
+                digest.update(str(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
+            for values in (pairs.first, pairs.second, pairs.target):
+                digest.update(values.tobytes() + b"|")
+        return digest.hexdigest()[:16]
+
+
+def _prepare(folder: Path, run: _Run, *, overwrite: bool) -> list[Path]:
+    """Make ``folder`` ready for the run: go on from its checkpoints, or clear it; returns those that stay."""
+    found = sorted(folder.glob(f"{CHECKPOINT_PREFIX}*.pt"))
+    contents = {path: _own_checkpoint(path) for path in found}
+    foreign = [path for path, content in contents.items() if content is None]
+    if foreign and not overwrite:
+        raise TrainingError(
+            f"{folder} holds checkpoints of another training program, for example {foreign[0].name}; they are not "
+            "replaced",
+            hint="Train into another folder, or move them away.",
+        )
+    kept = {
+        content["epoch"]: path
+        for path, content in contents.items()
+        if content is not None and content["args"][_RUN] == run.fingerprint
+    }
+    if len(kept) == len(found) and kept:
+        last = contents[kept[max(kept)]]
+        if last is not None:
+            run.go_on_from(last)
+    else:
+        for path in found:
+            path.unlink(missing_ok=True)
+        kept = {}
+    write_pairs_file(folder / PAIRS_FILE, run.data)
+    return [kept[epoch] for epoch in sorted(kept)]
+
+
+def _own_checkpoint(path: Path) -> dict[str, Any] | None:
+    """A checkpoint that this module wrote; None for any other file."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return content if isinstance(content["args"][_RUN], str) else None
+    except Exception:  # noqa: BLE001 - whatever it is, it is not one of ours, and is not touched
+        return None
+
+
+class _Loss(Protocol):
+    def __call__(self, s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor, *, weighted: bool) -> torch.Tensor: ...
+
+
+def _loss_function(settings: TrainSettings) -> _Loss:
+    """Values (pairs,) of the loss; ``weighted`` where the gradient density of the batch weighs them (``ghm``)."""
+
+    def values(s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor, *, weighted: bool) -> torch.Tensor:
+        if settings.loss_type == "logistic":
+            return nn.functional.softplus(-y * (s_i - s_j))
+        losses = torch.clamp(settings.margin - y * (s_i - s_j), min=0)
+        if settings.loss_type == "ghm" and weighted:
+            losses = losses * _density_weights(s_i, s_j, y, settings)
+        return losses
+
+    return values
+
+
+def _density_weights(s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
+    """Weight a pair: the number of the batch's pairs in its bin of ``sigmoid(margin - y (s_i - s_j))``, ** -alpha."""
+    g = torch.sigmoid(settings.margin - y * (s_i - s_j)).detach()
+    bins = torch.clamp((g * settings.ghm_bins).long(), max=settings.ghm_bins - 1)
+    return torch.bincount(bins, minlength=settings.ghm_bins)[bins].to(g.dtype) ** -settings.ghm_alpha
+
+
+def score_items(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+    """Scores of items in eval mode: shape (items,), float32."""
+    model.eval()
+    with torch.no_grad():
+        parts = [
+            _forward(model, inputs, np.arange(start, min(start + _ITEMS_AT_ONCE, len(inputs))))
+            for start in range(0, len(inputs), _ITEMS_AT_ONCE)
+        ]
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def pair_accuracy(scores: torch.Tensor, pairs: Pairs) -> float | None:
+    """Share of pairs whose scores differ in the direction of the target, 0 to 1; None without pairs."""
+    if not len(pairs):
+        return None
+    difference = scores[torch.from_numpy(pairs.first)] - scores[torch.from_numpy(pairs.second)]
+    return float((difference * torch.from_numpy(pairs.target) > 0).double().mean())
+
+
+def _forward(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor], rows: np.ndarray[Any, Any]) -> torch.Tensor:
+    if isinstance(inputs, torch.Tensor):
+        scores: torch.Tensor = model(inputs[torch.from_numpy(rows)])
+        return scores
+    groups: dict[torch.Size, list[int]] = {}
+    for place, row in enumerate(rows.tolist()):
+        groups.setdefault(inputs[row].shape, []).append(place)
+    parts = [model(torch.stack([inputs[rows[place]] for place in places])) for places in groups.values()]
+    order = torch.tensor([place for places in groups.values() for place in places])
+    return torch.cat(parts)[torch.argsort(order)]
