@@ -1,0 +1,83 @@
+"""Exclusion lists: ``#`` comment lines, then one id a line, as training code reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracinctl.errors import ExclusionListError
+from tracinctl.files import write_text_atomic
+from tracinctl.scores.exclusion import Exclusions
+
+_WHAT = {
+    "ranking_pair": "training pairs; their items stay",
+    "full_pair": "items: both of each harmful training pair",
+    "sample": "single items, by their item-level influence",
+}
+
+
+@dataclass(frozen=True)
+class ExclusionList:
+    """What a list file holds.
+
+    Attributes:
+        ids: of pairs or items, each once, in the file's order.
+        comments: the comment lines, without their ``#``.
+    """
+
+    ids: Sequence[str]
+    comments: Sequence[str]
+
+
+def list_text(exclusions: Exclusions, scores_name: str) -> str:
+    """The list as it is written."""
+    cap = f"; a cap left {exclusions.cut} off" if exclusions.cut else ""
+    rule = (
+        "item-level influence far above the median"
+        if exclusions.mode == "sample"
+        else f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs "
+        f"score below {exclusions.value:g} (positive = helpful, negative = harmful)"
+    )
+    lines = [
+        f"# excluded: {len(exclusions.ids)} {_WHAT[exclusions.mode]} (mode {exclusions.mode})",
+        f"# rule: {rule}{cap}",
+        f"# from: {_one_line(scores_name)}",
+    ]
+    for each in exclusions.ids:
+        if not each or each != each.strip() or "\n" in each or "\r" in each or each.startswith("#"):
+            raise ExclusionListError(f"the id {each!r} cannot stand in an exclusion list", hint="rename the item")
+    return "\n".join([*lines, *exclusions.ids]) + "\n"
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def write_exclusion_list(path: Path, exclusions: Exclusions, scores_name: str) -> None:
+    """Write a list, complete or not at all.
+
+    Raises:
+        ExclusionListError: an id cannot stand on a line of its own.
+        TracinctlError: the file cannot be written.
+    """
+    write_text_atomic(path, list_text(exclusions, scores_name))
+
+
+def read_exclusion_list(path: Path) -> ExclusionList:
+    """Read a list; a byte order mark, Windows line ends, blank lines and a missing last line end do no harm.
+
+    Raises:
+        ExclusionListError: the file is missing or is no text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ExclusionListError(
+            f"cannot read exclusion list {path}: {error.strerror}", hint="lists are written by: tracinctl exclude"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ExclusionListError(f"exclusion list {path} is not UTF-8 text") from error
+    lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    comments = [line[1:].strip() for line in lines if line.startswith("#")]
+    return ExclusionList(list(dict.fromkeys(line for line in lines if line and not line.startswith("#"))), comments)

@@ -1,0 +1,78 @@
+"""Score files: the users' JSON and Parquet, told apart by their ending."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tracinctl.errors import ScoreFileError
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.scores.table import ScoreSource
+
+JSON_LIMIT = 1_000_000
+"""Scores above which Parquet is written unless a format is named."""
+
+
+def open_scores(path: Path) -> ScoreSource:
+    """Open a score file: JSON is read whole, Parquet in blocks.
+
+    Raises:
+        ScoreFileError: the file is missing, broken, or not a score file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ScoreFileError(f"{path} is a folder, not a score file")
+    if path.suffix == ".parquet":
+        from tracinctl.scores.parquet_format import ParquetScores
+
+        return ParquetScores(path)
+    from tracinctl.scores.json_format import read_json_scores
+
+    return read_json_scores(path)
+
+
+def write_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
+    """Write scores as JSON (with a file of provenance beside it) or as Parquet, by the path's ending.
+
+    Raises:
+        TracinctlError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix == ".parquet":
+        from tracinctl.scores.parquet_format import write_parquet_scores
+
+        write_parquet_scores(source, path, progress)
+    else:
+        from tracinctl.scores.json_format import write_json_scores
+
+        write_json_scores(source, path, progress)
+
+
+def load_influence_scores(path: Path | str) -> dict[str, dict[str, float]]:
+    """The scores as the users' JSON holds them: ``{train pair id: {"tracin_influence_<test pair id>": score}}``.
+
+    Raises:
+        ScoreFileError: the file is missing, broken, or not a score file.
+    """
+    from tracinctl.scores.json_format import PREFIX
+
+    source = open_scores(Path(path))
+    names = [f"{PREFIX}{each}" for each in source.test_ids]
+    found: dict[str, dict[str, float]] = {}
+    for start, block in source.blocks():
+        for row, values in enumerate(block.tolist(), start):
+            found[source.train_ids[row]] = dict(zip(names, values, strict=True))
+    return found
+
+
+def scores_digest(path: Path) -> str:
+    """SHA-256 of a score file.
+
+    Raises:
+        ScoreFileError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ScoreFileError(f"cannot read {path}: {error.strerror}") from error

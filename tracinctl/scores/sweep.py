@@ -1,0 +1,147 @@
+"""What each threshold would exclude, at every number of votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tracinctl.errors import ScoreFileError
+from tracinctl.scores.pair_ids import split_pair_ids
+from tracinctl.scores.table import ScoreSource
+from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, VoteTable, count_votes, required_votes
+
+DEFAULT_THRESHOLDS = "0,-5,-10,-15"
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One threshold.
+
+    Attributes:
+        threshold: as given.
+        value: the score it stands for.
+        votes: how many training pairs have at least k votes, for k from 1 to the active test pairs.
+        required_votes: what the rule asks for.
+        harmful: training pairs with that many.
+        pair_share: their share of the training pairs.
+        item_share: the share of items that they touch; None where items are not known.
+    """
+
+    threshold: Threshold
+    value: float
+    votes: dict[int, int]
+    required_votes: int
+    harmful: int
+    pair_share: float
+    item_share: float | None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What each threshold would exclude.
+
+    Attributes:
+        rows: one a threshold.
+        train_pairs: how many there are.
+        test_pairs: how many there are.
+        active_test_pairs: how many of these can vote.
+        never_fires: why the rule can never fire and what would; empty where it can.
+        counted: the votes themselves.
+    """
+
+    rows: Sequence[SweepRow]
+    train_pairs: int
+    test_pairs: int
+    active_test_pairs: int
+    never_fires: str
+    counted: VoteTable
+
+    def to_json(self, file: str, material: str | None = None, frequency: str | None = None) -> dict[str, Any]:
+        """The result in plain values, for one score file."""
+        return {
+            "file": file,
+            "material": material,
+            "frequency": frequency,
+            "train_pairs": self.train_pairs,
+            "test_pairs": self.test_pairs,
+            "active_test_pairs": self.active_test_pairs,
+            "thresholds": [
+                {
+                    "threshold": row.value,
+                    "votes": {str(k): n for k, n in row.votes.items()},
+                    "required_votes": row.required_votes,
+                    "harmful": row.harmful,
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def never_fires(rule: str, required: int, active: int, test_pairs: int) -> str:
+    """Why a rule that asks for ``required`` votes can never be met, and what could; empty where it can."""
+    if not active:
+        return (
+            f"none of the {test_pairs} test pairs is active: every score is zero, so no rule can find a harmful pair; "
+            "compute with more test pairs or a larger --margin"
+        )
+    if required > active:
+        return (
+            f"--min-occurrences {rule} asks for {required} votes, but only {active} of {test_pairs} test pairs are "
+            f"active; at most --min-occurrences {active} can be met, 60% would ask for "
+            f"{required_votes(DEFAULT_OCCURRENCES, active)}"
+        )
+    return ""
+
+
+def pair_items(source: ScoreSource) -> Sequence[tuple[str, str]]:
+    """The ids of the two items of each training pair, as they are known or as the ids show.
+
+    Raises:
+        ScoreFileError: they are not known, and an id cannot be split.
+    """
+    return source.train_items or split_pair_ids(list(source.train_ids))
+
+
+def sweep_thresholds(
+    source: ScoreSource,
+    thresholds: Sequence[Threshold],
+    min_occurrences: str = DEFAULT_OCCURRENCES,
+    upper_threshold: float | None = None,
+) -> SweepResult:
+    """What each threshold would exclude.
+
+    Raises:
+        UsageError: ``min_occurrences`` is no rule.
+    """
+    table = count_votes(source, thresholds, upper_threshold)
+    active, total = table.active_test_pairs, len(source.train_ids)
+    required = required_votes(min_occurrences, active)
+    try:
+        items = pair_items(source)
+    except ScoreFileError:
+        items = []
+    all_items = {each for pair in items for each in pair}
+    rows = []
+    for k, threshold in enumerate(thresholds):
+        # with an upper threshold, a test pair that is not active can still have voted
+        most = max(active, int(table.votes[k].max(initial=0)))
+        tally = np.bincount(table.votes[k], minlength=most + 1)
+        at_least = tally[::-1].cumsum()[::-1]
+        harmful = np.flatnonzero(table.votes[k] >= required)
+        touched = {each for row in harmful for each in items[row]} if items else set()
+        rows.append(
+            SweepRow(
+                threshold=threshold,
+                value=float(table.values[k]),
+                votes={n: int(at_least[n]) for n in range(1, most + 1)},
+                required_votes=required,
+                harmful=len(harmful),
+                pair_share=len(harmful) / total if total else 0.0,
+                item_share=len(touched) / len(all_items) if all_items else None,
+            )
+        )
+    why = never_fires(min_occurrences, required, active, len(source.test_ids))
+    return SweepResult(rows, total, len(source.test_ids), active, why, table)
