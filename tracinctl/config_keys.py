@@ -19,7 +19,7 @@ class Kind(Enum):
 
 
 _PLACES = {"material": Kind.TEXT, "data_root": Kind.PATH, "checkpoint_dir": Kind.PATH, "metadata_dir": Kind.PATH}
-_RULE = {"min_occurrences": Kind.SCORE, "upper_threshold": Kind.SCORE}
+_RULE = {"min_occurrences": Kind.SCORE, "upper_threshold": Kind.NUMBER}
 _CODE = {"source": Kind.TEXT, "model": Kind.TEXT}
 _ENGINE = {
     "checkpoint_prefix": Kind.TEXT,

@@ -45,6 +45,16 @@ MetadataDir = Annotated[
         show_default="metadata",
     ),
 ]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        metavar="DIR",
+        help="Folder of exclusion lists.",
+        rich_help_panel=OUTPUT,
+        show_default="exclusions",
+    ),
+]
 Threshold = Annotated[
     str,
     typer.Option(
@@ -55,7 +65,7 @@ Threshold = Annotated[
     ),
 ]
 UpperThreshold = Annotated[
-    str | None,
+    float | None,
     typer.Option(
         "--upper-threshold",
         metavar="SCORE",

@@ -1,3 +1,62 @@
-"""What the commands about score files share: finding and opening them, and words for what is in them."""
+"""What the commands about score files share: the project they are in, and the files they are about."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tracinctl.cli.terminal import terminal
+from tracinctl.config import Project, Settings, load_project
+from tracinctl.errors import ScoreFileError, UsageError
+from tracinctl.selection import ScoreFile, score_files
+
+SIGNS = "positive = helpful, negative = harmful"
+
+
+def settings_of(ctx: Any) -> Settings:
+    """The settings that the command was given."""
+    settings: Settings | None = ctx.find_object(Settings)
+    return settings or Settings()
+
+
+def project_of(ctx: Any, **places: Path | None) -> Project:
+    """The project of the settings, its places as the flags say."""
+    return load_project(settings_of(ctx)).with_places(**places)
+
+
+def was_typed(ctx: Any, name: str) -> bool:
+    """Whether a flag stands on the command line or in the environment, and not only in the settings file."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
+
+
+def selected_files(
+    ctx: Any,
+    project: Project,
+    metadata_file: Sequence[Path] | None,
+    material: str | None,
+    frequency: str | None,
+) -> list[ScoreFile]:
+    """The score files that the command is about; says which of the project's are missing.
+
+    Raises:
+        ScoreFileError: one that was asked for by name is missing, or all are.
+    """
+    files, missing = score_files(project, metadata_file or [], material, frequency)
+    if missing and was_typed(ctx, "frequency"):
+        raise ScoreFileError(missing[0].message, hint=f"Make them: {missing[0].command}")
+    for each in missing:
+        terminal.warn(each.message, f"Make them: {each.command}")
+    return files
+
+
+def check_one_form(*, json: bool, csv: bool) -> None:
+    """Refuse to print two forms of one result."""
+    if json and csv:
+        raise UsageError("--json and --csv exclude each other", hint="Give one of them.")
+
+
+def one_or_list(results: list[Any]) -> Any:
+    """The JSON form of what a command did: an object for one file or frequency, a list for several."""
+    return results[0] if len(results) == 1 else results

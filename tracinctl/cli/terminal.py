@@ -45,13 +45,18 @@ class Column:
 
 
 class Terminal:
-    """Where the program writes. ``quiet`` and ``verbosity`` come from -q and -v."""
+    """Where the program writes: stdout and stderr, or two other streams. ``quiet`` and ``verbosity`` are -q and -v."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self._streams = {"out": out, "err": err}
         self.quiet = False
         self.verbosity = 0
         self.kept = ""
         self._consoles: dict[str, Console] = {}
+
+    def stream(self, name: Literal["out", "err"]) -> TextIO:
+        """Where results (out) or messages (err) go."""
+        return self._streams[name] or (sys.stdout if name == "out" else sys.stderr)
 
     # Results
 
@@ -96,7 +101,7 @@ class Terminal:
         """Write a result as JSON, and nothing else, to stdout."""
         import json
 
-        sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
+        self.stream("out").write(json.dumps(result, indent=2, allow_nan=False) + "\n")
 
     def csv(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Write a table as CSV to stdout."""
@@ -164,7 +169,7 @@ class Terminal:
         if name not in self._consoles:
             from rich.console import Console
 
-            stream = sys.stdout if name == "out" else sys.stderr
+            stream = self.stream(name)
             terminal = is_terminal(stream)
             self._consoles[name] = Console(
                 file=stream,
@@ -180,12 +185,12 @@ class Terminal:
     @property
     def width(self) -> int:
         """The width that a picture on stdout may have."""
-        return terminal_width() if is_terminal(sys.stdout) else PIPE_WIDTH
+        return terminal_width() if is_terminal(self.stream("out")) else PIPE_WIDTH
 
     @property
     def colour(self) -> bool:
         """Whether a picture on stdout may use colour."""
-        return is_terminal(sys.stdout) and wants_colour()
+        return is_terminal(self.stream("out")) and wants_colour()
 
     def _write(self, name: Literal["out", "err"], renderable: RenderableType, width: int | None) -> None:
         from rich.segment import Segment, Segments
@@ -200,13 +205,13 @@ class Terminal:
         ]
         if not console.is_terminal:
             lines = "".join(segment.text for segment in segments if not segment.control).splitlines()
-            stream = sys.stdout if name == "out" else sys.stderr
-            stream.write("".join(f"{line.rstrip()}\n" for line in lines))
+            self.stream(name).write("".join(f"{line.rstrip()}\n" for line in lines))
             return
         console.print(Segments(segments), end="")
 
     def _raw(self, text: str) -> None:
-        sys.stdout.write(_clean_lines(text) if is_terminal(sys.stdout) else text)
+        stream = self.stream("out")
+        stream.write(_clean_lines(text) if is_terminal(stream) else text)
 
 
 def is_terminal(stream: TextIO) -> bool:

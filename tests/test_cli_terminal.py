@@ -1,0 +1,205 @@
+"""What reaches the terminal: clean text, whole tables, colour only where it is wanted."""
+
+import io
+import sys
+
+import pytest
+
+from tracinctl.cli import terminal as module
+from tracinctl.cli.progress_display import Pace, duration, finished, line_progress, live_progress
+from tracinctl.cli.terminal import Column, Terminal, clean, count, number
+from tracinctl.progress import Progress
+
+HOSTILE = "a[bold red]b\x1b[31mc\x1b]0;title\x07d\r\ne\x9b31mf\u202eg"
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """A terminal 80 columns wide."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return Terminal(Screen(), Screen())
+
+
+def shown(terminal, name="out"):
+    return terminal.stream(name).getvalue()
+
+
+def test_control_characters_are_shown_not_sent():
+    text = clean(HOSTILE)
+    assert text.isprintable()
+    assert "\\x1b[31m" in text
+    assert "[bold red]" in text
+
+
+def test_a_hostile_id_stays_text_in_every_kind_of_output(screen):
+    terminal = screen
+    terminal.table(HOSTILE, [Column(HOSTILE)], [[HOSTILE]], notes=HOSTILE)
+    terminal.text(HOSTILE)
+    terminal.csv([HOSTILE], [[HOSTILE]])
+    terminal.error(HOSTILE, HOSTILE)
+    terminal.warn(HOSTILE)
+    terminal.say(HOSTILE)
+    for name in ("out", "err"):
+        text = shown(terminal, name)
+        for sent in ("\x1b[31mc", "\x1b]0;", "\x07", "\r", "\x9b", "\u202e"):
+            assert sent not in text
+        assert "[bold red]b" in text
+
+
+def test_a_renderable_made_elsewhere_is_cleaned_as_well(screen):
+    from rich.text import Text
+
+    screen.show(Text("id \x1b]0;owned\x07 end"))
+    assert "\x1b]0;" not in shown(screen)
+    assert "\\x1b]0;owned" in shown(screen)
+
+
+def test_a_table_in_a_pipe_is_never_cut(capsys):
+    wide = "x" * 300
+    Terminal().table("title", [Column("id"), Column("score", "right")], [[wide, "-5"], ["short", "12"]])
+    out = capsys.readouterr().out
+    assert wide in out
+    assert "…" not in out
+    assert "\x1b" not in out
+    lines = out.splitlines()
+    assert all(line == line.rstrip() for line in lines)
+    assert lines[-1].endswith("12")
+    assert len(lines[-1]) == len(lines[-2]), "columns are aligned"
+
+
+def test_a_table_on_a_terminal_folds_what_does_not_fit(screen):
+    screen.table("", [Column("id")], [["y" * 200]])
+    text = shown(screen)
+    assert text.count("y") == 200
+    assert "…" not in text
+
+
+def test_no_color_takes_the_colour_away(screen, monkeypatch):
+    assert screen.colour
+    screen.error("no")
+    assert "\x1b[1;31m" in shown(screen, "err")
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Terminal(Screen(), Screen())
+    assert not plain.colour
+    plain.error("no")
+    assert "31m" not in shown(plain, "err")
+
+
+def test_quiet_prints_paths_and_nothing_else(capsys, tmp_path):
+    terminal = Terminal()
+    terminal.quiet = True
+    terminal.say("said")
+    terminal.text("text")
+    terminal.table("t", [Column("a")], [["b"]])
+    terminal.path(tmp_path)
+    assert capsys.readouterr() == (f"{tmp_path}\n", "")
+
+
+def test_a_path_in_a_pipe_is_the_path_itself(capsys, tmp_path):
+    terminal = Terminal()
+    terminal.quiet = True
+    terminal.path(tmp_path / "a\nb")
+    assert capsys.readouterr().out == f"{tmp_path}/a\nb\n"
+
+
+def test_json_refuses_what_json_cannot_say():
+    with pytest.raises(ValueError, match="JSON"):
+        Terminal().json({"score": float("nan")})
+
+
+def test_an_encoding_without_box_characters_is_no_trouble(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", errors="backslashreplace"))
+    Terminal().table("t", [Column("id")], [["metál"]])
+    sys.stdout.flush()
+    assert b"met\\xe1l" in raw.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-5.0, "-5"), (0.0, "0"), (-0.031251, "-0.03125"), (9712.4, "9712"), (float("inf"), "inf"), (1e9, "1e+09")],
+)
+def test_numbers_are_short(value, shown):
+    assert number(value) == shown
+
+
+def test_counts_are_words():
+    assert [count(1, "pair"), count(1200, "pair"), count(0, "entry", "entries")] == [
+        "1 pair",
+        "1,200 pairs",
+        "0 entries",
+    ]
+
+
+def report(done, total=4, inner=0, inner_total=0, **more):
+    return Progress("gradients", done, total, "checkpoints", f"epoch_{done}.pt", inner, inner_total, "items", **more)
+
+
+def test_a_log_gets_a_line_a_checkpoint_and_the_time_left(capsys):
+    terminal = Terminal()
+    with terminal.progress(what="plastic 500hz") as tell:
+        for inner in (1, 2):
+            tell(report(0, inner=inner, inner_total=2))
+        tell(report(1, note="taken from the cache"))
+        tell(report(1, inner=1, inner_total=2))
+        tell(report(4))
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("plastic 500hz: gradients 1/4 checkpoints, epoch_1.pt, taken from the cache, ")
+    assert lines[0].endswith(" left")
+    assert lines[1] == "plastic 500hz: gradients 4/4 checkpoints, epoch_4.pt"
+
+
+def test_a_terminal_keeps_nothing_of_the_display_and_results_are_not_swallowed(screen):
+    before = sys.stdout
+    with screen.progress() as tell:
+        tell(report(1, inner=1, inner_total=2))
+        assert sys.stdout is before, "a redirected stdout would swallow results"
+        screen.json({"a": 1})
+    assert shown(screen) == '{\n  "a": 1\n}\n'
+    drawn = shown(screen, "err")
+    assert "gradients" in drawn
+    last = drawn.rpartition("gradients")[2]
+    assert last.count("\x1b[2K") >= 2, "both lines are wiped at the end"
+
+
+def test_quiet_shows_no_progress(capsys):
+    terminal = Terminal()
+    terminal.quiet = True
+    with terminal.progress() as tell:
+        tell(report(1))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_time_left_follows_the_pace_so_far():
+    now = iter([0.0, 10.0, 10.0])
+    pace = Pace(lambda: next(now))
+    assert pace.left(report(1)) == pytest.approx(30.0)
+    assert pace.rate(5) == pytest.approx(0.5)
+    assert Pace(lambda: 0.0).left(report(0)) is None
+
+
+def test_shares_count_the_part_in_hand():
+    assert finished(report(1, inner=1, inner_total=2)) == pytest.approx(0.375)
+    assert finished(Progress("x", 0, 0, "things")) == 0.0
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(None, "?"), (8.4, "8 s"), (125, "2:05"), (3725, "1:02:05")])
+def test_durations_read_like_a_clock(seconds, shown):
+    assert duration(seconds) == shown
+
+
+def test_both_displays_take_the_same_reports():
+    assert live_progress is not line_progress
+    assert module.PIPE_WIDTH == 80

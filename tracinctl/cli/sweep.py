@@ -1,0 +1,161 @@
+"""``tracinctl sweep``: what each threshold would exclude."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tracinctl.cli import options
+from tracinctl.cli.scores import SIGNS, check_one_form, project_of, selected_files
+from tracinctl.cli.terminal import Column, count, number, shown_path, terminal
+from tracinctl.selection import ScoreFile
+
+if TYPE_CHECKING:
+    from tracinctl.scores.sweep import SweepResult, SweepRow
+
+EXAMPLES = """tracinctl sweep --thresholds -5,-10
+tracinctl sweep --frequency 500hz --min-occurrences 2 --json"""
+
+_VOTE_COLUMNS = 6
+
+
+def sweep(
+    *,
+    ctx: typer.Context,
+    metadata_file: options.MetadataFile = None,
+    material: options.Material = None,
+    frequency: options.Frequency = None,
+    metadata_dir: options.MetadataDir = None,
+    thresholds: Annotated[
+        str,
+        typer.Option(
+            "--thresholds",
+            metavar="SCORES",
+            help="Thresholds to try, with commas: scores (-5) or shares of all scores (1%).",
+            rich_help_panel=options.RULE,
+        ),
+    ] = options.DEFAULT_THRESHOLDS,
+    upper_threshold: options.UpperThreshold = None,
+    min_occurrences: options.MinOccurrences = options.DEFAULT_MIN_OCCURRENCES,
+    top: Annotated[
+        int,
+        typer.Option(
+            "--top",
+            metavar="N",
+            min=0,
+            help="List so many of the pairs with most votes as well, at the first threshold.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = 0,
+    json: options.Json = False,
+    csv: options.Csv = False,
+) -> None:
+    """What each threshold would exclude, at every number of votes.
+
+    A vote is a score below the threshold; a pair with enough votes is harmful. Positive scores are helpful, negative
+    ones harmful.
+    """
+    from tracinctl.scores.files import open_scores
+    from tracinctl.scores.sweep import sweep_thresholds
+    from tracinctl.scores.votes import parse_thresholds
+
+    check_one_form(json=json, csv=csv)
+    tried = parse_thresholds(thresholds)
+    project = project_of(ctx, metadata_dir=metadata_dir)
+    results = []
+    for file in selected_files(ctx, project, metadata_file, material, frequency):
+        source = open_scores(file.path)
+        result = sweep_thresholds(source, tried, min_occurrences, upper_threshold)
+        results.append((file, result))
+        if not json and not csv:
+            show(file, result, min_occurrences, with_upper=upper_threshold is not None)
+            show_top(list(source.train_ids), result, top)
+        if result.never_fires:
+            terminal.warn(f"{file.label}: {result.never_fires}")
+    if json:
+        terminal.json([result.to_json(str(file.path), file.material, file.frequency) for file, result in results])
+    elif csv:
+        write_csv(results)
+
+
+def show(file: ScoreFile, result: "SweepResult", rule: str, *, with_upper: bool) -> None:
+    """Print one file's table."""
+    required = result.rows[0].required_votes
+    shown = vote_columns(max((len(row.votes) for row in result.rows), default=0), required)
+    columns = [
+        Column("threshold", "right"),
+        *(Column(f"{k}+", "right") for k in shown),
+        Column("harmful", "right", "bold"),
+        Column("of pairs", "right"),
+        Column("of items", "right"),
+    ]
+    title = (
+        f"{file.label}: {count(result.train_pairs, 'training pair')}, "
+        f"{count(result.active_test_pairs, 'active test pair')} of {result.test_pairs:,}"
+    )
+    also = " or above the upper one" if with_upper else ""
+    terminal.table(title, columns, [_row(row, shown) for row in result.rows])
+    terminal.text(
+        f"A vote: a score below the threshold{also}; {shown[0] if shown else 1}+: pairs with so many votes or more.\n"
+        f"Harmful: {count(required, 'vote')} or more ({rule}). {SIGNS.capitalize()}.\n",
+        style="dim",
+    )
+
+
+def _row(row: "SweepRow", shown: list[int]) -> list[str]:
+    name = row.threshold.text if not row.threshold.quantile else f"{row.threshold.text} = {number(row.value)}"
+    return [
+        name,
+        *(f"{row.votes.get(k, 0):,}" for k in shown),
+        f"{row.harmful:,}",
+        f"{row.pair_share:.1%}",
+        "?" if row.item_share is None else f"{row.item_share:.1%}",
+    ]
+
+
+def vote_columns(most: int, required: int) -> list[int]:
+    """Which numbers of votes to show: all where they are few; else the first, the required one, and some between."""
+    if most <= _VOTE_COLUMNS:
+        return list(range(1, most + 1))
+    chosen = {1, min(required, most), most}
+    for share in (0.25, 0.75, 0.5):
+        if len(chosen) < _VOTE_COLUMNS:
+            chosen.add(max(1, round(share * most)))
+    return sorted(chosen)
+
+
+def show_top(ids: list[str], result: "SweepResult", top: int) -> None:
+    """Print the pairs with most votes at the first threshold, then lowest mean score."""
+    if not top:
+        return
+    votes, mean = result.counted.votes[0], result.counted.mean
+    order = sorted(range(len(ids)), key=lambda row: (-int(votes[row]), float(mean[row]), ids[row]))[:top]
+    columns = [Column("training pair"), Column("votes", "right"), Column("mean score", "right")]
+    rows = [[ids[row], f"{int(votes[row]):,}", number(float(mean[row]))] for row in order]
+    terminal.table(f"Most votes at threshold {result.rows[0].threshold.text}", columns, rows)
+    terminal.text("")
+
+
+def write_csv(results: "list[tuple[ScoreFile, SweepResult]]") -> None:
+    """Write a line for every threshold of every file."""
+    most = max((len(row.votes) for _, result in results for row in result.rows), default=0)
+    header = ["file", "material", "frequency", "train_pairs", "test_pairs", "active_test_pairs", "threshold"]
+    header += [f"votes_{k}" for k in range(1, most + 1)] + ["required_votes", "harmful", "pair_share", "item_share"]
+    lines: list[list[Any]] = [
+        [
+            shown_path(file.path),
+            file.material,
+            file.frequency,
+            result.train_pairs,
+            result.test_pairs,
+            result.active_test_pairs,
+            row.value,
+            *(row.votes.get(k, 0) for k in range(1, most + 1)),
+            row.required_votes,
+            row.harmful,
+            row.pair_share,
+            row.item_share,
+        ]
+        for file, result in results
+        for row in result.rows
+    ]
+    terminal.csv(header, lines)
