@@ -121,7 +121,7 @@ def _by_autograd(loss: Any, first: FloatArray, second: FloatArray, target: Float
             )
         if not bool(torch.isfinite(value).all()):
             bad = int((~torch.isfinite(value)).nonzero()[0])
-            raise LossError(f"loss {name} is {float(value[bad])} for scores {first[bad]:g} and {second[bad]:g}")
+            raise LossError(f"loss {name} is {value[bad].item()} for scores {first[bad]:g} and {second[bad]:g}")
         if not value.requires_grad:
             raise LossError(f"loss {name} has no gradient: its value does not depend on the scores through torch")
         slopes = torch.autograd.grad(value.sum(), (s_i, s_j), allow_unused=True)

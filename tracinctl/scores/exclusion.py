@@ -166,7 +166,7 @@ def _voters(
             below = scores < value
             if upper_threshold is not None:
                 below |= scores > upper_threshold
-            found[row] = tuple(source.test_ids[k] for k in np.flatnonzero(below))
+            found[row] = tuple(source.test_ids[k] for k in np.flatnonzero(below).tolist())
     return found
 
 

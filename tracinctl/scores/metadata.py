@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -51,9 +51,7 @@ def write_self_influence(source: ScoreSource, path: Path) -> None:
     _merge(path, change)
 
 
-def mark_excluded(
-    source: ScoreSource, exclusions: Exclusions, path: Path, *, today: datetime.date | None = None
-) -> int:
+def mark_excluded(source: ScoreSource, exclusions: Exclusions, path: Path, *, today: dt.date | None = None) -> int:
     """Mark what is on the list: ``excluded``, a reason in ``notes``, ``tracin_info``. Returns how many were marked.
 
     In mode ``ranking_pair`` the items stay in training, so the pairs' own records are marked; otherwise the items'.
@@ -62,7 +60,7 @@ def mark_excluded(
         ScoreFileError: the file is there and is broken, or a pair's items are not known.
         TracinctlError: it cannot be written.
     """
-    date = (today or datetime.datetime.now(datetime.UTC).date()).isoformat()
+    date = (today or dt.datetime.now(dt.UTC).date()).isoformat()
     about: dict[str, dict[str, Any]] = {}
     if exclusions.mode == "ranking_pair":
         for pair in exclusions.listed:

@@ -23,7 +23,7 @@ class SweepRow:
     Attributes:
         threshold: as given.
         value: the score it stands for.
-        votes: how many training pairs have at least k votes, for k from 1 to the active test pairs.
+        votes: how many training pairs have at least k votes, for k from 1 to the test pairs.
         required_votes: what the rule asks for.
         harmful: training pairs with that many.
         pair_share: their share of the training pairs.
@@ -126,12 +126,11 @@ def sweep_thresholds(
     all_items = {each for pair in items for each in pair}
     rows = []
     for k, threshold in enumerate(thresholds):
-        # with an upper threshold, a test pair that is not active can still have voted
-        most = max(active, int(table.votes[k].max(initial=0)))
+        most = len(source.test_ids)
         tally = np.bincount(table.votes[k], minlength=most + 1)
         at_least = tally[::-1].cumsum()[::-1]
         harmful = np.flatnonzero(table.votes[k] >= required)
-        touched = {each for row in harmful for each in items[row]} if items else set()
+        touched = {each for row in harmful.tolist() for each in items[row]} if items else set()
         rows.append(
             SweepRow(
                 threshold=threshold,
