@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from tracinctl.cli import terminal as module
-from tracinctl.cli.progress_display import Pace, duration, finished, line_progress, live_progress
-from tracinctl.cli.terminal import Column, Terminal, clean, count, number
+from tracinctl.cli.progress_display import Pace, finished, line_progress, live_progress
+from tracinctl.cli.terminal import Column, Terminal, clean, count, duration, number
 from tracinctl.progress import Progress
 
 HOSTILE = "a[bold red]b\x1b[31mc\x1b]0;title\x07d\r\ne\x9b31mf\u202eg"

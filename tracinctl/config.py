@@ -92,7 +92,7 @@ class Project:
         return self.output_dir / f"{file_name_part(material, frequency)}_excluded_pairs.txt"
 
     def checkpoints(self, material: str, frequency: str) -> Path:
-        """The folder of checkpoints: this material and frequency's own, or checkpoint_dir itself where it holds some."""
+        """The folder of checkpoints: this material and frequency's own, or checkpoint_dir where it holds some."""
         own = self.checkpoint_dir / file_name_part(material, frequency)
         return self.checkpoint_dir if not own.is_dir() and holds_checkpoints(self.checkpoint_dir) else own
 

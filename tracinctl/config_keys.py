@@ -30,7 +30,6 @@ _ENGINE = {
     "ghm_alpha": Kind.NUMBER,
     "checkpoint_weights": Kind.TEXT,
     "batch_size": Kind.WHOLE,
-    "num_workers": Kind.WHOLE,
     "num_test_samples": Kind.WHOLE,
     "device": Kind.TEXT,
     "dtype": Kind.TEXT,

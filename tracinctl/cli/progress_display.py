@@ -7,11 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tracinctl.cli.terminal import clean
+from tracinctl.cli.terminal import clean, duration
 from tracinctl.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+LARGE_UNITS = frozenset({"checkpoints", "frequencies", "runs"})
+"""In a log, each of these has a line of its own when it is finished."""
+
+LINE_EVERY = 10.0
+"""Seconds between the lines that tell of smaller parts."""
 
 
 class Pace:
@@ -40,22 +47,12 @@ def finished(report: Progress) -> float:
     return min(1.0, (report.done + inner) / report.total) if report.total else 0.0
 
 
-def duration(seconds: float | None) -> str:
-    """``8 s``, ``2:05``, ``1:02:05``."""
-    if seconds is None:
-        return "?"
-    whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004 - seconds in a minute
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
 @contextmanager
 def line_progress(console: Console, what: str, verbosity: int) -> Iterator[ProgressCallback]:
-    """A line for every part that is finished, with the time left."""
+    """A line for every checkpoint that is finished, with the time left; smaller parts have one every ten seconds."""
     pace: dict[str, Pace] = {}
     seen: dict[str, int] = {}
+    told: dict[str, float] = {}
     prefix = f"{clean(what)}: " if what else ""
 
     def report(state: Progress) -> None:
@@ -63,6 +60,11 @@ def line_progress(console: Console, what: str, verbosity: int) -> Iterator[Progr
         if state.done <= seen.get(state.task, 0):
             return
         seen[state.task] = state.done
+        now = time.monotonic()
+        large = state.unit in LARGE_UNITS or state.done == state.total
+        if not large and now - told.setdefault(state.task, now) < LINE_EVERY:
+            return
+        told[state.task] = now
         left = clock.left(state)
         parts = [f"{prefix}{state.task} {state.done}/{state.total} {state.unit}"]
         parts += [clean(part) for part in (state.name, state.note) if part]

@@ -252,6 +252,17 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def duration(seconds: float | None) -> str:
+    """``8 s``, ``2:05``, ``1:02:05``."""
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - seconds in a minute
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
 def _clean_lines(text: str) -> str:
     return "\n".join(clean(line) for line in text.split("\n"))
 

@@ -1,0 +1,161 @@
+"""``tracinctl compute``: influence of each training pair on the held-out pairs."""
+
+from typing import Annotated, Any
+
+import typer
+
+from tracinctl.cli import compute_options as co
+from tracinctl.cli import options
+from tracinctl.cli.scores import SIGNS, one_or_list, project_of
+from tracinctl.cli.terminal import count, duration, number, shown_path, terminal
+from tracinctl.pipeline import ComputeOutcome, compute_project_scores
+from tracinctl.selection import training_sets
+
+EXAMPLES = """tracinctl compute --frequency 500hz --material plastic
+tracinctl compute --frequency all --loss-type logistic --device cuda"""
+
+
+def compute(
+    *,
+    ctx: typer.Context,
+    frequency: options.Frequency = None,
+    material: options.Material = None,
+    data_root: co.DataRoot = None,
+    checkpoint_dir: co.CheckpointDir = None,
+    checkpoint_prefix: co.CheckpointPrefix = "model_epoch_",
+    pairs_file: co.PairsFile = None,
+    source: co.Source = None,
+    model: co.Model = None,
+    num_test_samples: co.NumTestSamples = None,
+    test_pair: co.TestPair = None,
+    seed: co.Seed = 42,
+    loss_type: co.LossType = "standard",
+    margin: co.Margin = 1.0,
+    ghm_bins: co.GhmBins = 10,
+    ghm_alpha: co.GhmAlpha = 0.75,
+    batch_size: co.BatchSize = 32,
+    checkpoint_weights: co.CheckpointWeights = "relative",
+    device: co.Device = "auto",
+    dtype: co.Dtype = "float32",
+    layers: co.Layers = None,
+    memory: co.Memory = None,
+    cache: co.Cache = True,
+    prune_cache: Annotated[
+        bool,
+        typer.Option(
+            "--prune-cache", help="Delete kernels that these checkpoints do not use.", rich_help_panel=co.INFLUENCE
+        ),
+    ] = False,
+    metadata_dir: options.MetadataDir = None,
+    compute_influence: Annotated[
+        bool,
+        typer.Option(
+            "--compute-influence/--no-compute-influence",
+            help="Write <material>_<frequency>_influence_metadata.json.",
+            rich_help_panel=co.WRITTEN,
+        ),
+    ] = True,
+    compute_self_influence: Annotated[
+        bool,
+        typer.Option(
+            "--compute-self-influence/--no-compute-self-influence",
+            help="Add self-influence and item-level influence to <material>_<frequency>_metadata.json.",
+            rich_help_panel=co.WRITTEN,
+        ),
+    ] = True,
+    save_per_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--save-per-checkpoint",
+            help="Write the scores of each checkpoint as well.",
+            rich_help_panel=co.WRITTEN,
+        ),
+    ] = False,
+    format: co.Format = "auto",  # noqa: A002 - the flag's name is the setting's name
+    json: options.Json = False,
+) -> None:
+    """Compute the influence (TracInCP) of each training pair on the held-out pairs.
+
+    A positive score is helpful: training on the pair lowers the loss of the held-out pair. A negative one is harmful.
+    It takes one gradient an item and checkpoint, and keeps what it can reuse: another margin, loss or choice of test
+    pairs takes none.
+    """
+    project = project_of(ctx, data_root=data_root, checkpoint_dir=checkpoint_dir, metadata_dir=metadata_dir)
+    origin = co.source_settings(ctx, source=source, model=model, pairs_file=pairs_file, seed=seed)
+    settings = co.compute_settings(
+        origin,
+        checkpoint_prefix=checkpoint_prefix,
+        num_test_samples=num_test_samples,
+        test_pair=test_pair,
+        loss_type=loss_type,
+        margin=margin,
+        ghm_bins=ghm_bins,
+        ghm_alpha=ghm_alpha,
+        batch_size=batch_size,
+        checkpoint_weights=checkpoint_weights,
+        device=device,
+        dtype=dtype,
+        layers=layers,
+        memory=memory,
+        influence=compute_influence,
+        self_influence=compute_self_influence,
+        save_per_checkpoint=save_per_checkpoint,
+        file_format=format,
+        cache=cache,
+        prune_cache=prune_cache,
+    )
+    chosen, frequencies = training_sets(project, material, frequency, custom_source=source is not None)
+    terminal.kept = (
+        "Checkpoints that were finished are kept in .tracinctl/cache; the same command goes on from there."
+        if cache
+        else "Nothing was kept, for --no-cache was given."
+    )
+    outcomes = []
+    for name in frequencies:
+        with terminal.progress(what=f"{chosen} {name}") as report:
+            outcome = compute_project_scores(project, chosen, name, settings, report)
+        outcomes.append(outcome)
+        tell(outcome)
+        if not json:
+            show(outcome)
+    if json:
+        terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
+
+
+def tell(outcome: ComputeOutcome) -> None:
+    """Say on stderr what a user should know of how the scores came about."""
+    label = f"{outcome.material} {outcome.frequency}"
+    for note in outcome.notes:
+        terminal.warn(f"{label}: {note}")
+    if outcome.freed_bytes:
+        terminal.say(f"{label}: {_size(outcome.freed_bytes)} of unused kernels deleted")
+    for (name, weight), taken in zip(outcome.checkpoints, outcome.taken, strict=True):
+        how = "taken from the cache" if taken else "computed"
+        terminal.detail(f"  {name}: weight {number(weight)}, {how}")
+    terminal.detail(f"  kernels kept: {_size(outcome.cache_bytes)}")
+
+
+def show(outcome: ComputeOutcome) -> None:
+    """Print what was computed."""
+    kept = sum(outcome.taken)
+    reused = f", {kept} taken from the cache" if kept else ""
+    terminal.text(
+        f"{outcome.material} {outcome.frequency}: {count(outcome.train_pairs, 'training pair')} on "
+        f"{count(outcome.test_pairs, 'test pair')} ({outcome.active_test_pairs:,} active), "
+        f"{count(len(outcome.checkpoints), 'checkpoint')}{reused}, "
+        f"{count(outcome.gradients_computed, 'gradient')}, {duration(outcome.seconds)}"
+    )
+    for path in outcome.written:
+        terminal.text(f"  {shown_path(path)}", style="dim")
+        terminal.path(path)
+    if outcome.output_file is not None:
+        terminal.text(f"Scores: {SIGNS}. Next: tracinctl sweep --frequency {outcome.frequency}\n")
+
+
+def _size(size: int) -> str:
+    value: Any = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:  # noqa: PLR2004 - bytes in the next unit
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"

@@ -1,0 +1,201 @@
+"""Flags of computing influence, which ``compute`` and ``workflow`` share, and the settings that they make."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tracinctl.cli.scores import settings_of
+from tracinctl.pipeline import ComputeSettings, SourceSettings, parse_size
+from tracinctl.selection import split_list
+
+DATA = "Items, pairs and checkpoints"
+INFLUENCE = "How influence is computed"
+WRITTEN = "What is written"
+
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", metavar="DIR", help="Folder of recordings.", rich_help_panel=DATA, show_default="data"),
+]
+CheckpointDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint-dir",
+        metavar="DIR",
+        help="Folder of checkpoints, or of one folder <material>_<frequency> each.",
+        rich_help_panel=DATA,
+        show_default="checkpoints",
+    ),
+]
+CheckpointPrefix = Annotated[
+    str,
+    typer.Option("--checkpoint-prefix", metavar="TEXT", help="How checkpoint file names begin.", rich_help_panel=DATA),
+]
+PairsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--pairs-file",
+        metavar="FILE",
+        help="The pairs that training used: split,id1,id2,target.",
+        rich_help_panel=DATA,
+        show_default="pairs.csv beside the checkpoints, else every pair",
+    ),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="MODULE:FUNCTION",
+        help="Your own function of (frequency, material) that gives a tracinctl.RankingData. It is run.",
+        rich_help_panel=DATA,
+        show_default="the recordings",
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODULE:FUNCTION",
+        help="Your own function that builds the model. It is run.",
+        rich_help_panel=DATA,
+        show_default="the built-in ranker",
+    ),
+]
+NumTestSamples = Annotated[
+    int | None,
+    typer.Option(
+        "--num-test-samples",
+        metavar="N",
+        min=1,
+        help="Draw so many held-out pairs; more cost no gradient and find more.",
+        rich_help_panel=DATA,
+        show_default="all",
+    ),
+]
+TestPair = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test-pair",
+        metavar="ID",
+        help="Use this held-out pair alone; may be given again.",
+        rich_help_panel=DATA,
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", help="Of the division into training and held-out items.", rich_help_panel=DATA),
+]
+LossType = Annotated[
+    str,
+    typer.Option(
+        "--loss-type",
+        metavar="LOSS",
+        help="The loss of training: standard, logistic, ghm, or your own as MODULE:FUNCTION of (s_i, s_j, y).",
+        rich_help_panel=INFLUENCE,
+    ),
+]
+Margin = Annotated[
+    float,
+    typer.Option("--margin", metavar="X", help="Of the losses standard and ghm.", rich_help_panel=INFLUENCE),
+]
+GhmBins = Annotated[
+    int, typer.Option("--ghm-bins", metavar="N", min=1, help="Of the loss ghm.", rich_help_panel=INFLUENCE)
+]
+GhmAlpha = Annotated[
+    float, typer.Option("--ghm-alpha", metavar="X", help="Of the loss ghm.", rich_help_panel=INFLUENCE)
+]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--batch-size", metavar="N", min=1, help="Of training; the loss ghm needs it.", rich_help_panel=INFLUENCE
+    ),
+]
+CheckpointWeights = Annotated[
+    Literal["relative", "absolute", "uniform"],
+    typer.Option(
+        "--checkpoint-weights",
+        metavar="HOW",
+        help="relative: learning rate over the mean one; absolute: the learning rate; uniform: 1.",
+        rich_help_panel=INFLUENCE,
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=INFLUENCE)
+]
+Dtype = Annotated[
+    Literal["float32", "float64"],
+    typer.Option(
+        "--dtype",
+        metavar="TYPE",
+        help="Of the gradients: float32 or float64. Sums are float64.",
+        rich_help_panel=INFLUENCE,
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        "--layers",
+        metavar="PATTERNS",
+        help="Gradients of these parameters alone, with commas: 'classifier.*'.",
+        rich_help_panel=INFLUENCE,
+        show_default="all",
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="What the work may take: 4GiB.",
+        rich_help_panel=INFLUENCE,
+        show_default="a quarter of what is free",
+    ),
+]
+Cache = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache",
+        help="Keep kernels in .tracinctl/cache and use those that are there.",
+        rich_help_panel=INFLUENCE,
+    ),
+]
+Format = Annotated[
+    Literal["auto", "json", "parquet"],
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="json, parquet, or auto: Parquet for more than 1,000,000 scores.",
+        rich_help_panel=WRITTEN,
+    ),
+]
+
+
+def source_settings(
+    ctx: Any, *, source: str | None, model: str | None, pairs_file: Path | None, seed: int
+) -> SourceSettings:
+    """Where items, pairs and the model come from: the flags, and the tables [features] and [ranker] of the settings."""
+    settings = settings_of(ctx)
+    usual = SourceSettings()
+    return SourceSettings(
+        source=source,
+        model=model,
+        pairs_file=pairs_file,
+        seed=seed,
+        n_fft=settings.get("features", "n_fft", usual.n_fft),
+        hop=settings.get("features", "hop", usual.hop),
+        architecture=settings.get("ranker", "architecture"),
+        normalise=settings.get("ranker", "normalise", usual.normalise),
+    )
+
+
+def compute_settings(
+    origin: SourceSettings, *, layers: str | None, memory: str | None, test_pair: list[str] | None, **others: Any
+) -> ComputeSettings:
+    """Settings of computing, from the flags as they were typed."""
+    return ComputeSettings(
+        origin=origin,
+        layers=tuple(split_list(layers, "--layers")) if layers is not None else None,
+        memory=parse_size(memory) if memory is not None else None,
+        test_pairs=tuple(test_pair or ()),
+        **others,
+    )
