@@ -50,7 +50,7 @@ class _Use:
     weight: str | None
     bias: str | None
     extra: tuple[Any, ...] = ()
-    shapes: tuple[Any, ...] = ()
+    positions: int = 0
 
 
 @dataclass
@@ -111,7 +111,7 @@ class _Watch(TorchFunctionMode):
     def _record(self, use: _Use, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         if not output.requires_grad:
             output = output + self.anchor.to(output.dtype)
-        use.shapes = (tuple(inputs.shape), tuple(output.shape))
+        use.positions = output.numel() // max(1, output.shape[-1])
         self.trace.uses.append(use)
         self.trace.inputs.append(inputs)
         self.trace.outputs.append(output)
@@ -210,6 +210,9 @@ def _alone(value: Any) -> Any:
     return {k: v.unsqueeze(0) for k, v in value.items()} if isinstance(value, Mapping) else value.unsqueeze(0)
 
 
+_SMALL = 65536  # gradients of fewer parameters are put into one matrix
+
+
 class ItemGradients:
     """Scores of items and gradients of the scores by the model's trainable parameters.
 
@@ -245,6 +248,7 @@ class ItemGradients:
         self.parameters = sum(dict(model.named_parameters())[n].numel() for n in names)
         self._fast: bool | None = None
         self._other: set[str] = set()
+        self._outer: set[str] | None = None
         self.bytes_per_item = 0
 
     def prepare(self, inputs: Any) -> None:
@@ -254,7 +258,7 @@ class ItemGradients:
         if self._fast is False:
             return
         try:
-            features, fast_scores = self._batched(first)
+            features, fast_scores = self._batched(first, learn=True)
         except (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError):
             self._fast = False
             return
@@ -283,6 +287,19 @@ class ItemGradients:
             return self._batched(inputs)
         scores, features = self._one_at_a_time(inputs)
         return features, scores
+
+    def _learn_outer(self, trace: _Trace) -> None:
+        """Keep the linear weights that every shape of items uses once, at one position."""
+        used: dict[str, int] = {}
+        for use in trace.uses:
+            if use.weight is not None:
+                used[use.weight] = used.get(use.weight, 0) + 1
+        single = {
+            use.weight
+            for use in trace.uses
+            if use.kind == "linear" and use.weight is not None and used[use.weight] == 1 and use.positions == 1
+        }
+        self._outer = single if self._outer is None else self._outer & single
 
     def _one_at_a_time(self, inputs: Any) -> tuple[torch.Tensor, list[Feature]]:
         own = dict(self.model.named_parameters())
@@ -313,14 +330,14 @@ class ItemGradients:
                 scores.append(score.detach())
         return torch.stack(scores), [Dense(torch.stack(rows))]
 
-    def _batched(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
+    def _batched(self, inputs: Any, *, learn: bool = False) -> tuple[list[Feature], torch.Tensor]:
         for _ in range(2):
-            result = self._try_batched(inputs)
+            result = self._try_batched(inputs, learn=learn)
             if result is not None:
                 return result
         raise RuntimeError("the uses of the parameters change from run to run")
 
-    def _try_batched(self, inputs: Any) -> tuple[list[Feature], torch.Tensor] | None:
+    def _try_batched(self, inputs: Any, *, learn: bool) -> tuple[list[Feature], torch.Tensor] | None:
         own = dict(self.model.named_parameters(remove_duplicate=False))
         leader: dict[int, str] = {}
         aliases = {name: leader.setdefault(id(p), name) for name, p in own.items()}
@@ -355,33 +372,34 @@ class ItemGradients:
             leaves = [*outs, *copies.values()]
             slopes = torch.autograd.grad(scores.sum(), leaves, allow_unused=True)
         self.bytes_per_item = sum(t.element_size() * t[0].numel() for t in (*ins, *outs))
+        if learn:
+            self._learn_outer(trace)
         gathered: dict[str, Any] = {}
-        features: list[Feature] = []
-        count_of: dict[str, int] = {}
-        for use in trace.uses:
-            for name in (use.weight, use.bias):
-                if name is not None:
-                    count_of[name] = count_of.get(name, 0) + 1
         for use, a, slope in zip(trace.uses, ins, slopes[: len(outs)], strict=True):
             if slope is None:
                 continue
-            for name, part in _use_gradients(use, a.detach(), slope, count_of):
-                if isinstance(part, Outer):
-                    features.append(part)
-                else:
-                    gathered[name] = part if name not in gathered else gathered[name] + part
+            for name, part in _use_gradients(use, a.detach(), slope, self._outer or set()):
+                gathered[name] = part if name not in gathered else gathered[name] + part
         for name, slope in zip(copies, slopes[len(outs) :], strict=True):
             if slope is not None:
                 flat = slope.reshape(count, -1)
                 gathered[name] = flat if name not in gathered else gathered[name] + flat
-        small = [g for g in gathered.values() if g.shape[1] < _SMALL]
-        features += [Dense(g) for g in gathered.values() if g.shape[1] >= _SMALL]
+        # one order for every block, so that blocks of items of other shapes can be put side by side
+        features: list[Feature] = []
+        small: list[torch.Tensor] = []
+        for name in self.names:
+            part = gathered.get(name)
+            if part is None:
+                part = torch.zeros(count, fixed[name].numel(), dtype=fixed[name].dtype, device=fixed[name].device)
+            if isinstance(part, Outer):
+                features.append(part)
+            elif part.shape[1] >= _SMALL:
+                features.append(Dense(part))
+            else:
+                small.append(part)
         if small:
             features.append(Dense(torch.cat(small, dim=1)))
         return features, scores.detach()
-
-
-_SMALL = 65536
 
 
 class _Scored(torch.nn.Module):
@@ -411,16 +429,14 @@ def _differentiable(inputs: Any) -> Any:
     return inputs.detach().requires_grad_() if inputs.is_floating_point() else inputs
 
 
-def _use_gradients(
-    use: _Use, inputs: torch.Tensor, slope: torch.Tensor, count_of: Mapping[str, int]
-) -> list[tuple[str, Any]]:
+def _use_gradients(use: _Use, inputs: torch.Tensor, slope: torch.Tensor, outer: set[str]) -> list[tuple[str, Any]]:
     items = len(slope)
     found: list[tuple[str, Any]] = []
     if use.kind == "linear":
         a = inputs.reshape(items, -1, inputs.shape[-1])
         b = slope.reshape(items, -1, slope.shape[-1])
         if use.weight is not None:
-            if b.shape[1] == 1 and count_of[use.weight] == 1:
+            if use.weight in outer:
                 found.append((use.weight, Outer(a[:, 0], b[:, 0])))
             else:
                 found.append((use.weight, torch.bmm(b.transpose(1, 2), a).reshape(items, -1)))

@@ -121,8 +121,6 @@ _PREFERRED_BYTES = 64 << 20  # activations of a block; larger blocks run no quic
 def _joined(parts: list[list[Feature]]) -> list[Feature]:
     if len(parts) == 1:
         return parts[0]
-    if len({tuple(_kind(f) for f in part) for part in parts}) != 1:
-        parts = [[Dense(_flat(part))] for part in parts]
     joined: list[Feature] = []
     for same in zip(*parts, strict=True):
         if isinstance(same[0], Outer):
@@ -133,23 +131,8 @@ def _joined(parts: list[list[Feature]]) -> list[Feature]:
     return joined
 
 
-def _kind(feature: Feature) -> tuple[object, ...]:
-    if isinstance(feature, Outer):
-        return ("outer", feature.inputs.shape[1], feature.outputs.shape[1])
-    return ("dense", feature.values.shape[1])
-
-
-def _flat(part: list[Feature]) -> torch.Tensor:
-    columns = [
-        f.values if isinstance(f, Dense) else torch.einsum("no,ni->noi", f.outputs, f.inputs).flatten(1) for f in part
-    ]
-    return torch.cat(columns, dim=1)
-
-
 def inner_products(left: list[Feature], right: list[Feature]) -> FloatArray:
     """Inner products of two sets of gradients, shape (left items, right items), summed in float64."""
-    if [_kind(f) for f in left] != [_kind(f) for f in right]:
-        left, right = [Dense(_flat(left))], [Dense(_flat(right))]
     device = (left[0].inputs if isinstance(left[0], Outer) else left[0].values).device
     exact = torch.float64 if device.type != "mps" else torch.float32
     total: torch.Tensor | None = None
