@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tracinctl.engine.gradients import Dense, Feature, ItemGradients, Outer
+from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.items import Items, split_blocks
+from tracinctl.engine.parameter_uses import Dense, Feature, Outer
 from tracinctl.errors import MemoryBudgetError, NonFiniteError
 
 FloatArray = npt.NDArray[np.float64]
