@@ -214,6 +214,42 @@ def training_sets(
     return chosen, choose_frequencies(project, frequency, chosen, found, where)
 
 
+def everything_by_material(project: Project) -> dict[str, list[str]]:
+    """Material -> frequencies, in natural order, from recordings, score files and checkpoints together."""
+    merged: dict[str, set[str]] = {}
+    for source in (
+        recordings_by_material(project.data_root),
+        scores_by_material(project.metadata_dir),
+        checkpoints_by_material(project.checkpoint_dir),
+    ):
+        for material, frequencies in source.items():
+            merged.setdefault(material, set()).update(frequencies)
+    return {material: sorted(merged[material], key=natural) for material in sorted(merged, key=natural)}
+
+
+def workflow_sets(
+    project: Project, material: str | None, frequencies: str | None, *, custom_source: bool = False
+) -> tuple[str, list[str]]:
+    """The material and the frequencies of a workflow; a frequency that is not there fails on its own, later.
+
+    Raises:
+        DataError: there is nothing to work on.
+        UsageError: a name is missing.
+    """
+    if custom_source:
+        return training_sets(project, material, frequencies, custom_source=True)
+    where = f"{project.data_root}, {project.checkpoint_dir} or {project.metadata_dir}"
+    found = everything_by_material(project)
+    if not found:
+        raise DataError(
+            f"no recordings, checkpoints or scores in {where}",
+            hint="Name the folders with --data-root, --checkpoint-dir and --metadata-dir.\n"
+            "To try tracinctl without any: tracinctl demo my-project",
+        )
+    chosen = choose_material(project, material, found, where)
+    return chosen, choose_frequencies(project, frequencies, chosen, found, where, strict=False)
+
+
 def _nearest(name: str, known: Sequence[str], what: str) -> str:
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"Did you mean {near[0]}? " if near else ""

@@ -7,13 +7,7 @@ from pathlib import Path
 
 from tracinctl.config import Project, find_settings, load_project, load_settings, natural
 from tracinctl.errors import TracinctlError
-from tracinctl.selection import (
-    ALL,
-    checkpoints_by_material,
-    recordings_by_material,
-    score_file_names,
-    scores_by_material,
-)
+from tracinctl.selection import ALL, everything_by_material, score_file_names, scores_by_material
 
 Given = Mapping[str, list[str]]
 Candidates = list[tuple[str, str]]
@@ -48,25 +42,12 @@ def project_of(given: Given) -> Project:
     return project.with_places(**places)
 
 
-def _found(project: Project) -> dict[str, list[str]]:
-    """Material -> frequencies from recordings, scores and checkpoints together."""
-    merged: dict[str, set[str]] = {}
-    for source in (
-        recordings_by_material(project.data_root),
-        scores_by_material(project.metadata_dir),
-        checkpoints_by_material(project.checkpoint_dir),
-    ):
-        for material, frequencies in source.items():
-            merged.setdefault(material, set()).update(frequencies)
-    return {material: sorted(merged[material], key=natural) for material in sorted(merged, key=natural)}
-
-
 def _materials(project: Project, _: Given) -> Candidates:
-    return [(name, f"{len(frequencies)} frequencies") for name, frequencies in _found(project).items()]
+    return [(name, f"{len(frequencies)} frequencies") for name, frequencies in everything_by_material(project).items()]
 
 
 def _frequencies(project: Project, given: Given) -> Candidates:
-    found = _found(project)
+    found = everything_by_material(project)
     material = given["material"][-1] if "material" in given else project.material
     chosen: Iterable[str] = found.get(material or "", ())
     if not chosen:

@@ -1,0 +1,203 @@
+"""``tracinctl workflow``: scores, exclusion lists and the next command, for several frequencies."""
+
+from contextlib import AbstractContextManager
+from typing import Annotated
+
+import typer
+
+from tracinctl.cli import compute_options as co
+from tracinctl.cli import options
+from tracinctl.cli.compute import tell
+from tracinctl.cli.exclude import next_command
+from tracinctl.cli.scores import SIGNS, project_of
+from tracinctl.cli.sweep import show as show_sweep
+from tracinctl.cli.terminal import Column, count, shown_path, terminal
+from tracinctl.progress import ProgressCallback
+from tracinctl.selection import ScoreFile, workflow_sets
+from tracinctl.workflow import Rule, Run, WorkflowSettings, run_workflow
+
+EXAMPLES = """tracinctl workflow --frequencies 500hz,1000hz
+tracinctl workflow --threshold -5 --evaluate-only"""
+
+
+def workflow(
+    *,
+    ctx: typer.Context,
+    frequencies: Annotated[
+        str | None,
+        typer.Option(
+            "--frequencies",
+            "--frequency",
+            metavar="NAMES",
+            help="Frequencies, with commas; `all` stands for every one found.",
+            rich_help_panel=co.DATA,
+            show_default="the settings', else all",
+        ),
+    ] = None,
+    material: options.Material = None,
+    data_root: co.DataRoot = None,
+    checkpoint_dir: co.CheckpointDir = None,
+    checkpoint_prefix: co.CheckpointPrefix = "model_epoch_",
+    pairs_file: co.PairsFile = None,
+    source: co.Source = None,
+    model: co.Model = None,
+    metadata_dir: options.MetadataDir = None,
+    num_test_samples: co.NumTestSamples = None,
+    seed: co.Seed = 42,
+    threshold: options.Threshold = options.DEFAULT_THRESHOLD,
+    upper_threshold: options.UpperThreshold = None,
+    min_occurrences: options.MinOccurrences = options.DEFAULT_MIN_OCCURRENCES,
+    max_exclusions: options.MaxExclusions = None,
+    pair_mode: options.Mode = "ranking_pair",
+    loss_type: co.LossType = "standard",
+    margin: co.Margin = 1.0,
+    ghm_bins: co.GhmBins = 10,
+    ghm_alpha: co.GhmAlpha = 0.75,
+    batch_size: co.BatchSize = 32,
+    checkpoint_weights: co.CheckpointWeights = "relative",
+    device: co.Device = "auto",
+    dtype: co.Dtype = "float32",
+    layers: co.Layers = None,
+    memory: co.Memory = None,
+    cache: co.Cache = True,
+    format: co.Format = "auto",  # noqa: A002 - the flag's name is the setting's name
+    evaluate_only: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate-only",
+            help="Compute and show what each threshold would exclude; write no list.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast", help="Stop at the first frequency that fails.", rich_help_panel=options.OUTPUT),
+    ] = False,
+    output_dir: options.OutputDir = None,
+    json: options.Json = False,
+) -> None:
+    """Do the whole way for several frequencies: influence scores, votes, exclusion lists, and the next command.
+
+    A frequency that fails does not stop the others; the exit code is then 1. Where there are no checkpoints, score
+    files that are there are used. A positive score is helpful, a negative one harmful.
+    """
+    from tracinctl.scores.votes import parse_threshold
+
+    parse_threshold(threshold)
+    project = project_of(
+        ctx, data_root=data_root, checkpoint_dir=checkpoint_dir, metadata_dir=metadata_dir, output_dir=output_dir
+    )
+    origin = co.source_settings(ctx, source=source, model=model, pairs_file=pairs_file, seed=seed)
+    compute = co.compute_settings(
+        origin,
+        checkpoint_prefix=checkpoint_prefix,
+        num_test_samples=num_test_samples,
+        test_pair=None,
+        loss_type=loss_type,
+        margin=margin,
+        ghm_bins=ghm_bins,
+        ghm_alpha=ghm_alpha,
+        batch_size=batch_size,
+        checkpoint_weights=checkpoint_weights,
+        device=device,
+        dtype=dtype,
+        layers=layers,
+        memory=memory,
+        file_format=format,
+        cache=cache,
+    )
+    rule = Rule(threshold, upper_threshold, min_occurrences, max_exclusions, pair_mode)
+    chosen, names = workflow_sets(project, material, frequencies, custom_source=source is not None)
+
+    def watch(name: str) -> AbstractContextManager[ProgressCallback]:
+        return terminal.progress(what=f"{chosen} {name}")
+
+    def finished(run: Run) -> None:
+        if run.status == "done":
+            terminal.kept = (
+                f"Finished frequencies are kept, up to {run.frequency}; the same command goes on from there."
+            )
+        if run.computed is not None:
+            tell(run.computed)
+        if run.error is not None:
+            terminal.error(f"{run.material} {run.frequency}: {run.error.message}", run.error.hint)
+        if run.exclusions is not None and run.exclusions.never_fires:
+            terminal.warn(f"{run.material} {run.frequency}: {run.exclusions.never_fires}")
+        if evaluate_only and not json:
+            evaluate(run, min_occurrences)
+
+    terminal.kept = "Checkpoints that were finished are kept in .tracinctl/cache; the same command goes on from there."
+    settings = WorkflowSettings(compute, rule, evaluate_only, fail_fast)
+    runs = run_workflow(project, chosen, names, settings, watch=watch, finished=finished)
+    if json:
+        terminal.json({"runs": [run.to_json() for run in runs]})
+    else:
+        show(runs, custom=source is not None)
+    if any(run.status != "done" for run in runs):
+        raise typer.Exit(1)
+
+
+def evaluate(run: Run, rule: str) -> None:
+    """Print what each threshold would exclude."""
+    from tracinctl.scores.sweep import sweep_thresholds
+    from tracinctl.scores.votes import parse_thresholds
+
+    if run.source is None or run.score_file is None:
+        return
+    result = sweep_thresholds(run.source, parse_thresholds(options.DEFAULT_THRESHOLDS), rule)
+    show_sweep(ScoreFile(run.score_file, run.material, run.frequency), result, rule, with_upper=False)
+
+
+def show(runs: list[Run], *, custom: bool) -> None:
+    """Print the table of all frequencies, and the commands that come next."""
+    planted = any(run.planted is not None for run in runs)
+    columns = [
+        Column("frequency"),
+        Column("status"),
+        Column("training pairs", "right"),
+        Column("active tests", "right"),
+        Column("harmful", "right", "bold"),
+        Column("listed", "right"),
+    ]
+    if planted:
+        columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
+    terminal.table(f"{runs[0].material}", columns, [_row(run, planted=planted) for run in runs])
+    notes = [f"Scores: {SIGNS}."]
+    for run in runs:
+        if run.exclusions is not None and run.exclusions.cut:
+            notes.append(f"{run.frequency}: the cap left {count(run.exclusions.cut, 'harmful pair')} off the list.")
+    if planted:
+        notes.append("Planted: bad comparisons that planted.csv names; wrong: listed, but neither planted nor of a")
+        notes.append("planted recording.")
+    terminal.text("\n".join(notes), style="dim")
+    written = [run for run in runs if run.output_file is not None]
+    if written:
+        terminal.text("\nExclusion lists")
+        for run in written:
+            terminal.text(f"  {shown_path(run.output_file)}" if run.output_file else "")
+        terminal.text("\nNext, train without what they name")
+        for run in written:
+            if run.output_file is None:
+                continue
+            if custom:
+                terminal.text(f"  your training command with {shown_path(run.output_file)}")
+            else:
+                terminal.text(f"  {next_command(run.material, run.frequency, run.output_file)}")
+            terminal.path(run.output_file)
+
+
+def _row(run: Run, *, planted: bool) -> list[str]:
+    if run.exclusions is None or run.source is None:
+        return [run.frequency, run.status, *["-"] * (7 if planted else 4)]
+    cells = [
+        run.frequency,
+        run.status,
+        f"{len(run.source.train_ids):,}",
+        f"{run.exclusions.active_test_pairs:,} of {len(run.source.test_ids):,}",
+        f"{len(run.exclusions.harmful):,}",
+        f"{len(run.exclusions.ids):,}",
+    ]
+    if planted:
+        truth = run.planted
+        cells += ["-"] * 3 if truth is None else [f"{truth.planted:,}", f"{truth.caught:,}", f"{truth.wrong:,}"]
+    return cells
