@@ -163,27 +163,31 @@ def show(runs: list[Run], *, custom: bool) -> None:
         columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
     terminal.table(f"{runs[0].material}", columns, [_row(run, planted=planted) for run in runs])
     notes = [f"Scores: {SIGNS}."]
-    for run in runs:
-        if run.exclusions is not None and run.exclusions.cut:
-            notes.append(f"{run.frequency}: the cap left {count(run.exclusions.cut, 'harmful pair')} off the list.")
+    notes += [
+        f"{run.frequency}: the cap left {count(run.exclusions.cut, 'harmful pair')} off the list."
+        for run in runs
+        if run.exclusions is not None and run.exclusions.cut
+    ]
     if planted:
-        notes.append("Planted: bad comparisons that planted.csv names; wrong: listed, but neither planted nor of a")
-        notes.append("planted recording.")
+        notes.append(
+            "Planted: what planted.csv names as bad; wrong: listed, but neither planted nor of a planted item."
+        )
     terminal.text("\n".join(notes), style="dim")
-    written = [run for run in runs if run.output_file is not None]
-    if written:
-        terminal.text("\nExclusion lists")
-        for run in written:
-            terminal.text(f"  {shown_path(run.output_file)}" if run.output_file else "")
+    written = [(run, run.output_file) for run in runs if run.output_file is not None]
+    if not written:
+        return
+    terminal.text("\nExclusion lists")
+    for run, path in written:
+        terminal.text(f"  {shown_path(path)}" + ("" if run.exclusions and run.exclusions.ids else "  (empty)"))
+        terminal.path(path)
+    useful = [(run, path) for run, path in written if run.exclusions is not None and run.exclusions.ids]
+    if useful:
         terminal.text("\nNext, train without what they name")
-        for run in written:
-            if run.output_file is None:
-                continue
-            if custom:
-                terminal.text(f"  your training command with {shown_path(run.output_file)}")
-            else:
-                terminal.text(f"  {next_command(run.material, run.frequency, run.output_file)}")
-            terminal.path(run.output_file)
+    for run, path in useful:
+        if custom:
+            terminal.text(f"  your training command with {shown_path(path)}")
+        else:
+            terminal.text(f"  {next_command(run.material, run.frequency, path)}")
 
 
 def _row(run: Run, *, planted: bool) -> list[str]:
