@@ -38,7 +38,7 @@ PairsFile = Annotated[
         metavar="FILE",
         help="The pairs that training used: split,id1,id2,target.",
         rich_help_panel=DATA,
-        show_default="pairs.csv beside the checkpoints, else every pair",
+        show_default="the checkpoints' pairs.csv, else all",
     ),
 ]
 Source = Annotated[

@@ -38,9 +38,9 @@ def exclude(
         typer.Option(
             "--output-file",
             metavar="FILE",
-            help="Where to write the list; of one score file alone.",
+            help="Where to write the list, of one score file alone; without it "
+            "<material>_<frequency>_excluded_pairs.txt in the folder of lists.",
             rich_help_panel=options.OUTPUT,
-            show_default="exclusions/<material>_<frequency>_excluded_pairs.txt",
         ),
     ] = None,
     output_dir: options.OutputDir = None,

@@ -79,9 +79,11 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the settings, unless only help is asked for, and let them be the flags' defaults."""
+        terminal.command = ctx.command_path
         if self.needs_settings and not {"--help", "-h"}.intersection(args):
             check_environment(os.environ)
-            settings = load_settings(ctx.find_root().params.get("config") or find_settings(Path.cwd()))
+            named = ctx.find_root().params.get("config")
+            settings = load_settings(Path(named) if named else find_settings(Path.cwd()))
             ctx.obj = settings
             ctx.default_map = settings.defaults_for(self.name or "")
         return super().parse_args(ctx, args)
@@ -164,6 +166,16 @@ def variable_of(param: Any, ctx: Any) -> str:
     return f"{ctx.auto_envvar_prefix}_{param.name.upper()}"
 
 
+_PLAIN_WORDS = {
+    "a valid integer range": "a whole number",
+    "a valid integer": "a whole number",
+    "a valid int range": "a whole number",
+    "a valid int": "a whole number",
+    "a valid float range": "a number",
+    "a valid float": "a number",
+}
+
+
 def show_usage_error(error: typer.TyperException) -> None:
     """Say what is wrong with a command line, and what was probably meant."""
     ctx: Any = getattr(error, "ctx", None)
@@ -180,6 +192,8 @@ def show_usage_error(error: typer.TyperException) -> None:
             hints.append(f"Did you mean {guess.rstrip('?').replace(chr(39), '')}?")
     else:
         message = message[0].lower() + message[1:] if message else "wrong usage"
+        for technical, plain in _PLAIN_WORDS.items():
+            message = message.replace(technical, plain)
     param = getattr(error, "param", None)
     if ctx is not None and param is not None and param.name:
         settings = ctx.find_object(Settings)
@@ -187,8 +201,7 @@ def show_usage_error(error: typer.TyperException) -> None:
         source = source_of(param, ctx, file)
         if source.startswith(("environment", file)):
             hints.append(f"The value comes from {source}.")
-    if ctx is not None:
-        hints.append(f"See {ctx.command_path} --help.")
+    hints.append(f"See {ctx.command_path if ctx is not None else terminal.command} --help.")
     terminal.error(message, "\n".join(hints))
 
 
@@ -196,9 +209,9 @@ def _options_like(option: str, ctx: Any) -> list[str]:
     if ctx is None:
         return []
     known = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
-    near = get_close_matches(option, [*known, "--help"], n=2, cutoff=0.6)
+    near = get_close_matches(option, [*known, "--help"], n=1, cutoff=0.6)
     if near:
-        return [f"Did you mean {' or '.join(near)}?"]
+        return [f"Did you mean {near[0]}?"]
     if ctx.parent is not None:
         above = [name for param in ctx.parent.command.params for name in (*param.opts, *param.secondary_opts)]
         if option in above:

@@ -52,6 +52,7 @@ class Terminal:
         self.quiet = False
         self.verbosity = 0
         self.kept = ""
+        self.command = "tracinctl"
         self._consoles: dict[str, Console] = {}
 
     def stream(self, name: Literal["out", "err"]) -> TextIO:
