@@ -182,9 +182,11 @@ class ItemGradients:
             for name in self.names
             if name in self._other
         }
-        anchor = torch.zeros((), device=next(iter(fixed.values())).device, requires_grad=True)
-        # only a differentiable input makes the first layer's output part of the graph without an addition
+        # slopes are taken at the outputs of layers whose weights need none, so something before them must
         inputs = _differentiable(inputs)
+        anchor = None
+        if not any(v.requires_grad for v in (inputs.values() if isinstance(inputs, Mapping) else [inputs])):
+            anchor = torch.zeros((), device=next(iter(fixed.values())).device, requires_grad=True)
         watch: list[UseWatch] = []
 
         def run(own_copies: dict[str, torch.Tensor], item: Any) -> Any:

@@ -64,9 +64,14 @@ def _arguments(names: str, args: Sequence[Any], kwargs: Mapping[str, Any], **def
 
 
 class UseWatch(TorchFunctionMode):
-    """Sees every torch function of a run; records the uses of parameters that have a formula."""
+    """Sees every torch function of a run; records the uses of parameters that have a formula.
 
-    def __init__(self, names: Mapping[int, str], anchor: torch.Tensor) -> None:
+    Args:
+        names: of the parameters, by the identity of their tensors.
+        anchor: a differentiable zero, added to outputs where the model's inputs are not differentiable themselves.
+    """
+
+    def __init__(self, names: Mapping[int, str], anchor: torch.Tensor | None) -> None:
         super().__init__()
         self.names = names
         self.anchor = anchor
@@ -100,7 +105,7 @@ class UseWatch(TorchFunctionMode):
         return None if value is None else self.names.get(id(value))
 
     def _record(self, use: Use, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        if not output.requires_grad:
+        if self.anchor is not None:
             output = output + self.anchor.to(output.dtype)
         use.positions = output.numel() // max(1, output.shape[-1])
         self.trace.uses.append(use)
