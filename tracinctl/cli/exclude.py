@@ -189,7 +189,8 @@ def show(file: ScoreFile, exclusions: "Exclusions", path: Path, *, dry_run: bool
         return
     terminal.text(f"Written: {shown_path(path)}")
     if file.material is not None and file.frequency is not None:
-        terminal.text(f"Next: {next_command(file.material, file.frequency, path)}\n")
+        terminal.line(f"Next: {next_command(file.material, file.frequency, path)}")
+        terminal.text("")
 
 
 def next_command(material: str, frequency: str, path: Path) -> str:

@@ -48,7 +48,7 @@ def finished(report: Progress) -> float:
 
 
 @contextmanager
-def line_progress(console: Console, what: str, verbosity: int) -> Iterator[ProgressCallback]:
+def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     """A line for every checkpoint that is finished, with the time left; smaller parts have one every ten seconds."""
     pace: dict[str, Pace] = {}
     seen: dict[str, int] = {}
@@ -73,19 +73,18 @@ def line_progress(console: Console, what: str, verbosity: int) -> Iterator[Progr
         console.file.write(", ".join(parts) + "\n")
         console.file.flush()
 
-    del verbosity
     yield report
 
 
 @contextmanager
-def live_progress(console: Console, what: str, verbosity: int) -> Iterator[ProgressCallback]:
+def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     """Bars that are wiped away at the end: one for the parts, one for the items within the part in hand."""
     from rich.progress import BarColumn, TaskID, TextColumn
     from rich.progress import Progress as RichProgress
 
     columns = (
         TextColumn("{task.fields[label]}", markup=False),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
         TextColumn("{task.fields[count]}", justify="right", markup=False),
         TextColumn("{task.fields[speed]}", style="dim", justify="right", markup=False),
     )
@@ -100,7 +99,6 @@ def live_progress(console: Console, what: str, verbosity: int) -> Iterator[Progr
     )
     pace: dict[tuple[str, str], Pace] = {}
     bars: dict[str, tuple[TaskID, TaskID]] = {}
-    notes: dict[str, int] = {}
 
     def new_bar() -> TaskID:
         return display.add_task("", total=1, visible=False, label="", count="", speed="")
@@ -139,9 +137,6 @@ def live_progress(console: Console, what: str, verbosity: int) -> Iterator[Progr
                 count=f"{state.inner_done}/{state.inner_total} {state.inner_unit}",
                 speed=_rate(inner_clock.rate(state.inner_done), state.inner_unit),
             )
-        if verbosity and state.note and notes.get(state.task) != state.done:
-            notes[state.task] = state.done
-            display.console.print(f"{clean(state.name)}: {clean(state.note)}", style="dim")
 
     with display:
         yield report

@@ -44,6 +44,14 @@ class Column:
     style: str = ""
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table with a style of its own."""
+
+    text: str
+    style: str = ""
+
+
 class Terminal:
     """Where the program writes: stdout and stderr, or two other streams. ``quiet`` and ``verbosity`` are -q and -v."""
 
@@ -61,7 +69,9 @@ class Terminal:
 
     # Results
 
-    def table(self, title: str, columns: Sequence[Column], rows: Iterable[Sequence[str]], *, notes: str = "") -> None:
+    def table(
+        self, title: str, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]], *, notes: str = ""
+    ) -> None:
         """Write a table to stdout: framed and in colour on a terminal, plain and never cut elsewhere."""
         if self.quiet:
             return
@@ -82,7 +92,8 @@ class Terminal:
                 Text(clean(column.title)), justify=column.align, style=column.style, overflow="fold", no_wrap=False
             )
         for row in rows:
-            table.add_row(*(Text(clean(cell)) for cell in row))
+            cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
+            table.add_row(*(Text(clean(cell.text), style=cell.style) for cell in cells))
         self.show(table)
         if notes:
             self.text(notes, style="dim")
@@ -97,6 +108,11 @@ class Terminal:
         """Write lines of a result to stdout."""
         if not self.quiet:
             self._write("out", _text(text, style), None)
+
+    def line(self, text: str) -> None:
+        """Write a command to copy to stdout: however long, it stays one line."""
+        if not self.quiet:
+            self._write("out", _text(text, ""), _UNLIMITED)
 
     def json(self, result: Any) -> None:
         """Write a result as JSON, and nothing else, to stdout."""
@@ -160,7 +176,7 @@ class Terminal:
 
         console = self.console("err")
         display = live_progress if console.is_terminal else line_progress
-        with display(console, what, self.verbosity) as report:
+        with display(console, what) as report:
             yield report
 
     # How

@@ -11,7 +11,7 @@ from tracinctl.cli.compute import tell
 from tracinctl.cli.exclude import next_command
 from tracinctl.cli.scores import SIGNS, project_of
 from tracinctl.cli.sweep import show as show_sweep
-from tracinctl.cli.terminal import Column, count, shown_path, terminal
+from tracinctl.cli.terminal import Cell, Column, count, shown_path, terminal
 from tracinctl.progress import ProgressCallback
 from tracinctl.selection import ScoreFile, workflow_sets
 from tracinctl.workflow import Rule, Run, WorkflowSettings, run_workflow
@@ -185,17 +185,18 @@ def show(runs: list[Run], *, custom: bool) -> None:
         terminal.text("\nNext, train without what they name")
     for run, path in useful:
         if custom:
-            terminal.text(f"  your training command with {shown_path(path)}")
+            terminal.line(f"  your training command with {shown_path(path)}")
         else:
-            terminal.text(f"  {next_command(run.material, run.frequency, path)}")
+            terminal.line(f"  {next_command(run.material, run.frequency, path)}")
 
 
-def _row(run: Run, *, planted: bool) -> list[str]:
+def _row(run: Run, *, planted: bool) -> list[str | Cell]:
+    status = Cell(run.status, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
     if run.exclusions is None or run.source is None:
-        return [run.frequency, run.status, *["-"] * (7 if planted else 4)]
-    cells = [
+        return [run.frequency, status, *["-"] * (7 if planted else 4)]
+    cells: list[str | Cell] = [
         run.frequency,
-        run.status,
+        status,
         f"{len(run.source.train_ids):,}",
         f"{run.exclusions.active_test_pairs:,} of {len(run.source.test_ids):,}",
         f"{len(run.exclusions.harmful):,}",
