@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tracinctl.config import Project, file_name_part
 from tracinctl.errors import DataError, ModelError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.user_code import load_function
+from tracinctl.user_code import call_function
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,7 +152,7 @@ def load_data(
     from tracinctl.data.recordings import load_recordings
 
     if origin.source is not None:
-        data = load_function(origin.source, "--source")(frequency, material)
+        data = call_function(origin.source, "--source", frequency, material)
         if not isinstance(data, RankingData):
             raise DataError(
                 f"--source {origin.source} gave a {type(data).__name__}, not a tracinctl.RankingData",
@@ -181,7 +181,7 @@ def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
     from torch import nn
 
     if origin.model is not None:
-        model = load_function(origin.model, "--model")()
+        model = call_function(origin.model, "--model")
         if not isinstance(model, nn.Module):
             raise ModelError(
                 f"--model {origin.model} gave a {type(model).__name__}, not a torch.nn.Module",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tracinctl.errors import UsageError
+from tracinctl.errors import DataError, TracinctlError, UsageError
 
 
 def load_function(name: str, flag: str) -> Callable[..., Any]:
@@ -33,6 +33,30 @@ def load_function(name: str, flag: str) -> Callable[..., Any]:
         ) from error
     except AttributeError as error:
         raise UsageError(f"{flag} {name!r}: {error}", hint="Check the name of the function.") from error
+    except Exception as error:
+        raise UsageError(
+            f"{flag} {name!r}: {module_name} failed while it was imported: {type(error).__name__}: {error}",
+            hint="tracinctl -vv shows where.",
+        ) from error
     if not callable(found):
         raise UsageError(f"{flag} {name!r} is a {type(found).__name__}, not a function")
     return found  # type: ignore[no-any-return]  # checked to be callable
+
+
+def call_function(name: str, flag: str, *arguments: Any) -> Any:
+    """Call the function that a flag names.
+
+    Raises:
+        UsageError: there is no such function.
+        DataError: it failed.
+        TracinctlError: what it raised of the kind itself.
+    """
+    function = load_function(name, flag)
+    try:
+        return function(*arguments)
+    except TracinctlError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{flag} {name} failed: {type(error).__name__}: {error}", hint="tracinctl -vv shows where."
+        ) from error

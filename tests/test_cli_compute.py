@@ -1,0 +1,361 @@
+"""``compute``, ``train`` and ``workflow`` on a small project of recordings."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from command_line import CommandLine, write_score_file
+from reference_project import PROJECT, ROOT, needs_reference
+from wav_trees import tree
+
+from tracinctl.errors import DataError, UsageError
+from tracinctl.pipeline import parse_size
+from tracinctl.workflow import Rule, WorkflowSettings, run_workflow
+
+SETTINGS = """
+material = "plastic"
+frequencies = ["500hz", "1000hz"]
+
+[features]
+n_fft = 64
+hop = 64
+
+[train]
+epochs = 2
+checkpoint_interval = 1
+"""
+
+
+@pytest.fixture
+def cli(capsys):
+    return CommandLine(capsys)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project of two frequencies, trained once."""
+    folder = tmp_path_factory.mktemp("trained")
+    for frequency in ("500hz", "1000hz"):
+        tree(folder / "data", takes=4, frequency=frequency)
+    (folder / "tracinctl.toml").write_text(SETTINGS)
+    from tracinctl.config import load_project, load_settings
+    from tracinctl.pipeline import SourceSettings, train_project_ranker
+    from tracinctl.training import TrainSettings
+
+    project = load_project(load_settings(folder / "tracinctl.toml"))
+    for frequency in ("500hz", "1000hz"):
+        settings = TrainSettings(epochs=2, checkpoint_interval=1)
+        train_project_ranker(project, "plastic", frequency, SourceSettings(n_fft=64, hop=64), settings)
+    return folder
+
+
+@pytest.fixture
+def project(trained, tmp_path, monkeypatch):
+    folder = tmp_path / "a project"
+    shutil.copytree(trained, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_compute_writes_scores_and_says_what_it_did(cli, project):
+    result = cli("compute", "--frequency", "500hz", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert set(found) == {
+        *("output_file", "train_pairs", "test_pairs", "active_test_pairs"),
+        *("checkpoints", "gradients_computed", "seconds"),
+    }
+    assert found["output_file"] == str(project / "metadata" / "plastic_500hz_influence_metadata.json")
+    assert [each["name"] for each in found["checkpoints"]] == ["model_epoch_1.pt", "model_epoch_2.pt"]
+    assert found["gradients_computed"] == 2 * 12
+    scores = json.loads((project / "metadata" / "plastic_500hz_influence_metadata.json").read_text())
+    assert len(scores) == found["train_pairs"]
+    assert all(len(row) == found["test_pairs"] for row in scores.values())
+    records = json.loads((project / "metadata" / "plastic_500hz_metadata.json").read_text())
+    assert any("tracin_self_influence" in record for record in records.values())
+    assert any("tracin_sample_influence" in record for record in records.values())
+
+
+def test_a_second_compute_under_another_margin_takes_no_gradient(cli, project):
+    cli("compute", "--frequency", "500hz")
+    result = cli("-v", "compute", "--frequency", "500hz", "--margin", "3", "--json")
+    assert json.loads(result.out)["gradients_computed"] == 0
+    assert "taken from the cache" in result.err
+    assert json.loads(cli("compute", "--frequency", "500hz", "--no-cache", "--json").out)["gradients_computed"] == 24
+    assert (project / ".tracinctl" / "cache" / "plastic_500hz" / ".gitignore").read_text() == "*\n"
+
+
+def test_pruning_deletes_kernels_that_no_checkpoint_uses(cli, project):
+    cli("compute", "--frequency", "all")
+    (project / "checkpoints" / "plastic_500hz" / "model_epoch_1.pt").unlink()
+    result = cli("compute", "--frequency", "all", "--prune-cache")
+    assert "of unused kernels deleted" in result.err
+    again = json.loads(cli("compute", "--frequency", "all", "--json").out)
+    assert [each["gradients_computed"] for each in again] == [0, 0], "what is used was kept"
+
+
+def test_a_named_test_pair_or_a_number_of_them_is_used_alone(cli, project):
+    cli("compute", "--frequency", "500hz")
+    path = project / "metadata" / "plastic_500hz_influence_metadata.json"
+    everything = json.loads(path.read_text())
+    name = next(iter(next(iter(everything.values())))).removeprefix("tracin_influence_")
+    cli("compute", "--frequency", "500hz", "--test-pair", name)
+    alone = json.loads(path.read_text())
+    assert {key for row in alone.values() for key in row} == {f"tracin_influence_{name}"}
+    for train_id, row in alone.items():
+        assert row[f"tracin_influence_{name}"] == pytest.approx(everything[train_id][f"tracin_influence_{name}"])
+    result = cli("compute", "--frequency", "500hz", "--num-test-samples", "2", "--json")
+    assert json.loads(result.out)["test_pairs"] == 2
+    result = cli("compute", "--frequency", "500hz", "--test-pair", name[:-1])
+    assert result.code == 1
+    assert f"Did you mean {name}?" in result.err
+
+
+def test_parquet_replaces_json_and_says_so(cli, project):
+    cli("compute", "--frequency", "500hz")
+    result = cli("compute", "--frequency", "500hz", "--format", "parquet")
+    assert result.code == 0, result.err
+    assert "held older scores and was removed" in result.err
+    names = sorted(path.name for path in (project / "metadata").glob("plastic_500hz_influence*"))
+    assert names == ["plastic_500hz_influence.parquet"]
+    assert cli("sweep", "--frequency", "500hz").code == 0
+    cli("compute", "--frequency", "500hz", "--format", "json")
+    assert not (project / "metadata" / "plastic_500hz_influence.parquet").exists()
+
+
+def test_only_what_is_asked_for_is_written(cli, project):
+    result = cli("compute", "--frequency", "500hz", "--no-compute-influence", "--save-per-checkpoint")
+    assert result.code == 0, result.err
+    assert sorted(path.name for path in (project / "metadata").glob("*.json")) == [
+        "plastic_500hz_metadata.json",
+        "plastic_500hz_per_checkpoint_influence_metadata.json",
+    ]
+    cli("compute", "--frequency", "1000hz", "--no-compute-self-influence")
+    assert not (project / "metadata" / "plastic_1000hz_metadata.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--frequency", "700hz"], 1, "no plastic at 700hz"),
+        (["--material", "plastik"], 1, "Did you mean plastic?"),
+        (["--data-root", "nowhere"], 1, "no recordings in nowhere"),
+        (["--checkpoint-dir", "nowhere", "--frequency", "500hz"], 1, "no checkpoints"),
+        (["--checkpoint-prefix", "other_", "--frequency", "500hz"], 1, "other_"),
+        (["--pairs-file", "nowhere.csv", "--frequency", "500hz"], 1, "nowhere.csv"),
+        (["--device", "cuda:99", "--frequency", "500hz"], 2, "cuda:99"),
+        (["--loss-type", "hinge", "--frequency", "500hz"], 1, "hinge"),
+        (["--memory", "much"], 2, "'much'"),
+        (["--dtype", "int8"], 2, "--dtype"),
+        (["--source", "nowhere:load", "--frequency", "500hz"], 2, "nowhere cannot be imported"),
+        (["--source", "nowhere", "--frequency", "500hz"], 2, "--source my_project:load"),
+        (["--model", "json:nothing", "--frequency", "500hz"], 2, "json:nothing"),
+        (["--layers", "nothing.*", "--frequency", "500hz"], 2, "nothing.*"),
+    ],
+)
+def test_what_a_user_can_get_wrong_is_one_message_and_writes_nothing(cli, project, arguments, code, said):
+    result = cli("compute", *arguments)
+    assert said in " ".join(result.err.split())
+    assert (result.code, result.out) == (code, "")
+    assert result.err.count("error: ") == 1
+    assert "Traceback" not in result.err
+    assert not (project / "metadata").exists() or not list((project / "metadata").iterdir())
+
+
+def test_a_source_and_a_model_of_the_users_own_are_run(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_for_compute.py").write_text(
+        "import numpy as np, torch\n"
+        "from tracinctl import Pairs, RankingData, Samples\n"
+        "def load(frequency, material):\n"
+        "    assert (frequency, material) == ('all', 'digits')\n"
+        "    x = torch.arange(12.0).reshape(6, 2)\n"
+        "    ids = [f'i{k}' for k in range(6)]\n"
+        "    pairs = Pairs([0, 1], [1, 2], [1, -1])\n"
+        "    return RankingData(Samples(ids, x), pairs, Samples(ids, x), pairs)\n"
+        "def build():\n    return torch.nn.Linear(2, 1)\n"
+    )
+    import torch
+
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(torch.nn.Linear(2, 1).state_dict(), tmp_path / "checkpoints" / "model_epoch_1.pt")
+    arguments = ["--source", "mine_for_compute:load", "--model", "mine_for_compute:build"]
+    arguments += ["--material", "digits", "--frequency", "all-sizes"]
+    result = cli("compute", *arguments)
+    assert result.code == 1
+    assert "--source mine_for_compute:load failed: AssertionError" in result.err
+    assert "Traceback" not in result.err
+    arguments[-1] = "sizes"
+    (tmp_path / "mine_for_compute.py").write_text(
+        (tmp_path / "mine_for_compute.py").read_text().replace("('all', 'digits')", "('sizes', 'digits')")
+    )
+    import sys
+
+    sys.modules.pop("mine_for_compute")
+    result = cli("compute", *arguments, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["train_pairs"] == 2
+
+
+def test_train_says_what_a_list_left_out_and_what_it_did_not_know(cli, project):
+    cli("compute", "--frequency", "500hz")
+    with (project / "checkpoints" / "plastic_500hz" / "pairs.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "train"]
+    pair = f"{rows[0]['id1']}_{rows[0]['id2']}"
+    item = rows[-1]["id1"]
+    (project / "list.txt").write_text(f"\ufeff# mine\r\n{pair}\r\n{item}\r\nnonsense")
+    result = cli("train", "--frequency", "500hz", "--exclusions-file", "list.txt", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["left_out_pairs"] == [pair]
+    assert found["left_out_items"] == [item]
+    assert found["unknown_ids"] == ["nonsense"]
+    assert "nonsense" in result.err
+    kept = [row for row in rows if item not in (row["id1"], row["id2"]) and (row["id1"], row["id2"]) != (pair, "")]
+    assert found["train_pairs"] <= len(kept)
+    assert found["output_dir"] == str(project / "checkpoints" / "retrained" / "plastic_500hz")
+    assert (project / "checkpoints" / "plastic_500hz" / "model_epoch_2.pt").exists(), "the scores' checkpoints stay"
+
+
+@pytest.mark.parametrize("mode", ["ranking_pair", "full_pair", "sample"])
+def test_a_list_of_each_mode_is_read_back_by_training(cli, project, mode):
+    cli("compute", "--frequency", "500hz")
+    cli("exclude", "--frequency", "500hz", "--pair-mode", mode, "--max-exclusions", "2", "--min-occurrences", "1")
+    result = cli(
+        *("train", "--frequency", "500hz", "--json"),
+        *("--exclusions-file", "exclusions/plastic_500hz_excluded_pairs.txt"),
+    )
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["unknown_ids"] == []
+    assert bool(found["left_out_pairs"]) == (mode == "ranking_pair")
+    assert bool(found["left_out_items"]) <= (mode != "ranking_pair")
+
+
+def test_a_retrained_ranker_can_be_computed(cli, project):
+    (project / "list.txt").write_text("")
+    cli("train", "--frequency", "500hz", "--exclusions-file", "list.txt")
+    result = cli("compute", "--frequency", "500hz", "--checkpoint-dir", "checkpoints/retrained", "--json")
+    assert result.code == 0, result.err
+
+
+def test_workflow_goes_the_whole_way_and_names_the_next_command(cli, project):
+    result = cli("workflow", "--frequencies", "500hz,1000hz", "--min-occurrences", "1")
+    assert result.code == 0, result.err
+    for frequency in ("500hz", "1000hz"):
+        assert (project / "exclusions" / f"plastic_{frequency}_excluded_pairs.txt").exists()
+    assert "positive = helpful, negative = harmful" in result.out
+    lines = [line for line in result.out.splitlines() if "tracinctl train" in line]
+    assert len(lines) == 2
+    assert all("--exclusions-file exclusions/plastic_" in line for line in lines)
+
+
+def test_workflow_goes_on_where_one_frequency_fails(cli, project):
+    (project / "checkpoints" / "plastic_500hz" / "model_epoch_1.pt").write_bytes(b"broken")
+    result = cli("workflow", "--json")
+    assert result.code == 1
+    runs = json.loads(result.out)["runs"]
+    assert [run["status"] for run in runs] == ["failed", "done"]
+    assert "model_epoch_1.pt" in runs[0]["error"]
+    assert set(runs[0]) == {"material", "frequency", "status", "harmful", "excluded", "output_file", "error"}
+    assert runs[1]["output_file"] == str(project / "exclusions" / "plastic_1000hz_excluded_pairs.txt")
+    assert not (project / "exclusions" / "plastic_500hz_excluded_pairs.txt").exists()
+    result = cli("workflow", "--fail-fast", "--json")
+    assert [run["status"] for run in json.loads(result.out)["runs"]] == ["failed", "skipped"]
+    assert result.code == 1
+
+
+def test_workflow_evaluate_only_shows_thresholds_and_writes_no_list(cli, project):
+    result = cli("workflow", "--evaluate-only")
+    assert result.code == 0, result.err
+    assert result.out.count("active test pair") == 2
+    assert not (project / "exclusions").exists()
+
+
+def test_workflow_uses_scores_that_are_there_without_checkpoints(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_score_file(tmp_path / "scores" / "box_1hz_influence_metadata.json", [[-1.0], [2.0]])
+    result = cli("workflow", "--metadata-dir", "scores", "--frequencies", "1hz,2hz", "--json")
+    runs = json.loads(result.out)["runs"]
+    assert [(run["status"], run["harmful"]) for run in runs] == [("done", 1), ("failed", None)]
+    assert "tracinctl train --material box --frequency 2hz" in result.err
+    assert cli("workflow").code == 1
+    assert "tracinctl demo" in cli("workflow").err
+
+
+@needs_reference
+def test_workflow_runs_on_the_users_score_files(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cli("workflow", "--metadata-dir", ROOT, "--frequencies", "500hz,1000hz", "--json")
+    assert result.code == 0, result.err
+    assert [run["harmful"] for run in json.loads(result.out)["runs"]] == [186, 0]
+
+
+@needs_reference
+def test_compute_runs_on_the_users_own_folder(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cli(
+        *("compute", "--data-root", PROJECT / "data", "--checkpoint-dir", PROJECT / "checkpoints"),
+        *("--pairs-file", PROJECT / "pairs.csv", "--json"),
+    )
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert [each["name"] for each in found["checkpoints"]] == [f"model_epoch_{n}.pt" for n in (5, 10, 15, 20)]
+    assert found["gradients_computed"] == 4 * 53
+
+
+def test_planted_truth_is_compared_with_the_list(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ids = write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1], [-1], [-1], [1], [1]])
+    lines = ["kind,material,frequency,id", f"pair,box,1hz,{ids[0]}", f"pair,box,1hz,{ids[3]}"]
+    lines += ["item,box,1hz,box_deg000_1hz_01", f"pair,box,2hz,{ids[2]}"]
+    (tmp_path / "planted.csv").write_text("\n".join(lines) + "\n")
+    result = cli("workflow")
+    assert result.code == 0, result.err
+    row = next(line.split() for line in result.out.splitlines() if line.startswith("1hz"))
+    assert row[-3:] == ["2", "1", "1"], "two planted, one caught, one wrong; one touches a planted item"
+
+
+def test_the_library_workflow_reports_through_callbacks_and_prints_nothing(tmp_path, capsys):
+    from tracinctl.config import load_project, load_settings
+
+    write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1.0]])
+    project = load_project(load_settings(None), tmp_path)
+    told = []
+    runs = run_workflow(
+        project, "box", ["1hz", "2hz"], WorkflowSettings(rule=Rule("0"), evaluate_only=True), finished=told.append
+    )
+    assert told == runs
+    assert [run.status for run in runs] == ["done", "failed"]
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GiB", 4 << 30), ("500 MB", 500_000_000), ("2g", 2 << 30), ("1000", 1000), ("1.5k", 1536)]
+)
+def test_sizes_are_read_as_people_write_them(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "GiB", "4 apples"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError):
+        parse_size(text)
+
+
+def test_a_draw_of_test_pairs_is_the_same_each_time():
+    from tracinctl.data.pairs import Pairs, RankingData, Samples
+    from tracinctl.pipeline import ComputeSettings, choose_test_pairs
+
+    ids = [f"i{k}" for k in range(30)]
+    pairs = Pairs(np.arange(29), np.arange(1, 30), np.ones(29, dtype=int))
+    data = RankingData(Samples(ids, np.zeros((30, 1))), pairs, Samples(ids, np.zeros((30, 1))), pairs)
+    first = choose_test_pairs(data, ComputeSettings(num_test_samples=5))
+    assert len(set(first.tolist())) == 5
+    assert first.tolist() == choose_test_pairs(data, ComputeSettings(num_test_samples=5)).tolist()
+    with pytest.raises(DataError):
+        choose_test_pairs(data, ComputeSettings(test_pairs=("nobody",)))
+    with pytest.raises(UsageError):
+        choose_test_pairs(data, ComputeSettings(test_pairs=("i0_i1",), num_test_samples=1))
