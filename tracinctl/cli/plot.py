@@ -1,0 +1,122 @@
+"""``tracinctl plot``: the scores, drawn in the terminal."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tracinctl.cli import options
+from tracinctl.cli.scores import project_of, selected_files
+from tracinctl.cli.terminal import shown_path, terminal
+from tracinctl.config import Project
+from tracinctl.errors import UsageError
+from tracinctl.selection import ScoreFile
+
+if TYPE_CHECKING:
+    from tracinctl.scores.table import ScoreSource
+
+EXAMPLES = """tracinctl plot overview --frequency 500hz
+tracinctl plot top --frequency 500hz --top 15 --output top.svg"""
+
+ViewName = Literal["overview", "distribution", "sweep", "heatmap", "top", "checkpoints", "self"]
+
+FILE_WIDTH = 100
+PICTURE = "The picture"
+
+
+def plot(
+    *,
+    ctx: typer.Context,
+    view: Annotated[
+        ViewName,
+        typer.Argument(
+            metavar="[VIEW]",
+            help="overview: one screen. distribution: histogram. sweep: harmful pairs against threshold. heatmap: "
+            "classes of the two items. top: most harmful and helpful pairs. checkpoints: scores over training. "
+            "self: self-influence and items.",
+        ),
+    ] = "overview",
+    metadata_file: options.MetadataFile = None,
+    material: options.Material = None,
+    frequency: options.Frequency = None,
+    metadata_dir: options.MetadataDir = None,
+    test_pair: Annotated[
+        str | None,
+        typer.Option(
+            "--test-pair",
+            metavar="ID",
+            help="Scores on this test pair alone: its proponents and opponents (view top).",
+            rich_help_panel=PICTURE,
+        ),
+    ] = None,
+    top: Annotated[
+        int,
+        typer.Option("--top", metavar="N", min=1, help="How many pairs or items are named.", rich_help_panel=PICTURE),
+    ] = 10,
+    thresholds: Annotated[
+        str,
+        typer.Option(
+            "--thresholds",
+            metavar="SCORES",
+            help="Thresholds to mark and count, with commas.",
+            rich_help_panel=PICTURE,
+        ),
+    ] = options.DEFAULT_THRESHOLDS,
+    min_occurrences: options.MinOccurrences = options.DEFAULT_MIN_OCCURRENCES,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="Write the picture to a .txt, .svg or .html file.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+) -> None:
+    """Draw the scores in the terminal. Positive scores are helpful, negative ones harmful."""
+    from tracinctl.plots.save import save
+    from tracinctl.plots.views import ViewSettings, draw
+    from tracinctl.scores.files import open_scores
+    from tracinctl.scores.votes import parse_thresholds
+
+    project = project_of(ctx, metadata_dir=metadata_dir)
+    marked = parse_thresholds(thresholds)
+    files = selected_files(ctx, project, metadata_file, material, frequency)
+    if output is not None and len(files) > 1:
+        raise UsageError(
+            f"--output names one picture, but there are {len(files)} score files",
+            hint=f"For example --frequency {files[0].frequency}",
+        )
+    settings = ViewSettings(
+        width=terminal.width if output is None else FILE_WIDTH,
+        colour=terminal.colour if output is None else output.suffix != ".txt",
+        thresholds=marked,
+        test_pair=test_pair,
+        top=top,
+        min_occurrences=min_occurrences,
+    )
+    for file in files:
+        source = open_scores(file.path)
+        if view == "checkpoints":
+            source = with_checkpoint_scores(project, file, source)
+        picture = draw(view, source, settings, f"{file.label}: {view}")
+        if output is not None:
+            save(picture, output, FILE_WIDTH)
+            terminal.text(f"Written: {shown_path(output)}")
+            terminal.path(output)
+        else:
+            terminal.show(picture, width=settings.width)
+            terminal.text("")
+
+
+def with_checkpoint_scores(project: Project, file: ScoreFile, source: "ScoreSource") -> "ScoreSource":
+    """The scores with those of each checkpoint, which lie beside their file."""
+    from tracinctl.scores.per_checkpoint import with_checkpoints
+
+    if file.material is None or file.frequency is None:
+        raise UsageError(
+            f"the name of {file.path} does not say which material and frequency it is of",
+            hint="Score files are named <material>_<frequency>_influence_metadata.json.",
+        )
+    beside = project.with_places(metadata_dir=file.path.parent)
+    return with_checkpoints(source, beside.per_checkpoint_file(file.material, file.frequency))
