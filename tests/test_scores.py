@@ -20,8 +20,9 @@ from tracinctl.scores.files import open_scores, write_scores
 from tracinctl.scores.json_format import provenance_path
 from tracinctl.scores.metadata import mark_excluded, write_self_influence
 from tracinctl.scores.pair_ids import split_pair_id
+from tracinctl.scores.quantiles import nonzero_quantiles
 from tracinctl.scores.sweep import sweep_thresholds
-from tracinctl.scores.votes import count_votes, nonzero_quantile, parse_threshold, parse_thresholds, required_votes
+from tracinctl.scores.votes import Threshold, count_votes, parse_threshold, parse_thresholds, required_votes
 
 REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the first users' files are not here")
@@ -45,22 +46,28 @@ matrices = st.integers(1, 6).flatmap(
 )
 
 
-@given(matrices, st.floats(-60, 60), st.none() | st.floats(0, 60))
-def test_votes_are_what_a_loop_counts(scores, threshold, upper):
+@given(matrices, st.lists(st.floats(-60, 60), min_size=1, max_size=3), st.none() | st.floats(61, 90))
+def test_votes_are_what_a_loop_counts(scores, thresholds, upper):
     source = table(scores)
-    counted = count_votes(source, [parse_threshold(repr(threshold))], upper)
-    for row, values in enumerate(scores):
-        want = sum(v < threshold or (upper is not None and v > upper) for v in values)
-        assert counted.votes[0][row] == want
-        assert math.isclose(counted.mean[row], sum(values) / len(values), abs_tol=1e-9)
-    assert counted.active.tolist() == [any(row[c] != 0 for row in scores) for c in range(len(scores[0]))]
+    counted = count_votes(source, [Threshold("", value) for value in thresholds], upper)
+    active = [any(row[c] != 0 for row in scores) for c in range(len(scores[0]))]
+    assert counted.active.tolist() == active
+    for k, threshold in enumerate(thresholds):
+        vote = [
+            [a and (v < threshold or (upper is not None and v > upper)) for v, a in zip(row, active, strict=True)]
+            for row in scores
+        ]
+        assert counted.votes[k].tolist() == [sum(row) for row in vote]
+        assert counted.test_votes[k].tolist() == [sum(column) for column in zip(*vote, strict=True)]
+    for mean, values in zip(counted.mean, scores, strict=True):
+        assert math.isclose(mean, sum(values) / len(values), abs_tol=1e-9)
 
 
 @given(matrices, st.floats(0, 1))
 def test_a_quantile_is_the_sorted_score_of_its_rank(scores, share):
     values = sorted(v for row in scores for v in row if v != 0)
     want = values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
-    assert nonzero_quantile(table(scores), share) == want
+    assert nonzero_quantiles(table(scores), [share])[0] == want
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import UsageError
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.scores.quantiles import nonzero_quantiles
 from tracinctl.scores.table import FloatArray, ScoreSource
 
 IntArray = npt.NDArray[np.int32]
 
 DEFAULT_OCCURRENCES = "60%"
-_BITS = 16
+_TILE_ROWS = 255  # so that a column's votes in a tile fit into 8 bits
+_TILE_SCORES = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def parse_threshold(text: str) -> Threshold:
     """A threshold from ``-5`` or ``1%``.
 
     Raises:
-        UsageError: it is neither a finite number nor a share between 0% and 100%.
+        UsageError: it is neither a finite number up to zero nor a share between 0% and 100%.
     """
     text = text.strip()
     quantile = text.endswith("%")
@@ -53,6 +56,12 @@ def parse_threshold(text: str) -> Threshold:
         raise UsageError(
             f"threshold {text!r} is neither a score nor a share of the scores",
             hint="a score is written -5, the lowest hundredth of all scores 1%",
+        )
+    if value > 0 and not quantile:
+        raise UsageError(
+            f"threshold {text!r} is above zero, so helpful scores would count as votes against a pair",
+            hint="scores below zero are harmful, so a threshold is 0 or lower, -5 for instance; "
+            "to count very high scores as votes too, give an upper threshold",
         )
     return Threshold(text, value / 100 if quantile else value, quantile)
 
@@ -102,6 +111,7 @@ class VoteTable:
         test_votes: votes that each test pair gave, shape (thresholds, test pairs), int64.
         lowest: the lowest score there is.
         highest: the highest.
+        upper_threshold: above which a score counted as a vote too; None where none did.
     """
 
     thresholds: Sequence[Threshold]
@@ -112,6 +122,7 @@ class VoteTable:
     test_votes: npt.NDArray[np.int64]
     lowest: float
     highest: float
+    upper_threshold: float | None = None
 
     @property
     def active_test_pairs(self) -> int:
@@ -120,68 +131,110 @@ class VoteTable:
 
 
 def count_votes(
-    source: ScoreSource, thresholds: Sequence[Threshold], upper_threshold: float | None = None
+    source: ScoreSource,
+    thresholds: Sequence[Threshold],
+    upper_threshold: float | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> VoteTable:
-    """Count negative votes; with ``upper_threshold`` a score above it counts as a vote too."""
-    values = np.array([_value(source, each) for each in thresholds])
-    rows, columns = len(source.train_ids), len(source.test_ids)
-    votes = np.zeros((len(values), rows), dtype=np.int32)
-    mean = np.zeros(rows)
-    active = np.zeros(columns, dtype=bool)
-    test_votes = np.zeros((len(values), columns), dtype=np.int64)
-    lowest, highest = math.inf, -math.inf
+    """Count negative votes; with ``upper_threshold`` a score above it counts as a vote too.
+
+    One reading of the scores, and two to five more where thresholds are shares, however many thresholds there are.
+
+    Raises:
+        UsageError: the upper threshold does not lie above the others.
+    """
+    values = resolve_thresholds(source, thresholds)
+    _check_upper(upper_threshold, thresholds)
+    count = _Count(len(thresholds), len(source.train_ids), len(source.test_ids))
     for start, block in source.blocks():
-        stop = start + len(block)
-        mean[start:stop] = block.mean(axis=1) if columns else 0.0
-        active |= (block != 0).any(axis=0)
-        lowest, highest = (
-            min(lowest, float(block.min(initial=math.inf))),
-            max(highest, float(block.max(initial=-math.inf))),
-        )
-        over = block > upper_threshold if upper_threshold is not None else None
-        for k, value in enumerate(values):
-            below = block < value
-            if over is not None:
-                below |= over
-            votes[k, start:stop] = np.count_nonzero(below, axis=1)
-            test_votes[k] += np.count_nonzero(below, axis=0)
-    return VoteTable(thresholds, values, votes, mean, active, test_votes, lowest, highest)
+        rows = max(1, min(_TILE_ROWS, _TILE_SCORES // max(1, block.shape[1])))
+        for first in range(0, len(block), rows):
+            count.add(start + first, block[first : first + rows], values, upper_threshold)
+        progress(Progress("votes", start + len(block), len(source.train_ids), "pairs"))
+    count.silence(values, upper_threshold)
+    return VoteTable(
+        thresholds=tuple(thresholds),
+        values=values,
+        votes=count.votes,
+        mean=count.mean,
+        active=count.active,
+        test_votes=count.test_votes,
+        lowest=count.lowest,
+        highest=count.highest,
+        upper_threshold=upper_threshold,
+    )
 
 
-def _value(source: ScoreSource, threshold: Threshold) -> float:
-    return nonzero_quantile(source, threshold.value) if threshold.quantile else threshold.value
+def resolve_thresholds(source: ScoreSource, thresholds: Sequence[Threshold]) -> FloatArray:
+    """The scores that thresholds stand for, shape (thresholds,); the scores are read only where one is a share."""
+    values = np.array([each.value for each in thresholds], dtype=np.float64)
+    shares = [k for k, each in enumerate(thresholds) if each.quantile]
+    values[shares] = nonzero_quantiles(source, [thresholds[k].value for k in shares])
+    return values
 
 
 def nonzero_quantile(source: ScoreSource, share: float) -> float:
-    """The score under which this share of all non-zero scores lie, exact, in bounded memory; 0 where all are zero.
-
-    The bit patterns of float64 sort like the numbers once the sign is dealt with, so four passes of 16 bits each find
-    the score of a given rank.
-    """
-    total = sum(int(np.count_nonzero(block)) for _, block in source.blocks())
-    if not total:
-        return 0.0
-    rank = min(total - 1, int(share * total))
-    prefix = 0
-    for step in range(64 // _BITS):
-        shift = 64 - _BITS * (step + 1)
-        count = np.zeros(1 << _BITS, dtype=np.int64)
-        for _, block in source.blocks():
-            keys = _sortable(block[block != 0])
-            if step:
-                keys = keys[keys >> np.uint64(shift + _BITS) == np.uint64(prefix)]
-            part = (keys >> np.uint64(shift)) & np.uint64((1 << _BITS) - 1)
-            count += np.bincount(part.astype(np.int64), minlength=1 << _BITS)
-        ends = np.cumsum(count)
-        place = int(np.searchsorted(ends, rank, side="right"))
-        rank -= int(ends[place - 1]) if place else 0
-        prefix = (prefix << _BITS) | place
-    sign = 1 << 63
-    bits = prefix ^ sign if prefix & sign else prefix ^ ((1 << 64) - 1)
-    return float(np.array([bits], dtype=np.uint64).view(np.float64)[0])
+    """The score under which this share (0 to 1) of all non-zero scores lie; 0 where all are zero."""
+    return float(nonzero_quantiles(source, [share])[0])
 
 
-def _sortable(values: FloatArray) -> npt.NDArray[np.uint64]:
-    bits = np.ascontiguousarray(values).view(np.uint64)
-    sign = np.uint64(1 << 63)
-    return np.where(bits & sign, ~bits, bits | sign)
+def _check_upper(upper: float | None, thresholds: Sequence[Threshold]) -> None:
+    if upper is None:
+        return
+    if not math.isfinite(upper):
+        raise UsageError(f"upper threshold {upper} is no score")
+    highest = max((each.value for each in thresholds if not each.quantile), default=-math.inf)
+    if highest >= upper:
+        raise UsageError(
+            f"upper threshold {upper:g} does not lie above the threshold {highest:g}, so all scores would vote",
+            hint="scores above the upper threshold vote against a pair; it is positive, 20 for instance",
+        )
+
+
+class _Count:
+    """Votes so far; tiles of scores are small enough to stay in the processor's cache while thresholds pass."""
+
+    def __init__(self, thresholds: int, rows: int, columns: int) -> None:
+        self.votes = np.zeros((thresholds, rows), dtype=np.int32)
+        self.mean = np.zeros(rows)
+        self.active = np.zeros(columns, dtype=bool)
+        self.test_votes = np.zeros((thresholds, columns), dtype=np.int64)
+        self.lowest, self.highest = math.inf, -math.inf
+        # a row's votes are added up in 16 bits where they fit, which is twice as quick
+        self._sum = np.uint16 if columns < 1 << 16 else np.int32
+
+    def add(self, start: int, tile: FloatArray, values: FloatArray, upper: float | None) -> None:
+        if not tile.size:
+            return
+        rows = slice(start, start + len(tile))
+        self.mean[rows] = _row_means(tile)
+        silent = np.flatnonzero(~self.active)
+        if silent.size:
+            self.active[silent] = (tile[:, silent] != 0).any(axis=0)
+        self.lowest = min(self.lowest, float(tile.min()))
+        self.highest = max(self.highest, float(tile.max()))
+        over = tile > upper if upper is not None else None
+        below = np.empty(tile.shape, dtype=bool)
+        for k, value in enumerate(values):
+            np.less(tile, value, out=below)
+            if over is not None:
+                below |= over
+            votes = below.view(np.uint8)
+            self.votes[k, rows] = votes.sum(axis=1, dtype=self._sum)
+            self.test_votes[k] += votes.sum(axis=0, dtype=np.uint8)  # a tile has at most 255 rows
+
+    def silence(self, values: FloatArray, upper: float | None) -> None:
+        """Take back the votes of inactive test pairs, whose zeros lie below a threshold that is above zero."""
+        silent = int((~self.active).sum())
+        for k, value in enumerate(values):
+            if silent and (value > 0 or (upper is not None and upper < 0)):
+                self.votes[k] -= silent
+                self.test_votes[k, ~self.active] = 0
+
+
+def _row_means(tile: FloatArray) -> FloatArray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        means: FloatArray = tile.mean(axis=1)
+    if not np.isfinite(means).all():
+        means = (tile / tile.shape[1]).sum(axis=1)  # scores so large that their sum is not
+    return means
