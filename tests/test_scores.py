@@ -109,7 +109,11 @@ def test_the_users_own_files_give_the_counts_they_know(frequency, counts):
 def test_two_votes_find_98_harmful_pairs_in_the_users_file():
     source = open_scores(REFERENCE / "plastic_500hz_influence_metadata.json")
     chosen = choose_exclusions(source, threshold=parse_threshold("-5"), min_occurrences="2")
-    assert len(chosen.harmful) == len(chosen.ids) == 98
+    assert len(chosen.harmful) == 98
+    ids = set(source.train_ids)
+    halves = [split_pair_id(each) for each in chosen.ids]
+    assert all(f"{b}_{a}" in chosen.ids for a, b in halves if f"{b}_{a}" in ids)
+    assert len(chosen.ids) == 98 + len(chosen.mirrored) == 122
 
 
 @settings(max_examples=25)

@@ -2,41 +2,41 @@
 
 ``ranking_pair`` leaves out harmful pairs and keeps their items; ``full_pair`` leaves out both items of each harmful
 pair; ``sample`` leaves out single items by their item-level influence.
+
+A pair and its mirror image are one comparison, and have the same loss, but training code drops a pair only where its
+id stands in a list in that order. So where training saw both, both are named; a cap counts them once and keeps both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tracinctl.data.pairs import pair_id
 from tracinctl.errors import ScoreFileError, UsageError
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.scores.suspicious import OUTLIER, suspicious_items
 from tracinctl.scores.sweep import never_fires, pair_items
-from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, VoteTable, count_votes, required_votes
 
 MODES = ("ranking_pair", "full_pair", "sample")
-OUTLIER = 3.5
-"""Item-level influence counts as suspicious from this many deviations above the median (Iglewicz and Hoaglin 1993)."""
 
 
 @dataclass(frozen=True)
 class HarmfulPair:
-    """A training pair with enough negative votes.
+    """A training pair on the list or near it.
 
     Attributes:
         id: the pair's id.
         votes: negative votes against it.
         mean: its mean score over all test pairs.
-        voters: the test pairs that voted against it; filled for the pairs that are kept on the list.
     """
 
     id: str
     votes: int
     mean: float
-    voters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,15 @@ class Exclusions:
         mode: one of MODES.
         threshold: as given.
         value: the score it stands for.
+        min_occurrences: the rule as given.
         required_votes: votes that make a pair harmful.
-        harmful: all harmful pairs, most votes first, then lowest mean score.
-        listed: the harmful pairs that the list is about (all, or as many as the cap allows).
+        harmful: all harmful pairs, most votes first, then lowest mean score, then by id.
+        listed: the pairs that the list is about: the harmful ones in their order, as many as the cap allows, and in
+            mode ``ranking_pair`` behind them the mirror images that are not harmful by their own scores.
         ids: what to write: pair ids, or item ids.
+        mirrored: ids in ``ids`` that are there only as mirror images of harmful pairs.
         cut: harmful pairs (or items) that a cap left off.
+        max_exclusions: the cap; None where there is none.
         active_test_pairs: test pairs that can vote.
         never_fires: why the rule can never fire; empty where it can.
         sample_scores: item-level influence of the items on the list, in mode ``sample``.
@@ -61,14 +65,17 @@ class Exclusions:
     mode: str
     threshold: Threshold
     value: float
+    min_occurrences: str
     required_votes: int
     harmful: Sequence[HarmfulPair]
     listed: Sequence[HarmfulPair]
     ids: Sequence[str]
+    mirrored: Sequence[str]
     cut: int
+    max_exclusions: int | None
     active_test_pairs: int
     never_fires: str
-    sample_scores: dict[str, float]
+    sample_scores: Mapping[str, float]
     counted: VoteTable
 
 
@@ -80,8 +87,14 @@ def choose_exclusions(
     min_occurrences: str = DEFAULT_OCCURRENCES,
     max_exclusions: int | None = None,
     mode: str = "ranking_pair",
+    outlier: float = OUTLIER,
+    progress: ProgressCallback = no_progress,
 ) -> Exclusions:
-    """Choose what to leave out. ``max_exclusions`` caps comparisons (a pair and its mirror image count once) or items.
+    """Choose what to leave out.
+
+    ``max_exclusions`` caps comparisons (a pair and its mirror image count once; in mode ``full_pair`` each may name two
+    items), or items in mode ``sample``. ``outlier`` says how far an item must stand out there; votes and thresholds
+    have no part in that mode.
 
     Raises:
         UsageError: the mode, the rule or the cap makes no sense.
@@ -94,97 +107,80 @@ def choose_exclusions(
         raise UsageError(
             f"max-exclusions {max_exclusions} leaves nothing to exclude", hint="1 or more, or no cap at all"
         )
-    table = count_votes(source, [threshold], upper_threshold)
+    required_votes(min_occurrences, 0)
+    suspicious = suspicious_items(source, outlier) if mode == "sample" else {}
+
+    table = count_votes(source, [threshold], upper_threshold, progress)
     active = table.active_test_pairs
     required = required_votes(min_occurrences, active)
-    votes = table.votes[0]
-    rows = np.flatnonzero(votes >= required)
-    ids = source.train_ids
-    order = sorted(rows.tolist(), key=lambda row: (-int(votes[row]), float(table.mean[row]), ids[row]))
-    sample_scores: dict[str, float] = {}
+    votes, mean, ids = table.votes[0], table.mean, source.train_ids
+    order = sorted(
+        np.flatnonzero(votes >= required).tolist(), key=lambda row: (-int(votes[row]), float(mean[row]), ids[row])
+    )
+
+    rows, mirrors = order, []
     if mode == "sample":
-        sample_scores = _suspicious_items(source)
-        names = list(sample_scores)
-        kept = names if max_exclusions is None else names[:max_exclusions]
-        written, listed_rows, cut = kept, order, len(names) - len(kept)
-        sample_scores = {name: sample_scores[name] for name in kept}
+        written = list(suspicious)[:max_exclusions]
+        cut = len(suspicious) - len(written)
     else:
-        listed_rows = _capped(source, order, max_exclusions)
-        cut = len(order) - len(listed_rows)
+        items = _items(source, needed=mode == "full_pair")
+        mirror = _mirror_rows(items) if items else {}
+        rows = _capped(order, mirror, max_exclusions)
+        cut = len(order) - len(rows)
         if mode == "ranking_pair":
-            written = [ids[row] for row in listed_rows]
+            named = set(rows)
+            mirrors = [mirror[row] for row in rows if mirror.get(row, row) not in named]
+            written = [ids[row] for row in [*rows, *mirrors]]
         else:
-            items = pair_items(source)
-            written = list(dict.fromkeys(each for row in listed_rows for each in items[row]))
-    voters = _voters(source, set(listed_rows), float(table.values[0]), upper_threshold)
-    harmful = [HarmfulPair(ids[row], int(votes[row]), float(table.mean[row]), voters.get(row, ())) for row in order]
-    on_list = set(listed_rows)
+            written = list(dict.fromkeys(each for row in rows for each in items[row]))
+
+    def harm(rows: Sequence[int]) -> list[HarmfulPair]:
+        return [HarmfulPair(ids[row], int(votes[row]), float(mean[row])) for row in rows]
+
     return Exclusions(
         mode=mode,
         threshold=threshold,
         value=float(table.values[0]),
+        min_occurrences=min_occurrences,
         required_votes=required,
-        harmful=harmful,
-        listed=[pair for row, pair in zip(order, harmful, strict=True) if row in on_list],
+        harmful=harm(order),
+        listed=harm([*rows, *mirrors]),
         ids=written,
+        mirrored=[ids[row] for row in mirrors],
         cut=cut,
+        max_exclusions=max_exclusions,
         active_test_pairs=active,
         never_fires="" if mode == "sample" else never_fires(min_occurrences, required, active, len(source.test_ids)),
-        sample_scores=sample_scores,
+        sample_scores={name: suspicious[name] for name in written} if mode == "sample" else {},
         counted=table,
     )
 
 
-def _capped(source: ScoreSource, order: list[int], cap: int | None) -> list[int]:
+def _items(source: ScoreSource, *, needed: bool) -> Sequence[tuple[str, str]]:
+    try:
+        return pair_items(source)
+    except ScoreFileError:
+        if needed:
+            raise
+        return ()
+
+
+def _mirror_rows(items: Sequence[tuple[str, str]]) -> dict[int, int]:
+    """Row -> row of its mirror image, where training saw both."""
+    place = {pair: row for row, pair in enumerate(items)}
+    return {row: place[b, a] for row, (a, b) in enumerate(items) if a != b and (b, a) in place}
+
+
+def _capped(order: list[int], mirror: Mapping[int, int], cap: int | None) -> list[int]:
     """The first rows up to the cap; a pair whose mirror image is kept is kept with it."""
     if cap is None or len(order) <= cap:
         return order
-    try:
-        items = pair_items(source)
-    except ScoreFileError:
-        return order[:cap]
-    kept: set[str] = set()
-    rows = []
+    kept: dict[int, None] = {}
     counted = 0
     for row in order:
-        mirrored = pair_id(items[row][1], items[row][0]) in kept
+        mirrored = mirror.get(row) in kept
         if not mirrored and counted >= cap:
             continue
         counted += not mirrored
-        kept.add(source.train_ids[row])
-        rows.append(row)
-    return rows
-
-
-def _voters(
-    source: ScoreSource, rows: set[int], value: float, upper_threshold: float | None
-) -> dict[int, tuple[str, ...]]:
-    found: dict[int, tuple[str, ...]] = {}
-    for start, block in source.blocks():
-        for row in (r for r in range(start, start + len(block)) if r in rows):
-            scores = block[row - start]
-            below = scores < value
-            if upper_threshold is not None:
-                below |= scores > upper_threshold
-            found[row] = tuple(source.test_ids[k] for k in np.flatnonzero(below).tolist())
-    return found
-
-
-def _suspicious_items(source: ScoreSource) -> dict[str, float]:
-    """Items whose item-level influence stands out, highest first.
-
-    Item-level influence spans orders of magnitude, so its square root is compared: an item is suspicious where it lies
-    more than OUTLIER median absolute deviations (scaled to a standard deviation) above the median.
-    """
-    influence = source.sample_influence
-    if influence is None or not len(source.sample_ids):
-        raise ScoreFileError(
-            "these scores say nothing of single items, which --pair-mode sample needs",
-            hint="compute them again: tracinctl compute",
-        )
-    size: FloatArray = np.sqrt(np.maximum(influence, 0.0))
-    middle = np.median(size)
-    spread = 1.4826 * np.median(np.abs(size - middle))
-    chosen = np.flatnonzero(size > middle + OUTLIER * spread) if spread > 0 else np.array([], dtype=np.int64)
-    order = sorted(chosen.tolist(), key=lambda k: (-float(influence[k]), source.sample_ids[k]))
-    return {source.sample_ids[k]: float(influence[k]) for k in order}
+        kept[row] = None
+    return list(kept)

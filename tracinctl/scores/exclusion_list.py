@@ -31,23 +31,39 @@ class ExclusionList:
 
 
 def list_text(exclusions: Exclusions, scores_name: str) -> str:
-    """The list as it is written."""
-    cap = f"; a cap left {exclusions.cut} off" if exclusions.cut else ""
-    rule = (
-        "item-level influence far above the median"
-        if exclusions.mode == "sample"
-        else f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs "
-        f"score below {exclusions.value:g} (positive = helpful, negative = harmful)"
-    )
+    """The list as it is written.
+
+    Raises:
+        ExclusionListError: an id cannot stand on a line of its own.
+    """
     lines = [
         f"# excluded: {len(exclusions.ids)} {_WHAT[exclusions.mode]} (mode {exclusions.mode})",
-        f"# rule: {rule}{cap}",
+        f"# rule: {_rule(exclusions)}",
         f"# from: {_one_line(scores_name)}",
     ]
+    if exclusions.mirrored:
+        lines.append(
+            f"# the last {len(exclusions.mirrored)} are the same comparisons the other way round: mirror images, in "
+            "training too, of pairs above"
+        )
     for each in exclusions.ids:
         if not each or each != each.strip() or "\n" in each or "\r" in each or each.startswith("#"):
             raise ExclusionListError(f"the id {each!r} cannot stand in an exclusion list", hint="rename the item")
     return "\n".join([*lines, *exclusions.ids]) + "\n"
+
+
+def _rule(exclusions: Exclusions) -> str:
+    cap = f"; a cap of {exclusions.max_exclusions} left {exclusions.cut} off" if exclusions.cut else ""
+    if exclusions.mode == "sample":
+        return f"item-level influence far above the median{cap}"
+    given = f" ({exclusions.threshold.text} of the non-zero scores)" if exclusions.threshold.quantile else ""
+    upper = exclusions.counted.upper_threshold
+    also = f" or above {upper:g}" if upper is not None else ""
+    return (
+        f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs "
+        f"({exclusions.min_occurrences}) score below {exclusions.value:g}{given}{also}; "
+        f"positive = helpful, negative = harmful{cap}"
+    )
 
 
 def _one_line(text: str) -> str:

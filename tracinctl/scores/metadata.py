@@ -16,6 +16,7 @@ from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.json_format import read_json
 from tracinctl.scores.sweep import pair_items
 from tracinctl.scores.table import ScoreSource
+from tracinctl.scores.votes import voters_against
 
 Records = dict[str, Any]
 
@@ -62,16 +63,19 @@ def mark_excluded(source: ScoreSource, exclusions: Exclusions, path: Path, *, to
     """
     date = (today or dt.datetime.now(dt.UTC).date()).isoformat()
     about: dict[str, dict[str, Any]] = {}
+    voters = {}
+    if exclusions.mode != "sample":
+        voters = voters_against(source, exclusions.counted, [pair.id for pair in exclusions.listed])
     if exclusions.mode == "ranking_pair":
         for pair in exclusions.listed:
-            about[pair.id] = _info(date, pair.votes, pair.mean, list(pair.voters))
+            about[pair.id] = _info(date, pair.votes, pair.mean, voters[pair.id])
     elif exclusions.mode == "full_pair":
         place = {each: row for row, each in enumerate(source.train_ids)}
         items = pair_items(source)
         for pair in exclusions.listed:
             for item in items[place[pair.id]]:
                 if item not in about or about[item]["negative_occurrences"] < pair.votes:
-                    about[item] = _info(date, pair.votes, pair.mean, list(pair.voters))
+                    about[item] = _info(date, pair.votes, pair.mean, voters[pair.id])
     else:
         about = {item: _info(date, 0, value, []) for item, value in exclusions.sample_scores.items()}
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError
+from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.pair_ids import split_pair_ids
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, VoteTable, count_votes, required_votes
@@ -110,37 +112,48 @@ def sweep_thresholds(
     thresholds: Sequence[Threshold],
     min_occurrences: str = DEFAULT_OCCURRENCES,
     upper_threshold: float | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> SweepResult:
     """What each threshold would exclude.
 
     Raises:
-        UsageError: ``min_occurrences`` is no rule.
+        UsageError: ``min_occurrences`` is no rule, or the upper threshold does not lie above the others.
     """
-    table = count_votes(source, thresholds, upper_threshold)
-    active, total = table.active_test_pairs, len(source.train_ids)
+    required_votes(min_occurrences, 0)
+    table = count_votes(source, thresholds, upper_threshold, progress)
+    active, total, most = table.active_test_pairs, len(source.train_ids), len(source.test_ids)
     required = required_votes(min_occurrences, active)
-    try:
-        items = pair_items(source)
-    except ScoreFileError:
-        items = []
-    all_items = {each for pair in items for each in pair}
+    first, second, all_items = _item_numbers(source)
     rows = []
     for k, threshold in enumerate(thresholds):
-        most = len(source.test_ids)
         tally = np.bincount(table.votes[k], minlength=most + 1)
         at_least = tally[::-1].cumsum()[::-1]
-        harmful = np.flatnonzero(table.votes[k] >= required)
-        touched = {each for row in harmful.tolist() for each in items[row]} if items else set()
+        harmful = table.votes[k] >= required
+        touched = np.zeros(all_items, dtype=bool)
+        touched[first[harmful[: len(first)]]] = True
+        touched[second[harmful[: len(second)]]] = True
+        count = int(harmful.sum())
         rows.append(
             SweepRow(
                 threshold=threshold,
                 value=float(table.values[k]),
                 votes={n: int(at_least[n]) for n in range(1, most + 1)},
                 required_votes=required,
-                harmful=len(harmful),
-                pair_share=len(harmful) / total if total else 0.0,
-                item_share=len(touched) / len(all_items) if all_items else None,
+                harmful=count,
+                pair_share=count / total if total else 0.0,
+                item_share=int(touched.sum()) / all_items if all_items else None,
             )
         )
-    why = never_fires(min_occurrences, required, active, len(source.test_ids))
-    return SweepResult(rows, total, len(source.test_ids), active, why, table)
+    why = never_fires(min_occurrences, required, active, most)
+    return SweepResult(rows, total, most, active, why, table)
+
+
+def _item_numbers(source: ScoreSource) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """Numbers of the first and the second items of the training pairs, and how many items there are; 0 if unknown."""
+    try:
+        items = pair_items(source)
+    except ScoreFileError:
+        items = ()
+    number: dict[str, int] = {}
+    flat = np.fromiter((number.setdefault(each, len(number)) for pair in items for each in pair), dtype=np.int64)
+    return flat[0::2], flat[1::2], len(number)

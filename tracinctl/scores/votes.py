@@ -7,7 +7,7 @@ where it has a non-zero score for at least one training pair: the others have no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,6 +171,23 @@ def resolve_thresholds(source: ScoreSource, thresholds: Sequence[Threshold]) -> 
     shares = [k for k, each in enumerate(thresholds) if each.quantile]
     values[shares] = nonzero_quantiles(source, [thresholds[k].value for k in shares])
     return values
+
+
+def voters_against(source: ScoreSource, counted: VoteTable, train_ids: Collection[str]) -> dict[str, list[str]]:
+    """The test pairs that voted, at the first threshold, against each of these training pairs."""
+    looked_for = set(train_ids)
+    found: dict[str, list[str]] = {}
+    for start, block in source.blocks():
+        for row in range(start, start + len(block)):
+            if source.train_ids[row] in looked_for:
+                scores = block[row - start]
+                vote = scores < counted.values[0]
+                if counted.upper_threshold is not None:
+                    vote |= scores > counted.upper_threshold
+                found[source.train_ids[row]] = [
+                    source.test_ids[k] for k in np.flatnonzero(vote & counted.active).tolist()
+                ]
+    return found
 
 
 def nonzero_quantile(source: ScoreSource, share: float) -> float:
