@@ -1,0 +1,234 @@
+"""The demo: a project folder with recordings, planted errors and trained checkpoints.
+
+The folder is made beside its place and renamed when it is whole, so a demo that was interrupted is no demo.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tracinctl.data.acoustics import MATERIALS, RATE, record
+from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.errors import DataError, TracinctlError, UsageError
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.training import TrainSettings, train_ranker
+
+ANGLES = (0, 36, 72, 108, 144, 180)
+TRAINED, UNTRAINED = "plastic", "metal"
+SECONDS = 0.25
+N_FFT, HOP = 512, 128
+SPLIT_SEED = 42
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How large a demo is.
+
+    Attributes:
+        takes: recordings of each angle, for the trained material and for the other.
+        comparisons: training pairs a frequency.
+        flipped: the share of these whose target is turned round.
+        misfiled: training recordings a frequency that are filed under a wrong angle.
+        epochs: of training.
+    """
+
+    takes: tuple[int, int] = (16, 9)
+    comparisons: int = 600
+    flipped: float = 0.25
+    misfiled: int = 2
+    epochs: int = 20
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What was made.
+
+    Attributes:
+        directory: the project folder.
+        material: the one that was trained.
+        frequencies: of the recordings.
+        recordings: how many.
+        planted_pairs: flipped comparisons, over all frequencies.
+        planted_items: recordings filed under a wrong angle.
+        held_out_accuracy: share of held-out pairs ranked rightly, a frequency.
+    """
+
+    directory: Path
+    material: str
+    frequencies: Sequence[str]
+    recordings: int
+    planted_pairs: int
+    planted_items: int
+    held_out_accuracy: dict[str, float | None]
+
+
+SETTINGS = """\
+# Settings of this project; tracinctl finds this file from here and from every folder below.
+material = "{material}"
+frequencies = [{frequencies}]
+
+[features]
+n_fft = {n_fft}
+hop = {hop}
+"""
+
+
+def make_demo(
+    directory: Path,
+    frequencies: Sequence[str] = ("500hz", "1000hz"),
+    seed: int = 0,
+    *,
+    size: DemoSize | None = None,
+    progress: ProgressCallback = no_progress,
+) -> DemoResult:
+    """Make a demo project in ``directory``, which must be absent or empty.
+
+    Raises:
+        UsageError: a frequency is not written like ``500hz``.
+        DataError: the folder holds something.
+        TracinctlError: it cannot be written.
+    """
+    size = size or DemoSize()
+    tones = {name: _hertz(name) for name in dict.fromkeys(frequencies)}
+    directory = directory.absolute()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise DataError(f"{directory} is not an empty folder", hint="name a folder that is not there yet")
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent))
+    except OSError as error:
+        raise TracinctlError(f"cannot write {directory}: {error.strerror}") from error
+    try:
+        result = _fill(work, directory, tones, seed, size, progress)
+        work.chmod(0o755)
+        os.replace(work, directory)  # noqa: PTH105  Path.replace refuses an empty folder on some systems
+    except OSError as error:
+        raise TracinctlError(f"cannot write {directory}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return result
+
+
+def _hertz(name: str) -> float:
+    text = name.removesuffix("hz")
+    if not name.endswith("hz") or not text.isdigit() or not 50 <= int(text) <= RATE // 8:  # noqa: PLR2004  hertz
+        raise UsageError(f"frequency {name!r} cannot be synthesised", hint=f"50hz to {RATE // 8}hz, written like 500hz")
+    return float(text)
+
+
+def _fill(
+    work: Path, directory: Path, tones: dict[str, float], seed: int, size: DemoSize, progress: ProgressCallback
+) -> DemoResult:
+    planted: list[tuple[str, str, str, str, str]] = []
+    accuracy: dict[str, float | None] = {}
+    total = sum(len(ANGLES) * takes for takes in size.takes) * len(tones)
+    written = 0
+    for number, (frequency, hertz) in enumerate(tones.items()):
+        random = np.random.default_rng([seed, number])
+        wrong = _misfiled(size, random)
+        for material, takes in ((TRAINED, size.takes[0]), (UNTRAINED, size.takes[1])):
+            for angle in ANGLES:
+                for take in range(takes):
+                    true = wrong.get((angle, take), angle) if material == TRAINED else angle
+                    _write_recording(work, material, frequency, angle, take, true, hertz, random)
+                    written += 1
+                    name = f"{material} {frequency}"
+                    progress(Progress("recording", written, total, "recordings", name))
+        for (angle, take), true in wrong.items():
+            item = _item(TRAINED, frequency, angle, take)
+            planted.append(("item", TRAINED, frequency, item, f"recorded at {true} degrees"))
+    for number, frequency in enumerate(tones):
+        random = np.random.default_rng([seed, number, 1])
+        data, flipped = _comparisons(work, frequency, size, random)
+        planted += [("pair", TRAINED, frequency, pair, "target turned round") for pair in flipped]
+        settings = TrainSettings(
+            epochs=size.epochs, checkpoint_interval=5, learning_rate=0.007, batch_size=64, seed=SPLIT_SEED
+        )
+        result = train_ranker(data, settings, work / "checkpoints" / f"{TRAINED}_{frequency}", progress=progress)
+        accuracy[frequency] = result.held_out_accuracy
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("kind", "material", "frequency", "id", "what"))
+    writer.writerows(planted)
+    (work / "planted.csv").write_text(text.getvalue(), encoding="utf-8")
+    names = ", ".join(f'"{name}"' for name in tones)
+    settings_text = SETTINGS.format(material=TRAINED, frequencies=names, n_fft=N_FFT, hop=HOP)
+    (work / "tracinctl.toml").write_text(settings_text, encoding="utf-8")
+    return DemoResult(
+        directory,
+        TRAINED,
+        list(tones),
+        total,
+        sum(row[0] == "pair" for row in planted),
+        sum(row[0] == "item" for row in planted),
+        accuracy,
+    )
+
+
+def _item(material: str, frequency: str, angle: int, take: int) -> str:
+    return f"{material}_deg{angle:03d}_{frequency}_{take:02d}"
+
+
+def _misfiled(size: DemoSize, random: np.random.Generator) -> dict[tuple[int, int], int]:
+    """(angle, take) as filed -> angle as recorded, for training recordings."""
+    from tracinctl.data.split import split_items
+
+    places = [(angle, take) for angle in ANGLES for take in range(size.takes[0])]
+    train, _ = split_items(len(places), SPLIT_SEED)
+    chosen = random.choice(np.asarray(train), size.misfiled, replace=False)
+    found = {}
+    for index in chosen.tolist():
+        angle, take = places[index]
+        far = [other for other in ANGLES if abs(other - angle) >= 72]  # noqa: PLR2004  two steps of the angle
+        found[angle, take] = int(random.choice(far))
+    return found
+
+
+def _write_recording(
+    work: Path,
+    material: str,
+    frequency: str,
+    filed: int,
+    take: int,
+    true: int,
+    hertz: float,
+    random: np.random.Generator,
+) -> None:
+    import soundfile
+
+    # every fourth take is in stereo, as in folders that grew over time
+    channels = 2 if take % 4 == 3 else 1  # noqa: PLR2004  the fourth
+    sound = record(MATERIALS[material], true, hertz, random, seconds=SECONDS, channels=channels)
+    path = work / "data" / f"deg{filed:03d}" / material / f"{_item(material, frequency, filed, take)}.wav"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, RATE, subtype="PCM_16")
+
+
+def _comparisons(
+    work: Path, frequency: str, size: DemoSize, random: np.random.Generator
+) -> tuple[RankingData, list[str]]:
+    """Training comparisons of which some are turned round, held-out ones that are right, and the ids of the former."""
+    from tracinctl.data.recordings import load_recordings
+
+    whole = load_recordings(work / "data", TRAINED, frequency, n_fft=N_FFT, hop=HOP, seed=SPLIT_SEED)
+    pairs = whole.train_pairs
+    rows = random.permutation(len(pairs))[: size.comparisons]
+    turned = random.random(len(rows)) < 0.5  # noqa: PLR2004  a coin
+    first = np.where(turned, pairs.second[rows], pairs.first[rows])
+    second = np.where(turned, pairs.first[rows], pairs.second[rows])
+    target = np.where(turned, -pairs.target[rows], pairs.target[rows])
+    flip = np.zeros(len(rows), dtype=bool)
+    flip[random.permutation(len(rows))[: round(size.flipped * len(rows))]] = True
+    train_pairs = Pairs(first, second, np.where(flip, -target, target))
+    ids = train_pairs.ids(whole.train.ids)
+    data = RankingData(whole.train, train_pairs, whole.test, whole.test_pairs)
+    return data, [pair for pair, is_flipped in zip(ids, flip.tolist(), strict=True) if is_flipped]
