@@ -161,6 +161,14 @@ def test_a_log_gets_a_line_a_checkpoint_and_the_time_left(capsys):
     assert lines[1] == "plastic 500hz: gradients 4/4 checkpoints, epoch_4.pt"
 
 
+def test_a_task_that_begins_again_is_told_of_again(capsys):
+    with Terminal().progress() as tell:
+        for done in (1, 2, 1, 2):
+            tell(report(done, total=2))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2", "1/2", "2/2"]
+
+
 def test_a_terminal_keeps_nothing_of_the_display_and_results_are_not_swallowed(screen):
     before = sys.stdout
     with screen.progress() as tell:

@@ -56,6 +56,10 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     prefix = f"{clean(what)}: " if what else ""
 
     def report(state: Progress) -> None:
+        if state.done < seen.get(state.task, 0):
+            # the same task begins again, for the next frequency
+            pace.pop(state.task, None)
+            seen.pop(state.task)
         clock = pace.setdefault(state.task, Pace())
         if state.done <= seen.get(state.task, 0):
             return
@@ -99,6 +103,7 @@ def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     )
     pace: dict[tuple[str, str], Pace] = {}
     bars: dict[str, tuple[TaskID, TaskID]] = {}
+    reached: dict[str, int] = {}
 
     def new_bar() -> TaskID:
         return display.add_task("", total=1, visible=False, label="", count="", speed="")
@@ -114,6 +119,9 @@ def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     def report(state: Progress) -> None:
         outer, inner = bars_of(state.task)
         display.update(outer, visible=True)
+        if state.done < reached.get(state.task, 0):
+            pace.clear()
+        reached[state.task] = state.done
         clock = pace.setdefault((state.task, ""), Pace())
         share = finished(state)
         left = clock.left(state)

@@ -80,10 +80,9 @@ class Terminal:
         from rich.text import Text
 
         table = Table(
-            title=Text(clean(title), style="bold") if title else None,
-            title_justify="left",
             box=box.SIMPLE_HEAD,
             pad_edge=False,
+            collapse_padding=True,
             show_edge=False,
             header_style="bold",
         )
@@ -94,6 +93,8 @@ class Terminal:
         for row in rows:
             cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
             table.add_row(*(Text(clean(cell.text), style=cell.style) for cell in cells))
+        if title:
+            self.text(clean(title), style="bold")
         self.show(table)
         if notes:
             self.text(notes, style="dim")

@@ -154,15 +154,15 @@ def show(runs: list[Run], *, custom: bool) -> None:
     columns = [
         Column("frequency"),
         Column("status"),
-        Column("training pairs", "right"),
-        Column("active tests", "right"),
+        Column("pairs", "right"),
+        Column("active", "right"),
         Column("harmful", "right", "bold"),
         Column("listed", "right"),
     ]
     if planted:
         columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
     terminal.table(f"{runs[0].material}", columns, [_row(run, planted=planted) for run in runs])
-    notes = [f"Scores: {SIGNS}."]
+    notes = [f"Active: test pairs that can vote. Scores: {SIGNS}."]
     notes += [
         f"{run.frequency}: the cap left {count(run.exclusions.cut, 'harmful pair')} off the list."
         for run in runs
