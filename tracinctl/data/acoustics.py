@@ -2,8 +2,8 @@
 
 A recording is ``gain * (sheet(source) + room(source) + noise)``:
 
-- **source**: a tone with all its harmonics below 0.45 x the sample rate; amplitude of the k-th is ``k ** -tilt``; pitch,
-  tilt and a slow tremolo differ a little from take to take.
+- **source**: a tone with all its harmonics below 0.45 x the sample rate, amplitude of the k-th ``k ** -tilt``, and
+  hiss; pitch, tilt and a slow tremolo differ a little from take to take.
 - **sheet**: the further the speaker is turned away, the more the material shadows high frequencies,
   ``1 / sqrt(1 + (f / cutoff) ** 2)`` with a cutoff that falls by ``octaves`` octaves from 0 to 180 degrees, and the
   later the sound that bends round it comes, by ``detour * (1 - cos(angle)) / 2`` metres; a sheet may ring at its
