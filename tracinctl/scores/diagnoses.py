@@ -1,0 +1,239 @@
+"""What a careful colleague would say about scores and what is made of them, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.errors import ScoreFileError
+from tracinctl.scores.classes import class_of_items
+from tracinctl.scores.exclusion import Exclusions
+from tracinctl.scores.sweep import SweepResult, pair_items
+from tracinctl.scores.table import ScoreSource
+from tracinctl.scores.votes import VoteTable
+
+FEW_ACTIVE = 20
+"""Below so many active test pairs, votes order training pairs much worse than many do."""
+
+_MOST = 0.5  # a part above this is most
+_LEFT = 0.1  # what keeps no more than this of its pairs or items is nearly empty
+_PAIRS_TO_TELL = 5  # an item in fewer pairs than these says nothing
+_VOTES_TO_TELL = 10
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Something worth knowing before the scores are believed or the list is used.
+
+    Attributes:
+        code: a stable name, ``few-active`` for instance.
+        text: what was seen, a sentence.
+        hint: what to do about it; empty where nothing helps.
+    """
+
+    code: str
+    text: str
+    hint: str = ""
+
+
+def diagnose(
+    source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
+) -> list[Diagnosis]:
+    """Everything that applies, each once, the gravest first; the scores themselves are not read again."""
+    by_votes = exclusions is None or exclusions.mode != "sample"
+    reasons = [made.never_fires for made in (sweep, exclusions) if made is not None and by_votes]
+    found = [Diagnosis("never-fires", reason) for reason in reasons if reason]
+    counted = [made.counted for made in (exclusions, sweep) if made is not None]
+    for votes in counted if by_votes else []:
+        found += _about_votes(source, votes)
+    if exclusions is not None:
+        found += _about_cap(exclusions)
+        found += _about_what_is_left(source, exclusions)
+    found += _about_checkpoints(source.provenance)
+    for votes in counted[:1]:
+        found += _about_mirror_images(source, votes)
+    once: dict[str, Diagnosis] = {}
+    for each in found:
+        once.setdefault(each.code, each)
+    return list(once.values())
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more
+
+
+def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]:
+    active, total = counted.active_test_pairs, len(source.test_ids)
+    if 0 < active < FEW_ACTIVE:
+        silent = f": the other {total - active:,} have a zero score for every training pair" if active < total else ""
+        yield Diagnosis(
+            "few-active",
+            f"only {active} of {total:,} test pairs {'is' if active == 1 else 'are'} active{silent}; so few votes "
+            "order training pairs poorly",
+            "score more held-out pairs (compute takes all of them unless --num-test-samples or --test-pair says less)"
+            if total < 2 * FEW_ACTIVE
+            else "a larger --margin at compute, or checkpoints from earlier in training, make more of them active",
+        )
+    yield from _about_range(counted)
+    votes = counted.test_votes[:, counted.active].sum(axis=1)
+    for k in np.flatnonzero(votes >= _VOTES_TO_TELL):
+        column = int(counted.test_votes[k].argmax())
+        share = counted.test_votes[k, column] / votes[k]
+        if share > _MOST and active > 2:  # noqa: PLR2004  of two test pairs one always has half of the votes
+            yield Diagnosis(
+                "one-voter",
+                f"test pair {source.test_ids[column]} alone gives {share:.0%} of all votes below "
+                f"{counted.values[k]:g}: what it dislikes decides",
+                "look at it (tracinctl plot top --test-pair), or ask for more votes with --min-occurrences",
+            )
+
+
+def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
+    below = [value for value in counted.values.tolist() if value <= counted.lowest]
+    if below and counted.lowest < 0:
+        yield Diagnosis(
+            "threshold-too-low",
+            f"no score lies below {', '.join(f'{each:g}' for each in below)}: the lowest is {counted.lowest:g}",
+            "scores have no natural scale; give a share of them, 1% for instance",
+        )
+    elif below and counted.active.any():
+        yield Diagnosis(
+            "no-harm", "no score is negative: no training pair was harmful to any test pair", "there is nothing to mend"
+        )
+    above = [value for value in counted.values.tolist() if value > counted.highest]
+    if above and counted.active.any():
+        yield Diagnosis(
+            "threshold-too-high",
+            f"every score lies below {', '.join(f'{each:g}' for each in above)}: every active test pair votes against "
+            "every training pair",
+            "give a lower threshold, or a share of the scores, 1% for instance",
+        )
+    upper = counted.upper_threshold
+    if upper is not None and upper >= counted.highest and counted.active.any():
+        yield Diagnosis(
+            "upper-threshold-too-high",
+            f"no score lies above the upper threshold {upper:g}: the highest is {counted.highest:g}",
+            "leave it out, or give a lower one",
+        )
+
+
+def _about_cap(exclusions: Exclusions) -> Iterator[Diagnosis]:
+    if exclusions.cut:
+        what = "suspicious items" if exclusions.mode == "sample" else "harmful pairs"
+        yield Diagnosis(
+            "cap-cut",
+            f"the cap of {exclusions.max_exclusions:,} left {exclusions.cut:,} {what} off the list",
+            "a higher --max-exclusions, or none, takes them in",
+        )
+
+
+def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator[Diagnosis]:
+    total = len(source.train_ids)
+    try:
+        pairs = pair_items(source)
+    except ScoreFileError:
+        return
+    names = list(dict.fromkeys(each for pair in pairs for each in pair))
+    number = {name: k for k, name in enumerate(names)}
+    first = np.array([number[a] for a, _ in pairs], dtype=np.int64)
+    second = np.array([number[b] for _, b in pairs], dtype=np.int64)
+    listed = set(exclusions.ids)
+    item_gone = np.zeros(len(names), dtype=bool)
+    if exclusions.mode == "ranking_pair":
+        gone = np.array([each in listed for each in source.train_ids], dtype=bool)
+    else:
+        item_gone = np.array([each in listed for each in names], dtype=bool)
+        gone = item_gone[first] | item_gone[second]
+
+    if total and gone.mean() > _MOST:
+        yield Diagnosis(
+            "takes-most",
+            f"the list takes {gone.mean():.0%} of the training pairs away",
+            "ask for more votes with --min-occurrences, a lower --threshold, or cap it with --max-exclusions",
+        )
+    before = np.bincount(first, minlength=len(names)) + np.bincount(second, minlength=len(names))
+    after = before - np.bincount(first[gone], minlength=len(names)) - np.bincount(second[gone], minlength=len(names))
+    emptied = (before >= _PAIRS_TO_TELL) & (after <= _LEFT * before) & ~item_gone
+    if emptied.any():
+        ids = [names[k] for k in np.flatnonzero(emptied).tolist()]
+        yield Diagnosis(
+            "items-emptied",
+            f"the list leaves {len(ids):,} {'item' if len(ids) == 1 else 'items'} (nearly) without training pairs: "
+            f"{_named(ids)}",
+            "is the item itself bad? --pair-mode sample looks at items; else cap the list with --max-exclusions",
+        )
+    yield from _about_classes(names, before, after, item_gone)
+
+
+def _about_classes(
+    names: list[str], before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], item_gone: npt.NDArray[np.bool_]
+) -> Iterator[Diagnosis]:
+    class_of = class_of_items(names)
+    if not class_of:
+        return
+    emptied = []
+    for each in dict.fromkeys(class_of.values()):
+        of_class = np.array([class_of[name] == each for name in names], dtype=bool)
+        items_left = (~item_gone[of_class]).mean()
+        pairs_before = before[of_class].sum()
+        if pairs_before >= _PAIRS_TO_TELL and (items_left <= _LEFT or after[of_class].sum() <= _LEFT * pairs_before):
+            emptied.append(each)
+    if emptied:
+        yield Diagnosis(
+            "classes-emptied",
+            f"the list leaves {'class' if len(emptied) == 1 else 'classes'} {_named(sorted(emptied))} (nearly) empty: "
+            "a ranker trained with it cannot learn where they stand",
+            "cap it with --max-exclusions, or look into the recordings of these classes",
+        )
+
+
+def _about_checkpoints(provenance: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    listed = provenance.get("checkpoints")
+    checkpoints = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    silent = [str(each.get("name")) for each in checkpoints if each.get("gradient_zero") is True]
+    if silent:
+        all_of = " (all of them)" if len(silent) == len(checkpoints) else ""
+        yield Diagnosis(
+            "zero-gradient",
+            f"{len(silent)} of {len(checkpoints)} checkpoints{all_of} add nothing to any score, for no pair has a "
+            f"gradient there: {_named(silent)}",
+            "every margin is met there; a larger --margin at compute, or checkpoints from earlier, say more",
+        )
+    without = [str(each.get("name")) for each in checkpoints if each.get("learning_rate", 0) is None]
+    if without and provenance.get("checkpoint_weights", "relative") != "uniform":
+        yield Diagnosis(
+            "no-learning-rate",
+            f"{len(without)} of {len(checkpoints)} checkpoints hold no learning rate ({_named(without)}), so all "
+            "checkpoints have the same weight",
+            "keep the optimizer's state in checkpoints, or say --checkpoint-weights uniform",
+        )
+
+
+def _about_mirror_images(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]:
+    """A pair and its mirror image have the same loss: where their scores differ, the scores are wrong."""
+    try:
+        pairs = pair_items(source)
+    except ScoreFileError:
+        return
+    place = {pair: row for row, pair in enumerate(pairs)}
+    rows = [(row, place[b, a]) for row, (a, b) in enumerate(pairs) if a < b and (b, a) in place]
+    if not rows:
+        return
+    one, other = np.array(rows).T
+    means = counted.mean
+    differ = np.abs(means[one] - means[other]) > 1e-4 * np.abs(means).max()
+    if differ.any():
+        row = int(one[differ][np.abs(means[one] - means[other])[differ].argmax()])
+        yield Diagnosis(
+            "mirror-images-differ",
+            f"{int(differ.sum()):,} of {len(rows):,} pairs that stand there both ways round have different scores each "
+            f"way, though their loss is the same ({source.train_ids[row]}: mean score {means[row]:g}, the other way "
+            f"round {means[place[pairs[row][1], pairs[row][0]]]:g}): these scores are not right",
+            "compute them again: tracinctl compute",
+        )
