@@ -285,6 +285,44 @@ def test_workflow_uses_scores_that_are_there_without_checkpoints(cli, tmp_path, 
     assert "tracinctl demo" in cli("workflow").err
 
 
+def test_every_command_of_the_scripts_before_has_its_translation(cli, project):
+    """The users' old command lines, word for word behind the name of the command."""
+    scores = project / "metadata" / "plastic_500hz_influence_metadata.json"
+    listed = project / "lists" / "plastic_500hz_excluded_pairs.txt"
+    place = ["--frequency", "500hz", "--material", "plastic"]
+    for line in (
+        ["compute", *place],
+        ["exclude", "--metadata-file", scores],
+        [
+            "compute",
+            *place,
+            "--checkpoint-dir",
+            project / "checkpoints",
+            "--compute-influence",
+            "--num-test-samples",
+            5,
+        ],
+        ["sweep", "--metadata-file", scores, "--thresholds", "-5.0,-10.0,-15.0"],
+        [
+            "exclude",
+            "--metadata-file",
+            scores,
+            "--output-file",
+            listed,
+            "--threshold",
+            -5.0,
+            "--pair-mode",
+            "ranking_pair",
+        ],
+        ["train", *place, "--exclusions-file", listed],
+        ["workflow", "--frequencies", "500hz,1000hz", "--threshold", -5.0, "--pair-mode", "ranking_pair"],
+        ["workflow", "--help"],
+    ):
+        result = cli(*line)
+        assert result.code == 0, (line, result.err)
+    assert listed.exists()
+
+
 @needs_reference
 def test_workflow_runs_on_the_users_score_files(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

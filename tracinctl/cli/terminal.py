@@ -225,7 +225,7 @@ class Terminal:
             lines = "".join(segment.text for segment in segments if not segment.control).splitlines()
             self.stream(name).write("".join(f"{line.rstrip()}\n" for line in lines))
             return
-        console.print(Segments(segments), end="")
+        console.print(Segments(segments), end="", crop=False)
 
     def _raw(self, text: str) -> None:
         stream = self.stream("out")

@@ -162,16 +162,14 @@ def show(runs: list[Run], *, custom: bool) -> None:
     if planted:
         columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
     terminal.table(f"{runs[0].material}", columns, [_row(run, planted=planted) for run in runs])
-    notes = [f"Active: test pairs that can vote. Scores: {SIGNS}."]
+    notes = [f"Scores: {SIGNS}. Active: test pairs that can vote."]
     notes += [
         f"{run.frequency}: the cap left {count(run.exclusions.cut, 'harmful pair')} off the list."
         for run in runs
         if run.exclusions is not None and run.exclusions.cut
     ]
     if planted:
-        notes.append(
-            "Planted: what planted.csv names as bad; wrong: listed, but neither planted nor of a planted item."
-        )
+        notes.append("Planted: bad pairs by planted.csv. Wrong: listed, not planted, no planted item.")
     terminal.text("\n".join(notes), style="dim")
     written = [(run, run.output_file) for run in runs if run.output_file is not None]
     if not written:
