@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import SIGNS, check_one_form, one_or_list, project_of, selected_files
+from tracinctl.cli.scores import SIGNS, check_one_form, one_or_list, project_of, selected_files, tell_diagnoses
 from tracinctl.cli.terminal import Column, count, number, shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
@@ -97,8 +97,7 @@ def exclude(
             if update_metadata:
                 marked = mark_excluded(source, exclusions, records_path(project, file))
                 terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(project, file))}")
-        if exclusions.never_fires:
-            terminal.warn(f"{file.label}: {exclusions.never_fires}")
+        tell_diagnoses(file.label, source, exclusions=exclusions)
         if not json and not csv:
             show(file, exclusions, path, dry_run=dry_run)
             if not dry_run:
@@ -175,8 +174,9 @@ def show(file: ScoreFile, exclusions: "Exclusions", path: Path, *, dry_run: bool
     lines = []
     if entries > _SHOWN:
         lines.append(f"... and {entries - _SHOWN:,} more")
-    if exclusions.cut:
-        lines.append(f"The cap left {count(exclusions.cut, 'harmful pair')} off the list.")
+    mirrors = len(exclusions.ids) - len(exclusions.listed)
+    if exclusions.mode == "ranking_pair" and mirrors > 0:
+        lines.append(f"With {count(mirrors, 'mirror image')}: the same comparison, the other way round.")
     if exclusions.mode != "sample":
         lines.append(
             f"Harmful: {count(exclusions.required_votes, 'vote')} or more of "

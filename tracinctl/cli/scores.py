@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracinctl.cli.terminal import terminal
 from tracinctl.config import Project, Settings, load_project
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.selection import ScoreFile, score_files
+
+if TYPE_CHECKING:
+    from tracinctl.scores.exclusion import Exclusions
+    from tracinctl.scores.sweep import SweepResult
+    from tracinctl.scores.table import ScoreSource
 
 SIGNS = "positive = helpful, negative = harmful"
 
@@ -49,6 +54,18 @@ def selected_files(
     for each in missing:
         terminal.warn(each.message, f"Make them: {each.command}")
     return files
+
+
+def tell_diagnoses(
+    label: str, source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
+) -> None:
+    """Say on stderr what a careful colleague would say about scores and what is made of them."""
+    if terminal.quiet:
+        return
+    from tracinctl.scores.diagnoses import diagnose
+
+    for each in diagnose(source, sweep=sweep, exclusions=exclusions):
+        terminal.warn(f"{label}: {each.text}", each.hint)
 
 
 def check_one_form(*, json: bool, csv: bool) -> None:

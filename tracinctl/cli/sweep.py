@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import SIGNS, check_one_form, project_of, selected_files
+from tracinctl.cli.scores import SIGNS, check_one_form, project_of, selected_files, tell_diagnoses
 from tracinctl.cli.terminal import Column, count, number, shown_path, terminal
 from tracinctl.selection import ScoreFile
 
@@ -69,8 +69,7 @@ def sweep(
         if not json and not csv:
             show(file, result, min_occurrences, with_upper=upper_threshold is not None)
             show_top(list(source.train_ids), result, top)
-        if result.never_fires:
-            terminal.warn(f"{file.label}: {result.never_fires}")
+        tell_diagnoses(file.label, source, sweep=result)
     if json:
         terminal.json([result.to_json(str(file.path), file.material, file.frequency) for file, result in results])
     elif csv:

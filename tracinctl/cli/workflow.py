@@ -9,9 +9,9 @@ from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.compute import tell
 from tracinctl.cli.exclude import next_command
-from tracinctl.cli.scores import SIGNS, project_of
+from tracinctl.cli.scores import SIGNS, project_of, tell_diagnoses
 from tracinctl.cli.sweep import show as show_sweep
-from tracinctl.cli.terminal import Cell, Column, count, shown_path, terminal
+from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
 from tracinctl.progress import ProgressCallback
 from tracinctl.selection import ScoreFile, workflow_sets
 from tracinctl.workflow import Rule, Run, WorkflowSettings, run_workflow
@@ -121,8 +121,8 @@ def workflow(
             tell(run.computed)
         if run.error is not None:
             terminal.error(f"{run.material} {run.frequency}: {run.error.message}", run.error.hint)
-        if run.exclusions is not None and run.exclusions.never_fires:
-            terminal.warn(f"{run.material} {run.frequency}: {run.exclusions.never_fires}")
+        if run.exclusions is not None and run.source is not None:
+            tell_diagnoses(f"{run.material} {run.frequency}", run.source, exclusions=run.exclusions)
         if evaluate_only and not json:
             evaluate(run, min_occurrences)
 
@@ -163,11 +163,6 @@ def show(runs: list[Run], *, custom: bool) -> None:
         columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
     terminal.table(f"{runs[0].material}", columns, [_row(run, planted=planted) for run in runs])
     notes = [f"Scores: {SIGNS}. Active: test pairs that can vote."]
-    notes += [
-        f"{run.frequency}: the cap left {count(run.exclusions.cut, 'harmful pair')} off the list."
-        for run in runs
-        if run.exclusions is not None and run.exclusions.cut
-    ]
     if planted:
         notes.append("Planted: bad pairs by planted.csv. Wrong: listed, not planted, no planted item.")
     terminal.text("\n".join(notes), style="dim")
