@@ -1,50 +1,79 @@
-"""The slow, obviously right version: a loop over pairs with autograd in float64, one item at a time."""
+"""The slow, obviously right version: a loop over pairs with autograd in float64, one item at a time.
+
+It shares nothing with the engine: it reads checkpoints itself, takes the losses from torch, and differentiates each
+pair's loss as a whole, so that neither A K B^T nor a derivative by a score is taken for granted.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch.nn import functional
+from torch import nn
 
 
-def derivative_free_loss(name, margin):
-    def standard(s_i, s_j, y):
-        return functional.margin_ranking_loss(s_i, s_j, y, margin=margin, reduction="none")
-
-    def logistic(s_i, s_j, y):
-        return functional.softplus(-y * (s_i - s_j))
-
-    return {"standard": standard, "ghm": standard, "logistic": logistic}.get(name, name)
+def pair_loss(name, margin):
+    """The loss of one pair as a function of (s_i, s_j, y), each of shape (1,); a function is its own."""
+    if callable(name):
+        return name
+    if name == "logistic":
+        return lambda s_i, s_j, y: -nn.functional.logsigmoid(y * (s_i - s_j))
+    return nn.MarginRankingLoss(margin=margin, reduction="none")
 
 
 def item(samples, index):
-    value = torch.as_tensor(samples.inputs[index])
-    return (value.double() if value.is_floating_point() else value).unsqueeze(0)
+    """One item with a leading dimension of 1, in float64, and nobody else's to change."""
+    inputs = samples.inputs
+    value = {k: v[index] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[index]
+
+    def alone(tensor):
+        tensor = torch.as_tensor(tensor).detach().clone()
+        return (tensor.double() if tensor.is_floating_point() else tensor).unsqueeze(0)
+
+    return {k: alone(v) for k, v in value.items()} if isinstance(value, Mapping) else alone(value)
 
 
-def score(model, samples, index):
-    return model(item(samples, index)).reshape(1)
+def score(model, data, samples, index):
+    x = item(samples, index)
+    ask = data.score or (lambda model, x: model(**x) if isinstance(x, Mapping) else model(x))
+    value = ask(model, x)
+    return getattr(value, "logits", value).reshape(1)
 
 
-def pair_gradient(model, samples, pair, loss, weight=1.0):
-    i, j, y = pair
-    value = loss(score(model, samples, i), score(model, samples, j), torch.tensor([float(y)], dtype=torch.float64))
+def gradient(model, value):
+    """Gradient of one value by all trainable parameters, shape (parameters,); zero where it does not depend on them."""
     wanted = [p for p in model.parameters() if p.requires_grad]
-    if not value.requires_grad:
-        return torch.zeros(sum(p.numel() for p in wanted), dtype=torch.float64)
-    slopes = torch.autograd.grad(weight * value.sum(), wanted, allow_unused=True)
+    slopes = (
+        torch.autograd.grad(value.sum(), wanted, allow_unused=True) if value.requires_grad else [None] * len(wanted)
+    )
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(wanted, slopes, strict=True)])
 
 
-def ghm_weight(model, samples, pairs, margin, bins, alpha, batch_size):
-    with torch.no_grad():
-        norm = [
-            torch.sigmoid(margin - y * (score(model, samples, i) - score(model, samples, j))).item()
-            for i, j, y in pairs
-        ]
-    place = [min(int(g * bins), bins - 1) for g in norm]
+def pair_gradient(model, data, samples, pair, loss, weight=1.0):
+    i, j, y = pair
+    s_i, s_j = score(model, data, samples, i), score(model, data, samples, j)
+    return gradient(model, weight * loss(s_i, s_j, torch.tensor([float(y)], dtype=torch.float64)))
+
+
+def pull(model, data, pair, loss, weight):
+    """How far a pair's loss pulls at its two scores: the derivatives by them, the scores taken as given."""
+    i, j, y = pair
+    s = [score(model, data, data.train, k).detach().requires_grad_() for k in (i, j)]
+    value = weight * loss(*s, torch.tensor([float(y)], dtype=torch.float64))
+    slopes = torch.autograd.grad(value.sum(), s, allow_unused=True) if value.requires_grad else (None, None)
+    return [0.0 if slope is None else slope.item() for slope in slopes]
+
+
+def ghm_weights(model, data, pairs, margin, bins, alpha, batch_size):
+    """max(1, N_bin B / N) ** -alpha of each training pair, bins counted one pair at a time."""
+    place = []
+    for i, j, y in pairs:
+        with torch.no_grad():
+            difference = score(model, data, data.train, i) - score(model, data, data.train, j)
+        g = torch.sigmoid(margin - y * difference).item()
+        place.append(next(k for k in range(bins) if g * bins < k + 1 or k == bins - 1))
     return [max(1.0, place.count(p) * batch_size / len(pairs)) ** -alpha for p in place]
 
 
@@ -56,7 +85,7 @@ def unique(pairs):
 def influence(data, model, states, weights, loss="standard", margin=1.0, bins=10, alpha=0.75, batch_size=32):
     """Scores (train pairs, test pairs), self-influence (train pairs,), item-level influence (train items,)."""
     model = copy.deepcopy(model).double().eval()
-    function = derivative_free_loss(loss, margin)
+    function = pair_loss(loss, margin)
     train, test = unique(data.train_pairs), unique(data.test_pairs)
     scores = np.zeros((len(train), len(test)))
     own = np.zeros(len(train))
@@ -65,21 +94,35 @@ def influence(data, model, states, weights, loss="standard", margin=1.0, bins=10
         model.load_state_dict(state)
         w = [1.0] * len(train)
         if loss == "ghm":
-            w = ghm_weight(model, data.train, train, margin, bins, alpha, batch_size)
-        left = torch.stack([pair_gradient(model, data.train, p, function, v) for p, v in zip(train, w, strict=True)])
-        right = torch.stack([pair_gradient(model, data.test, p, function) for p in test])
-        scores += weight * (left @ right.T).numpy()
-        own += weight * (left * left).sum(1).numpy()
-        pull = np.zeros(len(data.train))
-        for (i, j, y), v in zip(train, w, strict=True):
-            s = [score(model, data.train, k).detach().requires_grad_() for k in (i, j)]
-            value = function(s[0], s[1], torch.tensor([float(y)], dtype=torch.float64))
-            slopes = torch.autograd.grad(v * value.sum(), s, allow_unused=True) if value.requires_grad else (None, None)
-            for k, slope in zip((i, j), slopes, strict=True):
-                pull[k] += 0.0 if slope is None else slope.item()
-        for k in range(len(data.train)):
-            slopes = torch.autograd.grad(
-                score(model, data.train, k).sum(), [p for p in model.parameters() if p.requires_grad], allow_unused=True
-            )
-            sample[k] += weight * pull[k] ** 2 * sum(float((g * g).sum()) for g in slopes if g is not None)
+            w = ghm_weights(model, data, train, margin, bins, alpha, batch_size)
+        left = [pair_gradient(model, data, data.train, p, function, v) for p, v in zip(train, w, strict=True)]
+        right = [pair_gradient(model, data, data.test, p, function) for p in test]
+        for row, a in enumerate(left):
+            own[row] += weight * (a @ a).item()
+            for column, b in enumerate(right):
+                scores[row, column] += weight * (a @ b).item()
+        pulls = np.zeros(len(data.train))
+        for pair, v in zip(train, w, strict=True):
+            for k, slope in zip(pair[:2], pull(model, data, pair, function, v), strict=True):
+                pulls[k] += slope
+        for k in np.flatnonzero(pulls):
+            g = gradient(model, score(model, data, data.train, int(k)))
+            sample[k] += weight * pulls[k] ** 2 * (g @ g).item()
     return scores, own, sample
+
+
+def read_checkpoints(paths):
+    """States and learning rates, tensors only."""
+    contents = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+    rates = [content["optimizer_state_dict"]["param_groups"][0]["lr"] for content in contents]
+    return [content["model_state_dict"] for content in contents], rates
+
+
+def weights(rates, weighting):
+    return {"relative": np.array(rates) / np.mean(rates), "absolute": rates, "uniform": [1.0] * len(rates)}[weighting]
+
+
+def influence_of_files(data, model, paths, weighting="relative", **loss):
+    """As ``influence``, with states and weights from checkpoint files."""
+    states, rates = read_checkpoints(paths)
+    return influence(data, model, states, weights(rates, weighting), **loss)
