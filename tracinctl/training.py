@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch import nn
 from tracinctl.data.leave_out import leave_out
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.data.pairs_file import write_pairs_file
+from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
 from tracinctl.errors import TrainingError, UsageError
 from tracinctl.files import write_bytes_atomic
 from tracinctl.models import Ranker, build_ranker
@@ -219,10 +221,7 @@ class _Run:
             s_i, s_j = scores[torch.from_numpy(places.reshape(2, -1))]
             loss = self.loss(s_i, s_j, target.to(scores.dtype), weighted=True).mean()
             if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"training diverged: the loss is {loss.item()} in epoch {epoch}, batch {k + 1} of {len(batches)}",
-                    hint=f"Try a smaller --learning-rate than {self.optimizer.param_groups[0]['lr']:g}.",
-                )
+                raise self._diverged(f"the loss is {loss.item()} in epoch {epoch}, batch {k + 1} of {len(batches)}")
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
             self.optimizer.step()
@@ -239,6 +238,8 @@ class _Run:
     def _finish(self, epoch: int, *, train_loss: float, train_accuracy: float) -> None:
         pairs, held_out_loss = self.data.test_pairs, None
         scores = score_items(self.model, self.data.test.inputs)
+        if not torch.isfinite(scores).all():
+            raise self._diverged(f"after epoch {epoch} some held-out scores are NaN or infinite")
         if len(pairs):
             s_i, s_j = scores[torch.from_numpy(pairs.first)], scores[torch.from_numpy(pairs.second)]
             target = torch.from_numpy(pairs.target).to(scores.dtype)
@@ -251,6 +252,10 @@ class _Run:
             "held_out_loss": held_out_loss,
             "held_out_accuracy": pair_accuracy(scores, pairs),
         }
+
+    def _diverged(self, how: str) -> TrainingError:
+        rate = self.optimizer.param_groups[0]["lr"]
+        return TrainingError(f"training diverged: {how}", hint=f"Try a smaller --learning-rate than {rate:g}.")
 
     def _note(self) -> str:
         accuracy = self.measures["held_out_accuracy"]
@@ -270,7 +275,7 @@ class _Run:
             value = self.measures[name]
             content[key] = None if value is None else value * (100 if key.endswith("accuracy") else 1)
         buffer = io.BytesIO()  # a path would put the file's name into its content
-        torch.save(content, buffer)
+        torch.save(_plain(content), buffer)
         return buffer.getvalue()
 
     def go_on_from(self, content: dict[str, Any]) -> None:
@@ -293,6 +298,17 @@ class _Run:
             for values in (pairs.first, pairs.second, pairs.target):
                 digest.update(values.tobytes() + b"|")
         return digest.hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """A copy in which equal texts are one object: the bytes of a pickle depend on which objects are the same."""
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(part) for part in value)
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _prepare(folder: Path, run: _Run, *, overwrite: bool) -> list[Path]:
@@ -337,24 +353,30 @@ class _Loss(Protocol):
 
 
 def _loss_function(settings: TrainSettings) -> _Loss:
-    """Values (pairs,) of the loss; ``weighted`` where the gradient density of the batch weighs them (``ghm``)."""
+    """Values (pairs,) of the loss; ``weighted`` where the gradient density of the batch weighs them (``ghm``).
+
+    Raises:
+        LossError: there is no such loss, or it is no differentiable function of two scores.
+    """
+    loss = resolve_loss(settings.loss_type)
+    two = np.array([0.5, -0.5])
+    pair_derivatives(loss, two, -two, np.array([1.0, 1.0]), margin=settings.margin)
 
     def values(s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor, *, weighted: bool) -> torch.Tensor:
-        if settings.loss_type == "logistic":
-            return nn.functional.softplus(-y * (s_i - s_j))
-        losses = torch.clamp(settings.margin - y * (s_i - s_j), min=0)
-        if settings.loss_type == "ghm" and weighted:
-            losses = losses * _density_weights(s_i, s_j, y, settings)
+        losses = pair_loss_values(loss, s_i, s_j, y, settings.margin)
+        if loss == "ghm" and weighted:
+            scores = (s_i.detach().double().numpy(), s_j.detach().double().numpy(), y.double().numpy())
+            weights = ghm_weights(
+                *scores,
+                margin=settings.margin,
+                bins=settings.ghm_bins,
+                alpha=settings.ghm_alpha,
+                batch_size=len(y),  # the density is that of the batch alone
+            )
+            losses = losses * torch.from_numpy(weights).to(losses.dtype)
         return losses
 
     return values
-
-
-def _density_weights(s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
-    """Weight a pair: the number of the batch's pairs in its bin of ``sigmoid(margin - y (s_i - s_j))``, ** -alpha."""
-    g = torch.sigmoid(settings.margin - y * (s_i - s_j)).detach()
-    bins = torch.clamp((g * settings.ghm_bins).long(), max=settings.ghm_bins - 1)
-    return torch.bincount(bins, minlength=settings.ghm_bins)[bins].to(g.dtype) ** -settings.ghm_alpha
 
 
 def score_items(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
