@@ -17,9 +17,9 @@ from tracinctl.files import write_text_atomic
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.exclusion_list import read_exclusion_list, write_exclusion_list
 from tracinctl.scores.files import open_scores, write_scores
-from tracinctl.scores.json_format import provenance_path
 from tracinctl.scores.metadata import mark_excluded, write_self_influence
 from tracinctl.scores.pair_ids import split_pair_id
+from tracinctl.scores.provenance_file import provenance_path
 from tracinctl.scores.quantiles import nonzero_quantiles
 from tracinctl.scores.sweep import sweep_thresholds
 from tracinctl.scores.votes import Threshold, count_votes, parse_threshold, parse_thresholds, required_votes

@@ -213,8 +213,8 @@ def compute_project_scores(
     from tracinctl.engine.influence import LossSettings
     from tracinctl.engine.losses import resolve_loss
     from tracinctl.scores.files import write_scores
-    from tracinctl.scores.json_format import write_per_checkpoint_scores
     from tracinctl.scores.metadata import write_self_influence
+    from tracinctl.scores.per_checkpoint import write_per_checkpoint_scores
 
     begun = time.monotonic()
     loss = LossSettings(
@@ -344,7 +344,7 @@ def score_paths(
 
 def remove_scores(path: Path) -> None:
     """Remove a score file and what lies beside it."""
-    from tracinctl.scores.json_format import provenance_path
+    from tracinctl.scores.provenance_file import provenance_path
 
     path.unlink(missing_ok=True)
     if path.suffix == ".json":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from tracinctl.errors import ScoreFileError
@@ -21,7 +20,7 @@ def open_scores(path: Path) -> ScoreSource:
     """
     path = Path(path)
     if path.is_dir():
-        raise ScoreFileError(f"{path} is a folder, not a score file")
+        raise ScoreFileError(f"{path} is a folder, not a score file", hint="name a file in it")
     if path.suffix == ".parquet":
         from tracinctl.scores.parquet_format import ParquetScores
 
@@ -35,6 +34,8 @@ def write_scores(source: ScoreSource, path: Path, progress: ProgressCallback = n
     """Write scores as JSON (with a file of provenance beside it) or as Parquet, by the path's ending.
 
     Raises:
+        ScoreFileError: there are no scores.
+        NonFiniteError: a score is not finite.
         TracinctlError: the file cannot be written.
     """
     path = Path(path)
@@ -63,16 +64,3 @@ def load_influence_scores(path: Path | str) -> dict[str, dict[str, float]]:
         for row, values in enumerate(block.tolist(), start):
             found[source.train_ids[row]] = dict(zip(names, values, strict=True))
     return found
-
-
-def scores_digest(path: Path) -> str:
-    """SHA-256 of a score file.
-
-    Raises:
-        ScoreFileError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ScoreFileError(f"cannot read {path}: {error.strerror}") from error

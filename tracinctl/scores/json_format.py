@@ -1,225 +1,157 @@
-"""The users' JSON of scores, and what is known of them beside it.
+"""The users' JSON of scores.
 
 ``<name>_influence_metadata.json`` holds nothing but ``{train pair id: {"tracin_influence_<test pair id>": score}}``, so
-that scripts which read it as it is go on working. Items, item-level influence and provenance stand in
-``<name>_influence_provenance.json``, which names the SHA-256 of the score file it belongs to.
+that scripts which read it as it is go on working; what else is known stands in a file beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tracinctl.errors import ScoreFileError
-from tracinctl.files import atomic_path, write_text_atomic
+from tracinctl.files import atomic_path
 from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.scores.checked import checked_blocks
+from tracinctl.scores.json_text import AGAIN, json_text, kind, parse_json, read_bytes
+from tracinctl.scores.provenance_file import SCORES_ENDING, provenance_path, provenance_text, read_provenance
 from tracinctl.scores.table import InfluenceTable, ScoreSource
 
 PREFIX = "tracin_influence_"
-_ENDING = "_influence_metadata.json"
-_AGAIN = "compute the scores again: tracinctl compute"
-
-
-def provenance_path(path: Path) -> Path:
-    """Where the provenance of a JSON score file stands."""
-    name = path.name
-    stem = name.removesuffix(_ENDING) if name.endswith(_ENDING) else path.stem
-    return path.with_name(f"{stem}_influence_provenance.json")
-
-
-def _once(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in items:
-        if key in found:
-            raise ValueError(f"the id {key!r} stands there twice")
-        found[key] = value
-    return found
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, every key once.
-
-    Raises:
-        ScoreFileError: the file is missing, or is not JSON.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ScoreFileError(f"cannot read {path}: {error.strerror}", hint=_AGAIN) from error
-    except UnicodeDecodeError as error:
-        raise ScoreFileError(f"{path} is not UTF-8 text: {error.reason}", hint=_AGAIN) from error
-    if not text.strip():
-        raise ScoreFileError(f"{path} is empty", hint=_AGAIN)
-    try:
-        return json.loads(text, object_pairs_hook=_once)
-    except RecursionError as error:
-        raise ScoreFileError(f"{path} is nested too deeply to be a score file", hint=_AGAIN) from error
-    except ValueError as error:
-        raise ScoreFileError(f"{path} is not whole JSON: {error}", hint=_AGAIN) from error
+PER_CHECKPOINT_ENDING = "_per_checkpoint_influence_metadata.json"
+_SAME = "all training pairs must be scored on the same test pairs; " + AGAIN
 
 
 def read_json_scores(path: Path) -> InfluenceTable:
     """Read a JSON score file.
 
+    Entries that hold other things than scores (records of items, self-influence) are passed over.
+
     Raises:
-        ScoreFileError: the file is broken, holds no scores, a score that is no finite number, or pairs with different
-            test pairs; the file and the id are named.
+        ScoreFileError: the file is broken, holds no scores, a score that is no finite number, pairs with different
+            test pairs, or pairs of two materials or frequencies; the file and the id are named.
     """
-    content = read_json(path)
+    if path.name.endswith(PER_CHECKPOINT_ENDING):
+        raise ScoreFileError(
+            f"{path} holds the scores of single checkpoints, not their sums",
+            hint=f"the sums are in {path.name.removesuffix(PER_CHECKPOINT_ENDING)}{SCORES_ENDING}",
+        )
+    data = read_bytes(path)
+    content = parse_json(data, path)
     if not isinstance(content, dict):
         raise ScoreFileError(
-            f"{path} holds a {_kind(content)}, wanted an object of training pairs",
+            f"{path} holds {kind(content)}, wanted an object of training pairs",
             hint='the form is {"<train pair>": {"tracin_influence_<test pair>": score}}',
         )
-    test_ids: list[str] | None = None
-    first_pair = ""
+    records = (record for record in content.values() if isinstance(record, dict))
+    names: list[str] = next(filter(None, map(_score_names, records)), [])
     train_ids: list[str] = []
-    rows: list[list[float]] = []
+    rows: list[Any] = []
     for train_id, record in content.items():
         if not isinstance(record, dict):
-            raise ScoreFileError(f"{path}: the entry of {train_id!r} is a {_kind(record)}, wanted an object of scores")
-        names = [key for key in record if key.startswith(PREFIX)]
-        if not names:
-            continue
-        if test_ids is None:
-            test_ids, first_pair = [key[len(PREFIX) :] for key in names], train_id
-        values = []
-        for test_id in test_ids:
-            value = record.get(PREFIX + test_id)
-            if value is None:
-                raise ScoreFileError(
-                    f"{path}: {train_id!r} has no score on test pair {test_id!r}, which {first_pair!r} has",
-                    hint="all training pairs must be scored on the same test pairs; " + _AGAIN,
-                )
-            values.append(_score(path, train_id, test_id, value))
-        if len(names) != len(test_ids):
-            extra = next(n for n in names if n[len(PREFIX) :] not in set(test_ids))
-            raise ScoreFileError(
-                f"{path}: {train_id!r} has a score on test pair {extra[len(PREFIX) :]!r}, which {first_pair!r} has not",
-                hint="all training pairs must be scored on the same test pairs; " + _AGAIN,
-            )
+            raise ScoreFileError(f"{path}: the entry of {train_id!r} is {kind(record)}, wanted an object of scores")
+        if list(record) != names:
+            own = _score_names(record)
+            if record and not own:
+                continue
+            _same_test_pairs(path, train_id, own, names, train_ids)
+            record = {name: record[name] for name in names}  # noqa: PLW2901  the scores alone, in the first pair's order
+        rows.append(_scores(path, train_id, record))
         train_ids.append(train_id)
-        rows.append(values)
-    if test_ids is None:
-        raise ScoreFileError(f"{path} holds no influence scores (no key starts with {PREFIX!r})", hint=_AGAIN)
-    _one_material(path, train_ids)
-    return InfluenceTable(train_ids=train_ids, test_ids=test_ids, scores=np.array(rows), **_beside(path, train_ids))
+    if not names:
+        raise ScoreFileError(f"{path} holds no influence scores (no key starts with {PREFIX!r})", hint=AGAIN)
+    test_ids = [name[len(PREFIX) :] for name in names]
+    known = read_provenance(path, data, len(train_ids))
+    if not known:
+        _one_kind(path, train_ids)
+    return InfluenceTable(train_ids=train_ids, test_ids=test_ids, scores=np.array(rows), **known)
 
 
-def _kind(value: Any) -> str:
-    names = {list: "list", str: "text", bool: "true or false", int: "number", float: "number", type(None): "null"}
-    return names.get(type(value), type(value).__name__)
+def _score_names(record: dict[str, Any]) -> list[str]:
+    return [key for key in record if key.startswith(PREFIX)]
 
 
-def _score(path: Path, train_id: str, test_id: str, value: Any) -> float:
+def _same_test_pairs(path: Path, train_id: str, own: list[str], names: list[str], train_ids: Sequence[str]) -> None:
+    other = repr(train_ids[0]) if train_ids else "another pair"
+    for lacking in sorted(set(names) - set(own)):
+        message = f"{path}: {train_id!r} has no score on test pair {lacking[len(PREFIX) :]!r}, which {other} has"
+        raise ScoreFileError(message, hint=_SAME)
+    for extra in sorted(set(own) - set(names)):
+        message = f"{path}: {train_id!r} has a score on test pair {extra[len(PREFIX) :]!r}, which {other} has not"
+        raise ScoreFileError(message, hint=_SAME)
+
+
+def _scores(path: Path, train_id: str, record: dict[str, Any]) -> Any:
+    values = list(record.values())
+    if set(map(type, values)) <= {float, int}:
+        try:
+            found = np.array(values, dtype=np.float64)
+        except OverflowError:
+            found = np.array([math.inf])
+        if np.isfinite(found).all():
+            return found
+    name, value = next((k, v) for k, v in record.items() if not _is_score(v))
+    shown = "missing (null)" if value is None else repr(value)[:40]
+    raise ScoreFileError(
+        f"{path}: the score of {train_id!r} on {name[len(PREFIX) :]!r} is {shown}, wanted a finite number", hint=AGAIN
+    )
+
+
+def _is_score(value: Any) -> bool:
     try:
-        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+        return type(value) in (int, float) and math.isfinite(value)
     except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ScoreFileError(
-            f"{path}: the score of {train_id!r} on {test_id!r} is {value!r:.40}, wanted a finite number", hint=_AGAIN
-        )
-    return number
+        return False
 
 
-def _one_material(path: Path, train_ids: list[str]) -> None:
-    if not path.name.endswith(_ENDING):
+def _one_kind(path: Path, train_ids: Sequence[str]) -> None:
+    """Refuse pairs of two materials or frequencies under a name that says one; other names and ids say nothing."""
+    if not path.name.endswith(SCORES_ENDING):
         return
-    material = path.name.removesuffix(_ENDING).rpartition("_")[0]
-    with_it = [each.startswith(f"{material}_") for each in train_ids]
-    if material and any(with_it) and not all(with_it):
-        other = train_ids[with_it.index(False)]
-        raise ScoreFileError(
-            f"{path} mixes materials: beside {material} it holds the pair {other!r}",
-            hint="keep one file a material and frequency; " + _AGAIN,
-        )
-
-
-def _beside(path: Path, train_ids: list[str]) -> dict[str, Any]:
-    place = provenance_path(path)
-    if place == path or not place.is_file():
-        return {}
-    try:
-        beside = read_json(place)
-        if beside["scores_sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
-            return {}
-        items = [(str(a), str(b)) for a, b in beside["train_items"]]
-        if len(items) != len(train_ids):
-            return {}
-        sample = beside["sample_influence"]
-        own = beside["self_influence"]
-        return {
-            "train_items": items,
-            "self_influence": None if own is None else np.array(own, dtype=np.float64),
-            "sample_ids": list(sample or {}),
-            "sample_influence": np.array(list(sample.values()), dtype=np.float64) if sample else None,
-            "checkpoint_names": list(beside["checkpoint_names"]),
-            "provenance": beside["provenance"],
-        }
-    except (ScoreFileError, OSError, KeyError, TypeError, ValueError):
-        return {}  # provenance that does not fit is as good as none: the scores speak for themselves
+    material, _, frequency = path.name.removesuffix(SCORES_ENDING).rpartition("_")
+    of_material = [each.startswith(f"{material}_") and f"_{material}_" in each for each in train_ids]
+    of_frequency = [each.count(f"_{frequency}_") > 1 for each in train_ids]
+    for what, name, of_it in (("materials", material, of_material), ("frequencies", frequency, of_frequency)):
+        if name and any(of_it) and not all(of_it):
+            raise ScoreFileError(
+                f"{path} mixes {what}: beside {name} it holds the pair {train_ids[of_it.index(False)]!r}",
+                hint=f"keep one file for each material and frequency; {AGAIN}",
+            )
 
 
 def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
     """Write a JSON score file block by block, and its provenance beside it.
 
+    Both are complete before the first takes its place, so that a full disk leaves the old ones.
+
     Raises:
+        NonFiniteError: a score is not finite.
         TracinctlError: a file cannot be written.
     """
-    names = [json.dumps(PREFIX + each, ensure_ascii=False) for each in source.test_ids]
+    names = [json_text(PREFIX + each) for each in source.test_ids]
     total = len(source.train_ids)
     digest = hashlib.sha256()
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    beside = provenance_path(path)
+    if beside == path:
+        raise ScoreFileError(f"{path} is where provenance stands", hint=f"name the scores <name>{SCORES_ENDING}")
 
-        def put(text: str) -> None:
-            data = text.encode()
-            digest.update(data)
-            file.write(data)
-
-        put("{")
-        for start, block in source.blocks():
+    def lines() -> Iterable[str]:
+        for start, block in checked_blocks(source):
             for row, values in enumerate(block.tolist(), start):
-                head = json.dumps(source.train_ids[row], ensure_ascii=False)
                 scores = ",\n".join(f"    {n}: {v!r}" for n, v in zip(names, values, strict=True))
-                put(f"{',' if row else ''}\n  {head}: {{\n{scores}\n  }}")
+                yield f"{',' if row else ''}\n  {json_text(source.train_ids[row])}: {{\n{scores}\n  }}"
             progress(Progress("writing scores", min(total, start + len(block)), total, "pairs", path.name))
-        put("\n}\n")
-    own, sample = source.self_influence, source.sample_influence
-    beside: Mapping[str, Any] = {
-        "scores_sha256": digest.hexdigest(),
-        "provenance": dict(source.provenance),
-        "checkpoint_names": list(source.checkpoint_names),
-        "train_items": [list(pair) for pair in source.train_items],
-        "self_influence": None if own is None else own.tolist(),
-        "sample_influence": None if sample is None else dict(zip(source.sample_ids, sample.tolist(), strict=True)),
-    }
-    write_text_atomic(provenance_path(path), json.dumps(beside, ensure_ascii=False) + "\n")
 
-
-def write_per_checkpoint_scores(table: InfluenceTable, path: Path) -> None:
-    """Write the scores of each checkpoint, under ``tracin_influence_<test pair id>_<checkpoint file name>``.
-
-    Raises:
-        ScoreFileError: the table holds no scores of single checkpoints.
-        TracinctlError: the file cannot be written.
-    """
-    if table.per_checkpoint is None:
-        raise ScoreFileError(
-            "these scores were not kept for each checkpoint", hint="tracinctl compute --save-per-checkpoint"
-        )
-    content = {
-        train_id: {
-            f"{PREFIX}{test_id}_{name}": float(table.per_checkpoint[c, row, column])
-            for column, test_id in enumerate(table.test_ids)
-            for c, name in enumerate(table.checkpoint_names)
-        }
-        for row, train_id in enumerate(table.train_ids)
-    }
-    write_text_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    with atomic_path(beside) as temporary_beside, atomic_path(path) as temporary:
+        with temporary.open("wb") as file:
+            for text in itertools.chain("{", lines(), ["\n}\n"]):
+                data = text.encode()
+                digest.update(data)
+                file.write(data)
+        temporary_beside.write_text(provenance_text(source, digest.hexdigest()), encoding="utf-8", newline="\n")

@@ -1,36 +1,60 @@
-"""The users' metadata file of a frequency: records by pair id and by item id, merged into and never overwritten."""
+"""The users' metadata file of a frequency: records by pair id and by item id, merged into and never overwritten.
+
+Reading, changing and writing happen under a lock, so that two runs on one file lose nothing of each other's. The lock
+is the operating system's: it ends with the process that holds it, however that ends.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from tracinctl.errors import ScoreFileError
-from tracinctl.files import write_text_atomic
+from tracinctl.errors import ScoreFileError, TracinctlError
+from tracinctl.files import atomic_path
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.scores.json_format import read_json
+from tracinctl.scores.json_text import json_text, read_json
 from tracinctl.scores.sweep import pair_items
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import voters_against
 
 Records = dict[str, Any]
 
+_WAIT_SECONDS = 120
+_MOVE_AWAY = "nothing was added to it: mend it or move it away, and run again"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=_WAIT_SECONDS):
+            yield
+    except Timeout as error:
+        raise TracinctlError(
+            f"cannot write {path}: another process has held it for {_WAIT_SECONDS} s", hint="run again when it is done"
+        ) from error
+    except OSError as error:
+        raise TracinctlError(f"cannot write {path}: {error.strerror or error}") from error
+
 
 def _merge(path: Path, change: Callable[[Records], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        records = read_json(path) if path.exists() else {}
+    with _locked(path):
+        records = read_json(path, hint=_MOVE_AWAY) if path.exists() else {}
         if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
-            raise ScoreFileError(
-                f"{path} does not hold records by id, so nothing was added to it", hint="move it away and run again"
-            )
+            raise ScoreFileError(f"{path} does not hold records by id", hint=_MOVE_AWAY)
         change(records)
-        write_text_atomic(path, json.dumps(records, indent=2, ensure_ascii=False) + "\n")
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write("{")
+            for row, (key, record) in enumerate(records.items()):
+                # a text in JSON holds no line ends of its own, so those that are there are the layout's
+                text = json_text(record, indent=2).replace("\n", "\n  ")
+                file.write(f"{',' if row else ''}\n  {json_text(key)}: {text}")
+            file.write("\n}\n" if records else "}\n")
 
 
 def write_self_influence(source: ScoreSource, path: Path) -> None:
@@ -40,13 +64,14 @@ def write_self_influence(source: ScoreSource, path: Path) -> None:
         ScoreFileError: the file is there and is broken.
         TracinctlError: it cannot be written.
     """
+    own, sample = source.self_influence, source.sample_influence
 
     def change(records: Records) -> None:
-        if source.self_influence is not None:
-            for key, value in zip(source.train_ids, source.self_influence.tolist(), strict=True):
+        if own is not None:
+            for key, value in zip(source.train_ids, own.tolist(), strict=True):
                 records.setdefault(key, {})["tracin_self_influence"] = value
-        if source.sample_influence is not None:
-            for key, value in zip(source.sample_ids, source.sample_influence.tolist(), strict=True):
+        if sample is not None:
+            for key, value in zip(source.sample_ids, sample.tolist(), strict=True):
                 records.setdefault(key, {})["tracin_sample_influence"] = value
 
     _merge(path, change)
@@ -55,7 +80,8 @@ def write_self_influence(source: ScoreSource, path: Path) -> None:
 def mark_excluded(source: ScoreSource, exclusions: Exclusions, path: Path, *, today: dt.date | None = None) -> int:
     """Mark what is on the list: ``excluded``, a reason in ``notes``, ``tracin_info``. Returns how many were marked.
 
-    In mode ``ranking_pair`` the items stay in training, so the pairs' own records are marked; otherwise the items'.
+    In mode ``ranking_pair`` the items stay in training, so the pairs' own records are marked; otherwise the items', in
+    ``full_pair`` with the votes against the worst of their harmful pairs.
 
     Raises:
         ScoreFileError: the file is there and is broken, or a pair's items are not known.
@@ -63,26 +89,21 @@ def mark_excluded(source: ScoreSource, exclusions: Exclusions, path: Path, *, to
     """
     date = (today or dt.datetime.now(dt.UTC).date()).isoformat()
     about: dict[str, dict[str, Any]] = {}
-    voters = {}
-    if exclusions.mode != "sample":
-        voters = voters_against(source, exclusions.counted, [pair.id for pair in exclusions.listed])
-    if exclusions.mode == "ranking_pair":
-        for pair in exclusions.listed:
-            about[pair.id] = _info(date, pair.votes, pair.mean, voters[pair.id])
-    elif exclusions.mode == "full_pair":
-        place = {each: row for row, each in enumerate(source.train_ids)}
-        items = pair_items(source)
-        for pair in exclusions.listed:
-            for item in items[place[pair.id]]:
-                if item not in about or about[item]["negative_occurrences"] < pair.votes:
-                    about[item] = _info(date, pair.votes, pair.mean, voters[pair.id])
-    else:
+    if exclusions.mode == "sample":
         about = {item: _info(date, 0, value, []) for item, value in exclusions.sample_scores.items()}
+    else:
+        voters = voters_against(source, exclusions.counted, [pair.id for pair in exclusions.listed])
+        place = {each: row for row, each in enumerate(source.train_ids)}
+        items = pair_items(source) if exclusions.mode == "full_pair" else ()
+        for pair in exclusions.listed:
+            for key in items[place[pair.id]] if items else (pair.id,):
+                # the worst come first
+                about.setdefault(key, _info(date, pair.votes, pair.mean, voters[pair.id]))
 
     def change(records: Records) -> None:
+        reason = f"tracinctl: excluded as {exclusions.mode}"
         for key, info in about.items():
             record = records.setdefault(key, {})
-            reason = f"tracinctl: excluded as {exclusions.mode}"
             notes = str(record.get("notes") or "")
             record["excluded"] = True
             record["notes"] = notes if reason in notes else f"{notes}; {reason}" if notes else reason

@@ -1,4 +1,9 @@
-"""Scores in Parquet: a row a training pair, the scores of all test pairs in one list column, read in row groups."""
+"""Scores in Parquet: a row a training pair, the scores of all test pairs in one list column, read in row groups.
+
+Columns ``id``, ``id1``, ``id2`` (where the items are known), ``self_influence`` (where it was computed) and ``scores``.
+Test pairs' ids, item-level influence and provenance stand in the file's metadata. Pages carry checksums, which the
+first reading verifies: a flipped bit would else be a wrong number.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,9 @@ import numpy as np
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.scores.checked import checked_blocks
+from tracinctl.scores.json_text import AGAIN, json_text
+from tracinctl.scores.table import FloatArray, ScoreSource, rows_per_block
 
 _KEY = b"tracinctl"
 
@@ -21,6 +28,8 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
     """Write scores block by block, a row group a block.
 
     Raises:
+        NonFiniteError: a score is not finite.
+        ScoreFileError: an id cannot be written.
         TracinctlError: the file cannot be written.
     """
     import pyarrow as pa
@@ -33,29 +42,40 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
         "checkpoint_names": list(source.checkpoint_names),
         "provenance": dict(source.provenance),
     }
-    fields = [("id", pa.string())]
-    if source.train_items:
-        fields += [("id1", pa.string()), ("id2", pa.string())]
+    names = ["id", *(("id1", "id2") if source.train_items else ())]
+    fields = [pa.field(name, pa.string(), nullable=False) for name in names]
     if own is not None:
-        fields.append(("self_influence", pa.float64()))
-    fields.append(("scores", pa.list_(pa.float64(), len(source.test_ids))))
-    schema = pa.schema(fields, metadata={_KEY: json.dumps(about, ensure_ascii=False).encode()})
+        fields.append(pa.field("self_influence", pa.float64(), nullable=False))
+    # values that cannot be null are stored without marks for those that are, and read twice as quickly
+    width = len(source.test_ids)
+    scores_type = pa.list_(pa.field("element", pa.float64(), nullable=False), width)
+    fields.append(pa.field("scores", scores_type, nullable=False))
+    schema = pa.schema(fields, metadata={_KEY: json_text(about).encode()})
     total = len(source.train_ids)
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="none", use_dictionary=False, write_statistics=False) as writer,
-    ):
-        for start, block in source.blocks():
-            stop = start + len(block)
-            values = pa.array(np.ascontiguousarray(block).reshape(-1))
-            columns = [pa.array(source.train_ids[start:stop], pa.string())]
-            if source.train_items:
-                columns += [pa.array([pair[k] for pair in source.train_items[start:stop]], pa.string()) for k in (0, 1)]
-            if own is not None:
-                columns.append(pa.array(own[start:stop]))
-            columns.append(pa.FixedSizeListArray.from_arrays(values, len(source.test_ids)))
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=max(1, len(block)))
-            progress(Progress("writing scores", stop, total, "pairs", path.name))
+
+    def group(start: int, block: FloatArray) -> Any:
+        rows = slice(start, start + len(block))
+        items = source.train_items[rows]
+        columns = [source.train_ids[rows], *([[pair[k] for pair in items] for k in (0, 1)] if items else [])]
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        if own is not None:
+            arrays.append(pa.array(own[rows], pa.float64()))
+        flat = np.ascontiguousarray(block, dtype=np.float64).reshape(-1)
+        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=scores_type))
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
+    try:
+        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
+            for start, block in checked_blocks(source):
+                writer.write_table(group(start, block), row_group_size=max(1, len(block)))
+                progress(Progress("writing scores", start + len(block), total, "pairs", path.name))
+    except (UnicodeEncodeError, pa.ArrowException) as error:
+        raise ScoreFileError(f"cannot write {path} as Parquet: {_first_line(error)}", hint="--format json") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
 class ParquetScores:
@@ -70,32 +90,45 @@ class ParquetScores:
         import pyarrow.parquet as pq
 
         self._path = path
+        self._verified = False
         try:
-            with pq.ParquetFile(path) as file:
-                raw = (file.schema_arrow.metadata or {}).get(_KEY)
-                names = file.schema_arrow.names
-                if raw is None or "scores" not in names:
-                    raise ScoreFileError(f"{path} is Parquet, but holds no influence scores of tracinctl")
+            if not path.is_file():
+                raise ScoreFileError(f"cannot read {path}: there is no such file", hint=AGAIN)
+            self._stamp = _stamp(path)
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                schema = file.schema_arrow
+                raw = (schema.metadata or {}).get(_KEY)
+                if raw is None or "scores" not in schema.names or "id" not in schema.names:
+                    raise ScoreFileError(f"{path} is Parquet, but holds no influence scores of tracinctl", hint=AGAIN)
                 about = json.loads(raw)
-                wanted = [name for name in ("id", "id1", "id2", "self_influence") if name in names]
-                table = file.read(columns=wanted)
-            self.train_ids: Sequence[str] = table["id"].to_pylist()
+                self.test_ids: Sequence[str] = _texts(about["test_ids"])
+                wanted_type = schema.field("scores").type
+                if not pa.types.is_fixed_size_list(wanted_type) or wanted_type.list_size != len(self.test_ids):
+                    raise ScoreFileError(f"{path} does not hold one score for each of its test pairs", hint=AGAIN)
+                beside = [name for name in ("id", "id1", "id2", "self_influence") if name in schema.names]
+                table = file.read(columns=beside, use_threads=False)
+            self.train_ids: Sequence[str] = _texts(table["id"].to_pylist())
             self.train_items: Sequence[tuple[str, str]] = (
-                list(zip(table["id1"].to_pylist(), table["id2"].to_pylist(), strict=True)) if "id1" in wanted else ()
+                list(
+                    zip(
+                        _texts(table["id1"].to_pylist(), once=False),
+                        _texts(table["id2"].to_pylist(), once=False),
+                        strict=True,
+                    )
+                )
+                if {"id1", "id2"} <= set(beside)
+                else ()
             )
-            self.self_influence: FloatArray | None = (
-                table["self_influence"].to_numpy() if "self_influence" in wanted else None
-            )
-            self.test_ids: Sequence[str] = list(about["test_ids"])
+            own = table["self_influence"].to_numpy() if "self_influence" in beside else None
+            self.self_influence: FloatArray | None = None if own is None else _finite(own)
             sample = about["sample_influence"]
-            self.sample_ids: Sequence[str] = list(sample or {})
-            self.sample_influence: FloatArray | None = np.array(list(sample.values())) if sample else None
-            self.checkpoint_names: Sequence[str] = list(about["checkpoint_names"])
-            self.provenance: Mapping[str, Any] = about["provenance"]
-        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
-            first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            self.sample_ids: Sequence[str] = [] if sample is None else _texts(list(sample))
+            self.sample_influence: FloatArray | None = None if sample is None else _finite(list(sample.values()))
+            self.checkpoint_names: Sequence[str] = _texts(about["checkpoint_names"], once=False)
+            self.provenance: Mapping[str, Any] = dict(about["provenance"])
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ScoreFileError(
-                f"{path} cannot be read as Parquet scores: {first}", hint="compute the scores again: tracinctl compute"
+                f"{path} cannot be read as Parquet scores: {_first_line(error)}", hint=AGAIN
             ) from error
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
@@ -107,23 +140,47 @@ class ParquetScores:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        start = 0
+        start, total, width = 0, len(self.train_ids), len(self.test_ids)
         try:
-            with pq.ParquetFile(self._path) as file:
-                for group in range(file.num_row_groups):
-                    column = file.read_row_group(group, columns=["scores"])["scores"].combine_chunks()
-                    flat = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-                    values = flat.flatten().to_numpy(zero_copy_only=False)
-                    block = np.asarray(values, dtype=np.float64).reshape(-1, len(self.test_ids))
+            # once verified, a file that is still the same needs it no more, and is read several times as quickly
+            verify = not self._verified or _stamp(self._path) != self._stamp
+            with pq.ParquetFile(self._path, page_checksum_verification=verify, pre_buffer=False) as file:
+                for batch in file.iter_batches(rows_per_block(width), columns=["scores"], use_threads=False):
+                    flat = batch.column(0).flatten().to_numpy(zero_copy_only=False)
+                    block = np.asarray(flat, dtype=np.float64).reshape(-1, width)
+                    if len(block) != batch.num_rows or start + len(block) > total:
+                        raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
                     if not np.isfinite(block).all():
-                        row, column_ = np.argwhere(~np.isfinite(block))[0]
+                        row, column = np.argwhere(~np.isfinite(block))[0].tolist()
                         raise ScoreFileError(
                             f"{self._path}: the score of {self.train_ids[start + row]!r} on "
-                            f"{self.test_ids[column_]!r} is not a finite number"
+                            f"{self.test_ids[column]!r} is not a finite number",
+                            hint=AGAIN,
                         )
                     yield start, block
                     start += len(block)
-        except (OSError, pa.ArrowException, ValueError) as error:
-            raise ScoreFileError(f"{self._path} broke while it was read: {error}") from error
-        if start != len(self.train_ids):
-            raise ScoreFileError(f"{self._path} changed while it was read")
+        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+            raise ScoreFileError(f"{self._path} broke while it was read: {_first_line(error)}", hint=AGAIN) from error
+        if start != total:
+            raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
+        self._verified = True
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    about = path.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def _texts(values: Any, *, once: bool = True) -> list[str]:
+    if not isinstance(values, list) or (not values and once) or not all(type(value) is str for value in values):
+        raise ValueError("ids are missing, or are no text")
+    if once and len(set(values)) != len(values):
+        raise ValueError("an id stands there twice")
+    return values
+
+
+def _finite(values: Any) -> FloatArray:
+    found = np.asarray(values)
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        raise ValueError("self-influence or item-level influence is not finite")
+    return found.astype(np.float64)
