@@ -99,7 +99,7 @@ class TracInCP:
                     raise LossError(f"the loss of one example has shape {tuple(value.shape)}, wanted one value")
                 slopes = torch.autograd.grad(value.reshape(()), wanted, allow_unused=True)
             parts = [torch.zeros_like(p) if g is None else g for p, g in zip(wanted, slopes, strict=True)]
-            rows[k] = torch.cat([g.reshape(-1) for g in parts]).double().cpu()
+            rows[k] = torch.cat([g.reshape(-1) for g in parts]).cpu().double()
         return rows
 
     @staticmethod
