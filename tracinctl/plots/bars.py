@@ -1,29 +1,40 @@
-"""Horizontal bars of block characters: a bar's length is its value, to an eighth of a column."""
+"""Bars of block characters: a bar's length is its value, to an eighth of a character."""
 
 from __future__ import annotations
 
 import math
 
-_EIGHTHS = " ▏▎▍▌▋▊▉"
+_ACROSS = " ▏▎▍▌▋▊▉"
+_UP = " ▁▂▃▄▅▆▇"
+
+
+def eighths(value: float, limit: float, cells: int) -> int:
+    """How many eighths of ``cells`` characters stand for ``value`` where ``limit`` fills them all.
+
+    What is above zero has at least one; what is not finite has none.
+    """
+    if not (math.isfinite(value) and math.isfinite(limit)) or value <= 0 or limit <= 0:
+        return 0
+    # divided before it is multiplied, so that a huge value does not overflow
+    return max(1, min(8 * cells, round(value / limit * 8 * cells)))
 
 
 def bar(value: float, limit: float, width: int) -> str:
-    """A bar from the left; ``limit`` fills ``width`` columns. Values that are not finite or not positive give none."""
-    if not (math.isfinite(value) and math.isfinite(limit)) or value <= 0 or limit <= 0:
-        return " " * width
-    # divided before it is multiplied, so that a huge value does not overflow
-    eighths = min(round(value / limit * 8 * width), 8 * width)
-    eighths = max(eighths, 1)
-    whole, rest = divmod(eighths, 8)
-    return ("█" * whole + (_EIGHTHS[rest] if rest else "")).ljust(width)
+    """A bar to the right, without blanks after it."""
+    whole, rest = divmod(eighths(value, limit, width), 8)
+    return "█" * whole + (_ACROSS[rest] if rest else "")
 
 
-def signed_bar(value: float, limit: float, width: int) -> tuple[str, str]:
-    """A bar from a middle line: what is left of it (negative), and what is right of it (positive), ``width`` each.
+def column(value: float, limit: float, height: int) -> list[str]:
+    """A bar upwards: ``height`` characters from the top down."""
+    whole, rest = divmod(eighths(value, limit, height), 8)
+    upwards = ["█"] * whole + ([_UP[rest]] if rest else [])
+    return (upwards + [" "] * (height - len(upwards)))[::-1]
 
-    Block characters fill from the left, so a bar to the left is drawn in whole columns.
-    """
-    if value < 0 and math.isfinite(value) and limit > 0:
-        columns = max(1, min(width, round(-value / limit * width)))
-        return "█" * columns + "", ""
-    return "", bar(value, limit, width)
+
+def whole_steps(limit: float, cells: int) -> float:
+    """The smallest round number from ``limit`` up: what fills an axis of counts."""
+    if limit <= cells:
+        return max(1.0, float(limit))
+    power = 10.0 ** math.floor(math.log10(limit))
+    return next(step * power for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * power >= limit)

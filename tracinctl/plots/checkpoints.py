@@ -2,41 +2,177 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from rich.console import RenderableType
+from rich.cells import cell_len
 from rich.text import Text
 
 from tracinctl.errors import PlotError
-from tracinctl.plots.bars import bar
-from tracinctl.plots.text import fit, number
-from tracinctl.plots.views import ViewSettings
-from tracinctl.scores.table import InfluenceTable, ScoreSource
+from tracinctl.plots.axis import Axis, score_axis
+from tracinctl.plots.diverging import cell
+from tracinctl.plots.frame import Tick, label_line, placed
+from tracinctl.plots.picture import Lines, Palette, padded, words
+from tracinctl.plots.request import Request
+from tracinctl.plots.survey import place_of
+from tracinctl.plots.text import clean, fit, fold, number
+from tracinctl.plots.top import extremes
+from tracinctl.scores.table import FloatArray
+
+_MOST_ROWS = 30
+_MOST_PAIRS = 3
+_QUANTILES = (5, 25, 50, 75, 95)
 
 
-def draw(source: ScoreSource, settings: ViewSettings) -> RenderableType:
-    """Draw the mean size of the scores of each checkpoint, and the share of them that are harmful.
+def single_scores(request: Request) -> tuple[list[str], FloatArray]:
+    """Names of the checkpoints and their scores, shape (checkpoints, train pairs, test pairs).
+
+    Raises:
+        PlotError: they were not kept.
+    """
+    source = request.source
+    held: FloatArray | None = getattr(source, "per_checkpoint", None)
+    if held is None or not held.size:
+        raise PlotError(
+            "the scores of single checkpoints were not kept, so there is nothing to say about training",
+            hint="tracinctl compute --save-per-checkpoint keeps them; then plot again.",
+        )
+    if request.test_pair is not None:
+        place = place_of(request.test_pair, source.test_ids)
+        held = held[:, :, place : place + 1]
+    return list(source.checkpoint_names), held
+
+
+def draw(request: Request) -> Lines:
+    """Draw for each checkpoint where its scores lie, and what it adds to the most harmful and most helpful pairs.
 
     Raises:
         PlotError: the scores of single checkpoints were not kept.
     """
-    single = source.per_checkpoint if isinstance(source, InfluenceTable) else None
-    if single is None:
-        raise PlotError(
-            "the scores of single checkpoints were not kept",
-            hint="tracinctl compute --save-per-checkpoint, then plot again",
-        )
-    names = list(source.checkpoint_names)
-    finite = np.where(np.isfinite(single), single, 0.0)
-    size = np.abs(finite).mean(axis=(1, 2))
-    active = (finite != 0).sum(axis=(1, 2))
-    harmful = (finite < 0).sum(axis=(1, 2))
-    label = min(max(len(n) for n in names), settings.width // 3)
-    text = Text(no_wrap=True, overflow="crop")
-    text.append(f"{'checkpoint':{label}} {'mean size':>9} harmful of non-zero\n", settings.style("bold"))
-    for k, name in enumerate(names):
-        share = harmful[k] / active[k] if active[k] else 0.0
-        text.append(f"{fit(name, label)} {number(float(size[k])):>9} ")
-        text.append(bar(float(size[k]), float(size.max()), settings.width - label - 19), settings.style("magenta"))
-        text.append(f" {share:>6.0%}\n")
-    text.rstrip()
-    return text
+    names, held = single_scores(request)
+    finite = np.isfinite(held)
+    values = held if finite.all() else np.where(finite, held, 0.0)
+    width, palette = request.width, request.palette
+    shown = _spaced(len(names), min(_MOST_ROWS, request.rows(12, beside=19)))
+    lines = words("Where each checkpoint's scores lie", width, palette.strong)
+    lines += _boxes([names[k] for k in shown], [values[k] for k in shown], width, palette)
+    left_out = int(held.size - np.count_nonzero(finite))
+    said = "├ 5 to 95 % ┤ of the scores other than zero, ━ the middle half, ┃ the median; harmful: their share below 0."
+    if len(shown) < len(names):
+        said += f" {len(shown)} of {len(names)} checkpoints, evenly spaced."
+    if left_out:
+        said += f" Not finite, left out: {left_out:,}."
+    lines += [*words(said, width), Text()]
+    unit = float(np.abs(values).max(initial=0.0)) or 1.0
+    means = (values / unit).mean(axis=2) * unit
+    return lines + _pairs(request, names, means)
+
+
+def _spaced(total: int, most: int) -> list[int]:
+    """Evenly spaced places, first and last among them."""
+    if total <= most:
+        return list(range(total))
+    return sorted({round(k * (total - 1) / (most - 1)) for k in range(most)})
+
+
+def _boxes(names: Sequence[str], values: Sequence[FloatArray], width: int, palette: Palette) -> Lines:
+    quantiles = []
+    for each in values:
+        active = each[each != 0]
+        quantiles.append(np.percentile(active, _QUANTILES, method="nearest").tolist() if active.size else None)
+    known = [each for each in quantiles if each is not None]
+    first = min(max(cell_len(clean(name)) for name in names), width // 3)
+    if not known:
+        return [Text("no score other than zero at any checkpoint", palette.quiet)]
+    low, high = min(each[0] for each in known), max(each[-1] for each in known)
+    sizes = np.abs(np.array(known))
+    axis = score_axis(low, high, float(np.median(sizes[sizes > 0])), float(sizes.max()))
+    before = first + 11
+    room = width - before - 9
+    lines: Lines = []
+    zero = _column(axis, 0.0, room)
+    header = Text(" " * first + f"{'mean size':>10}" + " " * (room + 1) + f"{'harmful':>9}", palette.quiet)
+    lines.append(header)
+    for name, box, scores in zip(names, quantiles, values, strict=True):
+        unit = float(np.abs(scores).max(initial=0.0)) or 1.0
+        line = Text(fit(name, first))
+        line.append(f"{number(float(np.abs(scores / unit).mean()) * unit):>10} ")
+        if box is None:
+            line.append(padded("every score is zero", room), palette.quiet)
+            lines.append(line)
+            continue
+        at = [_column(axis, each, room) for each in box]
+        cells = [" "] * room
+        cells[zero] = "┊"
+        for k in range(at[0], at[4] + 1):
+            cells[k] = "─"
+        cells[at[0]], cells[at[4]] = "├", "┤"
+        for k in range(at[1], at[3] + 1):
+            cells[k] = "━"
+        cells[at[2]] = "┃"
+        for k, letter in enumerate(cells):
+            line.append(letter, palette.quiet if letter in " ┊" else palette.harmful if k < zero else palette.helpful)
+        below = np.count_nonzero(scores < 0) / np.count_nonzero(scores)
+        line.append(f"{below:>9.1%}")
+        lines.append(line)
+    ticks = [Tick(_column(axis, each, room), number(each)) for each in axis.ticks()]
+    found = placed(ticks, before + room, before)
+    rule = ["─"] * room
+    for _, tick in found:
+        rule[tick.column] = "┬"
+    lines.append(Text(" " * before + "".join(rule), palette.quiet))
+    lines.append(label_line(found, palette.quiet))
+    if axis.remark():
+        lines += words(f"Score axis {axis.remark()}.", width)
+    return lines
+
+
+def _column(axis: Axis, value: float, room: int) -> int:
+    return min(max(int(float(axis.position(value)) * room), 0), room - 1)
+
+
+def _pairs(request: Request, names: Sequence[str], means: FloatArray) -> Lines:
+    """A table: the outermost pairs, and their mean score at each checkpoint."""
+    source, width, palette = request.source, request.width, request.palette
+    total = means.sum(axis=0)
+    most = max(1, min(_MOST_PAIRS, request.top))
+    harmful, helpful = extremes(total, source.train_ids, most)
+    rows = harmful + helpful
+    if not rows:
+        return []
+    size = 10
+    shown = _spaced(len(names), max(2, (width - size) // size))
+    shown = shown if len(shown) * size + size <= width else shown[-1:]
+    limit = float(np.abs(means[:, rows][shown]).max(initial=0.0))
+    endings = _endings([clean(names[k]) for k in shown], size - 1)
+    lines = words("What each adds to the most harmful and most helpful pairs (mean score)", width, palette.strong)
+    lines.append(Text("".join(padded(name, size, right=True) for name in [*endings, "all"]), palette.quiet))
+    for row in rows:
+        lines += [Text(part) for part in fold(source.train_ids[row], width)]
+        line = Text()
+        for k in shown:
+            line.append_text(cell(float(means[k, row]), size, limit, palette))
+        line.append(padded(number(float(total[row])), size, right=True), palette.of_sign(float(total[row])))
+        lines.append(line)
+    return lines
+
+
+def _endings(names: Sequence[str], width: int) -> list[str]:
+    """What tells names apart, in so many columns: without what all begin with, and without what all end with."""
+    head = _shared(names).rstrip("0123456789") if len(names) > 1 else ""
+    tail = _shared([name[len(head) :][::-1] for name in names])[::-1].lstrip("0123456789") if len(names) > 1 else ""
+    cut = [name[len(head) : len(name) - len(tail)] for name in names]
+    kept = head.rstrip("_-").rpartition("_")[2]
+    joined = [f"{kept} {each}" if kept else each for each in cut]
+    if all(cut) and all(cell_len(each) <= width for each in joined):
+        return joined
+    if all(cut) and all(cell_len(each) <= width for each in cut):
+        return cut
+    return [fit(name, width).strip() for name in names]
+
+
+def _shared(names: Sequence[str]) -> str:
+    """The letters that all begin with."""
+    low, high = min(names), max(names)
+    same = next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return low[:same]

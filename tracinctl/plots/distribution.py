@@ -2,65 +2,108 @@
 
 from __future__ import annotations
 
-import numpy as np
-from rich.console import RenderableType
 from rich.text import Text
 
-from tracinctl.plots.bars import bar
-from tracinctl.plots.text import number
-from tracinctl.plots.views import ViewSettings
-from tracinctl.scores.table import FloatArray, ScoreSource
-from tracinctl.scores.votes import count_votes, nonzero_quantile
+from tracinctl.plots.bars import column, whole_steps
+from tracinctl.plots.frame import Tick, framed
+from tracinctl.plots.picture import Lines, Palette, words
+from tracinctl.plots.request import Request
+from tracinctl.plots.survey import Histogram, Survey, second_pass, survey
+from tracinctl.plots.text import count, number, share
 
-_ROWS = 16
-
-
-def histogram(source: ScoreSource, rows: int) -> tuple[FloatArray, FloatArray, int, int]:
-    """Edges and counts of the scores other than zero, how many are zero, and how many are not finite.
-
-    Half a hundredth of the scores lie beyond each end; these are counted in the outermost bins.
-    """
-    low, high = nonzero_quantile(source, 0.005), nonzero_quantile(source, 0.995)
-    if not low < high:
-        low, high = min(low, 0.0), max(high, 0.0)
-    if not low < high:
-        low, high = -1.0, 1.0
-    edges = np.linspace(low, high, rows + 1)
-    counts = np.zeros(rows)
-    zero = strange = 0
-    for _, block in source.blocks():
-        finite = np.isfinite(block)
-        strange += int(block.size - finite.sum())
-        values = block[finite & (block != 0)]
-        zero += int((block[finite] == 0).sum())
-        place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, rows - 1)
-        counts += np.bincount(place, minlength=rows)
-    return edges, counts, zero, strange
+_ROWS = 11
 
 
-def draw(source: ScoreSource, settings: ViewSettings, rows: int = _ROWS) -> RenderableType:
-    """Draw it, the lowest scores on top."""
-    edges, counts, zero, strange = histogram(source, rows)
-    marks = [(0.0, "zero")]
-    marks += [
-        (float(v), f"threshold {t.text}")
-        for t, v in zip(settings.thresholds, count_votes(source, settings.thresholds).values, strict=True)
-        if v != 0
+def histogram_of(found: Survey, columns: int) -> Histogram:
+    """An empty histogram for scores that were looked over."""
+    return Histogram(found.axis(found.lowest, found.highest), columns, found.negative + found.positive)
+
+
+def draw(request: Request) -> Lines:
+    """Draw it, and how many scores lie below each threshold."""
+    found = survey(request.source, request.thresholds, request.test_pair)
+    width, palette = request.width, request.palette
+    if not found.negative and not found.positive:
+        return [*nothing(found, width), *remarks(found, width)]
+    indent = len(f"{found.total:,}")
+    filled = histogram_of(found, width - indent - 2)
+    second_pass(found.scores, [lambda _, block: filled.add(block)])
+    rows = request.rows(_ROWS, beside=10 + len(found.votes.values))
+    return [
+        *chart(filled, found, palette, rows, indent),
+        Text(),
+        *_below_thresholds(found, palette),
+        *remarks(found, width, filled.axis.remark()),
     ]
-    room = settings.width - 33
-    most = float(counts.max())
-    text = Text(no_wrap=True, overflow="crop")
-    for k in range(rows):
-        low, high = float(edges[k]), float(edges[k + 1])
-        here = [name for value, name in marks if low <= value < high or (k == rows - 1 and value == high)]
-        style = "red" if high <= 0 else "blue" if low >= 0 else ""
-        text.append(f"{number(low):>9} ")
-        text.append(bar(float(counts[k]), most, room), settings.style(style))
-        text.append(f" {int(counts[k]):>8}")
-        text.append(f" ◂ {', '.join(here)}"[:14] if here else "")
-        text.append("\n")
-    text.append(f"{number(float(edges[-1])):>9} and so on; the outermost rows hold what lies beyond them.\n")
-    text.append(f"Exactly zero, not drawn: {zero}.")
-    if strange:
-        text.append(f" Not finite: {strange}.")
-    return text
+
+
+def nothing(found: Survey, width: int) -> Lines:
+    """What is said where there is nothing to draw."""
+    return words(
+        f"No score is other than zero, of {found.total:,}: no test pair here can vote. "
+        "Compute with more test pairs or a larger --margin.",
+        width,
+    )
+
+
+def chart(filled: Histogram, found: Survey, palette: Palette, rows: int, indent: int) -> Lines:
+    """The histogram with its axes."""
+    columns = len(filled.counts) * filled.cell
+    limit = whole_steps(float(filled.counts.max(initial=0)), rows)
+    upright = [column(float(each), limit, rows) for each in filled.counts]
+    zero = filled.column_of(0.0)
+    marks = {zero: palette.quiet}
+    over = []
+    for threshold, value in zip(found.votes.thresholds, found.votes.values.tolist(), strict=True):
+        if filled.axis.low <= value <= filled.axis.high and value != 0:
+            place = filled.column_of(value)
+            marks[place] = palette.mark
+            over.append(Tick(place, threshold.text, palette.mark))
+    body = []
+    for row in range(rows):
+        line = Text()
+        for place in range(columns):
+            letter = upright[place // filled.cell][row]
+            if letter == " ":
+                line.append("┊" if place in marks else " ", marks.get(place, ""))
+            else:
+                line.append(letter, palette.harmful if filled.edges[place // filled.cell] < 0 else palette.helpful)
+        body.append(line)
+    ticks = [Tick(filled.column_of(each), number(each)) for each in filled.axis.ticks()]
+    labels = {0: f"{limit:,.0f}", rows - 1: "0"}
+    return framed(body, columns, palette, left=labels, below=ticks, above=over, left_width=indent)
+
+
+def _below_thresholds(found: Survey, palette: Palette) -> Lines:
+    lines = []
+    names = [
+        f"{each.text} = {number(value)}" if each.quantile else each.text
+        for each, value in zip(found.votes.thresholds, found.votes.values.tolist(), strict=True)
+    ]
+    size = max((len(name) for name in names), default=0)
+    silent = len(found.scores.train_ids) * int((~found.votes.active).sum())  # zeros, which lie below what is positive
+    amounts = [
+        int(votes) + (silent if value > 0 else 0)
+        for votes, value in zip(found.votes.test_votes.sum(axis=1), found.votes.values.tolist(), strict=True)
+    ]
+    room = max((len(f"{amount:,}") for amount in amounts), default=0)
+    for name, amount in zip(names, amounts, strict=True):
+        line = Text("below ", palette.quiet)
+        line.append(f"{name:>{size}}", palette.mark)
+        line.append(f"  {amount:>{room},} scores, {share(amount, found.total):>6} of all")
+        lines.append(line)
+    return lines
+
+
+def remarks(found: Survey, width: int, axis: str = "") -> Lines:
+    """What is not in the picture, and how its axis runs."""
+    said = []
+    if found.zeros:
+        idle = int((~found.votes.active).sum())
+        why = f" ({count(idle, 'test pair')} without any score)" if idle else ""
+        said.append(f"Exactly zero, not drawn: {found.zeros:,}{why}.")
+    if found.strange:
+        said.append(f"Not finite, left out: {found.strange:,}.")
+    if axis:
+        said.append(f"Score axis {axis}: columns there are wider, and hold more.")
+    return words(" ".join(said), width)

@@ -2,96 +2,114 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from rich.console import RenderableType
-from rich.style import Style
+import numpy.typing as npt
+from rich.cells import cell_len
 from rich.text import Text
 
 from tracinctl.errors import PlotError, ScoreFileError
-from tracinctl.plots.text import clean, fit, number
-from tracinctl.plots.views import ViewSettings
+from tracinctl.plots.classes import in_order, item_classes
+from tracinctl.plots.diverging import cell, colour_bar
+from tracinctl.plots.picture import Lines, padded, words
+from tracinctl.plots.request import Request
+from tracinctl.plots.survey import survey
+from tracinctl.plots.text import clean, count, fit, number
 from tracinctl.scores.sweep import pair_items
-from tracinctl.scores.table import ScoreSource
-from tracinctl.scores.votes import count_votes, parse_threshold
+from tracinctl.scores.table import FloatArray, ScoreSource
 
-_MOST_CLASSES = 20
-_CELL = 9
+_WIDEST_CELL = 11
+_WIDEST_NAME = 16
 
 
-def class_of_items(item_ids: Sequence[str]) -> dict[str, str]:
-    """The class of each item, told from its id: the token ``deg<number>``, else the token with the fewest values.
+@dataclass(frozen=True)
+class ClassMeans:
+    """Mean influence by the classes of the two items, whichever of the two comes first in the pair's id.
 
-    Raises:
-        PlotError: no token of the ids looks like a class.
+    Attributes:
+        classes: in natural order.
+        means: shape (classes, classes), symmetric; NaN where there are no pairs.
+        pairs: how many training pairs there are, shape (classes, classes), symmetric.
     """
-    found = {each: re.search(r"(?:^|_)(deg\d+)(?:_|$)", each) for each in item_ids}
-    if all(found.values()):
-        return {each: match.group(1) for each, match in found.items() if match}
-    tokens = {each: each.split("_") for each in item_ids}
-    counts = {len(t) for t in tokens.values()}
-    if len(counts) == 1:
-        values = [(len({t[k] for t in tokens.values()}), k) for k in range(counts.pop())]
-        fit_for_it = [(n, k) for n, k in values if 1 < n <= min(_MOST_CLASSES, len(item_ids) // 2)]
-        if fit_for_it:
-            _, place = min(fit_for_it)
-            return {each: t[place] for each, t in tokens.items()}
-    raise PlotError("the items' ids show no classes, so there is no heatmap of them", hint="try the view top")
+
+    classes: list[str]
+    means: FloatArray
+    pairs: npt.NDArray[np.int64]
 
 
-def draw(source: ScoreSource, settings: ViewSettings) -> RenderableType:
-    """Draw it: a cell is the mean over the pairs of two classes, whichever is first, and over all test pairs.
+def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
+    """Means over training pairs of their ``scores``, shape (train pairs,).
 
     Raises:
-        PlotError: classes cannot be told, or there is no room for them.
+        PlotError: items or classes cannot be told.
     """
     try:
         pairs = pair_items(source)
     except ScoreFileError as error:
         raise PlotError(error.message, hint=error.hint) from error
-    classes = class_of_items(sorted({each for pair in pairs for each in pair}))
-    names = sorted(set(classes.values()), key=lambda n: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", n)])
-    if (len(names) + 1) * _CELL > settings.width:
+    items = list(dict.fromkeys(each for pair in pairs for each in pair))
+    of_item = item_classes(items, source.provenance)
+    classes = in_order(list(of_item.values()))
+    place = {name: k for k, name in enumerate(classes)}
+    at = np.array([sorted((place[of_item[a]], place[of_item[b]])) for a, b in pairs])
+    size = len(classes)
+    flat = at[:, 0] * size + at[:, 1]
+    number_of = np.bincount(flat, minlength=size * size).reshape(size, size)
+    unit = float(np.abs(scores).max(initial=0.0)) or 1.0
+    sums = np.bincount(flat, weights=scores / unit, minlength=size * size).reshape(size, size)
+    means = np.where(number_of > 0, sums / np.maximum(number_of, 1) * unit, np.nan)
+    upper = np.triu_indices(size)
+    means.T[upper] = means[upper]
+    number_of.T[upper] = number_of[upper]
+    return ClassMeans(classes, means, number_of)
+
+
+def draw(request: Request) -> Lines:
+    """Draw a cell for each two classes; the lower left half would repeat the upper right, and is drawn as well.
+
+    Raises:
+        PlotError: classes cannot be told, or there is no room for so many.
+    """
+    found = survey(request.source, (), request.test_pair)
+    table = class_means(request.source, found.mean)
+    width, palette, size = request.width, request.palette, len(table.classes)
+    names = [clean(name) for name in table.classes]
+    first = min(max(cell_len(name) for name in names), _WIDEST_NAME) + 1
+    present = table.means[np.isfinite(table.means)]
+    limit = float(np.abs(present).max(initial=0.0))
+    longest = max(len(number(value)) for value in present.tolist())
+    room = (width - first) // size
+    if room < longest + 2 and (room < 2 or not palette.colour):  # noqa: PLR2004  the least that shows a colour
+        least = (2 if palette.colour else longest + 2) * size + first
         raise PlotError(
-            f"{len(names)} classes need {(len(names) + 1) * _CELL} columns, there are {settings.width}",
-            hint="make the terminal wider, or write to a file: --output heatmap.svg",
+            f"{size} classes need {least} columns, there are {width}",
+            hint="Make the terminal wider, or write a wider picture to a file with --output.",
         )
-    mean = count_votes(source, [parse_threshold("0")]).mean
-    place = {name: k for k, name in enumerate(names)}
-    total, count = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
-    for value, (a, b) in zip(mean, pairs, strict=True):
-        if np.isfinite(value):
-            low, high = sorted((place[classes[a]], place[classes[b]]))
-            total[low, high] += value
-            count[low, high] += 1
-    with np.errstate(invalid="ignore"):
-        cells = total / count
-    limit = float(np.nanmax(np.abs(cells), initial=0.0)) if np.isfinite(cells).any() else 0.0
-    text = Text(no_wrap=True, overflow="crop")
-    text.append(
-        " " * _CELL + "".join(f"{fit(clean(n), _CELL - 1):>{_CELL}}" for n in names) + "\n", settings.style("bold")
+    column = min(room, max(_WIDEST_CELL, longest + 2))
+    tall = room >= longest + 2 and request.rows(3 * size + 1, beside=8) >= 3 * size and palette.colour
+    lines: Lines = []
+    if column > max(cell_len(name) for name in names):
+        lines.append(Text(" " * first + "".join(padded(name, column - 1, right=True) + " " for name in names)))
+    else:
+        lines.append(Text(" " * first + "".join(fit(name[-column + 1 :], column - 1) + " " for name in names)))
+    lines[0].stylize(palette.strong)
+    for row, name in enumerate(names):
+        values = table.means[row].tolist()
+        blank = Text(" " * first)
+        numbers = Text(padded(fit(name, first - 1), first), palette.strong)
+        for value in values:
+            numbers.append_text(cell(value, column, limit, palette))
+            empty = cell(value, column, limit, palette, empty="")
+            empty.plain = " " * column
+            blank.append_text(empty)
+        lines += [blank, numbers, blank] if tall else [numbers]
+    bar = colour_bar(limit, width, palette)
+    lines += [Text(), *bar] if bar else [Text()]
+    what = f"on {clean(request.test_pair)}" if request.test_pair else "over all test pairs"
+    lines += words(
+        f"A cell: mean influence {what} of the training pairs between two classes, in either order; · no such pairs. "
+        f"{count(len(found.mean), 'pair')} of {count(size, 'class', 'classes')}.",
+        width,
     )
-    for r, name in enumerate(names):
-        text.append(fit(name, _CELL), settings.style("bold"))
-        for c in range(len(names)):
-            value = float(cells[r, c])
-            shown = f"{number(value):>{_CELL - 1}} " if np.isfinite(value) else " " * (_CELL - 2) + "· "
-            text.append(shown, _colour(value, limit) if settings.colour and np.isfinite(value) else "")
-        text.append("\n")
-    if settings.colour and limit:
-        text.append(f"{number(-limit):>{_CELL}} ")
-        for k in range(-10, 11):
-            text.append(" ", _colour(k / 10 * limit, limit))
-        text.append(f" {number(limit)}\n")
-    text.append("Mean influence of the pairs of two classes; · none")
-    return text
-
-
-def _colour(value: float, limit: float) -> Style:
-    """Blue for helpful, red for harmful, near white at zero; dark letters on all of them."""
-    share = min(1.0, abs(value) / limit) if limit else 0.0
-    strong = (242, 120, 95) if value < 0 else (100, 160, 235)
-    red, green, blue = (round(245 + (to - 245) * share) for to in strong)
-    return Style(color="#101010", bgcolor=f"#{red:02x}{green:02x}{blue:02x}")
+    return lines

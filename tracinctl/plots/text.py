@@ -1,28 +1,106 @@
-"""Text of unknown origin, made safe and short enough to be drawn."""
+"""Text of unknown origin made safe to show, and numbers in few characters."""
 
 from __future__ import annotations
 
-from rich.cells import cell_len, set_cell_size
+import math
+import re
 
-SIGNS = "positive = helpful, negative = harmful"
+HARMFUL = "negative = harmful"
+HELPFUL = "positive = helpful"
+SIGNS = f"{HELPFUL}, {HARMFUL}"
+
+# C0 and C1 controls, lone surrogates, and the Unicode characters that reorder, hide or break text
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 
 
-def clean(text: str) -> str:
-    """The text with control and escape characters written out, so that it can steer no terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def clean(text: object) -> str:
+    r"""The text with control and escape characters written out (``\x1b``), so that it can steer no terminal."""
+    return _CONTROLS.sub(lambda match: repr(match.group())[1:-1], str(text).replace("\t", " "))
 
 
-def fit(text: str, width: int) -> str:
-    """The text in exactly so many columns: padded, or its middle left out."""
-    text = clean(text)
-    if cell_len(text) <= width:
-        return set_cell_size(text, width)
-    head = (width - 1) // 2
-    tail = width - 1 - head
-    return set_cell_size(f"{text[:head]}…{text[len(text) - tail :]}", width)
+def fit(text: object, width: int) -> str:
+    """The cleaned text in exactly so many columns: padded with blanks, or its middle left out."""
+    from rich.cells import cell_len, set_cell_size
+
+    shown = clean(text)
+    if cell_len(shown) <= width:
+        return set_cell_size(shown, width)
+    if width < 2:  # noqa: PLR2004  no room for a letter beside the dots
+        return "…"[:width]
+    head, tail = shown, shown
+    front = (width - 1) // 2
+    while cell_len(head) > front:
+        head = head[:-1]
+    while cell_len(tail) > width - 1 - cell_len(head):
+        tail = tail[1:]
+    return set_cell_size(f"{head}…{tail}", width)
+
+
+def fold(text: object, width: int) -> list[str]:
+    """The cleaned text in lines of at most so many columns, cut anywhere: ids have no blanks."""
+    from rich.cells import cell_len
+
+    lines = [""]
+    for letter in clean(text):
+        if cell_len(lines[-1]) + cell_len(letter) > width:
+            lines.append("")
+        lines[-1] += letter
+    return lines
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Words in lines of at most so many columns; a word that is longer is cut."""
+    from rich.cells import cell_len
+
+    lines: list[str] = []
+    for word in clean(text).split():
+        for part in fold(word, width):
+            if lines and cell_len(lines[-1]) + 1 + cell_len(part) <= width:
+                lines[-1] += f" {part}"
+            else:
+                lines.append(part)
+    return lines
+
+
+_PLAIN = 1e6
+_HUNDREDS = 100.0
+_SMALL = 1e-3
 
 
 def number(value: float) -> str:
-    """A score in at most nine columns."""
-    short = f"{value:.4g}"
-    return short if len(short) <= 9 else f"{value:.2e}"  # noqa: PLR2004  columns
+    """A score in three or four digits and few characters: ``-317.1``, ``0.0512``, ``1,681``, ``-1.2e300``."""
+    size = abs(value)
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else ("-infinite" if value < 0 else "infinite")
+    if size == 0:
+        return "0"
+    if size >= _PLAIN or size < _SMALL:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    if value == round(value) or size >= 10 * _HUNDREDS:
+        return f"{value:,.0f}"
+    if size >= _HUNDREDS:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 1 else f"{value:.3g}"
+
+
+def signed(value: float) -> str:
+    """The same with a plus sign in front of what is positive."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def share(part: float, whole: float) -> str:
+    """A part of a whole in percent; what is not nothing is never shown as 0 %."""
+    if not whole:
+        return "-"
+    percent = 100 * part / whole
+    if 0 < percent < 0.1:  # noqa: PLR2004  the smallest share shown
+        return "<0.1%"
+    return f"{percent:.0f}%" if percent in {0, 100} else f"{min(percent, 99.9):.1f}%"
+
+
+def count(amount: int, one: str, many: str = "") -> str:
+    """``1 pair``, ``1,200 pairs``."""
+    return f"{amount:,} {one if amount == 1 else many or f'{one}s'}"

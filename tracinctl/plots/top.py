@@ -2,58 +2,94 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from rich.console import RenderableType
+from rich.cells import cell_len
 from rich.text import Text
 
-from tracinctl.errors import PlotError
 from tracinctl.plots.bars import bar
-from tracinctl.plots.text import clean, fit, number
-from tracinctl.plots.views import ViewSettings
-from tracinctl.scores.table import FloatArray, ScoreSource
-from tracinctl.scores.votes import count_votes, parse_threshold
+from tracinctl.plots.picture import Lines, Palette, padded, words
+from tracinctl.plots.request import Request
+from tracinctl.plots.survey import survey
+from tracinctl.plots.text import clean, count, fold, number
+from tracinctl.scores.table import FloatArray
+
+_LEAST_BAR = 12
 
 
-def pair_scores(source: ScoreSource, test_pair: str | None) -> FloatArray:
-    """Each training pair's score on one test pair, or its mean over all, shape (train pairs,).
+@dataclass(frozen=True)
+class Row:
+    """A name with its value, and a remark after it."""
 
-    Raises:
-        PlotError: there is no such test pair.
-    """
-    if test_pair is None:
-        return count_votes(source, [parse_threshold("0")]).mean
-    if test_pair not in source.test_ids:
-        near = get_close_matches(test_pair, list(source.test_ids), n=1)
-        raise PlotError(
-            f"there is no test pair {clean(test_pair)!r}", hint=f"did you mean {clean(near[0])}?" if near else ""
+    name: str
+    value: float
+    style: str = ""
+    remark: str = ""
+
+
+def bar_rows(rows: Sequence[Row], limit: float, width: int, palette: Palette) -> list[Lines]:
+    """The lines of each row: name, value, bar. Names that leave no room for bars stand above them, uncut."""
+    shown = [number(row.value) for row in rows]
+    values = max((len(text) for text in shown), default=0)
+    names = max((cell_len(clean(row.name)) for row in rows), default=0)
+    remarks = max((cell_len(row.remark) + 1 for row in rows if row.remark), default=0)
+    room = width - names - values - remarks - 3
+    apart = room < _LEAST_BAR
+    if apart:
+        room = width - values - remarks - 4
+    found: list[Lines] = []
+    for row, text in zip(rows, shown, strict=True):
+        line = Text()
+        if not apart:
+            line.append(padded(clean(row.name), names))
+        line.append("  " + padded(text, values, right=True))
+        if row.remark:
+            line.append(f" {row.remark}".rjust(remarks), palette.quiet)
+        elif remarks:
+            line.append(" " * remarks)
+        line.append(" ")
+        line.append(bar(abs(row.value), limit, room), row.style)
+        found.append([*(Text(part) for part in fold(row.name, width)), line] if apart else [line])
+    return found
+
+
+def extremes(scores: FloatArray, names: Sequence[str], top: int) -> tuple[list[int], list[int]]:
+    """Rows of the lowest scores below zero, and of the highest above it, outermost first; equal ones by their ids."""
+    found = []
+    for sign in (1.0, -1.0):
+        rows = np.flatnonzero(scores * sign < 0)
+        if len(rows) > top > 0:
+            last = np.partition(scores[rows] * sign, top - 1)[top - 1]
+            rows = rows[scores[rows] * sign <= last]
+        ordered = sorted(rows.tolist(), key=lambda row: (float(scores[row]) * sign, names[row]))
+        found.append(ordered[:top])
+    return found[0], found[1]
+
+
+def draw(request: Request) -> Lines:
+    """Draw them, the longest bars first; both halves have one scale."""
+    found = survey(request.source, (), request.test_pair)
+    width, palette = request.width, request.palette
+    names = found.scores.train_ids
+    harmful, helpful = extremes(found.mean, names, request.top)
+    limit = max((abs(float(found.mean[row])) for row in (*harmful[:1], *helpful[:1])), default=0.0)
+    lines: Lines = []
+    if request.test_pair is not None:
+        lines += words(f"On test pair {clean(request.test_pair)}", width, palette.quiet)
+        titles = ("Strongest opponents (harmful)", "Strongest proponents (helpful)")
+    else:
+        active = found.votes.active_test_pairs
+        lines += words(
+            f"Mean score over {count(len(found.scores.test_ids), 'test pair')}, {active:,} active", width, palette.quiet
         )
-    column = list(source.test_ids).index(test_pair)
-    return np.concatenate([block[:, column] for _, block in source.blocks()])
-
-
-def draw(source: ScoreSource, settings: ViewSettings) -> RenderableType:
-    """Draw them, longest bars first; both halves have one scale."""
-    scores = pair_scores(source, settings.test_pair)
-    finite = np.flatnonzero(np.isfinite(scores))
-    order = finite[np.argsort(scores[finite], kind="stable")]
-    harmful = [k for k in order[: settings.top].tolist() if scores[k] < 0]
-    helpful = [k for k in order[::-1][: settings.top].tolist() if scores[k] > 0]
-    limit = float(np.abs(scores[finite]).max(initial=0.0))
-    of = f"on {clean(settings.test_pair)}" if settings.test_pair else "mean over all test pairs"
-    names = [source.train_ids[k] for k in (*harmful, *helpful)]
-    label = min(max((len(n) for n in names), default=10), settings.width - 26, 60)
-    room = settings.width - label - 11
-    text = Text(no_wrap=True, overflow="crop")
-    for title, rows, style in (("Most harmful", harmful, "red"), ("Most helpful", helpful, "blue")):
-        text.append(f"{title}, {of}\n", settings.style("bold"))
-        for k in rows:
-            value = float(scores[k])
-            text.append(fit(source.train_ids[k], label) + " ")
-            text.append(bar(abs(value), limit, room), settings.style(style))
-            text.append(f" {number(value):>9}\n")
-        if not rows:
-            text.append("none\n")
-    text.rstrip()
-    return text
+        titles = ("Most harmful training pairs", "Most helpful training pairs")
+    shown = [
+        Row(names[row], float(found.mean[row]), palette.of_sign(float(found.mean[row]))) for row in harmful + helpful
+    ]
+    drawn = bar_rows(shown, limit, width, palette)
+    for title, part in ((titles[0], drawn[: len(harmful)]), (titles[1], drawn[len(harmful) :])):
+        lines += [Text(), *words(title, width, palette.strong)]
+        lines += [line for row in part for line in row] or [Text("none", palette.quiet)]
+    return lines

@@ -1,54 +1,27 @@
-"""The views of influence scores, each a Rich renderable that fits the width it is given."""
+"""The views of influence scores, each a picture that fits the width it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tracinctl.errors import PlotError
-from tracinctl.plots.text import SIGNS, clean
+from tracinctl.plots.names import NARROWEST, VIEWS, WIDEST
+from tracinctl.plots.picture import Lines, Palette, Picture, heading, signs
+from tracinctl.plots.request import Request, ViewSettings
+from tracinctl.plots.text import clean
 from tracinctl.scores.table import ScoreSource
-from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold
 
-NARROWEST = 40
-WIDEST = 200
+__all__ = ["VIEWS", "ViewSettings", "draw"]
 
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """How a view is drawn.
-
-    Attributes:
-        width: columns.
-        colour: whether colours are used at all.
-        thresholds: marked and counted.
-        test_pair: id of the one test pair to look at; None = all.
-        top: how many pairs or items are named.
-        min_occurrences: the rule of votes.
-    """
-
-    width: int
-    colour: bool
-    thresholds: Sequence[Threshold]
-    test_pair: str | None = None
-    top: int = 10
-    min_occurrences: str = DEFAULT_OCCURRENCES
-
-    def style(self, name: str) -> str:
-        """The style, or none where there are no colours."""
-        return name if self.colour else ""
+Draw = Callable[[Request], Lines]
 
 
-View = Callable[[ScoreSource, ViewSettings], RenderableType]
-
-
-def _views() -> dict[str, View]:
+def _view(name: str) -> Draw:
     from tracinctl.plots import checkpoints, distribution, heatmap, items, overview, sweep, top
 
-    return {
+    views: dict[str, Draw] = {
         "overview": overview.draw,
         "distribution": distribution.draw,
         "sweep": sweep.draw,
@@ -57,26 +30,26 @@ def _views() -> dict[str, View]:
         "checkpoints": checkpoints.draw,
         "self": items.draw,
     }
+    return views[name]
 
 
-VIEWS = ("overview", "distribution", "sweep", "heatmap", "top", "checkpoints", "self")
-
-
-def draw(view: str, source: ScoreSource, settings: ViewSettings, title: str) -> RenderableType:
-    """Draw a view under its title and what the signs mean.
+def draw(view: str, source: ScoreSource, settings: ViewSettings, title: str) -> Picture:
+    """Draw a view under its title, with what the signs mean below it.
 
     Raises:
         PlotError: there is no such view, no room for it, or the scores do not say what it shows.
     """
     if view not in VIEWS:
-        raise PlotError(f"there is no view {view!r}", hint=f"one of {', '.join(VIEWS)}")
+        raise PlotError(f"there is no view {clean(view)!r}", hint=f"one of {', '.join(VIEWS)}")
     if settings.width < NARROWEST:
         raise PlotError(
             f"{settings.width} columns are too few to draw in",
             hint=f"make the terminal {NARROWEST} columns wide or more",
         )
-    if not len(source.train_ids) or not len(source.test_ids):
-        raise PlotError("there are no scores to draw")
-    head = Text(clean(title), style=settings.style("bold"), no_wrap=True, overflow="ellipsis")
-    foot = Text(SIGNS.capitalize() + ".", style=settings.style("dim"))
-    return Group(head, _views()[view](source, settings), foot)
+    width = min(settings.width, WIDEST)
+    palette = Palette(settings.colour)
+    body = _view(view)(Request(source, settings, width))
+    lines = [*heading(title, width, palette), Text(), *body]
+    if view != "self":
+        lines += [Text(), *signs(width, palette)]
+    return Picture(lines, width, clean(title))

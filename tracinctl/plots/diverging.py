@@ -1,0 +1,51 @@
+"""Colours from harmful over nothing to helpful, for cells that hold a number."""
+
+from __future__ import annotations
+
+import math
+
+from rich.style import Style
+from rich.text import Text
+
+from tracinctl.plots.picture import Lines, Palette, padded
+from tracinctl.plots.text import number
+
+# light enough for dark letters throughout, and apart from white and black backgrounds alike
+_NOTHING = (200, 200, 200)
+_HARMFUL = (232, 104, 77)
+_HELPFUL = (84, 158, 220)
+
+
+def cell_style(value: float, limit: float, palette: Palette) -> Style:
+    """The style of a cell, empty where there is no colour; a score of size ``limit`` has the full colour."""
+    if not palette.colour or not math.isfinite(value):
+        return Style()
+    part = min(1.0, abs(value) / limit) if limit > 0 else 0.0
+    full = _HARMFUL if value < 0 else _HELPFUL
+    mixed = [round(a + (b - a) * part) for a, b in zip(_NOTHING, full, strict=True)]
+    return Style(color="#101010", bgcolor="#{:02x}{:02x}{:02x}".format(*mixed))
+
+
+def colour_bar(limit: float, width: int, palette: Palette) -> Lines:
+    """The scale of the cells, zero in its middle; nothing where there is no colour, the numbers say it all then."""
+    if not palette.colour or limit <= 0:
+        return []
+    left, right = f"{number(-limit)} harmful ", f" helpful {number(limit)}"
+    half = min(16, (width - len(left) - len(right) - 1) // 2)
+    if half < 2:  # noqa: PLR2004  no room for a scale
+        return []
+    line = Text(left, palette.quiet)
+    for k in range(-half, half + 1):
+        line.append("0" if k == 0 else " ", cell_style(k / half * limit, limit, palette))
+    line.append(right, palette.quiet)
+    return [line]
+
+
+def cell(value: float, width: int, limit: float, palette: Palette, *, empty: str = "·") -> Text:
+    """A cell of a table, its number at the right; ``empty`` stands where there is none."""
+    if not math.isfinite(value):
+        return Text(padded(f"{empty} ", width, right=True), palette.quiet)
+    shown = number(value)
+    text = Text(padded(f"{shown} " if len(shown) < width else "", width, right=True))
+    text.stylize(cell_style(value, limit, palette))
+    return text

@@ -1,0 +1,250 @@
+"""What the pictures need to know of scores, read in blocks: at most two passes, whatever their number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.errors import PlotError
+from tracinctl.plots.axis import Axis, score_axis
+from tracinctl.plots.text import clean
+from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.scores.votes import Threshold, VoteTable, count_votes
+
+_SAMPLE = 200_000
+"""Scores that the typical size is taken from."""
+_BINS = 1.5
+"""Bins of a histogram, at most so many times the root of the number of scores."""
+
+
+class FiniteScores:
+    """The scores of a source, of one test pair where one is named; what is not finite counts as zero, and is counted.
+
+    While its blocks are read the first time, it notes what ``Survey`` says.
+
+    Raises:
+        PlotError: there is no such test pair.
+    """
+
+    def __init__(self, source: ScoreSource, test_pair: str | None = None) -> None:
+        self.test_ids: Sequence[str] = source.test_ids
+        self._columns: slice = slice(None)
+        if test_pair is not None:
+            place = place_of(test_pair, source.test_ids)
+            self.test_ids, self._columns = [test_pair], slice(place, place + 1)
+        self._source = source
+        self.train_ids = source.train_ids
+        self.self_influence = source.self_influence
+        self.sample_ids = source.sample_ids
+        self.sample_influence = source.sample_influence
+        self.train_items = source.train_items
+        self.checkpoint_names = source.checkpoint_names
+        self.provenance: Mapping[str, Any] = source.provenance
+        self.strange = self.zeros = self.negative = 0
+        self.lowest = self.highest = 0.0
+        self.mean = np.zeros(len(source.train_ids))
+        self.sizes: list[FloatArray] = []
+        self.read = False
+
+    def blocks(self) -> Iterator[tuple[int, FloatArray]]:
+        """Yield (first row, finite scores of shape (rows, test pairs)) from the first row to the last."""
+        for start, whole in self._source.blocks():
+            block = whole[:, self._columns]
+            finite = np.isfinite(block)
+            if not finite.all():
+                if not self.read:
+                    self.strange += int(block.size - np.count_nonzero(finite))
+                block = np.where(finite, block, 0.0)
+            if not self.read:
+                self._note(start, block, finite)
+            yield start, block
+        self.read = True
+
+    def _note(self, start: int, block: FloatArray, finite: npt.NDArray[np.bool_]) -> None:
+        self.zeros += int(np.count_nonzero((block == 0) & finite))
+        self.negative += int(np.count_nonzero(block < 0))
+        low, high = float(block.min(initial=0.0)), float(block.max(initial=0.0))
+        self.lowest, self.highest = min(self.lowest, low), max(self.highest, high)
+        largest = max(-low, high) or 1.0
+        # a mean of scores near the largest float must not overflow on the way
+        means = (block / largest).sum(axis=1) / np.maximum(1, np.count_nonzero(finite, axis=1))
+        self.mean[start : start + len(block)] = means * largest
+        stride = max(1, self.mean.size * block.shape[1] // _SAMPLE)
+        some = block[(-start) % stride :: stride]
+        self.sizes.append(np.abs(some[some != 0]))
+
+
+def place_of(test_pair: str, test_ids: Sequence[str]) -> int:
+    """The column of a test pair.
+
+    Raises:
+        PlotError: there is no such test pair; the nearest one is named.
+    """
+    for place, name in enumerate(test_ids):
+        if name == test_pair:
+            return place
+    near = get_close_matches(test_pair, list(test_ids), n=1, cutoff=0.4)
+    raise PlotError(
+        f"there is no test pair {clean(test_pair)!r} in these scores",
+        hint=f"did you mean {clean(near[0])}?" if near else "",
+    )
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a first pass finds.
+
+    Attributes:
+        scores: what was read, to be read again.
+        votes: negative votes at each threshold.
+        lowest, highest: the finite scores lie between these; zero does too.
+        typical: the median size of scores other than zero (of a sample where there are many); 0 where all are zero.
+        negative, positive, zeros, strange: how many scores are below, above and exactly zero, and how many are not
+            finite.
+        mean: mean of each training pair's finite scores, shape (train pairs,).
+    """
+
+    scores: FiniteScores
+    votes: VoteTable
+    lowest: float
+    highest: float
+    typical: float
+    negative: int
+    positive: int
+    zeros: int
+    strange: int
+    mean: FloatArray
+
+    @property
+    def total(self) -> int:
+        """All scores."""
+        return self.negative + self.positive + self.zeros + self.strange
+
+    def axis(self, low: float, high: float) -> Axis:
+        """An axis from ``low`` to ``high``, bent (or not) as the scores ask for."""
+        return score_axis(low, high, self.typical, max(-self.lowest, self.highest))
+
+
+def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str | None = None) -> Survey:
+    """Read all scores once (and a few times more for each threshold that is a quantile).
+
+    Raises:
+        PlotError: there is no such test pair, or there are no scores.
+    """
+    scores = FiniteScores(source, test_pair)
+    if not len(scores.train_ids) or not len(scores.test_ids):
+        raise PlotError(
+            "there are no scores to draw",
+            hint="they need one training pair and one test pair or more: tracinctl compute",
+        )
+    with np.errstate(over="ignore"):  # of the mean that the votes come with, which is not used here
+        votes = count_votes(scores, thresholds)
+    if not scores.read:  # no threshold asked for a pass
+        for _ in scores.blocks():
+            pass
+    sizes = np.concatenate(scores.sizes) if scores.sizes else np.zeros(0)
+    total = len(scores.train_ids) * len(scores.test_ids)
+    return Survey(
+        scores=scores,
+        votes=votes,
+        lowest=scores.lowest,
+        highest=scores.highest,
+        typical=float(np.median(sizes)) if sizes.size else 0.0,
+        negative=scores.negative,
+        positive=total - scores.negative - scores.zeros - scores.strange,
+        zeros=scores.zeros,
+        strange=scores.strange,
+        mean=scores.mean,
+    )
+
+
+class Histogram:
+    """Counts of the scores other than zero in bins of equal width on an axis; zero is an edge.
+
+    Attributes:
+        axis: widened so that whole bins fill both sides of zero.
+        edges: shape (bins + 1,).
+        counts: shape (bins,), int64. A bin holds its edge that is nearer to zero.
+        cell: characters that a bin is wide.
+    """
+
+    def __init__(self, axis: Axis, columns: int, scores: int) -> None:
+        # few scores in many bins would show chance alone
+        self.cell = min(max(1, math.ceil(columns / (_BINS * math.sqrt(max(1, scores))))), 4)
+        bins = columns // self.cell
+        left, right = (abs(float(each)) for each in axis.bend([axis.low, axis.high]))
+        below = round(bins * left / (left + right))
+        below = min(max(below, 1 if left else 0), bins - (1 if right else 0))
+        above = bins - below
+        self._below, self._above = below, above
+        self._step = max(left / below if below else 0.0, right / above if above else 0.0)
+        self._axis = axis
+        largest = np.finfo(np.float64).max
+        with np.errstate(over="ignore"):  # the widened ends of an axis that reaches to the largest float
+            self.edges = np.clip(axis.unbend(np.arange(-below, above + 1) * self._step), -largest, largest)
+        self.edges[below] = 0.0
+        self.axis = Axis(float(self.edges[0]), float(self.edges[-1]), axis.straight_to)
+        self.counts = np.zeros(bins, dtype=np.int64)
+
+    def add(self, block: FloatArray) -> None:
+        """Count a block of scores."""
+        for sign, bins in ((-1, self._below), (1, self._above)):
+            values = block[block * sign > 0]
+            if values.size and bins:
+                place = np.minimum(np.abs(self._axis.bend(values)) / self._step, bins - 1).astype(np.int64)
+                counted = np.bincount(place, minlength=bins)
+                if sign < 0:
+                    self.counts[: self._below] += counted[::-1]
+                else:
+                    self.counts[self._below :] += counted
+
+    def column_of(self, value: float) -> int:
+        """The character column that a value falls into, or would at the nearer end."""
+        place = math.floor((float(self._axis.bend(value)) / self._step + self._below) * self.cell)
+        return min(max(place, 0), len(self.counts) * self.cell - 1)
+
+
+class VoteCurves:
+    """How many training pairs have at least k scores below a threshold, exactly, for every threshold at once.
+
+    A pair has k scores below t where its k-th lowest score is below t; these are kept, shape (train pairs,) for each k.
+    """
+
+    def __init__(self, votes: Sequence[int], train_pairs: int, active: npt.NDArray[np.bool_]) -> None:
+        self.votes = list(votes)
+        self._active = slice(None) if active.all() else active  # the others cannot vote
+        self._lowest = np.zeros((len(self.votes), train_pairs))
+
+    def add(self, start: int, block: FloatArray) -> None:
+        """Take the k-th lowest scores of a block."""
+        places = [k - 1 for k in self.votes]
+        if places:
+            sorted_ = np.partition(block[:, self._active], places, axis=1)
+            self._lowest[:, start : start + len(block)] = sorted_[:, places].T
+
+    def finish(self) -> None:
+        """Make ready to be asked, once all blocks are in."""
+        self._lowest.sort(axis=1)
+
+    def harmful(self, line: int, thresholds: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Training pairs with at least ``votes[line]`` scores below each threshold."""
+        found: npt.NDArray[np.int64] = np.searchsorted(self._lowest[line], np.asarray(thresholds), side="left")
+        return found
+
+    @property
+    def lowest(self) -> float:
+        """The lowest score there is."""
+        return float(self._lowest[0, 0]) if self._lowest.size else 0.0
+
+
+def second_pass(scores: FiniteScores, takers: Sequence[Callable[[int, FloatArray], None]]) -> None:
+    """Read all scores once more; each taker is given the first row and the scores of every block."""
+    for start, block in scores.blocks():
+        for take in takers:
+            take(start, block)
