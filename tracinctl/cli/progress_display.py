@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -83,8 +83,16 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
 @contextmanager
 def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     """Bars that are wiped away at the end: one for the parts, one for the items within the part in hand."""
-    from rich.progress import BarColumn, TaskID, TextColumn
+    from rich.progress import BarColumn, Task, TaskID, TextColumn
     from rich.progress import Progress as RichProgress
+    from rich.table import Table
+
+    class Display(RichProgress):
+        def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+            table = super().make_tasks_table(tasks)
+            # Room for the ^C that a terminal writes: on a full line it would begin another, which stays behind.
+            table.width = max(20, console.width - len("^C") - 1)
+            return table
 
     columns = (
         TextColumn("{task.fields[label]}", markup=False),
@@ -92,7 +100,7 @@ def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[count]}", justify="right", markup=False),
         TextColumn("{task.fields[speed]}", style="dim", justify="right", markup=False),
     )
-    display = RichProgress(
+    display = Display(
         *columns,
         console=console,
         transient=True,

@@ -192,7 +192,7 @@ class Terminal:
             self._consoles[name] = Console(
                 file=stream,
                 force_terminal=terminal,
-                width=terminal_width() if terminal else _UNLIMITED,
+                width=None if terminal else _UNLIMITED,
                 highlight=False,
                 markup=False,
                 emoji=False,
