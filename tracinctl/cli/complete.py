@@ -157,7 +157,7 @@ def _values(param: Any, word: str, cursor: Cursor) -> tuple[str, list[tuple[str,
     if name in FOLDERS:
         return "dirs", []
     choices = [(str(choice), "") for choice in getattr(param.type, "choices", ())]
-    found = choices or candidates_for(name, cursor.values)
+    found = candidates_for(name, cursor.values) or choices
     found = [(value, text) for value, text in found if value.isprintable()]
     if name not in LISTS:
         found = [(value, text) for value, text in found if value.startswith(word)]

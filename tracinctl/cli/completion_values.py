@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tracinctl.config import Project, find_settings, load_project, load_settings, natural
 from tracinctl.errors import TracinctlError
+from tracinctl.plots.names import VIEW_LINES
 from tracinctl.selection import ALL, everything_by_material, score_file_names, scores_by_material
 
 Given = Mapping[str, list[str]]
@@ -111,6 +112,12 @@ _OFFERS: Mapping[str, Callable[[Project, Given], Candidates]] = {
     "metadata_file": _score_files,
     "exclusions_file": _exclusion_lists,
     "test_pair": _test_pairs,
+    "view": lambda *_: [*VIEW_LINES.items()],
+    "pair_mode": lambda *_: [
+        ("ranking_pair", "leave out the pair, keep both items"),
+        ("full_pair", "leave out both items of each harmful pair"),
+        ("sample", "leave out single items"),
+    ],
     "device": lambda *_: [(name, "") for name in ("auto", "cpu", "cuda", "mps")],
     "loss_type": lambda *_: [
         ("standard", "margin ranking loss"),

@@ -94,6 +94,7 @@ def plot(
         test_pair=test_pair,
         top=top,
         min_occurrences=min_occurrences,
+        height=terminal.height if output is None else None,
     )
     for file in files:
         source = open_scores(file.path)

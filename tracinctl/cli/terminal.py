@@ -206,6 +206,11 @@ class Terminal:
         return terminal_width() if is_terminal(self.stream("out")) else PIPE_WIDTH
 
     @property
+    def height(self) -> int | None:
+        """The rows that a picture on stdout may have, the prompt left over; None in a pipe."""
+        return shutil.get_terminal_size((PIPE_WIDTH, 24)).lines - 2 if is_terminal(self.stream("out")) else None
+
+    @property
     def colour(self) -> bool:
         """Whether a picture on stdout may use colour."""
         return is_terminal(self.stream("out")) and wants_colour()
