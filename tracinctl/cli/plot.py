@@ -96,7 +96,7 @@ def plot(
         min_occurrences=min_occurrences,
         height=terminal.height if output is None else None,
     )
-    for file in files:
+    for number, file in enumerate(files):
         source = open_scores(file.path)
         if view == "checkpoints":
             source = with_checkpoint_scores(project, file, source)
@@ -106,8 +106,9 @@ def plot(
             terminal.text(f"Written: {shown_path(output)}")
             terminal.path(output)
         else:
+            if number:
+                terminal.text("")
             terminal.show(picture, width=settings.width)
-            terminal.text("")
 
 
 def with_checkpoint_scores(project: Project, file: ScoreFile, source: "ScoreSource") -> "ScoreSource":

@@ -208,7 +208,7 @@ class Terminal:
     @property
     def height(self) -> int | None:
         """The rows that a picture on stdout may have, the prompt left over; None in a pipe."""
-        return shutil.get_terminal_size((PIPE_WIDTH, 24)).lines - 2 if is_terminal(self.stream("out")) else None
+        return shutil.get_terminal_size((PIPE_WIDTH, 24)).lines - 1 if is_terminal(self.stream("out")) else None
 
     @property
     def colour(self) -> bool:
