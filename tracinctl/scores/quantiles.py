@@ -1,13 +1,12 @@
 """Exact quantiles of all non-zero scores, in bounded memory and few readings of the scores.
 
-The bit patterns of float64 sort like the numbers once the sign is dealt with, so a count of the uppermost 16 bits says
+The bit patterns of float64 sort like the numbers once the sign is dealt with, so a count of the uppermost 20 bits says
 in which bucket the score of a given rank lies. What lies in those buckets is then gathered and sorted; where that is
-too much to hold, the next 16 bits are counted first.
+too much to hold, the bits that follow are counted first.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,14 +16,15 @@ import numpy.typing as npt
 from tracinctl.scores.table import FloatArray, ScoreSource
 
 Words = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]
 
-GATHERED = 4 << 20
-"""So many scores at most are held to be sorted, 32 MiB."""
+GATHERED = 8 << 20
+"""So many scores at most are held to be sorted, 64 MiB."""
 
-_WORD, _PART = 64, 16
-_BUCKETS = 1 << _PART
-_SIGN = 1 << (_WORD - 1)
-_TILE = 1 << 20  # scores whose bits are looked at together, so that what is made of them stays small
+_WORD = 64
+_WIDTHS = (20, 16, 16, 12)  # bits that one reading counts: buckets of 0.4 % of a score's size at first
+_SIGN = np.uint64(1 << 63)
+_TILE = 1 << 17  # scores looked at together, so that what is made of them stays in the processor's cache
 
 
 @dataclass
@@ -34,6 +34,14 @@ class _Wanted:
     rank: int
     prefix: int = 0
     count: int = 0
+
+    def descend(self, counts: Counts, width: int) -> None:
+        """Take the next bits from the counts of those that follow the prefix."""
+        ends = np.cumsum(counts)
+        bucket = int(np.searchsorted(ends, self.rank, side="right"))
+        self.rank -= int(ends[bucket - 1]) if bucket else 0
+        self.prefix = self.prefix << width | bucket
+        self.count = int(counts[bucket])
 
 
 def nonzero_quantiles(source: ScoreSource, shares: Sequence[float]) -> FloatArray:
@@ -47,90 +55,81 @@ def nonzero_quantiles(source: ScoreSource, shares: Sequence[float]) -> FloatArra
     total = int(counts.sum())
     if not total:
         return np.zeros(len(shares))
-    # to six decimals, so that 29% of 100 scores is the 29th and not, by rounding of 0.29, the 28th
+    # to six decimals, so that 29% of 100 scores is 29 of them and not, by rounding of 0.29, 28
     wanted = [_Wanted(min(total - 1, int(round(share * total, 6)))) for share in shares]
-    for each in wanted:
-        _descend(each, counts)
-    known = _PART
-    while known < _WORD and sum({each.prefix: each.count for each in wanted}.values()) > GATHERED:
-        deeper = _count_next_bits(source, {each.prefix for each in wanted}, known)
+    known = 0
+    for width in _WIDTHS:
+        if known:
+            if sum({each.prefix: each.count for each in wanted}.values()) <= GATHERED:
+                break
+            following = _count_next_bits(source, {each.prefix for each in wanted}, known, width)
         for each in wanted:
-            _descend(each, deeper[each.prefix])
-        known += _PART
+            each.descend(following[each.prefix] if known else counts, width)
+        known += width
     if known < _WORD:
         held = _gather(source, {each.prefix for each in wanted}, known)
         for each in wanted:
             each.prefix = int(held[each.prefix][each.rank])
-    return np.array([_number(each.prefix) for each in wanted])
+    words = np.array([each.prefix for each in wanted], dtype=np.uint64)
+    return np.where(words & _SIGN, words ^ _SIGN, ~words).view(np.float64)
 
 
-def _descend(wanted: _Wanted, counts: npt.NDArray[np.int64]) -> None:
-    ends = np.cumsum(counts)
-    bucket = int(np.searchsorted(ends, wanted.rank, side="right"))
-    wanted.rank -= int(ends[bucket - 1]) if bucket else 0
-    wanted.prefix = wanted.prefix << _PART | bucket
-    wanted.count = int(counts[bucket])
+def _tiles(source: ScoreSource) -> Iterator[tuple[FloatArray, npt.NDArray[np.int64]]]:
+    """Yield scores and the first bits of their patterns as they are stored."""
+    shift = np.uint64(_WORD - _WIDTHS[0])
+    for _, block in source.blocks():
+        flat = np.ascontiguousarray(block, dtype=np.float64).reshape(-1)
+        for start in range(0, flat.size, _TILE):
+            tile = flat[start : start + _TILE]
+            yield tile, (tile.view(np.uint64) >> shift).view(np.int64)
 
 
-def _count_first_bits(source: ScoreSource) -> npt.NDArray[np.int64]:
-    """How many non-zero scores have each pattern of uppermost bits, in the scores' order."""
-    raw = np.zeros(_BUCKETS, dtype=np.int64)
-    zeros = np.zeros(_BUCKETS, dtype=np.int64)
-    for tile in _tiles(source):
-        raw += np.bincount(_first_bits(tile), minlength=_BUCKETS)
-        found = tile[tile == 0]
-        if found.size:
-            zeros += np.bincount(_first_bits(found), minlength=_BUCKETS)
-    raw -= zeros
-    half = _BUCKETS // 2
+def _count_first_bits(source: ScoreSource) -> Counts:
+    """How many non-zero scores begin with each pattern of bits, in the scores' order."""
+    buckets = 1 << _WIDTHS[0]
+    half = buckets // 2
+    raw = np.zeros(buckets, dtype=np.int64)
+    zeros = np.zeros(2, dtype=np.int64)
+    for tile, first in _tiles(source):
+        np.add.at(raw, first, 1)
+        # zero and minus zero, which the smallest numbers share their buckets with
+        zero = first[tile == 0]
+        minus = int(np.count_nonzero(zero))
+        zeros += (zero.size - minus, minus)
+    raw[0] -= zeros[0]
+    raw[half] -= zeros[1]
     return np.concatenate([raw[: half - 1 : -1], raw[:half]])
 
 
-def _count_next_bits(source: ScoreSource, prefixes: set[int], known: int) -> dict[int, npt.NDArray[np.int64]]:
-    counts = {prefix: np.zeros(_BUCKETS, dtype=np.int64) for prefix in prefixes}
+def _words(source: ScoreSource, prefixes: set[int], known: int) -> Iterator[Words]:
+    """The sortable patterns of the non-zero scores whose first counted bits are those of a prefix."""
+    buckets = 1 << _WIDTHS[0]
+    half = buckets // 2
+    looked_for = np.zeros(buckets, dtype=bool)
+    for prefix in prefixes:
+        bucket = prefix >> (known - _WIDTHS[0])
+        looked_for[bucket ^ half if bucket & half else bucket ^ (buckets - 1)] = True
+    for tile, first in _tiles(source):
+        found = tile[looked_for.take(first)]
+        bits = found[found != 0].view(np.uint64)
+        yield np.where(bits & _SIGN, ~bits, bits | _SIGN)
+
+
+def _count_next_bits(source: ScoreSource, prefixes: set[int], known: int, width: int) -> dict[int, Counts]:
+    counts = {prefix: np.zeros(1 << width, dtype=np.int64) for prefix in prefixes}
     for words in _words(source, prefixes, known):
         first = words >> np.uint64(_WORD - known)
-        for prefix in counts:
-            part = words[first == np.uint64(prefix)] >> np.uint64(_WORD - known - _PART)
-            counts[prefix] += np.bincount((part & np.uint64(_BUCKETS - 1)).astype(np.int64), minlength=_BUCKETS)
+        for prefix, count in counts.items():
+            part = words[first == np.uint64(prefix)] >> np.uint64(_WORD - known - width)
+            np.add.at(count, (part & np.uint64((1 << width) - 1)).view(np.int64), 1)
     return counts
 
 
 def _gather(source: ScoreSource, prefixes: set[int], known: int) -> dict[int, Words]:
-    """The sorted words of the scores whose first bits are these."""
+    """The sorted patterns of the scores that begin like each prefix."""
     held: dict[int, list[Words]] = {prefix: [] for prefix in prefixes}
     for words in _words(source, prefixes, known):
         first = words >> np.uint64(_WORD - known)
         for prefix, found in held.items():
             found.append(words[first == np.uint64(prefix)])
     return {prefix: np.sort(np.concatenate(found)) for prefix, found in held.items()}
-
-
-def _tiles(source: ScoreSource) -> Iterator[FloatArray]:
-    for _, block in source.blocks():
-        flat = np.ascontiguousarray(block, dtype=np.float64).reshape(-1)
-        for start in range(0, flat.size, _TILE):
-            yield flat[start : start + _TILE]
-
-
-def _first_bits(tile: FloatArray) -> npt.NDArray[np.uint16]:
-    parts = _WORD // _PART
-    return tile.view(np.uint16)[parts - 1 if sys.byteorder == "little" else 0 :: parts]
-
-
-def _words(source: ScoreSource, prefixes: set[int], known: int) -> Iterator[Words]:
-    """The sortable words of the non-zero scores whose first 16 bits are those of a prefix."""
-    looked_for = np.zeros(_BUCKETS, dtype=bool)
-    half = _BUCKETS // 2
-    for prefix in prefixes:
-        bucket = prefix >> (known - _PART)
-        looked_for[bucket ^ half if bucket & half else bucket ^ (_BUCKETS - 1)] = True
-    for tile in _tiles(source):
-        found = tile[looked_for[_first_bits(tile)]]
-        bits = found[found != 0].view(np.uint64)
-        yield np.where(bits & np.uint64(_SIGN), ~bits, bits | np.uint64(_SIGN))
-
-
-def _number(word: int) -> float:
-    bits = word ^ _SIGN if word & _SIGN else word ^ ((1 << _WORD) - 1)
-    return float(np.array([bits], dtype=np.uint64).view(np.float64)[0])
