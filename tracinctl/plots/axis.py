@@ -73,10 +73,10 @@ class Axis:
         """Round values to write at the axis, the most important first: zero, the outermost, what is between."""
         if self.straight_to is None:
             step = 10.0 ** math.floor(math.log10(self._unit)) or self._unit
-            if self._unit / step < 2:  # noqa: PLR2004  fewer than two steps from zero to the end
-                step /= 5
-            elif self._unit / step < 5:  # noqa: PLR2004  fewer than five
+            if self._unit / step < 2:  # noqa: PLR2004  two to five steps from zero to the end are wanted
                 step /= 2
+            elif self._unit / step >= 5:  # noqa: PLR2004
+                step *= 2
             outwards = [k * step for k in range(1, 11)]
         else:
             first = math.floor(math.log10(self.straight_to))

@@ -12,7 +12,7 @@ from tracinctl.errors import PlotError
 from tracinctl.plots.axis import Axis, score_axis
 from tracinctl.plots.diverging import cell
 from tracinctl.plots.frame import Tick, label_line, placed
-from tracinctl.plots.picture import Lines, Palette, padded, words
+from tracinctl.plots.picture import Lines, Palette, ink, padded, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import place_of
 from tracinctl.plots.text import clean, fit, fold, number
@@ -83,7 +83,7 @@ def _boxes(names: Sequence[str], values: Sequence[FloatArray], width: int, palet
     known = [each for each in quantiles if each is not None]
     first = min(max(cell_len(clean(name)) for name in names), width // 3)
     if not known:
-        return [Text("no score other than zero at any checkpoint", palette.quiet)]
+        return [ink("no score other than zero at any checkpoint", palette.quiet)]
     low, high = min(each[0] for each in known), max(each[-1] for each in known)
     sizes = np.abs(np.array(known))
     axis = score_axis(low, high, float(np.median(sizes[sizes > 0])), float(sizes.max()))
@@ -91,7 +91,7 @@ def _boxes(names: Sequence[str], values: Sequence[FloatArray], width: int, palet
     room = width - before - 9
     lines: Lines = []
     zero = _column(axis, 0.0, room)
-    header = Text(" " * first + f"{'mean size':>10}" + " " * (room + 1) + f"{'harmful':>9}", palette.quiet)
+    header = ink(" " * first + f"{'mean size':>10}" + " " * (room + 1) + f"{'harmful':>9}", palette.quiet)
     lines.append(header)
     for name, box, scores in zip(names, quantiles, values, strict=True):
         unit = float(np.abs(scores).max(initial=0.0)) or 1.0
@@ -120,7 +120,7 @@ def _boxes(names: Sequence[str], values: Sequence[FloatArray], width: int, palet
     rule = ["─"] * room
     for _, tick in found:
         rule[tick.column] = "┬"
-    lines.append(Text(" " * before + "".join(rule), palette.quiet))
+    lines.append(ink(" " * before + "".join(rule), palette.quiet))
     lines.append(label_line(found, palette.quiet))
     if axis.remark():
         lines += words(f"Score axis {axis.remark()}.", width)
@@ -142,18 +142,26 @@ def _pairs(request: Request, names: Sequence[str], means: FloatArray) -> Lines:
         return []
     size = 10
     shown = _spaced(len(names), max(2, (width - size) // size))
-    shown = shown if len(shown) * size + size <= width else shown[-1:]
+    shown = shown if (len(shown) + 1) * size <= width else shown[-1:]
+    longest = max(cell_len(clean(source.train_ids[row])) for row in rows)
+    indent = longest if longest + (len(shown) + 1) * size <= width else 0
     limit = float(np.abs(means[:, rows][shown]).max(initial=0.0))
     endings = _endings([clean(names[k]) for k in shown], size - 1)
     lines = words("What each adds to the most harmful and most helpful pairs (mean score)", width, palette.strong)
-    lines.append(Text("".join(padded(name, size, right=True) for name in [*endings, "all"]), palette.quiet))
+    heads = "".join(padded(name, size, right=True) for name in [*endings, "all"])
+    lines.append(ink(" " * indent + heads, palette.quiet))
     for row in rows:
-        lines += [Text(part) for part in fold(source.train_ids[row], width)]
         line = Text()
+        if indent:
+            line.append(padded(clean(source.train_ids[row]), indent))
+        else:
+            lines += [Text(part) for part in fold(source.train_ids[row], width)]
         for k in shown:
             line.append_text(cell(float(means[k, row]), size, limit, palette))
         line.append(padded(number(float(total[row])), size, right=True), palette.of_sign(float(total[row])))
         lines.append(line)
+    if len(shown) < len(names):
+        lines += words(f"{len(shown)} of {len(names)} checkpoints shown; all: the sum over every one.", width)
     return lines
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 
 from tracinctl.plots.bars import column, whole_steps
-from tracinctl.plots.frame import Tick, framed
-from tracinctl.plots.picture import Lines, Palette, words
+from tracinctl.plots.frame import Tick, framed, left_labels
+from tracinctl.plots.picture import Lines, Palette, ink, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import Histogram, Survey, second_pass, survey
 from tracinctl.plots.text import count, number, share
@@ -70,7 +70,7 @@ def chart(filled: Histogram, found: Survey, palette: Palette, rows: int, indent:
                 line.append(letter, palette.harmful if filled.edges[place // filled.cell] < 0 else palette.helpful)
         body.append(line)
     ticks = [Tick(filled.column_of(each), number(each)) for each in filled.axis.ticks()]
-    labels = {0: f"{limit:,.0f}", rows - 1: "0"}
+    labels = left_labels(limit, rows)
     return framed(body, columns, palette, left=labels, below=ticks, above=over, left_width=indent)
 
 
@@ -88,7 +88,7 @@ def _below_thresholds(found: Survey, palette: Palette) -> Lines:
     ]
     room = max((len(f"{amount:,}") for amount in amounts), default=0)
     for name, amount in zip(names, amounts, strict=True):
-        line = Text("below ", palette.quiet)
+        line = ink("below ", palette.quiet)
         line.append(f"{name:>{size}}", palette.mark)
         line.append(f"  {amount:>{room},} scores, {share(amount, found.total):>6} of all")
         lines.append(line)

@@ -7,7 +7,7 @@ import math
 from rich.style import Style
 from rich.text import Text
 
-from tracinctl.plots.picture import Lines, Palette, padded
+from tracinctl.plots.picture import Lines, Palette, ink, padded
 from tracinctl.plots.text import number
 
 # light enough for dark letters throughout, and apart from white and black backgrounds alike
@@ -34,7 +34,7 @@ def colour_bar(limit: float, width: int, palette: Palette) -> Lines:
     half = min(16, (width - len(left) - len(right) - 1) // 2)
     if half < 2:  # noqa: PLR2004  no room for a scale
         return []
-    line = Text(left, palette.quiet)
+    line = ink(left, palette.quiet)
     for k in range(-half, half + 1):
         line.append("0" if k == 0 else " ", cell_style(k / half * limit, limit, palette))
     line.append(right, palette.quiet)
@@ -44,7 +44,7 @@ def colour_bar(limit: float, width: int, palette: Palette) -> Lines:
 def cell(value: float, width: int, limit: float, palette: Palette, *, empty: str = "·") -> Text:
     """A cell of a table, its number at the right; ``empty`` stands where there is none."""
     if not math.isfinite(value):
-        return Text(padded(f"{empty} ", width, right=True), palette.quiet)
+        return ink(padded(f"{empty} ", width, right=True), palette.quiet)
     shown = number(value)
     text = Text(padded(f"{shown} " if len(shown) < width else "", width, right=True))
     text.stylize(cell_style(value, limit, palette))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
-from tracinctl.plots.picture import Lines, Palette
+from tracinctl.plots.picture import Lines, Palette, ink
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def framed(
     for _, tick in found:
         if 0 <= tick.column < columns:
             rule[tick.column] = "┬"
-    lines.append(Text(" " * indent + " └" + "".join(rule), palette.quiet))
+    lines.append(ink(" " * indent + " └" + "".join(rule), palette.quiet))
     lines.append(label_line(found, palette.quiet))
     return lines
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from tracinctl.errors import PlotError, ScoreFileError
 from tracinctl.plots.classes import in_order, item_classes
 from tracinctl.plots.diverging import cell, colour_bar
-from tracinctl.plots.picture import Lines, padded, words
+from tracinctl.plots.picture import Lines, ink, padded, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import survey
 from tracinctl.plots.text import clean, count, fit, number
@@ -97,7 +97,7 @@ def draw(request: Request) -> Lines:
     for row, name in enumerate(names):
         values = table.means[row].tolist()
         blank = Text(" " * first)
-        numbers = Text(padded(fit(name, first - 1), first), palette.strong)
+        numbers = ink(padded(fit(name, first - 1), first), palette.strong)
         for value in values:
             numbers.append_text(cell(value, column, limit, palette))
             empty = cell(value, column, limit, palette, empty="")

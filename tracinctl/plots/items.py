@@ -8,7 +8,7 @@ import numpy as np
 from rich.text import Text
 
 from tracinctl.errors import PlotError
-from tracinctl.plots.picture import Lines, Palette, words
+from tracinctl.plots.picture import Lines, Palette, ink, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.text import count
 from tracinctl.plots.top import Row, bar_rows
@@ -62,6 +62,6 @@ def _highest(
         if values[k] > 0
     ]
     lines = [line for part in bar_rows(rows, rows[0].value, width, palette) for line in part] if rows else []
-    lines = lines or [Text("none above zero", palette.quiet)]
+    lines = lines or [ink("none above zero", palette.quiet)]
     left_out = len(values) - len(finite)
     return lines + (words(f"Not finite, left out: {left_out:,}.", width) if left_out else [])

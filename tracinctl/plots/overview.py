@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tracinctl.plots import distribution, sweep
 from tracinctl.plots.bars import bar
-from tracinctl.plots.picture import Lines, Palette, beside, words
+from tracinctl.plots.picture import Lines, Palette, beside, ink, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import Survey, second_pass, survey
 from tracinctl.plots.text import count, share
@@ -30,10 +30,10 @@ def draw(request: Request) -> Lines:
     rule = request.settings.min_occurrences
     active = found.votes.active_test_pairs
     required = required_votes(rule, active)
+    names = found.scores.train_ids
     lines = words(
-        f"{count(len(found.scores.train_ids), 'training pair')}, {count(len(found.scores.test_ids), 'test pair')} "
-        f"({active:,} active), {count(found.total, 'score')}: {share(found.negative, found.total)} negative, "
-        f"{share(found.positive, found.total)} positive, {share(found.zeros, found.total)} zero"
+        f"{len(names):,} training, {count(len(found.scores.test_ids), 'test pair')} ({active:,} active); "
+        f"{share(found.negative, found.total)} harmful, {share(found.positive, found.total)} helpful scores"
         + (f", {found.strange:,} not finite" if found.strange else ""),
         width,
         palette.quiet,
@@ -48,10 +48,10 @@ def draw(request: Request) -> Lines:
     curves = sweep.curves_of(found, required, 3)
     second_pass(found.scores, [lambda _, block: filled.add(block), curves.add])
     curves.finish()
-    left = [Text("Scores", palette.strong), *distribution.chart(filled, found, palette, rows, indent)]
+    left = [ink("Scores", palette.strong), *distribution.chart(filled, found, palette, rows, indent)]
     axis = sweep.curve_axis(found)
     right = [
-        Text("Pairs with so many votes, by threshold", palette.strong),
+        ink("Pairs with so many votes, by threshold", palette.strong),
         *sweep.chart(curves, axis, found, palette, half, rows, required),
     ]
     lines += beside(left, right, half, 3) if two else [*left, *right]
@@ -84,7 +84,7 @@ def _harmful(found: Survey, request: Request, width: int, required: int) -> Line
     ]
     limit = max((abs(row.value) for row in rows), default=0.0)
     drawn = [line for part in bar_rows(rows, limit, width, palette) for line in part]
-    return [*words(title, width, palette.strong), *(drawn or [Text("none", palette.quiet)])]
+    return [*words(title, width, palette.strong), *(drawn or [ink("none", palette.quiet)])]
 
 
 def vote_groups(votes: Sequence[int], active: int, required: int) -> list[tuple[int, int, int]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
+from rich.style import Style
 from rich.text import Text
 
 from tracinctl.plots.text import HARMFUL, HELPFUL, SIGNS, wrap
@@ -78,7 +79,8 @@ class Picture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for line in self.lines:
-            yield from line.render(console, end="\n")
+            # a line's own style would be lost: only spans are rendered
+            yield from Text().append_text(line).render(console, end="\n")
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(self.width, self.width)
@@ -92,9 +94,14 @@ class Picture:
 Lines = list[Text]
 
 
+def ink(text: str, style: str | Style = "") -> Text:
+    """Text in a style that does not spread to what is appended to it."""
+    return Text().append(text, style)
+
+
 def words(text: str, width: int, style: str = "") -> Lines:
     """A paragraph."""
-    return [Text(line, style) for line in wrap(text, width)]
+    return [ink(line, style) for line in wrap(text, width)]
 
 
 def heading(text: str, width: int, palette: Palette) -> Lines:
@@ -106,7 +113,7 @@ def signs(width: int, palette: Palette) -> Lines:
     """What the signs mean, each in its colour."""
     if not palette.colour:
         return words(SIGNS, width)
-    parts = [Text(f"■ {HELPFUL}", palette.helpful), Text(f"■ {HARMFUL}", palette.harmful)]
+    parts = [ink(f"■ {HELPFUL}", palette.helpful), ink(f"■ {HARMFUL}", palette.harmful)]
     single = Text("   ").join(parts)
     return [single] if single.cell_len <= width else parts
 

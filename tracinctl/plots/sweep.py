@@ -8,8 +8,8 @@ from rich.text import Text
 from tracinctl.plots.axis import Axis
 from tracinctl.plots.bars import whole_steps
 from tracinctl.plots.canvas import ACROSS, Canvas
-from tracinctl.plots.frame import Tick, framed
-from tracinctl.plots.picture import Lines, Palette, words
+from tracinctl.plots.frame import Tick, framed, left_labels
+from tracinctl.plots.picture import Lines, Palette, ink, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import Survey, VoteCurves, second_pass, survey
 from tracinctl.plots.text import count, number, share
@@ -99,9 +99,10 @@ def chart(
     right: dict[int, Text] = {}
     wanted = [(canvas.row_of(float(heights[k][-1]) / limit), k) for k in range(len(names))]
     for row, line in spread(wanted, rows):
-        right[row] = Text(names[line], palette.line(line, len(names)))
+        bold = f"{palette.strong} " if curves.votes[line] == required else ""
+        right[row] = ink(names[line], bold + palette.line(line, len(names)))
     ticks = [Tick(min(int(float(axis.position(each)) * room), room - 1), number(each)) for each in axis.ticks()]
-    labels = {0: f"{limit:,.0f}", rows - 1: "0"}
+    labels = left_labels(limit, rows)
     return framed(canvas.lines(), room, palette, left=labels, below=ticks, above=over, right=right, left_width=indent)
 
 
@@ -129,13 +130,13 @@ def _numbers(curves: VoteCurves, found: Survey, palette: Palette, required: int,
     shown = curves.votes
     while len(shown) > 1 and first + size * len(shown) + 18 > width:
         shown = [k for k in shown if k == required] or shown[:1]
-    header = Text(f"{'threshold':>{first}}", palette.quiet)
+    header = ink(f"{'threshold':>{first}}", palette.quiet)
     for k in shown:
         header.append(f"{f'{k:,}+':>{size}}", palette.line(curves.votes.index(k), len(curves.votes)))
     header.append(f"{'harmful':>9}{'of pairs':>9}", palette.quiet)
     lines = [header]
     for row, name in enumerate(names):
-        line = Text(f"{name:>{first}}", palette.mark)
+        line = ink(f"{name:>{first}}", palette.mark)
         votes = found.votes.votes[row]
         for k in shown:
             line.append(f"{np.count_nonzero(votes >= k):>{size},}")

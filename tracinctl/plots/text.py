@@ -64,7 +64,7 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-_PLAIN = 1e6
+_PLAIN = 1e7
 _HUNDREDS = 100.0
 _SMALL = 1e-3
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from tracinctl.plots.bars import bar
-from tracinctl.plots.picture import Lines, Palette, padded, words
+from tracinctl.plots.picture import Lines, Palette, ink, padded, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import survey
 from tracinctl.plots.text import clean, count, fold, number
@@ -91,5 +91,5 @@ def draw(request: Request) -> Lines:
     drawn = bar_rows(shown, limit, width, palette)
     for title, part in ((titles[0], drawn[: len(harmful)]), (titles[1], drawn[len(harmful) :])):
         lines += [Text(), *words(title, width, palette.strong)]
-        lines += [line for row in part for line in row] or [Text("none", palette.quiet)]
+        lines += [line for row in part for line in row] or [ink("none", palette.quiet)]
     return lines
