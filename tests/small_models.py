@@ -86,7 +86,7 @@ SMOOTH = {
             nn.BatchNorm2d(4),
             nn.Tanh(),
             nn.AvgPool2d(2),
-            nn.Conv2d(4, 2, 2, padding="same"),
+            nn.Conv2d(4, 2, 3, padding="same"),
             nn.Softplus(),
             width=4,
         ),

@@ -54,8 +54,11 @@ class Trace:
     other: set[str] = field(default_factory=set)
 
 
-_HARMLESS = {"__get__", "size", "dim", "numel", "is_floating_point", "is_complex", "__len__", "stride", "element_size"}
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+
+
+def _holds_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or (isinstance(value, (tuple, list)) and any(map(_holds_tensor, value)))
 
 
 def _arguments(names: str, args: Sequence[Any], kwargs: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
@@ -68,13 +71,15 @@ class UseWatch(TorchFunctionMode):
 
     Args:
         names: of the parameters, by the identity of their tensors.
-        anchor: a differentiable zero, added to outputs where the model's inputs are not differentiable themselves.
+        anchor: a differentiable zero, added to outputs of maps whose inputs are not differentiable themselves.
+        apart: hand the model copies of the outputs, for it works on them in place.
     """
 
-    def __init__(self, names: Mapping[int, str], anchor: torch.Tensor | None) -> None:
+    def __init__(self, names: Mapping[int, str], anchor: torch.Tensor, *, apart: bool) -> None:
         super().__init__()
         self.names = names
         self.anchor = anchor
+        self.apart = apart
         self.trace = Trace()
 
     def __torch_function__(
@@ -87,9 +92,11 @@ class UseWatch(TorchFunctionMode):
         result = self._formula(func, args, kwargs, used)
         if result is not None:
             return result
-        if getattr(func, "__name__", "") not in _HARMLESS:
+        plain = func(*args, **kwargs)
+        # what gives a tensor (`weight.T` is one, and a property) may carry a gradient; a shape or a number does not
+        if _holds_tensor(plain):
             self.trace.other |= used
-        return func(*args, **kwargs)
+        return plain
 
     def _used(self, args: Any, kwargs: Mapping[str, Any]) -> set[str]:
         found: set[str] = set()
@@ -105,15 +112,17 @@ class UseWatch(TorchFunctionMode):
         return None if value is None else self.names.get(id(value))
 
     def _record(self, use: Use, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        if self.anchor is not None:
+        if not output.requires_grad:
             output = output + self.anchor.to(output.dtype)
         use.positions = output.numel() // max(1, output.shape[-1])
         self.trace.uses.append(use)
         self.trace.inputs.append(inputs)
         self.trace.outputs.append(output)
-        return output
+        return output.clone() if self.apart else output
 
     def _formula(self, func: Any, args: Any, kwargs: Any, used: set[str]) -> torch.Tensor | None:
+        if self._name(args[0] if args else kwargs.get("input")) is not None:
+            return None  # the formulas take a map's input to be no parameter
         if func is functional.linear:
             a = _arguments("input weight bias", args, kwargs)
             use = Use("linear", self._name(a["weight"]), self._name(a["bias"]))
