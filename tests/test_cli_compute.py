@@ -274,6 +274,28 @@ def test_workflow_evaluate_only_shows_thresholds_and_writes_no_list(cli, project
     assert not (project / "exclusions").exists()
 
 
+@pytest.mark.parametrize("ending", [".html", ".md"])
+def test_a_report_says_what_was_done_and_what_comes_next(cli, project, ending):
+    result = cli("workflow", "--min-occurrences", "1", "--frequencies", "500hz,9hz", "--report", f"report{ending}")
+    assert result.code == 1, "one frequency is not there"
+    text = (project / f"report{ending}").read_text(encoding="utf-8")
+    for said in (
+        "tracinctl workflow --min-occurrences 1 --frequencies 500hz,9hz --report report",
+        "model_epoch_2.pt",
+        "--exclusions-file exclusions/plastic_500hz_excluded_pairs.txt",
+        "plastic 9hz",
+    ):
+        assert said in text, said
+    assert "500hz" in result.out, "the table is printed as well"
+
+
+def test_a_report_of_an_unknown_kind_is_refused_before_the_work(cli, project):
+    result = cli("workflow", "--report", "report.pdf")
+    assert result.code != 0
+    assert ".html" in result.err
+    assert not (project / "metadata").exists()
+
+
 def test_workflow_uses_scores_that_are_there_without_checkpoints(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_score_file(tmp_path / "scores" / "box_1hz_influence_metadata.json", [[-1.0], [2.0]])

@@ -6,6 +6,7 @@ checkpoint; the same call goes on from there.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -13,15 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tracinctl.config import Project, holds_checkpoints
-from tracinctl.errors import DataError, ScoreFileError, TracinctlError
+from tracinctl.data.planted import PLANTED_FILE, planted_ids
+from tracinctl.errors import ScoreFileError, TracinctlError
 from tracinctl.pipeline import ComputeOutcome, ComputeSettings, compute_project_scores
 from tracinctl.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from tracinctl.scores.exclusion import Exclusions
     from tracinctl.scores.table import ScoreSource
-
-PLANTED_FILE = "planted.csv"
 
 Status = Literal["done", "failed", "skipped"]
 
@@ -225,20 +225,9 @@ def compare_with_planted(
     return PlantedCount(len(pairs & place.keys()), len(pairs.intersection(names)), len(wrong))
 
 
-def planted_ids(path: Path, material: str, frequency: str) -> tuple[set[str], set[str]]:
-    """Ids of the planted pairs and items of a material and frequency.
-
-    Raises:
-        DataError: the file is broken.
-    """
-    import csv
-
-    found: dict[str, set[str]] = {"pair": set(), "item": set()}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            for row in csv.DictReader(stream):
-                if row["material"] == material and row["frequency"] == frequency:
-                    found[row["kind"]].add(row["id"])
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as planted truth: {error}", hint="Move it away.") from error
-    return found["pair"], found["item"]
+def next_command(material: str, frequency: str, shown: str) -> str:
+    """The training command with the list, whose path is written as ``shown``."""
+    return (
+        f"tracinctl train --material {shlex.quote(material)} --frequency {shlex.quote(frequency)} "
+        f"--exclusions-file {shlex.quote(shown)}"
+    )

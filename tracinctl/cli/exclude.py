@@ -11,6 +11,7 @@ from tracinctl.cli.terminal import Column, count, number, shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
 from tracinctl.selection import ScoreFile
+from tracinctl.workflow import next_command
 
 if TYPE_CHECKING:
     from tracinctl.scores.exclusion import Exclusions
@@ -174,9 +175,9 @@ def show(file: ScoreFile, exclusions: "Exclusions", path: Path, *, dry_run: bool
     lines = []
     if entries > _SHOWN:
         lines.append(f"... and {entries - _SHOWN:,} more")
-    mirrors = len(exclusions.ids) - len(exclusions.listed)
-    if exclusions.mode == "ranking_pair" and mirrors > 0:
-        lines.append(f"With {count(mirrors, 'mirror image')}: the same comparison, the other way round.")
+    if exclusions.mode == "ranking_pair" and exclusions.mirrored:
+        mirrors = count(len(exclusions.mirrored), "mirror image")
+        lines.append(f"With {mirrors} of them: the same comparison, the other way round.")
     if exclusions.mode != "sample":
         lines.append(
             f"Harmful: {count(exclusions.required_votes, 'vote')} or more of "
@@ -189,15 +190,5 @@ def show(file: ScoreFile, exclusions: "Exclusions", path: Path, *, dry_run: bool
         return
     terminal.text(f"Written: {shown_path(path)}")
     if file.material is not None and file.frequency is not None:
-        terminal.line(f"Next: {next_command(file.material, file.frequency, path)}")
+        terminal.line(f"Next: {next_command(file.material, file.frequency, shown_path(path))}")
         terminal.text("")
-
-
-def next_command(material: str, frequency: str, path: Path) -> str:
-    """The training command with the list."""
-    import shlex
-
-    return (
-        f"tracinctl train --material {shlex.quote(material)} --frequency {shlex.quote(frequency)} "
-        f"--exclusions-file {shlex.quote(shown_path(path))}"
-    )

@@ -233,6 +233,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    terminal.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         result = app(args=arguments, prog_name="tracinctl", standalone_mode=False)
         code = result if isinstance(result, int) else 0

@@ -61,6 +61,7 @@ class Terminal:
         self.verbosity = 0
         self.kept = ""
         self.command = "tracinctl"
+        self.arguments: list[str] = []
         self._consoles: dict[str, Console] = {}
 
     def stream(self, name: Literal["out", "err"]) -> TextIO:

@@ -1,20 +1,20 @@
 """``tracinctl workflow``: scores, exclusion lists and the next command, for several frequencies."""
 
 from contextlib import AbstractContextManager
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.compute import tell
-from tracinctl.cli.exclude import next_command
 from tracinctl.cli.scores import SIGNS, project_of, tell_diagnoses
 from tracinctl.cli.sweep import show as show_sweep
 from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
 from tracinctl.progress import ProgressCallback
 from tracinctl.selection import ScoreFile, workflow_sets
-from tracinctl.workflow import Rule, Run, WorkflowSettings, run_workflow
+from tracinctl.workflow import Rule, Run, WorkflowSettings, next_command, run_workflow
 
 EXAMPLES = """tracinctl workflow --frequencies 500hz,1000hz
 tracinctl workflow --threshold -5 --evaluate-only"""
@@ -74,6 +74,15 @@ def workflow(
         typer.Option("--fail-fast", help="Stop at the first frequency that fails.", rich_help_panel=options.OUTPUT),
     ] = False,
     output_dir: options.OutputDir = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write a report with pictures, lists and what to do next: .html or .md.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Do the whole way for several frequencies: influence scores, votes, exclusion lists, and the next command.
@@ -81,9 +90,12 @@ def workflow(
     A frequency that fails does not stop the others; the exit code is then 1. Where there are no checkpoints, score
     files that are there are used. A positive score is helpful, a negative one harmful.
     """
+    from tracinctl.plots.report import check_report_path
     from tracinctl.scores.votes import parse_threshold
 
     parse_threshold(threshold)
+    if report is not None:
+        check_report_path(report)
     project = project_of(
         ctx, data_root=data_root, checkpoint_dir=checkpoint_dir, metadata_dir=metadata_dir, output_dir=output_dir
     )
@@ -133,8 +145,28 @@ def workflow(
         terminal.json({"runs": [run.to_json() for run in runs]})
     else:
         show(runs, custom=source is not None)
+    if report is not None:
+        report_on(ctx, runs, report)
     if any(run.status != "done" for run in runs):
         raise typer.Exit(1)
+
+
+def report_on(ctx: Any, runs: list[Run], path: Path) -> None:
+    """Write the report."""
+    import shlex
+
+    from tracinctl.plots.report import write_report
+    from tracinctl.workflow_report import workflow_report
+
+    settings = {
+        name.replace("_", "-"): str(value)
+        for name, value in ctx.params.items()
+        if name not in {"report", "json"} and value is not None
+    }
+    command = shlex.join(["tracinctl", *terminal.arguments])
+    write_report(path, workflow_report(runs, command=command, settings=settings, shown=shown_path))
+    terminal.say(f"Report: {shown_path(path)}")
+    terminal.path(path)
 
 
 def evaluate(run: Run, rule: str) -> None:
@@ -180,7 +212,7 @@ def show(runs: list[Run], *, custom: bool) -> None:
         if custom:
             terminal.line(f"  your training command with {shown_path(path)}")
         else:
-            terminal.line(f"  {next_command(run.material, run.frequency, path)}")
+            terminal.line(f"  {next_command(run.material, run.frequency, shown_path(path))}")
 
 
 def _row(run: Run, *, planted: bool) -> list[str | Cell]:
