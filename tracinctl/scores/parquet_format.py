@@ -1,12 +1,13 @@
 """Scores in Parquet: a row a training pair, the scores of all test pairs in one list column, read in row groups.
 
 Columns ``id``, ``id1``, ``id2`` (where the items are known), ``self_influence`` (where it was computed) and ``scores``.
-Test pairs' ids, item-level influence and provenance stand in the file's metadata. Pages carry checksums, which the
-first reading verifies: a flipped bit would else be a wrong number.
+Test pairs' ids, item-level influence and provenance stand in the file's metadata, with a digest. Pages carry checksums,
+which the first reading verifies: a flipped bit would else be a wrong number.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from tracinctl.scores.checked import checked_blocks
 from tracinctl.scores.json_text import AGAIN, json_text
 from tracinctl.scores.table import FloatArray, ScoreSource, rows_per_block
 
-_KEY = b"tracinctl"
+_KEY, _DIGEST = b"tracinctl", b"tracinctl_sha256"
 _PARTS = 8  # of a row group, read one after the other: what fits into the processor's cache is worked on twice as fast
 
 
@@ -38,6 +39,7 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
 
     own, sample = source.self_influence, source.sample_influence
     about = {
+        "train_pairs": len(source.train_ids),
         "test_ids": list(source.test_ids),
         "sample_influence": None if sample is None else dict(zip(source.sample_ids, sample.tolist(), strict=True)),
         "checkpoint_names": list(source.checkpoint_names),
@@ -51,7 +53,8 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
     width = len(source.test_ids)
     scores_type = pa.list_(pa.field("element", pa.float64(), nullable=False), width)
     fields.append(pa.field("scores", scores_type, nullable=False))
-    schema = pa.schema(fields, metadata={_KEY: json_text(about).encode()})
+    text = json_text(about).encode()
+    schema = pa.schema(fields, metadata={_KEY: text, _DIGEST: hashlib.sha256(text).hexdigest().encode()})
     total = len(source.train_ids)
 
     def group(start: int, block: FloatArray) -> Any:
@@ -101,6 +104,8 @@ class ParquetScores:
                 raw = (schema.metadata or {}).get(_KEY)
                 if raw is None or "scores" not in schema.names or "id" not in schema.names:
                     raise ScoreFileError(f"{path} is Parquet, but holds no influence scores of tracinctl", hint=AGAIN)
+                if schema.metadata.get(_DIGEST) != hashlib.sha256(raw).hexdigest().encode():
+                    raise ScoreFileError(f"{path} is damaged: what it says of its scores is not as written", hint=AGAIN)
                 about = json.loads(raw)
                 self.test_ids: Sequence[str] = _texts(about["test_ids"])
                 wanted_type = schema.field("scores").type
@@ -109,6 +114,8 @@ class ParquetScores:
                 beside = [name for name in ("id", "id1", "id2", "self_influence") if name in schema.names]
                 table = file.read(columns=beside, use_threads=False)
             self.train_ids: Sequence[str] = _texts(table["id"].to_pylist())
+            if len(self.train_ids) != about["train_pairs"]:
+                raise ScoreFileError(f"{path} is damaged: it does not hold as many pairs as it says", hint=AGAIN)
             self.train_items: Sequence[tuple[str, str]] = (
                 list(
                     zip(
