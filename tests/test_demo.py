@@ -5,8 +5,13 @@ from __future__ import annotations
 import csv
 
 import pytest
+import soundfile
+import torch
 
-from tracinctl.data.demo import DemoSize, make_demo
+from tracinctl.config import load_settings
+from tracinctl.data.acoustics import MATERIALS
+from tracinctl.data.demo import HOP, N_FFT, DemoSize, make_demo
+from tracinctl.data.features import read_wav, spectrogram
 from tracinctl.data.recordings import available, load_recordings
 from tracinctl.engine.checkpoints import list_checkpoints, load_checkpoint
 from tracinctl.errors import DataError, UsageError
@@ -52,7 +57,7 @@ def test_planted_pairs_are_those_whose_target_contradicts_the_angles(demo):
 
 
 def test_misfiled_recordings_are_training_items(demo):
-    data = load_recordings(demo.directory / "data", "plastic", "500hz", n_fft=512, hop=128)
+    data = load_recordings(demo.directory / "data", "plastic", "500hz", n_fft=N_FFT, hop=HOP)
     items = {r["id"] for r in rows(demo.directory / "planted.csv") if r["kind"] == "item" and r["frequency"] == "500hz"}
     assert len(items) == 1
     assert items <= set(data.train.ids)
@@ -72,10 +77,78 @@ def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_an_empty_folder_will_do(tmp_path):
-    (tmp_path / "empty").mkdir()
-    make_demo(tmp_path / "empty", ["500hz"], size=DemoSize((5, 2), 30, 0.25, 1, 1))
-    assert (tmp_path / "empty" / "planted.csv").is_file()
+def test_an_empty_folder_is_filled_and_not_replaced(tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    before = folder.stat().st_ino
+    make_demo(folder, ["500hz"], size=DemoSize((5, 2), 30, 0.25, 1, 1))
+    assert folder.stat().st_ino == before
+    assert (folder / "planted.csv").is_file()
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
+
+
+def test_the_settings_are_those_that_its_checkpoints_were_trained_with(demo):
+    settings = load_settings(demo.directory / "tracinctl.toml")
+    path = list_checkpoints(demo.directory / "checkpoints" / "plastic_500hz")[-1]
+    trained = torch.load(path, weights_only=True)["args"]
+    for key in ("epochs", "learning_rate", "batch_size"):
+        assert settings.get("train", key) == trained[key]
+    assert (settings.get("features", "n_fft"), settings.get("features", "hop")) == (N_FFT, HOP)
+    assert settings.defaults_for("train")["material"] == "plastic"
+
+
+def test_some_recordings_are_stereo_and_all_are_sixteen_bit_at_one_rate(demo):
+    infos = [soundfile.info(path) for path in demo.directory.rglob("*.wav")]
+    assert {info.channels for info in infos} == {1, 2}
+    assert {(info.samplerate, info.subtype, info.frames) for info in infos} == {(48000, "PCM_16", 12000)}
+
+
+@pytest.mark.parametrize("material", sorted(MATERIALS))
+def test_a_recording_loses_high_frequencies_as_its_angle_grows(demo, tmp_path, material):
+    from tracinctl.data import acoustics
+
+    def brightness(angle):
+        import numpy as np
+
+        random = np.random.default_rng(0)
+        sound = acoustics.record(MATERIALS[material], angle, 500, random, seconds=0.25, channels=1)
+        assert np.abs(sound).max() <= 1
+        power = np.abs(np.fft.rfft(sound)) ** 2
+        return power[len(power) // 8 :].sum() / power.sum()
+
+    assert brightness(0) > brightness(72) > brightness(144) > brightness(180)
+
+
+def test_misfiled_recordings_sound_like_another_angle_than_they_say(demo):
+    import numpy as np
+
+    def brightness(path):
+        return spectrogram(read_wav(path)[0], n_fft=N_FFT, hop=HOP)[0, 40:].mean().item()
+
+    angles = np.array([0, 36, 72, 108, 144, 180])
+    for row in rows(demo.directory / "planted.csv"):
+        if row["kind"] != "item":
+            continue
+        filed = int(row["id"].split("_")[1][3:])
+        true = int(row["what"].split()[2])
+        others = [
+            np.median(
+                [brightness(p) for p in demo.directory.glob(f"data/deg{a:03d}/plastic/*_{row['frequency']}_*.wav")]
+            )
+            for a in angles
+        ]
+        mine = brightness(next(demo.directory.glob(f"data/*/plastic/{row['id']}.wav")))
+        sounds_like = angles[np.argmin(np.abs(np.array(others) - mine))]
+        assert abs(sounds_like - true) <= 36 < abs(filed - true)
+
+
+def test_reports_name_material_and_frequency_and_threads_are_as_before(tmp_path):
+    reports = []
+    threads = torch.get_num_threads()
+    make_demo(tmp_path / "d", ["500hz"], size=DemoSize((5, 2), 30, 0.25, 1, 1), progress=reports.append)
+    assert {report.name for report in reports if report.task == "training"} == {"plastic 500hz"}
+    assert (reports[-1].done, reports[-1].total) == (1, 1)
+    assert torch.get_num_threads() == threads
 
 
 def test_an_interrupted_demo_leaves_nothing(tmp_path):

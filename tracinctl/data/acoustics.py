@@ -58,7 +58,6 @@ class Material:
 MATERIALS: Final = {
     "plastic": Material(cutoff=12000, octaves=4.0, jitter=0.1, echo=0.35, detour=0.20),
     "metal": Material(cutoff=6000, octaves=2.2, jitter=0.25, echo=0.25, detour=0.30, resonances=((3200, 250, 2.0),)),
-    "box": Material(cutoff=4000, octaves=1.8, jitter=0.30, echo=0.50, detour=0.45, resonances=((700, 120, 1.5),)),
 }
 
 

@@ -5,19 +5,20 @@ The folder is made beside its place and renamed when it is whole, so a demo that
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
+import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tracinctl.data.acoustics import MATERIALS, RATE, record
 from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.data.planted import ITEM, PAIR, PLANTED_FILE, Planted, write_planted
 from tracinctl.errors import DataError, TracinctlError, UsageError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.training import TrainSettings, train_ranker
@@ -25,8 +26,9 @@ from tracinctl.training import TrainSettings, train_ranker
 ANGLES = (0, 36, 72, 108, 144, 180)
 TRAINED, UNTRAINED = "plastic", "metal"
 SECONDS = 0.25
-N_FFT, HOP = 512, 128
+N_FFT, HOP = 512, 512
 SPLIT_SEED = 42
+SETTINGS_FILE = "tracinctl.toml"
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,11 @@ class DemoSize:
         epochs: of training.
     """
 
-    takes: tuple[int, int] = (16, 9)
+    takes: tuple[int, int] = (20, 9)
     comparisons: int = 600
     flipped: float = 0.25
-    misfiled: int = 2
-    epochs: int = 20
+    misfiled: int = 3
+    epochs: int = 30
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ frequencies = [{frequencies}]
 [features]
 n_fft = {n_fft}
 hop = {hop}
+
+[train]
+epochs = {epochs}
+learning_rate = {learning_rate}
+batch_size = {batch_size}
 """
 
 
@@ -108,14 +115,37 @@ def make_demo(
     except OSError as error:
         raise TracinctlError(f"cannot write {directory}: {error.strerror}") from error
     try:
-        result = _fill(work, directory, tones, seed, size, progress)
-        work.chmod(0o755)
-        os.replace(work, directory)  # noqa: PTH105  Path.replace refuses an empty folder on some systems
+        with _one_thread():
+            result = _fill(work, directory, tones, seed, size, progress)
+        _move(work, directory)
     except OSError as error:
         raise TracinctlError(f"cannot write {directory}: {error.strerror}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return result
+
+
+def _move(work: Path, directory: Path) -> None:
+    """Put the whole project in its place, the settings last: without them a folder is no project.
+
+    The folder itself is not replaced: it may be somebody's current one.
+    """
+    directory.mkdir(exist_ok=True)
+    for path in sorted(work.iterdir(), key=lambda path: (path.name == SETTINGS_FILE, path.name)):
+        os.rename(path, directory / path.name)  # noqa: PTH104 - unlike replace, it never takes the place of a folder
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks this small gain nothing by more, and sums in one order give the same bytes on every machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _hertz(name: str) -> float:
@@ -128,7 +158,8 @@ def _hertz(name: str) -> float:
 def _fill(
     work: Path, directory: Path, tones: dict[str, float], seed: int, size: DemoSize, progress: ProgressCallback
 ) -> DemoResult:
-    planted: list[tuple[str, str, str, str, str]] = []
+    settings = TrainSettings(epochs=size.epochs, learning_rate=0.007, batch_size=64)
+    planted: list[Planted] = []
     accuracy: dict[str, float | None] = {}
     total = sum(len(ANGLES) * takes for takes in size.takes) * len(tones)
     written = 0
@@ -145,33 +176,38 @@ def _fill(
                     progress(Progress("recording", written, total, "recordings", name))
         for (angle, take), true in wrong.items():
             item = _item(TRAINED, frequency, angle, take)
-            planted.append(("item", TRAINED, frequency, item, f"recorded at {true} degrees"))
+            planted.append(Planted(ITEM, TRAINED, frequency, item, f"recorded at {true} degrees"))
     for number, frequency in enumerate(tones):
         random = np.random.default_rng([seed, number, 1])
         data, flipped = _comparisons(work, frequency, size, random)
-        planted += [("pair", TRAINED, frequency, pair, "target turned round") for pair in flipped]
-        settings = TrainSettings(
-            epochs=size.epochs, checkpoint_interval=5, learning_rate=0.007, batch_size=64, seed=SPLIT_SEED
-        )
-        result = train_ranker(data, settings, work / "checkpoints" / f"{TRAINED}_{frequency}", progress=progress)
+        planted += [Planted(PAIR, TRAINED, frequency, pair, "target turned round") for pair in flipped]
+        named = functools.partial(_name_reports, progress, f"{TRAINED} {frequency}")
+        result = train_ranker(data, settings, work / "checkpoints" / f"{TRAINED}_{frequency}", progress=named)
         accuracy[frequency] = result.held_out_accuracy
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("kind", "material", "frequency", "id", "what"))
-    writer.writerows(planted)
-    (work / "planted.csv").write_text(text.getvalue(), encoding="utf-8")
-    names = ", ".join(f'"{name}"' for name in tones)
-    settings_text = SETTINGS.format(material=TRAINED, frequencies=names, n_fft=N_FFT, hop=HOP)
-    (work / "tracinctl.toml").write_text(settings_text, encoding="utf-8")
+    write_planted(work / PLANTED_FILE, planted)
+    text = SETTINGS.format(
+        material=TRAINED,
+        frequencies=", ".join(f'"{name}"' for name in tones),
+        n_fft=N_FFT,
+        hop=HOP,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+    )
+    (work / SETTINGS_FILE).write_text(text, encoding="utf-8")
     return DemoResult(
         directory,
         TRAINED,
         list(tones),
         total,
-        sum(row[0] == "pair" for row in planted),
-        sum(row[0] == "item" for row in planted),
+        sum(one.kind == PAIR for one in planted),
+        sum(one.kind == ITEM for one in planted),
         accuracy,
     )
+
+
+def _name_reports(progress: ProgressCallback, name: str, report: Progress) -> None:
+    progress(replace(report, name=name))
 
 
 def _item(material: str, frequency: str, angle: int, take: int) -> str:

@@ -1,0 +1,42 @@
+"""The file of planted truth."""
+
+from __future__ import annotations
+
+import pytest
+
+from tracinctl.data.planted import Planted, planted_ids, read_planted, write_planted
+from tracinctl.errors import DataError
+
+ROWS = [
+    Planted("pair", "plastic", "500hz", "a_b", "target turned round"),
+    Planted("item", "plastic", "500hz", "a, b", "recorded at 36 degrees"),
+    Planted("pair", "plastic", "1000hz", "c_d"),
+    Planted("pair", "box", "500hz", "e_f"),
+]
+
+
+def test_what_is_written_is_read_back_and_asked_for_by_material_and_frequency(tmp_path):
+    path = tmp_path / "planted.csv"
+    write_planted(path, ROWS)
+    assert read_planted(path) == ROWS
+    assert planted_ids(path, "plastic", "500hz") == ({"a_b"}, {"a, b"})
+    assert planted_ids(path, "box", "1000hz") == (set(), set())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"kind,material,frequency,id\npair,plastic,500hz\n", "line 2 does not name"),
+        (b"id,target\na,1\n", "line 2 does not name"),
+        (b"kind,material,frequency,id\npear,plastic,500hz,a_b\n", "line 2 is of the kind 'pear'"),
+        (b"\xff\xfe", "cannot be read as planted truth"),
+        (None, "cannot be read as planted truth"),
+    ],
+)
+def test_a_broken_or_missing_file_is_named(tmp_path, text, message):
+    path = tmp_path / "planted.csv"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_planted(path)
+    assert str(path) in caught.value.message
