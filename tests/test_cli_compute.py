@@ -41,7 +41,8 @@ def trained(tmp_path_factory):
         tree(folder / "data", takes=4, frequency=frequency)
     (folder / "tracinctl.toml").write_text(SETTINGS)
     from tracinctl.config import load_project, load_settings
-    from tracinctl.pipeline import SourceSettings, train_project_ranker
+    from tracinctl.pipeline import SourceSettings
+    from tracinctl.train_project import train_project_ranker
     from tracinctl.training import TrainSettings
 
     project = load_project(load_settings(folder / "tracinctl.toml"))
@@ -272,6 +273,13 @@ def test_workflow_evaluate_only_shows_thresholds_and_writes_no_list(cli, project
     assert result.code == 0, result.err
     assert result.out.count("active test pair") == 2
     assert not (project / "exclusions").exists()
+
+
+def test_workflow_draws_a_view_of_each_frequency_where_it_is_asked_for(cli, project):
+    result = cli("workflow", "--plot", "distribution")
+    assert result.code == 0, result.err
+    assert result.out.count(": distribution") == 2
+    assert result.out.index("1000hz: distribution") < result.out.index("status"), "the table comes last"
 
 
 @pytest.mark.parametrize("ending", [".html", ".md"])

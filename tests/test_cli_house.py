@@ -100,6 +100,8 @@ def test_the_version_is_printed(cli):
         (["--thresholds", "-5"], "no such option: --thresholds", "tracinctl sweep --thresholds ..."),
         (["sweep", "--top", "many"], "'many' is not a whole number", "See tracinctl sweep --help."),
         (["sweep", "--top"], "requires an argument", "See tracinctl sweep --help."),
+        (["exclude", "--pair-mode", "ranking"], "'ranking' is not one of", "Did you mean ranking_pair?"),
+        (["plot", "heatmp"], "'heatmp' is not one of", "Did you mean heatmap?"),
         (["sweep", "extra"], "unexpected extra argument", "See tracinctl sweep --help."),
     ],
 )
@@ -170,6 +172,22 @@ def test_a_fault_of_the_program_is_one_message_as_well(cli, project, monkeypatch
     assert "ZeroDivisionError: by [nothing]\\x1b[31m" in result.err
     assert "-vv" in result.err
     assert "Traceback" not in result.err
+
+
+def test_what_the_system_refuses_is_named(cli, project, monkeypatch):
+    (project / "exclusions").write_text("a file where a folder should be")
+    result = cli("exclude")
+    assert (result.code, result.out) == (1, "")
+    assert "exclusions" in result.err
+    assert "Traceback" not in result.err
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied", "/some/where")
+
+    monkeypatch.setattr("tracinctl.scores.files.open_scores", refused)
+    result = cli("sweep")
+    assert result.code == 1
+    assert "error: /some/where: Permission denied" in result.err
 
 
 def test_an_interruption_says_what_was_kept_and_how_to_go_on(cli, project, monkeypatch):

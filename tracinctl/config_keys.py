@@ -108,6 +108,7 @@ SETTINGS: Mapping[str, Mapping[str, Kind]] = {
         "pair_mode": Kind.TEXT,
         "evaluate_only": Kind.TRUTH,
         "fail_fast": Kind.TRUTH,
+        "plot": Kind.TEXT,
     },
     "demo": {"frequencies": Kind.LIST, "seed": Kind.WHOLE},
 }

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracinctl.config import Project, file_name_part
+from tracinctl.config import Project
 from tracinctl.errors import DataError, ModelError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.user_code import call_function
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     from tracinctl.data.pairs import Pairs, RankingData
     from tracinctl.scores.table import FloatArray, ScoreSource
-    from tracinctl.training import TrainResult, TrainSettings
-
-RETRAINED = "retrained"
-"""Folder of the checkpoints that were trained without what a list names."""
 
 FORMATS = ("auto", "json", "parquet")
 
@@ -389,65 +385,3 @@ class WatchedScores:
             self.active |= (block != 0).any(axis=0)
             yield start, block
         self.seen = True
-
-
-@dataclass(frozen=True)
-class TrainOutcome:
-    """What was trained.
-
-    Attributes:
-        material, frequency: of what.
-        folder: where the checkpoints and pairs.csv are.
-        result: what the trainer says.
-    """
-
-    material: str
-    frequency: str
-    folder: Path
-    result: TrainResult
-
-    def to_json(self) -> dict[str, Any]:
-        """The result in plain values."""
-        result = self.result
-        return {
-            "material": self.material,
-            "frequency": self.frequency,
-            "output_dir": str(self.folder),
-            "checkpoints": [path.name for path in result.checkpoints],
-            "train_pairs": len(result.train_pairs),
-            "pairs_left_out": result.rows_left_out,
-            "left_out_pairs": list(result.left_out_pairs),
-            "left_out_items": list(result.left_out_items),
-            "unknown_ids": list(result.unknown_ids),
-            "train_accuracy": result.train_accuracy,
-            "train_loss": result.train_loss,
-            "held_out_accuracy": result.held_out_accuracy,
-            "held_out_loss": result.held_out_loss,
-        }
-
-
-def train_project_ranker(
-    project: Project,
-    material: str,
-    frequency: str,
-    origin: SourceSettings,
-    settings: TrainSettings,
-    exclusions_file: Path | None = None,
-    progress: ProgressCallback = no_progress,
-) -> TrainOutcome:
-    """Train the built-in ranker on a material and frequency, without what a list names where one is given.
-
-    Checkpoints that scores were made from are not touched by training with a list: it has a folder of its own.
-
-    Raises:
-        TracinctlError: recordings, pairs or list are missing or broken, or training cannot go on.
-    """
-    from tracinctl.scores.exclusion_list import read_exclusion_list
-    from tracinctl.training import train_ranker
-
-    exclusions = None if exclusions_file is None else read_exclusion_list(exclusions_file).ids
-    data = load_data(project, material, frequency, origin, progress)
-    name = file_name_part(material, frequency)
-    folder = project.checkpoint_dir / name if exclusions is None else project.checkpoint_dir / RETRAINED / name
-    result = train_ranker(data, settings, folder, exclusions=exclusions, progress=progress)
-    return TrainOutcome(material, frequency, folder, result)

@@ -113,6 +113,7 @@ _OFFERS: Mapping[str, Callable[[Project, Given], Candidates]] = {
     "exclusions_file": _exclusion_lists,
     "test_pair": _test_pairs,
     "view": lambda *_: [*VIEW_LINES.items()],
+    "plot": lambda *_: [*VIEW_LINES.items()],
     "pair_mode": lambda *_: [
         ("ranking_pair", "leave out the pair, keep both items"),
         ("full_pair", "leave out both items of each harmful pair"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -18,6 +19,9 @@ from tracinctl.config import Settings, check_environment, find_settings, load_se
 from tracinctl.errors import TracinctlError
 
 INTERRUPTED = 130
+
+# The base of typer's errors of usage has a public name only in its later releases.
+_Misuse: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
 def _set_quiet(value: bool) -> None:
@@ -176,7 +180,7 @@ _PLAIN_WORDS = {
 }
 
 
-def show_usage_error(error: typer.TyperException) -> None:
+def show_usage_error(error: Any) -> None:
     """Say what is wrong with a command line, and what was probably meant."""
     ctx: Any = getattr(error, "ctx", None)
     message = error.format_message().strip().rstrip(".")
@@ -195,6 +199,10 @@ def show_usage_error(error: typer.TyperException) -> None:
         for technical, plain in _PLAIN_WORDS.items():
             message = message.replace(technical, plain)
     param = getattr(error, "param", None)
+    typed = re.search(r"'([^']*)' is not one of", message)
+    if typed is not None and param is not None:
+        near = get_close_matches(typed[1], [str(choice) for choice in param.type.choices], n=1, cutoff=0.5)
+        hints += [f"Did you mean {near[0]}?"] if near else []
     if ctx is not None and param is not None and param.name:
         settings = ctx.find_object(Settings)
         file = str(settings.path) if settings is not None and settings.path is not None else "tracinctl.toml"
@@ -242,13 +250,22 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
             _traceback()
         terminal.error(error.message, error.hint)
         return error.exit_code
-    except typer.TyperException as error:
+    except _Misuse as error:
         show_usage_error(error)
         return getattr(error, "exit_code", 2)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
         quiet_broken_pipe()
+        return 1
+    except OSError as error:
+        if terminal.verbosity > 1:
+            _traceback()
+        place = f"{error.filename}: " if error.filename else ""
+        terminal.error(f"{place}{error.strerror or error}", "Check that the place is there and may be written to.")
+        return 1
+    except MemoryError:
+        terminal.error("there is not enough memory", "Give compute less at a time with --memory, for example 2GiB.")
         return 1
     except Exception as error:
         if terminal.verbosity > 1:

@@ -10,8 +10,8 @@ from tracinctl.cli import options
 from tracinctl.cli.scores import one_or_list, project_of
 from tracinctl.cli.terminal import count, number, shown_path, terminal
 from tracinctl.errors import UsageError
-from tracinctl.pipeline import TrainOutcome, train_project_ranker
 from tracinctl.selection import training_sets
+from tracinctl.train_project import TrainOutcome, train_project_ranker
 
 EXAMPLES = """tracinctl train --frequency 500hz --material plastic
 tracinctl train --exclusions-file exclusions/plastic_500hz_excluded_pairs.txt"""

@@ -9,6 +9,7 @@ import typer
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.compute import tell
+from tracinctl.cli.plot import ViewName
 from tracinctl.cli.scores import SIGNS, project_of, tell_diagnoses
 from tracinctl.cli.sweep import show as show_sweep
 from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
@@ -74,6 +75,15 @@ def workflow(
         typer.Option("--fail-fast", help="Stop at the first frequency that fails.", rich_help_panel=options.OUTPUT),
     ] = False,
     output_dir: options.OutputDir = None,
+    plot: Annotated[
+        ViewName | None,
+        typer.Option(
+            "--plot",
+            metavar="VIEW",
+            help="Draw this view of each frequency as well: overview, distribution, top, ...",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -137,6 +147,8 @@ def workflow(
             tell_diagnoses(f"{run.material} {run.frequency}", run.source, exclusions=run.exclusions)
         if evaluate_only and not json:
             evaluate(run, min_occurrences)
+        if plot is not None and not json:
+            draw_view(run, plot, threshold, min_occurrences)
 
     terminal.kept = "Checkpoints that were finished are kept in .tracinctl/cache; the same command goes on from there."
     settings = WorkflowSettings(compute, rule, evaluate_only, fail_fast)
@@ -149,6 +161,24 @@ def workflow(
         report_on(ctx, runs, report)
     if any(run.status != "done" for run in runs):
         raise typer.Exit(1)
+
+
+def draw_view(run: Run, view: str, threshold: str, min_occurrences: str) -> None:
+    """Draw a view of the scores, with the rule's threshold marked."""
+    from tracinctl.plots.views import ViewSettings, draw
+    from tracinctl.scores.votes import parse_threshold
+
+    if run.source is None:
+        return
+    settings = ViewSettings(
+        width=terminal.width,
+        colour=terminal.colour,
+        thresholds=[parse_threshold(threshold)],
+        min_occurrences=min_occurrences,
+        height=terminal.height,
+    )
+    terminal.show(draw(view, run.source, settings, f"{run.material} {run.frequency}: {view}"), width=settings.width)
+    terminal.text("")
 
 
 def report_on(ctx: Any, runs: list[Run], path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.engine.cache import KernelCache, kernel_key
 from tracinctl.engine.checkpoints import apply_checkpoint, checkpoint_weights, file_digest, load_checkpoint
+from tracinctl.engine.fingerprint import model_digest
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.influence import InfluenceScores, LossSettings
 from tracinctl.engine.items import Items
@@ -131,14 +131,6 @@ def _free_memory(device: torch.device) -> int:
     return 8 << 30
 
 
-def _model_digest(model: torch.nn.Module) -> str:
-    """What of a model, besides its state, a gradient depends on: its modules, and which parameters are trained."""
-    parts = [repr(model)]
-    parts += [f"{n} {tuple(p.shape)} {p.requires_grad}" for n, p in model.named_parameters(remove_duplicate=False)]
-    parts += sorted({f"{type(m).__module__}.{type(m).__qualname__}" for m in model.modules()})
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 def _full_precision() -> Any:
     """Convolutions on CUDA in float32 proper: by default they round to ten bits."""
     return torch.backends.cudnn.flags(
@@ -172,7 +164,7 @@ def compute_scores(
     memory = options.memory if options.memory is not None else _free_memory(device) // 4
     model = copy.deepcopy(model).to(device=device, dtype=dtype)
     gradients = ItemGradients(model, layers=options.layers, score=data.score)
-    model_digest = _model_digest(model)
+    model_key = model_digest(model, data.score)
     cache = KernelCache(options.cache) if options.cache is not None else None
 
     kernels: list[ItemKernel] = []
@@ -182,7 +174,7 @@ def compute_scores(
         whole = Progress("gradients", index, len(checkpoints), "checkpoints", path.name, 0, len(items), "items")
         progress(whole)
         checkpoint = load_checkpoint(path)
-        key = kernel_key(checkpoint.digest, model_digest, gradients.names, options.dtype)
+        key = kernel_key(checkpoint.digest, model_key, gradients.names, options.dtype)
         kernel = cache.get(key, items.digests) if cache else None
         taken.append(kernel is not None)
         if kernel is None:
@@ -236,7 +228,7 @@ def compute_scores(
         "dtype": options.dtype,
         "layers": list(options.layers) if options.layers is not None else None,
         "torch": torch.__version__,
-        "model": model_digest,
+        "model": model_key,
         "items": dict(zip(items.ids, items.digests, strict=True)),
     }
     if options.loss.loss == "ghm":

@@ -14,8 +14,8 @@ from tracinctl.plots.diverging import cell
 from tracinctl.plots.frame import Tick, label_line, placed
 from tracinctl.plots.picture import Lines, Palette, ink, padded, words
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import place_of
-from tracinctl.plots.text import clean, fit, fold, number
+from tracinctl.plots.survey import middle, place_of
+from tracinctl.plots.text import apart, clean, fit, fold, number
 from tracinctl.plots.top import extremes
 from tracinctl.scores.table import FloatArray
 
@@ -83,10 +83,10 @@ def _boxes(names: Sequence[str], values: Sequence[FloatArray], width: int, palet
     known = [each for each in quantiles if each is not None]
     first = min(max(cell_len(clean(name)) for name in names), width // 3)
     if not known:
-        return [ink("no score other than zero at any checkpoint", palette.quiet)]
+        return words("no score other than zero at any checkpoint", width, palette.quiet)
     low, high = min(each[0] for each in known), max(each[-1] for each in known)
     sizes = np.abs(np.array(known))
-    axis = score_axis(low, high, float(np.median(sizes[sizes > 0])), float(sizes.max()))
+    axis = score_axis(low, high, middle(sizes[sizes > 0]), float(sizes.max()))
     before = first + 11
     room = width - before - 9
     lines: Lines = []
@@ -144,9 +144,9 @@ def _pairs(request: Request, names: Sequence[str], means: FloatArray) -> Lines:
     shown = _spaced(len(names), max(2, (width - size) // size))
     shown = shown if (len(shown) + 1) * size <= width else shown[-1:]
     longest = max(cell_len(clean(source.train_ids[row])) for row in rows)
-    indent = longest if longest + (len(shown) + 1) * size <= width else 0
+    indent = longest + 1 if longest + 1 + (len(shown) + 1) * size <= width else 0
     limit = float(np.abs(means[:, rows][shown]).max(initial=0.0))
-    endings = _endings([clean(names[k]) for k in shown], size - 1)
+    endings = apart([clean(names[k]) for k in shown], size - 1)
     lines = words("What each adds to the most harmful and most helpful pairs (mean score)", width, palette.strong)
     heads = "".join(padded(name, size, right=True) for name in [*endings, "all"])
     lines.append(ink(" " * indent + heads, palette.quiet))
@@ -163,24 +163,3 @@ def _pairs(request: Request, names: Sequence[str], means: FloatArray) -> Lines:
     if len(shown) < len(names):
         lines += words(f"{len(shown)} of {len(names)} checkpoints shown; all: the sum over every one.", width)
     return lines
-
-
-def _endings(names: Sequence[str], width: int) -> list[str]:
-    """What tells names apart, in so many columns: without what all begin with, and without what all end with."""
-    head = _shared(names).rstrip("0123456789") if len(names) > 1 else ""
-    tail = _shared([name[len(head) :][::-1] for name in names])[::-1].lstrip("0123456789") if len(names) > 1 else ""
-    cut = [name[len(head) : len(name) - len(tail)] for name in names]
-    kept = head.rstrip("_-").rpartition("_")[2]
-    joined = [f"{kept} {each}" if kept else each for each in cut]
-    if all(cut) and all(cell_len(each) <= width for each in joined):
-        return joined
-    if all(cut) and all(cell_len(each) <= width for each in cut):
-        return cut
-    return [fit(name, width).strip() for name in names]
-
-
-def _shared(names: Sequence[str]) -> str:
-    """The letters that all begin with."""
-    low, high = min(names), max(names)
-    same = next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    return low[:same]

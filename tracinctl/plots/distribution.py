@@ -32,7 +32,7 @@ def draw(request: Request) -> Lines:
     return [
         *chart(filled, found, palette, rows, indent),
         Text(),
-        *_below_thresholds(found, palette),
+        *_below_thresholds(found, palette, width),
         *remarks(found, width, filled.axis.remark()),
     ]
 
@@ -74,7 +74,7 @@ def chart(filled: Histogram, found: Survey, palette: Palette, rows: int, indent:
     return framed(body, columns, palette, left=labels, below=ticks, above=over, left_width=indent)
 
 
-def _below_thresholds(found: Survey, palette: Palette) -> Lines:
+def _below_thresholds(found: Survey, palette: Palette, width: int) -> Lines:
     lines = []
     names = [
         f"{each.text} = {number(value)}" if each.quantile else each.text
@@ -90,7 +90,11 @@ def _below_thresholds(found: Survey, palette: Palette) -> Lines:
     for name, amount in zip(names, amounts, strict=True):
         line = ink("below ", palette.quiet)
         line.append(f"{name:>{size}}", palette.mark)
-        line.append(f"  {amount:>{room},} scores, {share(amount, found.total):>6} of all")
+        part = share(amount, found.total)
+        if line.cell_len + room + len("   scores,  99.9% of all") <= width:
+            line.append(f"  {amount:>{room},} scores, {part:>6} of all")
+        else:
+            line.append(f" {amount:>{room},} {part:>6}")
         lines.append(line)
     return lines
 

@@ -8,7 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from tracinctl.plots.picture import Lines, Palette, ink, padded
-from tracinctl.plots.text import number
+from tracinctl.plots.text import number, number_within
 
 # light enough for dark letters throughout, and apart from white and black backgrounds alike
 _NOTHING = (200, 200, 200)
@@ -41,11 +41,19 @@ def colour_bar(limit: float, width: int, palette: Palette) -> Lines:
     return [line]
 
 
+def tenths(value: float, limit: float) -> str:
+    """A score in two characters: its sign, and how many tenths of the largest it is, rounded."""
+    whole = min(9, round(abs(value) / limit * 10)) if limit > 0 else 0
+    return f"{'-' if value < 0 else '+'}{whole}" if whole else "0"
+
+
 def cell(value: float, width: int, limit: float, palette: Palette, *, empty: str = "·") -> Text:
     """A cell of a table, its number at the right; ``empty`` stands where there is none."""
     if not math.isfinite(value):
         return ink(padded(f"{empty} ", width, right=True), palette.quiet)
-    shown = number(value)
-    text = Text(padded(f"{shown} " if len(shown) < width else "", width, right=True))
+    shown = number_within(value, width - 1)
+    if not shown and not palette.colour:
+        shown = tenths(value, limit)
+    text = Text(padded(f"{shown} " if shown else "", width, right=True))
     text.stylize(cell_style(value, limit, palette))
     return text

@@ -15,12 +15,14 @@ from tracinctl.plots.diverging import cell, colour_bar
 from tracinctl.plots.picture import Lines, ink, padded, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import survey
-from tracinctl.plots.text import clean, count, fit, number
+from tracinctl.plots.text import apart, clean, count, fit, number, number_within
 from tracinctl.scores.sweep import pair_items
 from tracinctl.scores.table import FloatArray, ScoreSource
 
 _WIDEST_CELL = 11
 _WIDEST_NAME = 16
+_LEAST_COLOURED = 2
+_LEAST_PLAIN = 3
 
 
 @dataclass(frozen=True)
@@ -78,27 +80,23 @@ def draw(request: Request) -> Lines:
     first = min(max(cell_len(name) for name in names), _WIDEST_NAME) + 1
     present = table.means[np.isfinite(table.means)]
     limit = float(np.abs(present).max(initial=0.0))
-    longest = max(len(number(value)) for value in present.tolist())
     room = (width - first) // size
-    if room < longest + 2 and (room < 2 or not palette.colour):  # noqa: PLR2004  the least that shows a colour
-        least = (2 if palette.colour else longest + 2) * size + first
+    least = _LEAST_COLOURED if palette.colour else _LEAST_PLAIN
+    if room < least:
         raise PlotError(
-            f"{size} classes need {least} columns, there are {width}",
-            hint="Make the terminal wider, or write a wider picture to a file with --output.",
+            f"{size} classes need {least * size + first} columns, there are {width}",
+            hint="Make the terminal wider, or write a picture to a file with --output.",
         )
-    column = min(room, max(_WIDEST_CELL, longest + 2))
-    tall = room >= longest + 2 and request.rows(3 * size + 1, beside=8) >= 3 * size and palette.colour
-    lines: Lines = []
-    if column > max(cell_len(name) for name in names):
-        lines.append(Text(" " * first + "".join(padded(name, column - 1, right=True) + " " for name in names)))
-    else:
-        lines.append(Text(" " * first + "".join(fit(name[-column + 1 :], column - 1) + " " for name in names)))
-    lines[0].stylize(palette.strong)
+    values = present.tolist()
+    column = min(room, max(_WIDEST_CELL, *(len(number(value)) + 2 for value in values)) if values else _WIDEST_CELL)
+    numbered = all(number_within(value, column - 1) for value in values)
+    tall = numbered and palette.colour and request.rows(3 * size + 1, beside=8) >= 3 * size
+    heads = names if all(cell_len(name) < column for name in names) else apart(names, column - 1)
+    lines = [ink(" " * first + "".join(padded(name, column - 1, right=True) + " " for name in heads), palette.strong)]
     for row, name in enumerate(names):
-        values = table.means[row].tolist()
         blank = Text(" " * first)
         numbers = ink(padded(fit(name, first - 1), first), palette.strong)
-        for value in values:
+        for value in table.means[row].tolist():
             numbers.append_text(cell(value, column, limit, palette))
             empty = cell(value, column, limit, palette, empty="")
             empty.plain = " " * column
@@ -106,6 +104,8 @@ def draw(request: Request) -> Lines:
         lines += [blank, numbers, blank] if tall else [numbers]
     bar = colour_bar(limit, width, palette)
     lines += [Text(), *bar] if bar else [Text()]
+    if not numbered and not palette.colour:
+        lines += words(f"+3: helpful, three tenths of the largest mean ({number(limit)}); -3: harmful.", width)
     what = f"on {clean(request.test_pair)}" if request.test_pair else "over all test pairs"
     lines += words(
         f"A cell: mean influence {what} of the training pairs between two classes, in either order; · no such pairs. "

@@ -10,6 +10,7 @@ from rich.text import Text
 from tracinctl.errors import PlotError
 from tracinctl.plots.picture import Lines, Palette, ink, words
 from tracinctl.plots.request import Request
+from tracinctl.plots.survey import FiniteScores
 from tracinctl.plots.text import count
 from tracinctl.plots.top import Row, bar_rows
 from tracinctl.scores.suspicious import suspicious_items
@@ -29,7 +30,7 @@ def draw(request: Request) -> Lines:
         lines += _highest(source.train_ids, source.self_influence, request.top, width, palette, set())
         lines += words("High: hard, rare or wrong. The model fits the pair by heart, or against the others.", width)
     if source.sample_influence is not None and len(source.sample_ids):
-        outstanding = suspicious_items(source)
+        outstanding = suspicious_items(FiniteScores(source))
         lines += [Text()] if lines else []
         lines += words("Item-level influence", width, palette.strong)
         lines += _highest(source.sample_ids, source.sample_influence, request.top, width, palette, set(outstanding))

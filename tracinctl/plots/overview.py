@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tracinctl.plots import distribution, sweep
 from tracinctl.plots.bars import bar
-from tracinctl.plots.picture import Lines, Palette, beside, ink, words
+from tracinctl.plots.picture import Lines, Palette, bar_style, beside, ink, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import Survey, second_pass, survey
 from tracinctl.plots.text import count, share
@@ -114,6 +114,6 @@ def _votes(found: Survey, palette: Palette, width: int, required: int, rule: str
     for (a, _, amount), name, shown in zip(groups, names, amounts, strict=True):
         style = palette.harmful if a >= required else palette.quiet
         line = Text(f"{name:<{size}} votes  {shown:>{room}} pairs ")
-        line.append(bar(amount, most, width - line.cell_len), style)
+        line.append(bar(amount, most, width - line.cell_len), bar_style(style))
         lines.append(line)
     return lines

@@ -93,10 +93,17 @@ class Picture:
 
 Lines = list[Text]
 
+BAR = "tracinctl-bar"
+
 
 def ink(text: str, style: str | Style = "") -> Text:
     """Text in a style that does not spread to what is appended to it."""
     return Text().append(text, style)
+
+
+def bar_style(style: str) -> Style:
+    """The style of a bar that lies: where a picture is more than letters, bars above each other are kept apart."""
+    return Style.parse(style) + Style(meta={BAR: True})
 
 
 def words(text: str, width: int, style: str = "") -> Lines:

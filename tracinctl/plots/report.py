@@ -113,15 +113,16 @@ def write_report(path: Path, report: Report) -> None:
         TracinctlError: the file cannot be written.
     """
     check_report_path(path)
-    parts = list(_parts(report))
-    if path.suffix.lower() == ".html":
+    page = path.suffix.lower() == ".html"
+    parts = list(_parts(report, colour=page))
+    if page:
         from tracinctl.plots.report_html import html_report as render
     else:
         from tracinctl.plots.report_markdown import markdown_report as render
     write_text_atomic(path, render(report.title, parts))
 
 
-def _parts(report: Report) -> Iterator[Part]:
+def _parts(report: Report, *, colour: bool) -> Iterator[Part]:
     yield Paragraph(
         "Influence says how much training on a pair changed the loss of held-out (test) pairs. "
         "A positive score is helpful: training on the pair lowered the loss. A negative score is harmful."
@@ -133,7 +134,7 @@ def _parts(report: Report) -> Iterator[Part]:
     if report.settings:
         yield Table(("setting", "value"), list(report.settings.items()), codes=frozenset({1}))
     for section in report.sections:
-        yield from _section(section, report.top)
+        yield from _section(section, report.top, colour=colour)
     yield Paragraph(f"tracinctl {__version__}. Scores: {SIGNS}.")
 
 
@@ -159,7 +160,7 @@ def _summary(sections: Sequence[ReportSection]) -> Table:
     return Table(header, rows, numbers=frozenset({2, 3, 4, 5}))
 
 
-def _section(section: ReportSection, top: int) -> Iterator[Part]:
+def _section(section: ReportSection, top: int, *, colour: bool) -> Iterator[Part]:
     yield Heading(section.title, 2)
     if section.error:
         yield Advice(section.error, section.hint, grave=True)
@@ -172,7 +173,7 @@ def _section(section: ReportSection, top: int) -> Iterator[Part]:
     if section.next_command:
         yield Paragraph("Next:")
         yield Command(section.next_command)
-    yield from _pictures(section, section.source, top)
+    yield from _pictures(section, section.source, top, colour=colour)
     if section.exclusions is not None:
         yield from _left_out(section, section.exclusions)
     yield from _origin(section, section.source)
@@ -180,7 +181,7 @@ def _section(section: ReportSection, top: int) -> Iterator[Part]:
 
 def _rule(chosen: Exclusions) -> str:
     threshold = chosen.threshold.text + (f" = {number(chosen.value)}" if chosen.threshold.quantile else "")
-    cap = f" At most {chosen.max_exclusions:,} are listed." if chosen.max_exclusions is not None else ""
+    cap = f" The list is capped at {chosen.max_exclusions:,}." if chosen.max_exclusions is not None else ""
     if chosen.mode == "sample":
         return f"Left out: items whose item-level influence stands out from that of the others.{cap}"
     what = "the pairs themselves" if chosen.mode == "ranking_pair" else "both items of each"
@@ -190,11 +191,11 @@ def _rule(chosen: Exclusions) -> str:
     )
 
 
-def _pictures(section: ReportSection, source: ScoreSource, top: int) -> Iterator[Part]:
+def _pictures(section: ReportSection, source: ScoreSource, top: int, *, colour: bool) -> Iterator[Part]:
     yield Heading("Pictures")
     settings = ViewSettings(
         width=WIDTH,
-        colour=True,
+        colour=colour,
         thresholds=_thresholds(section),
         top=top,
         min_occurrences=section.exclusions.min_occurrences if section.exclusions is not None else DEFAULT_OCCURRENCES,

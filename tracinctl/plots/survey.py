@@ -40,9 +40,9 @@ class FiniteScores:
             self.test_ids, self._columns = [test_pair], slice(place, place + 1)
         self._source = source
         self.train_ids = source.train_ids
-        self.self_influence = source.self_influence
+        self.self_influence = _finite(source.self_influence)
         self.sample_ids = source.sample_ids
-        self.sample_influence = source.sample_influence
+        self.sample_influence = _finite(source.sample_influence)
         self.train_items = source.train_items
         self.checkpoint_names = source.checkpoint_names
         self.provenance: Mapping[str, Any] = source.provenance
@@ -80,6 +80,10 @@ class FiniteScores:
         self.sizes.append(np.abs(some[some != 0]))
 
 
+def _finite(values: FloatArray | None) -> FloatArray | None:
+    return values if values is None or np.isfinite(values).all() else np.where(np.isfinite(values), values, 0.0)
+
+
 def place_of(test_pair: str, test_ids: Sequence[str]) -> int:
     """The column of a test pair.
 
@@ -94,6 +98,11 @@ def place_of(test_pair: str, test_ids: Sequence[str]) -> int:
         f"there is no test pair {clean(test_pair)!r} in these scores",
         hint=f"did you mean {clean(near[0])}?" if near else "",
     )
+
+
+def middle(values: FloatArray) -> float:
+    """The upper median, one of the values themselves; 0 where there are none."""
+    return float(np.partition(values, values.size // 2)[values.size // 2]) if values.size else 0.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,7 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
         votes=votes,
         lowest=scores.lowest,
         highest=scores.highest,
-        typical=float(np.median(sizes)) if sizes.size else 0.0,
+        typical=middle(sizes),
         negative=scores.negative,
         positive=total - scores.negative - scores.zeros - scores.strange,
         zeros=scores.zeros,

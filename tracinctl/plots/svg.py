@@ -11,6 +11,8 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment
 from rich.style import Style
 
+from tracinctl.plots.picture import BAR
+
 CELL = 8
 LINE = 17
 _PAD = 14
@@ -110,7 +112,7 @@ def _segment(text: str, style: Style, x: int, y: int) -> Iterator[str]:
     for part, drawn in _runs(text):
         size = cell_len(part) * CELL
         if drawn:
-            yield from _shapes(part, ink, x, y)
+            yield from _shapes(part, ink, x, y, 1.5 if style.meta.get(BAR) else 0)
         elif part.strip():
             lead = (len(part) - len(part.lstrip(" "))) * CELL
             letters = part.strip(" ")
@@ -140,7 +142,7 @@ def _runs(text: str) -> Iterator[tuple[str, bool]]:
             start = k
 
 
-def _shapes(text: str, ink: str, x: int, y: int) -> Iterator[str]:
+def _shapes(text: str, ink: str, x: int, y: int, inset: float) -> Iterator[str]:
     boxes = [box for k, letter in enumerate(text) for box in _rectangles(letter, x + k * CELL, y)]
     # rectangles that touch become one, so that no seam shows
     joined: list[tuple[float, float, float, float]] = []
@@ -152,7 +154,7 @@ def _shapes(text: str, ink: str, x: int, y: int) -> Iterator[str]:
                 continue
         joined.append(box)
     if joined:
-        path = "".join(f"M{a:g} {b:g}h{w:g}v{h:g}h{-w:g}z" for a, b, w, h in joined)
+        path = "".join(f"M{a:g} {b + inset:g}h{w:g}v{h - 2 * inset:g}h{-w:g}z" for a, b, w, h in joined)
         yield f'<path{ink} d="{path}"/>'
     dots = "".join(
         f"M{x + k * CELL + 2 + 4 * column - 1.3:g} {y + 2.1 + 4.25 * row:g}a1.3 1.3 0 1 0 2.6 0a1.3 1.3 0 1 0 -2.6 0"
@@ -167,9 +169,7 @@ def _shapes(text: str, ink: str, x: int, y: int) -> Iterator[str]:
 
 def _rectangles(letter: str, x: float, y: float) -> Iterator[tuple[float, float, float, float]]:
     if letter in _ACROSS:
-        # a little lower than the line, so that bars of neighbouring lines are apart
-        whole = letter == "█"
-        yield (x, y, CELL, LINE) if whole else (x, y, CELL * _ACROSS[letter] / 8, LINE)
+        yield x, y, CELL * _ACROSS[letter] / 8, LINE
     elif letter in _UP:
         high = LINE * _UP[letter] / 8
         yield x, y + LINE - high, CELL, high

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 HARMFUL = "negative = harmful"
 HELPFUL = "positive = helpful"
@@ -104,3 +105,34 @@ def share(part: float, whole: float) -> str:
 def count(amount: int, one: str, many: str = "") -> str:
     """``1 pair``, ``1,200 pairs``."""
     return f"{amount:,} {one if amount == 1 else many or f'{one}s'}"
+
+
+def number_within(value: float, width: int) -> str:
+    """A score in at most so many characters, with as many digits as there is room for; empty where there is none."""
+    for shown in (number(value), *(f"{value:.{digits}g}" for digits in (3, 2, 1))):
+        short = re.sub(r"e([+-])0*", lambda match: "e" + match[1].strip("+"), shown)
+        if len(short) <= width:
+            return short
+    return ""
+
+
+def apart(names: Sequence[str], width: int) -> list[str]:
+    """What tells names apart, in at most so many columns: ``epoch 5`` of ``model_epoch_5.pt``."""
+    from rich.cells import cell_len
+
+    if len(names) > 1:
+        head = _shared(names).rstrip("0123456789")
+        tail = _shared([name[len(head) :][::-1] for name in names])[::-1].lstrip("0123456789")
+        cut = [name[len(head) : len(name) - len(tail)] for name in names]
+        kind = head.rstrip("_-").rpartition("_")[2] if head.endswith(("_", "-")) else ""
+        for found in ([f"{kind} {each}" for each in cut], cut) if kind else (cut,):
+            if all(cut) and all(cell_len(each) <= width for each in found):
+                return found
+    return [fit(name, width).strip() for name in names]
+
+
+def _shared(names: Sequence[str]) -> str:
+    """The letters that all begin with."""
+    low, high = min(names), max(names)
+    same = next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return low[:same]

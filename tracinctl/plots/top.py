@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from tracinctl.plots.bars import bar
-from tracinctl.plots.picture import Lines, Palette, ink, padded, words
+from tracinctl.plots.picture import Lines, Palette, bar_style, ink, padded, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import survey
 from tracinctl.plots.text import clean, count, fold, number
@@ -50,7 +50,7 @@ def bar_rows(rows: Sequence[Row], limit: float, width: int, palette: Palette) ->
         elif remarks:
             line.append(" " * remarks)
         line.append(" ")
-        line.append(bar(abs(row.value), limit, room), row.style)
+        line.append(bar(abs(row.value), limit, room), bar_style(row.style))
         found.append([*(Text(part) for part in fold(row.name, width)), line] if apart else [line])
     return found
 

@@ -21,6 +21,9 @@ _WHAT = {
 class ExclusionList:
     """What a list file holds.
 
+    Ids of pairs and of items may stand in one list: training leaves out the pairs whose id stands there in that order,
+    and all pairs of the items that stand there.
+
     Attributes:
         ids: of pairs or items, each once, in the file's order.
         comments: the comment lines, without their ``#``.
@@ -88,12 +91,15 @@ def read_exclusion_list(path: Path) -> ExclusionList:
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ExclusionListError(
-            f"cannot read exclusion list {path}: {error.strerror}", hint="lists are written by: tracinctl exclude"
-        ) from error
     except UnicodeDecodeError as error:
-        raise ExclusionListError(f"exclusion list {path} is not UTF-8 text") from error
+        raise ExclusionListError(
+            f"exclusion list {path} is not UTF-8 text", hint="save it as UTF-8 text, one id a line"
+        ) from error
+    except (OSError, ValueError) as error:  # a ValueError is a name with a null character in it
+        raise ExclusionListError(
+            f"cannot read exclusion list {path}: {getattr(error, 'strerror', None) or error}",
+            hint="lists are written by: tracinctl exclude",
+        ) from error
     lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     comments = [line[1:].strip() for line in lines if line.startswith("#")]
     return ExclusionList(list(dict.fromkeys(line for line in lines if line and not line.startswith("#"))), comments)

@@ -55,7 +55,9 @@ def read_json_scores(path: Path) -> InfluenceTable:
     rows: list[Any] = []
     for train_id, record in content.items():
         if not isinstance(record, dict):
-            raise ScoreFileError(f"{path}: the entry of {train_id!r} is {kind(record)}, wanted an object of scores")
+            raise ScoreFileError(
+                f"{path}: the entry of {train_id!r} is {kind(record)}, wanted an object of scores", hint=AGAIN
+            )
         if list(record) != names:
             own = _score_names(record)
             if record and not own:

@@ -1,0 +1,468 @@
+"""Score files: what is written comes back, and what is broken says how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from reference_project import ROOT, needs_reference
+from score_tables import InBlocks, matrices, scores_of_any_size, table
+
+from tracinctl import InfluenceTable, load_influence_scores
+from tracinctl.errors import NonFiniteError, ScoreFileError
+from tracinctl.scores import parquet_format
+from tracinctl.scores.files import open_scores, write_scores
+from tracinctl.scores.per_checkpoint import with_checkpoints, write_per_checkpoint_scores
+from tracinctl.scores.provenance_file import provenance_path
+
+JSON, PARQUET = "m_500hz_influence_metadata.json", "m_500hz_influence.parquet"
+ODD_IDS = ["[red]a[/red]", 'q"\\', "ä\u2028", "\x1b[31m", "a\nb", "<b>", "\ud800"]
+
+
+def full(scores, **more):
+    """A table of which everything is known."""
+    scores = np.asarray(scores, dtype=np.float64)
+    known = {
+        "self_influence": np.arange(len(scores)) / 3,
+        "sample_ids": ["m_0", "m_1"],
+        "sample_influence": np.array([0.5, 2.0]),
+        "checkpoint_names": ["a.pt", "b.pt"],
+        "provenance": {"method": "tracin", "checkpoints": [{"name": "a.pt", "learning_rate": None}]},
+    }
+    return table(scores, **(known | more))
+
+
+def same_bits(one, other):
+    return np.array_equal(np.asarray(one).view(np.uint64), np.asarray(other).view(np.uint64))
+
+
+def assert_same(back, source):
+    assert same_bits(np.concatenate([block for _, block in back.blocks()]), source.scores)
+    assert next(start for start, _ in back.blocks()) == 0
+    for name in ("train_ids", "test_ids", "train_items", "sample_ids", "checkpoint_names"):
+        assert list(getattr(back, name)) == list(getattr(source, name)), name
+    for name in ("self_influence", "sample_influence"):
+        one, other = getattr(back, name), getattr(source, name)
+        assert one is other is None or same_bits(one, other), name
+    assert back.provenance == source.provenance
+
+
+@settings(max_examples=40)
+@given(matrices(scores_of_any_size), st.integers(1, 4))
+@pytest.mark.parametrize("name", [JSON, PARQUET])
+def test_scores_come_back_bit_by_bit_with_all_that_is_known(tmp_path_factory, name, scores, rows):
+    path = tmp_path_factory.mktemp("scores") / name
+    source = full(scores)
+    write_scores(InBlocks(source, rows), path)
+    assert_same(open_scores(path), source)
+    loaded = load_influence_scores(path)
+    for row, train_id in enumerate(source.train_ids):
+        assert loaded[train_id] == {
+            f"tracin_influence_{each}": value for each, value in zip(source.test_ids, scores[row], strict=True)
+        }
+
+
+@pytest.mark.parametrize("name", [JSON, PARQUET])
+def test_what_is_not_known_comes_back_as_not_known(tmp_path, name):
+    source = InfluenceTable(["a"], ["t"], np.array([[1.5]]))
+    write_scores(source, tmp_path / name)
+    assert_same(open_scores(tmp_path / name), source)
+
+
+@pytest.mark.parametrize("name", [JSON, PARQUET])
+def test_the_same_scores_give_the_same_bytes(tmp_path, name):
+    for folder in "xy":
+        write_scores(full([[1.0, -2.5], [0.1, 3e-9]]), tmp_path / folder / name)
+    one, other = (sorted((tmp_path / folder).iterdir()) for folder in "xy")
+    assert [p.name for p in one] == [p.name for p in other]
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in other]
+
+
+def test_json_is_laid_out_as_the_users_have_it(tmp_path):
+    source = full([[1.0, -2.5], [0.1, 3e-9]])
+    write_scores(source, tmp_path / JSON)
+    want = {
+        name: {f"tracin_influence_{test}": value for test, value in zip(source.test_ids, row, strict=True)}
+        for name, row in zip(source.train_ids, source.scores.tolist(), strict=True)
+    }
+    assert (tmp_path / JSON).read_text() == json.dumps(want, indent=2) + "\n"
+
+
+@needs_reference
+@pytest.mark.parametrize("frequency", ["500hz", "1000hz"])
+def test_the_users_own_file_goes_through_both_formats_unchanged(tmp_path, frequency):
+    theirs = ROOT / f"plastic_{frequency}_influence_metadata.json"
+    source = open_scores(theirs)
+    assert (len(source.train_ids), len(source.test_ids), source.provenance) == (441, 5, {})
+    write_scores(source, tmp_path / "x.parquet")
+    write_scores(open_scores(tmp_path / "x.parquet"), tmp_path / theirs.name)
+    assert json.loads((tmp_path / theirs.name).read_bytes()) == json.loads(theirs.read_bytes())
+    assert load_influence_scores(theirs) == json.loads(theirs.read_bytes())
+
+
+@pytest.mark.parametrize("train_id", ODD_IDS)
+def test_ids_of_any_letters_come_back_from_json(tmp_path, train_id):
+    write_scores(InfluenceTable([train_id], ["t"], np.array([[1.0]])), tmp_path / JSON)
+    assert list(open_scores(tmp_path / JSON).train_ids) == [train_id]
+
+
+@pytest.mark.parametrize("train_id", ODD_IDS)
+def test_ids_of_any_letters_come_back_from_parquet_or_are_refused(tmp_path, train_id):
+    source = InfluenceTable([train_id], ["t"], np.array([[1.0]]))
+    if train_id.isprintable() or train_id != "\ud800":
+        write_scores(source, tmp_path / PARQUET)
+        assert list(open_scores(tmp_path / PARQUET).train_ids) == [train_id]
+    else:
+        with pytest.raises(ScoreFileError, match="as Parquet"):
+            write_scores(source, tmp_path / PARQUET)
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [JSON, PARQUET])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_never_written(tmp_path, name, wrong):
+    write_scores(full([[1.0]]), tmp_path / name)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(NonFiniteError, match="'m_1_m_2' on 'm_1_m_901'"):
+        write_scores(InBlocks(table([[1.0, 2.0], [1.0, wrong]]), 1), tmp_path / name)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", [JSON, PARQUET])
+@pytest.mark.parametrize(
+    "source", [InfluenceTable([], ["t"], np.zeros((0, 1))), InfluenceTable(["a"], [], np.zeros((1, 0)))]
+)
+def test_no_scores_make_no_file(tmp_path, name, source):
+    with pytest.raises(ScoreFileError, match="no scores to write"):
+        write_scores(source, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_tells_of_every_block(tmp_path):
+    for name in (JSON, PARQUET):
+        seen = []
+        write_scores(InBlocks(table(np.ones((5, 2))), 2), tmp_path / name, seen.append)
+        assert [(each.done, each.total, each.unit) for each in seen] == [
+            (2, 5, "pairs"),
+            (4, 5, "pairs"),
+            (5, 5, "pairs"),
+        ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda beside: beside.update(scores_sha256="0" * 64),
+        lambda beside: beside.update(self_influence=[1.0]),
+        lambda beside: beside.update(self_influence=[1.0, "2"]),
+        lambda beside: beside.update(self_influence=[1.0, math.nan]),
+        lambda beside: beside.update(sample_influence={"m_0": None}),
+        lambda beside: beside.update(sample_influence=[1]),
+        lambda beside: beside.update(train_items=[["a", "b"]]),
+        lambda beside: beside.update(train_items=[["a"], ["b"]]),
+        lambda beside: beside.update(provenance=[]),
+        lambda beside: beside.pop("checkpoint_names"),
+        lambda beside: beside.clear(),
+    ],
+)
+def test_provenance_of_other_scores_or_broken_is_as_good_as_none(tmp_path, change):
+    path = tmp_path / JSON
+    write_scores(full([[1.0], [2.0]]), path)
+    beside = json.loads(provenance_path(path).read_text())
+    change(beside)
+    provenance_path(path).write_text(json.dumps(beside))
+    back = open_scores(path)
+    assert (back.scores.tolist(), back.provenance, back.self_influence) == ([[1.0], [2.0]], {}, None)
+
+
+def test_provenance_stands_beside_and_names_its_scores(tmp_path):
+    path = tmp_path / JSON
+    write_scores(full([[1.0]]), path)
+    place = tmp_path / "m_500hz_influence_provenance.json"
+    assert provenance_path(path) == place
+    assert json.loads(place.read_text())["scores_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+SCORE = '{"tracin_influence_t": 1.0}'
+ONE = '"a_1_a_2": {"tracin_influence_t": 1.0}'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("\n  ", "is empty"),
+        ('{"a_1_a_2": {"tracin_inf', "not whole JSON"),
+        ("tracin", "not whole JSON"),
+        ("[1]", "holds a list"),
+        ("3", "holds a number"),
+        ("null", "holds null"),
+        ("{}", "no influence scores"),
+        ('{"a_1_a_2": {}}', "no influence scores|has no score"),
+        ('{"a_1_a_2": {"tracin_self_influence": 1.0}}', "no influence scores"),
+        ('{"a_1_a_2": [1]}', "'a_1_a_2' is a list"),
+        ('{"a_1_a_2": {"tracin_influence_t": "1.0"}}', "'a_1_a_2' on 't' is '1.0', wanted a finite number"),
+        ('{"a_1_a_2": {"tracin_influence_t": null}}', "missing"),
+        ('{"a_1_a_2": {"tracin_influence_t": [1]}}', "finite number"),
+        ('{"a_1_a_2": {"tracin_influence_t": NaN}}', "finite number"),
+        ('{"a_1_a_2": {"tracin_influence_t": -Infinity}}', "finite number"),
+        ('{"a_1_a_2": {"tracin_influence_t": 1e999}}', "finite number"),
+        (f'{{"a_1_a_2": {{"tracin_influence_t": 1{"0" * 400}}}}}', "finite number"),
+        (f'{{"a_1_a_2": {{"tracin_influence_t": 1{"0" * 5000}}}}}', "not whole JSON"),
+        ('{"a_1_a_2": {"tracin_influence_t": true}}', "finite number"),
+        (f'{{{ONE}, "a_1_a_3": {{"tracin_influence_u": 1.0}}}}', "'a_1_a_3' has no score on test pair 't'"),
+        (f'{{{ONE}, "a_1_a_3": {{}}}}', "'a_1_a_3' has no score on test pair 't', which 'a_1_a_2' has"),
+        (f'{{"a_1_a_3": {{}}, {ONE}}}', "'a_1_a_3' has no score on test pair 't'"),
+        (
+            f'{{{ONE}, "a_1_a_3": {{"tracin_influence_t": 1.0, "tracin_influence_u": 1.0}}}}',
+            "'a_1_a_3' has a score on test pair 'u', which 'a_1_a_2' has not",
+        ),
+        (f"{{{ONE}, {ONE}}}", "'a_1_a_2' stands there twice"),
+        ('{"a": {"tracin_influence_t": 1.0, "tracin_influence_t": 1.0}}', "'tracin_influence_t' stands there twice"),
+        (
+            f'{{{ONE}, "b_1_b_2": {{"tracin_influence_t": 1.0}}}}',
+            "mixes materials: beside a it holds the pair 'b_1_b_2'",
+        ),
+        (f'{{{ONE}, "a_1_b_2": {{"tracin_influence_t": 1.0}}}}', "mixes materials"),
+        (
+            f'{{"a_x_500hz_1_a_y_500hz_2": {SCORE}, "a_x_1000hz_1_a_y_1000hz_2": {SCORE}}}',
+            "mixes frequencies: beside 500hz it holds the pair 'a_x_1000hz_1_a_y_1000hz_2'",
+        ),
+        ("[" * 100_000, "JSON|nested"),
+        (b"\xff\xfe{}", "not UTF-8"),
+    ],
+)
+def test_a_broken_score_file_says_what_is_wrong_and_where(tmp_path, content, message):
+    path = tmp_path / "a_500hz_influence_metadata.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ScoreFileError, match=message) as error:
+        open_scores(path)
+    assert str(path) in error.value.message
+    assert error.value.hint
+    assert "\n" not in error.value.message
+
+
+def test_records_of_items_among_the_scores_do_no_harm(tmp_path):
+    path = tmp_path / "a_500hz_influence_metadata.json"
+    path.write_text(f'\ufeff{{"a_1": {{"angle": 36}}, {ONE}, "a_2": {{"angle": 72, "tracin_self_influence": 3}}}}')
+    assert open_scores(path).train_ids == ["a_1_a_2"]
+
+
+def test_test_pairs_in_another_order_are_the_same_test_pairs(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text(
+        '{"p": {"tracin_influence_t": 1, "tracin_influence_u": 2},'
+        ' "q": {"note": "", "tracin_influence_u": 4, "tracin_influence_t": 3}}'
+    )
+    assert open_scores(path).scores.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("name", ["missing.json", "missing.parquet", ".", "nul\0l.json"])
+def test_a_file_that_is_not_there_says_so(tmp_path, name):
+    with pytest.raises(ScoreFileError) as error:
+        open_scores(tmp_path / name)
+    assert str(tmp_path) in error.value.message
+
+
+def test_a_device_is_not_read():
+    if not Path("/dev/zero").exists():
+        pytest.skip("no such device on this system")
+    with pytest.raises(ScoreFileError, match="no file of scores"):
+        open_scores(Path("/dev/zero"))
+
+
+def test_scores_of_single_checkpoints_are_not_taken_for_test_pairs(tmp_path):
+    path = tmp_path / "m_500hz_per_checkpoint_influence_metadata.json"
+    path.write_text(f"{{{ONE}}}")
+    with pytest.raises(ScoreFileError, match="single checkpoints") as error:
+        open_scores(path)
+    assert JSON in error.value.hint
+
+
+@given(st.binary(max_size=200))
+@pytest.mark.parametrize("name", ["x.json", "x.parquet"])
+def test_any_bytes_end_in_an_error_of_ours(tmp_path_factory, name, data):
+    path = tmp_path_factory.mktemp("any") / name
+    path.write_bytes(data)
+    with pytest.raises(ScoreFileError):
+        open_scores(path)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+@pytest.mark.parametrize("name", [JSON, PARQUET])
+def test_a_file_that_was_damaged_says_so_or_reads_as_it_was(tmp_path, name, data):
+    source = full(np.random.default_rng(0).normal(size=(40, 3)))
+    path = tmp_path / name
+    if not path.exists():
+        write_scores(source, tmp_path / "whole" / name)
+    whole = (tmp_path / "whole" / name).read_bytes()
+    kind = data.draw(st.sampled_from(["flip", "cut", "grow"]))
+    # the end of a Parquet file says how to read the rest, so it is damaged more often
+    place = data.draw(st.integers(0, len(whole) - 1) | st.integers(max(0, len(whole) - 2000), len(whole) - 1))
+    damaged = bytearray(whole)
+    if kind == "flip":
+        damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    elif kind == "cut":
+        del damaged[place:]
+    else:
+        damaged[place:place] = data.draw(st.binary(min_size=1, max_size=9))
+    path.write_bytes(damaged)
+    try:
+        back = open_scores(path)
+        scores = np.concatenate([block for _, block in back.blocks()])
+    except ScoreFileError:
+        return
+    assert np.isfinite(scores).all()
+    assert scores.shape == (len(back.train_ids), len(back.test_ids))
+    if name == PARQUET:
+        assert same_bits(scores, source.scores), "checksums notice what JSON cannot"
+        assert back.train_ids == source.train_ids
+        assert back.test_ids == source.test_ids
+
+
+def test_parquet_without_our_metadata_is_no_score_file(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"id": ["a"], "scores": [1.0]}), tmp_path / "x.parquet")
+    with pytest.raises(ScoreFileError, match="holds no influence scores"):
+        open_scores(tmp_path / "x.parquet")
+
+
+def rewrite(path, change):
+    """Write a Parquet score file again with its table or metadata changed; its digest stays right."""
+    import pyarrow.parquet as pq
+
+    found = pq.read_table(path)
+    about = json.loads(found.schema.metadata[b"tracinctl"])
+    found = change(found, about) or found
+    text = json.dumps(about).encode()
+    digest = hashlib.sha256(text).hexdigest().encode()
+    pq.write_table(found.replace_schema_metadata({b"tracinctl": text, b"tracinctl_sha256": digest}), path)
+
+
+def with_column(found, name, values):
+    import pyarrow as pa
+
+    return found.set_column(found.schema.get_field_index(name), name, pa.array(values))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found, about: with_column(found, "id", ["a", "a"]), "twice"),
+        (lambda found, about: with_column(found, "id", ["a", None]), "no text"),
+        (lambda found, about: with_column(found, "id", [1, 2]), "no text"),
+        (lambda found, about: with_column(found, "id1", ["a", None]), "no text"),
+        (lambda found, about: with_column(found, "self_influence", [1.0, math.nan]), "not finite"),
+        (lambda found, about: with_column(found, "self_influence", ["1", "2"]), "not finite"),
+        (lambda found, about: with_column(found, "scores", [1.0, 2.0]), "one score for each"),
+        (lambda found, about: found.slice(0, 1), "as many pairs as it says"),
+        (lambda found, about: found.drop_columns(["id"]), "holds no influence scores"),
+        (lambda found, about: about.update(test_ids=["t"]), "one score for each"),
+        (lambda found, about: about.update(test_ids=["t", "t"]), "twice"),
+        (lambda found, about: about.update(test_ids=["t", 3]), "no text"),
+        (lambda found, about: about.update(sample_influence={"a": "x"}), "not finite"),
+        (lambda found, about: about.update(sample_influence=[1]), "cannot be read"),
+        (lambda found, about: about.update(provenance=3), "cannot be read"),
+        (lambda found, about: about.__delitem__("checkpoint_names"), "cannot be read"),
+    ],
+)
+def test_a_parquet_file_that_contradicts_itself_is_an_error(tmp_path, change, message):
+    path = tmp_path / PARQUET
+    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
+    rewrite(path, change)
+    with pytest.raises(ScoreFileError, match=message) as error:
+        open_scores(path)
+    assert str(path) in error.value.message
+
+
+def test_a_parquet_score_that_is_no_number_names_its_pairs(tmp_path):
+    import pyarrow as pa
+
+    path = tmp_path / PARQUET
+    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
+    values = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0, math.nan, 4.0]), 2)
+    rewrite(path, lambda found, about: with_column(found, "scores", values))
+    with pytest.raises(ScoreFileError, match="'m_1_m_2' on 'm_0_m_900' is not a finite number"):
+        list(open_scores(path).blocks())
+
+
+def test_a_parquet_file_that_changes_while_it_is_open_is_noticed(tmp_path):
+    path = tmp_path / PARQUET
+    write_scores(full([[1.0], [2.0]]), path)
+    opened = open_scores(path)
+    write_scores(full([[1.0], [2.0], [3.0]]), path)
+    with pytest.raises(ScoreFileError, match="changed while it was read"):
+        list(opened.blocks())
+
+
+def test_parquet_is_read_in_blocks_that_stay_small(tmp_path, monkeypatch):
+    source = full(np.random.default_rng(0).normal(size=(500, 10)))
+    write_scores(source, tmp_path / PARQUET)
+    monkeypatch.setattr(parquet_format, "rows_per_block", lambda width: 64)
+    blocks = list(open_scores(tmp_path / PARQUET).blocks())
+    assert max(len(block) for _, block in blocks) <= 64
+    assert [start for start, _ in blocks] == list(np.cumsum([0, *(len(block) for _, block in blocks)])[:-1])
+
+
+def single(scores):
+    per_checkpoint = np.random.default_rng(1).normal(size=(3, *np.shape(scores)))
+    return full(scores, per_checkpoint=per_checkpoint, checkpoint_names=["e_2.pt", "e_10.pt", "2.pt"])
+
+
+def test_scores_of_single_checkpoints_come_back(tmp_path):
+    source = single([[1.0, 2.0], [3.0, 4.0]])
+    path = tmp_path / "m_500hz_per_checkpoint_influence_metadata.json"
+    write_per_checkpoint_scores(source, path)
+    stored = json.loads(path.read_text())["m_0_m_1"]
+    assert list(stored)[:3] == [f"tracin_influence_m_0_m_900_{name}" for name in source.checkpoint_names]
+    back = with_checkpoints(source, path)
+    assert same_bits(back.per_checkpoint, source.per_checkpoint)
+    assert back.checkpoint_names == source.checkpoint_names
+    legacy = InfluenceTable(source.train_ids, source.test_ids, source.scores)
+    assert same_bits(with_checkpoints(legacy, path).per_checkpoint, source.per_checkpoint)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.pop("m_0_m_1"),
+        lambda content: content["m_1_m_2"].popitem(),
+        lambda content: content["m_1_m_2"].update(tracin_influence_m_0_m_900_e_9=1.0),
+        lambda content: content["m_1_m_2"].update({"tracin_influence_m_0_m_900_2.pt": "1"}),
+        lambda content: content["m_1_m_2"].update({"tracin_influence_m_0_m_900_2.pt": math.nan}),
+        lambda content: content.update(m_1_m_2=[]),
+        lambda content: content.clear(),
+    ],
+)
+def test_scores_of_single_checkpoints_must_belong_to_the_sums(tmp_path, change):
+    source = single([[1.0, 2.0], [3.0, 4.0]])
+    path = tmp_path / "x.json"
+    write_per_checkpoint_scores(source, path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ScoreFileError, match="does not belong to these scores"):
+        with_checkpoints(source, path)
+
+
+def test_scores_of_single_checkpoints_that_cannot_be_told_apart_are_not_written(tmp_path):
+    source = full([[1.0]], per_checkpoint=np.ones((2, 1, 1)), checkpoint_names=["a.pt", "a.pt"])
+    with pytest.raises(ScoreFileError, match="cannot be told apart"):
+        write_per_checkpoint_scores(source, tmp_path / "x.json")
+    with pytest.raises(ScoreFileError, match="not kept for each checkpoint"):
+        write_per_checkpoint_scores(full([[1.0]]), tmp_path / "x.json")
+    broken = full([[1.0]], per_checkpoint=np.full((1, 1, 1), math.nan), checkpoint_names=["a.pt"])
+    with pytest.raises(NonFiniteError, match=r"'m_0_m_1' on 'm_0_m_900_a\.pt'"):
+        write_per_checkpoint_scores(broken, tmp_path / "x.json")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ScoreFileError, match="is not there"):
+        with_checkpoints(source, tmp_path / "x.json")
