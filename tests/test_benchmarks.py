@@ -1,0 +1,23 @@
+"""The programs that measure speed run to their end, and what they compare computes the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+
+import engine_speed
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # dattri imports torch's own deprecated scripting
+def test_every_way_that_is_timed_computes_the_same_scores(capsys):
+    engine_speed.main(["--tiny", "--model", "small", "--frames", "24", "--rounds", "1", "--markdown"])
+    table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    ways = [row[1].strip() for row in table[2:]]
+    assert [engine_speed.FLOOR, engine_speed.COLD, engine_speed.CACHED, *engine_speed.RIVALS] == [
+        way for way in ways if "batches of 8" not in way
+    ]
+    assert all(float(row[3]) > 0 for row in table[2:])
