@@ -170,7 +170,10 @@ def show(file: ScoreFile, exclusions: "Exclusions", path: Path, *, dry_run: bool
     else:
         columns = [Column("harmful training pair"), Column("votes", "right"), Column("mean score", "right")]
         rows = [[pair.id, f"{pair.votes:,}", number(pair.mean)] for pair in exclusions.listed[:_SHOWN]]
-    terminal.table(title, columns, rows)
+    if rows:
+        terminal.table(title, columns, rows)
+    else:
+        terminal.text(title, style="bold")
     entries = len(exclusions.sample_scores) if exclusions.mode == "sample" else len(exclusions.listed)
     lines = []
     if entries > _SHOWN:

@@ -28,9 +28,10 @@ def command_help(command: Any, ctx: Any) -> str:
             lines += _option(param, ctx, paint)
     prefix = ctx.auto_envvar_prefix
     if prefix:
+        file = f" tracinctl.toml [{command.name}]," if command.needs_settings else ""
         rule = (
-            f"Order of authority: flag, environment variable (named above), tracinctl.toml [{command.name}], default. "
-            "tracinctl -v shows where each setting came from."
+            f"Order of authority: flag, environment variable (named above),{file} default. "
+            f"tracinctl -v {command.name} shows where each setting came from."
         )
         lines += ["", *_wrap(rule)]
     return "\n".join(lines) + "\n"

@@ -142,10 +142,12 @@ def show_sources(command: TyperCommand, ctx: Any) -> None:
             continue
         source = source_of(param, ctx, file)
         value = ctx.params[param.name]
-        rows.append((param.name.replace("_", "-"), "not set" if value is None else str(value), source))
+        rows.append((param.name.replace("_", "-"), shown_value(value), source))
     if settings is not None:
         for table in ("features", "ranker"):
-            rows += [(f"[{table}] {key}", str(value), file) for key, value in settings.values.get(table, {}).items()]
+            rows += [
+                (f"[{table}] {key}", shown_value(value), file) for key, value in settings.values.get(table, {}).items()
+            ]
     wide = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
     terminal.detail(f"settings of {command.name} ({'file ' + file if settings and settings.path else 'no file'}):")
     for name, value, source in rows:
@@ -157,12 +159,28 @@ def source_of(param: Any, ctx: Any, file: str) -> str:
     source = ctx.get_parameter_source(param.name)
     kind = source.name if source is not None else "DEFAULT"
     if kind == "COMMANDLINE":
-        return f"flag {param.opts[-1]}" if param.param_type_name == "option" else "argument"
+        return f"flag {_typed(param)}" if param.param_type_name == "option" else "argument"
     if kind == "ENVIRONMENT":
         return f"environment {variable_of(param, ctx)}"
     if kind == "DEFAULT_MAP":
         return file
     return "default"
+
+
+def shown_value(value: Any) -> str:
+    """A setting's value as a person writes it."""
+    if value is None or value in ((), []):
+        return "not set"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def _typed(param: Any) -> str:
+    """The one of an option's names that stands on the command line."""
+    names = [*param.opts, *param.secondary_opts]
+    typed = {word.partition("=")[0] for word in terminal.arguments}
+    return next((name for name in names if name in typed), str(names[0]))
 
 
 def variable_of(param: Any, ctx: Any) -> str:

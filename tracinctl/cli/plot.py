@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import project_of, selected_files
+from tracinctl.cli.scores import project_of, selected_files, tell_diagnoses
 from tracinctl.cli.terminal import shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
@@ -77,6 +77,7 @@ def plot(
     from tracinctl.plots.save import save
     from tracinctl.plots.views import ViewSettings, draw
     from tracinctl.scores.files import open_scores
+    from tracinctl.scores.sweep import sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds
 
     project = project_of(ctx, metadata_dir=metadata_dir)
@@ -100,6 +101,8 @@ def plot(
         source = open_scores(file.path)
         if view == "checkpoints":
             source = with_checkpoint_scores(project, file, source)
+        if view == "overview":
+            tell_diagnoses(file.label, source, sweep=sweep_thresholds(source, marked, min_occurrences))
         picture = draw(view, source, settings, f"{file.label}: {view}")
         if output is not None:
             save(picture, output, FILE_WIDTH)

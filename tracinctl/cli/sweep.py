@@ -79,7 +79,7 @@ def sweep(
 def show(file: ScoreFile, result: "SweepResult", rule: str, *, with_upper: bool) -> None:
     """Print one file's table."""
     required = result.rows[0].required_votes
-    shown = vote_columns(max((len(row.votes) for row in result.rows), default=0), required)
+    shown = vote_columns(result.active_test_pairs, required)
     columns = [
         Column("threshold", "right"),
         *(Column(f"{k}+", "right") for k in shown),

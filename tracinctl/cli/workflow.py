@@ -9,6 +9,7 @@ import typer
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.compute import tell
+from tracinctl.cli.house import shown_value
 from tracinctl.cli.plot import ViewName
 from tracinctl.cli.scores import SIGNS, project_of, tell_diagnoses
 from tracinctl.cli.sweep import show as show_sweep
@@ -189,9 +190,9 @@ def report_on(ctx: Any, runs: list[Run], path: Path) -> None:
     from tracinctl.workflow_report import workflow_report
 
     settings = {
-        name.replace("_", "-"): str(value)
+        name.replace("_", "-"): shown_value(value)
         for name, value in ctx.params.items()
-        if name not in {"report", "json"} and value is not None
+        if name not in {"report", "json"} and shown_value(value) != "not set"
     }
     command = shlex.join(["tracinctl", *terminal.arguments])
     write_report(path, workflow_report(runs, command=command, settings=settings, shown=shown_path))

@@ -14,7 +14,6 @@ from tracinctl.plots.request import Request
 from tracinctl.plots.survey import Survey, second_pass, survey
 from tracinctl.plots.text import count, share
 from tracinctl.plots.top import Row, bar_rows
-from tracinctl.scores.sweep import never_fires
 from tracinctl.scores.votes import required_votes
 
 _ROWS = 5
@@ -56,8 +55,7 @@ def draw(request: Request) -> Lines:
     ]
     lines += beside(left, right, half, 3) if two else [*left, *right]
     harmful = _harmful(found, request, width, required)
-    lines += [*harmful, *_votes(found, palette, width, required, rule)]
-    return lines + words(never_fires(rule, required, active, len(found.scores.test_ids)), width, palette.mark)
+    return [*lines, *harmful, *_votes(found, palette, width, required, rule)]
 
 
 def _harmful(found: Survey, request: Request, width: int, required: int) -> Lines:

@@ -131,10 +131,11 @@ def _parts(report: Report, *, colour: bool) -> Iterator[Part]:
     if report.command:
         yield Paragraph("Made by")
         yield Command(report.command)
-    if report.settings:
-        yield Table(("setting", "value"), list(report.settings.items()), codes=frozenset({1}))
     for section in report.sections:
         yield from _section(section, report.top, colour=colour)
+    if report.settings:
+        yield Heading("Settings", 2)
+        yield Table(("setting", "value"), list(report.settings.items()), codes=frozenset({1}))
     yield Paragraph(f"tracinctl {__version__}. Scores: {SIGNS}.")
 
 

@@ -22,7 +22,8 @@ main { max-width: 880px; margin: 0 auto; padding: 32px 20px 64px; }
 h1 { font-size: 28px; line-height: 1.2; margin: 0 0 16px; }
 h2 { font-size: 22px; margin: 56px 0 12px; padding-bottom: 6px; border-bottom: 2px solid var(--line); }
 h3 { font-size: 17px; margin: 36px 0 8px; }
-h1, h2, h3, td, p { overflow-wrap: anywhere; }
+h1, h2, h3, p, td code { overflow-wrap: anywhere; }
+td code { display: inline-block; min-width: min(14em, 100%); }
 p { margin: 10px 0; }
 a { color: var(--link); }
 nav { margin: 12px 0; }

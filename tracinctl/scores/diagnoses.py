@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,10 @@ def diagnose(
     counted = [made.counted for made in (exclusions, sweep) if made is not None]
     for votes in counted if by_votes else []:
         found += _about_votes(source, votes)
+    if by_votes and not any(reasons):
+        for made in (exclusions, sweep):
+            if made is not None:
+                found += _about_rule(made.counted, _required(made))
     if exclusions is not None:
         found += _about_cap(exclusions)
         found += _about_what_is_left(source, exclusions)
@@ -63,6 +68,10 @@ def diagnose(
     return list(once.values())
 
 
+def _required(made: Exclusions | SweepResult) -> int:
+    return made.required_votes if isinstance(made, Exclusions) else made.rows[0].required_votes
+
+
 def _named(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
     return ", ".join(ids[:_NAMED]) + more
@@ -71,11 +80,16 @@ def _named(ids: Sequence[str]) -> str:
 def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]:
     active, total = counted.active_test_pairs, len(source.test_ids)
     if 0 < active < FEW_ACTIVE:
-        silent = f": the other {total - active:,} have a zero score for every training pair" if active < total else ""
+        silent = total - active
         yield Diagnosis(
             "few-active",
-            f"only {active} of {total:,} test pairs {'is' if active == 1 else 'are'} active{silent}; so few votes "
-            "order training pairs poorly",
+            (
+                f"only {active} of {total:,} test pairs {'is' if active == 1 else 'are'} active (the other {silent:,} "
+                "have a zero score for every training pair)"
+                if silent
+                else f"there {'is' if total == 1 else 'are'} only {total} test {'pair' if total == 1 else 'pairs'}"
+            )
+            + "; so few votes order training pairs poorly",
             "score more held-out pairs (compute takes all of them unless --num-test-samples or --test-pair says less)"
             if total < 2 * FEW_ACTIVE
             else "a larger --margin at compute, or checkpoints from earlier in training, make more of them active",
@@ -90,8 +104,24 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
                 "one-voter",
                 f"test pair {source.test_ids[column]} alone gives {share:.0%} of all votes below "
                 f"{counted.values[k]:g}: what it dislikes decides",
-                "look at it (tracinctl plot top --test-pair), or ask for more votes with --min-occurrences",
+                f"look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}; "
+                "or ask for more votes with --min-occurrences",
             )
+
+
+def _about_rule(counted: VoteTable, required: int) -> Iterator[Diagnosis]:
+    """Where a rule finds nothing at any threshold, though test pairs do vote: the nearest one that does."""
+    if not counted.votes.any() or counted.votes.max() >= required:
+        return
+    k, row = np.unravel_index(counted.votes.argmax(), counted.votes.shape)
+    most = int(counted.votes[k, row])
+    pairs = int(np.count_nonzero(counted.votes[k] == most))
+    yield Diagnosis(
+        "nothing-harmful",
+        f"the rule asks for {required:,} votes, and no training pair has so many: the most is {most:,}, "
+        f"against {pairs:,} {'pair' if pairs == 1 else 'pairs'} below {counted.values[k]:g}",
+        f"--min-occurrences {most} would list {'it' if pairs == 1 else 'them'}",
+    )
 
 
 def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:

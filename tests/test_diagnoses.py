@@ -1,0 +1,192 @@
+"""What a careful colleague would say: each thing where it applies, once, and not where it does not."""
+
+import numpy as np
+import pytest
+from command_line import CommandLine, write_score_file
+from score_tables import table
+
+from tracinctl.scores.diagnoses import diagnose
+from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.sweep import sweep_thresholds
+from tracinctl.scores.votes import parse_threshold, parse_thresholds
+
+RANDOM = np.random.default_rng(0)
+
+
+def noise(rows=40, columns=30):
+    """Scores of which nothing is to be said."""
+    return np.random.default_rng(1).normal(0, 10, (rows, columns))
+
+
+def of_sweep(scores, thresholds="0", rule="60%", **more):
+    source = scores if hasattr(scores, "blocks") else table(scores)
+    found = diagnose(source, sweep=sweep_thresholds(source, parse_thresholds(thresholds), rule, **more))
+    return {each.code: each for each in found}
+
+
+def of_list(scores, threshold="0", rule="60%", **more):
+    source = scores if hasattr(scores, "blocks") else table(scores)
+    chosen = choose_exclusions(source, threshold=parse_threshold(threshold), min_occurrences=rule, **more)
+    found = diagnose(source, exclusions=chosen)
+    assert len({each.code for each in found}) == len(found), "each is said once"
+    return {each.code: each for each in found}
+
+
+def test_nothing_is_said_of_scores_that_are_as_they_should_be():
+    assert of_sweep(noise(), "0,-5") == {}
+    assert of_list(noise()) == {}
+
+
+@pytest.mark.parametrize(("active", "said"), [(19, True), (20, False)])
+def test_few_active_test_pairs(active, said):
+    scores = noise(columns=60)
+    scores[:, active:] = 0
+    found = of_sweep(scores)
+    assert ("few-active" in found) is said
+    if said:
+        assert "only 19 of 60 test pairs are active (the other 41" in found["few-active"].text
+        assert "--margin" in found["few-active"].hint
+
+
+def test_few_test_pairs_at_all_ask_for_more_of_them():
+    found = of_sweep(noise(columns=5))["few-active"]
+    assert "there are only 5 test pairs" in found.text
+    assert "--num-test-samples" in found.hint
+
+
+def test_a_rule_that_can_never_fire_names_one_that_can():
+    scores = noise()
+    scores[:, 25:] = 0
+    found = of_list(scores, rule="26")
+    assert "asks for 26 votes, but only 25 of 30 test pairs are active" in found["never-fires"].text
+    assert "nothing-harmful" not in found, "one reason is enough"
+    assert "never-fires" not in of_list(scores, rule="25")
+    assert "every score is zero" in of_sweep(np.zeros((3, 3)))["never-fires"].text
+
+
+def test_a_rule_that_finds_nothing_names_the_nearest_that_does():
+    scores = np.full((10, 30), 1.0)
+    scores[3, :7] = scores[5, 5:12] = -2
+    found = of_sweep(scores, "0,-1")["nothing-harmful"]
+    assert "asks for 18 votes" in found.text
+    assert "the most is 7, against 2 pairs below 0" in found.text
+    assert "--min-occurrences 7" in found.hint
+    assert of_list(scores, rule="7").keys() == set(), "and that rule does find them"
+
+
+def test_a_test_pair_that_gives_most_of_the_votes_is_named():
+    scores = np.abs(noise())
+    scores[:20, 4] = -100
+    scores[20:30, 9] = -100
+    found = of_sweep(scores, "-50")["one-voter"]
+    assert "m_4_m_904 alone gives 67% of all votes below -50" in found.text
+    assert "tracinctl plot top --test-pair m_4_m_904" in found.hint
+    scores[20:40, 9] = -100
+    assert "one-voter" not in of_sweep(scores, "-50"), "half is not most"
+
+
+def test_thresholds_out_of_the_range_of_the_scores():
+    scores = noise()
+    low = scores.min()
+    assert f"no score lies below -1000: the lowest is {low:g}" in of_sweep(scores, "0,-1000")["threshold-too-low"].text
+    assert "no score is negative" in of_list(np.abs(scores))["no-harm"].text
+    assert "threshold-too-low" not in of_list(np.abs(scores))
+    assert "every score lies below 0" in of_list(-np.abs(scores) - 1)["threshold-too-high"].text
+    found = of_sweep(scores, upper_threshold=1000.0)["upper-threshold-too-high"]
+    assert "no score lies above the upper threshold 1000" in found.text
+
+
+def test_a_cap_that_cut_says_how_much():
+    scores = np.abs(noise())
+    scores[:6] *= -1
+    assert "cap-cut" not in of_list(scores, max_exclusions=6)
+    assert "the cap of 2 left 4 harmful pairs off" in of_list(scores, max_exclusions=2)["cap-cut"].text
+
+
+def in_classes(harmful):
+    """Three classes of four items, every pair between classes once; ``harmful`` says which pairs are."""
+    items = [f"box_deg{angle:03}_1hz_{take}" for angle in (0, 36, 72) for take in range(4)]
+    pairs = [(a, b) for k, a in enumerate(items) for b in items[k + 1 :] if a[:10] != b[:10]]
+    sign = np.array([-1.0 if harmful(a, b) else 1.0 for a, b in pairs])
+    scores = np.random.default_rng(2).uniform(1, 2, (len(pairs), 30)) * sign[:, None]
+    return table(scores, train_items=pairs)
+
+
+def test_an_item_that_loses_its_pairs_is_named():
+    found = of_list(in_classes(lambda a, b: "box_deg036_1hz_2" in (a, b)))
+    assert "leaves 1 item (nearly) without training pairs: box_deg036_1hz_2" in found["items-emptied"].text
+    assert "--pair-mode sample" in found["items-emptied"].hint
+    assert "classes-emptied" not in found
+
+
+def test_a_class_that_loses_its_pairs_is_named():
+    found = of_list(in_classes(lambda a, b: "box_deg036" in a + b))
+    assert "leaves class deg036 (nearly) empty" in found["classes-emptied"].text
+    assert "takes 67% of the training pairs away" in found["takes-most"].text
+    whole = of_list(in_classes(lambda a, b: (a[:10], b[-3:-1]) == ("box_deg000", "z_")), mode="full_pair")
+    assert "items-emptied" not in whole, "an item that is left out whole is not called emptied"
+
+
+def checkpoints(**of_second):
+    first = {"name": "model_epoch_5.pt", "learning_rate": 0.1, "gradient_zero": False}
+    return {"checkpoints": [first, {**first, "name": "model_epoch_10.pt", **of_second}]}
+
+
+def test_checkpoints_without_gradients_or_learning_rates_are_named():
+    found = of_sweep(table(noise(), provenance=checkpoints(gradient_zero=True)))
+    assert "1 of 2 checkpoints add nothing" in found["zero-gradient"].text
+    assert "model_epoch_10.pt" in found["zero-gradient"].text
+    found = of_sweep(table(noise(), provenance=checkpoints(learning_rate=None)))
+    assert "1 of 2 checkpoints hold no learning rate (model_epoch_10.pt)" in found["no-learning-rate"].text
+    uniform = {**checkpoints(learning_rate=None), "checkpoint_weights": "uniform"}
+    assert of_sweep(table(noise(), provenance=uniform)) == {}, "who asked for equal weights need not be told"
+    assert of_sweep(table(noise(), provenance=checkpoints())) == {}
+
+
+def test_mirror_images_with_other_scores_are_a_fault_of_the_scores():
+    scores = noise(rows=2)
+    both = [("m_1", "m_2"), ("m_2", "m_1")]
+    found = of_sweep(table(scores, train_items=both))["mirror-images-differ"]
+    assert "1 of 1 pairs" in found.text
+    assert "m_1_m_2" in found.text
+    scores[1] = scores[0]
+    assert "mirror-images-differ" not in of_sweep(table(scores, train_items=both))
+
+
+def test_in_mode_sample_votes_have_no_part():
+    items = [(f"m_{k}", f"m_{k + 1}") for k in range(10)]
+    source = table(
+        np.abs(noise(rows=10, columns=3)),
+        train_items=items,
+        sample_ids=[f"m_{k}" for k in range(11)],
+        sample_influence=np.array([1.0, 1.1, 0.9, 1.2, 0.8, 1.0, 1.1, 0.9, 1.2, 50.0, 60.0]),
+    )
+    found = of_list(source, mode="sample", max_exclusions=1)
+    assert set(found) == {"cap-cut"}
+    assert "suspicious items" in found["cap-cut"].text
+
+
+@pytest.fixture
+def cli(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scores = np.ones((10, 30))
+    scores[3, :7] = -2
+    write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", scores)
+    return CommandLine(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["sweep", "--json"], ["exclude", "--dry-run", "--csv"], ["workflow"], ["workflow", "--json"], ["plot"]],
+)
+def test_every_command_that_shows_votes_says_it_once_on_stderr(cli, arguments):
+    result = cli(*arguments)
+    assert result.code == 0, result.err
+    assert " ".join(result.err.split()).count("the rule asks for 18 votes") == 1
+    assert "the rule asks for 18 votes" not in result.out
+    assert "warning: box 1hz: " in result.err
+    assert cli("-q", *arguments).err == ""
+
+
+def test_a_picture_that_counts_no_votes_says_nothing_of_them(cli):
+    assert cli("plot", "top").err == ""
