@@ -182,6 +182,13 @@ def test_a_terminal_keeps_nothing_of_the_display_and_results_are_not_swallowed(s
     assert last.count("\x1b[2K") >= 2, "both lines are wiped at the end"
 
 
+def test_a_terminal_shows_at_once_that_work_begins(screen):
+    with screen.progress(what="plastic 500hz") as tell:
+        assert "plastic 500hz starting" in shown(screen, "err")
+        tell(report(1))
+    assert "starting" not in shown(screen, "err").rpartition("gradients")[2]
+
+
 def test_quiet_shows_no_progress(capsys):
     terminal = Terminal()
     terminal.quiet = True

@@ -172,7 +172,7 @@ def test_natural_order_counts():
 def test_every_command_has_a_table_and_every_table_a_meaning():
     from tracinctl.cli.commands import ENTRIES
 
-    commands = {name for name, entry in ENTRIES.items() if not entry.hidden}
+    commands = {name for name, entry in ENTRIES.items() if entry.needs_settings}
     assert {name for name in SETTINGS if name} == commands | {"features", "ranker"}
 
 
@@ -183,7 +183,7 @@ def test_settings_and_flags_have_the_same_names():
 
     commands = Commands()
     for name, entry in ENTRIES.items():
-        if entry.hidden:
+        if not entry.needs_settings:
             continue
         flags = {param.name for param in commands[name].params} - {"quiet", "verbose"}
         assert flags - FLAGS_WITHOUT_SETTING == set(SETTINGS[name]), name

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
+
+import pytest
+
+from tracinctl.cli.commands import ENTRIES, Commands
+from tracinctl.config import load_settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -17,3 +23,23 @@ def test_the_example_of_an_own_model_runs(tmp_path, monkeypatch):
     assert table.scores.shape == (40 * 39 // 2, 20 * 19 // 2)
     assert table.self_influence.shape == (780,)
     assert table.sample_influence.shape == (40,)
+
+
+LINES = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+COMMANDS = [found for line in LINES for found in re.findall(r"(?:^|/)tracinctl (.*?)(?: &&|$)", line.split("  #")[0])]
+COMMANDS += re.findall(r"`tracinctl ([a-z]+ [^`|>]*)[`|>]", README)
+
+
+@pytest.mark.parametrize("line", sorted(set(COMMANDS)))
+def test_a_command_line_is_one_that_there_is(line):
+    name, *rest = shlex.split(line)
+    assert name in ENTRIES
+    known = {option for param in Commands()[name].params for option in (*param.opts, *param.secondary_opts)}
+    assert {word for word in rest if word.startswith("--")} <= known
+
+
+def test_the_settings_shown_are_settings(tmp_path):
+    path = tmp_path / "tracinctl.toml"
+    path.write_text(re.search(r"<!-- settings -->\n```toml\n(.*?)```", README, re.DOTALL)[1], encoding="utf-8")
+    settings = load_settings(path)
+    assert settings.defaults_for("sweep")["thresholds"] == "0,-5,1%"

@@ -14,6 +14,7 @@ from tracinctl.cli.house import BareCommand, Command
 WHOLE = "The whole way"
 STEPS = "Its steps"
 LOOK = "To look at scores"
+SHELL = "For the shell"
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,18 @@ class Entry:
 
     panel: str
     summary: str
-    hidden: bool = False
     needs_settings: bool = True
 
 
 ENTRIES = {
     "workflow": Entry(WHOLE, "Scores, exclusion lists and the next command, for several frequencies."),
-    "demo": Entry(WHOLE, "A folder with recordings and checkpoints to try it on.", needs_settings=False),
+    "demo": Entry(WHOLE, "A folder with recordings and checkpoints to try it on."),
     "compute": Entry(STEPS, "Step 1: influence of each training pair on the held-out pairs."),
     "sweep": Entry(STEPS, "Step 2: what each threshold would exclude."),
     "exclude": Entry(STEPS, "Step 3: the exclusion list."),
     "train": Entry(STEPS, "Step 4: the built-in ranker, with or without a list."),
     "plot": Entry(LOOK, "The scores, drawn in the terminal."),
-    "completion": Entry(LOOK, "The completion script of a shell.", hidden=True, needs_settings=False),
+    "completion": Entry(SHELL, "The completion script of bash, zsh, fish or PowerShell.", needs_settings=False),
 }
 
 
@@ -71,7 +71,6 @@ def build(name: str, entry: Entry) -> Any:
         cls=Command if entry.needs_settings else BareCommand,
         short_help=entry.summary,
         epilog=module.EXAMPLES,
-        hidden=entry.hidden,
     )(getattr(module, name))
     command = typer.main.get_command(app)
     command.name = name

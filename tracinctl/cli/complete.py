@@ -90,7 +90,7 @@ def complete(app: typer.Typer, words: Sequence[str]) -> tuple[str, list[tuple[st
         return "plain", _options(cursor, word)
     commands = getattr(cursor.command, "commands", None)
     if commands is not None:
-        found = [(name, _line(entry.summary)) for name, entry in ENTRIES.items() if not entry.hidden]
+        found = [(name, _line(entry.summary)) for name, entry in ENTRIES.items()]
         return "plain", [(name, text) for name, text in found if name.startswith(word)]
     arguments = [param for param in cursor.command.params if param.param_type_name == "argument"]
     if cursor.arguments < len(arguments):

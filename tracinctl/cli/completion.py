@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-EXAMPLES = """eval "$(tracinctl completion bash)"
-tracinctl completion zsh > ~/.zfunc/_tracinctl"""
+EXAMPLES = """tracinctl completion zsh > ~/.zfunc/_tracinctl
+eval "$(tracinctl completion bash)\""""
 
 
 def completion(
@@ -15,7 +15,13 @@ def completion(
         typer.Argument(metavar="SHELL", help="bash, zsh, fish, powershell"),
     ],
 ) -> None:
-    """Print the completion script of a shell."""
+    """Print the completion script of a shell.
+
+    The installation puts the scripts where bash, zsh and fish look for them; a virtual environment's folders they do
+    not look into. There, bash: eval it in ~/.bashrc. zsh: write it as _tracinctl into a folder of $fpath. fish: write
+    it to ~/.config/fish/completions/tracinctl.fish. PowerShell: pipe it to Out-String and Invoke-Expression in
+    $PROFILE.
+    """
     from tracinctl.cli.completion_scripts import script
 
     sys.stdout.write(script(shell))

@@ -45,12 +45,11 @@ def group_help(group: Any, ctx: Any, entries: Mapping[str, Any]) -> str:
     lines += _prose(group.help or "")
     panels: dict[str, list[str]] = {}
     for name, entry in entries.items():
-        if not entry.hidden:
-            panels.setdefault(entry.panel, []).append(name)
+        panels.setdefault(entry.panel, []).append(name)
     for title, names in panels.items():
         lines += ["", paint(title, BOLD)]
         for name in names:
-            lines += _entry(name, entries[name].summary, [], paint, 10)
+            lines += _entry(name, entries[name].summary, [], paint, max(map(len, entries)) + 1)
     for title, params in _panels(group, ctx).items():
         lines += ["", paint(title, BOLD)]
         for param in params:

@@ -247,7 +247,7 @@ def _options_like(option: str, ctx: Any) -> list[str]:
         homes = [
             name
             for name, command in ctx.command.commands.items()
-            if not command.hidden and any(option in (*param.opts, *param.secondary_opts) for param in command.params)
+            if any(option in (*param.opts, *param.secondary_opts) for param in command.params)
         ]
         if homes:
             return [f"{option} stands after the command, for example: {ctx.command_path} {homes[0]} {option} ..."]

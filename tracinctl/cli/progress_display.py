@@ -125,6 +125,7 @@ def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
         return bars[task]
 
     def report(state: Progress) -> None:
+        display.update(begun, visible=False)
         outer, inner = bars_of(state.task)
         display.update(outer, visible=True)
         if state.done < reached.get(state.task, 0):
@@ -154,6 +155,8 @@ def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
                 speed=_rate(inner_clock.rate(state.inner_done), state.inner_unit),
             )
 
+    # libraries take a while to load, in which nothing else tells that the command was understood
+    begun = display.add_task("", total=None, label=f"{clean(what)} starting".strip(), count="", speed="")
     with display:
         yield report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +81,7 @@ class Axis:
             outwards = [k * step for k in range(1, 11)]
         else:
             first = math.floor(math.log10(self.straight_to))
-            last = math.ceil(math.log10(self._unit))
+            last = min(math.ceil(math.log10(self._unit)), sys.float_info.max_10_exp)
             outwards = [10.0**k for k in range(first, last + 1)]
             outwards = [size for size in outwards if size >= self.straight_to * (1 - 1e-9)]
         both = [sign * size for size in reversed(outwards) for sign in (-1, 1)]

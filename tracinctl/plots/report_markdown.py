@@ -9,7 +9,7 @@ from tracinctl.plots.report_parts import Advice, Command, Figure, Heading, Parag
 from tracinctl.plots.svg import plain_text
 from tracinctl.plots.text import clean
 
-_MEANT = re.compile(r"([\\`*_{}\[\]<>#|~!$&])|(?<=^)([-+=]|\d+[.)])")
+_MEANT = re.compile(r"[\\`*_{}\[\]<>#|~!$&]|^[-+=]|(?<=\d)[.)](?=\s)")
 _TICKS = re.compile("`+")
 
 
@@ -19,7 +19,7 @@ def markdown_report(title: str, parts: Sequence[Part]) -> str:
 
 
 def _text(text: str) -> str:
-    return _MEANT.sub(lambda match: "\\" + (match[1] or match[2]), clean(text)).replace("\n", " ")
+    return _MEANT.sub(lambda match: f"\\{match[0]}", clean(text)).replace("\n", " ")
 
 
 def _code(text: str) -> str:
