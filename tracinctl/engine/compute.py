@@ -12,19 +12,17 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import Pairs, RankingData
-from tracinctl.engine.cache import KernelCache, kernel_key
-from tracinctl.engine.checkpoints import apply_checkpoint, checkpoint_weights, file_digest, load_checkpoint
+from tracinctl.engine.cache import KernelCache
+from tracinctl.engine.checkpoint_kernels import DTYPES, KernelWork, checkpoint_kernels
+from tracinctl.engine.checkpoints import checkpoint_weights
 from tracinctl.engine.fingerprint import model_digest
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.influence import InfluenceScores, LossSettings
 from tracinctl.engine.items import Items
-from tracinctl.engine.kernel import ItemKernel, item_kernel
 from tracinctl.engine.losses import LossFunction, resolve_loss
 from tracinctl.errors import CheckpointError, DataError, UsageError
-from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -131,13 +129,6 @@ def _free_memory(device: torch.device) -> int:
     return 8 << 30
 
 
-def _full_precision() -> Any:
-    """Convolutions on CUDA in float32 proper: by default they round to ten bits."""
-    return torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
-    )
-
-
 def compute_scores(
     data: RankingData,
     model: torch.nn.Module,
@@ -163,62 +154,17 @@ def compute_scores(
     device, dtype = choose_device(options.device), DTYPES[options.dtype]
     memory = options.memory if options.memory is not None else _free_memory(device) // 4
     model = copy.deepcopy(model).to(device=device, dtype=dtype)
-    gradients = ItemGradients(model, layers=options.layers, score=data.score)
-    model_key = model_digest(model, data.score)
-    cache = KernelCache(options.cache) if options.cache is not None else None
-
-    kernels: list[ItemKernel] = []
-    names, rates, taken, keys, digests = [], [], [], [], []
-    computed = 0
-    for index, path in enumerate(checkpoints):
-        whole = Progress("gradients", index, len(checkpoints), "checkpoints", path.name, 0, len(items), "items")
-        progress(whole)
-        checkpoint = load_checkpoint(path)
-        key = kernel_key(checkpoint.digest, model_key, gradients.names, options.dtype)
-        kernel = cache.get(key, items.digests) if cache else None
-        taken.append(kernel is not None)
-        if kernel is None:
-            apply_checkpoint(model, checkpoint)
-
-            def report(done: int, at: Progress = whole) -> None:
-                progress(Progress(at.task, at.done, at.total, at.unit, at.name, done, at.inner_total, at.inner_unit))
-
-            with _full_precision():
-                kernel = item_kernel(
-                    gradients,
-                    items,
-                    device=device,
-                    dtype=dtype,
-                    memory=memory,
-                    checkpoint=checkpoint.name,
-                    report=report,
-                )
-            computed += len(items)
-            if file_digest(path) != checkpoint.digest:
-                raise CheckpointError(
-                    f"{path} changed while it was being worked on", hint="run again when training is over"
-                )
-            if cache:
-                cache.put(key, items.digests, kernel)
-        kernels.append(kernel)
-        names.append(checkpoint.name)
-        rates.append(checkpoint.learning_rate)
-        digests.append(checkpoint.digest)
-        keys.append(key)
-        note = "taken from the cache" if taken[-1] else "computed"
-        progress(
-            Progress(
-                "gradients",
-                index + 1,
-                len(checkpoints),
-                "checkpoints",
-                path.name,
-                len(items),
-                len(items),
-                "items",
-                note,
-            )
-        )
+    work = KernelWork(
+        gradients=ItemGradients(model, layers=options.layers, score=data.score),
+        items=items,
+        model_key=model_digest(model, data.score),
+        device=device,
+        dtype=options.dtype,
+        memory=memory,
+        cache=KernelCache(options.cache) if options.cache is not None else None,
+    )
+    found = checkpoint_kernels(work, checkpoints, progress)
+    names, rates = [each.name for each in found], [each.learning_rate for each in found]
     weights, note = checkpoint_weights(rates, names, options.checkpoint_weights)
     provenance: dict[str, Any] = {
         "method": "tracin",
@@ -228,7 +174,7 @@ def compute_scores(
         "dtype": options.dtype,
         "layers": list(options.layers) if options.layers is not None else None,
         "torch": torch.__version__,
-        "model": model_key,
+        "model": work.model_key,
         "items": dict(zip(items.ids, items.digests, strict=True)),
     }
     if options.loss.loss == "ghm":
@@ -238,7 +184,7 @@ def compute_scores(
             "batch_size": options.loss.batch_size,
         }
     scores = InfluenceScores(
-        kernels,
+        [each.kernel for each in found],
         weights,
         train_ids=data.train.ids,
         test_ids=data.test.ids,
@@ -249,10 +195,23 @@ def compute_scores(
         provenance=provenance,
     )
     provenance["checkpoints"] = [
-        {"name": n, "digest": d, "weight": w, "learning_rate": r, "gradient_zero": z}
-        for n, d, w, r, z in zip(names, digests, weights, rates, scores.zero_gradient, strict=True)
+        {
+            "name": each.name,
+            "digest": each.digest,
+            "weight": weight,
+            "learning_rate": each.learning_rate,
+            "gradient_zero": zero,
+        }
+        for each, weight, zero in zip(found, weights, scores.zero_gradient, strict=True)
     ]
-    return ComputeResult(scores, list(zip(names, weights, strict=True)), taken, computed, [note] if note else [], keys)
+    return ComputeResult(
+        scores,
+        list(zip(names, weights, strict=True)),
+        [each.taken for each in found],
+        len(items) * sum(not each.taken for each in found),
+        [note] if note else [],
+        [each.key for each in found],
+    )
 
 
 def compute_influence(
