@@ -36,6 +36,7 @@ _ENGINE = {
     "layers": Kind.LIST,
     "memory": Kind.TEXT,
     "cache": Kind.TRUTH,
+    "processes": Kind.WHOLE,
     "format": Kind.TEXT,
     "seed": Kind.WHOLE,
 }

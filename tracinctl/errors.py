@@ -60,6 +60,10 @@ class CacheError(TracinctlError):
     """The kernel cache cannot be written."""
 
 
+class ProcessLostError(TracinctlError):
+    """One of the processes that share a run is gone, or does not answer."""
+
+
 class ScoreFileError(TracinctlError):
     """A file of influence scores is missing, broken, or does not say what it must."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tracinctl.data.pairs import Pairs, RankingData
+    from tracinctl.engine.processes import Processes
     from tracinctl.scores.table import FloatArray, ScoreSource
 
 FORMATS = ("auto", "json", "parquet")
@@ -197,8 +198,11 @@ def compute_project_scores(
     frequency: str,
     settings: ComputeSettings,
     progress: ProgressCallback = no_progress,
-) -> ComputeOutcome:
+    processes: Processes | None = None,
+) -> ComputeOutcome | None:
     """Compute the influence of a material and frequency and write its files.
+
+    With ``processes`` they share the work; the first one writes the files, and the others get None.
 
     Raises:
         TracinctlError: anything that is missing, broken, or does not fit together; nothing is half-written.
@@ -229,7 +233,11 @@ def compute_project_scores(
         cache=folder if settings.cache else None,
         memory=settings.memory,
     )
-    result = compute_scores(data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress)
+    result = compute_scores(
+        data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
+    )
+    if result is None:
+        return None
 
     watched = WatchedScores(result.scores)
     written: list[Path] = []

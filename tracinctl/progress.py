@@ -16,6 +16,7 @@ class Progress:
         done, total, unit: whole parts finished, of how many, and what they are ("checkpoints").
         inner_done, inner_total, inner_unit: the same within the part in hand ("items"); total 0 where there is none.
         note: what is worth saying of the part that was just finished ("taken from the cache"); mostly empty.
+        hands: how many parts are in hand at once; the inner numbers are then those of all of them together.
     """
 
     task: str
@@ -27,6 +28,7 @@ class Progress:
     inner_total: int = 0
     inner_unit: str = ""
     note: str = ""
+    hands: int = 1
 
 
 ProgressCallback = Callable[[Progress], None]

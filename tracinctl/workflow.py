@@ -20,6 +20,7 @@ from tracinctl.pipeline import ComputeOutcome, ComputeSettings, compute_project_
 from tracinctl.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
+    from tracinctl.engine.processes import Processes
     from tracinctl.scores.exclusion import Exclusions
     from tracinctl.scores.table import ScoreSource
 
@@ -124,6 +125,7 @@ def run_workflow(
     *,
     watch: Watch = _unwatched,
     finished: Callable[[Run], None] = lambda _: None,
+    processes: Processes | None = None,
 ) -> list[Run]:
     """Scores and exclusion lists for each frequency, in order; one that fails does not stop the others.
 
@@ -134,6 +136,7 @@ def run_workflow(
         settings: how.
         watch: gives a progress callback for the time that a frequency takes.
         finished: is told of each run at its end.
+        processes: share the computing; the first one does the rest alone.
     """
     runs: list[Run] = []
     for frequency in frequencies:
@@ -142,7 +145,7 @@ def run_workflow(
         else:
             try:
                 with watch(frequency) as progress:
-                    run = run_one(project, material, frequency, settings, progress)
+                    run = run_one(project, material, frequency, settings, progress, processes)
             except TracinctlError as error:
                 run = Run(material, frequency, "failed", error=error)
         runs.append(run)
@@ -151,7 +154,12 @@ def run_workflow(
 
 
 def run_one(
-    project: Project, material: str, frequency: str, settings: WorkflowSettings, progress: ProgressCallback
+    project: Project,
+    material: str,
+    frequency: str,
+    settings: WorkflowSettings,
+    progress: ProgressCallback,
+    processes: Processes | None = None,
 ) -> Run:
     """Scores and exclusion list for one frequency.
 
@@ -166,7 +174,10 @@ def run_one(
     threshold = parse_threshold(settings.rule.threshold)
     computed = None
     if settings.compute.origin.source is not None or holds_checkpoints(project.checkpoints(material, frequency)):
-        computed = compute_project_scores(project, material, frequency, settings.compute, progress)
+        with processes.part() if processes else nullcontext():
+            computed = compute_project_scores(project, material, frequency, settings.compute, progress, processes)
+    if processes is not None and processes.rank:
+        return Run(material, frequency, "done")
     path = project.score_file(material, frequency)
     if not path.is_file():
         raise ScoreFileError(

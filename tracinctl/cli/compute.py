@@ -1,11 +1,13 @@
 """``tracinctl compute``: influence of each training pair on the held-out pairs."""
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
+from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.scores import SIGNS, one_or_list, project_of
 from tracinctl.cli.terminal import count, duration, number, shown_path, terminal
 from tracinctl.pipeline import ComputeOutcome, compute_project_scores
@@ -40,6 +42,7 @@ def compute(
     layers: co.Layers = None,
     memory: co.Memory = None,
     cache: co.Cache = True,
+    processes: co.Processes = 1,
     prune_cache: Annotated[
         bool,
         typer.Option(
@@ -110,14 +113,18 @@ def compute(
         if cache
         else "Nothing was kept, for --no-cache was given."
     )
+    start_processes(processes)
     outcomes = []
-    for name in frequencies:
-        with terminal.progress(what=f"{chosen} {name}") as report:
-            outcome = compute_project_scores(project, chosen, name, settings, report)
-        outcomes.append(outcome)
-        tell(outcome)
-        if not json:
-            show(outcome)
+    with joined_processes() as shared:
+        for name in frequencies:
+            with terminal.progress(what=f"{chosen} {name}") as report, shared.part() if shared else nullcontext():
+                outcome = compute_project_scores(project, chosen, name, settings, report, shared)
+            if outcome is None:
+                continue
+            outcomes.append(outcome)
+            tell(outcome)
+            if not json:
+                show(outcome)
     if json:
         terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
 

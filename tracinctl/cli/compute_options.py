@@ -159,6 +159,16 @@ Cache = Annotated[
         rich_help_panel=INFLUENCE,
     ),
 ]
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        metavar="N",
+        min=1,
+        help="Share the work among so many processes of this machine; torchrun does it over several.",
+        rich_help_panel=INFLUENCE,
+    ),
+]
 Format = Annotated[
     Literal["auto", "json", "parquet"],
     typer.Option(

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from tracinctl.cli.help import command_help, group_help
+from tracinctl.cli.processes import hold_tongue
 from tracinctl.cli.terminal import terminal
 from tracinctl.config import Settings, check_environment, find_settings, load_settings
 from tracinctl.errors import TracinctlError
@@ -259,6 +260,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    hold_tongue()
     terminal.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         result = app(args=arguments, prog_name="tracinctl", standalone_mode=False)

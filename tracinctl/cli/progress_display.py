@@ -43,7 +43,7 @@ class Pace:
 
 def finished(report: Progress) -> float:
     """The share of the work that is done, from 0 to 1."""
-    inner = report.inner_done / report.inner_total if report.inner_total else 0.0
+    inner = report.hands * report.inner_done / report.inner_total if report.inner_total else 0.0
     return min(1.0, (report.done + inner) / report.total) if report.total else 0.0
 
 

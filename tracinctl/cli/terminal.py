@@ -68,6 +68,12 @@ class Terminal:
         """Where results (out) or messages (err) go."""
         return self._streams[name] or (sys.stdout if name == "out" else sys.stderr)
 
+    def mute(self) -> None:
+        """Write nothing more, to either stream: another process speaks for this one."""
+        silent = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as the program runs
+        sys.stdout = sys.stderr = silent
+        self.__init__(silent, silent)  # type: ignore[misc]
+
     # Results
 
     def table(

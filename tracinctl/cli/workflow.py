@@ -11,6 +11,7 @@ from tracinctl.cli import options
 from tracinctl.cli.compute import tell
 from tracinctl.cli.house import shown_value
 from tracinctl.cli.plot import ViewName
+from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.scores import SIGNS, project_of, tell_diagnoses
 from tracinctl.cli.sweep import show as show_sweep
 from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
@@ -62,6 +63,7 @@ def workflow(
     layers: co.Layers = None,
     memory: co.Memory = None,
     cache: co.Cache = True,
+    processes: co.Processes = 1,
     format: co.Format = "auto",  # noqa: A002 - the flag's name is the setting's name
     evaluate_only: Annotated[
         bool,
@@ -153,7 +155,11 @@ def workflow(
 
     terminal.kept = "Checkpoints that were finished are kept in .tracinctl/cache; the same command goes on from there."
     settings = WorkflowSettings(compute, rule, evaluate_only, fail_fast)
-    runs = run_workflow(project, chosen, names, settings, watch=watch, finished=finished)
+    start_processes(processes)
+    with joined_processes() as shared:
+        runs = run_workflow(project, chosen, names, settings, watch=watch, finished=finished, processes=shared)
+    if shared is not None and shared.rank:
+        raise typer.Exit(int(any(run.status != "done" for run in runs)))
     if json:
         terminal.json({"runs": [run.to_json() for run in runs]})
     else:

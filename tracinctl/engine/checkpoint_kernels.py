@@ -14,6 +14,7 @@ from tracinctl.engine.checkpoints import Checkpoint, apply_checkpoint, file_dige
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.items import Items
 from tracinctl.engine.kernel import ItemKernel, item_kernel
+from tracinctl.engine.processes import Processes
 from tracinctl.errors import CheckpointError
 from tracinctl.progress import Progress, ProgressCallback
 
@@ -76,8 +77,16 @@ class KernelWork:
         if self.cache:
             self.cache.put(key, self.items.digests, kernel)
 
-    def compute(self, path: Path, checkpoint: Checkpoint, report: Callable[[int], None]) -> ItemKernel:
+    def compute(
+        self,
+        path: Path,
+        checkpoint: Checkpoint,
+        report: Callable[[int], None],
+        processes: Processes | None = None,
+    ) -> ItemKernel:
         """Compute a checkpoint's kernel and keep it; ``report`` is told of the items that are done.
+
+        With ``processes`` its items are divided among them, and the first one keeps it and has it whole.
 
         Raises:
             CheckpointError: the checkpoint does not fit the model, or its file was changed meanwhile.
@@ -93,9 +102,11 @@ class KernelWork:
                 memory=self.memory,
                 checkpoint=checkpoint.name,
                 report=report,
+                processes=processes,
             )
         check_unchanged(path, checkpoint)
-        self.keep(self.key(checkpoint), kernel)
+        if processes is None or processes.rank == 0:
+            self.keep(self.key(checkpoint), kernel)
         return kernel
 
 

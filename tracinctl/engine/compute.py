@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.engine.cache import KernelCache
 from tracinctl.engine.checkpoint_kernels import DTYPES, KernelWork, checkpoint_kernels
 from tracinctl.engine.checkpoints import checkpoint_weights
+from tracinctl.engine.divided import divided_kernels
 from tracinctl.engine.fingerprint import model_digest
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.influence import InfluenceScores, LossSettings
 from tracinctl.engine.items import Items
 from tracinctl.engine.losses import LossFunction, resolve_loss
+from tracinctl.engine.processes import Processes
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable
@@ -69,15 +71,17 @@ class ComputeResult:
     cache_keys: Sequence[str]
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """The device of this name; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Several processes of a machine take its GPUs in turn, by ``local_rank``.
 
     Raises:
         UsageError: there is no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", local_rank % torch.cuda.device_count())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -88,6 +92,8 @@ def choose_device(name: str) -> torch.device:
         device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     ):
         raise UsageError(f"device {name!r} is not there", hint="--device auto takes the best there is")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
     return device
 
 
@@ -117,16 +123,40 @@ def unique_pairs(pairs: Pairs, item_ids: Sequence[str], what: str) -> Pairs:
     return unique
 
 
-def _free_memory(device: torch.device) -> int:
+def _free_memory(device: torch.device, processes: Processes | None) -> int:
+    """Free bytes on the device: this process's part of them, where several of the machine use it."""
+    local = processes.local_size if processes else 1
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        return int(torch.cuda.mem_get_info(device)[0]) // -(-local // torch.cuda.device_count())
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024
+                return int(line.split()[1]) * 1024 // local
     except OSError:
         pass
-    return 8 << 30
+    return (8 << 30) // local
+
+
+@overload
+def compute_scores(
+    data: RankingData,
+    model: torch.nn.Module,
+    checkpoints: Sequence[Path],
+    options: ComputeOptions,
+    progress: ProgressCallback = ...,
+) -> ComputeResult: ...
+
+
+@overload
+def compute_scores(
+    data: RankingData,
+    model: torch.nn.Module,
+    checkpoints: Sequence[Path],
+    options: ComputeOptions,
+    progress: ProgressCallback = ...,
+    *,
+    processes: Processes | None,
+) -> ComputeResult | None: ...
 
 
 def compute_scores(
@@ -135,8 +165,12 @@ def compute_scores(
     checkpoints: Sequence[Path],
     options: ComputeOptions,
     progress: ProgressCallback = no_progress,
-) -> ComputeResult:
+    *,
+    processes: Processes | None = None,
+) -> ComputeResult | None:
     """Influence of the training pairs on the test pairs, as a source that calculates its scores block by block.
+
+    With ``processes`` the kernels are divided among them. The first one has the result, the others get None.
 
     Raises:
         TracinctlError: anything in the data, the checkpoints, the model or the options that cannot be worked with.
@@ -151,8 +185,8 @@ def compute_scores(
         if not len(pairs):
             raise DataError(f"there are no {what} pairs", hint="two items of different class are needed for a pair")
     items = Items([data.train, data.test])
-    device, dtype = choose_device(options.device), DTYPES[options.dtype]
-    memory = options.memory if options.memory is not None else _free_memory(device) // 4
+    device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
+    memory = options.memory if options.memory is not None else _free_memory(device, processes) // 4
     model = copy.deepcopy(model).to(device=device, dtype=dtype)
     work = KernelWork(
         gradients=ItemGradients(model, layers=options.layers, score=data.score),
@@ -163,7 +197,13 @@ def compute_scores(
         memory=memory,
         cache=KernelCache(options.cache) if options.cache is not None else None,
     )
-    found = checkpoint_kernels(work, checkpoints, progress)
+    found = (
+        divided_kernels(work, checkpoints, processes, progress)
+        if processes
+        else checkpoint_kernels(work, checkpoints, progress)
+    )
+    if found is None:
+        return None
     names, rates = [each.name for each in found], [each.learning_rate for each in found]
     weights, note = checkpoint_weights(rates, names, options.checkpoint_weights)
     provenance: dict[str, Any] = {

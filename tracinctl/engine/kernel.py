@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,11 @@ import torch
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.items import Items, split_blocks
 from tracinctl.engine.parameter_uses import Dense, Feature, Outer
+from tracinctl.engine.processes import Processes
 from tracinctl.errors import MemoryBudgetError, NonFiniteError
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 _COLUMNS = 65536  # parameters taken at a time into float64
 _COPIES = 6  # what a block's activations, slopes and patches take, in multiples of what the formulas keep
@@ -42,11 +44,13 @@ def item_kernel(
     memory: int,
     checkpoint: str,
     report: Callable[[int], None],
+    processes: Processes | None = None,
 ) -> ItemKernel:
     """The kernel of all items at the state the model is in.
 
     Gradients that fit into ``memory`` bytes are held once; otherwise items are taken in tiles, and the gradients of a
-    tile's partner are taken again for every tile.
+    tile's partner are taken again for every tile. With ``processes`` each takes a share of every tile, and shares are
+    sent around; the first one then has the kernel, and the others have parts of it.
 
     Raises:
         MemoryBudgetError: not even two items fit; the message says what would do.
@@ -60,13 +64,14 @@ def item_kernel(
     group_of = {int(row): g for g, group in enumerate(groups) for row in group}
     scores = np.zeros(len(items))
     kernel = np.zeros((len(items), len(items)))
-    tiles = list(split_blocks(order, tile))
+    me, size = (processes.rank, processes.size) if processes else (0, 1)
+    tiles = [np.array_split(rows, size) for rows in split_blocks(order, tile * size)]
     seen: set[int] = set()
 
-    def take(rows: list[int]) -> list[Feature]:
+    def take(rows: IntArray) -> list[Feature]:
         parts: list[list[Feature]] = []
         same_shape: list[list[int]] = []
-        for row in rows:
+        for row in rows.tolist():
             if same_shape and group_of[same_shape[-1][0]] == group_of[row] and len(same_shape[-1]) < block:
                 same_shape[-1].append(row)
             else:
@@ -81,16 +86,53 @@ def item_kernel(
         return _joined(parts)
 
     for k, rows in enumerate(tiles):
-        left = take(rows)
-        here = np.asarray(rows)
-        kernel[np.ix_(here, here)] = inner_products(left, left)
+        mine = rows[me]
+        left = take(mine)
+        for there, right in _met(left, rows, processes, device, dtype):
+            if left:
+                kernel[np.ix_(mine, there)] = inner_products(left, right)
         for others in tiles[k + 1 :]:
-            right = take(others)
-            values = inner_products(left, right)
-            there = np.asarray(others)
-            kernel[np.ix_(here, there)] = values
-            kernel[np.ix_(there, here)] = values.T
+            for there, right in _met(take(others[me]), others, processes, device, dtype):
+                if not left:
+                    continue
+                values = inner_products(left, right)
+                kernel[np.ix_(mine, there)] = values
+                kernel[np.ix_(there, mine)] = values.T
+    if processes:
+        processes.add_up(torch.from_numpy(scores))
+        processes.add_up(torch.from_numpy(kernel))
     return ItemKernel(scores, (kernel + kernel.T) / 2)
+
+
+def _met(
+    own: list[Feature], rows: list[IntArray], processes: Processes | None, device: torch.device, dtype: torch.dtype
+) -> Iterator[tuple[IntArray, list[Feature]]]:
+    """Yield (rows, gradients) of every process's share of a tile; each gives its own and gets those of the others."""
+    if processes is None:
+        yield rows[0], own
+        return
+    own = [_contiguous(feature) for feature in own]
+    shapes = processes.share([[list(t.shape) for t in _tensors(f)] for f in own])
+    for source, there in enumerate(rows):
+        given = own
+        if source != processes.rank:
+            empty = [[torch.empty(shape, device=device, dtype=dtype) for shape in each] for each in shapes[source]]
+            given = [Dense(*each) if len(each) == 1 else Outer(*each) for each in empty]
+        for feature in given:
+            for tensor in _tensors(feature):
+                processes.broadcast(tensor, source)
+        if given:
+            yield there, given
+
+
+def _tensors(feature: Feature) -> tuple[torch.Tensor, ...]:
+    return (feature.values,) if isinstance(feature, Dense) else (feature.inputs, feature.outputs)
+
+
+def _contiguous(feature: Feature) -> Feature:
+    """The feature as it can be sent: what is sent are bytes in a row."""
+    tensors = [tensor.contiguous() for tensor in _tensors(feature)]
+    return Dense(*tensors) if len(tensors) == 1 else Outer(*tensors)
 
 
 def _plan(gradients: ItemGradients, items: int, dtype: torch.dtype, memory: int) -> tuple[int, int]:
@@ -120,8 +162,8 @@ _PREFERRED_BYTES = 24 << 20  # what the formulas keep of a block; on a CPU large
 
 
 def _joined(parts: list[list[Feature]]) -> list[Feature]:
-    if len(parts) == 1:
-        return parts[0]
+    if len(parts) <= 1:
+        return parts[0] if parts else []
     joined: list[Feature] = []
     for same in zip(*parts, strict=True):
         if isinstance(same[0], Outer):
@@ -153,7 +195,7 @@ def inner_products(left: list[Feature], right: list[Feature]) -> FloatArray:
 def _check_finite(features: list[Feature], scores: torch.Tensor, ids: list[str], checkpoint: str) -> None:
     for what, tensors in (
         ("score", [scores.unsqueeze(1)]),
-        ("gradient", [t for f in features for t in ((f.values,) if isinstance(f, Dense) else (f.inputs, f.outputs))]),
+        ("gradient", [tensor for feature in features for tensor in _tensors(feature)]),
     ):
         for tensor in tensors:
             # a sum is finite where all its terms are, at one pass and no mask

@@ -1,0 +1,172 @@
+"""The kernels of all checkpoints, worked out by several processes.
+
+As many checkpoints as can be dealt out evenly are computed whole, each by one process. The items of those that are
+left are divided: each process takes the gradients of its share, and shares meet by being sent around. The first process
+gets all kernels. Each kernel is kept in the cache by the process that has it first, so what was finished stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tracinctl.engine.checkpoint_kernels import CheckpointKernel, KernelWork
+from tracinctl.engine.checkpoints import load_checkpoint
+from tracinctl.engine.kernel import ItemKernel
+from tracinctl.engine.processes import Processes
+from tracinctl.errors import DataError
+from tracinctl.progress import Progress, ProgressCallback
+
+
+@dataclass(frozen=True)
+class _About:
+    name: str
+    digest: str
+    learning_rate: float | None
+    key: str
+
+
+def divided_kernels(
+    work: KernelWork, checkpoints: Sequence[Path], processes: Processes, progress: ProgressCallback
+) -> list[CheckpointKernel] | None:
+    """The kernels of all checkpoints, in order, in the first process; None in the others.
+
+    Raises:
+        TracinctlError: what failed in any of the processes.
+    """
+    me, size = processes.rank, processes.size
+    _check_same(work, checkpoints, processes)
+    abouts: list[_About] = [_About("", "", None, "")] * len(checkpoints)
+    own = []
+    for path in checkpoints[me::size]:
+        checkpoint = load_checkpoint(path)
+        own.append([checkpoint.name, checkpoint.digest, checkpoint.learning_rate, work.key(checkpoint)])
+    for rank, described in enumerate(processes.share(own)):
+        abouts[rank::size] = [_About(*each) for each in described]
+
+    kernels: dict[int, ItemKernel] = {}
+    if me == 0:
+        kernels = {k: kept for k, each in enumerate(abouts) if (kept := work.kept(each.key)) is not None}
+    todo: list[int] = processes.share([k for k in range(len(checkpoints)) if k not in kernels])[0]
+    taken = [k for k in range(len(checkpoints)) if k not in todo]
+    told = _Told(processes, progress, [p.name for p in checkpoints], len(work.items), taken)
+
+    whole = todo if len(work.items) < size else todo[: len(todo) - len(todo) % size]
+    for index in whole[me::size]:
+        told.begin(index)
+        kernels[index] = work.compute(checkpoints[index], load_checkpoint(checkpoints[index]), told.items)
+        told.finish(index)
+    processes.share(None, told.show)
+    for index in todo[len(whole) :]:
+        told.begin(index)
+        kernels[index] = work.compute(checkpoints[index], load_checkpoint(checkpoints[index]), told.items, processes)
+        if me == 0:
+            told.finish(index)
+    for place, index in enumerate(whole):
+        if source := place % size:
+            _hand_over(work, index, source, kernels, processes)
+            if me == 0 and work.kept(abouts[index].key) is None:
+                work.keep(abouts[index].key, kernels[index])  # the caches of other machines may be folders of their own
+    processes.share(None, told.show)
+    if me:
+        return None
+    return [
+        CheckpointKernel(each.name, each.digest, each.learning_rate, each.key, kernels[k], k in taken)
+        for k, each in enumerate(abouts)
+    ]
+
+
+def _check_same(work: KernelWork, checkpoints: Sequence[Path], processes: Processes) -> None:
+    """Raise DataError where not all processes see the same items, model and checkpoints."""
+    items = hashlib.sha256(",".join([*work.items.ids, *work.items.digests]).encode()).hexdigest()
+    seen = processes.share({"items": items, "model": work.model_key, "checkpoints": [p.name for p in checkpoints]})
+    for rank, other in enumerate(seen):
+        for what, value in other.items():
+            if value != seen[0][what]:
+                raise DataError(
+                    f"process {rank} sees other {what} than process 0",
+                    hint="All processes must read the same files, and code that draws at random must fix its seed.",
+                )
+
+
+def _hand_over(work: KernelWork, index: int, source: int, kernels: dict[int, ItemKernel], processes: Processes) -> None:
+    count = len(work.items)
+    if processes.rank == source:
+        processes.hand_over(torch.from_numpy(kernels[index].scores), source)
+        processes.hand_over(torch.from_numpy(kernels[index].kernel), source)
+    elif processes.rank == 0:
+        scores, kernel = np.empty(count), np.empty((count, count))
+        processes.hand_over(torch.from_numpy(scores), source)
+        processes.hand_over(torch.from_numpy(kernel), source)
+        kernels[index] = ItemKernel(scores, kernel)
+
+
+class _Told:
+    """Progress of all processes together, reported by the first one."""
+
+    def __init__(
+        self, processes: Processes, progress: ProgressCallback, names: Sequence[str], items: int, taken: Sequence[int]
+    ) -> None:
+        self._processes, self._progress, self._names = processes, progress, names
+        self._items, self._taken = items, len(taken)
+        self._shown = -1
+        self._here = 0
+        self._last = ""
+        if processes.rank == 0:
+            for place, index in enumerate(taken, 1):
+                note = "taken from the cache"
+                progress(Progress("gradients", place, len(names), "checkpoints", names[index], note=note))
+        self.show()
+
+    def begin(self, index: int) -> None:
+        self._here = 0
+        self._last = self._last or self._names[index]
+        self.items(0)
+
+    def items(self, done: int) -> None:
+        self._processes.check()
+        self._processes.count("items", done - self._here)
+        self._here = done
+        self.show()
+
+    def finish(self, index: int) -> None:
+        place = self._processes.count("places", 1)
+        self._processes.count(f"place {place}", index)
+        self._processes.count("finished", 1)
+        self.show()
+
+    def show(self) -> None:
+        if self._processes.rank:
+            return
+        total = len(self._names)
+        finished = self._processes.count("finished")
+        for place in range(max(self._shown, 0) + 1, finished + 1):
+            self._last = self._names[self._processes.count(f"place {place}")]
+            self._tell(place, place * self._items, "computed")
+        self._shown = finished
+        if self._taken + finished < total:
+            self._tell(finished, self._processes.count("items"), "")
+
+    def _tell(self, finished: int, items: int, note: str) -> None:
+        done, total = self._taken + finished, len(self._names)
+        hands = max(1, min(self._processes.size, total - done))
+        within = max(0, items - finished * self._items)
+        self._progress(
+            Progress(
+                "gradients",
+                done,
+                total,
+                "checkpoints",
+                self._last,
+                min(within, hands * self._items),
+                hands * self._items,
+                "items",
+                note,
+                hands,
+            )
+        )
