@@ -1,24 +1,29 @@
 """Files that are complete or absent: written beside their place, flushed to disk, renamed over.
 
 What a crash leaves: the old file as it was or the new one whole, never something between, and at worst a hidden
-temporary file beside it, which the next write to the same place clears away. Renaming also replaces a symbolic link
-by a file of its own, so nothing is written outside the folder that was named.
+temporary file beside it, which the next write into the same folder clears away. A writer holds a lock on its temporary
+for as long as it lives, and the operating system takes the lock back however it ends: what can be locked is dead.
+Renaming also replaces a symbolic link by a file of its own, so nothing is written outside the folder that was named.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import re
 import secrets
-import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tracinctl.errors import TracinctlError
 
+if sys.platform != "win32":
+    import fcntl
+
 _KEPT_SUFFIX = 20  # of a path's ending, which some writers choose their format by
+_OURS = ".tracinctl-"  # stands in the names of temporary files, and in no other
 
 
 @contextlib.contextmanager
@@ -32,26 +37,69 @@ def atomic_path(path: Path) -> Iterator[Path]:
         TracinctlError: the place cannot be written; the path and the reason are named.
     """
     path = Path(path)
-    temporary: Path | None = None
     try:
         _make_folder(path)
         if path.is_dir():
             raise TracinctlError(f"cannot write {path}: it is a folder", hint="Name a file in it.")
-        _clear_leftovers(path)
-        temporary = _create_beside(path)
-        yield temporary
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())
-        _hand_on_permissions(path, temporary)
-        temporary.replace(path)
-        temporary = None
+        clear_leftovers(path.parent)
+        with _temporary_beside(path) as temporary:
+            yield temporary
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+            _hand_on_permissions(path, temporary)
+            temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
-        raise TracinctlError(f"cannot write {path}: {error.strerror or error}") from error
+        raise TracinctlError(f"cannot write {path}: {error.strerror or error}", hint=_way_out(error)) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
+    """Hold ``path`` against other runs; the lock is the system's and ends with its process, however that ends.
+
+    Raises:
+        TracinctlError: another process has held it for ``wait`` seconds, or the place cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=wait)
+    try:
+        _make_folder(path)
+        lock.acquire()
+    except Timeout as error:
+        raise TracinctlError(
+            f"cannot write {path}: another process is writing it", hint="Run again when it is done."
+        ) from error
+    except OSError as error:
+        raise TracinctlError(f"cannot write {path}: {error.strerror or error}", hint=_way_out(error)) from error
+    try:
+        yield
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        lock.release()
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove the temporary files in ``folder`` whose writers were killed."""
+    if sys.platform == "win32":
+        return  # there a lock would keep the writer itself from writing
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and _OURS in entry.name and ".tmp" in entry.name:
+                with contextlib.suppress(OSError):
+                    handle = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                    try:
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        Path(entry.path).unlink()
+                    finally:
+                        os.close(handle)
+
+
+def _way_out(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "Make room on the disk, or write to another place; what was there before is as it was."
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return "Check its permissions, or write to another place."
+    return ""
 
 
 def _make_folder(path: Path) -> None:
@@ -62,23 +110,37 @@ def _make_folder(path: Path) -> None:
         raise TracinctlError(f"cannot write {path}: {wrong} is a file, not a folder") from error
 
 
-def _mark(path: Path) -> str:
-    """What the names of temporary files for ``path`` begin with: short, as names of files have a limit in bytes."""
-    host = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
-    name = path.name.encode()[:60].decode(errors="ignore")
-    return f".{name}.{host}-"
+@contextlib.contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    """A new file beside ``path``, held by a lock, and gone at the end unless it was renamed."""
+    handle, temporary = _create_beside(path)
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
 
 
-def _create_beside(path: Path) -> Path:
+def _create_beside(path: Path) -> tuple[int | None, Path]:
     suffix = path.suffix if len(path.suffix) <= _KEPT_SUFFIX else ""
+    name = path.name.encode()[:60].decode(errors="ignore")  # the names of files have a limit in bytes
     while True:
-        temporary = path.with_name(f"{_mark(path)}{os.getpid()}-{secrets.token_hex(4)}.tmp{suffix}")
+        temporary = path.with_name(f".{name}{_OURS}{secrets.token_hex(6)}.tmp{suffix}")
         try:
             # made here, and by the system's own rule, so that it gets the permissions that any new file would get
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             continue
-        return temporary
+        if sys.platform == "win32":
+            os.close(handle)
+            return None, temporary
+        with contextlib.suppress(OSError):  # a disk without locks: nobody clears there either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)  # taken for dead in the moment before it was locked
 
 
 def _hand_on_permissions(path: Path, temporary: Path) -> None:
@@ -86,29 +148,6 @@ def _hand_on_permissions(path: Path, temporary: Path) -> None:
         mode = path.lstat().st_mode
         if stat.S_ISREG(mode):
             temporary.chmod(stat.S_IMODE(mode))
-
-
-def _clear_leftovers(path: Path) -> None:
-    """Remove temporary files for ``path`` that a process of this machine left when it was killed."""
-    if os.name != "posix":
-        return  # elsewhere there is no harmless way to ask whether a process lives
-    mark = _mark(path)
-    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            number = entry.name.removeprefix(mark).partition("-")[0]
-            if entry.name.startswith(mark) and ".tmp" in entry.name and number.isdecimal() and not _lives(int(number)):
-                with contextlib.suppress(OSError):
-                    Path(entry.path).unlink()
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def _flush_folder(folder: Path) -> None:

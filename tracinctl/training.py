@@ -13,7 +13,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -30,12 +30,9 @@ from tracinctl.errors import TrainingError, UsageError
 from tracinctl.files import write_bytes_atomic
 from tracinctl.models import Ranker, build_ranker
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-
-CHECKPOINT_PREFIX: Final = "model_epoch_"
-PAIRS_FILE: Final = "pairs.csv"
+from tracinctl.training_folder import CHECKPOINT_PREFIX, PAIRS_FILE, RUN, TrainingFolder, training_folder
 
 _ITEMS_AT_ONCE: Final = 256  # scored together in eval mode
-_RUN: Final = "run"  # under this name of a checkpoint's args, what the run depends on
 _MEASURES: Final = {  # and what they are called in a checkpoint, where accuracies are in per cent
     "train_loss": "train_loss_main",
     "train_accuracy": "train_accuracy",
@@ -165,16 +162,11 @@ def train_ranker(
             hint="Use a milder rule: a lower --threshold, more --min-occurrences or a smaller --max-exclusions.",
         )
     run = _Run(data, settings)
-    files: list[Path] = []
-    if output_dir is not None:
-        output_dir = Path(output_dir)
-        files = _prepare(output_dir, run, overwrite=overwrite)
-    for epoch in range(run.epoch + 1, settings.epochs + 1):
-        run.train_one_epoch(epoch, progress)
-        if output_dir is not None and (epoch % settings.checkpoint_interval == 0 or epoch == settings.epochs):
-            path = output_dir / f"{CHECKPOINT_PREFIX}{epoch}.pt"
-            write_bytes_atomic(path, run.checkpoint())
-            files.append(path)
+    if output_dir is None:
+        files = run.train(progress)
+    else:
+        with training_folder(Path(output_dir), run.fingerprint, overwrite=overwrite) as folder:
+            files = run.train(progress, folder)
     return TrainResult(
         train_pairs=left.pairs,
         **run.measures,
@@ -206,6 +198,20 @@ class _Run:
         self.loss = _loss_function(settings)
         self.epoch = 0
         self.measures: dict[str, float | None] = dict.fromkeys(_MEASURES)
+
+    def train(self, progress: ProgressCallback, folder: TrainingFolder | None = None) -> list[Path]:
+        """Train to the last epoch, on from the folder's last checkpoint; returns the folder's checkpoints, by epoch."""
+        if folder is not None:
+            if folder.last is not None:
+                self.go_on_from(folder.last)
+            write_pairs_file(folder.place / PAIRS_FILE, self.data)
+        for epoch in range(self.epoch + 1, self.settings.epochs + 1):
+            self.train_one_epoch(epoch, progress)
+            if folder is not None and (epoch % self.settings.checkpoint_interval == 0 or epoch == self.settings.epochs):
+                path = folder.place / f"{CHECKPOINT_PREFIX}{epoch}.pt"
+                write_bytes_atomic(path, self.checkpoint())
+                folder.kept[epoch] = path
+        return [] if folder is None else folder.finish()
 
     def train_one_epoch(self, epoch: int, progress: ProgressCallback) -> None:
         settings, pairs = self.settings, self.data.train_pairs
@@ -269,7 +275,7 @@ class _Run:
             "model_state_dict": self.model.state_dict(),
             "optimizer_state_dict": self.optimizer.state_dict(),
             "scheduler_state_dict": self.scheduler.state_dict(),
-            "args": {**asdict(self.settings), _RUN: self.fingerprint},
+            "args": {**asdict(self.settings), RUN: self.fingerprint},
         }
         for name, key in _MEASURES.items():
             value = self.measures[name]
@@ -278,7 +284,7 @@ class _Run:
         torch.save(_plain(content), buffer)
         return buffer.getvalue()
 
-    def go_on_from(self, content: dict[str, Any]) -> None:
+    def go_on_from(self, content: Mapping[str, Any]) -> None:
         self.model.load_state_dict(content["model_state_dict"])
         self.optimizer.load_state_dict(content["optimizer_state_dict"])
         self.scheduler.load_state_dict(content["scheduler_state_dict"])
@@ -309,43 +315,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(part) for part in value)
     return value.clone() if isinstance(value, torch.Tensor) else value
-
-
-def _prepare(folder: Path, run: _Run, *, overwrite: bool) -> list[Path]:
-    """Make ``folder`` ready for the run: go on from its checkpoints, or clear it; returns those that stay."""
-    found = sorted(folder.glob(f"{CHECKPOINT_PREFIX}*.pt"))
-    contents = {path: _own_checkpoint(path) for path in found}
-    foreign = [path for path, content in contents.items() if content is None]
-    if foreign and not overwrite:
-        raise TrainingError(
-            f"{folder} holds checkpoints of another training program, for example {foreign[0].name}; they are not "
-            "replaced",
-            hint="Train into another folder, or move them away.",
-        )
-    kept = {
-        content["epoch"]: path
-        for path, content in contents.items()
-        if content is not None and content["args"][_RUN] == run.fingerprint
-    }
-    if len(kept) == len(found) and kept:
-        last = contents[kept[max(kept)]]
-        if last is not None:
-            run.go_on_from(last)
-    else:
-        for path in found:
-            path.unlink(missing_ok=True)
-        kept = {}
-    write_pairs_file(folder / PAIRS_FILE, run.data)
-    return [kept[epoch] for epoch in sorted(kept)]
-
-
-def _own_checkpoint(path: Path) -> dict[str, Any] | None:
-    """A checkpoint that this module wrote; None for any other file."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return content if isinstance(content["args"][_RUN], str) else None
-    except Exception:  # noqa: BLE001 - whatever it is, it is not one of ours, and is not touched
-        return None
 
 
 class _Loss(Protocol):

@@ -1,17 +1,19 @@
 """The demo: a project folder with recordings, planted errors and trained checkpoints.
 
-The folder is made beside its place and renamed when it is whole, so a demo that was interrupted is no demo.
+Everything is made in a hidden folder inside and moved up when it is whole, the settings last, so a demo that was
+interrupted is no demo. The next run clears away what a killed one left, or moves up the rest of what was whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from tracinctl.data.acoustics import MATERIALS, RATE, record
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.data.planted import ITEM, PAIR, PLANTED_FILE, Planted, write_planted
 from tracinctl.errors import DataError, TracinctlError, UsageError
+from tracinctl.files import write_text_atomic
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.training import TrainSettings, train_ranker
 
@@ -29,6 +32,9 @@ SECONDS = 0.25
 N_FFT, HOP = 512, 512
 SPLIT_SEED = 42
 SETTINGS_FILE = "tracinctl.toml"
+_WORK = ".tracinctl-demo"
+# in it: the project while it is made, the same when it is whole, and what to say of it
+_MADE, _WHOLE, _RESULT = "made", "whole", "result.json"
 
 
 @dataclass(frozen=True)
@@ -107,32 +113,73 @@ def make_demo(
     size = size or DemoSize()
     tones = {name: _hertz(name) for name in dict.fromkeys(frequencies)}
     directory = directory.absolute()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise DataError(f"{directory} is not an empty folder", hint="name a folder that is not there yet")
+    asked = json.dumps([list(tones), seed, astuple(size)])
+    not_empty = DataError(f"{directory} is not an empty folder", hint="name a folder that is not there yet")
+    if directory.exists() and not directory.is_dir():
+        raise not_empty
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent))
+        with _work_folder(directory) as work:
+            _move_up(work, directory)
+            result = _finished(work, directory, asked)
+            if result is None:
+                if any(path != work for path in directory.iterdir()):
+                    raise not_empty
+                shutil.rmtree(work / _MADE, ignore_errors=True)
+                with _one_thread():
+                    result = _fill(work / _MADE, directory, tones, seed, size, progress)
+                write_text_atomic(work / _RESULT, json.dumps([asked, asdict(result)], default=str))
+                (work / _MADE).rename(work / _WHOLE)
+                _move_up(work, directory)
     except OSError as error:
-        raise TracinctlError(f"cannot write {directory}: {error.strerror}") from error
-    try:
-        with _one_thread():
-            result = _fill(work, directory, tones, seed, size, progress)
-        _move(work, directory)
-    except OSError as error:
-        raise TracinctlError(f"cannot write {directory}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        raise TracinctlError(f"cannot write {directory}: {error.strerror or error}") from error
     return result
 
 
-def _move(work: Path, directory: Path) -> None:
-    """Put the whole project in its place, the settings last: without them a folder is no project.
+@contextlib.contextmanager
+def _work_folder(directory: Path) -> Iterator[Path]:
+    """The hidden folder, held against other runs; it goes at the end, unless it holds what is still to be moved up."""
+    from filelock import FileLock, Timeout
 
-    The folder itself is not replaced: it may be somebody's current one.
-    """
-    directory.mkdir(exist_ok=True)
-    for path in sorted(work.iterdir(), key=lambda path: (path.name == SETTINGS_FILE, path.name)):
+    made = not directory.exists()
+    work = directory / _WORK
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(work / "lock", timeout=0):
+            try:
+                yield work
+            finally:
+                if not _waiting(work):
+                    shutil.rmtree(work / _MADE, ignore_errors=True)
+                    shutil.rmtree(work / _WHOLE, ignore_errors=True)
+                    shutil.rmtree(work, ignore_errors=True)
+                if made:
+                    with contextlib.suppress(OSError):
+                        directory.rmdir()
+    except Timeout as error:
+        raise DataError(f"another run is making a demo in {directory}", hint="name another folder") from error
+
+
+def _waiting(work: Path) -> list[Path]:
+    """What is whole and not yet in its place, the settings last: without them a folder is no project."""
+    whole = work / _WHOLE
+    found = whole.iterdir() if whole.is_dir() else ()
+    return sorted(found, key=lambda path: (path.name == SETTINGS_FILE, path.name))
+
+
+def _move_up(work: Path, directory: Path) -> None:
+    """Put what is whole in its place; the folder itself is not replaced, for it may be somebody's current one."""
+    for path in _waiting(work):
         os.rename(path, directory / path.name)  # noqa: PTH104 - unlike replace, it never takes the place of a folder
+
+
+def _finished(work: Path, directory: Path, asked: str) -> DemoResult | None:
+    """What a run that was killed at its very end made, where it was asked for the same."""
+    try:
+        of, result = json.loads((work / _RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = of == asked and not (work / _MADE).exists()
+    return DemoResult(**{**result, "directory": directory}) if same else None
 
 
 @contextlib.contextmanager
@@ -246,7 +293,9 @@ def _write_recording(
     sound = record(MATERIALS[material], true, hertz, random, seconds=SECONDS, channels=channels)
     path = work / "data" / f"deg{filed:03d}" / material / f"{_item(material, frequency, filed, take)}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, sound, RATE, subtype="PCM_16")
+    data = io.BytesIO()  # soundfile's own errors do not say that the disk is full
+    soundfile.write(data, sound, RATE, subtype="PCM_16", format="WAV")
+    path.write_bytes(data.getvalue())
 
 
 def _comparisons(

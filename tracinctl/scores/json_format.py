@@ -6,6 +6,7 @@ that scripts which read it as it is go on working; what else is known stands in 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import math
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tracinctl.errors import ScoreFileError
-from tracinctl.files import atomic_path
+from tracinctl.files import atomic_path, locked
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.checked import checked_blocks
 from tracinctl.scores.json_text import AGAIN, json_text, kind, parse_json, read_bytes
@@ -150,10 +151,11 @@ def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallbac
                 yield f"{',' if row else ''}\n  {json_text(source.train_ids[row])}: {{\n{scores}\n  }}"
             progress(Progress("writing scores", min(total, start + len(block)), total, "pairs", path.name))
 
-    with atomic_path(beside) as temporary_beside, atomic_path(path) as temporary:
+    with contextlib.ExitStack() as both, atomic_path(beside) as temporary_beside, atomic_path(path) as temporary:
         with temporary.open("wb") as file:
             for text in itertools.chain("{", lines(), ["\n}\n"]):
                 data = text.encode()
                 digest.update(data)
                 file.write(data)
         temporary_beside.write_text(provenance_text(source, digest.hexdigest()), encoding="utf-8", newline="\n")
+        both.enter_context(locked(path))  # two runs would else mix one's scores with the other's provenance

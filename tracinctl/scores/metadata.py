@@ -6,14 +6,13 @@ is the operating system's: it ends with the process that holds it, however that 
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tracinctl.errors import ScoreFileError, TracinctlError
-from tracinctl.files import atomic_path
+from tracinctl.errors import ScoreFileError
+from tracinctl.files import atomic_path, locked
 from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.json_text import json_text, read_json
 from tracinctl.scores.sweep import pair_items
@@ -22,28 +21,11 @@ from tracinctl.scores.votes import voters_against
 
 Records = dict[str, Any]
 
-_WAIT_SECONDS = 120
 _MOVE_AWAY = "nothing was added to it: mend it or move it away, and run again"
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=_WAIT_SECONDS):
-            yield
-    except Timeout as error:
-        raise TracinctlError(
-            f"cannot write {path}: another process has held it for {_WAIT_SECONDS} s", hint="run again when it is done"
-        ) from error
-    except OSError as error:
-        raise TracinctlError(f"cannot write {path}: {error.strerror or error}") from error
-
-
 def _merge(path: Path, change: Callable[[Records], None]) -> None:
-    with _locked(path):
+    with locked(path):
         records = read_json(path, hint=_MOVE_AWAY) if path.exists() else {}
         if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
             raise ScoreFileError(f"{path} does not hold records by id", hint=_MOVE_AWAY)

@@ -1,0 +1,164 @@
+"""Projects on which commands are killed, and what must hold of them afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from wav_trees import tree
+
+SETTINGS = """
+material = "plastic"
+frequencies = ["500hz", "1000hz"]
+
+[features]
+n_fft = 64
+hop = 64
+
+[train]
+epochs = 3
+checkpoint_interval = 1
+"""
+KILLED = -9
+
+
+@dataclass
+class End:
+    """How a run ended: its exit code, how long it took, how many changes it made to files, what it said."""
+
+    code: int
+    seconds: float
+    changes: int
+    said: str
+
+
+class CrashServer:
+    """Runs commands in processes of their own, which can be killed."""
+
+    def __init__(self):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "500"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("crash_server.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert self.process.stdout.readline() == "ready\n"
+
+    def __call__(self, folder, arguments, **how):
+        job = {"folder": str(folder), "arguments": arguments, **how}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return End(**json.loads(self.process.stdout.readline()))
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def made(run, folder):
+    """A project of two small frequencies, trained."""
+    folder.mkdir()
+    for frequency in ("500hz", "1000hz"):
+        tree(folder / "data", takes=4, frequency=frequency)
+    (folder / "tracinctl.toml").write_text(SETTINGS)
+    ran(run(folder, ["train", "--epochs", "2"]))
+    return folder
+
+
+def ran(end):
+    assert end.code == 0, end.said
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, and what was done in the project before it."""
+
+    arguments: list[str]
+    before: list[list[str]]
+    fresh: bool = False
+
+
+CASES = {
+    "compute": Case(
+        ["compute", "--frequency", "500hz", "--save-per-checkpoint"],
+        [["compute", "--frequency", "500hz", "--margin", "3"]],
+    ),
+    "compute over another format": Case(
+        ["compute", "--frequency", "500hz", "--format", "parquet"],
+        [["compute", "--frequency", "500hz", "--margin", "3", "--no-cache"]],
+    ),
+    "train": Case(["train", "--frequency", "500hz"], [], fresh=True),
+    "train again": Case(["train", "--frequency", "500hz", "--margin", "2"], []),
+    "exclude": Case(
+        ["exclude", "--frequency", "500hz", "--update-metadata", "--min-occurrences", "1"],
+        [["compute", "--frequency", "500hz", "--margin", "9"], ["exclude", "--frequency", "500hz"]],
+    ),
+    "workflow": Case(
+        ["workflow", "--report", "report.md"],
+        [["workflow", "--margin", "3", "--min-occurrences", "1"]],
+    ),
+    "demo": Case(["demo", "."], [], fresh=True),
+    "demo elsewhere": Case(["demo", "sub/my demo"], [], fresh=True),
+}
+
+
+def prepared(run, case, start, folder):
+    """The project before the command."""
+    if case.arguments[0] == "demo":
+        folder.mkdir()
+        return folder
+    shutil.copytree(start, folder)
+    if case.fresh:
+        shutil.rmtree(folder / "checkpoints")
+    for arguments in case.before:
+        ran(run(folder, arguments))
+    return folder
+
+
+def contents(folder):
+    """Relative path -> bytes of every file that a person sees; dates are no part of it."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_file() and not hidden(name):
+            data = path.read_bytes()
+            found[name] = re.sub(rb"\d{4}-\d\d-\d\d", b"DATE", data) if path.suffix in {".json", ".md"} else data
+    return found
+
+
+def hidden(name):
+    return name.endswith(".lock") or ".tracinctl-" in name
+
+
+def leftovers(folder):
+    """What of temporary files is there."""
+    return [path.name for path in folder.rglob("*") if ".tracinctl-" in path.name]
+
+
+def assert_old_or_new(folder, before, after, how):
+    """Every file is as it was before the command or as it is after it, never anything else."""
+    now = contents(folder)
+    for name, data in now.items():
+        assert data in (before.get(name), after.get(name)), f"{name} is neither the old nor the new one, {how}"
+    lost = [name for name in before if name in after and name not in now]
+    assert not lost, f"{lost} were there before and are there after, but not now, {how}"
+
+
+def assert_finishes(run, case, folder, after, how):
+    """The next run comes to the very result of a run that nothing happened to."""
+    end = run(folder, case.arguments)
+    done = case.arguments[0] == "demo" and "is not an empty folder" in end.said
+    assert end.code == 0 or done, f"{end.said}\n{how}"
+    now = contents(folder)
+    assert now.keys() == after.keys(), how
+    assert [name for name in now if now[name] != after[name]] == [], how
+    assert leftovers(folder) == [], how

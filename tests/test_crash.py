@@ -1,0 +1,156 @@
+"""Commands that are killed, or whose writes fail: no half-written file, and the next run comes to the same result."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import pytest
+from crash_projects import CASES, KILLED, CrashServer, assert_finishes, assert_old_or_new, contents, made, prepared, ran
+
+KILLS = 3
+NIGHTLY_KILLS = 100
+FAULTS = 3
+
+
+@pytest.fixture(scope="module")
+def run():
+    server = CrashServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def start(run, tmp_path_factory):
+    return made(run, tmp_path_factory.mktemp("start") / "project")
+
+
+class Trial:
+    """A command, the project before it and after it, and as many copies of the former as are asked for."""
+
+    def __init__(self, run, start, folder, name):
+        self.run, self.folder, self.case = run, folder, CASES[name]
+        self.project = prepared(run, self.case, start, folder / "before")
+        self.before = contents(self.project)
+        whole = self.fresh()
+        self.end = run(whole, self.case.arguments)
+        ran(self.end)
+        self.after = contents(whole)
+        assert self.after != self.before
+        shutil.rmtree(whole)
+
+    def fresh(self):
+        # always the same place: paths may stand in results
+        place = self.folder / "the project"
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(self.project, place)
+        return place
+
+
+@pytest.fixture(scope="module", params=CASES)
+def trial(run, start, tmp_path_factory, request):
+    return Trial(run, start, tmp_path_factory.mktemp("trial"), request.param)
+
+
+def kill_at_random(trial, kills, seed):
+    """Kill a run at a random moment, then the one after it, and so on; let one in a few come to its end."""
+    dice = random.Random(f"{seed} {trial.case.arguments}")  # noqa: S311  not for secrets
+    killed = runs = 0
+    place = trial.fresh()
+    while killed < kills:
+        moment = dice.uniform(0, trial.end.seconds)
+        end = trial.run(place, trial.case.arguments, kill_after=moment)
+        runs += 1
+        assert runs < 10 * kills + 50, "runs end before they are killed"
+        killed += end.code == KILLED
+        how = f"killed after {moment:.3f} s ({runs} runs, seed {seed})"
+        assert_old_or_new(place, trial.before, trial.after, how)
+        if dice.random() < 0.4 or killed == kills:
+            assert_finishes(trial.run, trial.case, place, trial.after, how)
+            place = trial.fresh()
+
+
+def test_killed_at_random_moments(trial):
+    kill_at_random(trial, KILLS, seed=0)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", [1])
+def test_killed_at_many_random_moments(trial, seed):
+    kill_at_random(trial, NIGHTLY_KILLS, seed)
+
+
+def moments(trial, most):
+    changes = range(1, trial.end.changes + 1)
+    if most is None or len(changes) <= most:
+        return list(changes)
+    # the last changes put files in their places
+    return [*random.Random(0).sample(changes[:-2], most - 1), random.Random(1).choice(changes[-2:])]  # noqa: S311
+
+
+def kill_at_changes(trial, most):
+    for number in moments(trial, most):
+        place = trial.fresh()
+        end = trial.run(place, trial.case.arguments, kill_at=number)
+        how = f"killed at change {number} of {trial.end.changes}"
+        assert end.code == KILLED, how
+        assert_old_or_new(place, trial.before, trial.after, how)
+        assert_finishes(trial.run, trial.case, place, trial.after, how)
+
+
+def test_killed_before_a_change_of_a_file(trial):
+    kill_at_changes(trial, FAULTS)
+
+
+@pytest.mark.nightly
+def test_killed_before_every_change_of_a_file(trial):
+    kill_at_changes(trial, None)
+
+
+def assert_said(end, how):
+    assert end.code == 1, f"{how}: {end.said}"
+    assert "error: " in end.said, how
+    assert "Traceback" not in end.said, how
+    assert "did not expect" not in end.said, f"{how}: {end.said}"
+
+
+ERRORS = {
+    "ENOSPC": "No space left on device",
+    "EACCES": "Permission denied",
+    "ENOENT": "No such file or directory",
+}
+
+
+def fail_at_changes(trial, most):
+    for number in moments(trial, most):
+        for error, reason in ERRORS.items():
+            place = trial.fresh()
+            end = trial.run(place, trial.case.arguments, fail_at=number, error=error)
+            how = f"{error} at change {number} of {trial.end.changes}"
+            assert_old_or_new(place, trial.before, trial.after, how)
+            if end.code == 0:
+                assert contents(place) == trial.after, f"{how} was passed over: {end.said}"
+            else:
+                assert_said(end, how)
+                assert reason in end.said, f"{how}: {end.said}"
+            assert_finishes(trial.run, trial.case, place, trial.after, how)
+
+
+def test_a_change_of_a_file_that_fails(trial):
+    fail_at_changes(trial, 2)
+
+
+@pytest.mark.nightly
+def test_every_change_of_a_file_that_fails(trial):
+    fail_at_changes(trial, None)
+
+
+@pytest.mark.parametrize("share", [0.5])
+def test_a_disk_that_fills_up_within_a_file(trial, share):
+    old = {name for name, data in trial.before.items() if trial.after.get(name) == data}
+    largest = max(len(data) for name, data in trial.after.items() if name not in old)
+    place = trial.fresh()
+    end = trial.run(place, trial.case.arguments, largest_file=int(share * largest))
+    assert_said(end, f"no file larger than {share} of {largest} bytes")
+    assert_old_or_new(place, trial.before, trial.after, "where the disk is full")
+    assert_finishes(trial.run, trial.case, place, trial.after, "where the disk was full")
