@@ -131,11 +131,11 @@ def test_a_finished_run_is_not_trained_again(data, tmp_path):
 
 
 def test_checkpoints_of_another_run_make_room(data, tmp_path):
-    train_ranker(data, dataclasses.replace(QUICK, epochs=9), tmp_path)
-    result = train_ranker(data, QUICK, tmp_path)
-    assert list_checkpoints(tmp_path) == result.checkpoints
+    train_ranker(data, dataclasses.replace(QUICK, epochs=9), tmp_path / "again")
+    result = train_ranker(data, QUICK, tmp_path / "again")
+    assert list_checkpoints(tmp_path / "again") == result.checkpoints
     train_ranker(data, QUICK, tmp_path / "fresh")
-    assert _bytes(tmp_path / "fresh") == _bytes(tmp_path)
+    assert _bytes(tmp_path / "fresh") == _bytes(tmp_path / "again")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
