@@ -7,6 +7,7 @@ pair's loss as a whole, so that neither A K B^T nor a derivative by a score is t
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -57,13 +58,30 @@ def pair_gradient(model, data, samples, pair, loss, weight=1.0):
     return gradient(model, weight * loss(s_i, s_j, torch.tensor([float(y)], dtype=torch.float64)))
 
 
-def pull(model, data, pair, loss, weight):
-    """How far a pair's loss pulls at its two scores: the derivatives by them, the scores taken as given."""
-    i, j, y = pair
-    s = [score(model, data, data.train, k).detach().requires_grad_() for k in (i, j)]
-    value = weight * loss(*s, torch.tensor([float(y)], dtype=torch.float64))
-    slopes = torch.autograd.grad(value.sum(), s, allow_unused=True) if value.requires_grad else (None, None)
-    return [0.0 if slope is None else slope.item() for slope in slopes]
+def disagreement(model, data, pairs, loss):
+    """Mean loss of each item's pairs under the score that the items like it have, one item at a time."""
+    items = range(len(data.train))
+    scores = [score(model, data, data.train, k) for k in items]
+    directions = torch.stack([gradient(model, s) for s in scores])
+    lengths = directions.norm(dim=1)
+    directions = directions - directions.mean(0)
+    alike = directions.norm(dim=1) <= 1e-5 * (lengths**2).mean().sqrt()
+    found = np.zeros(len(items))
+    for k in items:
+        say, heard = 0.0, 0.0
+        for other in items:
+            if other != k:
+                flat = bool(alike[k] or alike[other])
+                cosine = 0.0 if flat else torch.cosine_similarity(directions[k], directions[other], dim=0).item()
+                say += math.exp(10 * cosine)
+                heard += math.exp(10 * cosine) * scores[other].item()
+        values = []
+        for i, j, y in pairs:
+            if k in (i, j) and i != j:
+                s = [torch.tensor([heard / say if m == k else scores[m].item()], dtype=torch.float64) for m in (i, j)]
+                values.append(loss(*s, torch.tensor([float(y)], dtype=torch.float64)).item())
+        found[k] = np.mean(values) if values else 0.0
+    return found
 
 
 def ghm_weights(model, data, pairs, margin, bins, alpha, batch_size):
@@ -101,13 +119,7 @@ def influence(data, model, states, weights, loss="standard", margin=1.0, bins=10
             own[row] += weight * (a @ a).item()
             for column, b in enumerate(right):
                 scores[row, column] += weight * (a @ b).item()
-        pulls = np.zeros(len(data.train))
-        for pair, v in zip(train, w, strict=True):
-            for k, slope in zip(pair[:2], pull(model, data, pair, function, v), strict=True):
-                pulls[k] += slope
-        for k in np.flatnonzero(pulls):
-            g = gradient(model, score(model, data, data.train, int(k)))
-            sample[k] += weight * pulls[k] ** 2 * (g @ g).item()
+        sample += weight * disagreement(model, data, train, function)
     return scores, own, sample
 
 

@@ -130,7 +130,7 @@ def _one(name: str, seed: int, size: Size, folder: Path, results: Results, *, ri
             _detection(results, case, task, finding)
             jobs.append((case, finding.name, _kept(task, finding.listed), task))
         jobs.append((case, "the truth", ~task.bad_pairs, task))
-    subsets = [random.random(size.pairs) < 0.5 for _ in range(size.subsets)]  # noqa: PLR2004  halves
+    subsets = [random.random(size.pairs) < 0.5 for _ in range(size.subsets)]
     lds_task = next(task for task in tasks if (task.error, task.share) == LDS_TASK)
     lds_pairs = lds_task.data.train_pairs
     halves = [lds_pairs.take(half[: len(lds_pairs)]) for half in subsets]

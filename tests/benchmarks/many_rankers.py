@@ -5,6 +5,7 @@ Trained alone or in a stack a ranker is the same but for rounding, and a hundred
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,7 @@ def build_model(inputs: int, recipe: Recipe) -> nn.Sequential:
     """One ranker of the stack as an ordinary model."""
     sizes = [inputs, *recipe.layers, 1]
     layers: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -1,6 +1,6 @@
 """Ranking tasks from scikit-learn's bundled sets, with errors planted in the training part.
 
-Items are divided into three parts: those trained on, those held out that score influence, and those held out that judge.
+Items are divided into three parts: those trained on, held-out ones that score influence, and held-out ones that judge.
 """
 
 from __future__ import annotations

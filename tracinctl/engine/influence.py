@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.data.pairs import Pairs
+from tracinctl.engine.item_disagreement import item_disagreement
 from tracinctl.engine.kernel import ItemKernel
 from tracinctl.engine.losses import LossFunction, ghm_weights, pair_derivatives
 from tracinctl.scores.table import InfluenceTable, rows_per_block
@@ -89,6 +90,7 @@ class InfluenceScores:
         self.checkpoint_names: Sequence[str] = tuple(checkpoint_names)
         self.provenance: Mapping[str, Any] = provenance
         self._train, self._test = train_pairs, test_pairs
+        self._settings = settings
         self._weights = list(weights)
         self._kernels = list(kernels)
         n = len(train_ids)
@@ -164,15 +166,21 @@ class InfluenceScores:
 
     @property
     def sample_influence(self) -> FloatArray:
-        """Item-level influence, shape (train items,): sum over checkpoints of w_c (sum of the item's a)^2 K_ii.
+        """The item-level view, shape (train items,): ``item_disagreement`` summed over checkpoints with w_c.
 
         A mislabelled item pulls all of its pairs one way, which scores of single pairs do not show.
+        High = suspicious.
         """
         n = len(self.sample_ids)
         total = np.zeros(n)
-        for weight, kernel, a in zip(self._weights, self._kernels, self._a, strict=True):
-            pull = np.bincount(self._train.first, a.first, n) + np.bincount(self._train.second, a.second, n)
-            total += weight * pull**2 * np.diagonal(kernel.kernel)[:n]
+        for weight, kernel in zip(self._weights, self._kernels, strict=True):
+            total += weight * item_disagreement(
+                kernel.scores[:n],
+                kernel.kernel[:n, :n],
+                self._train,
+                loss=self._settings.loss,
+                margin=self._settings.margin,
+            )
         return total
 
     def table(self, *, per_checkpoint: bool = False) -> InfluenceTable:
