@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracinctl.changed import FileStates, recordings_of
 from tracinctl.config import Project
 from tracinctl.errors import DataError, ModelError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
@@ -221,6 +222,7 @@ def compute_project_scores(
         resolve_loss(settings.loss_type), settings.margin, settings.ghm_bins, settings.ghm_alpha, settings.batch_size
     )
     checkpoints = list_checkpoints(project.checkpoints(material, frequency), settings.checkpoint_prefix)
+    recordings = FileStates.of(recordings_of(project, material, frequency) if settings.origin.source is None else {})
     data = load_data(project, material, frequency, settings.origin, progress)
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     folder = project.cache_dir / f"{material}_{frequency}"
@@ -239,7 +241,8 @@ def compute_project_scores(
     if result is None:
         return None
 
-    watched = WatchedScores(result.scores)
+    recordings.check_unchanged()
+    watched = WatchedScores(result.scores, {"recordings": recordings.digests} if recordings.digests else {})
     written: list[Path] = []
     notes = list(result.notes)
     output: Path | None = None
@@ -372,7 +375,7 @@ def parse_size(text: str) -> int:
 class WatchedScores:
     """A score source that remembers which test pairs had a score other than zero while its blocks were read."""
 
-    def __init__(self, source: ScoreSource) -> None:
+    def __init__(self, source: ScoreSource, more: Mapping[str, Any]) -> None:
         import numpy as np
 
         self._source = source
@@ -383,7 +386,7 @@ class WatchedScores:
         self.sample_influence = source.sample_influence
         self.train_items = source.train_items
         self.checkpoint_names = source.checkpoint_names
-        self.provenance: Mapping[str, Any] = source.provenance
+        self.provenance: Mapping[str, Any] = {**source.provenance, **more}
         self.active = np.zeros(len(source.test_ids), dtype=bool)
         self.seen = False
 

@@ -172,6 +172,8 @@ def run_one(
     from tracinctl.scores.votes import parse_threshold
 
     threshold = parse_threshold(settings.rule.threshold)
+    truth = project.root / PLANTED_FILE
+    planted = planted_ids(truth, material, frequency) if truth.is_file() else (set(), set())
     computed = None
     if settings.compute.origin.source is not None or holds_checkpoints(project.checkpoints(material, frequency)):
         with processes.part() if processes else nullcontext():
@@ -207,23 +209,19 @@ def run_one(
         source=source,
         exclusions=exclusions,
         output_file=output,
-        planted=compare_with_planted(project, material, frequency, source, exclusions),
+        planted=compare_with_planted(*planted, source, exclusions),
     )
 
 
 def compare_with_planted(
-    project: Project, material: str, frequency: str, source: ScoreSource, exclusions: Exclusions
+    pairs: set[str], items: set[str], source: ScoreSource, exclusions: Exclusions
 ) -> PlantedCount | None:
-    """How the list compares with the project's planted truth; None where there is none for this frequency.
+    """How the list compares with the planted pairs and items; None where there are none.
 
     A pair is rightly on the list where it was planted, or where one of its items was filed under a wrong class.
     """
     from tracinctl.scores.sweep import pair_items
 
-    path = project.root / PLANTED_FILE
-    if not path.is_file():
-        return None
-    pairs, items = planted_ids(path, material, frequency)
     if not pairs and not items:
         return None
     if exclusions.mode == "sample":

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import SIGNS, check_one_form, one_or_list, project_of, selected_files, tell_diagnoses
+from tracinctl.cli.scores import (
+    SIGNS,
+    check_one_form,
+    one_or_list,
+    project_of,
+    selected_files,
+    tell_changes,
+    tell_diagnoses,
+)
 from tracinctl.cli.terminal import Column, count, number, shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
@@ -83,6 +91,7 @@ def exclude(
     chosen = []
     for file in files:
         source = open_scores(file.path)
+        tell_changes(project, file, source)
         exclusions = choose_exclusions(
             source,
             threshold=limit,

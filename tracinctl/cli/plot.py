@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import project_of, selected_files, tell_diagnoses
+from tracinctl.cli.scores import project_of, selected_files, tell_changes, tell_diagnoses
 from tracinctl.cli.terminal import shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
@@ -99,6 +99,7 @@ def plot(
     )
     for number, file in enumerate(files):
         source = open_scores(file.path)
+        tell_changes(project, file, source)
         if view == "checkpoints":
             source = with_checkpoint_scores(project, file, source)
         if view == "overview":

@@ -68,6 +68,18 @@ def tell_diagnoses(
         terminal.warn(f"{label}: {each.text}", each.hint)
 
 
+def tell_changes(project: Project, file: ScoreFile, source: ScoreSource) -> None:
+    """Warn where scores were made from checkpoints or recordings that have changed since."""
+    from tracinctl.changed import changed_since
+
+    changes = changed_since(project, file, source)
+    if changes:
+        terminal.warn(
+            f"{file.label}: since these scores were made, {'; '.join(changes)}",
+            f"Compute them again: tracinctl compute --material {file.material} --frequency {file.frequency}",
+        )
+
+
 def check_one_form(*, json: bool, csv: bool) -> None:
     """Refuse to print two forms of one result."""
     if json and csv:

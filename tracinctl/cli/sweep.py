@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import SIGNS, check_one_form, project_of, selected_files, tell_diagnoses
+from tracinctl.cli.scores import SIGNS, check_one_form, project_of, selected_files, tell_changes, tell_diagnoses
 from tracinctl.cli.terminal import Column, count, number, shown_path, terminal
 from tracinctl.selection import ScoreFile
 
@@ -64,6 +64,7 @@ def sweep(
     results = []
     for file in selected_files(ctx, project, metadata_file, material, frequency):
         source = open_scores(file.path)
+        tell_changes(project, file, source)
         result = sweep_thresholds(source, tried, min_occurrences, upper_threshold)
         results.append((file, result))
         if not json and not csv:
