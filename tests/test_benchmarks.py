@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import engine_speed
+import startup
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # dattri imports torch's own deprecated scripting
@@ -21,3 +22,11 @@ def test_every_way_that_is_timed_computes_the_same_scores(capsys):
         way for way in ways if "batches of 8" not in way
     ]
     assert all(float(row[3]) > 0 for row in table[2:])
+
+
+def test_every_start_that_is_timed_answers_what_it_was_asked(capsys):
+    startup.main(["--rounds", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    timed = [each.name for bare, ours in startup.contenders().values() for each in (bare, *ours)]
+    assert [line.rsplit(maxsplit=2)[0] for line in lines[1:-1]] == timed
+    assert all(float(line.split()[-1]) > 0 for line in lines[1:-1])

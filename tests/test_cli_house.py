@@ -193,7 +193,7 @@ def test_an_interruption_says_what_was_kept_and_how_to_go_on(cli, project, monke
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tracinctl.cli.train.train_project_ranker", interrupted)
+    monkeypatch.setattr("tracinctl.train_project.train_project_ranker", interrupted)
     monkeypatch.setattr("tracinctl.cli.train.training_sets", lambda *_: ("box", ["1hz"]))
     result = cli("train")
     assert (result.code, result.out) == (130, "")

@@ -113,7 +113,7 @@ def test_the_zsh_script_begins_as_compinit_wants():
     assert completion_scripts.script("zsh").startswith("#compdef tracinctl\n")
 
 
-HEAVY = ("torch", "pandas", "pyarrow", "plotext", "numpy", "rich")
+HEAVY = ("torch", "pandas", "pyarrow", "plotext", "numpy", "rich", "hashlib", "socket", "tracinctl.pipeline")
 
 
 @pytest.mark.parametrize(

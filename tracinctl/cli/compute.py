@@ -1,7 +1,7 @@
 """``tracinctl compute``: influence of each training pair on the held-out pairs."""
 
 from contextlib import nullcontext
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,8 +10,10 @@ from tracinctl.cli import options
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.scores import SIGNS, one_or_list, project_of
 from tracinctl.cli.terminal import count, duration, number, shown_path, terminal
-from tracinctl.pipeline import ComputeOutcome, compute_project_scores
 from tracinctl.selection import training_sets
+
+if TYPE_CHECKING:
+    from tracinctl.pipeline import ComputeOutcome
 
 EXAMPLES = """tracinctl compute --frequency 500hz --material plastic
 tracinctl compute --frequency all --loss-type logistic --device cuda"""
@@ -83,6 +85,8 @@ def compute(
     It takes one gradient an item and checkpoint, and keeps what it can reuse: another margin, loss or choice of test
     pairs takes none.
     """
+    from tracinctl.pipeline import compute_project_scores
+
     project = project_of(ctx, data_root=data_root, checkpoint_dir=checkpoint_dir, metadata_dir=metadata_dir)
     origin = co.source_settings(ctx, source=source, model=model, pairs_file=pairs_file, seed=seed)
     settings = co.compute_settings(
@@ -129,7 +133,7 @@ def compute(
         terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
 
 
-def tell(outcome: ComputeOutcome) -> None:
+def tell(outcome: "ComputeOutcome") -> None:
     """Say on stderr what a user should know of how the scores came about."""
     label = f"{outcome.material} {outcome.frequency}"
     for note in outcome.notes:
@@ -142,7 +146,7 @@ def tell(outcome: ComputeOutcome) -> None:
     terminal.detail(f"  kernels kept: {_size(outcome.cache_bytes)}")
 
 
-def show(outcome: ComputeOutcome) -> None:
+def show(outcome: "ComputeOutcome") -> None:
     """Print what was computed."""
     kept = sum(outcome.taken)
     reused = f", {kept} taken from the cache" if kept else ""

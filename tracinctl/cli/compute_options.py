@@ -1,13 +1,15 @@
 """Flags of computing influence, which ``compute`` and ``workflow`` share, and the settings that they make."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tracinctl.cli.scores import settings_of
-from tracinctl.pipeline import ComputeSettings, SourceSettings, parse_size
 from tracinctl.selection import split_list
+
+if TYPE_CHECKING:
+    from tracinctl.pipeline import ComputeSettings, SourceSettings
 
 DATA = "Items, pairs and checkpoints"
 INFLUENCE = "How influence is computed"
@@ -182,9 +184,11 @@ Format = Annotated[
 
 def source_settings(
     ctx: Any, *, source: str | None, model: str | None, pairs_file: Path | None, seed: int
-) -> SourceSettings:
+) -> "SourceSettings":
     """Where items, pairs and the model come from: the flags, and the tables [features] and [ranker] of the settings."""
     settings = settings_of(ctx)
+    from tracinctl.pipeline import SourceSettings
+
     usual = SourceSettings()
     return SourceSettings(
         source=source,
@@ -199,9 +203,11 @@ def source_settings(
 
 
 def compute_settings(
-    origin: SourceSettings, *, layers: str | None, memory: str | None, test_pair: list[str] | None, **others: Any
-) -> ComputeSettings:
+    origin: "SourceSettings", *, layers: str | None, memory: str | None, test_pair: list[str] | None, **others: Any
+) -> "ComputeSettings":
     """Settings of computing, from the flags as they were typed."""
+    from tracinctl.pipeline import ComputeSettings, parse_size
+
     return ComputeSettings(
         origin=origin,
         layers=tuple(split_list(layers, "--layers")) if layers is not None else None,

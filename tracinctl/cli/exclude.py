@@ -19,7 +19,6 @@ from tracinctl.cli.terminal import Column, count, number, shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
 from tracinctl.selection import ScoreFile
-from tracinctl.workflow import next_command
 
 if TYPE_CHECKING:
     from tracinctl.scores.exclusion import Exclusions
@@ -170,6 +169,8 @@ def write_csv(results: "list[tuple[ScoreFile, Exclusions]]") -> None:
 
 def show(file: ScoreFile, exclusions: "Exclusions", path: Path, *, dry_run: bool) -> None:
     """Print what was, or would be, listed."""
+    from tracinctl.workflow import next_command
+
     what = "items" if exclusions.mode != "ranking_pair" else "pairs"
     title = f"{file.label}: {count(len(exclusions.ids), what[:-1])} to leave out"
     if exclusions.mode == "sample":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +43,8 @@ def start_processes(count: int) -> None:
     """
     if count <= 1 or _shared():
         return
+    import socket
+
     import torch.distributed
     import torch.multiprocessing
     from torch.multiprocessing.spawn import ProcessExitedException

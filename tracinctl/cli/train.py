@@ -1,7 +1,7 @@
 """``tracinctl train``: the built-in ranker, with or without an exclusion list."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,9 @@ from tracinctl.cli.scores import one_or_list, project_of
 from tracinctl.cli.terminal import count, number, shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.selection import training_sets
-from tracinctl.train_project import TrainOutcome, train_project_ranker
+
+if TYPE_CHECKING:
+    from tracinctl.train_project import TrainOutcome
 
 EXAMPLES = """tracinctl train --frequency 500hz --material plastic
 tracinctl train --exclusions-file exclusions/plastic_500hz_excluded_pairs.txt"""
@@ -78,6 +80,7 @@ def train(
     Without a list they are written to checkpoints/<material>_<frequency>; with one, to checkpoints/retrained/..., so
     that the checkpoints which the scores were made from stay. The pairs trained on lie beside them as pairs.csv.
     """
+    from tracinctl.train_project import train_project_ranker
     from tracinctl.training import TrainSettings
 
     project = project_of(ctx, data_root=data_root, checkpoint_dir=checkpoint_dir)
@@ -113,7 +116,7 @@ def train(
         terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
 
 
-def tell(outcome: TrainOutcome) -> None:
+def tell(outcome: "TrainOutcome") -> None:
     """Warn of ids on the list that had no effect."""
     result = outcome.result
     for ids, what in (
@@ -128,7 +131,7 @@ def tell(outcome: TrainOutcome) -> None:
             )
 
 
-def show(outcome: TrainOutcome, *, listed: bool) -> None:
+def show(outcome: "TrainOutcome", *, listed: bool) -> None:
     """Print what was trained."""
     result = outcome.result
     terminal.text(

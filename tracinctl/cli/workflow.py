@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,9 @@ from tracinctl.cli.sweep import show as show_sweep
 from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
 from tracinctl.progress import ProgressCallback
 from tracinctl.selection import ScoreFile, workflow_sets
-from tracinctl.workflow import Rule, Run, WorkflowSettings, next_command, run_workflow
+
+if TYPE_CHECKING:
+    from tracinctl.workflow import Run
 
 EXAMPLES = """tracinctl workflow --frequencies 500hz,1000hz
 tracinctl workflow --threshold -5 --evaluate-only"""
@@ -105,6 +107,7 @@ def workflow(
     """
     from tracinctl.plots.report import check_report_path
     from tracinctl.scores.votes import parse_threshold
+    from tracinctl.workflow import Rule, WorkflowSettings, run_workflow
 
     parse_threshold(threshold)
     if report is not None:
@@ -137,7 +140,7 @@ def workflow(
     def watch(name: str) -> AbstractContextManager[ProgressCallback]:
         return terminal.progress(what=f"{chosen} {name}")
 
-    def finished(run: Run) -> None:
+    def finished(run: "Run") -> None:
         if run.status == "done":
             terminal.kept = (
                 f"Finished frequencies are kept, up to {run.frequency}; the same command goes on from there."
@@ -170,7 +173,7 @@ def workflow(
         raise typer.Exit(1)
 
 
-def draw_view(run: Run, view: str, threshold: str, min_occurrences: str) -> None:
+def draw_view(run: "Run", view: str, threshold: str, min_occurrences: str) -> None:
     """Draw a view of the scores, with the rule's threshold marked."""
     from tracinctl.plots.views import ViewSettings, draw
     from tracinctl.scores.votes import parse_threshold
@@ -188,7 +191,7 @@ def draw_view(run: Run, view: str, threshold: str, min_occurrences: str) -> None
     terminal.text("")
 
 
-def report_on(ctx: Any, runs: list[Run], path: Path) -> None:
+def report_on(ctx: Any, runs: "list[Run]", path: Path) -> None:
     """Write the report."""
     import shlex
 
@@ -206,7 +209,7 @@ def report_on(ctx: Any, runs: list[Run], path: Path) -> None:
     terminal.path(path)
 
 
-def evaluate(run: Run, rule: str) -> None:
+def evaluate(run: "Run", rule: str) -> None:
     """Print what each threshold would exclude."""
     from tracinctl.scores.sweep import sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds
@@ -217,8 +220,10 @@ def evaluate(run: Run, rule: str) -> None:
     show_sweep(ScoreFile(run.score_file, run.material, run.frequency), result, rule, with_upper=False)
 
 
-def show(runs: list[Run], *, custom: bool) -> None:
+def show(runs: "list[Run]", *, custom: bool) -> None:
     """Print the table of all frequencies, and the commands that come next."""
+    from tracinctl.workflow import next_command
+
     planted = any(run.planted is not None for run in runs)
     columns = [
         Column("frequency"),
@@ -252,7 +257,7 @@ def show(runs: list[Run], *, custom: bool) -> None:
             terminal.line(f"  {next_command(run.material, run.frequency, shown_path(path))}")
 
 
-def _row(run: Run, *, planted: bool) -> list[str | Cell]:
+def _row(run: "Run", *, planted: bool) -> list[str | Cell]:
     status = Cell(run.status, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
     if run.exclusions is None or run.source is None:
         return [run.frequency, status, *["-"] * (7 if planted else 4)]
