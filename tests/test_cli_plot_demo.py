@@ -59,6 +59,17 @@ def test_one_held_out_pair_shows_its_proponents_and_opponents(cli, project):
     assert test_pair in result.err
 
 
+def test_a_test_pair_alone_names_the_file_that_it_is_in(cli, project):
+    scores = [[-3.0, 4.0]]
+    write_score_file(project / "metadata" / "box_2hz_influence_metadata.json", scores, ["a_b"], ["only_here", "too"])
+    result = cli("plot", "top", "--test-pair", "only_here")
+    assert result.code == 0, result.err
+    assert "box 2hz" in result.out
+    assert "box 1hz" not in result.out
+    assert "-3" in result.out
+    assert "did you mean only_here?" in cli("plot", "top", "--test-pair", "only_her").err
+
+
 @pytest.mark.parametrize(("ending", "begin"), [(".txt", "box 1hz"), (".svg", "<svg"), (".html", "<!DOCTYPE html>")])
 def test_a_picture_is_written_to_a_file(cli, project, ending, begin):
     result = cli("-q", "plot", "top", "--output", f"top{ending}")

@@ -94,6 +94,37 @@ def test_no_color_takes_the_colour_away(screen, monkeypatch):
     assert "31m" not in shown(plain, "err")
 
 
+def test_a_message_keeps_within_the_terminal_and_its_lines_below_each_other(screen, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal(Screen(), Screen())
+    path = "/".join(["folder"] * 14)
+    terminal.warn("a word or two " * 9 + path, f"{'what to do ' * 9}{path}\nSee --help.")
+    lines = shown(terminal, "err").replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    assert all(len(line) <= 80 or line.strip() == path for line in lines)
+    assert [line.strip() for line in lines].count(path) == 2, "a path is not broken, so that it can be copied"
+    hint = next(k for k, line in enumerate(lines) if line.startswith("  what to do"))
+    assert all(line.startswith(" " * len("warning: ")) for line in lines[1:hint])
+    assert all(line.startswith("    ") for line in lines[hint + 1 : -1])
+    assert lines[-1] == "  See --help."
+
+
+def test_a_message_in_a_pipe_is_one_line_and_a_line_for_each_hint(capsys):
+    Terminal().warn("a word or two " * 20, "what to do " * 20)
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_blank_line_stands_between_messages_and_a_result_only_on_a_screen(screen, capsys):
+    screen.warn("careful")
+    screen.text("result")
+    screen.text("more")
+    assert shown(screen, "err").endswith("careful\n\n")
+    assert shown(screen) == "result\nmore\n"
+    piped = Terminal()
+    piped.warn("careful")
+    piped.text("result")
+    assert capsys.readouterr() == ("result\n", "warning: careful\n")
+
+
 def test_quiet_prints_paths_and_nothing_else(capsys, tmp_path):
     terminal = Terminal()
     terminal.quiet = True

@@ -112,11 +112,7 @@ def compute(
         prune_cache=prune_cache,
     )
     chosen, frequencies = training_sets(project, material, frequency, custom_source=source is not None)
-    terminal.kept = (
-        "Checkpoints that were finished are kept in .tracinctl/cache; the same command goes on from there."
-        if cache
-        else "Nothing was kept, for --no-cache was given."
-    )
+    terminal.kept = co.kept(cache=cache)
     start_processes(processes)
     outcomes = []
     with joined_processes() as shared:

@@ -215,3 +215,10 @@ def compute_settings(
         test_pairs=tuple(test_pair or ()),
         **others,
     )
+
+
+def kept(*, cache: bool) -> str:
+    """What an interruption leaves, in words."""
+    if not cache:
+        return "Nothing was kept, for --no-cache was given."
+    return "Checkpoints that were finished are kept in .tracinctl/cache; the same command goes on from there."

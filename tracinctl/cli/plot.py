@@ -83,6 +83,8 @@ def plot(
     project = project_of(ctx, metadata_dir=metadata_dir)
     marked = parse_thresholds(thresholds)
     files = selected_files(ctx, project, metadata_file, material, frequency)
+    if test_pair is not None:
+        files = with_test_pair(files, test_pair)
     if output is not None and len(files) > 1:
         raise UsageError(
             f"--output names one picture, but there are {len(files)} score files",
@@ -113,6 +115,18 @@ def plot(
             if number:
                 terminal.text("")
             terminal.show(picture, width=settings.width)
+
+
+def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
+    """The score files that know a test pair: with it alone on the command line, its frequency need not be there."""
+    from tracinctl.plots.survey import place_of
+    from tracinctl.scores.files import open_scores
+
+    known = {file: open_scores(file.path).test_ids for file in files}
+    found = [file for file in files if test_pair in known[file]]
+    if not found:
+        place_of(test_pair, [name for names in known.values() for name in names])  # says which is the nearest
+    return found
 
 
 def with_checkpoint_scores(project: Project, file: ScoreFile, source: "ScoreSource") -> "ScoreSource":

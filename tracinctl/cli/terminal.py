@@ -63,6 +63,7 @@ class Terminal:
         self.command = "tracinctl"
         self.arguments: list[str] = []
         self._consoles: dict[str, Console] = {}
+        self._result_follows = False
 
     def stream(self, name: Literal["out", "err"]) -> TextIO:
         """Where results (out) or messages (err) go."""
@@ -165,12 +166,18 @@ class Terminal:
         self._message("error:", "bold red", text, hint)
 
     def _message(self, label: str, style: str, text: str, hint: str) -> None:
+        """A message and what to do about it: on a terminal within its width, elsewhere a line each."""
         from rich.text import Text
 
-        message = Text.assemble((label, style), " ", "\n       ".join(clean(line) for line in text.splitlines()))
-        if hint:
-            message.append("\n" + "\n".join("  " + clean(line) for line in hint.splitlines()))
-        self._write("err", message, None)
+        seen = is_terminal(self.stream("err"))
+        width = terminal_width() if seen else _UNLIMITED
+        body = "\n".join(hanging(line, width, " " * (len(label) + 1)) for line in text.splitlines()).lstrip()
+        message = Text.assemble((label, style), " ", body)
+        arrow = "→ " if seen and "utf" in (self.stream("err").encoding or "").lower() else ""
+        for line in hint.splitlines():
+            message.append("\n").append(hanging(line, width, " " * 4, first=f"  {arrow}"), "cyan" if arrow else "")
+        self._write("err", message, _UNLIMITED)
+        self._result_follows = seen and is_terminal(self.stream("out"))
 
     # Progress
 
@@ -225,6 +232,11 @@ class Terminal:
     def _write(self, name: Literal["out", "err"], renderable: RenderableType, width: int | None) -> None:
         from rich.segment import Segment, Segments
 
+        if name == "out" and self._result_follows:
+            # on a screen where both meet, a blank line keeps a result apart from the messages before it
+            self.stream("err").write("\n")
+            self.stream("err").flush()
+            self._result_follows = False
         console = self.console(name)
         if width is None and not console.is_terminal and not _fits_itself(renderable):
             width = PIPE_WIDTH
@@ -268,6 +280,21 @@ def shown_path(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd())) or "."
     except (ValueError, OSError):
         return str(path)
+
+
+def hanging(text: str, width: int, indent: str, first: str | None = None) -> str:
+    """Words in lines of at most so many columns below each other; a longer word, a path say, keeps a line whole."""
+    import textwrap
+
+    lines = textwrap.wrap(
+        clean(text),
+        width,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

@@ -156,7 +156,7 @@ def workflow(
         if plot is not None and not json:
             draw_view(run, plot, threshold, min_occurrences)
 
-    terminal.kept = "Checkpoints that were finished are kept in .tracinctl/cache; the same command goes on from there."
+    terminal.kept = co.kept(cache=cache)
     settings = WorkflowSettings(compute, rule, evaluate_only, fail_fast)
     start_processes(processes)
     with joined_processes() as shared:

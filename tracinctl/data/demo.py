@@ -226,9 +226,9 @@ def _fill(
             planted.append(Planted(ITEM, TRAINED, frequency, item, f"recorded at {true} degrees"))
     for number, frequency in enumerate(tones):
         random = np.random.default_rng([seed, number, 1])
-        data, flipped = _comparisons(work, frequency, size, random)
-        planted += [Planted(PAIR, TRAINED, frequency, pair, "target turned round") for pair in flipped]
         named = functools.partial(_name_reports, progress, f"{TRAINED} {frequency}")
+        data, flipped = _comparisons(work, frequency, size, random, named)
+        planted += [Planted(PAIR, TRAINED, frequency, pair, "target turned round") for pair in flipped]
         result = train_ranker(data, settings, work / "checkpoints" / f"{TRAINED}_{frequency}", progress=named)
         accuracy[frequency] = result.held_out_accuracy
     write_planted(work / PLANTED_FILE, planted)
@@ -299,12 +299,12 @@ def _write_recording(
 
 
 def _comparisons(
-    work: Path, frequency: str, size: DemoSize, random: np.random.Generator
+    work: Path, frequency: str, size: DemoSize, random: np.random.Generator, progress: ProgressCallback
 ) -> tuple[RankingData, list[str]]:
     """Training comparisons of which some are turned round, held-out ones that are right, and the ids of the former."""
     from tracinctl.data.recordings import load_recordings
 
-    whole = load_recordings(work / "data", TRAINED, frequency, n_fft=N_FFT, hop=HOP, seed=SPLIT_SEED)
+    whole = load_recordings(work / "data", TRAINED, frequency, n_fft=N_FFT, hop=HOP, seed=SPLIT_SEED, progress=progress)
     pairs = whole.train_pairs
     rows = random.permutation(len(pairs))[: size.comparisons]
     turned = random.random(len(rows)) < 0.5  # noqa: PLR2004  a coin

@@ -263,7 +263,7 @@ def _about_mirror_images(source: ScoreSource, counted: VoteTable) -> Iterator[Di
         yield Diagnosis(
             "mirror-images-differ",
             f"{int(differ.sum()):,} of {len(rows):,} pairs that stand there both ways round have different scores each "
-            f"way, though their loss is the same ({source.train_ids[row]}: mean score {means[row]:g}, the other way "
-            f"round {means[place[pairs[row][1], pairs[row][0]]]:g}): these scores are not right",
+            f"way, though their loss is the same ({source.train_ids[row]}: mean score {means[row]:.4g}, the other way "
+            f"round {means[place[pairs[row][1], pairs[row][0]]]:.4g}): these scores are not right",
             "compute them again: tracinctl compute",
         )
