@@ -67,6 +67,14 @@ def _attention(m, x):
     return m.o(torch.tanh(m.attend(h, h, h, need_weights=False)[0]).mean(1))
 
 
+def _steps(m, x):
+    for _ in range(int((x > 0.5).sum()) + 1):
+        x = torch.tanh(m.a(x))
+    if float(x.detach().sum()) > 1 and x.detach().max().item() > 0:
+        x = x + m.b(x).sum(1, keepdim=True)
+    return m.o(x)
+
+
 def _masked(m, tokens, mask):
     h = torch.tanh(m.e(tokens)) * mask.unsqueeze(-1)
     return Output(m.o(h.sum(1) / (1 + mask.sum(1, keepdim=True))))
@@ -231,6 +239,10 @@ KINKED = {
     "pooling": (lambda: _ends_in(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), width=12), (1, 6, 6)),
     "a path that the data choose": (
         lambda: Model(lambda m, x: m.a(x) if x.sum() > 0 else torch.tanh(m.b(x)), a=nn.Linear(6, 1), b=nn.Linear(6, 1)),
+        (6,),
+    ),
+    "as many steps as the item says": (
+        lambda: Model(_steps, a=nn.Linear(6, 6), b=nn.Linear(6, 3), o=nn.Linear(6, 1)),
         (6,),
     ),
     "a path that few items take": (

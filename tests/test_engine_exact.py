@@ -298,6 +298,21 @@ def test_the_model_runs_once_a_block_and_not_once_an_item(name, tmp_path):
     assert len(runs) < 10
 
 
+def test_items_that_go_the_same_way_run_together(tmp_path):
+    build, kind = MODELS["a path that the data choose"]
+    model = build()
+    data = make_data(kind, train=40, test=20)
+    paths = make_checkpoints(model, tmp_path, rates=(0.1,))
+    runs = []
+
+    def score(model, x):
+        runs.append(1)
+        return model(x)
+
+    compute_influence(dataclasses.replace(data, score=score), model, paths)
+    assert len(runs) < 10
+
+
 def test_items_at_any_place_in_a_dataset_are_read_as_they_are(tmp_path):
     class Lazy(torch.utils.data.Dataset):
         def __init__(self, values):

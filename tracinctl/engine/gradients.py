@@ -6,6 +6,8 @@ a parameter enters a linear map, a convolution, an embedding or the affine part 
 follows from the map's input and the gradient at its output, so no weight gradient goes through autograd; for every
 other use the parameter is handed to each item as a copy of its own, and autograd gives that copy's gradient.
 
+Where a model decides on its data, a block is parted into items that go the same way (``engine.branches``).
+
 Models that ``vmap`` cannot run are taken one item at a time with plain autograd. What the fast way gives is compared
 with plain autograd on an item before it is trusted.
 """
@@ -13,11 +15,14 @@ with plain autograd on an item before it is trusted.
 from __future__ import annotations
 
 import fnmatch
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tracinctl.engine.branches import PartingError
 from tracinctl.engine.parameter_uses import Dense, Feature, Outer, Trace, UseWatch, use_gradients
 from tracinctl.errors import ModelError, UsageError
 
@@ -133,7 +138,10 @@ class ItemGradients:
         return features, scores
 
     def _learn_outer(self, trace: Trace) -> None:
-        """Keep the linear weights that every shape of items uses once, at one position."""
+        """Keep the linear weights that every shape of items uses once, at one position.
+
+        A model that decides on its data may use them otherwise for the next item, and it asks the first item too.
+        """
         used: dict[str, int] = {}
         for use in trace.uses:
             if use.weight is not None:
@@ -143,6 +151,8 @@ class ItemGradients:
             for use in trace.uses
             if use.kind == "linear" and use.weight is not None and used[use.weight] == 1 and use.positions == 1
         }
+        if trace.asked:
+            single = set()
         self._outer = single if self._outer is None else self._outer & single
 
     def _one_at_a_time(self, inputs: Any) -> tuple[torch.Tensor, list[Feature]]:
@@ -176,10 +186,13 @@ class ItemGradients:
         return torch.stack(scores), [Dense(torch.stack(rows))]
 
     def _batched(self, inputs: Any, *, learn: bool = False) -> tuple[list[Feature], torch.Tensor]:
-        for _ in range(2):
-            result = self._try_batched(inputs, learn=learn)
-            if result is not None:
-                return result
+        try:
+            for _ in range(2):
+                result = self._try_batched(inputs, learn=learn)
+                if result is not None:
+                    return result
+        except PartingError as parting:
+            return _together([self._batched(_rows(inputs, way)) for way in parting.ways], parting.ways)
         raise RuntimeError("the uses of the parameters change from run to run")
 
     def _try_batched(self, inputs: Any, *, learn: bool) -> tuple[list[Feature], torch.Tensor] | None:
@@ -208,7 +221,9 @@ class ItemGradients:
                 output = torch.func.functional_call(_Scored(self.model, self._score), _prefixed(state), (_alone(item),))
             return _one_score(output, "the model"), mode.trace.inputs, mode.trace.outputs
 
-        with torch.enable_grad():
+        # of the ways to attend, the one that vmap can batch
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")  # where vmap goes item by item
             scores, ins, outs = torch.vmap(run, in_dims=(0, 0, 0), randomness="error")(copies, inputs, anchors)
             trace = watch[-1].trace
             if not trace.other <= set(copies):
@@ -246,6 +261,22 @@ class ItemGradients:
             features.append(Dense(torch.cat(list(small.values()), dim=1)))
             self._order += small
         return features, scores.detach()
+
+
+def _rows(inputs: Any, rows: Sequence[int]) -> Any:
+    return {k: v[rows] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[rows]
+
+
+def _together(
+    parts: Sequence[tuple[list[Feature], torch.Tensor]], ways: Sequence[Sequence[int]]
+) -> tuple[list[Feature], torch.Tensor]:
+    """Gradients and scores of a block, from those of the items of each way; none of them are outer products."""
+    back = torch.argsort(torch.tensor([row for way in ways for row in way]))
+    features: list[Feature] = [
+        Dense(torch.cat([feature.values for feature in same if isinstance(feature, Dense)])[back])
+        for same in zip(*(features for features, _ in parts), strict=True)
+    ]
+    return features, torch.cat([scores for _, scores in parts])[back]
 
 
 class _Scored(torch.nn.Module):

@@ -14,6 +14,8 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from tracinctl.engine.branches import answer, is_question
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -46,12 +48,19 @@ class Use:
 
 @dataclass
 class Trace:
-    """What one run of the model showed: the uses whose gradients follow from a formula, and what to save for them."""
+    """What one run of the model showed.
+
+    Attributes:
+        uses: whose gradients follow from a formula; ``inputs`` and ``outputs`` are what to save for them.
+        other: parameters that were used in another way.
+        asked: whether the model decided on its data.
+    """
 
     uses: list[Use] = field(default_factory=list)
     inputs: list[torch.Tensor] = field(default_factory=list)
     outputs: list[torch.Tensor] = field(default_factory=list)
     other: set[str] = field(default_factory=set)
+    asked: bool = False
 
 
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
@@ -86,6 +95,9 @@ class UseWatch(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if is_question(func):
+            self.trace.asked = True
+            return answer(func, args, kwargs)
         used = self._used(args, kwargs)
         if not used:
             return func(*args, **kwargs)

@@ -1,0 +1,86 @@
+"""Where a model decides on its data: what each item of a block decides, as if it were alone.
+
+Under ``torch.vmap`` a tensor stands for the tensors of all items, and ``if mask.all():`` has no one answer. Where all
+items give the same answer, it is theirs; where they do not, the block is parted into items that go the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+_ANSWERS = {
+    torch.Tensor.__bool__: bool,
+    torch.Tensor.__int__: int,
+    torch.Tensor.__index__: int,
+    torch.Tensor.__float__: float,
+    torch.Tensor.item: None,
+}
+
+
+class PartingError(Exception):
+    """The items of a block go different ways.
+
+    Attributes:
+        ways: rows of the block that go the same way, for each way.
+    """
+
+    def __init__(self, ways: Sequence[Sequence[int]]) -> None:
+        super().__init__("the items go different ways")
+        self.ways = ways
+
+
+def is_question(func: Any) -> bool:
+    """Whether a torch function asks a tensor for a plain value."""
+    return func in _ANSWERS
+
+
+def answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What ``func`` would give for each item alone.
+
+    Raises:
+        PartingError: it is not the same for all items.
+    """
+    sight = _Sight()
+    _Seen.apply(args[0].detach(), sight)  # type: ignore[no-untyped-call]  # torch's
+    values = sight.values
+    if values is None:  # the same tensor for all items
+        return func(*args, **kwargs)
+    if values[0].numel() != 1:
+        return func(values[0], *args[1:], **kwargs)  # an error of the user's, and torch says it best
+    kind = _ANSWERS[func]
+    answers = [kind(value) if kind else value for value in values.reshape(-1).tolist()]
+    ways: dict[Any, list[int]] = {}
+    for row, given in enumerate(answers):
+        ways.setdefault(given, []).append(row)
+    if len(ways) > 1:
+        raise PartingError(list(ways.values()))
+    return answers[0]
+
+
+class _Sight:
+    values: torch.Tensor | None = None
+
+
+class _Seen(torch.autograd.Function):
+    """Gives its input as it is, and shows what it holds for all items, items first."""
+
+    @staticmethod
+    def forward(values: torch.Tensor, _sight: _Sight) -> torch.Tensor:
+        return values.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(_ctx: Any, *_slopes: Any) -> Any:
+        return None, None
+
+    @staticmethod
+    def vmap(_info: Any, in_dims: Sequence[int | None], values: torch.Tensor, sight: _Sight) -> Any:
+        place = in_dims[0] or 0  # torch asks only where it is a number
+        sight.values = values.movedim(place, 0)
+        return values.clone(), place
