@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+from pathlib import Path
 
 import pytest
 from command_line import CommandLine
 from crash_projects import SETTINGS, contents
 from faults import FAULTS, MARKER, SCORES
+from hostile import HOSTILE
 from wav_trees import tone, tree, write
 
 
@@ -46,7 +49,18 @@ def project(computed, tmp_path, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=str)
+@pytest.fixture
+def little_memory():
+    """Whatever takes a gibibyte more than there is now fails."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    old = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 30), old[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, old)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *HOSTILE], ids=str)
+@pytest.mark.usefixtures("little_memory")
 def test_a_fault_is_named_and_nothing_is_written(cli, project, fault):
     fault.make(project)
     before = contents(project)
@@ -57,6 +71,7 @@ def test_a_fault_is_named_and_nothing_is_written(cli, project, fault):
         assert each in said
     assert result.err.count("error: ") == 1
     assert "Traceback" not in said
+    assert "\x1b" not in result.err
     assert "did not expect" not in said
     assert not (project / MARKER).exists()
     after = {name: data for name, data in contents(project).items() if "/cache/" not in name}

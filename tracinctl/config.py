@@ -185,7 +185,11 @@ def load_settings(path: Path | None) -> Settings:
         raise SettingsError(f"settings file {path}: {reason}", hint="Check the path given as --config.") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"settings file {path}: not UTF-8 text", hint="Save the file as UTF-8.") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise SettingsError(
+            f"settings file {path}: nested too deeply", hint="No setting is a list of lists."
+        ) from error
+    except ValueError as error:  # not TOML, or a number of more digits than Python reads
         hint = "Texts stand in quotes, lists in square brackets, for example  frequencies = ['500hz', '1000hz']"
         raise SettingsError(f"settings file {path}: not valid TOML: {error}", hint=hint) from error
 
@@ -271,7 +275,7 @@ def _checked(path: Path, shown: str, kind: Kind, value: Any) -> Any:
         raise wrong
     elif kind is Kind.TEXT and isinstance(value, str):
         return value
-    elif kind is Kind.PATH and isinstance(value, str) and value:
+    elif kind is Kind.PATH and isinstance(value, str) and value and "\0" not in value:
         return Path(os.path.normpath(path.parent / Path(value).expanduser()))
     elif (kind is Kind.WHOLE and isinstance(value, int)) or (kind is Kind.NUMBER and isinstance(value, (int, float))):
         return value

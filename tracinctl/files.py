@@ -63,9 +63,12 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=wait)
+    place = path.with_name(f".{path.name}.lock")
+    lock = FileLock(place, timeout=wait)
     try:
         _make_folder(path)
+        if place.is_symlink():  # older versions of the library would empty the file that it leads to
+            raise TracinctlError(f"cannot write {path}: its lock {place} is a symbolic link", hint="Remove the link.")
         lock.acquire()
     except Timeout as error:
         raise TracinctlError(

@@ -214,7 +214,7 @@ def compute_project_scores(
     from tracinctl.engine.influence import LossSettings
     from tracinctl.engine.losses import resolve_loss
     from tracinctl.scores.files import write_scores
-    from tracinctl.scores.metadata import write_self_influence
+    from tracinctl.scores.metadata import read_records, write_self_influence
     from tracinctl.scores.per_checkpoint import write_per_checkpoint_scores
 
     begun = time.monotonic()
@@ -222,6 +222,8 @@ def compute_project_scores(
         resolve_loss(settings.loss_type), settings.margin, settings.ghm_bins, settings.ghm_alpha, settings.batch_size
     )
     checkpoints = list_checkpoints(project.checkpoints(material, frequency), settings.checkpoint_prefix)
+    if settings.self_influence:
+        read_records(project.metadata_file(material, frequency))  # a broken one is told of before the work, not after
     recordings = FileStates.of(recordings_of(project, material, frequency) if settings.origin.source is None else {})
     data = load_data(project, material, frequency, settings.origin, progress)
     data = with_test_pairs(data, choose_test_pairs(data, settings))

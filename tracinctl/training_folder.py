@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
+from tracinctl.engine.untrusted import read_tensors
 from tracinctl.errors import TrainingError
 from tracinctl.files import locked
 
@@ -92,7 +91,7 @@ def training_folder(folder: Path, fingerprint: str, *, overwrite: bool) -> Itera
 def _own_checkpoint(path: Path) -> dict[str, Any] | None:
     """A checkpoint that training wrote; None for any other file."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path, path.read_bytes())
         return content if isinstance(content["args"][RUN], str) else None
     except Exception:  # noqa: BLE001 - whatever it is, it is not one of ours, and is not touched
         return None

@@ -75,7 +75,7 @@ def exclude(
     from tracinctl.scores.exclusion import choose_exclusions
     from tracinctl.scores.exclusion_list import write_exclusion_list
     from tracinctl.scores.files import open_scores
-    from tracinctl.scores.metadata import mark_excluded
+    from tracinctl.scores.metadata import mark_excluded, read_records
     from tracinctl.scores.votes import parse_threshold
 
     check_one_form(json=json, csv=csv)
@@ -100,6 +100,9 @@ def exclude(
             mode=pair_mode,
         )
         chosen.append((file, source, exclusions, output_file or list_path(project, file)))
+    if update_metadata and not dry_run:
+        for file, *_ in chosen:
+            read_records(records_path(project, file))  # a broken one stops before a list is written
     for file, source, exclusions, path in chosen:
         if not dry_run:
             write_exclusion_list(path, exclusions, file.path.name)

@@ -64,7 +64,7 @@ def find_recordings(data_root: str | Path, material: str, frequency: str) -> lis
 
     Raises:
         DataError: no such folder, material or frequency (naming those that are there), a file whose name and folder
-            disagree, a name with control characters, or a link that leads out of the data folder.
+            disagree, a name with control characters, a device, or a link that leads out of the data folder.
     """
     root = Path(data_root)
     _check_root(root)
@@ -216,6 +216,10 @@ def _check_file(root: Path, path: Path) -> None:
         raise DataError(
             f"{_shown(path)} leads out of the data folder, to {_shown(path.resolve())}",
             hint="Put the recording itself there, or point --data-root at the folder where it lies.",
+        )
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(
+            f"{_shown(path)} is not a file but a device or a pipe, which might never end", hint="Remove it."
         )
 
 

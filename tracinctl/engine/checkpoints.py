@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tracinctl.engine.untrusted import check_state, read_tensors
 from tracinctl.errors import CheckpointError
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
@@ -80,7 +80,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Load a checkpoint on the CPU. No code in the file is run: tensors and plain values only.
 
     Raises:
-        CheckpointError: the file is missing, broken, holds code, or holds no state of a model.
+        CheckpointError: the file is missing, broken, holds code or what would swell in memory, holds no state of a
+            model, or says a learning rate that is none.
     """
     try:
         raw = path.read_bytes()
@@ -88,51 +89,39 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
     if not raw:
         raise CheckpointError(f"{path} is empty", hint="it was not written to its end; delete it or train again")
-    content = _parse(path, raw)
+    content = read_tensors(path, raw)
     state: Any = content
     if isinstance(content, Mapping):
         state = next((content[k] for k in _STATE_KEYS if isinstance(content.get(k), Mapping)), content)
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items())
+    ):
         raise CheckpointError(
             f"{path} holds no state of a model",
             hint="wanted: a state dict, alone or under `model_state_dict` or `state_dict`",
         )
-    rate = _learning_rate(content) if state is not content else None
+    check_state(path, state, len(raw))
+    rate = _learning_rate(path, content) if state is not content else None
     return Checkpoint(path.name, hashlib.sha256(raw).hexdigest(), dict(state), rate)
 
 
-def _parse(path: Path, raw: bytes) -> Any:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load
-
-            return load(raw)
-        with warnings.catch_warnings(action="ignore"):  # what torch would say of a strange file, the error says
-            return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except Exception as error:
-        text = str(error)
-        if "Unsupported global" in text or "weights_only" in text.lower() or "Unsupported operand" in text:
-            named = re.search(r"GLOBAL ([\w.]+)", text)
-            what = f" ({named.group(1)})" if named else ""
-            raise CheckpointError(
-                f"{path} asks to run code when it is loaded{what}, and was refused: only tensors are loaded",
-                hint="save it again with a state dict and plain numbers only (torch.save(model.state_dict(), ...))",
-            ) from error
-        first = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
-        raise CheckpointError(
-            f"{path} is not a checkpoint that can be read: {first}",
-            hint="it may be cut off or of another kind; delete it or train again",
-        ) from error
-
-
-def _learning_rate(content: Mapping[str, Any]) -> float | None:
+def _learning_rate(path: Path, content: Mapping[str, Any]) -> float | None:
     states = content.get("optimizer_state_dict", content.get("optimizer_states", content.get("optimizer")))
     if isinstance(states, Sequence) and states:
         states = states[0]
     try:
         rate = float(states["param_groups"][0]["lr"])
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
         return None
+    except OverflowError:
+        rate = math.inf
+    if not 0 <= rate < math.inf:
+        raise CheckpointError(
+            f"{path} says that its learning rate is {rate}, and scores cannot be weighted by that",
+            hint="leave the checkpoint out; training went wrong there",
+        )
     return rate
 
 
@@ -154,9 +143,15 @@ def apply_checkpoint(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
         for k in own
         if k in state and own[k].shape != state[k].shape
     ]
+    complex_numbers = [k for k in own if k in state and state[k].is_complex() and not own[k].is_complex()]
     wrong = [
         f"{what}: {', '.join(keys[:_NAMED])}{f' and {len(keys) - _NAMED} more' if len(keys) > _NAMED else ''}"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("wrong shape", shaped))
+        for what, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("wrong shape", shaped),
+            ("complex", complex_numbers),
+        )
         if keys
     ]
     if wrong:

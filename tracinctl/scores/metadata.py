@@ -24,11 +24,21 @@ Records = dict[str, Any]
 _MOVE_AWAY = "nothing was added to it: mend it or move it away, and run again"
 
 
+def read_records(path: Path) -> Records:
+    """Records by pair id and by item id; none where there is no file.
+
+    Raises:
+        ScoreFileError: the file is there and is broken.
+    """
+    records = read_json(path, hint=_MOVE_AWAY) if path.exists() else {}
+    if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
+        raise ScoreFileError(f"{path} does not hold records by id", hint=_MOVE_AWAY)
+    return records
+
+
 def _merge(path: Path, change: Callable[[Records], None]) -> None:
     with locked(path):
-        records = read_json(path, hint=_MOVE_AWAY) if path.exists() else {}
-        if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
-            raise ScoreFileError(f"{path} does not hold records by id", hint=_MOVE_AWAY)
+        records = read_records(path)
         change(records)
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write("{")
