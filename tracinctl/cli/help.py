@@ -155,8 +155,10 @@ def _entry(name: str, text: str, notes: list[str], paint: _Paint, width: int) ->
     """A name on the left and its explanation on the right; a name that is too long has a line to itself."""
     indent = " " * (width + 3)
     head = f"  {name}"
-    words = " ".join(text.split())
-    body = _wrap(words, indent) if words else []
+    parts = [" ".join(part.split()) for part in text.split("\n\n") if part]
+    # several paragraphs are a list, whose lines hang
+    below = indent if len(parts) < 2 else f"{indent}  "  # noqa: PLR2004
+    body = [line for part in parts for line in _wrap(part, below, first=indent)]
     # Notes follow the text where they fit on its last line, and are never broken.
     for note in notes:
         if body and len(body[-1]) + 1 + len(note) <= _width():

@@ -214,6 +214,7 @@ def show_usage_error(error: Any) -> None:
         if guess:
             hints.append(f"Did you mean {guess.rstrip('?').replace(chr(39), '')}?")
     else:
+        message = " ".join(message.split())
         message = message[0].lower() + message[1:] if message else "wrong usage"
         for technical, plain in _PLAIN_WORDS.items():
             message = message.replace(technical, plain)

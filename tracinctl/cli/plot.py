@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import project_of, selected_files, tell_changes, tell_diagnoses
+from tracinctl.cli.scores import one_or_list, project_of, selected_files, tell_changes, tell_diagnoses
 from tracinctl.cli.terminal import shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
+from tracinctl.plots.names import VIEW_LINES
 from tracinctl.selection import ScoreFile
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ def plot(
         ViewName,
         typer.Argument(
             metavar="[VIEW]",
-            help="overview: one screen. distribution: histogram. sweep: harmful pairs against threshold. heatmap: "
-            "classes of the two items. top: most harmful and helpful pairs. checkpoints: scores over training. "
-            "self: self-influence and items.",
+            help="\n\n".join(f"{name}: {line}" for name, line in VIEW_LINES.items()),
         ),
     ] = "overview",
     metadata_file: options.MetadataFile = None,
@@ -72,8 +71,11 @@ def plot(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Draw the scores in the terminal. Positive scores are helpful, negative ones harmful."""
+    from tracinctl.plots.numbers import numbers_of
+    from tracinctl.plots.request import Request
     from tracinctl.plots.save import save
     from tracinctl.plots.views import ViewSettings, draw
     from tracinctl.scores.files import open_scores
@@ -99,6 +101,7 @@ def plot(
         min_occurrences=min_occurrences,
         height=terminal.height if output is None else None,
     )
+    results = []
     for number, file in enumerate(files):
         source = open_scores(file.path)
         tell_changes(project, file, source)
@@ -106,15 +109,24 @@ def plot(
             source = with_checkpoint_scores(project, file, source)
         if view == "overview":
             tell_diagnoses(file.label, source, sweep=sweep_thresholds(source, marked, min_occurrences))
+        if json:
+            numbers = numbers_of(view, Request(source, settings, settings.width))
+            about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
+            results.append(about | numbers)
+            if output is None:
+                continue
         picture = draw(view, source, settings, f"{file.label}: {view}")
         if output is not None:
             save(picture, output, FILE_WIDTH)
-            terminal.text(f"Written: {shown_path(output)}")
-            terminal.path(output)
+            if not json:
+                terminal.text(f"Written: {shown_path(output)}")
+                terminal.path(output)
         else:
             if number:
                 terminal.text("")
             terminal.show(picture, width=settings.width)
+    if json:
+        terminal.json(one_or_list(results))
 
 
 def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:

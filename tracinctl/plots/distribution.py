@@ -74,6 +74,15 @@ def chart(filled: Histogram, found: Survey, palette: Palette, rows: int, indent:
     return framed(body, columns, palette, left=labels, below=ticks, above=over, left_width=indent)
 
 
+def below_thresholds(found: Survey) -> list[int]:
+    """How many scores lie below each threshold."""
+    silent = len(found.scores.train_ids) * int((~found.votes.active).sum())  # zeros, which lie below what is positive
+    return [
+        int(votes) + (silent if value > 0 else 0)
+        for votes, value in zip(found.votes.test_votes.sum(axis=1), found.votes.values.tolist(), strict=True)
+    ]
+
+
 def _below_thresholds(found: Survey, palette: Palette, width: int) -> Lines:
     lines = []
     names = [
@@ -81,11 +90,7 @@ def _below_thresholds(found: Survey, palette: Palette, width: int) -> Lines:
         for each, value in zip(found.votes.thresholds, found.votes.values.tolist(), strict=True)
     ]
     size = max((len(name) for name in names), default=0)
-    silent = len(found.scores.train_ids) * int((~found.votes.active).sum())  # zeros, which lie below what is positive
-    amounts = [
-        int(votes) + (silent if value > 0 else 0)
-        for votes, value in zip(found.votes.test_votes.sum(axis=1), found.votes.values.tolist(), strict=True)
-    ]
+    amounts = below_thresholds(found)
     room = max((len(f"{amount:,}") for amount in amounts), default=0)
     for name, amount in zip(names, amounts, strict=True):
         line = ink("below ", palette.quiet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 VIEW_LINES = {
-    "overview": "one screen: distribution, sweep, votes, most harmful pairs",
+    "overview": "one screen of distribution, sweep, votes and the most harmful pairs",
     "distribution": "histogram of the scores, with zero and the thresholds marked",
     "sweep": "harmful pairs against threshold, a line for each number of votes",
     "heatmap": "mean influence by the classes of the two items",

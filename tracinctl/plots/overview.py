@@ -59,17 +59,12 @@ def draw(request: Request) -> Lines:
 
 
 def _harmful(found: Survey, request: Request, width: int, required: int) -> Lines:
-    """The pairs with most votes at the first threshold, then lowest mean: the order of exclusion lists."""
+    """The pairs with most votes at the first threshold, as bars."""
     palette = request.palette
     if not found.votes.thresholds:
         return []
     votes, names = found.votes.votes[0], found.scores.train_ids
-    best = np.flatnonzero(votes > 0)
-    most = min(_PAIRS, request.top)
-    if len(best) > most > 0:
-        least = np.partition(votes[best], len(best) - most)[len(best) - most]
-        best = best[votes[best] >= least]
-    order = sorted(best.tolist(), key=lambda row: (-int(votes[row]), float(found.mean[row]), names[row]))[:most]
+    order = most_votes(found, min(_PAIRS, request.top))
     title = f"Most votes below {found.votes.thresholds[0].text}: pair, mean score, votes (▸ harmful by the rule)"
     rows = [
         Row(
@@ -83,6 +78,18 @@ def _harmful(found: Survey, request: Request, width: int, required: int) -> Line
     limit = max((abs(row.value) for row in rows), default=0.0)
     drawn = [line for part in bar_rows(rows, limit, width, palette) for line in part]
     return [*words(title, width, palette.strong), *(drawn or [ink("none", palette.quiet)])]
+
+
+def most_votes(found: Survey, most: int) -> list[int]:
+    """Rows with most votes at the first threshold, then lowest mean: the order of exclusion lists."""
+    if not found.votes.thresholds:
+        return []
+    votes, names = found.votes.votes[0], found.scores.train_ids
+    best = np.flatnonzero(votes > 0)
+    if len(best) > most > 0:
+        least = np.partition(votes[best], len(best) - most)[len(best) - most]
+        best = best[votes[best] >= least]
+    return sorted(best.tolist(), key=lambda row: (-int(votes[row]), float(found.mean[row]), names[row]))[:most]
 
 
 def vote_groups(votes: Sequence[int], active: int, required: int) -> list[tuple[int, int, int]]:
