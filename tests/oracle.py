@@ -58,29 +58,38 @@ def pair_gradient(model, data, samples, pair, loss, weight=1.0):
     return gradient(model, weight * loss(s_i, s_j, torch.tensor([float(y)], dtype=torch.float64)))
 
 
-def disagreement(model, data, pairs, loss):
-    """Mean loss of each item's pairs under the score that the items like it have, one item at a time."""
+def disagreement(model, data, pairs):
+    """How surprising each item's pairs are, had it the score of an item like it: one item, one pair at a time."""
     items = range(len(data.train))
-    scores = [score(model, data, data.train, k) for k in items]
-    directions = torch.stack([gradient(model, s) for s in scores])
+    scores = np.array([score(model, data, data.train, k).item() for k in items])
+    found = np.zeros(len(items))
+    if scores.std() <= 1e-9 * np.abs(scores).max():
+        return found
+    scores = scores / scores.std()
+    directions = torch.stack([gradient(model, score(model, data, data.train, k)) for k in items])
     lengths = directions.norm(dim=1)
     directions = directions - directions.mean(0)
     alike = directions.norm(dim=1) <= 1e-5 * (lengths**2).mean().sqrt()
-    found = np.zeros(len(items))
+
+    def shortfall(item, value):
+        """Mean loss of the item's pairs, had it this score."""
+        losses = []
+        for i, j, y in pairs:
+            if item in (i, j) and i != j:
+                difference = (value - scores[j]) if item == i else (scores[i] - value)
+                losses.append(max(0.0, 0.25 - y * difference))
+        return np.mean(losses) if losses else 0.0
+
     for k in items:
-        say, heard = 0.0, 0.0
+        losses = [shortfall(k, scores[other]) for other in items]
+        heard, say = 0.0, 0.0
         for other in items:
             if other != k:
                 flat = bool(alike[k] or alike[other])
                 cosine = 0.0 if flat else torch.cosine_similarity(directions[k], directions[other], dim=0).item()
                 say += math.exp(10 * cosine)
-                heard += math.exp(10 * cosine) * scores[other].item()
-        values = []
-        for i, j, y in pairs:
-            if k in (i, j) and i != j:
-                s = [torch.tensor([heard / say if m == k else scores[m].item()], dtype=torch.float64) for m in (i, j)]
-                values.append(loss(*s, torch.tensor([float(y)], dtype=torch.float64)).item())
-        found[k] = np.mean(values) if values else 0.0
+                heard += math.exp(10 * cosine) * math.exp(-(losses[other] - min(losses)) / 0.02)
+        found[k] = -math.log(heard / say)
     return found
 
 
@@ -119,7 +128,7 @@ def influence(data, model, states, weights, loss="standard", margin=1.0, bins=10
             own[row] += weight * (a @ a).item()
             for column, b in enumerate(right):
                 scores[row, column] += weight * (a @ b).item()
-        sample += weight * disagreement(model, data, train, function)
+        sample += weight * disagreement(model, data, train)
     return scores, own, sample
 
 

@@ -16,6 +16,7 @@ from small_models import make_checkpoints, make_data, worst
 from torch import nn
 
 from tracinctl import Pairs, Samples, compute_influence
+from tracinctl.engine.item_disagreement import item_disagreement
 from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
 from tracinctl.errors import LossError
 
@@ -196,3 +197,27 @@ def test_pairs_of_one_item_with_itself_pull_nowhere(tmp_path):
     assert table.self_influence[1] == 0.0
     assert table.sample_influence[2] == 0.0
     assert np.abs(table.scores[0]).min() > 0
+
+
+def test_an_item_of_the_wrong_kind_surprises_most_and_one_between_two_kinds_does_not():
+    random = np.random.default_rng(0)
+    kind = np.repeat([0, 1, 2], 10)
+    directions = np.eye(3)[kind] + random.normal(0, 0.1, (30, 3))
+    place = kind + random.normal(0, 0.1, 30)
+    place[4] = 2.2  # of the first kind, and said to lie above the last
+    directions[15] = [0.5, 0, 0.5]  # like both the first and the last kind, and said to be of the last
+    place[15] = 2.05
+    first, second = np.triu_indices(30, 1)
+    pairs = Pairs(first, second, np.where(place[first] > place[second], 1, -1))
+    found = item_disagreement(place, directions @ directions.T, pairs)
+    assert found.argmax() == 4
+    assert found[4] > 3 * np.delete(found, 4).max()
+    # blocks of any size give the same, and so does what has no say: scale and origin of the scores
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tracinctl.engine.item_disagreement._CELLS", 40)
+        np.testing.assert_allclose(item_disagreement(7 * place - 3, directions @ directions.T, pairs), found, atol=1e-9)
+
+
+def test_items_that_all_score_alike_cannot_disagree():
+    pairs = Pairs([0, 1, 2], [1, 2, 0], [1, 1, 1])
+    assert item_disagreement(np.full(3, 2.5), np.eye(3), pairs).tolist() == [0.0, 0.0, 0.0]

@@ -174,13 +174,7 @@ class InfluenceScores:
         n = len(self.sample_ids)
         total = np.zeros(n)
         for weight, kernel in zip(self._weights, self._kernels, strict=True):
-            total += weight * item_disagreement(
-                kernel.scores[:n],
-                kernel.kernel[:n, :n],
-                self._train,
-                loss=self._settings.loss,
-                margin=self._settings.margin,
-            )
+            total += weight * item_disagreement(kernel.scores[:n], kernel.kernel[:n, :n], self._train)
         return total
 
     def table(self, *, per_checkpoint: bool = False) -> InfluenceTable:

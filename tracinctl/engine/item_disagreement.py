@@ -3,88 +3,162 @@
 A mislabelled item pulls all of its pairs one way, and a model that fits it has hidden the error by the end of training.
 Its neighbours, items whose score gradients point its way, still say where it belongs.
 
-Compared on scikit-learn's digits (240 training items), diabetes, wine and breast cancer, with 10 % of the items
-mislabelled; AUC of finding them, medians over three seeds, rankers and pairs of tests/benchmarks:
+Each item is asked: had it the score of another item, drawn as often as that item is like it, how likely would its own
+pairs be? It is the unlikelier the more the item stands out: a mixture over neighbours, not their mean, for an item half
+way between two kinds belongs to one of them and never in between.
 
-    measure                                                          digits  diabetes  cancer  wine
-    this one                                                           0.88      0.70    0.99  0.98
-    the same, score from kernel ridge regression instead of a mean     0.87      0.75    0.98  0.87
-    the same, share of misranked pairs instead of their loss           0.87      0.69    0.97  0.87
-    item's place by its pairs against its neighbours'                  0.79      0.67    0.99  0.97
-    squared pull (sum of a)^2 K_ii, summed over checkpoints            0.74      0.56    0.90  0.71
-    squared pull at the first checkpoint                               0.71      0.66    0.89  0.71
-    steadiness |sum of pulls over checkpoints|                         0.77      0.57    0.90  0.70
-    Gauss-Newton change of the item's score without its pairs          0.72      0.56    0.88  0.73
-    mean loss of the item's pairs                                      0.76      0.68    0.92  0.72
-    pull of the item alone on the held-out loss                        0.45      0.55    0.88  0.82
-    influence of its pairs on the held-out loss, summed                0.41      0.44    0.81  0.76
+Compared on scikit-learn's digits (240 training items), diabetes, breast cancer and wine with 10 % of the items
+mislabelled; AUC of finding them, medians over seeds 100 to 103 for digits, 100 and 101 for the others, with the rankers
+and pairs of tests/benchmarks. The three numbers below were chosen on these; the README's table is of other seeds.
+
+    measure                                                      digits  diabetes  cancer  wine
+    this one                                                       0.95      0.71    0.98  1.00
+    of the first checkpoint alone                                  0.93      0.73    0.98  1.00
+    of the last checkpoint alone                                   0.94      0.66    0.98  0.99
+    checkpoints weighted 1, 1/2, 1/3, ...                          0.94      0.72    0.98  1.00
+    neighbours by the cosine's mean over checkpoints               0.95      0.70    0.98  1.00
+    again without the say of the items found, twice                0.95      0.70    0.98  0.98
+    places by the pairs alone, instead of scores                   0.94      0.67    0.98  1.00
+    mean of the losses instead of the likelihood                   0.85      0.68    0.98  0.98
+    loss of the pairs under the mean of the neighbours' scores     0.85      0.71    0.99  0.99
+
+The share of misranked pairs instead of the margin loss does as well and jumps where two scores change places. On three
+other seeds the last of these had 0.88 on digits where the squared pull of an item's pairs had 0.74, the mean loss of
+its pairs 0.76, its place against kernel ridge regression 0.79, the Gauss-Newton change of its score without its pairs
+0.72, the size of its pull summed over checkpoints 0.77, and the influence of its pairs on held-out loss 0.41.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from tracinctl.data.pairs import Pairs
-from tracinctl.engine.losses import LossFunction, pair_loss_values
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 SHARPNESS = 10.0
-"""How quickly a neighbour's say falls off with the cosine; 5 and 20 did a little worse in the comparison above."""
+"""How quickly a neighbour's say falls off with the cosine."""
+
+MARGIN = 0.25
+"""By how much an item should lie above another that it beats, in standard deviations of the scores."""
+
+TEMPERATURE = 0.02
+"""What a shortfall of the margin, as a mean over an item's pairs, is divided by to give a log likelihood."""
 
 _ALIKE = 1e-10  # of the mean squared length, under which what is left of a gradient is rounding
+_CELLS = 1 << 20  # cells of the arrays that items are worked on in
 
 
-def item_disagreement(
-    scores: FloatArray, kernel: FloatArray, pairs: Pairs, *, loss: str | LossFunction, margin: float
-) -> FloatArray:
-    """Mean loss of each item's pairs, had the item the score that the other items give it; 0 without pairs.
+def item_disagreement(scores: FloatArray, kernel: FloatArray, pairs: Pairs) -> FloatArray:
+    """How surprising each item's pairs are, had the item the score of an item that is like it; 0 without pairs.
 
-    The others give it the mean of their scores, weighted by exp(10 cosine) of their score gradients with its own, the
-    mean gradient taken off. High = suspicious.
+    With u the scores over their standard deviation, and L_ik the mean over item i's pairs of the margin loss
+    max(0, 0.25 - y (u_k - u_other)) that they would have with the score of item k, this is
+
+        - log sum_k w_ik exp(-(L_ik - min_m L_im) / 0.02)
+
+    w_ik is in proportion to exp(10 cosine) of the score gradients of i and k, the mean gradient taken off; w_ii = 0.
+    High = suspicious.
 
     Args:
         scores: of the items at a checkpoint, shape (items,).
         kernel: inner products of their score gradients, shape (items, items).
         pairs: by index into the items; those of an item with itself do not count.
-        loss: of pairs; the weights of ``ghm`` are left out.
-        margin: of the loss.
 
     Returns:
-        Shape (items,), in units of the loss.
+        Shape (items,), a negative log likelihood, never below zero.
     """
     n = len(scores)
-    pairs = pairs.take(pairs.first != pairs.second)
-    others = _neighbour_weights(kernel)
-    expected = others @ scores
-    i, j = pairs.first, pairs.second
-    target = torch.from_numpy(pairs.target.astype(np.float64))
+    found = np.zeros(n)
+    spread = float(scores.std())
+    if spread <= 1e-9 * float(np.abs(scores).max()):
+        return found  # items that all score alike cannot disagree
+    scores = scores / spread
+    weights = _NeighbourWeights(kernel)
+    shortfall = _Shortfall(scores, pairs.take(pairs.first != pairs.second))
+    step = max(1, _CELLS // n)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        loss = shortfall.rows(start, stop)
+        loss -= loss.min(1, keepdims=True)
+        loss /= -TEMPERATURE
+        np.exp(loss, out=loss)
+        likelihood = (weights.rows(start, stop) * loss).sum(1)
+        found[start:stop] = -np.log(np.maximum(likelihood, np.finfo(np.float64).tiny))
+    return np.maximum(found, 0.0)
 
-    def values(first: FloatArray, second: FloatArray) -> FloatArray:
-        found = pair_loss_values(loss, torch.from_numpy(first), torch.from_numpy(second), target, margin)
-        return np.asarray(found.detach().numpy(), dtype=np.float64)
 
-    total = np.bincount(i, values(expected[i], scores[j]), n)
-    total += np.bincount(j, values(scores[i], expected[j]), n)
-    count = np.bincount(i, minlength=n) + np.bincount(j, minlength=n)
-    return np.asarray(total / np.maximum(count, 1))
+class _Shortfall:
+    """Mean margin loss of the items' pairs, had they the score of each other item.
+
+    A pair's loss is linear in the item's score up to the other's score, less or plus the margin: so sums over the
+    partners in order of their scores give it for every score at once.
+    """
+
+    def __init__(self, scores: FloatArray, pairs: Pairs) -> None:
+        self.scores = scores
+        order = np.argsort(scores, kind="stable")
+        rank = np.empty(len(scores), dtype=np.int64)
+        rank[order] = np.arange(len(scores))
+        self.sorted = scores[order]
+        wins = pairs.target > 0
+        over, under = np.where(wins, pairs.first, pairs.second), np.where(wins, pairs.second, pairs.first)
+        self.beaten = self._by_item(over, rank[under])
+        self.beating = self._by_item(under, rank[over])
+        # where the partners that an item of this score fails to beat begin, and where those that fail to beat it end
+        self.begin = np.searchsorted(self.sorted, scores - MARGIN, side="right")
+        self.end = np.searchsorted(self.sorted, scores + MARGIN, side="left")
+
+    @staticmethod
+    def _by_item(items: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
+        order = np.argsort(items, kind="stable")
+        return items[order], ranks[order]
+
+    def rows(self, start: int, stop: int) -> FloatArray:
+        """Of items start..stop, shape (stop - start, items)."""
+        beaten, beating = self._counts(self.beaten, start, stop), self._counts(self.beating, start, stop)
+        pairs = np.maximum(beaten[:, -1] + beating[:, -1], 1.0)[:, None]
+        total = (MARGIN - self.scores) * (beaten[:, -1:] - beaten[:, self.begin])
+        total += (MARGIN + self.scores) * beating[:, self.end]
+        beaten = self._counts(self.beaten, start, stop, sums=True)
+        total += beaten[:, -1:] - beaten[:, self.begin]
+        total -= self._counts(self.beating, start, stop, sums=True)[:, self.end]
+        total /= pairs
+        return np.asarray(total)
+
+    def _counts(self, by_item: tuple[IntArray, IntArray], start: int, stop: int, *, sums: bool = False) -> FloatArray:
+        """Partners of each item below each rank, or the sum of their scores: shape (stop - start, items + 1)."""
+        n = len(self.scores)
+        items, ranks = by_item
+        part = slice(np.searchsorted(items, start), np.searchsorted(items, stop))
+        cell = (items[part] - start) * (n + 1) + ranks[part] + 1
+        weight = self.sorted[ranks[part]] if sums else None
+        counted = np.bincount(cell, weight, minlength=(stop - start) * (n + 1)).astype(np.float64)
+        return np.asarray(counted.reshape(stop - start, n + 1).cumsum(1))
 
 
-def _neighbour_weights(kernel: FloatArray) -> FloatArray:
-    """Rows that sum to 1, nothing on the diagonal, shape (items, items)."""
-    mean = kernel.mean(0)
-    w: FloatArray = kernel - mean
-    w -= mean[:, None] - mean.mean()
-    length = np.sqrt(np.maximum(np.diagonal(w), 0.0))
-    # items that are all alike have no direction of their own: every other one has the same say
-    length[length**2 <= _ALIKE * np.diagonal(kernel).mean()] = np.inf
-    w /= length
-    w /= length[:, None]
-    w -= 1.0
-    w *= SHARPNESS
-    np.exp(w, out=w)
-    np.fill_diagonal(w, 0.0)
-    w /= w.sum(1, keepdims=True)
-    return w
+class _NeighbourWeights:
+    """Rows that sum to 1, nothing on the diagonal."""
+
+    def __init__(self, kernel: FloatArray) -> None:
+        self.kernel = kernel
+        self.mean = kernel.mean(0)
+        own = np.diagonal(kernel)
+        self.length = np.sqrt(np.maximum(own - 2 * self.mean + self.mean.mean(), 0.0))
+        # items that are all alike have no direction of their own: every other one has the same say
+        self.length[self.length**2 <= _ALIKE * own.mean()] = np.inf
+
+    def rows(self, start: int, stop: int) -> FloatArray:
+        """Of items start..stop, shape (stop - start, items)."""
+        w: FloatArray = self.kernel[start:stop] - self.mean
+        w -= self.mean[start:stop, None] - self.mean.mean()
+        w /= self.length
+        w /= self.length[start:stop, None]
+        w -= 1.0
+        w *= SHARPNESS
+        np.exp(w, out=w)
+        w[np.arange(stop - start), np.arange(start, stop)] = 0.0
+        w /= w.sum(1, keepdims=True)
+        return w

@@ -16,10 +16,9 @@ OUTLIER = 3.5
 def suspicious_items(source: ScoreSource, outlier: float = OUTLIER) -> dict[str, float]:
     """Item-level influence of the items that stand out, highest first, then by id.
 
-    Item-level influence is a squared length and spans orders of magnitude, so lengths, its square roots, are compared:
-    an item stands out where its length lies more than ``outlier`` robust standard deviations above the median. The
-    robust standard deviation is 1.4826 times the median absolute deviation or, where more than half of the items are
-    alike and that is zero, 1.2533 times the mean absolute deviation.
+    An item stands out where it lies more than ``outlier`` robust standard deviations above the median. The robust
+    standard deviation is 1.4826 times the median absolute deviation or, where more than half of the items are alike and
+    that is zero, 1.2533 times the mean absolute deviation.
 
     Raises:
         ScoreFileError: the scores say nothing of single items.
@@ -33,11 +32,11 @@ def suspicious_items(source: ScoreSource, outlier: float = OUTLIER) -> dict[str,
             "these scores say nothing of single items, which --pair-mode sample needs",
             hint="compute them again: tracinctl compute",
         )
-    size: FloatArray = np.sqrt(np.maximum(influence, 0.0))
+    size: FloatArray = np.asarray(influence, dtype=np.float64)
     distance = size - np.median(size)
     spread = 1.4826 * float(np.median(np.abs(distance))) or 1.2533 * float(np.abs(distance).mean())
     # where all items are alike but for rounding, none stands out
-    level = max(outlier * spread, 1e-9 * float(size.max()))
+    level = max(outlier * spread, 1e-9 * float(np.abs(size).max()))
     order = sorted(
         np.flatnonzero(distance > level).tolist(), key=lambda k: (-float(influence[k]), source.sample_ids[k])
     )
