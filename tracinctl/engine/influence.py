@@ -174,7 +174,12 @@ class InfluenceScores:
         n = len(self.sample_ids)
         total = np.zeros(n)
         for weight, kernel in zip(self._weights, self._kernels, strict=True):
-            total += weight * item_disagreement(kernel.scores[:n], kernel.kernel[:n, :n], self._train)
+            K = kernel.kernel[:n, :n]
+
+            def rows(start: int, stop: int, K: FloatArray = K) -> FloatArray:
+                return K[start:stop]
+
+            total += weight * item_disagreement(kernel.scores[:n], rows, np.diagonal(K), np.arange(n), self._train)
         return total
 
     def table(self, *, per_checkpoint: bool = False) -> InfluenceTable:

@@ -30,6 +30,8 @@ its pairs 0.76, its place against kernel ridge regression 0.79, the Gauss-Newton
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -51,7 +53,13 @@ _ALIKE = 1e-10  # of the mean squared length, under which what is left of a grad
 _CELLS = 1 << 20  # cells of the arrays that items are worked on in
 
 
-def item_disagreement(scores: FloatArray, kernel: FloatArray, pairs: Pairs) -> FloatArray:
+def item_disagreement(
+    scores: FloatArray,
+    kernel: Callable[[int, int], FloatArray],
+    lengths: FloatArray,
+    neighbours: IntArray,
+    pairs: Pairs,
+) -> FloatArray:
     """How surprising each item's pairs are, had the item the score of an item that is like it; 0 without pairs.
 
     With u the scores over their standard deviation, and L_ik the mean over item i's pairs of the margin loss
@@ -59,12 +67,15 @@ def item_disagreement(scores: FloatArray, kernel: FloatArray, pairs: Pairs) -> F
 
         - log sum_k w_ik exp(-(L_ik - min_m L_im) / 0.02)
 
-    w_ik is in proportion to exp(10 cosine) of the score gradients of i and k, the mean gradient taken off; w_ii = 0.
-    High = suspicious.
+    w_ik is in proportion to exp(10 cosine) of the score gradients of i and k, the neighbours' mean gradient taken off;
+    w_ii = 0. High = suspicious.
 
     Args:
         scores: of the items at a checkpoint, shape (items,).
-        kernel: inner products of their score gradients, shape (items, items).
+        kernel: of (start, stop): inner products of these items' score gradients with the neighbours',
+            shape (stop - start, neighbours).
+        lengths: squared, of the score gradients, shape (items,).
+        neighbours: the items k that are asked, in ascending order: all of them, or some.
         pairs: by index into the items; those of an item with itself do not count.
 
     Returns:
@@ -76,8 +87,8 @@ def item_disagreement(scores: FloatArray, kernel: FloatArray, pairs: Pairs) -> F
     if spread <= 1e-9 * float(np.abs(scores).max()):
         return found  # items that all score alike cannot disagree
     scores = scores / spread
-    weights = _NeighbourWeights(kernel)
-    shortfall = _Shortfall(scores, pairs.take(pairs.first != pairs.second))
+    weights = _NeighbourWeights(kernel, lengths, neighbours)
+    shortfall = _Shortfall(scores, scores[neighbours], pairs.take(pairs.first != pairs.second))
     step = max(1, _CELLS // n)
     for start in range(0, n, step):
         stop = min(start + step, n)
@@ -85,20 +96,22 @@ def item_disagreement(scores: FloatArray, kernel: FloatArray, pairs: Pairs) -> F
         loss -= loss.min(1, keepdims=True)
         loss /= -TEMPERATURE
         np.exp(loss, out=loss)
-        likelihood = (weights.rows(start, stop) * loss).sum(1)
-        found[start:stop] = -np.log(np.maximum(likelihood, np.finfo(np.float64).tiny))
+        say = weights.rows(start, stop)
+        heard = say.sum(1)
+        likelihood = (say * loss).sum(1)[heard > 0] / heard[heard > 0]  # nobody is heard where the only neighbour is it
+        found[start:stop][heard > 0] = -np.log(np.maximum(likelihood, np.finfo(np.float64).tiny))
     return np.maximum(found, 0.0)
 
 
 class _Shortfall:
-    """Mean margin loss of the items' pairs, had they the score of each other item.
+    """Mean margin loss of the items' pairs, had they each of some scores.
 
     A pair's loss is linear in the item's score up to the other's score, less or plus the margin: so sums over the
     partners in order of their scores give it for every score at once.
     """
 
-    def __init__(self, scores: FloatArray, pairs: Pairs) -> None:
-        self.scores = scores
+    def __init__(self, scores: FloatArray, tried: FloatArray, pairs: Pairs) -> None:
+        self.tried = tried
         order = np.argsort(scores, kind="stable")
         rank = np.empty(len(scores), dtype=np.int64)
         rank[order] = np.arange(len(scores))
@@ -108,8 +121,8 @@ class _Shortfall:
         self.beaten = self._by_item(over, rank[under])
         self.beating = self._by_item(under, rank[over])
         # where the partners that an item of this score fails to beat begin, and where those that fail to beat it end
-        self.begin = np.searchsorted(self.sorted, scores - MARGIN, side="right")
-        self.end = np.searchsorted(self.sorted, scores + MARGIN, side="left")
+        self.begin = np.searchsorted(self.sorted, tried - MARGIN, side="right")
+        self.end = np.searchsorted(self.sorted, tried + MARGIN, side="left")
 
     @staticmethod
     def _by_item(items: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
@@ -117,11 +130,11 @@ class _Shortfall:
         return items[order], ranks[order]
 
     def rows(self, start: int, stop: int) -> FloatArray:
-        """Of items start..stop, shape (stop - start, items)."""
+        """Of items start..stop, shape (stop - start, scores tried)."""
         beaten, beating = self._counts(self.beaten, start, stop), self._counts(self.beating, start, stop)
         pairs = np.maximum(beaten[:, -1] + beating[:, -1], 1.0)[:, None]
-        total = (MARGIN - self.scores) * (beaten[:, -1:] - beaten[:, self.begin])
-        total += (MARGIN + self.scores) * beating[:, self.end]
+        total = (MARGIN - self.tried) * (beaten[:, -1:] - beaten[:, self.begin])
+        total += (MARGIN + self.tried) * beating[:, self.end]
         beaten = self._counts(self.beaten, start, stop, sums=True)
         total += beaten[:, -1:] - beaten[:, self.begin]
         total -= self._counts(self.beating, start, stop, sums=True)[:, self.end]
@@ -130,7 +143,7 @@ class _Shortfall:
 
     def _counts(self, by_item: tuple[IntArray, IntArray], start: int, stop: int, *, sums: bool = False) -> FloatArray:
         """Partners of each item below each rank, or the sum of their scores: shape (stop - start, items + 1)."""
-        n = len(self.scores)
+        n = len(self.sorted)
         items, ranks = by_item
         part = slice(np.searchsorted(items, start), np.searchsorted(items, stop))
         cell = (items[part] - start) * (n + 1) + ranks[part] + 1
@@ -140,25 +153,27 @@ class _Shortfall:
 
 
 class _NeighbourWeights:
-    """Rows that sum to 1, nothing on the diagonal."""
+    """How much say each neighbour has, an item's own say none."""
 
-    def __init__(self, kernel: FloatArray) -> None:
-        self.kernel = kernel
-        self.mean = kernel.mean(0)
-        own = np.diagonal(kernel)
-        self.length = np.sqrt(np.maximum(own - 2 * self.mean + self.mean.mean(), 0.0))
+    def __init__(self, kernel: Callable[[int, int], FloatArray], lengths: FloatArray, neighbours: IntArray) -> None:
+        self.kernel, self.neighbours = kernel, neighbours
+        n = len(lengths)
+        step = max(1, _CELLS // len(neighbours))
+        # inner products with the neighbours' mean gradient, and its own squared length
+        self.mean = np.concatenate([kernel(k, min(k + step, n)).mean(1) for k in range(0, n, step)])
+        self.middle = self.mean[neighbours].mean()
+        self.length = np.sqrt(np.maximum(lengths - 2 * self.mean + self.middle, 0.0))
         # items that are all alike have no direction of their own: every other one has the same say
-        self.length[self.length**2 <= _ALIKE * own.mean()] = np.inf
+        self.length[self.length**2 <= _ALIKE * lengths[neighbours].mean()] = np.inf
 
     def rows(self, start: int, stop: int) -> FloatArray:
-        """Of items start..stop, shape (stop - start, items)."""
-        w: FloatArray = self.kernel[start:stop] - self.mean
-        w -= self.mean[start:stop, None] - self.mean.mean()
-        w /= self.length
+        """Of items start..stop, shape (stop - start, neighbours)."""
+        w: FloatArray = self.kernel(start, stop) - self.mean[self.neighbours]
+        w -= self.mean[start:stop, None] - self.middle
+        w /= self.length[self.neighbours]
         w /= self.length[start:stop, None]
         w -= 1.0
         w *= SHARPNESS
         np.exp(w, out=w)
-        w[np.arange(stop - start), np.arange(start, stop)] = 0.0
-        w /= w.sum(1, keepdims=True)
+        w[self.neighbours == np.arange(start, stop)[:, None]] = 0.0
         return w
