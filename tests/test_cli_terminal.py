@@ -1,13 +1,14 @@
 """What reaches the terminal: clean text, whole tables, colour only where it is wanted."""
 
 import io
+import re
 import sys
 
 import pytest
 
 from tracinctl.cli import terminal as module
 from tracinctl.cli.progress_display import Pace, finished, line_progress, live_progress
-from tracinctl.cli.terminal import Column, Terminal, clean, count, duration, number
+from tracinctl.cli.terminal import Column, Terminal, aligned, clean, count, duration, number
 from tracinctl.progress import Progress
 
 HOSTILE = "a[bold red]b\x1b[31mc\x1b]0;title\x07d\r\ne\x9b31mf\u202eg"
@@ -81,6 +82,28 @@ def test_a_table_on_a_terminal_folds_what_does_not_fit(screen):
     text = shown(screen)
     assert text.count("y") == 200
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [24, 30, 44, 60, 80])
+def test_numbers_of_a_table_are_never_broken(screen, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    numbers = ["-12345.67", "431", "96.5%", "1,234"]
+    titles = ["mean score", "1+", "of pairs", "harmful"]
+    screen.table("", [Column("id"), *(Column(each, "right") for each in titles)], [["y" * 50, *numbers]] * 2)
+    text = shown(screen)
+    assert all(text.count(each) == 2 for each in numbers)
+    assert text.count("y") == 100
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in text.splitlines()]
+    assert max(map(len, lines)) <= width
+
+
+def test_scores_of_a_column_have_their_points_below_each_other():
+    assert aligned([-22.19, -18.1, -6.193]) == ["-22.19", "-18.10", "-6.19"]
+    assert aligned([1234.6, 0.4]) == ["1235", "0"]
+    assert aligned([0.51234, -0.02]) == ["0.5123", "-0.0200"]
+    assert aligned([1e9, 1.0]) == [number(1e9), "1"]
+    assert aligned([float("inf"), 0.0]) == [number(float("inf")), "0"]
+    assert aligned([]) == []
 
 
 def test_no_color_takes_the_colour_away(screen, monkeypatch):

@@ -15,7 +15,7 @@ from tracinctl.cli.scores import (
     tell_changes,
     tell_diagnoses,
 )
-from tracinctl.cli.terminal import Column, count, number, shown_path, terminal
+from tracinctl.cli.terminal import Column, aligned, count, number, shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
 from tracinctl.selection import ScoreFile
@@ -179,10 +179,13 @@ def show(file: ScoreFile, exclusions: "Exclusions", path: Path, *, dry_run: bool
     if exclusions.mode == "sample":
         columns = [Column("item"), Column("item-level influence", "right")]
         scores = exclusions.sample_scores
-        rows = [[name, number(scores[name])] for name in exclusions.ids[:_SHOWN]]
+        names = exclusions.ids[:_SHOWN]
+        rows = [[*row] for row in zip(names, aligned([scores[name] for name in names]), strict=True)]
     else:
         columns = [Column("harmful training pair"), Column("votes", "right"), Column("mean score", "right")]
-        rows = [[pair.id, f"{pair.votes:,}", number(pair.mean)] for pair in exclusions.listed[:_SHOWN]]
+        pairs = exclusions.listed[:_SHOWN]
+        means = aligned([pair.mean for pair in pairs])
+        rows = [[pair.id, f"{pair.votes:,}", mean] for pair, mean in zip(pairs, means, strict=True)]
     if rows:
         terminal.table(title, columns, rows)
     else:

@@ -6,7 +6,7 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.scores import SIGNS, check_one_form, project_of, selected_files, tell_changes, tell_diagnoses
-from tracinctl.cli.terminal import Column, count, number, shown_path, terminal
+from tracinctl.cli.terminal import Column, aligned, count, number, shown_path, terminal
 from tracinctl.selection import ScoreFile
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def show_top(ids: list[str], result: "SweepResult", top: int) -> None:
     votes, mean = result.counted.votes[0], result.counted.mean
     order = sorted(range(len(ids)), key=lambda row: (-int(votes[row]), float(mean[row]), ids[row]))[:top]
     columns = [Column("training pair"), Column("votes", "right"), Column("mean score", "right")]
-    rows = [[ids[row], f"{int(votes[row]):,}", number(float(mean[row]))] for row in order]
+    means = aligned([float(mean[row]) for row in order])
+    rows = [[ids[row], f"{int(votes[row]):,}", shown] for row, shown in zip(order, means, strict=True)]
     terminal.table(f"Most votes at threshold {result.rows[0].threshold.text}", columns, rows)
     terminal.text("")
 

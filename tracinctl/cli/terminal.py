@@ -80,30 +80,19 @@ class Terminal:
     def table(
         self, title: str, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]], *, notes: str = ""
     ) -> None:
-        """Write a table to stdout: framed and in colour on a terminal, plain and never cut elsewhere."""
+        """Write a table to stdout: in colour on a terminal, plain and never cut elsewhere.
+
+        Names fold where there is no room, numbers never do: where those do not fit either, a cell has its own line.
+        """
         if self.quiet:
             return
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
+        from tracinctl.cli.tables import as_columns, as_lines, least_width
 
-        table = Table(
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-            collapse_padding=True,
-            show_edge=False,
-            header_style="bold",
-        )
-        for column in columns:
-            table.add_column(
-                Text(clean(column.title)), justify=column.align, style=column.style, overflow="fold", no_wrap=False
-            )
-        for row in rows:
-            cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
-            table.add_row(*(Text(clean(cell.text), style=cell.style) for cell in cells))
+        body = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         if title:
             self.text(clean(title), style="bold")
-        self.show(table)
+        room = terminal_width() if self.console("out").is_terminal else _UNLIMITED
+        self.show((as_columns if least_width(columns, body) <= room else as_lines)(columns, body))
         if notes:
             self.text(notes, style="dim")
 
@@ -307,6 +296,15 @@ def number(value: float) -> str:
     if value == int(value) and abs(value) < 10**6 if abs(value) < float("inf") else False:
         return str(int(value))
     return f"{value:.4g}"
+
+
+def aligned(values: Sequence[float]) -> list[str]:
+    """Scores of one column with as many digits after the point each, four or more in all of the largest."""
+    largest = max((abs(value) for value in values if abs(value) < float("inf")), default=0.0)
+    if not 1e-2 <= largest < 10**6:  # noqa: PLR2004 - sizes that are read better with an exponent
+        return [number(value) for value in values]
+    places = next((k for k in range(4) if largest >= 10 ** (3 - k)), 4)
+    return [f"{value:.{places}f}" for value in values]
 
 
 def duration(seconds: float | None) -> str:
