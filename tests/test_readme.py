@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,19 @@ def test_the_settings_shown_are_settings(tmp_path):
     path.write_text(re.search(r"<!-- settings -->\n```toml\n(.*?)```", README, re.DOTALL)[1], encoding="utf-8")
     settings = load_settings(path)
     assert settings.defaults_for("sweep")["thresholds"] == "0,-5,1%"
+
+
+@pytest.mark.nightly
+def test_the_output_shown_is_the_output(tmp_path):
+    """The demo of the README, in full, and what its commands print."""
+    command = next(line for line in LINES if "tracinctl demo" in line)
+    steps = re.findall(r"tracinctl (demo [\w-]+|workflow [^&]*)", command)
+    assert len(steps) == 2
+    folder = tmp_path / steps[0].split()[1]
+    shown = []
+    for step, place in ((steps[0], tmp_path), (steps[1], folder), ("plot --frequency 500hz", folder)):
+        run = [sys.executable, "-m", "tracinctl", *step.split()]
+        shown.append(subprocess.run(run, cwd=place, capture_output=True, text=True, check=True).stdout)
+    for name, text in zip(("workflow", "plot"), shown[1:], strict=True):
+        block = re.search(rf"<!-- {name} -->\n```text\n(.*?)```", README, re.DOTALL)[1]
+        assert block == text
