@@ -89,16 +89,17 @@ def exclude(
         )
     chosen = []
     for file in files:
-        source = open_scores(file.path)
+        with terminal.progress(what=file.label) as report:
+            source = open_scores(file.path, report)
+            exclusions = choose_exclusions(
+                source,
+                threshold=limit,
+                upper_threshold=upper_threshold,
+                min_occurrences=min_occurrences,
+                max_exclusions=max_exclusions,
+                mode=pair_mode,
+            )
         tell_changes(project, file, source)
-        exclusions = choose_exclusions(
-            source,
-            threshold=limit,
-            upper_threshold=upper_threshold,
-            min_occurrences=min_occurrences,
-            max_exclusions=max_exclusions,
-            mode=pair_mode,
-        )
         chosen.append((file, source, exclusions, output_file or list_path(project, file)))
     if update_metadata and not dry_run:
         for file, *_ in chosen:

@@ -103,19 +103,24 @@ def plot(
     )
     results = []
     for number, file in enumerate(files):
-        source = open_scores(file.path)
+        swept, picture = None, None
+        with terminal.progress(what=file.label) as report:
+            source = open_scores(file.path, report)
+            if view == "checkpoints":
+                source = with_checkpoint_scores(project, file, source)
+            if view == "overview":
+                swept = sweep_thresholds(source, marked, min_occurrences)
+            if json:
+                numbers = numbers_of(view, Request(source, settings, settings.width))
+                about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
+                results.append(about | numbers)
+            if not json or output is not None:
+                picture = draw(view, source, settings, f"{file.label}: {view}")
         tell_changes(project, file, source)
-        if view == "checkpoints":
-            source = with_checkpoint_scores(project, file, source)
-        if view == "overview":
-            tell_diagnoses(file.label, source, sweep=sweep_thresholds(source, marked, min_occurrences))
-        if json:
-            numbers = numbers_of(view, Request(source, settings, settings.width))
-            about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
-            results.append(about | numbers)
-            if output is None:
-                continue
-        picture = draw(view, source, settings, f"{file.label}: {view}")
+        if swept is not None:
+            tell_diagnoses(file.label, source, sweep=swept)
+        if picture is None:
+            continue
         if output is not None:
             save(picture, output, FILE_WIDTH)
             if not json:

@@ -53,6 +53,7 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     pace: dict[str, Pace] = {}
     seen: dict[str, int] = {}
     told: dict[str, float] = {}
+    lines: set[str] = set()
     prefix = f"{clean(what)}: " if what else ""
 
     def report(state: Progress) -> None:
@@ -60,14 +61,18 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
             # the same task begins again, for the next frequency
             pace.pop(state.task, None)
             seen.pop(state.task)
+            lines.discard(state.task)
         clock = pace.setdefault(state.task, Pace())
         if state.done <= seen.get(state.task, 0):
             return
         seen[state.task] = state.done
         now = time.monotonic()
-        large = state.unit in LARGE_UNITS or state.done == state.total
-        if not large and now - told.setdefault(state.task, now) < LINE_EVERY:
-            return
+        if state.unit not in LARGE_UNITS:
+            # what is soon done needs no line; what had one has one more at its end
+            spoken = state.task in lines and state.done == state.total
+            if not spoken and now - told.setdefault(state.task, now) < LINE_EVERY:
+                return
+            lines.add(state.task)
         told[state.task] = now
         left = clock.left(state)
         parts = [f"{prefix}{state.task} {state.done}/{state.total} {state.unit}"]

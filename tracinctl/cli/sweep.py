@@ -63,9 +63,10 @@ def sweep(
     project = project_of(ctx, metadata_dir=metadata_dir)
     results = []
     for file in selected_files(ctx, project, metadata_file, material, frequency):
-        source = open_scores(file.path)
+        with terminal.progress(what=file.label) as report:
+            source = open_scores(file.path, report)
+            result = sweep_thresholds(source, tried, min_occurrences, upper_threshold)
         tell_changes(project, file, source)
-        result = sweep_thresholds(source, tried, min_occurrences, upper_threshold)
         results.append((file, result))
         if not json and not csv:
             show(file, result, min_occurrences, with_upper=upper_threshold is not None)

@@ -12,8 +12,8 @@ JSON_LIMIT = 1_000_000
 """Scores above which Parquet is written unless a format is named."""
 
 
-def open_scores(path: Path) -> ScoreSource:
-    """Open a score file: JSON is read whole, Parquet in blocks.
+def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
+    """Open a score file: JSON is read whole, Parquet in blocks, of which each reading tells ``progress``.
 
     Raises:
         ScoreFileError: the file is missing, broken, or not a score file.
@@ -24,7 +24,7 @@ def open_scores(path: Path) -> ScoreSource:
     if path.suffix == ".parquet":
         from tracinctl.scores.parquet_format import ParquetScores
 
-        return ParquetScores(path)
+        return ParquetScores(path, progress)
     from tracinctl.scores.json_format import read_json_scores
 
     return read_json_scores(path)

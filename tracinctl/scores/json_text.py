@@ -9,6 +9,8 @@ from typing import Any
 
 from tracinctl.errors import ScoreFileError
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
 AGAIN = "compute the scores again: tracinctl compute"
 
 
@@ -67,7 +69,7 @@ def _once(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def json_text(value: Any, indent: int | None = None) -> str:
     """JSON text with letters as they are, or escaped where UTF-8 cannot hold them (half a surrogate pair)."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    text = _ENCODER.encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent)
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -85,15 +85,18 @@ def _first_line(error: Exception) -> str:
 class ParquetScores:
     """A Parquet score file, opened; scores are read when they are asked for. A ``ScoreSource``.
 
+    ``progress`` is told of every block that is read.
+
     Raises:
         ScoreFileError: the file is missing, broken, or not a score file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, progress: ProgressCallback = no_progress) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._path = path
+        self._progress = progress
         self._verified = False
         try:
             if not path.is_file():
@@ -171,6 +174,7 @@ class ParquetScores:
                         )
                     yield start, block
                     start += len(block)
+                    self._progress(Progress("reading scores", start, total, "pairs", self._path.name))
         except (OSError, pa.ArrowException, ValueError, TypeError) as error:
             raise ScoreFileError(f"{self._path} broke while it was read: {_first_line(error)}", hint=AGAIN) from error
         if start != total:
@@ -184,7 +188,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 def _texts(values: Any, *, once: bool = True) -> list[str]:
-    if not isinstance(values, list) or (not values and once) or not all(type(value) is str for value in values):
+    if not isinstance(values, list) or (not values and once) or set(map(type, values)) - {str}:
         raise ValueError("ids are missing, or are no text")
     if once and len(set(values)) != len(values):
         raise ValueError("an id stands there twice")

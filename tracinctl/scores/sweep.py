@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,6 @@ def _item_numbers(source: ScoreSource) -> tuple[npt.NDArray[np.int64], npt.NDArr
         items = pair_items(source)
     except ScoreFileError:
         items = ()
-    number: dict[str, int] = {}
-    flat = np.fromiter((number.setdefault(each, len(number)) for pair in items for each in pair), dtype=np.int64)
+    number = {each: k for k, each in enumerate(dict.fromkeys(chain.from_iterable(items)))}
+    flat = np.fromiter(map(number.__getitem__, chain.from_iterable(items)), dtype=np.int64)
     return flat[0::2], flat[1::2], len(number)

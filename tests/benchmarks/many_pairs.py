@@ -1,0 +1,227 @@
+"""What many training pairs cost: every command about scores, by size, beside writing or reading the same bytes once.
+
+    python tests/benchmarks/many_pairs.py --sizes 1000,10000,100000,500000
+
+A project of a plain linear model is computed (from kept kernels), swept, excluded and drawn by the program's own
+commands, each in a process of its own. It takes turns with a process that does nothing but write as many bytes of
+scores to a file and flush it to the disk, or read them once. Memory is the most that a process has, above what it has
+once everything is imported. Times are of whole commands but for these imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+TEST_PAIRS = 1000
+CHECKPOINTS = 3
+THRESHOLDS = "0,-0.1,-0.2,-0.5,-1,-2,-3,-5,-8,-10"
+SHARES = "0.1%,0.2%,0.5%,1%,2%,3%,5%,8%,10%,20%"
+PLAIN_WRITE, PLAIN_READ = "plain write", "plain read"
+COMMANDS = {
+    "compute": ["compute", "--format", "parquet"],
+    "sweep, 10 scores": ["sweep", "--thresholds", THRESHOLDS, "--json"],
+    "sweep, 10 shares": ["sweep", "--thresholds", SHARES, "--json"],
+    "exclude": ["exclude", "--threshold", "0", "--json"],
+    "exclude, items of pairs": ["exclude", "--pair-mode", "full_pair", "--json"],
+    "exclude, update metadata": ["exclude", "--update-metadata", "--min-occurrences", "90%", "--json"],
+    "plot overview": ["plot", "overview"],
+    "plot distribution": ["plot", "distribution"],
+    "plot sweep": ["plot", "sweep"],
+    "plot heatmap": ["plot", "heatmap"],
+    "plot top": ["plot", "top"],
+    "plot top, one test pair": [
+        "plot",
+        "top",
+        "--test-pair",
+        "plastic_deg000_500hz_held0000_plastic_deg036_500hz_held0001",
+    ],
+    "plot self": ["plot", "self"],
+}
+CHUNK = 8 << 20
+
+PROJECT = '''"""Items whose first pairs are so many, and a linear model."""
+import numpy as np
+import torch
+
+from tracinctl import Pairs, RankingData, Samples
+
+WANTED, TESTED, WIDTH = {pairs}, {test_pairs}, 16
+
+
+def every_pair(wanted, value):
+    items = int((1 + (1 + 8 * wanted) ** 0.5) / 2) + 1
+    first, second = (each[:wanted] for each in np.triu_indices(items, 1))
+    return items, lambda value: Pairs(first, second, np.where(value[first] > value[second], 1, -1))
+
+
+def samples(name, items, seed):
+    values = np.random.default_rng(seed).standard_normal((items, WIDTH))
+    labels = (values[:, 0] > 0).astype(int)
+    ids = [f"plastic_deg{{k % 6 * 36:03}}_500hz_{{name}}{{k:04}}" for k in range(items)]
+    return Samples(ids, torch.from_numpy(values).float(), labels), values[:, 1]
+
+
+def load(frequency, material):
+    trained, pairs = every_pair(WANTED, None)
+    tested, test_pairs = every_pair(TESTED, None)
+    train, value = samples("item", trained, 1)
+    test, test_value = samples("held", tested, 2)
+    return RankingData(train, pairs(value), test, test_pairs(test_value))
+
+
+def build_model():
+    return torch.nn.Linear(WIDTH, 1)
+'''
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: seconds by the clock, seconds of the processor, bytes of memory above the base."""
+
+    clock: float
+    processor: float
+    memory: int
+
+
+def make_project(folder: Path, pairs: int) -> None:
+    """A project whose source has ``pairs`` training pairs, and its checkpoints."""
+    import torch
+
+    (folder / "many.py").write_text(PROJECT.format(pairs=pairs, test_pairs=TEST_PAIRS))
+    (folder / "tracinctl.toml").write_text(
+        "material = 'plastic'\nfrequencies = ['500hz']\nsource = 'many:load'\nmodel = 'many:build_model'\n"
+        "[compute]\nloss_type = 'logistic'\n"
+    )
+    where = folder / "checkpoints" / "plastic_500hz"
+    where.mkdir(parents=True)
+    for k in range(CHECKPOINTS):
+        torch.manual_seed(k)
+        torch.save(torch.nn.Linear(16, 1).state_dict(), where / f"model_epoch_{k}.pt")
+
+
+def measure(folder: Path, job: Sequence[str]) -> Measured:
+    """One run of a job in a process of its own."""
+    run = subprocess.run(
+        [sys.executable, __file__, "--child", *job], cwd=folder, text=True, stdout=subprocess.PIPE, check=False
+    )
+    if run.returncode:
+        raise SystemExit(f"{' '.join(job)} failed")
+    return Measured(*json.loads(run.stdout.splitlines()[-1]))
+
+
+def child(job: Sequence[str]) -> None:
+    """Do a job here, and say what it took."""
+    import plotext  # noqa: F401 - imports are not measured
+    import pyarrow.parquet  # noqa: F401
+    import rich.table  # noqa: F401
+    import torch  # noqa: F401
+
+    import tracinctl.engine.compute
+    import tracinctl.plots.views
+    import tracinctl.scores.exclusion_list
+    import tracinctl.scores.metadata  # noqa: F401
+    from tracinctl.cli.app import app
+    from tracinctl.cli.house import run
+
+    said = os.dup(1)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    if "-v" not in job:
+        os.dup2(silent, 2)
+    base = memory("VmRSS")
+    clock, processor = time.perf_counter(), time.process_time()
+    code = 0
+    if job[0] == PLAIN_WRITE:
+        plain_write(int(job[1]))
+    elif job[0] == PLAIN_READ:
+        plain_read(int(job[1]))
+    else:
+        code = run(app, list(job))
+    took = [time.perf_counter() - clock, time.process_time() - processor, memory("VmHWM") - base]
+    os.write(said, json.dumps(took).encode() + b"\n")
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def memory(what: str) -> int:
+    """Bytes of this process's memory, VmRSS now or VmHWM at most (Linux)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) * 1024
+
+
+def plain_write(size: int) -> None:
+    """Write so many bytes of scores, and flush them to the disk as score files are."""
+    data = np.random.default_rng(0).standard_normal(CHUNK // 8).tobytes()
+    with Path("plain.bin").open("wb", buffering=0) as file:
+        file.writelines(data[: size - start] for start in range(0, size, CHUNK))
+        os.fsync(file.fileno())
+
+
+def plain_read(size: int) -> None:
+    """Read so many bytes of the score file's size, in blocks."""
+    held = bytearray(CHUNK)
+    left = size
+    with Path("plain.bin").open("rb", buffering=0) as file:
+        while left > 0 and (got := file.readinto(held)):
+            left -= got
+
+
+def size_of(pairs: int, rounds: int, folder: Path) -> list[tuple[str, Measured, Measured]]:
+    """For every command at this size what it took, and what the plain bytes beside it took."""
+    make_project(folder, pairs)
+    measure(folder, COMMANDS["compute"])
+    size = str(8 * pairs * TEST_PAIRS)
+    measure(folder, [PLAIN_WRITE, size])
+    rows = []
+    for name, command in COMMANDS.items():
+        beside = PLAIN_WRITE if command[0] == "compute" else PLAIN_READ
+        turns = [(measure(folder, [beside, size]), measure(folder, command)) for _ in range(rounds)]
+        rows.append((name, *(middle([turn[k] for turn in turns]) for k in (1, 0))))
+    return rows
+
+
+def middle(runs: Sequence[Measured]) -> Measured:
+    """The medians of the times, and the most memory."""
+    clock, processor = (statistics.median(getattr(run, of) for run in runs) for of in ("clock", "processor"))
+    return Measured(clock, processor, max(run.memory for run in runs))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="1000,10000,100000,500000", help="training pairs, with commas")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", default="", help="commands whose name begins like this")
+    parser.add_argument("--child", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    if chosen.child:
+        child(chosen.child)
+    if chosen.only:
+        for name in [each for each in COMMANDS if not each.startswith(chosen.only)]:
+            del COMMANDS[name]
+    for pairs in map(int, chosen.sizes.split(",")):
+        with tempfile.TemporaryDirectory(prefix="many-pairs-") as folder:
+            rows = size_of(pairs, chosen.rounds, Path(folder))
+        print(f"\n{pairs:,} training pairs x {TEST_PAIRS:,} test pairs, {8 * pairs * TEST_PAIRS / 2**20:,.0f} MiB")
+        heads = ("clock", "plain", "ratio", "processor", "plain", "ratio", "memory")
+        print(" " * 26 + "".join(f"{head:>{n}}" for head, n in zip(heads, (9, 9, 7, 12, 9, 7, 11), strict=True)))
+        for name, took, plain in rows:
+            clock = f"{took.clock:>8.2f}s{plain.clock:>8.2f}s{took.clock / plain.clock:>7.1f}"
+            work = f"{took.processor:>11.2f}s{plain.processor:>8.2f}s{took.processor / plain.processor:>7.1f}"
+            print(f"  {name:<24}{clock}{work}{took.memory / 2**20:>7,.0f} MiB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
