@@ -11,10 +11,11 @@ import tracinctl
 
 PACKAGE = Path(tracinctl.__file__).parent
 ALLOWED = {
-    "engine": {"engine", "scores", "data", "files", "errors", "progress"},
+    "engine": {"engine", "scores", "data", "checkpoint_files", "files", "errors", "progress"},
     "scores": {"scores", "data", "files", "errors", "progress"},
     "plots": {"plots", "scores", "files", "errors", "progress"},
     "data": {"data", "models", "training", "files", "errors", "progress"},
+    "checkpoint_files": {"files", "errors"},
     "errors": set(),
     "files": {"errors"},
 }

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracinctl.config import CHECKPOINT_SUFFIXES, Project
+from tracinctl.checkpoint_files import checkpoint_digest, checkpoint_parts, is_checkpoint
+from tracinctl.config import Project
 from tracinctl.data.recordings import find_recordings
-from tracinctl.errors import DataError, TracinctlError
+from tracinctl.errors import CheckpointError, DataError, TracinctlError
 from tracinctl.files import file_digest
 from tracinctl.selection import ScoreFile
 
@@ -115,7 +116,7 @@ def _digests_of_checkpoints(provenance: Mapping[str, object]) -> dict[str, str]:
 def _checkpoints(project: Project, material: str, frequency: str) -> dict[str, Path]:
     try:
         folder = project.checkpoints(material, frequency)
-        return {path.name: path for path in sorted(folder.iterdir()) if path.suffix in CHECKPOINT_SUFFIXES}
+        return {path.name: path for path in sorted(folder.iterdir()) if is_checkpoint(path)}
     except (OSError, TracinctlError):
         return {}
 
@@ -144,12 +145,13 @@ def _with_other_content(scores: Path, made_from: Mapping[str, object], here: Map
         if name not in here:
             continue
         try:
-            about = here[name].stat()
+            states = [each.stat() for each in checkpoint_parts(here[name])]
+            size = sum(about.st_size for about in states)
             # the time of the last change of any kind, which a copy with its old date does not hide
-            if max(about.st_mtime_ns, about.st_ctime_ns) < written or about.st_size > budget:
+            if max(max(about.st_mtime_ns, about.st_ctime_ns) for about in states) < written or size > budget:
                 continue
-            budget -= about.st_size
-            if file_digest(here[name]) != digest:
+            budget -= size
+            if checkpoint_digest(here[name]) != digest:
                 yield name
-        except OSError:
+        except (OSError, CheckpointError):
             yield name

@@ -13,12 +13,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from tracinctl.checkpoint_files import is_checkpoint
 from tracinctl.config_keys import EXAMPLES, FLAGS_WITHOUT_SETTING, SETTINGS, Kind
 from tracinctl.errors import SettingsError, UsageError
 
 SETTINGS_NAME = "tracinctl.toml"
-
-CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 _SCORE_FILE = re.compile(r"^(?P<project>.+)_influence(?:_metadata\.json|\.parquet)$")
 _PER_CHECKPOINT = "_per_checkpoint"
@@ -118,10 +117,9 @@ def file_name_part(material: str, frequency: str) -> str:
 
 
 def holds_checkpoints(folder: Path) -> bool:
-    """Whether a folder directly holds files that look like checkpoints."""
+    """Whether a folder directly holds what looks like checkpoints."""
     try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.endswith(CHECKPOINT_SUFFIXES) for entry in entries)
+        return any(is_checkpoint(path) for path in folder.iterdir())
     except OSError:
         return False
 

@@ -187,9 +187,10 @@ def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
             )
         return model
     from tracinctl.engine.checkpoints import load_checkpoint
+    from tracinctl.engine.state_keys import without_wrappers
     from tracinctl.models import architecture_of, build_ranker
 
-    architecture = origin.architecture or architecture_of(load_checkpoint(first_checkpoint).state)
+    architecture = origin.architecture or architecture_of(without_wrappers(load_checkpoint(first_checkpoint).state))
     return build_ranker(architecture, origin.normalise)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from tracinctl.config import CHECKPOINT_SUFFIXES, Project, find_score_files, natural, split_score_file_name
+from tracinctl.config import Project, find_score_files, natural, split_score_file_name
 from tracinctl.errors import DataError, ScoreFileError, UsageError
 
 ALL = "all"
@@ -275,12 +275,3 @@ def _score_files_near(path: Path) -> str:
 def score_file_names(project: Project) -> list[Path]:
     """Every score file of the project, for completion."""
     return [project.score_file(material, frequency) for material, frequency in find_score_files(project.metadata_dir)]
-
-
-def checkpoint_files(folder: Path) -> list[str]:
-    """Names in a folder that look like checkpoints, in natural order."""
-    try:
-        names = [entry.name for entry in folder.iterdir()]
-    except OSError:
-        return []
-    return sorted((name for name in names if name.endswith(CHECKPOINT_SUFFIXES)), key=natural)

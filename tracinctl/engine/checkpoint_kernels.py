@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from tracinctl.checkpoint_files import checkpoint_digest
 from tracinctl.engine.cache import KernelCache, kernel_key
-from tracinctl.engine.checkpoints import Checkpoint, apply_checkpoint, file_digest, load_checkpoint
+from tracinctl.engine.checkpoints import Checkpoint, apply_checkpoint, load_checkpoint
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.items import Items
 from tracinctl.engine.kernel import ItemKernel, item_kernel
@@ -119,7 +120,7 @@ def full_precision() -> Any:
 
 def check_unchanged(path: Path, checkpoint: Checkpoint) -> None:
     """Raise CheckpointError where the file is no longer what was loaded."""
-    if file_digest(path) != checkpoint.digest:
+    if checkpoint_digest(path) != checkpoint.digest:
         raise CheckpointError(f"{path} changed while it was being worked on", hint="run again when training is over")
 
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
+from tracinctl.checkpoint_files import checkpoint_digest, is_checkpoint, weight_files
+from tracinctl.engine.state_keys import NAMED, state_for
+from tracinctl.engine.trainer_state import checked_rate, trainer_learning_rate
 from tracinctl.engine.untrusted import check_state, read_tensors
 from tracinctl.errors import CheckpointError
 
-SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 WEIGHTINGS = ("relative", "absolute", "uniform")
 
 _STATE_KEYS = ("model_state_dict", "state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Checkpoint:
     """A model's state at one moment of training.
 
     Attributes:
-        name: the file's name.
-        digest: SHA-256 of the file's bytes.
+        name: the file's name, or the folder's.
+        digest: SHA-256 of the file's bytes, or of the folder's parts (``checkpoint_files.checkpoint_digest``).
         state: parameters and buffers by name.
         learning_rate: of the optimizer's first parameter group; None where the file does not say.
     """
@@ -46,58 +46,45 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 
 def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
-    """The folder's checkpoint files whose names start with ``prefix``, in natural order.
+    """The folder's checkpoints (files, or folders of a trainer) whose names start with ``prefix``, in natural order.
 
     Raises:
-        CheckpointError: there is no such folder, or no such file in it.
+        CheckpointError: there is no such folder, or no such checkpoint in it.
     """
     if not folder.is_dir():
         raise CheckpointError(
             f"no checkpoints: {folder} is not a folder",
             hint="train first (`tracinctl train`), or give --checkpoint-dir",
         )
-    found = [p for p in folder.iterdir() if p.name.startswith(prefix) and p.suffix in SUFFIXES and p.is_file()]
+    all_found = sorted((p for p in folder.iterdir() if is_checkpoint(p)), key=lambda p: natural_key(p.name))
+    found = [p for p in all_found if p.name.startswith(prefix)]
     if not found:
-        others = sorted((p.name for p in folder.iterdir() if p.suffix in SUFFIXES), key=natural_key)[:_NAMED]
-        seen = f"; it holds {', '.join(others)}" if others else ""
+        names = [p.name for p in all_found]
+        seen = f"; it holds {', '.join(names[:NAMED])}" if names else ""
+        begin = f" {re.split(r'[0-9]', names[0])[0]}" if names else ""
         raise CheckpointError(
             f"no checkpoint in {folder} has a name that starts with {prefix!r}{seen}",
-            hint="give --checkpoint-prefix, or train first (`tracinctl train`)",
+            hint=f"give --checkpoint-prefix{begin}, or train first (`tracinctl train`)",
         )
-    return sorted(found, key=lambda p: natural_key(p.name))
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    return found
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Load a checkpoint on the CPU. No code in the file is run: tensors and plain values only.
 
+    A file: a state dict, alone or under a name, of torch, safetensors or Lightning. A folder: what a Hugging Face
+    trainer saved, in one file or in several.
+
     Raises:
         CheckpointError: the file is missing, broken, holds code or what would swell in memory, holds no state of a
             model, or says a learning rate that is none.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    if not raw:
-        raise CheckpointError(f"{path} is empty", hint="it was not written to its end; delete it or train again")
+    if path.is_dir():
+        return _load_folder(path)
+    raw = _read(path)
     content = read_tensors(path, raw)
-    state: Any = content
-    if isinstance(content, Mapping):
-        state = next((content[k] for k in _STATE_KEYS if isinstance(content.get(k), Mapping)), content)
-    if (
-        not isinstance(state, Mapping)
-        or not state
-        or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items())
-    ):
+    state = _state_of(content)
+    if state is None:
         raise CheckpointError(
             f"{path} holds no state of a model",
             hint="wanted: a state dict, alone or under `model_state_dict` or `state_dict`",
@@ -107,58 +94,89 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path.name, hashlib.sha256(raw).hexdigest(), dict(state), rate)
 
 
+def _load_folder(path: Path) -> Checkpoint:
+    digest = checkpoint_digest(path)
+    state: dict[str, torch.Tensor] = {}
+    for part in weight_files(path):
+        raw = _read(part)
+        found = _state_of(read_tensors(part, raw))
+        if found is None:
+            raise CheckpointError(f"{part} holds no state of a model", hint="save the checkpoint again")
+        check_state(part, found, len(raw))
+        state |= found
+    if checkpoint_digest(path) != digest:
+        raise CheckpointError(f"{path} changed while it was read", hint="run again when training is over")
+    return Checkpoint(path.name, digest, state, trainer_learning_rate(path, _optimizer_rate))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    if not raw:
+        raise CheckpointError(f"{path} is empty", hint="it was not written to its end; delete it or train again")
+    return raw
+
+
+def _state_of(content: Any) -> Mapping[str, torch.Tensor] | None:
+    """The state of a model that a file's content is, or has under a name."""
+    if not isinstance(content, Mapping):
+        return None
+    for key in _STATE_KEYS:
+        if isinstance(content.get(key), Mapping):
+            return content[key] if _is_state(content[key]) else None
+    if _is_state(content):
+        return content
+    inner = [value for value in content.values() if _is_state(value)]
+    return inner[0] if len(inner) == 1 else None
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
+    )
+
+
 def _learning_rate(path: Path, content: Mapping[str, Any]) -> float | None:
     states = content.get("optimizer_state_dict", content.get("optimizer_states", content.get("optimizer")))
     if isinstance(states, Sequence) and states:
         states = states[0]
+    return _first_rate(path, states)
+
+
+def _first_rate(path: Path, states: Any) -> float | None:
     try:
         rate = float(states["param_groups"][0]["lr"])
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
         return None
     except OverflowError:
         rate = math.inf
-    if not 0 <= rate < math.inf:
-        raise CheckpointError(
-            f"{path} says that its learning rate is {rate}, and scores cannot be weighted by that",
-            hint="leave the checkpoint out; training went wrong there",
-        )
-    return rate
+    return checked_rate(path, rate)
+
+
+def _optimizer_rate(path: Path) -> float | None:
+    """The learning rate that a trainer's scheduler or optimizer had when it was saved."""
+    try:
+        content = read_tensors(path, _read(path))
+        if "_last_lr" not in content:
+            return _first_rate(path, content)
+        rate = float(content["_last_lr"][0])
+    except (CheckpointError, KeyError, IndexError, TypeError, ValueError, RuntimeError, OverflowError):
+        return None
+    return checked_rate(path, rate)
 
 
 def apply_checkpoint(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's state into the model.
 
     Raises:
-        CheckpointError: keys are missing, unexpected or of another shape; the first of each kind are named.
+        CheckpointError: names are missing, unexpected or of another shape (the first of each kind are named), or a
+            weight is not finite.
     """
-    own = model.state_dict()
-    state = dict(checkpoint.state)
-    for prefix in _PREFIXES:
-        if not own.keys() & state.keys() and all(k.startswith(prefix) for k in state):
-            state = {k.removeprefix(prefix): v for k, v in state.items()}
-    missing = [k for k in own if k not in state]
-    unexpected = [k for k in state if k not in own]
-    shaped = [
-        f"{k} is {tuple(state[k].shape)}, the model wants {tuple(own[k].shape)}"
-        for k in own
-        if k in state and own[k].shape != state[k].shape
-    ]
-    complex_numbers = [k for k in own if k in state and state[k].is_complex() and not own[k].is_complex()]
-    wrong = [
-        f"{what}: {', '.join(keys[:_NAMED])}{f' and {len(keys) - _NAMED} more' if len(keys) > _NAMED else ''}"
-        for what, keys in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("wrong shape", shaped),
-            ("complex", complex_numbers),
-        )
-        if keys
-    ]
-    if wrong:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.name} does not fit the model: {'; '.join(wrong)}",
-            hint="is it of another model? see --model, or `architecture` under [ranker] in tracinctl.toml",
-        )
+    state = state_for(model, checkpoint.state, checkpoint.name)
     for key, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"checkpoint {checkpoint.name}: {key} holds NaN or infinite weights")

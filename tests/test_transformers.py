@@ -1,0 +1,111 @@
+"""Transformers of Hugging Face, padded and masked, run in blocks and are as exact as any other model."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from small_models import make_checkpoints, make_data, worst
+
+from tracinctl import Samples, compute_influence
+
+SMALL = {
+    "vocab_size": 30,
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_labels": 1,
+    "pad_token_id": 0,
+}
+
+
+def bert(attention):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    return BertForSequenceClassification(BertConfig(**SMALL, max_position_embeddings=16, attn_implementation=attention))
+
+
+def llama(attention):
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    return LlamaForSequenceClassification(LlamaConfig(**SMALL, num_key_value_heads=1, attn_implementation=attention))
+
+
+def padded(items, seed, length=7):
+    """Token ids and masks of texts of 2 to 7 tokens; some fill the length and need no mask at all."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(1, 30, (items, length), generator=generator)
+    mask = torch.ones_like(tokens)
+    for k in range(items):
+        mask[k, 2 + k % (length - 1) :] = 0
+    return {"input_ids": tokens * mask, "attention_mask": mask}
+
+
+def preferences(train=7, test=4):
+    data = make_data("tokens", train=train, test=test)
+    return dataclasses.replace(
+        data, train=Samples(data.train.ids, padded(train, 1)), test=Samples(data.test.ids, padded(test, 2))
+    )
+
+
+# llama normalises and attends in float32 whatever it is given
+@pytest.mark.parametrize(("build", "error"), [(bert, 1e-10), (llama, 1e-6)])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_padded_texts_score_as_in_a_loop_over_pairs(build, error, attention, tmp_path):
+    model, data = build(attention), preferences()
+    paths = make_checkpoints(model, tmp_path, rates=(0.1,), scale=0.3)
+    scores, own, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
+    runs = []
+
+    def score(model, inputs):
+        runs.append(len(inputs["input_ids"]))
+        return model(**inputs)
+
+    table = compute_influence(
+        dataclasses.replace(data, score=score), model, paths, loss="logistic", dtype="float64", device="cpu"
+    )
+    assert worst(table.scores, scores) < error
+    assert worst(table.self_influence, own) < error
+    assert len(runs) < 11  # for eleven items
+
+
+def test_padding_changes_nothing(tmp_path):
+    """The same texts, each as long as it is, in a list of inputs of different shapes."""
+    model, data = bert("sdpa"), preferences()
+    paths = make_checkpoints(model, tmp_path, scale=0.3)
+
+    class Texts(torch.utils.data.Dataset):
+        def __init__(self, inputs):
+            self.inputs = inputs
+
+        def __len__(self):
+            return len(self.inputs["input_ids"])
+
+        def __getitem__(self, index):
+            length = int(self.inputs["attention_mask"][index].sum())
+            return {name: values[index, :length] for name, values in self.inputs.items()}
+
+    short = dataclasses.replace(
+        data,
+        train=Samples(data.train.ids, Texts(data.train.inputs)),
+        test=Samples(data.test.ids, Texts(data.test.inputs)),
+    )
+    want = compute_influence(data, model, paths, loss="logistic", dtype="float64").scores
+    got = compute_influence(short, model, paths, loss="logistic", dtype="float64").scores
+    assert np.abs(got - want).max() < 1e-10 * np.abs(want).max()
+
+
+def test_nothing_is_said_of_how_torch_batches(tmp_path):
+    from transformers import MixtralConfig, MixtralForSequenceClassification
+
+    model = MixtralForSequenceClassification(MixtralConfig(**SMALL, num_key_value_heads=1, num_local_experts=2))
+    paths = make_checkpoints(model, tmp_path, rates=(0.1,), scale=0.3)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        compute_influence(preferences(4, 3), model, paths, loss="logistic")
+    assert [str(each.message) for each in said if "performance drop" in str(each.message)] == []

@@ -1,0 +1,90 @@
+"""What on disk is a checkpoint: a file, or a folder that a Hugging Face trainer wrote. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from tracinctl.errors import CheckpointError
+from tracinctl.files import file_digest
+
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+
+TRAINER_STATE = "trainer_state.json"
+
+_INDEX = ".index.json"
+_WEIGHTS = tuple(name + end for name in ("model.safetensors", "pytorch_model.bin") for end in ("", _INDEX))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path looks like a checkpoint: by a file's ending, or by what a folder holds."""
+    if path.name.startswith("."):
+        return False
+    if path.suffix in SUFFIXES and path.is_file():
+        return True
+    return any((path / name).is_file() for name in _WEIGHTS)
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that hold a checkpoint's weights: itself, or those of a folder, in order.
+
+    Raises:
+        CheckpointError: a folder holds none, or its index names what is no file of the folder.
+    """
+    if not path.is_dir():
+        return [path]
+    found = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(f"{path} holds no weights", hint=f"wanted: one of {', '.join(_WEIGHTS)}")
+    return _shards(found) if found.name.endswith(_INDEX) else [found]
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{index} is no index of weights: {type(error).__name__}: {error}",
+            hint="it may be cut off; save the model again",
+        ) from error
+    for name in names:
+        # a name alone: a folder that was sent by somebody must not have other files read
+        if not isinstance(name, str) or not name.endswith(SUFFIXES) or "\\" in name or Path(name).name != name:
+            raise CheckpointError(f"{index} names {name!r}, which is no file of weights in its folder")
+        if not (index.parent / name).is_file():
+            raise CheckpointError(
+                f"{index} names {name}, which is not there", hint="copy all files of the checkpoint, or save it again"
+            )
+    return [index.parent / name for name in names]
+
+
+def checkpoint_parts(path: Path) -> list[Path]:
+    """Every file that says what a checkpoint is: its weights, their index, and the state of the trainer.
+
+    Raises:
+        CheckpointError: see ``weight_files``.
+    """
+    weights = weight_files(path)
+    if not path.is_dir():
+        return weights
+    beside = [path / name for name in (*(name for name in _WEIGHTS if name.endswith(_INDEX)), TRAINER_STATE)]
+    return [*weights, *(each for each in beside if each.is_file())]
+
+
+def checkpoint_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, or of the names and contents of a folder's parts, in hexadecimal.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    part = path
+    try:
+        if not path.is_dir():
+            return file_digest(path)
+        state = hashlib.sha256()
+        for part in checkpoint_parts(path):
+            state.update(f"{part.name}\0{file_digest(part)}\0".encode())
+    except OSError as error:
+        raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
+    return state.hexdigest()

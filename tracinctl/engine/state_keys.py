@@ -1,0 +1,135 @@
+"""Names of weights: a checkpoint's brought to those of the model.
+
+What wraps a model while it is trained leaves its mark on the names: ``module.`` (DataParallel), ``_orig_mod.``
+(``torch.compile``, of the model or of a part of it), ``model.`` and the like (Lightning), one inside the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from tracinctl.errors import CheckpointError
+
+NAMED = 3  # offenders named in a message
+
+_COMPILED = "_orig_mod."
+_WRAPPERS = ("module.", "model.")
+
+
+def without_wrappers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state without the marks of wrappers that all of its names carry."""
+    bare = {_uncompiled(name): value for name, value in state.items()}
+    while prefix := next((p for p in _WRAPPERS if bare and all(name.startswith(p) for name in bare)), None):
+        bare = {name.removeprefix(prefix): value for name, value in bare.items()}
+    return bare
+
+
+def state_for(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpoint: str) -> dict[str, torch.Tensor]:
+    """The part of a checkpoint's state that is the model's, under the model's names.
+
+    Weights that the model shares may be named once. What lies beside the model in the checkpoint (a loss, metrics) is
+    left out where the names tell the two apart.
+
+    Raises:
+        CheckpointError: names are missing, unexpected or of another shape, the first of each kind are named; or two
+            parts of the checkpoint fit the model.
+    """
+    own, shared = model.state_dict(), _shared(model)
+    found = dict(state if own.keys() <= state.keys() else _renamed(own, state, shared, checkpoint))
+    for name, others in shared.items():
+        there = next((other for other in others if other in found), None)
+        if there is not None:
+            found.setdefault(name, found[there])
+    missing = [name for name in own if name not in found]
+    unexpected = [name for name in found if name not in own]
+    shaped = [
+        f"{name} is {tuple(found[name].shape)}, the model wants {tuple(own[name].shape)}"
+        for name in own
+        if name in found and own[name].shape != found[name].shape
+    ]
+    complex_numbers = [
+        name for name in own if name in found and found[name].is_complex() and not own[name].is_complex()
+    ]
+    wrong = [
+        f"{what}: {', '.join(names[:NAMED])}{f' and {len(names) - NAMED} more' if len(names) > NAMED else ''}"
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("wrong shape", shaped),
+            ("complex", complex_numbers),
+        )
+        if names
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} does not fit the model: {'; '.join(wrong)}",
+            hint="is it of another model? see --model, or `architecture` under [ranker] in tracinctl.toml",
+        )
+    for name, others in shared.items():
+        if not torch.equal(found[name], found[others[0]]):
+            raise CheckpointError(
+                f"checkpoint {checkpoint} holds different weights {others[0]} and {name}, which the model shares",
+                hint="build the model as it was trained: there it did not share them",
+            )
+    return found
+
+
+def _uncompiled(name: str) -> str:
+    return name.replace(_COMPILED, "")
+
+
+def _shared(model: torch.nn.Module) -> dict[str, list[str]]:
+    """Names of parameters that are one and the same -> its other names."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return {name: same for same in names.values() if len(same) > 1 for name in same}
+
+
+def _renamed(
+    own: Mapping[str, torch.Tensor],
+    state: Mapping[str, torch.Tensor],
+    shared: Mapping[str, list[str]],
+    checkpoint: str,
+) -> Mapping[str, torch.Tensor]:
+    """The state under the model's names, as far as a prefix on either side makes them the same."""
+    bare = {_uncompiled(name): value for name, value in state.items()}
+    names = {_uncompiled(name): name for name in own}
+    prefixes = list(dict.fromkeys(_prefixes(bare)))
+    hits = {p: sum(p + name in bare for name in names) for p in prefixes}
+    whole = [p for p in prefixes if _all_there(p, names, bare, shared)]
+    if len(whole) > 1 and "" not in whole:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} holds several states that fit the model, under "
+            f"{', '.join(repr(p) for p in whole[:NAMED])}",
+            hint="save the one that was trained alone: torch.save(model.state_dict(), ...)",
+        )
+    if whole:
+        prefix = "" if "" in whole else whole[0]
+        return {names.get(n, n): v for k, v in bare.items() if k.startswith(prefix) and (n := k[len(prefix) :])}
+    # the other way round: the model is wrapped and the checkpoint is not
+    for prefix in dict.fromkeys(_prefixes(names)):
+        if prefix and all(name.startswith(prefix) and name.removeprefix(prefix) in bare for name in names):
+            return {names.get(prefix + name, name): value for name, value in bare.items()}
+    best = max(prefixes, key=lambda p: hits[p])
+    if not hits[best]:
+        return state
+    return {names.get(n, n): v for k, v in bare.items() if (n := k.removeprefix(best))}
+
+
+def _prefixes(names: Iterable[str]) -> Iterable[str]:
+    yield ""
+    for name in names:
+        parts = name.split(".")[:-1]
+        yield from (".".join(parts[: k + 1]) + "." for k in range(len(parts)))
+
+
+def _all_there(
+    prefix: str, names: Mapping[str, str], bare: Mapping[str, torch.Tensor], shared: Mapping[str, list[str]]
+) -> bool:
+    return all(
+        prefix + name in bare or any(prefix + _uncompiled(other) in bare for other in shared.get(full, ()))
+        for name, full in names.items()
+    )
