@@ -38,7 +38,7 @@ def read_wav(path: str | Path) -> tuple[npt.NDArray[np.float32], int]:
     try:
         with soundfile.SoundFile(str(path)) as file:
             _check_header(path, file)
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = file.read(file.frames, dtype="float32", always_2d=True)  # some codings cannot tell what is left
             rate = int(file.samplerate)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise DataError(f"{_shown(path)} cannot be read: {_reason(path, error)}", hint=_REPLACE) from error
