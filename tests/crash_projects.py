@@ -53,10 +53,14 @@ class CrashServer:
         assert self.process.stdout.readline() == "ready\n"
 
     def __call__(self, folder, arguments, **how):
-        job = {"folder": str(folder), "arguments": arguments, **how}
-        self.process.stdin.write(json.dumps(job) + "\n")
+        return self.together(folder, [arguments], **how)[0]
+
+    def together(self, folder, commands, **how):
+        """Run commands side by side."""
+        jobs = [{"folder": str(folder), "arguments": arguments, **how} for arguments in commands]
+        self.process.stdin.write(json.dumps(jobs) + "\n")
         self.process.stdin.flush()
-        return End(**json.loads(self.process.stdout.readline()))
+        return [End(**each) for each in json.loads(self.process.stdout.readline())]
 
     def close(self):
         self.process.stdin.close()

@@ -67,40 +67,52 @@ def run_command(job, tell):
     os._exit(code)
 
 
+def start(job):
+    """The command in a process of its own: its number, where its count of changes is heard, where its words are."""
+    heard, tell = os.pipe()
+    said, say = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.dup2(say, 1)
+            os.dup2(say, 2)
+            os.close(say)
+            sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115  a pipe has no path
+            sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115
+            run_command(job, tell)
+        finally:
+            traceback.print_exc()
+            os._exit(99)
+    os.close(tell)
+    os.close(say)
+    return child, heard, said
+
+
+def ended(child, heard, said, begun):
+    """What became of it."""
+    _, status = os.waitpid(child, 0)
+    answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - begun}
+    with open(heard, encoding="utf-8") as file:  # noqa: PTH123  a pipe has no path
+        answer["changes"] = int(file.read() or 0)
+    with open(said, encoding="utf-8") as file:  # noqa: PTH123
+        answer["said"] = file.read()
+    return answer
+
+
 def main():
-    """Answer until the input ends."""
+    """Answer until the input ends; jobs in one line run side by side."""
     warm()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
-        job = json.loads(line)
-        heard, tell = os.pipe()
-        said, say = os.pipe()
+        jobs = json.loads(line)
         begun = time.monotonic()
-        child = os.fork()
-        if not child:
-            try:
-                os.dup2(say, 1)
-                os.dup2(say, 2)
-                os.close(say)
-                sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115  a pipe has no path
-                sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115
-                run_command(job, tell)
-            finally:
-                traceback.print_exc()
-                os._exit(99)
-        os.close(tell)
-        os.close(say)
-        if "kill_after" in job:
-            time.sleep(job["kill_after"])
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - begun}
-        with open(heard, encoding="utf-8") as file:  # noqa: PTH123  a pipe has no path
-            answer["changes"] = int(file.read() or 0)
-        with open(said, encoding="utf-8") as file:  # noqa: PTH123
-            answer["said"] = file.read()
-        sys.stdout.write(json.dumps(answer) + "\n")
+        running = [start(job) for job in jobs]
+        for job, (child, *_) in zip(jobs, running, strict=True):
+            if "kill_after" in job:
+                time.sleep(max(0, begun + job["kill_after"] - time.monotonic()))
+                os.kill(child, signal.SIGKILL)
+        sys.stdout.write(json.dumps([ended(*each, begun) for each in running]) + "\n")
         sys.stdout.flush()
 
 
