@@ -268,7 +268,7 @@ def compute_project_scores(
         for _ in watched.blocks():
             pass
     cache = KernelCache(folder)
-    freed = cache.prune(list(result.cache_keys)) if settings.prune_cache else 0
+    freed = cache.prune(result.cache_files) if settings.prune_cache else 0
     return ComputeOutcome(
         material=material,
         frequency=frequency,

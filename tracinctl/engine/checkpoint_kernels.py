@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from tracinctl.checkpoint_files import checkpoint_digest
 from tracinctl.engine.cache import KernelCache, kernel_key
 from tracinctl.engine.checkpoints import Checkpoint, apply_checkpoint, load_checkpoint
-from tracinctl.engine.gradients import ItemGradients
+from tracinctl.engine.item_kernel import HeldKernel, HeldStore, ItemKernel, KernelStore
 from tracinctl.engine.items import Items
-from tracinctl.engine.kernel import ItemKernel, item_kernel
+from tracinctl.engine.kernel import KernelMaker
+from tracinctl.engine.layout import KernelLayout
 from tracinctl.engine.processes import Processes
 from tracinctl.errors import CheckpointError
 from tracinctl.progress import Progress, ProgressCallback
 
+FloatArray = npt.NDArray[np.float64]
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -31,7 +36,7 @@ class CheckpointKernel:
         digest: SHA-256 of the checkpoint's bytes.
         learning_rate: None where the checkpoint does not say.
         key: of the kernel in the cache.
-        kernel: scores and inner products of all items.
+        kernel: scores of all items and inner products of their gradients.
         taken: whether it came from the cache.
     """
 
@@ -48,35 +53,56 @@ class KernelWork:
     """What all checkpoints of a run have in common.
 
     Attributes:
-        gradients: of the model, which is put into each checkpoint's state in turn.
-        items: training items followed by held-out items.
+        maker: of kernels; its model is put into each checkpoint's state in turn.
         model_key: digest of what of the model is in no checkpoint.
-        device: of the model.
         dtype: of the gradients, a key of ``DTYPES``.
-        memory: bytes that the working set may take.
         cache: where kernels are kept; None = nowhere.
+        in_memory: whether the kernels of all checkpoints are held in memory.
     """
 
-    gradients: ItemGradients
-    items: Items
+    maker: KernelMaker
     model_key: str
-    device: torch.device
     dtype: str
-    memory: int
     cache: KernelCache | None
+    in_memory: bool
+
+    @property
+    def items(self) -> Items:
+        """Training items followed by held-out items."""
+        return self.maker.items
+
+    @property
+    def layout(self) -> KernelLayout:
+        """Which products are wanted."""
+        return self.maker.layout
 
     def key(self, checkpoint: Checkpoint) -> str:
         """The key of a checkpoint's kernel in the cache."""
-        return kernel_key(checkpoint.digest, self.model_key, self.gradients.names, self.dtype)
+        return kernel_key(checkpoint.digest, self.model_key, self.maker.gradients.names, self.dtype)
 
     def kept(self, key: str) -> ItemKernel | None:
         """The kernel that the cache holds, or None."""
-        return self.cache.get(key, self.items.digests) if self.cache else None
+        kept = self.cache.get(key, self.layout) if self.cache else None
+        return kept.loaded() if kept and self.in_memory else kept
 
-    def keep(self, key: str, kernel: ItemKernel) -> None:
-        """Keep a kernel in the cache, where there is one."""
-        if self.cache:
-            self.cache.put(key, self.items.digests, kernel)
+    @contextmanager
+    def keeping(self, key: str) -> Iterator[_Keeping]:
+        """Yield what takes a kernel part by part; when the block ends well the kernel is there, and kept in the cache.
+
+        Raises:
+            TracinctlError: the cache cannot be written.
+        """
+        if self.cache is None:
+            held = HeldStore(self.layout)
+            keeping = _Keeping(held)
+            yield keeping
+            keeping.kernel = HeldKernel(self.layout, keeping.parts, held.products)
+            return
+        with self.cache.writing(key, self.layout) as store:
+            keeping = _Keeping(store)
+            yield keeping
+            store.finish(keeping.parts)
+        keeping.kernel = self.kept(key)
 
     def compute(
         self,
@@ -84,31 +110,40 @@ class KernelWork:
         checkpoint: Checkpoint,
         report: Callable[[int], None],
         processes: Processes | None = None,
-    ) -> ItemKernel:
+    ) -> ItemKernel | None:
         """Compute a checkpoint's kernel and keep it; ``report`` is told of the items that are done.
 
-        With ``processes`` its items are divided among them, and the first one keeps it and has it whole.
+        With ``processes`` its items are divided among them, and the first one keeps it; the others get None.
 
         Raises:
             CheckpointError: the checkpoint does not fit the model, or its file was changed meanwhile.
-            TracinctlError: see ``item_kernel``.
+            TracinctlError: see ``KernelMaker.make``.
         """
-        apply_checkpoint(self.gradients.model, checkpoint)
-        with full_precision():
-            kernel = item_kernel(
-                self.gradients,
-                self.items,
-                device=self.device,
-                dtype=DTYPES[self.dtype],
-                memory=self.memory,
-                checkpoint=checkpoint.name,
-                report=report,
-                processes=processes,
-            )
-        check_unchanged(path, checkpoint)
-        if processes is None or processes.rank == 0:
-            self.keep(self.key(checkpoint), kernel)
-        return kernel
+        apply_checkpoint(self.maker.gradients.model, checkpoint)
+        here = processes is None or processes.rank == 0
+        with self.keeping(self.key(checkpoint)) if here else nullcontext(_Keeping(_Nowhere())) as keeping:
+            with full_precision():
+                keeping.parts = self.maker.make(
+                    keeping.store, checkpoint=checkpoint.name, report=report, processes=processes
+                )
+            check_unchanged(path, checkpoint)
+        return keeping.kernel
+
+
+@dataclass
+class _Keeping:
+    """A kernel in the making."""
+
+    store: KernelStore
+    parts: Mapping[str, FloatArray] = field(default_factory=dict)
+    kernel: ItemKernel | None = None
+
+
+class _Nowhere:
+    """Takes no products: another process has them."""
+
+    def write(self, row: int, column: int, values: FloatArray) -> None:
+        """Nothing comes here."""
 
 
 def full_precision() -> Any:
@@ -149,6 +184,7 @@ def checkpoint_kernels(
         taken = kernel is not None
         if kernel is None:
             kernel = work.compute(path, checkpoint, report)
+            assert kernel is not None  # noqa: S101  there is no other process
         found.append(CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.learning_rate, key, kernel, taken))
         report(total, note="taken from the cache" if taken else "computed")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
@@ -20,7 +20,10 @@ from tracinctl.engine.fingerprint import model_digest
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.influence import InfluenceScores, LossSettings
 from tracinctl.engine.items import Items
-from tracinctl.engine.losses import LossFunction, resolve_loss
+from tracinctl.engine.kernel import KernelMaker
+from tracinctl.engine.layout import kernel_layout
+from tracinctl.engine.losses import NAMED_LOSSES, LossFunction, resolve_loss
+from tracinctl.engine.memory import free_memory
 from tracinctl.engine.processes import Processes
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
@@ -60,7 +63,7 @@ class ComputeResult:
         taken: for each checkpoint, whether its kernel came from the cache.
         gradients_computed: item gradients that were taken.
         notes: what a user should know (weights that fell back, and the like).
-        cache_keys: the keys of the kernels in use.
+        cache_files: the files of the kernels in use.
     """
 
     scores: InfluenceScores
@@ -68,7 +71,7 @@ class ComputeResult:
     taken: Sequence[bool]
     gradients_computed: int
     notes: Sequence[str]
-    cache_keys: Sequence[str]
+    cache_files: Collection[Path]
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -123,20 +126,6 @@ def unique_pairs(pairs: Pairs, item_ids: Sequence[str], what: str) -> Pairs:
     return unique
 
 
-def _free_memory(device: torch.device, processes: Processes | None) -> int:
-    """Free bytes on the device: this process's part of them, where several of the machine use it."""
-    local = processes.local_size if processes else 1
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0]) // -(-local // torch.cuda.device_count())
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024 // local
-    except OSError:
-        pass
-    return (8 << 30) // local
-
-
 @overload
 def compute_scores(
     data: RankingData,
@@ -186,16 +175,25 @@ def compute_scores(
             raise DataError(f"there are no {what} pairs", hint="two items of different class are needed for a pair")
     items = Items([data.train, data.test])
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
-    memory = options.memory if options.memory is not None else _free_memory(device, processes) // 4
+    memory = options.memory if options.memory is not None else free_memory(device, processes) // 4
     model = copy.deepcopy(model).to(device=device, dtype=dtype)
+    gradients = ItemGradients(model, layers=options.layers, score=data.score)
+    layout = kernel_layout(
+        items,
+        len(data.train),
+        train_pairs,
+        test_pairs,
+        of_difference=options.loss.loss in NAMED_LOSSES,
+    )
+    in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= memory // 4
+    cached = options.cache is not None or not in_memory
+    cache = KernelCache(options.cache) if cached else None
     work = KernelWork(
-        gradients=ItemGradients(model, layers=options.layers, score=data.score),
-        items=items,
+        maker=KernelMaker(gradients, items, layout, device=device, dtype=dtype, memory=memory),
         model_key=model_digest(model, data.score),
-        device=device,
         dtype=options.dtype,
-        memory=memory,
-        cache=KernelCache(options.cache) if options.cache is not None else None,
+        cache=cache,
+        in_memory=in_memory,
     )
     found = (
         divided_kernels(work, checkpoints, processes, progress)
@@ -215,6 +213,7 @@ def compute_scores(
         "layers": list(options.layers) if options.layers is not None else None,
         "torch": torch.__version__,
         "model": work.model_key,
+        "item_view": layout.item_view,
         "items": dict(zip(items.ids, items.digests, strict=True)),
     }
     if options.loss.loss == "ghm":
@@ -231,6 +230,7 @@ def compute_scores(
         train_pairs=train_pairs,
         test_pairs=test_pairs,
         settings=options.loss,
+        memory=memory,
         checkpoint_names=names,
         provenance=provenance,
     )
@@ -249,8 +249,8 @@ def compute_scores(
         list(zip(names, weights, strict=True)),
         [each.taken for each in found],
         len(items) * sum(not each.taken for each in found),
-        [note] if note else [],
-        [each.key for each in found],
+        [*([note] if note else []), *layout.notes],
+        frozenset(cache.used) if cache else frozenset(),
     )
 
 

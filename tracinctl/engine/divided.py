@@ -17,10 +17,12 @@ import torch
 
 from tracinctl.engine.checkpoint_kernels import CheckpointKernel, KernelWork
 from tracinctl.engine.checkpoints import load_checkpoint
-from tracinctl.engine.kernel import ItemKernel
+from tracinctl.engine.item_kernel import ItemKernel
 from tracinctl.engine.processes import Processes
 from tracinctl.errors import DataError
 from tracinctl.progress import Progress, ProgressCallback
+
+_AT_ONCE = 8 << 20  # bytes of a kernel that are sent together
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def divided_kernels(
     for rank, described in enumerate(processes.share(own)):
         abouts[rank::size] = [_About(*each) for each in described]
 
-    kernels: dict[int, ItemKernel] = {}
+    kernels: dict[int, ItemKernel | None] = {}
     if me == 0:
         kernels = {k: kept for k, each in enumerate(abouts) if (kept := work.kept(each.key)) is not None}
     todo: list[int] = processes.share([k for k in range(len(checkpoints)) if k not in kernels])[0]
@@ -67,18 +69,23 @@ def divided_kernels(
         kernels[index] = work.compute(checkpoints[index], load_checkpoint(checkpoints[index]), told.items, processes)
         if me == 0:
             told.finish(index)
+    # processes of one machine share the cache, and then there is nothing to send
+    if me == 0:
+        kernels |= {k: kept for k in whole if k not in kernels and (kept := work.kept(abouts[k].key)) is not None}
+    there: list[int] = processes.share(list(kernels))[0]
     for place, index in enumerate(whole):
-        if source := place % size:
-            _hand_over(work, index, source, kernels, processes)
-            if me == 0 and work.kept(abouts[index].key) is None:
-                work.keep(abouts[index].key, kernels[index])  # the caches of other machines may be folders of their own
+        source = place % size
+        if source and index not in there and me in {0, source}:
+            kernels[index] = _hand_over(work, abouts[index].key, source, kernels.get(index), processes)
     processes.share(None, told.show)
     if me:
         return None
-    return [
-        CheckpointKernel(each.name, each.digest, each.learning_rate, each.key, kernels[k], k in taken)
-        for k, each in enumerate(abouts)
-    ]
+    found = []
+    for k, each in enumerate(abouts):
+        kernel = kernels[k]
+        assert kernel is not None  # noqa: S101  all are here now
+        found.append(CheckpointKernel(each.name, each.digest, each.learning_rate, each.key, kernel, k in taken))
+    return found
 
 
 def _check_same(work: KernelWork, checkpoints: Sequence[Path], processes: Processes) -> None:
@@ -94,16 +101,34 @@ def _check_same(work: KernelWork, checkpoints: Sequence[Path], processes: Proces
                 )
 
 
-def _hand_over(work: KernelWork, index: int, source: int, kernels: dict[int, ItemKernel], processes: Processes) -> None:
-    count = len(work.items)
+def _hand_over(
+    work: KernelWork, key: str, source: int, kernel: ItemKernel | None, processes: Processes
+) -> ItemKernel | None:
+    """Send a kernel to the first process, in parts; gives it there."""
+    layout = work.layout
+    step = max(1, _AT_ONCE // (8 * max(1, layout.columns)))
+    parts = {"scores": len(work.items), "item_lengths": len(work.items), "lengths": len(layout)}
+    parts["pairs"] = len(layout.pairs)
     if processes.rank == source:
-        processes.hand_over(torch.from_numpy(kernels[index].scores), source)
-        processes.hand_over(torch.from_numpy(kernels[index].kernel), source)
-    elif processes.rank == 0:
-        scores, kernel = np.empty(count), np.empty((count, count))
-        processes.hand_over(torch.from_numpy(scores), source)
-        processes.hand_over(torch.from_numpy(kernel), source)
-        kernels[index] = ItemKernel(scores, kernel)
+        assert kernel is not None  # noqa: S101  made here
+        for name in parts:
+            values = kernel.stored_pairs() if name == "pairs" else kernel.part(name)
+            processes.hand_over(torch.from_numpy(values), source)
+        for start in range(0, len(layout), step):
+            rows = np.arange(start, min(start + step, len(layout)))
+            processes.hand_over(torch.from_numpy(kernel.rows(rows)), source)
+        return kernel
+    with work.keeping(key) as keeping:  # the caches of other machines may be folders of their own
+        received = {}
+        for name, count in parts.items():
+            received[name] = np.empty(count)
+            processes.hand_over(torch.from_numpy(received[name]), source)
+        keeping.parts = received
+        for start in range(0, len(layout), step):
+            values = np.empty((min(step, len(layout) - start), layout.columns))
+            processes.hand_over(torch.from_numpy(values), source)
+            keeping.store.write(start, 0, values)
+    return keeping.kernel
 
 
 class _Told:

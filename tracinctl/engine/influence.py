@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ import numpy.typing as npt
 
 from tracinctl.data.pairs import Pairs
 from tracinctl.engine.item_disagreement import item_disagreement
-from tracinctl.engine.kernel import ItemKernel
+from tracinctl.engine.item_kernel import ItemKernel
 from tracinctl.engine.losses import LossFunction, ghm_weights, pair_derivatives
 from tracinctl.scores.table import InfluenceTable, rows_per_block
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_AT_ONCE = 16 << 20  # bytes of a kernel or of scores that are worked on together
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,35 @@ class _Slopes:
     second: FloatArray
 
 
+def pair_slopes(scores: FloatArray, pairs: Pairs, settings: LossSettings, *, weighted: bool) -> _Slopes:
+    """Derivatives of each pair's loss by its two scores; ``weighted`` with the weights of the training loss."""
+    first, second = scores[pairs.first], scores[pairs.second]
+    target = pairs.target.astype(np.float64)
+    a, b = pair_derivatives(settings.loss, first, second, target, margin=settings.margin)
+    if weighted and settings.loss == "ghm":
+        w = ghm_weights(
+            first,
+            second,
+            target,
+            margin=settings.margin,
+            bins=settings.ghm_bins,
+            alpha=settings.ghm_alpha,
+            batch_size=settings.batch_size,
+        )
+        a, b = a * w, b * w
+    return _Slopes(a, b)
+
+
 class InfluenceScores:
     """Influence of training pairs on test pairs, calculated block by block from kernels. A ``ScoreSource``.
 
     Args:
-        kernels: one a checkpoint, over training items followed by test items.
+        kernels: one a checkpoint, all of one layout.
         weights: of the checkpoints.
         train_ids, test_ids: ids of the items.
         train_pairs, test_pairs: pairs by index into their own items, each pair once.
         settings: the loss.
+        memory: bytes that the calculation may take; what is read again and again is held where it fits.
         checkpoint_names: file names.
         provenance: what the kernels were made from.
     """
@@ -78,6 +102,7 @@ class InfluenceScores:
         train_pairs: Pairs,
         test_pairs: Pairs,
         settings: LossSettings,
+        memory: int,
         checkpoint_names: Sequence[str],
         provenance: Mapping[str, Any],
     ) -> None:
@@ -93,93 +118,168 @@ class InfluenceScores:
         self._settings = settings
         self._weights = list(weights)
         self._kernels = list(kernels)
-        n = len(train_ids)
-        self._a = [self._slopes(k.scores[:n], train_pairs, settings, weighted=True) for k in kernels]
-        b = [self._slopes(k.scores[n:], test_pairs, settings, weighted=False) for k in kernels]
-        # item-level influence on the test pairs, (train items, test pairs): rows of A then pick and add two of these
-        self._on_test = [
-            k.kernel[:n, n + test_pairs.first] * s.first + k.kernel[:n, n + test_pairs.second] * s.second
-            for k, s in zip(kernels, b, strict=True)
-        ]
-        self._difference = all(np.array_equal(s.first, -s.second) for s in self._a)
-        self.zero_gradient = [
-            not (np.any(a.first) or np.any(a.second)) or not (np.any(t.first) or np.any(t.second))
-            for a, t in zip(self._a, b, strict=True)
-        ]
-
-    @staticmethod
-    def _slopes(scores: FloatArray, pairs: Pairs, settings: LossSettings, *, weighted: bool) -> _Slopes:
-        first, second = scores[pairs.first], scores[pairs.second]
-        target = pairs.target.astype(np.float64)
-        a, b = pair_derivatives(settings.loss, first, second, target, margin=settings.margin)
-        if weighted and settings.loss == "ghm":
-            w = ghm_weights(
-                first,
-                second,
-                target,
-                margin=settings.margin,
-                bins=settings.ghm_bins,
-                alpha=settings.ghm_alpha,
-                batch_size=settings.batch_size,
+        self._layout = kernels[0].layout
+        self._room = memory // 2  # of the bound: the other half is for kernels in memory, and for who reads the blocks
+        self._held: dict[int, tuple[_Slopes, FloatArray]] = {}
+        self._difference = True
+        self.zero_gradient = []
+        for c in range(len(kernels)):
+            a, b = self._slopes(c)
+            self._difference &= np.array_equal(a.first, -a.second)
+            self.zero_gradient.append(
+                not (np.any(a.first) or np.any(a.second)) or not (np.any(b.first) or np.any(b.second))
             )
-            a, b = a * w, b * w
-        return _Slopes(a, b)
+        if self._layout.second is not None and not self._difference:
+            raise ValueError("rows that are pairs serve a loss of the difference of scores alone")
+        bytes_held = 8 * len(kernels) * (2 * len(train_pairs) + self._rows * len(test_pairs))
+        self._hold = bytes_held <= self._room // 2
+
+    @property
+    def _rows(self) -> int:
+        """Rows of kernels that stand for the training side: items, or pairs."""
+        return len(self._layout.train_rows)
+
+    def _slopes(self, checkpoint: int) -> tuple[_Slopes, _Slopes]:
+        """Derivatives of the losses at a checkpoint: of the training pairs, and of the test pairs."""
+        scores, n = self._kernels[checkpoint].scores, len(self.sample_ids)
+        return (
+            pair_slopes(scores[:n], self._train, self._settings, weighted=True),
+            pair_slopes(scores[n:], self._test, self._settings, weighted=False),
+        )
+
+    def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray) -> FloatArray:
+        """Influence of rows of the training side on the test pairs, shape (rows, test pairs).
+
+        Rows of A then pick and add two of these; where rows are pairs, one.
+        """
+        layout, kernel = self._layout, self._kernels[checkpoint]
+        found = np.empty((len(rows), len(self._test)))
+        step = max(1, _AT_ONCE // (8 * max(layout.columns, len(self._test))))
+        for start in range(0, len(rows), step):
+            block = kernel.rows(layout.train_rows[rows[start : start + step]])
+            if layout.second is not None:
+                found[start : start + step] = block[:, layout.test_rows] * b.first
+                continue
+            part = block[:, layout.test_rows[self._test.first]]
+            part *= b.first
+            other = block[:, layout.test_rows[self._test.second]]
+            other *= b.second
+            part += other
+            found[start : start + step] = part
+        return found
+
+    def _sides(self, start: int, stop: int) -> tuple[IntArray, IntArray]:
+        """Rows of the training side that make up these training pairs."""
+        if self._layout.second is not None:
+            pair = np.arange(start, stop)
+            return pair, pair
+        return self._train.first[start:stop], self._train.second[start:stop]
 
     def block(self, start: int, stop: int, checkpoint: int | None = None) -> FloatArray:
         """Weighted scores of training pairs start..stop, shape (rows, test pairs): of one checkpoint, or the sum."""
-        i, j = self._train.first[start:stop], self._train.second[start:stop]
+        i, j = self._sides(start, stop)
         total = np.zeros((len(i), len(self.test_ids)))
+        needed = np.unique([i, j])
         for c in range(len(self._weights)) if checkpoint is None else [checkpoint]:
-            a = self._weights[c] * self._a[c].first[start:stop]
-            b = self._weights[c] * self._a[c].second[start:stop]
-            live = np.flatnonzero((a != 0) | (b != 0))
+            if self._hold:
+                if c not in self._held:
+                    a, b = self._slopes(c)
+                    self._held[c] = a, self._on_test(c, b, np.arange(self._rows))
+                a, on_test = self._held[c]
+                rows_i, rows_j = i, j
+            else:
+                a, b = self._slopes(c)
+                on_test = self._on_test(c, b, needed)
+                rows_i, rows_j = np.searchsorted(needed, i), np.searchsorted(needed, j)
+            self._add(total, on_test, rows_i, rows_j, a, self._weights[c], start)
+        return total
+
+    def _add(
+        self, total: FloatArray, on_test: FloatArray, i: IntArray, j: IntArray, a: _Slopes, weight: float, start: int
+    ) -> None:
+        step = max(1, _AT_ONCE // (8 * max(1, total.shape[1])))
+        for at in range(0, len(i), step):
+            first = weight * a.first[start + at : start + min(at + step, len(i))]
+            second = weight * a.second[start + at : start + at + len(first)]
+            live = np.flatnonzero((first != 0) | (second != 0))
             if not live.size:
                 continue
-            on_test = self._on_test[c]
-            if self._difference:
-                part = on_test[i[live]] - on_test[j[live]]
-                part *= a[live, None]
+            whole = live.size == len(first)
+            rows_i, rows_j = (k[at : at + len(first)][live] for k in (i, j))
+            part = on_test[rows_i]
+            if self._layout.second is not None:
+                part *= first[live, None]
+            elif self._difference:
+                part -= on_test[rows_j]
+                part *= first[live, None]
             else:
-                part = on_test[i[live]] * a[live, None]
-                part += on_test[j[live]] * b[live, None]
-            if live.size == len(i):
-                total += part
+                part *= first[live, None]
+                other = on_test[rows_j]
+                other *= second[live, None]
+                part += other
+            if whole:
+                total[at : at + len(first)] += part
             else:
-                total[live] += part
-        return total
+                total[at + live] += part
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
-        """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
-        step = rows_per_block(len(self.test_ids))
-        for start in range(0, len(self.train_ids), step):
-            yield start, self.block(start, min(start + step, len(self.train_ids)))
+        """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last.
 
-    @property
+        Where not everything fits, rows are calculated in as large a piece as does, so that kernels are read seldom.
+        """
+        shown = rows_per_block(len(self.test_ids))
+        total, tests = len(self.train_ids), len(self.test_ids)
+        if self._hold:
+            step = min(shown, max(1, self._room // (4 * 8 * tests)))
+        else:
+            # a pair takes a row of scores, and the rows of its two items, of which there are only so many
+            all_items = 8 * self._rows * tests
+            step = max((self._room - all_items) // (8 * tests), self._room // (3 * 8 * tests), 1)
+        for start in range(0, total, step):
+            scores = self.block(start, min(start + step, total))
+            for k in range(0, len(scores), shown):
+                yield start + k, scores[k : k + shown]
+
+    @cached_property
     def self_influence(self) -> FloatArray:
         """Influence of each training pair on itself, shape (train pairs,): row-wise a K a^T, four entries a pair."""
-        i, j = self._train.first, self._train.second
-        total = np.zeros(len(i))
-        for weight, kernel, a in zip(self._weights, self._kernels, self._a, strict=True):
-            K = kernel.kernel
-            total += weight * (a.first**2 * K[i, i] + 2 * a.first * a.second * K[i, j] + a.second**2 * K[j, j])
+        total = np.zeros(len(self._train))
+        rows = self._layout.train_rows
+        for c, (weight, kernel) in enumerate(zip(self._weights, self._kernels, strict=True)):
+            a, _ = self._slopes(c)
+            lengths = kernel.part("lengths")
+            if self._layout.second is not None:
+                total += weight * a.first**2 * lengths[rows]
+                continue
+            i, j = rows[self._train.first], rows[self._train.second]
+            across = kernel.pair_products(i, j)
+            total += weight * (a.first**2 * lengths[i] + 2 * a.first * a.second * across + a.second**2 * lengths[j])
         return total
 
-    @property
+    @cached_property
     def sample_influence(self) -> FloatArray:
         """The item-level view, shape (train items,): ``item_disagreement`` summed over checkpoints with w_c.
 
         A mislabelled item pulls all of its pairs one way, which scores of single pairs do not show.
-        High = suspicious.
+        High = suspicious. Where rows are pairs there are no neighbours to ask, and it is the squared pull,
+        (sum of a)^2 K_ii.
         """
         n = len(self.sample_ids)
+        layout = self._layout
+        neighbours = np.flatnonzero(np.isin(layout.train_rows, layout.neighbours))
         total = np.zeros(n)
-        for weight, kernel in zip(self._weights, self._kernels, strict=True):
-            K = kernel.kernel[:n, :n]
+        for c, (weight, kernel) in enumerate(zip(self._weights, self._kernels, strict=True)):
+            if layout.second is not None:
+                a, _ = self._slopes(c)
+                pull = np.bincount(self._train.first, a.first, n) + np.bincount(self._train.second, a.second, n)
+                total += weight * pull**2 * kernel.part("item_lengths")[:n]
+                continue
 
-            def rows(start: int, stop: int, K: FloatArray = K) -> FloatArray:
-                return K[start:stop]
+            def rows(start: int, stop: int, kernel: ItemKernel = kernel) -> FloatArray:
+                return kernel.rows(layout.train_rows[start:stop])[:, layout.neighbours]
 
-            total += weight * item_disagreement(kernel.scores[:n], rows, np.diagonal(K), np.arange(n), self._train)
+            lengths = kernel.part("item_lengths")[:n]
+            total += weight * item_disagreement(kernel.scores[:n], rows, lengths, neighbours, self._train)
         return total
 
     def table(self, *, per_checkpoint: bool = False) -> InfluenceTable:

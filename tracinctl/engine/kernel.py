@@ -3,193 +3,272 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from tracinctl.engine.gradients import ItemGradients
-from tracinctl.engine.items import Items, split_blocks
+from tracinctl.engine.item_kernel import KernelStore
+from tracinctl.engine.items import Items
+from tracinctl.engine.layout import KernelLayout
+from tracinctl.engine.memory import AllocationWatch, BlockSizes, block_sizes
 from tracinctl.engine.parameter_uses import Dense, Feature, Outer
 from tracinctl.engine.processes import Processes
-from tracinctl.errors import MemoryBudgetError, NonFiniteError
+from tracinctl.engine.products import Rows, inner_products, row_products, squared_lengths
+from tracinctl.errors import NonFiniteError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_COLUMNS = 65536  # parameters taken at a time into float64
-_COPIES = 6  # what a block's activations, slopes and patches take, in multiples of what the formulas keep
 
+class KernelMaker:
+    """Makes the kernels of a run's checkpoints, one after the other.
 
-@dataclass(frozen=True)
-class ItemKernel:
-    """Scores and gradient inner products of all items at one checkpoint.
+    Gradients of as many rows with columns as fit into ``memory`` are held at a time (a tile), and all other rows meet
+    them in small chunks, so that gradients are taken again only where not all of them fit. With ``processes``, each
+    takes a share of a tile's gradients and all hold the tile; then each takes a share of the chunks, and the first one
+    puts the products where they belong.
 
-    Attributes:
-        scores: shape (items,), float64.
-        kernel: shape (items, items), float64, symmetric.
+    Args:
+        gradients: of the model.
+        items: training items, then held-out ones.
+        layout: which products are wanted.
+        device, dtype: of the gradients.
+        memory: bytes that the working set may take.
     """
 
-    scores: FloatArray
-    kernel: FloatArray
+    def __init__(
+        self,
+        gradients: ItemGradients,
+        items: Items,
+        layout: KernelLayout,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        memory: int,
+    ) -> None:
+        self.gradients, self.items, self.layout = gradients, items, layout
+        self.device, self.dtype, self.memory = device, dtype, memory
+        self._sizes: BlockSizes | None = None
+
+    def make(
+        self, store: KernelStore, *, checkpoint: str, report: Callable[[int], None], processes: Processes | None = None
+    ) -> dict[str, FloatArray]:
+        """Put the products of the state that the model is in into ``store``; gives the kernel's other parts.
+
+        With ``processes`` the first one has all of it, the others parts.
+
+        Raises:
+            MemoryBudgetError: not even one row at a time fits; the message says what would do.
+            NonFiniteError: a score or a gradient is NaN or infinite; the checkpoint and the item are named.
+        """
+        groups = [int(group[0]) for group in self.items.groups()]
+        for item in groups:
+            self.gradients.prepare(self.items.stack([item], self.device, self.dtype))
+        if self._sizes is None:
+            self._sizes = self._choose_sizes(groups)
+        return _Making(self, self._sizes, store, checkpoint, report, processes).run()
+
+    def _choose_sizes(self, groups: list[int]) -> BlockSizes:
+        row = work = kept = 0
+        for item in groups:
+            one = self.items.stack([item], self.device, self.dtype)
+            with AllocationWatch() as watch:
+                features, _ = self.gradients(one)
+            size = sum(t.element_size() * t.numel() for feature in features for t in _tensors(feature))
+            row, work, kept = max(row, size), max(work, watch.peak), max(kept, self.gradients.bytes_per_item)
+        return block_sizes(
+            self.memory,
+            columns=self.layout.columns,
+            row=row * (1 if self.layout.second is None else 2),
+            items_a_row=1 if self.layout.second is None else 2,
+            work=work,
+            kept=kept,
+        )
 
 
-def item_kernel(
-    gradients: ItemGradients,
-    items: Items,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    memory: int,
-    checkpoint: str,
-    report: Callable[[int], None],
-    processes: Processes | None = None,
-) -> ItemKernel:
-    """The kernel of all items at the state the model is in.
+class _Making:
+    """The making of one kernel."""
 
-    Gradients that fit into ``memory`` bytes are held once; otherwise items are taken in tiles, and the gradients of a
-    tile's partner are taken again for every tile. With ``processes`` each takes a share of every tile, and shares are
-    sent around; the first one then has the kernel, and the others have parts of it.
+    def __init__(
+        self,
+        maker: KernelMaker,
+        sizes: BlockSizes,
+        store: KernelStore,
+        checkpoint: str,
+        report: Callable[[int], None],
+        processes: Processes | None,
+    ) -> None:
+        self.maker, self.sizes, self.store = maker, sizes, store
+        self.layout, self.items = maker.layout, maker.items
+        self.checkpoint, self.report, self.processes = checkpoint, report, processes
+        self.rank, self.size = (processes.rank, processes.size) if processes else (0, 1)
+        self.shape = np.zeros(len(self.items), dtype=np.int64)
+        for number, rows in enumerate(self.items.groups()):
+            self.shape[rows] = number
+        self.parts = {
+            "scores": np.zeros(len(self.items)),
+            "item_lengths": np.zeros(len(self.items)),
+            "lengths": np.zeros(len(self.layout)),
+            "pairs": np.zeros(len(self.layout.pairs)),
+        }
+        self.seen: set[int] = set()
+        self.again = False  # whether all rows were taken before
 
-    Raises:
-        MemoryBudgetError: not even two items fit; the message says what would do.
-        NonFiniteError: a score or a gradient is NaN or infinite; the checkpoint and the item are named.
-    """
-    groups = items.groups()
-    for group in groups:
-        gradients.prepare(items.stack([int(group[0])], device, dtype))
-    block, tile = _plan(gradients, len(items), dtype, memory)
-    order = [int(row) for group in groups for row in group]
-    group_of = {int(row): g for g, group in enumerate(groups) for row in group}
-    scores = np.zeros(len(items))
-    kernel = np.zeros((len(items), len(items)))
-    me, size = (processes.rank, processes.size) if processes else (0, 1)
-    tiles = [np.array_split(rows, size) for rows in split_blocks(order, tile * size)]
-    seen: set[int] = set()
+    def run(self) -> dict[str, FloatArray]:
+        columns = self.layout.columns
+        for start in range(0, columns, self.sizes.tile):
+            tile = np.arange(start, min(start + self.sizes.tile, columns))
+            held = self._hold(tile)
+            inside = [(held[k[0] - start : k[-1] + 1 - start], k) for k in self._pieces(tile)]
+            outside = self._pieces(np.arange(start + len(tile), len(self.layout)))
+            for rows, values in self._meet(held, [*inside, *((None, k) for k in outside)]):
+                self.store.write(int(rows[0]), start, values)
+                if start + len(tile) <= rows[0] < columns:  # met once, and the other way round it is the same
+                    across = values[: columns - int(rows[0])].T
+                    self.store.write(start, int(rows[0]), np.ascontiguousarray(across))
+            if not self.again:
+                self.again = True
+                self._pairs_apart(outside)
+        if self.processes:
+            for part in self.parts.values():
+                self.processes.add_up(torch.from_numpy(part))
+        return self.parts
 
-    def take(rows: IntArray) -> list[Feature]:
-        parts: list[list[Feature]] = []
-        same_shape: list[list[int]] = []
-        for row in rows.tolist():
-            if same_shape and group_of[same_shape[-1][0]] == group_of[row] and len(same_shape[-1]) < block:
-                same_shape[-1].append(row)
+    def _pieces(self, rows: IntArray) -> list[IntArray]:
+        """Chunks of rows, and as many as there are processes where there are so many rows."""
+        count = max(-(-len(rows) // self.sizes.chunk), min(self.size, len(rows)))
+        return list(np.array_split(rows, count)) if count else []
+
+    def _hold(self, rows: IntArray) -> Rows:
+        """Gradients of these rows, in every process all of them; each takes a share."""
+        pieces = self._pieces(rows)
+        held: Rows | None = None
+        at = 0
+        for k in range(0, len(pieces), self.size):
+            own = self._take(pieces[k + self.rank]) if k + self.rank < len(pieces) else None
+            shapes = self.processes.share(own.shapes if own else None) if self.processes else []
+            for source, piece in enumerate(pieces[k : k + self.size]):
+                given = own
+                if source != self.rank:
+                    given = Rows.room(shapes[source], len(piece), self.maker.device, self.maker.dtype)
+                assert given is not None  # noqa: S101  every source has a piece
+                if self.processes:
+                    given = given.contiguous()
+                    for tensor in given.tensors():
+                        self.processes.broadcast(tensor, source)
+                if len(piece) == len(rows):
+                    return given
+                if held is None:
+                    held = Rows.room(given.shapes, len(rows), self.maker.device, self.maker.dtype)
+                held.put(at, given)
+                at += len(piece)
+        assert held is not None  # noqa: S101  there are rows
+        return held
+
+    def _meet(self, held: Rows, pieces: list[tuple[Rows | None, IntArray]]) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Yield, in the first process, (rows, their products with the held ones) of each piece.
+
+        A piece comes with its gradients, or they are taken here, by the process whose turn it is.
+        """
+        for k in range(0, len(pieces), self.size):
+            values: FloatArray | None = None
+            if k + self.rank < len(pieces):
+                taken, rows = pieces[k + self.rank]
+                if taken is None:
+                    taken = self._take(rows)
+                    self._pairs_within(taken, rows)
+                values = inner_products(taken, held, self.sizes.scratch)
+                taken = None
+            if self.processes:
+                self.processes.share(None)
+            for source, (_, rows) in enumerate(pieces[k : k + self.size]):
+                if self.processes and source and self.rank in {0, source}:
+                    values = np.empty((len(rows), len(held))) if self.rank == 0 else values
+                    self.processes.hand_over(torch.from_numpy(values), source)
+                if self.rank == 0:
+                    assert values is not None  # noqa: S101  the first process has a piece whenever another has
+                    yield rows, values
+
+    def _take(self, rows: IntArray) -> Rows:
+        """Gradients of these rows."""
+        wanted = self.layout.items_of(rows)
+        order = np.argsort(self.shape[wanted], kind="stable")
+        held: list[Feature] = []
+        at = 0
+        while at < len(order):
+            alike = self.shape[[wanted[k] for k in order[at : at + self.sizes.block]]]
+            places = order[at : at + int((alike == alike[0]).sum())]
+            features = self._gradients([wanted[k] for k in places])
+            if len(places) == len(wanted):
+                held = features
             else:
-                same_shape.append([row])
-        for some in same_shape:
-            features, values = gradients(items.stack(some, device, dtype))
-            _check_finite(features, values, [items.ids[r] for r in some], checkpoint)
-            scores[some] = values.double().cpu().numpy()
-            parts.append(features)
-            seen.update(some)
-            report(len(seen))
-        return _joined(parts)
+                held = held or [_room(feature, len(wanted)) for feature in features]
+                for feature, own in zip(features, held, strict=True):
+                    for tensor, target in zip(_tensors(feature), _tensors(own), strict=True):
+                        target[torch.from_numpy(places).to(target.device)] = tensor
+            at += len(places)
+        taken = Rows.of(held, differences=self.layout.second is not None)
+        if not self.again:
+            self.parts["lengths"][rows] = (
+                self.parts["item_lengths"][wanted]
+                if self.layout.second is None
+                else squared_lengths(taken, self.sizes.scratch)
+            )
+        return taken
 
-    for k, rows in enumerate(tiles):
-        mine = rows[me]
-        left = take(mine)
-        for there, right in _met(left, rows, processes, device, dtype):
-            if left:
-                kernel[np.ix_(mine, there)] = inner_products(left, right)
-        for others in tiles[k + 1 :]:
-            for there, right in _met(take(others[me]), others, processes, device, dtype):
-                if not left:
-                    continue
-                values = inner_products(left, right)
-                kernel[np.ix_(mine, there)] = values
-                kernel[np.ix_(there, mine)] = values.T
-    if processes:
-        processes.add_up(torch.from_numpy(scores))
-        processes.add_up(torch.from_numpy(kernel))
-    return ItemKernel(scores, (kernel + kernel.T) / 2)
+    def _gradients(self, items: list[int]) -> list[Feature]:
+        """Gradients of items of one shape; what else is to be known of an item is noted the first time."""
+        features, scores = self.maker.gradients(self.items.stack(items, self.maker.device, self.maker.dtype))
+        if not self.again:
+            _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)
+            self.parts["scores"][items] = scores.double().cpu().numpy()
+            self.parts["item_lengths"][items] = squared_lengths(
+                Rows.of(features, differences=False), self.sizes.scratch
+            )
+            self.seen.update(items)
+        self.report(len(self.seen))
+        return features
 
+    # Products of the items of training pairs, where not all rows have columns
 
-def _met(
-    own: list[Feature], rows: list[IntArray], processes: Processes | None, device: torch.device, dtype: torch.dtype
-) -> Iterator[tuple[IntArray, list[Feature]]]:
-    """Yield (rows, gradients) of every process's share of a tile; each gives its own and gets those of the others."""
-    if processes is None:
-        yield rows[0], own
-        return
-    own = [_contiguous(feature) for feature in own]
-    shapes = processes.share([[list(t.shape) for t in _tensors(f)] for f in own])
-    for source, there in enumerate(rows):
-        given = own
-        if source != processes.rank:
-            empty = [[torch.empty(shape, device=device, dtype=dtype) for shape in each] for each in shapes[source]]
-            given = [Dense(*each) if len(each) == 1 else Outer(*each) for each in empty]
-        for feature in given:
-            for tensor in _tensors(feature):
-                processes.broadcast(tensor, source)
-        if given:
-            yield there, given
+    def _pairs_within(self, taken: Rows, rows: IntArray) -> None:
+        """Those of which both items are among these rows."""
+        pairs = self.layout.pairs
+        if self.again or not len(pairs):
+            return
+        begin, end = np.searchsorted(pairs[:, 0], [rows[0], rows[-1] + 1])
+        both = begin + np.flatnonzero(pairs[begin:end, 1] <= rows[-1])
+        i, j = (pairs[both] - rows[0]).T
+        self.parts["pairs"][both] = row_products(taken, i, j, self.sizes.scratch)
+
+    def _pairs_apart(self, pieces: list[IntArray]) -> None:
+        """Those whose items were in different pieces, and of which none has a column."""
+        pairs = self.layout.pairs
+        if not len(pairs):
+            return
+        piece = np.searchsorted([int(k[0]) for k in pieces], pairs, side="right")
+        apart = np.flatnonzero((piece[:, 0] != piece[:, 1]) & (pairs[:, 0] >= self.layout.columns))
+        firsts = np.unique(pairs[apart, 0])
+        for start in range(0, len(firsts), self.sizes.tile):
+            tile = firsts[start : start + self.sizes.tile]
+            these = apart[(pairs[apart, 0] >= tile[0]) & (pairs[apart, 0] <= tile[-1])]
+            partners = self._pieces(np.unique(pairs[these, 1]))
+            for rows, values in self._meet(self._hold(tile), [(None, k) for k in partners]):
+                here = these[np.isin(pairs[these, 1], rows)]
+                left, right = np.searchsorted(rows, pairs[here, 1]), np.searchsorted(tile, pairs[here, 0])
+                self.parts["pairs"][here] = values[left, right]
 
 
 def _tensors(feature: Feature) -> tuple[torch.Tensor, ...]:
     return (feature.values,) if isinstance(feature, Dense) else (feature.inputs, feature.outputs)
 
 
-def _contiguous(feature: Feature) -> Feature:
-    """The feature as it can be sent: what is sent are bytes in a row."""
-    tensors = [tensor.contiguous() for tensor in _tensors(feature)]
+def _room(feature: Feature, items: int) -> Feature:
+    """Room for the same of so many items."""
+    tensors = [t.new_empty(items, *t.shape[1:]) for t in _tensors(feature)]
     return Dense(*tensors) if len(tensors) == 1 else Outer(*tensors)
-
-
-def _plan(gradients: ItemGradients, items: int, dtype: torch.dtype, memory: int) -> tuple[int, int]:
-    """Items of a forward pass, and items of a tile whose gradients are held, within ``memory`` bytes."""
-    size = torch.empty((), dtype=dtype).element_size()
-    gradient = gradients.parameters * size
-    work = _COPIES * gradients.bytes_per_item + 2 * gradient
-    scratch = 2 * 8 * min(_COLUMNS, gradients.parameters)
-    least = 2 * (gradient + scratch) + work + 16 * items * items
-    if least > memory:
-        raise MemoryBudgetError(
-            f"the model's gradients need at least {least / 2**20:.0f} MiB, {memory / 2**20:.0f} MiB are allowed",
-            hint=f"give --memory {least // 2**20 + 1}MiB or more, or fewer --layers",
-        )
-    room = memory - 16 * items * items
-    if items * (gradient + scratch) <= room // 2:
-        tile = items
-        held = items * (gradient + scratch)
-    else:
-        tile = max(1, (room // 2) // (2 * (gradient + scratch)))
-        held = 2 * tile * (gradient + scratch)
-    block = max(1, min(tile, (room - held) // max(1, work), _PREFERRED_BYTES // max(1, gradients.bytes_per_item)))
-    return int(block), int(tile)
-
-
-_PREFERRED_BYTES = 24 << 20  # what the formulas keep of a block; on a CPU larger blocks fall out of its cache
-
-
-def _joined(parts: list[list[Feature]]) -> list[Feature]:
-    if len(parts) <= 1:
-        return parts[0] if parts else []
-    joined: list[Feature] = []
-    for same in zip(*parts, strict=True):
-        if isinstance(same[0], Outer):
-            outers = [f for f in same if isinstance(f, Outer)]
-            joined.append(Outer(torch.cat([f.inputs for f in outers]), torch.cat([f.outputs for f in outers])))
-        else:
-            joined.append(Dense(torch.cat([f.values for f in same if isinstance(f, Dense)])))
-    return joined
-
-
-def inner_products(left: list[Feature], right: list[Feature]) -> FloatArray:
-    """Inner products of two sets of gradients, shape (left items, right items), summed in float64."""
-    device = (left[0].inputs if isinstance(left[0], Outer) else left[0].values).device
-    exact = torch.float64 if device.type != "mps" else torch.float32
-    total: torch.Tensor | None = None
-    for a, b in zip(left, right, strict=True):
-        if isinstance(a, Outer) and isinstance(b, Outer):
-            part = (a.inputs.to(exact) @ b.inputs.to(exact).T) * (a.outputs.to(exact) @ b.outputs.to(exact).T)
-            total = part if total is None else total + part
-        elif isinstance(a, Dense) and isinstance(b, Dense):
-            for start in range(0, a.values.shape[1], _COLUMNS):
-                x = a.values[:, start : start + _COLUMNS].to(exact)
-                y = x if a is b else b.values[:, start : start + _COLUMNS].to(exact)
-                total = x @ y.T if total is None else total.addmm_(x, y.T)
-    assert total is not None  # noqa: S101  a model has at least one parameter, so there is at least one feature
-    return np.asarray(total.double().cpu().numpy())
 
 
 def _check_finite(features: list[Feature], scores: torch.Tensor, ids: list[str], checkpoint: str) -> None:

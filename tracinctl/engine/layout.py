@@ -1,0 +1,189 @@
+"""Which inner products a kernel holds.
+
+A kernel has a row for every item, and a column for the items that come first among the rows.
+
+- Up to ``COMPLETE`` items, every item has a column, so that any pairs of them, and any division into training and
+  held-out items, find what they need.
+- Of more items, the held-out ones have columns, and ``NEIGHBOURS`` training items, by which the item-level view judges
+  the others; and the products of the items of each training pair are held.
+- Of more items that occur in hardly more than one pair each, as in preference data, and under a loss of the
+  difference of scores, rows are not items but pairs: the difference of their gradients. Columns are the held-out pairs.
+  That is a quarter of the products.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.data.pairs import Pairs
+from tracinctl.engine.items import Items
+
+IntArray = npt.NDArray[np.int64]
+
+COMPLETE = 2048
+"""Of so many items (32 MiB a checkpoint), all inner products are held."""
+
+NEIGHBOURS = 1024
+"""Of more, so many training items have columns."""
+
+_ONCE = 0.75  # pairs an item, up to which rows are pairs
+
+
+@dataclass(frozen=True)
+class KernelLayout:
+    """The rows and columns of a kernel, and the pairs of rows whose products it holds besides.
+
+    Attributes:
+        first: item of each row, shape (rows,).
+        second: item whose gradient is taken off it, shape (rows,); None where rows are items.
+        columns: so many rows, the first ones, have columns.
+        pairs: rows of the two items of each training pair, shape (pairs, 2), where not all rows have columns.
+        train_rows, test_rows: rows of the training items and held-out items; of the pairs where rows are pairs.
+        neighbours: columns of the training items that the item-level view goes by; empty where there is none.
+        digests: of the rows, 16 bytes each, shape (rows, 16).
+        item_digests: of the items, shape (items, 16).
+    """
+
+    first: IntArray
+    second: IntArray | None
+    columns: int
+    pairs: IntArray
+    train_rows: IntArray
+    test_rows: IntArray
+    neighbours: IntArray
+    digests: npt.NDArray[np.uint8]
+    item_digests: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def item_view(self) -> str:
+        """What the item-level view goes by, in words."""
+        if self.second is not None:
+            return "squared pull"
+        return "all items" if self.columns == len(self) else f"{len(self.neighbours)} neighbours"
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of it."""
+        if self.second is not None:
+            return ["items occur in one pair each: the item-level view is each item's squared pull"]
+        if self.columns < len(self):
+            return [f"more than {COMPLETE:,} items: the item-level view asks {len(self.neighbours):,} training items"]
+        return []
+
+    def items_of(self, rows: IntArray) -> list[int]:
+        """Items whose gradients make these rows: the first ones, then the second ones."""
+        both = [self.first[rows]] if self.second is None else [self.first[rows], self.second[rows]]
+        return [int(item) for item in np.concatenate(both)]
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of all of it, for the name of a file."""
+        state = hashlib.sha256(self.digests.tobytes())
+        state.update(self.item_digests.tobytes())
+        state.update(f"{self.columns} {self.second is None}".encode())
+        state.update(self.pairs.tobytes())
+        return state.hexdigest()[:40]
+
+
+def kernel_layout(
+    items: Items, train_items: int, train_pairs: Pairs, test_pairs: Pairs, *, of_difference: bool
+) -> KernelLayout:
+    """What a kernel must hold for these pairs.
+
+    Args:
+        items: training items, then held-out ones.
+        train_items: how many are training items.
+        train_pairs: by index into the training items.
+        test_pairs: by index into the held-out items.
+        of_difference: whether the loss is known to depend on the difference of scores alone.
+    """
+    count = len(items)
+    digests = np.frombuffer(bytes.fromhex("".join(d[:32] for d in items.digests)), dtype=np.uint8).reshape(-1, 16)
+    shape = np.zeros(count, dtype=np.int64)
+    for number, rows in enumerate(items.groups()):
+        shape[rows] = number
+    nothing = np.zeros(0, dtype=np.int64)
+    if count <= COMPLETE:
+        order = np.argsort(shape, kind="stable")
+        place = _places(order)
+        train = place[:train_items]
+        return KernelLayout(
+            order, None, count, nothing.reshape(0, 2), train, place[train_items:], train, digests[order], digests
+        )
+    if of_difference and len(train_pairs) <= _ONCE * len(np.unique([train_pairs.first, train_pairs.second])):
+        return _pairs_layout(digests, shape, train_items, train_pairs, test_pairs)
+    test = np.arange(train_items, count)
+    # which ones are neighbours follows from their content, so that it is the same whatever else there is
+    by_content = np.lexsort(digests[:train_items].T[::-1])
+    neighbours = by_content[:NEIGHBOURS]
+    columns = np.concatenate([test, np.sort(neighbours)])
+    columns = columns[np.argsort(shape[columns], kind="stable")]
+    others = _beside_their_partners(train_pairs, np.setdiff1d(np.arange(train_items), neighbours))
+    order = np.concatenate([columns, others])
+    place = _places(order)
+    pairs = np.sort(np.stack([place[train_pairs.first], place[train_pairs.second]], 1), 1)
+    pairs = np.unique(pairs, axis=0)
+    return KernelLayout(
+        order,
+        None,
+        len(columns),
+        pairs,
+        place[:train_items],
+        place[train_items:],
+        place[np.sort(neighbours)],
+        digests[order],
+        digests,
+    )
+
+
+def _pairs_layout(
+    digests: npt.NDArray[np.uint8], shape: IntArray, train_items: int, train_pairs: Pairs, test_pairs: Pairs
+) -> KernelLayout:
+    first = np.concatenate([test_pairs.first + train_items, train_pairs.first])
+    second = np.concatenate([test_pairs.second + train_items, train_pairs.second])
+    held_out = len(test_pairs)
+    train = held_out + np.lexsort([shape[train_pairs.second], shape[train_pairs.first]])
+    test = np.lexsort([shape[second[:held_out]], shape[first[:held_out]]])
+    order = np.concatenate([test, train])
+    place = _places(order)
+    first, second = first[order], second[order]
+    both = np.concatenate([digests[first], digests[second]], axis=1)
+    own = b"".join(hashlib.sha256(row.tobytes()).digest()[:16] for row in both)
+    nothing = np.zeros(0, dtype=np.int64)
+    return KernelLayout(
+        first,
+        second,
+        held_out,
+        nothing.reshape(0, 2),
+        place[held_out:],
+        place[:held_out],
+        nothing,
+        np.frombuffer(own, dtype=np.uint8).reshape(-1, 16),
+        digests,
+    )
+
+
+def _places(order: IntArray) -> IntArray:
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return place
+
+
+def _beside_their_partners(pairs: Pairs, items: Sequence[int] | IntArray) -> IntArray:
+    """These items in an order in which those of a pair stand side by side as far as that goes."""
+    wanted = np.zeros(max(int(max(pairs.first.max(), pairs.second.max())) + 1, int(np.max(items, initial=0)) + 1), bool)
+    wanted[items] = True
+    mentioned = np.stack([pairs.first, pairs.second], 1).reshape(-1)
+    _, at = np.unique(mentioned, return_index=True)
+    by_pair = mentioned[np.sort(at)]
+    rest = np.setdiff1d(np.asarray(items), by_pair)
+    return np.concatenate([by_pair[wanted[by_pair]], rest])

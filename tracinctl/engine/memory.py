@@ -1,0 +1,120 @@
+"""How much memory the work may take, and the sizes of blocks that keep to it.
+
+Counted is what the engine holds beside the model, a checkpoint and the items themselves: gradients, what a pass
+through the model leaves behind, float64 copies, kernels, and scores in the making.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tracinctl.engine.processes import Processes
+from tracinctl.errors import MemoryBudgetError
+
+_CHUNK = 128  # rows that meet the held ones at a time: more make products no faster
+_PREFERRED_BYTES = 24 << 20  # what a pass keeps; on a CPU larger blocks fall out of its cache
+_MARGIN = 1.25  # libraries take some room of their own that torch does not know of
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """What is taken at a time.
+
+    Attributes:
+        tile: rows whose gradients are held.
+        chunk: rows whose gradients are taken to meet them.
+        block: items of a pass through the model.
+        scratch: bytes for float64 copies in inner products.
+    """
+
+    tile: int
+    chunk: int
+    block: int
+    scratch: int
+
+
+def block_sizes(memory: int, *, columns: int, row: int, items_a_row: int, work: int, kept: int) -> BlockSizes:
+    """Sizes of blocks for ``memory`` bytes.
+
+    Args:
+        memory: bytes for the kernel of a checkpoint; a quarter of it is left to what was computed before.
+        columns: rows that all rows meet.
+        row: bytes of a row's gradient.
+        items_a_row: 1, or 2 where rows are differences.
+        work: bytes that a pass takes an item.
+        kept: bytes that a pass keeps an item.
+
+    Raises:
+        MemoryBudgetError: not even one row at a time fits; the message says what would do.
+    """
+    room = memory * 3 // 4
+    taken = (1 + items_a_row) * row  # of a row of a chunk: its items' gradients, and copies as they are put together
+    work = int(_MARGIN * work)
+    least = row + 2 * taken + work + 4096
+    if least > room:
+        raise MemoryBudgetError(
+            f"the model's gradients need at least {_size(-(-least * 4 // 3))}, {_size(memory)} are allowed",
+            hint=f"give --memory {_size(-(-least * 4 // 3))} or more, fewer --layers, or --projection-dim",
+        )
+    spare = room - least
+    scratch = 2048 + spare // 8
+    chunk = max(2, min(_CHUNK, (2 * taken + spare // 8) // (taken + 64)))
+    block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, kept)))
+    tile = max(1, (row + spare // 2) // (row + 16 * chunk))
+    return BlockSizes(int(min(tile, columns)), int(chunk), int(block), int(scratch))
+
+
+def _size(size: int) -> str:
+    unit, name = (1 << 20, "MiB") if size >= 1 << 20 else (1 << 10, "KiB")
+    return f"{-(-size // unit)}{name}"
+
+
+def free_memory(device: torch.device, processes: Processes | None) -> int:
+    """Free bytes on the device: this process's part of them, where several of the machine use it."""
+    local = processes.local_size if processes else 1
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0]) // -(-local // torch.cuda.device_count())
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) * 1024 // local
+    except OSError:
+        pass
+    return (8 << 30) // local
+
+
+class AllocationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+    """Counts the bytes of the tensors that torch makes and drops while it is active; ``peak`` is the most at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # nor here
+        self.peak = 0
+        self._live = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, torch.Tensor):
+                self._see(value.untyped_storage())
+        return result
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()  # noqa: SLF001 - views share a storage, known by its address
+        if key not in self._known:
+            self._known.add(key)
+            self._live += size
+            self.peak = max(self.peak, self._live)
+            weakref.finalize(storage, self._forget, key, size).atexit = False
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._live -= size
