@@ -101,6 +101,14 @@ def test_the_version_is_printed(cli):
         (["sweep", "--top"], "requires an argument", "See tracinctl sweep --help."),
         (["exclude", "--pair-mode", "ranking"], "'ranking' is not one of", "Did you mean ranking_pair?"),
         (["plot", "heatmp"], "'heatmp' is not one of", "Did you mean heatmap?"),
+        (
+            ["sweep", "--thresholds", "-5,", "-10"],
+            "no such option: -1",
+            "one word, without blanks: --thresholds -5,-10",
+        ),
+        (["sweep", "--frequency", "1hz", "2hz"], "unexpected extra argument", "without blanks: --frequency 1hz,2hz"),
+        (["exclude", "--max-exclusions", "0"], "0 is not 1 or more", "See tracinctl exclude --help."),
+        (["completion"], "missing argument 'SHELL'. Choose from: bash, zsh", "See tracinctl completion --help."),
         (["sweep", "extra"], "unexpected extra argument", "See tracinctl sweep --help."),
     ],
 )

@@ -227,6 +227,18 @@ def everything_by_material(project: Project) -> dict[str, list[str]]:
     return {material: sorted(merged[material], key=natural) for material in sorted(merged, key=natural)}
 
 
+def unknown_set(project: Project, material: str, frequency: str) -> str:
+    """What was probably meant by a material and frequency of which there is nothing; empty where there is something."""
+    found = everything_by_material(project)
+    known = [f"{name} {each}" for name, frequencies in found.items() for each in frequencies]
+    asked = f"{material} {frequency}"
+    if asked in known or not known:
+        return ""
+    near = get_close_matches(asked, known, n=1, cutoff=0.5)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    return f"{guess}There are {', '.join(known)}."
+
+
 def workflow_sets(
     project: Project, material: str | None, frequencies: str | None, *, custom_source: bool = False
 ) -> tuple[str, list[str]]:

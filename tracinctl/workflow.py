@@ -18,6 +18,7 @@ from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, TracinctlError
 from tracinctl.pipeline import ComputeOutcome, ComputeSettings, compute_project_scores
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.selection import unknown_set
 
 if TYPE_CHECKING:
     from tracinctl.engine.processes import Processes
@@ -184,8 +185,11 @@ def run_one(
     if not path.is_file():
         raise ScoreFileError(
             f"no checkpoints in {project.checkpoints(material, frequency)}, and no scores in {path}",
-            hint=f"Train first: tracinctl train --material {material} --frequency {frequency}\n"
-            "or name the folders with --checkpoint-dir or --metadata-dir.",
+            hint=(
+                unknown_set(project, material, frequency)
+                or f"Train first: tracinctl train --material {material} --frequency {frequency}"
+            )
+            + "\nOr name the folders with --checkpoint-dir or --metadata-dir.",
         )
     source = open_scores(path)
     exclusions = choose_exclusions(

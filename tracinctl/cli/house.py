@@ -219,6 +219,9 @@ def show_usage_error(error: Any) -> None:
         for technical, plain in _PLAIN_WORDS.items():
             message = message.replace(technical, plain)
     param = getattr(error, "param", None)
+    message = re.sub(r"is not in the range x>=(\S+)", r"is not \1 or more", message)
+    if re.match(r"no such option: -[\d.]|got unexpected extra argument", message):
+        hints += _loose_values(ctx)
     typed = re.search(r"'([^']*)' is not one of", message)
     if typed is not None and param is not None:
         near = get_close_matches(typed[1], [str(choice) for choice in param.type.choices], n=1, cutoff=0.5)
@@ -231,6 +234,17 @@ def show_usage_error(error: Any) -> None:
             hints.append(f"The value comes from {source}.")
     hints.append(f"See {ctx.command_path if ctx is not None else terminal.command} --help.")
     terminal.error(message, "\n".join(hints))
+
+
+def _loose_values(ctx: Any) -> list[str]:
+    """What is said where a value stands alone, because a list was typed with blanks."""
+    words = terminal.arguments
+    lists = {"frequency", "frequencies", "thresholds", "layers"}
+    known = {name for param in (ctx.command.params if ctx else ()) if param.name in lists for name in param.opts}
+    for option, value, more in zip(words, words[1:], words[2:], strict=False):
+        if option in known and not more.startswith("--"):
+            return [f"A list is one word, without blanks: {option} {value.rstrip(',')},{more.strip(',')}"]
+    return []
 
 
 def _options_like(option: str, ctx: Any) -> list[str]:

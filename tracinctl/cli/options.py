@@ -99,8 +99,8 @@ Mode = Annotated[
     typer.Option(
         "--pair-mode",
         metavar="MODE",
-        help="ranking_pair: leave out the pair, keep both items.\n\nfull_pair: leave out both items of each harmful "
-        "pair.\n\nsample: leave out single items.",
+        help="What a list names.\n\nranking_pair: leave out the pair, keep both items.\n\nfull_pair: leave out both "
+        "items of each harmful pair.\n\nsample: leave out single items.",
         rich_help_panel=RULE,
     ),
 ]
