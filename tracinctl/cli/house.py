@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from tracinctl.cli.encodings import let_streams_write_anything
 from tracinctl.cli.help import command_help, group_help
 from tracinctl.cli.processes import hold_tongue
 from tracinctl.cli.terminal import terminal
@@ -272,9 +273,7 @@ def _options_like(option: str, ctx: Any) -> list[str]:
 
 def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    let_streams_write_anything()
     hold_tongue()
     terminal.arguments = sys.argv[1:] if arguments is None else arguments
     try:
