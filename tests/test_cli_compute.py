@@ -272,7 +272,7 @@ def test_a_frequency_that_is_not_there_is_answered_with_the_nearest(cli, project
     result = cli("workflow", "--frequencies", "500")
     assert result.code == 1
     assert "Did you mean plastic 500hz? There are " in result.err
-    assert "Train first" not in result.err
+    assert "tracinctl train --material plastic --frequency 500" in result.err
 
 
 def test_workflow_evaluate_only_shows_thresholds_and_writes_no_list(cli, project):

@@ -236,7 +236,7 @@ def unknown_set(project: Project, material: str, frequency: str) -> str:
         return ""
     near = get_close_matches(asked, known, n=1, cutoff=0.5)
     guess = f"Did you mean {near[0]}? " if near else ""
-    return f"{guess}There are {', '.join(known)}."
+    return f"{guess}There are {', '.join(known)}.\n"
 
 
 def workflow_sets(

@@ -185,11 +185,9 @@ def run_one(
     if not path.is_file():
         raise ScoreFileError(
             f"no checkpoints in {project.checkpoints(material, frequency)}, and no scores in {path}",
-            hint=(
-                unknown_set(project, material, frequency)
-                or f"Train first: tracinctl train --material {material} --frequency {frequency}"
-            )
-            + "\nOr name the folders with --checkpoint-dir or --metadata-dir.",
+            hint=unknown_set(project, material, frequency)
+            + f"Train first: tracinctl train --material {material} --frequency {frequency}\n"
+            "or name the folders with --checkpoint-dir or --metadata-dir.",
         )
     source = open_scores(path)
     exclusions = choose_exclusions(
