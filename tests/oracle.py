@@ -109,7 +109,9 @@ def unique(pairs):
     return list(dict.fromkeys(rows))
 
 
-def influence(data, model, states, weights, loss="standard", margin=1.0, bins=10, alpha=0.75, batch_size=32):
+def influence(
+    data, model, states, weights, loss="standard", margin=1.0, bins=10, alpha=0.75, batch_size=32, method="tracin"
+):
     """Scores (train pairs, test pairs), self-influence (train pairs,), item-level influence (train items,)."""
     model = copy.deepcopy(model).double().eval()
     function = pair_loss(loss, margin)
@@ -123,11 +125,18 @@ def influence(data, model, states, weights, loss="standard", margin=1.0, bins=10
         if loss == "ghm":
             w = ghm_weights(model, data, train, margin, bins, alpha, batch_size)
         left = [pair_gradient(model, data, data.train, p, function, v) for p, v in zip(train, w, strict=True)]
-        right = [pair_gradient(model, data, data.test, p, function) for p in test]
+        aim = function if method == "tracin" else lambda s_i, s_j, y: -y * (s_i - s_j)
+        right = [pair_gradient(model, data, data.test, p, aim) for p in test]
+        through = torch.eye(len(left[0]), dtype=torch.float64)
+        if method == "fisher":
+            fisher = sum(torch.outer(a, a) for a in left) / len(left)
+            if fisher.any():
+                damping = 10 * fisher.trace() / len(data.train)
+                through = damping * torch.linalg.inv(damping * through + fisher)
         for row, a in enumerate(left):
-            own[row] += weight * (a @ a).item()
+            own[row] += weight * (a @ through @ a).item()
             for column, b in enumerate(right):
-                scores[row, column] += weight * (a @ b).item()
+                scores[row, column] += weight * (a @ through @ b).item()
         sample += weight * disagreement(model, data, train)
     return scores, own, sample
 

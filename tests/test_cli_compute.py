@@ -88,6 +88,19 @@ def test_a_second_compute_under_another_margin_takes_no_gradient(cli, project):
     assert (project / ".tracinctl" / "cache" / "plastic_500hz" / ".gitignore").read_text() == "*\n"
 
 
+def test_another_method_from_the_settings_takes_no_gradient_and_is_written_down(cli, project):
+    cli("compute", "--frequency", "500hz")
+    with (project / "tracinctl.toml").open("a") as settings:
+        settings.write('\n[compute]\nmethod = "fisher"\n')
+    result = cli("compute", "--frequency", "500hz", "--json")
+    assert json.loads(result.out)["gradients_computed"] == 0, result.err
+    beside = json.loads((project / "metadata" / "plastic_500hz_influence_provenance.json").read_text())
+    assert beside["provenance"]["method"] == "fisher"
+    wrong = cli("compute", "--frequency", "500hz", "--method", "gauss")
+    assert wrong.code == 2
+    assert "--method" in wrong.err
+
+
 def test_pruning_deletes_kernels_that_no_checkpoint_uses(cli, project):
     cli("compute", "--frequency", "all")
     (project / "checkpoints" / "plastic_500hz" / "model_epoch_1.pt").unlink()

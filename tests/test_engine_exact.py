@@ -72,6 +72,7 @@ SITUATIONS = st.fixed_dictionaries(
         "rates": st.lists(st.floats(1e-4, 1), min_size=1, max_size=3),
         "weighting": st.sampled_from(["relative", "absolute", "uniform"]),
         "tight": st.booleans(),
+        "method": st.sampled_from(["tracin", "margin", "fisher"]),
         "loss": LOSSES,
     }
 )
@@ -104,12 +105,14 @@ def test_scores_equal_a_loop_over_pairs(name, situation):
     data = make_data(kind, seed, TRAIN, TEST, situation["train_pairs"], situation["test_pairs"])
     with tempfile.TemporaryDirectory() as folder:
         paths = make_checkpoints(model, Path(folder), situation["rates"], seed)
-        scores, own, sample = oracle.influence_of_files(data, model, paths, situation["weighting"], **situation["loss"])
+        method = situation["method"]
+        scores, own, sample = oracle.influence_of_files(
+            data, model, paths, situation["weighting"], method=method, **situation["loss"]
+        )
         compute = in_little_memory if situation["tight"] else compute_influence
         options = {ENGINE_NAMES.get(k, k): v for k, v in situation["loss"].items()}
-        table = compute(
-            data, model, paths, dtype="float64", checkpoint_weights=situation["weighting"], device="cpu", **options
-        )
+        options |= {"method": method, "checkpoint_weights": situation["weighting"]}
+        table = compute(data, model, paths, dtype="float64", device="cpu", **options)
     assert_close(table.scores, scores, own.max())
     assert_close(table.self_influence, own, own.max())
     assert_close(table.sample_influence, sample, own.max())

@@ -24,6 +24,7 @@ _CODE = {"source": Kind.TEXT, "model": Kind.TEXT}
 _ENGINE = {
     "checkpoint_prefix": Kind.TEXT,
     "pairs_file": Kind.PATH,
+    "method": Kind.TEXT,
     "loss_type": Kind.TEXT,
     "margin": Kind.NUMBER,
     "ghm_bins": Kind.WHOLE,

@@ -63,7 +63,7 @@ class ComputeSettings:
         num_test_samples: so many held-out pairs, drawn with the seed; None = all.
         test_pairs: ids of the held-out pairs to use; empty = all.
         loss_type, margin, ghm_bins, ghm_alpha, batch_size: the loss; batch_size is that of training.
-        checkpoint_weights, device, dtype, layers, memory: see ``engine.compute.ComputeOptions``.
+        method, checkpoint_weights, device, dtype, layers, memory: see ``engine.compute.ComputeOptions``.
         influence, self_influence, save_per_checkpoint: what is written.
         file_format: ``json``, ``parquet``, or ``auto``: Parquet for more than a million scores.
         cache: whether kernels are kept and reused.
@@ -79,6 +79,7 @@ class ComputeSettings:
     ghm_bins: int = 10
     ghm_alpha: float = 0.75
     batch_size: int = 32
+    method: str = "tracin"
     checkpoint_weights: str = "relative"
     device: str = "auto"
     dtype: str = "float32"
@@ -231,6 +232,7 @@ def compute_project_scores(
     folder = project.cache_dir / f"{material}_{frequency}"
     options = ComputeOptions(
         loss=loss,
+        method=settings.method,
         checkpoint_weights=settings.checkpoint_weights,
         dtype=settings.dtype,
         device=settings.device,

@@ -87,6 +87,16 @@ Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", help="Of the division into training and held-out items.", rich_help_panel=DATA),
 ]
+Method = Annotated[
+    Literal["tracin", "margin", "fisher"],
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help="tracin: effect on the held-out pair's loss; margin: on its margin; fisher: the same, less what other"
+        " training pairs teach too.",
+        rich_help_panel=INFLUENCE,
+    ),
+]
 LossType = Annotated[
     str,
     typer.Option(

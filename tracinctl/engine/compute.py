@@ -24,6 +24,7 @@ from tracinctl.engine.kernel import KernelMaker
 from tracinctl.engine.layout import kernel_layout
 from tracinctl.engine.losses import NAMED_LOSSES, LossFunction, resolve_loss
 from tracinctl.engine.memory import free_memory
+from tracinctl.engine.methods import METHODS, check_method
 from tracinctl.engine.processes import Processes
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
@@ -36,6 +37,7 @@ class ComputeOptions:
 
     Attributes:
         loss: which pairwise loss was trained.
+        method: ``tracin``, ``margin`` or ``fisher``; see ``methods``.
         checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
         dtype: of the gradients, ``float32`` or ``float64``; products and sums are always float64.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
@@ -51,6 +53,7 @@ class ComputeOptions:
     layers: Sequence[str] | None = None
     cache: Path | None = None
     memory: int | None = None
+    method: str = "tracin"
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def compute_scores(
     """
     if options.dtype not in DTYPES:
         raise UsageError(f"unknown dtype {options.dtype!r}", hint=f"one of {', '.join(DTYPES)}")
+    if options.method not in METHODS:
+        raise UsageError(f"unknown method {options.method!r}", hint=f"one of {', '.join(METHODS)}")
     if not checkpoints:
         raise CheckpointError("no checkpoints", hint="train first (`tracinctl train`), or give --checkpoint-dir")
     train_pairs = unique_pairs(data.train_pairs, data.train.ids, "training pairs")
@@ -185,6 +190,7 @@ def compute_scores(
         test_pairs,
         of_difference=options.loss.loss in NAMED_LOSSES,
     )
+    check_method(options.method, layout)
     in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= memory // 4
     cached = options.cache is not None or not in_memory
     cache = KernelCache(options.cache) if cached else None
@@ -205,7 +211,7 @@ def compute_scores(
     names, rates = [each.name for each in found], [each.learning_rate for each in found]
     weights, note = checkpoint_weights(rates, names, options.checkpoint_weights)
     provenance: dict[str, Any] = {
-        "method": "tracin",
+        "method": options.method,
         "loss": options.loss.name,
         "margin": options.loss.margin,
         "checkpoint_weights": options.checkpoint_weights,
@@ -230,6 +236,7 @@ def compute_scores(
         train_pairs=train_pairs,
         test_pairs=test_pairs,
         settings=options.loss,
+        method=options.method,
         memory=memory,
         checkpoint_names=names,
         provenance=provenance,
@@ -259,6 +266,7 @@ def compute_influence(
     model: torch.nn.Module,
     checkpoints: Sequence[Path | str],
     *,
+    method: str = "tracin",
     loss: str | LossFunction = "standard",
     margin: float = 1.0,
     ghm_bins: int = 10,
@@ -275,12 +283,15 @@ def compute_influence(
 ) -> InfluenceTable:
     """Influence of every training pair on every test pair (TracInCP, Pruthi et al. 2020, arXiv 2002.08484).
 
-    Positive scores are helpful (training on the pair lowers the test pair's loss), negative ones harmful.
+    Positive scores are helpful (training on the pair lowers the test pair's loss, or raises its margin), negative ones
+    harmful.
 
     Args:
         data: items and pairs, training and held-out.
         model: gives items scores; its own state does not matter, its parameters' ``requires_grad`` does.
         checkpoints: files, in order.
+        method: ``tracin`` (effect on the test pair's loss), ``margin`` (on its margin y (s_i - s_j)) or ``fisher`` (the
+            same, through the damped inverse of the training pairs' empirical Fisher matrix).
         loss: ``standard``, ``logistic``, ``ghm``, ``package.module:function``, or a function of (s_i, s_j, y).
         margin: of ``standard`` and ``ghm``.
         ghm_bins: bins of ``ghm``.
@@ -303,7 +314,7 @@ def compute_influence(
     """
     settings = LossSettings(resolve_loss(loss), margin, ghm_bins, ghm_alpha, batch_size)
     options = ComputeOptions(
-        settings, checkpoint_weights, dtype, device, layers, None if cache is None else Path(cache), memory
+        settings, checkpoint_weights, dtype, device, layers, None if cache is None else Path(cache), memory, method
     )
     paths = [Path(p) for p in checkpoints]
     return compute_scores(data, model, paths, options, progress or no_progress).scores.table(

@@ -3,7 +3,7 @@
 A pair's loss sees the model through two scores, so its gradient is a_i grad s_i + a_j grad s_j with
 a_i = d loss / d s_i and a_j = d loss / d s_j. With K the inner products of item score gradients, the influence
 (TracInCP, Pruthi et al. 2020, arXiv 2002.08484) of the training pairs on the test pairs is A K B^T with two non-zeros
-in a row of A and of B.
+in a row of A and of B. Other methods have another B, or another K (``methods``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tracinctl.data.pairs import Pairs
 from tracinctl.engine.item_disagreement import item_disagreement
 from tracinctl.engine.item_kernel import ItemKernel
 from tracinctl.engine.losses import LossFunction, ghm_weights, pair_derivatives
+from tracinctl.engine.methods import fisher_kernel, margin_slopes
 from tracinctl.scores.table import InfluenceTable, rows_per_block
 
 FloatArray = npt.NDArray[np.float64]
@@ -87,6 +88,7 @@ class InfluenceScores:
         train_ids, test_ids: ids of the items.
         train_pairs, test_pairs: pairs by index into their own items, each pair once.
         settings: the loss.
+        method: ``tracin``, ``margin`` or ``fisher``.
         memory: bytes that the calculation may take; what is read again and again is held where it fits.
         checkpoint_names: file names.
         provenance: what the kernels were made from.
@@ -102,6 +104,7 @@ class InfluenceScores:
         train_pairs: Pairs,
         test_pairs: Pairs,
         settings: LossSettings,
+        method: str,
         memory: int,
         checkpoint_names: Sequence[str],
         provenance: Mapping[str, Any],
@@ -116,11 +119,13 @@ class InfluenceScores:
         self.provenance: Mapping[str, Any] = provenance
         self._train, self._test = train_pairs, test_pairs
         self._settings = settings
+        self._method = method
         self._weights = list(weights)
         self._kernels = list(kernels)
         self._layout = kernels[0].layout
         self._room = memory // 2  # of the bound: the other half is for kernels in memory, and for who reads the blocks
         self._held: dict[int, tuple[_Slopes, FloatArray]] = {}
+        self._last: tuple[int, ItemKernel] | None = None
         self._difference = True
         self.zero_gradient = []
         for c in range(len(kernels)):
@@ -142,17 +147,26 @@ class InfluenceScores:
     def _slopes(self, checkpoint: int) -> tuple[_Slopes, _Slopes]:
         """Derivatives of the losses at a checkpoint: of the training pairs, and of the test pairs."""
         scores, n = self._kernels[checkpoint].scores, len(self.sample_ids)
-        return (
-            pair_slopes(scores[:n], self._train, self._settings, weighted=True),
-            pair_slopes(scores[n:], self._test, self._settings, weighted=False),
-        )
+        a = pair_slopes(scores[:n], self._train, self._settings, weighted=True)
+        if self._method == "tracin":
+            return a, pair_slopes(scores[n:], self._test, self._settings, weighted=False)
+        return a, _Slopes(*margin_slopes(self._test))
+
+    def _kernel(self, checkpoint: int) -> ItemKernel:
+        """The inner products that scores are made of."""
+        if self._method != "fisher":
+            return self._kernels[checkpoint]
+        if self._last is None or self._last[0] != checkpoint:
+            a, _ = self._slopes(checkpoint)
+            self._last = checkpoint, fisher_kernel(self._kernels[checkpoint], self._train, a.first, a.second)
+        return self._last[1]
 
     def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray) -> FloatArray:
         """Influence of rows of the training side on the test pairs, shape (rows, test pairs).
 
         Rows of A then pick and add two of these; where rows are pairs, one.
         """
-        layout, kernel = self._layout, self._kernels[checkpoint]
+        layout, kernel = self._layout, self._kernel(checkpoint)
         found = np.empty((len(rows), len(self._test)))
         step = max(1, _AT_ONCE // (8 * max(layout.columns, len(self._test))))
         for start in range(0, len(rows), step):
@@ -245,8 +259,9 @@ class InfluenceScores:
         """Influence of each training pair on itself, shape (train pairs,): row-wise a K a^T, four entries a pair."""
         total = np.zeros(len(self._train))
         rows = self._layout.train_rows
-        for c, (weight, kernel) in enumerate(zip(self._weights, self._kernels, strict=True)):
+        for c, weight in enumerate(self._weights):
             a, _ = self._slopes(c)
+            kernel = self._kernel(c)
             lengths = kernel.part("lengths")
             if self._layout.second is not None:
                 total += weight * a.first**2 * lengths[rows]

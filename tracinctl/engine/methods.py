@@ -1,0 +1,109 @@
+"""How the effect of a training pair on a held-out pair is estimated: three methods on the same kernels.
+
+``tracin``: the held-out pair's loss, to first order (Pruthi et al. 2020, arXiv 2002.08484). Where the loss is a margin
+loss, pairs whose margin is met at every checkpoint have no say, and near the end of training these are most.
+
+``margin``: the same with the held-out pair's margin y (s_i - s_j) in place of its loss, the output that datamodels
+(Ilyas et al. 2022, arXiv 2202.00622) and TRAK (Park et al. 2023, arXiv 2303.14186) predict. Every pair has a say, and
+pairs that are far from right have no more of it than others.
+
+``fisher``: ``margin`` with the training pair's gradient taken through the damped inverse of the empirical Fisher matrix
+F, the mean outer product of the training pairs' gradients: what many other pairs teach as well counts less. That is
+influence with F for the Hessian (Koh and Liang 2017, arXiv 1703.04730), times the damping, so that scores keep their
+scale. In item space it is one solve of the size of the training items a checkpoint.
+
+Left out, measured on scikit-learn's digits with 15 % of the comparisons flipped, medians over seeds 100 and 101: AUC by
+votes and by mean score, precision and recall of the default rule, linear datamodeling score.
+
+                                                             votes  mean  precision  recall   LDS
+    tracin                                                    0.94  0.38       0.88    0.36  0.29
+    tracin, gradients divided by Adam's second moments        0.91  0.36       0.78    0.18  0.30
+    the same, second moments damped by their median           0.92  0.37       0.81    0.22  0.30
+    tracin, pair gradients of length one (cosines)            0.94  0.89       0.89    0.36  0.29
+    tracin, the first checkpoint alone                        0.89  0.27       0.69    0.18  0.27
+    tracin, the first two                                     0.92  0.29       0.77    0.24  0.28
+    tracin, checkpoints weighted 1, 1/2, 1/3, ...             0.94  0.30       0.89    0.33  0.29
+    tracin, the last checkpoint alone                         0.94  0.88       0.92    0.39  0.27
+    tracin, Gauss-Newton of squared errors, damping 1         0.84  0.51       0.56    0.05  0.49
+    tracin, Fisher, damping 1                                 0.89  0.45       0.80    0.11  0.50
+    tracin, Fisher, damping 10                                0.93  0.38       0.91    0.28  0.37
+
+and over seeds 100 to 102, for the margin of the held-out pair:
+
+    tracin                                                    0.93  0.52       0.78    0.36  0.29
+    margin                                                    0.98  0.94       0.91    0.73  0.31
+    margin, cosines                                           0.98  0.95       0.91    0.73  0.30
+    margin, Adam's second moments                             0.95  0.91       0.83    0.61  0.32
+    margin, Gauss-Newton of squared errors, damping 10        0.96  0.91       0.96    0.45  0.39
+    margin, Fisher, damping 1                                 0.97  0.91       0.96    0.51  0.52
+    margin, Fisher, damping 10: ``fisher``                    0.98  0.95       0.96    0.70  0.39
+    margin, Fisher, damping 100                               0.98  0.94       0.91    0.74  0.32
+
+Less damping predicts retraining better and finds less: on breast cancer, where ``tracin`` and ``margin`` list all that
+is flipped, damping 1 had recall 0.50, 5 had 0.83 and 10 had 0.96.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.data.pairs import Pairs
+from tracinctl.engine.item_kernel import HeldKernel, ItemKernel
+from tracinctl.engine.layout import COMPLETE, KernelLayout
+from tracinctl.errors import UsageError
+
+FloatArray = npt.NDArray[np.float64]
+
+METHODS = ("tracin", "margin", "fisher")
+
+DAMPING = 10.0
+"""Of ``fisher``: what is added to F's diagonal, over F's trace an item."""
+
+
+def margin_slopes(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
+    """Derivatives of minus the margin, -y (s_i - s_j), by the two scores; each of shape (pairs,)."""
+    target = pairs.target.astype(np.float64)
+    return -target, target
+
+
+def check_method(method: str, layout: KernelLayout) -> None:
+    """Raise UsageError where the kernel does not hold what the method needs."""
+    if method == "fisher" and layout.columns < len(layout):
+        raise UsageError(
+            f"--method fisher needs the inner products of all items, which are held of {COMPLETE:,} items at most",
+            hint="--method margin needs no more than tracin does",
+        )
+
+
+def fisher_kernel(kernel: ItemKernel, pairs: Pairs, first: FloatArray, second: FloatArray) -> HeldKernel:
+    """The kernel with the training items' gradients taken through the damped inverse of F.
+
+    F = J^T M J with J the score gradients of the training items and M = A^T A / pairs, A as in ``influence``. With
+    K = J J^T and d = 10 trace(F) / items, by Woodbury: J d (d + F)^-1 = d (d + K M)^-1 J.
+
+    Args:
+        kernel: of all items, with all of their inner products.
+        pairs: by index into the training items.
+        first: derivatives of the pairs' losses by their first scores, shape (pairs,).
+        second: the same by their second scores.
+
+    Returns:
+        The rows of training items as above, the others as they were; all as it was where no pair has a gradient.
+    """
+    layout = kernel.layout
+    train, n = layout.train_rows, len(layout.train_rows)
+    products = np.array(kernel.rows(np.arange(len(layout))))
+    i, j = pairs.first, pairs.second
+    cells = np.concatenate([i * n + i, i * n + j, j * n + i, j * n + j])
+    both = first * second
+    M = np.bincount(cells, np.concatenate([first**2, both, both, second**2]), n * n).reshape(n, n)
+    F = products[np.ix_(train, train)] @ (M / max(1, len(pairs)))
+    damping = DAMPING * np.trace(F) / n
+    if damping > 0:
+        F[np.diag_indices(n)] += damping
+        products[train] = np.linalg.solve(F / damping, products[train])
+    lengths = np.array(kernel.part("lengths"))
+    lengths[train] = products[train, train]
+    parts = {"scores": kernel.scores, "item_lengths": kernel.part("item_lengths"), "pairs": kernel.stored_pairs()}
+    return HeldKernel(layout, parts | {"lengths": lengths}, products)
