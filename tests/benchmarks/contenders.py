@@ -15,10 +15,9 @@ from planted_tasks import Task
 
 from tracinctl import InfluenceTable, Pairs, compute_influence
 from tracinctl.engine.losses import pair_loss_values
+from tracinctl.engine.methods import METHODS
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.votes import parse_threshold
-
-METHODS = ("tracin",)
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,9 @@ def findings(
     task: Task, model: torch.nn.Module, checkpoints: Sequence[Path], loss: str, cache: Path, *, rival: bool, seed: int
 ) -> list[Finding]:
     """Every contender's finding on a task."""
-    tables = {name: compute_influence(task.data, model, checkpoints, loss=loss, cache=cache) for name in METHODS}
+    tables = {
+        name: compute_influence(task.data, model, checkpoints, method=name, loss=loss, cache=cache) for name in METHODS
+    }
     losses = _train_losses(task, model, checkpoints, loss)
     random = np.random.default_rng([seed, 2])
     if task.error == "mislabelled":
@@ -103,6 +104,7 @@ def _item_mean(pairs: Pairs, values: np.ndarray, items: int) -> np.ndarray:
 def _train_losses(task: Task, model: torch.nn.Module, checkpoints: Sequence[Path], loss: str) -> np.ndarray:
     """Mean loss of each training pair over the checkpoints."""
     pairs, total = task.data.train_pairs, np.zeros(len(task.data.train_pairs))
+    model.eval()
     for path in checkpoints:
         model.load_state_dict(torch.load(path, weights_only=True)["model_state_dict"])
         scores = model(task.data.train.inputs).squeeze(-1)
