@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 from tracinctl.errors import CheckpointError
-from tracinctl.files import file_digest
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
@@ -41,6 +38,8 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[Path]:
+    import json
+
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -78,6 +77,10 @@ def checkpoint_digest(path: Path) -> str:
     Raises:
         CheckpointError: it cannot be read.
     """
+    import hashlib
+
+    from tracinctl.files import file_digest
+
     part = path
     try:
         if not path.is_dir():

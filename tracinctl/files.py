@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterator
@@ -131,7 +129,7 @@ def _create_beside(path: Path) -> tuple[int | None, Path]:
     suffix = path.suffix if len(path.suffix) <= _KEPT_SUFFIX else ""
     name = path.name.encode()[:60].decode(errors="ignore")  # the names of files have a limit in bytes
     while True:
-        temporary = path.with_name(f".{name}{_OURS}{secrets.token_hex(6)}.tmp{suffix}")
+        temporary = path.with_name(f".{name}{_OURS}{os.urandom(6).hex()}.tmp{suffix}")
         try:
             # made here, and by the system's own rule, so that it gets the permissions that any new file would get
             handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -168,6 +166,8 @@ def _flush_folder(folder: Path) -> None:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
