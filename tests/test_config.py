@@ -179,11 +179,11 @@ def test_every_command_has_a_table_and_every_table_a_meaning():
 def test_settings_and_flags_have_the_same_names():
     """Every flag that is not about one call alone is a setting, and every setting of a command is one of its flags."""
     from tracinctl.cli.commands import ENTRIES, Commands
-    from tracinctl.config_keys import FLAGS_WITHOUT_SETTING
+    from tracinctl.config_keys import FLAGS_WITHOUT_SETTING, SETTINGS_WITHOUT_FLAG
 
     commands = Commands()
     for name, entry in ENTRIES.items():
         if not entry.needs_settings:
             continue
         flags = {param.name for param in commands[name].params} - {"quiet", "verbose"}
-        assert flags - FLAGS_WITHOUT_SETTING == set(SETTINGS[name]), name
+        assert flags - FLAGS_WITHOUT_SETTING == set(SETTINGS[name]) - SETTINGS_WITHOUT_FLAG, name

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tracinctl.checkpoint_files import is_checkpoint
-from tracinctl.config_keys import EXAMPLES, FLAGS_WITHOUT_SETTING, SETTINGS, Kind
+from tracinctl.config_keys import EXAMPLES, FLAGS_WITHOUT_SETTING, SETTINGS, SETTINGS_WITHOUT_FLAG, Kind
 from tracinctl.errors import SettingsError, UsageError
 
 SETTINGS_NAME = "tracinctl.toml"
@@ -244,8 +244,8 @@ def check_environment(environment: Mapping[str, str]) -> None:
             if not command or command in {"features", "ranker"} or not name.startswith(prefix):
                 continue
             key = name.removeprefix(prefix).lower()
-            if key not in known and key not in FLAGS_WITHOUT_SETTING:
-                near = get_close_matches(key, known, n=1, cutoff=0.5)
+            if key in SETTINGS_WITHOUT_FLAG or (key not in known and key not in FLAGS_WITHOUT_SETTING):
+                near = get_close_matches(key, known.keys() - SETTINGS_WITHOUT_FLAG, n=1, cutoff=0.5)
                 hint = f"Did you mean {prefix}{near[0].upper()}?" if near else f"See tracinctl {command} --help."
                 raise SettingsError(f"environment variable {name}: {command} has no such setting", hint=hint)
 

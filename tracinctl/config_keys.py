@@ -89,6 +89,8 @@ SETTINGS: Mapping[str, Mapping[str, Kind]] = {
         "batch_size": Kind.WHOLE,
         "weight_decay": Kind.NUMBER,
         "seed": Kind.WHOLE,
+        "command": Kind.TEXT,
+        "metrics_file": Kind.TEXT,
     },
     "plot": {
         "material": Kind.TEXT,
@@ -110,6 +112,9 @@ SETTINGS: Mapping[str, Mapping[str, Kind]] = {
         "pair_mode": Kind.TEXT,
         "evaluate_only": Kind.TRUTH,
         "fail_fast": Kind.TRUTH,
+        "retrain": Kind.TRUTH,
+        "repeats": Kind.WHOLE,
+        "at_once": Kind.WHOLE,
         "plot": Kind.TEXT,
     },
     "demo": {"frequencies": Kind.LIST, "seed": Kind.WHOLE},
@@ -132,6 +137,9 @@ FLAGS_WITHOUT_SETTING = frozenset(
     }
 )
 """Flags that belong to one call and are therefore no settings; they can still be environment variables."""
+
+SETTINGS_WITHOUT_FLAG = frozenset({"command", "metrics_file"})
+"""Settings of ``[train]`` that only a settings file holds: what they say is run."""
 
 EXAMPLES = {
     Kind.TEXT: "For example  material = 'plastic'",

@@ -68,6 +68,8 @@ class ComputeSettings:
         file_format: ``json``, ``parquet``, or ``auto``: Parquet for more than a million scores.
         cache: whether kernels are kept and reused.
         prune_cache: whether kernels of this material and frequency that were not used are deleted.
+        divide: whether half of the held-out items have no part in the scores, so that they can judge what the scores
+            lead to; see ``judging``.
     """
 
     origin: SourceSettings = field(default_factory=SourceSettings)
@@ -91,6 +93,7 @@ class ComputeSettings:
     file_format: str = "auto"
     cache: bool = True
     prune_cache: bool = False
+    divide: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,13 @@ def compute_project_scores(
         read_records(project.metadata_file(material, frequency))  # a broken one is told of before the work, not after
     recordings = FileStates.of(recordings_of(project, material, frequency) if settings.origin.source is None else {})
     data = load_data(project, material, frequency, settings.origin, progress)
+    about: dict[str, Any] = {"recordings": recordings.digests} if recordings.digests else {}
+    if settings.divide:
+        from tracinctl.judging import divide_held_out
+
+        division = divide_held_out(data, settings.origin.seed)
+        data = with_test_pairs(data, division.rows(data, "scoring"))
+        about["division"] = division.to_json()
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     folder = project.cache_dir / f"{material}_{frequency}"
     options = ComputeOptions(
@@ -247,7 +257,7 @@ def compute_project_scores(
         return None
 
     recordings.check_unchanged()
-    watched = WatchedScores(result.scores, {"recordings": recordings.digests} if recordings.digests else {})
+    watched = WatchedScores(result.scores, about)
     written: list[Path] = []
     notes = list(result.notes)
     output: Path | None = None

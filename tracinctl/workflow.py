@@ -22,6 +22,7 @@ from tracinctl.selection import unknown_set
 
 if TYPE_CHECKING:
     from tracinctl.engine.processes import Processes
+    from tracinctl.retraining import RetrainResult
     from tracinctl.scores.exclusion import Exclusions
     from tracinctl.scores.table import ScoreSource
 
@@ -84,6 +85,7 @@ class Run:
         exclusions: what is left out.
         output_file: the list; None where none was written.
         planted: the comparison with a planted truth; None without one.
+        retraining: what training without the list showed; None where it was not asked for.
         error: what went wrong.
     """
 
@@ -96,10 +98,12 @@ class Run:
     exclusions: Exclusions | None = None
     output_file: Path | None = None
     planted: PlantedCount | None = None
+    retraining: RetrainResult | None = None
     error: TracinctlError | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The result in plain values."""
+        judged = {} if self.retraining is None else {"retraining": self.retraining.to_json()}
         return {
             "material": self.material,
             "frequency": self.frequency,
@@ -108,6 +112,7 @@ class Run:
             "excluded": None if self.exclusions is None else len(self.exclusions.ids),
             "output_file": None if self.output_file is None else str(self.output_file),
             "error": None if self.error is None else self.error.message,
+            **judged,
         }
 
 
@@ -190,6 +195,11 @@ def run_one(
             "or name the folders with --checkpoint-dir or --metadata-dir.",
         )
     source = open_scores(path)
+    if settings.compute.divide and "division" not in source.provenance:
+        raise ScoreFileError(
+            f"{path} was made with all held-out pairs, so none is left to judge what it leads to",
+            hint=f"With checkpoints in {project.checkpoints(material, frequency)} --retrain computes its own.",
+        )
     exclusions = choose_exclusions(
         source,
         threshold=threshold,

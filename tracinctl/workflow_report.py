@@ -10,6 +10,7 @@ from tracinctl.workflow import Run, next_command
 
 if TYPE_CHECKING:
     from tracinctl.plots.report import Report, ReportSection
+    from tracinctl.plots.report_parts import Part
 
 
 def workflow_report(
@@ -46,8 +47,36 @@ def _section(run: Run, shown: Callable[[Path], str]) -> ReportSection:
         next_command=next_command(run.material, run.frequency, shown(run.output_file))
         if useful and run.output_file
         else "",
+        retraining=_retraining(run),
         notes=_notes(run),
     )
+
+
+def _retraining(run: Run) -> list[Part]:
+    from tracinctl.plots.report_parts import Paragraph, Table
+    from tracinctl.retraining_words import (
+        ARM_COLUMNS,
+        DIFFERENCE_COLUMNS,
+        arm_rows,
+        difference_rows,
+        division_words,
+        note_words,
+        verdict_words,
+    )
+
+    result = run.retraining
+    if result is None:
+        return []
+    verdict = verdict_words(result)
+    parts: list[Part] = [Paragraph(verdict[0].upper() + verdict[1:])]
+    if result.arms:
+        numbers = frozenset(range(1, 6))
+        parts += [
+            Table(ARM_COLUMNS, arm_rows(result), numbers=numbers),
+            Table(DIFFERENCE_COLUMNS, difference_rows(result), numbers=numbers),
+            Paragraph(f"{len(result.seeds)} repeats. {note_words(result)}"),
+        ]
+    return [*parts, Paragraph(division_words(result))]
 
 
 def _notes(run: Run) -> list[str]:

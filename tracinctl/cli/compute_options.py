@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 DATA = "Items, pairs and checkpoints"
 INFLUENCE = "How influence is computed"
 WRITTEN = "What is written"
+JUDGING = "Whether it helps"
 
 DataRoot = Annotated[
     Path | None,
@@ -179,6 +180,31 @@ Processes = Annotated[
         min=1,
         help="Share the work among so many processes of this machine; torchrun does it over several.",
         rich_help_panel=INFLUENCE,
+    ),
+]
+Retrain = Annotated[
+    bool,
+    typer.Option(
+        "--retrain",
+        help="Train again without the list, and judge by held-out items that did not choose it whether that helps.",
+        rich_help_panel=JUDGING,
+    ),
+]
+Repeats = Annotated[
+    int,
+    typer.Option(
+        "--repeats", metavar="N", min=1, help="Trainings of each kind, each with another seed.", rich_help_panel=JUDGING
+    ),
+]
+AtOnce = Annotated[
+    int,
+    typer.Option(
+        "--at-once",
+        metavar="N",
+        min=0,
+        help="Trainings at once.",
+        rich_help_panel=JUDGING,
+        show_default="one a processor",
     ),
 ]
 Format = Annotated[

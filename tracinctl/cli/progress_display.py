@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-LARGE_UNITS = frozenset({"checkpoints", "frequencies", "runs"})
+LARGE_UNITS = frozenset({"checkpoints", "frequencies", "runs", "trainings"})
 """In a log, each of these has a line of its own when it is finished."""
 
 LINE_EVERY = 10.0

@@ -1,7 +1,7 @@
 """``tracinctl train``: the built-in ranker, with or without an exclusion list."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,10 +10,12 @@ from tracinctl.cli import options
 from tracinctl.cli.scores import one_or_list, project_of
 from tracinctl.cli.terminal import count, number, shown_path, terminal
 from tracinctl.errors import UsageError
+from tracinctl.pipeline import SourceSettings
 from tracinctl.selection import training_sets
 
 if TYPE_CHECKING:
     from tracinctl.train_project import TrainOutcome
+    from tracinctl.training import TrainSettings
 
 EXAMPLES = """tracinctl train --frequency 500hz --material plastic
 tracinctl train --exclusions-file exclusions/plastic_500hz_excluded_pairs.txt"""
@@ -81,11 +83,11 @@ def train(
     that the checkpoints which the scores were made from stay. The pairs trained on lie beside them as pairs.csv.
     """
     from tracinctl.train_project import train_project_ranker
-    from tracinctl.training import TrainSettings
 
     project = project_of(ctx, data_root=data_root, checkpoint_dir=checkpoint_dir)
     origin = co.source_settings(ctx, source=None, model=None, pairs_file=pairs_file, seed=42)
-    settings = TrainSettings(
+    settings = train_settings(
+        origin,
         epochs=epochs,
         checkpoint_interval=checkpoint_interval,
         loss_type=loss_type,
@@ -94,8 +96,6 @@ def train(
         batch_size=batch_size,
         weight_decay=weight_decay,
         seed=seed,
-        architecture=origin.architecture or "small",
-        normalise=origin.normalise,
     )
     chosen, frequencies = training_sets(project, material, frequency)
     if exclusions_file is not None and len(frequencies) > 1:
@@ -114,6 +114,26 @@ def train(
             show(outcome, listed=exclusions_file is not None)
     if json:
         terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
+
+
+def train_settings(origin: SourceSettings, **flags: Any) -> "TrainSettings":
+    """Settings of training, from its flags and from what the settings say of the ranker."""
+    from tracinctl.training import TrainSettings
+
+    return TrainSettings(architecture=origin.architecture or "small", normalise=origin.normalise, **flags)
+
+
+def usual_train_settings(ctx: Any, origin: SourceSettings) -> "TrainSettings":
+    """Settings of training as ``tracinctl train`` without a flag has them, asked for by another command."""
+    from tracinctl.cli.commands import Commands
+
+    asked_by = terminal.command
+    flags = Commands()["train"].make_context("train", [], parent=ctx.parent).params
+    terminal.command = asked_by
+    names = (
+        "epochs", "checkpoint_interval", "loss_type", "margin", "learning_rate", "batch_size", "weight_decay", "seed"
+    )  # fmt: skip
+    return train_settings(origin, **{name: flags[name] for name in names})
 
 
 def tell(outcome: "TrainOutcome") -> None:

@@ -12,6 +12,7 @@ from tracinctl.cli.compute import tell
 from tracinctl.cli.house import shown_value
 from tracinctl.cli.plot import ViewName
 from tracinctl.cli.processes import joined_processes, start_processes
+from tracinctl.cli.retrain import judge_run, retraining_settings, show_verdicts
 from tracinctl.cli.scores import SIGNS, project_of, tell_diagnoses
 from tracinctl.cli.sweep import show as show_sweep
 from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from tracinctl.workflow import Run
 
 EXAMPLES = """tracinctl workflow --frequencies 500hz,1000hz
-tracinctl workflow --threshold -5 --evaluate-only"""
+tracinctl workflow --threshold -5 --evaluate-only
+tracinctl workflow --frequencies 500hz,1000hz --retrain"""
 
 
 def workflow(
@@ -81,6 +83,9 @@ def workflow(
         typer.Option("--fail-fast", help="Stop at the first frequency that fails.", rich_help_panel=options.OUTPUT),
     ] = False,
     output_dir: options.OutputDir = None,
+    retrain: co.Retrain = False,
+    repeats: co.Repeats = 5,
+    at_once: co.AtOnce = 0,
     plot: Annotated[
         ViewName | None,
         typer.Option(
@@ -135,7 +140,9 @@ def workflow(
         memory=memory,
         file_format=format,
         cache=cache,
+        divide=retrain,
     )
+    judging = retraining_settings(ctx, origin, repeats=repeats, at_once=at_once) if retrain else None
     rule = Rule(threshold, upper_threshold, min_occurrences, max_exclusions, pair_mode)
     chosen, names = workflow_sets(project, material, frequencies, custom_source=source is not None)
 
@@ -165,10 +172,13 @@ def workflow(
         runs = run_workflow(project, chosen, names, settings, watch=watch, finished=finished, processes=shared)
     if shared is not None and shared.rank:
         raise typer.Exit(int(any(run.status != "done" for run in runs)))
+    if judging is not None:
+        runs = [judge_run(project, run, judging) for run in runs]
     if json:
         terminal.json({"runs": [run.to_json() for run in runs]})
     else:
         show(runs, custom=source is not None)
+        show_verdicts(runs)
     if report is not None:
         report_on(ctx, runs, report)
     if any(run.status != "done" for run in runs):

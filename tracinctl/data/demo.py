@@ -29,7 +29,7 @@ from tracinctl.training import TrainSettings, train_ranker
 ANGLES = (0, 36, 72, 108, 144, 180)
 TRAINED, UNTRAINED = "plastic", "metal"
 SECONDS = 0.25
-N_FFT, HOP = 512, 512
+N_FFT, HOP = 256, 512
 SPLIT_SEED = 42
 SETTINGS_FILE = "tracinctl.toml"
 _WORK = ".tracinctl-demo"
@@ -41,6 +41,11 @@ _MADE, _WHOLE, _RESULT = "made", "whole", "result.json"
 class DemoSize:
     """How large a demo is.
 
+    So large that held-out recordings can judge: of 45 takes of six angles 81 are held out, half of which choose what is
+    left out and half of which judge. With 20 takes the same was to be seen, but 18 judges could not tell it from luck
+    (3.7 points of accuracy, 95 % interval -3.6 to 11.0). Spectrograms are coarse and epochs few so that twenty
+    trainings a frequency take minutes.
+
     Attributes:
         takes: recordings of each angle, for the trained material and for the other.
         comparisons: training pairs a frequency.
@@ -49,11 +54,11 @@ class DemoSize:
         epochs: of training.
     """
 
-    takes: tuple[int, int] = (20, 9)
+    takes: tuple[int, int] = (45, 6)
     comparisons: int = 600
     flipped: float = 0.25
     misfiled: int = 3
-    epochs: int = 30
+    epochs: int = 15
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ hop = {hop}
 
 [train]
 epochs = {epochs}
+checkpoint_interval = {checkpoint_interval}
 learning_rate = {learning_rate}
 batch_size = {batch_size}
 """
@@ -205,7 +211,7 @@ def _hertz(name: str) -> float:
 def _fill(
     work: Path, directory: Path, tones: dict[str, float], seed: int, size: DemoSize, progress: ProgressCallback
 ) -> DemoResult:
-    settings = TrainSettings(epochs=size.epochs, learning_rate=0.007, batch_size=64)
+    settings = TrainSettings(epochs=size.epochs, checkpoint_interval=3, learning_rate=0.007, batch_size=64)
     planted: list[Planted] = []
     accuracy: dict[str, float | None] = {}
     total = sum(len(ANGLES) * takes for takes in size.takes) * len(tones)
@@ -238,6 +244,7 @@ def _fill(
         n_fft=N_FFT,
         hop=HOP,
         epochs=settings.epochs,
+        checkpoint_interval=settings.checkpoint_interval,
         learning_rate=settings.learning_rate,
         batch_size=settings.batch_size,
     )

@@ -60,6 +60,7 @@ class ReportSection:
         diagnoses: what to know before the list is used.
         output_file: where the list was written; empty where it was not.
         next_command: what to type next; empty where nothing is left to do.
+        retraining: what training without the list showed; empty where nobody asked.
         notes: sentences about how the scores came about ("4 checkpoints computed, none taken from the cache").
         error: what went wrong; empty where nothing did.
         hint: what to do about it.
@@ -73,6 +74,7 @@ class ReportSection:
     diagnoses: Sequence[Diagnosis] = ()
     output_file: str = ""
     next_command: str = ""
+    retraining: Sequence[Part] = ()
     notes: Sequence[str] = ()
     error: str = ""
     hint: str = ""
@@ -174,6 +176,9 @@ def _section(section: ReportSection, top: int, *, colour: bool) -> Iterator[Part
     if section.next_command:
         yield Paragraph("Next:")
         yield Command(section.next_command)
+    if section.retraining:
+        yield Heading("Does leaving them out help?")
+        yield from section.retraining
     yield from _pictures(section, section.source, top, colour=colour)
     if section.exclusions is not None:
         yield from _left_out(section, section.exclusions)

@@ -1,0 +1,106 @@
+"""``--retrain``: whether leaving the listed pairs out helps, asked of the trainings and shown."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tracinctl.cli.scores import settings_of
+from tracinctl.cli.terminal import PIPE_WIDTH, Column, terminal
+from tracinctl.cli.train import usual_train_settings
+from tracinctl.config import Project
+from tracinctl.errors import TracinctlError
+from tracinctl.pipeline import SourceSettings
+from tracinctl.workflow import Run
+
+if TYPE_CHECKING:
+    from tracinctl.retrain_project import ProjectRetraining
+
+COLOURS = {"helped": "bold green", "hurt": "bold red"}
+UNDECIDED = "bold yellow"
+
+
+def retraining_settings(ctx: Any, origin: SourceSettings, *, repeats: int, at_once: int) -> ProjectRetraining:
+    """How lists are judged; what cannot be is said before any work."""
+    from tracinctl.retrain_project import ProjectRetraining
+    from tracinctl.retraining import RetrainSettings
+    from tracinctl.training_command import METRICS_FILE
+
+    train = usual_train_settings(ctx, origin)
+    own = settings_of(ctx)
+    command = own.get("train", "command")
+    several = at_once or (processors() if command is None else 1)  # what a command takes is not known here
+    how = RetrainSettings(repeats, train.seed, several, train.loss_type, train.margin)
+    metrics_file = own.get("train", "metrics_file", METRICS_FILE)
+    settings = ProjectRetraining(how, origin, train, command, metrics_file)
+    settings.check()
+    return settings
+
+
+def processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def judge_run(project: Project, run: Run, settings: ProjectRetraining) -> Run:
+    """The run with its verdict; a run without a list is as it was."""
+    from tracinctl.retrain_project import retrain_project
+    from tracinctl.retraining_runs import KEPT
+
+    if run.status != "done" or run.exclusions is None:
+        return run
+    terminal.kept = KEPT
+    try:
+        with terminal.progress(what=f"{run.material} {run.frequency}") as progress:
+            result = retrain_project(project, run.material, run.frequency, run.exclusions, settings, progress)
+    except TracinctlError as error:
+        terminal.error(f"{run.material} {run.frequency}: {error.message}", error.hint)
+        return replace(run, status="failed", error=error)
+    return replace(run, retraining=result)
+
+
+def show_verdicts(runs: list[Run]) -> None:
+    """Print what training without the lists showed, a frequency at a time."""
+    from tracinctl.retraining_words import (
+        ARM_COLUMNS,
+        DIFFERENCE_COLUMNS,
+        arm_rows,
+        difference_rows,
+        division_words,
+        note_words,
+        together_words,
+        verdict_words,
+    )
+
+    for run in runs:
+        result = run.retraining
+        if result is None:
+            continue
+        terminal.text("")
+        title = f"{run.material} {run.frequency}: does leaving them out help? {len(result.seeds)} repeats"
+        if result.arms:
+            terminal.table(title, _columns(ARM_COLUMNS), arm_rows(result))
+            terminal.text("")
+            terminal.table("", _columns(DIFFERENCE_COLUMNS), difference_rows(result))
+            terminal.text(wrapped(note_words(result)), style="dim")
+        else:
+            terminal.text(title, style="bold")
+        terminal.text(wrapped(division_words(result)), style="dim")
+        verdict = verdict_words(result)
+        terminal.text(wrapped(verdict[0].upper() + verdict[1:]), style=COLOURS.get(result.judgement.verdict, UNDECIDED))
+    together = together_words([run.retraining for run in runs if run.retraining is not None])
+    if together:
+        terminal.text("\n" + wrapped(together), style="bold")
+
+
+def wrapped(text: str) -> str:
+    """Sentences in lines that any terminal has room for."""
+    return textwrap.fill(text, PIPE_WIDTH - 1)
+
+
+def _columns(names: tuple[str, ...]) -> list[Column]:
+    return [Column(name, "right" if at else "left") for at, name in enumerate(names)]

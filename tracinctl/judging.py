@@ -1,0 +1,286 @@
+"""Whether one way of training ranks better than another: who judges, the difference with its interval, the verdict.
+
+**Who judges.** A list of exclusions is chosen by the scores of held-out pairs. On these pairs training without the list
+looks better than it is, for they have chosen it. So held-out *items* are divided: some score influence, the others
+judge, and a pair counts for a side only where both of its items are on it. Pairs of one item of either side count for
+neither.
+
+**The difference** is of means over training seeds and judging pairs, every seed trained both ways. Two things make it
+uncertain: other seeds would give other models, and other held-out items other pairs. Every seed meets every item, and
+pairs share items: the design of readers who read the same cases (Gallas, Bandos, Samuelson and Wagner 2009, *A
+framework for random-effects ROC analysis*), with pair accuracy for the area under the curve, which it is for two
+classes. The variance is
+
+    V = V_seeds + V_items
+
+- ``V_seeds``: the variance of the difference from seed to seed, over the number of seeds.
+- ``V_items``: the jackknife over judging items of the difference averaged over seeds; leaving out an item leaves out
+  all of its pairs (Arvesen 1969, *Jackknifing U-statistics*). In expectation it is at least the true variance (Efron
+  and Stein 1981).
+
+Each of the two holds the noise that belongs to a seed and an item together, so their sum counts that twice, as the
+two-way bootstrap does (Owen 2007, *The pigeonhole bootstrap*; Cameron, Gelbach and Miller 2011 take it off once). That
+errs on the side of "no difference". The interval is ``difference +- t * sqrt(V)`` with Welch and Satterthwaite's
+degrees of freedom, ``V**2 / (V_seeds**2 / (seeds - 1) + V_items**2 / (items - 1))``.
+
+It speaks of other seeds and other held-out items of the same kind, for the training data and the list at hand.
+
+A bootstrap of seeds and items was left out: with five seeds its percentiles are too narrow, and it would be a random
+number in a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.errors import DataError
+
+Verdict = Literal["helped", "no difference seen", "hurt", "cannot tell"]
+
+LEVEL: Final = 0.95
+FEWEST_ITEMS: Final = 6
+"""Judging items below which nothing is said: were each of five better off, a coin would do the same for one in
+sixteen; of six, for one in thirty-two, two-sided, the first below one in twenty."""
+FEWEST_REPEATS: Final = 2
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Division:
+    """Which held-out items score influence, and which judge.
+
+    Attributes:
+        scoring, judging: item ids, in the order of the held-out items.
+        seed: of the draw.
+    """
+
+    scoring: tuple[str, ...]
+    judging: tuple[str, ...]
+    seed: int
+
+    def rows(self, data: RankingData, side: Literal["scoring", "judging"]) -> IntArray:
+        """Rows of the held-out pairs of which both items are on this side."""
+        return pairs_within(data, getattr(self, side))
+
+    def to_json(self) -> dict[str, Any]:
+        """The division in plain values."""
+        return {"seed": self.seed, "scoring": list(self.scoring), "judging": list(self.judging)}
+
+
+def divide_held_out(data: RankingData, seed: int) -> Division:
+    """Divide the held-out items that are in a held-out pair, half and half, each class as evenly as it goes.
+
+    Raises:
+        DataError: no held-out pair is left to score influence.
+    """
+    pairs = data.test_pairs
+    paired = np.unique(np.concatenate([pairs.first, pairs.second]))
+    ids = [data.test.ids[k] for k in paired]
+    labels = None if data.test.labels is None else np.asarray(data.test.labels)[paired]
+    scoring, judging = divide(ids, labels, seed)
+    division = Division(tuple(scoring), tuple(judging), seed)
+    if not len(division.rows(data, "scoring")):
+        raise DataError(
+            f"of {len(ids)} held-out items half judge, and the others make no pair that could score influence",
+            hint="Hold out more items, or leave --retrain out.",
+        )
+    return division
+
+
+def divide(ids: Sequence[str], labels: npt.NDArray[Any] | None, seed: int) -> tuple[list[str], list[str]]:
+    """Divide items into two parts that differ by at most one item, each in the order of ``ids``.
+
+    Items are put in order of class, at random within a class; of each two that follow each other a coin sends one to
+    either part. So no class, nor any range of ranks, can be on one side alone.
+    """
+    random = np.random.default_rng([seed, 5])  # not the stream of any other draw with this seed
+    within = random.permutation(len(ids))
+    order = within if labels is None else within[np.argsort(np.asarray(labels)[within], kind="stable")]
+    first = np.zeros(len(ids), dtype=bool)
+    for at in range(0, len(ids), 2):
+        couple = order[at : at + 2]
+        first[couple[random.integers(2)] if len(couple) > 1 else couple] = True
+    return [k for k, is_first in zip(ids, first, strict=True) if is_first], [
+        k for k, is_first in zip(ids, first, strict=True) if not is_first
+    ]
+
+
+def pairs_within(data: RankingData, items: Sequence[str]) -> IntArray:
+    """Rows of the held-out pairs of which both items are among these."""
+    wanted = set(items)
+    there = np.array([k in wanted for k in data.test.ids], dtype=bool)
+    pairs = data.test_pairs
+    if not len(pairs):
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(there[pairs.first] & there[pairs.second])
+
+
+def pair_correct(scores: FloatArray, pairs: Pairs) -> FloatArray:
+    """1 where a pair is ranked rightly, 0 where not (a tie is not): scores (repeats, items) -> (repeats, pairs)."""
+    difference = scores[:, pairs.first] - scores[:, pairs.second]
+    return np.asarray(difference * pairs.target > 0, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of means and its 95 % interval.
+
+    Attributes:
+        mean: the difference.
+        low, high: the interval; infinite where nothing can be said.
+        seed_error, item_error: standard errors from seeds and from judging items.
+        degrees: of freedom of the interval.
+    """
+
+    mean: float
+    low: float
+    high: float
+    seed_error: float
+    item_error: float
+    degrees: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """The difference in plain values; None for what is not finite."""
+        values = {
+            "mean": self.mean,
+            "low": self.low,
+            "high": self.high,
+            "seed_standard_error": self.seed_error,
+            "item_standard_error": self.item_error,
+            "degrees_of_freedom": self.degrees,
+        }
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def difference_of(values: FloatArray, pairs: Pairs) -> Difference:
+    """The mean of paired differences over repeats and pairs, with its interval (see above).
+
+    Args:
+        values: a difference for each repeat and pair, shape (repeats, pairs).
+        pairs: whose items they are.
+    """
+    repeats = len(values)
+    items, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+    if not repeats or not len(items):
+        return Difference(math.nan, -math.inf, math.inf, math.inf, math.inf, 0.0)
+    mean = float(values.mean())
+    seeds = float(values.mean(axis=1).var(ddof=1)) / repeats if repeats >= FEWEST_REPEATS else math.inf
+    of_pair = values.mean(axis=0)
+    touched = np.bincount(places, minlength=len(items))
+    total = np.bincount(places, weights=np.concatenate([of_pair, of_pair]), minlength=len(items))
+    left = len(of_pair) - touched
+    if (left == 0).any():
+        by_item = math.inf  # one item is in every pair
+    else:
+        without = (of_pair.sum() - total) / left
+        by_item = float((len(items) - 1) / len(items) * ((without - without.mean()) ** 2).sum())
+    return _interval(mean, seeds, by_item, repeats - 1, len(items) - 1)
+
+
+def difference_of_means(values: FloatArray) -> Difference:
+    """The same for one number a repeat, shape (repeats,): it allows for other seeds, but not for other pairs."""
+    seeds = float(values.var(ddof=1)) / len(values) if len(values) >= FEWEST_REPEATS else math.inf
+    return _interval(float(values.mean()) if len(values) else math.nan, seeds, 0.0, len(values) - 1, 1)
+
+
+def combined(differences: Sequence[Difference]) -> Difference:
+    """The mean of independent differences, each of other recordings, with its interval."""
+    many = len(differences)
+    parts = [(each.seed_error**2 / many**2, each.item_error**2 / many**2, each.degrees) for each in differences]
+    variance = sum(seeds + items for seeds, items, _ in parts)
+    mean = sum(each.mean for each in differences) / many if many else math.nan
+    if not math.isfinite(variance) or not math.isfinite(mean):
+        return Difference(mean, -math.inf, math.inf, math.inf, math.inf, 0.0)
+    below = sum((seeds + items) ** 2 / degrees for seeds, items, degrees in parts if degrees)
+    degrees = variance**2 / below if below else math.inf
+    reach = student_t(degrees) * math.sqrt(variance) if variance else 0.0
+    seed_error, item_error = (math.sqrt(sum(part[k] for part in parts)) for k in (0, 1))
+    return Difference(mean, mean - reach, mean + reach, seed_error, item_error, degrees)
+
+
+def _interval(mean: float, seeds: float, items: float, seed_degrees: int, item_degrees: int) -> Difference:
+    variance = seeds + items
+    if not math.isfinite(variance) or seed_degrees < 1 or item_degrees < 1:
+        return Difference(mean, -math.inf, math.inf, math.sqrt(seeds), math.sqrt(items), 0.0)
+    below = seeds**2 / seed_degrees + items**2 / item_degrees
+    degrees = variance**2 / below if below else float(min(seed_degrees, item_degrees))
+    reach = student_t(degrees) * math.sqrt(variance)
+    return Difference(mean, mean - reach, mean + reach, math.sqrt(seeds), math.sqrt(items), degrees)
+
+
+def student_t(degrees: float, level: float = LEVEL) -> float:
+    """The number that |t| stays below with probability ``level``, for any degrees of freedom above 0.
+
+    With t = sqrt(degrees) tan(angle) the density of the angle goes by cos(angle) ** (degrees - 1).
+    """
+    if degrees > 1e6:  # noqa: PLR2004 - where it is the normal distribution's to six figures
+        from statistics import NormalDist
+
+        return NormalDist().inv_cdf((1 + level) / 2)
+    nodes, weights = np.polynomial.legendre.leggauss(80)
+    log_scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) + math.log(2 / math.sqrt(math.pi))
+
+    def inside(angle: float) -> float:
+        density = np.exp(log_scale + (degrees - 1) * np.log(np.cos(angle * (nodes + 1) / 2)))
+        return float(angle / 2 * (weights * density).sum())
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(46):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < level else (low, middle)
+    return math.sqrt(degrees) * math.tan(low)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and the reason for it, a sentence."""
+
+    verdict: Verdict
+    why: str
+
+
+def judge(difference: Difference, *, errors: float, items: int | None, repeats: int) -> Judgement:
+    """The verdict on a difference in pair accuracy.
+
+    "Helped" and "hurt" where the interval leaves out zero. "Cannot tell" where there are too few judging items or
+    repeats, and where the interval is so wide that every error may have gone *and* as many may have come; otherwise
+    "no difference seen".
+
+    Args:
+        difference: of accuracies, as shares.
+        errors: the share of the judging pairs that training on everything ranks wrongly.
+        items: judging items; None where the numbers came without them.
+        repeats: of the training.
+    """
+    if repeats < FEWEST_REPEATS:
+        return Judgement("cannot tell", f"one repeat does not show luck; it takes {FEWEST_REPEATS} at least.")
+    if items is not None and items < FEWEST_ITEMS:
+        return Judgement(
+            "cannot tell",
+            f"{items} judging items are too few: it takes {FEWEST_ITEMS}, for of fewer even the same outcome for each "
+            "would be luck more than once in twenty.",
+        )
+    if not math.isfinite(difference.low):
+        return Judgement("cannot tell", "the judging pairs all share one item: nothing shows how others differ.")
+    if difference.low > 0:
+        return Judgement("helped", "the interval lies above zero.")
+    if difference.high < 0:
+        return Judgement("hurt", "the interval lies below zero.")
+    if not errors:
+        return Judgement("cannot tell", "training on everything ranks every judging pair rightly: nothing to mend.")
+    if difference.high >= errors and difference.low <= -errors:
+        return Judgement(
+            "cannot tell",
+            "the interval is too wide: every error may have gone, or as many have come. More held-out items or more "
+            "repeats would tell.",
+        )
+    return Judgement("no difference seen", "the interval holds zero.")
