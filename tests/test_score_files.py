@@ -336,7 +336,7 @@ def test_parquet_without_our_metadata_is_no_score_file(tmp_path):
         open_scores(tmp_path / "x.parquet")
 
 
-def rewrite(path, change):
+def rewrite(path, change, **packing):
     """Write a Parquet score file again with its table or metadata changed; its digest stays right."""
     import pyarrow.parquet as pq
 
@@ -345,7 +345,8 @@ def rewrite(path, change):
     found = change(found, about) or found
     text = json.dumps(about).encode()
     digest = hashlib.sha256(text).hexdigest().encode()
-    pq.write_table(found.replace_schema_metadata({b"tracinctl": text, b"tracinctl_sha256": digest}), path)
+    found = found.replace_schema_metadata({b"tracinctl": text, b"tracinctl_sha256": digest})
+    pq.write_table(found, path, **{"compression": "none", "use_dictionary": False, **packing})
 
 
 def with_column(found, name, values):
@@ -382,6 +383,15 @@ def test_a_parquet_file_that_contradicts_itself_is_an_error(tmp_path, change, me
     with pytest.raises(ScoreFileError, match=message) as error:
         open_scores(path)
     assert str(path) in error.value.message
+
+
+@pytest.mark.parametrize("packing", [{"compression": "zstd"}, {"use_dictionary": True}])
+def test_a_parquet_file_that_would_unpack_to_more_is_refused(tmp_path, packing):
+    path = tmp_path / PARQUET
+    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
+    rewrite(path, lambda found, about: found, **packing)
+    with pytest.raises(ScoreFileError, match="is packed in a way"):
+        open_scores(path)
 
 
 def test_a_parquet_score_that_is_no_number_names_its_pairs(tmp_path):

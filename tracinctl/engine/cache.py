@@ -51,7 +51,7 @@ class KernelCache:
         for path in [exact, *sorted(place.glob("*.safetensors"))] if place.is_dir() else []:
             try:
                 kernel = FileKernel.open(path, layout, same=path == exact, keeper=self)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
                 continue  # a broken or vanished file is as good as none: the kernel is computed and written again
             if kernel is not None:
                 self.used.add(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ IntArray = npt.NDArray[np.int64]
 _TYPES = {"F64": np.float64, "I64": np.int64, "U8": np.uint8}
 _AT_ONCE = 8 << 20  # bytes that are read or written at a time
 _LARGEST_HEADER = 1 << 20
+_DIGEST = "sha256"
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,15 @@ class _TensorFile:
                 raise ValueError("no such header")
             header = json.loads(file.read(size))
             whole = file.seek(0, 2)
-        places, end = {}, 8 + size
+        places, end = {}, 0
         for name, each in header.items():
             begin, stop = each["data_offsets"]
             shape = tuple(each["shape"])
-            if stop - begin != int(np.prod(shape)) * np.dtype(_TYPES[each["dtype"]]).itemsize:
-                raise ValueError(f"{name} has another size")
+            if begin != end or stop - begin != int(np.prod(shape)) * np.dtype(_TYPES[each["dtype"]]).itemsize:
+                raise ValueError(f"{name} has another size or place")
             places[name] = (each["dtype"], shape, 8 + size + begin)
-            end = max(end, 8 + size + stop)
-        if whole != end:
+            end = stop
+        if whole != 8 + size + end:
             raise ValueError("the file is cut short")
         return _TensorFile(path, places)
 
@@ -70,6 +72,16 @@ class _TensorFile:
             file.write(len(text).to_bytes(8, "little") + text)
             file.truncate(8 + len(text) + at)
         return _TensorFile.open(path)
+
+    def digest(self) -> npt.NDArray[np.uint8]:
+        """SHA-256 of all that stands before its own place."""
+        state = hashlib.sha256()
+        left = self.places[_DIGEST][2]
+        with self.path.open("rb") as file:
+            while left and (some := file.read(min(left, _AT_ONCE))):
+                state.update(some)
+                left -= len(some)
+        return np.frombuffer(state.digest(), dtype=np.uint8)
 
     def read(self, name: str) -> Any:
         kind, shape, at = self.places[name]
@@ -96,17 +108,7 @@ class FileStore:
     """Products on their way into a file."""
 
     def __init__(self, path: Path, layout: KernelLayout) -> None:
-        items, rows, pairs = len(layout.item_digests), len(layout), len(layout.pairs)
-        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-            "kernel": ("F64", (rows, layout.columns)),
-            "scores": ("F64", (items,)),
-            "item_lengths": ("F64", (items,)),
-            "lengths": ("F64", (rows,)),
-            "pairs": ("F64", (pairs,)),
-            "pair_rows": ("I64", (pairs, 2)),
-            "item_digests": ("U8", (items, 16)),
-            "digests": ("U8", (rows, 16)),
-        }
+        shapes = _shapes(len(layout.item_digests), len(layout), layout.columns, len(layout.pairs))
         self._tensors = _TensorFile.create(path, shapes)
         self._tensors.write("pair_rows", layout.pairs)
         self._tensors.write("item_digests", layout.item_digests)
@@ -128,6 +130,21 @@ class FileStore:
         """Put the other parts at theirs."""
         for name, values in parts.items():
             self._tensors.write(name, values)
+        self._tensors.write(_DIGEST, self._tensors.digest())
+
+
+def _shapes(items: int, rows: int, columns: int, pairs: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {
+        "kernel": ("F64", (rows, columns)),
+        "scores": ("F64", (items,)),
+        "item_lengths": ("F64", (items,)),
+        "lengths": ("F64", (rows,)),
+        "pairs": ("F64", (pairs,)),
+        "pair_rows": ("I64", (pairs, 2)),
+        "item_digests": ("U8", (items, 16)),
+        "digests": ("U8", (rows, 16)),
+        _DIGEST: ("U8", (32,)),
+    }
 
 
 @dataclass(frozen=True)
@@ -155,14 +172,15 @@ class FileKernel(ItemKernel):
         Args:
             path: of the file.
             layout: what is asked for.
-            same: whether the file was written for this very layout.
+            same: whether the file is named after this very layout.
             keeper: what must live as long as the kernel.
 
         Raises:
             OSError, ValueError, KeyError, TypeError, AttributeError: there is no such file, or it is damaged.
         """
         tensors = _TensorFile.open(path)
-        found = _Found() if same else _find(tensors, layout)
+        _check(tensors)
+        found = _Found() if same and _is_of(tensors, layout) else _find(tensors, layout)
         return None if found is None else FileKernel(layout, tensors, found, keeper)
 
     def part(self, name: str) -> FloatArray:
@@ -227,6 +245,25 @@ def _pair_places(layout: KernelLayout, rows: IntArray, held: IntArray, tensors: 
     at = np.searchsorted(keys, sought)
     there = np.isin(sought, keys)
     return at if there.all() else None
+
+
+def _check(tensors: _TensorFile) -> None:
+    """Raise ValueError where a file is not, to the bit, what was written: a flipped bit would be a wrong number."""
+    kinds = {name: (kind, shape) for name, (kind, shape, _) in tensors.places.items()}
+    (rows, columns), (items,), (pairs,) = (kinds[name][1] for name in ("kernel", "scores", "pairs"))
+    if kinds != _shapes(items, rows, columns, pairs) or columns > rows:
+        raise ValueError("the file holds other tensors than a kernel's")
+    if not np.array_equal(tensors.read(_DIGEST), tensors.digest()):
+        raise ValueError("the file is not as it was written")
+
+
+def _is_of(tensors: _TensorFile, layout: KernelLayout) -> bool:
+    return (
+        tensors.places["kernel"][1] == (len(layout), layout.columns)
+        and np.array_equal(tensors.read("digests"), layout.digests)
+        and np.array_equal(tensors.read("item_digests"), layout.item_digests)
+        and np.array_equal(tensors.read("pair_rows"), layout.pairs)
+    )
 
 
 def _find(tensors: _TensorFile, layout: KernelLayout) -> _Found | None:

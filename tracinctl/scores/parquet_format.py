@@ -114,6 +114,7 @@ class ParquetScores:
                 wanted_type = schema.field("scores").type
                 if not pa.types.is_fixed_size_list(wanted_type) or wanted_type.list_size != len(self.test_ids):
                     raise ScoreFileError(f"{path} does not hold one score for each of its test pairs", hint=AGAIN)
+                _check_packing(path, file.metadata)
                 beside = [name for name in ("id", "id1", "id2", "self_influence") if name in schema.names]
                 table = file.read(columns=beside, use_threads=False)
             self.train_ids: Sequence[str] = _texts(table["id"].to_pylist())
@@ -180,6 +181,18 @@ class ParquetScores:
         if start != total:
             raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
         self._verified = True
+
+
+def _check_packing(path: Path, about: Any) -> None:
+    """Refuse a file that would unpack to far more than it is; what is written here is not packed at all."""
+    groups = [about.row_group(k) for k in range(about.num_row_groups)]
+    columns = [group.column(k) for group in groups for k in range(group.num_columns)]
+    packed = any(
+        each.compression != "UNCOMPRESSED" or each.has_dictionary_page or not set(each.encodings) <= {"PLAIN", "RLE"}
+        for each in columns
+    )
+    if packed or about.num_rows > path.stat().st_size:
+        raise ScoreFileError(f"{path} is packed in a way that tracinctl does not write", hint=AGAIN)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
