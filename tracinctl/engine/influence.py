@@ -26,7 +26,8 @@ from tracinctl.scores.table import InfluenceTable, rows_per_block
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_AT_ONCE = 16 << 20  # bytes of a kernel or of scores that are worked on together
+_AT_ONCE = 16 << 20  # bytes of a kernel that are worked on together
+_TILE = 512 << 10  # bytes of scores that stay in the processor's cache while checkpoints are added
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ def pair_slopes(scores: FloatArray, pairs: Pairs, settings: LossSettings, *, wei
         )
         a, b = a * w, b * w
     return _Slopes(a, b)
+
+
+def _tile_rows(scores: FloatArray) -> int:
+    return max(1, _TILE // (8 * max(1, scores.shape[1])))
 
 
 class InfluenceScores:
@@ -193,25 +198,33 @@ class InfluenceScores:
         """Weighted scores of training pairs start..stop, shape (rows, test pairs): of one checkpoint, or the sum."""
         i, j = self._sides(start, stop)
         total = np.zeros((len(i), len(self.test_ids)))
+        chosen = range(len(self._weights)) if checkpoint is None else [checkpoint]
+        if self._hold:
+            held = [self._held_of(c) for c in chosen]
+            tile = _tile_rows(total)
+            for at in range(0, len(i), tile):
+                rows = slice(at, at + tile)
+                for c, (a, on_test) in zip(chosen, held, strict=True):
+                    self._add(total[rows], on_test, i[rows], j[rows], a, self._weights[c], start + at)
+            return total
         needed = np.unique([i, j])
-        for c in range(len(self._weights)) if checkpoint is None else [checkpoint]:
-            if self._hold:
-                if c not in self._held:
-                    a, b = self._slopes(c)
-                    self._held[c] = a, self._on_test(c, b, np.arange(self._rows))
-                a, on_test = self._held[c]
-                rows_i, rows_j = i, j
-            else:
-                a, b = self._slopes(c)
-                on_test = self._on_test(c, b, needed)
-                rows_i, rows_j = np.searchsorted(needed, i), np.searchsorted(needed, j)
-            self._add(total, on_test, rows_i, rows_j, a, self._weights[c], start)
+        rows_i, rows_j = np.searchsorted(needed, i), np.searchsorted(needed, j)
+        for c in chosen:
+            a, b = self._slopes(c)
+            self._add(total, self._on_test(c, b, needed), rows_i, rows_j, a, self._weights[c], start)
         return total
+
+    def _held_of(self, checkpoint: int) -> tuple[_Slopes, FloatArray]:
+        """Derivatives of the training pairs' losses at a checkpoint, and what all rows do to the test pairs."""
+        if checkpoint not in self._held:
+            a, b = self._slopes(checkpoint)
+            self._held[checkpoint] = a, self._on_test(checkpoint, b, np.arange(self._rows))
+        return self._held[checkpoint]
 
     def _add(
         self, total: FloatArray, on_test: FloatArray, i: IntArray, j: IntArray, a: _Slopes, weight: float, start: int
     ) -> None:
-        step = max(1, _AT_ONCE // (8 * max(1, total.shape[1])))
+        step = _tile_rows(total)
         for at in range(0, len(i), step):
             first = weight * a.first[start + at : start + min(at + step, len(i))]
             second = weight * a.second[start + at : start + at + len(first)]
