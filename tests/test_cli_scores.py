@@ -3,10 +3,15 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 from command_line import CommandLine, write_score_file
 from reference_project import ROOT, needs_reference
+from score_tables import table
+
+from tracinctl.cli.scores import label_of
+from tracinctl.selection import ScoreFile
 
 THREE_TESTS = [[-6, -7, -8], [-6, -7, 1], [-1, 2, 3], [4, 5, 6]]
 
@@ -269,3 +274,10 @@ def test_two_votes_below_minus_five_find_98_pairs_in_the_users_500hz_file(cli, t
     assert json.loads(result.out)["harmful"] == 98
     listed = [line for line in (tmp_path / "list.txt").read_text().splitlines() if line[0] != "#"]
     assert len(listed) == 98 + 24  # 24 of them have a mirror image in training that its own scores do not find
+
+
+def test_scores_of_another_method_are_called_by_it():
+    file = ScoreFile(Path("metadata/box_1hz_influence_metadata.json"), "box", "1hz")
+    assert label_of(file, table([[1.0]])) == "box 1hz"
+    assert label_of(file, table([[1.0]], provenance={"method": "tracin"})) == "box 1hz"
+    assert label_of(file, table([[1.0]], provenance={"method": "fisher"})) == "box 1hz by fisher"

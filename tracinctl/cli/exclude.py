@@ -9,6 +9,7 @@ from tracinctl.cli import options
 from tracinctl.cli.scores import (
     SIGNS,
     check_one_form,
+    label_of,
     one_or_list,
     project_of,
     selected_files,
@@ -112,7 +113,7 @@ def exclude(
                 terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(project, file))}")
         tell_diagnoses(file.label, source, exclusions=exclusions)
         if not json and not csv:
-            show(file, exclusions, path, dry_run=dry_run)
+            show(file, label_of(file, source), exclusions, path, dry_run=dry_run)
             if not dry_run:
                 terminal.path(path)
     if json:
@@ -171,12 +172,12 @@ def write_csv(results: "list[tuple[ScoreFile, Exclusions]]") -> None:
     terminal.csv(["file", "id", "mode", "votes", "mean_score", "sample_influence"], lines)
 
 
-def show(file: ScoreFile, exclusions: "Exclusions", path: Path, *, dry_run: bool) -> None:
+def show(file: ScoreFile, label: str, exclusions: "Exclusions", path: Path, *, dry_run: bool) -> None:
     """Print what was, or would be, listed."""
     from tracinctl.workflow import next_command
 
     what = "items" if exclusions.mode != "ranking_pair" else "pairs"
-    title = f"{file.label}: {count(len(exclusions.ids), what[:-1])} to leave out"
+    title = f"{label}: {count(len(exclusions.ids), what[:-1])} to leave out"
     if exclusions.mode == "sample":
         columns = [Column("item"), Column("item-level influence", "right")]
         scores = exclusions.sample_scores

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import one_or_list, project_of, selected_files, tell_changes, tell_diagnoses
+from tracinctl.cli.scores import label_of, one_or_list, project_of, selected_files, tell_changes, tell_diagnoses
 from tracinctl.cli.terminal import shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
@@ -115,7 +115,7 @@ def plot(
                 about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
                 results.append(about | numbers)
             if not json or output is not None:
-                picture = draw(view, source, settings, f"{file.label}: {view}")
+                picture = draw(view, source, settings, f"{label_of(file, source)}: {view}")
         tell_changes(project, file, source)
         if swept is not None:
             tell_diagnoses(file.label, source, sweep=swept)

@@ -56,6 +56,12 @@ def selected_files(
     return files
 
 
+def label_of(file: ScoreFile, source: ScoreSource) -> str:
+    """What to call a file's scores: by their material and frequency, and by their method where it is not the usual."""
+    method = source.provenance.get("method", "tracin")
+    return file.label if method == "tracin" else f"{file.label} by {method}"
+
+
 def tell_diagnoses(
     label: str, source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
 ) -> None:

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import SIGNS, check_one_form, project_of, selected_files, tell_changes, tell_diagnoses
+from tracinctl.cli.scores import (
+    SIGNS,
+    check_one_form,
+    label_of,
+    project_of,
+    selected_files,
+    tell_changes,
+    tell_diagnoses,
+)
 from tracinctl.cli.terminal import Column, aligned, count, number, shown_path, terminal
 from tracinctl.selection import ScoreFile
 
@@ -69,7 +77,7 @@ def sweep(
         tell_changes(project, file, source)
         results.append((file, result))
         if not json and not csv:
-            show(file, result, min_occurrences, with_upper=upper_threshold is not None)
+            show(label_of(file, source), result, min_occurrences, with_upper=upper_threshold is not None)
             show_top(list(source.train_ids), result, top)
         tell_diagnoses(file.label, source, sweep=result)
     if json:
@@ -78,7 +86,7 @@ def sweep(
         write_csv(results)
 
 
-def show(file: ScoreFile, result: "SweepResult", rule: str, *, with_upper: bool) -> None:
+def show(label: str, result: "SweepResult", rule: str, *, with_upper: bool) -> None:
     """Print one file's table."""
     required = result.rows[0].required_votes
     shown = vote_columns(result.active_test_pairs, required)
@@ -90,7 +98,7 @@ def show(file: ScoreFile, result: "SweepResult", rule: str, *, with_upper: bool)
         Column("of items", "right"),
     ]
     title = (
-        f"{file.label}: {count(result.train_pairs, 'training pair')}, "
+        f"{label}: {count(result.train_pairs, 'training pair')}, "
         f"{count(result.active_test_pairs, 'active test pair')} of {result.test_pairs:,}"
     )
     also = " or above the upper one" if with_upper else ""

@@ -13,7 +13,7 @@ from tracinctl.cli.house import shown_value
 from tracinctl.cli.plot import ViewName
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.retrain import judge_run, retraining_settings, show_verdicts
-from tracinctl.cli.scores import SIGNS, project_of, tell_diagnoses
+from tracinctl.cli.scores import SIGNS, label_of, project_of, tell_diagnoses
 from tracinctl.cli.sweep import show as show_sweep
 from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
 from tracinctl.progress import ProgressCallback
@@ -229,7 +229,8 @@ def evaluate(run: "Run", rule: str) -> None:
     if run.source is None or run.score_file is None:
         return
     result = sweep_thresholds(run.source, parse_thresholds(options.DEFAULT_THRESHOLDS), rule)
-    show_sweep(ScoreFile(run.score_file, run.material, run.frequency), result, rule, with_upper=False)
+    label = label_of(ScoreFile(run.score_file, run.material, run.frequency), run.source)
+    show_sweep(label, result, rule, with_upper=False)
 
 
 def show(runs: "list[Run]", *, custom: bool) -> None:
