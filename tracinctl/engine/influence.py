@@ -81,7 +81,7 @@ def pair_slopes(scores: FloatArray, pairs: Pairs, settings: LossSettings, *, wei
 
 
 def _tile_rows(scores: FloatArray) -> int:
-    return max(1, _TILE // (8 * max(1, scores.shape[1])))
+    return max(1, _TILE // (8 * max(1, int(scores.shape[1]))))
 
 
 class InfluenceScores:
