@@ -375,6 +375,15 @@ FAULTS = [
             "5": ("'5' is above zero", "upper threshold"),
         }.items()
     ),
+    *(
+        Fault(f"{command[0]} {flag} {text!r}", nothing, (*command, f"--{flag}={text}"), said, 2)
+        for command, flag in (
+            (SWEEP, "thresholds"),
+            (("workflow", "--frequencies", "500hz"), "threshold"),
+            (("plot", "sweep", "--frequency", "500hz"), "thresholds"),
+        )
+        for text, said in {"abc": ("'abc'",), "--5": ("'--5'",), "200%": ("200%",), "5": ("'5' is above zero",)}.items()
+    ),
     Fault("thresholds with a gap", nothing, (*SWEEP, "--thresholds", "-5,,-10"), ("threshold '' is neither",), 2),
     Fault("votes no number", nothing, (*EXCLUDE, "--min-occurrences", "many"), ("many",), 2),
     Fault("votes zero", nothing, (*EXCLUDE, "--min-occurrences", "0"), ("0",), 2),

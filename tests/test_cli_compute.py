@@ -139,6 +139,14 @@ def test_parquet_replaces_json_and_says_so(cli, project):
     assert not (project / "metadata" / "plastic_500hz_influence.parquet").exists()
 
 
+def test_what_a_killed_run_left_beside_removed_scores_is_removed_too(cli, project):
+    cli("compute", "--frequency", "500hz")
+    (project / "metadata/plastic_500hz_influence_metadata.json").unlink()
+    cli("compute", "--frequency", "500hz", "--format", "parquet")
+    names = sorted(path.name for path in (project / "metadata").glob("plastic_500hz_influence*"))
+    assert names == ["plastic_500hz_influence.parquet"]
+
+
 def test_only_what_is_asked_for_is_written(cli, project):
     result = cli("compute", "--frequency", "500hz", "--no-compute-influence", "--save-per-checkpoint")
     assert result.code == 0, result.err

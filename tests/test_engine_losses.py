@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import sys
 
@@ -16,9 +17,11 @@ from small_models import make_checkpoints, make_data, worst
 from torch import nn
 
 from tracinctl import Pairs, Samples, compute_influence
+from tracinctl.engine.influence import LossSettings
 from tracinctl.engine.item_disagreement import item_disagreement
 from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
 from tracinctl.errors import LossError
+from tracinctl.pipeline import ComputeSettings
 
 SCORES = st.floats(-1e4, 1e4)
 TARGETS = st.sampled_from([1.0, -1.0])
@@ -230,3 +233,23 @@ def test_items_that_all_score_alike_cannot_disagree():
     pairs = Pairs([0, 1, 2], [1, 2, 0], [1, 1, 1])
     rows = lambda start, stop: np.eye(3)[start:stop]  # noqa: E731
     assert item_disagreement(np.full(3, 2.5), rows, np.ones(3), np.arange(3), pairs).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("loss", [lambda a, b, y: b, lambda a, b, y: a, lambda a, b, y: -y * b])
+def test_a_loss_of_one_of_the_two_scores_is_that_items_influence(loss, tmp_path):
+    torch.manual_seed(0)
+    model, data = nn.Linear(6, 1), make_data((6,))
+    paths = make_checkpoints(model, tmp_path)
+    table = compute_influence(data, model, paths, loss=loss, dtype="float64")
+    scores = oracle.influence_of_files(data, model, paths, loss=loss)[0]
+    assert np.abs(scores).max() > 0
+    assert worst(table.scores, scores) < 1e-10
+
+
+def test_one_default_of_the_loss_holds_everywhere():
+    given = {"margin": 1.0, "ghm_bins": 10, "ghm_alpha": 0.75, "batch_size": 32}
+    for where in (LossSettings, ComputeSettings):
+        found = {field.name: field.default for field in dataclasses.fields(where)}
+        assert {name: found[name] for name in given} == given
+    found = inspect.signature(compute_influence).parameters
+    assert {name: found[name].default for name in given} == given

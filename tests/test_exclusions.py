@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -259,3 +261,17 @@ def test_a_split_by_items_is_right_or_refused(items):
             else:
                 with pytest.raises(ScoreFileError, match=f"in {len(ways)} ways"):
                     split_pair_id(f"{a}_{b}", set(items))
+
+
+def test_a_rule_that_can_never_fire_is_told_of_where_votes_count_and_only_there():
+    some = InfluenceTable(
+        ["a_b", "b_c"],
+        ["t", "u"],
+        np.array([[-1.0, 0.0], [-2.0, 0.0]]),
+        sample_ids=["a", "b", "c"],
+        sample_influence=np.array([1.0, 2.0, 3.0]),
+    )
+    for mode in ("ranking_pair", "full_pair"):
+        source = dataclasses.replace(some, train_items=[("a", "b"), ("b", "c")])
+        assert "only 1 of 2 test pairs are active" in choose(source, mode=mode, min_occurrences="2").never_fires
+    assert choose(some, mode="sample", min_occurrences="2").never_fires == ""

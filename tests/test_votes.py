@@ -18,6 +18,7 @@ from tracinctl.scores import quantiles
 from tracinctl.scores.files import open_scores
 from tracinctl.scores.quantiles import nonzero_quantiles
 from tracinctl.scores.sweep import never_fires, sweep_thresholds
+from tracinctl.scores.table import BLOCK_BYTES, rows_per_block
 from tracinctl.scores.votes import (
     Threshold,
     count_votes,
@@ -197,3 +198,8 @@ def test_the_users_own_files_give_the_counts_they_know(frequency, counts):
     told = result.to_json("x.json", "plastic", frequency)
     assert told["thresholds"][0]["votes"] == dict(zip("12345", [*counts[0], 0, 0], strict=True))
     assert (told["train_pairs"], told["test_pairs"], told["thresholds"][1]["threshold"]) == (441, 5, -10.0)
+
+
+def test_a_block_has_a_row_however_many_test_pairs_there_are():
+    assert rows_per_block(1 << 40) == 1
+    assert rows_per_block(0) == rows_per_block(1) == BLOCK_BYTES // 8

@@ -266,8 +266,8 @@ def compute_project_scores(
         write_scores(watched, output, progress)
         written.append(output)
         if other.is_file():
-            remove_scores(other)
             notes.append(f"{other.name} held older scores and was removed")
+        remove_scores(other)  # a run that was killed here may have left what lies beside them
     if settings.save_per_checkpoint:
         path = project.per_checkpoint_file(material, frequency)
         write_per_checkpoint_scores(result.scores.table(per_checkpoint=True), path)

@@ -69,8 +69,10 @@ def _reason(path: Path, error: Exception) -> str:
         return "there is no such file"
     if path.is_dir():
         return "it is a folder"
-    if isinstance(error, PermissionError):
-        return "no permission"
+    try:
+        path.open("rb").close()
+    except OSError as refused:  # libsndfile says no more than "System error"
+        return refused.strerror or str(refused)
     # libsndfile repeats the path in front of what it has to say
     text = str(getattr(error, "error_string", "") or error.args[-1] if error.args else error)
     return "".join(c if c.isprintable() else " " for c in text).strip().rstrip(".")
