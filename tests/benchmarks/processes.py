@@ -1,0 +1,123 @@
+"""How much faster several processes compute than one, at equal threads for each process.
+
+    python tests/benchmarks/processes.py --processes 2 --threads 1 --rounds 3
+
+`tracinctl compute --no-cache` runs on a project of random items as large as spectrograms and the built-in ranker,
+alone and in several processes in turns, at two sizes: that of the first users, and a bigger one. Shown are the whole
+command by the clock, start included, and the calculation alone, as the command itself counts its seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a project is."""
+
+    name: str
+    items: int
+    held_out: int
+    checkpoints: int
+    frames: int
+
+
+SIZES = (Size("the users' size", 37, 17, 6, 47), Size("a bigger one", 120, 40, 12, 188))
+TINY = (Size("tiny", 6, 4, 2, 8),)
+
+SOURCE = '''"""Random spectrograms, and the built-in ranker."""
+import numpy as np
+import torch
+
+from tracinctl import Pairs, RankingData, Samples
+from tracinctl.models import build_ranker
+
+
+def every_pair(items):
+    first, second = np.triu_indices(items, 1)
+    return Pairs(first, second, np.where((first + second) % 2, 1, -1))
+
+
+def load(frequency, material):
+    inputs = torch.randn({items} + {held_out}, 1, 1025, {frames}, generator=torch.Generator().manual_seed(1))
+    names = [f"item{{k}}" for k in range(len(inputs))]
+    return RankingData(
+        Samples(names[:{items}], inputs[:{items}]),
+        every_pair({items}),
+        Samples(names[{items}:], inputs[{items}:]),
+        every_pair({held_out}),
+    )
+
+
+def build_model():
+    return build_ranker("small")
+'''
+
+
+def make_project(folder: Path, size: Size) -> None:
+    """A project of this size, with checkpoints of random weights."""
+    import torch
+
+    from tracinctl.models import build_ranker
+
+    (folder / "sounds.py").write_text(SOURCE.format(**vars(size)))
+    (folder / "tracinctl.toml").write_text(
+        "material = 'm'\nfrequencies = ['f']\nsource = 'sounds:load'\nmodel = 'sounds:build_model'\n"
+    )
+    where = folder / "checkpoints" / "m_f"
+    where.mkdir(parents=True)
+    for k in range(size.checkpoints):
+        torch.manual_seed(k)
+        torch.save(build_ranker("small").state_dict(), where / f"model_epoch_{k}.pt")
+
+
+def timed(folder: Path, processes: int, threads: int) -> tuple[float, float]:
+    """Seconds of the whole command, and of the calculation without its start."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "tracinctl", "compute", "--no-cache", "--processes", str(processes), "--json"]
+    begun = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    took = time.perf_counter() - begun
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return took, float(json.loads(done.stdout)["seconds"])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tiny", action="store_true", help="only to see that it runs")
+    chosen = parser.parse_args(arguments)
+    counts = (1, chosen.processes)
+    for size in TINY if chosen.tiny else SIZES:
+        with tempfile.TemporaryDirectory(prefix="processes-") as folder:
+            make_project(Path(folder), size)
+            turns = [[timed(Path(folder), count, chosen.threads) for count in counts] for _ in range(chosen.rounds)]
+        print(
+            f"\n{size.name}: {size.items} + {size.held_out} items of 1 x 1025 x {size.frames}, {size.checkpoints} "
+            f"checkpoints, {chosen.threads} thread(s) a process"
+        )
+        for column, what in enumerate(("whole command", "calculation")):
+            alone, shared = (statistics.median(turn[k][column] for turn in turns) for k in (0, 1))
+            print(
+                f"  {what:<14} 1 process {alone:7.2f} s   {chosen.processes} processes {shared:7.2f} s   "
+                f"speed-up {alone / shared:.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
