@@ -14,6 +14,7 @@ import pytest
 
 from tracinctl.cli import completion_scripts
 from tracinctl.cli.app import app
+from tracinctl.cli.commands import ENTRIES
 from tracinctl.cli.complete import complete, join_equals
 
 ROOT = Path(__file__).parent.parent
@@ -122,7 +123,7 @@ HEAVY = ("torch", "pandas", "pyarrow", "plotext", "numpy", "rich", "hashlib", "s
         (["sweep", "--frequency", ""], {"_TRACINCTL_COMPLETE": "complete_bash"}),
         (["plot", "top", "--test-pair", ""], {"_TRACINCTL_COMPLETE": "complete_zsh"}),
         (["--help"], {}),
-        (["workflow", "--help"], {}),
+        *(([name, "--help"], {}) for name in ENTRIES),
     ],
 )
 def test_completion_and_help_load_nothing_heavy(project, arguments, variables):

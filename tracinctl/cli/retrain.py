@@ -12,11 +12,11 @@ from tracinctl.cli.terminal import PIPE_WIDTH, Column, terminal
 from tracinctl.cli.train import usual_train_settings
 from tracinctl.config import Project
 from tracinctl.errors import TracinctlError
-from tracinctl.pipeline import SourceSettings
-from tracinctl.workflow import Run
 
 if TYPE_CHECKING:
+    from tracinctl.pipeline import SourceSettings
     from tracinctl.retrain_project import ProjectRetraining
+    from tracinctl.workflow import Run
 
 COLOURS = {"helped": "bold green", "hurt": "bold red"}
 UNDECIDED = "bold yellow"

@@ -10,10 +10,10 @@ from tracinctl.cli import options
 from tracinctl.cli.scores import one_or_list, project_of
 from tracinctl.cli.terminal import count, number, shown_path, terminal
 from tracinctl.errors import UsageError
-from tracinctl.pipeline import SourceSettings
 from tracinctl.selection import training_sets
 
 if TYPE_CHECKING:
+    from tracinctl.pipeline import SourceSettings
     from tracinctl.train_project import TrainOutcome
     from tracinctl.training import TrainSettings
 
@@ -116,14 +116,14 @@ def train(
         terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
 
 
-def train_settings(origin: SourceSettings, **flags: Any) -> "TrainSettings":
+def train_settings(origin: "SourceSettings", **flags: Any) -> "TrainSettings":
     """Settings of training, from its flags and from what the settings say of the ranker."""
     from tracinctl.training import TrainSettings
 
     return TrainSettings(architecture=origin.architecture or "small", normalise=origin.normalise, **flags)
 
 
-def usual_train_settings(ctx: Any, origin: SourceSettings) -> "TrainSettings":
+def usual_train_settings(ctx: Any, origin: "SourceSettings") -> "TrainSettings":
     """Settings of training as ``tracinctl train`` without a flag has them, asked for by another command."""
     from tracinctl.cli.commands import Commands
 
