@@ -62,6 +62,9 @@ SETTINGS: Mapping[str, Mapping[str, Kind]] = {
         "thresholds": Kind.LIST,
         **_RULE,
         "top": Kind.WHOLE,
+        "retrain": Kind.TRUTH,
+        "repeats": Kind.WHOLE,
+        "at_once": Kind.WHOLE,
     },
     "exclude": {
         "material": Kind.TEXT,

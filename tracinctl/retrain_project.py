@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracinctl.config import Project, file_name_part
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
-from tracinctl.errors import UsageError
+from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.pipeline import SourceSettings, load_data
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.retraining import RetrainResult, RetrainSettings, retrain
@@ -15,7 +17,14 @@ from tracinctl.training import TrainSettings
 from tracinctl.training_command import METRICS_FILE, CommandTrainer, check_command
 
 if TYPE_CHECKING:
+    from tracinctl.arm_trainer import RankerTrainer
+    from tracinctl.data.pairs import RankingData
+    from tracinctl.judging import Division
+    from tracinctl.retraining_sweep import SweepJudgement
     from tracinctl.scores.exclusion import Exclusions
+    from tracinctl.scores.table import ScoreSource
+
+    ListsOf = Callable[[ScoreSource], Mapping[str, Sequence[str]]]
 
 FOLDER = "retraining"
 
@@ -65,7 +74,6 @@ def retrain_project(
     Raises:
         TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
     """
-    from tracinctl.arm_trainer import RankerTrainer
     from tracinctl.judging import divide_held_out
 
     settings.check()
@@ -73,12 +81,8 @@ def retrain_project(
     division = divide_held_out(data, settings.origin.seed)
     truth = project.root / PLANTED_FILE
     bad = set().union(*planted_ids(truth, material, frequency)) if truth.is_file() else set()
-    folder = project.cache_dir.parent / FOLDER / file_name_part(material, frequency)
-    trainer: RankerTrainer | CommandTrainer = RankerTrainer(data, division, settings.train)
-    if settings.command is not None:
-        trainer = CommandTrainer(
-            settings.command, settings.metrics_file, project.root, folder, material, frequency, data, division
-        )
+    folder = _folder(project, material, frequency)
+    trainer = _trainer(project, material, frequency, settings, data, division)
     trusted = not isinstance(trainer, CommandTrainer) or trainer.told_who_judges
     return retrain(
         trainer,
@@ -91,3 +95,73 @@ def retrain_project(
         trust_means=trusted,
         progress=progress,
     )
+
+
+def judge_project_sweep(
+    project: Project,
+    material: str,
+    frequency: str,
+    source: ScoreSource,
+    lists_of: ListsOf,
+    settings: ProjectRetraining,
+    progress: ProgressCallback = no_progress,
+) -> SweepJudgement:
+    """Train with the list of each threshold, choose one, and judge it.
+
+    Args:
+        project: where files are.
+        material: of the scores.
+        frequency: of the scores.
+        source: the scores; those of scoring pairs alone are used.
+        lists_of: gives the lists, by threshold, from these.
+        settings: how to train.
+        progress: is told of trainings, and of epochs within them.
+
+    Raises:
+        ScoreFileError: no score is of a scoring pair, or the scores were made under another division.
+        TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
+    """
+    from tracinctl.judging import divide_held_out
+    from tracinctl.retraining_sweep import judge_sweep
+    from tracinctl.scores.columns import SomeColumns
+
+    settings.check()
+    data = load_data(project, material, frequency, settings.origin, progress)
+    division = divide_held_out(data, settings.origin.seed)
+    recorded = source.provenance.get("division")
+    if recorded is not None and recorded != division.to_json():
+        raise ScoreFileError(
+            f"the scores of {material} {frequency} were made under another division of the held-out items",
+            hint=f"Compute them again: tracinctl compute --material {material} --frequency {frequency}",
+        )
+    view = SomeColumns(source, data.test_pairs.take(division.rows(data, "scoring")).ids(data.test.ids))
+    if not view.test_ids:
+        raise ScoreFileError(
+            f"no test pair of the scores of {material} {frequency} has both items among those that score influence",
+            hint=f"Compute with all held-out pairs: tracinctl compute --material {material} --frequency {frequency}",
+        )
+    trainer = _trainer(project, material, frequency, settings, data, division)
+    folder = _folder(project, material, frequency)
+    return judge_sweep(trainer, data, division, lists_of(view), settings.how, folder, progress=progress)
+
+
+def _trainer(
+    project: Project,
+    material: str,
+    frequency: str,
+    settings: ProjectRetraining,
+    data: RankingData,
+    division: Division,
+) -> RankerTrainer | CommandTrainer:
+    from tracinctl.arm_trainer import RankerTrainer
+
+    if settings.command is None:
+        return RankerTrainer(data, division, settings.train)
+    folder = _folder(project, material, frequency)
+    return CommandTrainer(
+        settings.command, settings.metrics_file, project.root, folder, material, frequency, data, division
+    )
+
+
+def _folder(project: Project, material: str, frequency: str) -> Path:
+    return project.cache_dir.parent / FOLDER / file_name_part(material, frequency)

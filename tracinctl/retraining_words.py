@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tracinctl.judging import Difference, combined
+from tracinctl.judging import Difference, FloatArray, combined
 from tracinctl.retraining import RANDOM, WITHOUT, ArmResult, Comparison, RetrainResult
+from tracinctl.retraining_sweep import SweepJudgement
 
 ARM_COLUMNS = ("trained on", "pairs", "accuracy", "spread", "loss", "spread")
 DIFFERENCE_COLUMNS = ("difference", "points", "95 % interval", "loss", "95 % interval")
@@ -127,3 +128,44 @@ def _signed(value: float, digits: int) -> str:
 
 def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "?"
+
+
+def threshold_rows(found: SweepJudgement) -> list[list[str]]:
+    """A row for training on everything, then one for each threshold; ``*`` marks the choice."""
+    rows = [["everything", "0", *_mean_and_spread(found.everything), "", ""]]
+    for row in found.rows:
+        chosen = "* " if row is found.chosen else ""
+        gain = [points(row.difference.mean), _interval(row.difference, 100, 1)]
+        rows.append([chosen + row.threshold, f"{row.left_out:,}", *_mean_and_spread(row.accuracy), *gain])
+    return rows
+
+
+def _mean_and_spread(values: FloatArray) -> list[str]:
+    spread = float(values.std(ddof=1)) * 100 if len(values) > 1 else math.nan
+    mean = float(values.mean()) * 100
+    return [f"{_number(mean, 1)}%" if math.isfinite(mean) else "?", _number(spread, 1)]
+
+
+def division_of_sweep(found: SweepJudgement) -> str:
+    """How the held-out items were divided in three."""
+    return (
+        f"Of {len(found.division.scoring) + len(found.division.judging):,} held-out items "
+        f"{len(found.division.scoring):,} score influence and make the lists, {len(found.choosing):,} choose the "
+        f"threshold ({found.choosing_pairs:,} pairs, the table above), and {len(found.confirming):,} judge the choice "
+        f"({found.confirming_pairs:,} pairs). The best of several looks better than it is on those who chose it."
+    )
+
+
+def choice_words(found: SweepJudgement) -> str:
+    """The choice and the verdict on it."""
+    verdict = found.judgement.verdict
+    if found.chosen is None or found.confirmed is None:
+        return f"Chosen: no threshold. {verdict.capitalize()}: {found.judgement.why}"
+    gain = found.confirmed
+    said = f"Chosen: threshold {found.chosen.threshold}. On the items that had no part in the choice it "
+    said += {"helped": "helped", "hurt": "hurt"}.get(verdict, f"gives: {verdict}")
+    if math.isfinite(gain.mean):
+        said += f", {points(gain.mean)} points"
+    if math.isfinite(gain.low):
+        said += f", 95 % interval {points(gain.low)} to {points(gain.high)}"
+    return f"{said}; {found.judgement.why}" if verdict == "cannot tell" else f"{said}."

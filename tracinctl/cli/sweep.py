@@ -1,9 +1,11 @@
 """``tracinctl sweep``: what each threshold would exclude."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.scores import (
     SIGNS,
@@ -14,6 +16,7 @@ from tracinctl.cli.scores import (
     tell_changes,
     tell_diagnoses,
 )
+from tracinctl.cli.sweep_retrain import judge_thresholds, show_thresholds, sweep_judging
 from tracinctl.cli.terminal import Column, aligned, count, number, shown_path, terminal
 from tracinctl.selection import ScoreFile
 
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     from tracinctl.scores.sweep import SweepResult, SweepRow
 
 EXAMPLES = """tracinctl sweep --thresholds -5,-10
-tracinctl sweep --frequency 500hz --min-occurrences 2 --json"""
+tracinctl sweep --frequency 500hz --min-occurrences 2 --json
+tracinctl sweep --frequency 500hz --thresholds 0,-10 --retrain"""
 
 _VOTE_COLUMNS = 6
 
@@ -54,6 +58,9 @@ def sweep(
             rich_help_panel=options.OUTPUT,
         ),
     ] = 0,
+    retrain: co.Retrain = False,
+    repeats: co.Repeats = 5,
+    at_once: co.AtOnce = 0,
     json: options.Json = False,
     csv: options.Csv = False,
 ) -> None:
@@ -69,6 +76,8 @@ def sweep(
     check_one_form(json=json, csv=csv)
     tried = parse_thresholds(thresholds)
     project = project_of(ctx, metadata_dir=metadata_dir)
+    judging = sweep_judging(ctx, repeats=repeats, at_once=at_once) if retrain else None
+    judged: dict[Path, dict[str, Any]] = {}
     results = []
     for file in selected_files(ctx, project, metadata_file, material, frequency):
         with terminal.progress(what=file.label) as report:
@@ -80,8 +89,18 @@ def sweep(
             show(label_of(file, source), result, min_occurrences, with_upper=upper_threshold is not None)
             show_top(list(source.train_ids), result, top)
         tell_diagnoses(file.label, source, sweep=result)
+        if judging is not None:
+            found = judge_thresholds(project, file, source, judging, tried, min_occurrences, upper_threshold)
+            judged[file.path] = {"retraining": found.to_json()}
+            if not json and not csv:
+                show_thresholds(file.label, found)
     if json:
-        terminal.json([result.to_json(str(file.path), file.material, file.frequency) for file, result in results])
+        terminal.json(
+            [
+                {**result.to_json(str(file.path), file.material, file.frequency), **judged.get(file.path, {})}
+                for file, result in results
+            ]
+        )
     elif csv:
         write_csv(results)
 

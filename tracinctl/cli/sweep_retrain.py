@@ -1,0 +1,97 @@
+"""``sweep --retrain``: the judged accuracy against the threshold, and the choice judged once more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tracinctl.cli import compute_options as co
+from tracinctl.cli.retrain import COLOURS, UNDECIDED, retraining_settings, wrapped
+from tracinctl.cli.scores import settings_of
+from tracinctl.cli.terminal import PIPE_WIDTH, Column, terminal
+from tracinctl.config import Project
+from tracinctl.errors import UsageError
+from tracinctl.selection import ScoreFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tracinctl.retrain_project import ProjectRetraining
+    from tracinctl.retraining_sweep import SweepJudgement
+    from tracinctl.scores.table import ScoreSource
+    from tracinctl.scores.votes import Threshold
+
+
+def sweep_judging(ctx: Any, *, repeats: int, at_once: int) -> ProjectRetraining:
+    """How thresholds are judged, from the settings of the project."""
+    own = settings_of(ctx)
+    origin = co.source_settings(
+        ctx,
+        source=own.get("", "source"),
+        model=own.get("", "model"),
+        pairs_file=None,
+        seed=own.get("workflow", "seed", 42),
+    )
+    return retraining_settings(ctx, origin, repeats=repeats, at_once=at_once)
+
+
+def judge_thresholds(
+    project: Project,
+    file: ScoreFile,
+    source: ScoreSource,
+    settings: ProjectRetraining,
+    thresholds: Sequence[Threshold],
+    min_occurrences: str,
+    upper_threshold: float | None,
+) -> SweepJudgement:
+    """Train with the list of each threshold and judge.
+
+    Raises:
+        UsageError: the score file's name does not say of which material and frequency it is.
+    """
+    from tracinctl.retrain_project import judge_project_sweep
+    from tracinctl.retraining_runs import KEPT
+    from tracinctl.scores.exclusion import choose_exclusions
+
+    if file.material is None or file.frequency is None:
+        raise UsageError(
+            f"--retrain needs the items of {file.path}, but its name says no material and frequency",
+            hint="Leave out --metadata-file, or name it <material>_<frequency>_influence_metadata.json.",
+        )
+
+    def lists_of(scoring: ScoreSource) -> dict[str, Sequence[str]]:
+        return {
+            each.text: choose_exclusions(
+                scoring, threshold=each, min_occurrences=min_occurrences, upper_threshold=upper_threshold
+            ).ids
+            for each in thresholds
+        }
+
+    terminal.kept = KEPT
+    with terminal.progress(what=file.label) as progress:
+        return judge_project_sweep(project, file.material, file.frequency, source, lists_of, settings, progress)
+
+
+def show_thresholds(label: str, found: SweepJudgement) -> None:
+    """Print the accuracy at each threshold, its picture, the choice and the verdict on it."""
+    from tracinctl.plots.differences import interval_lines
+    from tracinctl.retraining_words import choice_words, division_of_sweep, threshold_rows
+
+    columns = [
+        Column("threshold", "right"),
+        Column("left out", "right"),
+        Column("accuracy", "right", "bold"),
+        Column("spread", "right"),
+        Column("points", "right"),
+        Column("95 % interval", "right"),
+    ]
+    terminal.table(
+        f"{label}: trained without each list, {len(found.everything)} repeats", columns, threshold_rows(found)
+    )
+    terminal.text("")
+    rows = [
+        (each.threshold, *((each.difference.mean, each.difference.low, each.difference.high))) for each in found.rows
+    ]
+    for line in interval_lines(rows, PIPE_WIDTH - 1, colour=terminal.colour):
+        terminal.show(line)
+    terminal.text(wrapped(division_of_sweep(found)), style="dim")
+    terminal.text(wrapped(choice_words(found)) + "\n", style=COLOURS.get(found.judgement.verdict, UNDECIDED))
