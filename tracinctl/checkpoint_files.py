@@ -1,4 +1,7 @@
-"""What on disk is a checkpoint: a file, or a folder that a Hugging Face trainer wrote. Standard library only."""
+"""What on disk is a checkpoint: a file, or a folder that a Hugging Face trainer wrote.
+
+Completion asks this too, so what it does not need is imported where it is used.
+"""
 
 from __future__ import annotations
 

@@ -36,6 +36,7 @@ _ENGINE = {
     "dtype": Kind.TEXT,
     "layers": Kind.LIST,
     "memory": Kind.TEXT,
+    "num_workers": Kind.WHOLE,
     "cache": Kind.TRUTH,
     "processes": Kind.WHOLE,
     "format": Kind.TEXT,

@@ -44,6 +44,7 @@ def compute(
     dtype: co.Dtype = "float32",
     layers: co.Layers = None,
     memory: co.Memory = None,
+    num_workers: co.NumWorkers = 0,
     cache: co.Cache = True,
     processes: co.Processes = 1,
     prune_cache: Annotated[
@@ -106,6 +107,7 @@ def compute(
         dtype=dtype,
         layers=layers,
         memory=memory,
+        num_workers=num_workers,
         influence=compute_influence,
         self_influence=compute_self_influence,
         save_per_checkpoint=save_per_checkpoint,

@@ -154,6 +154,16 @@ Layers = Annotated[
         show_default="all",
     ),
 ]
+NumWorkers = Annotated[
+    int,
+    typer.Option(
+        "--num-workers",
+        metavar="N",
+        min=0,
+        help="Processes that read items, where --source gives a torch Dataset.",
+        rich_help_panel=INFLUENCE,
+    ),
+]
 Memory = Annotated[
     str | None,
     typer.Option(

@@ -67,6 +67,7 @@ def workflow(
     dtype: co.Dtype = "float32",
     layers: co.Layers = None,
     memory: co.Memory = None,
+    num_workers: co.NumWorkers = 0,
     cache: co.Cache = True,
     processes: co.Processes = 1,
     format: co.Format = "auto",  # noqa: A002 - the flag's name is the setting's name
@@ -138,6 +139,7 @@ def workflow(
         dtype=dtype,
         layers=layers,
         memory=memory,
+        num_workers=num_workers,
         file_format=format,
         cache=cache,
         divide=retrain,

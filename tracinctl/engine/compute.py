@@ -44,6 +44,7 @@ class ComputeOptions:
         layers: patterns of parameter names; None = all trainable parameters.
         cache: folder to keep kernels in; None = keep none.
         memory: bytes that the working set may take; None = a share of what is free.
+        num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
     """
 
     loss: LossSettings = field(default_factory=LossSettings)
@@ -54,6 +55,7 @@ class ComputeOptions:
     cache: Path | None = None
     memory: int | None = None
     method: str = "tracin"
+    num_workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,9 +180,10 @@ def compute_scores(
     for pairs, what in ((train_pairs, "training"), (test_pairs, "test")):
         if not len(pairs):
             raise DataError(f"there are no {what} pairs", hint="two items of different class are needed for a pair")
-    items = Items([data.train, data.test])
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
     memory = options.memory if options.memory is not None else free_memory(device, processes) // 4
+    items = Items([data.train, data.test], options.num_workers, keep=memory // 8)
+    memory -= items.kept_bytes
     model = copy.deepcopy(model).to(device=device, dtype=dtype)
     gradients = ItemGradients(model, layers=options.layers, score=data.score)
     layout = kernel_layout(
@@ -278,6 +281,7 @@ def compute_influence(
     layers: Sequence[str] | None = None,
     cache: Path | str | None = None,
     memory: int | None = None,
+    num_workers: int = 0,
     per_checkpoint: bool = False,
     progress: ProgressCallback | None = None,
 ) -> InfluenceTable:
@@ -303,6 +307,7 @@ def compute_influence(
         layers: patterns of parameter names to take gradients of; None = all trainable ones.
         cache: a folder to keep kernels in.
         memory: bytes that the working set may take.
+        num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
         per_checkpoint: also keep the scores of each checkpoint.
         progress: called with a ``Progress``.
 
@@ -314,7 +319,15 @@ def compute_influence(
     """
     settings = LossSettings(resolve_loss(loss), margin, ghm_bins, ghm_alpha, batch_size)
     options = ComputeOptions(
-        settings, checkpoint_weights, dtype, device, layers, None if cache is None else Path(cache), memory, method
+        settings,
+        checkpoint_weights,
+        dtype,
+        device,
+        layers,
+        None if cache is None else Path(cache),
+        memory,
+        method,
+        num_workers,
     )
     paths = [Path(p) for p in checkpoints]
     return compute_scores(data, model, paths, options, progress or no_progress).scores.table(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,58 @@ def _length(inputs: Any) -> int:
 def item_input(inputs: Any, index: int) -> ItemInput:
     """The input of one item, without the items' dimension."""
     if isinstance(inputs, Mapping):
-        return {key: value[index] for key, value in inputs.items()}
+        return {key: torch.as_tensor(value[index]) for key, value in inputs.items()}
     value = inputs[index]
     if isinstance(value, (tuple, list)) and value:
         value = value[0]
-    return value if isinstance(value, Mapping) else torch.as_tensor(value)
+    return {k: torch.as_tensor(v) for k, v in value.items()} if isinstance(value, Mapping) else torch.as_tensor(value)
+
+
+def _in_memory(inputs: Any) -> bool:
+    return isinstance(inputs, (torch.Tensor, np.ndarray, Mapping, list, tuple))
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """Why an item could not be read: a worker's exception would bring its whole traceback."""
+
+    why: str
+
+
+class _Rows(torch.utils.data.Dataset[Any]):
+    """Some items of the user's dataset, as the model gets them."""
+
+    def __init__(self, inputs: Any, rows: Sequence[int]) -> None:
+        self.inputs = inputs
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int) -> Any:
+        try:
+            return item_input(self.inputs, self.rows[place])
+        except Exception as error:  # noqa: BLE001  whatever the user's own code raises
+            return _Unread(f"{type(error).__name__}: {error}")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _read(inputs: Any, rows: Sequence[int], ids: Sequence[str], workers: int) -> Iterator[ItemInput]:
+    """Yield the inputs of these items, in order; ``ids`` are theirs."""
+    lazy = _Rows(inputs, rows)
+    values: Iterable[Any] = (lazy[place] for place in range(len(rows)))
+    if workers and not _in_memory(inputs) and len(rows) > workers:
+        values = torch.utils.data.DataLoader(lazy, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    for item_id, value in zip(ids, values, strict=True):
+        if isinstance(value, _Unread):
+            raise DataError(
+                f"item {item_id} cannot be read: {value.why}",
+                hint="wanted: a tensor, a tuple that begins with one, or a mapping of tensors",
+            )
+        yield value
 
 
 def _shape(value: ItemInput) -> tuple[Any, ...]:
@@ -54,28 +102,39 @@ def digest(item_id: str, value: ItemInput) -> str:
 class Items:
     """Training items followed by held-out items, as one sequence.
 
+    What a ``Dataset`` gives is read once to know its content, kept as far as ``keep`` allows, and else read again
+    whenever it is needed.
+
     Args:
         parts: the samples, in order.
+        workers: processes that read a ``Dataset``.
+        keep: bytes of what a ``Dataset`` gave that may be kept.
 
     Raises:
-        DataError: ids and inputs are not equally many, or one id stands for two different inputs.
+        DataError: ids and inputs are not equally many, an item cannot be read, or reads otherwise the second time.
     """
 
-    def __init__(self, parts: Sequence[Samples]) -> None:
+    def __init__(self, parts: Sequence[Samples], workers: int = 0, keep: int = 0) -> None:
         self._where: list[tuple[Any, int]] = []
+        self._workers = workers
+        self._kept: dict[int, ItemInput] = {}
+        self.kept_bytes = 0
         self.ids: list[str] = []
+        self._shapes: list[tuple[Any, ...]] = []
+        self.digests: list[str] = []
         for part in parts:
             count = _length(part.inputs)
             if count != len(part.ids):
                 raise DataError(f"samples: {len(part.ids)} ids but {count} inputs")
-            self._where.extend((part.inputs, index) for index in range(count))
+            for index, value in enumerate(_read(part.inputs, range(count), part.ids, workers)):
+                size = 0 if _in_memory(part.inputs) else _bytes(value)
+                if size and self.kept_bytes + size <= keep:
+                    self._kept[len(self._where)] = value
+                    self.kept_bytes += size
+                self._where.append((part.inputs, index))
+                self._shapes.append(_shape(value))
+                self.digests.append(digest(part.ids[index], value))
             self.ids.extend(part.ids)
-        self._shapes: list[tuple[Any, ...]] = []
-        self.digests: list[str] = []
-        for item_id, (inputs, index) in zip(self.ids, self._where, strict=True):
-            value = item_input(inputs, index)
-            self._shapes.append(_shape(value))
-            self.digests.append(digest(item_id, value))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,10 +153,35 @@ class Items:
             places = [self._where[row][1] for row in rows]
             contiguous = places == list(range(start, start + len(rows)))
             return _to(inputs[start : start + len(rows)] if contiguous else inputs[places], device, dtype)
-        values = [item_input(*self._where[row]) for row in rows]
+        values = self._values(rows)
         if isinstance(values[0], Mapping):
             return {k: _to(torch.stack([torch.as_tensor(v[k]) for v in values]), device, dtype) for k in values[0]}
         return _to(torch.stack(values), device, dtype)
+
+    def _values(self, rows: Sequence[int]) -> list[ItemInput]:
+        """The inputs of these items, kept or read."""
+        found = {row: self._kept[row] for row in rows if row in self._kept}
+        missing: dict[int, list[int]] = {}
+        for row in rows:
+            if row not in found:
+                missing.setdefault(id(self._where[row][0]), []).append(row)
+        for some in missing.values():
+            inputs = self._where[some[0]][0]
+            ids = [self.ids[row] for row in some]
+            read = _read(inputs, [self._where[row][1] for row in some], ids, self._workers)
+            for row, value in zip(some, read, strict=True):
+                if not _in_memory(inputs) and digest(self.ids[row], value) != self.digests[row]:
+                    raise DataError(
+                        f"item {self.ids[row]} reads otherwise than the first time",
+                        hint="a dataset must give the same for an index each time: switch its augmentation off",
+                    )
+                found[row] = value
+        return [found[row] for row in rows]
+
+
+def _bytes(value: ItemInput) -> int:
+    parts = value.values() if isinstance(value, Mapping) else [value]
+    return sum(part.numel() * part.element_size() for part in parts)
 
 
 def _to(value: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -1,0 +1,124 @@
+"""Items of a torch ``Dataset``: read as seldom as memory allows, by workers where they are asked for, and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+import torch
+from small_models import MODELS, make_checkpoints, make_data
+
+from tracinctl import Samples, compute_influence
+from tracinctl.engine.items import Items
+from tracinctl.errors import DataError
+
+
+class Reading(torch.utils.data.Dataset):
+    """Gives items as tuples of an array and a label, and writes down who read which."""
+
+    def __init__(self, values, log):
+        self.values = values
+        self.log = log
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        with self.log.open("a") as file:
+            file.write(f"{os.getpid()} {index}\n")
+        return self.values[index].numpy(), -1
+
+
+@pytest.fixture
+def lazy(tmp_path):
+    """Data in memory, the same in datasets, a model, its two checkpoints, and what was read of the training items."""
+    build, kind = MODELS["linear"]
+    data, model = make_data(kind, train=12), build()
+    log = tmp_path / "log"
+    read = dataclasses.replace(
+        data,
+        train=Samples(data.train.ids, Reading(data.train.inputs, log)),
+        test=Samples(data.test.ids, Reading(data.test.inputs, tmp_path / "other")),
+    )
+    return data, read, model, make_checkpoints(model, tmp_path / "checkpoints"), log
+
+
+def readings(log):
+    return [line.split() for line in log.read_text().splitlines()]
+
+
+def test_what_fits_is_read_once(lazy):
+    data, read, model, paths, log = lazy
+    want = compute_influence(data, model, paths).scores
+    assert np.array_equal(compute_influence(read, model, paths).scores, want)
+    assert [index for _, index in readings(log)] == [str(k) for k in range(12)]
+
+
+def test_what_does_not_fit_is_read_again_and_no_more_is_kept_than_allowed(lazy):
+    data, read, *_, log = lazy
+    items = Items([read.train], keep=100)
+    assert items.kept_bytes == 96  # four items of six numbers
+    got = items.stack(list(range(12)), torch.device("cpu"), torch.float32)
+    assert torch.equal(got, data.train.inputs)
+    assert [int(index) for _, index in readings(log)] == [*range(12), *range(4, 12)]
+
+
+# from Python 3.12 on a fork beside threads is warned of; the workers only read
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_workers_read_the_same(lazy):
+    data, read, *_, log = lazy
+    alone, shared = Items([data.train]), Items([read.train], workers=2)
+    assert shared.digests == alone.digests
+    got = shared.stack(list(range(12))[::-1], torch.device("cpu"), torch.float32)
+    assert torch.equal(got, data.train.inputs.flip(0))
+    assert len({process for process, _ in readings(log)} - {str(os.getpid())}) == 4  # two for each pass
+    assert str(os.getpid()) not in {process for process, _ in readings(log)}
+
+
+class Broken(torch.utils.data.Dataset):
+    def __init__(self, give):
+        self.give = give
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.give() if index == 2 else torch.ones(3)
+
+
+def fail():
+    raise OSError("no such file")
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("give", "said"), [(fail, "OSError: no such file"), (lambda: "text", "TypeError: ")])
+def test_an_item_that_cannot_be_read_is_named(workers, give, said):
+    with pytest.raises(DataError) as caught:
+        Items([Samples("abcd", Broken(give))], workers=workers)
+    assert str(caught.value).startswith(f"item c cannot be read: {said}")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_item_that_changes_from_reading_to_reading_is_refused():
+    items = Items([Samples("abcd", Broken(lambda: torch.randn(3)))])
+    with pytest.raises(DataError, match="item c reads otherwise than the first time"):
+        items.stack([1, 2, 3], torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"x": [[1.0, 2.0], [3.0]], "mask": np.array([True, False])},
+        [{"x": torch.tensor([1.0, 2.0]), "mask": torch.tensor(True)}, {"x": [3.0], "mask": False}],
+    ],
+)
+def test_mappings_may_hold_lists_and_items_of_different_lengths(inputs):
+    items = Items([Samples("ab", inputs)])
+    assert [rows.tolist() for rows in items.groups()] == [[0], [1]]
+    got = items.stack([0], torch.device("cpu"), torch.float64)
+    assert got["x"].tolist() == [[1.0, 2.0]]
+    assert got["x"].dtype == torch.float64
+    assert got["mask"].tolist() == [True]
