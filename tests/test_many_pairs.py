@@ -13,6 +13,7 @@ from score_tables import table
 
 from tracinctl.cli import progress_display
 from tracinctl.cli.terminal import Terminal
+from tracinctl.errors import ScoreFileError
 from tracinctl.progress import Progress
 from tracinctl.scores import table as score_table
 from tracinctl.scores.exclusion import choose_exclusions
@@ -83,6 +84,22 @@ def test_a_large_file_is_never_held_whole(large):
         finally:
             tracemalloc.stop()
         assert most < whole
+
+
+@pytest.mark.parametrize("moment", ["between", "during"])
+def test_scores_that_are_replaced_while_they_are_read_are_not_mixed(large, moment):
+    other = table(np.zeros((PAIRS, TESTS)), self_influence=np.ones(PAIRS))
+    source = open_scores(large)
+    if moment == "between":
+        sweep_thresholds(source, parse_thresholds("0"))
+        write_scores(other, large)
+        blocks = source.blocks()
+    else:
+        blocks = source.blocks()
+        next(blocks)
+        write_scores(other, large)
+    with pytest.raises(ScoreFileError, match="changed while it was read"):
+        list(blocks)
 
 
 @pytest.mark.nightly

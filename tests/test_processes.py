@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from shared_project import HELD_OUT, ITEMS, make_project
 
+from tracinctl.engine import divided
+from tracinctl.engine.checkpoints import load_checkpoint
+from tracinctl.errors import CheckpointError
 from tracinctl.scores.files import open_scores
 
 HERE = Path(__file__).parent
@@ -99,6 +102,15 @@ def test_torchrun_gives_what_one_process_gives(project, alone):
     assert code == 0, err
     np.testing.assert_allclose(scores(project), alone, rtol=0, atol=1e-13 * np.abs(alone).max())
     assert json.loads(out.partition("\n")[2])["train_pairs"] == ITEMS * (ITEMS - 1) // 2
+
+
+def test_a_checkpoint_that_changes_after_the_work_was_divided_is_an_error(project):
+    first, second = sorted((project / "checkpoints" / "b_a").iterdir())[:2]
+    about = divided._About(first.name, load_checkpoint(first).digest, None, "")
+    assert divided._unchanged(first, about).digest == about.digest
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(CheckpointError, match="changed while it was being worked on"):
+        divided._unchanged(first, about)
 
 
 def test_an_error_in_one_process_is_said_once_and_ends_all(project):

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from tracinctl.engine.checkpoint_kernels import CheckpointKernel, KernelWork
-from tracinctl.engine.checkpoints import load_checkpoint
+from tracinctl.engine.checkpoints import Checkpoint, load_checkpoint
 from tracinctl.engine.item_kernel import ItemKernel
 from tracinctl.engine.processes import Processes
-from tracinctl.errors import DataError
+from tracinctl.errors import CheckpointError, DataError
 from tracinctl.progress import Progress, ProgressCallback
 
 _AT_ONCE = 8 << 20  # bytes of a kernel that are sent together
@@ -61,12 +61,14 @@ def divided_kernels(
     whole = todo if len(work.items) < size else todo[: len(todo) - len(todo) % size]
     for index in whole[me::size]:
         told.begin(index)
-        kernels[index] = work.compute(checkpoints[index], load_checkpoint(checkpoints[index]), told.items)
+        kernels[index] = work.compute(checkpoints[index], _unchanged(checkpoints[index], abouts[index]), told.items)
         told.finish(index)
     processes.share(None, told.show)
     for index in todo[len(whole) :]:
         told.begin(index)
-        kernels[index] = work.compute(checkpoints[index], load_checkpoint(checkpoints[index]), told.items, processes)
+        kernels[index] = work.compute(
+            checkpoints[index], _unchanged(checkpoints[index], abouts[index]), told.items, processes
+        )
         if me == 0:
             told.finish(index)
     # processes of one machine share the cache, and then there is nothing to send
@@ -86,6 +88,20 @@ def divided_kernels(
         assert kernel is not None  # noqa: S101  all are here now
         found.append(CheckpointKernel(each.name, each.digest, each.learning_rate, each.key, kernel, k in taken))
     return found
+
+
+def _unchanged(path: Path, about: _About) -> Checkpoint:
+    """The checkpoint as it was when the work was divided.
+
+    Raises:
+        CheckpointError: it has changed since.
+    """
+    checkpoint = load_checkpoint(path)
+    if checkpoint.digest != about.digest:
+        raise CheckpointError(
+            f"{path} changed while it was being worked on", hint="Run again when nobody writes to it."
+        )
+    return checkpoint
 
 
 def _check_same(work: KernelWork, checkpoints: Sequence[Path], processes: Processes) -> None:

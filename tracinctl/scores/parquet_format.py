@@ -154,8 +154,9 @@ class ParquetScores:
 
         start, total, width = 0, len(self.train_ids), len(self.test_ids)
         try:
-            # once verified, a file that is still the same needs it no more, and is read several times as quickly
-            verify = not self._verified or _stamp(self._path) != self._stamp
+            self._check_same()
+            # once verified, the file needs it no more, and is read several times as quickly
+            verify = not self._verified
             with pq.ParquetFile(
                 self._path, page_checksum_verification=verify, pre_buffer=False, buffer_size=1 << 20
             ) as file:
@@ -178,9 +179,19 @@ class ParquetScores:
                     self._progress(Progress("reading scores", start, total, "pairs", self._path.name))
         except (OSError, pa.ArrowException, ValueError, TypeError) as error:
             raise ScoreFileError(f"{self._path} broke while it was read: {_first_line(error)}", hint=AGAIN) from error
+        self._check_same()
         if start != total:
             raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
         self._verified = True
+
+    def _check_same(self) -> None:
+        """Make sure that ids, and what several readings found, are of one file."""
+        try:
+            same = _stamp(self._path) == self._stamp
+        except OSError:
+            same = False
+        if not same:
+            raise ScoreFileError(f"{self._path} changed while it was read", hint="Run again when nobody writes to it.")
 
 
 def _check_packing(path: Path, about: Any) -> None:
