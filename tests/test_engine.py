@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from tracinctl import Pairs, RankingData, RankingTracInCP, Samples, TracInCP, compute_influence
-from tracinctl.engine.checkpoints import list_checkpoints, load_checkpoint
+from tracinctl.engine.checkpoints import checkpoint_weights, list_checkpoints, load_checkpoint
 from tracinctl.engine.compute import ComputeOptions, compute_scores
 from tracinctl.errors import CheckpointError, DataError, LossError, MemoryBudgetError, ModelError, NonFiniteError
 
@@ -435,3 +435,12 @@ def test_single_examples_under_any_loss(tmp_path):
     tracin.save_influence_scores(own, tmp_path / "scores.json", "again")
     written = json.loads((tmp_path / "scores.json").read_text())
     assert written["e1"] == {"tracin_self_influence": own["e1"], "again": own["e1"]}
+
+
+def test_relative_weights_are_learning_rates_over_their_mean():
+    names = ["a", "b"]
+    assert checkpoint_weights([0.1, 0.3], names, "relative") == (pytest.approx([0.5, 1.5]), "")
+    assert checkpoint_weights([0.1, 0.3], names, "absolute") == ([0.1, 0.3], "")
+    assert checkpoint_weights([0.1, 0.3], names, "uniform") == ([1.0, 1.0], "")
+    assert checkpoint_weights([0.1, None], names, "relative")[0] == [1.0, 1.0]
+    assert checkpoint_weights([0.0, 0.0], names, "relative")[0] == [1.0, 1.0]

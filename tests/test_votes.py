@@ -203,3 +203,8 @@ def test_the_users_own_files_give_the_counts_they_know(frequency, counts):
 def test_a_block_has_a_row_however_many_test_pairs_there_are():
     assert rows_per_block(1 << 40) == 1
     assert rows_per_block(0) == rows_per_block(1) == BLOCK_BYTES // 8
+
+
+@pytest.mark.parametrize(("text", "share"), [("0%", 0.0), ("0.5%", 0.005), (" 1 %", 0.01), ("100%", 1.0)])
+def test_a_share_may_be_less_than_a_hundredth_and_all_there_is(text, share):
+    assert parse_threshold(text) == Threshold(text.strip(), share, quantile=True)
