@@ -52,6 +52,27 @@ def test_planted_errors_are_as_many_and_as_wrong_as_they_say():
     assert not set(clean.judge.ids) & (set(clean.data.train.ids) | set(clean.data.test.ids))
 
 
+def test_the_demo_is_a_task_with_the_errors_that_were_planted(tmp_path):
+    from contenders import findings
+    from planted_demo import demo_tasks
+
+    from tracinctl.data.demo import DemoSize
+
+    size = DemoSize(takes=(5, 2), comparisons=60, flipped=0.25, misfiled=1, epochs=2)
+    tasks, model, checkpoints = demo_tasks(tmp_path / "demo", 0, size)
+    assert [(task.error, int(task.bad.sum())) for task in tasks] == [("flipped", 15), ("mislabelled", 1)]
+    for task in tasks:
+        found = findings(task, model, checkpoints, "standard", tmp_path / "cache", rival=False, seed=0)
+        assert all(each.order.shape == task.bad.shape for each in found)
+
+
+def test_a_table_takes_the_place_of_the_old_one_and_of_nothing_else():
+    from evaluate import with_table
+
+    text = "a\n\n| x | LDS |\n| --- | --- |\n| 1 | 2 |\n\n| y |\n| --- |\n"
+    assert with_table(text, "| x | LDS |\n| 3 | 4 |") == "a\n\n| x | LDS |\n| 3 | 4 |\n\n| y |\n| --- |\n"
+
+
 def test_a_ranker_is_the_same_alone_and_in_a_stack(tmp_path):
     from many_rankers import Rankers, Recipe, build_model
     from planted_tasks import make_tasks

@@ -1,0 +1,41 @@
+"""The demo as a task of the evaluation: recordings, with flipped comparisons and misfiled recordings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from planted_tasks import Task
+
+from tracinctl.config import load_project, load_settings
+from tracinctl.data.demo import DemoSize, make_demo
+from tracinctl.data.planted import planted_ids
+from tracinctl.engine.checkpoints import list_checkpoints
+from tracinctl.pipeline import SourceSettings, load_data, make_model
+
+FREQUENCY = "500hz"
+
+
+def demo_tasks(
+    folder: Path, seed: int, size: DemoSize | None = None
+) -> tuple[list[Task], torch.nn.Module, Sequence[Path]]:
+    """Make a demo; its flipped pairs and its misfiled items as tasks, its model and its checkpoints.
+
+    Nothing of it judges: what leaving out regains here is what ``tracinctl workflow --retrain`` shows.
+    """
+    made = make_demo(folder, [FREQUENCY], seed, size=size)
+    settings = load_settings(folder / "tracinctl.toml")
+    project = load_project(settings)
+    origin = SourceSettings(n_fft=settings.get("features", "n_fft", 0), hop=settings.get("features", "hop", 0))
+    data = load_data(project, made.material, FREQUENCY, origin)
+    checkpoints = list_checkpoints(project.checkpoints(made.material, FREQUENCY))
+    pairs, items = planted_ids(folder / "planted.csv", made.material, FREQUENCY)
+    flipped = np.isin(data.train_pairs.ids(data.train.ids), list(pairs))
+    misfiled = np.isin(data.train.ids, list(items))
+    tasks = [
+        Task("demo", error, float(bad.mean()), data, bad, data.test, data.test_pairs)
+        for error, bad in (("flipped", flipped), ("mislabelled", misfiled))
+    ]
+    return tasks, make_model(origin, checkpoints[0]), checkpoints
