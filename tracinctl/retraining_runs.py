@@ -11,8 +11,10 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -150,13 +152,14 @@ def one_thread() -> Iterator[None]:
 _worker: dict[str, Any] = {}
 
 
-def _begin(trainer: Trainer, reports: Any) -> None:
+def _begin(pickled: str, reports: Any) -> None:
     """In a process of its own: end with the parent, however that ends, and by Ctrl-C without a word."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _worker.update(trainer=trainer, reports=reports)
+    with Path(pickled).open("rb") as file:
+        _worker.update(trainer=pickle.load(file), reports=reports)  # noqa: S301 - this program wrote it just now
 
 
 def _end_with(parent: Any) -> None:
@@ -177,7 +180,11 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     reports: Any = context.Queue()
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(shown.hands, context, _begin, (trainer, reports))
+    # by a file and not by a pipe: who writes to a process that dies at its start waits for ever
+    private = tempfile.TemporaryDirectory(prefix="tracinctl-")
+    pickled = Path(private.name) / "trainer"
+    pickled.write_bytes(pickle.dumps(trainer))
+    pool = ProcessPoolExecutor(shown.hands, context, _begin, (str(pickled), reports))
     try:
         futures: dict[Future[Trained], str] = {pool.submit(_train, key, one): key for key, one in waiting.items()}
         left = set(futures)
@@ -199,6 +206,7 @@ def _in_processes(
             process.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
         reports.close()
+        private.cleanup()
 
 
 def _drain(reports: Any) -> Iterator[tuple[str, int, int]]:
