@@ -186,6 +186,10 @@ SMOOTH = {
         lambda: Model(lambda m, x: m.o(m.a(torch.tanh(m.a(x)))).squeeze(1), a=nn.Linear(6, 6), o=nn.Linear(6, 1)),
         (6,),
     ),
+    "a layer in two places": (
+        lambda: nn.Sequential(*(2 * [nn.Linear(6, 6), nn.Tanh()]), nn.Linear(6, 1)),
+        (6,),
+    ),
     "a weight used in a layer and in a function": (
         lambda: Model(
             lambda m, x: m.o(torch.tanh(functional.linear(m.a(x), m.a.weight))), a=nn.Linear(6, 6), o=nn.Linear(6, 1)

@@ -1,20 +1,17 @@
 """Uses of parameters whose gradients an item follow from a formula.
 
 A linear map, a convolution, an embedding and the affine part of a normalisation have gradients that are products of
-their input and of the gradient at their output. A function mode sees each such use while the model runs.
+their input and of the gradient at their output. Each class here is one such use, with its formula. In all of them
+``inputs`` is what went into the map and ``slope`` the gradient of the scores at its output, both items first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-
-from tracinctl.engine.branches import answer, is_question
 
 
 @dataclass(frozen=True)
@@ -35,258 +32,187 @@ class Outer:
 Feature = Dense | Outer
 
 
-@dataclass
-class Use:
-    """One use of a weight and a bias: which map it was, and what its formula needs to know."""
-
-    kind: str
-    weight: str | None
-    bias: str | None
-    extra: tuple[Any, ...] = ()
-    positions: int = 0
+@dataclass(frozen=True)
+class Whole:
+    """The gradient of a parameter as it is, one number an entry."""
 
 
-@dataclass
-class Trace:
-    """What one run of the model showed.
+@dataclass(frozen=True)
+class AsOuter:
+    """The gradient of a linear weight as an outer product, which is shorter and has the same inner products."""
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The gradient of a convolution's weight at the places of its kernel that meet the input at all.
+
+    The rest of a kernel that reaches over the padding of a short input on every side has no gradient.
 
     Attributes:
-        uses: whose gradients follow from a formula; ``inputs`` and ``outputs`` are what to save for them.
-        other: parameters that were used in another way.
-        asked: whether the model decided on its data.
+        kept: first place and end, for each dimension of the kernel.
     """
 
-    uses: list[Use] = field(default_factory=list)
-    inputs: list[torch.Tensor] = field(default_factory=list)
-    outputs: list[torch.Tensor] = field(default_factory=list)
-    other: set[str] = field(default_factory=set)
-    asked: bool = False
+    kept: tuple[tuple[int, int], ...]
+
+    def __or__(self, other: Taps) -> Taps:
+        both = zip(self.kept, other.kept, strict=True)
+        return Taps(tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in both))
 
 
-_CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+Form = Whole | AsOuter | Taps
+Found = Iterable[tuple[str, Dense | Outer]]
+
+_WORTH = 8  # times shorter that an outer product must be
 
 
-def _holds_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) or (isinstance(value, (tuple, list)) and any(map(_holds_tensor, value)))
+@dataclass(frozen=True)
+class Use:
+    """One use of a weight and a bias, by their names; None where that part is no parameter that counts."""
+
+    weight: str | None
+    bias: str | None
+
+    @property
+    def form(self) -> Form:
+        """The shortest form of the weight's gradient that this use allows, if it is the only one."""
+        return Whole()
+
+    def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
+        """Gradients an item, the weight's in this form."""
+        raise NotImplementedError
 
 
-def _arguments(names: str, args: Sequence[Any], kwargs: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
-    given = dict(zip(names.split(), args, strict=False)) | dict(kwargs)
-    return {name: given.get(name, defaults.get(name)) for name in names.split()}
+@dataclass(frozen=True)
+class Linear(Use):
+    """``inputs @ weight.T + bias`` at some number of positions."""
 
+    positions: int
+    shape: tuple[int, ...]
 
-class UseWatch(TorchFunctionMode):
-    """Sees every torch function of a run; records the uses of parameters that have a formula.
+    @property
+    def form(self) -> Form:
+        """An outer product where there is one position and it is worth it."""
+        short = _WORTH * sum(self.shape) < _numel(self.shape)
+        return AsOuter() if self.positions == 1 and short else Whole()
 
-    Args:
-        names: of the parameters, by the identity of their tensors.
-        anchor: a differentiable zero, added to outputs of maps whose inputs are not differentiable themselves.
-        apart: hand the model copies of the outputs, for it works on them in place.
-    """
-
-    def __init__(self, names: Mapping[int, str], anchor: torch.Tensor, *, apart: bool) -> None:
-        super().__init__()
-        self.names = names
-        self.anchor = anchor
-        self.apart = apart
-        self.trace = Trace()
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if is_question(func):
-            self.trace.asked = True
-            return answer(func, args, kwargs)
-        used = self._used(args, kwargs)
-        if not used:
-            return func(*args, **kwargs)
-        result = self._formula(func, args, kwargs, used)
-        if result is not None:
-            return result
-        plain = func(*args, **kwargs)
-        # what gives a tensor (`weight.T` is one, and a property) may carry a gradient; a shape or a number does not
-        if _holds_tensor(plain):
-            self.trace.other |= used
-        return plain
-
-    def _used(self, args: Any, kwargs: Mapping[str, Any]) -> set[str]:
-        found: set[str] = set()
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, torch.Tensor):
-                if (name := self.names.get(id(value))) is not None:
-                    found.add(name)
-            elif isinstance(value, (list, tuple)):
-                found |= self._used(value, {})
-        return found
-
-    def _name(self, value: Any) -> str | None:
-        return None if value is None else self.names.get(id(value))
-
-    def _record(self, use: Use, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        if not output.requires_grad:
-            output = output + self.anchor.to(output.dtype)
-        use.positions = output.numel() // max(1, output.shape[-1])
-        self.trace.uses.append(use)
-        self.trace.inputs.append(inputs)
-        self.trace.outputs.append(output)
-        return output.clone() if self.apart else output
-
-    def _formula(self, func: Any, args: Any, kwargs: Any, used: set[str]) -> torch.Tensor | None:
-        if self._name(args[0] if args else kwargs.get("input")) is not None:
-            return None  # the formulas take a map's input to be no parameter
-        if func is functional.linear:
-            a = _arguments("input weight bias", args, kwargs)
-            use = Use("linear", self._name(a["weight"]), self._name(a["bias"]))
-            if self._only(use, used):
-                return self._record(use, a["input"], func(a["input"], a["weight"], a["bias"]))
-        elif func in _CONVOLUTIONS:
-            a = _arguments(
-                "input weight bias stride padding dilation groups",
-                args,
-                kwargs,
-                stride=1,
-                padding=0,
-                dilation=1,
-                groups=1,
-            )
-            use = Use("conv", self._name(a["weight"]), self._name(a["bias"]))
-            if self._only(use, used) and not isinstance(a["padding"], str) and a["input"].dim() == a["weight"].dim():
-                n = _CONVOLUTIONS[func]
-                spread = tuple(
-                    tuple(v)
-                    if isinstance(v, (tuple, list)) and len(v) == n
-                    else (v[0] if isinstance(v, (tuple, list)) else v,) * n
-                    for v in (a["stride"], a["padding"], a["dilation"])
-                )
-                use.extra = (tuple(a["weight"].shape), *spread, a["groups"])
-                return self._record(use, a["input"], func(*a.values()))
-        elif func is functional.embedding:
-            a = _arguments(
-                "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse", args, kwargs, norm_type=2.0
-            )
-            use = Use("embedding", self._name(a["weight"]), None)
-            if self._only(use, used) and a["max_norm"] is None and not a["scale_grad_by_freq"]:
-                use.extra = (tuple(a["weight"].shape), a["padding_idx"])
-                return self._record(use, a["input"], func(a["input"], a["weight"], a["padding_idx"]))
-        elif func is functional.batch_norm:
-            a = _arguments(
-                "input running_mean running_var weight bias training momentum eps", args, kwargs, momentum=0.1, eps=1e-5
-            )
-            if a["weight"] is not None and a["bias"] is not None and not a["training"]:
-                w, b = a["weight"], a["bias"]
-                plain = func(
-                    a["input"], a["running_mean"], a["running_var"], None, None, False, a["momentum"], a["eps"]
-                )
-                return self._affine(plain, w, b, 1, used)
-        elif func is functional.layer_norm:
-            a = _arguments("input normalized_shape weight bias eps", args, kwargs, eps=1e-5)
-            if a["weight"] is not None and a["bias"] is not None:
-                plain = func(a["input"], a["normalized_shape"], None, None, a["eps"])
-                return self._affine(plain, a["weight"], a["bias"], None, used)
-        elif func is functional.group_norm:
-            a = _arguments("input num_groups weight bias eps", args, kwargs, eps=1e-5)
-            if a["weight"] is not None and a["bias"] is not None:
-                plain = func(a["input"], a["num_groups"], None, None, a["eps"])
-                return self._affine(plain, a["weight"], a["bias"], 1, used)
-        return None
-
-    def _affine(
-        self, plain: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, channel: int | None, used: set[str]
-    ) -> torch.Tensor | None:
-        use = Use("affine", self._name(weight), self._name(bias), (tuple(weight.shape), channel))
-        if not self._only(use, used):
-            return None
-        if channel is not None:
-            spread = [1] * plain.dim()
-            spread[channel] = -1
-            weight, bias = weight.view(spread), bias.view(spread)
-        return self._record(use, plain, torch.addcmul(bias, plain, weight))
-
-    @staticmethod
-    def _only(use: Use, used: set[str]) -> bool:
-        return used <= {use.weight, use.bias}
-
-
-def use_gradients(use: Use, inputs: torch.Tensor, slope: torch.Tensor, outer: set[str]) -> list[tuple[str, Any]]:
-    """Gradients an item by the names of the parameters: (items, parameters), or an outer product.
-
-    Args:
-        use: what was seen.
-        inputs: of the map, items first.
-        slope: gradient of the scores at the map's output, items first.
-        outer: names of linear weights to be left as outer products.
-    """
-    items = len(slope)
-    found: list[tuple[str, Any]] = []
-    if use.kind == "linear":
-        a = inputs.reshape(items, -1, inputs.shape[-1])
-        b = slope.reshape(items, -1, slope.shape[-1])
-        if use.weight is not None:
-            if use.weight in outer:
-                found.append((use.weight, Outer(a[:, 0], b[:, 0])))
+    def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
+        """Sums over positions of outer products."""
+        items = len(slope)
+        a, b = inputs.reshape(items, -1, inputs.shape[-1]), slope.reshape(items, -1, slope.shape[-1])
+        if self.weight is not None:
+            if isinstance(form, AsOuter):
+                yield self.weight, Outer(a[:, 0], b[:, 0])
             else:
-                found.append((use.weight, torch.bmm(b.transpose(1, 2), a).reshape(items, -1)))
-        if use.bias is not None:
-            found.append((use.bias, b.sum(1)))
-    elif use.kind == "conv":
-        if use.weight is not None:
-            found.append((use.weight, _convolution_gradient(inputs, slope, *use.extra)))
-        if use.bias is not None:
-            found.append((use.bias, slope.reshape(items, slope.shape[1], slope.shape[2], -1).sum((1, 3))))
-    elif use.kind == "embedding" and use.weight is not None:
-        (rows, width), padding = use.extra
-        index = inputs.reshape(items, -1)
-        b = slope.reshape(items, -1, width)
-        if padding is not None:
-            b = b * (index != padding % rows).unsqueeze(-1)
+                yield self.weight, Dense(torch.bmm(b.transpose(1, 2), a).reshape(items, -1))
+        if self.bias is not None:
+            yield self.bias, Dense(b.sum(1))
+
+
+@dataclass(frozen=True)
+class Convolution(Use):
+    """A convolution in any number of dimensions; ``size`` is the input's, ``shape`` the weight's."""
+
+    shape: tuple[int, ...]
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    @property
+    def _outs(self) -> list[int]:
+        given = zip(self.size, self.shape[2:], self.stride, self.padding, self.dilation, strict=True)
+        return [(length + 2 * pad - reach * (taps - 1) - 1) // step + 1 for length, taps, step, pad, reach in given]
+
+    @property
+    def form(self) -> Form:
+        """The places of the kernel that meet the input at one output at least."""
+        kept = []
+        given = zip(self.size, self.shape[2:], self.stride, self.padding, self.dilation, self._outs, strict=True)
+        for length, taps, step, pad, reach, outs in given:
+            meet = [k for k in range(taps) if any(0 <= o * step - pad + k * reach < length for o in range(outs))]
+            kept.append((meet[0], meet[-1] + 1) if meet else (0, taps))
+        return Taps(tuple(kept))
+
+    def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
+        """Patches times output gradients, summed over positions."""
+        items, alone = slope.shape[:2]
+        if self.weight is not None:
+            kept = form.kept if isinstance(form, Taps) else tuple((0, taps) for taps in self.shape[2:])
+            x, outs, spatial = inputs.flatten(0, 1), self._outs, len(self.stride)
+            pads = [pad for pad in reversed(self.padding) for pad in (pad, pad)]
+            x = functional.pad(x, pads) if any(pads) else x
+            for d, (first, end) in enumerate(kept):
+                reach = self.dilation[d]
+                x = x.unfold(2 + d, reach * (self.shape[2 + d] - 1) + 1, self.stride[d]).narrow(2 + d, 0, outs[d])
+                x = x[..., reach * first : reach * (end - 1) + 1 : reach]
+            # x is a view: (rows, channels, *output positions, *places of the kernel)
+            order = (0, 1, *range(2 + spatial, 2 + 2 * spatial), *range(2, 2 + spatial))
+            rows, taps = len(x) * self.groups, _numel(x.shape[2 + spatial :])
+            patches = x.permute(order).reshape(rows, self.shape[1] * taps, _numel(outs))
+            outputs = slope.reshape(rows, self.shape[0] // self.groups, _numel(outs))
+            weight = torch.bmm(outputs, patches.transpose(1, 2)).reshape(items, alone, -1)
+            yield self.weight, Dense(weight[:, 0] if alone == 1 else weight.sum(1))
+        if self.bias is not None:
+            yield self.bias, Dense(slope.reshape(*slope.shape[:3], -1).sum((1, 3)))
+
+
+@dataclass(frozen=True)
+class Embedding(Use):
+    """Rows of the weight, by number."""
+
+    shape: tuple[int, ...]
+    padding: int | None
+
+    def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:  # noqa: ARG002 - see Use
+        """Each position's gradient, added to the row that was looked up there."""
+        assert self.weight is not None  # noqa: S101  there is no other parameter
+        items, (rows, width) = len(slope), self.shape
+        index, b = inputs.reshape(items, -1), slope.reshape(items, -1, width)
+        if self.padding is not None:
+            b = b * (index != self.padding % rows).unsqueeze(-1)
         total = torch.zeros(items, rows, width, dtype=b.dtype, device=b.device)
         total.scatter_add_(1, index.unsqueeze(-1).expand(-1, -1, width), b)
-        found.append((use.weight, total.reshape(items, -1)))
-    elif use.kind == "affine":
-        shape, channel = use.extra
-        if channel is not None:
-            dims = [d for d in range(1, inputs.dim()) if d != channel + 1]
-            weight, bias = (inputs * slope).sum(dims), slope.sum(dims)
-        else:
-            a, b = inputs.reshape(items, -1, _numel(shape)), slope.reshape(items, -1, _numel(shape))
-            weight, bias = (a * b).sum(1), b.sum(1)
-        if use.weight is not None:
-            found.append((use.weight, weight))
-        if use.bias is not None:
-            found.append((use.bias, bias))
-    return found
+        yield self.weight, Dense(total.reshape(items, -1))
+
+
+@dataclass(frozen=True)
+class Affine(Use):
+    """``inputs * weight + bias``, where weight and bias are spread over all dimensions but the last ones."""
+
+    width: int
+
+    def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:  # noqa: ARG002 - see Use
+        """Sums over positions."""
+        a, b = inputs.reshape(len(slope), -1, self.width), slope.reshape(len(slope), -1, self.width)
+        if self.weight is not None:
+            yield self.weight, Dense((a * b).sum(1))
+        if self.bias is not None:
+            yield self.bias, Dense(b.sum(1))
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelAffine(Use):
+    """``(inputs - mean) * rate * weight + bias`` by channel, which is the first dimension but one.
+
+    Attributes:
+        mean, rate: shape (channels,); None = 0 and 1.
+    """
+
+    mean: torch.Tensor | None = None
+    rate: torch.Tensor | None = None
+
+    def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:  # noqa: ARG002 - see Use
+        """Sums over positions, and over what stands before the channel."""
+        a, b = (t.reshape(*t.shape[:3], -1) for t in (inputs, slope))  # (items, rows, channels, positions)
+        if self.weight is not None:
+            # the mean goes before the product: the difference of two large sums would be off
+            product = a * b if self.mean is None else (a - self.mean[:, None]).mul_(b)
+            weight = product.sum((1, 3))
+            yield self.weight, Dense(weight if self.rate is None else weight * self.rate)
+        if self.bias is not None:
+            yield self.bias, Dense(b.sum((1, 3)))
 
 
 def _numel(shape: Sequence[int]) -> int:
     return int(torch.Size(shape).numel())
-
-
-def _convolution_gradient(
-    inputs: torch.Tensor,
-    slope: torch.Tensor,
-    shape: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-    groups: int,
-) -> torch.Tensor:
-    """Gradient of a convolution's weight an item, shape (items, weights): patches times output gradients."""
-    items, alone = inputs.shape[:2]
-    spatial = len(stride)
-    x = inputs.flatten(0, 1)
-    b = slope.flatten(0, 1)
-    pads = [p for pad in reversed(padding) for p in (pad, pad)]
-    x = functional.pad(x, pads) if any(pads) else x
-    outs = b.shape[2:]
-    for d in range(spatial):
-        x = x.unfold(2 + d, dilation[d] * (shape[2 + d] - 1) + 1, stride[d]).narrow(2 + d, 0, outs[d])
-        x = x[..., :: dilation[d]]
-    # x: (rows, channels, *out positions, *kernel positions)
-    rows = len(x)
-    positions, kernel = _numel(outs), _numel(shape[2:])
-    order = (0, 1, *range(2 + spatial, 2 + 2 * spatial), *range(2, 2 + spatial))
-    patches = x.permute(order).reshape(rows * groups, shape[1] * kernel, positions)
-    outputs = b.reshape(rows * groups, shape[0] // groups, positions)
-    weight = torch.bmm(outputs, patches.transpose(1, 2)).reshape(items, alone, -1)
-    return weight[:, 0] if alone == 1 else weight.sum(1)
