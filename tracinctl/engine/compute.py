@@ -181,6 +181,8 @@ def compute_scores(
         if not len(pairs):
             raise DataError(f"there are no {what} pairs", hint="two items of different class are needed for a pair")
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
+    if device.type == "mps" and dtype == torch.float64:
+        raise UsageError("MPS has no float64", hint="--dtype float32, or --device cpu")
     memory = options.memory if options.memory is not None else free_memory(device, processes) // 4
     items = Items([data.train, data.test], options.num_workers, keep=memory // 8)
     memory -= items.kept_bytes

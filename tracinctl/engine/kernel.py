@@ -223,7 +223,7 @@ class _Making:
         features, scores = self.maker.gradients(self.items.stack(items, self.maker.device, self.maker.dtype))
         if not self.again:
             _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)
-            self.parts["scores"][items] = scores.double().cpu().numpy()
+            self.parts["scores"][items] = scores.cpu().double().numpy()
             self.parts["item_lengths"][items] = squared_lengths(
                 Rows.of(features, differences=False), self.sizes.scratch
             )
@@ -278,7 +278,7 @@ def _check_finite(features: list[Feature], scores: torch.Tensor, ids: list[str],
     ):
         for tensor in tensors:
             # a sum is finite where all its terms are, at one pass and no mask
-            if not bool(torch.isfinite(tensor.double().sum() if what == "score" else tensor.sum())):
+            if not bool(torch.isfinite(tensor.cpu().double().sum() if what == "score" else tensor.sum())):
                 bad = (~torch.isfinite(tensor)).flatten(1).any(1).nonzero()
                 if len(bad):
                     raise NonFiniteError(
