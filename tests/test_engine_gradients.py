@@ -10,8 +10,8 @@ from small_models import Model
 from torch import nn
 
 from tracinctl.engine.gradients import ItemGradients
-from tracinctl.engine.kernel import inner_products
 from tracinctl.engine.parameter_uses import Dense
+from tracinctl.engine.products import Rows, inner_products
 from tracinctl.errors import ModelError
 
 
@@ -25,6 +25,11 @@ def plain(model, inputs):
     )
 
 
+def _products(one, other):
+    left, right = (Rows.of(features, differences=False) for features in (one, other))
+    return inner_products(left, right, 1 << 20)
+
+
 def assert_products_agree(model, *blocks):
     """Blocks of items of their own shape each, which must meet each other."""
     gradients = ItemGradients(model)
@@ -35,7 +40,7 @@ def assert_products_agree(model, *blocks):
     for one, true_one in zip(found, want, strict=True):
         for other, true_other in zip(found, want, strict=True):
             true = true_one @ true_other.T
-            assert torch.allclose(torch.from_numpy(inner_products(one, other)), true, rtol=1e-11, atol=1e-12)
+            assert torch.allclose(torch.from_numpy(_products(one, other)), true, rtol=1e-11, atol=1e-12)
     return found
 
 
@@ -139,7 +144,7 @@ def test_a_path_that_the_state_chooses_is_checked_anew_at_each_checkpoint():
         gradients.prepare(items)
         features, _ = gradients(items)
         true = plain(model, items)
-        assert torch.allclose(torch.from_numpy(inner_products(features, features)), true @ true.T, rtol=1e-12)
+        assert torch.allclose(torch.from_numpy(_products(features, features)), true @ true.T, rtol=1e-12)
 
 
 def test_a_model_that_is_refused_at_a_later_shape_is_taken_another_way_at_all_shapes():
