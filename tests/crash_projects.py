@@ -148,13 +148,40 @@ def leftovers(folder):
     return [path.name for path in folder.rglob("*") if ".tracinctl-" in path.name]
 
 
-def assert_old_or_new(folder, before, after, how):
-    """Every file is as it was before the command or as it is after it, never anything else."""
+def assert_old_or_new(folder, before, after, how, said=""):
+    """Every file is as it was before the command or as it is after it, never anything else.
+
+    A report may instead tell, whole, of the failures that were ``said``.
+    """
     now = contents(folder)
     for name, data in now.items():
+        if name == "report.md" and data not in (before.get(name), after[name]):
+            assert_tells_of_failures(data.decode(), after[name].decode(), said, how)
+            continue
         assert data in (before.get(name), after.get(name)), f"{name} is neither the old nor the new one, {how}"
     lost = [name for name in before if name in after and name not in now]
     assert not lost, f"{lost} were there before and are there after, but not now, {how}"
+
+
+def assert_tells_of_failures(now, whole, said, how):
+    """A report is the whole one but for the frequencies that failed, of which it says why, as the command did."""
+    (start, *sections), (whole_start, *whole_sections) = now.split("\n## "), whole.split("\n## ")
+    assert len(sections) == len(whole_sections), how
+    failed = []
+    for section, wanted in zip(sections, whole_sections, strict=True):
+        if section == wanted:
+            continue
+        title, _, rest = section.partition("\n\n> **")
+        assert title == wanted.partition("\n")[0], how
+        reason, _, hint = rest.replace("\\", "").partition("**\n")
+        assert reason, how
+        assert f"error: {title}: {reason}\n" in said, how
+        assert all(line.startswith(">") or not line for line in hint.splitlines()), how
+        failed.append(title)
+    assert failed, how
+    for line, wanted in zip(start.splitlines(), whole_start.splitlines(), strict=True):
+        told = [title for title in failed if line.startswith(f"| {title} | failed |")]
+        assert line == wanted or told, how
 
 
 def assert_finishes(run, case, folder, after, how):

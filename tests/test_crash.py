@@ -133,7 +133,7 @@ def fail_at_changes(trial, most):
             place = trial.fresh()
             end = trial.run(place, trial.case.arguments, fail_at=number, error=error)
             how = f"{error} at change {number} of {trial.end.changes}"
-            assert_old_or_new(place, trial.before, trial.after, how)
+            assert_old_or_new(place, trial.before, trial.after, how, end.said)
             if end.code == 0:
                 assert contents(place) == trial.after, f"{how} was passed over: {end.said}"
             else:

@@ -11,7 +11,9 @@ import torch
 from small_models import make_checkpoints, make_data
 from torch import nn
 
-from tracinctl import compute_influence
+from tracinctl import compute_influence, files
+from tracinctl.engine.cache import KernelCache
+from tracinctl.files import atomic_path
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,37 @@ def test_a_kernel_of_other_items_under_this_name_is_made_again(kept, tmp_path):
     model = nn.Linear(6, 1)
     compute_influence(data, model, make_checkpoints(model, tmp_path)[:1], cache=others, dtype="float64")
     assert_not_used(kept, tmp_path, lambda whole: kernel_in(others).read_bytes())
+
+
+def test_what_another_run_is_writing_is_no_kernel_and_is_left_alone(kept, tmp_path):
+    folder, scores, truth = kept
+    shutil.copytree(folder, tmp_path / "cache")
+    path = kernel_in(tmp_path / "cache")
+    cache = KernelCache(tmp_path / "cache")
+    with atomic_path(path) as temporary:
+        shutil.copyfile(path, temporary)
+        path.unlink()
+        assert cache.size() == 0
+        assert cache.prune([]) == 0
+        scores_now = scores(tmp_path / "cache")
+        assert np.array_equal(scores_now.scores, truth.scores)
+        assert path.is_file(), "it was not taken from the one in the making"
+        assert temporary.is_file()
+        since = path.stat().st_mtime
+        assert cache.prune([], older_than=since) == 0
+        assert path.is_file(), "another run wrote it after this one began"
+    assert cache.prune([]) > 0
+    assert not path.parent.exists()
+
+
+def test_a_folder_that_another_run_prunes_under_a_writer_is_made_again(tmp_path, monkeypatch):
+    path = tmp_path / "v2-0" / "a.safetensors"
+    clear = files.clear_leftovers
+
+    def prune(folder):
+        clear(folder)
+        folder.rmdir()
+
+    monkeypatch.setattr(files, "clear_leftovers", prune)
+    files.write_bytes_atomic(path, b"kernel")
+    assert path.read_bytes() == b"kernel"

@@ -63,8 +63,38 @@ def test_it_agrees_with_a_linear_model_worked_out_by_hand(tmp_path):
     scores, own, sample = oracle.influence(data, model, [state], [10.0])
     assert scores.tolist() == [[10 * (1 - 3)], [10 * (-1 - 6)], [-10 * (2 + 3)]]
     assert own.tolist() == [20.0, 50.0, 50.0]
-    # under any mean of scores that are zero the loss of every pair is still 1
-    assert sample.tolist() == [10.0, 10.0, 10.0]
+    # scores that are all alike say nothing of an item
+    assert sample.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_items_it_finds_surprising_agree_with_a_linear_model_worked_out_by_hand():
+    model = nn.Linear(2, 1, bias=False)
+    # items 0, 1 and 2; it is said that 0 is above 1, 0 above 2, and 1 above 2
+    data = make_data((2,), train=3, test=2, train_pairs=[(0, 1, 1), (0, 2, 1), (2, 1, -1)], test_pairs=[(0, 1, 1)])
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])
+    data = dataclasses.replace(data, train=dataclasses.replace(data.train, inputs=x))
+    _, _, sample = oracle.influence(data, model, [{"weight": torch.tensor([[1.0, 0.0]])}], [10.0])
+    # Scores 1, 0, 2 have the standard deviation sqrt(2/3), in units of which they are a, 0, 2a with a = sqrt(3/2).
+    # Gradients are the inputs; less their mean (1, 1) they are (0, -1), (-1, 0), (1, 1). Items 0 and 1 are at a right
+    # angle, cosine 0, weight exp(0) = 1; item 2 has the cosine -1/sqrt(2) to both, weight exp(-10/sqrt(2)) = w.
+    w = np.exp(-np.sqrt(50))
+    # Mean loss max(0, 1/4 - difference as it was said) of an item's two pairs, had it the score of item 0, 1, 2:
+    #   item 0, said above 0 and above 2a:      at a: (0 + 1/4 + a) / 2       at 0: (1/4 + 1/4 + 2a) / 2
+    #                                           at 2a: (0 + 1/4) / 2, the least
+    #   item 1, said below a and above 2a:      at a: (1/4 + 1/4 + a) / 2     at 0: (0 + 1/4 + 2a) / 2
+    #                                           at 2a: (1/4 + a + 1/4) / 2
+    #   item 2, said below a and below 0:       at a: (1/4 + 1/4 + a) / 2     at 0: (0 + 1/4) / 2, the least
+    #                                           at 2a: (1/4 + a + 1/4 + 2a) / 2
+    # A neighbour at the least loss counts whole, one at more loss exp(-(more) / 0.02) of its weight.
+    a = np.sqrt(1.5)
+    # item 0: neighbour 1 loses 1/8 + a more than neighbour 2
+    first = -np.log((np.exp(-(1 / 8 + a) / 0.02) + w) / (1 + w))
+    # item 1: both neighbours lose the same, and no other score loses less: nothing surprises
+    # item 2: neighbour 0 loses 1/8 + a/2 more than neighbour 1, and both have the weight w
+    last = -np.log((np.exp(-(1 / 8 + a / 2) / 0.02) + 1) / 2)
+    assert sample == pytest.approx([10 * first, 0.0, 10 * last], rel=1e-12, abs=1e-12)
+    # which is nearly sqrt(50), for the only neighbour that agrees is nothing like it, and log 2, for one of two agrees
+    assert sample == pytest.approx([10 * np.sqrt(50), 0.0, 10 * np.log(2)], rel=1e-3, abs=1e-12)
 
 
 def test_gradient_density_weights_are_counted_right(tmp_path):

@@ -128,12 +128,19 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
 def _create_beside(path: Path) -> tuple[int | None, Path]:
     suffix = path.suffix if len(path.suffix) <= _KEPT_SUFFIX else ""
     name = path.name.encode()[:60].decode(errors="ignore")  # the names of files have a limit in bytes
+    again = False
     while True:
         temporary = path.with_name(f".{name}{_OURS}{os.urandom(6).hex()}.tmp{suffix}")
         try:
             # made here, and by the system's own rule, so that it gets the permissions that any new file would get
             handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
+            continue
+        except FileNotFoundError:
+            if again:
+                raise
+            again = True
+            _make_folder(path)  # another run took it away because it was empty
             continue
         if sys.platform == "win32":
             os.close(handle)

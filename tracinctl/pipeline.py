@@ -223,7 +223,7 @@ def compute_project_scores(
     from tracinctl.scores.metadata import read_records, write_self_influence
     from tracinctl.scores.per_checkpoint import write_per_checkpoint_scores
 
-    begun = time.monotonic()
+    begun, since = time.monotonic(), time.time()
     loss = LossSettings(
         resolve_loss(settings.loss_type), settings.margin, settings.ghm_bins, settings.ghm_alpha, settings.batch_size
     )
@@ -282,7 +282,7 @@ def compute_project_scores(
         for _ in watched.blocks():
             pass
     cache = KernelCache(folder)
-    freed = cache.prune(result.cache_files) if settings.prune_cache else 0
+    freed = cache.prune(result.cache_files, older_than=since) if settings.prune_cache else 0
     return ComputeOutcome(
         material=material,
         frequency=frequency,

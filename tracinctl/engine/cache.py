@@ -10,18 +10,19 @@ meets, which is the work of a new file, so a new file is made.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 import weakref
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from tracinctl.engine.kernel_file import FileKernel, FileStore
+from tracinctl.engine.kernel_file import FileKernel, FileStore, vanished
 from tracinctl.engine.layout import KernelLayout
-from tracinctl.files import atomic_path, write_text_atomic
+from tracinctl.files import atomic_path, clear_leftovers, write_text_atomic
 
 VERSION = 2
 """Version of the calculation; kernels of another version are not used."""
@@ -48,7 +49,7 @@ class KernelCache:
         """The kernel of this layout, or None."""
         place = self._place(key)
         exact = place / f"{layout.key}.safetensors"
-        for path in [exact, *sorted(place.glob("*.safetensors"))] if place.is_dir() else []:
+        for path in [exact, *_kernels(place)]:
             try:
                 kernel = FileKernel.open(path, layout, same=path == exact, keeper=self)
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
@@ -58,7 +59,7 @@ class KernelCache:
                 return kernel
         return None
 
-    @contextmanager
+    @contextlib.contextmanager
     def writing(self, key: str, layout: KernelLayout) -> Iterator[FileStore]:
         """Yield a store for a kernel that is kept when the block ends well.
 
@@ -71,20 +72,53 @@ class KernelCache:
         with atomic_path(self._place(key) / f"{layout.key}.safetensors") as temporary:
             yield FileStore(temporary, layout)
 
+    def written(self, key: str, layout: KernelLayout) -> FileKernel:
+        """The kernel that was just written.
+
+        Raises:
+            CacheError: another run took it away.
+        """
+        kernel = self.get(key, layout)
+        if kernel is None:
+            raise vanished(self._place(key) / f"{layout.key}.safetensors")
+        return kernel
+
     def size(self) -> int:
         """Bytes of all kernels kept."""
-        return sum(path.stat().st_size for path in self.folder.glob("v*/*.safetensors"))
+        return sum(_size(path) for place in self.folder.glob("v*") for path in _kernels(place))
 
-    def prune(self, used: Collection[Path]) -> int:
-        """Delete all kernels but these files; returns the bytes freed."""
+    def prune(self, used: Collection[Path], *, older_than: float = math.inf) -> int:
+        """Delete all kernels but these files; returns the bytes freed.
+
+        Args:
+            used: files that stay.
+            older_than: seconds since the epoch; what was written later belongs to another run, and stays too.
+        """
         freed = 0
-        for path in sorted(self.folder.glob("v*/*.safetensors")):
-            if path not in used:
-                freed += path.stat().st_size
-                path.unlink(missing_ok=True)
-                if not any(path.parent.iterdir()):
-                    path.parent.rmdir()
+        for place in sorted(self.folder.glob("v*")):
+            clear_leftovers(place)
+            for path in _kernels(place):
+                # another run may prune the same file
+                with contextlib.suppress(FileNotFoundError):
+                    about = path.stat()
+                    if path not in used and about.st_mtime < older_than:
+                        path.unlink()
+                        freed += about.st_size
+            # not empty: kernels in use, or one that another run is writing
+            with contextlib.suppress(OSError):
+                place.rmdir()
         return freed
+
+
+def _kernels(place: Path) -> list[Path]:
+    """The kernels in a folder, which may be gone; what is being written is hidden and no kernel yet."""
+    return sorted(path for path in place.glob("*.safetensors") if not path.name.startswith("."))
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 def kernel_key(checkpoint_digest: str, model: str, parameters: Sequence[str], dtype: str) -> str:

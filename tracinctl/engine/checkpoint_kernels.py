@@ -20,7 +20,7 @@ from tracinctl.engine.items import Items
 from tracinctl.engine.kernel import KernelMaker
 from tracinctl.engine.layout import KernelLayout
 from tracinctl.engine.processes import Processes
-from tracinctl.errors import CheckpointError
+from tracinctl.errors import CacheError, CheckpointError
 from tracinctl.progress import Progress, ProgressCallback
 
 FloatArray = npt.NDArray[np.float64]
@@ -83,7 +83,12 @@ class KernelWork:
     def kept(self, key: str) -> ItemKernel | None:
         """The kernel that the cache holds, or None."""
         kept = self.cache.get(key, self.layout) if self.cache else None
-        return kept.loaded() if kept and self.in_memory else kept
+        if kept is None or not self.in_memory:
+            return kept
+        try:
+            return kept.loaded()
+        except CacheError:  # another run took it away
+            return None
 
     @contextmanager
     def keeping(self, key: str) -> Iterator[_Keeping]:
@@ -102,7 +107,10 @@ class KernelWork:
             keeping = _Keeping(store)
             yield keeping
             store.finish(keeping.parts)
-        keeping.kernel = self.kept(key)
+            if self.in_memory:  # before it is there for others, who may take it away
+                keeping.kernel = store.loaded()
+        if keeping.kernel is None:
+            keeping.kernel = self.cache.written(key, self.layout)
 
     def compute(
         self,

@@ -108,6 +108,7 @@ class FileStore:
     """Products on their way into a file."""
 
     def __init__(self, path: Path, layout: KernelLayout) -> None:
+        self._layout = layout
         shapes = _shapes(len(layout.item_digests), len(layout), layout.columns, len(layout.pairs))
         self._tensors = _TensorFile.create(path, shapes)
         self._tensors.write("pair_rows", layout.pairs)
@@ -131,6 +132,10 @@ class FileStore:
         for name, values in parts.items():
             self._tensors.write(name, values)
         self._tensors.write(_DIGEST, self._tensors.digest())
+
+    def loaded(self) -> HeldKernel:
+        """The finished kernel in memory."""
+        return FileKernel(self._layout, self._tensors, _Found(), self).loaded()
 
 
 def _shapes(items: int, rows: int, columns: int, pairs: int) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -193,7 +198,7 @@ class FileKernel(ItemKernel):
         try:
             return self._tensors.read(name)
         except OSError as error:
-            raise _vanished(self._tensors.path) from error
+            raise vanished(self._tensors.path) from error
 
     def rows(self, rows: IntArray) -> FloatArray:
         """As ``ItemKernel.rows``."""
@@ -214,7 +219,7 @@ class FileKernel(ItemKernel):
                     if columns is not None:
                         result[start : start + step] = block[:, columns]
         except OSError as error:
-            raise _vanished(self._tensors.path) from error
+            raise vanished(self._tensors.path) from error
         return result
 
     def stored_pairs(self) -> FloatArray:
@@ -231,7 +236,8 @@ class FileKernel(ItemKernel):
         return HeldKernel(self.layout, {**parts, "pairs": self.stored_pairs()}, self.rows(np.arange(len(self.layout))))
 
 
-def _vanished(path: Path) -> CacheError:
+def vanished(path: Path) -> CacheError:
+    """The error that a kernel's file is gone, or not what it was."""
     return CacheError(
         f"{path} was deleted or changed while it was in use", hint="Run again; what is there is used, the rest made."
     )

@@ -33,10 +33,12 @@ def suspicious_items(source: ScoreSource, outlier: float = OUTLIER) -> dict[str,
             hint="compute them again: tracinctl compute",
         )
     size: FloatArray = np.asarray(influence, dtype=np.float64)
+    # in units of the largest, so that no sum overflows
+    size = size / (float(np.abs(size).max()) or 1.0)
     distance = size - np.median(size)
     spread = 1.4826 * float(np.median(np.abs(distance))) or 1.2533 * float(np.abs(distance).mean())
     # where all items are alike but for rounding, none stands out
-    level = max(outlier * spread, 1e-9 * float(np.abs(size).max()))
+    level = max(outlier * spread, 1e-9)
     order = sorted(
         np.flatnonzero(distance > level).tolist(), key=lambda k: (-float(influence[k]), source.sample_ids[k])
     )
