@@ -169,7 +169,7 @@ Memory = Annotated[
     typer.Option(
         "--memory",
         metavar="SIZE",
-        help="What the work may take: 4GiB.",
+        help="What blocks of the work are sized by: 4GiB.",
         rich_help_panel=INFLUENCE,
         show_default="a quarter of what is free",
     ),
