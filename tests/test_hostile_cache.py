@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,11 @@ from small_models import make_checkpoints, make_data
 from torch import nn
 
 from tracinctl import compute_influence, files
+from tracinctl.engine import tensor_file
 from tracinctl.engine.cache import KernelCache
+from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.influence import LossSettings
+from tracinctl.errors import CacheError
 from tracinctl.files import atomic_path
 
 
@@ -147,3 +153,33 @@ def test_a_folder_that_another_run_prunes_under_a_writer_is_made_again(tmp_path,
     monkeypatch.setattr(files, "clear_leftovers", prune)
     files.write_bytes_atomic(path, b"kernel")
     assert path.read_bytes() == b"kernel"
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="a file that is open cannot be deleted there")
+@pytest.mark.parametrize("held_open", [256, 0])
+def test_a_kernel_that_is_read_from_its_file_outlives_its_deletion_or_says_so(tmp_path, monkeypatch, held_open):
+    monkeypatch.setattr(tensor_file, "_HELD_OPEN", held_open)
+    torch.manual_seed(1)
+    model = nn.Linear(6, 1)
+    data = make_data((6,))
+    paths = make_checkpoints(model, tmp_path)
+    truth = compute_influence(data, model, paths, dtype="float64", cache=tmp_path / "cache")
+    # too little for kernels in memory
+    options = ComputeOptions(LossSettings(), dtype="float64", memory=4_000, cache=tmp_path / "cache")
+    result = compute_scores(data, model, paths, options)
+    shutil.rmtree(tmp_path / "cache")
+    if held_open:
+        assert np.abs(result.scores.table().scores - truth.scores).max() <= 1e-12 * np.abs(truth.scores).max()
+    else:
+        with pytest.raises(CacheError, match="deleted or changed"):
+            result.scores.table()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at what Linux says of open files")
+def test_files_of_kernels_are_closed_with_the_last_who_knows_of_them(kept):
+    before = set(Path("/proc/self/fd").iterdir())
+    folder, _, _ = kept
+    opened = tensor_file.TensorFile.open(kernel_in(folder))
+    assert len(set(Path("/proc/self/fd").iterdir()) - before) == 1
+    del opened
+    assert set(Path("/proc/self/fd").iterdir()) <= before

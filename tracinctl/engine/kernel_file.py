@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,94 +12,13 @@ import numpy.typing as npt
 
 from tracinctl.engine.item_kernel import HeldKernel, ItemKernel
 from tracinctl.engine.layout import KernelLayout
+from tracinctl.engine.tensor_file import DIGEST, TensorFile
 from tracinctl.errors import CacheError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_TYPES = {"F64": np.float64, "I64": np.int64, "U8": np.uint8}
-_AT_ONCE = 8 << 20  # bytes that are read or written at a time
-_LARGEST_HEADER = 1 << 20
-_DIGEST = "sha256"
-
-
-@dataclass(frozen=True)
-class _TensorFile:
-    """Where the tensors of a safetensors file lie: type, shape and first byte of each."""
-
-    path: Path
-    places: Mapping[str, tuple[str, tuple[int, ...], int]]
-
-    @staticmethod
-    def open(path: Path) -> _TensorFile:
-        """Read the header.
-
-        Raises:
-            OSError, ValueError, KeyError, TypeError: there is no such file, or it is damaged.
-        """
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            if not size <= _LARGEST_HEADER:
-                raise ValueError("no such header")
-            header = json.loads(file.read(size))
-            whole = file.seek(0, 2)
-        places, end = {}, 0
-        for name, each in header.items():
-            begin, stop = each["data_offsets"]
-            shape = tuple(each["shape"])
-            if begin != end or stop - begin != int(np.prod(shape)) * np.dtype(_TYPES[each["dtype"]]).itemsize:
-                raise ValueError(f"{name} has another size or place")
-            places[name] = (each["dtype"], shape, 8 + size + begin)
-            end = stop
-        if whole != 8 + size + end:
-            raise ValueError("the file is cut short")
-        return _TensorFile(path, places)
-
-    @staticmethod
-    def create(path: Path, shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> _TensorFile:
-        """Write the header, and zeros for the rest."""
-        header: dict[str, Any] = {}
-        at = 0
-        for name, (kind, shape) in shapes.items():
-            size = int(np.prod(shape)) * np.dtype(_TYPES[kind]).itemsize
-            header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, at + size]}
-            at += size
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        with path.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            file.truncate(8 + len(text) + at)
-        return _TensorFile.open(path)
-
-    def digest(self) -> npt.NDArray[np.uint8]:
-        """SHA-256 of all that stands before its own place."""
-        state = hashlib.sha256()
-        left = self.places[_DIGEST][2]
-        with self.path.open("rb") as file:
-            while left and (some := file.read(min(left, _AT_ONCE))):
-                state.update(some)
-                left -= len(some)
-        return np.frombuffer(state.digest(), dtype=np.uint8)
-
-    def read(self, name: str) -> Any:
-        kind, shape, at = self.places[name]
-        values = np.empty(shape, dtype=_TYPES[kind])
-        with self.path.open("rb") as file:
-            file.seek(at)
-            _fill(file, values)
-        return values
-
-    def write(self, name: str, values: npt.NDArray[Any]) -> None:
-        kind, shape, at = self.places[name]
-        assert values.shape == shape  # noqa: S101
-        with self.path.open("r+b") as file:
-            file.seek(at)
-            file.write(np.ascontiguousarray(values, dtype=_TYPES[kind]).data.cast("B") if values.size else b"")
-
-
-def _fill(file: Any, values: npt.NDArray[Any]) -> None:
-    if values.size and file.readinto(values.data.cast("B")) != values.nbytes:
-        raise OSError("the file is cut short")
+_AT_ONCE = 8 << 20  # bytes that are read at a time
 
 
 class FileStore:
@@ -110,7 +27,7 @@ class FileStore:
     def __init__(self, path: Path, layout: KernelLayout) -> None:
         self._layout = layout
         shapes = _shapes(len(layout.item_digests), len(layout), layout.columns, len(layout.pairs))
-        self._tensors = _TensorFile.create(path, shapes)
+        self._tensors = TensorFile.create(path, shapes)
         self._tensors.write("pair_rows", layout.pairs)
         self._tensors.write("item_digests", layout.item_digests)
         self._tensors.write("digests", layout.digests)
@@ -131,7 +48,7 @@ class FileStore:
         """Put the other parts at theirs."""
         for name, values in parts.items():
             self._tensors.write(name, values)
-        self._tensors.write(_DIGEST, self._tensors.digest())
+        self._tensors.write(DIGEST, self._tensors.digest())
 
     def loaded(self) -> HeldKernel:
         """The finished kernel in memory."""
@@ -148,7 +65,7 @@ def _shapes(items: int, rows: int, columns: int, pairs: int) -> dict[str, tuple[
         "pair_rows": ("I64", (pairs, 2)),
         "item_digests": ("U8", (items, 16)),
         "digests": ("U8", (rows, 16)),
-        _DIGEST: ("U8", (32,)),
+        DIGEST: ("U8", (32,)),
     }
 
 
@@ -164,7 +81,7 @@ class _Found:
 class FileKernel(ItemKernel):
     """A kernel that is read from its file as it is needed."""
 
-    def __init__(self, layout: KernelLayout, tensors: _TensorFile, found: _Found, keeper: object) -> None:
+    def __init__(self, layout: KernelLayout, tensors: TensorFile, found: _Found, keeper: object) -> None:
         self.layout = layout
         self._keeper = keeper  # a temporary folder is gone with the last one who knows of it
         self._tensors = tensors
@@ -183,7 +100,7 @@ class FileKernel(ItemKernel):
         Raises:
             OSError, ValueError, KeyError, TypeError, AttributeError: there is no such file, or it is damaged.
         """
-        tensors = _TensorFile.open(path)
+        tensors = TensorFile.open(path)
         _check(tensors)
         found = _Found() if same and _is_of(tensors, layout) else _find(tensors, layout)
         return None if found is None else FileKernel(layout, tensors, found, keeper)
@@ -208,16 +125,14 @@ class FileKernel(ItemKernel):
         result = np.empty((len(rows), self.layout.columns))
         step = max(1, _AT_ONCE // (8 * width))
         try:
-            with self._tensors.path.open("rb", buffering=0) as file:
-                for start in range(0, len(rows), step):
-                    some = rows[start : start + step]
-                    block = result[start : start + step] if columns is None else np.empty((len(some), width))
-                    begins = np.flatnonzero(np.diff(some, prepend=-2) != 1)
-                    for begin, end in zip(begins, [*begins[1:], len(some)], strict=True):
-                        file.seek(at + 8 * width * int(some[begin]))
-                        _fill(file, block[begin:end])
-                    if columns is not None:
-                        result[start : start + step] = block[:, columns]
+            for start in range(0, len(rows), step):
+                some = rows[start : start + step]
+                block = result[start : start + step] if columns is None else np.empty((len(some), width))
+                begins = np.flatnonzero(np.diff(some, prepend=-2) != 1)
+                for begin, end in zip(begins, [*begins[1:], len(some)], strict=True):
+                    self._tensors.file.fill(block[begin:end], at + 8 * width * int(some[begin]))
+                if columns is not None:
+                    result[start : start + step] = block[:, columns]
         except OSError as error:
             raise vanished(self._tensors.path) from error
         return result
@@ -243,7 +158,7 @@ def vanished(path: Path) -> CacheError:
     )
 
 
-def _pair_places(layout: KernelLayout, rows: IntArray, held: IntArray, tensors: _TensorFile) -> IntArray | None:
+def _pair_places(layout: KernelLayout, rows: IntArray, held: IntArray, tensors: TensorFile) -> IntArray | None:
     """Where the layout's pairs stand among those of a file, or None where one is missing."""
     wanted = np.sort(rows[layout.pairs], axis=1)
     count = tensors.places["kernel"][1][0]
@@ -253,17 +168,17 @@ def _pair_places(layout: KernelLayout, rows: IntArray, held: IntArray, tensors: 
     return at if there.all() else None
 
 
-def _check(tensors: _TensorFile) -> None:
+def _check(tensors: TensorFile) -> None:
     """Raise ValueError where a file is not, to the bit, what was written: a flipped bit would be a wrong number."""
     kinds = {name: (kind, shape) for name, (kind, shape, _) in tensors.places.items()}
     (rows, columns), (items,), (pairs,) = (kinds[name][1] for name in ("kernel", "scores", "pairs"))
     if kinds != _shapes(items, rows, columns, pairs) or columns > rows:
         raise ValueError("the file holds other tensors than a kernel's")
-    if not np.array_equal(tensors.read(_DIGEST), tensors.digest()):
+    if not np.array_equal(tensors.read(DIGEST), tensors.digest()):
         raise ValueError("the file is not as it was written")
 
 
-def _is_of(tensors: _TensorFile, layout: KernelLayout) -> bool:
+def _is_of(tensors: TensorFile, layout: KernelLayout) -> bool:
     return (
         tensors.places["kernel"][1] == (len(layout), layout.columns)
         and np.array_equal(tensors.read("digests"), layout.digests)
@@ -272,7 +187,7 @@ def _is_of(tensors: _TensorFile, layout: KernelLayout) -> bool:
     )
 
 
-def _find(tensors: _TensorFile, layout: KernelLayout) -> _Found | None:
+def _find(tensors: TensorFile, layout: KernelLayout) -> _Found | None:
     """Where a file holds what a layout asks for, or None where it does not."""
     rows = _digest_places(tensors.read("digests"), layout.digests)
     items = _digest_places(tensors.read("item_digests"), layout.item_digests)
