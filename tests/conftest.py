@@ -21,3 +21,21 @@ def _alone(monkeypatch):
     for name in list(os.environ):
         if name.startswith("TRACINCTL_") or name in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Runs commands in processes that can be killed."""
+    from crash_projects import CrashServer
+
+    server = CrashServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def start(run, tmp_path_factory):
+    """A trained project, not to be changed: to be copied."""
+    from crash_projects import made
+
+    return made(run, tmp_path_factory.mktemp("start") / "project")

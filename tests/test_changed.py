@@ -13,6 +13,7 @@ from crash_projects import SETTINGS
 from wav_trees import tone, tree, write
 
 WAV = "data/deg036/plastic/plastic_deg036_500hz_02.wav"
+PAIRS = "checkpoints/plastic_500hz/pairs.csv"
 CHECKPOINT = "checkpoints/plastic_500hz/model_epoch_2.pt"
 SINCE = "since these scores were made"
 
@@ -105,6 +106,16 @@ def test_looking_for_changes_loads_no_torch(project):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def check_that_it_stops(cli, project, name):
+    scores = project / "metadata/plastic_500hz_influence_metadata.json"
+    before = scores.read_bytes()
+    result = cli("compute", "--frequency", "500hz")
+    assert result.code == 1
+    assert f"{name} changed while it was being worked on" in " ".join(result.err.split())
+    assert result.err.count("error: ") == 1
+    assert scores.read_bytes() == before
+
+
 def test_a_recording_that_changes_during_the_run_stops_it(cli, project, monkeypatch):
     from tracinctl.data import features
 
@@ -116,9 +127,25 @@ def test_a_recording_that_changes_during_the_run_stops_it(cli, project, monkeypa
             write(path, tone(seed=99))
         return found
 
-    before = (project / "metadata/plastic_500hz_influence_metadata.json").read_bytes()
     monkeypatch.setattr(features, "read_wav", read_then_change)
-    result = cli("compute", "--frequency", "500hz")
-    assert result.code == 1
-    assert "plastic_deg036_500hz_02.wav changed while it was being worked on" in result.err
-    assert (project / "metadata/plastic_500hz_influence_metadata.json").read_bytes() == before
+    check_that_it_stops(cli, project, "plastic_deg036_500hz_02.wav")
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT.replace("2.pt", "1.pt"), CHECKPOINT, PAIRS], ids=lambda name: name[-9:])
+@pytest.mark.parametrize("how", ["written", "removed"])
+def test_a_file_that_changes_after_it_was_read_stops_the_run(cli, project, monkeypatch, name, how):
+    from tracinctl.engine import compute
+
+    # what was read last is read by now; nothing is written yet
+    finish = compute.checkpoint_weights
+
+    def change(*arguments):
+        if how == "removed":
+            (project / name).unlink()
+        else:
+            data = (project / name).read_bytes()
+            (project / name).write_bytes(data + b"\n")
+        return finish(*arguments)
+
+    monkeypatch.setattr(compute, "checkpoint_weights", change)
+    check_that_it_stops(cli, project, name)

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 
 import pytest
-from crash_projects import CASES, KILLED, CrashServer, assert_finishes, assert_old_or_new, contents, made, prepared, ran
+from crash_projects import CASES, KILLED, assert_finishes, assert_old_or_new, contents, prepared, ran
 
 QUICK = [name for name in CASES if name != "demo elsewhere"]
 KILLS = 3
 NIGHTLY_KILLS = 100
 FAULTS = 3
-
-
-@pytest.fixture(scope="module")
-def run():
-    server = CrashServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def start(run, tmp_path_factory):
-    return made(run, tmp_path_factory.mktemp("start") / "project")
 
 
 class Trial:
@@ -124,31 +113,34 @@ ERRORS = {
     "ENOSPC": "No space left on device",
     "EACCES": "Permission denied",
     "ENOENT": "No such file or directory",
+    "EIO": "Input/output error",  # a disk that is breaking, or a share that is gone
 }
 
 
-def fail_at_changes(trial, most):
-    for number in moments(trial, most):
-        for error, reason in ERRORS.items():
-            place = trial.fresh()
-            end = trial.run(place, trial.case.arguments, fail_at=number, error=error)
-            how = f"{error} at change {number} of {trial.end.changes}"
-            assert_old_or_new(place, trial.before, trial.after, how, end.said)
-            if end.code == 0:
-                assert contents(place) == trial.after, f"{how} was passed over: {end.said}"
-            else:
-                assert_said(end, how)
-                assert reason in end.said, f"{how}: {end.said}"
-            assert_finishes(trial.run, trial.case, place, trial.after, how)
+def fail_at_change(trial, number, error):
+    place = trial.fresh()
+    end = trial.run(place, trial.case.arguments, fail_at=number, error=error)
+    how = f"{error} at change {number} of {trial.end.changes}"
+    assert_old_or_new(place, trial.before, trial.after, how, end.said)
+    if end.code == 0:
+        assert contents(place) == trial.after, f"{how} was passed over: {end.said}"
+    else:
+        assert_said(end, how)
+        assert ERRORS[error] in end.said, f"{how}: {end.said}"
+    assert_finishes(trial.run, trial.case, place, trial.after, how)
 
 
 def test_a_change_of_a_file_that_fails(trial):
-    fail_at_changes(trial, 2)
+    for number, error in itertools.product(moments(trial, 2), ERRORS):
+        fail_at_change(trial, number, error)
 
 
 @pytest.mark.nightly
-def test_every_change_of_a_file_that_fails(trial):
-    fail_at_changes(trial, None)
+@pytest.mark.parametrize("turn", range(2))
+def test_every_change_of_a_file_that_fails(trial, turn):
+    """The errors by turns, two for each change."""
+    for number in moments(trial, None):
+        fail_at_change(trial, number, list(ERRORS)[(number + 2 * turn) % len(ERRORS)])
 
 
 @pytest.mark.parametrize("share", [0.5])

@@ -285,24 +285,18 @@ def test_a_kept_kernel_is_not_taken_for_a_model_that_calculates_something_else(o
     assert np.array_equal(again.scores.table().scores, fresh.scores)
 
 
-@pytest.mark.parametrize("name", ["linear", "ReLU in place", "positions added to numbers", "GroupNorm and LayerNorm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "linear",
+        "ReLU in place",
+        "positions added to numbers",
+        "GroupNorm and LayerNorm",
+        "a path that the data choose",  # items that go the same way run together
+    ],
+)
 def test_the_model_runs_once_a_block_and_not_once_an_item(name, tmp_path):
     build, kind = MODELS[name]
-    model = build()
-    data = make_data(kind, train=40, test=20)
-    paths = make_checkpoints(model, tmp_path, rates=(0.1,))
-    runs = []
-
-    def score(model, x):
-        runs.append(1)
-        return model(x)
-
-    compute_influence(dataclasses.replace(data, score=score), model, paths)
-    assert len(runs) < 10
-
-
-def test_items_that_go_the_same_way_run_together(tmp_path):
-    build, kind = MODELS["a path that the data choose"]
     model = build()
     data = make_data(kind, train=40, test=20)
     paths = make_checkpoints(model, tmp_path, rates=(0.1,))

@@ -6,12 +6,19 @@ import codecs
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from crash_projects import leftovers
 from score_tables import table
 
+from tracinctl import config, files
 from tracinctl.cli.encodings import ERRORS, let_streams_write_anything
+from tracinctl.engine.cache import KernelCache
+from tracinctl.errors import TracinctlError, UsageError
+from tracinctl.files import clear_leftovers, write_text_atomic
 from tracinctl.scores.files import write_scores
 
 OLD = [
@@ -56,3 +63,70 @@ def test_a_letter_stands_in_for_a_drawing_character_and_what_has_none_is_escaped
     assert codecs.lookup_error(ERRORS)
     with pytest.raises(UnicodeDecodeError):
         b"\xff".decode("ascii", ERRORS)
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """The branches that Windows takes: no locks on temporary files, no flush of folders, its rules for names."""
+    monkeypatch.setattr(files, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(files, "os", SimpleNamespace(**{**vars(os), "name": "nt"}))
+    monkeypatch.setattr(config, "_WINDOWS", True)
+    monkeypatch.delattr(files, "fcntl", raising=False)
+
+
+@pytest.mark.usefixtures("windows")
+def test_windows_writes_files_whole_and_leaves_other_writers_alone(tmp_path):
+    path = tmp_path / "sub" / "list.txt"
+    write_text_atomic(path, "one\n")
+    other = path.with_name(".list.txt.tracinctl-abc.tmp.txt")  # whether its writer lives cannot be told
+    other.write_text("")
+    write_text_atomic(path, "two\n")
+    clear_leftovers(path.parent)
+    assert path.read_bytes() == b"two\n"
+    assert leftovers(tmp_path) == [other.name]
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_file_that_another_program_has_open_stays_as_it_is_on_windows(tmp_path, monkeypatch):
+    path = tmp_path / "scores.json"
+    write_text_atomic(path, "old")
+
+    def held(self, target):
+        raise PermissionError(13, "Access is denied", str(self), 5, str(target))
+
+    monkeypatch.setattr(Path, "replace", held)
+    with pytest.raises(TracinctlError, match=r"cannot write .*scores\.json: Access is denied") as said:
+        write_text_atomic(path, "new")
+    assert "Close it where it is open" in said.value.hint
+    assert path.read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_kernel_that_another_run_has_open_is_not_pruned(tmp_path, monkeypatch):
+    kernels = [tmp_path / "v1-a" / "k.safetensors", tmp_path / "v1-b" / "k.safetensors"]
+    for each in kernels:
+        each.parent.mkdir()
+        each.write_bytes(b"123")
+    remove = Path.unlink
+
+    def held(self, *more, **others):
+        if self == kernels[0]:
+            raise PermissionError(13, "The process cannot access the file", str(self))
+        remove(self, *more, **others)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    assert KernelCache(tmp_path).prune(()) == 3
+    assert [each.exists() for each in kernels] == [True, False]
+
+
+NOT_THERE = ["C:", "a:b", "a?", "a*", 'a"', "<a", "a>", "a|b", "a.", "a "]
+
+
+@pytest.mark.parametrize("name", NOT_THERE)
+def test_what_windows_allows_in_no_name_is_refused_there_alone(name, monkeypatch):
+    assert config.file_name_part(name, "1hz") == f"{name}_1hz"
+    monkeypatch.setattr(config, "_WINDOWS", True)
+    for material, frequency in ((name, "1hz"), ("box", name)):
+        with pytest.raises(UsageError, match="cannot be part of a file name"):
+            config.file_name_part(material, frequency)
+    assert config.file_name_part("con", "500.5 hz") == "con_500.5 hz"  # a device's name alone is one, and no part of it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import torch
 
 from tracinctl import Pairs, RankingData, Samples
 from tracinctl.arm_trainer import RankerTrainer
-from tracinctl.errors import TrainingError
+from tracinctl.errors import ProcessLostError, TrainingError
 from tracinctl.judging import divide_held_out
 from tracinctl.retraining import EVERYTHING, RANDOM, TRUTH, WITHOUT, RetrainSettings, as_many_at_random, retrain
 from tracinctl.retraining_runs import Trained, Training, run_trainings
@@ -248,6 +249,27 @@ def test_a_training_that_fails_in_another_process_is_an_error_and_the_others_are
     trainer = RankerTrainer(DATA, DIVISION, dataclasses.replace(QUICK, learning_rate=1e30))
     with pytest.raises(TrainingError, match="diverged"):
         run_trainings(trainer, PLAN, tmp_path / "kept", at_once=2, progress=lambda _: None)
+
+
+class DiesWhenItIsRead(Pretended):
+    """A trainer that ends each process that it is sent to, at its start, and is too large for a pipe."""
+
+    def __init__(self):
+        super().__init__()
+        object.__setattr__(self, "ballast", bytes(1 << 20))
+
+    def __reduce__(self):
+        return (os._exit, (3,), None, iter([self.ballast]))
+
+
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_processes_that_die_at_their_start_are_one_error_and_no_wait(tmp_path, at_once):
+    before = set(multiprocessing.active_children())
+    with pytest.raises(ProcessLostError, match="was ended from outside") as error:
+        run_trainings(DiesWhenItIsRead(), PLAN, tmp_path / "kept", at_once=at_once, progress=lambda _: None)
+    assert "--at-once 1" in error.value.hint
+    assert files(tmp_path / "kept") == {}
+    assert set(multiprocessing.active_children()) <= before
 
 
 SCRIPT = """

@@ -394,6 +394,53 @@ def test_a_parquet_file_that_would_unpack_to_more_is_refused(tmp_path, packing):
         open_scores(path)
 
 
+def headers(path):
+    """Where the headers of the ids' and of the scores' page lie: checksums do not cover them."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        group = file.metadata.row_group(0)
+        columns = [group.column(k) for k in (0, group.num_columns - 1)]
+    return [range(each.data_page_offset, each.data_page_offset + 28) for each in columns]
+
+
+def everything(path):
+    found = open_scores(path)
+    scores = np.concatenate([block for _, block in found.blocks()])
+    return (found.train_ids, found.train_items, found.self_influence.tolist(), scores.tolist())
+
+
+BITS, BYTE_STREAM_SPLIT = 8, 9 << 1  # another encoding of numbers, as a header writes it
+
+
+def test_a_page_that_contradicts_the_file_is_refused_and_never_another_number(tmp_path):
+    path = tmp_path / PARQUET
+    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
+    whole, data = everything(path), path.read_bytes()
+    refused = 0
+    for places in headers(path):
+        for at in places:
+            for new in [*(data[at] ^ 1 << bit for bit in range(BITS)), BYTE_STREAM_SPLIT]:
+                path.write_bytes(data[:at] + bytes([new]) + data[at + 1 :])
+                try:
+                    assert everything(path) == whole
+                except ScoreFileError:
+                    refused += 1
+    assert refused > 300
+
+
+def test_a_parquet_file_of_many_pages_and_groups_is_whole(tmp_path):
+    import pyarrow.parquet as pq
+
+    path = tmp_path / PARQUET
+    scores = np.random.default_rng(0).standard_normal((3000, 200))
+    write_scores(full(scores), path)
+    rewrite(path, lambda found, about: found, row_group_size=700, data_page_size=4096, write_statistics=True)
+    with pq.ParquetFile(path) as file:
+        assert file.metadata.num_row_groups > 4
+    assert np.array_equal(np.concatenate([block for _, block in open_scores(path).blocks()]), scores)
+
+
 def test_a_parquet_score_that_is_no_number_names_its_pairs(tmp_path):
     import pyarrow as pa
 

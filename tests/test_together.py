@@ -8,24 +8,12 @@ import json
 import shutil
 
 import pytest
-from crash_projects import KILLED, CrashServer, contents, leftovers, made, ran
+from crash_projects import KILLED, contents, leftovers, ran
 
 SCORES = "metadata/plastic_500hz_influence_metadata.json"
 PROVENANCE = "metadata/plastic_500hz_influence_provenance.json"
 COMPUTE = ["compute", "--frequency", "500hz"]
 WORKFLOW = ["workflow", "--frequencies", "500hz,1000hz"]
-
-
-@pytest.fixture(scope="module")
-def run():
-    server = CrashServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def start(run, tmp_path_factory):
-    return made(run, tmp_path_factory.mktemp("start") / "project")
 
 
 @pytest.fixture

@@ -28,20 +28,25 @@ _MOST_BYTES = 1 << 30  # that are read to see whether a touched file has another
 
 @dataclass(frozen=True)
 class FileStates:
-    """Files as they were at one moment, by name: SHA-256 of the content, and what the file system says of them."""
+    """Files as they were at one moment, by name: SHA-256 of the content, and what the file system says of them.
+
+    Digests are of those alone that were asked for: whoever reads the others takes their digests itself.
+    """
 
     paths: Mapping[str, Path]
     digests: Mapping[str, str]
     marks: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, paths: Mapping[str, Path]) -> FileStates:
+    def of(cls, paths: Mapping[str, Path], *, digests: bool = True) -> FileStates:
         """The files as they are now; one that cannot be read is left to whoever needs it."""
-        digests, marks = {}, {}
+        found, marks = {}, {}
         for name, path in paths.items():
             with contextlib.suppress(OSError):
-                marks[name], digests[name] = _mark(path), file_digest(path)
-        return cls(paths, digests, marks)
+                marks[name] = _mark(path)
+                if digests:
+                    found[name] = file_digest(path)
+        return cls(paths, found, marks)
 
     def check_unchanged(self) -> None:
         """Make sure that nobody has written the files since.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -21,6 +22,8 @@ SETTINGS_NAME = "tracinctl.toml"
 
 _SCORE_FILE = re.compile(r"^(?P<project>.+)_influence(?:_metadata\.json|\.parquet)$")
 _PER_CHECKPOINT = "_per_checkpoint"
+_WINDOWS = sys.platform == "win32"
+_NOT_ON_WINDOWS = '<>:"|?*'  # there a colon leads to another drive, or into a file behind the file
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,16 @@ def file_name_part(material: str, frequency: str) -> str:
     """``<material>_<frequency>``, which every file name starts with.
 
     Raises:
-        UsageError: one of the two would lead out of the folder, or is empty.
+        UsageError: one of the two would lead out of the folder, is empty, or is what this system allows in no name.
     """
     for what, value in (("material", material), ("frequency", frequency)):
-        if not value or value in {".", ".."} or any(c in value for c in "/\\\0") or not value.isprintable():
+        if (
+            not value
+            or value in {".", ".."}
+            or any(c in value for c in "/\\\0")
+            or not value.isprintable()
+            or (_WINDOWS and (any(c in value for c in _NOT_ON_WINDOWS) or value[-1] in ". "))
+        ):
             raise UsageError(f"{what} {value!r} cannot be part of a file name", hint=f"Give a plain name as --{what}.")
     return f"{material}_{frequency}"
 

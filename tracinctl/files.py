@@ -99,6 +99,8 @@ def clear_leftovers(folder: Path) -> None:
 def _way_out(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "Make room on the disk, or write to another place; what was there before is as it was."
+    if sys.platform == "win32" and isinstance(error, PermissionError):
+        return "Close it where it is open, check its permissions, or write to another place."
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return "Check its permissions, or write to another place."
     return ""

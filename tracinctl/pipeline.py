@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.changed import FileStates, recordings_of
+from tracinctl.checkpoint_files import checkpoint_parts
 from tracinctl.config import Project
 from tracinctl.errors import DataError, ModelError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
@@ -162,17 +163,30 @@ def load_data(
                 hint="See RankingData(train=Samples(...), train_pairs=Pairs(...), test=..., test_pairs=...).",
             )
         return data
-    beside = project.pairs_file(material, frequency)
     return load_recordings(
         project.data_root,
         material,
         frequency,
         n_fft=origin.n_fft,
         hop=origin.hop,
-        pairs_file=origin.pairs_file or (beside if beside.is_file() else None),
+        pairs_file=_pairs_file(project, material, frequency, origin),
         seed=origin.seed,
         progress=progress,
     )
+
+
+def _pairs_file(project: Project, material: str, frequency: str, origin: SourceSettings) -> Path | None:
+    beside = project.pairs_file(material, frequency)
+    return origin.pairs_file or (beside if beside.is_file() else None)
+
+
+def _read_once(
+    project: Project, material: str, frequency: str, origin: SourceSettings, checkpoints: Sequence[Path]
+) -> FileStates:
+    """What is read at the beginning or now and then, and must be the same at the end."""
+    parts = [part for path in checkpoints for part in checkpoint_parts(path)]
+    pairs = None if origin.source is not None else _pairs_file(project, material, frequency, origin)
+    return FileStates.of({str(path): path for path in [*parts, *([pairs] if pairs else [])]}, digests=False)
 
 
 def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
@@ -230,6 +244,7 @@ def compute_project_scores(
     checkpoints = list_checkpoints(project.checkpoints(material, frequency), settings.checkpoint_prefix)
     if settings.self_influence:
         read_records(project.metadata_file(material, frequency))  # a broken one is told of before the work, not after
+    others = _read_once(project, material, frequency, settings.origin, checkpoints)
     recordings = FileStates.of(recordings_of(project, material, frequency) if settings.origin.source is None else {})
     data = load_data(project, material, frequency, settings.origin, progress)
     about: dict[str, Any] = {"recordings": recordings.digests} if recordings.digests else {}
@@ -258,7 +273,9 @@ def compute_project_scores(
     if result is None:
         return None
 
+    # before anything is written: what changes later is newer than the scores, and is told of where they are used
     recordings.check_unchanged()
+    others.check_unchanged()
     watched = WatchedScores(result.scores, about)
     written: list[Path] = []
     notes = list(result.notes)

@@ -177,13 +177,14 @@ def _train(key: str, training: Training) -> Trained:
 def _in_processes(
     trainer: Trainer, waiting: Mapping[str, Training], shown: _Shown, finished: Callable[[str, Trained], None]
 ) -> None:
+    sent = pickle.dumps(trainer)
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     reports: Any = context.Queue()
     before = set(multiprocessing.active_children())
     # by a file and not by a pipe: who writes to a process that dies at its start waits for ever
     private = tempfile.TemporaryDirectory(prefix="tracinctl-")
     pickled = Path(private.name) / "trainer"
-    pickled.write_bytes(pickle.dumps(trainer))
+    pickled.write_bytes(sent)
     pool = ProcessPoolExecutor(shown.hands, context, _begin, (str(pickled), reports))
     try:
         futures: dict[Future[Trained], str] = {pool.submit(_train, key, one): key for key, one in waiting.items()}

@@ -98,8 +98,8 @@ class KernelCache:
         for place in sorted(self.folder.glob("v*")):
             clear_leftovers(place)
             for path in _kernels(place):
-                # another run may prune the same file
-                with contextlib.suppress(FileNotFoundError):
+                # another run may prune the same file, or have it open, which keeps it on Windows
+                with contextlib.suppress(FileNotFoundError, PermissionError):
                     about = path.stat()
                     if path not in used and about.st_mtime < older_than:
                         path.unlink()

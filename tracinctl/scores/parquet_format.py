@@ -20,6 +20,7 @@ from tracinctl.files import atomic_path
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.checked import checked_blocks
 from tracinctl.scores.json_text import AGAIN, json_text
+from tracinctl.scores.parquet_pages import check_pages
 from tracinctl.scores.table import FloatArray, ScoreSource, rows_per_block
 
 _KEY, _DIGEST = b"tracinctl", b"tracinctl_sha256"
@@ -115,6 +116,7 @@ class ParquetScores:
                 if not pa.types.is_fixed_size_list(wanted_type) or wanted_type.list_size != len(self.test_ids):
                     raise ScoreFileError(f"{path} does not hold one score for each of its test pairs", hint=AGAIN)
                 _check_packing(path, file.metadata)
+                check_pages(path, file.metadata)
                 beside = [name for name in ("id", "id1", "id2", "self_influence") if name in schema.names]
                 table = file.read(columns=beside, use_threads=False)
             self.train_ids: Sequence[str] = _texts(table["id"].to_pylist())
