@@ -452,6 +452,36 @@ def test_a_parquet_score_that_is_no_number_names_its_pairs(tmp_path):
         list(open_scores(path).blocks())
 
 
+@pytest.mark.parametrize(
+    ("change", "packing"),
+    [
+        (lambda found, about: found, {"data_page_size": 100, "write_batch_size": 8}),
+        (lambda found, about: found, {"row_group_size": 7}),
+        (lambda found, about: found.drop_columns(["row_sum"]), {}),
+    ],
+    ids=["many pages", "other row groups", "no sums, as in 0.1"],
+)
+def test_parquet_scores_in_another_layout_are_read_all_the_same(tmp_path, change, packing):
+    scores = np.random.default_rng(0).normal(size=(40, 9))
+    path = tmp_path / PARQUET
+    write_scores(full(scores), path)
+    rewrite(path, change, **packing)
+    opened = open_scores(path)
+    for _ in range(2):
+        assert same_bits(np.concatenate([block for _, block in opened.blocks()]), scores)
+
+
+def test_parquet_scores_that_are_not_what_their_rows_add_up_to_are_damaged(tmp_path):
+    import pyarrow as pa
+
+    path = tmp_path / PARQUET
+    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
+    values = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0, 3.0, 4.5]), 2)
+    rewrite(path, lambda found, about: with_column(found, "scores", values))
+    with pytest.raises(ScoreFileError, match="are not as they were written"):
+        list(open_scores(path).blocks())
+
+
 def test_a_parquet_file_that_changes_while_it_is_open_is_noticed(tmp_path):
     path = tmp_path / PARQUET
     write_scores(full([[1.0], [2.0]]), path)

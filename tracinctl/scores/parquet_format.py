@@ -1,8 +1,8 @@
 """Scores in Parquet: a row a training pair, the scores of all test pairs in one list column, read in row groups.
 
-Columns ``id``, ``id1``, ``id2`` (where the items are known), ``self_influence`` (where it was computed) and ``scores``.
-Test pairs' ids, item-level influence and provenance stand in the file's metadata, with a digest. Pages carry checksums,
-which the first reading verifies: a flipped bit would else be a wrong number.
+Columns ``id``, ``id1``, ``id2`` (where the items are known), ``self_influence`` (where it was computed), ``row_sum``
+and ``scores``. Test pairs' ids, item-level influence and provenance stand in the file's metadata, with a digest. Pages
+carry checksums and rows carry sums: a flipped bit would else be a wrong number.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
@@ -21,14 +23,17 @@ from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.checked import checked_blocks
 from tracinctl.scores.json_text import AGAIN, json_text
 from tracinctl.scores.parquet_pages import check_pages
+from tracinctl.scores.plain_pages import Sums, Values, read_values, row_sums, values_of
 from tracinctl.scores.table import FloatArray, ScoreSource, rows_per_block
 
 _KEY, _DIGEST = b"tracinctl", b"tracinctl_sha256"
-_PARTS = 8  # of a row group, read one after the other: what fits into the processor's cache is worked on twice as fast
+_GROUP = 4 << 20  # bytes of scores in a row group, which is one page
+_PIECE = 1 << 20  # bytes read together: what stays in the processor's cache is worked on twice as fast
+_TOLD = 4  # pieces after which progress is told again
 
 
 def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
-    """Write scores block by block, a row group a block.
+    """Write scores block by block, in row groups.
 
     Raises:
         NonFiniteError: a score is not finite.
@@ -50,6 +55,7 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
     fields = [pa.field(name, pa.string(), nullable=False) for name in names]
     if own is not None:
         fields.append(pa.field("self_influence", pa.float64(), nullable=False))
+    fields.append(pa.field("row_sum", pa.uint64(), nullable=False))
     # values that cannot be null are stored without marks for those that are, and read twice as quickly
     width = len(source.test_ids)
     scores_type = pa.list_(pa.field("element", pa.float64(), nullable=False), width)
@@ -65,15 +71,24 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
         arrays = [pa.array(column, pa.string()) for column in columns]
         if own is not None:
             arrays.append(pa.array(own[rows], pa.float64()))
+        arrays.append(pa.array(row_sums(block)))
         flat = np.ascontiguousarray(block, dtype=np.float64).reshape(-1)
         arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=scores_type))
         return pa.Table.from_arrays(arrays, schema=schema)
 
-    options = {"compression": "none", "use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
+    rows = max(1, min(_GROUP // (8 * max(1, width)), rows_per_block(width)))
+    options = {
+        "compression": "none",
+        "use_dictionary": False,
+        "write_statistics": False,
+        "write_page_checksum": True,
+        "data_page_size": 1 << 30,  # a page a row group, see plain_pages
+    }
     try:
         with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
             for start, block in checked_blocks(source):
-                writer.write_table(group(start, block), row_group_size=max(1, len(block)))
+                for first in range(0, len(block), rows):
+                    writer.write_table(group(start + first, block[first : first + rows]), row_group_size=rows)
                 progress(Progress("writing scores", start + len(block), total, "pairs", path.name))
     except (UnicodeEncodeError, pa.ArrowException) as error:
         raise ScoreFileError(f"cannot write {path} as Parquet: {_first_line(error)}", hint="--format json") from error
@@ -117,8 +132,9 @@ class ParquetScores:
                     raise ScoreFileError(f"{path} does not hold one score for each of its test pairs", hint=AGAIN)
                 _check_packing(path, file.metadata)
                 check_pages(path, file.metadata)
-                beside = [name for name in ("id", "id1", "id2", "self_influence") if name in schema.names]
+                beside = [name for name in ("id", "id1", "id2", "self_influence", "row_sum") if name in schema.names]
                 table = file.read(columns=beside, use_threads=False)
+                self._values: Sequence[Values] = values_of(file.metadata, "scores", len(self.test_ids), self._stamp[1])
             self.train_ids: Sequence[str] = _texts(table["id"].to_pylist())
             if len(self.train_ids) != about["train_pairs"]:
                 raise ScoreFileError(f"{path} is damaged: it does not hold as many pairs as it says", hint=AGAIN)
@@ -133,7 +149,8 @@ class ParquetScores:
                 if {"id1", "id2"} <= set(beside)
                 else ()
             )
-            own = table["self_influence"].to_numpy() if "self_influence" in beside else None
+            own = _numbers(table["self_influence"], np.float64) if "self_influence" in beside else None
+            self._sums: Sums | None = _numbers(table["row_sum"], np.uint64) if "row_sum" in beside else None
             self.self_influence: FloatArray | None = None if own is None else _finite(own)
             sample = about["sample_influence"]
             self.sample_ids: Sequence[str] = [] if sample is None else _texts(list(sample))
@@ -152,32 +169,16 @@ class ParquetScores:
             ScoreFileError: the file broke or changed, or a score is not finite.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        start, total, width = 0, len(self.train_ids), len(self.test_ids)
+        start, total = 0, len(self.train_ids)
+        told = _TOLD * self._step
         try:
-            self._check_same()
-            # once verified, the file needs it no more, and is read several times as quickly
-            verify = not self._verified
-            with pq.ParquetFile(
-                self._path, page_checksum_verification=verify, pre_buffer=False, buffer_size=1 << 20
-            ) as file:
-                for batch in file.iter_batches(
-                    max(1, rows_per_block(width) // _PARTS), columns=["scores"], use_threads=False
-                ):
-                    flat = batch.column(0).flatten().to_numpy(zero_copy_only=False)
-                    block = np.asarray(flat, dtype=np.float64).reshape(-1, width)
-                    if len(block) != batch.num_rows or start + len(block) > total:
-                        raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
-                    if not np.isfinite(block).all():
-                        row, column = np.argwhere(~np.isfinite(block))[0].tolist()
-                        raise ScoreFileError(
-                            f"{self._path}: the score of {self.train_ids[start + row]!r} on "
-                            f"{self.test_ids[column]!r} is not a finite number",
-                            hint=AGAIN,
-                        )
-                    yield start, block
-                    start += len(block)
+            for block in self._pieces():
+                if start + len(block) > total:
+                    raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
+                yield start, block
+                start += len(block)
+                if start % told < len(block) or start == total:
                     self._progress(Progress("reading scores", start, total, "pairs", self._path.name))
         except (OSError, pa.ArrowException, ValueError, TypeError) as error:
             raise ScoreFileError(f"{self._path} broke while it was read: {_first_line(error)}", hint=AGAIN) from error
@@ -185,6 +186,60 @@ class ParquetScores:
         if start != total:
             raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
         self._verified = True
+
+    @property
+    def _step(self) -> int:
+        """Rows read together."""
+        width = len(self.test_ids)
+        return max(1, min(_PIECE // (8 * width), rows_per_block(width)))
+
+    def _pieces(self) -> Iterator[FloatArray]:
+        """The scores, straight from the file where they stand there as they should, through pyarrow else."""
+        first = 0
+        with self._path.open("rb", buffering=0) as file:
+            self._check_same()  # what is read from here on is what was opened, whoever takes its place
+            for group, where in enumerate(self._values):
+                row = first
+                if self._sums is not None:
+                    for piece in read_values(file, where, len(self.test_ids), self._step):
+                        if not np.array_equal(row_sums(piece), self._sums[row : row + len(piece)]):
+                            break
+                        self._check_finite(row, piece)
+                        yield piece
+                        row += len(piece)
+                if row < first + where.rows:
+                    yield from self._decoded(file, group, first, row)
+                first += where.rows
+
+    def _decoded(self, opened: FileIO, group: int, first: int, since: int) -> Iterator[FloatArray]:
+        """The scores of a row group that begins with row ``first``, from row ``since`` on."""
+        import pyarrow.parquet as pq
+
+        # once verified, the file needs it no more, and is read several times as quickly
+        with pq.ParquetFile(
+            opened, page_checksum_verification=not self._verified, pre_buffer=False, buffer_size=1 << 20
+        ) as file:
+            row = first
+            for batch in file.iter_batches(self._step, row_groups=[group], columns=["scores"], use_threads=False):
+                flat = batch.column(0).flatten().to_numpy(zero_copy_only=False)
+                block = np.asarray(flat, dtype=np.float64).reshape(-1, len(self.test_ids))
+                if len(block) != batch.num_rows:
+                    raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
+                self._check_finite(row, block)
+                if self._sums is not None and not np.array_equal(row_sums(block), self._sums[row : row + len(block)]):
+                    raise ScoreFileError(f"{self._path} is damaged: scores are not as they were written", hint=AGAIN)
+                if row + len(block) > since:
+                    yield block[max(0, since - row) :]
+                row += len(block)
+
+    def _check_finite(self, row: int, block: FloatArray) -> None:
+        if not np.isfinite(block).all():
+            wrong, column = np.argwhere(~np.isfinite(block))[0].tolist()
+            raise ScoreFileError(
+                f"{self._path}: the score of {self.train_ids[row + wrong]!r} on {self.test_ids[column]!r} is not a "
+                "finite number",
+                hint=AGAIN,
+            )
 
     def _check_same(self) -> None:
         """Make sure that ids, and what several readings found, are of one file."""
@@ -219,6 +274,17 @@ def _texts(values: Any, *, once: bool = True) -> list[str]:
     if once and len(set(values)) != len(values):
         raise ValueError("an id stands there twice")
     return values
+
+
+def _numbers(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """A column's values; ``to_numpy`` would load pandas for it, which takes longer than most files."""
+    import pyarrow as pa
+
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray) or whole.null_count or whole.type != pa.from_numpy_dtype(dtype):
+        raise ValueError("self-influence or sums of rows are not finite numbers, or missing")
+    found = np.frombuffer(whole.buffers()[1], dtype=dtype)
+    return found[whole.offset : whole.offset + len(whole)]
 
 
 def _finite(values: Any) -> FloatArray:
