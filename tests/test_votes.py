@@ -55,8 +55,9 @@ def test_votes_are_what_a_loop_counts(scores, thresholds, upper, rows):
     assert (counted.lowest, counted.highest) == (min(map(min, scores)), max(map(max, scores)))
 
 
-def test_more_rows_than_a_tile_and_more_columns_than_a_byte_are_counted_right():
-    scores = np.random.default_rng(0).normal(size=(700, 300))
+@pytest.mark.parametrize("columns", [300, 2100])
+def test_more_rows_than_a_tile_and_more_columns_than_a_byte_are_counted_right(columns):
+    scores = np.random.default_rng(0).normal(size=(700, columns)) - 1.5
     counted = count_votes(table(scores), [Threshold("", -0.5), Threshold("", 0.0)])
     for k, value in enumerate((-0.5, 0.0)):
         assert np.array_equal(counted.votes[k], [sum(v < value for v in row) for row in scores.tolist()])

@@ -21,7 +21,8 @@ from tracinctl.scores.table import FloatArray, ScoreSource
 IntArray = npt.NDArray[np.int32]
 
 DEFAULT_OCCURRENCES = "60%"
-_TILE_ROWS = 255  # so that a column's votes in a tile fit into 8 bits
+_LANES = 8  # votes are bytes, and eight are added at once as one word of 64 bits
+_MOST = 255  # additions after which a byte of such a word is full
 _TILE_SCORES = 1 << 17
 
 
@@ -147,7 +148,7 @@ def count_votes(
     _check_upper(upper_threshold, thresholds)
     count = _Count(len(thresholds), len(source.train_ids), len(source.test_ids))
     for start, block in source.blocks():
-        rows = max(1, min(_TILE_ROWS, _TILE_SCORES // max(1, block.shape[1])))
+        rows = max(1, min(_MOST, _TILE_SCORES // max(1, block.shape[1])))
         for first in range(0, len(block), rows):
             count.add(start + first, block[first : first + rows], values, upper_threshold)
         progress(Progress("votes", start + len(block), len(source.train_ids), "pairs"))
@@ -217,8 +218,9 @@ class _Count:
         self.active = np.zeros(columns, dtype=bool)
         self.test_votes = np.zeros((thresholds, columns), dtype=np.int64)
         self.lowest, self.highest = math.inf, -math.inf
-        # a row's votes are added up in 16 bits where they fit, which is twice as quick
-        self._sum = np.uint16 if columns < 1 << 16 else np.int32
+        self._words = -(-columns // _LANES)
+        self._columns = columns
+        self._below = np.zeros((0, self._words * _LANES), dtype=bool)
 
     def add(self, start: int, tile: FloatArray, values: FloatArray, upper: float | None) -> None:
         if not tile.size:
@@ -228,17 +230,24 @@ class _Count:
         silent = np.flatnonzero(~self.active)
         if silent.size:
             self.active[silent] = (tile[:, silent] != 0).any(axis=0)
-        self.lowest = min(self.lowest, float(tile.min()))
-        self.highest = max(self.highest, float(tile.max()))
-        over = tile > upper if upper is not None else None
-        below = np.empty(tile.shape, dtype=bool)
+        lowest, highest = float(tile.min()), float(tile.max())
+        self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
+        if len(self._below) < len(tile):
+            self._below = np.zeros((len(tile), self._words * _LANES), dtype=bool)
+        below = self._below[: len(tile), : self._columns]
+        words = self._below[: len(tile)].view(np.uint64)
+        over = tile > upper if upper is not None and highest > upper else None
         for k, value in enumerate(values):
-            np.less(tile, value, out=below)
-            if over is not None:
-                below |= over
-            votes = below.view(np.uint8)
-            self.votes[k, rows] = votes.sum(axis=1, dtype=self._sum)
-            self.test_votes[k] += votes.sum(axis=0, dtype=np.uint8)  # a tile has at most 255 rows
+            if value > lowest:
+                np.less(tile, value, out=below)
+                if over is not None:
+                    below |= over
+            elif over is not None:
+                below[:] = over
+            else:
+                continue
+            self.votes[k, rows] = _added(words)
+            self.test_votes[k] += words.sum(axis=0).view(np.uint8)[: self._columns]
 
     def silence(self, values: FloatArray, upper: float | None) -> None:
         """Take back the votes of inactive test pairs, whose zeros lie below a threshold that is above zero."""
@@ -247,6 +256,14 @@ class _Count:
             if silent and (value > 0 or (upper is not None and upper < 0)):
                 self.votes[k] -= silent
                 self.test_votes[k, ~self.active] = 0
+
+
+def _added(words: npt.NDArray[np.uint64]) -> IntArray:
+    """The sums of the bytes in each row's words, all of them 0 or 1."""
+    parts = [words[:, start : start + _MOST].sum(axis=1) for start in range(0, words.shape[1], _MOST)]
+    lanes = np.stack(parts, axis=1).view(np.uint8)
+    total: IntArray = lanes.sum(axis=1, dtype=np.int32)
+    return total
 
 
 def _row_means(tile: FloatArray) -> FloatArray:
