@@ -2,17 +2,23 @@
 
 import itertools
 import re
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.cells import cell_len
-from score_tables import table
+from score_tables import InBlocks, matrices, scores_of_any_size, table
 
+from tracinctl.plots import survey
+from tracinctl.plots.axis import score_axis
 from tracinctl.plots.bars import bar, column, eighths, whole_steps
 from tracinctl.plots.diverging import cell_style
 from tracinctl.plots.overview import vote_groups
 from tracinctl.plots.picture import Palette
-from tracinctl.plots.views import ViewSettings, draw
+from tracinctl.plots.survey import Histogram
+from tracinctl.plots.views import VIEWS, ViewSettings, draw
 from tracinctl.scores.votes import parse_thresholds
 
 ACROSS = " ▏▎▍▌▋▊▉█"
@@ -20,8 +26,8 @@ UP = " ▁▂▃▄▅▆▇█"
 
 
 def plain(view, source, width=80, thresholds="0,-5", **more):
-    settings = ViewSettings(width=width, colour=False, thresholds=parse_thresholds(thresholds), **more)
-    return draw(view, source, settings, "box 1hz").plain
+    asked = ViewSettings(width=width, colour=False, thresholds=parse_thresholds(thresholds), **more)
+    return draw(view, source, asked, "box 1hz").plain
 
 
 def some_scores(rows=60, columns=5, seed=0):
@@ -312,3 +318,25 @@ def test_lines_are_as_wide_as_the_terminal_and_no_wider():
         for view in ("overview", "distribution", "sweep", "heatmap", "top"):
             lines = plain(view, classes(), width).splitlines()
             assert max(cell_len(line) for line in lines) <= width
+
+
+@settings(max_examples=30)
+@given(matrices(scores_of_any_size, rows=20), st.integers(2, 300))
+def test_bins_that_are_looked_up_are_those_that_are_calculated(scores, columns):
+    found = np.array(scores)
+    axis = score_axis(found.min(), found.max(), survey.middle(np.abs(found).ravel()), float(np.abs(found).max()))
+    calculated = Histogram(axis, columns, found.size)
+    with mock.patch.object(survey, "_MANY", 0):
+        looked_up = Histogram(axis, columns, found.size)
+    for each in (calculated, looked_up):
+        each.add(found)
+    assert looked_up.counts.tolist() == calculated.counts.tolist()
+
+
+@pytest.mark.parametrize("view", sorted({*VIEWS} - {"checkpoints", "self"}))
+def test_views_read_the_scores_twice_at_most(view):
+    scores = np.random.default_rng(0).normal(size=(60, 12))
+    items = [(f"m_deg{k % 2:03}_{k}", f"m_deg036_{k}") for k in range(60)]
+    source = InBlocks(table(scores, train_items=items), 7)
+    draw(view, source, ViewSettings(80, False, parse_thresholds("0,-1")), "box 1hz")
+    assert source.readings == (1 if view in ("top", "heatmap") else 2)

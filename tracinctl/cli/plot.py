@@ -75,13 +75,13 @@ def plot(
 ) -> None:
     """Draw the scores in the terminal. Positive scores are helpful, negative ones harmful."""
     from tracinctl.plots.numbers import numbers_of
-    from tracinctl.plots.request import Request
     from tracinctl.plots.save import save
-    from tracinctl.plots.views import ViewSettings, draw
+    from tracinctl.plots.views import ViewSettings, asked, draw_asked
     from tracinctl.scores.files import open_scores
-    from tracinctl.scores.sweep import sweep_thresholds
-    from tracinctl.scores.votes import parse_thresholds
+    from tracinctl.scores.sweep import sweep_of, sweep_thresholds
+    from tracinctl.scores.votes import parse_thresholds, required_votes
 
+    required_votes(min_occurrences, 0)
     project = project_of(ctx, metadata_dir=metadata_dir)
     marked = parse_thresholds(thresholds)
     files = selected_files(ctx, project, metadata_file, material, frequency)
@@ -108,14 +108,17 @@ def plot(
             source = open_scores(file.path, report)
             if view == "checkpoints":
                 source = with_checkpoint_scores(project, file, source)
-            if view == "overview":
+            request = asked(source, settings)
+            if view == "overview" and test_pair is None:
+                swept = sweep_of(source, request.survey.votes, min_occurrences)
+            elif view == "overview":
                 swept = sweep_thresholds(source, marked, min_occurrences)
             if json:
-                numbers = numbers_of(view, Request(source, settings, settings.width))
+                numbers = numbers_of(view, request)
                 about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
                 results.append(about | numbers)
             if not json or output is not None:
-                picture = draw(view, source, settings, f"{label_of(file, source)}: {view}")
+                picture = draw_asked(view, request, f"{label_of(file, source)}: {view}")
         tell_changes(project, file, source)
         if swept is not None:
             tell_diagnoses(file.label, source, sweep=swept)
@@ -137,9 +140,11 @@ def plot(
 def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
     """The score files that know a test pair: with it alone on the command line, its frequency need not be there."""
     from tracinctl.plots.survey import place_of
-    from tracinctl.scores.files import open_scores
+    from tracinctl.scores.files import test_pairs_of
 
-    known = {file: open_scores(file.path).test_ids for file in files}
+    if len(files) == 1:
+        return files  # whether it does shows when it is read
+    known = {file: test_pairs_of(file.path) for file in files}
     found = [file for file in files if test_pair in known[file]]
     if not found:
         place_of(test_pair, [name for names in known.values() for name in names])  # says which is the nearest

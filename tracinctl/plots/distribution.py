@@ -8,7 +8,7 @@ from tracinctl.plots.bars import column, whole_steps
 from tracinctl.plots.frame import Tick, framed, left_labels
 from tracinctl.plots.picture import Lines, Palette, ink, words
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import Histogram, Survey, second_pass, survey
+from tracinctl.plots.survey import Histogram, Survey, second_pass
 from tracinctl.plots.text import count, number, share
 
 _ROWS = 11
@@ -21,7 +21,7 @@ def histogram_of(found: Survey, columns: int) -> Histogram:
 
 def draw(request: Request) -> Lines:
     """Draw it, and how many scores lie below each threshold."""
-    found = survey(request.source, request.thresholds, request.test_pair)
+    found = request.survey
     width, palette = request.width, request.palette
     if not found.negative and not found.positive:
         return [*nothing(found, width), *remarks(found, width)]

@@ -14,7 +14,6 @@ from tracinctl.plots.classes import in_order, item_classes
 from tracinctl.plots.diverging import cell, colour_bar
 from tracinctl.plots.picture import Lines, ink, padded, words
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import survey
 from tracinctl.plots.text import apart, clean, count, fit, number, number_within
 from tracinctl.scores.sweep import pair_items
 from tracinctl.scores.table import FloatArray, ScoreSource
@@ -73,7 +72,7 @@ def draw(request: Request) -> Lines:
     Raises:
         PlotError: classes cannot be told, or there is no room for so many.
     """
-    found = survey(request.source, (), request.test_pair)
+    found = request.means
     table = class_means(request.source, found.mean)
     width, palette, size = request.width, request.palette, len(table.classes)
     names = [clean(name) for name in table.classes]

@@ -13,7 +13,7 @@ from tracinctl.plots.distribution import below_thresholds, histogram_of
 from tracinctl.plots.heatmap import class_means
 from tracinctl.plots.overview import most_votes
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import FiniteScores, Survey, second_pass, survey
+from tracinctl.plots.survey import FiniteScores, Survey, second_pass
 from tracinctl.plots.sweep import vote_lines
 from tracinctl.plots.top import extremes
 from tracinctl.scores.suspicious import suspicious_items
@@ -44,10 +44,6 @@ def numbers_of(view: str, request: Request) -> Numbers:
     return views[view](request)
 
 
-def _survey(request: Request) -> Survey:
-    return survey(request.source, request.thresholds, request.test_pair)
-
-
 def _counts(found: Survey) -> Numbers:
     return {
         "train_pairs": len(found.scores.train_ids),
@@ -61,7 +57,7 @@ def _counts(found: Survey) -> Numbers:
 
 
 def _overview(request: Request) -> Numbers:
-    found = _survey(request)
+    found = request.survey
     required = required_votes(request.settings.min_occurrences, found.votes.active_test_pairs)
     most = most_votes(found, request.top)
     votes = found.votes.votes[0] if found.votes.thresholds else np.zeros(0, dtype=np.int64)
@@ -83,7 +79,7 @@ def _overview(request: Request) -> Numbers:
 
 
 def _distribution(request: Request) -> Numbers:
-    found = _survey(request)
+    found = request.survey
     values = found.votes.values.tolist()
     below = [{"threshold": value, "below": n} for value, n in zip(values, below_thresholds(found), strict=True)]
     numbers = {**_counts(found), "thresholds": below}
@@ -95,7 +91,7 @@ def _distribution(request: Request) -> Numbers:
 
 
 def _sweep(request: Request) -> Numbers:
-    found = _survey(request)
+    found = request.survey
     required = required_votes(request.settings.min_occurrences, found.votes.active_test_pairs)
     return {**_counts(found), "required_votes": required, "thresholds": _by_threshold(found, required)}
 
@@ -113,7 +109,7 @@ def _by_threshold(found: Survey, required: int) -> list[Numbers]:
 
 
 def _heatmap(request: Request) -> Numbers:
-    table = class_means(request.source, survey(request.source, (), request.test_pair).mean)
+    table = class_means(request.source, request.means.mean)
     means = [[value if np.isfinite(value) else None for value in row] for row in table.means.tolist()]
     return {"classes": table.classes, "means": means, "pairs": table.pairs.tolist()}
 
@@ -123,7 +119,7 @@ def _named(names: Sequence[str], rows: Sequence[int], values: FloatArray, key: s
 
 
 def _top(request: Request) -> Numbers:
-    found = survey(request.source, (), request.test_pair)
+    found = request.means
     harmful, helpful = extremes(found.mean, found.scores.train_ids, request.top)
     return {
         "harmful": _named(found.scores.train_ids, harmful, found.mean, "score"),

@@ -11,7 +11,7 @@ from tracinctl.plots import distribution, sweep
 from tracinctl.plots.bars import bar
 from tracinctl.plots.picture import Lines, Palette, bar_style, beside, ink, words
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import Survey, second_pass, survey
+from tracinctl.plots.survey import Survey, second_pass
 from tracinctl.plots.text import count, share
 from tracinctl.plots.top import Row, bar_rows
 from tracinctl.scores.votes import required_votes
@@ -24,7 +24,7 @@ _SIDE_BY_SIDE = 76
 
 def draw(request: Request) -> Lines:
     """Draw it; charts stand side by side where there is room."""
-    found = survey(request.source, request.thresholds, request.test_pair)
+    found = request.survey
     width, palette = request.width, request.palette
     rule = request.settings.min_occurrences
     active = found.votes.active_test_pairs

@@ -12,7 +12,7 @@ from tracinctl.errors import PlotError
 from tracinctl.files import write_text_atomic
 from tracinctl.plots.report_parts import Advice, Command, Figure, Heading, Paragraph, Part, Table
 from tracinctl.plots.text import SIGNS, count, number, share
-from tracinctl.plots.views import ViewSettings, draw
+from tracinctl.plots.views import ViewSettings, asked, draw_asked
 from tracinctl.scores.diagnoses import Diagnosis
 from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS, SweepResult
@@ -206,9 +206,10 @@ def _pictures(section: ReportSection, source: ScoreSource, top: int, *, colour: 
         top=top,
         min_occurrences=section.exclusions.min_occurrences if section.exclusions is not None else DEFAULT_OCCURRENCES,
     )
+    request = asked(source, settings)
     for view, title in _VIEWS.items():
         try:
-            picture = draw(view, source, settings, title)
+            picture = draw_asked(view, request, title)
         except PlotError as error:
             # what the scores do not say is no fault of the report, and the reader learns what would say it
             yield Paragraph(f"{title}: not drawn, {error.message}.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from tracinctl.plots.picture import Palette
+from tracinctl.plots.survey import Survey, survey
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold
 
@@ -47,6 +49,25 @@ class Request:
     def palette(self) -> Palette:
         """Styles."""
         return Palette(self.settings.colour)
+
+    @cached_property
+    def survey(self) -> Survey:
+        """The scores, looked over once, with the votes at every threshold.
+
+        Raises:
+            PlotError: there is no such test pair, or there are no scores.
+        """
+        return survey(self.source, self.thresholds, self.test_pair)
+
+    @cached_property
+    def means(self) -> Survey:
+        """The same, where votes do not matter: shares need not be found for it.
+
+        Raises:
+            PlotError: as ``survey``.
+        """
+        found: Survey | None = self.__dict__.get("survey")
+        return found or survey(self.source, (), self.test_pair)
 
     @property
     def thresholds(self) -> Sequence[Threshold]:

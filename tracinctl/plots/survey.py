@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tracinctl.errors import PlotError
 from tracinctl.plots.axis import Axis, score_axis
+from tracinctl.plots.bins import BinTable
 from tracinctl.plots.text import clean
 from tracinctl.scores.table import FloatArray, ScoreSource
 from tracinctl.scores.votes import Threshold, VoteTable, count_votes
@@ -21,6 +22,8 @@ _SAMPLE = 200_000
 """Scores that the typical size is taken from."""
 _TILE = 1 << 16
 """Scores worked on together, so that what is made of them stays in the processor's cache."""
+_MANY = 4 << 20
+"""Scores from which on a table of bins is worth its making."""
 _BINS = 1.5
 """Bins of a histogram, at most so many times the root of the number of scores."""
 
@@ -49,8 +52,7 @@ class FiniteScores:
         self.checkpoint_names = source.checkpoint_names
         self.provenance: Mapping[str, Any] = source.provenance
         self.strange = self.zeros = self.negative = 0
-        self.lowest = self.highest = 0.0
-        self.mean = np.zeros(len(source.train_ids))
+        self.finite = np.full(len(source.train_ids), len(self.test_ids))
         self.sizes: list[FloatArray] = []
         self.read = False
 
@@ -58,26 +60,23 @@ class FiniteScores:
         """Yield (first row, finite scores of shape (rows, test pairs)) from the first row to the last."""
         for start, whole in self._source.blocks():
             block = whole[:, self._columns]
-            finite = np.isfinite(block)
-            if not finite.all():
-                if not self.read:
-                    self.strange += int(block.size - np.count_nonzero(finite))
-                block = np.where(finite, block, 0.0)
+            if not self.read or self.strange:
+                finite = np.isfinite(block)
+                if not finite.all():
+                    block = np.where(finite, block, 0.0)
+                    if not self.read:
+                        self.finite[start : start + len(block)] = np.count_nonzero(finite, axis=1)
+                        self.strange += int(block.size - np.count_nonzero(finite))
             if not self.read:
-                self._note(start, block, finite)
+                self._note(start, block)
             yield start, block
+        self.zeros -= 0 if self.read else self.strange
         self.read = True
 
-    def _note(self, start: int, block: FloatArray, finite: npt.NDArray[np.bool_]) -> None:
-        self.zeros += int(np.count_nonzero((block == 0) & finite))
+    def _note(self, start: int, block: FloatArray) -> None:
+        self.zeros += int(np.count_nonzero(block == 0))
         self.negative += int(np.count_nonzero(block < 0))
-        low, high = float(block.min(initial=0.0)), float(block.max(initial=0.0))
-        self.lowest, self.highest = min(self.lowest, low), max(self.highest, high)
-        largest = max(-low, high) or 1.0
-        # a mean of scores near the largest float must not overflow on the way
-        means = (block / largest).sum(axis=1) / np.maximum(1, np.count_nonzero(finite, axis=1))
-        self.mean[start : start + len(block)] = means * largest
-        stride = max(1, self.mean.size * block.shape[1] // _SAMPLE)
+        stride = max(1, self.finite.size * block.shape[1] // _SAMPLE)
         some = block[(-start) % stride :: stride]
         self.sizes.append(np.abs(some[some != 0]))
 
@@ -154,24 +153,20 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
             "there are no scores to draw",
             hint="they need one training pair and one test pair or more: tracinctl compute",
         )
-    with np.errstate(over="ignore"):  # of the mean that the votes come with, which is not used here
-        votes = count_votes(scores, thresholds)
-    if not scores.read:  # no threshold asked for a pass
-        for _ in scores.blocks():
-            pass
+    votes = count_votes(scores, thresholds)
     sizes = np.concatenate(scores.sizes) if scores.sizes else np.zeros(0)
     total = len(scores.train_ids) * len(scores.test_ids)
     return Survey(
         scores=scores,
         votes=votes,
-        lowest=scores.lowest,
-        highest=scores.highest,
+        lowest=min(0.0, votes.lowest),
+        highest=max(0.0, votes.highest),
         typical=middle(sizes),
         negative=scores.negative,
         positive=total - scores.negative - scores.zeros - scores.strange,
         zeros=scores.zeros,
         strange=scores.strange,
-        mean=scores.mean,
+        mean=votes.mean * (len(scores.test_ids) / np.maximum(1, scores.finite)),
     )
 
 
@@ -202,13 +197,19 @@ class Histogram:
         self.edges[below] = 0.0
         self.axis = Axis(float(self.edges[0]), float(self.edges[-1]), axis.straight_to)
         self.counts = np.zeros(bins, dtype=np.int64)
+        bent = axis.straight_to is not None  # else bins are quicker calculated than looked up
+        self._table = BinTable(self.edges) if bent and scores >= _MANY and bins > 1 else None
 
     def add(self, block: FloatArray) -> None:
         """Count a block of scores."""
-        flat = block.reshape(-1)
+        flat = np.ascontiguousarray(block).reshape(-1)
         last = len(self.counts) - 1
         for start in range(0, flat.size if last >= 0 else 0, _TILE):
             tile = flat[start : start + _TILE]
+            if self._table is not None:
+                found = self._table.of(tile)
+                self.counts += np.bincount(found, minlength=last + 2)[: last + 1]
+                tile = tile[found == self._table.unsure]
             place = self._axis.bend(tile)
             place /= self._step
             np.clip(place, -self._below, self._above, out=place)  # which whole numbers can hold
@@ -238,10 +239,9 @@ class VoteCurves:
 
     def add(self, start: int, block: FloatArray) -> None:
         """Take the k-th lowest scores of a block."""
-        places = [k - 1 for k in self.votes]
-        if places:
-            sorted_ = np.partition(block[:, self._active], places, axis=1)
-            self._lowest[:, start : start + len(block)] = sorted_[:, places].T
+        ranks = [k - 1 for k in self.votes]
+        if ranks:
+            _ranked(block[:, self._active], ranks, self._lowest[:, start : start + len(block)])
 
     def finish(self) -> None:
         """Make ready to be asked, once all blocks are in."""
@@ -256,6 +256,26 @@ class VoteCurves:
     def lowest(self) -> float:
         """The lowest score there is."""
         return float(self._lowest[0, 0]) if self._lowest.size else 0.0
+
+
+def _ranked(block: FloatArray, ranks: Sequence[int], found: FloatArray) -> None:
+    """Put each row's scores of some ranks (rising, from 0) into ``found``, shape (ranks, rows).
+
+    One rank at a time and only among the scores between its neighbours, which is several times as quick as all at once.
+    """
+    if not ranks:
+        return
+    if list(ranks) == [0]:
+        found[0] = block.min(axis=1)
+    elif list(ranks) == [block.shape[1] - 1]:
+        found[0] = block.max(axis=1)
+    else:
+        middle = len(ranks) // 2
+        rank = ranks[middle]
+        parted = np.partition(block, rank, axis=1)
+        found[middle] = parted[:, rank]
+        _ranked(parted[:, :rank], ranks[:middle], found[:middle])
+        _ranked(parted[:, rank + 1 :], [each - rank - 1 for each in ranks[middle + 1 :]], found[middle + 1 :])
 
 
 def second_pass(scores: FiniteScores, takers: Sequence[Callable[[int, FloatArray], None]]) -> None:

@@ -11,7 +11,7 @@ from tracinctl.plots.canvas import ACROSS, Canvas
 from tracinctl.plots.frame import Tick, framed, left_labels
 from tracinctl.plots.picture import Lines, Palette, ink, words
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import Survey, VoteCurves, second_pass, survey
+from tracinctl.plots.survey import Survey, VoteCurves, second_pass
 from tracinctl.plots.text import count, number, share
 from tracinctl.scores.sweep import never_fires
 from tracinctl.scores.votes import required_votes
@@ -46,7 +46,7 @@ def curve_axis(found: Survey) -> Axis:
 
 def draw(request: Request) -> Lines:
     """Draw the curves, exact at every threshold, and the numbers at those asked for."""
-    found = survey(request.source, request.thresholds, request.test_pair)
+    found = request.survey
     width, palette = request.width, request.palette
     active = found.votes.active_test_pairs
     rule = request.settings.min_occurrences

@@ -12,7 +12,6 @@ from rich.text import Text
 from tracinctl.plots.bars import bar
 from tracinctl.plots.picture import Lines, Palette, bar_style, ink, padded, words
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import survey
 from tracinctl.plots.text import clean, count, fold, number
 from tracinctl.scores.table import FloatArray
 
@@ -70,7 +69,7 @@ def extremes(scores: FloatArray, names: Sequence[str], top: int) -> tuple[list[i
 
 def draw(request: Request) -> Lines:
     """Draw them, the longest bars first; both halves have one scale."""
-    found = survey(request.source, (), request.test_pair)
+    found = request.means
     width, palette = request.width, request.palette
     names = found.scores.train_ids
     harmful, helpful = extremes(found.mean, names, request.top)

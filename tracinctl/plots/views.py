@@ -8,12 +8,12 @@ from rich.text import Text
 
 from tracinctl.errors import PlotError
 from tracinctl.plots.names import NARROWEST, VIEWS, WIDEST
-from tracinctl.plots.picture import Lines, Palette, Picture, heading, signs
+from tracinctl.plots.picture import Lines, Picture, heading, signs
 from tracinctl.plots.request import Request, ViewSettings
 from tracinctl.plots.text import clean
 from tracinctl.scores.table import ScoreSource
 
-__all__ = ["VIEWS", "ViewSettings", "draw"]
+__all__ = ["VIEWS", "ViewSettings", "asked", "draw", "draw_asked"]
 
 Draw = Callable[[Request], Lines]
 
@@ -39,17 +39,25 @@ def draw(view: str, source: ScoreSource, settings: ViewSettings, title: str) -> 
     Raises:
         PlotError: there is no such view, no room for it, or the scores do not say what it shows.
     """
+    return draw_asked(view, asked(source, settings), title)
+
+
+def asked(source: ScoreSource, settings: ViewSettings) -> Request:
+    """Scores and how to draw them. The views of one request look the scores over once."""
+    return Request(source, settings, min(settings.width, WIDEST))
+
+
+def draw_asked(view: str, request: Request, title: str) -> Picture:
+    """As ``draw``, of a request that other views share."""
     if view not in VIEWS:
         raise PlotError(f"there is no view {clean(view)!r}", hint=f"one of {', '.join(VIEWS)}")
-    if settings.width < NARROWEST:
+    width, palette = request.width, request.palette
+    if width < NARROWEST:
         raise PlotError(
-            f"{settings.width} columns are too few to draw in",
+            f"{width} columns are too few to draw in",
             hint=f"make the terminal {NARROWEST} columns wide or more",
         )
-    width = min(settings.width, WIDEST)
-    palette = Palette(settings.colour)
-    body = _view(view)(Request(source, settings, width))
-    lines = [*heading(title, width, palette), Text(), *body]
+    lines = [*heading(title, width, palette), Text(), *_view(view)(request)]
     if view != "self":
         lines += [Text(), *signs(width, palette)]
     return Picture(lines, width, clean(title))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tracinctl.errors import ScoreFileError
@@ -28,6 +29,19 @@ def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSo
     from tracinctl.scores.json_format import read_json_scores
 
     return read_json_scores(path)
+
+
+def test_pairs_of(path: Path) -> Sequence[str]:
+    """The ids of a score file's test pairs, of a Parquet file without reading its scores.
+
+    Raises:
+        ScoreFileError: the file is missing, broken, or not a score file.
+    """
+    if path.suffix == ".parquet":
+        from tracinctl.scores.parquet_format import parquet_test_ids
+
+        return parquet_test_ids(path)
+    return open_scores(path).test_ids
 
 
 def write_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:

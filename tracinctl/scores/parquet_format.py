@@ -120,12 +120,7 @@ class ParquetScores:
             self._stamp = _stamp(path)
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 schema = file.schema_arrow
-                raw = (schema.metadata or {}).get(_KEY)
-                if raw is None or "scores" not in schema.names or "id" not in schema.names:
-                    raise ScoreFileError(f"{path} is Parquet, but holds no influence scores of tracinctl", hint=AGAIN)
-                if schema.metadata.get(_DIGEST) != hashlib.sha256(raw).hexdigest().encode():
-                    raise ScoreFileError(f"{path} is damaged: what it says of its scores is not as written", hint=AGAIN)
-                about = json.loads(raw)
+                about = _about(path, schema)
                 self.test_ids: Sequence[str] = _texts(about["test_ids"])
                 wanted_type = schema.field("scores").type
                 if not pa.types.is_fixed_size_list(wanted_type) or wanted_type.list_size != len(self.test_ids):
@@ -249,6 +244,31 @@ class ParquetScores:
             same = False
         if not same:
             raise ScoreFileError(f"{self._path} changed while it was read", hint="Run again when nobody writes to it.")
+
+
+def parquet_test_ids(path: Path) -> Sequence[str]:
+    """The test pairs of a Parquet score file; nothing else of it is read.
+
+    Raises:
+        ScoreFileError: the file is missing, broken, or not a score file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return _texts(_about(path, pq.read_schema(path))["test_ids"])
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ScoreFileError(f"{path} cannot be read as Parquet scores: {_first_line(error)}", hint=AGAIN) from error
+
+
+def _about(path: Path, schema: Any) -> Any:
+    """What a file says of its scores."""
+    raw = (schema.metadata or {}).get(_KEY)
+    if raw is None or "scores" not in schema.names or "id" not in schema.names:
+        raise ScoreFileError(f"{path} is Parquet, but holds no influence scores of tracinctl", hint=AGAIN)
+    if schema.metadata.get(_DIGEST) != hashlib.sha256(raw).hexdigest().encode():
+        raise ScoreFileError(f"{path} is damaged: what it says of its scores is not as written", hint=AGAIN)
+    return json.loads(raw)
 
 
 def _check_packing(path: Path, about: Any) -> None:

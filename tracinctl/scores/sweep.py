@@ -121,12 +121,20 @@ def sweep_thresholds(
         UsageError: ``min_occurrences`` is no rule, or the upper threshold does not lie above the others.
     """
     required_votes(min_occurrences, 0)
-    table = count_votes(source, thresholds, upper_threshold, progress)
+    return sweep_of(source, count_votes(source, thresholds, upper_threshold, progress), min_occurrences)
+
+
+def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAULT_OCCURRENCES) -> SweepResult:
+    """What each threshold would exclude, from votes that were counted; the scores are not read again.
+
+    Raises:
+        UsageError: ``min_occurrences`` is no rule.
+    """
     active, total, most = table.active_test_pairs, len(source.train_ids), len(source.test_ids)
     required = required_votes(min_occurrences, active)
     first, second, all_items = _item_numbers(source)
     rows = []
-    for k, threshold in enumerate(thresholds):
+    for k, threshold in enumerate(table.thresholds):
         tally = np.bincount(table.votes[k], minlength=most + 1)
         at_least = tally[::-1].cumsum()[::-1]
         harmful = table.votes[k] >= required
