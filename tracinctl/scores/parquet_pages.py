@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-_LONGEST = 1 << 16  # of a header; statistics of texts may stand in it
+_USUAL, _LONGEST = 1 << 8, 1 << 16  # bytes of a header; statistics of texts may stand in it
 _DATA_PAGE, _PLAIN = 0, 0
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _BINARY, _STRUCT = 1, 2, 3, 4, 5, 6, 8, 12
 
@@ -22,14 +22,19 @@ def check_pages(path: Path, metadata: Any) -> None:
         ValueError: one is not, or they do not.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         for group in (metadata.row_group(k) for k in range(metadata.num_row_groups)):
             for column in (group.column(k) for k in range(group.num_columns)):
                 at, values = column.data_page_offset, 0
                 end = at + column.total_compressed_size
                 while at < end:
                     file.seek(at)
-                    kind, size, packed, count, encoding, length = _header(file.read(_LONGEST))
+                    start = file.read(_USUAL)
+                    try:
+                        header = _header(start)
+                    except ValueError:
+                        header = _header(start + file.read(_LONGEST))
+                    kind, size, packed, count, encoding, length = header
                     if (kind, encoding) != (_DATA_PAGE, _PLAIN) or packed != size:
                         raise ValueError(f"a page of {column.path_in_schema} is not as the file says")
                     at += length + packed
