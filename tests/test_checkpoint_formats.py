@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 
+import own_ranker
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
@@ -168,50 +169,12 @@ def test_lightning(lightning_file):
     assert load_checkpoint(path).learning_rate == 0.03
 
 
-def llama():
-    from transformers import LlamaConfig, LlamaForSequenceClassification
-
-    config = LlamaConfig(
-        vocab_size=30,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_labels=1,
-        pad_token_id=0,
-    )
-    return LlamaForSequenceClassification(config)
-
-
-class Preferences(torch.utils.data.Dataset):
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        return {"input_ids": torch.arange(1, 7) + index, "labels": torch.tensor(float(index))}
-
-
 @pytest.fixture(scope="module")
 def trainer_folder(tmp_path_factory):
     """What Hugging Face's trainer wrote: checkpoint-5 and checkpoint-10, and the model that it ended with."""
     folder = tmp_path_factory.mktemp("trainer")
     with warnings.catch_warnings(action="ignore"):  # what the trainer says of pinned memory and its own libraries
-        from transformers import Trainer, TrainingArguments, set_seed
-
-        set_seed(0)
-        model = llama()
-        arguments = TrainingArguments(
-            output_dir=str(folder),
-            max_steps=10,
-            save_steps=5,
-            logging_steps=1,
-            learning_rate=0.01,
-            per_device_train_batch_size=4,
-            report_to=[],
-            use_cpu=True,
-            disable_tqdm=True,
-        )
-        Trainer(model, arguments, train_dataset=Preferences()).train()
+        model = own_ranker.train(folder)
     return folder, model
 
 
@@ -223,7 +186,7 @@ def folder(trainer_folder, tmp_path):
 
 
 def same(path, model):
-    fresh = llama()
+    fresh = own_ranker.build()
     apply_checkpoint(fresh, load_checkpoint(path))
     return all(torch.equal(value, model.state_dict()[name]) for name, value in fresh.state_dict().items())
 

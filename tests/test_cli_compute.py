@@ -172,6 +172,7 @@ def test_only_what_is_asked_for_is_written(cli, project):
         (["--memory", "much"], 2, "'much'"),
         (["--dtype", "int8"], 2, "--dtype"),
         (["--source", "nowhere:load", "--frequency", "500hz"], 2, "nowhere cannot be imported"),
+        (["--source", "nowhere:load", "--frequency", "all"], 2, "frequency cannot be 'all'"),
         (["--source", "nowhere", "--frequency", "500hz"], 2, "--source my_project:load"),
         (["--model", "json:nothing", "--frequency", "500hz"], 2, "json:nothing"),
         (["--layers", "nothing.*", "--frequency", "500hz"], 2, "nothing.*"),

@@ -60,6 +60,7 @@ def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
         ("materiel = 'x'", "unknown key `materiel`", "Did you mean `material`?"),
         ("[sweeep]\ntop = 1", "unknown key [sweeep]", "Did you mean [sweep]?"),
         ("[sweep]\nthreshold = 1", "unknown key `threshold` in [sweep]", "Did you mean `thresholds`?"),
+        ("checkpoint_prefix = 'x'", "unknown key `checkpoint_prefix`", "`checkpoint_prefix` belongs into [compute] or"),
         ("[sweep]\nepochs = 1", "unknown key `epochs` in [sweep]", "`epochs` belongs into [train]."),
         ("zzz = 1", "unknown key `zzz`", "Known here: `material`"),
         ("material = 3", "`material` must be a text, not 3", "For example"),

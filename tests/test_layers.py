@@ -14,8 +14,9 @@ ALLOWED = {
     "engine": {"engine", "scores", "data", "checkpoint_files", "files", "errors", "progress"},
     "scores": {"scores", "data", "files", "errors", "progress"},
     "plots": {"plots", "scores", "files", "errors", "progress"},
-    "data": {"data", "models", "training", "files", "errors", "progress"},
+    "data": {"data", "models", "training", "one_thread", "files", "errors", "progress"},
     "checkpoint_files": {"files", "errors"},
+    "one_thread": set(),
     "errors": set(),
     "files": {"errors"},
 }

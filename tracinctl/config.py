@@ -261,10 +261,12 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 def _unknown(path: Path, shown: str, key: str, known: Mapping[str, Any] | Sequence[str], form: str) -> SettingsError:
     near = get_close_matches(key, list(known), n=1, cutoff=0.5)
-    if near:
+    if get_close_matches(key, near, cutoff=0.8):  # a slip of the fingers
         hint = f"Did you mean {form.format(near[0])}?"
     elif homes := [table for table, keys in SETTINGS.items() if key in keys and table]:
         hint = f"`{key}` belongs into {' or '.join(f'[{home}]' for home in homes)}."
+    elif near:
+        hint = f"Did you mean {form.format(near[0])}?"
     else:
         hint = "Known here: " + ", ".join(form.format(name) for name in known) + "."
     return SettingsError(f"settings file {path}: unknown key {shown}", hint=hint)

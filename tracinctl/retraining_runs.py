@@ -19,13 +19,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from tracinctl.errors import ProcessLostError
 from tracinctl.files import write_text_atomic
+from tracinctl.one_thread import one_thread
 from tracinctl.progress import Progress, ProgressCallback
 
 KEPT = "Finished trainings are kept in .tracinctl/retraining; the same command goes on from there."
@@ -132,19 +132,6 @@ class _Shown:
         self.done += 1
         self._last = f"repeat {training.repeat}: {training.arm}"
         self.progress(Progress("retraining", self.done, self.total, "trainings", self._last))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums in one order give the same bytes however many trainings run at once."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 # Several at once

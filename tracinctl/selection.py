@@ -196,11 +196,13 @@ def training_sets(
     if custom_source:
         name = material or project.material
         names = split_list(frequency, "--frequency") if frequency else list(project.frequencies)
-        if name is None or not names or ALL in names:
+        hint = "They name the files: --material digits --frequency all-sizes, or put them into tracinctl.toml."
+        if ALL in names:
             raise UsageError(
-                "with a --source of your own, material and frequency must be named",
-                hint="They name the files: --material digits --frequency all-sizes, or put them into tracinctl.toml.",
+                f"with a --source of your own, frequency cannot be '{ALL}': there is no list of all", hint=hint
             )
+        if name is None or not names:
+            raise UsageError("with a --source of your own, material and frequency must be named", hint=hint)
         return name, names
     where = str(project.data_root)
     found = recordings_by_material(project.data_root)

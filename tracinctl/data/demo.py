@@ -23,6 +23,7 @@ from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.data.planted import ITEM, PAIR, PLANTED_FILE, Planted, write_planted
 from tracinctl.errors import DataError, TracinctlError, UsageError
 from tracinctl.files import write_text_atomic
+from tracinctl.one_thread import one_thread
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.training import TrainSettings, train_ranker
 
@@ -131,7 +132,7 @@ def make_demo(
                 if any(path != work for path in directory.iterdir()):
                     raise not_empty
                 shutil.rmtree(work / _MADE, ignore_errors=True)
-                with _one_thread():
+                with one_thread():
                     result = _fill(work / _MADE, directory, tones, seed, size, progress)
                 write_text_atomic(work / _RESULT, json.dumps([asked, asdict(result)], default=str))
                 (work / _MADE).rename(work / _WHOLE)
@@ -186,19 +187,6 @@ def _finished(work: Path, directory: Path, asked: str) -> DemoResult | None:
         return None
     same = of == asked and not (work / _MADE).exists()
     return DemoResult(**{**result, "directory": directory}) if same else None
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing by more, and sums in one order give the same bytes on every machine."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _hertz(name: str) -> float:
