@@ -156,7 +156,7 @@ HOSTILE = [
     ),
     Fault("metadata nested", put(METADATA, DEEP), COMPUTE, (METADATA, "nested too deeply")),
     Fault(
-        "metadata cut off", faults.cut(METADATA), COMPUTE, (METADATA, "is not whole JSON", "nothing was added to it")
+        "metadata cut off", faults.cut(METADATA), COMPUTE, (METADATA, "is not whole JSON", "Nothing was added to it")
     ),
     Fault(
         "metadata cut off, to be marked",

@@ -67,7 +67,7 @@ def test_a_test_pair_alone_names_the_file_that_it_is_in(cli, project):
     assert "box 2hz" in result.out
     assert "box 1hz" not in result.out
     assert "-3" in result.out
-    assert "did you mean only_here?" in cli("plot", "top", "--test-pair", "only_her").err
+    assert "Did you mean only_here?" in cli("plot", "top", "--test-pair", "only_her").err
 
 
 @pytest.mark.parametrize(("ending", "begin"), [(".txt", "box 1hz"), (".svg", "<svg"), (".html", "<!DOCTYPE html>")])

@@ -125,7 +125,7 @@ def test_a_message_keeps_within_the_terminal_and_its_lines_below_each_other(scre
     lines = shown(terminal, "err").replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
     assert all(len(line) <= 80 or line.strip() == path for line in lines)
     assert [line.strip() for line in lines].count(path) == 2, "a path is not broken, so that it can be copied"
-    hint = next(k for k, line in enumerate(lines) if line.startswith("  what to do"))
+    hint = next(k for k, line in enumerate(lines) if line.startswith("  What to do"))
     assert all(line.startswith(" " * len("warning: ")) for line in lines[1:hint])
     assert all(line.startswith("    ") for line in lines[hint + 1 : -1])
     assert lines[-1] == "  See --help."

@@ -1,5 +1,7 @@
 """Settings: what is read, what is refused and how, and where a project keeps its files."""
 
+import re
+
 import pytest
 
 from tracinctl.config import (
@@ -63,12 +65,13 @@ def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
         ("checkpoint_prefix = 'x'", "unknown key `checkpoint_prefix`", "`checkpoint_prefix` belongs into [compute] or"),
         ("[sweep]\nepochs = 1", "unknown key `epochs` in [sweep]", "`epochs` belongs into [train]."),
         ("zzz = 1", "unknown key `zzz`", "Known here: `material`"),
-        ("material = 3", "`material` must be a text, not 3", "For example"),
-        ("[train]\nepochs = '30'", "`epochs` in [train] must be a whole number, not '30'", "For example"),
-        ("[train]\nepochs = true", "`epochs` in [train] must be a whole number, not True", "For example"),
-        ("[train]\nmargin = 'wide'", "`margin` in [train] must be a number, not 'wide'", "For example"),
+        ("material = 3", "`material` must be a text, not 3", "For example  material = 'plastic'"),
+        ("[train]\nepochs = '30'", "`epochs` in [train] must be a whole number, not '30'", "For example  epochs = 30"),
+        ("[sweep]\ntop = 'ten'", "`top` in [sweep] must be a whole number, not 'ten'", "For example  top = 10"),
+        ("[train]\nepochs = true", "`epochs` in [train] must be a whole number, not True", "For example  epochs = 30"),
+        ("[train]\nmargin = 'wide'", "`margin` in [train] must be a number, not 'wide'", "For example  margin = 1.0"),
         ("[workflow]\nfail_fast = 1", "`fail_fast` in [workflow] must be true or false, not 1", "without quotes"),
-        ("frequencies = [[1]]", "`frequencies` must be a list", "For example"),
+        ("frequencies = [[1]]", "`frequencies` must be a list", "For example  frequencies = ['500hz'"),
         ("data_root = ''", "`data_root` must be a path, not ''", "relative to the settings file"),
         ("sweep = 3", "`sweep` is a table, not a value", "[sweep]"),
         ("material = [", "not valid TOML", "Texts stand in quotes"),
@@ -81,6 +84,17 @@ def test_a_wrong_setting_is_named_with_file_and_remedy(tmp_path, text, said, hin
     assert said in caught.value.message
     assert hint in caught.value.hint
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("table", "key"), [(t, key) for t, keys in SETTINGS.items() for key in keys])
+def test_the_example_of_every_setting_is_one_that_is_taken(tmp_path, table, key):
+    begin = f"[{table}]\n" if table else ""
+    with pytest.raises(SettingsError) as caught:
+        settings_from(tmp_path, f"{begin}{key} = [[1]]\n")
+    examples = re.findall(rf"\b{key} = .*?(?=  | or |, without|$)", caught.value.hint)
+    assert examples
+    for example in examples:
+        assert settings_from(tmp_path, f"{begin}{example}\n").values[table][key] is not None, example
 
 
 def test_a_settings_file_that_is_not_there_is_an_error(tmp_path):

@@ -79,7 +79,7 @@ def test_a_test_pair_that_gives_most_of_the_votes_is_named():
     scores[:20, 4] = -100
     scores[20:30, 9] = -100
     found = of_sweep(scores, "-50")["one-voter"]
-    assert "m_4_m_904 alone gives 67% of all votes below -50" in found.text
+    assert "one test pair alone gives 67% of all votes below -50" in found.text
     assert "tracinctl plot top --test-pair m_4_m_904" in found.hint
     scores[20:40, 9] = -100
     assert "one-voter" not in of_sweep(scores, "-50"), "half is not most"
@@ -148,7 +148,8 @@ def test_mirror_images_with_other_scores_are_a_fault_of_the_scores():
     both = [("m_1", "m_2"), ("m_2", "m_1")]
     found = of_sweep(table(scores, train_items=both))["mirror-images-differ"]
     assert "1 of 1 pairs" in found.text
-    assert "m_1_m_2" in found.text
+    furthest = abs(scores.mean(axis=1)[0] - scores.mean(axis=1)[1])
+    assert f"(means up to {furthest:.4g} apart)" in found.text
     scores[1] = scores[0]
     assert "mirror-images-differ" not in of_sweep(table(scores, train_items=both))
 
@@ -186,6 +187,23 @@ def test_every_command_that_shows_votes_says_it_once_on_stderr(cli, arguments):
     assert "the rule asks for 18 votes" not in result.out
     assert "warning: box 1hz: " in result.err
     assert cli("-q", *arguments).err == ""
+
+
+@pytest.mark.parametrize("arguments", [["sweep"], ["exclude"], ["workflow"], ["plot"]])
+def test_what_holds_of_several_files_is_said_below_one_warning(cli, arguments, tmp_path):
+    scores = np.ones((10, 5))
+    scores[3, :2] = -2
+    write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", scores)
+    scores[:, 3:] = 0
+    write_score_file(tmp_path / "metadata" / "box_2hz_influence_metadata.json", scores)
+    result = cli(*arguments)
+    assert result.code == 0, result.err
+    lines = result.err.splitlines()
+    few = next(k for k, line in enumerate(lines) if line == "warning: box 1hz: there are only 5 test pairs")
+    assert lines[few + 1].strip().startswith("box 2hz: only 3 of 5 test pairs are active")
+    assert lines[few + 2].strip() == "So few votes order training pairs poorly."
+    assert lines[few + 3].startswith("  Score more held-out pairs")
+    assert result.err.count("order training pairs poorly") == result.err.count("more held-out pairs") == 1
 
 
 def test_a_picture_that_counts_no_votes_says_nothing_of_them(cli):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.color import ColorSystem
 from score_tables import InBlocks, matrices, scores_of_any_size, table
 
 from tracinctl.plots import survey
@@ -195,6 +196,12 @@ def test_the_numbers_below_the_curves_are_counts(rule):
         assert float(line.split()[6].rstrip("%")) == pytest.approx(harmful / 2, abs=0.06)
 
 
+def test_headings_of_many_votes_stand_apart():
+    lines = plain("sweep", table(some_scores(30, 3000)), 80, "0", min_occurrences="60%").splitlines()
+    heading = next(line for line in lines if line.startswith("threshold"))
+    assert heading.split() == ["threshold", "1+", "750+", "1,500+", "1,800+", "3,000+", "harmful", "of", "pairs"]
+
+
 def classes():
     items = [f"box_deg{angle:03}_1hz_{take}" for angle in (0, 36, 108) for take in range(3)]
     pairs = [(a, b) for a in items for b in items if a[:10] < b[:10]]
@@ -240,7 +247,15 @@ def test_colours_of_cells_are_centred_on_zero():
             expected = [a + (b - a) * part for a, b in zip(grey, full, strict=True)]
             assert list(colour(sign * part * 5)) == pytest.approx(expected, abs=1)
     assert colour(50.0) == helpful, "beyond the scale it stays at its end"
+    for part in np.linspace(-1, 1, 41):
+        red, green, blue = eight_bit(cell_style(part * 5, 5.0, Palette(colour=True)))
+        assert red >= green == blue if part < 0 else blue >= green >= red, "with 256 colours it is of the same hue"
     assert not cell_style(3.0, 5.0, Palette(colour=False))
+
+
+def eight_bit(style):
+    """The background on a terminal of 256 colours."""
+    return style.bgcolor.downgrade(ColorSystem.EIGHT_BIT).get_truecolor()
 
 
 def test_boxes_of_checkpoints_say_where_their_scores_lie():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tracinctl.checkpoint_files import is_checkpoint
-from tracinctl.config_keys import EXAMPLES, FLAGS_WITHOUT_SETTING, SETTINGS, SETTINGS_WITHOUT_FLAG, Kind
+from tracinctl.config_keys import FLAGS_WITHOUT_SETTING, SETTINGS, SETTINGS_WITHOUT_FLAG, Kind, example_of
 from tracinctl.errors import SettingsError, UsageError
 
 SETTINGS_NAME = "tracinctl.toml"
@@ -209,7 +209,7 @@ def load_settings(path: Path | None) -> Settings:
             for inner, inner_value in value.items():
                 if inner not in SETTINGS[key]:
                     raise _unknown(path, f"`{inner}` in [{key}]", inner, SETTINGS[key], "`{}`")
-                values[key][inner] = _checked(path, f"`{inner}` in [{key}]", SETTINGS[key][inner], inner_value)
+                values[key][inner] = _checked(path, inner, f"`{inner}` in [{key}]", SETTINGS[key][inner], inner_value)
         elif key in SETTINGS and key:
             raise SettingsError(
                 f"settings file {path}: `{key}` is a table, not a value",
@@ -218,7 +218,7 @@ def load_settings(path: Path | None) -> Settings:
         elif key not in SETTINGS[""]:
             raise _unknown(path, f"`{key}`", key, SETTINGS[""], "`{}`")
         else:
-            values[""][key] = _checked(path, f"`{key}`", SETTINGS[""][key], value)
+            values[""][key] = _checked(path, key, f"`{key}`", SETTINGS[""][key], value)
     return Settings(path, values)
 
 
@@ -272,10 +272,10 @@ def _unknown(path: Path, shown: str, key: str, known: Mapping[str, Any] | Sequen
     return SettingsError(f"settings file {path}: unknown key {shown}", hint=hint)
 
 
-def _checked(path: Path, shown: str, kind: Kind, value: Any) -> Any:
+def _checked(path: Path, key: str, shown: str, kind: Kind, value: Any) -> Any:
     wrong = SettingsError(
         f"settings file {path}: {shown} must be {kind.value}, not {value!r}",
-        hint=EXAMPLES[kind],
+        hint=example_of(key, kind),
     )
     if kind is Kind.TRUTH:
         if isinstance(value, bool):

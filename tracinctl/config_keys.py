@@ -145,13 +145,63 @@ FLAGS_WITHOUT_SETTING = frozenset(
 SETTINGS_WITHOUT_FLAG = frozenset({"command", "metrics_file"})
 """Settings of ``[train]`` that only a settings file holds: what they say is run."""
 
-EXAMPLES = {
-    Kind.TEXT: "For example  material = 'plastic'",
-    Kind.PATH: "For example  data_root = 'data'  (relative to the settings file)",
-    Kind.WHOLE: "For example  epochs = 30",
-    Kind.NUMBER: "For example  margin = 1.0",
-    Kind.TRUTH: "Write true or false, without quotes.",
-    Kind.SCORE: "For example  threshold = -5  or  threshold = '1%'",
-    Kind.LIST: "For example  frequencies = ['500hz', '1000hz']",
+_OF_KIND = {
+    Kind.TEXT: "'plastic'",
+    Kind.PATH: "'data'",
+    Kind.WHOLE: "30",
+    Kind.NUMBER: "1.0",
+    Kind.SCORE: "-5",
+    Kind.LIST: "['500hz', '1000hz']",
 }
-"""How a setting of each kind is written."""
+
+_OF_KEY = {
+    "architecture": "'small'",
+    "at_once": "2",
+    "batch_size": "32",
+    "checkpoint_dir": "'checkpoints'",
+    "checkpoint_interval": "5",
+    "checkpoint_prefix": "'model_epoch_'",
+    "checkpoint_weights": "'relative'",
+    "command": "'python train.py --exclusions-file {exclusions_file}'",
+    "device": "'auto'",
+    "dtype": "'float32'",
+    "exclusions_file": "'exclusions/plastic_500hz_excluded_pairs.txt'",
+    "format": "'auto'",
+    "ghm_alpha": "0.75",
+    "ghm_bins": "10",
+    "hop": "256",
+    "layers": "['classifier']",
+    "learning_rate": "0.003",
+    "loss_type": "'standard'",
+    "max_exclusions": "50",
+    "memory": "'2GiB'",
+    "metadata_dir": "'metadata'",
+    "method": "'tracin'",
+    "metrics_file": "'metrics.json'",
+    "min_occurrences": "'60%'",
+    "model": "'my_project:build_model'",
+    "n_fft": "2048",
+    "num_test_samples": "5",
+    "num_workers": "2",
+    "output_dir": "'exclusions'",
+    "pair_mode": "'ranking_pair'",
+    "pairs_file": "'pairs.csv'",
+    "plot": "'overview'",
+    "processes": "2",
+    "repeats": "5",
+    "seed": "42",
+    "source": "'my_project:load'",
+    "threshold": "-5  or  threshold = '1%'",
+    "thresholds": "[0, -5, '1%']",
+    "top": "10",
+    "upper_threshold": "20.0",
+    "weight_decay": "1e-5",
+}
+
+
+def example_of(key: str, kind: Kind) -> str:
+    """How a setting is written, a sentence."""
+    if kind is Kind.TRUTH:
+        return f"Write {key} = true or {key} = false, without quotes."
+    example = f"For example  {key} = {_OF_KEY.get(key, _OF_KIND[kind])}"
+    return example + ("  (relative to the settings file)" if kind is Kind.PATH else "")

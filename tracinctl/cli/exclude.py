@@ -8,13 +8,13 @@ import typer
 from tracinctl.cli import options
 from tracinctl.cli.scores import (
     SIGNS,
+    Diagnoses,
     check_one_form,
     label_of,
     one_or_list,
     project_of,
     selected_files,
     tell_changes,
-    tell_diagnoses,
 )
 from tracinctl.cli.terminal import Column, aligned, count, number, shown_path, terminal
 from tracinctl.config import Project
@@ -105,13 +105,16 @@ def exclude(
     if update_metadata and not dry_run:
         for file, *_ in chosen:
             read_records(records_path(project, file))  # a broken one stops before a list is written
+    diagnoses = Diagnoses()
     for file, source, exclusions, path in chosen:
         if not dry_run:
             write_exclusion_list(path, exclusions, file.path.name)
             if update_metadata:
                 marked = mark_excluded(source, exclusions, records_path(project, file))
                 terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(project, file))}")
-        tell_diagnoses(file.label, source, exclusions=exclusions)
+        diagnoses.add(file.label, source, exclusions=exclusions)
+    diagnoses.tell()
+    for file, source, exclusions, path in chosen:
         if not json and not csv:
             show(file, label_of(file, source), exclusions, path, dry_run=dry_run)
             if not dry_run:

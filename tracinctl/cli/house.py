@@ -251,24 +251,27 @@ def _loose_values(ctx: Any) -> list[str]:
 def _options_like(option: str, ctx: Any) -> list[str]:
     if ctx is None:
         return []
-    known = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
-    near = get_close_matches(option, [*known, "--help"], n=1, cutoff=0.6)
-    if near:
-        return [f"Did you mean {near[0]}?"]
-    if ctx.parent is not None:
-        above = [name for param in ctx.parent.command.params for name in (*param.opts, *param.secondary_opts)]
-        if option in above:
-            path = f"{ctx.parent.command_path} {option} ... {ctx.info_name}"
-            return [f"{option} stands before the command: {path}"]
-    else:
-        homes = [
-            name
-            for name, command in ctx.command.commands.items()
-            if any(option in (*param.opts, *param.secondary_opts) for param in command.params)
-        ]
-        if homes:
-            return [f"{option} stands after the command, for example: {ctx.command_path} {homes[0]} {option} ..."]
-    return []
+    if ctx.parent is not None and option in _names(ctx.parent.command):
+        path = f"{ctx.parent.command_path} {option} ... {ctx.info_name}"
+        return [f"{option} stands before the command: {path}"]
+    program = ctx.find_root()
+    homes = [name for name, command in program.command.commands.items() if option in _names(command)]
+    if homes and ctx.parent is None:
+        return [f"{option} stands after the command, for example: {ctx.command_path} {homes[0]} {option} ..."]
+    near = get_close_matches(option, [*_names(ctx.command), "--help"], n=1, cutoff=0.6)
+    if homes and not (near and _alike(option, near[0])):
+        return [f"It is an option of {', '.join(homes)}: {program.command_path} {homes[0]} {option} ..."]
+    return [f"Did you mean {near[0]}?"] if near else []
+
+
+def _names(command: Any) -> list[str]:
+    """The options of a command, as they are typed."""
+    return [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two options are forms of one name, ``--threshold`` and ``--thresholds``."""
+    return one.startswith(other) or other.startswith(one)
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None) -> int:

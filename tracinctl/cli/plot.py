@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.scores import label_of, one_or_list, project_of, selected_files, tell_changes, tell_diagnoses
+from tracinctl.cli.scores import Diagnoses, label_of, one_or_list, project_of, selected_files, tell_changes
 from tracinctl.cli.terminal import shown_path, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
@@ -101,29 +101,30 @@ def plot(
         min_occurrences=min_occurrences,
         height=terminal.height if output is None else None,
     )
-    results = []
-    for number, file in enumerate(files):
-        swept, picture = None, None
+    results, pictures = [], []
+    diagnoses = Diagnoses()
+    for file in files:
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
             if view == "checkpoints":
                 source = with_checkpoint_scores(project, file, source)
             request = asked(source, settings)
-            if view == "overview" and test_pair is None:
-                swept = sweep_of(source, request.survey.votes, min_occurrences)
-            elif view == "overview":
-                swept = sweep_thresholds(source, marked, min_occurrences)
+            if view == "overview":
+                swept = (
+                    sweep_of(source, request.survey.votes, min_occurrences)
+                    if test_pair is None
+                    else sweep_thresholds(source, marked, min_occurrences)
+                )
+                diagnoses.add(file.label, source, sweep=swept)
             if json:
                 numbers = numbers_of(view, request)
                 about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
                 results.append(about | numbers)
             if not json or output is not None:
-                picture = draw_asked(view, request, f"{label_of(file, source)}: {view}")
+                pictures.append(draw_asked(view, request, f"{label_of(file, source)}: {view}"))
         tell_changes(project, file, source)
-        if swept is not None:
-            tell_diagnoses(file.label, source, sweep=swept)
-        if picture is None:
-            continue
+    diagnoses.tell()
+    for number, picture in enumerate(pictures):
         if output is not None:
             save(picture, output, FILE_WIDTH)
             if not json:

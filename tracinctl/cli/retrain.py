@@ -98,8 +98,8 @@ def show_verdicts(runs: list[Run]) -> None:
 
 
 def wrapped(text: str) -> str:
-    """Sentences in lines that any terminal has room for."""
-    return textwrap.fill(text, PIPE_WIDTH - 1)
+    """Sentences in lines that are well read and that the terminal has room for."""
+    return textwrap.fill(text, min(PIPE_WIDTH, terminal.width) - 1)
 
 
 def _columns(names: tuple[str, ...]) -> list[Column]:

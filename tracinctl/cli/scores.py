@@ -12,6 +12,7 @@ from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.selection import ScoreFile, score_files
 
 if TYPE_CHECKING:
+    from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.exclusion import Exclusions
     from tracinctl.scores.sweep import SweepResult
     from tracinctl.scores.table import ScoreSource
@@ -62,16 +63,35 @@ def label_of(file: ScoreFile, source: ScoreSource) -> str:
     return file.label if method == "tracin" else f"{file.label} by {method}"
 
 
-def tell_diagnoses(
-    label: str, source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
-) -> None:
-    """Say on stderr what a careful colleague would say about scores and what is made of them."""
-    if terminal.quiet:
-        return
-    from tracinctl.scores.diagnoses import diagnose
+class Diagnoses:
+    """What a careful colleague would say about scores and what is made of them, each thing once for all files."""
 
-    for each in diagnose(source, sweep=sweep, exclusions=exclusions):
-        terminal.warn(f"{label}: {each.text}", each.hint)
+    def __init__(self) -> None:
+        self._found: dict[str, list[tuple[str, Diagnosis]]] = {}
+
+    def add(
+        self, label: str, source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
+    ) -> None:
+        """Look at the scores of one file."""
+        if terminal.quiet:
+            return
+        from tracinctl.scores.diagnoses import diagnose
+
+        for each in diagnose(source, sweep=sweep, exclusions=exclusions):
+            self._found.setdefault(each.code, []).append((label, each))
+
+    def tell(self) -> None:
+        """Say all of it on stderr: below one warning what was seen in each file, what that means, and what to do."""
+        for found in self._found.values():
+            if len(found) == 1:
+                ((label, only),) = found
+                terminal.warn(f"{label}: {only.text}", only.hint)
+                continue
+            lines = [f"{label}: {each.seen}" for label, each in found]
+            meaning = found[0][1].meaning
+            lines += [f"{meaning[0].upper()}{meaning[1:]}."] if meaning else []
+            hints = dict.fromkeys(each.hint for _, each in found if each.hint)
+            terminal.warn("\n".join(lines), "\n".join(hints))
 
 
 def tell_changes(project: Project, file: ScoreFile, source: ScoreSource) -> None:

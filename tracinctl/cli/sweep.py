@@ -9,12 +9,12 @@ from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.scores import (
     SIGNS,
+    Diagnoses,
     check_one_form,
     label_of,
     project_of,
     selected_files,
     tell_changes,
-    tell_diagnoses,
 )
 from tracinctl.cli.sweep_retrain import judge_thresholds, show_thresholds, sweep_judging
 from tracinctl.cli.terminal import Column, aligned, count, number, shown_path, terminal
@@ -79,6 +79,7 @@ def sweep(
     judging = sweep_judging(ctx, repeats=repeats, at_once=at_once) if retrain else None
     judged: dict[Path, dict[str, Any]] = {}
     results = []
+    diagnoses = Diagnoses()
     for file in selected_files(ctx, project, metadata_file, material, frequency):
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
@@ -88,12 +89,13 @@ def sweep(
         if not json and not csv:
             show(label_of(file, source), result, min_occurrences, with_upper=upper_threshold is not None)
             show_top(list(source.train_ids), result, top)
-        tell_diagnoses(file.label, source, sweep=result)
+        diagnoses.add(file.label, source, sweep=result)
         if judging is not None:
             found = judge_thresholds(project, file, source, judging, tried, min_occurrences, upper_threshold)
             judged[file.path] = {"retraining": found.to_json()}
             if not json and not csv:
                 show_thresholds(file.label, found)
+    diagnoses.tell()
     if json:
         terminal.json(
             [
@@ -120,11 +122,12 @@ def show(label: str, result: "SweepResult", rule: str, *, with_upper: bool) -> N
         f"{label}: {count(result.train_pairs, 'training pair')}, "
         f"{count(result.active_test_pairs, 'active test pair')} of {result.test_pairs:,}"
     )
+    asked = f" ({rule})" if rule != str(required) else ""
     also = " or above the upper one" if with_upper else ""
     terminal.table(title, columns, [_row(row, shown) for row in result.rows])
     terminal.text(
         f"A vote: a score below the threshold{also}; {shown[0] if shown else 1}+: pairs with so many votes or more.\n"
-        f"Harmful: {count(required, 'vote')} or more ({rule}). {SIGNS.capitalize()}.\n",
+        f"Harmful: {count(required, 'vote')} or more{asked}. {SIGNS.capitalize()}.\n",
         style="dim",
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tracinctl.cli import compute_options as co
 from tracinctl.cli.retrain import COLOURS, UNDECIDED, retraining_settings, wrapped
 from tracinctl.cli.scores import settings_of
-from tracinctl.cli.terminal import PIPE_WIDTH, Column, terminal
+from tracinctl.cli.terminal import Column, terminal
 from tracinctl.config import Project
 from tracinctl.errors import UsageError
 from tracinctl.selection import ScoreFile
@@ -91,7 +91,7 @@ def show_thresholds(label: str, found: SweepJudgement) -> None:
     rows = [
         (each.threshold, *((each.difference.mean, each.difference.low, each.difference.high))) for each in found.rows
     ]
-    for line in interval_lines(rows, PIPE_WIDTH - 1, colour=terminal.colour):
+    for line in interval_lines(rows, terminal.width - 1, colour=terminal.colour):
         terminal.show(line)
     terminal.text(wrapped(division_of_sweep(found)), style="dim")
     terminal.text(wrapped(choice_words(found)) + "\n", style=COLOURS.get(found.judgement.verdict, UNDECIDED))

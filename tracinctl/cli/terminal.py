@@ -160,10 +160,12 @@ class Terminal:
 
         seen = is_terminal(self.stream("err"))
         width = terminal_width() if seen else _UNLIMITED
+        text = text.replace(f"{Path.cwd()}{os.sep}", "")  # paths are short where they can be
+        hint = hint.replace(f"{Path.cwd()}{os.sep}", "")
         body = "\n".join(hanging(line, width, " " * (len(label) + 1)) for line in text.splitlines()).lstrip()
         message = Text.assemble((label, style), " ", body)
         arrow = "→ " if seen and "utf" in (self.stream("err").encoding or "").lower() else ""
-        for line in hint.splitlines():
+        for line in map(sentence, hint.splitlines()):
             message.append("\n").append(hanging(line, width, " " * 4, first=f"  {arrow}"), "cyan" if arrow else "")
         self._write("err", message, _UNLIMITED)
         self._result_follows = seen and is_terminal(self.stream("out"))
@@ -269,6 +271,12 @@ def shown_path(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd())) or "."
     except (ValueError, OSError):
         return str(path)
+
+
+def sentence(text: str) -> str:
+    """Words with a capital in front; a command or a name of something stays as it is."""
+    word = text.partition(" ")[0].rstrip(",:")
+    return text[:1].upper() + text[1:] if word.isalpha() and word != "tracinctl" else text
 
 
 def hanging(text: str, width: int, indent: str, first: str | None = None) -> str:

@@ -13,7 +13,7 @@ from tracinctl.cli.house import shown_value
 from tracinctl.cli.plot import ViewName
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.retrain import judge_run, retraining_settings, show_verdicts
-from tracinctl.cli.scores import SIGNS, label_of, project_of, tell_diagnoses
+from tracinctl.cli.scores import SIGNS, Diagnoses, label_of, project_of
 from tracinctl.cli.sweep import show as show_sweep
 from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
 from tracinctl.progress import ProgressCallback
@@ -161,12 +161,13 @@ def workflow(
         if run.error is not None:
             terminal.error(f"{run.material} {run.frequency}: {run.error.message}", run.error.hint)
         if run.exclusions is not None and run.source is not None:
-            tell_diagnoses(f"{run.material} {run.frequency}", run.source, exclusions=run.exclusions)
+            diagnoses.add(f"{run.material} {run.frequency}", run.source, exclusions=run.exclusions)
         if evaluate_only and not json:
             evaluate(run, min_occurrences)
         if plot is not None and not json:
             draw_view(run, plot, threshold, min_occurrences)
 
+    diagnoses = Diagnoses()
     terminal.kept = co.kept(cache=cache)
     settings = WorkflowSettings(compute, rule, evaluate_only, fail_fast)
     start_processes(processes)
@@ -174,6 +175,7 @@ def workflow(
         runs = run_workflow(project, chosen, names, settings, watch=watch, finished=finished, processes=shared)
     if shared is not None and shared.rank:
         raise typer.Exit(int(any(run.status != "done" for run in runs)))
+    diagnoses.tell()
     if judging is not None:
         runs = [judge_run(project, run, judging) for run in runs]
     if json:

@@ -24,7 +24,7 @@ from tracinctl.engine.kernel import KernelMaker
 from tracinctl.engine.layout import kernel_layout
 from tracinctl.engine.losses import NAMED_LOSSES, LossFunction, resolve_loss
 from tracinctl.engine.memory import free_memory
-from tracinctl.engine.methods import METHODS, check_method
+from tracinctl.engine.methods import DAMPING, METHODS, check_method
 from tracinctl.engine.processes import Processes
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
@@ -94,7 +94,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}", hint="auto, cpu, cuda, cuda:1 or mps") from error
+        raise UsageError(f"unknown device {name!r}", hint="one of auto, cpu, cuda, cuda:1 or mps") from error
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device.type, False) or (
         device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
@@ -227,6 +227,8 @@ def compute_scores(
         "item_view": layout.item_view,
         "items": dict(zip(items.ids, items.digests, strict=True)),
     }
+    if options.method == "fisher":
+        provenance["damping"] = DAMPING
     if options.loss.loss == "ghm":
         provenance |= {
             "ghm_bins": options.loss.ghm_bins,

@@ -10,10 +10,11 @@ from rich.text import Text
 from tracinctl.plots.picture import Lines, Palette, ink, padded
 from tracinctl.plots.text import number, number_within
 
-# light enough for dark letters throughout, and apart from white and black backgrounds alike
-_NOTHING = (200, 200, 200)
-_HARMFUL = (232, 104, 77)
-_HELPFUL = (84, 158, 220)
+# light enough for dark letters throughout, and apart from white and black backgrounds alike; a terminal of 256 colours
+# shows no mixture in another hue
+_NOTHING = (208, 208, 208)
+_HARMFUL = (215, 95, 95)
+_HELPFUL = (95, 175, 215)
 
 
 def cell_style(value: float, limit: float, palette: Palette) -> Style:

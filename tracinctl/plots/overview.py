@@ -31,9 +31,8 @@ def draw(request: Request) -> Lines:
     required = required_votes(rule, active)
     names = found.scores.train_ids
     lines = words(
-        f"{len(names):,} training, {count(len(found.scores.test_ids), 'test pair')} ({active:,} active); "
-        f"{share(found.negative, found.total)} harmful, {share(found.positive, found.total)} helpful scores"
-        + (f", {found.strange:,} not finite" if found.strange else ""),
+        f"{count(len(names), 'training pair')} on {count(len(found.scores.test_ids), 'test pair')} ({active:,} active)"
+        + (f"; {count(found.strange, 'score')} not finite" if found.strange else ""),
         width,
         palette.quiet,
     )
@@ -47,7 +46,8 @@ def draw(request: Request) -> Lines:
     curves = sweep.curves_of(found, required, 3)
     second_pass(found.scores, [lambda _, block: filled.add(block), curves.add])
     curves.finish()
-    left = [ink("Scores", palette.strong), *distribution.chart(filled, found, palette, rows, indent)]
+    parts = f"Scores: {share(found.negative, found.total)} harmful, {share(found.positive, found.total)} helpful"
+    left = [*words(parts, half, palette.strong), *distribution.chart(filled, found, palette, rows, indent)]
     axis = sweep.curve_axis(found)
     right = [
         ink("Pairs with so many votes, by threshold", palette.strong),

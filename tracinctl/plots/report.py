@@ -34,6 +34,7 @@ _VIEWS = {
 }
 _NAMES = {
     "method": "method",
+    "damping": "damping, times the mean diagonal of the Fisher matrix",
     "loss": "loss",
     "margin": "margin",
     "checkpoint_weights": "checkpoint weights",

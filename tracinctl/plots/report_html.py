@@ -42,10 +42,14 @@ aside.grave { border-left-color: var(--grave); }
 aside p { margin: 2px 0; }
 aside p + p { color: var(--soft); }
 figure { margin: 20px 0 32px; overflow-x: auto; }
-svg.picture { display: block; max-width: none; }
+svg.picture { display: block; max-width: 100%; min-width: 560px; height: auto; }
+.table, figure { background: linear-gradient(to right, var(--paper) 24px, transparent 48px) left / 48px 100% local, \
+linear-gradient(to left, var(--paper) 24px, transparent 48px) right / 48px 100% local, \
+linear-gradient(to right, var(--line), transparent) left / 20px 100% scroll, \
+linear-gradient(to left, var(--line), transparent) right / 20px 100% scroll; background-repeat: no-repeat; }
 footer { margin-top: 48px; color: var(--soft); font-size: 14px; }
 @media print { main { max-width: none; padding: 0; } h2 { break-before: page; } h2, h3 { break-after: avoid; } \
-figure, tr, aside, pre { break-inside: avoid; } nav { display: none; } svg.picture { max-width: 100%; height: auto; } \
+figure, tr, aside, pre { break-inside: avoid; } nav { display: none; } svg.picture { min-width: 0; } \
 .table, figure { overflow: visible; } }
 """
 

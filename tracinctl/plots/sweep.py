@@ -126,14 +126,14 @@ def _numbers(curves: VoteCurves, found: Survey, palette: Palette, required: int,
         for each, value in zip(found.votes.thresholds, found.votes.values.tolist(), strict=True)
     ]
     first = max([len("threshold"), *(len(name) for name in names)])
-    size = max(6, len(f"{total:,}") + 1)
     shown = curves.votes
+    size = max(6, len(f"{total:,}") + 1, *(len(f"{k:,}+") + 1 for k in shown)) if shown else 6
     while len(shown) > 1 and first + size * len(shown) + 18 > width:
         shown = [k for k in shown if k == required] or shown[:1]
     header = ink(f"{'threshold':>{first}}", palette.quiet)
     for k in shown:
         header.append(f"{f'{k:,}+':>{size}}", palette.line(curves.votes.index(k), len(curves.votes)))
-    header.append(f"{'harmful':>9}{'of pairs':>9}", palette.quiet)
+    header.append(f"{'harmful':>9}{'of pairs':>10}", palette.quiet)
     lines = [header]
     for row, name in enumerate(names):
         line = ink(f"{name:>{first}}", palette.mark)
@@ -142,6 +142,6 @@ def _numbers(curves: VoteCurves, found: Survey, palette: Palette, required: int,
             line.append(f"{np.count_nonzero(votes >= k):>{size},}")
         harmful = int(np.count_nonzero(votes >= required))
         line.append(f"{harmful:>9,}", palette.strong)
-        line.append(f"{share(harmful, total):>9}")
+        line.append(f"{share(harmful, total):>10}")
         lines.append(line)
     return lines

@@ -33,13 +33,20 @@ class Diagnosis:
 
     Attributes:
         code: a stable name, ``few-active`` for instance.
-        text: what was seen, a sentence.
+        seen: what was seen in these scores.
         hint: what to do about it; empty where nothing helps.
+        meaning: what follows from it for any scores; empty where that is plain.
     """
 
     code: str
-    text: str
+    seen: str
     hint: str = ""
+    meaning: str = ""
+
+    @property
+    def text(self) -> str:
+        """What was seen and what follows from it, a sentence."""
+        return f"{self.seen}; {self.meaning}" if self.meaning else self.seen
 
 
 def diagnose(
@@ -50,6 +57,8 @@ def diagnose(
     reasons = [made.never_fires for made in (sweep, exclusions) if made is not None and by_votes]
     found = [Diagnosis("never-fires", reason) for reason in reasons if reason]
     counted = [made.counted for made in (exclusions, sweep) if made is not None]
+    for votes in counted[:1]:
+        found[:0] = _about_mirror_images(source, votes)
     for votes in counted if by_votes else []:
         found += _about_votes(source, votes)
     if by_votes and not any(reasons):
@@ -60,8 +69,6 @@ def diagnose(
         found += _about_cap(exclusions)
         found += _about_what_is_left(source, exclusions)
     found += _about_checkpoints(source.provenance)
-    for votes in counted[:1]:
-        found += _about_mirror_images(source, votes)
     once: dict[str, Diagnosis] = {}
     for each in found:
         once.setdefault(each.code, each)
@@ -88,11 +95,11 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
                 "have a zero score for every training pair)"
                 if silent
                 else f"there {'is' if total == 1 else 'are'} only {total} test {'pair' if total == 1 else 'pairs'}"
-            )
-            + "; so few votes order training pairs poorly",
+            ),
             "score more held-out pairs (compute takes all of them unless --num-test-samples or --test-pair says less)"
             if total < 2 * FEW_ACTIVE
             else "a larger --margin at compute, or checkpoints from earlier in training, make more of them active",
+            meaning="so few votes order training pairs poorly",
         )
     yield from _about_range(counted)
     votes = counted.test_votes[:, counted.active].sum(axis=1)
@@ -102,8 +109,8 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
         if share > _MOST and active > 2:  # noqa: PLR2004  of two test pairs one always has half of the votes
             yield Diagnosis(
                 "one-voter",
-                f"test pair {source.test_ids[column]} alone gives {share:.0%} of all votes below "
-                f"{counted.values[k]:g}: what it dislikes decides",
+                f"one test pair alone gives {share:.0%} of all votes below {counted.values[k]:g}: what it dislikes "
+                "decides",
                 f"look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}; "
                 "or ask for more votes with --min-occurrences",
             )
@@ -259,11 +266,11 @@ def _about_mirror_images(source: ScoreSource, counted: VoteTable) -> Iterator[Di
     means = counted.mean
     differ = np.abs(means[one] - means[other]) > 1e-4 * np.abs(means).max()
     if differ.any():
-        row = int(one[differ][np.abs(means[one] - means[other])[differ].argmax()])
+        furthest = np.abs(means[one] - means[other]).max()
         yield Diagnosis(
             "mirror-images-differ",
-            f"{int(differ.sum()):,} of {len(rows):,} pairs that stand there both ways round have different scores each "
-            f"way, though their loss is the same ({source.train_ids[row]}: mean score {means[row]:.4g}, the other way "
-            f"round {means[place[pairs[row][1], pairs[row][0]]]:.4g}): these scores are not right",
+            f"{int(differ.sum()):,} of {len(rows):,} pairs that stand there both ways round score differently each way "
+            f"(means up to {furthest:.4g} apart)",
             "compute them again: tracinctl compute",
+            meaning="their loss is the same, so these scores are not right",
         )
