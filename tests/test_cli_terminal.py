@@ -97,6 +97,17 @@ def test_numbers_of_a_table_are_never_broken(screen, monkeypatch, width):
     assert max(map(len, lines)) <= width
 
 
+@pytest.mark.parametrize("width", range(70, 86))
+def test_a_table_keeps_within_the_terminal_whose_width_it_nearly_has(screen, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    titles = ["threshold", "1+", "545+", "1,090+", "1,308+", "1,634+", "2,179+", "harmful", "of pairs", "of items"]
+    cells = ["-5", "495", "209", "155", "142", "111", "0", "142", "23.7%", "80.4%"]
+    screen.table("", columns := [Column(each, "right") for each in titles], [cells])
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in shown(screen).splitlines()]
+    assert max(map(len, lines)) <= width
+    assert screen.has_room(columns, [cells]) is (width >= 81)
+
+
 def test_scores_of_a_column_have_their_points_below_each_other():
     assert aligned([-22.19, -18.1, -6.193]) == ["-22.19", "-18.10", "-6.19"]
     assert aligned([1234.6, 0.4]) == ["1235", "0"]

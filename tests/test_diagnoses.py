@@ -147,9 +147,9 @@ def test_mirror_images_with_other_scores_are_a_fault_of_the_scores():
     scores = noise(rows=2)
     both = [("m_1", "m_2"), ("m_2", "m_1")]
     found = of_sweep(table(scores, train_items=both))["mirror-images-differ"]
-    assert "1 of 1 pairs" in found.text
+    assert "1 of 1 mirror images" in found.text
     furthest = abs(scores.mean(axis=1)[0] - scores.mean(axis=1)[1])
-    assert f"(means up to {furthest:.4g} apart)" in found.text
+    assert f"by up to {furthest:.4g}" in found.text
     scores[1] = scores[0]
     assert "mirror-images-differ" not in of_sweep(table(scores, train_items=both))
 

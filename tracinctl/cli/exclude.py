@@ -205,9 +205,9 @@ def show(file: ScoreFile, label: str, exclusions: "Exclusions", path: Path, *, d
     if exclusions.mode != "sample":
         lines.append(
             f"Harmful: {count(exclusions.required_votes, 'vote')} or more of "
-            f"{count(exclusions.active_test_pairs, 'active test pair')}, below {number(exclusions.value)}. "
-            f"{SIGNS.capitalize()}."
+            f"{count(exclusions.active_test_pairs, 'active test pair')}, below {number(exclusions.value)}."
         )
+        lines.append(f"{SIGNS.capitalize()}.")
     terminal.text("\n".join(lines), style="dim")
     if dry_run:
         terminal.text(f"Dry run: {shown_path(path)} was not written.\n")

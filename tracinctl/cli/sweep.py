@@ -28,6 +28,7 @@ tracinctl sweep --frequency 500hz --min-occurrences 2 --json
 tracinctl sweep --frequency 500hz --thresholds 0,-10 --retrain"""
 
 _VOTE_COLUMNS = 6
+_FEWEST_VOTE_COLUMNS = 3
 
 
 def sweep(
@@ -110,21 +111,25 @@ def sweep(
 def show(label: str, result: "SweepResult", rule: str, *, with_upper: bool) -> None:
     """Print one file's table."""
     required = result.rows[0].required_votes
-    shown = vote_columns(result.active_test_pairs, required)
-    columns = [
-        Column("threshold", "right"),
-        *(Column(f"{k}+", "right") for k in shown),
-        Column("harmful", "right", "bold"),
-        Column("of pairs", "right"),
-        Column("of items", "right"),
-    ]
+    for most in range(_VOTE_COLUMNS, _FEWEST_VOTE_COLUMNS - 1, -1):
+        shown = vote_columns(result.active_test_pairs, required, most)
+        columns = [
+            Column("threshold", "right"),
+            *(Column(f"{k:,}+", "right") for k in shown),
+            Column("harmful", "right", "bold"),
+            Column("of pairs", "right"),
+            Column("of items", "right"),
+        ]
+        rows = [_row(row, shown) for row in result.rows]
+        if terminal.has_room(columns, rows):
+            break
     title = (
         f"{label}: {count(result.train_pairs, 'training pair')}, "
         f"{count(result.active_test_pairs, 'active test pair')} of {result.test_pairs:,}"
     )
     asked = f" ({rule})" if rule != str(required) else ""
     also = " or above the upper one" if with_upper else ""
-    terminal.table(title, columns, [_row(row, shown) for row in result.rows])
+    terminal.table(title, columns, rows)
     terminal.text(
         f"A vote: a score below the threshold{also}; {shown[0] if shown else 1}+: pairs with so many votes or more.\n"
         f"Harmful: {count(required, 'vote')} or more{asked}. {SIGNS.capitalize()}.\n",
@@ -143,14 +148,14 @@ def _row(row: "SweepRow", shown: list[int]) -> list[str]:
     ]
 
 
-def vote_columns(most: int, required: int) -> list[int]:
-    """Which numbers of votes to show: all where they are few; else the first, the required one, and some between."""
-    if most <= _VOTE_COLUMNS:
-        return list(range(1, most + 1))
-    chosen = {1, min(required, most), most}
+def vote_columns(active: int, required: int, most: int) -> list[int]:
+    """At most so many numbers of votes to show: all, or the first, the required one, the last and some between."""
+    if active <= most:
+        return list(range(1, active + 1))
+    chosen = {1, min(required, active), active}
     for share in (0.25, 0.75, 0.5):
-        if len(chosen) < _VOTE_COLUMNS:
-            chosen.add(max(1, round(share * most)))
+        if len(chosen) < most:
+            chosen.add(max(1, round(share * active)))
     return sorted(chosen)
 
 

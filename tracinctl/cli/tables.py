@@ -29,20 +29,45 @@ def least_width(columns: Sequence[Column], body: Sequence[Sequence[Cell]]) -> in
     return sum(_least(column, k, body) for k, column in enumerate(columns)) + _GAP * (len(columns) - 1)
 
 
-def as_columns(columns: Sequence[Column], body: Sequence[Sequence[Cell]]) -> Table:
-    """A table with a line below its titles."""
+def _whole(column: Column, place: int, body: Sequence[Sequence[Cell]]) -> int:
+    """Columns in which nothing of a column is folded."""
+    from rich.cells import cell_len
+
+    return max(cell_len(clean(text)) for text in (column.title, *(row[place].text for row in body)))
+
+
+def whole_width(columns: Sequence[Column], body: Sequence[Sequence[Cell]]) -> int:
+    """Columns that a table needs where nothing is to be folded, its titles neither."""
+    return sum(_whole(column, k, body) for k, column in enumerate(columns)) + _GAP * (len(columns) - 1)
+
+
+def _widths(columns: Sequence[Column], body: Sequence[Sequence[Cell]], room: int) -> list[int]:
+    """The width of each column: whole, or where that does not fit, what has most to spare is folded first."""
+    widths = [_whole(column, k, body) for k, column in enumerate(columns)]
+    spare = [width - _least(column, k, body) for k, (column, width) in enumerate(zip(columns, widths, strict=True))]
+    for _ in range(sum(widths) + _GAP * (len(columns) - 1) - room):
+        most = spare.index(max(spare))
+        if spare[most] <= 0:
+            break
+        spare[most] -= 1
+        widths[most] -= 1
+    return widths
+
+
+def as_columns(columns: Sequence[Column], body: Sequence[Sequence[Cell]], room: int) -> Table:
+    """A table with a line below its titles, in ``room`` columns where that is possible."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False, header_style="bold")
-    for k, column in enumerate(columns):
+    for column, width in zip(columns, _widths(columns, body, room), strict=True):
         table.add_column(
             Text(clean(column.title)),
             justify=column.align,
             style=column.style,
             overflow="fold",
-            min_width=_least(column, k, body),
+            width=width,
         )
     for row in body:
         table.add_row(*(Text(clean(cell.text), style=cell.style) for cell in row))

@@ -91,10 +91,22 @@ class Terminal:
         body = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         if title:
             self.text(clean(title), style="bold")
-        room = terminal_width() if self.console("out").is_terminal else _UNLIMITED
-        self.show((as_columns if least_width(columns, body) <= room else as_lines)(columns, body))
+        if least_width(columns, body) <= self._room:
+            self.show(as_columns(columns, body, self._room), width=_UNLIMITED)
+        else:
+            self.show(as_lines(columns, body))
         if notes:
             self.text(notes, style="dim")
+
+    def has_room(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> bool:
+        """Whether a table of these rows has room with nothing folded."""
+        from tracinctl.cli.tables import whole_width
+
+        return whole_width(columns, [[Cell(cell) for cell in row] for row in rows]) <= self._room
+
+    @property
+    def _room(self) -> int:
+        return terminal_width() if is_terminal(self.stream("out")) else _UNLIMITED
 
     def show(self, renderable: RenderableType, *, width: int | None = None) -> None:
         """Write something that Rich can draw to stdout."""

@@ -253,7 +253,7 @@ def show(runs: "list[Run]", *, custom: bool) -> None:
     if planted:
         columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
     terminal.table(f"{runs[0].material}", columns, [_row(run, planted=planted) for run in runs])
-    notes = [f"Scores: {SIGNS}. Active: test pairs that can vote."]
+    notes = [f"{SIGNS.capitalize()}. Active: test pairs that can vote."]
     if planted:
         notes.append("Planted: bad pairs by planted.csv. Wrong: listed, not planted, no planted item.")
     terminal.text("\n".join(notes), style="dim")
@@ -282,7 +282,7 @@ def _row(run: "Run", *, planted: bool) -> list[str | Cell]:
         run.frequency,
         status,
         f"{len(run.source.train_ids):,}",
-        f"{run.exclusions.active_test_pairs:,} of {len(run.source.test_ids):,}",
+        f"{run.exclusions.active_test_pairs:,}/{len(run.source.test_ids):,}",
         f"{len(run.exclusions.harmful):,}",
         f"{len(run.exclusions.ids):,}",
     ]

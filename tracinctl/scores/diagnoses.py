@@ -92,7 +92,7 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
             "few-active",
             (
                 f"only {active} of {total:,} test pairs {'is' if active == 1 else 'are'} active (the other {silent:,} "
-                "have a zero score for every training pair)"
+                "score 0)"
                 if silent
                 else f"there {'is' if total == 1 else 'are'} only {total} test {'pair' if total == 1 else 'pairs'}"
             ),
@@ -269,8 +269,7 @@ def _about_mirror_images(source: ScoreSource, counted: VoteTable) -> Iterator[Di
         furthest = np.abs(means[one] - means[other]).max()
         yield Diagnosis(
             "mirror-images-differ",
-            f"{int(differ.sum()):,} of {len(rows):,} pairs that stand there both ways round score differently each way "
-            f"(means up to {furthest:.4g} apart)",
+            f"{int(differ.sum()):,} of {len(rows):,} mirror images score otherwise, by up to {furthest:.4g}",
             "compute them again: tracinctl compute",
-            meaning="their loss is the same, so these scores are not right",
+            meaning="a pair and its mirror image have the same loss, so these scores are not right",
         )
