@@ -37,6 +37,7 @@ _ENGINE = {
     "layers": Kind.LIST,
     "memory": Kind.TEXT,
     "num_workers": Kind.WHOLE,
+    "projection_dim": Kind.WHOLE,
     "cache": Kind.TRUTH,
     "processes": Kind.WHOLE,
     "format": Kind.TEXT,

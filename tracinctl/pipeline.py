@@ -64,7 +64,8 @@ class ComputeSettings:
         num_test_samples: so many held-out pairs, drawn with the seed; None = all.
         test_pairs: ids of the held-out pairs to use; empty = all.
         loss_type, margin, ghm_bins, ghm_alpha, batch_size: the loss; batch_size is that of training.
-        method, checkpoint_weights, device, dtype, layers, memory, num_workers: see ``engine.compute.ComputeOptions``.
+        method, checkpoint_weights, device, dtype, layers, memory, num_workers, projection_dim: see
+            ``engine.compute.ComputeOptions``.
         influence, self_influence, save_per_checkpoint: what is written.
         file_format: ``json``, ``parquet``, or ``auto``: Parquet for more than a million scores.
         cache: whether kernels are kept and reused.
@@ -89,6 +90,7 @@ class ComputeSettings:
     layers: tuple[str, ...] | None = None
     memory: int | None = None
     num_workers: int = 0
+    projection_dim: int | None = None
     influence: bool = True
     self_influence: bool = True
     save_per_checkpoint: bool = False
@@ -266,6 +268,7 @@ def compute_project_scores(
         cache=folder if settings.cache else None,
         memory=settings.memory,
         num_workers=settings.num_workers,
+        projection_dim=settings.projection_dim,
     )
     result = compute_scores(
         data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes

@@ -45,6 +45,7 @@ def compute(
     layers: co.Layers = None,
     memory: co.Memory = None,
     num_workers: co.NumWorkers = 0,
+    projection_dim: co.ProjectionDim = None,
     cache: co.Cache = True,
     processes: co.Processes = 1,
     prune_cache: Annotated[
@@ -108,6 +109,7 @@ def compute(
         layers=layers,
         memory=memory,
         num_workers=num_workers,
+        projection_dim=projection_dim,
         influence=compute_influence,
         self_influence=compute_self_influence,
         save_per_checkpoint=save_per_checkpoint,

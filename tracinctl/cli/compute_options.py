@@ -174,6 +174,17 @@ Memory = Annotated[
         show_default="a quarter of what is free",
     ),
 ]
+ProjectionDim = Annotated[
+    int | None,
+    typer.Option(
+        "--projection-dim",
+        metavar="N",
+        min=1,
+        help="For large models: keep N numbers of a layer's gradient, by random projection. Its error is told.",
+        rich_help_panel=INFLUENCE,
+        show_default="exact",
+    ),
+]
 Cache = Annotated[
     bool,
     typer.Option(

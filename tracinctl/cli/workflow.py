@@ -68,6 +68,7 @@ def workflow(
     layers: co.Layers = None,
     memory: co.Memory = None,
     num_workers: co.NumWorkers = 0,
+    projection_dim: co.ProjectionDim = None,
     cache: co.Cache = True,
     processes: co.Processes = 1,
     format: co.Format = "auto",  # noqa: A002 - the flag's name is the setting's name
@@ -140,6 +141,7 @@ def workflow(
         layers=layers,
         memory=memory,
         num_workers=num_workers,
+        projection_dim=projection_dim,
         file_format=format,
         cache=cache,
         divide=retrain,

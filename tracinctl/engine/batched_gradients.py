@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tracinctl.engine.branches import PartingError
 from tracinctl.engine.parameter_uses import AsOuter, Dense, Feature, Form, Outer, Taps, Whole
+from tracinctl.engine.projection import Projection
 from tracinctl.engine.use_watch import Trace, UseWatch
 from tracinctl.errors import ModelError
 
@@ -38,10 +39,21 @@ class BatchedGradients:
         score: gives the score of one item, shape (), from the model and the item's input with a leading 1.
         names: of the parameters.
         apart: for a model that works on outputs of its layers in place.
+        projection: of the gradients; None = they are exact.
     """
 
-    def __init__(self, model: torch.nn.Module, score: ScoreFunction, names: Sequence[str], *, apart: bool) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        score: ScoreFunction,
+        names: Sequence[str],
+        *,
+        apart: bool,
+        projection: Projection | None = None,
+    ) -> None:
         self.names = names
+        self._projection = projection
+        self._shapes = {name: model.get_parameter(name).shape for name in names}
         self.bytes_per_item = 0
         self._asked = _Asked(model, score)
         self._apart = apart
@@ -49,8 +61,8 @@ class BatchedGradients:
         self._anchored: set[int] = set()
         self._forms: dict[str, Form] = {}
 
-    def learn(self, inputs: Any) -> tuple[object, list[Feature], torch.Tensor]:
-        """Learn from one item what form each gradient has; gives what is known of the run, and what a call gives.
+    def learn(self, inputs: Any) -> tuple[object, dict[str, Feature], torch.Tensor]:
+        """Learn from one item what form each gradient has; gives what is known of the run, gradients, the score.
 
         Two runs of which the same is known used all parameters in the same way.
         """
@@ -58,7 +70,9 @@ class BatchedGradients:
         for name, form in self._forms_of(trace):
             self._forms[name] = _common(self._forms.get(name, form), form)
         known = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
-        return known, self._features(trace, ins, slopes, len(scores)), scores
+        # what is compared with plain autograd is all projected in the one way that both can
+        forms = self._forms if self._projection is None else {}
+        return known, self._gathered(trace, ins, slopes, len(scores), forms), scores
 
     def __call__(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
         """Gradients of these items' scores, as features whose inner products add up, and the scores, shape (items,)."""
@@ -73,22 +87,15 @@ class BatchedGradients:
             )
         return self._features(trace, ins, slopes, len(scores)), scores
 
-    def whole(self, features: Sequence[Feature]) -> dict[str, torch.Tensor]:
-        """The gradients of the first item that these features stand for, flat, by name."""
-        own = {name: self._asked.model.get_parameter(name) for name in self.names}
+    def whole(self, gathered: Mapping[str, Feature]) -> dict[str, torch.Tensor]:
+        """The gradients of the first item, flat, by name; from what ``learn`` gives."""
         found: dict[str, torch.Tensor] = {}
-        apart, together = self._order()
-        for name, feature in zip(apart, features, strict=False):
-            if isinstance(feature, Outer):
-                found[name] = torch.outer(feature.outputs[0], feature.inputs[0]).flatten()
+        for name, part in gathered.items():
+            if isinstance(part, Outer):
+                found[name] = torch.outer(part.outputs[0], part.inputs[0]).flatten()
             else:
-                found[name] = _spread_out(feature.values[0], self._forms[name], own[name].shape)
-        if together:
-            last = features[-1]
-            assert isinstance(last, Dense)  # noqa: S101  see _features
-            parts = torch.split(last.values[0], [self._length(name) for name in together])
-            for name, part in zip(together, parts, strict=True):
-                found[name] = _spread_out(part, self._forms[name], own[name].shape)
+                shape = self._asked.model.get_parameter(name).shape
+                found[name] = _spread_out(part.values[0], self._forms[name], shape)
         return found
 
     def _run(self, inputs: Any) -> tuple[Trace, Sequence[torch.Tensor], dict[Any, torch.Tensor | None], torch.Tensor]:
@@ -131,6 +138,21 @@ class BatchedGradients:
         self, trace: Trace, ins: Sequence[torch.Tensor], slopes: dict[Any, torch.Tensor | None], items: int
     ) -> list[Feature]:
         """One feature for each long parameter, and one for all short ones."""
+        gathered = self._gathered(trace, ins, slopes, items, self._forms)
+        apart, together = self._order()
+        features = [gathered[name] for name in apart]
+        short = [part.values for name in together if isinstance(part := gathered[name], Dense)]
+        return [*features, Dense(torch.cat(short, dim=1))] if short else features
+
+    def _gathered(
+        self,
+        trace: Trace,
+        ins: Sequence[torch.Tensor],
+        slopes: dict[Any, torch.Tensor | None],
+        items: int,
+        forms: Mapping[str, Form],
+    ) -> dict[str, Feature]:
+        """The gradients by each parameter, summed over its uses, in these forms."""
         gathered: dict[str, Feature] = {}
 
         def add(name: str, part: Feature) -> None:
@@ -141,21 +163,26 @@ class BatchedGradients:
                 part = Dense(there.values + part.values)
             gathered[name] = part
 
+        projection = self._projection
         for number, (use, a) in enumerate(zip(trace.uses, ins, strict=True)):
             if (slope := slopes[number]) is not None:
-                for name, part in use.gradients(a, slope, self._forms.get(use.weight or "", Whole())):
+                form = forms.get(use.weight or "", Whole())
+                found = (
+                    use.gradients(a, slope, form)
+                    if projection is None
+                    else projection.of_use(use, a, slope, form, self._shapes)
+                )
+                for name, part in found:
                     add(name, part)
         for name in self._copied:
             if (slope := slopes[name]) is not None:
-                add(name, Dense(slope.reshape(items, -1)))
+                flat = slope.reshape(items, -1)
+                add(name, Dense(flat if projection is None else projection.whole(name, flat, slope.shape[1:])))
         for name in self.names:
             if name not in gathered:
                 p = self._asked.model.get_parameter(name)
                 gathered[name] = Dense(p.new_zeros(items, self._length(name)))
-        apart, together = self._order()
-        features = [gathered[name] for name in apart]
-        short = [part.values for name in together if isinstance(part := gathered[name], Dense)]
-        return [*features, Dense(torch.cat(short, dim=1))] if short else features
+        return gathered
 
     def _forms_of(self, trace: Trace) -> list[tuple[str, Form]]:
         """The form that the gradient of each parameter has in one run.
@@ -168,7 +195,8 @@ class BatchedGradients:
                 there, form = found.get(use.weight), use.form
                 if there is not None:
                     form = there | form if isinstance(there, Taps) and isinstance(form, Taps) else Whole()
-                found[use.weight] = form
+                # a projection is of the whole gradient, whatever of it can be non-zero
+                found[use.weight] = Whole() if self._projection and isinstance(form, Taps) else form
             if use.bias is not None:
                 found[use.bias] = Whole()
         return [(name, found.get(name, Whole())) for name in self.names]
@@ -180,6 +208,8 @@ class BatchedGradients:
 
     def _length(self, name: str) -> int:
         shape, form = self._asked.model.get_parameter(name).shape, self._forms[name]
+        if self._projection is not None:
+            return self._projection.size(shape)
         if isinstance(form, Taps):
             shape = torch.Size([*shape[:2], *(end - first for first, end in form.kept)])
         return shape.numel()

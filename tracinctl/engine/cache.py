@@ -24,7 +24,7 @@ from tracinctl.engine.kernel_file import FileKernel, FileStore, vanished
 from tracinctl.engine.layout import KernelLayout
 from tracinctl.files import atomic_path, clear_leftovers, write_text_atomic
 
-VERSION = 2
+VERSION = 3
 """Version of the calculation; kernels of another version are not used."""
 
 
@@ -121,7 +121,9 @@ def _size(path: Path) -> int:
     return 0
 
 
-def kernel_key(checkpoint_digest: str, model: str, parameters: Sequence[str], dtype: str) -> str:
-    """What a kernel depends on besides its layout, as a SHA-256."""
-    text = json.dumps([VERSION, checkpoint_digest, model, list(parameters), dtype])
+def kernel_key(
+    checkpoint_digest: str, model: str, parameters: Sequence[str], dtype: str, projection: tuple[int, int] | None
+) -> str:
+    """What a kernel depends on besides its layout, as a SHA-256; a projection is its dimension and seed."""
+    text = json.dumps([VERSION, checkpoint_digest, model, list(parameters), dtype, projection])
     return hashlib.sha256(text.encode()).hexdigest()

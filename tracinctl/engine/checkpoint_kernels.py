@@ -15,11 +15,13 @@ import torch
 from tracinctl.checkpoint_files import checkpoint_digest
 from tracinctl.engine.cache import KernelCache, kernel_key
 from tracinctl.engine.checkpoints import Checkpoint, apply_checkpoint, load_checkpoint
+from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.item_kernel import HeldKernel, HeldStore, ItemKernel, KernelStore
 from tracinctl.engine.items import Items
 from tracinctl.engine.kernel import KernelMaker
 from tracinctl.engine.layout import KernelLayout
 from tracinctl.engine.processes import Processes
+from tracinctl.engine.projection_error import projection_error
 from tracinctl.errors import CacheError, CheckpointError
 from tracinctl.progress import Progress, ProgressCallback
 
@@ -56,6 +58,7 @@ class KernelWork:
         maker: of kernels; its model is put into each checkpoint's state in turn.
         model_key: digest of what of the model is in no checkpoint.
         dtype: of the gradients, a key of ``DTYPES``.
+        exact: gradients that are not projected, to measure the error of those that are; None where none are.
         cache: where kernels are kept; None = nowhere.
         in_memory: whether the kernels of all checkpoints are held in memory.
     """
@@ -63,6 +66,7 @@ class KernelWork:
     maker: KernelMaker
     model_key: str
     dtype: str
+    exact: ItemGradients | None
     cache: KernelCache | None
     in_memory: bool
 
@@ -78,7 +82,14 @@ class KernelWork:
 
     def key(self, checkpoint: Checkpoint) -> str:
         """The key of a checkpoint's kernel in the cache."""
-        return kernel_key(checkpoint.digest, self.model_key, self.maker.gradients.names, self.dtype)
+        projection = self.maker.gradients.projection
+        return kernel_key(
+            checkpoint.digest,
+            self.model_key,
+            self.maker.gradients.names,
+            self.dtype,
+            (projection.dim, projection.seed) if projection else None,
+        )
 
     def kept(self, key: str) -> ItemKernel | None:
         """The kernel that the cache holds, or None."""
@@ -131,9 +142,13 @@ class KernelWork:
         here = processes is None or processes.rank == 0
         with self.keeping(self.key(checkpoint)) if here else nullcontext(_Keeping(_Nowhere())) as keeping:
             with full_precision():
-                keeping.parts = self.maker.make(
-                    keeping.store, checkpoint=checkpoint.name, report=report, processes=processes
+                parts = self.maker.make(keeping.store, checkpoint=checkpoint.name, report=report, processes=processes)
+                parts["error"] = (
+                    projection_error(self.maker, self.exact, checkpoint.name)
+                    if self.exact and here
+                    else np.full(2, np.nan)
                 )
+            keeping.parts = parts
             check_unchanged(path, checkpoint)
         return keeping.kernel
 

@@ -26,6 +26,8 @@ from tracinctl.engine.losses import NAMED_LOSSES, LossFunction, resolve_loss
 from tracinctl.engine.memory import free_memory
 from tracinctl.engine.methods import DAMPING, METHODS, check_method
 from tracinctl.engine.processes import Processes
+from tracinctl.engine.projection import Projection
+from tracinctl.engine.projection_error import error_note
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable
@@ -45,6 +47,8 @@ class ComputeOptions:
         cache: folder to keep kernels in; None = keep none.
         memory: bytes that the working set may take; None = a share of what is free.
         num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
+        projection_dim: numbers that are kept of a layer's gradient, by random projection; None = gradients are exact.
+        projection_seed: of the random projection.
     """
 
     loss: LossSettings = field(default_factory=LossSettings)
@@ -56,6 +60,8 @@ class ComputeOptions:
     memory: int | None = None
     method: str = "tracin"
     num_workers: int = 0
+    projection_dim: int | None = None
+    projection_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,13 @@ def compute_scores(
     items = Items([data.train, data.test], options.num_workers, keep=memory // 8)
     memory -= items.kept_bytes
     model = copy.deepcopy(model).to(device=device, dtype=dtype)
-    gradients = ItemGradients(model, layers=options.layers, score=data.score)
+    exact = ItemGradients(model, layers=options.layers, score=data.score)
+    projection = None
+    if options.projection_dim is not None:
+        if options.projection_dim < 1:
+            raise UsageError(f"--projection-dim {options.projection_dim} keeps nothing", hint="For example 4096.")
+        projection = Projection(options.projection_dim, options.projection_seed)
+    gradients = ItemGradients(model, layers=options.layers, score=data.score, projection=projection)
     layout = kernel_layout(
         items,
         len(data.train),
@@ -203,6 +215,7 @@ def compute_scores(
         maker=KernelMaker(gradients, items, layout, device=device, dtype=dtype, memory=memory),
         model_key=model_digest(model, data.score),
         dtype=options.dtype,
+        exact=exact if projection else None,
         cache=cache,
         in_memory=in_memory,
     )
@@ -258,12 +271,24 @@ def compute_scores(
         }
         for each, weight, zero in zip(found, weights, scores.zero_gradient, strict=True)
     ]
+    notes = [*([note] if note else []), *layout.notes]
+    if projection:
+        errors = [each.kernel.part("error") for each in found]
+        notes.append(error_note(projection.dim, errors))
+        provenance["projection"] = {
+            "dim": projection.dim,
+            "seed": projection.seed,
+            "error": [
+                None if np.isnan(e).any() else {"correlation": float(e[0]), "root_mean_square": float(e[1])}
+                for e in errors
+            ],
+        }
     return ComputeResult(
         scores,
         list(zip(names, weights, strict=True)),
         [each.taken for each in found],
         len(items) * sum(not each.taken for each in found),
-        [*([note] if note else []), *layout.notes],
+        notes,
         frozenset(cache.used) if cache else frozenset(),
     )
 
@@ -286,6 +311,7 @@ def compute_influence(
     cache: Path | str | None = None,
     memory: int | None = None,
     num_workers: int = 0,
+    projection_dim: int | None = None,
     per_checkpoint: bool = False,
     progress: ProgressCallback | None = None,
 ) -> InfluenceTable:
@@ -310,8 +336,9 @@ def compute_influence(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         layers: patterns of parameter names to take gradients of; None = all trainable ones.
         cache: a folder to keep kernels in.
-        memory: bytes that the working set may take.
+        memory: bytes that the working set may take, beside the model, a checkpoint, the items and the table.
         num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
+        projection_dim: for large models: numbers that are kept of a layer's gradient, by random projection.
         per_checkpoint: also keep the scores of each checkpoint.
         progress: called with a ``Progress``.
 
@@ -332,6 +359,7 @@ def compute_influence(
         memory,
         method,
         num_workers,
+        projection_dim,
     )
     paths = [Path(p) for p in checkpoints]
     return compute_scores(data, model, paths, options, progress or no_progress).scores.table(

@@ -124,7 +124,7 @@ def _hand_over(
     layout = work.layout
     step = max(1, _AT_ONCE // (8 * max(1, layout.columns)))
     parts = {"scores": len(work.items), "item_lengths": len(work.items), "lengths": len(layout)}
-    parts["pairs"] = len(layout.pairs)
+    parts |= {"pairs": len(layout.pairs), "error": 2}
     if processes.rank == source:
         assert kernel is not None  # noqa: S101  made here
         for name in parts:

@@ -15,6 +15,7 @@ import torch
 
 from tracinctl.engine.batched_gradients import BatchedGradients
 from tracinctl.engine.parameter_uses import Dense, Feature
+from tracinctl.engine.projection import Projection
 from tracinctl.errors import ModelError, UsageError
 
 ScoreFunction = Callable[[Any, Any], Any]
@@ -31,6 +32,7 @@ class ItemGradients:
         model: gives an item a score.
         layers: patterns of parameter names (``classifier.*``); only these parameters count. None = all trainable ones.
         score: ``score(model, inputs)`` where calling the model does not give the scores.
+        projection: of the gradients; None = they are exact.
 
     Attributes:
         names: of the parameters that count.
@@ -42,14 +44,23 @@ class ItemGradients:
     """
 
     def __init__(
-        self, model: torch.nn.Module, *, layers: Sequence[str] | None = None, score: ScoreFunction | None = None
+        self,
+        model: torch.nn.Module,
+        *,
+        layers: Sequence[str] | None = None,
+        score: ScoreFunction | None = None,
+        projection: Projection | None = None,
     ) -> None:
         self.model = model.eval()
+        self.projection = projection
         self._ask = score or _call
         self.names = _chosen(model, layers)
         self.parameters = sum(model.get_parameter(name).numel() for name in self.names)
         # models that change a layer's output in place are given a copy of it, which costs a little: so only these
-        self._ways = [BatchedGradients(model, self._score, self.names, apart=apart) for apart in (False, True)]
+        self._ways = [
+            BatchedGradients(model, self._score, self.names, apart=apart, projection=projection)
+            for apart in (False, True)
+        ]
         self._trusted: set[object] = set()
         self._examples: dict[object, Any] = {}
 
@@ -75,11 +86,11 @@ class ItemGradients:
         if not self._ways:
             return False
         try:
-            known, features, scores = self._ways[0].learn(first)
+            known, found, scores = self._ways[0].learn(first)
         except _REFUSALS:
             return False
         if known not in self._trusted:
-            if not self._agrees(self._ways[0].whole(features), scores, *self._one_at_a_time(first)):
+            if not self._agrees(self._ways[0].whole(found), scores, *self._one_at_a_time(first)):
                 return False
             self._trusted.add(known)
         return True
@@ -132,11 +143,36 @@ class ItemGradients:
                     raise ModelError(
                         "an item's score has no gradient: the model's output does not depend on its parameters"
                     )
-                slopes = torch.autograd.grad(score, wanted, allow_unused=True)
-                parts = [torch.zeros_like(p) if g is None else g for p, g in zip(wanted, slopes, strict=True)]
-                rows.append(torch.cat([part.reshape(-1) for part in parts]))
+                rows.append(torch.cat(self._plain(score, wanted)))
                 scores.append(score.detach())
         return [Dense(torch.stack(rows))], torch.stack(scores)
+
+    def _plain(self, score: torch.Tensor, wanted: list[torch.nn.Parameter]) -> list[torch.Tensor]:
+        """Gradient of one score by each parameter, flat; projected ones are so as they come, and gone."""
+        if self.projection is None:
+            slopes = torch.autograd.grad(score, wanted, allow_unused=True)
+            return [(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(wanted, slopes, strict=True)]
+        projection = self.projection
+        names = {id(p): name for p, name in zip(wanted, self.names, strict=True)}
+        found: dict[str, torch.Tensor] = {}
+
+        def project(p: torch.Tensor) -> None:
+            if p.grad is not None:
+                name = names[id(p)]
+                found[name] = projection.whole(name, p.grad.reshape(1, -1), p.shape)[0].clone()
+            p.grad = None
+
+        hooks: list[Any] = [p.register_post_accumulate_grad_hook for p in wanted]
+        handles = [hook(project) for hook in hooks]
+        try:
+            torch.autograd.backward(score, inputs=wanted)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [
+            found[n] if n in found else p.new_zeros(projection.size(p.shape))
+            for n, p in zip(self.names, wanted, strict=True)
+        ]
 
 
 def _chosen(model: torch.nn.Module, layers: Sequence[str] | None) -> list[str]:

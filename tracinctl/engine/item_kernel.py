@@ -34,7 +34,11 @@ class ItemKernel(ABC):
 
     @abstractmethod
     def part(self, name: str) -> FloatArray:
-        """``scores`` or ``item_lengths`` (squared, of the gradients), shape (items,); ``lengths``, shape (rows,)."""
+        """A part by its name.
+
+        ``scores`` or ``item_lengths`` (squared, of the gradients), shape (items,); ``lengths``, shape (rows,); or
+        ``error``, see ``projection_error``.
+        """
 
     @abstractmethod
     def rows(self, rows: IntArray) -> FloatArray:
@@ -75,7 +79,7 @@ class HeldKernel(ItemKernel):
 
     Args:
         layout: its rows and columns.
-        parts: ``scores``, ``item_lengths``, ``lengths`` and ``pairs``.
+        parts: ``scores``, ``item_lengths``, ``lengths``, ``pairs`` and ``error``.
         products: shape (rows, columns).
     """
 

@@ -12,7 +12,7 @@ from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.item_kernel import KernelStore
 from tracinctl.engine.items import Items
 from tracinctl.engine.layout import KernelLayout
-from tracinctl.engine.memory import AllocationWatch, BlockSizes, block_sizes
+from tracinctl.engine.memory import AllocationWatch, BlockSizes, block_sizes, check_room
 from tracinctl.engine.parameter_uses import Dense, Feature, Outer
 from tracinctl.engine.processes import Processes
 from tracinctl.engine.products import Rows, inner_products, row_products, squared_lengths
@@ -20,6 +20,8 @@ from tracinctl.errors import NonFiniteError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+_CHECKED = 8  # times that an item's exact gradient is there while it is compared
 
 
 class KernelMaker:
@@ -63,12 +65,22 @@ class KernelMaker:
             MemoryBudgetError: not even one row at a time fits; the message says what would do.
             NonFiniteError: a score or a gradient is NaN or infinite; the checkpoint and the item are named.
         """
-        groups = [int(group[0]) for group in self.items.groups()]
+        wanted = np.unique(self.layout.items_of(np.arange(len(self.layout))))
+        shared = (np.intersect1d(group, wanted) for group in self.items.groups())
+        groups = [int(items[0]) for items in shared if len(items)]
+        check_room(self.memory, self._of_check())
         for item in groups:
             self.gradients.prepare(self.items.stack([item], self.device, self.dtype))
         if self._sizes is None:
             self._sizes = self._choose_sizes(groups)
         return _Making(self, self._sizes, store, checkpoint, report, processes).run()
+
+    def _of_check(self) -> int:
+        """Bytes that it takes to compare an item's gradient with that of plain autograd, about."""
+        size, own = torch.empty((), dtype=self.dtype).element_size(), self.gradients
+        if own.projection is None:
+            return _CHECKED * size * own.parameters
+        return 2 * size * max(p.numel() for name, p in own.model.named_parameters() if name in own.names)
 
     def _choose_sizes(self, groups: list[int]) -> BlockSizes:
         row = work = kept = 0

@@ -62,6 +62,7 @@ def _shapes(items: int, rows: int, columns: int, pairs: int) -> dict[str, tuple[
         "item_lengths": ("F64", (items,)),
         "lengths": ("F64", (rows,)),
         "pairs": ("F64", (pairs,)),
+        "error": ("F64", (2,)),
         "pair_rows": ("I64", (pairs, 2)),
         "item_digests": ("U8", (items, 16)),
         "digests": ("U8", (rows, 16)),
@@ -107,7 +108,7 @@ class FileKernel(ItemKernel):
 
     def part(self, name: str) -> FloatArray:
         """As ``ItemKernel.part``."""
-        where = self._found.rows if name == "lengths" else self._found.items
+        where = {"lengths": self._found.rows, "error": None}.get(name, self._found.items)
         values = self._read(name)
         return np.asarray(values if where is None else values[where])
 
@@ -147,7 +148,7 @@ class FileKernel(ItemKernel):
 
     def loaded(self) -> HeldKernel:
         """The kernel in memory."""
-        parts = {name: self.part(name) for name in ("scores", "item_lengths", "lengths")}
+        parts = {name: self.part(name) for name in ("scores", "item_lengths", "lengths", "error")}
         return HeldKernel(self.layout, {**parts, "pairs": self.stored_pairs()}, self.rows(np.arange(len(self.layout))))
 
 

@@ -59,17 +59,23 @@ def block_sizes(memory: int, *, columns: int, row: int, items_a_row: int, work: 
     taken = (1 + items_a_row) * row  # of a row of a chunk: its items' gradients, and copies as they are put together
     work = int(_MARGIN * work)
     least = row + 2 * taken + work + 4096
-    if least > room:
-        raise MemoryBudgetError(
-            f"the model's gradients need at least {_size(-(-least * 4 // 3))}, {_size(memory)} are allowed",
-            hint=f"give --memory {_size(-(-least * 4 // 3))} or more, fewer --layers, or --projection-dim",
-        )
+    check_room(memory, least)
     spare = room - least
     scratch = 2048 + spare // 8
     chunk = max(2, min(_CHUNK, (2 * taken + spare // 8) // (taken + 64)))
     block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, kept)))
     tile = max(1, (row + spare // 2) // (row + 16 * chunk))
     return BlockSizes(int(min(tile, columns)), int(chunk), int(block), int(scratch))
+
+
+def check_room(memory: int, least: int) -> None:
+    """Raise MemoryBudgetError where ``least`` bytes are more than the memory leaves to the kernel of a checkpoint."""
+    if least > memory * 3 // 4:
+        needed = _size(-(-least * 4 // 3))
+        raise MemoryBudgetError(
+            f"the model's gradients need at least {needed}, {_size(memory)} are allowed",
+            hint=f"give --memory {needed} or more, fewer --layers, or --projection-dim",
+        )
 
 
 def _size(size: int) -> str:
