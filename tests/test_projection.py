@@ -96,6 +96,15 @@ def test_no_gradient_of_a_linear_or_convolution_layer_is_made():
     assert found[Projection(64)] <= 300 * 300
 
 
+@pytest.mark.parametrize("dim", [1, 2, 7])
+def test_no_more_numbers_are_kept_of_a_parameter_than_asked_for(dim):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+    features, _ = ItemGradients(model, projection=Projection(dim))(torch.randn(3, 64))
+    kept = sum(tensor.shape[-1] for part in Rows.of(features, differences=False).parts for tensor in part)
+    assert kept <= dim * len(list(model.parameters()))
+
+
 def test_a_seed_gives_the_same_numbers_in_every_order_and_another_seed_others():
     model, inputs = model_and_inputs("one dimension")
     one = products(model, inputs, Projection(6, 1))

@@ -195,8 +195,7 @@ class BatchedGradients:
                 there, form = found.get(use.weight), use.form
                 if there is not None:
                     form = there | form if isinstance(there, Taps) and isinstance(form, Taps) else Whole()
-                # a projection is of the whole gradient, whatever of it can be non-zero
-                found[use.weight] = Whole() if self._projection and isinstance(form, Taps) else form
+                found[use.weight] = form if self._projection is None else self._projection.form(form)
             if use.bias is not None:
                 found[use.bias] = Whole()
         return [(name, found.get(name, Whole())) for name in self.names]

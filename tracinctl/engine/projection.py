@@ -55,6 +55,13 @@ class Projection:
     seed: int = 0
     _drawn: dict[Any, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
+    def form(self, form: Form) -> Form:
+        """The form that is projected, for a gradient that could be taken in this one.
+
+        An outer product keeps its sides, which are two numbers at the least; all else is projected whole.
+        """
+        return form if isinstance(form, AsOuter) and self.dim > 1 else Whole()
+
     def of_use(
         self,
         use: Use,
