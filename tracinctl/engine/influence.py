@@ -28,6 +28,8 @@ IntArray = npt.NDArray[np.int64]
 
 _AT_ONCE = 16 << 20  # bytes of a kernel that are worked on together
 _TILE = 512 << 10  # bytes of scores that stay in the processor's cache while checkpoints are added
+_MEET = 192 << 10  # bytes of what pairs do at all checkpoints that stay there until they are summed
+_MEET_ROWS = 8  # pairs at a time at least, or calls take longer than sums
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,20 @@ class LossSettings:
 class _Slopes:
     first: FloatArray
     second: FloatArray
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What scores are sums of, for all checkpoints.
+
+    Attributes:
+        first, second: weighted derivatives of the training pairs' losses, shape (train pairs, checkpoints).
+        on_test: what rows of the training side do to the test pairs, shape (rows, checkpoints, test pairs).
+    """
+
+    first: FloatArray
+    second: FloatArray
+    on_test: FloatArray
 
 
 def pair_slopes(scores: FloatArray, pairs: Pairs, settings: LossSettings, *, weighted: bool) -> _Slopes:
@@ -129,7 +145,6 @@ class InfluenceScores:
         self._kernels = list(kernels)
         self._layout = kernels[0].layout
         self._room = memory // 2  # of the bound: the other half is for kernels in memory, and for who reads the blocks
-        self._held: dict[int, tuple[_Slopes, FloatArray]] = {}
         self._last: tuple[int, ItemKernel] | None = None
         self._difference = True
         self.zero_gradient = []
@@ -166,13 +181,12 @@ class InfluenceScores:
             self._last = checkpoint, fisher_kernel(self._kernels[checkpoint], self._train, a.first, a.second)
         return self._last[1]
 
-    def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray) -> FloatArray:
-        """Influence of rows of the training side on the test pairs, shape (rows, test pairs).
+    def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray, found: FloatArray) -> FloatArray:
+        """Put into ``found``, shape (rows, test pairs), the influence of rows of the training side on the test pairs.
 
         Rows of A then pick and add two of these; where rows are pairs, one.
         """
         layout, kernel = self._layout, self._kernel(checkpoint)
-        found = np.empty((len(rows), len(self._test)))
         step = max(1, _AT_ONCE // (8 * max(layout.columns, len(self._test))))
         for start in range(0, len(rows), step):
             block = kernel.rows(layout.train_rows[rows[start : start + step]])
@@ -200,26 +214,52 @@ class InfluenceScores:
         total = np.zeros((len(i), len(self.test_ids)))
         chosen = range(len(self._weights)) if checkpoint is None else [checkpoint]
         if self._hold:
-            held = [self._held_of(c) for c in chosen]
-            tile = _tile_rows(total)
-            for at in range(0, len(i), tile):
-                rows = slice(at, at + tile)
-                for c, (a, on_test) in zip(chosen, held, strict=True):
-                    self._add(total[rows], on_test, i[rows], j[rows], a, self._weights[c], start + at)
+            if checkpoint is None:
+                self._sum(total, i, j, start)
+            else:
+                a = self._slopes(checkpoint)[0]
+                self._add(total, self._held.on_test[:, checkpoint], i, j, a, self._weights[checkpoint], start)
             return total
         needed = np.unique([i, j])
         rows_i, rows_j = np.searchsorted(needed, i), np.searchsorted(needed, j)
         for c in chosen:
             a, b = self._slopes(c)
-            self._add(total, self._on_test(c, b, needed), rows_i, rows_j, a, self._weights[c], start)
+            on_test = self._on_test(c, b, needed, np.empty((len(needed), len(self._test))))
+            self._add(total, on_test, rows_i, rows_j, a, self._weights[c], start)
         return total
 
-    def _held_of(self, checkpoint: int) -> tuple[_Slopes, FloatArray]:
-        """Derivatives of the training pairs' losses at a checkpoint, and what all rows do to the test pairs."""
-        if checkpoint not in self._held:
-            a, b = self._slopes(checkpoint)
-            self._held[checkpoint] = a, self._on_test(checkpoint, b, np.arange(self._rows))
-        return self._held[checkpoint]
+    @cached_property
+    def _held(self) -> _Held:
+        count = len(self._weights)
+        first, second = (np.empty((len(self._train), count)) for _ in range(2))
+        on_test = np.empty((self._rows, count, len(self._test)))
+        for c, weight in enumerate(self._weights):
+            a, b = self._slopes(c)
+            first[:, c], second[:, c] = weight * a.first, weight * a.second
+            self._on_test(c, b, np.arange(self._rows), on_test[:, c])
+        return _Held(first, second, on_test)
+
+    def _sum(self, total: FloatArray, i: IntArray, j: IntArray, start: int) -> None:
+        """Put the scores of pairs in place, the checkpoints summed while what they do is in the processor's cache."""
+        held = self._held
+        step = max(_MEET_ROWS, _MEET // (8 * max(1, held.on_test[0].size)))
+        for at in range(0, len(i), step):
+            first = held.first[start + at : start + min(at + step, len(i))]
+            second = held.second[start + at : start + at + len(first)]
+            live = np.flatnonzero(first.any(axis=1) | second.any(axis=1))
+            if not live.size:
+                continue
+            whole = live.size == len(first)
+            rows_i, rows_j = (k[at : at + len(first)][live] for k in (i, j))
+            done = np.take(held.on_test, rows_i, axis=0)
+            if self._layout.second is None and self._difference:
+                done -= np.take(held.on_test, rows_j, axis=0)
+            place = total[at : at + len(first)]
+            found = np.matmul(first[live, None], done, out=place[:, None] if whole else None)
+            if self._layout.second is None and not self._difference:
+                found += np.matmul(second[live, None], np.take(held.on_test, rows_j, axis=0))
+            if not whole:
+                place[live] = found[:, 0]
 
     def _add(
         self, total: FloatArray, on_test: FloatArray, i: IntArray, j: IntArray, a: _Slopes, weight: float, start: int
