@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ import torch
 from reference_project import PROJECT, needs_reference
 
 from tracinctl import training
+from tracinctl.checkpoint_files import MOVING
 from tracinctl.data.leave_out import leave_out
 from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.data.pairs_file import read_pairs_file
 from tracinctl.data.recordings import load_recordings
 from tracinctl.data.split import every_pair
 from tracinctl.engine.checkpoints import list_checkpoints, load_checkpoint
-from tracinctl.errors import LossError, TrainingError, UsageError
+from tracinctl.errors import CheckpointError, LossError, TrainingError, UsageError
 from tracinctl.models import build_ranker
 from tracinctl.training import TrainSettings, pair_accuracy, score_items, train_ranker
 
@@ -136,6 +138,37 @@ def test_checkpoints_of_another_run_make_room(data, tmp_path):
     assert list_checkpoints(tmp_path / "again") == result.checkpoints
     train_ranker(data, QUICK, tmp_path / "fresh")
     assert _bytes(tmp_path / "fresh") == _bytes(tmp_path / "again")
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_checkpoints_of_two_runs_are_never_taken_for_one(data, tmp_path, monkeypatch, moved):
+    """A run ends while it puts its checkpoints in the place of others: readers are told, and the next one finishes."""
+    folder = tmp_path / "again"
+    train_ranker(data, dataclasses.replace(QUICK, epochs=9), folder)
+    before = {path.name for path in folder.iterdir()}
+    move, place = Path.replace, []
+
+    def die(self, target):
+        if MOVING in self.parent.name:
+            place.append(self)
+            if len(place) > moved:
+                raise KeyboardInterrupt
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        train_ranker(data, QUICK, folder)
+    monkeypatch.undo()
+    assert before <= {path.name for path in folder.iterdir()}, "nothing is lost"
+    with pytest.raises(CheckpointError, match="may hold checkpoints of two trainings") as error:
+        list_checkpoints(folder)
+    assert "tracinctl train" in error.value.hint
+    reports = []
+    result = train_ranker(data, QUICK, folder, progress=reports.append)
+    assert reports == [], "nothing is trained again"
+    assert list_checkpoints(folder) == result.checkpoints
+    train_ranker(data, QUICK, tmp_path / "fresh")
+    assert _bytes(tmp_path / "fresh") == _bytes(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])

@@ -13,6 +13,11 @@ SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 TRAINER_STATE = "trainer_state.json"
 
+STAGED = ".tracinctl-"
+"""Begins the name of a hidden folder beside checkpoints: those of a training that is not over."""
+MOVING = "-moving"
+"""Ends it while the checkpoints in it are put in the place of others."""
+
 _INDEX = ".index.json"
 _WEIGHTS = tuple(name + end for name in ("model.safetensors", "pytorch_model.bin") for end in ("", _INDEX))
 
@@ -24,6 +29,11 @@ def is_checkpoint(path: Path) -> bool:
     if path.suffix in SUFFIXES and path.is_file():
         return True
     return any((path / name).is_file() for name in _WEIGHTS)
+
+
+def is_mixed(folder: Path) -> bool:
+    """Whether a folder may hold checkpoints of two trainings, because one ended while it put its own in place."""
+    return any(folder.glob(f"{STAGED}*{MOVING}"))
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -67,7 +67,13 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
         _make_folder(path)
         if place.is_symlink():  # older versions of the library would empty the file that it leads to
             raise TracinctlError(f"cannot write {path}: its lock {place} is a symbolic link", hint="Remove the link.")
-        lock.acquire()
+        try:
+            lock.acquire()
+        except Timeout:
+            if place.exists():
+                raise
+            _make_folder(path)  # nobody holds it: another run took the folder away because it was empty
+            lock.acquire()
     except Timeout as error:
         raise TracinctlError(
             f"cannot write {path}: another process is writing it", hint="Run again when it is done."

@@ -2,6 +2,7 @@
 
 A run of the same settings and data goes on from its last checkpoint. Checkpoints of another run stay until all of the
 new ones are there: these lie in a hidden folder until then, so a run that diverges or is killed costs no good one.
+While they are put in place that folder has another name, by which readers know that they would see a mixture.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from tracinctl.checkpoint_files import MOVING, STAGED
 from tracinctl.engine.untrusted import read_tensors
 from tracinctl.errors import TrainingError
 from tracinctl.files import locked
@@ -19,8 +21,6 @@ from tracinctl.files import locked
 CHECKPOINT_PREFIX: Final = "model_epoch_"
 PAIRS_FILE: Final = "pairs.csv"
 RUN: Final = "run"  # under this name of a checkpoint's args, what the run depends on
-
-_STAGED = ".tracinctl-"  # and the run's fingerprint
 
 
 class TrainingFolder:
@@ -50,7 +50,8 @@ class TrainingFolder:
                 hint="Train into another folder, or move them away.",
             )
         self.folder = folder
-        self._staged = folder / f"{_STAGED}{fingerprint}"
+        self._moving = folder / f"{STAGED}{fingerprint}{MOVING}"
+        self._staged = self._moving if self._moving.is_dir() else folder / f"{STAGED}{fingerprint}"
         self._others = [path for path, content in found.items() if not _is_of(content, fingerprint)]
         staged = {path: _own_checkpoint(path) for path in sorted(self._staged.glob(f"{CHECKPOINT_PREFIX}*.pt"))}
         self.place = self._staged if self._others or staged else folder
@@ -64,13 +65,16 @@ class TrainingFolder:
 
     def finish(self) -> list[Path]:
         """Put the run's files in place of what was there before; returns its checkpoints, by epoch."""
+        names = {path.name for path in self.kept.values()}
         if self.place == self._staged:
-            for path in self._others:
-                path.unlink(missing_ok=True)
-            names = {PAIRS_FILE: 0}
-            for path in sorted(self._staged.iterdir(), key=lambda path: names.get(path.name, 1)):
+            if self._staged != self._moving:
+                self._staged.rename(self._moving)
+            for path in sorted(self._moving.iterdir()):
                 path.replace(self.folder / path.name)
-        for path in self.folder.glob(f"{_STAGED}*"):
+            for path in self._others:
+                if path.name not in names:
+                    path.unlink(missing_ok=True)
+        for path in self.folder.glob(f"{STAGED}*"):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
         return [self.folder / self.kept[epoch].name for epoch in sorted(self.kept)]

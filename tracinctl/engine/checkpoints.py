@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tracinctl.checkpoint_files import checkpoint_digest, is_checkpoint, weight_files
+from tracinctl.checkpoint_files import checkpoint_digest, is_checkpoint, is_mixed, weight_files
 from tracinctl.engine.state_keys import NAMED, state_for
 from tracinctl.engine.trainer_state import checked_rate, trainer_learning_rate
 from tracinctl.engine.untrusted import check_state, read_tensors
@@ -49,12 +49,18 @@ def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
     """The folder's checkpoints (files, or folders of a trainer) whose names start with ``prefix``, in natural order.
 
     Raises:
-        CheckpointError: there is no such folder, or no such checkpoint in it.
+        CheckpointError: there is no such folder, no such checkpoint in it, or a training was killed while it replaced
+            them.
     """
     if not folder.is_dir():
         raise CheckpointError(
             f"no checkpoints: {folder} is not a folder",
             hint="train first (`tracinctl train`), or give --checkpoint-dir",
+        )
+    if is_mixed(folder):
+        raise CheckpointError(
+            f"{folder} may hold checkpoints of two trainings: one ended while it put its own in place",
+            hint="run the same `tracinctl train` again: it finishes that",
         )
     all_found = sorted((p for p in folder.iterdir() if is_checkpoint(p)), key=lambda p: natural_key(p.name))
     found = [p for p in all_found if p.name.startswith(prefix)]
