@@ -97,7 +97,8 @@ class Results:
         seen = dict.fromkeys((case, name) for case, name in self.accuracy if name != "everything")
         seen |= dict.fromkeys((case, name) for case, name, _ in self.values)
         return sorted(
-            (row for row in seen if only is None or row[0][1:] in only), key=lambda row: (row[0][1:], row[0][0])
+            (row for row in seen if only is None or row[0][1:] in only or row[0][0] == "demo"),
+            key=lambda row: (row[0][1:], row[0][0]),
         )
 
 
@@ -198,7 +199,7 @@ def _lds(predicted: np.ndarray, truth: np.ndarray, active: np.ndarray) -> float:
 
 
 def render(results: Results, *, markdown: bool) -> str:
-    """The table; as Markdown only the middle shares, as text everything."""
+    """The table; as Markdown only the middle shares and the demo, as text everything."""
     rows = results.rows(MIDDLE if markdown else None)
     head = ["bad", "data", "by", *COLUMNS]
     cells = [
