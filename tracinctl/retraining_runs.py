@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -174,7 +175,8 @@ def _in_processes(
     pickled.write_bytes(sent)
     pool = ProcessPoolExecutor(shown.hands, context, _begin, (str(pickled), reports))
     try:
-        futures: dict[Future[Trained], str] = {pool.submit(_train, key, one): key for key, one in waiting.items()}
+        with _no_ctrl_c():
+            futures: dict[Future[Trained], str] = {pool.submit(_train, key, one): key for key, one in waiting.items()}
         left = set(futures)
         while left:
             done, left = wait(left, timeout=0.1, return_when=FIRST_COMPLETED)
@@ -195,6 +197,22 @@ def _in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
         reports.close()
         private.cleanup()
+
+
+@contextmanager
+def _no_ctrl_c() -> Iterator[None]:
+    """Processes that start in here do not hear of Ctrl-C, which ends Python with a traceback while it is starting.
+
+    This one hears of it afterwards, and ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _drain(reports: Any) -> Iterator[tuple[str, int, int]]:

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from tracinctl.cli.encodings import let_streams_write_anything
 from tracinctl.cli.help import command_help, group_help
 from tracinctl.cli.processes import hold_tongue
-from tracinctl.cli.terminal import terminal
+from tracinctl.cli.terminal import is_terminal, terminal
 from tracinctl.config import Settings, check_environment, find_settings, load_settings
 from tracinctl.errors import TracinctlError
 
@@ -313,6 +313,8 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
         )
         return 1
     if code == INTERRUPTED:
+        if is_terminal(terminal.stream("err")):
+            terminal.stream("err").write("\r\x1b[K")  # the ^C that a terminal writes
         terminal.warn("interrupted", terminal.kept or "Nothing was written.")
     return code
 
