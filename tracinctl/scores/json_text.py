@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +52,27 @@ def parse_json(data: bytes, path: Path, hint: str = AGAIN) -> Any:
     if not text.strip():
         raise ScoreFileError(f"{path} is empty", hint=hint)
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        with uncollected():
+            return json.loads(text, object_pairs_hook=_once)
     except RecursionError as error:
         raise ScoreFileError(f"{path} is nested too deeply to be a score file", hint=hint) from error
     except ValueError as error:
         raise ScoreFileError(f"{path} is not whole JSON: {error}", hint=hint) from error
 
 
-def _once(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    pairs = list(items)
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for garbage while a great many small objects are made that are none: it takes longer than they do."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()
@@ -70,6 +84,8 @@ def _once(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 def json_text(value: Any, indent: int | None = None) -> str:
     """JSON text with letters as they are, or escaped where UTF-8 cannot hold them (half a surrogate pair)."""
     text = _ENCODER.encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent)
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

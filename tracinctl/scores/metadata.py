@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path, locked
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.scores.json_text import json_text, read_json
+from tracinctl.scores.json_text import json_text, read_json, uncollected
 from tracinctl.scores.sweep import pair_items
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import voters_against
@@ -40,21 +40,31 @@ def read_records(path: Path) -> Records:
 def _merge(path: Path, change: Callable[[Records], None]) -> None:
     with locked(path):
         records = read_records(path)
-        change(records)
+        with uncollected():
+            change(records)
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write("{")
-            for row, (key, record) in enumerate(records.items()):
-                file.write(f"{',' if row else ''}\n  {json_text(key)}: {_record_text(record)}")
+            file.writelines(_texts(records))
             file.write("\n}\n" if records else "}\n")
 
 
-def _record_text(record: dict[str, Any]) -> str:
-    values = list(record.values())
-    if values and set(map(type, values)) == {float} and all(map(math.isfinite, values)):
-        # what most records hold where pairs are many, and JSON's own layout of it takes ten times as long
-        return "{\n" + ",\n".join(f"    {json_text(name)}: {value!r}" for name, value in record.items()) + "\n  }"
-    # a text in JSON holds no line ends of its own, so those that are there are the layout's
-    return json_text(record, indent=2).replace("\n", "\n  ")
+def _texts(records: Records) -> Iterator[str]:
+    """The text of each record with its key, in the layout of ``json.dumps(..., indent=2)``."""
+    names: dict[str, str] = {}  # those of values, which are the same in most records
+    for row, (key, record) in enumerate(records.items()):
+        yield f"{',' if row else ''}\n  {json_text(key)}: {_record_text(record, names)}"
+
+
+def _record_text(record: dict[str, Any], names: dict[str, str]) -> str:
+    values = []
+    for name, value in record.items():
+        if type(value) is not float or not math.isfinite(value):
+            # a text in JSON holds no line ends of its own, so those that are there are the layout's
+            return json_text(record, indent=2).replace("\n", "\n  ")
+        text = names.get(name) or names.setdefault(name, f"    {json_text(name)}: ")
+        values.append(f"{text}{value!r}")
+    # what most records hold where pairs are many, and JSON's own layout of it takes ten times as long
+    return "{\n" + ",\n".join(values) + "\n  }" if values else "{}"
 
 
 def write_self_influence(source: ScoreSource, path: Path) -> None:
