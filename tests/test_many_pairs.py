@@ -102,6 +102,18 @@ def test_scores_that_are_replaced_while_they_are_read_are_not_mixed(large, momen
         list(blocks)
 
 
+def test_the_table_of_the_readme_is_made_again_in_its_place():
+    one = many_pairs.Measured(2.0, 1.0, 1 << 20)
+    rows = [("compute", one, many_pairs.Measured(1.0, 1.0, 0)), ("plot top", one, many_pairs.Measured(0.5, 0.25, 0))]
+    table = many_pairs.markdown({1000: rows, 500_000: rows})
+    assert "| plot top | 2 s | 2 s | 4.0 | 4.0 | 1 MiB |" in table.split("\n")
+    assert "| plain write | 1 s | 1 s | 1 | 1 | |" in table.split("\n")
+    text = "# x\n\n## Many pairs\n\nWords.\n\n## Next\n"
+    once = many_pairs.with_table(text, table)
+    assert many_pairs.with_table(once, table) == once
+    assert once == text.replace("Words.\n", f"Words.\n\n{table}\n")
+
+
 @pytest.mark.nightly
 def test_every_command_holds_two_gibibytes_at_most(tmp_path):
     for name, took, _ in many_pairs.size_of(200_000, 1, tmp_path):

@@ -1,6 +1,7 @@
 """What many training pairs cost: every command about scores, by size, beside writing or reading the same bytes once.
 
-    python tests/benchmarks/many_pairs.py --sizes 1000,10000,100000,500000
+    python tests/benchmarks/many_pairs.py                      # 1,000 to 500,000 training pairs, one line a command
+    python tests/benchmarks/many_pairs.py --readme README.md   # the same, and the table into the README
 
 A project of a plain linear model is computed (from kept kernels), swept, excluded and drawn by the program's own
 commands, each in a process of its own. It takes turns with a process that does nothing but write as many bytes of
@@ -49,6 +50,7 @@ COMMANDS = {
     ],
     "plot self": ["plot", "self"],
 }
+SECTION = "## Many pairs"
 CHUNK = 8 << 20
 
 PROJECT = '''"""Items whose first pairs are so many, and a linear model."""
@@ -93,6 +95,10 @@ class Measured:
     clock: float
     processor: float
     memory: int
+
+
+Row = tuple[str, Measured, Measured]
+"""A command, what it took, and what the plain bytes beside it took."""
 
 
 def make_project(folder: Path, pairs: int) -> None:
@@ -178,7 +184,7 @@ def plain_read(size: int) -> None:
             left -= got
 
 
-def size_of(pairs: int, rounds: int, folder: Path) -> list[tuple[str, Measured, Measured]]:
+def size_of(pairs: int, rounds: int, folder: Path) -> list[Row]:
     """For every command at this size what it took, and what the plain bytes beside it took."""
     make_project(folder, pairs)
     measure(folder, COMMANDS["compute"])
@@ -186,8 +192,7 @@ def size_of(pairs: int, rounds: int, folder: Path) -> list[tuple[str, Measured, 
     measure(folder, [PLAIN_WRITE, size])
     rows = []
     for name, command in COMMANDS.items():
-        beside = PLAIN_WRITE if command[0] == "compute" else PLAIN_READ
-        turns = [(measure(folder, [beside, size]), measure(folder, command)) for _ in range(rounds)]
+        turns = [(measure(folder, [beside(command), size]), measure(folder, command)) for _ in range(rounds)]
         rows.append((name, *(middle([turn[k] for turn in turns]) for k in (1, 0))))
     return rows
 
@@ -198,12 +203,54 @@ def middle(runs: Sequence[Measured]) -> Measured:
     return Measured(clock, processor, max(run.memory for run in runs))
 
 
+def markdown(found: dict[int, list[Row]]) -> str:
+    """The README's table: seconds by size, and beside the plain bytes at the largest."""
+    largest = max(found)
+    sizes = sorted(found)
+    shown = {size: {name: took.clock for name, took, _ in found[size]} for size in sizes}
+    for size in sizes:
+        for what in (PLAIN_WRITE, PLAIN_READ):
+            turns = [plain.clock for name, _, plain in found[size] if beside(COMMANDS[name]) == what]
+            if turns:
+                shown[size][what] = statistics.median(turns)
+    heads = [f"{TEST_PAIRS:,} test pairs", *(f"{size:,} pairs" for size in sizes)]
+    heads += ["times the plain bytes: by the clock", "by the processor", "memory"]
+    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" + " ---: |" * (len(heads) - 1)]
+    ratios = {}
+    for name, took, plain in found[largest]:
+        clock, processor = took.clock / plain.clock, took.processor / plain.processor
+        ratios[name] = f"{clock:.1f} | {processor:.1f} | {took.memory / 2**20:,.0f} MiB"
+    for name in shown[largest]:
+        seconds = " | ".join(f"{shown[size][name]:.2g} s" for size in sizes)
+        lines.append(f"| {name} | {seconds} | {ratios.get(name, '1 | 1 |')} |")
+    return "\n".join(lines)
+
+
+def with_table(text: str, table: str) -> str:
+    """The text with this table at the end of its section about many pairs, in place of the one there."""
+    lines = text.split("\n")
+    start = lines.index(SECTION)
+    stop = next(k for k in range(start + 1, len(lines)) if lines[k].startswith("## "))
+    section = [line for line in lines[start:stop] if not line.startswith("|")]
+    while not section[-1]:
+        section.pop()
+    return "\n".join([*lines[:start], *section, "", table, "", *lines[stop:]])
+
+
+def beside(command: Sequence[str]) -> str:
+    """What a command is measured beside."""
+    return PLAIN_WRITE if command[0] == "compute" else PLAIN_READ
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1000,10000,100000,500000", help="training pairs, with commas")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", default="", help="commands whose name begins like this")
+    parser.add_argument(
+        "--readme", type=Path, metavar="FILE", help="put the table into FILE's section about many pairs"
+    )
     parser.add_argument("--child", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.child:
@@ -211,9 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.only:
         for name in [each for each in COMMANDS if not each.startswith(chosen.only)]:
             del COMMANDS[name]
+    found = {}
     for pairs in map(int, chosen.sizes.split(",")):
         with tempfile.TemporaryDirectory(prefix="many-pairs-") as folder:
-            rows = size_of(pairs, chosen.rounds, Path(folder))
+            rows = found[pairs] = size_of(pairs, chosen.rounds, Path(folder))
         print(f"\n{pairs:,} training pairs x {TEST_PAIRS:,} test pairs, {8 * pairs * TEST_PAIRS / 2**20:,.0f} MiB")
         heads = ("clock", "plain", "ratio", "processor", "plain", "ratio", "memory")
         print(" " * 26 + "".join(f"{head:>{n}}" for head, n in zip(heads, (9, 9, 7, 12, 9, 7, 11), strict=True)))
@@ -221,6 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             clock = f"{took.clock:>8.2f}s{plain.clock:>8.2f}s{took.clock / plain.clock:>7.1f}"
             work = f"{took.processor:>11.2f}s{plain.processor:>8.2f}s{took.processor / plain.processor:>7.1f}"
             print(f"  {name:<24}{clock}{work}{took.memory / 2**20:>7,.0f} MiB", flush=True)
+    if chosen.readme:
+        text = chosen.readme.read_text(encoding="utf-8")
+        chosen.readme.write_text(with_table(text, markdown(found)), encoding="utf-8")
 
 
 if __name__ == "__main__":
