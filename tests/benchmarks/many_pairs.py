@@ -30,8 +30,9 @@ CHECKPOINTS = 3
 THRESHOLDS = "0,-0.1,-0.2,-0.5,-1,-2,-3,-5,-8,-10"
 SHARES = "0.1%,0.2%,0.5%,1%,2%,3%,5%,8%,10%,20%"
 PLAIN_WRITE, PLAIN_READ = "plain write", "plain read"
+COMPUTE = ["compute", "--format", "parquet"]
 COMMANDS = {
-    "compute": ["compute", "--format", "parquet"],
+    "compute": COMPUTE,
     "sweep, 10 scores": ["sweep", "--thresholds", THRESHOLDS, "--json"],
     "sweep, 10 shares": ["sweep", "--thresholds", SHARES, "--json"],
     "exclude": ["exclude", "--threshold", "0", "--json"],
@@ -187,7 +188,7 @@ def plain_read(size: int) -> None:
 def size_of(pairs: int, rounds: int, folder: Path) -> list[Row]:
     """For every command at this size what it took, and what the plain bytes beside it took."""
     make_project(folder, pairs)
-    measure(folder, COMMANDS["compute"])
+    measure(folder, COMPUTE)
     size = str(8 * pairs * TEST_PAIRS)
     measure(folder, [PLAIN_WRITE, size])
     rows = []
