@@ -158,6 +158,19 @@ def test_only_what_is_asked_for_is_written(cli, project):
     assert not (project / "metadata" / "plastic_1000hz_metadata.json").exists()
 
 
+def test_scores_of_checkpoints_have_the_format_of_the_others_and_draw_the_same(cli, project):
+    drawn = []
+    for form, ending in (("json", "_metadata.json"), ("parquet", ".parquet")):
+        result = cli("compute", "--frequency", "500hz", "--save-per-checkpoint", "--format", form)
+        assert result.code == 0, result.err
+        names = [path.name for path in (project / "metadata").glob("plastic_500hz_per_checkpoint*")]
+        assert names == [f"plastic_500hz_per_checkpoint_influence{ending}"]
+        drawn.append([cli("plot", "checkpoints", *more).out for more in ((), ("--json",))])
+        assert "checkpoints" in drawn[-1][0]
+    assert drawn[0][0] == drawn[1][0]
+    assert json.loads(drawn[0][1])["checkpoints"] == json.loads(drawn[1][1])["checkpoints"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

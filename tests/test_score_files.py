@@ -17,8 +17,9 @@ from score_tables import InBlocks, matrices, scores_of_any_size, table
 from tracinctl import InfluenceTable, load_influence_scores
 from tracinctl.errors import NonFiniteError, ScoreFileError
 from tracinctl.scores import parquet_format
+from tracinctl.scores import table as score_table
 from tracinctl.scores.files import open_scores, write_scores
-from tracinctl.scores.per_checkpoint import with_checkpoints, write_per_checkpoint_scores
+from tracinctl.scores.per_checkpoint import checkpoint_blocks, with_checkpoints, write_per_checkpoint_scores
 from tracinctl.scores.provenance_file import provenance_path
 
 JSON, PARQUET = "m_500hz_influence_metadata.json", "m_500hz_influence.parquet"
@@ -516,6 +517,25 @@ def test_scores_of_single_checkpoints_come_back(tmp_path):
     assert back.checkpoint_names == source.checkpoint_names
     legacy = InfluenceTable(source.train_ids, source.test_ids, source.scores)
     assert same_bits(with_checkpoints(legacy, path).per_checkpoint, source.per_checkpoint)
+
+
+def test_scores_of_single_checkpoints_come_back_from_parquet_in_blocks(tmp_path, monkeypatch):
+    source = single(np.random.default_rng(0).normal(size=(300, 4)))
+    path = tmp_path / "m_500hz_per_checkpoint_influence.parquet"
+    monkeypatch.setattr(score_table, "BLOCK_BYTES", 4096)
+    write_per_checkpoint_scores(source, path)
+    back = with_checkpoints(source, path)
+    blocks = list(checkpoint_blocks(back))
+    assert len(blocks) > 5
+    assert [start for start, _ in blocks] == list(np.cumsum([0, *(len(block) for _, block in blocks)])[:-1])
+    assert same_bits(np.concatenate([block for _, block in blocks]).transpose(2, 0, 1), source.per_checkpoint)
+    assert back.checkpoint_names == source.checkpoint_names
+    assert same_bits(np.concatenate([block for _, block in back.blocks()]), source.scores)
+    with pytest.raises(ScoreFileError, match="single checkpoints") as error:
+        open_scores(path)
+    assert PARQUET in error.value.hint
+    with pytest.raises(ScoreFileError, match="does not belong to these scores"):
+        with_checkpoints(full(source.scores[:-1]), path)
 
 
 @pytest.mark.parametrize(

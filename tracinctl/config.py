@@ -86,8 +86,11 @@ class Project:
         return self.metadata_dir / f"{file_name_part(material, frequency)}_metadata.json"
 
     def per_checkpoint_file(self, material: str, frequency: str) -> Path:
-        """Influence scores a checkpoint."""
-        return self.metadata_dir / f"{file_name_part(material, frequency)}_per_checkpoint_influence_metadata.json"
+        """Influence scores a checkpoint: the JSON file, or the Parquet file where only that is there."""
+        name = f"{file_name_part(material, frequency)}{_PER_CHECKPOINT}"
+        written = self.metadata_dir / f"{name}_influence_metadata.json"
+        columns = self.metadata_dir / f"{name}_influence.parquet"
+        return columns if columns.is_file() and not written.is_file() else written
 
     def exclusion_file(self, material: str, frequency: str) -> Path:
         """The exclusion list."""

@@ -291,9 +291,10 @@ def compute_project_scores(
             notes.append(f"{other.name} held older scores and was removed")
         remove_scores(other)  # a run that was killed here may have left what lies beside them
     if settings.save_per_checkpoint:
-        path = project.per_checkpoint_file(material, frequency)
-        write_per_checkpoint_scores(result.scores.table(per_checkpoint=True), path)
+        path, other = score_paths(project, material, f"{frequency}_per_checkpoint", settings.file_format, watched)
+        write_per_checkpoint_scores(result.scores, path, progress)
         written.append(path)
+        remove_scores(other)
     if settings.self_influence:
         path = project.metadata_file(material, frequency)
         write_self_influence(result.scores, path)

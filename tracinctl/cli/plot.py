@@ -14,6 +14,7 @@ from tracinctl.plots.names import VIEW_LINES
 from tracinctl.selection import ScoreFile
 
 if TYPE_CHECKING:
+    from tracinctl.progress import ProgressCallback
     from tracinctl.scores.table import ScoreSource
 
 EXAMPLES = """tracinctl plot overview --frequency 500hz
@@ -107,7 +108,7 @@ def plot(
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
             if view == "checkpoints":
-                source = with_checkpoint_scores(project, file, source)
+                source = with_checkpoint_scores(project, file, source, report)
             request = asked(source, settings)
             if view == "overview":
                 swept = (
@@ -152,7 +153,9 @@ def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
     return found
 
 
-def with_checkpoint_scores(project: Project, file: ScoreFile, source: "ScoreSource") -> "ScoreSource":
+def with_checkpoint_scores(
+    project: Project, file: ScoreFile, source: "ScoreSource", report: "ProgressCallback"
+) -> "ScoreSource":
     """The scores with those of each checkpoint, which lie beside their file."""
     from tracinctl.scores.per_checkpoint import with_checkpoints
 
@@ -162,4 +165,4 @@ def with_checkpoint_scores(project: Project, file: ScoreFile, source: "ScoreSour
             hint="Score files are named <material>_<frequency>_influence_metadata.json.",
         )
     beside = project.with_places(metadata_dir=file.path.parent)
-    return with_checkpoints(source, beside.per_checkpoint_file(file.material, file.frequency))
+    return with_checkpoints(source, beside.per_checkpoint_file(file.material, file.frequency), report)

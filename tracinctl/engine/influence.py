@@ -307,6 +307,18 @@ class InfluenceScores:
             for k in range(0, len(scores), shown):
                 yield start + k, scores[k : k + shown]
 
+    def checkpoint_blocks(self) -> Iterator[tuple[int, FloatArray]]:
+        """Yield (first row, weighted scores of shape (rows, test pairs, checkpoints)), from the first row on."""
+        total, count = len(self.train_ids), len(self._weights)
+        width = count * len(self.test_ids)
+        step = max(1, min(rows_per_block(width), self._room // (4 * 8 * width)))
+        for start in range(0, total, step):
+            stop = min(start + step, total)
+            block = np.empty((stop - start, len(self.test_ids), count))
+            for c in range(count):
+                block[..., c] = self.block(start, stop, c)
+            yield start, block
+
     @cached_property
     def self_influence(self) -> FloatArray:
         """Influence of each training pair on itself, shape (train pairs,): row-wise a K a^T, four entries a pair."""

@@ -8,39 +8,20 @@ import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
-from tracinctl.errors import PlotError
 from tracinctl.plots.axis import Axis, score_axis
+from tracinctl.plots.checkpoint_survey import CheckpointSurvey, survey_checkpoints
 from tracinctl.plots.diverging import cell
 from tracinctl.plots.frame import Tick, label_line, placed
 from tracinctl.plots.picture import Lines, Palette, ink, padded, words
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import middle, place_of
+from tracinctl.plots.survey import middle
 from tracinctl.plots.text import apart, clean, fit, fold, number
 from tracinctl.plots.top import extremes
 from tracinctl.scores.table import FloatArray
 
 _MOST_ROWS = 30
 _MOST_PAIRS = 3
-_QUANTILES = (5, 25, 50, 75, 95)
-
-
-def single_scores(request: Request) -> tuple[list[str], FloatArray]:
-    """Names of the checkpoints and their scores, shape (checkpoints, train pairs, test pairs).
-
-    Raises:
-        PlotError: they were not kept.
-    """
-    source = request.source
-    held: FloatArray | None = getattr(source, "per_checkpoint", None)
-    if held is None or not held.size:
-        raise PlotError(
-            "the scores of single checkpoints were not kept, so there is nothing to say about training",
-            hint="tracinctl compute --save-per-checkpoint keeps them; then plot again.",
-        )
-    if request.test_pair is not None:
-        place = place_of(request.test_pair, source.test_ids)
-        held = held[:, :, place : place + 1]
-    return list(source.checkpoint_names), held
+QUANTILES = (5, 25, 50, 75, 95)
 
 
 def draw(request: Request) -> Lines:
@@ -49,23 +30,21 @@ def draw(request: Request) -> Lines:
     Raises:
         PlotError: the scores of single checkpoints were not kept.
     """
-    names, held = single_scores(request)
-    finite = np.isfinite(held)
-    values = held if finite.all() else np.where(finite, held, 0.0)
+    found = survey_checkpoints(request.source, QUANTILES, request.test_pair)
+    names = found.names
     width, palette = request.width, request.palette
     shown = _spaced(len(names), min(_MOST_ROWS, request.rows(12, beside=19)))
     lines = words("Where each checkpoint's scores lie", width, palette.strong)
-    lines += _boxes([names[k] for k in shown], [values[k] for k in shown], width, palette)
-    left_out = int(held.size - np.count_nonzero(finite))
+    lines += _boxes(found, shown, width, palette)
     said = "├ 5 to 95 % ┤ of the scores other than zero, ━ the middle half, ┃ the median; harmful: their share below 0."
     if len(shown) < len(names):
         said += f" {len(shown)} of {len(names)} checkpoints, evenly spaced."
-    if left_out:
-        said += f" Not finite, left out: {left_out:,}."
+    if found.every > 1:
+        said += f" From one training pair in {found.every:,}; shares and means are of all."
+    if found.strange:
+        said += f" Not finite, left out: {found.strange:,}."
     lines += [*words(said, width), Text()]
-    unit = float(np.abs(values).max(initial=0.0)) or 1.0
-    means = (values / unit).mean(axis=2) * unit
-    return lines + _pairs(request, names, means)
+    return lines + _pairs(request, names, found.means)
 
 
 def _spaced(total: int, most: int) -> list[int]:
@@ -75,11 +54,9 @@ def _spaced(total: int, most: int) -> list[int]:
     return sorted({round(k * (total - 1) / (most - 1)) for k in range(most)})
 
 
-def _boxes(names: Sequence[str], values: Sequence[FloatArray], width: int, palette: Palette) -> Lines:
-    quantiles = []
-    for each in values:
-        active = each[each != 0]
-        quantiles.append(np.percentile(active, _QUANTILES, method="nearest").tolist() if active.size else None)
+def _boxes(found: CheckpointSurvey, shown: Sequence[int], width: int, palette: Palette) -> Lines:
+    names = [found.names[k] for k in shown]
+    quantiles = [found.quantiles[k] for k in shown]
     known = [each for each in quantiles if each is not None]
     first = min(max(cell_len(clean(name)) for name in names), width // 3)
     if not known:
@@ -93,10 +70,9 @@ def _boxes(names: Sequence[str], values: Sequence[FloatArray], width: int, palet
     zero = _column(axis, 0.0, room)
     header = ink(" " * first + f"{'mean size':>10}" + " " * (room + 1) + f"{'harmful':>9}", palette.quiet)
     lines.append(header)
-    for name, box, scores in zip(names, quantiles, values, strict=True):
-        unit = float(np.abs(scores).max(initial=0.0)) or 1.0
+    for name, box, k in zip(names, quantiles, shown, strict=True):
         line = Text(fit(name, first))
-        line.append(f"{number(float(np.abs(scores / unit).mean()) * unit):>10} ")
+        line.append(f"{number(float(found.size[k])):>10} ")
         if box is None:
             line.append(padded("every score is zero", room), palette.quiet)
             lines.append(line)
@@ -104,24 +80,24 @@ def _boxes(names: Sequence[str], values: Sequence[FloatArray], width: int, palet
         at = [_column(axis, each, room) for each in box]
         cells = [" "] * room
         cells[zero] = "┊"
-        for k in range(at[0], at[4] + 1):
-            cells[k] = "─"
+        for place in range(at[0], at[4] + 1):
+            cells[place] = "─"
         cells[at[0]], cells[at[4]] = "├", "┤"
-        for k in range(at[1], at[3] + 1):
-            cells[k] = "━"
+        for place in range(at[1], at[3] + 1):
+            cells[place] = "━"
         cells[at[2]] = "┃"
-        for k, letter in enumerate(cells):
-            line.append(letter, palette.quiet if letter in " ┊" else palette.harmful if k < zero else palette.helpful)
-        below = np.count_nonzero(scores < 0) / np.count_nonzero(scores)
-        line.append(f"{below:>9.1%}")
+        for at_cell, letter in enumerate(cells):
+            side = palette.harmful if at_cell < zero else palette.helpful
+            line.append(letter, palette.quiet if letter in " ┊" else side)
+        line.append(f"{found.negative_share[k]:>9.1%}")
         lines.append(line)
     ticks = [Tick(_column(axis, each, room), number(each)) for each in axis.ticks()]
-    found = placed(ticks, before + room, before)
+    labels = placed(ticks, before + room, before)
     rule = ["─"] * room
-    for _, tick in found:
+    for _, tick in labels:
         rule[tick.column] = "┬"
     lines.append(ink(" " * before + "".join(rule), palette.quiet))
-    lines.append(label_line(found, palette.quiet))
+    lines.append(label_line(labels, palette.quiet))
     if axis.remark():
         lines += words(f"Score axis {axis.remark()}.", width)
     return lines

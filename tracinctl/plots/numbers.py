@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tracinctl.errors import PlotError
-from tracinctl.plots.checkpoints import single_scores
+from tracinctl.plots.checkpoint_survey import survey_checkpoints
+from tracinctl.plots.checkpoints import QUANTILES
 from tracinctl.plots.distribution import below_thresholds, histogram_of
 from tracinctl.plots.heatmap import class_means
 from tracinctl.plots.overview import most_votes
@@ -23,7 +24,6 @@ from tracinctl.scores.votes import required_votes
 Numbers = dict[str, Any]
 
 _BINS = 60
-_PERCENT = (5, 25, 50, 75, 95)
 
 
 def numbers_of(view: str, request: Request) -> Numbers:
@@ -128,15 +128,12 @@ def _top(request: Request) -> Numbers:
 
 
 def _checkpoints(request: Request) -> Numbers:
-    names, held = single_scores(request)
-    values = np.where(np.isfinite(held), held, 0.0)
-    listed = []
-    for name, scores in zip(names, values, strict=True):
-        active = scores[scores != 0]
-        percentiles = np.percentile(active, _PERCENT, method="nearest").tolist() if active.size else None
-        below = float(np.mean(active < 0)) if active.size else None
-        listed.append({"name": name, "percentiles": percentiles, "negative_share": below})
-    return {"percent": list(_PERCENT), "checkpoints": listed}
+    found = survey_checkpoints(request.source, QUANTILES, request.test_pair)
+    listed = [
+        {"name": name, "percentiles": quantiles, "negative_share": None if quantiles is None else share}
+        for name, quantiles, share in zip(found.names, found.quantiles, found.negative_share.tolist(), strict=True)
+    ]
+    return {"percent": list(QUANTILES), "checkpoints": listed}
 
 
 def _self(request: Request) -> Numbers:

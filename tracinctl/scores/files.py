@@ -12,6 +12,8 @@ from tracinctl.scores.table import ScoreSource
 JSON_LIMIT = 1_000_000
 """Scores above which Parquet is written unless a format is named."""
 
+_PER_CHECKPOINT = "_per_checkpoint_influence.parquet"
+
 
 def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
     """Open a score file: JSON is read whole, Parquet in blocks, of which each reading tells ``progress``.
@@ -25,6 +27,11 @@ def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSo
     if path.suffix == ".parquet":
         from tracinctl.scores.parquet_format import ParquetScores
 
+        if path.name.endswith(_PER_CHECKPOINT):
+            raise ScoreFileError(
+                f"{path} holds the scores of single checkpoints, not their sums",
+                hint=f"the sums are in {path.name.removesuffix(_PER_CHECKPOINT)}_influence.parquet",
+            )
         return ParquetScores(path, progress)
     from tracinctl.scores.json_format import read_json_scores
 
