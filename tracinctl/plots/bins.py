@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tracinctl.scores.table import FloatArray
 
-_BITS = 24  # the sign, the exponent, and 12 bits of the number itself: steps of 1/4096
+_BITS = 22  # the sign, the exponent, and 10 bits of the number itself: steps of 1/1024
 _SHIFT = np.uint64(64 - _BITS)
 _SIGN = 1 << (_BITS - 1)
 

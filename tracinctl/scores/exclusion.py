@@ -17,7 +17,7 @@ import numpy as np
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.suspicious import OUTLIER, suspicious_items
-from tracinctl.scores.sweep import never_fires, pair_items
+from tracinctl.scores.sweep import never_fires, number_items, pair_items
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, VoteTable, count_votes, required_votes
 
@@ -167,8 +167,12 @@ def _items(source: ScoreSource, *, needed: bool) -> Sequence[tuple[str, str]]:
 
 def _mirror_rows(items: Sequence[tuple[str, str]]) -> dict[int, int]:
     """Row -> row of its mirror image, where training saw both."""
-    place = {pair: row for row, pair in enumerate(items)}
-    return {row: place[b, a] for row, (a, b) in enumerate(items) if a != b and (b, a) in place}
+    first, second, count = number_items(items)
+    there, back = first * count + second, second * count + first
+    order = np.argsort(there)
+    at = np.minimum(np.searchsorted(there, back, sorter=order), len(order) - 1)
+    rows = np.flatnonzero((there[order[at]] == back) & (first != second))
+    return dict(zip(rows.tolist(), order[at[rows]].tolist(), strict=True))
 
 
 def _capped(order: list[int], mirror: Mapping[int, int], cap: int | None) -> list[int]:

@@ -16,6 +16,8 @@ from tracinctl.scores.pair_ids import split_pair_ids
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, VoteTable, count_votes, required_votes
 
+ItemNumbers = npt.NDArray[np.int64]
+
 DEFAULT_THRESHOLDS = "0,-5,-10,-15"
 
 
@@ -157,12 +159,16 @@ def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAU
     return SweepResult(rows, total, most, active, why, table)
 
 
-def _item_numbers(source: ScoreSource) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """Numbers of the first and the second items of the training pairs, and how many items there are; 0 if unknown."""
+def _item_numbers(source: ScoreSource) -> tuple[ItemNumbers, ItemNumbers, int]:
+    """As ``number_items`` of the training pairs; no numbers where their items are not known."""
     try:
-        items = pair_items(source)
+        return number_items(pair_items(source))
     except ScoreFileError:
-        items = ()
-    number = {each: k for k, each in enumerate(dict.fromkeys(chain.from_iterable(items)))}
-    flat = np.fromiter(map(number.__getitem__, chain.from_iterable(items)), dtype=np.int64)
+        return number_items(())
+
+
+def number_items(pairs: Sequence[tuple[str, str]]) -> tuple[ItemNumbers, ItemNumbers, int]:
+    """Numbers of the first and the second items of pairs, from 0 up, and how many items there are."""
+    number = {each: k for k, each in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
+    flat = np.fromiter(map(number.__getitem__, chain.from_iterable(pairs)), dtype=np.int64, count=2 * len(pairs))
     return flat[0::2], flat[1::2], len(number)
