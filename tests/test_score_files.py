@@ -19,6 +19,7 @@ from tracinctl.errors import NonFiniteError, ScoreFileError
 from tracinctl.scores import parquet_format
 from tracinctl.scores import table as score_table
 from tracinctl.scores.files import open_scores, write_scores
+from tracinctl.scores.json_text import laid_out
 from tracinctl.scores.per_checkpoint import checkpoint_blocks, with_checkpoints, write_per_checkpoint_scores
 from tracinctl.scores.provenance_file import provenance_path
 
@@ -504,6 +505,14 @@ def test_parquet_is_read_in_blocks_that_stay_small(tmp_path, monkeypatch):
 def single(scores):
     per_checkpoint = np.random.default_rng(1).normal(size=(3, *np.shape(scores)))
     return full(scores, per_checkpoint=per_checkpoint, checkpoint_names=["e_2.pt", "e_10.pt", "2.pt"])
+
+
+plain_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+
+
+@given(st.recursive(plain_values, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_is_laid_out_as_the_standard_library_does(value):
+    assert laid_out(value) == json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def test_scores_of_single_checkpoints_come_back(tmp_path):

@@ -110,7 +110,8 @@ def exclude(
         if not dry_run:
             write_exclusion_list(path, exclusions, file.path.name)
             if update_metadata:
-                marked = mark_excluded(source, exclusions, records_path(project, file))
+                with terminal.progress(what=file.label) as report:
+                    marked = mark_excluded(source, exclusions, records_path(project, file), progress=report)
                 terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(project, file))}")
         diagnoses.add(file.label, source, exclusions=exclusions)
     diagnoses.tell()

@@ -93,6 +93,23 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return text
 
 
+def laid_out(value: Any, depth: int = 0) -> str:
+    """The text of ``json_text(value, indent=2)``, many times as quickly where lists of plain values are long."""
+    inner, outer = "\n" + "  " * (depth + 1), "\n" + "  " * depth
+    if isinstance(value, dict) and value:
+        texts = [f"{json_text(key)}: {laid_out(each, depth + 1)}" for key, each in value.items()]
+        return f"{{{inner}{f',{inner}'.join(texts)}{outer}}}"
+    if isinstance(value, list) and value:
+        if set(map(type, value)) <= {str, int, float, bool, type(None)}:
+            # a text in JSON holds no line ends of its own, so they can be what stands between
+            joined = json.dumps(value, ensure_ascii=False, separators=(f",{inner}", ": "))
+            if not joined.isascii():
+                joined = f",{inner}".join(map(json_text, value)).join("[]")
+            return f"[{inner}{joined[1:-1]}{outer}]"
+        return f"[{inner}{f',{inner}'.join(laid_out(each, depth + 1) for each in value)}{outer}]"
+    return json_text(value)
+
+
 def kind(value: Any) -> str:
     """What a JSON value is, in words."""
     names = {

@@ -14,8 +14,9 @@ from typing import Any
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path, locked
+from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.scores.json_text import json_text, read_json, uncollected
+from tracinctl.scores.json_text import json_text, laid_out, read_json, uncollected
 from tracinctl.scores.sweep import pair_items
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import voters_against
@@ -49,7 +50,7 @@ def _merge(path: Path, change: Callable[[Records], None]) -> None:
 
 
 def _texts(records: Records) -> Iterator[str]:
-    """The text of each record with its key, in the layout of ``json.dumps(..., indent=2)``."""
+    """The text of each record with its key."""
     names: dict[str, str] = {}  # those of values, which are the same in most records
     for row, (key, record) in enumerate(records.items()):
         yield f"{',' if row else ''}\n  {json_text(key)}: {_record_text(record, names)}"
@@ -59,11 +60,10 @@ def _record_text(record: dict[str, Any], names: dict[str, str]) -> str:
     values = []
     for name, value in record.items():
         if type(value) is not float or not math.isfinite(value):
-            # a text in JSON holds no line ends of its own, so those that are there are the layout's
-            return json_text(record, indent=2).replace("\n", "\n  ")
+            return laid_out(record, 1)
         text = names.get(name) or names.setdefault(name, f"    {json_text(name)}: ")
         values.append(f"{text}{value!r}")
-    # what most records hold where pairs are many, and JSON's own layout of it takes ten times as long
+    # what most records hold where pairs are many
     return "{\n" + ",\n".join(values) + "\n  }" if values else "{}"
 
 
@@ -87,7 +87,14 @@ def write_self_influence(source: ScoreSource, path: Path) -> None:
     _merge(path, change)
 
 
-def mark_excluded(source: ScoreSource, exclusions: Exclusions, path: Path, *, today: dt.date | None = None) -> int:
+def mark_excluded(
+    source: ScoreSource,
+    exclusions: Exclusions,
+    path: Path,
+    *,
+    today: dt.date | None = None,
+    progress: ProgressCallback = no_progress,
+) -> int:
     """Mark what is on the list: ``excluded``, a reason in ``notes``, ``tracin_info``. Returns how many were marked.
 
     In mode ``ranking_pair`` the items stay in training, so the pairs' own records are marked; otherwise the items', in
@@ -102,7 +109,7 @@ def mark_excluded(source: ScoreSource, exclusions: Exclusions, path: Path, *, to
     if exclusions.mode == "sample":
         about = {item: _info(date, 0, value, []) for item, value in exclusions.sample_scores.items()}
     else:
-        voters = voters_against(source, exclusions.counted, [pair.id for pair in exclusions.listed])
+        voters = voters_against(source, exclusions.counted, [pair.id for pair in exclusions.listed], progress)
         place = {each: row for row, each in enumerate(source.train_ids)}
         items = pair_items(source) if exclusions.mode == "full_pair" else ()
         for pair in exclusions.listed:

@@ -174,20 +174,23 @@ def resolve_thresholds(source: ScoreSource, thresholds: Sequence[Threshold]) -> 
     return values
 
 
-def voters_against(source: ScoreSource, counted: VoteTable, train_ids: Collection[str]) -> dict[str, list[str]]:
+def voters_against(
+    source: ScoreSource, counted: VoteTable, train_ids: Collection[str], progress: ProgressCallback = no_progress
+) -> dict[str, list[str]]:
     """The test pairs that voted, at the first threshold, against each of these training pairs."""
     looked_for = set(train_ids)
+    wanted = np.array([row for row, each in enumerate(source.train_ids) if each in looked_for], dtype=np.int64)
+    names = np.array(source.test_ids, dtype=object)
     found: dict[str, list[str]] = {}
-    for start, block in source.blocks():
-        for row in range(start, start + len(block)):
-            if source.train_ids[row] in looked_for:
-                scores = block[row - start]
-                vote = scores < counted.values[0]
-                if counted.upper_threshold is not None:
-                    vote |= scores > counted.upper_threshold
-                found[source.train_ids[row]] = [
-                    source.test_ids[k] for k in np.flatnonzero(vote & counted.active).tolist()
-                ]
+    for start, block in source.blocks() if wanted.size else ():
+        first, last = np.searchsorted(wanted, (start, start + len(block))).tolist()
+        for row in wanted[first:last].tolist():
+            scores = block[row - start]
+            vote = scores < counted.values[0]
+            if counted.upper_threshold is not None:
+                vote |= scores > counted.upper_threshold
+            found[source.train_ids[row]] = names[vote & counted.active].tolist()
+        progress(Progress("voters", start + len(block), len(source.train_ids), "pairs"))
     return found
 
 
