@@ -169,7 +169,7 @@ Memory = Annotated[
     typer.Option(
         "--memory",
         metavar="SIZE",
-        help="What blocks of the work are sized by: 4GiB.",
+        help="What the work may take beside model, checkpoint, data and what is written: 4GiB.",
         rich_help_panel=INFLUENCE,
         show_default="a quarter of what is free",
     ),

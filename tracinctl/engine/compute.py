@@ -207,7 +207,7 @@ def compute_scores(
         test_pairs,
         of_difference=options.loss.loss in NAMED_LOSSES,
     )
-    check_method(options.method, layout)
+    check_method(options.method, layout, memory)
     in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= memory // 4
     cached = options.cache is not None or not in_memory
     cache = KernelCache(options.cache) if cached else None

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from tracinctl.data.pairs import Pairs
 from tracinctl.engine.item_disagreement import item_disagreement
 from tracinctl.engine.item_kernel import ItemKernel
+from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.losses import LossFunction, ghm_weights, pair_derivatives
 from tracinctl.engine.methods import fisher_kernel, margin_slopes
 from tracinctl.scores.table import InfluenceTable, rows_per_block
@@ -26,7 +27,7 @@ from tracinctl.scores.table import InfluenceTable, rows_per_block
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_AT_ONCE = 16 << 20  # bytes of a kernel that are worked on together
+_AT_ONCE = 16 << 20  # bytes of a kernel that are worked on together, at the most: more make it no faster
 _TILE = 512 << 10  # bytes of scores that stay in the processor's cache while checkpoints are added
 _MEET = 192 << 10  # bytes of what pairs do at all checkpoints that stay there until they are summed
 _MEET_ROWS = 8  # pairs at a time at least, or calls take longer than sums
@@ -145,6 +146,8 @@ class InfluenceScores:
         self._kernels = list(kernels)
         self._layout = kernels[0].layout
         self._room = memory // 2  # of the bound: the other half is for kernels in memory, and for who reads the blocks
+        self._at_once = min(_AT_ONCE, self._room // 8)
+        self._kept_back = KeptBack(memory)
         self._last: tuple[int, ItemKernel] | None = None
         self._difference = True
         self.zero_gradient = []
@@ -186,8 +189,9 @@ class InfluenceScores:
 
         Rows of A then pick and add two of these; where rows are pairs, one.
         """
+        self._kept_back.look()
         layout, kernel = self._layout, self._kernel(checkpoint)
-        step = max(1, _AT_ONCE // (8 * max(layout.columns, len(self._test))))
+        step = max(1, self._at_once // (8 * max(layout.columns, len(self._test))))
         for start in range(0, len(rows), step):
             block = kernel.rows(layout.train_rows[rows[start : start + step]])
             if layout.second is not None:
@@ -210,6 +214,7 @@ class InfluenceScores:
 
     def block(self, start: int, stop: int, checkpoint: int | None = None) -> FloatArray:
         """Weighted scores of training pairs start..stop, shape (rows, test pairs): of one checkpoint, or the sum."""
+        self._kept_back.look()
         i, j = self._sides(start, stop)
         total = np.zeros((len(i), len(self.test_ids)))
         chosen = range(len(self._weights)) if checkpoint is None else [checkpoint]
@@ -300,12 +305,14 @@ class InfluenceScores:
             step = min(shown, max(1, self._room // (4 * 8 * tests)))
         else:
             # a pair takes a row of scores, and the rows of its two items, of which there are only so many
+            room = self._room - 3 * self._at_once  # three such pieces are there while rows are calculated
             all_items = 8 * self._rows * tests
-            step = max((self._room - all_items) // (8 * tests), self._room // (3 * 8 * tests), 1)
+            step = max((room - all_items) // (8 * tests), room // (3 * 8 * tests), 1)
         for start in range(0, total, step):
             scores = self.block(start, min(start + step, total))
             for k in range(0, len(scores), shown):
                 yield start + k, scores[k : k + shown]
+            del scores
 
     def checkpoint_blocks(self) -> Iterator[tuple[int, FloatArray]]:
         """Yield (first row, weighted scores of shape (rows, test pairs, checkpoints)), from the first row on."""
@@ -332,7 +339,7 @@ class InfluenceScores:
                 total += weight * a.first**2 * lengths[rows]
                 continue
             i, j = rows[self._train.first], rows[self._train.second]
-            across = kernel.pair_products(i, j)
+            across = kernel.pair_products(i, j, self._at_once)
             total += weight * (a.first**2 * lengths[i] + 2 * a.first * a.second * across + a.second**2 * lengths[j])
         return total
 
@@ -359,7 +366,10 @@ class InfluenceScores:
                 return kernel.rows(layout.train_rows[start:stop])[:, layout.neighbours]
 
             lengths = kernel.part("item_lengths")[:n]
-            total += weight * item_disagreement(kernel.scores[:n], rows, lengths, neighbours, self._train)
+            disagreement = item_disagreement(
+                kernel.scores[:n], rows, lengths, neighbours, self._train, memory=self._room // 4
+            )
+            total += weight * disagreement
         return total
 
     def table(self, *, per_checkpoint: bool = False) -> InfluenceTable:

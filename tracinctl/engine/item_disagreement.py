@@ -50,7 +50,8 @@ TEMPERATURE = 0.02
 """What a shortfall of the margin, as a mean over an item's pairs, is divided by to give a log likelihood."""
 
 _ALIKE = 1e-10  # of the mean squared length, under which what is left of a gradient is rounding
-_CELLS = 1 << 20  # cells of the arrays that items are worked on in
+_CELLS = 1 << 20  # cells of the arrays that items are worked on in, at the most: more make it no faster
+_CELL_BYTES = 72  # nine such arrays are there at a time
 
 
 def item_disagreement(
@@ -59,6 +60,7 @@ def item_disagreement(
     lengths: FloatArray,
     neighbours: IntArray,
     pairs: Pairs,
+    memory: int = _CELLS * _CELL_BYTES,
 ) -> FloatArray:
     """How surprising each item's pairs are, had the item the score of an item that is like it; 0 without pairs.
 
@@ -77,6 +79,7 @@ def item_disagreement(
         lengths: squared, of the score gradients, shape (items,).
         neighbours: the items k that are asked, in ascending order: all of them, or some.
         pairs: by index into the items; those of an item with itself do not count.
+        memory: bytes that arrays of items by items may take; a few rows of them are there at the least.
 
     Returns:
         Shape (items,), a negative log likelihood, never below zero.
@@ -87,9 +90,10 @@ def item_disagreement(
     if spread <= 1e-9 * float(np.abs(scores).max()):
         return found  # items that all score alike cannot disagree
     scores = scores / spread
-    weights = _NeighbourWeights(kernel, lengths, neighbours)
+    cells = min(_CELLS, memory // _CELL_BYTES)
+    weights = _NeighbourWeights(kernel, lengths, neighbours, cells)
     shortfall = _Shortfall(scores, scores[neighbours], pairs.take(pairs.first != pairs.second))
-    step = max(1, _CELLS // n)
+    step = max(1, cells // n)
     for start in range(0, n, step):
         stop = min(start + step, n)
         loss = shortfall.rows(start, stop)
@@ -155,10 +159,12 @@ class _Shortfall:
 class _NeighbourWeights:
     """How much say each neighbour has, an item's own say none."""
 
-    def __init__(self, kernel: Callable[[int, int], FloatArray], lengths: FloatArray, neighbours: IntArray) -> None:
+    def __init__(
+        self, kernel: Callable[[int, int], FloatArray], lengths: FloatArray, neighbours: IntArray, cells: int
+    ) -> None:
         self.kernel, self.neighbours = kernel, neighbours
         n = len(lengths)
-        step = max(1, _CELLS // len(neighbours))
+        step = max(1, cells // len(neighbours))
         # inner products with the neighbours' mean gradient, and its own squared length
         self.mean = np.concatenate([kernel(k, min(k + step, n)).mean(1) for k in range(0, n, step)])
         self.middle = self.mean[neighbours].mean()

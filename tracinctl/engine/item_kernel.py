@@ -14,8 +14,6 @@ from tracinctl.engine.layout import KernelLayout
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_READ = 8 << 20  # bytes of a kernel that are looked at together
-
 
 class KernelStore(Protocol):
     """Where the products are put as they are made: in memory, or in a file."""
@@ -53,8 +51,11 @@ class ItemKernel(ABC):
         """Of the items, shape (items,)."""
         return self.part("scores")
 
-    def pair_products(self, first: IntArray, second: IntArray) -> FloatArray:
-        """Inner products of pairs of rows, shape (pairs,); pairs must be of the layout where not all have columns."""
+    def pair_products(self, first: IntArray, second: IntArray, at_once: int) -> FloatArray:
+        """Inner products of pairs of rows, shape (pairs,); pairs must be of the layout where not all have columns.
+
+        Rows of ``at_once`` bytes are looked at together.
+        """
         low, high = np.minimum(first, second), np.maximum(first, second)
         found = np.empty(len(low))
         known = low < self.layout.columns
@@ -65,7 +66,7 @@ class ItemKernel(ABC):
             found[~known] = self.stored_pairs()[at]
         places = np.flatnonzero(known)
         places = places[np.argsort(high[places], kind="stable")]
-        step = max(1, _READ // (8 * self.layout.columns))
+        step = max(1, at_once // (8 * self.layout.columns))
         distinct, begins = np.unique(high[places], return_index=True)
         for k in range(0, len(distinct), step):
             these = places[begins[k] : begins[k + step] if k + step < len(distinct) else None]

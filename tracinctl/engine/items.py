@@ -127,7 +127,7 @@ class Items:
             if count != len(part.ids):
                 raise DataError(f"samples: {len(part.ids)} ids but {count} inputs")
             for index, value in enumerate(_read(part.inputs, range(count), part.ids, workers)):
-                size = 0 if _in_memory(part.inputs) else _bytes(value)
+                size = 0 if _in_memory(part.inputs) else bytes_of_input(value)
                 if size and self.kept_bytes + size <= keep:
                     self._kept[len(self._where)] = value
                     self.kept_bytes += size
@@ -179,7 +179,8 @@ class Items:
         return [found[row] for row in rows]
 
 
-def _bytes(value: ItemInput) -> int:
+def bytes_of_input(value: ItemInput) -> int:
+    """What the tensors of an input take."""
     parts = value.values() if isinstance(value, Mapping) else [value]
     return sum(part.numel() * part.element_size() for part in parts)
 

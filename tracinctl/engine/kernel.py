@@ -10,7 +10,8 @@ import torch
 
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.item_kernel import KernelStore
-from tracinctl.engine.items import Items
+from tracinctl.engine.items import Items, bytes_of_input
+from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.layout import KernelLayout
 from tracinctl.engine.memory import AllocationWatch, BlockSizes, block_sizes, check_room
 from tracinctl.engine.parameter_uses import Dense, Feature, Outer
@@ -52,6 +53,7 @@ class KernelMaker:
     ) -> None:
         self.gradients, self.items, self.layout = gradients, items, layout
         self.device, self.dtype, self.memory = device, dtype, memory
+        self.kept_back = KeptBack(memory)
         self._sizes: BlockSizes | None = None
 
     def make(
@@ -85,11 +87,13 @@ class KernelMaker:
     def _choose_sizes(self, groups: list[int]) -> BlockSizes:
         row = work = kept = 0
         for item in groups:
-            one = self.items.stack([item], self.device, self.dtype)
             with AllocationWatch() as watch:
+                one = self.items.stack([item], self.device, self.dtype)
                 features, _ = self.gradients(one)
             size = sum(t.element_size() * t.numel() for feature in features for t in _tensors(feature))
-            row, work, kept = max(row, size), max(work, watch.peak), max(kept, self.gradients.bytes_per_item)
+            # of several items the inputs are put together, of one they may lie where they are
+            peak = watch.peak + bytes_of_input(one)
+            row, work, kept = max(row, size), max(work, peak), max(kept, self.gradients.bytes_per_item)
         return block_sizes(
             self.memory,
             columns=self.layout.columns,
@@ -140,6 +144,7 @@ class _Making:
                 if start + len(tile) <= rows[0] < columns:  # met once, and the other way round it is the same
                     across = values[: columns - int(rows[0])].T
                     self.store.write(start, int(rows[0]), np.ascontiguousarray(across))
+            del held, inside  # or two tiles were there while the next one is taken
             if not self.again:
                 self.again = True
                 self._pairs_apart(outside)
@@ -176,6 +181,8 @@ class _Making:
                     held = Rows.room(given.shapes, len(rows), self.maker.device, self.maker.dtype)
                 held.put(at, given)
                 at += len(piece)
+                del given
+            del own
         assert held is not None  # noqa: S101  there are rows
         return held
 
@@ -191,6 +198,7 @@ class _Making:
                 if taken is None:
                     taken = self._take(rows)
                     self._pairs_within(taken, rows)
+                self.maker.kept_back.look()
                 values = inner_products(taken, held, self.sizes.scratch)
                 taken = None
             if self.processes:
@@ -220,6 +228,8 @@ class _Making:
                 for feature, own in zip(features, held, strict=True):
                     for tensor, target in zip(_tensors(feature), _tensors(own), strict=True):
                         target[torch.from_numpy(places).to(target.device)] = tensor
+                del tensor, feature
+            del features
             at += len(places)
         taken = Rows.of(held, differences=self.layout.second is not None)
         if not self.again:
@@ -232,6 +242,7 @@ class _Making:
 
     def _gradients(self, items: list[int]) -> list[Feature]:
         """Gradients of items of one shape; what else is to be known of an item is noted the first time."""
+        self.maker.kept_back.look()
         features, scores = self.maker.gradients(self.items.stack(items, self.maker.device, self.maker.dtype))
         if not self.again:
             _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)

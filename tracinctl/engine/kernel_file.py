@@ -18,7 +18,7 @@ from tracinctl.errors import CacheError
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_AT_ONCE = 8 << 20  # bytes that are read at a time
+_AT_ONCE = 1 << 20  # bytes that are read at a time
 
 
 class FileStore:

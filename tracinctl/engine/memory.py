@@ -71,14 +71,15 @@ def block_sizes(memory: int, *, columns: int, row: int, items_a_row: int, work: 
 def check_room(memory: int, least: int) -> None:
     """Raise MemoryBudgetError where ``least`` bytes are more than the memory leaves to the kernel of a checkpoint."""
     if least > memory * 3 // 4:
-        needed = _size(-(-least * 4 // 3))
+        needed = size_text(-(-least * 4 // 3))
         raise MemoryBudgetError(
-            f"the model's gradients need at least {needed}, {_size(memory)} are allowed",
+            f"the model's gradients need at least {needed}, {size_text(memory)} are allowed",
             hint=f"give --memory {needed} or more, fewer --layers, or --projection-dim",
         )
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
+    """Bytes as --memory takes them, rounded up."""
     unit, name = (1 << 20, "MiB") if size >= 1 << 20 else (1 << 10, "KiB")
     return f"{-(-size // unit)}{name}"
 

@@ -51,7 +51,8 @@ import numpy.typing as npt
 from tracinctl.data.pairs import Pairs
 from tracinctl.engine.item_kernel import HeldKernel, ItemKernel
 from tracinctl.engine.layout import COMPLETE, KernelLayout
-from tracinctl.errors import UsageError
+from tracinctl.engine.memory import size_text
+from tracinctl.errors import MemoryBudgetError, UsageError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -61,18 +62,30 @@ DAMPING = 10.0
 """Of ``fisher``: what is added to F's diagonal, over F's trace an item."""
 
 
+_SQUARES = 8  # arrays of items by items that are there at a time while an inverse is applied
+
+
 def margin_slopes(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
     """Derivatives of minus the margin, -y (s_i - s_j), by the two scores; each of shape (pairs,)."""
     target = pairs.target.astype(np.float64)
     return -target, target
 
 
-def check_method(method: str, layout: KernelLayout) -> None:
-    """Raise UsageError where the kernel does not hold what the method needs."""
+def check_method(method: str, layout: KernelLayout, memory: int) -> None:
+    """Raise UsageError where the kernel does not hold what the method needs, MemoryBudgetError where memory does not.
+
+    Half of ``memory`` is for what is calculated from kernels.
+    """
     if method == "fisher" and layout.columns < len(layout):
         raise UsageError(
             f"--method fisher needs the inner products of all items, which are held of {COMPLETE:,} items at most",
             hint="--method margin needs no more than tracin does",
+        )
+    if method == "fisher" and (needed := 2 * _SQUARES * 8 * len(layout) ** 2) > memory:
+        raise MemoryBudgetError(
+            f"--method fisher needs at least {size_text(needed)} for {len(layout):,} items, "
+            f"{size_text(memory)} are allowed",
+            hint=f"give --memory {size_text(needed)} or more; --method margin needs no more than tracin does",
         )
 
 

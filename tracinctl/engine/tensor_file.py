@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 _TYPES = {"F64": np.float64, "I64": np.int64, "U8": np.uint8}
-_AT_ONCE = 8 << 20  # bytes that are read at a time
+_AT_ONCE = 1 << 20  # bytes that are read at a time
 _LARGEST_HEADER = 1 << 20
 _HELD_OPEN = 256  # of the thousand files that a process may have open
 DIGEST = "sha256"

@@ -1,0 +1,104 @@
+"""What --memory bounds: the growth of the process over what it began with, measured from outside the engine's plan."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import memory_use
+import numpy as np
+import pytest
+import torch
+
+from tracinctl.engine.checkpoints import load_checkpoint
+from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.influence import LossSettings
+from tracinctl.engine.kept_back import KeptBack
+from tracinctl.engine.layout import KernelLayout
+from tracinctl.engine.memory import AllocationWatch
+from tracinctl.engine.methods import check_method
+from tracinctl.errors import MemoryBudgetError
+
+MIB = 1 << 20
+ALLOWANCE = 2 * MIB
+"""The interpreter's own objects, ids of pairs among them, and pages of libraries that were not touched before."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("mebibytes", [48, 96])
+def test_the_process_grows_by_no_more_than_memory(mebibytes):
+    program = Path(__file__).with_name("memory_use.py")
+    given = [sys.executable, program, str(mebibytes * MIB), "gradients", "scores"]
+    environment = {"OMP_NUM_THREADS": "1", "PATH": ""}
+    answer = subprocess.run(given, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    above = json.loads(answer.stdout)
+    assert set(above) == {"gradients", "scores"}
+    for case, size in above.items():
+        assert size > mebibytes * MIB // 4, f"{case}: what is measured is not what takes memory"
+        assert size <= mebibytes * MIB + ALLOWANCE, case
+
+
+def test_gradients_are_held_within_their_share(tmp_path):
+    memory = 4 * MIB
+    data, model, paths = memory_use.make(memory_use.layers(128, 1), 60, memory_use.every_pair, 10, 1, tmp_path)
+    with AllocationWatch() as plain:
+        copy.deepcopy(model)
+        load_checkpoint(paths[0])
+    with AllocationWatch() as seen:
+        compute_scores(data, model, paths, ComputeOptions(device="cpu", memory=memory, cache=tmp_path / "cache"))
+    share = memory * 3 // 4
+    assert 0.6 * share < seen.peak - plain.peak <= share
+
+
+@pytest.mark.parametrize("case", ["held", "from files"])
+def test_scores_are_put_together_within_their_share(case, tmp_path):
+    memory = (48 if case == "held" else 8) * MIB
+    data, model, paths = memory_use.make(memory_use.layers(4, 0), 400, memory_use.neighbours, 60, 2, tmp_path)
+    options = ComputeOptions(LossSettings("logistic"), device="cpu", memory=memory, cache=tmp_path / "cache")
+    scores = compute_scores(data, model, paths, options).scores
+    assert scores._hold == (case == "held")
+    most = {}
+    tracemalloc.start()
+    try:
+        for what, work in {
+            "blocks": lambda: sum(float(block.sum()) for _, block in scores.blocks()),
+            "pairs": lambda: scores.self_influence,
+            "items": lambda: scores.sample_influence,
+        }.items():
+            tracemalloc.reset_peak()
+            work()
+            most[what] = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert max(most.values()) > memory // 4
+    # half is for this, and the reader still has the last block while the next one is put together
+    assert max(most.values()) <= memory * 5 // 8, most
+
+
+def test_what_the_library_keeps_of_freed_memory_is_given_back():
+    kept = KeptBack(32 * MIB)
+    if kept._trim is None:
+        pytest.skip("no glibc")
+    # freed pieces between pieces in use, each too small to be a mapping of its own
+    pieces = [torch.ones(16 * 1024 // 4) for _ in range(4096)]
+    before = kept._resident()
+    del pieces[::2]
+    assert kept._resident() > before - 8 * MIB, "freed, and still there"
+    kept.look()
+    assert kept._resident() < before - 24 * MIB
+
+
+def test_a_method_that_needs_more_is_told_how_much_would_do():
+    rows, none = np.arange(1000), np.zeros((0, 2), dtype=np.int64)
+    digests = np.zeros((1000, 16), dtype=np.uint8)
+    layout = KernelLayout(rows, None, 1000, none, rows[:800], rows[800:], rows[:800], digests, digests)
+    with pytest.raises(MemoryBudgetError, match="fisher needs at least 123MiB for 1,000 items") as refused:
+        check_method("fisher", layout, 100 * MIB)
+    assert "--memory 123MiB" in refused.value.hint
+    check_method("fisher", layout, 123 * MIB)
+    check_method("margin", layout, 100 * MIB)
