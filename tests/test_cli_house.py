@@ -49,6 +49,11 @@ def test_help_starts_with_examples_and_fits_80_columns(cli, name):
     assert [line for line in lines if len(line) > 80] == []
 
 
+def test_a_command_without_settings_says_nothing_of_where_they_come_from(cli):
+    assert "where each setting came from" in " ".join(cli("demo", "--help").out.split())
+    assert "Order of authority" not in cli("completion", "--help").out
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_names_every_option_with_its_default_and_variable(cli, name):
     text = " ".join(cli(name, "--help").out.split())

@@ -114,6 +114,26 @@ def test_the_zsh_script_begins_as_compinit_wants():
     assert completion_scripts.script("zsh").startswith("#compdef tracinctl\n")
 
 
+def faults_of_powershell(script):
+    """What a grammar of PowerShell finds wrong."""
+    import tree_sitter
+    import tree_sitter_powershell
+
+    parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_powershell.language()))
+    left, found = [parser.parse(script.encode()).root_node], []
+    while left:
+        node = left.pop()
+        found += [node.start_point] if node.type == "ERROR" or node.is_missing else []
+        left += node.children
+    return found
+
+
+def test_the_powershell_script_is_powershell():
+    script = completion_scripts.script("powershell")
+    assert faults_of_powershell(script) == []
+    assert faults_of_powershell(script.replace("}", "", 1)) != []
+
+
 HEAVY = ("torch", "pandas", "pyarrow", "plotext", "numpy", "rich", "hashlib", "socket", "tracinctl.pipeline")
 
 

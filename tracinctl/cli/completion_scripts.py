@@ -84,9 +84,21 @@ Register-ArgumentCompleter -Native -CommandName tracinctl -ScriptBlock {
     $program = $commandAst.CommandElements[0].ToString()
     $words = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -lt $cursorPosition } |
         Select-Object -Skip 1 | ForEach-Object { $_.ToString().Trim('"', "'") })
+    # A list with commas is an array to PowerShell, which may name the part at the cursor alone: the program is given
+    # the whole list, and of what it answers the part is given back.
+    $at = $commandAst.CommandElements |
+        Where-Object { $_.Extent.StartOffset -lt $cursorPosition -and $_.Extent.EndOffset -ge $cursorPosition } |
+        Select-Object -Last 1
+    $typed = if ($at) { $at.ToString().Substring(0, $cursorPosition - $at.Extent.StartOffset) } else { "" }
+    $word = "$wordToComplete"
+    $head = ""
+    if ($typed.Contains(",") -and $typed.EndsWith($word)) {
+        $head = $typed.Substring(0, $typed.Length - $word.Length)
+        $word = $typed
+    }
     # The word at the cursor travels in a variable: an empty argument would be lost on the way to the program.
     $Env:_TRACINCTL_COMPLETE = "complete_powershell"
-    $Env:_TRACINCTL_WORD = "$wordToComplete"
+    $Env:_TRACINCTL_WORD = $word
     try {
         $lines = @(& $program @words 2> $null)
     } finally {
@@ -96,6 +108,7 @@ Register-ArgumentCompleter -Native -CommandName tracinctl -ScriptBlock {
     $lines | Select-Object -Skip 1 | ForEach-Object {
         $value, $text = $_ -split "`t", 2
         if (-not $text) { $text = $value }
+        if ($head -and $value.StartsWith($head)) { $value = $value.Substring($head.Length) }
         [System.Management.Automation.CompletionResult]::new($value, $value, "ParameterValue", $text)
     }
 }

@@ -27,10 +27,9 @@ def command_help(command: Any, ctx: Any) -> str:
         for param in params:
             lines += _option(param, ctx, paint)
     prefix = ctx.auto_envvar_prefix
-    if prefix:
-        file = f" tracinctl.toml [{command.name}]," if command.needs_settings else ""
+    if prefix and command.needs_settings:
         rule = (
-            f"Order of authority: flag, environment variable (named above),{file} default. "
+            f"Order of authority: flag, environment variable (named above), tracinctl.toml [{command.name}], default. "
             f"tracinctl -v {command.name} shows where each setting came from."
         )
         lines += ["", *_wrap(rule)]
