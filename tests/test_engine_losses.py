@@ -17,6 +17,7 @@ from small_models import make_checkpoints, make_data, worst
 from torch import nn
 
 from tracinctl import Pairs, Samples, compute_influence
+from tracinctl.engine import losses
 from tracinctl.engine.influence import LossSettings
 from tracinctl.engine.item_disagreement import item_disagreement
 from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
@@ -48,6 +49,23 @@ def by_autograd(loss, s_i, s_j, y):
 def test_the_margin_loss_slopes_as_torchs_does_and_at_the_kink_too(s_i, s_j, y, margin):
     want = by_autograd(nn.MarginRankingLoss(margin=margin, reduction="none"), s_i, s_j, y)
     assert derivatives("standard", s_i, s_j, y, margin) == want
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_kink_is_whatever_torch_has_there(monkeypatch, counts):
+    """Versions of torch differ: the derivative where a margin is just met is one or none."""
+
+    def margin_loss(first, second, target, margin, reduction="mean"):
+        missing = margin - target * (first - second)
+        return torch.where(missing >= 0 if counts else missing > 0, missing, 0 * missing)
+
+    losses.counts_at_the_kink.cache_clear()
+    monkeypatch.setattr(losses.functional, "margin_ranking_loss", margin_loss)
+    try:
+        assert derivatives("standard", 2.0, 1.0, 1.0, 1.0) == ((-1.0, 1.0) if counts else (0.0, 0.0))
+        assert derivatives("standard", 1.5, 1.0, 1.0, 1.0) == (-1.0, 1.0)
+    finally:
+        losses.counts_at_the_kink.cache_clear()
 
 
 @given(s_i=SCORES, s_j=SCORES, y=TARGETS)

@@ -30,11 +30,16 @@ def _length(inputs: Any) -> int:
 def item_input(inputs: Any, index: int) -> ItemInput:
     """The input of one item, without the items' dimension."""
     if isinstance(inputs, Mapping):
-        return {key: torch.as_tensor(value[index]) for key, value in inputs.items()}
+        return {key: _tensor(value[index]) for key, value in inputs.items()}
     value = inputs[index]
     if isinstance(value, (tuple, list)) and value:
         value = value[0]
-    return {k: torch.as_tensor(v) for k, v in value.items()} if isinstance(value, Mapping) else torch.as_tensor(value)
+    return {k: _tensor(v) for k, v in value.items()} if isinstance(value, Mapping) else _tensor(value)
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    # older versions of torch warn of a truth value of numpy's
+    return torch.as_tensor(np.asarray(value) if isinstance(value, np.generic) else value)
 
 
 def _in_memory(inputs: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable
@@ -91,19 +92,29 @@ def pair_derivatives(
 ) -> tuple[FloatArray, FloatArray]:
     """Derivatives of each pair's loss by its first and by its second score, float64, shape (pairs,) each.
 
-    At the kink of the margin loss the derivative is torch's: the pair counts as active.
+    At the kink of the margin loss the derivative is torch's, see ``counts_at_the_kink``.
 
     Raises:
         LossError: a function gives a wrong shape, a non-finite value, or a value that does not depend on the scores.
     """
     if loss in ("standard", "ghm"):
-        active = margin - target * (first - second) >= 0
+        missing = margin - target * (first - second)
+        active = missing >= 0 if counts_at_the_kink() else missing > 0
         slope = np.where(active, -target, 0.0)
         return slope, -slope
     if loss == "logistic":
         slope = -target * torch.sigmoid(torch.from_numpy(-target * (first - second))).numpy()
         return slope, -slope
     return _by_autograd(loss, first, second, target)
+
+
+@functools.cache
+def counts_at_the_kink() -> bool:
+    """Whether torch's margin loss has a slope where the margin is met to the last bit: 2.13 has, 2.15 has none."""
+    with torch.enable_grad():
+        score = torch.zeros(1, requires_grad=True)
+        value = functional.margin_ranking_loss(score, torch.zeros(1), torch.ones(1), margin=0.0)
+        return bool(torch.autograd.grad(value, score)[0])
 
 
 def _by_autograd(loss: Any, first: FloatArray, second: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:
