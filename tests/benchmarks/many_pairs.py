@@ -5,13 +5,15 @@
 
 A project of a plain linear model is computed (from kept kernels), swept, excluded and drawn by the program's own
 commands, each in a process of its own. It takes turns with a process that does nothing but write as many bytes of
-scores to a file and flush it to the disk, or read them once. Memory is the most that a process has, above what it has
-once everything is imported. Times are of whole commands but for these imports.
+scores to a file and flush it to the disk, or read them once. The assembly of scores alone, which are dropped as soon
+as they are there, takes turns with filling as much memory with one number. Memory is the most that a process has, above
+what it has once everything is imported. Times are of whole commands but for these imports.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -25,13 +27,17 @@ from pathlib import Path
 
 import numpy as np
 
+from tracinctl.scores.table import BLOCK_BYTES, ScoreSource
+
 TEST_PAIRS = 1000
 CHECKPOINTS = 3
 THRESHOLDS = "0,-0.1,-0.2,-0.5,-1,-2,-3,-5,-8,-10"
 SHARES = "0.1%,0.2%,0.5%,1%,2%,3%,5%,8%,10%,20%"
-PLAIN_WRITE, PLAIN_READ = "plain write", "plain read"
+PLAIN_WRITE, PLAIN_READ, PLAIN_FILL = "plain write", "plain read", "plain fill"
+ASSEMBLY = "assembly"
 COMPUTE = ["compute", "--format", "parquet"]
 COMMANDS = {
+    "assembly of scores alone": [ASSEMBLY],
     "compute": COMPUTE,
     "sweep, 10 scores": ["sweep", "--thresholds", THRESHOLDS, "--json"],
     "sweep, 10 shares": ["sweep", "--thresholds", SHARES, "--json"],
@@ -147,6 +153,7 @@ def child(job: Sequence[str]) -> None:
     os.dup2(silent, 1)
     if "-v" not in job:
         os.dup2(silent, 2)
+    scores = assembled() if job[0] == ASSEMBLY else None
     base = memory("VmRSS")
     clock, processor = time.perf_counter(), time.process_time()
     code = 0
@@ -154,6 +161,11 @@ def child(job: Sequence[str]) -> None:
         plain_write(int(job[1]))
     elif job[0] == PLAIN_READ:
         plain_read(int(job[1]))
+    elif job[0] == PLAIN_FILL:
+        plain_fill(int(job[1]))
+    elif scores is not None:
+        for _ in scores.blocks():
+            pass
     else:
         code = run(app, list(job))
     took = [time.perf_counter() - clock, time.process_time() - processor, memory("VmHWM") - base]
@@ -185,6 +197,25 @@ def plain_read(size: int) -> None:
             left -= got
 
 
+def plain_fill(size: int) -> None:
+    """Write so many bytes to memory, in blocks like those of scores."""
+    for start in range(0, size, BLOCK_BYTES):
+        np.empty(min(BLOCK_BYTES, size - start) // 8).fill(1.0)
+
+
+def assembled() -> ScoreSource:
+    """The scores of the project in this folder, from kept kernels, before any of them is calculated."""
+    from tracinctl.engine.checkpoints import list_checkpoints
+    from tracinctl.engine.compute import ComputeOptions, compute_scores
+    from tracinctl.engine.influence import LossSettings
+
+    sys.path.insert(0, ".")
+    project = importlib.import_module("many")
+    checkpoints = list_checkpoints(Path("checkpoints/plastic_500hz"), "model_epoch_")
+    options = ComputeOptions(LossSettings("logistic"), cache=Path(".tracinctl/assembly"))
+    return compute_scores(project.load("500hz", "plastic"), project.build_model(), checkpoints, options).scores
+
+
 def size_of(pairs: int, rounds: int, folder: Path) -> list[Row]:
     """For every command at this size what it took, and what the plain bytes beside it took."""
     make_project(folder, pairs)
@@ -210,7 +241,7 @@ def markdown(found: dict[int, list[Row]]) -> str:
     sizes = sorted(found)
     shown = {size: {name: took.clock for name, took, _ in found[size]} for size in sizes}
     for size in sizes:
-        for what in (PLAIN_WRITE, PLAIN_READ):
+        for what in (PLAIN_FILL, PLAIN_WRITE, PLAIN_READ):
             turns = [plain.clock for name, _, plain in found[size] if beside(COMMANDS[name]) == what]
             if turns:
                 shown[size][what] = statistics.median(turns)
@@ -240,7 +271,7 @@ def with_table(text: str, table: str) -> str:
 
 def beside(command: Sequence[str]) -> str:
     """What a command is measured beside."""
-    return PLAIN_WRITE if command[0] == "compute" else PLAIN_READ
+    return {ASSEMBLY: PLAIN_FILL, "compute": PLAIN_WRITE}.get(command[0], PLAIN_READ)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
