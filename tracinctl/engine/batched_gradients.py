@@ -195,7 +195,9 @@ class BatchedGradients:
                 there, form = found.get(use.weight), use.form
                 if there is not None:
                     form = there | form if isinstance(there, Taps) and isinstance(form, Taps) else Whole()
-                found[use.weight] = form if self._projection is None else self._projection.form(form)
+                found[use.weight] = (
+                    form if self._projection is None else self._projection.form(form, self._shapes[use.weight])
+                )
             if use.bias is not None:
                 found[use.bias] = Whole()
         return [(name, found.get(name, Whole())) for name in self.names]

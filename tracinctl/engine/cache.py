@@ -24,7 +24,7 @@ from tracinctl.engine.kernel_file import FileKernel, FileStore, vanished
 from tracinctl.engine.layout import KernelLayout
 from tracinctl.files import atomic_path, clear_leftovers, write_text_atomic
 
-VERSION = 3
+VERSION = 4
 """Version of the calculation; kernels of another version are not used."""
 
 

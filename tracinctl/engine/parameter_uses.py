@@ -7,7 +7,7 @@ their input and of the gradient at their output. Each class here is one such use
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -138,23 +138,36 @@ class Convolution(Use):
         """Patches times output gradients, summed over positions."""
         items, alone = slope.shape[:2]
         if self.weight is not None:
-            kept = form.kept if isinstance(form, Taps) else tuple((0, taps) for taps in self.shape[2:])
-            x, outs, spatial = inputs.flatten(0, 1), self._outs, len(self.stride)
-            pads = [pad for pad in reversed(self.padding) for pad in (pad, pad)]
-            x = functional.pad(x, pads) if any(pads) else x
-            for d, (first, end) in enumerate(kept):
-                reach = self.dilation[d]
-                x = x.unfold(2 + d, reach * (self.shape[2 + d] - 1) + 1, self.stride[d]).narrow(2 + d, 0, outs[d])
-                x = x[..., reach * first : reach * (end - 1) + 1 : reach]
-            # x is a view: (rows, channels, *output positions, *places of the kernel)
-            order = (0, 1, *range(2 + spatial, 2 + 2 * spatial), *range(2, 2 + spatial))
-            rows, taps = len(x) * self.groups, _numel(x.shape[2 + spatial :])
-            patches = x.permute(order).reshape(rows, self.shape[1] * taps, _numel(outs))
-            outputs = slope.reshape(rows, self.shape[0] // self.groups, _numel(outs))
+            patches = self._patches(inputs, form)
+            outputs = slope.reshape(len(patches), self.shape[0] // self.groups, -1)
             weight = torch.bmm(outputs, patches.transpose(1, 2)).reshape(items, alone, -1)
             yield self.weight, Dense(weight[:, 0] if alone == 1 else weight.sum(1))
         if self.bias is not None:
             yield self.bias, Dense(slope.reshape(*slope.shape[:3], -1).sum((1, 3)))
+
+    def _patches(self, inputs: torch.Tensor, form: Form) -> torch.Tensor:
+        """What each output position sees: (items and rows and groups, numbers of a patch, positions)."""
+        kept = form.kept if isinstance(form, Taps) else tuple((0, taps) for taps in self.shape[2:])
+        x, outs, spatial = inputs.flatten(0, 1), self._outs, len(self.stride)
+        pads = [pad for pad in reversed(self.padding) for pad in (pad, pad)]
+        x = functional.pad(x, pads) if any(pads) else x
+        for d, (first, end) in enumerate(kept):
+            reach = self.dilation[d]
+            x = x.unfold(2 + d, reach * (self.shape[2 + d] - 1) + 1, self.stride[d]).narrow(2 + d, 0, outs[d])
+            x = x[..., reach * first : reach * (end - 1) + 1 : reach]
+        # x is a view: (rows, channels, *output positions, *places of the kernel)
+        order = (0, 1, *range(2 + spatial, 2 + 2 * spatial), *range(2, 2 + spatial))
+        taps = _numel(x.shape[2 + spatial :])
+        return x.permute(order).reshape(len(x) * self.groups, self.shape[1] * taps, _numel(outs))
+
+    def by_position(self, inputs: torch.Tensor, slope: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield, for each group, patches (items, positions, numbers) and slopes (items, positions, outputs)."""
+        items, alone = slope.shape[:2]
+        both = self._patches(inputs, Whole()), slope
+        patches, slopes = (t.reshape(items, alone, self.groups, -1, _numel(self._outs)) for t in both)
+        for g in range(self.groups):
+            a, b = (t[:, :, g].transpose(2, 3) for t in (patches, slopes))
+            yield a.reshape(items, -1, a.shape[-1]), b.reshape(items, -1, b.shape[-1])
 
 
 @dataclass(frozen=True)
