@@ -281,3 +281,13 @@ def test_scores_of_another_method_are_called_by_it():
     assert label_of(file, table([[1.0]])) == "box 1hz"
     assert label_of(file, table([[1.0]], provenance={"method": "tracin"})) == "box 1hz"
     assert label_of(file, table([[1.0]], provenance={"method": "fisher"})) == "box 1hz by fisher"
+
+
+@pytest.mark.parametrize("command", ["sweep", "exclude", "plot", "workflow"])
+def test_score_files_in_the_folder_itself_are_pointed_at(cli, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    write_score_file(tmp_path / "box_1hz_influence_metadata.json", [[-6, -7], [1, 2]])
+    refused = cli(command)
+    assert refused.code == 1
+    assert "1 score file lies in this folder itself: add --metadata-dir ." in refused.err
+    assert cli(command, "--metadata-dir", ".").code == 0

@@ -5,6 +5,7 @@ Only the standard library and the names of files are used: completion offers wha
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -162,7 +163,8 @@ def score_files(
         each = (wanted or list(project.frequencies) or ["NAME"])[0]
         raise ScoreFileError(
             f"no influence scores in {where}",
-            hint=f"Make them: tracinctl compute --material {name} --frequency {each}\n"
+            hint=_beside(project)
+            or f"Make them: tracinctl compute --material {name} --frequency {each}\n"
             "or name a file: --metadata-file FILE",
         )
     chosen = choose_material(project, material, found, where)
@@ -257,11 +259,20 @@ def workflow_sets(
     if not found:
         raise DataError(
             f"no recordings, checkpoints or scores in {where}",
-            hint="Name the folders with --data-root, --checkpoint-dir and --metadata-dir.\n"
+            hint=_beside(project)
+            or "Name the folders with --data-root, --checkpoint-dir and --metadata-dir.\n"
             "To try tracinctl without any: tracinctl demo my-project",
         )
     chosen = choose_material(project, material, found, where)
     return chosen, choose_frequencies(project, frequencies, chosen, found, where, strict=False)
+
+
+def _beside(project: Project) -> str:
+    """What is said where score files lie in the project's folder itself; empty where none do."""
+    here = len(find_score_files(project.root))
+    place = "." if project.root == Path.cwd() else shlex.quote(str(project.root))
+    files = "1 score file lies" if here == 1 else f"{here} score files lie"
+    return f"{files} in {'this folder' if place == '.' else place} itself: add --metadata-dir {place}" if here else ""
 
 
 def _nearest(name: str, known: Sequence[str], what: str) -> str:

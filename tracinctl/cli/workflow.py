@@ -255,7 +255,7 @@ def show(runs: "list[Run]", *, custom: bool) -> None:
     if planted:
         columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
     terminal.table(f"{runs[0].material}", columns, [_row(run, planted=planted) for run in runs])
-    notes = [f"{SIGNS.capitalize()}. Active: test pairs that can vote."]
+    notes = [f"Scores: {SIGNS}. Active test pairs can vote."]
     if planted:
         notes.append("Planted: bad pairs by planted.csv. Wrong: listed, not planted, no planted item.")
     terminal.text("\n".join(notes), style="dim")
