@@ -149,3 +149,27 @@ def test_a_file_that_changes_after_it_was_read_stops_the_run(cli, project, monke
 
     monkeypatch.setattr(compute, "checkpoint_weights", change)
     check_that_it_stops(cli, project, name)
+
+
+def test_a_checkpoint_that_changes_while_its_kernel_is_made_leaves_no_kernel(tmp_path, monkeypatch):
+    from small_models import MODELS, make_checkpoints, make_data
+
+    from tracinctl import compute_influence
+    from tracinctl.engine.kernel import KernelMaker
+    from tracinctl.errors import CheckpointError
+
+    build, kind = MODELS["linear"]
+    model, data = build(), make_data(kind)
+    paths = make_checkpoints(model, tmp_path, rates=(0.1, 0.1))
+    make = KernelMaker.make
+
+    def make_then_change(self, *arguments, checkpoint, **more):
+        found = make(self, *arguments, checkpoint=checkpoint, **more)
+        if checkpoint == paths[1].name:
+            paths[1].write_bytes(paths[0].read_bytes() + b"more")
+        return found
+
+    monkeypatch.setattr(KernelMaker, "make", make_then_change)
+    with pytest.raises(CheckpointError, match=rf"{paths[1].name} changed while it was being worked on"):
+        compute_influence(data, model, paths, cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").rglob("[!.]*.safetensors"))) == 1, "of the other checkpoint"

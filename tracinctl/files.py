@@ -69,11 +69,9 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
             raise TracinctlError(f"cannot write {path}: its lock {place} is a symbolic link", hint="Remove the link.")
         try:
             lock.acquire()
-        except Timeout:
-            if place.exists():
-                raise
-            _make_folder(path)  # nobody holds it: another run took the folder away because it was empty
-            lock.acquire()
+        except Timeout:  # which is also said where the folder was taken away in that moment, because it was empty
+            _make_folder(path)
+            lock.acquire(timeout=0)
     except Timeout as error:
         raise TracinctlError(
             f"cannot write {path}: another process is writing it", hint="Run again when it is done."
