@@ -220,6 +220,22 @@ def test_the_rate_comes_from_elsewhere_where_it_was_not_logged(folder):
     assert load_checkpoint(folder).learning_rate is None
 
 
+def test_what_is_no_logged_rate_is_passed_over(folder):
+    state = json.loads((folder / "trainer_state.json").read_text())
+    rate = load_checkpoint(folder).learning_rate
+    last = state["log_history"][-1]["step"]
+    state["log_history"] += [
+        {"learning_rate": 7.0},
+        {"learning_rate": 7.0, "step": str(last)},
+        {"learning_rate": "7.0", "step": last},
+        {"learning_rate": None, "step": last},
+        {"loss": 7.0, "step": last},
+        "7.0",
+    ]
+    (folder / "trainer_state.json").write_text(json.dumps(state))
+    assert load_checkpoint(folder).learning_rate == rate
+
+
 def test_weights_in_several_files(trainer_folder, tmp_path):
     _, model = trainer_folder
     model.save_pretrained(tmp_path / "final", max_shard_size="1KB")

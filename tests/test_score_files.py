@@ -236,6 +236,10 @@ ONE = '"a_1_a_2": {"tracin_influence_t": 1.0}'
             f'{{"a_x_500hz_1_a_y_500hz_2": {SCORE}, "a_x_1000hz_1_a_y_1000hz_2": {SCORE}}}',
             "mixes frequencies: beside 500hz it holds the pair 'a_x_1000hz_1_a_y_1000hz_2'",
         ),
+        (
+            f'{{"a_x_500hz_1_a_y_500hz_2": {SCORE}, "a_x_500hz_1_a_y_1000hz_2": {SCORE}}}',
+            "mixes frequencies: beside 500hz it holds the pair 'a_x_500hz_1_a_y_1000hz_2'",
+        ),
         ("[" * 100_000, "JSON|nested"),
         (b"\xff\xfe{}", "not UTF-8"),
     ],
