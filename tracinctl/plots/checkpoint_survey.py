@@ -60,6 +60,7 @@ def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair
     pairs, count = len(source.train_ids), len(names)
     tests = 1 if test_pair is not None else len(source.test_ids)
     every = -(-pairs * tests * count // _SORTED)
+    share = np.full(tests, 1 / tests)
     size, means = np.zeros(count), np.zeros((count, pairs))
     negative, nonzero = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     sample: list[FloatArray] = []
@@ -70,11 +71,12 @@ def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair
         if not finite.all():
             strange += int(block.size - np.count_nonzero(finite))
             block = np.where(finite, block, 0.0)
-        negative += np.count_nonzero(block < 0, axis=(0, 1))
-        nonzero += np.count_nonzero(block, axis=(0, 1))
-        # divided before they are added: sums of scores near the largest float are none
-        size += (np.abs(block) / (pairs * tests)).sum(axis=(0, 1))
-        means[:, start : start + len(block)] = (block / tests).sum(axis=1).T
+        flat = block.reshape(len(block), -1)
+        negative += (flat < 0).sum(axis=0).reshape(tests, count).sum(axis=0)
+        nonzero += (flat != 0).sum(axis=0).reshape(tests, count).sum(axis=0)
+        # divided as they are added: sums of scores near the largest float are none
+        size += (np.matmul(share, np.abs(block)) / pairs).sum(axis=0)
+        means[:, start : start + len(block)] = np.matmul(share, block).T
         sample.append(block[(-start) % every :: every].copy())
     taken = np.concatenate(sample)
     return CheckpointSurvey(
