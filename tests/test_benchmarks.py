@@ -10,7 +10,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import engine_speed
+import preference_pairs
 import startup
+
+from tracinctl.engine import layout
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # dattri imports torch's own deprecated scripting
@@ -30,3 +33,13 @@ def test_every_start_that_is_timed_answers_what_it_was_asked(capsys):
     timed = [each.name for bare, ours in startup.contenders().values() for each in (bare, *ours)]
     assert [line.rsplit(maxsplit=2)[0] for line in lines[1:-1]] == timed
     assert all(float(line.split()[-1]) > 0 for line in lines[1:-1])
+
+
+@pytest.mark.parametrize("model", ["perceptron", "encoder"])
+def test_preference_pairs_are_scored_alike_by_all_that_are_timed(model, capsys, monkeypatch):
+    monkeypatch.setattr(layout, "COMPLETE", 8)
+    given = ["--model", model, "--width", "8", "--pairs", "12", "--held-out", "3", "--rounds", "1"]
+    preference_pairs.main(given)  # stops where they differ
+    table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    ways = [preference_pairs.LOOP, preference_pairs.BATCHED, preference_pairs.OURS]
+    assert [row[1].strip() for row in table[2:]] == ways

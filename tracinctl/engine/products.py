@@ -18,6 +18,7 @@ from tracinctl.engine.parameter_uses import Feature, Outer
 FloatArray = npt.NDArray[np.float64]
 
 _CACHED = 8 << 20  # bytes of a processor's cache: float64 copies that fit are made and used several times as fast
+_ROWS_TOGETHER = 32  # rows that are taken by place at a time, at the least where there is room
 _LEAST_COLUMNS = 16  # numbers of a row taken into float64 at a time, at the least
 
 
@@ -94,25 +95,44 @@ def inner_products(left: Rows, right: Rows, scratch: int) -> FloatArray:
 def squared_lengths(rows: Rows, scratch: int) -> FloatArray:
     """Squared lengths of the rows, shape (rows,)."""
     count = len(rows)
-    return row_products(rows, np.arange(count), np.arange(count), scratch)
+    total = np.zeros(count)
+    for part in rows.parts:
+        if len(part) > 1:
+            total += row_products(Rows((part,)), np.arange(count), np.arange(count), scratch)
+            continue
+        columns = max(_LEAST_COLUMNS, _in_cache(part[0], scratch) // (8 * max(1, count)))
+        for some in torch.split(part[0], columns, dim=1):
+            x = _exact(some)
+            total += torch.einsum("ij,ij->i", x, x).cpu().double().numpy()
+    return total
 
 
 def row_products(rows: Rows, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], scratch: int) -> FloatArray:
     """Inner products of rows with rows, shape (pairs,), given by their places."""
     total = np.zeros(len(first))
     for part in rows.parts:
-        width = sum(t.shape[-1] * len(t) if t.dim() > 2 else t.shape[-1] for t in part)  # noqa: PLR2004 - of a product
-        step = max(1, scratch // (16 * max(1, width)))
+        room = _in_cache(part[0], scratch)
+        if len(part) == 1:
+            for some in torch.split(part[0], max(_LEAST_COLUMNS, room // (16 * _ROWS_TOGETHER)), dim=1):
+                step = max(1, room // (16 * max(1, some.shape[1])))
+                for start in range(0, len(first), step):
+                    i, j = (torch.from_numpy(k[start : start + step]).to(some.device) for k in (first, second))
+                    value = torch.einsum("ij,ij->i", _exact(some[i]), _exact(some[j]))
+                    total[start : start + step] += value.cpu().double().numpy()
+            continue
+        width = sum(t.shape[-1] * len(t) for t in part)
+        step = max(1, room // (16 * max(1, width)))
         for start in range(0, len(first), step):
             i, j = (torch.from_numpy(k[start : start + step]).to(part[0].device) for k in (first, second))
             a, b = (tuple(_exact(t[..., k, :]) for t in part) for k in (i, j))
-            if len(part) == 1:
-                value = (a[0] * b[0]).sum(-1)
-            else:
-                value = (a[0].unsqueeze(1) * b[0]).sum(-1) * (a[1].unsqueeze(1) * b[1]).sum(-1)
-                value = value.sum((0, 1)) if len(value) == 1 else value[0, 0] - value[0, 1] - value[1, 0] + value[1, 1]
+            value = (a[0].unsqueeze(1) * b[0]).sum(-1) * (a[1].unsqueeze(1) * b[1]).sum(-1)
+            value = value.sum((0, 1)) if len(value) == 1 else value[0, 0] - value[0, 1] - value[1, 0] + value[1, 1]
             total[start : start + step] += value.cpu().double().numpy()
     return total
+
+
+def _in_cache(tensor: torch.Tensor, scratch: int) -> int:
+    return min(scratch, _CACHED) if tensor.device.type == "cpu" else scratch
 
 
 def _exact(tensor: torch.Tensor) -> torch.Tensor:
@@ -122,9 +142,7 @@ def _exact(tensor: torch.Tensor) -> torch.Tensor:
 def _products(a: torch.Tensor, b: torch.Tensor, scratch: int) -> torch.Tensor:
     """(rows, rows) of tensors (rows, numbers); (sides, rows, sides, rows) of tensors (sides, rows, numbers)."""
     x, y = a.flatten(0, -2), b.flatten(0, -2)
-    if x.device.type == "cpu":
-        scratch = min(scratch, _CACHED)
-    columns = max(_LEAST_COLUMNS, scratch // (8 * (len(x) + len(y))))
+    columns = max(_LEAST_COLUMNS, _in_cache(x, scratch) // (8 * (len(x) + len(y))))
     total: torch.Tensor | None = None
     for start in range(0, x.shape[1], columns):
         p = _exact(x[:, start : start + columns])

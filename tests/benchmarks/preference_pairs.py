@@ -1,0 +1,177 @@
+"""Preference data, whose items occur once: this engine beside one gradient a pair: ``python preference_pairs.py``.
+
+Every item is in one pair, so nothing is shared, and what kernels of items save elsewhere cannot be saved here. All ways
+make the whole matrix of scores of one checkpoint, of float32 gradients, and are timed in one process, one after the
+other and round again; each ratio is of one round, a way's time over that of the per-pair loop in the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from tracinctl import Pairs, RankingData, Samples
+from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.influence import LossSettings
+
+Scores = npt.NDArray[np.float64]
+LOOP, BATCHED, OURS = "autograd, a pair at a time", "torch.func, gradients of batches of pairs", "tracinctl, cold"
+BATCH = 32  # pairs a batch of torch.func
+
+
+class Reward(nn.Module):
+    """Tokens, an encoder layer, and a score from the mean over positions."""
+
+    def __init__(self, width: int, tokens: int = 256) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(tokens, width)
+        self.encoder = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True)
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        score: torch.Tensor = self.score(self.encoder(self.tokens(ids)).mean(1))
+        return score
+
+
+class Perceptron(nn.Sequential):
+    """Numbers, through two wide layers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(64, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+
+
+def make(model: str, width: int, pairs: int, held_out: int) -> tuple[RankingData, nn.Module]:
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+
+    def side(count: int, letter: str) -> tuple[Samples, Pairs]:
+        inputs = (
+            torch.randint(0, 256, (2 * count, 24), generator=generator)
+            if model == "encoder"
+            else torch.randn(2 * count, 64, generator=generator)
+        )
+        first = np.arange(0, 2 * count, 2)
+        ids = [f"{letter}{k}" for k in range(2 * count)]
+        return Samples(ids, inputs), Pairs(first, first + 1, np.where(first % 3, 1, -1))
+
+    return RankingData(*side(pairs, "t"), *side(held_out, "h")), Reward(width) if model == "encoder" else Perceptron(
+        width
+    )
+
+
+def _tensors(samples: Samples, pairs: Pairs) -> tuple[torch.Tensor, ...]:
+    return samples.inputs[pairs.first], samples.inputs[pairs.second], torch.from_numpy(pairs.target).float()
+
+
+def loop(data: RankingData, model: nn.Module) -> Scores:
+    """One backward pass a pair, both of its items in it."""
+    wanted = list(model.parameters())
+
+    def gradients(samples: Samples, pairs: Pairs) -> torch.Tensor:
+        rows = []
+        for x1, x2, y in zip(*_tensors(samples, pairs), strict=True):
+            first, second = model(torch.stack([x1, x2])).reshape(-1)
+            loss = nn.functional.softplus(-y * (first - second))
+            rows.append(torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, wanted)]))
+        return torch.stack(rows)
+
+    on_test = gradients(data.test, data.test_pairs)
+    return (gradients(data.train, data.train_pairs) @ on_test.T).double().numpy()
+
+
+def batched(data: RankingData, model: nn.Module) -> Scores:
+    """Gradients of a batch of pairs at once, each of its own."""
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(parameters: Any, x1: torch.Tensor, x2: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        first, second = torch.func.functional_call(model, parameters, (torch.stack([x1, x2]),)).reshape(-1)
+        return nn.functional.softplus(-y * (first - second))
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0, 0))
+
+    def gradients(samples: Samples, pairs: Pairs) -> torch.Tensor:
+        rows = []
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            for part in zip(*(t.split(BATCH) for t in _tensors(samples, pairs)), strict=True):
+                found = each(parameters, *part)
+                rows.append(torch.cat([g.flatten(1) for g in found.values()], 1))
+        return torch.cat(rows)
+
+    on_test = gradients(data.test, data.test_pairs)
+    return (gradients(data.train, data.train_pairs) @ on_test.T).double().numpy()
+
+
+def ours(data: RankingData, model: nn.Module, path: Path) -> Scores:
+    """This engine, from the checkpoint's file to the table of scores."""
+    options = ComputeOptions(loss=LossSettings("logistic"), device="cpu")
+    return compute_scores(data, model, [path], options).scores.table().scores
+
+
+def measure(
+    data: RankingData, model: nn.Module, path: Path, rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Seconds of every way in every round, after one that is not counted, in which all must compute the same."""
+    model.eval()
+    ways: dict[str, Callable[[], Scores]] = {
+        LOOP: lambda: loop(data, model),
+        BATCHED: lambda: batched(data, model),
+        OURS: lambda: ours(data, model, path),
+    }
+    want = ways[LOOP]()
+    for name, way in ways.items():
+        off = np.abs(way() - want).max() / np.abs(want).max()
+        if not off < 1e-3:
+            raise SystemExit(f"{name} is off by {off:.1e} of the largest score")
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            begun = clock()
+            way()
+            seconds[name].append(clock() - begun)
+    return seconds
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=["perceptron", "encoder"], action="append", help="default: both")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--held-out", type=int, default=200, help="pairs")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--processor-time", action="store_true", help="of one thread, not by the wall clock: where others work as well"
+    )
+    given = parser.parse_args(arguments)
+    clock = time.perf_counter
+    if given.processor_time:
+        torch.set_num_threads(1)
+        clock = time.process_time
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {sys.platform}")
+    for kind in given.model or ("perceptron", "encoder"):
+        data, model = make(kind, given.width, given.pairs, given.held_out)
+        size = sum(p.numel() for p in model.parameters())
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model_epoch_1.pt"
+            torch.save(model.state_dict(), path)
+            seconds = measure(data, model, path, given.rounds, clock)
+        title = f"{kind}, {size:,} parameters, {given.pairs:,} pairs on {given.held_out:,} held-out ones"
+        print(f"\n{title}\n\n| | seconds | ratio to the loop | range |\n| --- | ---: | ---: | ---: |")
+        for name, times in seconds.items():
+            ratios = [t / base for t, base in zip(times, seconds[LOOP], strict=True)]
+            spread = f"{min(ratios):.2g} - {max(ratios):.2g}"
+            print(f"| {name} | {statistics.median(times):.3g} | {statistics.median(ratios):.2g} | {spread} |")
+
+
+if __name__ == "__main__":
+    main()
