@@ -29,7 +29,7 @@ IntArray = npt.NDArray[np.int64]
 
 _AT_ONCE = 16 << 20  # bytes of a kernel that are worked on together, at the most: more make it no faster
 _TILE = 512 << 10  # bytes of scores that stay in the processor's cache while checkpoints are added
-_MEET = 192 << 10  # bytes of what pairs do at all checkpoints that stay there until they are summed
+_MEET = 1 << 20  # bytes of what pairs do at all checkpoints that are summed together
 _MEET_ROWS = 8  # pairs at a time at least, or calls take longer than sums
 
 
