@@ -74,7 +74,7 @@ def _described(value: Any, depth: int = _DEPTH) -> str:
         return f"array {value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
     if depth <= 0 or isinstance(value, (torch.nn.Module, type, *_BUILT_IN)) or _well_known(value):
         of = value if hasattr(value, "__qualname__") else type(value)
-        return f"{of.__module__}.{of.__qualname__}"
+        return f"{getattr(of, '__module__', '')}.{of.__qualname__}"  # a slot of a class has no module
     if isinstance(value, enum.Enum):
         return repr(value)
     if isinstance(value, types.CodeType):
