@@ -15,7 +15,9 @@ from test_bad_input import cli, computed, project  # noqa: F401  fixtures
 
 from tracinctl.errors import ScoreFileError, TracinctlError
 from tracinctl.files import locked, write_text_atomic
+from tracinctl.scores import parquet_format
 from tracinctl.scores.files import open_scores, write_scores
+from tracinctl.scores.plain_pages import Values
 
 BROKEN = "Input/output error"
 
@@ -81,7 +83,8 @@ def test_a_recording_that_breaks_while_it_is_read_is_named(cli, project, monkeyp
     assert contents(project) == before
 
 
-def test_scores_in_columns_that_break_while_they_are_read_are_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("straight", [True, False])
+def test_scores_in_columns_that_break_while_they_are_read_are_named(tmp_path, monkeypatch, straight):
     import pyarrow.parquet as pq
 
     path = tmp_path / "m_f_influence.parquet"
@@ -91,7 +94,11 @@ def test_scores_in_columns_that_break_while_they_are_read_are_named(tmp_path, mo
     def fail(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(pq.ParquetFile, "iter_batches", fail)
+    if straight:
+        monkeypatch.setattr(parquet_format, "read_values", fail)
+    else:
+        monkeypatch.setattr(opened, "_values", [Values(0, 1)])  # laid out in another way
+        monkeypatch.setattr(pq.ParquetFile, "iter_batches", fail)
     with pytest.raises(ScoreFileError, match=rf"m_f_influence\.parquet broke while it was read.*{BROKEN}"):
         list(opened.blocks())
 
