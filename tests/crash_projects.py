@@ -156,15 +156,18 @@ def assert_old_or_new(folder, before, after, how, said=""):
     now = contents(folder)
     for name, data in now.items():
         if name == "report.md" and data not in (before.get(name), after[name]):
-            assert_tells_of_failures(data.decode(), after[name].decode(), said, how)
+            assert_tells_of_failures(folder, data.decode(), after[name].decode(), said, how)
             continue
         assert data in (before.get(name), after.get(name)), f"{name} is neither the old nor the new one, {how}"
     lost = [name for name in before if name in after and name not in now]
     assert not lost, f"{lost} were there before and are there after, but not now, {how}"
 
 
-def assert_tells_of_failures(now, whole, said, how):
-    """A report is the whole one but for the frequencies that failed, of which it says why, as the command did."""
+def assert_tells_of_failures(folder, now, whole, said, how):
+    """A report is the whole one but for the frequencies that failed, of which it says why, as the command did.
+
+    The command's paths begin in the current folder.
+    """
     (start, *sections), (whole_start, *whole_sections) = now.split("\n## "), whole.split("\n## ")
     assert len(sections) == len(whole_sections), how
     failed = []
@@ -175,7 +178,7 @@ def assert_tells_of_failures(now, whole, said, how):
         assert title == wanted.partition("\n")[0], how
         reason, _, hint = rest.replace("\\", "").partition("**\n")
         assert reason, how
-        assert f"error: {title}: {reason}\n" in said, how
+        assert f"error: {title}: {reason}\n".replace(f"{folder}{os.sep}", "") in said, how
         assert all(line.startswith(">") or not line for line in hint.splitlines()), how
         failed.append(title)
     assert failed, how

@@ -99,7 +99,7 @@ def test_processes_of_this_machine_give_what_one_gives(project, alone):
 
 def test_torchrun_gives_what_one_process_gives(project, alone):
     # a part of the items that does not fit into memory with the others is taken in tiles by all processes together
-    code, out, err = run(project, torchrun(3, "--json", "--memory", "13KiB"))
+    code, out, err = run(project, torchrun(3, "--json", "--memory", "14KiB"))
     assert code == 0, err
     np.testing.assert_allclose(scores(project), alone, rtol=0, atol=1e-13 * np.abs(alone).max())
     assert json.loads(out.partition("\n")[2])["train_pairs"] == ITEMS * (ITEMS - 1) // 2
