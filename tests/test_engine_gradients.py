@@ -162,21 +162,3 @@ def test_a_model_that_is_refused_at_a_later_shape_is_taken_another_way_at_all_sh
 
     torch.manual_seed(0)
     assert_products_agree(Works().double(), torch.randn(3, 1, 1).double(), torch.randn(3, 1, 5).double())
-
-
-@pytest.mark.parametrize(
-    ("flat", "kept"), [(lambda x: x.flatten(1), True), (lambda x: x.view(len(x), -1), False)], ids=["flatten", "view"]
-)
-def test_a_model_that_asks_for_the_common_order_in_memory_is_served_as_well(flat, kept):
-    torch.manual_seed(3)
-    model = Model(lambda m, x: m.o(flat(m.c(x).tanh())), c=nn.Conv2d(2, 3, 3), o=nn.Linear(60, 1))
-    inputs = torch.randn(5, 2, 6, 7)
-    gradients = ItemGradients(model)
-    found, scores = gradients(inputs)
-    assert gradients.bytes_per_item, "it is taken in blocks"
-    assert model.c.weight.is_contiguous(memory_format=torch.channels_last) == kept
-    model.double()
-    row = plain(model, inputs.double())
-    true = row @ row.T
-    assert (torch.from_numpy(_products(found, found)) - true).abs().max() <= 1e-5 * true.max()
-    assert torch.allclose(scores, model(inputs.double()).flatten().float(), rtol=1e-5)

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from tracinctl.engine.batched_gradients import BatchedGradients
-from tracinctl.engine.channels_last import channels_last
 from tracinctl.engine.parameter_uses import Dense, Feature
 from tracinctl.engine.projection import Projection
 from tracinctl.errors import ModelError, UsageError
@@ -62,7 +61,6 @@ class ItemGradients:
             BatchedGradients(model, self._score, self.names, apart=apart, projection=projection)
             for apart in (False, True)
         ]
-        self._channels_last = channels_last(model, wanted=True)
         self._trusted: set[object] = set()
         self._examples: dict[object, Any] = {}
 
@@ -78,13 +76,6 @@ class ItemGradients:
         """
         first = {k: v[:1] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[:1]
         self._examples[_shape(first)] = first
-        if self._channels_last:
-            try:
-                with torch.no_grad():
-                    self._ask(self.model, _copied(first))
-            except _REFUSALS:  # or a fault of another kind, which is met again
-                channels_last(self.model, wanted=False)
-                self._channels_last = False
         if self._ways and not self._serves(first):
             while self._ways and not all(map(self._serves, self._examples.values())):
                 del self._ways[0]
@@ -141,7 +132,13 @@ class ItemGradients:
         rows, scores = [], []
         with torch.enable_grad():
             for k in range(count):
-                score = self._score(self.model, _copied(inputs, k))
+                # a copy, for a model may work on its input in place, and these are the user's own tensors
+                one = (
+                    {key: v[k : k + 1].clone() for key, v in inputs.items()}
+                    if isinstance(inputs, Mapping)
+                    else inputs[k : k + 1].clone()
+                )
+                score = self._score(self.model, one)
                 if not score.requires_grad:
                     raise ModelError(
                         "an item's score has no gradient: the model's output does not depend on its parameters"
@@ -202,10 +199,3 @@ def _shape(inputs: Any) -> object:
 
 def _call(model: Any, inputs: Any) -> Any:
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-
-
-def _copied(inputs: Any, k: int = 0) -> Any:
-    """An item as a batch of one; a copy, for a model may work on its input in place, and these are the user's own."""
-    if isinstance(inputs, Mapping):
-        return {key: value[k : k + 1].clone() for key, value in inputs.items()}
-    return inputs[k : k + 1].clone()
