@@ -22,6 +22,7 @@ from tracinctl.files import atomic_path
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.checked import checked_blocks
 from tracinctl.scores.json_text import AGAIN, json_text
+from tracinctl.scores.parquet_footer import check_footer
 from tracinctl.scores.parquet_pages import check_pages
 from tracinctl.scores.plain_pages import Sums, Values, read_values, row_sums, values_of
 from tracinctl.scores.table import FloatArray, ScoreSource, rows_per_block
@@ -119,6 +120,7 @@ class ParquetScores:
             if not path.is_file():
                 raise ScoreFileError(f"cannot read {path}: there is no such file", hint=AGAIN)
             self._stamp = _stamp(path)
+            check_footer(path)
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 schema = file.schema_arrow
                 about = _about(path, schema)
