@@ -6,27 +6,14 @@ import json
 
 import pytest
 from command_line import CommandLine
-from wav_trees import tree
+from wav_trees import SETTINGS, retrainable
 
 from tracinctl.scores.files import open_scores
-
-SETTINGS = """
-material = "plastic"
-frequencies = ["500hz"]
-[features]
-n_fft = 64
-hop = 64
-[train]
-epochs = 2
-checkpoint_interval = 1
-batch_size = 64
-"""
 
 
 @pytest.fixture
 def cli(capsys, tmp_path, monkeypatch):
-    tree(tmp_path / "data", takes=14)
-    (tmp_path / "tracinctl.toml").write_text(SETTINGS)
+    retrainable(tmp_path)
     monkeypatch.chdir(tmp_path)
     return CommandLine(capsys)
 

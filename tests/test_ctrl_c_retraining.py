@@ -12,28 +12,16 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
-from wav_trees import tree
+from wav_trees import retrainable
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 
-SETTINGS = """
-material = "plastic"
-frequencies = ["500hz"]
-[features]
-n_fft = 64
-hop = 64
-[train]
-epochs = 2
-checkpoint_interval = 1
-batch_size = 64
-"""
 RULE = ["--threshold", "90%", "--max-exclusions", "40"]
 
 
 @pytest.fixture
 def project(capsys, tmp_path, monkeypatch):
-    tree(tmp_path / "data", takes=14)
-    (tmp_path / "tracinctl.toml").write_text(SETTINGS)
+    retrainable(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert CommandLine(capsys)("train").code == 0
     (tmp_path / "temporary").mkdir()

@@ -31,3 +31,22 @@ def tree(root: Path, takes: int = 4, frequency: str = "500hz", material: str = "
             name = f"{material}_{angle}_{frequency}_{take:02d}.wav"
             write(root / angle / material / name, tone(frames, seed=10 * k + take, hertz=500 + 200 * k))
     return root
+
+
+SETTINGS = """
+material = "plastic"
+frequencies = ["500hz"]
+[features]
+n_fft = 64
+hop = 64
+[train]
+epochs = 2
+checkpoint_interval = 1
+batch_size = 64
+"""
+
+
+def retrainable(folder):
+    """A project of 42 recordings, 13 of them held out: just enough for some to score and some to judge."""
+    tree(folder / "data", takes=14)
+    (folder / "tracinctl.toml").write_text(SETTINGS)
