@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tracinctl.data.pairs import Pairs, RankingData
     from tracinctl.engine.processes import Processes
-    from tracinctl.scores.table import FloatArray, ScoreSource
+    from tracinctl.scores.table import ScoreSource
 
 FORMATS = ("auto", "json", "parquet")
 
@@ -238,6 +238,7 @@ def compute_project_scores(
     from tracinctl.scores.files import write_scores
     from tracinctl.scores.metadata import read_records, write_self_influence
     from tracinctl.scores.per_checkpoint import write_per_checkpoint_scores
+    from tracinctl.scores.watched import WatchedScores
 
     begun, since = time.monotonic(), time.time()
     loss = LossSettings(
@@ -408,29 +409,3 @@ def parse_size(text: str) -> int:
     number, letter, binary = match.groups()
     base = 1024 if binary or not text.lower().rstrip().endswith("b") else 1000
     return int(float(number) * base ** " kmgt".index(letter.lower() or " "))
-
-
-class WatchedScores:
-    """A score source that remembers which test pairs had a score other than zero while its blocks were read."""
-
-    def __init__(self, source: ScoreSource, more: Mapping[str, Any]) -> None:
-        import numpy as np
-
-        self._source = source
-        self.train_ids = source.train_ids
-        self.test_ids = source.test_ids
-        self.self_influence = source.self_influence
-        self.sample_ids = source.sample_ids
-        self.sample_influence = source.sample_influence
-        self.train_items = source.train_items
-        self.checkpoint_names = source.checkpoint_names
-        self.provenance: Mapping[str, Any] = {**source.provenance, **more}
-        self.active = np.zeros(len(source.test_ids), dtype=bool)
-        self.seen = False
-
-    def blocks(self) -> Iterator[tuple[int, FloatArray]]:
-        """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
-        for start, block in self._source.blocks():
-            self.active |= (block != 0).any(axis=0)
-            yield start, block
-        self.seen = True

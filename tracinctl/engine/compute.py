@@ -193,13 +193,13 @@ def compute_scores(
     items = Items([data.train, data.test], options.num_workers, keep=memory // 8)
     memory -= items.kept_bytes
     model = copy.deepcopy(model).to(device=device, dtype=dtype)
-    exact = ItemGradients(model, layers=options.layers, score=data.score)
+    gradients = exact = ItemGradients(model, layers=options.layers, score=data.score)
     projection = None
     if options.projection_dim is not None:
         if options.projection_dim < 1:
             raise UsageError(f"--projection-dim {options.projection_dim} keeps nothing", hint="For example 4096.")
         projection = Projection(options.projection_dim, options.projection_seed)
-    gradients = ItemGradients(model, layers=options.layers, score=data.score, projection=projection)
+        gradients = ItemGradients(model, layers=options.layers, score=data.score, projection=projection)
     layout = kernel_layout(
         items,
         len(data.train),

@@ -16,6 +16,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.checked import checked_blocks
+from tracinctl.scores.derived import DerivedScores
 from tracinctl.scores.json_format import PREFIX
 from tracinctl.scores.json_text import json_text, read_json
 from tracinctl.scores.table import FloatArray, InfluenceTable, ScoreSource, rows_per_block
@@ -105,7 +106,7 @@ def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: Progr
         file.write("\n}\n")
 
 
-class WithCheckpoints:
+class WithCheckpoints(DerivedScores):
     """A score source that knows the scores of each checkpoint as well, from a Parquet file; nothing is held.
 
     Raises:
@@ -115,23 +116,12 @@ class WithCheckpoints:
     def __init__(self, source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
         from tracinctl.scores.parquet_format import ParquetScores
 
-        self._source = source
+        super().__init__(source)
         self._single = ParquetScores(path, progress)
-        self.train_ids = source.train_ids
-        self.test_ids = source.test_ids
-        self.self_influence = source.self_influence
-        self.sample_ids = source.sample_ids
-        self.sample_influence = source.sample_influence
-        self.train_items = source.train_items
         self.checkpoint_names = self._single.checkpoint_names
-        self.provenance: Mapping[str, Any] = source.provenance
         keys = [key.removeprefix(PREFIX) for key in _keys(self.test_ids, self.checkpoint_names)]
         if keys != list(self._single.test_ids) or list(self.train_ids) != list(self._single.train_ids):
             raise _foreign(path)
-
-    def blocks(self) -> Blocks:
-        """As ``ScoreSource.blocks``."""
-        return self._source.blocks()
 
     def checkpoint_blocks(self) -> Blocks:
         """As ``HasCheckpoints.checkpoint_blocks``."""
