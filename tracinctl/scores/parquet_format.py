@@ -261,6 +261,7 @@ def parquet_test_ids(path: Path) -> Sequence[str]:
     import pyarrow.parquet as pq
 
     try:
+        check_footer(path)
         return _texts(_about(path, pq.read_schema(path))["test_ids"])
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ScoreFileError(f"{path} cannot be read as Parquet scores: {_first_line(error)}", hint=AGAIN) from error
