@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from small_models import MODELS, make_checkpoints, make_data
 
 from tracinctl import Samples, compute_influence
+from tracinctl.engine import items as engine_items
 from tracinctl.engine.items import Items
 from tracinctl.errors import DataError
 
@@ -100,6 +103,50 @@ def test_an_item_that_cannot_be_read_is_named(workers, give, said):
         Items([Samples("abcd", Broken(give))], workers=workers)
     assert str(caught.value).startswith(f"item c cannot be read: {said}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    """Sets how this interpreter starts processes: where nobody chose, and what somebody chose."""
+
+    def set_methods(default, chosen=None):
+        context = multiprocessing.context._default_context
+        monkeypatch.setattr(context, "_default_context", multiprocessing.get_context(default))
+        monkeypatch.setattr(context, "_actual_context", chosen and multiprocessing.get_context(chosen))
+
+    return set_methods
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a fork is not to be trusted")
+def test_on_linux_workers_read_any_dataset_whatever_the_interpreters_custom(begin):
+    begin("forkserver")  # Python 3.14's
+    items = Items([Samples("abcd", Broken(lambda: torch.zeros(3)))], workers=2)
+    assert items.digests == Items([Samples("abcd", Broken(lambda: torch.zeros(3)))]).digests
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_a_dataset_that_cannot_be_handed_to_workers_is_refused_in_plain_words(begin, monkeypatch, platform):
+    begin("spawn", "spawn" if platform == "linux" else None)
+    monkeypatch.setattr(engine_items.sys, "platform", platform)
+    with pytest.raises(DataError, match=r"the dataset cannot be handed to worker processes: .*lambda") as caught:
+        Items([Samples("abcd", Broken(lambda: torch.zeros(3)))], workers=2)
+    assert "at the top of a module" in caught.value.hint
+    assert "--num-workers 0" in caught.value.hint
+
+
+@pytest.mark.nightly  # each new interpreter loads torch
+@pytest.mark.parametrize("how", ["spawn", "forkserver"])
+def test_workers_of_new_interpreters_read_the_same(lazy, monkeypatch, how):
+    data, read, *_ = lazy
+    monkeypatch.setattr(engine_items, "_start_method", lambda: how)
+    assert Items([read.train], workers=2).digests == Items([data.train]).digests
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_worker_that_ends_before_its_time_is_reported():
+    with pytest.raises(DataError, match=r"a worker process that reads items did not go on: .*exited unexpectedly"):
+        Items([Samples("abcd", Broken(lambda: os._exit(3)))], workers=2)
 
 
 def test_an_item_that_changes_from_reading_to_reading_is_refused():

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import multiprocessing
+import pickle
+import sys
+import warnings
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,19 +79,50 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
+def _start_method() -> str | None:
+    """How worker processes begin; None = as the interpreter has it."""
+    # a fork hands over any dataset; from Python 3.14 on it is no longer what is done where nobody chose
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return "fork" if sys.platform == "linux" and chosen != "spawn" else None
+
+
+def _read_by_workers(lazy: _Rows, workers: int) -> Generator[Any, None, None]:
+    loader = torch.utils.data.DataLoader(
+        lazy, batch_size=None, num_workers=workers, collate_fn=_as_it_is, multiprocessing_context=_start_method()
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Got pickle error", UserWarning)  # the error says more
+            values = iter(loader)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:  # what pickling raises
+        raise DataError(
+            f"the dataset cannot be handed to worker processes: {error}",
+            hint="name its class and functions at the top of a module and keep no open files in it, "
+            "or read without workers: --num-workers 0",
+        ) from error
+    try:
+        yield from values
+    except RuntimeError as error:
+        raise DataError(
+            f"a worker process that reads items did not go on: {error}",
+            hint="where it ran out of memory take fewer, and else none: --num-workers 0 says what is wrong",
+        ) from error
+
+
 def _read(inputs: Any, rows: Sequence[int], ids: Sequence[str], workers: int) -> Iterator[ItemInput]:
     """Yield the inputs of these items, in order; ``ids`` are theirs."""
     lazy = _Rows(inputs, rows)
-    values: Iterable[Any] = (lazy[place] for place in range(len(rows)))
+    values: Generator[Any, None, None] = (lazy[place] for place in range(len(rows)))
     if workers and not _in_memory(inputs) and len(rows) > workers:
-        values = torch.utils.data.DataLoader(lazy, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
-    for item_id, value in zip(ids, values, strict=True):
-        if isinstance(value, _Unread):
-            raise DataError(
-                f"item {item_id} cannot be read: {value.why}",
-                hint="wanted: a tensor, a tuple that begins with one, or a mapping of tensors",
-            )
-        yield value
+        values = _read_by_workers(lazy, workers)
+    with contextlib.closing(values):  # workers that are left to themselves end late
+        for item_id, value in zip(ids, values, strict=True):
+            if isinstance(value, _Unread):
+                raise DataError(
+                    f"item {item_id} cannot be read: {value.why}",
+                    hint="wanted: a tensor, a tuple that begins with one, or a mapping of tensors",
+                )
+            yield value
 
 
 def _shape(value: ItemInput) -> tuple[Any, ...]:
