@@ -3,12 +3,13 @@
 import io
 import re
 import sys
+import time
 
 import pytest
 
-from tracinctl.cli import terminal as module
-from tracinctl.cli.progress_display import Pace, finished, line_progress, live_progress
-from tracinctl.cli.terminal import Column, Terminal, aligned, clean, count, duration, number
+from tracinctl.cli.progress_display import Pace, finished
+from tracinctl.cli.terminal import Column, Terminal, aligned, count, duration, number
+from tracinctl.plots.text import clean
 from tracinctl.progress import Progress
 
 HOSTILE = "a[bold red]b\x1b[31mc\x1b]0;title\x07d\r\ne\x9b31mf\u202eg"
@@ -280,6 +281,27 @@ def test_durations_read_like_a_clock(seconds, shown):
     assert duration(seconds) == shown
 
 
-def test_both_displays_take_the_same_reports():
-    assert live_progress is not line_progress
-    assert module.PIPE_WIDTH == 80
+def test_bars_stay_where_they_are_and_never_vanish(screen):
+    with screen.progress(what="plastic 500hz") as tell:
+        for step in range(50):
+            tell(report(step // 25, inner=step % 25 * 40, inner_total=1000))
+            tell(report(step // 25))
+            time.sleep(0.02)
+    frames = re.split(r"(?:\x1b\[\d*[A-Z])+", shown(screen, "err"))
+    lines = [re.sub(r"\x1b\[[\d;?]*[a-z]", "", frame).strip("\r\n") for frame in frames if "checkpoints" in frame]
+    assert len(lines) > 3
+    assert any("items/s" in line for line in lines)
+    bars = [re.search("[━╸╺]+", line).group() for line in lines]
+    widths = list(map(len, bars))
+    assert widths == sorted(widths, reverse=True), "room that numbers took they keep"
+    assert all("items" in line for line in lines), "both bars are there in every frame"
+
+
+def test_a_rate_is_told_when_there_is_enough_to_tell_it_by():
+    seconds = [0.0]
+    pace = Pace(lambda: seconds[0])
+    seconds[0] = 0.01
+    assert pace.rate(10) is None
+    seconds[0] = 2.0
+    assert pace.rate(10) == pytest.approx(5)
+    assert pace.rate(0) is None

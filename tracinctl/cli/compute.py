@@ -1,6 +1,8 @@
 """``tracinctl compute``: influence of each training pair on the held-out pairs."""
 
+import shlex
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -129,8 +131,10 @@ def compute(
                 continue
             outcomes.append(outcome)
             tell(outcome)
+            if prune_cache and not outcome.freed_bytes:
+                terminal.say(f"{chosen} {name}: no kernel in the cache is unused")
             if not json:
-                show(outcome)
+                show(outcome, metadata_dir)
     if json:
         terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
 
@@ -148,21 +152,26 @@ def tell(outcome: "ComputeOutcome") -> None:
     terminal.detail(f"  kernels kept: {_size(outcome.cache_bytes)}")
 
 
-def show(outcome: "ComputeOutcome") -> None:
+def show(outcome: "ComputeOutcome", metadata_dir: Path | None) -> None:
     """Print what was computed."""
     kept = sum(outcome.taken)
     reused = f", {kept} taken from the cache" if kept else ""
     terminal.text(
         f"{outcome.material} {outcome.frequency}: {count(outcome.train_pairs, 'training pair')} on "
-        f"{count(outcome.test_pairs, 'test pair')} ({outcome.active_test_pairs:,} active), "
-        f"{count(len(outcome.checkpoints), 'checkpoint')}{reused}, "
+        f"{count(outcome.test_pairs, 'test pair')} ({outcome.active_test_pairs:,} active)"
+    )
+    terminal.text(
+        f"  {count(len(outcome.checkpoints), 'checkpoint')}{reused}, "
         f"{count(outcome.gradients_computed, 'gradient')}, {duration(outcome.seconds)}"
     )
     for path in outcome.written:
         terminal.text(f"  {shown_path(path)}", style="dim")
         terminal.path(path)
     if outcome.output_file is not None:
-        terminal.text(f"Scores: {SIGNS}. Next: tracinctl sweep --frequency {outcome.frequency}\n")
+        terminal.text(f"Scores: {SIGNS}.")
+        where = "" if metadata_dir is None else f" --metadata-dir {shlex.quote(str(metadata_dir))}"
+        names = f"--material {shlex.quote(outcome.material)} --frequency {shlex.quote(outcome.frequency)}"
+        terminal.line(f"Next: tracinctl sweep {names}{where}\n")
 
 
 def _size(size: int) -> str:

@@ -137,7 +137,7 @@ def quiet_broken_pipe() -> None:
 def show_sources(command: TyperCommand, ctx: Any) -> None:
     """Say on stderr what each setting is and where it came from."""
     settings: Settings | None = ctx.find_object(Settings)
-    file = str(settings.path) if settings is not None and settings.path is not None else "tracinctl.toml"
+    file = settings.path.name if settings is not None and settings.path is not None else "tracinctl.toml"
     rows = []
     for param in command.params:
         if not param.name or param.name not in ctx.params:
@@ -151,9 +151,11 @@ def show_sources(command: TyperCommand, ctx: Any) -> None:
                 (f"[{table}] {key}", shown_value(value), file) for key, value in settings.values.get(table, {}).items()
             ]
     wide = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
-    terminal.detail(f"settings of {command.name} ({'file ' + file if settings and settings.path else 'no file'}):")
+    terminal.detail(
+        f"settings of {command.name} ({f'file {settings.path}' if settings and settings.path else 'no file'}):"
+    )
     for name, value, source in rows:
-        terminal.detail(f"  {name:<{wide[0]}}  {value:<{min(wide[1], 40)}}  {source}")
+        terminal.detail(f"  {name:<{wide[0]}}  {value:<{min(wide[1], 20)}}  {source}")
 
 
 def source_of(param: Any, ctx: Any, file: str) -> str:

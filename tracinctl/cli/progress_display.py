@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tracinctl.cli.terminal import clean, duration
+from tracinctl.cli.terminal import duration
+from tracinctl.plots.text import clean
 from tracinctl.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ LARGE_UNITS = frozenset({"checkpoints", "frequencies", "runs", "trainings"})
 
 LINE_EVERY = 10.0
 """Seconds between the lines that tell of smaller parts."""
+
+LEAST_BAR = 10
+"""Columns that a bar should have at least."""
+
+RATE_AFTER = 0.2
+"""Seconds that a rate is made from at least: parts that are soon done would tell of wild ones."""
 
 
 class Pace:
@@ -35,10 +42,10 @@ class Pace:
             return None
         return (self._clock() - self._start) * (1 - share) / share
 
-    def rate(self, done: float) -> float:
-        """Units a second since the start."""
+    def rate(self, done: float) -> float | None:
+        """Units a second since the start; None before there is enough to tell it by."""
         seconds = self._clock() - self._start
-        return done / seconds if seconds > 0 else 0.0
+        return done / seconds if done and seconds >= RATE_AFTER else None
 
 
 def finished(report: Progress) -> float:
@@ -78,7 +85,7 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
         parts = [f"{prefix}{state.task} {state.done}/{state.total} {state.unit}"]
         parts += [clean(part) for part in (state.name, state.note) if part]
         if state.done < state.total and left is not None:
-            parts.append(f"{duration(left)} left")
+            parts.append(_left(left))
         console.file.write(", ".join(parts) + "\n")
         console.file.flush()
 
@@ -88,20 +95,34 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
 @contextmanager
 def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     """Bars that are wiped away at the end: one for the parts, one for the items within the part in hand."""
+    from rich.cells import cell_len
     from rich.progress import BarColumn, Task, TaskID, TextColumn
     from rich.progress import Progress as RichProgress
     from rich.table import Table
 
+    fields = ("label", "", "count", "speed")
+    widest = [0] * len(fields)
+    shown: tuple[TaskID, ...] = ()  # put in place as a whole: what is drawn at any moment is neither half nor empty
+
     class Display(RichProgress):
         def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
-            table = super().make_tasks_table(tasks)
+            drawn = [task for task in tasks if task.id in shown]
+            table = super().make_tasks_table(drawn)
             # Room for the ^C that a terminal writes: on a full line it would begin another, which stays behind.
             table.width = max(20, console.width - len("^C") - 1)
+            for k, name in enumerate(fields):
+                widest[k] = max([widest[k], *(cell_len(task.fields.get(name, "")) for task in drawn)])
+            # A column that grew keeps its width: bars that move with every number are hard to look at.
+            if sum(widest) + len(fields) + LEAST_BAR <= table.width:
+                for column, width in zip(table.columns, widest, strict=False):
+                    column.min_width = width or None
             return table
 
     columns = (
         TextColumn("{task.fields[label]}", markup=False),
-        BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
+        BarColumn(
+            bar_width=None, style="bright_black", complete_style="cyan", finished_style="cyan", pulse_style="cyan"
+        ),
         TextColumn("{task.fields[count]}", justify="right", markup=False),
         TextColumn("{task.fields[speed]}", style="dim", justify="right", markup=False),
     )
@@ -119,20 +140,13 @@ def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     reached: dict[str, int] = {}
 
     def new_bar() -> TaskID:
-        return display.add_task("", total=1, visible=False, label="", count="", speed="")
-
-    def bars_of(task: str) -> tuple[TaskID, TaskID]:
-        for other, (outer, inner) in bars.items():
-            display.update(outer, visible=other == task)
-            display.update(inner, visible=False)
-        if task not in bars:
-            bars[task] = (new_bar(), new_bar())
-        return bars[task]
+        return display.add_task("", total=1, label="", count="", speed="")
 
     def report(state: Progress) -> None:
-        display.update(begun, visible=False)
-        outer, inner = bars_of(state.task)
-        display.update(outer, visible=True)
+        nonlocal shown
+        if state.task not in bars:
+            bars[state.task] = (new_bar(), new_bar())
+        outer, inner = bars[state.task]
         if state.done < reached.get(state.task, 0):
             pace.clear()
         reached[state.task] = state.done
@@ -145,7 +159,7 @@ def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
             completed=share,
             label=" ".join(part for part in (clean(what), state.task) if part),
             count=f"{state.done}/{state.total} {state.unit}",
-            speed=f"{duration(left)} left" if left is not None and share < 1 else "",
+            speed=_left(left) if left is not None and share < 1 else "",
         )
         if state.inner_total:
             key = (state.task, f"{state.done} {state.name}")
@@ -154,17 +168,26 @@ def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
                 inner,
                 total=state.inner_total,
                 completed=state.inner_done,
-                visible=True,
                 label="  " + clean(state.name),
                 count=f"{state.inner_done}/{state.inner_total} {state.inner_unit}",
                 speed=_rate(inner_clock.rate(state.inner_done), state.inner_unit),
             )
+        if outer not in shown:
+            widest[:] = [0] * len(fields)
+        shown = (outer, inner) if state.inner_total or inner in shown else (outer,)
 
     # libraries take a while to load, in which nothing else tells that the command was understood
     begun = display.add_task("", total=None, label=f"{clean(what)} starting".strip(), count="", speed="")
+    shown = (begun,)
     with display:
         yield report
 
 
-def _rate(rate: float, unit: str) -> str:
+def _left(seconds: float) -> str:
+    return f"{duration(max(1.0, seconds))} left"
+
+
+def _rate(rate: float | None, unit: str) -> str:
+    if rate is None:
+        return ""
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"  # noqa: PLR2004 - two figures are enough

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tracinctl.cli.terminal import Cell, Column, clean
+from tracinctl.cli.terminal import Cell, Column
+from tracinctl.plots.text import clean
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,6 @@ characters are shown as ``\x1b``, never sent, and Rich markup is never read from
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from tracinctl.plots.text import clean
 from tracinctl.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ PIPE_WIDTH = 80
 """Plots in a pipe have this width; tables have the width that they need."""
 
 _UNLIMITED = 100_000
-
-# C0 and C1 controls, and the Unicode characters that reorder or break lines.
-_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def clean(text: object) -> str:
-    """The text with control characters made visible; tabs become blanks."""
-    return _CONTROLS.sub(lambda m: repr(m.group())[1:-1], str(text).replace("\t", " "))
 
 
 @dataclass(frozen=True)

@@ -140,13 +140,13 @@ def tell(outcome: "TrainOutcome") -> None:
     """Warn of ids on the list that had no effect."""
     result = outcome.result
     for ids, what in (
-        (result.unknown_ids, "of no training pair or item"),
-        (result.held_out_ids, "held out, and was let be"),
+        (result.unknown_ids, ("names no training pair or item", "name no training pair or item")),
+        (result.held_out_ids, ("is held out, and was let be", "are held out, and were let be")),
     ):
         if ids:
             more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
             terminal.warn(
-                f"{count(len(ids), 'id')} on the list: {what}: {', '.join(ids[:_NAMED])}{more}",
+                f"{count(len(ids), 'id')} on the list {what[len(ids) > 1]}: {', '.join(ids[:_NAMED])}{more}",
                 "Is the list of this material and frequency?" if ids is result.unknown_ids else "",
             )
 
@@ -154,15 +154,12 @@ def tell(outcome: "TrainOutcome") -> None:
 def show(outcome: "TrainOutcome", *, listed: bool) -> None:
     """Print what was trained."""
     result = outcome.result
-    terminal.text(
-        f"{outcome.material} {outcome.frequency}: trained on {count(len(result.train_pairs), 'pair')}, "
-        f"{count(len(result.checkpoints), 'checkpoint')} in {shown_path(outcome.folder)}"
-    )
+    terminal.text(f"{outcome.material} {outcome.frequency}: trained on {count(len(result.train_pairs), 'pair')}")
+    terminal.text(f"  {count(len(result.checkpoints), 'checkpoint')} in {shown_path(outcome.folder)}", style="dim")
     if listed:
         terminal.text(
             f"  left out: {count(len(result.left_out_pairs), 'pair')} and {count(len(result.left_out_items), 'item')} "
-            f"of the list, {count(result.rows_left_out, 'training pair')} in all; "
-            f"{count(len(result.unknown_ids), 'unknown id')}"
+            f"of the list, {count(result.rows_left_out, 'training pair')} in all"
         )
     if result.held_out_accuracy is not None and result.held_out_loss is not None:
         terminal.text(f"  held-out pairs: accuracy {result.held_out_accuracy:.1%}, loss {number(result.held_out_loss)}")

@@ -87,6 +87,15 @@ def number(value: float) -> str:
     return f"{value:.2f}" if size >= 1 else f"{value:.3g}"
 
 
+def aligned(values: Sequence[float]) -> list[str]:
+    """Scores of one column, with as many digits after the point each as the largest needs."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if not 1 <= largest < 10 * _HUNDREDS or all(value == int(value) for value in values if math.isfinite(value)):
+        return [number(value) for value in values]
+    places = 1 if largest >= _HUNDREDS else 2
+    return [f"{value:.{places}f}" if math.isfinite(value) else number(value) for value in values]
+
+
 def signed(value: float) -> str:
     """The same with a plus sign in front of what is positive."""
     return f"+{number(value)}" if value > 0 else number(value)

@@ -12,7 +12,7 @@ from rich.text import Text
 from tracinctl.plots.bars import bar
 from tracinctl.plots.picture import Lines, Palette, bar_style, ink, padded, words
 from tracinctl.plots.request import Request
-from tracinctl.plots.text import clean, count, fold, number
+from tracinctl.plots.text import aligned, clean, count, fold
 from tracinctl.scores.table import FloatArray
 
 _LEAST_BAR = 12
@@ -30,7 +30,7 @@ class Row:
 
 def bar_rows(rows: Sequence[Row], limit: float, width: int, palette: Palette) -> list[Lines]:
     """The lines of each row: name, value, bar. Names that leave no room for bars stand above them, uncut."""
-    shown = [number(row.value) for row in rows]
+    shown = aligned([row.value for row in rows])
     values = max((len(text) for text in shown), default=0)
     names = max((cell_len(clean(row.name)) for row in rows), default=0)
     remarks = max((cell_len(row.remark) + 1 for row in rows if row.remark), default=0)
