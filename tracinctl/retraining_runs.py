@@ -114,7 +114,6 @@ class _Shown:
     def __init__(self, progress: ProgressCallback, total: int, done: int, hands: int) -> None:
         self.progress, self.total, self.done, self.hands = progress, total, done, hands
         self._at: dict[str, tuple[int, int]] = {}
-        self._last = ""
         if done:
             progress(Progress("retraining", done, total, "trainings", note=f"{done} kept from before"))
 
@@ -123,16 +122,16 @@ class _Shown:
         inner = [sum(part) for part in zip(*self._at.values(), strict=True)]
         self.progress(
             Progress(
-                "retraining", self.done, self.total, "trainings", self._last, inner[0], inner[1], "epochs",
-                hands=len(self._at),
+                "retraining", self.done, self.total, "trainings", f"{len(self._at)} at work",
+                inner[0], inner[1], "epochs", hands=len(self._at),
             )
         )  # fmt: skip
 
     def finished(self, key: str, training: Training) -> None:
         self._at.pop(key, None)
         self.done += 1
-        self._last = f"repeat {training.repeat}: {training.arm}"
-        self.progress(Progress("retraining", self.done, self.total, "trainings", self._last))
+        name = f"repeat {training.repeat}: {training.arm}"
+        self.progress(Progress("retraining", self.done, self.total, "trainings", name))
 
 
 # Several at once

@@ -93,5 +93,7 @@ def show_thresholds(label: str, found: SweepJudgement) -> None:
     ]
     for line in interval_lines(rows, terminal.width - 1, colour=terminal.colour):
         terminal.show(line)
+    if rows:
+        terminal.text("● points, ├─┤ 95 % interval, ┊ no difference", style="dim")
     terminal.text(wrapped(division_of_sweep(found)), style="dim")
     terminal.text(wrapped(choice_words(found)) + "\n", style=COLOURS.get(found.judgement.verdict, UNDECIDED))
