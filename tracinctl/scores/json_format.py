@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from tracinctl.scores.table import InfluenceTable, ScoreSource
 
 PREFIX = "tracin_influence_"
 PER_CHECKPOINT_ENDING = "_per_checkpoint_influence_metadata.json"
+_TOLD_EVERY = 100_000  # scores, some hundredths of a second
 _SAME = "all training pairs must be scored on the same test pairs; " + AGAIN
 
 
@@ -128,6 +128,26 @@ def _one_kind(path: Path, train_ids: Sequence[str]) -> None:
             )
 
 
+def score_lines(source: ScoreSource, keys: Sequence[str], path: Path, progress: ProgressCallback) -> Iterator[str]:
+    """The text of ``{train pair id: {key: score}}`` in parts, a key for each column of the source.
+
+    Raises:
+        ScoreFileError: there are no scores.
+        NonFiniteError: a score is not finite.
+    """
+    names = [json_text(key) for key in keys]
+    total = len(source.train_ids)
+    step = max(1, _TOLD_EVERY // max(1, len(names)))
+    yield "{"
+    for start, block in checked_blocks(source):
+        for row, values in enumerate(block, start):
+            scores = ",\n".join(f"    {n}: {v!r}" for n, v in zip(names, values.tolist(), strict=True))
+            yield f"{',' if row else ''}\n  {json_text(source.train_ids[row])}: {{\n{scores}\n  }}"
+            if (row + 1) % step == 0 or row + 1 == start + len(block):
+                progress(Progress("writing scores", row + 1, total, "pairs", path.name))
+    yield "\n}\n"
+
+
 def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
     """Write a JSON score file block by block, and its provenance beside it.
 
@@ -137,23 +157,13 @@ def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallbac
         NonFiniteError: a score is not finite.
         TracinctlError: a file cannot be written.
     """
-    names = [json_text(PREFIX + each) for each in source.test_ids]
-    total = len(source.train_ids)
     digest = hashlib.sha256()
     beside = provenance_path(path)
     if beside == path:
         raise ScoreFileError(f"{path} is where provenance stands", hint=f"name the scores <name>{SCORES_ENDING}")
-
-    def lines() -> Iterable[str]:
-        for start, block in checked_blocks(source):
-            for row, values in enumerate(block.tolist(), start):
-                scores = ",\n".join(f"    {n}: {v!r}" for n, v in zip(names, values, strict=True))
-                yield f"{',' if row else ''}\n  {json_text(source.train_ids[row])}: {{\n{scores}\n  }}"
-            progress(Progress("writing scores", min(total, start + len(block)), total, "pairs", path.name))
-
     with contextlib.ExitStack() as both, atomic_path(beside) as temporary_beside, atomic_path(path) as temporary:
         with temporary.open("wb") as file:
-            for text in itertools.chain("{", lines(), ["\n}\n"]):
+            for text in score_lines(source, [PREFIX + each for each in source.test_ids], path, progress):
                 data = text.encode()
                 digest.update(data)
                 file.write(data)

@@ -14,11 +14,10 @@ import numpy as np
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
-from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.checked import checked_blocks
+from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.derived import DerivedScores
-from tracinctl.scores.json_format import PREFIX
-from tracinctl.scores.json_text import json_text, read_json
+from tracinctl.scores.json_format import PREFIX, score_lines
+from tracinctl.scores.json_text import read_json
 from tracinctl.scores.table import FloatArray, InfluenceTable, ScoreSource, rows_per_block
 
 Blocks = Iterator[tuple[int, FloatArray]]
@@ -94,16 +93,8 @@ def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: Progr
 
         write_parquet_scores(columns, path, progress)
         return
-    names = [json_text(key) for key in keys]
-    total = len(source.train_ids)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("{")
-        for start, block in checked_blocks(columns):
-            for row, values in enumerate(block.tolist(), start):
-                scores = ",\n".join(f"    {n}: {v!r}" for n, v in zip(names, values, strict=True))
-                file.write(f"{',' if row else ''}\n  {json_text(source.train_ids[row])}: {{\n{scores}\n  }}")
-            progress(Progress("writing scores", start + len(block), total, "pairs", path.name))
-        file.write("\n}\n")
+        file.writelines(score_lines(columns, keys, path, progress))
 
 
 class WithCheckpoints(DerivedScores):
