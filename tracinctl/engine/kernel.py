@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -225,9 +226,12 @@ class _Making:
                 held = features
             else:
                 held = held or [_room(feature, len(wanted)) for feature in features]
+                # a slice is copied to at once, places are looked up one after the other
+                together = places[-1] - places[0] + 1 == len(places)
+                where: Any = slice(int(places[0]), int(places[-1]) + 1) if together else torch.from_numpy(places)
                 for feature, own in zip(features, held, strict=True):
                     for tensor, target in zip(_tensors(feature), _tensors(own), strict=True):
-                        target[torch.from_numpy(places).to(target.device)] = tensor
+                        target[where if together else where.to(target.device)] = tensor
                 del tensor, feature
             del features
             at += len(places)

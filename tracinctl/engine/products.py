@@ -18,6 +18,7 @@ from tracinctl.engine.parameter_uses import Feature, Outer
 FloatArray = npt.NDArray[np.float64]
 
 _CACHED = 8 << 20  # bytes of a processor's cache: float64 copies that fit are made and used several times as fast
+_NEAR = 1 << 20  # bytes of the cache next to a core
 _ROWS_TOGETHER = 32  # rows that are taken by place at a time, at the least where there is room
 _LEAST_COLUMNS = 16  # numbers of a row taken into float64 at a time, at the least
 
@@ -100,10 +101,9 @@ def squared_lengths(rows: Rows, scratch: int) -> FloatArray:
         if len(part) > 1:
             total += row_products(Rows((part,)), np.arange(count), np.arange(count), scratch)
             continue
-        columns = max(_LEAST_COLUMNS, _in_cache(part[0], scratch) // (8 * max(1, count)))
+        columns = max(_LEAST_COLUMNS, min(_in_cache(part[0], scratch), _NEAR) // (8 * max(1, count)))
         for some in torch.split(part[0], columns, dim=1):
-            x = _exact(some)
-            total += torch.einsum("ij,ij->i", x, x).cpu().double().numpy()
+            total += torch.linalg.vector_norm(_exact(some), dim=1).square().cpu().double().numpy()
     return total
 
 
