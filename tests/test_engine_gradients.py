@@ -11,7 +11,7 @@ from torch import nn
 
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.parameter_uses import Dense
-from tracinctl.engine.products import Rows, inner_products
+from tracinctl.engine.products import Rows, inner_products, squared_lengths
 from tracinctl.errors import ModelError
 
 
@@ -162,3 +162,27 @@ def test_a_model_that_is_refused_at_a_later_shape_is_taken_another_way_at_all_sh
 
     torch.manual_seed(0)
     assert_products_agree(Works().double(), torch.randn(3, 1, 1).double(), torch.randn(3, 1, 5).double())
+
+
+def test_attention_is_seen_as_the_linear_maps_that_it_makes():
+    model = nn.Sequential(
+        nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True), nn.Flatten(), nn.Linear(40, 1)
+    ).double()
+    items = torch.randn(3, 5, 8, dtype=torch.float64)
+    assert_products_agree(model.eval(), items)
+    gradients = ItemGradients(model)
+    gradients.prepare(items)
+    gradients(items)
+    assert not gradients._ways[0]._copied, "a copy of a weight for each item is slow"
+
+
+@pytest.mark.parametrize("count", [3, 1024, 5000])
+def test_short_sums_in_float32_are_right_to_the_lengths(count):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(40, count, generator=generator) + 1.0
+    rows = Rows.of([Dense(values)], differences=False)
+    true = (values.double() @ values.double().T).numpy()
+    lengths = true.diagonal()
+    allowed = 1e-6 * (lengths[:, None] * lengths) ** 0.5
+    assert (abs(inner_products(rows, rows, 1 << 20, exact=False) - true) <= allowed).all()
+    assert squared_lengths(rows, 1 << 20, exact=False) == pytest.approx(lengths, rel=1e-6)

@@ -26,7 +26,7 @@ from tracinctl.errors import ModelError
 
 ScoreFunction = Callable[[Any, Any], Any]
 
-_APART = 65536  # gradients of parameters with fewer entries are put into one matrix
+_APART = 8192  # gradients of parameters with fewer entries are put into one matrix
 
 
 class BatchedGradients:

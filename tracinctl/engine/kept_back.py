@@ -1,4 +1,7 @@
-"""What the C library keeps of freed memory, given back before it goes beyond a bound.
+"""What the C library keeps of freed memory: enough to be used again, given back before it goes beyond a bound.
+
+Every pass through a model asks for the same large arrays. The system hands out memory page by page and cleared, which
+takes a quarter of a pass where the library gives it back each time.
 
 Freed room between pieces in use stays with the process. Where gradients of many sizes come and go that can be as much
 again as what is in use, so a bound on what is in use alone would not be one on the process.
@@ -9,10 +12,14 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 _STATM = Path("/proc/self/statm")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # the numbers of glibc's settings
+_MOST_KEPT = 256 << 20
+_MOST_BY_HEAP = 32 << 20  # glibc takes no more
 
 
 class KeptBack:
@@ -25,11 +32,17 @@ class KeptBack:
     """
 
     def __init__(self, memory: int) -> None:
-        self._trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+        library = ctypes.CDLL(None) if sys.platform == "linux" else None
+        self._trim: Any = getattr(library, "malloc_trim", None)
         self._room = memory // 2  # what comes before the next look is up to three eighths
         self._begun = self._resident()
         self._next = self._begun + self._room
         self._step = memory // 16
+        if library is not None and self._trim is not None:
+            # for the process: the library has no settings for a part of it
+            library.mallopt(_MMAP_THRESHOLD, max(1 << 17, min(_MOST_BY_HEAP, memory // 16)))
+            library.mallopt(_TRIM_THRESHOLD, max(1 << 17, min(_MOST_KEPT, memory // 8)))
+            weakref.finalize(self, self._trim, 0).atexit = False
 
     def look(self) -> None:
         """Have freed memory given back where the process has grown much since."""

@@ -131,6 +131,7 @@ class _Making:
             "pairs": np.zeros(len(self.layout.pairs)),
         }
         self.seen: set[int] = set()
+        self.exact = maker.layout.second is None  # of differences nothing more is subtracted
         self.again = False  # whether all rows were taken before
 
     def run(self) -> dict[str, FloatArray]:
@@ -200,7 +201,7 @@ class _Making:
                     taken = self._take(rows)
                     self._pairs_within(taken, rows)
                 self.maker.kept_back.look()
-                values = inner_products(taken, held, self.sizes.scratch)
+                values = inner_products(taken, held, self.sizes.scratch, exact=self.exact)
                 taken = None
             if self.processes:
                 self.processes.share(None)
@@ -240,7 +241,7 @@ class _Making:
             self.parts["lengths"][rows] = (
                 self.parts["item_lengths"][wanted]
                 if self.layout.second is None
-                else squared_lengths(taken, self.sizes.scratch)
+                else squared_lengths(taken, self.sizes.scratch, exact=self.exact)
             )
         return taken
 
@@ -252,7 +253,7 @@ class _Making:
             _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)
             self.parts["scores"][items] = scores.cpu().double().numpy()
             self.parts["item_lengths"][items] = squared_lengths(
-                Rows.of(features, differences=False), self.sizes.scratch
+                Rows.of(features, differences=False), self.sizes.scratch, exact=self.exact
             )
             self.seen.update(items)
         self.report(len(self.seen))

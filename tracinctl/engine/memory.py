@@ -64,6 +64,8 @@ def block_sizes(memory: int, *, columns: int, row: int, items_a_row: int, work: 
     scratch = 2048 + spare // 8
     chunk = max(2, min(_CHUNK, (2 * taken + spare // 8) // (taken + 64)))
     block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, kept)))
+    if block < chunk * items_a_row <= 2 * block:  # gradients of one pass need not be put together
+        chunk = max(2, block // items_a_row)
     tile = max(1, (row + spare // 2) // (row + 16 * chunk))
     return BlockSizes(int(min(tile, columns)), int(chunk), int(block), int(scratch))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,7 +51,7 @@ class UseWatch(TorchFunctionMode):
         self.trace = Trace()
 
     def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if is_question(func):
@@ -59,6 +60,9 @@ class UseWatch(TorchFunctionMode):
         used = self._used(args, kwargs)
         if not used:
             return func(*args, **kwargs)
+        if func is functional.multi_head_attention_forward:
+            with self:
+                return _attend(*args, **kwargs)
         seen = None
         # the formulas take a map's input to be no parameter
         if func in _READERS and self.name(args[0] if args else kwargs.get("input")) is None:
@@ -179,6 +183,18 @@ _READERS: dict[Any, Callable[[UseWatch, Any, Any, Any], _Seen | None]] = {
     functional.layer_norm: _layer_norm,
     functional.group_norm: _group_norm,
 }
+
+
+def _seen_through(function: Any) -> Any:
+    """A function of torch that is seen as the functions that it calls: it hands itself to no watch."""
+    names = {**function.__globals__, "has_torch_function": lambda _tensors: False}
+    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+# its maps are linear ones
+_attend = _seen_through(functional.multi_head_attention_forward)
 
 
 def _arguments(names: str, args: Sequence[Any], kwargs: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
