@@ -96,7 +96,7 @@ def test_what_the_library_keeps_of_freed_memory_is_given_back():
 PASSES = """
 import resource, torch
 from tracinctl.engine.kept_back import KeptBack
-kept = KeptBack(512 << 20)
+kept = KeptBack(2 << 30)
 faults = []
 for _ in range(4):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
