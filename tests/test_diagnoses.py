@@ -5,6 +5,7 @@ import pytest
 from command_line import CommandLine, write_score_file
 from score_tables import table
 
+from tracinctl.scores.classes import class_of_items
 from tracinctl.scores.diagnoses import diagnose
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.sweep import sweep_thresholds
@@ -52,6 +53,13 @@ def test_few_test_pairs_at_all_ask_for_more_of_them():
     found = of_sweep(noise(columns=5))["few-active"]
     assert "there are only 5 test pairs" in found.text
     assert "--num-test-samples" in found.hint
+
+
+@pytest.mark.parametrize(("columns", "hint"), [(39, "--num-test-samples"), (40, "--margin")])
+def test_more_test_pairs_are_asked_for_where_even_all_would_be_few(columns, hint):
+    scores = noise(columns=columns)
+    scores[:, 5:] = 0
+    assert hint in of_sweep(scores)["few-active"].hint
 
 
 def test_a_rule_that_can_never_fire_names_one_that_can():
@@ -132,6 +140,12 @@ def checkpoints(**of_second):
     return {"checkpoints": [first, {**first, "name": "model_epoch_10.pt", **of_second}]}
 
 
+def test_classes_are_read_from_ids_that_name_no_angle():
+    items = [f"cat{k // 2}_take{k}" for k in range(6)]  # two items of each
+    assert class_of_items(items) == {item: item[:4] for item in items}
+    assert class_of_items(items[::2]) == {}, "each its own is no class"
+
+
 def test_checkpoints_without_gradients_or_learning_rates_are_named():
     found = of_sweep(table(noise(), provenance=checkpoints(gradient_zero=True)))
     assert "1 of 2 checkpoints add nothing" in found["zero-gradient"].text
@@ -150,8 +164,9 @@ def test_mirror_images_with_other_scores_are_a_fault_of_the_scores():
     assert "1 of 1 mirror images" in found.text
     furthest = abs(scores.mean(axis=1)[0] - scores.mean(axis=1)[1])
     assert f"by up to {furthest:.4g}" in found.text
-    scores[1] = scores[0]
-    assert "mirror-images-differ" not in of_sweep(table(scores, train_items=both))
+    for size in (1e-3, 1.0, 1e6):
+        scores[1] = scores[0] * (1 + 1e-6)  # rounding, whatever the scale
+        assert "mirror-images-differ" not in of_sweep(table(size * scores, train_items=both))
 
 
 def test_in_mode_sample_votes_have_no_part():

@@ -253,7 +253,17 @@ def test_items_that_all_score_alike_cannot_disagree():
     assert item_disagreement(np.full(3, 2.5), rows, np.ones(3), np.arange(3), pairs).tolist() == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("loss", [lambda a, b, y: b, lambda a, b, y: a, lambda a, b, y: -y * b])
+def test_items_without_a_gradient_all_have_the_same_say():
+    pairs = Pairs([1, 2], [0, 0], [1, 1])  # the item that scores highest is said to be the last
+    rows = lambda start, stop: np.zeros((stop - start, 3))  # noqa: E731
+    found = item_disagreement(np.array([2.0, 0.0, 1.0]), rows, np.zeros(3), np.arange(3), pairs)
+    # one of its two neighbours has a score that would do
+    assert found == pytest.approx([np.log(2), found[1], found[2]])
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda a, b, y: b, lambda a, b, y: a, lambda a, b, y: -y * b, lambda a, b, y: torch.relu(y * b)]
+)
 def test_a_loss_of_one_of_the_two_scores_is_that_items_influence(loss, tmp_path):
     torch.manual_seed(0)
     model, data = nn.Linear(6, 1), make_data((6,))
@@ -262,6 +272,7 @@ def test_a_loss_of_one_of_the_two_scores_is_that_items_influence(loss, tmp_path)
     scores = oracle.influence_of_files(data, model, paths, loss=loss)[0]
     assert np.abs(scores).max() > 0
     assert worst(table.scores, scores) < 1e-10
+    assert [each["gradient_zero"] for each in table.provenance["checkpoints"]] == [False] * len(paths)
 
 
 def test_one_default_of_the_loss_holds_everywhere():
