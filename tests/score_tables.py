@@ -21,6 +21,26 @@ def table(scores, **more):
     )
 
 
+PARQUET = "m_500hz_influence.parquet"
+
+
+def full(scores, **more):
+    """A table of which everything is known."""
+    scores = np.asarray(scores, dtype=np.float64)
+    known = {
+        "self_influence": np.arange(len(scores)) / 3,
+        "sample_ids": ["m_0", "m_1"],
+        "sample_influence": np.array([0.5, 2.0]),
+        "checkpoint_names": ["a.pt", "b.pt"],
+        "provenance": {"method": "tracin", "checkpoints": [{"name": "a.pt", "learning_rate": None}]},
+    }
+    return table(scores, **(known | more))
+
+
+def same_bits(one, other):
+    return np.array_equal(np.asarray(one).view(np.uint64), np.asarray(other).view(np.uint64))
+
+
 class InBlocks:
     """A table that is read in blocks of a few rows, and counts how often."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import numpy as np
 import oracle
@@ -15,7 +14,7 @@ from torch.nn import functional
 from tracinctl import Pairs, RankingData, RankingTracInCP, Samples, TracInCP, compute_influence
 from tracinctl.engine.checkpoints import checkpoint_weights, list_checkpoints, load_checkpoint
 from tracinctl.engine.compute import ComputeOptions, compute_scores
-from tracinctl.errors import CheckpointError, DataError, LossError, MemoryBudgetError, ModelError, NonFiniteError
+from tracinctl.errors import CheckpointError, DataError, LossError, ModelError, NonFiniteError
 
 TRAIN, TEST = 7, 5
 
@@ -257,26 +256,6 @@ def test_block_sizes_tiles_and_item_order_change_nothing(linear):
     moved = compute_influence(RankingData(train, pairs, data.test, data.test_pairs), model, paths, dtype="float64")
     assert moved.train_ids == whole.train_ids
     assert worst(moved.scores, whole.scores) < 1e-12
-
-
-def what_it_asks_for(error, more_than):
-    named = re.search(r"need at least (\d+)KiB, .* are allowed", error.message)
-    assert named, error.message
-    assert f"give --memory {named[1]}KiB or more" in error.hint
-    assert int(named[1]) << 10 > more_than
-    return int(named[1]) << 10
-
-
-def test_too_little_memory_says_what_would_do(linear):
-    data, model, paths, _, _ = linear
-    allowed, table = 100, None
-    for _ in range(3):
-        try:
-            table = compute_influence(data, model, paths, memory=allowed)
-        except MemoryBudgetError as error:
-            allowed = what_it_asks_for(error, more_than=allowed)
-    assert table is not None
-    assert allowed > 100
 
 
 def test_items_of_different_shapes_are_taken_together(tmp_path):

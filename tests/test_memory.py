@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -13,7 +14,9 @@ import memory_use
 import numpy as np
 import pytest
 import torch
+from small_models import MODELS, make_checkpoints, make_data
 
+from tracinctl import compute_influence
 from tracinctl.engine.checkpoints import load_checkpoint
 from tracinctl.engine.compute import ComputeOptions, compute_scores
 from tracinctl.engine.influence import LossSettings
@@ -26,6 +29,28 @@ from tracinctl.errors import MemoryBudgetError
 MIB = 1 << 20
 ALLOWANCE = 2 * MIB
 """The interpreter's own objects, ids of pairs among them, and pages of libraries that were not touched before."""
+
+
+def what_it_asks_for(error, more_than):
+    named = re.search(r"need at least (\d+)KiB, .* are allowed", error.message)
+    assert named, error.message
+    assert f"give --memory {named[1]}KiB or more" in error.hint
+    assert int(named[1]) << 10 > more_than
+    return int(named[1]) << 10
+
+
+def test_too_little_memory_says_what_would_do(tmp_path):
+    build, kind = MODELS["linear"]
+    data, model = make_data(kind), build()
+    paths = make_checkpoints(model, tmp_path)
+    allowed, table = 100, None
+    for _ in range(3):
+        try:
+            table = compute_influence(data, model, paths, memory=allowed)
+        except MemoryBudgetError as error:
+            allowed = what_it_asks_for(error, more_than=allowed)
+    assert table is not None
+    assert allowed > 100
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
