@@ -11,8 +11,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from crash_projects import leftovers
+from command_line import CommandLine
+from crash_projects import SETTINGS, leftovers
 from score_tables import table
+from wav_trees import tree
 
 from tracinctl import config, files
 from tracinctl.cli.encodings import ERRORS, let_streams_write_anything
@@ -84,6 +86,65 @@ def test_windows_writes_files_whole_and_leaves_other_writers_alone(tmp_path):
     clear_leftovers(path.parent)
     assert path.read_bytes() == b"two\n"
     assert leftovers(tmp_path) == [other.name]
+
+
+def held_open(path):
+    """Whether this process has the file, or one in the folder, open or mapped."""
+    path = os.path.realpath(path)
+    held = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    mapped = [line.partition("/") for line in Path("/proc/self/maps").read_text().splitlines()]
+    held += [f"/{where}" for _, _, where in mapped if where]
+    return any(each == path or each.startswith(f"{path}/") for each in held)
+
+
+@pytest.fixture
+def open_files_stay(monkeypatch):
+    """Windows neither moves nor removes what is open, nor puts anything in its place."""
+
+    def strictly(change):
+        def changed(*paths, **more):
+            for path in paths:
+                if not more and held_open(path):
+                    raise PermissionError(13, "The process cannot access the file", str(path))
+            return change(*paths, **more)
+
+        return changed
+
+    for name in ("replace", "rename", "unlink", "remove"):
+        monkeypatch.setattr(os, name, strictly(getattr(os, name)))
+    for name in ("pread", "preadv", "fork"):
+        monkeypatch.delattr(os, name)
+
+
+ONLY = ("--frequency", "500hz")
+VOTES = (*ONLY, "--min-occurrences", "1")
+WORK = (
+    ("train", *ONLY),
+    ("train", *ONLY, "--seed", "7"),
+    ("compute", *ONLY, "--save-per-checkpoint"),
+    ("compute", *ONLY, "--margin", "9", "--format", "parquet", "--save-per-checkpoint"),
+    ("compute", *ONLY, "--margin", "9", "--dtype", "float64", "--prune-cache", "--format", "json"),
+    ("sweep", *ONLY),
+    ("exclude", *VOTES, "--update-metadata"),
+    ("exclude", *VOTES, "--update-metadata"),
+    ("plot", "overview", *ONLY, "--output", "a.svg"),
+    ("workflow", "--frequencies", "500hz", "--report", "report.html"),
+)
+DEMO = (("demo", "new", "--frequencies", "500hz"),)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.usefixtures("windows", "open_files_stay")
+@pytest.mark.parametrize("commands", [WORK, pytest.param(DEMO, marks=pytest.mark.nightly)], ids=["work", "demo"])
+def test_commands_close_their_files_before_they_move_or_replace_them(tmp_path, monkeypatch, capsys, commands):
+    tree(tmp_path / "data", takes=4)
+    (tmp_path / "tracinctl.toml").write_text(SETTINGS)
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(capsys)
+    for command in commands:
+        result = cli(*command)
+        assert result.code == 0, f"{command}: {result.err}"
+    assert leftovers(tmp_path) == []
 
 
 @pytest.mark.usefixtures("windows")
