@@ -19,24 +19,32 @@ import traceback
 WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink"}
 
 
-def changes_files(event, arguments, root):
-    """Whether an audit event is a change of the project's folder."""
-    if event != "open" and event not in WRITES:
-        return False
-    path = arguments[0]
-    if isinstance(path, int):
-        return False
-    if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+def inside(path, root):
+    if path is None or isinstance(path, int):
         return False
     return os.path.abspath(os.fsdecode(path)).startswith(root)  # noqa: PTH100  resolving would read links
 
 
+def changes_files(event, arguments, root):
+    """Whether an audit event is a change of the project's folder."""
+    if event != "open" and event not in WRITES:
+        return False
+    if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        return False
+    return inside(arguments[0], root)
+
+
 def prepare(job, root):
-    """Let the process die, or a change of the folder fail, at the n-th change; tell how many there were."""
+    """Let the process die, or a change of the folder fail, at the n-th change; tell how many there were.
+
+    ``slow`` has each file of the folder take so many seconds to open, and to reach the disk.
+    """
     changes = 0
 
     def watch(event, arguments):
         nonlocal changes
+        if "slow" in job and event == "open" and inside(arguments[0], root):
+            time.sleep(job["slow"])
         if not changes_files(event, arguments, root):
             return
         changes += 1
@@ -47,6 +55,9 @@ def prepare(job, root):
             raise OSError(number, os.strerror(number), str(arguments[0]))
 
     sys.addaudithook(watch)
+    if "slow" in job:
+        flush = os.fsync
+        os.fsync = lambda handle: (time.sleep(job["slow"]), flush(handle))
     if "largest_file" in job:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"], resource.RLIM_INFINITY))

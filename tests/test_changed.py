@@ -173,3 +173,23 @@ def test_a_checkpoint_that_changes_while_its_kernel_is_made_leaves_no_kernel(tmp
     with pytest.raises(CheckpointError, match=rf"{paths[1].name} changed while it was being worked on"):
         compute_influence(data, model, paths, cache=tmp_path / "cache")
     assert len(list((tmp_path / "cache").rglob("[!.]*.safetensors"))) == 1, "of the other checkpoint"
+
+
+@pytest.mark.parametrize("command", [["sweep"], ["exclude", "--min-occurrences", "1"], ["plot", "overview"]])
+def test_scores_that_change_while_they_are_read_stop_the_command(cli, project, monkeypatch, command):
+    from tracinctl.scores import parquet_format
+
+    assert cli("compute", "--frequency", "500hz", "--margin", "9", "--format", "parquet").code == 0
+    scores = project / "metadata/plastic_500hz_influence.parquet"
+    read = parquet_format.read_values
+
+    def read_then_change(*arguments):
+        yield from read(*arguments)
+        scores.with_suffix(".new").write_bytes(scores.read_bytes())
+        scores.with_suffix(".new").replace(scores)
+
+    monkeypatch.setattr(parquet_format, "read_values", read_then_change)
+    result = cli(*command, "--frequency", "500hz")
+    assert result.code == 1
+    assert "plastic_500hz_influence.parquet changed while it was read" in " ".join(result.err.split())
+    assert not (project / "exclusions").exists()

@@ -131,6 +131,22 @@ def test_a_lock_that_a_dead_process_held_is_no_obstacle(run, fresh):
     assert all(record["excluded"] for record in excluded(place))
 
 
+def test_a_slow_disk_costs_time_and_nothing_else(run, fresh):
+    marking = ["exclude", "--frequency", "500hz", "--min-occurrences", "1", "--update-metadata"]
+    after = []
+    for slow in ({}, {"slow": 0.03}):
+        place = fresh()
+        ran(run(place, COMPUTE, **slow))
+        ends = [run(place, marking, **slow), *run.together(place, [COMPUTE, marking, marking], **slow)]
+        for end in ends:  # who meets a lock waits for it
+            ran(end)
+            assert "another process" not in end.said
+        after.append(contents(place))
+        assert leftovers(place) == []
+    assert after[0].keys() == after[1].keys()
+    assert [name for name in after[0] if after[0][name] != after[1][name]] == []
+
+
 def excluded(place):
     records = json.loads((place / "metadata/plastic_500hz_metadata.json").read_text())
     found = [record for record in records.values() if "tracin_info" in record]
