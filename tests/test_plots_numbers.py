@@ -250,6 +250,7 @@ def test_colours_of_cells_are_centred_on_zero():
     for part in np.linspace(-1, 1, 41):
         red, green, blue = eight_bit(cell_style(part * 5, 5.0, Palette(colour=True)))
         hue = red >= green == blue if part < 0 else blue >= green > red or red == blue
+        assert (red, green, blue) != (135, 215, 215), "turquoise between two blues"
         assert hue, "a terminal of 256 colours shows the same"
     assert not cell_style(3.0, 5.0, Palette(colour=False))
 

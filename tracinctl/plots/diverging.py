@@ -14,7 +14,7 @@ from tracinctl.plots.text import number, number_within
 # shows no mixture in another hue
 _NOTHING = (208, 208, 208)
 _HARMFUL = (215, 95, 95)
-_HELPFUL = (95, 184, 215)
+_HELPFUL = (95, 179, 215)
 
 
 def cell_style(value: float, limit: float, palette: Palette) -> Style:
