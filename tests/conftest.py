@@ -39,3 +39,11 @@ def start(run, tmp_path_factory):
     from crash_projects import made
 
     return made(run, tmp_path_factory.mktemp("start") / "project")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A small project of two frequencies, trained once, not to be changed: to be copied."""
+    from trained_project import make_trained
+
+    return make_trained(tmp_path_factory.mktemp("trained"))

@@ -1,12 +1,15 @@
 """What a careful colleague would say: each thing where it applies, once, and not where it does not."""
 
+import shutil
+
 import numpy as np
 import pytest
+import torch
 from command_line import CommandLine, write_score_file
 from score_tables import table
 
 from tracinctl.scores.classes import class_of_items
-from tracinctl.scores.diagnoses import diagnose
+from tracinctl.scores.diagnoses import diagnose, diagnose_scores
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.sweep import sweep_thresholds
 from tracinctl.scores.votes import parse_threshold, parse_thresholds
@@ -130,7 +133,9 @@ def test_an_item_that_loses_its_pairs_is_named():
 def test_a_class_that_loses_its_pairs_is_named():
     found = of_list(in_classes(lambda a, b: "box_deg036" in a + b))
     assert "leaves class deg036 (nearly) empty" in found["classes-emptied"].text
+    assert "items-emptied" not in found, "its class is named"
     assert "takes 67% of the training pairs away" in found["takes-most"].text
+    assert "classes-emptied" not in of_list(in_classes(lambda a, b: True)), "all of them is said once"
     whole = of_list(in_classes(lambda a, b: (a[:10], b[-3:-1]) == ("box_deg000", "z_")), mode="full_pair")
     assert "items-emptied" not in whole, "an item that is left out whole is not called emptied"
 
@@ -155,6 +160,16 @@ def test_checkpoints_without_gradients_or_learning_rates_are_named():
     uniform = {**checkpoints(learning_rate=None), "checkpoint_weights": "uniform"}
     assert of_sweep(table(noise(), provenance=uniform)) == {}, "who asked for equal weights need not be told"
     assert of_sweep(table(noise(), provenance=checkpoints())) == {}
+
+
+def test_what_holds_of_scores_whatever_is_made_of_them():
+    def codes(*about):
+        return [each.code for each in diagnose_scores(*about)]
+
+    assert codes(30, 25, checkpoints()) == []
+    assert codes(30, 19, checkpoints()) == codes(5, 5, {}) == ["few-active"]
+    assert codes(30, 0, checkpoints(gradient_zero=True)) == ["none-active", "zero-gradient"]
+    assert codes(30, 25, checkpoints(learning_rate=None)) == ["no-learning-rate"]
 
 
 def test_mirror_images_with_other_scores_are_a_fault_of_the_scores():
@@ -223,3 +238,28 @@ def test_what_holds_of_several_files_is_said_below_one_warning(cli, arguments, t
 
 def test_a_picture_that_counts_no_votes_says_nothing_of_them(cli):
     assert cli("plot", "top").err == ""
+
+
+def without_rates(folder):
+    """The first checkpoint of each frequency without its optimizer."""
+    for path in folder.glob("checkpoints/*/model_epoch_1.pt"):
+        state = torch.load(path)
+        del state["optimizer_state_dict"]
+        torch.save(state, path)
+
+
+@pytest.mark.parametrize("command", [["compute"], ["workflow"], ["compute", "--json"], ["workflow", "--json"]])
+def test_what_checkpoints_lack_is_said_once_where_they_are_used(trained, tmp_path, monkeypatch, capsys, command):
+    folder = tmp_path / "project"
+    shutil.copytree(trained, folder)
+    without_rates(folder)
+    monkeypatch.chdir(folder)
+    result = CommandLine(capsys)(*command, "--num-test-samples", "5")
+    assert result.code == 0, result.err
+    for of in ("plastic 500hz", "plastic 1000hz"):
+        assert result.err.count(f"{of}: 1 of 2 checkpoints hold no learning rate (model_epoch_1.pt)") == 1
+    assert result.err.count("learning rate") == 2
+    assert result.err.count("order training pairs poorly") == 1
+    quiet = CommandLine(capsys)(*command, "--checkpoint-weights", "uniform", "--margin", "-100")
+    assert "learning rate" not in quiet.err
+    assert quiet.err.count("2 of 2 checkpoints (all of them) add nothing") == 2

@@ -343,12 +343,13 @@ def test_weights_of_checkpoints(linear):
     assert worst(absolute.scores, want) < 1e-12
 
 
-def test_without_learning_rates_relative_says_so_and_absolute_fails(linear, tmp_path):
+def test_without_learning_rates_relative_is_uniform_and_absolute_fails(linear, tmp_path):
     data, model, _, states, _ = linear
     path = tmp_path / "bare.pt"
     torch.save(states[0], path)
     result = compute_scores(data, model, [path], ComputeOptions())
-    assert "do not say their learning rate" in result.notes[0]
+    assert [weight for _, weight in result.checkpoints] == [1.0]
+    assert result.scores.provenance["checkpoints"][0]["learning_rate"] is None, "diagnoses say so"
     with pytest.raises(CheckpointError, match="learning rate"):
         compute_scores(data, model, [path], ComputeOptions(checkpoint_weights="absolute"))
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tracinctl.data.pairs import Pairs, RankingData
     from tracinctl.engine.processes import Processes
+    from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.table import ScoreSource
 
 FORMATS = ("auto", "json", "parquet")
@@ -113,7 +114,8 @@ class ComputeOutcome:
         taken: for each checkpoint, whether its kernel came from the cache.
         gradients_computed: item gradients that were taken.
         seconds: how long it took.
-        notes: what a user should know.
+        notes: what a user should know of how it went.
+        diagnoses: what a user should know of the scores.
         cache_bytes: size of the kernels kept for this material and frequency.
         freed_bytes: what pruning deleted.
     """
@@ -130,6 +132,7 @@ class ComputeOutcome:
     gradients_computed: int
     seconds: float
     notes: Sequence[str]
+    diagnoses: Sequence[Diagnosis]
     cache_bytes: int
     freed_bytes: int
 
@@ -235,6 +238,7 @@ def compute_project_scores(
     from tracinctl.engine.compute import ComputeOptions, compute_scores
     from tracinctl.engine.influence import LossSettings
     from tracinctl.engine.losses import resolve_loss
+    from tracinctl.scores.diagnoses import diagnose_scores
     from tracinctl.scores.files import write_scores
     from tracinctl.scores.metadata import read_records, write_self_influence
     from tracinctl.scores.per_checkpoint import write_per_checkpoint_scores
@@ -305,6 +309,7 @@ def compute_project_scores(
             pass
     cache = KernelCache(folder)
     freed = cache.prune(result.cache_files, older_than=since) if settings.prune_cache else 0
+    active = int(watched.active.sum())
     return ComputeOutcome(
         material=material,
         frequency=frequency,
@@ -312,12 +317,13 @@ def compute_project_scores(
         written=written,
         train_pairs=len(watched.train_ids),
         test_pairs=len(watched.test_ids),
-        active_test_pairs=int(watched.active.sum()),
+        active_test_pairs=active,
         checkpoints=result.checkpoints,
         taken=result.taken,
         gradients_computed=result.gradients_computed,
         seconds=time.monotonic() - begun,
         notes=notes,
+        diagnoses=diagnose_scores(len(watched.test_ids), active, watched.provenance),
         cache_bytes=cache.size(),
         freed_bytes=freed,
     )

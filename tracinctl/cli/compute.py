@@ -10,7 +10,7 @@ import typer
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.processes import joined_processes, start_processes
-from tracinctl.cli.scores import SIGNS, one_or_list, project_of
+from tracinctl.cli.scores import SIGNS, Diagnoses, one_or_list, project_of
 from tracinctl.cli.terminal import count, duration, number, shown_path, terminal
 from tracinctl.selection import training_sets
 
@@ -123,6 +123,7 @@ def compute(
     terminal.kept = co.kept(cache=cache)
     start_processes(processes)
     outcomes = []
+    diagnoses = Diagnoses()
     with joined_processes() as shared:
         for name in frequencies:
             with terminal.progress(what=f"{chosen} {name}") as report, shared.part() if shared else nullcontext():
@@ -131,10 +132,12 @@ def compute(
                 continue
             outcomes.append(outcome)
             tell(outcome)
+            diagnoses.put(f"{chosen} {name}", outcome.diagnoses)
             if prune_cache and not outcome.freed_bytes:
                 terminal.say(f"{chosen} {name}: no kernel in the cache is unused")
             if not json:
                 show(outcome, metadata_dir)
+    diagnoses.tell()
     if json:
         terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
 

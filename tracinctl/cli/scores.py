@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,11 @@ class Diagnoses:
             return
         from tracinctl.scores.diagnoses import diagnose
 
-        for each in diagnose(source, sweep=sweep, exclusions=exclusions):
+        self.put(label, diagnose(source, sweep=sweep, exclusions=exclusions))
+
+    def put(self, label: str, found: Iterable[Diagnosis]) -> None:
+        """Keep what was found in the scores of one file."""
+        for each in found if not terminal.quiet else ():
             self._found.setdefault(each.code, []).append((label, each))
 
     def tell(self) -> None:

@@ -192,8 +192,8 @@ def apply_checkpoint(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
 def checkpoint_weights(rates: Sequence[float | None], names: Sequence[str], weighting: str) -> tuple[list[float], str]:
     """Weights ``w_c`` of checkpoints in the sum of influences, and a note where they are not what was asked.
 
-    ``relative``: learning rate over the mean learning rate; ``absolute``: the learning rate (as in TracInCP, Pruthi et
-    al. 2020); ``uniform``: 1.
+    ``relative``: learning rate over the mean learning rate, or 1 where a checkpoint does not say its own;
+    ``absolute``: the learning rate (as in TracInCP, Pruthi et al. 2020); ``uniform``: 1.
 
     Raises:
         CheckpointError: ``absolute`` and a checkpoint without a learning rate.
@@ -213,9 +213,7 @@ def checkpoint_weights(rates: Sequence[float | None], names: Sequence[str], weig
     if weighting == "absolute":
         return known, ""
     if without:
-        return [1.0] * len(
-            rates
-        ), f"{len(without)} of {len(rates)} checkpoints do not say their learning rate: weight 1 each"
+        return [1.0] * len(rates), ""
     mean = sum(known) / len(known)
     if mean <= 0:
         return [1.0] * len(rates), "the learning rates are all zero: weight 1 each"

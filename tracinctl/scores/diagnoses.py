@@ -75,6 +75,21 @@ def diagnose(
     return list(once.values())
 
 
+def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any]) -> list[Diagnosis]:
+    """What holds of scores whatever is made of them: how many test pairs are active, and what checkpoints give."""
+    found = [*_about_activity(test_pairs, active), *_about_checkpoints(provenance)]
+    if test_pairs and not active:
+        found.insert(
+            0,
+            Diagnosis(
+                "none-active",
+                f"none of the {test_pairs:,} test pairs is active: every score is zero",
+                "compute with more test pairs or a larger --margin",
+            ),
+        )
+    return found
+
+
 def _required(made: Exclusions | SweepResult) -> int:
     return made.required_votes if isinstance(made, Exclusions) else made.rows[0].required_votes
 
@@ -84,8 +99,7 @@ def _named(ids: Sequence[str]) -> str:
     return ", ".join(ids[:_NAMED]) + more
 
 
-def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]:
-    active, total = counted.active_test_pairs, len(source.test_ids)
+def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
     if 0 < active < FEW_ACTIVE:
         silent = total - active
         yield Diagnosis(
@@ -101,6 +115,11 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
             else "a larger --margin at compute, or checkpoints from earlier in training, make more of them active",
             meaning="so few votes order training pairs poorly",
         )
+
+
+def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]:
+    active = counted.active_test_pairs
+    yield from _about_activity(len(source.test_ids), active)
     yield from _about_range(counted)
     votes = counted.test_votes[:, counted.active].sum(axis=1)
     for k in np.flatnonzero(votes >= _VOTES_TO_TELL):
@@ -109,8 +128,8 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
         if share > _MOST and active > 2:  # noqa: PLR2004  of two test pairs one always has half of the votes
             yield Diagnosis(
                 "one-voter",
-                f"one test pair alone gives {share:.0%} of all votes below {counted.values[k]:g}: what it dislikes "
-                "decides",
+                f"one test pair alone gives {share:.0%} of all votes below {counted.values[k]:g}, so votes "
+                "say mostly what it dislikes",
                 f"look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}; "
                 "or ask for more votes with --min-occurrences",
             )
@@ -194,40 +213,45 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
             f"the list takes {gone.mean():.0%} of the training pairs away",
             "ask for more votes with --min-occurrences, a lower --threshold, or cap it with --max-exclusions",
         )
+    if total and gone.mean() >= 1 - _LEFT:
+        return  # with so many pairs gone, each item and class is nearly empty
     before = np.bincount(first, minlength=len(names)) + np.bincount(second, minlength=len(names))
     after = before - np.bincount(first[gone], minlength=len(names)) - np.bincount(second[gone], minlength=len(names))
+    class_of = class_of_items(names)
+    classes = _emptied_classes(np.array([class_of.get(name, "") for name in names]), before, after, item_gone)
     emptied = (before >= _PAIRS_TO_TELL) & (after <= _LEFT * before) & ~item_gone
-    if emptied.any():
-        ids = [names[k] for k in np.flatnonzero(emptied).tolist()]
+    ids = [names[k] for k in np.flatnonzero(emptied).tolist() if class_of.get(names[k]) not in classes]
+    if ids:
         yield Diagnosis(
             "items-emptied",
             f"the list leaves {len(ids):,} {'item' if len(ids) == 1 else 'items'} (nearly) without training pairs: "
             f"{_named(ids)}",
             "is the item itself bad? --pair-mode sample looks at items; else cap the list with --max-exclusions",
         )
-    yield from _about_classes(names, before, after, item_gone)
-
-
-def _about_classes(
-    names: list[str], before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], item_gone: npt.NDArray[np.bool_]
-) -> Iterator[Diagnosis]:
-    class_of = class_of_items(names)
-    if not class_of:
-        return
-    emptied = []
-    for each in dict.fromkeys(class_of.values()):
-        of_class = np.array([class_of[name] == each for name in names], dtype=bool)
-        items_left = (~item_gone[of_class]).mean()
-        pairs_before = before[of_class].sum()
-        if pairs_before >= _PAIRS_TO_TELL and (items_left <= _LEFT or after[of_class].sum() <= _LEFT * pairs_before):
-            emptied.append(each)
-    if emptied:
+    if classes:
         yield Diagnosis(
             "classes-emptied",
-            f"the list leaves {'class' if len(emptied) == 1 else 'classes'} {_named(sorted(emptied))} (nearly) empty: "
-            "a ranker trained with it cannot learn where they stand",
+            f"the list leaves {'class' if len(classes) == 1 else 'classes'} {_named(classes)} (nearly) empty: "
+            f"a ranker trained with it cannot learn where {'it stands' if len(classes) == 1 else 'they stand'}",
             "cap it with --max-exclusions, or look into the recordings of these classes",
         )
+
+
+def _emptied_classes(
+    of_items: npt.NDArray[np.str_],
+    before: npt.NDArray[np.int64],
+    after: npt.NDArray[np.int64],
+    item_gone: npt.NDArray[np.bool_],
+) -> list[str]:
+    """The classes, in order, that are left with a tenth of their items or pairs at most; '' is no class."""
+    emptied = []
+    for each in sorted({*of_items.tolist()} - {""}):
+        of_class = of_items == each
+        pairs_before = before[of_class].sum()
+        few_items = (~item_gone[of_class]).mean() <= _LEFT
+        if pairs_before >= _PAIRS_TO_TELL and (few_items or after[of_class].sum() <= _LEFT * pairs_before):
+            emptied.append(each)
+    return emptied
 
 
 def _about_checkpoints(provenance: Mapping[str, Any]) -> Iterator[Diagnosis]:
