@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -132,6 +133,40 @@ def test_the_powershell_script_is_powershell():
     script = completion_scripts.script("powershell")
     assert faults_of_powershell(script) == []
     assert faults_of_powershell(script.replace("}", "", 1)) != []
+
+
+def asked_by_powershell(words, word):
+    """(How to go on, candidates) as the PowerShell script asks and reads: by the variables that it sets."""
+    script = completion_scripts.script("powershell")
+    value = dict(re.findall(r"^ *\$Env:(\w+) = (.+)$", script, re.MULTILINE))
+    asked, typed = value
+    assert value == {asked: '"complete_powershell"', typed: "$word"}
+    removed = re.search("Remove-Item -Path (.+) -ErrorAction", script)[1]
+    assert {f"Env:{name}" for name in value} == set(re.findall('"([^"]+)"', removed)), "nothing of it stays behind"
+    done = subprocess.run(
+        [sys.executable, "-m", "tracinctl", *words],
+        env={**os.environ, asked: "complete_powershell", typed: word, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    how, *lines = done.stdout.splitlines()
+    return how, [tuple(line.split("\t", 1)) for line in lines]
+
+
+def test_the_program_answers_as_the_powershell_script_asks(project):
+    how, found = asked_by_powershell([], "swe")
+    assert (how, [value for value, _ in found]) == ("plain", ["sweep"])
+    assert found[0][1].startswith("Step 2"), "what a menu shows beside it"
+    how, found = asked_by_powershell(["sweep"], "")
+    assert ("--thresholds" in [value for value, _ in found]) is True, "an empty word is not lost"
+    assert [value for value, _ in asked_by_powershell(["sweep", "--frequency"], "500hz,")[1]] == ["500hz,1000hz"]
+    assert [value for value, _ in asked_by_powershell(["sweep"], "--frequency=10")[1]] == ["--frequency=1000hz"]
+    assert [value for value, _ in asked_by_powershell(["plot", "top", "--test-pair"], "c")[1]] == ["c_d"]
+    script = completion_scripts.script("powershell")
+    answered_by_the_shell = re.search(r'\$lines\[0\] -in @\("(\w+)", "(\w+)"\)', script).groups()
+    for words in (["sweep", "--metadata-file"], ["compute", "--data-root"]):
+        assert asked_by_powershell(words, "zzz")[0] in answered_by_the_shell
 
 
 HEAVY = ("torch", "pandas", "pyarrow", "plotext", "numpy", "rich", "hashlib", "socket", "tracinctl.pipeline")

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+ViewName = Literal["overview", "distribution", "sweep", "heatmap", "top", "checkpoints", "self"]
+
 PairMode = Literal["ranking_pair", "full_pair", "sample"]
 
 WHICH = "Which scores"

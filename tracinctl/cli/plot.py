@@ -1,7 +1,7 @@
 """``tracinctl plot``: the scores, drawn in the terminal."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 EXAMPLES = """tracinctl plot overview --frequency 500hz
 tracinctl plot top --frequency 500hz --top 15 --output top.svg"""
 
-ViewName = Literal["overview", "distribution", "sweep", "heatmap", "top", "checkpoints", "self"]
-
 FILE_WIDTH = 100
 PICTURE = "The picture"
 
@@ -30,7 +28,7 @@ def plot(
     *,
     ctx: typer.Context,
     view: Annotated[
-        ViewName,
+        options.ViewName,
         typer.Argument(
             metavar="[VIEW]",
             help="\n\n".join(f"{name}: {line}" for name, line in VIEW_LINES.items()),

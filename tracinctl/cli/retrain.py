@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from tracinctl.cli.scores import settings_of
 from tracinctl.cli.terminal import PIPE_WIDTH, Column, terminal
-from tracinctl.cli.train import usual_train_settings
 from tracinctl.config import Project
 from tracinctl.errors import TracinctlError
 
@@ -24,6 +23,7 @@ UNDECIDED = "bold yellow"
 
 def retraining_settings(ctx: Any, origin: SourceSettings, *, repeats: int, at_once: int) -> ProjectRetraining:
     """How lists are judged; what cannot be is said before any work."""
+    from tracinctl.cli.train import usual_train_settings
     from tracinctl.retrain_project import ProjectRetraining
     from tracinctl.retraining import RetrainSettings
     from tracinctl.training_command import METRICS_FILE

@@ -8,13 +8,9 @@ import typer
 
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
-from tracinctl.cli.compute import tell
 from tracinctl.cli.house import shown_value
-from tracinctl.cli.plot import ViewName
 from tracinctl.cli.processes import joined_processes, start_processes
-from tracinctl.cli.retrain import judge_run, retraining_settings, show_verdicts
 from tracinctl.cli.scores import SIGNS, Diagnoses, label_of, project_of
-from tracinctl.cli.sweep import show as show_sweep
 from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
 from tracinctl.progress import ProgressCallback
 from tracinctl.selection import ScoreFile, workflow_sets
@@ -89,7 +85,7 @@ def workflow(
     repeats: co.Repeats = 5,
     at_once: co.AtOnce = 0,
     plot: Annotated[
-        ViewName | None,
+        options.ViewName | None,
         typer.Option(
             "--plot",
             metavar="VIEW",
@@ -113,6 +109,9 @@ def workflow(
     A frequency that fails does not stop the others; the exit code is then 1. Where there are no checkpoints, score
     files that are there are used. A positive score is helpful, a negative one harmful.
     """
+    # other commands too are loaded when the work begins, and not for help and completion
+    from tracinctl.cli.compute import tell
+    from tracinctl.cli.retrain import judge_run, retraining_settings, show_verdicts
     from tracinctl.plots.report import check_report_path
     from tracinctl.scores.votes import parse_threshold
     from tracinctl.workflow import Rule, WorkflowSettings, run_workflow
@@ -229,6 +228,7 @@ def report_on(ctx: Any, runs: "list[Run]", path: Path) -> None:
 
 def evaluate(run: "Run", rule: str) -> None:
     """Print what each threshold would exclude."""
+    from tracinctl.cli.sweep import show as show_sweep
     from tracinctl.scores.sweep import sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds
 
