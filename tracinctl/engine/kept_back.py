@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ class KeptBack:
             # for the process: the library has no settings for a part of it
             library.mallopt(_MMAP_THRESHOLD, max(1 << 17, min(_MOST_BY_HEAP, memory // 16)))
             library.mallopt(_TRIM_THRESHOLD, max(1 << 17, min(_MOST_KEPT, memory // 8)))
-            weakref.finalize(self, self._trim, 0).atexit = False
 
     def look(self) -> None:
         """Have freed memory given back where the process has grown much since."""
