@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 from small_models import MODELS, make_checkpoints, make_data
+from torch import nn
 
-from tracinctl import compute_influence
+from tracinctl import Pairs, RankingData, Samples, compute_influence
 from tracinctl.engine.checkpoints import load_checkpoint
 from tracinctl.engine.compute import ComputeOptions, compute_scores
 from tracinctl.engine.influence import LossSettings
 from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.layout import KernelLayout
-from tracinctl.engine.memory import AllocationWatch
+from tracinctl.engine.memory import AllocationWatch, Budget
 from tracinctl.engine.methods import check_method
 from tracinctl.errors import MemoryBudgetError
 
@@ -143,7 +144,46 @@ def test_a_method_that_needs_more_is_told_how_much_would_do():
     digests = np.zeros((1000, 16), dtype=np.uint8)
     layout = KernelLayout(rows, None, 1000, none, rows[:800], rows[800:], rows[:800], digests, digests)
     with pytest.raises(MemoryBudgetError, match="fisher needs at least 123MiB for 1,000 items") as refused:
-        check_method("fisher", layout, 100 * MIB)
+        check_method("fisher", layout, Budget(100 * MIB))
     assert "--memory 123MiB" in refused.value.hint
-    check_method("fisher", layout, 123 * MIB)
-    check_method("margin", layout, 100 * MIB)
+    check_method("fisher", layout, Budget(123 * MIB))
+    check_method("margin", layout, Budget(100 * MIB))
+
+
+class Read(torch.utils.data.Dataset):
+    """Items that are read one by one."""
+
+    def __init__(self, count, numbers):
+        self.count, self.numbers = count, numbers
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return torch.randn(self.numbers, generator=torch.Generator().manual_seed(index))
+
+
+@pytest.mark.parametrize("lazily", [False, True], ids=["in memory", "read lazily"])
+@pytest.mark.parametrize(("numbers", "width"), [(16, 64), (20_000, 8), (200_000, 2), (1000, 500)])
+def test_the_number_that_would_do_does_at_once_and_is_not_far_from_the_least(numbers, width, lazily, tmp_path):
+    def side(count, letter):
+        first = np.arange(count - 1)
+        inputs = Read(count, numbers)
+        inputs = inputs if lazily else torch.stack([inputs[k] for k in range(count)])
+        return Samples([f"{letter}{k}" for k in range(count)], inputs), Pairs(first, first + 1, np.ones_like(first))
+
+    data = RankingData(*side(20, "t"), *side(6, "h"))
+    model = nn.Sequential(nn.Linear(numbers, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+    path = tmp_path / "model_epoch_1.pt"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    torch.save({"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}, path)
+
+    def needed(memory):
+        with pytest.raises(MemoryBudgetError) as refused:
+            compute_scores(data, model, [path], ComputeOptions(device="cpu", memory=memory))
+        number, unit = re.search(r"--memory (\d+)(KiB|MiB) or more", refused.value.hint).groups()
+        return int(number) << (10 if unit == "KiB" else 20)
+
+    would_do = needed(1 << 14)
+    assert needed(would_do * 2 // 3) == would_do
+    assert compute_scores(data, model, [path], ComputeOptions(device="cpu", memory=would_do)) is not None

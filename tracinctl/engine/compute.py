@@ -23,7 +23,7 @@ from tracinctl.engine.items import Items
 from tracinctl.engine.kernel import KernelMaker
 from tracinctl.engine.layout import kernel_layout
 from tracinctl.engine.losses import NAMED_LOSSES, LossFunction, resolve_loss
-from tracinctl.engine.memory import free_memory
+from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
 from tracinctl.engine.methods import DAMPING, METHODS, check_method
 from tracinctl.engine.processes import Processes
 from tracinctl.engine.projection import Projection
@@ -190,8 +190,9 @@ def compute_scores(
     if device.type == "mps" and dtype == torch.float64:
         raise UsageError("MPS has no float64", hint="--dtype float32, or --device cpu")
     memory = options.memory if options.memory is not None else free_memory(device, processes) // 4
-    items = Items([data.train, data.test], options.num_workers, keep=memory // 8)
-    memory -= items.kept_bytes
+    items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
+    budget = Budget(memory, items.kept_bytes, items.read_again)
+    memory = budget.left
     model = copy.deepcopy(model).to(device=device, dtype=dtype)
     gradients = exact = ItemGradients(model, layers=options.layers, score=data.score)
     projection = None
@@ -207,12 +208,12 @@ def compute_scores(
         test_pairs,
         of_difference=options.loss.loss in NAMED_LOSSES,
     )
-    check_method(options.method, layout, memory)
+    check_method(options.method, layout, budget)
     in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= memory // 4
     cached = options.cache is not None or not in_memory
     cache = KernelCache(options.cache) if cached else None
     work = KernelWork(
-        maker=KernelMaker(gradients, items, layout, device=device, dtype=dtype, memory=memory),
+        maker=KernelMaker(gradients, items, layout, device=device, dtype=dtype, budget=budget),
         model_key=model_digest(model, data.score),
         dtype=options.dtype,
         exact=exact if projection else None,

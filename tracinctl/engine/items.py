@@ -151,6 +151,10 @@ class Items:
         workers: processes that read a ``Dataset``.
         keep: bytes of what a ``Dataset`` gave that may be kept.
 
+    Attributes:
+        read_again: whether there is a ``Dataset``.
+        kept_bytes: what is kept of it.
+
     Raises:
         DataError: ids and inputs are not equally many, an item cannot be read, or reads otherwise the second time.
     """
@@ -160,6 +164,7 @@ class Items:
         self._workers = workers
         self._kept: dict[int, ItemInput] = {}
         self.kept_bytes = 0
+        self.read_again = not all(_in_memory(part.inputs) for part in parts)
         self.ids: list[str] = []
         self._shapes: list[tuple[Any, ...]] = []
         self.digests: list[str] = []

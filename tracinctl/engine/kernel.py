@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from tracinctl.engine.gradient_sizes import bytes_of_check, foreseen, measured, tensors_of
 from tracinctl.engine.gradients import ItemGradients
 from tracinctl.engine.item_kernel import KernelStore
-from tracinctl.engine.items import Items, bytes_of_input
+from tracinctl.engine.items import Items
 from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.layout import KernelLayout
-from tracinctl.engine.memory import AllocationWatch, BlockSizes, block_sizes, check_room
+from tracinctl.engine.memory import BlockSizes, Budget, block_sizes, check_room
 from tracinctl.engine.parameter_uses import Dense, Feature, Outer
 from tracinctl.engine.processes import Processes
 from tracinctl.engine.products import Rows, inner_products, row_products, squared_lengths
-from tracinctl.errors import NonFiniteError
+from tracinctl.errors import MemoryBudgetError, NonFiniteError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-_CHECKED = 8  # times that an item's exact gradient is there while it is compared
 
 
 class KernelMaker:
     """Makes the kernels of a run's checkpoints, one after the other.
 
-    Gradients of as many rows with columns as fit into ``memory`` are held at a time (a tile), and all other rows meet
+    Gradients of as many rows with columns as fit into the memory are held at a time (a tile), and all other rows meet
     them in small chunks, so that gradients are taken again only where not all of them fit. With ``processes``, each
     takes a share of a tile's gradients and all hold the tile; then each takes a share of the chunks, and the first one
     puts the products where they belong.
@@ -39,7 +39,7 @@ class KernelMaker:
         items: training items, then held-out ones.
         layout: which products are wanted.
         device, dtype: of the gradients.
-        memory: bytes that the working set may take.
+        budget: of the working set.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class KernelMaker:
         *,
         device: torch.device,
         dtype: torch.dtype,
-        memory: int,
+        budget: Budget,
     ) -> None:
         self.gradients, self.items, self.layout = gradients, items, layout
-        self.device, self.dtype, self.memory = device, dtype, memory
-        self.kept_back = KeptBack(memory)
+        self.device, self.dtype, self.budget = device, dtype, budget
+        self.kept_back = KeptBack(budget.left)
         self._sizes: BlockSizes | None = None
 
     def make(
@@ -71,38 +71,25 @@ class KernelMaker:
         wanted = np.unique(self.layout.items_of(np.arange(len(self.layout))))
         shared = (np.intersect1d(group, wanted) for group in self.items.groups())
         groups = [int(items[0]) for items in shared if len(items)]
-        check_room(self.memory, self._of_check())
-        for item in groups:
-            self.gradients.prepare(self.items.stack([item], self.device, self.dtype))
+        rows = 1 if self.layout.second is None else 2
+        read = [partial(self.items.stack, [item], self.device, self.dtype) for item in groups]
         if self._sizes is None:
-            self._sizes = self._choose_sizes(groups)
+            self._check_room(read, rows)
+        for give in read:
+            self.gradients.prepare(give())
+        if self._sizes is None:
+            self._sizes = block_sizes(self.budget, self.layout.columns, measured(self.gradients, read, rows))
         return _Making(self, self._sizes, store, checkpoint, report, processes).run()
 
-    def _of_check(self) -> int:
-        """Bytes that it takes to compare an item's gradient with that of plain autograd, about."""
-        size, own = torch.empty((), dtype=self.dtype).element_size(), self.gradients
-        if own.projection is None:
-            return _CHECKED * size * own.parameters
-        return 2 * size * max(p.numel() for name, p in own.model.named_parameters() if name in own.names)
-
-    def _choose_sizes(self, groups: list[int]) -> BlockSizes:
-        row = work = kept = 0
-        for item in groups:
-            with AllocationWatch() as watch:
-                one = self.items.stack([item], self.device, self.dtype)
-                features, _ = self.gradients(one)
-            size = sum(t.element_size() * t.numel() for feature in features for t in _tensors(feature))
-            # of several items the inputs are put together, of one they may lie where they are
-            peak = watch.peak + bytes_of_input(one)
-            row, work, kept = max(row, size), max(work, peak), max(kept, self.gradients.bytes_per_item)
-        return block_sizes(
-            self.memory,
-            columns=self.layout.columns,
-            row=row * (1 if self.layout.second is None else 2),
-            items_a_row=1 if self.layout.second is None else 2,
-            work=work,
-            kept=kept,
-        )
+    def _check_room(self, read: Sequence[Callable[[], Any]], items_a_row: int) -> None:
+        """Raise MemoryBudgetError before anything is taken that goes beyond the memory."""
+        first = bytes_of_check(self.gradients, self.dtype)
+        try:
+            check_room(self.budget, first)
+        except MemoryBudgetError:
+            if sizes := foreseen(self.gradients, read, items_a_row):
+                check_room(self.budget, max(first, sizes.least))
+            raise
 
 
 class _Making:
@@ -231,7 +218,7 @@ class _Making:
                 together = places[-1] - places[0] + 1 == len(places)
                 where: Any = slice(int(places[0]), int(places[-1]) + 1) if together else torch.from_numpy(places)
                 for feature, own in zip(features, held, strict=True):
-                    for tensor, target in zip(_tensors(feature), _tensors(own), strict=True):
+                    for tensor, target in zip(tensors_of(feature), tensors_of(own), strict=True):
                         target[where if together else where.to(target.device)] = tensor
                 del tensor, feature
             del features
@@ -289,20 +276,16 @@ class _Making:
                 self.parts["pairs"][here] = values[left, right]
 
 
-def _tensors(feature: Feature) -> tuple[torch.Tensor, ...]:
-    return (feature.values,) if isinstance(feature, Dense) else (feature.inputs, feature.outputs)
-
-
 def _room(feature: Feature, items: int) -> Feature:
     """Room for the same of so many items."""
-    tensors = [t.new_empty(items, *t.shape[1:]) for t in _tensors(feature)]
+    tensors = [t.new_empty(items, *t.shape[1:]) for t in tensors_of(feature)]
     return Dense(*tensors) if len(tensors) == 1 else Outer(*tensors)
 
 
 def _check_finite(features: list[Feature], scores: torch.Tensor, ids: list[str], checkpoint: str) -> None:
     for what, tensors in (
         ("score", [scores.unsqueeze(1)]),
-        ("gradient", [tensor for feature in features for tensor in _tensors(feature)]),
+        ("gradient", [tensor for feature in features for tensor in tensors_of(feature)]),
     ):
         for tensor in tensors:
             # a sum is finite where all its terms are, at one pass and no mask

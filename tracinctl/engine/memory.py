@@ -19,9 +19,38 @@ from torch.utils._pytree import tree_leaves
 from tracinctl.engine.processes import Processes
 from tracinctl.errors import MemoryBudgetError
 
+ITEMS_SHARE = 8
+"""One part in so many of the memory is for items that are kept as they are read."""
+
 _CHUNK = 128  # rows that meet the held ones at a time: more make products no faster
 _PREFERRED_BYTES = 24 << 20  # what a pass keeps; on a CPU larger blocks fall out of its cache
 _MARGIN = 1.25  # libraries take some room of their own that torch does not know of
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The memory that the work may take.
+
+    A quarter of what is left is for what was computed before.
+
+    Attributes:
+        given: bytes.
+        items: bytes of it that items take which are kept as they are read.
+        keeps: whether there are such items: with more memory more are kept, up to one part in ``ITEMS_SHARE``.
+    """
+
+    given: int
+    items: int = 0
+    keeps: bool = False
+
+    @property
+    def left(self) -> int:
+        """Bytes."""
+        return self.given - self.items
+
+    def with_left(self, needed: int) -> int:
+        """Bytes to be given so that so many are left."""
+        return -(-needed * ITEMS_SHARE // (ITEMS_SHARE - 1)) if self.keeps else needed
 
 
 @dataclass(frozen=True)
@@ -41,26 +70,43 @@ class BlockSizes:
     scratch: int
 
 
-def block_sizes(memory: int, *, columns: int, row: int, items_a_row: int, work: int, kept: int) -> BlockSizes:
-    """Sizes of blocks for ``memory`` bytes.
+@dataclass(frozen=True)
+class Measured:
+    """What gradients take, in bytes.
 
-    Args:
-        memory: bytes for the kernel of a checkpoint; a quarter of it is left to what was computed before.
-        columns: rows that all rows meet.
-        row: bytes of a row's gradient.
+    Attributes:
+        row: a row's gradient.
         items_a_row: 1, or 2 where rows are differences.
-        work: bytes that a pass takes an item.
-        kept: bytes that a pass keeps an item.
+        work: what a pass takes an item.
+        kept: what a pass keeps an item.
+    """
+
+    row: int
+    items_a_row: int
+    work: int
+    kept: int
+
+    @property
+    def taken(self) -> int:
+        """Of a row of a chunk: its items' gradients, and copies as they are put together."""
+        return (1 + self.items_a_row) * self.row
+
+    @property
+    def least(self) -> int:
+        """To take one row at a time."""
+        return self.row + 2 * self.taken + int(_MARGIN * self.work) + 4096
+
+
+def block_sizes(budget: Budget, columns: int, measured: Measured) -> BlockSizes:
+    """Sizes of blocks for the kernel of a checkpoint, of which ``columns`` rows meet all rows.
 
     Raises:
         MemoryBudgetError: not even one row at a time fits; the message says what would do.
     """
-    room = memory * 3 // 4
-    taken = (1 + items_a_row) * row  # of a row of a chunk: its items' gradients, and copies as they are put together
-    work = int(_MARGIN * work)
-    least = row + 2 * taken + work + 4096
-    check_room(memory, least)
-    spare = room - least
+    row, items_a_row, kept = measured.row, measured.items_a_row, measured.kept
+    taken, work = measured.taken, int(_MARGIN * measured.work)
+    check_room(budget, measured.least)
+    spare = budget.left * 3 // 4 - measured.least
     scratch = 2048 + spare // 8
     chunk = max(2, min(_CHUNK, (2 * taken + spare // 8) // (taken + 64)))
     block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, kept)))
@@ -70,12 +116,12 @@ def block_sizes(memory: int, *, columns: int, row: int, items_a_row: int, work: 
     return BlockSizes(int(min(tile, columns)), int(chunk), int(block), int(scratch))
 
 
-def check_room(memory: int, least: int) -> None:
+def check_room(budget: Budget, least: int) -> None:
     """Raise MemoryBudgetError where ``least`` bytes are more than the memory leaves to the kernel of a checkpoint."""
-    if least > memory * 3 // 4:
-        needed = size_text(-(-least * 4 // 3))
+    if least > budget.left * 3 // 4:
+        needed = size_text(budget.with_left(-(-least * 4 // 3)))
         raise MemoryBudgetError(
-            f"the model's gradients need at least {needed}, {size_text(memory)} are allowed",
+            f"the model's gradients need at least {needed}, {size_text(budget.given)} are allowed",
             hint=f"give --memory {needed} or more, fewer --layers, or --projection-dim",
         )
 
@@ -110,14 +156,17 @@ class AllocationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # to
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        for value in tree_leaves((args, kwargs)):  # a view of what was there before is nothing new
+            if isinstance(value, torch.Tensor):
+                self._see(value.untyped_storage(), 0)
         result = func(*args, **(kwargs or {}))
         for value in tree_leaves(result):
             if isinstance(value, torch.Tensor):
-                self._see(value.untyped_storage())
+                self._see(value.untyped_storage(), value.untyped_storage().nbytes())
         return result
 
-    def _see(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()  # noqa: SLF001 - views share a storage, known by its address
+    def _see(self, storage: torch.UntypedStorage, size: int) -> None:
+        key = storage._cdata  # noqa: SLF001 - views share a storage, known by its address
         if key not in self._known:
             self._known.add(key)
             self._live += size

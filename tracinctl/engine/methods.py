@@ -51,7 +51,7 @@ import numpy.typing as npt
 from tracinctl.data.pairs import Pairs
 from tracinctl.engine.item_kernel import HeldKernel, ItemKernel
 from tracinctl.engine.layout import COMPLETE, KernelLayout
-from tracinctl.engine.memory import size_text
+from tracinctl.engine.memory import Budget, size_text
 from tracinctl.errors import MemoryBudgetError, UsageError
 
 FloatArray = npt.NDArray[np.float64]
@@ -71,21 +71,21 @@ def margin_slopes(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
     return -target, target
 
 
-def check_method(method: str, layout: KernelLayout, memory: int) -> None:
+def check_method(method: str, layout: KernelLayout, budget: Budget) -> None:
     """Raise UsageError where the kernel does not hold what the method needs, MemoryBudgetError where memory does not.
 
-    Half of ``memory`` is for what is calculated from kernels.
+    Half of it is for what is calculated from kernels.
     """
     if method == "fisher" and layout.columns < len(layout):
         raise UsageError(
             f"--method fisher needs the inner products of all items, which are held of {COMPLETE:,} items at most",
             hint="--method margin needs no more than tracin does",
         )
-    if method == "fisher" and (needed := 2 * _SQUARES * 8 * len(layout) ** 2) > memory:
+    if method == "fisher" and (least := 2 * _SQUARES * 8 * len(layout) ** 2) > budget.left:
+        needed = size_text(budget.with_left(least))
         raise MemoryBudgetError(
-            f"--method fisher needs at least {size_text(needed)} for {len(layout):,} items, "
-            f"{size_text(memory)} are allowed",
-            hint=f"give --memory {size_text(needed)} or more; --method margin needs no more than tracin does",
+            f"--method fisher needs at least {needed} for {len(layout):,} items, {size_text(budget.given)} are allowed",
+            hint=f"give --memory {needed} or more; --method margin needs no more than tracin does",
         )
 
 

@@ -33,7 +33,7 @@ def projection_error(maker: KernelMaker, exact: ItemGradients, checkpoint: str) 
 
     def scores(gradients: ItemGradients) -> FloatArray:
         store = HeldStore(layout)
-        KernelMaker(gradients, maker.items, layout, device=maker.device, dtype=maker.dtype, memory=maker.memory).make(
+        KernelMaker(gradients, maker.items, layout, device=maker.device, dtype=maker.dtype, budget=maker.budget).make(
             store, checkpoint=checkpoint, report=_nobody
         )
         return _scores_of_pairs(store.products)
