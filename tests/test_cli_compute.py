@@ -9,8 +9,8 @@ import pytest
 from command_line import CommandLine
 from reference_project import PROJECT, needs_reference
 
+from tracinctl.compute_settings import parse_size
 from tracinctl.errors import DataError, UsageError
-from tracinctl.pipeline import parse_size
 
 
 @pytest.fixture
@@ -308,8 +308,9 @@ def test_what_is_no_size_is_refused(text):
 
 
 def test_a_draw_of_test_pairs_is_the_same_each_time():
+    from tracinctl.compute_settings import ComputeSettings
     from tracinctl.data.pairs import Pairs, RankingData, Samples
-    from tracinctl.pipeline import ComputeSettings, choose_test_pairs
+    from tracinctl.project_data import choose_test_pairs
 
     ids = [f"i{k}" for k in range(30)]
     pairs = Pairs(np.arange(29), np.arange(1, 30), np.ones(29, dtype=int))

@@ -17,12 +17,12 @@ from small_models import make_checkpoints, make_data, worst
 from torch import nn
 
 from tracinctl import Pairs, Samples, compute_influence
+from tracinctl.compute_settings import ComputeSettings
 from tracinctl.engine import losses
 from tracinctl.engine.influence import LossSettings
 from tracinctl.engine.item_disagreement import item_disagreement
 from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
 from tracinctl.errors import LossError
-from tracinctl.pipeline import ComputeSettings
 
 SCORES = st.floats(-1e4, 1e4)
 TARGETS = st.sampled_from([1.0, -1.0])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wav_trees import tree
 
+from tracinctl.compute_settings import SourceSettings
 from tracinctl.config import load_project, load_settings
-from tracinctl.pipeline import SourceSettings
 from tracinctl.train_project import train_project_ranker
 from tracinctl.training import TrainSettings
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tracinctl.compute_settings import SourceSettings
 from tracinctl.config import Project, file_name_part
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, UsageError
-from tracinctl.pipeline import SourceSettings, load_data
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project_data import load_data
 from tracinctl.retraining import RetrainResult, RetrainSettings, retrain
 from tracinctl.training import TrainSettings
 from tracinctl.training_command import METRICS_FILE, CommandTrainer, check_command

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracinctl.compute_settings import SourceSettings
 from tracinctl.config import Project, file_name_part
-from tracinctl.pipeline import SourceSettings, load_data
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project_data import load_data
 
 if TYPE_CHECKING:
     from tracinctl.training import TrainResult, TrainSettings

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tracinctl.compute_settings import ComputeOutcome, ComputeSettings
 from tracinctl.config import Project, holds_checkpoints
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, TracinctlError
-from tracinctl.pipeline import ComputeOutcome, ComputeSettings, compute_project_scores
+from tracinctl.pipeline import compute_project_scores
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.selection import unknown_set
 

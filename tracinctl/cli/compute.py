@@ -15,7 +15,7 @@ from tracinctl.cli.terminal import count, duration, number, shown_path, terminal
 from tracinctl.selection import training_sets
 
 if TYPE_CHECKING:
-    from tracinctl.pipeline import ComputeOutcome
+    from tracinctl.compute_settings import ComputeOutcome
 
 EXAMPLES = """tracinctl compute --frequency 500hz --material plastic
 tracinctl compute --frequency all --loss-type logistic --device cuda"""

@@ -13,7 +13,7 @@ from tracinctl.config import Project
 from tracinctl.errors import TracinctlError
 
 if TYPE_CHECKING:
-    from tracinctl.pipeline import SourceSettings
+    from tracinctl.compute_settings import SourceSettings
     from tracinctl.retrain_project import ProjectRetraining
     from tracinctl.workflow import Run
 

@@ -13,7 +13,7 @@ from tracinctl.errors import UsageError
 from tracinctl.selection import training_sets
 
 if TYPE_CHECKING:
-    from tracinctl.pipeline import SourceSettings
+    from tracinctl.compute_settings import SourceSettings
     from tracinctl.train_project import TrainOutcome
     from tracinctl.training import TrainSettings
 
