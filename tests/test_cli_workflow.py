@@ -135,3 +135,13 @@ def test_the_library_workflow_reports_through_callbacks_and_prints_nothing(tmp_p
     assert told == runs
     assert [run.status for run in runs] == ["done", "failed"]
     assert capsys.readouterr() == ("", "")
+
+
+def test_who_trains_with_a_program_of_their_own_is_not_sent_to_train(cli, project):
+    with (project / "tracinctl.toml").open("a") as settings:
+        settings.write('command = "mine {exclusions_file} {metrics_file}"\n')
+    result = cli("workflow", "--frequencies", "500hz", "--min-occurrences", "1", "--report", "report.md")
+    listed = "exclusions/plastic_500hz_excluded_pairs.txt"
+    for text in (result.out, (project / "report.md").read_text(), cli("exclude", "--min-occurrences", "1").out):
+        assert f"your training command with {listed}" in text
+        assert "tracinctl train" not in text

@@ -80,7 +80,7 @@ def test_a_rule_that_finds_nothing_names_the_nearest_that_does():
     scores[3, :7] = scores[5, 5:12] = -2
     found = of_sweep(scores, "0,-1")["nothing-harmful"]
     assert "asks for 18 votes" in found.text
-    assert "the most is 7, against 2 pairs below 0" in found.text
+    assert "the most is 7, which 2 pairs have below 0" in found.text
     assert "--min-occurrences 7" in found.hint
     assert of_list(scores, rule="7").keys() == set(), "and that rule does find them"
 

@@ -181,7 +181,7 @@ def test_a_list_comes_back_whatever_an_editor_did_to_it(tmp_path, mode):
 def test_the_rule_stands_in_the_list_whole():
     source = table(SCORES)
     text = list_text(choose(source, min_occurrences="1", upper_threshold=4.5, max_exclusions=1), "s\n# x.json")
-    assert "at least 1 of 2 active test pairs (1) score below 0 or above 4.5" in text
+    assert "at least 1 of 2 active test pairs score below 0 or above 4.5 (--min-occurrences 1); positive" in text
     assert "positive = helpful, negative = harmful; a cap of 1 left 3 off" in text
     assert "# from: s?# x.json\n" in text
     assert "(50% of the non-zero scores)" in list_text(choose(source, threshold=parse_threshold("50%")), "s")

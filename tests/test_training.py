@@ -224,6 +224,14 @@ def test_what_is_excluded_is_never_trained_on(data, monkeypatch):
     assert result.train_pairs.ids(data.train.ids) == [k for k in ids if k in wanted]
 
 
+def test_a_list_of_other_data_is_refused_before_the_training(data, tmp_path):
+    with pytest.raises(TrainingError, match=r"none of the 2 ids .* 'u1_u2' for instance"):
+        train_ranker(data, QUICK, tmp_path / "out", exclusions=["u1_u2", "u3"])
+    assert not (tmp_path / "out").exists()
+    held_out = train_ranker(data, QUICK, None, exclusions=["h2"])
+    assert held_out.held_out_ids == ["h2"], "that is told when it is done"
+
+
 def test_without_exclusions_every_pair_is_trained_on(data, monkeypatch):
     result, items, pairs = _seen_pairs(data, monkeypatch)
     assert pairs == set(data.train_pairs.ids(data.train.ids))

@@ -147,8 +147,8 @@ def train_ranker(
         progress: is told of epochs, and of batches within one.
 
     Raises:
-        TrainingError: no training pair is left, ``output_dir`` holds somebody else's checkpoints, or the loss is not
-            finite.
+        TrainingError: the list names nothing of these data, no training pair is left, ``output_dir`` holds somebody
+            else's checkpoints, or the loss is not finite.
     """
     left = leave_out(data, exclusions)
     data = RankingData(data.train, left.pairs, data.test, data.test_pairs, data.score)
@@ -160,6 +160,12 @@ def train_ranker(
         raise TrainingError(
             f"none of the {left.rows} training pairs is left after the exclusion list",
             hint="Use a milder rule: a lower --threshold, more --min-occurrences or a smaller --max-exclusions.",
+        )
+    if left.unknown and not (left.pair_ids or left.item_ids or left.held_out):
+        raise TrainingError(
+            f"none of the {len(left.unknown):,} ids on the exclusion list names a training pair or item, "
+            f"{left.unknown[0]!r} for instance",
+            hint="Is the list of this material and frequency? One that leaves nothing out trains on everything.",
         )
     run = _Run(data, settings)
     if output_dir is None:

@@ -247,8 +247,10 @@ def compare_with_planted(
     return PlantedCount(len(pairs & place.keys()), len(pairs.intersection(names)), len(wrong))
 
 
-def next_command(material: str, frequency: str, shown: str) -> str:
-    """The training command with the list, whose path is written as ``shown``."""
+def next_command(material: str, frequency: str, shown: str, *, custom: bool = False) -> str:
+    """The training command with the list, whose path is written as ``shown``; ``custom``: the user trains otherwise."""
+    if custom:
+        return f"your training command with {shown}"
     return (
         f"tracinctl train --material {shlex.quote(material)} --frequency {shlex.quote(frequency)} "
         f"--exclusions-file {shlex.quote(shown)}"

@@ -19,15 +19,16 @@ def workflow_report(
     command: str = "",
     settings: Mapping[str, str] | None = None,
     shown: Callable[[Path], str] = str,
+    custom: bool = False,
 ) -> Report:
-    """The report of these runs; ``shown`` writes a path as the reader should see it."""
+    """The report of these runs; ``shown`` writes a path as the reader should see it, ``custom``: see next_command."""
     from tracinctl.plots.report import Report
 
     title = f"tracinctl: {', '.join(dict.fromkeys(run.material for run in runs))}"
-    return Report(title, [_section(run, shown) for run in runs], command=command, settings=settings or {})
+    return Report(title, [_section(run, shown, custom) for run in runs], command=command, settings=settings or {})
 
 
-def _section(run: Run, shown: Callable[[Path], str]) -> ReportSection:
+def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSection:
     from tracinctl.plots.report import ReportSection
     from tracinctl.scores.diagnoses import diagnose
 
@@ -44,7 +45,7 @@ def _section(run: Run, shown: Callable[[Path], str]) -> ReportSection:
         exclusions=run.exclusions,
         diagnoses=diagnose(run.source, exclusions=run.exclusions),
         output_file="" if run.output_file is None else shown(run.output_file),
-        next_command=next_command(run.material, run.frequency, shown(run.output_file))
+        next_command=next_command(run.material, run.frequency, shown(run.output_file), custom=custom)
         if useful and run.output_file
         else "",
         retraining=_retraining(run),

@@ -15,6 +15,7 @@ from tracinctl.cli.scores import (
     project_of,
     selected_files,
     tell_changes,
+    trains_itself,
 )
 from tracinctl.cli.terminal import Column, aligned, count, number, shown_path, terminal
 from tracinctl.config import Project
@@ -117,7 +118,7 @@ def exclude(
     diagnoses.tell()
     for file, source, exclusions, path in chosen:
         if not json and not csv:
-            show(file, label_of(file, source), exclusions, path, dry_run=dry_run)
+            show(file, label_of(file, source), exclusions, path, dry_run=dry_run, custom=trains_itself(ctx))
             if not dry_run:
                 terminal.path(path)
     if json:
@@ -176,7 +177,7 @@ def write_csv(results: "list[tuple[ScoreFile, Exclusions]]") -> None:
     terminal.csv(["file", "id", "mode", "votes", "mean_score", "sample_influence"], lines)
 
 
-def show(file: ScoreFile, label: str, exclusions: "Exclusions", path: Path, *, dry_run: bool) -> None:
+def show(file: ScoreFile, label: str, exclusions: "Exclusions", path: Path, *, dry_run: bool, custom: bool) -> None:
     """Print what was, or would be, listed."""
     from tracinctl.workflow import next_command
 
@@ -215,5 +216,5 @@ def show(file: ScoreFile, label: str, exclusions: "Exclusions", path: Path, *, d
         return
     terminal.text(f"Written: {shown_path(path)}")
     if file.material is not None and file.frequency is not None:
-        terminal.line(f"Next: {next_command(file.material, file.frequency, shown_path(path))}")
+        terminal.line(f"Next: {next_command(file.material, file.frequency, shown_path(path), custom=custom)}")
         terminal.text("")

@@ -31,6 +31,12 @@ def project_of(ctx: Any, **places: Path | None) -> Project:
     return load_project(settings_of(ctx)).with_places(**places)
 
 
+def trains_itself(ctx: Any) -> bool:
+    """Whether the settings name a source or a training program of the user's own, which ``tracinctl train`` is not."""
+    settings = settings_of(ctx)
+    return settings.get("", "source") is not None or settings.get("train", "command") is not None
+
+
 def was_typed(ctx: Any, name: str) -> bool:
     """Whether a flag stands on the command line or in the environment, and not only in the settings file."""
     source = ctx.get_parameter_source(name)

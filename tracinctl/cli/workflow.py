@@ -10,7 +10,7 @@ from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.house import shown_value
 from tracinctl.cli.processes import joined_processes, start_processes
-from tracinctl.cli.scores import SIGNS, Diagnoses, label_of, project_of
+from tracinctl.cli.scores import SIGNS, Diagnoses, label_of, project_of, trains_itself
 from tracinctl.cli.terminal import Cell, Column, shown_path, terminal
 from tracinctl.progress import ProgressCallback
 from tracinctl.selection import ScoreFile, workflow_sets
@@ -179,13 +179,14 @@ def workflow(
     diagnoses.tell()
     if judging is not None:
         runs = [judge_run(project, run, judging) for run in runs]
+    custom = source is not None or trains_itself(ctx)
     if json:
         terminal.json({"runs": [run.to_json() for run in runs]})
     else:
-        show(runs, custom=source is not None)
+        show(runs, custom=custom)
         show_verdicts(runs)
     if report is not None:
-        report_on(ctx, runs, report)
+        report_on(ctx, runs, report, custom=custom)
     if any(run.status != "done" for run in runs):
         raise typer.Exit(1)
 
@@ -208,7 +209,7 @@ def draw_view(run: "Run", view: str, threshold: str, min_occurrences: str) -> No
     terminal.text("")
 
 
-def report_on(ctx: Any, runs: "list[Run]", path: Path) -> None:
+def report_on(ctx: Any, runs: "list[Run]", path: Path, *, custom: bool) -> None:
     """Write the report."""
     import shlex
 
@@ -221,7 +222,7 @@ def report_on(ctx: Any, runs: "list[Run]", path: Path) -> None:
         if name not in {"report", "json"} and shown_value(value) != "not set"
     }
     command = shlex.join(["tracinctl", *terminal.arguments])
-    write_report(path, workflow_report(runs, command=command, settings=settings, shown=shown_path))
+    write_report(path, workflow_report(runs, command=command, settings=settings, shown=shown_path, custom=custom))
     terminal.say(f"Report: {shown_path(path)}")
     terminal.path(path)
 
@@ -270,10 +271,7 @@ def show(runs: "list[Run]", *, custom: bool) -> None:
     if useful:
         terminal.text("\nNext, train without what they name")
     for run, path in useful:
-        if custom:
-            terminal.line(f"  your training command with {shown_path(path)}")
-        else:
-            terminal.line(f"  {next_command(run.material, run.frequency, shown_path(path))}")
+        terminal.line(f"  {next_command(run.material, run.frequency, shown_path(path), custom=custom)}")
 
 
 def _row(run: "Run", *, planted: bool) -> list[str | Cell]:

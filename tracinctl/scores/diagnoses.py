@@ -131,7 +131,7 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
                 f"one test pair alone gives {share:.0%} of all votes below {counted.values[k]:g}, so votes "
                 "say mostly what it dislikes",
                 f"look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}; "
-                "or ask for more votes with --min-occurrences",
+                "among more held-out pairs one counts less",
             )
 
 
@@ -142,10 +142,11 @@ def _about_rule(counted: VoteTable, required: int) -> Iterator[Diagnosis]:
     k, row = np.unravel_index(counted.votes.argmax(), counted.votes.shape)
     most = int(counted.votes[k, row])
     pairs = int(np.count_nonzero(counted.votes[k] == most))
+    count = "1 pair has" if pairs == 1 else f"{pairs:,} pairs have"
     yield Diagnosis(
         "nothing-harmful",
         f"the rule asks for {required:,} votes, and no training pair has so many: the most is {most:,}, "
-        f"against {pairs:,} {'pair' if pairs == 1 else 'pairs'} below {counted.values[k]:g}",
+        f"which {count} below {counted.values[k]:g}",
         f"--min-occurrences {most} would list {'it' if pairs == 1 else 'them'}",
     )
 
@@ -293,7 +294,7 @@ def _about_mirror_images(source: ScoreSource, counted: VoteTable) -> Iterator[Di
         furthest = np.abs(means[one] - means[other]).max()
         yield Diagnosis(
             "mirror-images-differ",
-            f"{int(differ.sum()):,} of {len(rows):,} mirror images score otherwise, by up to {furthest:.4g}",
+            f"{int(differ.sum()):,} of {len(rows):,} mirror images score differently, by up to {furthest:.4g}",
             "compute them again: tracinctl compute",
             meaning="a pair and its mirror image have the same loss, so these scores are not right",
         )

@@ -63,8 +63,8 @@ def _rule(exclusions: Exclusions) -> str:
     upper = exclusions.counted.upper_threshold
     also = f" or above {upper:g}" if upper is not None else ""
     return (
-        f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs "
-        f"({exclusions.min_occurrences}) score below {exclusions.value:g}{given}{also}; "
+        f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs score below "
+        f"{exclusions.value:g}{given}{also} (--min-occurrences {exclusions.min_occurrences}); "
         f"positive = helpful, negative = harmful{cap}"
     )
 
