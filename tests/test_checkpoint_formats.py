@@ -212,6 +212,9 @@ def test_the_rate_comes_from_elsewhere_where_it_was_not_logged(folder):
         last = state["log_history"].pop()["step"]
     (folder / "trainer_state.json").write_text(json.dumps(state))
     assert load_checkpoint(folder).learning_rate == 0  # what the scheduler would have gone on with
+    for rates in ([0.5], [0.5, 0.25]):
+        torch.save({"_last_lr": rates}, folder / "scheduler.pt")
+        assert load_checkpoint(folder).learning_rate == 0.5
     (folder / "scheduler.pt").unlink()
     assert load_checkpoint(folder).learning_rate == 0  # the optimizer too
     (folder / "optimizer.pt").unlink()

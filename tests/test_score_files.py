@@ -135,6 +135,9 @@ def test_progress_tells_of_every_block(tmp_path):
             (4, 5, "pairs"),
             (5, 5, "pairs"),
         ]
+    told = []
+    list(open_scores(tmp_path / PARQUET, told.append).blocks())
+    assert [(each.task, each.done, each.total, each.unit) for each in told] == [("reading scores", 5, 5, "pairs")]
 
 
 @pytest.mark.parametrize(
