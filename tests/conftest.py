@@ -6,6 +6,8 @@ import os
 
 # small tensors are quicker on one thread, and the tests run side by side
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# a warning is an error in the processes that tests start, too
+os.environ.setdefault("PYTHONWARNINGS", "error")
 
 import pytest
 from hypothesis import settings

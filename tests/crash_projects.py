@@ -43,8 +43,9 @@ class CrashServer:
 
     def __init__(self):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "500"}
+        forks = "ignore:This process:DeprecationWarning"  # from Python 3.12 on, where libraries began threads
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("crash_server.py"))],
+            [sys.executable, "-W", "error", "-W", forks, str(Path(__file__).with_name("crash_server.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

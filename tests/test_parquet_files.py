@@ -179,6 +179,16 @@ def test_a_parquet_file_that_changes_while_it_is_open_is_noticed(tmp_path):
         list(opened.blocks())
 
 
+def test_what_was_written_here_is_read_straight(tmp_path, monkeypatch):
+    import pyarrow.parquet as pq
+
+    source = full(np.random.default_rng(0).normal(size=(50, 3)))
+    write_scores(source, tmp_path / PARQUET)
+    opened = open_scores(tmp_path / PARQUET)
+    monkeypatch.delattr(pq.ParquetFile, "iter_batches")
+    assert same_bits(np.concatenate([block for _, block in opened.blocks()]), source.scores)
+
+
 def test_parquet_is_read_in_blocks_that_stay_small(tmp_path, monkeypatch):
     source = full(np.random.default_rng(0).normal(size=(500, 10)))
     write_scores(source, tmp_path / PARQUET)

@@ -66,6 +66,16 @@ def test_the_formulas_project_as_whole_gradients_are_projected(height):
     assert len(fast._ways) == 2, "compared with plain autograd, projected entry by entry"
 
 
+@pytest.mark.parametrize("padding", [None, 0])
+def test_the_rows_of_an_embedding_are_projected_where_they_were_looked_up(padding):
+    torch.manual_seed(0)
+    body = [nn.Embedding(9, 4, padding_idx=padding), nn.Tanh(), nn.Flatten(), nn.Linear(5 * 4, 1)]
+    model = nn.Sequential(*body).double()
+    fast = ItemGradients(model, projection=Projection(12))
+    fast.prepare(torch.tensor([[0, 3, 3, 8, 0]]))
+    assert len(fast._ways) == 2, "compared with plain autograd, projected entry by entry"
+
+
 class Largest(TorchDispatchMode):
     """The most numbers that any tensor took room for."""
 

@@ -17,6 +17,7 @@ from score_tables import PARQUET, InBlocks, full, matrices, same_bits, scores_of
 from tracinctl import InfluenceTable, load_influence_scores
 from tracinctl.errors import NonFiniteError, ScoreFileError
 from tracinctl.scores.files import open_scores, write_scores
+from tracinctl.scores.files import test_pairs_of as pairs_of
 from tracinctl.scores.json_text import laid_out
 from tracinctl.scores.provenance_file import provenance_path
 
@@ -124,6 +125,15 @@ def test_no_scores_make_no_file(tmp_path, name, source):
     with pytest.raises(ScoreFileError, match="no scores to write"):
         write_scores(source, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [JSON, PARQUET])
+def test_test_pairs_are_known_without_the_scores(tmp_path, name, monkeypatch):
+    source = table(np.ones((3, 2)))
+    write_scores(source, tmp_path / name)
+    if name == PARQUET:
+        monkeypatch.delattr("tracinctl.scores.parquet_format.ParquetScores")
+    assert list(pairs_of(tmp_path / name)) == list(source.test_ids)
 
 
 def test_progress_tells_of_every_block(tmp_path):
