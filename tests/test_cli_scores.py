@@ -68,6 +68,14 @@ def test_sweep_csv_has_a_line_a_threshold(cli, project):
     ]
 
 
+@pytest.mark.parametrize(("active", "columns"), [(20, range(1, 21)), (2000, (1, 500, 1000, 1200, 1500, 2000))])
+def test_sweep_csv_has_few_columns_however_many_can_vote(cli, project, active, columns):
+    write_score_file(project / "metadata" / "box_3hz_influence_metadata.json", [[-1.0] * active] * 2)
+    header, line = csv.reader(io.StringIO(cli("sweep", "--frequency", "3hz", "--thresholds", "0", "--csv").out))
+    assert header[header.index("item_share") + 1 :] == [f"votes_{k}" for k in columns]
+    assert set(line[header.index("item_share") + 1 :]) == {"2"}
+
+
 def test_sweep_lists_the_pairs_with_most_votes(cli, project):
     out = cli("sweep", "--thresholds", "-5", "--frequency", "1hz", "--top", "1").out
     assert "box_deg000_1hz_00_box_deg036_1hz_00" in out

@@ -29,6 +29,7 @@ tracinctl sweep --frequency 500hz --thresholds 0,-10 --retrain"""
 
 _VOTE_COLUMNS = 6
 _FEWEST_VOTE_COLUMNS = 3
+_MOST_CSV_COLUMNS = 20
 
 
 def sweep(
@@ -173,10 +174,14 @@ def show_top(ids: list[str], result: "SweepResult", top: int) -> None:
 
 
 def write_csv(results: "list[tuple[ScoreFile, SweepResult]]") -> None:
-    """Write a line for every threshold of every file."""
+    """Write a line for every threshold of every file; of many numbers of votes the ones that a table has."""
     most = max((len(row.votes) for _, result in results for row in result.rows), default=0)
+    numbers = set(range(1, most + 1)) if most <= _MOST_CSV_COLUMNS else set()
+    for _, result in results if not numbers else ():
+        numbers |= set(vote_columns(result.active_test_pairs, result.rows[0].required_votes, _VOTE_COLUMNS))
+    shown = sorted(numbers)
     header = ["file", "material", "frequency", "train_pairs", "test_pairs", "active_test_pairs", "threshold"]
-    header += [f"votes_{k}" for k in range(1, most + 1)] + ["required_votes", "harmful", "pair_share", "item_share"]
+    header += ["required_votes", "harmful", "pair_share", "item_share", *(f"votes_{k}" for k in shown)]
     lines: list[list[Any]] = [
         [
             shown_path(file.path),
@@ -186,11 +191,11 @@ def write_csv(results: "list[tuple[ScoreFile, SweepResult]]") -> None:
             result.test_pairs,
             result.active_test_pairs,
             row.value,
-            *(row.votes.get(k, 0) for k in range(1, most + 1)),
             row.required_votes,
             row.harmful,
             row.pair_share,
             row.item_share,
+            *(row.votes.get(k, 0) for k in shown),
         ]
         for file, result in results
         for row in result.rows

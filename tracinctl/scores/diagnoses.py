@@ -106,7 +106,7 @@ def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
             "few-active",
             (
                 f"only {active} of {total:,} test pairs {'is' if active == 1 else 'are'} active (the other {silent:,} "
-                "score 0)"
+                f"{'scores' if silent == 1 else 'score'} 0)"
                 if silent
                 else f"there {'is' if total == 1 else 'are'} only {total} test {'pair' if total == 1 else 'pairs'}"
             ),
