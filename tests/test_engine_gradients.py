@@ -10,7 +10,7 @@ from small_models import Model
 from torch import nn
 
 from tracinctl.engine.gradients import ItemGradients
-from tracinctl.engine.parameter_uses import Dense
+from tracinctl.engine.parameter_uses import Dense, Taps
 from tracinctl.engine.products import Rows, inner_products, squared_lengths
 from tracinctl.errors import ModelError
 
@@ -186,3 +186,7 @@ def test_short_sums_in_float32_are_right_to_the_lengths(count):
     allowed = 1e-6 * (lengths[:, None] * lengths) ** 0.5
     assert (abs(inner_products(rows, rows, 1 << 20, exact=False) - true) <= allowed).all()
     assert squared_lengths(rows, 1 << 20, exact=False) == pytest.approx(lengths, rel=1e-6)
+
+
+def test_a_kernel_that_meets_its_inputs_differently_keeps_the_places_of_all():
+    assert Taps(((0, 1), (2, 3))) | Taps(((1, 3), (0, 1))) == Taps(((0, 3), (0, 3)))
