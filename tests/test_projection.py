@@ -138,6 +138,9 @@ def test_by_rows_and_by_positions_a_projection_is_the_same(name, monkeypatch):
         monkeypatch.setattr(projection, "_TRANSFORMED", price)
         monkeypatch.setattr(projection, "_AT_ONCE", 50)
         found[price] = products(model, inputs, Projection(7))
+        fast = ItemGradients(model, projection=Projection(7))
+        fast.prepare(inputs)
+        assert fast._ways, "the model is not taken item by item"
     monkeypatch.undo()
     assert worst(found[0], products(model, inputs, Projection(7))) < 1e-12
     assert worst(found[10**9], found[0]) < 1e-12
