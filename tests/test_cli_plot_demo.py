@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command_line import CommandLine, write_score_file
 
-from tracinctl.cli import plot
+from tracinctl.cli import options
 from tracinctl.data.demo import DemoResult
 from tracinctl.plots.views import VIEWS
 
@@ -30,7 +30,7 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_command_knows_every_view():
-    assert plot.ViewName.__args__ == VIEWS
+    assert options.ViewName.__args__ == VIEWS
 
 
 @pytest.mark.parametrize("view", ["overview", "distribution", "sweep", "heatmap", "top"])
