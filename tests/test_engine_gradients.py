@@ -190,3 +190,13 @@ def test_short_sums_in_float32_are_right_to_the_lengths(count):
 
 def test_a_kernel_that_meets_its_inputs_differently_keeps_the_places_of_all():
     assert Taps(((0, 1), (2, 3))) | Taps(((1, 3), (0, 1))) == Taps(((0, 3), (0, 3)))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_a_fast_way_is_trusted_by_the_error_in_proportion(size):
+    model = nn.Linear(3, 1)
+    gradients = ItemGradients(model)
+    row, score = size * torch.tensor([1.0, -2.0, 3.0, 1.0]), torch.tensor([0.5])
+    for error, trusted in ((1e-6, True), (1e-2, False)):
+        ours = {"weight": (1 + error) * row[:3], "bias": row[3:]}
+        assert gradients._agrees(ours, score, [Dense(row[None])], score) is trusted
