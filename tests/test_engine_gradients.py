@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import Model
+from small_models import MODELS, Model, make_inputs
 from torch import nn
 
 from tracinctl.engine.gradients import ItemGradients
@@ -200,3 +200,17 @@ def test_a_fast_way_is_trusted_by_the_error_in_proportion(size):
     for error, trusted in ((1e-6, True), (1e-2, False)):
         ours = {"weight": (1 + error) * row[:3], "bias": row[3:]}
         assert gradients._agrees(ours, score, [Dense(row[None])], score) is trusted
+
+
+ITEM_BY_ITEM = {"recurrent", "changes its input in place"}
+"""Models that no formula fits: a loop inside torch, and what is no longer there when it is looked at."""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_taken_item_by_item_only_where_it_must_be(name):
+    build, kind = MODELS[name]
+    torch.manual_seed(0)
+    model, inputs = build(), make_inputs(kind, 4, torch.Generator().manual_seed(0))
+    gradients = ItemGradients(model)
+    gradients.prepare(inputs)
+    assert (not gradients._ways) is (name in ITEM_BY_ITEM)
