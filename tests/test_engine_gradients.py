@@ -214,3 +214,15 @@ def test_a_model_is_taken_item_by_item_only_where_it_must_be(name):
     gradients = ItemGradients(model)
     gradients.prepare(inputs)
     assert (not gradients._ways) is (name in ITEM_BY_ITEM)
+
+
+@pytest.mark.parametrize(("weight", "bias"), [(True, False), (False, True), (False, False)])
+def test_a_norm_may_have_a_scale_or_a_shift_alone(weight, bias):
+    def forward(m, x):
+        scale, shift = m.scale.weight[0] if weight else None, m.shift.weight[0] if bias else None
+        return m.out(nn.functional.layer_norm(x, (6,), scale, shift))
+
+    model = Model(forward, scale=nn.Linear(6, 1), shift=nn.Linear(6, 1), out=nn.Linear(6, 1))
+    gradients = ItemGradients(model)
+    gradients.prepare(torch.randn(3, 6))
+    assert gradients._ways
