@@ -70,6 +70,24 @@ def test_a_test_pair_alone_names_the_file_that_it_is_in(cli, project):
     assert "Did you mean only_here?" in cli("plot", "top", "--test-pair", "only_her").err
 
 
+def test_a_pair_that_is_no_test_pair_is_told_what_it_is(cli, project):
+    scores = [[-3.0, 4.0], [1.0, 2.0]]
+    files = [project / "metadata" / f"box_{n}hz_influence_metadata.json" for n in (2, 3)]
+    for number, path in enumerate(files):
+        write_score_file(
+            path, scores, [f"m_0_m_{number}1", f"m_2_m_{number}3"], [f"m_8_m_{number}9", f"m_6_m_{number}7"]
+        )
+    trained = cli("plot", "top", "--test-pair", "m_0_m_11")
+    assert trained.code == 1
+    assert "'m_0_m_11' is a training pair" in trained.err
+    assert "m_8_m_19, for example" in trained.err
+    turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_7_m_6")
+    assert turned.code == 1
+    assert "the other way round" not in turned.err, "m_7 is another item"
+    turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_07_m_6")
+    assert "It is there the other way round: m_6_m_07" in turned.err
+
+
 @pytest.mark.parametrize(("ending", "begin"), [(".txt", "box 1hz"), (".svg", "<svg"), (".html", "<!DOCTYPE html>")])
 def test_a_picture_is_written_to_a_file(cli, project, ending, begin):
     result = cli("-q", "plot", "top", "--output", f"top{ending}")

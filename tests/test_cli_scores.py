@@ -11,6 +11,7 @@ from reference_project import ROOT, needs_reference
 from score_tables import table
 
 from tracinctl.cli.scores import label_of
+from tracinctl.scores.files import open_scores, write_scores
 from tracinctl.selection import ScoreFile
 
 THREE_TESTS = [[-6, -7, -8], [-6, -7, 1], [-1, 2, 3], [4, 5, 6]]
@@ -86,6 +87,19 @@ def test_a_rule_that_can_never_fire_is_explained(cli, project):
     result = cli("sweep", "--thresholds", "0", "--frequency", "2hz", "--min-occurrences", "2")
     assert result.code == 0
     assert "asks for 2 votes, but only 1 of 2 test pairs are active" in " ".join(result.err.split())
+
+
+def test_a_file_that_is_meant_is_one_that_is_there(cli, project):
+    columns = project / "metadata" / "box_1hz_influence.parquet"
+    write_scores(open_scores(project / "metadata" / "box_1hz_influence_metadata.json"), columns)
+    (project / "metadata" / "box_1hz_influence_metadata.json").unlink()
+    meant = cli("exclude", "--metadata-file", "metadata/box_1hz_influence_metadata.json")
+    assert meant.code == 1
+    assert "Did you mean metadata/box_1hz_influence.parquet?" in meant.err
+    (project / "planted.csv").write_text("a,b\n")
+    other = cli("exclude", "--metadata-file", "planted.csv")
+    assert other.code == 1
+    assert "Their names end in _influence_metadata.json or _influence.parquet" in other.err
 
 
 def test_a_missing_score_file_is_named_with_the_command_that_makes_it(cli, project):

@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from score_tables import table
 
 from tracinctl.cli import completion_scripts
 from tracinctl.cli.app import app
 from tracinctl.cli.commands import ENTRIES
 from tracinctl.cli.complete import complete, join_equals
+from tracinctl.scores.files import write_scores
 
 ROOT = Path(__file__).parent.parent
 
@@ -86,6 +88,14 @@ def test_choices_are_offered(project):
 
 def test_test_pairs_come_from_the_score_file(project):
     assert values("plot", "top", "--test-pair", "") == ["c_d", "e_f"]
+
+
+def test_test_pairs_come_from_a_parquet_score_file(project):
+    path = project / "metadata" / "plastic_1000hz_influence.parquet"
+    write_scores(table([[1.0, 2.0, 3.0]]), path)
+    assert values("plot", "top", "--frequency", "1000hz", "--test-pair", "") == ["m_0_m_900", "m_1_m_901", "m_2_m_902"]
+    path.write_bytes(path.read_bytes()[:-20])
+    assert values("plot", "top", "--frequency", "1000hz", "--test-pair", "") == []
 
 
 def test_views_are_offered(project):

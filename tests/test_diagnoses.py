@@ -82,7 +82,7 @@ def test_a_rule_that_finds_nothing_names_the_nearest_that_does():
     assert "asks for 18 votes" in found.text
     assert "the most is 7, which 2 pairs have below 0" in found.text
     assert "--min-occurrences 7" in found.hint
-    assert of_list(scores, rule="7").keys() == set(), "and that rule does find them"
+    assert of_list(scores, rule="7").keys() == {"helps-on-average"}, "and that rule does find them"
 
 
 def test_a_test_pair_that_gives_most_of_the_votes_is_named():
@@ -105,6 +105,15 @@ def test_thresholds_out_of_the_range_of_the_scores():
     assert "every score lies below 0" in of_list(-np.abs(scores) - 1)["threshold-too-high"].text
     found = of_sweep(scores, upper_threshold=1000.0)["upper-threshold-too-high"]
     assert "no score lies above the upper threshold 1000" in found.text
+
+
+def test_a_list_of_pairs_that_help_on_average_says_so():
+    scores = np.abs(noise()) + 10
+    scores[:8, :3] = -5
+    assert "helps-on-average" not in of_list(np.where(np.arange(40)[:, None] < 8, -scores, scores), rule="3")
+    found = of_list(scores, rule="3")["helps-on-average"]
+    assert "8 of 8 harmful pairs" in found.text
+    assert "3 or more test pairs" in found.text
 
 
 def test_a_cap_that_cut_says_how_much():

@@ -64,6 +64,13 @@ def test_no_scores_break_a_picture_or_its_edge(view, scores, width, height):
             assert colour or not any(visible(span.style) for span in line.spans)
 
 
+@pytest.mark.parametrize("height", [24, 25, 26, 27, 30, 34])
+def test_the_overview_leaves_the_prompt_a_line_of_the_screen(height):
+    scores = np.random.default_rng(0).normal(-3, 10, (60, 40))
+    drawn = picture("overview", whole(scores), height=height, thresholds="0,-5,-15")
+    assert height - 3 <= len(drawn.lines) < height
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(
     "scores",

@@ -290,8 +290,9 @@ def _score_files_near(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"The folder {folder} is not there either."
-    names = [f"{m}_{f}_influence_metadata.json" for m, f in find_score_files(folder)]
-    near = get_close_matches(path.name, names, n=1, cutoff=0.3)
+    names = sorted(entry.name for entry in folder.iterdir() if split_score_file_name(entry) is not None)
+    same = [name for name in names if split_score_file_name(Path(name)) == split_score_file_name(path)]
+    near = same or get_close_matches(path.name, names, n=1, cutoff=0.3)
     if near:
         return f"Did you mean {folder / near[0]}?"
     return "Scores are made by: tracinctl compute --material NAME --frequency NAME"

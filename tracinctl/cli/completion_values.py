@@ -91,11 +91,14 @@ def _test_pairs(project: Project, given: Given) -> Candidates:
 
 
 def test_pairs_in(path: Path) -> list[str]:
-    """Test pairs of a score file, from its first training pair; none where the file is of another kind."""
-    if path.suffix != ".json":
-        return []
+    """Test pairs of a score file: from its first training pair, or from what a Parquet file says of itself."""
     import json
 
+    if path.suffix == ".parquet":
+        from tracinctl.scores.parquet_footer import ABOUT_KEY, value_of
+
+        said = value_of(path, ABOUT_KEY, _HEAD)
+        return [*json.loads(said)["test_ids"]] if said else []
     with path.open(encoding="utf-8") as stream:
         text = stream.read(_HEAD)
     start = text.find("{", text.find("{") + 1)

@@ -80,7 +80,7 @@ TestPair = Annotated[
     typer.Option(
         "--test-pair",
         metavar="ID",
-        help="Use this held-out pair alone; may be given again.",
+        help="Score this held-out pair alone, instead of all; may be given again.",
         rich_help_panel=DATA,
     ),
 ]

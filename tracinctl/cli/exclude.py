@@ -202,8 +202,9 @@ def show(file: ScoreFile, label: str, exclusions: "Exclusions", path: Path, *, d
     if entries > _SHOWN:
         lines.append(f"... and {entries - _SHOWN:,} more")
     if exclusions.mode == "ranking_pair" and exclusions.mirrored:
+        own = len(exclusions.ids) - len(exclusions.mirrored)
         mirrors = count(len(exclusions.mirrored), "mirror image")
-        lines.append(f"With {mirrors} of them: the same comparison, the other way round.")
+        lines.append(f"{count(own, 'harmful pair')} and {mirrors}: the same comparison, the other way round.")
     if exclusions.mode != "sample":
         lines.append(
             f"Harmful: {count(exclusions.required_votes, 'vote')} or more of "

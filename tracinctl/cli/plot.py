@@ -1,5 +1,6 @@
 """``tracinctl plot``: the scores, drawn in the terminal."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -139,16 +140,17 @@ def plot(
 
 def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
     """The score files that know a test pair: with it alone on the command line, its frequency need not be there."""
-    from tracinctl.plots.survey import place_of
     from tracinctl.scores.files import test_pairs_of
 
     if len(files) == 1:
         return files  # whether it does shows when it is read
     known = {file: test_pairs_of(file.path) for file in files}
     found = [file for file in files if test_pair in known[file]]
-    if not found:
-        place_of(test_pair, [name for names in known.values() for name in names])  # says which is the nearest
-    return found
+    if found:
+        return found
+    near = get_close_matches(test_pair, [name for names in known.values() for name in names], n=1, cutoff=0.4)
+    # the error, when it is read, says what the id is or which is the nearest
+    return [file for file in files if near and near[0] in known[file]][:1] or files[:1]
 
 
 def with_checkpoint_scores(

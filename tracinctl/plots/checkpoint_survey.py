@@ -55,7 +55,7 @@ def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair
         )
     columns = slice(None)
     if test_pair is not None:
-        place = place_of(test_pair, source.test_ids)
+        place = place_of(test_pair, source.test_ids, source.train_ids)
         columns = slice(place, place + 1)
     pairs, count = len(source.train_ids), len(names)
     tests = 1 if test_pair is not None else len(source.test_ids)

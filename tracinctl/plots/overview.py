@@ -18,6 +18,7 @@ from tracinctl.scores.votes import required_votes
 
 _ROWS = 5
 _PAIRS = 4
+_BESIDE = 17  # other lines of the screen, with the prompt's
 _VOTES = 5
 _SIDE_BY_SIDE = 76
 
@@ -40,7 +41,8 @@ def draw(request: Request) -> Lines:
         return [*lines, *distribution.nothing(found, width)]
     two = width >= _SIDE_BY_SIDE
     half = (width - 3) // 2 if two else width
-    rows = request.rows(_ROWS, beside=19)
+    pairs = _pairs(request)
+    rows = request.rows(_ROWS, beside=_BESIDE + pairs, least=_ROWS - 1)
     indent = len(f"{found.total:,}")
     filled = distribution.histogram_of(found, half - indent - 2)
     curves = sweep.curves_of(found, required, 3)
@@ -54,17 +56,23 @@ def draw(request: Request) -> Lines:
         *sweep.chart(curves, axis, found, palette, half, rows, required),
     ]
     lines += beside(left, right, half, 3) if two else [*left, *right]
-    harmful = _harmful(found, request, width, required)
+    harmful = _harmful(found, request, width, required, pairs)
     return [*lines, *harmful, *_votes(found, palette, width, required, rule)]
 
 
-def _harmful(found: Survey, request: Request, width: int, required: int) -> Lines:
+def _pairs(request: Request) -> int:
+    """How many pairs to name: one less on a terminal of the usual 24 lines."""
+    height = request.settings.height
+    return _PAIRS - 1 if height is not None and height <= _BESIDE + _PAIRS + _ROWS else _PAIRS
+
+
+def _harmful(found: Survey, request: Request, width: int, required: int, pairs: int) -> Lines:
     """The pairs with most votes at the first threshold, as bars."""
     palette = request.palette
     if not found.votes.thresholds:
         return []
     votes, names = found.votes.votes[0], found.scores.train_ids
-    order = most_votes(found, min(_PAIRS, request.top))
+    order = most_votes(found, min(pairs, request.top))
     title = f"Most votes below {found.votes.thresholds[0].text}: pair, mean score, votes (▸ harmful by the rule)"
     rows = [
         Row(

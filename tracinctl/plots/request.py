@@ -84,8 +84,8 @@ class Request:
         """How many to name."""
         return self.settings.top
 
-    def rows(self, usual: int, beside: int) -> int:
-        """Rows for a chart that shares the screen with ``beside`` other lines."""
+    def rows(self, usual: int, beside: int, least: int = 5) -> int:
+        """Rows for a chart that shares the screen with ``beside`` other lines, and has ``least`` rows all the same."""
         if self.settings.height is None:
             return usual
-        return min(max(self.settings.height - beside, 5), _TALLEST)
+        return min(max(self.settings.height - beside, least), _TALLEST)

@@ -41,7 +41,7 @@ class FiniteScores:
         self.test_ids: Sequence[str] = source.test_ids
         self._columns: slice = slice(None)
         if test_pair is not None:
-            place = place_of(test_pair, source.test_ids)
+            place = place_of(test_pair, source.test_ids, source.train_ids)
             self.test_ids, self._columns = [test_pair], slice(place, place + 1)
         self._source = source
         self.train_ids = source.train_ids
@@ -85,15 +85,28 @@ def _finite(values: FloatArray | None) -> FloatArray | None:
     return values if values is None or np.isfinite(values).all() else np.where(np.isfinite(values), values, 0.0)
 
 
-def place_of(test_pair: str, test_ids: Sequence[str]) -> int:
+def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] = ()) -> int:
     """The column of a test pair.
 
     Raises:
-        PlotError: there is no such test pair; the nearest one is named.
+        PlotError: there is no such test pair; the same one turned round, or the nearest one, is named.
     """
     for place, name in enumerate(test_ids):
         if name == test_pair:
             return place
+    if test_pair in train_ids:
+        raise PlotError(
+            f"{clean(test_pair)!r} is a training pair",
+            hint=f"A test pair is one of held-out items: {clean(test_ids[0])}, for example." if len(test_ids) else "",
+        )
+    cuts = [k for k, letter in enumerate(test_pair) if letter == "_"]
+    turned = {f"{test_pair[k + 1 :]}_{test_pair[:k]}" for k in cuts}
+    for name in test_ids:
+        if name in turned:
+            raise PlotError(
+                f"there is no test pair {clean(test_pair)!r} in these scores",
+                hint=f"It is there the other way round: {clean(name)}",
+            )
     near = get_close_matches(test_pair, list(test_ids), n=1, cutoff=0.4)
     raise PlotError(
         f"there is no test pair {clean(test_pair)!r} in these scores",

@@ -66,6 +66,7 @@ def diagnose(
             if made is not None:
                 found += _about_rule(made.counted, _required(made))
     if exclusions is not None:
+        found += _about_mean(exclusions)
         found += _about_cap(exclusions)
         found += _about_what_is_left(source, exclusions)
     found += _about_checkpoints(source.provenance)
@@ -177,6 +178,18 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
             "upper-threshold-too-high",
             f"no score lies above the upper threshold {upper:g}: the highest is {counted.highest:g}",
             "leave it out, or give a lower one",
+        )
+
+
+def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
+    harmful = exclusions.harmful if exclusions.mode != "sample" else []
+    helpful = sum(pair.mean > 0 for pair in harmful)
+    if helpful > _MOST * len(harmful):
+        yield Diagnosis(
+            "helps-on-average",
+            f"{helpful:,} of {len(harmful):,} harmful pairs have a positive mean score: they hurt "
+            f"{exclusions.required_votes:,} or more test pairs, and over all of them they help",
+            "a higher --min-occurrences, 60% for instance, keeps such pairs off the list",
         )
 
 

@@ -12,6 +12,7 @@ from tracinctl.scores.table import ScoreSource
 JSON_LIMIT = 1_000_000
 """Scores above which Parquet is written unless a format is named."""
 
+_JSON = "_influence_metadata.json"
 _PER_CHECKPOINT = "_per_checkpoint_influence.parquet"
 
 
@@ -34,8 +35,15 @@ def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSo
             )
         return ParquetScores(path, progress)
     from tracinctl.scores.json_format import read_json_scores
+    from tracinctl.scores.json_text import AGAIN
 
-    return read_json_scores(path)
+    try:
+        return read_json_scores(path)
+    except ScoreFileError as error:
+        if error.hint == AGAIN and not path.name.endswith(_JSON):
+            hint = f"is it one of scores? Their names end in {_JSON} or _influence.parquet"
+            raise ScoreFileError(error.message, hint=hint) from error
+        raise
 
 
 def test_pairs_of(path: Path) -> Sequence[str]:

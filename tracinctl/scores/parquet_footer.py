@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 from tracinctl.scores.thrift_compact import read_struct
 
 _MAGIC = b"PAR1"
+ABOUT_KEY = b"tracinctl"
+"""Of what a score file says of its scores: a JSON object."""
+
+_STRING_FIELD = 0x18  # the next field, bytes
 _REQUIRED, _REPEATED = 0, 2
 _TYPES, _REPETITIONS, _CODECS, _ENCODINGS = 8, 3, 8, {0, 2, 3, 4, 5, 6, 7, 8, 9}
 
@@ -23,6 +27,28 @@ def check_footer(path: Path) -> None:
         ValueError: it is not.
         OSError: the file cannot be read.
     """
+    data = _footer(path)
+    try:
+        _check(read_struct(data)[0])
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("its footer is broken") from error
+
+
+def value_of(path: Path, key: bytes, most: int) -> bytes | None:
+    """The value of a key of the file's metadata; None where there is none, or the footer has more than ``most`` bytes.
+
+    Raises:
+        ValueError, IndexError: there is no footer, or it is broken.
+        OSError: the file cannot be read.
+    """
+    data = _footer(path, most)
+    # all else that stands before it need not be taken apart
+    entry = bytes([_STRING_FIELD, len(key)]) + key + bytes([_STRING_FIELD])
+    at = data.rfind(entry)
+    return None if at < 0 else bytes(read_struct(data, at)[0][2])
+
+
+def _footer(path: Path, most: int | None = None) -> bytes:
     with path.open("rb") as file:
         whole = file.seek(0, 2)
         file.seek(max(0, whole - 8))
@@ -30,12 +56,10 @@ def check_footer(path: Path) -> None:
         size = int.from_bytes(end[:4], "little")
         if end[4:] != _MAGIC or not size <= whole - 12:
             raise ValueError("it has no footer of Parquet")
+        if most is not None and size > most:
+            return b""
         file.seek(whole - 8 - size)
-        data = file.read(size)
-    try:
-        _check(read_struct(data)[0])
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError("its footer is broken") from error
+        return file.read(size)
 
 
 def _check(about: dict[int, Any]) -> None:

@@ -22,12 +22,12 @@ from tracinctl.files import atomic_path
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.checked import checked_blocks
 from tracinctl.scores.json_text import AGAIN, json_text
-from tracinctl.scores.parquet_footer import check_footer
+from tracinctl.scores.parquet_footer import ABOUT_KEY, check_footer
 from tracinctl.scores.parquet_pages import check_pages
 from tracinctl.scores.plain_pages import Sums, Values, read_values, row_sums, values_of
 from tracinctl.scores.table import FloatArray, ScoreSource, rows_per_block
 
-_KEY, _DIGEST = b"tracinctl", b"tracinctl_sha256"
+_DIGEST = b"tracinctl_sha256"
 _GROUP = 4 << 20  # bytes of scores in a row group, which is one page
 _PIECE = 1 << 20  # bytes read together: what stays in the processor's cache is worked on twice as fast
 _TOLD = 4  # pieces after which progress is told again
@@ -62,7 +62,7 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
     scores_type = pa.list_(pa.field("element", pa.float64(), nullable=False), width)
     fields.append(pa.field("scores", scores_type, nullable=False))
     text = json_text(about).encode()
-    schema = pa.schema(fields, metadata={_KEY: text, _DIGEST: hashlib.sha256(text).hexdigest().encode()})
+    schema = pa.schema(fields, metadata={ABOUT_KEY: text, _DIGEST: hashlib.sha256(text).hexdigest().encode()})
     total = len(source.train_ids)
 
     def group(start: int, block: FloatArray) -> Any:
@@ -269,7 +269,7 @@ def parquet_test_ids(path: Path) -> Sequence[str]:
 
 def _about(path: Path, schema: Any) -> Any:
     """What a file says of its scores."""
-    raw = (schema.metadata or {}).get(_KEY)
+    raw = (schema.metadata or {}).get(ABOUT_KEY)
     if raw is None or "scores" not in schema.names or "id" not in schema.names:
         raise ScoreFileError(f"{path} is Parquet, but holds no influence scores of tracinctl", hint=AGAIN)
     if schema.metadata.get(_DIGEST) != hashlib.sha256(raw).hexdigest().encode():
