@@ -103,6 +103,7 @@ def test_workflow_uses_scores_that_are_there_without_checkpoints(cli, tmp_path, 
     assert "tracinctl demo" in cli("workflow").err
 
 
+@needs_reference
 def test_workflow_runs_on_the_users_score_files(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = cli("workflow", "--metadata-dir", ROOT, "--frequencies", "500hz,1000hz", "--json")
@@ -110,7 +111,6 @@ def test_workflow_runs_on_the_users_score_files(cli, tmp_path, monkeypatch):
     assert [run["harmful"] for run in json.loads(result.out)["runs"]] == [186, 0]
 
 
-@needs_reference
 def test_planted_truth_is_compared_with_the_list(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ids = write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1], [-1], [-1], [1], [1]])
