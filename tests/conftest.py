@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # small tensors are quicker on one thread, and the tests run side by side
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,3 +50,12 @@ def trained(tmp_path_factory):
     from trained_project import make_trained
 
     return make_trained(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def project(trained, tmp_path, monkeypatch):
+    """A copy of the trained project, to work in."""
+    folder = tmp_path / "a project"
+    shutil.copytree(trained, folder)
+    monkeypatch.chdir(folder)
+    return folder

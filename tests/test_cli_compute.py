@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -16,14 +15,6 @@ from tracinctl.errors import DataError, UsageError
 @pytest.fixture
 def cli(capsys):
     return CommandLine(capsys)
-
-
-@pytest.fixture
-def project(trained, tmp_path, monkeypatch):
-    folder = tmp_path / "a project"
-    shutil.copytree(trained, folder)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def test_compute_writes_scores_and_says_what_it_did(cli, project):

@@ -1,7 +1,6 @@
 """``workflow`` on a small project of recordings, on score files alone, and its report."""
 
 import json
-import shutil
 
 import pytest
 from command_line import CommandLine, write_score_file
@@ -13,14 +12,6 @@ from tracinctl.workflow import Rule, WorkflowSettings, run_workflow
 @pytest.fixture
 def cli(capsys):
     return CommandLine(capsys)
-
-
-@pytest.fixture
-def project(trained, tmp_path, monkeypatch):
-    folder = tmp_path / "a project"
-    shutil.copytree(trained, folder)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def test_workflow_goes_the_whole_way_and_names_the_next_command(cli, project):
