@@ -10,36 +10,79 @@ from pathlib import Path
 import tracinctl
 
 PACKAGE = Path(tracinctl.__file__).parent
-ALLOWED = {
-    "engine": {"engine", "scores", "data", "checkpoint_files", "files", "errors", "progress"},
-    "scores": {"scores", "data", "files", "errors", "progress"},
-    "plots": {"plots", "scores", "files", "errors", "progress"},
-    "data": {"data", "models", "training", "one_thread", "files", "errors", "progress"},
-    "checkpoint_files": {"files", "errors"},
-    "one_thread": set(),
-    "errors": set(),
-    "files": {"errors"},
-}
+# a room imports itself and what stands below it; rooms of one line do not know each other
+LAYERS = [
+    {"cli"},
+    {"project"},
+    {"plots", "retraining", "demo"},
+    {"training"},
+    {"engine"},
+    {"scores", "data"},
+    {"files", "user_code"},
+    {"text", "progress", "errors"},
+]
+FLOOR = {room: len(LAYERS) - depth for depth, rooms in enumerate(LAYERS) for room in rooms}
+AT_THE_ROOT = {"__init__", "__main__", "_version", "errors", "files", "progress", "text", "user_code"}
+
+
+def module_name(path):
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 
 
 def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tracinctl."):
-            yield node.module.split(".")[1]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield f"!{node.module.split('.')[0]}"
+    """(line, module, whether the program runs it) of each import of this package; other packages begin with ``!``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                name = whole if whole in MODULES else node.module
+                yield name if name.startswith("tracinctl") else f"!{name}", id(node) not in typing
         elif isinstance(node, ast.Import):
-            yield from (f"!{alias.name.split('.')[0]}" for alias in node.names)
+            for alias in node.names:
+                name = alias.name
+                yield name if name.startswith("tracinctl") else f"!{name}", id(node) not in typing
 
 
-def test_imports_run_one_way():
-    wrong = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room in ALLOWED:
-            wrong += [f"{path.name} imports {n}" for n in imported(path) if n[0] != "!" and n not in ALLOWED[room]]
-        if room in {"scores", "plots"}:
-            wrong += [f"{path.name} imports torch" for n in imported(path) if n == "!torch"]
+def room(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_imports_run_down_only():
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in sorted(MODULES.items())
+        for name, _ in imported(path)
+        if (mine := room(module)) in FLOOR
+        and (theirs := room(name)) in FLOOR
+        and mine != theirs
+        and FLOOR[theirs] >= FLOOR[mine]
+    ]
+    assert wrong == []
+
+
+def test_nothing_is_loose_at_the_root():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == AT_THE_ROOT
+
+
+def test_scores_and_plots_know_no_models():
+    wrong = [
+        f"{module} imports torch"
+        for module, path in sorted(MODULES.items())
+        if room(module) in {"scores", "plots"}
+        for name, _ in imported(path)
+        if name.split(".")[0] == "!torch"
+    ]
     assert wrong == []
 
 

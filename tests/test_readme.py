@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-from tracinctl.cli.commands import ENTRIES, Commands
-from tracinctl.config import load_settings
+from tracinctl.cli.registry import ENTRIES, Commands
+from tracinctl.project.config import load_settings
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_of_an_own_model_runs(tmp_path, monkeypatch):

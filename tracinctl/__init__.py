@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from tracinctl._version import __version__
 
 _EXPORTS = {
     "InfluenceTable": "tracinctl.scores.table",
@@ -16,7 +16,7 @@ _EXPORTS = {
     "TracInCP": "tracinctl.engine.tracin",
     "TracinctlError": "tracinctl.errors",
     "compute_influence": "tracinctl.engine.compute",
-    "load_influence_scores": "tracinctl.scores.files",
+    "load_influence_scores": "tracinctl.scores.files.open",
 }
 
 __all__ = [
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tracinctl.engine.compute import compute_influence
     from tracinctl.engine.tracin import RankingTracInCP, TracInCP
     from tracinctl.errors import TracinctlError
-    from tracinctl.scores.files import load_influence_scores
+    from tracinctl.scores.files.open import load_influence_scores
     from tracinctl.scores.table import InfluenceTable
 
 

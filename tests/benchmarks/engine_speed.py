@@ -29,7 +29,7 @@ from torch import nn
 from tracinctl import Pairs, RankingData, Samples
 from tracinctl.engine.compute import ComputeOptions, compute_scores
 from tracinctl.engine.influence import LossSettings
-from tracinctl.models import build_ranker
+from tracinctl.training.models import build_ranker
 
 TRAIN, TEST, CLASSES, CHECKPOINTS = 37, 17, 6, 6
 RIVALS_TEST_PAIRS = 5

@@ -142,11 +142,11 @@ def child(job: Sequence[str]) -> None:
     import torch  # noqa: F401
 
     import tracinctl.engine.compute
-    import tracinctl.plots.views
-    import tracinctl.scores.exclusion_list
-    import tracinctl.scores.metadata  # noqa: F401
+    import tracinctl.plots.pictures
+    import tracinctl.scores.files.exclusion_list
+    import tracinctl.scores.files.records  # noqa: F401
     from tracinctl.cli.app import app
-    from tracinctl.cli.house import run
+    from tracinctl.cli.base import run
 
     said = os.dup(1)
     silent = os.open(os.devnull, os.O_WRONLY)
@@ -205,7 +205,7 @@ def plain_fill(size: int) -> None:
 
 def assembled() -> ScoreSource:
     """The scores of the project in this folder, from kept kernels, before any of them is calculated."""
-    from tracinctl.engine.checkpoints import list_checkpoints
+    from tracinctl.engine.checkpoints.load import list_checkpoints
     from tracinctl.engine.compute import ComputeOptions, compute_scores
     from tracinctl.engine.influence import LossSettings
 

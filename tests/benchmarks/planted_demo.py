@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from planted_tasks import Task
 
-from tracinctl.compute_settings import SourceSettings
-from tracinctl.config import load_project, load_settings
-from tracinctl.data.demo import DemoSize, make_demo
 from tracinctl.data.planted import planted_ids
-from tracinctl.engine.checkpoints import list_checkpoints
-from tracinctl.project_data import load_data, make_model
+from tracinctl.demo.make import DemoSize, make_demo
+from tracinctl.engine.checkpoints.load import list_checkpoints
+from tracinctl.project.config import load_project, load_settings
+from tracinctl.project.settings import SourceSettings
+from tracinctl.project.sources import load_data, make_model
 
 FREQUENCY = "500hz"
 

@@ -41,7 +41,7 @@ import numpy as np
 import torch
 
 from tracinctl import Pairs, RankingData, Samples
-from tracinctl.models import build_ranker
+from tracinctl.training.models import build_ranker
 
 
 def every_pair(items):
@@ -69,7 +69,7 @@ def make_project(folder: Path, size: Size) -> None:
     """A project of this size, with checkpoints of random weights."""
     import torch
 
-    from tracinctl.models import build_ranker
+    from tracinctl.training.models import build_ranker
 
     (folder / "sounds.py").write_text(SOURCE.format(**vars(size)))
     (folder / "tracinctl.toml").write_text(

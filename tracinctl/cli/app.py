@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from tracinctl import __version__
-from tracinctl.cli.commands import Commands
-from tracinctl.cli.house import Group, run
+from tracinctl.cli.base import Group, run
+from tracinctl.cli.registry import Commands
 
 COMPLETE_VARIABLE = "_TRACINCTL_COMPLETE"
 
@@ -60,7 +60,7 @@ def program(
 def main() -> None:
     """Run ``tracinctl``; this is what the installed command calls."""
     if COMPLETE_VARIABLE in os.environ:
-        from tracinctl.cli.complete import main as complete
+        from tracinctl.cli.completion.complete import main as complete
 
         sys.exit(complete(app, os.environ))
     sys.exit(run(app))

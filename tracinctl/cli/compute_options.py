@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tracinctl.cli.scores import settings_of
-from tracinctl.selection import split_list
+from tracinctl.cli.score_files import settings_of
+from tracinctl.project.selection import split_list
 
 if TYPE_CHECKING:
-    from tracinctl.compute_settings import ComputeSettings, SourceSettings
+    from tracinctl.project.settings import ComputeSettings, SourceSettings
 
 DATA = "Items, pairs and checkpoints"
 INFLUENCE = "How influence is computed"
@@ -244,7 +244,7 @@ def source_settings(
 ) -> "SourceSettings":
     """Where items, pairs and the model come from: the flags, and the tables [features] and [ranker] of the settings."""
     settings = settings_of(ctx)
-    from tracinctl.compute_settings import SourceSettings
+    from tracinctl.project.settings import SourceSettings
 
     usual = SourceSettings()
     return SourceSettings(
@@ -263,7 +263,7 @@ def compute_settings(
     origin: "SourceSettings", *, layers: str | None, memory: str | None, test_pair: list[str] | None, **others: Any
 ) -> "ComputeSettings":
     """Settings of computing, from the flags as they were typed."""
-    from tracinctl.compute_settings import ComputeSettings, parse_size
+    from tracinctl.project.settings import ComputeSettings, parse_size
 
     return ComputeSettings(
         origin=origin,

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tracinctl.cli.terminal import terminal
+from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import ProcessLostError, TracinctlError
 
 if TYPE_CHECKING:
-    from tracinctl.engine.processes import Processes
+    from tracinctl.engine.distributed.processes import Processes
 
 _HERE = "TORCHELASTIC_RUN_ID"
 _HERE_NAME = "tracinctl-processes"
@@ -96,7 +96,7 @@ def start_processes(count: int) -> None:
 
 def _run_one(rank: int, count: int, port: int, arguments: list[str]) -> None:
     from tracinctl.cli.app import app
-    from tracinctl.cli.house import run
+    from tracinctl.cli.base import run
 
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     os.environ |= {name: str(value) for name, value in own.items()}
@@ -115,7 +115,7 @@ def joined_processes() -> Iterator[Processes | None]:
     if not _shared():
         yield None
         return
-    from tracinctl.engine.processes import join_processes
+    from tracinctl.engine.distributed.processes import join_processes
 
     def stop(*_: object) -> None:
         raise ProcessLostError("another process of this run ended, or the run was told to end", hint=_KEPT)

@@ -7,15 +7,15 @@ import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tracinctl.cli.scores import settings_of
-from tracinctl.cli.terminal import PIPE_WIDTH, Column, terminal
-from tracinctl.config import Project
+from tracinctl.cli.output.terminal import PIPE_WIDTH, Column, terminal
+from tracinctl.cli.score_files import settings_of
 from tracinctl.errors import TracinctlError
+from tracinctl.project.config import Project
 
 if TYPE_CHECKING:
-    from tracinctl.compute_settings import SourceSettings
-    from tracinctl.retrain_project import ProjectRetraining
-    from tracinctl.workflow import Run
+    from tracinctl.project.retrain import ProjectRetraining
+    from tracinctl.project.settings import SourceSettings
+    from tracinctl.project.workflow import Run
 
 COLOURS = {"helped": "bold green", "hurt": "bold red"}
 UNDECIDED = "bold yellow"
@@ -23,10 +23,10 @@ UNDECIDED = "bold yellow"
 
 def retraining_settings(ctx: Any, origin: SourceSettings, *, repeats: int, at_once: int) -> ProjectRetraining:
     """How lists are judged; what cannot be is said before any work."""
-    from tracinctl.cli.train import usual_train_settings
-    from tracinctl.retrain_project import ProjectRetraining
-    from tracinctl.retraining import RetrainSettings
-    from tracinctl.training_command import METRICS_FILE
+    from tracinctl.cli.commands.train import usual_train_settings
+    from tracinctl.project.retrain import ProjectRetraining
+    from tracinctl.retraining.command_trainer import METRICS_FILE
+    from tracinctl.retraining.trial import RetrainSettings
 
     train = usual_train_settings(ctx, origin)
     own = settings_of(ctx)
@@ -48,8 +48,8 @@ def processors() -> int:
 
 def judge_run(project: Project, run: Run, settings: ProjectRetraining) -> Run:
     """The run with its verdict; a run without a list is as it was."""
-    from tracinctl.retrain_project import retrain_project
-    from tracinctl.retraining_runs import KEPT
+    from tracinctl.project.retrain import retrain_project
+    from tracinctl.retraining.runs import KEPT
 
     if run.status != "done" or run.exclusions is None:
         return run
@@ -65,7 +65,7 @@ def judge_run(project: Project, run: Run, settings: ProjectRetraining) -> Run:
 
 def show_verdicts(runs: list[Run]) -> None:
     """Print what training without the lists showed, a frequency at a time."""
-    from tracinctl.retraining_words import (
+    from tracinctl.retraining.wording import (
         ARM_COLUMNS,
         DIFFERENCE_COLUMNS,
         arm_rows,

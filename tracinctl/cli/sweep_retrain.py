@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.cli import compute_options as co
+from tracinctl.cli.output.terminal import Column, terminal
 from tracinctl.cli.retrain import COLOURS, UNDECIDED, retraining_settings, wrapped
-from tracinctl.cli.scores import settings_of
-from tracinctl.cli.terminal import Column, terminal
-from tracinctl.config import Project
+from tracinctl.cli.score_files import settings_of
 from tracinctl.errors import UsageError
-from tracinctl.selection import ScoreFile
+from tracinctl.project.config import Project
+from tracinctl.project.selection import ScoreFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracinctl.retrain_project import ProjectRetraining
-    from tracinctl.retraining_sweep import SweepJudgement
+    from tracinctl.project.retrain import ProjectRetraining
+    from tracinctl.retraining.sweep import SweepJudgement
     from tracinctl.scores.table import ScoreSource
     from tracinctl.scores.votes import Threshold
 
@@ -48,8 +48,8 @@ def judge_thresholds(
     Raises:
         UsageError: the score file's name does not say of which material and frequency it is.
     """
-    from tracinctl.retrain_project import judge_project_sweep
-    from tracinctl.retraining_runs import KEPT
+    from tracinctl.project.retrain import judge_project_sweep
+    from tracinctl.retraining.runs import KEPT
     from tracinctl.scores.exclusion import choose_exclusions
 
     if file.material is None or file.frequency is None:
@@ -74,7 +74,7 @@ def judge_thresholds(
 def show_thresholds(label: str, found: SweepJudgement) -> None:
     """Print the accuracy at each threshold, its picture, the choice and the verdict on it."""
     from tracinctl.plots.differences import interval_lines
-    from tracinctl.retraining_words import choice_words, division_of_sweep, threshold_rows
+    from tracinctl.retraining.wording import choice_words, division_of_sweep, threshold_rows
 
     columns = [
         Column("threshold", "right"),

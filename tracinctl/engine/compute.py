@@ -12,22 +12,22 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import Pairs, RankingData
-from tracinctl.engine.cache import KernelCache
-from tracinctl.engine.checkpoint_kernels import DTYPES, KernelWork, checkpoint_kernels
-from tracinctl.engine.checkpoints import checkpoint_weights
-from tracinctl.engine.divided import divided_kernels
+from tracinctl.engine.checkpoints.load import checkpoint_weights
+from tracinctl.engine.distributed.divide import divided_kernels
+from tracinctl.engine.distributed.processes import Processes
 from tracinctl.engine.fingerprint import model_digest
-from tracinctl.engine.gradients import ItemGradients
+from tracinctl.engine.gradients.items import ItemGradients
+from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.influence import InfluenceScores, LossSettings
 from tracinctl.engine.items import Items
-from tracinctl.engine.kernel import KernelMaker
-from tracinctl.engine.layout import kernel_layout
+from tracinctl.engine.kernel.cache import KernelCache
+from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, KernelWork, checkpoint_kernels
+from tracinctl.engine.kernel.layout import kernel_layout
+from tracinctl.engine.kernel.maker import KernelMaker
+from tracinctl.engine.kernel.projection_error import error_note
 from tracinctl.engine.losses import NAMED_LOSSES, LossFunction, resolve_loss
 from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
 from tracinctl.engine.methods import DAMPING, METHODS, check_method
-from tracinctl.engine.processes import Processes
-from tracinctl.engine.projection import Projection
-from tracinctl.engine.projection_error import error_note
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable

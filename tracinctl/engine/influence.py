@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.data.pairs import Pairs
-from tracinctl.engine.item_disagreement import item_disagreement
-from tracinctl.engine.item_kernel import ItemKernel
+from tracinctl.engine.item_view import item_disagreement
 from tracinctl.engine.kept_back import KeptBack
+from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.losses import LossFunction, ghm_weights, pair_derivatives
 from tracinctl.engine.methods import fisher_kernel, margin_slopes
 from tracinctl.scores.table import InfluenceTable, rows_per_block

@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tracinctl.engine.processes import Processes
+from tracinctl.engine.distributed.processes import Processes
 from tracinctl.errors import MemoryBudgetError
 
 ITEMS_SHARE = 8

@@ -49,8 +49,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.data.pairs import Pairs
-from tracinctl.engine.item_kernel import HeldKernel, ItemKernel
-from tracinctl.engine.layout import COMPLETE, KernelLayout
+from tracinctl.engine.kernel.item_kernel import HeldKernel, ItemKernel
+from tracinctl.engine.kernel.layout import COMPLETE, KernelLayout
 from tracinctl.engine.memory import Budget, size_text
 from tracinctl.errors import MemoryBudgetError, UsageError
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import Pairs, RankingData, Samples
-from tracinctl.engine.checkpoint_kernels import DTYPES
-from tracinctl.engine.checkpoints import apply_checkpoint, checkpoint_weights, load_checkpoint
+from tracinctl.engine.checkpoints.load import apply_checkpoint, checkpoint_weights, load_checkpoint
 from tracinctl.engine.compute import choose_device, compute_influence
+from tracinctl.engine.kernel.checkpoint_kernels import DTYPES
 from tracinctl.errors import LossError, ScoreFileError
 from tracinctl.files import write_text_atomic
 

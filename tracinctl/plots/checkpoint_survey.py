@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tracinctl.errors import PlotError
 from tracinctl.plots.survey import place_of
-from tracinctl.scores.per_checkpoint import checkpoint_blocks
+from tracinctl.scores.files.per_checkpoint import checkpoint_blocks
 from tracinctl.scores.table import FloatArray, ScoreSource
 
 _SORTED = 8 << 20

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracinctl.errors import PlotError
-from tracinctl.plots.text import clean
 from tracinctl.scores.classes import class_of_items
+from tracinctl.text import clean
 
 _NUMBERS = re.compile(r"(\d+)")
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from tracinctl.errors import PlotError
 from tracinctl.plots.checkpoint_survey import survey_checkpoints
-from tracinctl.plots.checkpoints import QUANTILES
-from tracinctl.plots.distribution import below_thresholds, histogram_of
-from tracinctl.plots.heatmap import class_means
-from tracinctl.plots.overview import most_votes
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import FiniteScores, Survey, second_pass
-from tracinctl.plots.sweep import vote_lines
-from tracinctl.plots.top import extremes
+from tracinctl.plots.views.checkpoints import QUANTILES
+from tracinctl.plots.views.distribution import below_thresholds, histogram_of
+from tracinctl.plots.views.heatmap import class_means
+from tracinctl.plots.views.overview import most_votes
+from tracinctl.plots.views.sweep import vote_lines
+from tracinctl.plots.views.top import extremes
 from tracinctl.scores.suspicious import suspicious_items
 from tracinctl.scores.table import FloatArray
 from tracinctl.scores.votes import required_votes

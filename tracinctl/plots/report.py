@@ -10,14 +10,14 @@ from typing import Any
 from tracinctl import __version__
 from tracinctl.errors import PlotError
 from tracinctl.files import write_text_atomic
+from tracinctl.plots.pictures import ViewSettings, asked, draw_asked
 from tracinctl.plots.report_parts import Advice, Command, Figure, Heading, Paragraph, Part, Table
-from tracinctl.plots.text import SIGNS, count, number, share
-from tracinctl.plots.views import ViewSettings, asked, draw_asked
 from tracinctl.scores.diagnoses import Diagnosis
 from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS, SweepResult
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, parse_thresholds
+from tracinctl.text import SIGNS, count, number, share
 
 FORMATS = (".html", ".md")
 WIDTH = 100

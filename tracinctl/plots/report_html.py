@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from tracinctl.plots.drawing.svg import STYLE, svg_picture
 from tracinctl.plots.report_parts import Advice, Command, Figure, Heading, Paragraph, Part, Table
-from tracinctl.plots.svg import STYLE, svg_picture
-from tracinctl.plots.text import clean
+from tracinctl.text import clean
 
 _STYLE = """\
 :root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --paper: #ffffff; \

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from tracinctl.plots.drawing.svg import plain_text
 from tracinctl.plots.report_parts import Advice, Command, Figure, Heading, Paragraph, Part, Table
-from tracinctl.plots.svg import plain_text
-from tracinctl.plots.text import clean
+from tracinctl.text import clean
 
 _MEANT = re.compile(r"[\\`*_{}\[\]<>#|~!$&]|^[-+=]|(?<=\d)[.)](?=\s)")
 _TICKS = re.compile("`+")

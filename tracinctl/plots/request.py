@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tracinctl.plots.picture import Palette
+from tracinctl.plots.drawing.picture import Palette
 from tracinctl.plots.survey import Survey, survey
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold

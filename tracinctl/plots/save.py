@@ -9,8 +9,8 @@ from rich.console import RenderableType
 
 from tracinctl.errors import PlotError
 from tracinctl.files import write_text_atomic
-from tracinctl.plots.picture import Picture
-from tracinctl.plots.svg import STYLE, plain_text, svg_picture
+from tracinctl.plots.drawing.picture import Picture
+from tracinctl.plots.drawing.svg import STYLE, plain_text, svg_picture
 
 FORMATS = (".txt", ".svg", ".html")
 

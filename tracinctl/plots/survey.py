@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import PlotError
-from tracinctl.plots.axis import Axis, score_axis
-from tracinctl.plots.bins import BinTable
-from tracinctl.plots.text import clean
+from tracinctl.plots.drawing.axis import Axis, score_axis
+from tracinctl.plots.drawing.bins import BinTable
 from tracinctl.scores.table import FloatArray, ScoreSource
 from tracinctl.scores.votes import Threshold, VoteTable, count_votes
+from tracinctl.text import clean
 
 _SAMPLE = 200_000
 """Scores that the typical size is taken from."""

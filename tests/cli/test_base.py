@@ -1,0 +1,265 @@
+"""What all commands share: help, settings and their order, errors, exit codes, interruption, a closed pipe."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from command_line import CommandLine, write_score_file
+from places import ROOT
+
+from tracinctl.cli.registry import ENTRIES, Commands
+
+COMMANDS = [*ENTRIES]
+
+
+@pytest.fixture
+def cli(capsys):
+    return CommandLine(capsys)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-6, -7], [1, 2]])
+    return tmp_path
+
+
+def test_the_help_page_lists_every_command_with_its_line(cli):
+    result = cli("--help")
+    assert result.code == 0
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +{re.escape(ENTRIES[name].summary[:30])}", result.out, re.MULTILINE)
+
+
+def test_without_a_command_the_help_page_is_shown(cli):
+    assert cli().out == cli("--help").out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_starts_with_examples_and_fits_80_columns(cli, name):
+    result = cli(name, "--help")
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[0] in {"Example", "Examples"}
+    assert re.match(rf"  tracinctl .*\b{name}\b", lines[1])
+    assert [line for line in lines if len(line) > 80] == []
+
+
+def test_a_command_without_settings_says_nothing_of_where_they_come_from(cli):
+    assert "where each setting came from" in " ".join(cli("demo", "--help").out.split())
+    assert "Order of authority" not in cli("completion", "--help").out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_option_with_its_default_and_variable(cli, name):
+    text = " ".join(cli(name, "--help").out.split())
+    for param in Commands()[name].params:
+        if param.param_type_name != "option" or param.hidden:
+            continue
+        assert all(option in text for option in (*param.opts, *param.secondary_opts))
+        assert param.help
+        if param.allow_from_autoenv:
+            assert f"[TRACINCTL_{name.upper()}_{param.name.upper()}]" in text
+        if param.default not in (None, False, True, 0, ()) and param.show_default is True:
+            assert f"[default: {param.default}]" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_are_commands_that_there_are(name):
+    """Every flag of an example belongs to its command."""
+    command = Commands()[name]
+    known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+    for example in command.epilog.splitlines():
+        flags = re.findall(r"--[a-z-]+", example.split(name, 1)[1])
+        assert set(flags) <= known, example
+
+
+def test_help_is_there_even_where_settings_are_broken(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tracinctl.toml").write_text("materia = 1")
+    assert cli("sweep", "--help").code == 0
+    result = cli("sweep")
+    assert result.code == 2
+    assert "Did you mean `material`?" in result.err
+
+
+def test_the_version_is_printed(cli):
+    from tracinctl import __version__
+
+    assert cli("--version").out == f"tracinctl {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "hint"),
+    [
+        (["swep"], "no such command 'swep'", "Did you mean sweep?"),
+        (["sweep", "--treshold", "1"], "no such option: --treshold", "Did you mean --thresholds?"),
+        (["sweep", "--dry-runn"], "no such option: --dry-runn", "See tracinctl sweep --help."),
+        (["workflow", "--save-per-checkpoint"], "no such option", "an option of compute: tracinctl compute --save-per"),
+        (["sweep", "--dry-run"], "no such option: --dry-run", "an option of exclude: tracinctl exclude --dry-run ..."),
+        (["exclude", "--thresholds", "-5"], "no such option: --thresholds", "Did you mean --threshold?"),
+        (["--verison"], "no such option: --verison", "Did you mean --version?"),
+        (["sweep", "--config", "x.toml"], "no such option: --config", "tracinctl --config ... sweep"),
+        (["--thresholds", "-5"], "no such option: --thresholds", "tracinctl sweep --thresholds ..."),
+        (["sweep", "--top", "many"], "'many' is not a whole number", "See tracinctl sweep --help."),
+        (["sweep", "--top"], "requires an argument", "See tracinctl sweep --help."),
+        (["exclude", "--pair-mode", "ranking"], "'ranking' is not one of", "Did you mean ranking_pair?"),
+        (["plot", "heatmp"], "'heatmp' is not one of", "Did you mean heatmap?"),
+        (
+            ["sweep", "--thresholds", "-5,", "-10"],
+            "no such option: -1",
+            "one word, without blanks: --thresholds -5,-10",
+        ),
+        (["sweep", "--frequency", "1hz", "2hz"], "unexpected extra argument", "without blanks: --frequency 1hz,2hz"),
+        (["exclude", "--max-exclusions", "0"], "0 is not 1 or more", "See tracinctl exclude --help."),
+        (["completion"], "missing argument 'SHELL'. Choose from: bash, zsh", "See tracinctl completion --help."),
+        (["sweep", "extra"], "unexpected extra argument", "See tracinctl sweep --help."),
+    ],
+)
+def test_a_mistyped_line_is_answered_with_what_was_probably_meant(cli, project, arguments, said, hint):
+    result = cli(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+    assert hint in result.err
+
+
+def test_flag_beats_variable_beats_settings_beats_default(cli, project, monkeypatch):
+    def tried(*arguments):
+        text = cli("-v", "sweep", *arguments).err
+        assert not (project / "tracinctl.toml").exists() or f"(file {project / 'tracinctl.toml'})" in text
+        return re.search(r"^  thresholds +(\S+) +(.*)$", text, re.MULTILINE).groups()
+
+    assert tried() == ("0,-5,-10,-15", "default")
+    (project / "tracinctl.toml").write_text("[sweep]\nthresholds = [-1, -2]\n")
+    assert tried() == ("-1,-2", "tracinctl.toml")
+    monkeypatch.setenv("TRACINCTL_SWEEP_THRESHOLDS", "-3")
+    assert tried() == ("-3", "environment TRACINCTL_SWEEP_THRESHOLDS")
+    assert tried("--thresholds", "-4") == ("-4", "flag --thresholds")
+
+
+def test_the_settings_file_can_be_named(cli, project, monkeypatch):
+    elsewhere = project / "other.toml"
+    elsewhere.write_text("[sweep]\ntop = 7\n")
+    assert re.search(r"^  top +7 ", cli("--config", elsewhere, "-v", "sweep").err, re.MULTILINE)
+    monkeypatch.setenv("TRACINCTL_CONFIG", str(elsewhere))
+    assert re.search(r"^  top +7 ", cli("-v", "sweep").err, re.MULTILINE)
+    result = cli("--config", project / "nowhere.toml", "sweep")
+    assert result.code == 2
+    assert "nowhere.toml: No such file" in result.err
+
+
+def test_a_wrong_value_says_where_it_comes_from(cli, project, monkeypatch):
+    monkeypatch.setenv("TRACINCTL_SWEEP_TOP", "many")
+    assert "The value comes from environment TRACINCTL_SWEEP_TOP." in cli("sweep").err
+    monkeypatch.delenv("TRACINCTL_SWEEP_TOP")
+    (project / "tracinctl.toml").write_text("[exclude]\npair_mode = 'both'\n")
+    result = cli("exclude")
+    assert result.code == 2
+    assert "The value comes from tracinctl.toml." in result.err, "a path below this folder is short"
+
+
+def test_a_misspelt_variable_is_named(cli, project, monkeypatch):
+    monkeypatch.setenv("TRACINCTL_SWEEP_TOPP", "3")
+    result = cli("sweep")
+    assert result.code == 2
+    assert "Did you mean TRACINCTL_SWEEP_TOP?" in result.err
+
+
+def test_a_traceback_is_shown_only_where_it_is_asked_for(cli, project):
+    (project / "metadata" / "box_1hz_influence_metadata.json").write_text("broken")
+    assert "Traceback" not in cli("-v", "sweep").err
+    result = cli("-vv", "sweep")
+    assert result.code == 1
+    assert "Traceback" in result.err
+    assert "error: " in result.err
+
+
+def test_a_fault_of_the_program_is_one_message_as_well(cli, project, monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError("by [nothing]\x1b[31m")
+
+    monkeypatch.setattr("tracinctl.scores.sweep.sweep_thresholds", broken)
+    result = cli("sweep")
+    assert (result.code, result.out) == (1, "")
+    assert "ZeroDivisionError: by [nothing]\\x1b[31m" in result.err
+    assert "-vv" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_what_the_system_refuses_is_named(cli, project, monkeypatch):
+    (project / "exclusions").write_text("a file where a folder should be")
+    result = cli("exclude")
+    assert (result.code, result.out) == (1, "")
+    assert "exclusions" in result.err
+    assert "Traceback" not in result.err
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied", "/some/where")
+
+    monkeypatch.setattr("tracinctl.scores.files.open.open_scores", refused)
+    result = cli("sweep")
+    assert result.code == 1
+    assert "error: /some/where: Permission denied" in result.err
+
+
+def test_an_interruption_says_what_was_kept_and_how_to_go_on(cli, project, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tracinctl.project.train.train_project_ranker", interrupted)
+    monkeypatch.setattr("tracinctl.cli.commands.train.training_sets", lambda *_: ("box", ["1hz"]))
+    result = cli("train")
+    assert (result.code, result.out) == (130, "")
+    assert "interrupted" in result.err
+    assert "the same command goes on" in result.err
+
+
+def program(*arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONUNBUFFERED", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tracinctl", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error(project):
+    ids = [f"box_deg000_1hz_{k}_box_deg036_1hz_{k}" for k in range(20_000)]
+    write_score_file(project / "metadata" / "box_1hz_influence_metadata.json", [[-1.0]] * len(ids), train_ids=ids)
+    process = program("exclude", "--csv", "--dry-run", "-q")
+    process.stdout.readline()
+    process.stdout.close()
+    assert "Traceback" not in (err := process.stderr.read())
+    assert "BrokenPipe" not in err
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_ctrl_c_ends_with_130_and_without_a_traceback(project):
+    source = project / "slow.py"
+    source.write_text(
+        "import pathlib, time\ndef load(frequency, material):\n    pathlib.Path('begun').touch()\n    time.sleep(60)\n"
+    )
+    (project / "checkpoints").mkdir()
+    (project / "checkpoints" / "model_epoch_1.pt").touch()
+    process = program("compute", "--source", "slow:load", "--material", "box", "--frequency", "1hz")
+    end = time.monotonic() + 60
+    while not (project / "begun").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert "interrupted" in err
+    assert "the same command goes on from there" in err

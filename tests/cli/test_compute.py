@@ -1,0 +1,315 @@
+"""``compute`` and ``train`` on a small project of recordings."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from command_line import CommandLine
+from reference_project import PROJECT, needs_reference
+
+from tracinctl.errors import DataError, UsageError
+from tracinctl.project.settings import parse_size
+
+
+@pytest.fixture
+def cli(capsys):
+    return CommandLine(capsys)
+
+
+def test_compute_writes_scores_and_says_what_it_did(cli, project):
+    result = cli("compute", "--frequency", "500hz", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert set(found) == {
+        *("output_file", "train_pairs", "test_pairs", "active_test_pairs"),
+        *("checkpoints", "gradients_computed", "seconds"),
+    }
+    assert found["output_file"] == str(project / "metadata" / "plastic_500hz_influence_metadata.json")
+    assert [each["name"] for each in found["checkpoints"]] == ["model_epoch_1.pt", "model_epoch_2.pt"]
+    assert found["gradients_computed"] == 2 * 12
+    scores = json.loads((project / "metadata" / "plastic_500hz_influence_metadata.json").read_text())
+    assert len(scores) == found["train_pairs"]
+    assert all(len(row) == found["test_pairs"] for row in scores.values())
+    records = json.loads((project / "metadata" / "plastic_500hz_metadata.json").read_text())
+    assert any("tracin_self_influence" in record for record in records.values())
+    assert any("tracin_sample_influence" in record for record in records.values())
+
+
+def test_a_second_compute_under_another_margin_takes_no_gradient(cli, project):
+    cli("compute", "--frequency", "500hz")
+    result = cli("-v", "compute", "--frequency", "500hz", "--margin", "3", "--json")
+    assert json.loads(result.out)["gradients_computed"] == 0
+    assert "taken from the cache" in result.err
+    assert json.loads(cli("compute", "--frequency", "500hz", "--no-cache", "--json").out)["gradients_computed"] == 24
+    assert (project / ".tracinctl" / "cache" / "plastic_500hz" / ".gitignore").read_text() == "*\n"
+
+
+def test_another_method_from_the_settings_takes_no_gradient_and_is_written_down(cli, project):
+    cli("compute", "--frequency", "500hz")
+    with (project / "tracinctl.toml").open("a") as settings:
+        settings.write('\n[compute]\nmethod = "fisher"\n')
+    result = cli("compute", "--frequency", "500hz", "--json")
+    assert json.loads(result.out)["gradients_computed"] == 0, result.err
+    beside = json.loads((project / "metadata" / "plastic_500hz_influence_provenance.json").read_text())
+    assert beside["provenance"]["method"] == "fisher"
+    wrong = cli("compute", "--frequency", "500hz", "--method", "gauss")
+    assert wrong.code == 2
+    assert "--method" in wrong.err
+
+
+def test_pruning_deletes_kernels_that_no_checkpoint_uses(cli, project):
+    cli("compute", "--frequency", "all")
+    (project / "checkpoints" / "plastic_500hz" / "model_epoch_1.pt").unlink()
+    result = cli("compute", "--frequency", "all", "--prune-cache")
+    assert "of unused kernels deleted" in result.err
+    again = json.loads(cli("compute", "--frequency", "all", "--json").out)
+    assert [each["gradients_computed"] for each in again] == [0, 0], "what is used was kept"
+
+
+def test_a_named_test_pair_or_a_number_of_them_is_used_alone(cli, project):
+    cli("compute", "--frequency", "500hz")
+    path = project / "metadata" / "plastic_500hz_influence_metadata.json"
+    everything = json.loads(path.read_text())
+    name = next(iter(next(iter(everything.values())))).removeprefix("tracin_influence_")
+    cli("compute", "--frequency", "500hz", "--test-pair", name)
+    alone = json.loads(path.read_text())
+    assert {key for row in alone.values() for key in row} == {f"tracin_influence_{name}"}
+    for train_id, row in alone.items():
+        assert row[f"tracin_influence_{name}"] == pytest.approx(everything[train_id][f"tracin_influence_{name}"])
+    result = cli("compute", "--frequency", "500hz", "--num-test-samples", "2", "--json")
+    assert json.loads(result.out)["test_pairs"] == 2
+    result = cli("compute", "--frequency", "500hz", "--test-pair", name[:-1])
+    assert result.code == 1
+    assert f"Did you mean {name}?" in result.err
+
+
+def test_parquet_replaces_json_and_says_so(cli, project):
+    cli("compute", "--frequency", "500hz")
+    result = cli("compute", "--frequency", "500hz", "--format", "parquet")
+    assert result.code == 0, result.err
+    assert "held older scores and was removed" in result.err
+    names = sorted(path.name for path in (project / "metadata").glob("plastic_500hz_influence*"))
+    assert names == ["plastic_500hz_influence.parquet"]
+    assert cli("sweep", "--frequency", "500hz").code == 0
+    cli("compute", "--frequency", "500hz", "--format", "json")
+    assert not (project / "metadata" / "plastic_500hz_influence.parquet").exists()
+
+
+def test_what_a_killed_run_left_beside_removed_scores_is_removed_too(cli, project):
+    cli("compute", "--frequency", "500hz")
+    (project / "metadata/plastic_500hz_influence_metadata.json").unlink()
+    cli("compute", "--frequency", "500hz", "--format", "parquet")
+    names = sorted(path.name for path in (project / "metadata").glob("plastic_500hz_influence*"))
+    assert names == ["plastic_500hz_influence.parquet"]
+
+
+def test_only_what_is_asked_for_is_written(cli, project):
+    result = cli("compute", "--frequency", "500hz", "--no-compute-influence", "--save-per-checkpoint")
+    assert result.code == 0, result.err
+    assert sorted(path.name for path in (project / "metadata").glob("*.json")) == [
+        "plastic_500hz_metadata.json",
+        "plastic_500hz_per_checkpoint_influence_metadata.json",
+    ]
+    cli("compute", "--frequency", "1000hz", "--no-compute-self-influence")
+    assert not (project / "metadata" / "plastic_1000hz_metadata.json").exists()
+
+
+def test_scores_of_checkpoints_have_the_format_of_the_others_and_draw_the_same(cli, project):
+    drawn = []
+    for form, ending in (("json", "_metadata.json"), ("parquet", ".parquet")):
+        result = cli("compute", "--frequency", "500hz", "--save-per-checkpoint", "--format", form)
+        assert result.code == 0, result.err
+        names = [path.name for path in (project / "metadata").glob("plastic_500hz_per_checkpoint*")]
+        assert names == [f"plastic_500hz_per_checkpoint_influence{ending}"]
+        drawn.append([cli("plot", "checkpoints", *more).out for more in ((), ("--json",))])
+        assert "checkpoints" in drawn[-1][0]
+    assert drawn[0][0] == drawn[1][0]
+    assert json.loads(drawn[0][1])["checkpoints"] == json.loads(drawn[1][1])["checkpoints"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--frequency", "700hz"], 1, "no plastic at 700hz"),
+        (["--material", "plastik"], 1, "Did you mean plastic?"),
+        (["--data-root", "nowhere"], 1, "no recordings in nowhere"),
+        (["--checkpoint-dir", "nowhere", "--frequency", "500hz"], 1, "no checkpoints"),
+        (["--checkpoint-prefix", "other_", "--frequency", "500hz"], 1, "other_"),
+        (["--pairs-file", "nowhere.csv", "--frequency", "500hz"], 1, "nowhere.csv"),
+        (["--device", "cuda:99", "--frequency", "500hz"], 2, "cuda:99"),
+        (["--loss-type", "hinge", "--frequency", "500hz"], 1, "hinge"),
+        (["--memory", "much"], 2, "'much'"),
+        (["--dtype", "int8"], 2, "--dtype"),
+        (["--source", "nowhere:load", "--frequency", "500hz"], 2, "nowhere cannot be imported"),
+        (["--source", "nowhere:load", "--frequency", "all"], 2, "frequency cannot be 'all'"),
+        (["--source", "nowhere", "--frequency", "500hz"], 2, "--source my_project:load"),
+        (["--model", "json:nothing", "--frequency", "500hz"], 2, "json:nothing"),
+        (["--layers", "nothing.*", "--frequency", "500hz"], 2, "nothing.*"),
+    ],
+)
+def test_what_a_user_can_get_wrong_is_one_message_and_writes_nothing(cli, project, arguments, code, said):
+    result = cli("compute", *arguments)
+    assert said in " ".join(result.err.split())
+    assert (result.code, result.out) == (code, "")
+    assert result.err.count("error: ") == 1
+    assert "Traceback" not in result.err
+    assert not (project / "metadata").exists() or not list((project / "metadata").iterdir())
+
+
+def test_a_source_and_a_model_of_the_users_own_are_run(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_for_compute.py").write_text(
+        "import numpy as np, torch\n"
+        "from tracinctl import Pairs, RankingData, Samples\n"
+        "def load(frequency, material):\n"
+        "    assert (frequency, material) == ('all', 'digits')\n"
+        "    x = torch.arange(12.0).reshape(6, 2)\n"
+        "    ids = [f'i{k}' for k in range(6)]\n"
+        "    pairs = Pairs([0, 1], [1, 2], [1, -1])\n"
+        "    return RankingData(Samples(ids, x), pairs, Samples(ids, x), pairs)\n"
+        "def build():\n    return torch.nn.Linear(2, 1)\n"
+    )
+    import torch
+
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(torch.nn.Linear(2, 1).state_dict(), tmp_path / "checkpoints" / "model_epoch_1.pt")
+    arguments = ["--source", "mine_for_compute:load", "--model", "mine_for_compute:build"]
+    arguments += ["--material", "digits", "--frequency", "all-sizes"]
+    result = cli("compute", *arguments)
+    assert result.code == 1
+    assert "--source mine_for_compute:load failed: AssertionError" in result.err
+    assert "Traceback" not in result.err
+    arguments[-1] = "sizes"
+    (tmp_path / "mine_for_compute.py").write_text(
+        (tmp_path / "mine_for_compute.py").read_text().replace("('all', 'digits')", "('sizes', 'digits')")
+    )
+    import sys
+
+    sys.modules.pop("mine_for_compute")
+    result = cli("compute", *arguments, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["train_pairs"] == 2
+
+
+def test_train_says_what_a_list_left_out_and_what_it_did_not_know(cli, project):
+    cli("compute", "--frequency", "500hz")
+    with (project / "checkpoints" / "plastic_500hz" / "pairs.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "train"]
+    pair = f"{rows[0]['id1']}_{rows[0]['id2']}"
+    item = rows[-1]["id1"]
+    (project / "list.txt").write_text(f"\ufeff# mine\r\n{pair}\r\n{item}\r\nnonsense")
+    result = cli("train", "--frequency", "500hz", "--exclusions-file", "list.txt", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["left_out_pairs"] == [pair]
+    assert found["left_out_items"] == [item]
+    assert found["unknown_ids"] == ["nonsense"]
+    assert "nonsense" in result.err
+    kept = [row for row in rows if item not in (row["id1"], row["id2"]) and (row["id1"], row["id2"]) != (pair, "")]
+    assert found["train_pairs"] <= len(kept)
+    assert found["output_dir"] == str(project / "checkpoints" / "retrained" / "plastic_500hz")
+    assert (project / "checkpoints" / "plastic_500hz" / "model_epoch_2.pt").exists(), "the scores' checkpoints stay"
+
+
+@pytest.mark.parametrize("mode", ["ranking_pair", "full_pair", "sample"])
+def test_a_list_of_each_mode_is_read_back_by_training(cli, project, mode):
+    cli("compute", "--frequency", "500hz")
+    cli("exclude", "--frequency", "500hz", "--pair-mode", mode, "--max-exclusions", "2", "--min-occurrences", "1")
+    result = cli(
+        *("train", "--frequency", "500hz", "--json"),
+        *("--exclusions-file", "exclusions/plastic_500hz_excluded_pairs.txt"),
+    )
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["unknown_ids"] == []
+    assert bool(found["left_out_pairs"]) == (mode == "ranking_pair")
+    assert bool(found["left_out_items"]) <= (mode != "ranking_pair")
+
+
+def test_a_retrained_ranker_can_be_computed(cli, project):
+    (project / "list.txt").write_text("")
+    cli("train", "--frequency", "500hz", "--exclusions-file", "list.txt")
+    result = cli("compute", "--frequency", "500hz", "--checkpoint-dir", "checkpoints/retrained", "--json")
+    assert result.code == 0, result.err
+
+
+def test_every_command_of_the_scripts_before_has_its_translation(cli, project):
+    """The users' old command lines, word for word behind the name of the command."""
+    scores = project / "metadata" / "plastic_500hz_influence_metadata.json"
+    listed = project / "lists" / "plastic_500hz_excluded_pairs.txt"
+    place = ["--frequency", "500hz", "--material", "plastic"]
+    for line in (
+        ["compute", *place],
+        ["exclude", "--metadata-file", scores],
+        [
+            "compute",
+            *place,
+            "--checkpoint-dir",
+            project / "checkpoints",
+            "--compute-influence",
+            "--num-test-samples",
+            5,
+        ],
+        ["sweep", "--metadata-file", scores, "--thresholds", "-5.0,-10.0,-15.0"],
+        [
+            "exclude",
+            "--metadata-file",
+            scores,
+            "--output-file",
+            listed,
+            "--threshold",
+            -5.0,
+            "--pair-mode",
+            "ranking_pair",
+        ],
+        ["train", *place, "--exclusions-file", listed],
+        ["workflow", "--frequencies", "500hz,1000hz", "--threshold", -5.0, "--pair-mode", "ranking_pair"],
+        ["workflow", "--help"],
+    ):
+        result = cli(*line)
+        assert result.code == 0, (line, result.err)
+    assert listed.exists()
+
+
+@needs_reference
+def test_compute_runs_on_the_users_own_folder(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cli(
+        *("compute", "--data-root", PROJECT / "data", "--checkpoint-dir", PROJECT / "checkpoints"),
+        *("--pairs-file", PROJECT / "pairs.csv", "--json"),
+    )
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert [each["name"] for each in found["checkpoints"]] == [f"model_epoch_{n}.pt" for n in (5, 10, 15, 20)]
+    assert found["gradients_computed"] == 4 * 53
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GiB", 4 << 30), ("500 MB", 500_000_000), ("2g", 2 << 30), ("1000", 1000), ("1.5k", 1536)]
+)
+def test_sizes_are_read_as_people_write_them(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "GiB", "4 apples"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError):
+        parse_size(text)
+
+
+def test_a_draw_of_test_pairs_is_the_same_each_time():
+    from tracinctl.data.pairs import Pairs, RankingData, Samples
+    from tracinctl.project.settings import ComputeSettings
+    from tracinctl.project.sources import choose_test_pairs
+
+    ids = [f"i{k}" for k in range(30)]
+    pairs = Pairs(np.arange(29), np.arange(1, 30), np.ones(29, dtype=int))
+    data = RankingData(Samples(ids, np.zeros((30, 1))), pairs, Samples(ids, np.zeros((30, 1))), pairs)
+    first = choose_test_pairs(data, ComputeSettings(num_test_samples=5))
+    assert len(set(first.tolist())) == 5
+    assert first.tolist() == choose_test_pairs(data, ComputeSettings(num_test_samples=5)).tolist()
+    with pytest.raises(DataError):
+        choose_test_pairs(data, ComputeSettings(test_pairs=("nobody",)))
+    with pytest.raises(UsageError):
+        choose_test_pairs(data, ComputeSettings(test_pairs=("i0_i1",), num_test_samples=1))

@@ -1,0 +1,88 @@
+"""``workflow --retrain`` from the command line, on a small project of recordings."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from command_line import CommandLine
+from wav_trees import SETTINGS, retrainable
+
+from tracinctl.scores.files.open import open_scores
+
+
+@pytest.fixture
+def cli(capsys, tmp_path, monkeypatch):
+    retrainable(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(capsys)
+
+
+def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
+    """42 recordings, 13 held out: 7 score, 6 judge, which is just enough."""
+    assert cli("train").code == 0
+    done = cli("workflow", "--retrain", "--repeats", "2", "--at-once", "1", "--report", "report.md", "--json")
+    assert done.code == 0, done.err
+    run = json.loads(done.out)["runs"][0]
+    judged = run["retraining"]
+    division = judged["division"]
+    assert (len(division["scoring"]), len(division["judging"])) == (7, 6)
+    scores = open_scores(tmp_path / "metadata" / "plastic_500hz_influence_metadata.json")
+    assert scores.provenance["division"] == division
+    assert len(scores.test_ids) == judged["scoring_pairs"]
+    judges = set(division["judging"])
+    assert not any(name in pair for pair in scores.test_ids for name in judges)
+    assert judged["seeds"] == [43, 44], "not the seed of the checkpoints that chose the list"
+    assert "judge" in (tmp_path / "report.md").read_text()
+    assert f"{len(judges)} judge" in (tmp_path / "report.md").read_text()
+    again = cli("workflow", "--retrain", "--repeats", "2", "--at-once", "1")
+    assert "kept from before" in again.err or run["excluded"] == 0
+    assert judged["verdict"].capitalize() in again.out
+    assert "list - everything" in again.out or run["excluded"] == 0
+
+
+def test_too_few_to_judge_is_said_and_is_no_failure(cli):
+    cli("train")
+    few = cli(
+        "workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--threshold", "90%", "--max-exclusions", "40"
+    )
+    assert few.code == 0, few.err
+    assert "Cannot tell" in few.out
+
+
+def test_a_model_of_ones_own_needs_a_training_command(cli):
+    refused = cli("workflow", "--retrain", "--model", "my:model")
+    assert refused.code == 2
+    assert "[train]" in refused.err
+
+
+def test_scores_that_all_held_out_pairs_made_are_refused(cli, tmp_path):
+    cli("train")
+    assert cli("workflow").code == 0
+    for path in (tmp_path / "checkpoints" / "plastic_500hz").glob("*.pt"):
+        path.unlink()
+    refused = cli("workflow", "--retrain")
+    assert refused.code == 1
+    assert "none is left to judge" in refused.err
+
+
+def test_an_own_command_is_run_from_the_settings(cli, tmp_path):
+    cli("train")
+    (tmp_path / "own.py").write_text(
+        "import csv, json, random, sys\n"
+        "excluded, pairs, metrics, seed = sys.argv[1:]\n"
+        "random.seed(seed + open(excluded).read())\n"
+        "names = {n for row in csv.DictReader(open(pairs)) for n in (row['id1'], row['id2'])}\n"
+        "json.dump({'scores': {n: random.random() for n in sorted(names)}}, open(metrics, 'w'))\n"
+    )
+    import sys
+
+    command = f"'{sys.executable}' own.py {{exclusions_file}} {{judging_pairs_file}} {{metrics_file}} {{seed}}"
+    (tmp_path / "tracinctl.toml").write_text(SETTINGS + f'command = "{command}"\n')
+    done = cli("workflow", "--retrain", "--repeats", "2", "--threshold", "90%", "--max-exclusions", "40", "--json")
+    assert done.code == 0, done.err
+    judged = json.loads(done.out)["runs"][0]["retraining"]
+    assert [arm["name"] for arm in judged["arms"]] == ["everything", "without the list", "without as many at random"]
+    assert judged["differences"][0]["accuracy"]["item_standard_error"] > 0
+    (tmp_path / "tracinctl.toml").write_text(SETTINGS + 'command = "python own.py"\n')
+    assert cli("workflow", "--retrain").code == 2

@@ -1,0 +1,315 @@
+"""``sweep`` and ``exclude``, as a person and as a program use them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine, write_score_file
+from reference_project import ROOT, needs_reference
+from score_tables import table
+
+from tracinctl.cli.score_files import label_of
+from tracinctl.project.selection import ScoreFile
+from tracinctl.scores.files.open import open_scores, write_scores
+
+THREE_TESTS = [[-6, -7, -8], [-6, -7, 1], [-1, 2, 3], [4, 5, 6]]
+
+
+@pytest.fixture
+def cli(capsys):
+    return CommandLine(capsys)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", THREE_TESTS)
+    write_score_file(tmp_path / "metadata" / "box_2hz_influence_metadata.json", [[-1, 0], [1, 0]])
+    return tmp_path
+
+
+def test_sweep_in_a_project_folder_needs_no_file(cli, project):
+    result = cli("sweep", "--thresholds", "-5,-10")
+    assert result.code == 0
+    assert "box 1hz: 4 training pairs, 3 active test pairs of 3" in result.out
+    assert "box 2hz: 2 training pairs, 1 active test pair of 2" in result.out
+    assert "Positive = helpful, negative = harmful" in result.out
+    lines = [line.split() for line in result.out.splitlines()]
+    assert ["-5", "2", "2", "1", "2", "50.0%", "50.0%"] in lines, "60% of 3 is 2 votes: two pairs have them"
+    assert ["-10", "0", "0", "0", "0", "0.0%", "0.0%"] in lines
+
+
+def test_sweep_json_is_the_documented_result_and_nothing_else(cli, project):
+    result = cli("sweep", "--thresholds", "-5,-7.5", "--frequency", "1hz", "--min-occurrences", "3", "--json")
+    assert json.loads(result.out) == [
+        {
+            "file": str(project / "metadata" / "box_1hz_influence_metadata.json"),
+            "material": "box",
+            "frequency": "1hz",
+            "train_pairs": 4,
+            "test_pairs": 3,
+            "active_test_pairs": 3,
+            "thresholds": [
+                {"threshold": -5.0, "votes": {"1": 2, "2": 2, "3": 1}, "required_votes": 3, "harmful": 1},
+                {"threshold": -7.5, "votes": {"1": 1, "2": 0, "3": 0}, "required_votes": 3, "harmful": 0},
+            ],
+        }
+    ]
+
+
+def test_sweep_csv_has_a_line_a_threshold(cli, project):
+    rows = list(csv.DictReader(io.StringIO(cli("sweep", "--thresholds", "-5,0", "--csv").out)))
+    assert [(row["frequency"], row["threshold"], row["votes_1"], row["harmful"]) for row in rows] == [
+        ("1hz", "-5.0", "2", "2"),
+        ("1hz", "0.0", "3", "2"),
+        ("2hz", "-5.0", "0", "0"),
+        ("2hz", "0.0", "1", "1"),
+    ]
+
+
+@pytest.mark.parametrize(("active", "columns"), [(20, range(1, 21)), (2000, (1, 500, 1000, 1200, 1500, 2000))])
+def test_sweep_csv_has_few_columns_however_many_can_vote(cli, project, active, columns):
+    write_score_file(project / "metadata" / "box_3hz_influence_metadata.json", [[-1.0] * active] * 2)
+    header, line = csv.reader(io.StringIO(cli("sweep", "--frequency", "3hz", "--thresholds", "0", "--csv").out))
+    assert header[header.index("item_share") + 1 :] == [f"votes_{k}" for k in columns]
+    assert set(line[header.index("item_share") + 1 :]) == {"2"}
+
+
+def test_sweep_lists_the_pairs_with_most_votes(cli, project):
+    out = cli("sweep", "--thresholds", "-5", "--frequency", "1hz", "--top", "1").out
+    assert "box_deg000_1hz_00_box_deg036_1hz_00" in out
+    assert "box_deg000_1hz_01_box_deg036_1hz_01" not in out
+
+
+def test_a_rule_that_can_never_fire_is_explained(cli, project):
+    result = cli("sweep", "--thresholds", "0", "--frequency", "2hz", "--min-occurrences", "2")
+    assert result.code == 0
+    assert "asks for 2 votes, but only 1 of 2 test pairs are active" in " ".join(result.err.split())
+
+
+def test_a_file_that_is_meant_is_one_that_is_there(cli, project):
+    columns = project / "metadata" / "box_1hz_influence.parquet"
+    write_scores(open_scores(project / "metadata" / "box_1hz_influence_metadata.json"), columns)
+    (project / "metadata" / "box_1hz_influence_metadata.json").unlink()
+    meant = cli("exclude", "--metadata-file", "metadata/box_1hz_influence_metadata.json")
+    assert meant.code == 1
+    assert "Did you mean metadata/box_1hz_influence.parquet?" in meant.err
+    (project / "planted.csv").write_text("a,b\n")
+    other = cli("exclude", "--metadata-file", "planted.csv")
+    assert other.code == 1
+    assert "Their names end in _influence_metadata.json or _influence.parquet" in other.err
+
+
+def test_a_missing_score_file_is_named_with_the_command_that_makes_it(cli, project):
+    (project / "tracinctl.toml").write_text('material = "box"\nfrequencies = ["1hz", "3hz"]\n')
+    result = cli("sweep")
+    assert result.code == 0, "what is there is shown"
+    assert "box 1hz" in result.out
+    assert "box_3hz_influence_metadata.json is not there" in result.err
+    assert "tracinctl compute --material box --frequency 3hz" in result.err
+    assert cli("sweep", "--frequency", "3hz").code == 1
+
+
+def test_without_any_scores_the_command_that_makes_them_is_named(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in ("sweep", "exclude"):
+        result = cli(command, "--material", "box", "--frequency", "1hz")
+        assert (result.code, result.out) == (1, "")
+        assert "tracinctl compute --material box --frequency 1hz" in result.err
+
+
+def test_a_material_that_is_not_clear_is_asked_for(cli, project):
+    write_score_file(project / "metadata" / "metal_1hz_influence_metadata.json", [[1.0]])
+    result = cli("sweep")
+    assert result.code == 2
+    assert "which material?" in result.err
+    assert cli("sweep", "--material", "metal").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep", "--thresholds", "abc"], "'abc'"),
+        (["sweep", "--thresholds", "--5"], "'--5'"),
+        (["sweep", "--thresholds", ""], "threshold"),
+        (["sweep", "--thresholds", "-5,,"], "threshold"),
+        (["exclude", "--threshold", "200%"], "'200%'"),
+        (["exclude", "--threshold", "nan"], "'nan'"),
+        (["sweep", "--min-occurrences", "0"], "min-occurrences"),
+        (["exclude", "--max-exclusions", "0"], "--max-exclusions"),
+        (["exclude", "--pair-mode", "pairs"], "--pair-mode"),
+        (["exclude", "--output-file", "x.txt"], "2 score files"),
+        (["sweep", "--json", "--csv"], "exclude each other"),
+        (["sweep", "--frequency", "1hz,,2hz"], "empty entry"),
+    ],
+)
+def test_wrong_usage_says_what_and_writes_nothing(cli, project, arguments, said):
+    result = cli(*arguments)
+    assert result.code == 2
+    assert result.out == ""
+    assert said in result.err
+    assert result.err.startswith("error: ")
+    assert "Traceback" not in result.err
+    assert not (project / "exclusions").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a_b": 3}', '{"a_b": {"x": 1}}', "{}"])
+def test_a_broken_score_file_is_one_message(cli, tmp_path, content):
+    path = tmp_path / "box_1hz_influence_metadata.json"
+    path.write_text(content)
+    for command in ("sweep", "exclude"):
+        result = cli(command, "--metadata-file", path)
+        assert (result.code, result.out) == (1, "")
+        assert str(path) in result.err
+        assert "Traceback" not in result.err
+
+
+def test_a_misspelt_file_or_folder_is_answered_with_the_nearest(cli, project):
+    result = cli("sweep", "--metadata-file", "metadata/box_1hz_influence_metdata.json")
+    assert result.code == 1
+    assert "Did you mean metadata/box_1hz_influence_metadata.json?" in result.err
+    assert "--metadata-dir metadata" in cli("sweep", "--metadata-file", "metadata").err
+
+
+def test_exclude_writes_a_list_of_ids_below_comments(cli, project):
+    result = cli("exclude", "--frequency", "1hz", "--threshold", "-5")
+    path = project / "exclusions" / "box_1hz_excluded_pairs.txt"
+    assert result.code == 0
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        "box_deg000_1hz_00_box_deg036_1hz_00",
+        "box_deg000_1hz_01_box_deg036_1hz_01",
+    ]
+    assert "exclusions/box_1hz_excluded_pairs.txt" in result.out
+    assert "tracinctl train --material box --frequency 1hz --exclusions-file exclusions/box_1hz" in result.out
+
+
+def test_exclude_json_is_the_documented_result(cli, project):
+    result = cli("exclude", "--frequency", "1hz", "--threshold", "-5", "--max-exclusions", "1", "--json")
+    assert json.loads(result.out) == {
+        "file": str(project / "metadata" / "box_1hz_influence_metadata.json"),
+        "output_file": str(project / "exclusions" / "box_1hz_excluded_pairs.txt"),
+        "mode": "ranking_pair",
+        "threshold": -5.0,
+        "required_votes": 2,
+        "harmful": 2,
+        "excluded": ["box_deg000_1hz_00_box_deg036_1hz_00"],
+    }
+    several = json.loads(cli("exclude", "--json").out)
+    assert [each["harmful"] for each in several] == [2, 1], "several files give a list"
+
+
+def test_a_dry_run_shows_the_list_and_writes_nothing(cli, project):
+    before = sorted(project.rglob("*"))
+    result = cli("exclude", "--dry-run", "--update-metadata", "--threshold", "-5", "--frequency", "1hz")
+    assert "2 pairs to leave out" in result.out
+    assert "was not written" in result.out
+    assert json.loads(cli("exclude", "--dry-run", "--frequency", "1hz", "--json").out)["output_file"] is None
+    assert sorted(project.rglob("*")) == before
+
+
+def test_full_pair_lists_both_items(cli, project):
+    cli("exclude", "--frequency", "1hz", "--threshold", "-5", "--pair-mode", "full_pair", "--max-exclusions", "1")
+    text = (project / "exclusions" / "box_1hz_excluded_pairs.txt").read_text()
+    assert text.splitlines()[-2:] == ["box_deg000_1hz_00", "box_deg036_1hz_00"]
+
+
+def test_update_metadata_marks_what_is_excluded_and_keeps_the_rest(cli, project):
+    records = project / "metadata" / "box_1hz_metadata.json"
+    records.write_text(json.dumps({"box_deg000_1hz_00": {"angle": "deg000", "notes": "loud"}}))
+    cli("exclude", "--frequency", "1hz", "--threshold", "-5", "--pair-mode", "full_pair", "--update-metadata")
+    record = json.loads(records.read_text())["box_deg000_1hz_00"]
+    assert record["angle"] == "deg000"
+    assert record["excluded"] is True
+    assert record["notes"].startswith("loud")
+    assert record["tracin_info"]["negative_occurrences"] == 3
+
+
+def test_exclude_csv_has_a_line_an_id(cli, project):
+    rows = list(csv.DictReader(io.StringIO(cli("exclude", "--csv", "--frequency", "1hz", "--threshold", "-5").out)))
+    assert [(row["id"][-2:], row["votes"], float(row["mean_score"])) for row in rows] == [
+        ("00", "3", -7.0),
+        ("01", "2", -4.0),
+    ]
+
+
+def test_an_upper_threshold_counts_as_a_vote(cli, project):
+    arguments = ["exclude", "--frequency", "1hz", "--threshold", "-5", "--min-occurrences", "3", "--json"]
+    assert json.loads(cli(*arguments).out)["harmful"] == 1
+    assert json.loads(cli(*arguments, "--upper-threshold", "3.5").out)["harmful"] == 2
+
+
+def test_quiet_prints_only_the_paths_of_what_was_written(cli, project):
+    result = cli("-q", "exclude", "--threshold", "-5")
+    assert result.out.splitlines() == [
+        str(project / "exclusions" / "box_1hz_excluded_pairs.txt"),
+        str(project / "exclusions" / "box_2hz_excluded_pairs.txt"),
+    ]
+    assert result.err == ""
+    assert cli("exclude", "-q", "--frequency", "1hz").out.count("\n") == 1, "-q may stand after the command"
+
+
+def test_nothing_is_cut_in_a_pipe(cli, tmp_path):
+    long_id = f"box_deg000_1hz_{'0' * 150}_box_deg036_1hz_{'1' * 150}"
+    path = tmp_path / "box_1hz_influence_metadata.json"
+    write_score_file(path, [[-1.0]], train_ids=[long_id])
+    result = cli("exclude", "--metadata-file", path, "--dry-run")
+    assert long_id in result.out
+    assert "…" not in result.out
+
+
+def test_hostile_ids_stay_text(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hostile = "box_[red]\x1b]0;title\x07_1hz_00_box_[/red]_1hz_00"
+    path = tmp_path / "box_1hz_influence_metadata.json"
+    write_score_file(path, [[-1.0]], train_ids=[hostile])
+    for arguments in (["exclude", "--dry-run"], ["sweep", "--top", "1"]):
+        result = cli(*arguments, "--metadata-file", path)
+        assert result.code == 0, result.err
+        assert "\x1b" not in result.out + result.err
+        assert "\x07" not in result.out + result.err
+        assert "box_[red]\\x1b]0;title\\x07_1hz_00_box_[/red]_1hz_00" in result.out
+
+
+@needs_reference
+def test_the_users_own_files_give_the_counts_they_know(cli):
+    result = cli("sweep", "--metadata-dir", ROOT, "--thresholds", "-5,-10,-15,-100", "--json")
+    found = {
+        each["frequency"]: [[row["votes"].get(k, 0) for k in "123"] for row in each["thresholds"]]
+        for each in json.loads(result.out)
+    }
+    assert found == {
+        "500hz": [[268, 98, 0], [228, 85, 0], [201, 71, 0], [74, 0, 0]],
+        "1000hz": [[222, 36, 0], [182, 6, 0], [163, 0, 0], [60, 0, 0]],
+    }
+
+
+@needs_reference
+def test_two_votes_below_minus_five_find_98_pairs_in_the_users_500hz_file(cli, tmp_path):
+    file = ROOT / "plastic_500hz_influence_metadata.json"
+    result = cli(
+        *("exclude", "--metadata-file", file, "--output-file", tmp_path / "list.txt"),
+        *("--threshold", "-5", "--min-occurrences", "2", "--json"),
+    )
+    assert json.loads(result.out)["harmful"] == 98
+    listed = [line for line in (tmp_path / "list.txt").read_text().splitlines() if line[0] != "#"]
+    assert len(listed) == 98 + 24  # 24 of them have a mirror image in training that its own scores do not find
+
+
+def test_scores_of_another_method_are_called_by_it():
+    file = ScoreFile(Path("metadata/box_1hz_influence_metadata.json"), "box", "1hz")
+    assert label_of(file, table([[1.0]])) == "box 1hz"
+    assert label_of(file, table([[1.0]], provenance={"method": "tracin"})) == "box 1hz"
+    assert label_of(file, table([[1.0]], provenance={"method": "fisher"})) == "box 1hz by fisher"
+
+
+@pytest.mark.parametrize("command", ["sweep", "exclude", "plot", "workflow"])
+def test_score_files_in_the_folder_itself_are_pointed_at(cli, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    write_score_file(tmp_path / "box_1hz_influence_metadata.json", [[-6, -7], [1, 2]])
+    refused = cli(command)
+    assert refused.code == 1
+    assert "1 score file lies in this folder itself: add --metadata-dir ." in refused.err
+    assert cli(command, "--metadata-dir", ".").code == 0

@@ -1,0 +1,138 @@
+"""``workflow`` on a small project of recordings, on score files alone, and its report."""
+
+import json
+
+import pytest
+from command_line import CommandLine, write_score_file
+from reference_project import ROOT, needs_reference
+
+from tracinctl.project.workflow import Rule, WorkflowSettings, run_workflow
+
+
+@pytest.fixture
+def cli(capsys):
+    return CommandLine(capsys)
+
+
+def test_workflow_goes_the_whole_way_and_names_the_next_command(cli, project):
+    result = cli("workflow", "--frequencies", "500hz,1000hz", "--min-occurrences", "1")
+    assert result.code == 0, result.err
+    for frequency in ("500hz", "1000hz"):
+        assert (project / "exclusions" / f"plastic_{frequency}_excluded_pairs.txt").exists()
+    assert "positive = helpful, negative = harmful" in result.out
+    lines = [line for line in result.out.splitlines() if "tracinctl train" in line]
+    assert len(lines) == 2
+    assert all("--exclusions-file exclusions/plastic_" in line for line in lines)
+
+
+def test_workflow_goes_on_where_one_frequency_fails(cli, project):
+    (project / "checkpoints" / "plastic_500hz" / "model_epoch_1.pt").write_bytes(b"broken")
+    result = cli("workflow", "--json")
+    assert result.code == 1
+    runs = json.loads(result.out)["runs"]
+    assert [run["status"] for run in runs] == ["failed", "done"]
+    assert "model_epoch_1.pt" in runs[0]["error"]
+    assert set(runs[0]) == {"material", "frequency", "status", "harmful", "excluded", "output_file", "error"}
+    assert runs[1]["output_file"] == str(project / "exclusions" / "plastic_1000hz_excluded_pairs.txt")
+    assert not (project / "exclusions" / "plastic_500hz_excluded_pairs.txt").exists()
+    result = cli("workflow", "--fail-fast", "--json")
+    assert [run["status"] for run in json.loads(result.out)["runs"]] == ["failed", "skipped"]
+    assert result.code == 1
+
+
+def test_a_frequency_that_is_not_there_is_answered_with_the_nearest(cli, project):
+    result = cli("workflow", "--frequencies", "500")
+    assert result.code == 1
+    assert "Did you mean plastic 500hz? There are " in result.err
+    assert "tracinctl train --material plastic --frequency 500" in result.err
+
+
+def test_workflow_evaluate_only_shows_thresholds_and_writes_no_list(cli, project):
+    result = cli("workflow", "--evaluate-only")
+    assert result.code == 0, result.err
+    assert result.out.count("active test pair") == 2
+    assert not (project / "exclusions").exists()
+
+
+def test_workflow_draws_a_view_of_each_frequency_where_it_is_asked_for(cli, project):
+    result = cli("workflow", "--plot", "distribution")
+    assert result.code == 0, result.err
+    assert result.out.count(": distribution") == 2
+    assert result.out.index("1000hz: distribution") < result.out.index("status"), "the table comes last"
+
+
+@pytest.mark.parametrize("ending", [".html", ".md"])
+def test_a_report_says_what_was_done_and_what_comes_next(cli, project, ending):
+    result = cli("workflow", "--min-occurrences", "1", "--frequencies", "500hz,9hz", "--report", f"report{ending}")
+    assert result.code == 1, "one frequency is not there"
+    text = (project / f"report{ending}").read_text(encoding="utf-8")
+    for said in (
+        "tracinctl workflow --min-occurrences 1 --frequencies 500hz,9hz --report report",
+        "model_epoch_2.pt",
+        "--exclusions-file exclusions/plastic_500hz_excluded_pairs.txt",
+        "plastic 9hz",
+    ):
+        assert said in text, said
+    assert "500hz" in result.out, "the table is printed as well"
+
+
+def test_a_report_of_an_unknown_kind_is_refused_before_the_work(cli, project):
+    result = cli("workflow", "--report", "report.pdf")
+    assert result.code != 0
+    assert ".html" in result.err
+    assert not (project / "metadata").exists()
+
+
+def test_workflow_uses_scores_that_are_there_without_checkpoints(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_score_file(tmp_path / "scores" / "box_1hz_influence_metadata.json", [[-1.0], [2.0]])
+    result = cli("workflow", "--metadata-dir", "scores", "--frequencies", "1hz,2hz", "--json")
+    runs = json.loads(result.out)["runs"]
+    assert [(run["status"], run["harmful"]) for run in runs] == [("done", 1), ("failed", None)]
+    assert "tracinctl train --material box --frequency 2hz" in result.err
+    assert cli("workflow").code == 1
+    assert "tracinctl demo" in cli("workflow").err
+
+
+@needs_reference
+def test_workflow_runs_on_the_users_score_files(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cli("workflow", "--metadata-dir", ROOT, "--frequencies", "500hz,1000hz", "--json")
+    assert result.code == 0, result.err
+    assert [run["harmful"] for run in json.loads(result.out)["runs"]] == [186, 0]
+
+
+def test_planted_truth_is_compared_with_the_list(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ids = write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1], [-1], [-1], [1], [1]])
+    lines = ["kind,material,frequency,id", f"pair,box,1hz,{ids[0]}", f"pair,box,1hz,{ids[3]}"]
+    lines += ["item,box,1hz,box_deg000_1hz_01", f"pair,box,2hz,{ids[2]}"]
+    (tmp_path / "planted.csv").write_text("\n".join(lines) + "\n")
+    result = cli("workflow")
+    assert result.code == 0, result.err
+    row = next(line.split() for line in result.out.splitlines() if line.startswith("1hz"))
+    assert row[-3:] == ["2", "1", "1"], "two planted, one caught, one wrong; one touches a planted item"
+
+
+def test_the_library_workflow_reports_through_callbacks_and_prints_nothing(tmp_path, capsys):
+    from tracinctl.project.config import load_project, load_settings
+
+    write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1.0]])
+    project = load_project(load_settings(None), tmp_path)
+    told = []
+    runs = run_workflow(
+        project, "box", ["1hz", "2hz"], WorkflowSettings(rule=Rule("0"), evaluate_only=True), finished=told.append
+    )
+    assert told == runs
+    assert [run.status for run in runs] == ["done", "failed"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_who_trains_with_a_program_of_their_own_is_not_sent_to_train(cli, project):
+    with (project / "tracinctl.toml").open("a") as settings:
+        settings.write('command = "mine {exclusions_file} {metrics_file}"\n')
+    result = cli("workflow", "--frequencies", "500hz", "--min-occurrences", "1", "--report", "report.md")
+    listed = "exclusions/plastic_500hz_excluded_pairs.txt"
+    for text in (result.out, (project / "report.md").read_text(), cli("exclude", "--min-occurrences", "1").out):
+        assert f"your training command with {listed}" in text
+        assert "tracinctl train" not in text

@@ -1,0 +1,228 @@
+"""Gradients of blocks of items: the short forms that they are kept in, and that they are those of plain autograd."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import MODELS, Model, make_inputs
+from torch import nn
+
+from tracinctl.engine.gradients.items import ItemGradients
+from tracinctl.engine.gradients.uses import Dense, Taps
+from tracinctl.engine.kernel.products import Rows, inner_products, squared_lengths
+from tracinctl.errors import ModelError
+
+
+def plain(model, inputs):
+    """One gradient an item by plain autograd, (items, parameters)."""
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    rows = [torch.autograd.grad(model(x[None]).sum(), wanted, allow_unused=True) for x in inputs]
+    zero = [torch.zeros_like(p) for p in wanted]
+    return torch.stack(
+        [torch.cat([(z if g is None else g).flatten() for g, z in zip(row, zero, strict=True)]) for row in rows]
+    )
+
+
+def _products(one, other):
+    left, right = (Rows.of(features, differences=False) for features in (one, other))
+    return inner_products(left, right, 1 << 20)
+
+
+def assert_products_agree(model, *blocks):
+    """Blocks of items of their own shape each, which must meet each other."""
+    gradients = ItemGradients(model)
+    for block in blocks:
+        gradients.prepare(block)
+    found = [gradients(block)[0] for block in blocks]
+    want = [plain(model, block) for block in blocks]
+    for one, true_one in zip(found, want, strict=True):
+        for other, true_other in zip(found, want, strict=True):
+            true = true_one @ true_other.T
+            assert torch.allclose(torch.from_numpy(_products(one, other)), true, rtol=1e-11, atol=1e-12)
+    return found
+
+
+def numbers(features):
+    return sum(t.shape[1] for f in features for t in ((f.values,) if isinstance(f, Dense) else (f.inputs, f.outputs)))
+
+
+SIDES = st.tuples(st.integers(1, 7), st.integers(1, 7))
+
+
+@settings(max_examples=40)
+@given(
+    first=SIDES,
+    second=SIDES,
+    kernel=SIDES.map(lambda k: tuple(min(5, side) for side in k)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    groups=st.sampled_from([1, 2]),
+    twice=st.booleans(),
+)
+def test_a_kernel_that_reaches_over_a_short_input_is_kept_where_it_meets_it(
+    first, second, kernel, stride, padding, dilation, groups, twice
+):
+    sides = list(zip(first, second, kernel, padding, dilation, strict=True))
+    if any(min(a, b) + 2 * p < d * (k - 1) + 1 for a, b, k, p, d in sides):
+        return
+    torch.manual_seed(0)
+    conv = nn.Conv2d(2, 2, kernel, stride, padding, dilation, groups).double()
+    turned = [conv, nn.Tanh(), nn.AdaptiveAvgPool2d(first), conv] if twice else [conv]
+    model = nn.Sequential(*turned, nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1)).double()
+    assert_products_agree(model, *(torch.randn(3, 2, *size).double() for size in (first, second)))
+
+
+def test_what_never_meets_the_input_takes_no_room():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(2, 4, 3, padding=1)
+    model = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1)).double()
+    [narrow] = assert_products_agree(model, torch.randn(3, 2, 6, 1).double())
+    narrow, wide = assert_products_agree(model, torch.randn(3, 2, 6, 1).double(), torch.randn(3, 2, 6, 2).double())
+    assert numbers(narrow) == numbers(wide) == 4 * 2 * 9 + 4 + 4 + 1
+    [narrow] = assert_products_agree(model, torch.randn(3, 2, 6, 1).double())
+    assert numbers(narrow) == 4 * 2 * 3 + 4 + 4 + 1
+
+
+def test_a_wide_linear_map_at_one_position_is_kept_as_an_outer_product():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 30), nn.Tanh(), nn.Linear(30, 1)).double()
+    [features] = assert_products_agree(model, torch.randn(5, 40).double())
+    assert numbers(features) == 40 + 30 + 30 + 30 + 1
+
+
+def test_a_map_that_some_items_use_at_one_position_and_some_at_more_is_kept_whole():
+    torch.manual_seed(0)
+    model = Model(lambda m, x: m.b(torch.tanh(m.a(x)).mean(1)), a=nn.Linear(40, 30), b=nn.Linear(30, 1)).double()
+    assert_products_agree(model, torch.randn(3, 1, 40).double(), torch.randn(3, 2, 40).double())
+
+
+class Counts(nn.Module):
+    """Takes another path at its third call."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.a = nn.Linear(40, 30)
+        self.b = nn.Linear(30, 1)
+        self.calls, self.at = 0, at
+
+    def forward(self, x):
+        self.calls += 1
+        x = torch.stack([x, x], 1).mean(1) if self.calls < self.at else torch.stack([x, x], 1)
+        return self.b(torch.tanh(self.a(x))).flatten(1).mean(1)
+
+
+def test_a_model_that_changes_its_path_from_call_to_call_is_an_error():
+    gradients = ItemGradients(Counts(at=4))
+    items = torch.randn(3, 40)
+    gradients.prepare(items)
+    gradients(items)
+    with pytest.raises(ModelError, match="in another way than it did before"):
+        gradients(items)
+
+
+def test_a_path_that_the_state_chooses_is_checked_anew_at_each_checkpoint():
+    class Switched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(40, 30)
+            self.b = nn.Linear(30, 1)
+            self.register_buffer("wide", torch.tensor(0))
+
+        def forward(self, x):
+            x = torch.stack([x, 2 * x], 1) if self.wide else x.unsqueeze(1)
+            return self.b(torch.tanh(self.a(x)).mean(1))
+
+    torch.manual_seed(0)
+    model = Switched().double()
+    gradients = ItemGradients(model)
+    items = torch.randn(3, 40).double()
+    for wide in (0, 1, 0):
+        model.wide.fill_(wide)
+        gradients.prepare(items)
+        features, _ = gradients(items)
+        true = plain(model, items)
+        assert torch.allclose(torch.from_numpy(_products(features, features)), true @ true.T, rtol=1e-12)
+
+
+def test_a_model_that_is_refused_at_a_later_shape_is_taken_another_way_at_all_shapes():
+    class Works(nn.Module):
+        """In place on the output of a layer, where an item is long."""
+
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Conv1d(1, 2, 3, padding=1)
+            self.b = nn.Linear(2, 1)
+
+        def forward(self, x):
+            h = self.a(x)
+            return self.b((h.tanh_() if x.shape[-1] > 1 else torch.tanh(h)).mean(-1))
+
+    torch.manual_seed(0)
+    assert_products_agree(Works().double(), torch.randn(3, 1, 1).double(), torch.randn(3, 1, 5).double())
+
+
+def test_attention_is_seen_as_the_linear_maps_that_it_makes():
+    model = nn.Sequential(
+        nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True), nn.Flatten(), nn.Linear(40, 1)
+    ).double()
+    items = torch.randn(3, 5, 8, dtype=torch.float64)
+    assert_products_agree(model.eval(), items)
+    gradients = ItemGradients(model)
+    gradients.prepare(items)
+    gradients(items)
+    assert not gradients._ways[0]._copied, "a copy of a weight for each item is slow"
+
+
+@pytest.mark.parametrize("count", [3, 1024, 5000])
+def test_short_sums_in_float32_are_right_to_the_lengths(count):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(40, count, generator=generator) + 1.0
+    rows = Rows.of([Dense(values)], differences=False)
+    true = (values.double() @ values.double().T).numpy()
+    lengths = true.diagonal()
+    allowed = 1e-6 * (lengths[:, None] * lengths) ** 0.5
+    assert (abs(inner_products(rows, rows, 1 << 20, exact=False) - true) <= allowed).all()
+    assert squared_lengths(rows, 1 << 20, exact=False) == pytest.approx(lengths, rel=1e-6)
+
+
+def test_a_kernel_that_meets_its_inputs_differently_keeps_the_places_of_all():
+    assert Taps(((0, 1), (2, 3))) | Taps(((1, 3), (0, 1))) == Taps(((0, 3), (0, 3)))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_a_fast_way_is_trusted_by_the_error_in_proportion(size):
+    model = nn.Linear(3, 1)
+    gradients = ItemGradients(model)
+    row, score = size * torch.tensor([1.0, -2.0, 3.0, 1.0]), torch.tensor([0.5])
+    for error, trusted in ((1e-6, True), (1e-2, False)):
+        ours = {"weight": (1 + error) * row[:3], "bias": row[3:]}
+        assert gradients._agrees(ours, score, [Dense(row[None])], score) is trusted
+
+
+ITEM_BY_ITEM = {"recurrent", "changes its input in place"}
+"""Models that no formula fits: a loop inside torch, and what is no longer there when it is looked at."""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_taken_item_by_item_only_where_it_must_be(name):
+    build, kind = MODELS[name]
+    torch.manual_seed(0)
+    model, inputs = build(), make_inputs(kind, 4, torch.Generator().manual_seed(0))
+    gradients = ItemGradients(model)
+    gradients.prepare(inputs)
+    assert (not gradients._ways) is (name in ITEM_BY_ITEM)
+
+
+@pytest.mark.parametrize(("weight", "bias"), [(True, False), (False, True), (False, False)])
+def test_a_norm_may_have_a_scale_or_a_shift_alone(weight, bias):
+    def forward(m, x):
+        scale, shift = m.scale.weight[0] if weight else None, m.shift.weight[0] if bias else None
+        return m.out(nn.functional.layer_norm(x, (6,), scale, shift))
+
+    model = Model(forward, scale=nn.Linear(6, 1), shift=nn.Linear(6, 1), out=nn.Linear(6, 1))
+    gradients = ItemGradients(model)
+    gradients.prepare(torch.randn(3, 6))
+    assert gradients._ways

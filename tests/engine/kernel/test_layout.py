@@ -1,0 +1,125 @@
+"""Kernels that do not hold all products of all items: the same scores, whatever is held, computed or read again."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import SMOOTH, make_checkpoints, make_data, worst
+
+from tracinctl import compute_influence
+from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.influence import LossSettings
+from tracinctl.engine.kernel import layout
+from tracinctl.errors import MemoryBudgetError
+
+ONCE = [(2 * k, 2 * k + 1, 1 if k % 3 else -1) for k in range(8)]
+CHAINED = [(k, (5 * k + 3) % 16, 1 if k % 3 else -1) for k in range(16)]
+HELD_OUT = [(0, 1, 1), (2, 3, -1), (4, 5, 1)]
+
+
+def make(name, folder, train_pairs):
+    build, kind = SMOOTH[name]
+    model = build()
+    data = make_data(kind, 5, 16, 6, train_pairs, HELD_OUT)
+    return data, model, make_checkpoints(model, folder, (0.1, 0.05, 0.02), 5)
+
+
+def tight(data, model, paths, **options):
+    memory = 3000
+    while True:
+        try:
+            return compute_influence(data, model, paths, memory=memory, **options)
+        except MemoryBudgetError:
+            memory = memory * 5 // 4
+
+
+@pytest.fixture
+def few_columns(monkeypatch):
+    """Items count as many, and five of them as neighbours enough."""
+    monkeypatch.setattr(layout, "COMPLETE", 8)
+    monkeypatch.setattr(layout, "NEIGHBOURS", 5)
+
+
+@pytest.mark.parametrize("memory", ["plenty", "tight"])
+@pytest.mark.parametrize("pairs", [ONCE, CHAINED], ids=["items once", "items twice"])
+@pytest.mark.parametrize("name", ["linear", "embedding", "one dimension"])
+def test_what_is_held_changes_no_score(name, pairs, memory, tmp_path, few_columns, request):
+    data, model, paths = make(name, tmp_path, pairs)
+    compute = tight if memory == "tight" else compute_influence
+    options = {"dtype": "float64", "loss": "logistic", "device": "cpu"}
+    few = compute(data, model, paths, **options)
+    request.getfixturevalue("monkeypatch").setattr(layout, "COMPLETE", 100)
+    whole = compute_influence(data, model, paths, **options)
+    assert worst(few.scores, whole.scores) < 1e-12
+    assert worst(few.self_influence, whole.self_influence) < 1e-12
+
+
+def test_all_neighbours_give_what_the_complete_kernel_gives(tmp_path, few_columns, monkeypatch):
+    data, model, paths = make("linear", tmp_path, CHAINED)
+    monkeypatch.setattr(layout, "NEIGHBOURS", 16)
+    few = compute_influence(data, model, paths, dtype="float64")
+    monkeypatch.setattr(layout, "COMPLETE", 100)
+    assert worst(few.sample_influence, compute_influence(data, model, paths, dtype="float64").sample_influence) < 1e-12
+
+
+def test_items_that_occur_once_are_taken_as_pairs_under_a_loss_of_the_difference(tmp_path, few_columns):
+    data, model, paths = make("linear", tmp_path, ONCE)
+
+    def rows(loss):
+        return compute_scores(data, model, paths, ComputeOptions(loss=loss)).scores._layout.second is not None
+
+    assert rows(LossSettings("logistic"))
+    assert not rows(LossSettings(lambda s_i, s_j, y: s_i.exp() - y * s_j))
+
+
+def test_the_item_level_view_of_pairs_is_the_squared_pull(tmp_path, few_columns):
+    data, model, paths = make("linear", tmp_path, ONCE)
+    table = compute_influence(data, model, paths, dtype="float64", loss="logistic")
+    assert table.provenance["item_view"] == "squared pull"
+    other = compute_influence(
+        data, model, paths, dtype="float64", loss=lambda a, b, y: (1 + (-y * (a - b)).exp()).log()
+    )
+    assert other.provenance["item_view"] == "5 neighbours"
+    assert worst(table.scores, other.scores) < 1e-10
+    assert (table.sample_influence >= 0).all()
+    assert table.sample_influence.max() > 0
+
+
+@pytest.mark.parametrize("pairs", [ONCE, CHAINED], ids=["items once", "items twice"])
+def test_the_cache_serves_another_loss_and_fewer_test_pairs(pairs, tmp_path, few_columns):
+    data, model, paths = make("linear", tmp_path, pairs)
+    options = {"dtype": "float64", "cache": tmp_path / "cache"}
+    compute_influence(data, model, paths, **options)
+    fewer = dataclasses.replace(data, test_pairs=data.test_pairs.take(np.array([0, 2])))
+    again = compute_scores(
+        fewer, model, paths[1:], ComputeOptions(LossSettings("logistic"), dtype="float64", cache=options["cache"])
+    )
+    assert again.gradients_computed == 0
+    table = again.scores.table()
+    fresh = compute_influence(fewer, model, paths[1:], dtype="float64", loss="logistic")
+    for name in ("scores", "self_influence", "sample_influence"):
+        assert worst(getattr(table, name), getattr(fresh, name)) < 1e-13, name
+
+
+@pytest.mark.parametrize("loss", ["logistic", lambda s_i, s_j, y: (s_i.exp() - y * s_j) ** 2])
+def test_scores_read_from_files_block_by_block_are_the_same(loss, tmp_path):
+    data, model, paths = make("linear", tmp_path, CHAINED)
+    whole = compute_scores(data, model, paths, ComputeOptions(LossSettings(loss), dtype="float64"))
+    assert whole.scores._hold
+    # what is asked for is more than they may take, so kernels stay in files, also without a cache
+    small = compute_scores(data, model, paths, ComputeOptions(LossSettings(loss), dtype="float64", memory=7_000))
+    assert not small.scores._hold
+    folder = small.scores._kernels[0]._tensors.path.parents[1]
+    assert folder.is_dir()
+    blocks = [block for _, block in small.scores.blocks()]
+    assert worst(np.concatenate(blocks), whole.scores.table().scores) < 1e-13
+    assert worst(small.scores.sample_influence, whole.scores.sample_influence) < 1e-13
+    one = small.scores.block(3, 9, checkpoint=1)
+    assert worst(one, whole.scores.block(3, 9, checkpoint=1)) < 1e-13
+    del small, blocks
+    assert not folder.exists()
+    assert not list(Path(tempfile.gettempdir()).glob(f"{folder.name}*"))

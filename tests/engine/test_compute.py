@@ -1,0 +1,358 @@
+"""The engine equals a loop over pairs, whatever the model, the pairs, the loss, the weights and the blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from places import HELPERS, ROOT
+from small_models import MODELS, SMOOTH, Model, make_checkpoints, make_data, worst
+from torch import nn
+from torch.nn import functional
+
+from tracinctl import Pairs, RankingData, Samples, compute_influence
+from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.errors import MemoryBudgetError
+
+# of torch: it takes attention item by item under vmap, which is slow and right
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+
+TRAIN, TEST = 6, 4
+
+
+def _lopsided(s_i, s_j, y):
+    return torch.tanh(s_i * y) ** 2 + 0.5 * s_i * s_j - y * s_j
+
+
+def _rows(items, size):
+    """Pairs of different items, in both orders and repeated as it comes; an id has one target."""
+    row = st.tuples(st.integers(0, items - 1), st.integers(1, items - 1), st.sampled_from([1, -1]))
+    drawn = st.lists(row, min_size=1, max_size=size)
+    return drawn.map(_settle(items))
+
+
+def _settle(items):
+    def settle(rows):
+        targets = {}
+        placed = [(i, (i + step) % items, y) for i, step, y in rows]
+        return [(i, j, targets.setdefault((i, j), y)) for i, j, y in placed]
+
+    return settle
+
+
+LOSSES = st.one_of(
+    st.fixed_dictionaries({"loss": st.just("standard"), "margin": st.floats(0.1, 4)}),
+    st.just({"loss": "logistic"}),
+    st.just({"loss": _lopsided}),
+    st.fixed_dictionaries(
+        {
+            "loss": st.just("ghm"),
+            "margin": st.floats(0.1, 4),
+            "bins": st.integers(1, 12),
+            "alpha": st.floats(0, 2),
+            "batch_size": st.integers(1, 64),
+        }
+    ),
+)
+SITUATIONS = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 10_000),
+        "train_pairs": _rows(TRAIN, 12),
+        "test_pairs": _rows(TEST, 5),
+        "rates": st.lists(st.floats(1e-4, 1), min_size=1, max_size=3),
+        "weighting": st.sampled_from(["relative", "absolute", "uniform"]),
+        "tight": st.booleans(),
+        "method": st.sampled_from(["tracin", "margin", "fisher"]),
+        "loss": LOSSES,
+    }
+)
+ENGINE_NAMES = {"bins": "ghm_bins", "alpha": "ghm_alpha"}
+
+
+def in_little_memory(data, model, paths, **options):
+    """The table in about the least memory that will do, so that items are taken in tiles of one or two."""
+    memory = 4000
+    while True:
+        try:
+            return compute_influence(data, model, paths, memory=memory, **options)
+        except MemoryBudgetError:
+            memory = memory * 5 // 4
+
+
+def assert_close(got, want, scale):
+    """Within 1e-10 of the largest; ``scale`` allows for rounding where all that is wanted nearly cancels."""
+    assert got.shape == want.shape
+    assert np.abs(got - want).max(initial=0) <= 1e-10 * np.abs(want).max(initial=0) + 1e-14 * scale
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=6)
+@given(situation=SITUATIONS)
+def test_scores_equal_a_loop_over_pairs(name, situation):
+    build, kind = MODELS[name]
+    model = build()
+    seed = situation["seed"]
+    data = make_data(kind, seed, TRAIN, TEST, situation["train_pairs"], situation["test_pairs"])
+    with tempfile.TemporaryDirectory() as folder:
+        paths = make_checkpoints(model, Path(folder), situation["rates"], seed)
+        method = situation["method"]
+        scores, own, sample = oracle.influence_of_files(
+            data, model, paths, situation["weighting"], method=method, **situation["loss"]
+        )
+        compute = in_little_memory if situation["tight"] else compute_influence
+        options = {ENGINE_NAMES.get(k, k): v for k, v in situation["loss"].items()}
+        options |= {"method": method, "checkpoint_weights": situation["weighting"]}
+        table = compute(data, model, paths, dtype="float64", device="cpu", **options)
+    assert_close(table.scores, scores, own.max())
+    assert_close(table.self_influence, own, own.max())
+    assert_close(table.sample_influence, sample, own.max())
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("loss", ["standard", "logistic"])
+def test_single_precision_is_off_by_a_hundred_thousandth_at_most(name, loss, tmp_path):
+    build, kind = SMOOTH[name]
+    model = build()
+    data = make_data(kind, seed=3)
+    paths = make_checkpoints(model, tmp_path, seed=3)
+    scores, own, sample = oracle.influence_of_files(data, model, paths, loss=loss)
+    table = compute_influence(data, model, paths, loss=loss, dtype="float32", device="cpu")
+    assert table.scores.dtype == np.float64
+    assert worst(table.scores, scores) < 1e-5
+    assert worst(table.self_influence, own) < 1e-5
+    assert worst(table.sample_influence, sample) < 1e-5
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("name", ["linear", "two dimensions and BatchNorm", "changes its input in place", "embedding"])
+def test_blocks_item_order_and_cache_change_nothing(name, kept, tmp_path):
+    build, kind = SMOOTH[name]
+    model = build()
+    data = make_data(kind)
+    paths = make_checkpoints(model, tmp_path)
+    options = {"dtype": "float64", "loss": "logistic", "cache": tmp_path / "cache" if kept else None}
+    whole = compute_influence(data, model, paths, **options)
+    order = np.array([3, 0, 5, 1, 4, 2])
+    place = np.argsort(order)
+    pairs = data.train_pairs
+    moved = dataclasses.replace(
+        data,
+        train=Samples([data.train.ids[k] for k in order], data.train.inputs[order]),
+        train_pairs=Pairs(place[pairs.first], place[pairs.second], pairs.target),
+    )
+    for table in (
+        compute_influence(data, model, paths, **options),
+        compute_influence(moved, model, paths, **options),
+        in_little_memory(data, model, paths, **(options | {"cache": None})),
+        in_little_memory(moved, model, paths, **(options | {"cache": None})),
+    ):
+        assert table.train_ids == whole.train_ids
+        assert worst(table.scores, whole.scores) < 1e-13
+        assert worst(table.self_influence, whole.self_influence) < 1e-13
+        by_item = dict(zip(table.sample_ids, table.sample_influence, strict=True))
+        assert worst(np.array([by_item[i] for i in whole.sample_ids]), whole.sample_influence) < 1e-13
+
+
+@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm", _lopsided])
+def test_a_mirrored_pair_beside_its_image_scores_the_same(loss, tmp_path):
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+    rows = [(i, j, 1 if i > j else -1) for i in range(TRAIN) for j in range(TRAIN) if i != j]
+    data = make_data((6,), train_pairs=rows)
+    table = compute_influence(data, model, make_checkpoints(model, tmp_path), loss=loss, dtype="float64")
+    by_id = dict(zip(table.train_ids, table.scores, strict=True))
+    own = dict(zip(table.train_ids, table.self_influence, strict=True))
+    pairs = [(f"t{i}_t{j}", f"t{j}_t{i}") for i, j, _ in rows if i > j]
+    same = [worst(by_id[a], by_id[b]) < 1e-13 and abs(own[a] - own[b]) <= 1e-13 * own[a] for a, b in pairs]
+    # a function that treats its two scores unlike each other has no such symmetry, and must not be given it
+    assert same == [not callable(loss)] * len(pairs)
+
+
+def test_influence_over_checkpoints_is_the_sum_over_each(tmp_path):
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+    data = make_data((6,))
+    paths = make_checkpoints(model, tmp_path, rates=(0.2, 0.1, 0.4))
+    options = {"dtype": "float64", "loss": "logistic", "checkpoint_weights": "absolute"}
+    whole = compute_influence(data, model, paths, **options)
+    parts = [compute_influence(data, model, [path], **options) for path in paths]
+    assert worst(sum(p.scores for p in parts), whole.scores) < 1e-14
+    assert worst(sum(p.self_influence for p in parts), whole.self_influence) < 1e-14
+    assert worst(sum(p.sample_influence for p in parts), whole.sample_influence) < 1e-14
+    # gradients of all checkpoints one after the other, each times the root of its weight, have that inner product
+    states, rates = oracle.read_checkpoints(paths)
+    left, right = [], []
+    for state, rate in zip(states, rates, strict=True):
+        model.double().load_state_dict(state)
+        for pairs, samples, rows in ((data.train_pairs, data.train, left), (data.test_pairs, data.test, right)):
+            loss = oracle.pair_loss("logistic", 1.0)
+            rows.append(
+                torch.stack(
+                    [rate**0.5 * oracle.pair_gradient(model, data, samples, p, loss) for p in oracle.unique(pairs)]
+                )
+            )
+    assert worst(whole.scores, (torch.cat(left, 1) @ torch.cat(right, 1).T).numpy()) < 1e-13
+
+
+def test_pairs_whose_margin_is_met_score_exactly_nothing(tmp_path):
+    model = nn.Linear(1, 1, bias=False)
+    data = make_data((1,), train=4, test=3, train_pairs=[(1, 0, 1), (2, 1, 1), (0, 3, 1)], test_pairs=[(1, 0, 1)])
+    data = dataclasses.replace(
+        data,
+        train=Samples(data.train.ids, torch.tensor([[0.0], [2.0], [5.0], [4.0]])),
+        test=Samples(data.test.ids, torch.tensor([[0.0], [3.0], [1.0]])),
+    )
+    path = tmp_path / "model_epoch_1.pt"
+    torch.save({"weight": torch.ones(1, 1)}, path)
+    inactive = compute_influence(data, model, [path], checkpoint_weights="uniform")
+    assert inactive.scores.tolist() == [[0.0]] * 3  # the test pair has no gradient
+    assert inactive.self_influence.tolist() == [0.0, 0.0, 16.0]
+    turned = dataclasses.replace(data, test_pairs=Pairs([0, 1], [1, 0], [1, 1]))
+    active = compute_influence(turned, model, [path], checkpoint_weights="uniform")
+    # of the training pairs only t0_t3 is active: - (0 - 4) times - (0 - 3)
+    assert active.scores.tolist() == [[0.0, 0.0], [0.0, 0.0], [12.0, 0.0]]
+
+
+def test_nobody_elses_model_or_inputs_are_changed(tmp_path):
+    """Neither by the engine nor by a model that works in place."""
+    build, kind = MODELS["changes its input in place"]
+    model = nn.Sequential(build(), nn.BatchNorm1d(1))
+    paths = make_checkpoints(model, tmp_path)
+    data = make_data(kind)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    inputs = data.train.inputs.clone(), data.test.inputs.clone()
+    model.train()
+    for dtype in ("float32", "float64"):
+        compute_influence(data, model, paths, dtype=dtype)
+    assert torch.equal(data.train.inputs, inputs[0])
+    assert torch.equal(data.test.inputs, inputs[1])
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+
+
+class _Constants(nn.Module):
+    def __init__(self, power=1, scale=1.0, shift=0.0, how=torch.tanh):
+        super().__init__()
+        self.how = how
+        self.a = nn.Linear(6, 1)
+        self.power = power
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+        self.shift = torch.tensor(shift)
+
+    def forward(self, x):
+        return self.how(self.a(x) ** self.power * self.scale + self.shift)
+
+
+def _first(model, x):
+    return model(x)
+
+
+def _cubed(model, x):
+    return model(x) ** 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"power": 3},
+        {"scale": 2.0},
+        {"shift": 0.5},
+        {"how": torch.sigmoid},
+        {"how": functools.partial(functional.leaky_relu, negative_slope=0.5)},
+        {"score": _cubed},
+    ],
+)
+def test_a_kept_kernel_is_not_taken_for_a_model_that_calculates_something_else(other, tmp_path):
+    """The state dicts of both models are the same, and so are their printed forms."""
+    data = dataclasses.replace(make_data((6,)), score=_first)
+    paths = make_checkpoints(_Constants(), tmp_path)
+    changed = dataclasses.replace(data, score=other.get("score", _first))
+    model = _Constants(**{k: v for k, v in other.items() if k != "score"})
+    options = ComputeOptions(cache=tmp_path / "cache")
+    compute_scores(data, _Constants(), paths, options)
+    assert compute_scores(data, _Constants(), paths, options).taken == [True, True]
+    again = compute_scores(changed, model, paths, options)
+    fresh = compute_influence(changed, model, paths)
+    assert np.array_equal(again.scores.table().scores, fresh.scores)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "linear",
+        "ReLU in place",
+        "positions added to numbers",
+        "GroupNorm and LayerNorm",
+        "a path that the data choose",  # items that go the same way run together
+    ],
+)
+def test_the_model_runs_once_a_block_and_not_once_an_item(name, tmp_path):
+    build, kind = MODELS[name]
+    model = build()
+    data = make_data(kind, train=40, test=20)
+    paths = make_checkpoints(model, tmp_path, rates=(0.1,))
+    runs = []
+
+    def score(model, x):
+        runs.append(1)
+        return model(x)
+
+    compute_influence(dataclasses.replace(data, score=score), model, paths)
+    assert len(runs) < 10
+
+
+def test_items_at_any_place_in_a_dataset_are_read_as_they_are(tmp_path):
+    class Lazy(torch.utils.data.Dataset):
+        def __init__(self, values):
+            self.values = values
+
+        def __len__(self):
+            return len(self.values)
+
+        def __getitem__(self, index):
+            return self.values[index].numpy(), -1
+
+    model = Model(lambda m, x: m.a(x), a=nn.Linear(6, 1))
+    data = make_data((6,))
+    paths = make_checkpoints(model, tmp_path)
+    lazy = RankingData(
+        Samples(data.train.ids, Lazy(data.train.inputs)),
+        data.train_pairs,
+        Samples(data.test.ids, Lazy(data.test.inputs)),
+        data.test_pairs,
+    )
+    want = compute_influence(data, model, paths, loss="logistic").scores
+    assert np.array_equal(compute_influence(lazy, model, paths, loss="logistic").scores, want)
+
+
+def test_what_is_known_of_a_model_is_the_same_in_every_process():
+    program = (
+        "from small_models import MODELS\n"
+        "from tracinctl.engine.fingerprint import model_digest\n"
+        "print(*(model_digest(build(), build) for build, _ in MODELS.values()))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
+
+    def run(seed):
+        return subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**environment, "PYTHONHASHSEED": seed},
+        ).stdout.split()
+
+    one, other = run("1"), run("2")
+    assert one == other
+    assert len(set(one)) == len(MODELS)

@@ -1,0 +1,440 @@
+"""The engine against the oracle, and what must hold whatever the model."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tracinctl import Pairs, RankingData, RankingTracInCP, Samples, TracInCP, compute_influence
+from tracinctl.engine.checkpoints.load import checkpoint_weights, list_checkpoints, load_checkpoint
+from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.errors import CheckpointError, DataError, LossError, ModelError, NonFiniteError
+
+TRAIN, TEST = 7, 5
+
+
+class NormalisesOverBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+
+    def forward(self, x):
+        return self.body((x - x.mean()) / x.std())
+
+
+class UsesWeightsTwice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(6, 6)
+        self.b = nn.Linear(6, 1)
+        self.scale = nn.Parameter(torch.rand(6))
+
+    def forward(self, x):
+        h = self.a(torch.tanh(self.a(x))) * self.scale
+        return self.b(functional.linear(h, self.a.weight)).squeeze(1)
+
+
+class Attends(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(9, 8, padding_idx=0)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.3, batch_first=True)
+        self.out = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.out(self.layer(self.embed(x)).mean(1))
+
+
+class Recurs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.GRU(2, 4, batch_first=True)
+        self.out = nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.out(self.body(x.reshape(len(x), 3, 2))[0][:, -1])
+
+
+def frozen():
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+    model[0].weight.requires_grad_(False)
+    return model
+
+
+def convolutional():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=(2, 1), padding=1),
+        nn.BatchNorm2d(4),
+        nn.Tanh(),
+        nn.Conv2d(4, 4, 3, groups=2, dilation=2, padding=2),
+        nn.GroupNorm(2, 4),
+        nn.Dropout(0.5),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(4 * 3 * 6, 4),
+        nn.LayerNorm(4),
+        nn.Linear(4, 1),
+    )
+
+
+MODELS = {
+    "linear": (lambda: nn.Linear(6, 1), (6,)),
+    "normalises over its batch": (NormalisesOverBatch, (6,)),
+    "a weight used three times": (UsesWeightsTwice, (6,)),
+    "frozen parameter": (frozen, (6,)),
+    "one dimension": (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 1)), (2, 6)),
+    "two dimensions with norms": (convolutional, (1, 6, 6)),
+    "in place": (
+        lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(inplace=True), nn.Linear(5, 1)),
+        (6,),
+    ),
+    "attention": (Attends, "tokens"),
+    "recurrent": (Recurs, (6,)),
+}
+
+
+def make_pairs(rng, items, count):
+    first = rng.integers(0, items, count)
+    second = (first + rng.integers(1, items, count)) % items
+    # one target a pair, whichever way round it is drawn
+    target = np.where(first > second, 1, -1)
+    return Pairs(first, second, target)
+
+
+def make_data(shape, seed=0, pairs=14):
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+
+    def inputs(n):
+        return torch.randint(0, 9, (n, 5)) if shape == "tokens" else torch.randn(n, *shape)
+
+    return RankingData(
+        Samples([f"t{k}" for k in range(TRAIN)], inputs(TRAIN)),
+        make_pairs(rng, TRAIN, pairs),
+        Samples([f"h{k}" for k in range(TEST)], inputs(TEST)),
+        make_pairs(rng, TEST, 6),
+    )
+
+
+def make_checkpoints(model, folder, rates=(0.1, 0.05, 0.2)):
+    """Checkpoints with different weights, buffers and learning rates; their paths, states and relative weights."""
+    states, paths = [], []
+    for k, rate in enumerate(rates):
+        torch.manual_seed(100 + k)
+        for p in model.parameters():
+            p.data = torch.randn_like(p) * 0.5
+        for name, b in model.named_buffers():
+            if b.is_floating_point():
+                b.data = torch.rand_like(b) + (0.5 if "var" in name else 0.0)
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=rate)
+        path = folder / f"model_epoch_{5 * (k + 1)}.pt"
+        state = {n: v.clone() for n, v in model.state_dict().items()}
+        torch.save({"model_state_dict": state, "optimizer_state_dict": optimizer.state_dict(), "epoch": k}, path)
+        states.append(state)
+        paths.append(path)
+    return paths, states, [rate / np.mean(rates) for rate in rates]
+
+
+def worst(got, want):
+    return np.abs(got - want).max() / max(np.abs(want).max(), 1e-300)
+
+
+@pytest.fixture
+def linear(tmp_path):
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+    return make_data((6,)), model, *make_checkpoints(model, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # of torch, about vmap over attention
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm"])
+def test_scores_equal_the_oracle(name, loss, tmp_path):
+    build, shape = MODELS[name]
+    torch.manual_seed(1)
+    model = build()
+    data = make_data(shape)
+    paths, states, weights = make_checkpoints(model, tmp_path)
+    states = [{k: v.double() if v.is_floating_point() else v for k, v in s.items()} for s in states]
+    scores, own, sample = oracle.influence(data, model, states, weights, loss=loss)
+    table = compute_influence(data, model, paths, loss=loss, dtype="float64")
+    assert np.abs(scores).max() > 0
+    assert worst(table.scores, scores) < 1e-10
+    assert worst(table.self_influence, own) < 1e-10
+    assert worst(table.sample_influence, sample) < 1e-10
+    single = compute_influence(data, model, paths, loss=loss)
+    assert worst(single.scores, scores) < (1e-5 if name != "in place" else 1e-3)
+
+
+def test_a_users_loss_that_is_no_function_of_the_difference_is_exact(linear):
+    data, model, paths, states, weights = linear
+
+    def lopsided(s_i, s_j, y):
+        return (s_i - 2 * s_j - y) ** 2 + 0.1 * s_i
+
+    scores, own, _ = oracle.influence(
+        data, model, [{k: v.double() for k, v in s.items()} for s in states], weights, lopsided
+    )
+    table = compute_influence(data, model, paths, loss=lopsided, dtype="float64")
+    assert worst(table.scores, scores) < 1e-10
+    assert worst(table.self_influence, own) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda a, b, y: (a - b).mean(), "one value a pair"),
+        (lambda a, b, y: (a - b) * float("nan"), "is nan"),
+        (lambda a, b, y: (a - b).detach(), "no gradient"),
+        (lambda a, b, y: 3.0, "gave a float"),
+    ],
+)
+def test_a_users_loss_that_is_wrong_says_how(linear, loss, message):
+    data, model, paths, _, _ = linear
+    with pytest.raises(LossError, match=message):
+        compute_influence(data, model, paths, loss=loss)
+
+
+def test_a_pair_and_its_mirror_image_score_the_same(linear):
+    data, model, paths, _, _ = linear
+    pairs = data.train_pairs
+    mirrored = RankingData(data.train, Pairs(pairs.second, pairs.first, -pairs.target), data.test, data.test_pairs)
+    one, other = (compute_influence(d, model, paths, dtype="float64") for d in (data, mirrored))
+    assert np.array_equal(one.scores, other.scores)
+    assert [f"{b}_{a}" for a, b in one.train_items] == list(other.train_ids)
+
+
+def test_a_pair_drawn_twice_is_one_row(linear):
+    data, model, paths, _, _ = linear
+    pairs = data.train_pairs
+    twice = Pairs(*(np.concatenate([getattr(pairs, n)] * 2) for n in ("first", "second", "target")))
+    one = compute_influence(data, model, paths)
+    two = compute_influence(RankingData(data.train, twice, data.test, data.test_pairs), model, paths)
+    assert one.train_ids == two.train_ids
+    assert np.array_equal(one.scores, two.scores)
+
+
+def test_both_targets_for_one_pair_is_an_error_that_names_it(linear):
+    data, model, paths, _, _ = linear
+    pairs = Pairs(np.array([0, 0]), np.array([1, 1]), np.array([1, -1]))
+    with pytest.raises(DataError, match="t0_t1 occurs with both targets"):
+        compute_influence(RankingData(data.train, pairs, data.test, data.test_pairs), model, paths)
+
+
+def test_self_influence_is_the_diagonal_of_train_on_train(linear):
+    data, model, paths, _, _ = linear
+    own = RankingData(
+        data.train,
+        data.train_pairs,
+        Samples([f"copy {i}" for i in data.train.ids], data.train.inputs),
+        data.train_pairs,
+    )
+    table = compute_influence(own, model, paths, dtype="float64")
+    assert worst(table.self_influence, np.diagonal(table.scores)) < 1e-12
+
+
+def test_single_checkpoints_add_up(linear):
+    data, model, paths, _, _ = linear
+    table = compute_influence(data, model, paths, per_checkpoint=True)
+    assert worst(table.per_checkpoint.sum(0), table.scores) < 1e-12
+
+
+def test_block_sizes_tiles_and_item_order_change_nothing(linear):
+    data, model, paths, _, _ = linear
+    whole = compute_influence(data, model, paths, dtype="float64")
+    tiled = compute_influence(data, model, paths, dtype="float64", memory=12_000)
+    assert worst(tiled.scores, whole.scores) < 1e-12
+    order = np.array([4, 2, 6, 0, 1, 5, 3])
+    place = np.argsort(order)
+    train = Samples([data.train.ids[k] for k in order], data.train.inputs[order])
+    pairs = Pairs(place[data.train_pairs.first], place[data.train_pairs.second], data.train_pairs.target)
+    moved = compute_influence(RankingData(train, pairs, data.test, data.test_pairs), model, paths, dtype="float64")
+    assert moved.train_ids == whole.train_ids
+    assert worst(moved.scores, whole.scores) < 1e-12
+
+
+def test_items_of_different_shapes_are_taken_together(tmp_path):
+    class Means(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(3, 4)
+            self.b = nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.b(torch.tanh(self.a(x)).mean(1))
+
+    torch.manual_seed(0)
+    train = Samples(["a", "b", "c"], [torch.randn(n, 3) for n in (2, 5, 2)])
+    test = Samples(["d", "e"], [torch.randn(n, 3) for n in (1, 5)])
+    data = RankingData(
+        train,
+        Pairs(np.array([0, 1, 2]), np.array([1, 2, 0]), np.ones(3)),
+        test,
+        Pairs(np.array([0]), np.array([1]), np.ones(1)),
+    )
+    model = Means()
+    paths, states, weights = make_checkpoints(model, tmp_path)
+    scores, _, _ = oracle.influence(
+        data, model, [{k: v.double() for k, v in s.items()} for s in states], weights, "logistic"
+    )
+    assert worst(compute_influence(data, model, paths, loss="logistic", dtype="float64").scores, scores) < 1e-10
+
+
+def test_kernels_are_taken_from_the_cache_whatever_margin_loss_or_pairs(linear, tmp_path):
+    data, model, paths, _, _ = linear
+    options = ComputeOptions(cache=tmp_path / "cache")
+    cold = compute_scores(data, model, paths, options)
+    assert cold.gradients_computed == 3 * (TRAIN + TEST)
+    fewer = RankingData(data.train, data.train_pairs, data.test, data.test_pairs.take(np.array([0, 1])))
+    for loss in ("logistic", "standard"):
+        again = compute_influence(fewer, model, paths, loss=loss, margin=0.3, cache=tmp_path / "cache")
+        fresh = compute_influence(fewer, model, paths, loss=loss, margin=0.3)
+        assert np.array_equal(again.scores, fresh.scores)
+    assert compute_scores(fewer, model, paths, options).gradients_computed == 0
+    assert compute_scores(data, model, paths[1:], options).gradients_computed == 0
+
+
+def test_a_changed_item_model_or_checkpoint_is_computed_again(linear, tmp_path):
+    data, model, paths, _, _ = linear
+    options = ComputeOptions(cache=tmp_path / "cache")
+    compute_scores(data, model, paths, options)
+    content = torch.load(paths[0], weights_only=True)
+    content["model_state_dict"]["0.bias"] += 1
+    torch.save(content, paths[0])
+    assert compute_scores(data, model, paths, options).taken == [False, True, True]
+    model[0].bias.requires_grad_(False)
+    assert compute_scores(data, model, paths, options).taken == [False] * 3
+    model[0].bias.requires_grad_(True)
+    data.train.inputs[0] += 1
+    assert compute_scores(data, model, paths, options).taken == [False] * 3
+
+
+def test_a_broken_cache_file_is_computed_again(linear, tmp_path):
+    data, model, paths, _, _ = linear
+    options = ComputeOptions(cache=tmp_path / "cache")
+    want = compute_scores(data, model, paths, options).scores.table().scores
+    for path in (tmp_path / "cache").glob("v*/*"):
+        path.write_bytes(path.read_bytes()[:-9])
+    again = compute_scores(data, model, paths, options)
+    assert again.taken == [False] * 3
+    assert np.array_equal(again.scores.table().scores, want)
+
+
+def test_layers_restrict_the_gradients(linear):
+    data, model, paths, _, _ = linear
+    whole = compute_influence(data, model, paths, dtype="float64").scores
+    parts = [compute_influence(data, model, paths, dtype="float64", layers=[p]).scores for p in ("0.*", "2.*")]
+    assert worst(parts[0] + parts[1], whole) < 1e-12
+    for p in model[0].parameters():
+        p.requires_grad_(False)
+    assert worst(compute_influence(data, model, paths, dtype="float64").scores, parts[1]) < 1e-12
+
+
+def test_weights_of_checkpoints(linear):
+    data, model, paths, _, _ = linear
+    per = compute_influence(data, model, paths, checkpoint_weights="uniform", per_checkpoint=True, dtype="float64")
+    absolute = compute_influence(data, model, paths, checkpoint_weights="absolute", dtype="float64")
+    want = sum(rate * part for rate, part in zip((0.1, 0.05, 0.2), per.per_checkpoint, strict=True))
+    assert worst(absolute.scores, want) < 1e-12
+
+
+def test_without_learning_rates_relative_is_uniform_and_absolute_fails(linear, tmp_path):
+    data, model, _, states, _ = linear
+    path = tmp_path / "bare.pt"
+    torch.save(states[0], path)
+    result = compute_scores(data, model, [path], ComputeOptions())
+    assert [weight for _, weight in result.checkpoints] == [1.0]
+    assert result.scores.provenance["checkpoints"][0]["learning_rate"] is None, "diagnoses say so"
+    with pytest.raises(CheckpointError, match="learning rate"):
+        compute_scores(data, model, [path], ComputeOptions(checkpoint_weights="absolute"))
+
+
+def test_checkpoints_are_in_natural_order(tmp_path):
+    for n in (10, 2, 1):
+        (tmp_path / f"model_epoch_{n}.pt").write_bytes(b"x")
+    (tmp_path / "other.pt").write_bytes(b"x")
+    assert [p.name for p in list_checkpoints(tmp_path)] == [f"model_epoch_{n}.pt" for n in (1, 2, 10)]
+
+
+class Runs:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code ran')",))
+
+
+def test_a_checkpoint_with_code_is_refused_and_the_code_does_not_run(tmp_path):
+    path = tmp_path / "model_epoch_1.pt"
+    torch.save({"model_state_dict": Runs()}, path)
+    with pytest.raises(CheckpointError, match="run code"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_model_names_the_keys(linear, tmp_path):
+    data, model, _, _, _ = linear
+    path = tmp_path / "other.pt"
+    torch.save({"0.weight": torch.zeros(2, 2), "0.bias": torch.zeros(5), "9.bias": torch.zeros(1)}, path)
+    with pytest.raises(
+        CheckpointError, match=r"missing: 2\.weight, 2\.bias; unexpected: 9\.bias; wrong shape: 0\.weight"
+    ):
+        compute_influence(data, model, [path])
+
+
+def test_a_gradient_that_is_not_finite_names_checkpoint_and_item(linear):
+    data, model, paths, _, _ = linear
+    data.train.inputs[3] = float("inf")
+    with pytest.raises(NonFiniteError, match=r"model_epoch_5.pt.*t3"):
+        compute_influence(data, model, paths)
+
+
+def test_a_model_that_gives_two_scores_is_an_error(tmp_path):
+    model = nn.Linear(6, 2)
+    paths, _, _ = make_checkpoints(model, tmp_path)
+    with pytest.raises(ModelError, match=r"\(1, 2\) for one item"):
+        compute_influence(make_data((6,)), model, paths)
+
+
+def test_the_class_of_the_first_users_gives_the_same_scores(linear):
+    data, model, paths, _, _ = linear
+    table = compute_influence(data, model, paths)
+    x, ids, p = data.train.inputs, data.train.ids, data.train_pairs
+    dataset = [(x[i], x[j], y, 0, 0, ids[i], ids[j]) for i, j, y in zip(p.first, p.second, p.target, strict=True)]
+    i, j, y = data.test_pairs.first[2], data.test_pairs.second[2], data.test_pairs.target[2]
+    tracin = RankingTracInCP(model, paths, loss_type="standard")
+    found = tracin.compute_influence_for_pair(dataset, data.test.inputs[i], data.test.inputs[j], y)
+    column = list(table.test_ids).index(f"h{i}_h{j}")
+    assert list(found) == list(table.train_ids)
+    assert worst(np.array(list(found.values())), table.scores[:, column]) < 1e-6
+
+
+def test_single_examples_under_any_loss(tmp_path):
+    model = nn.Linear(3, 1)
+    paths, states, weights = make_checkpoints(model, tmp_path)
+    x, y = torch.randn(4, 3), torch.randn(4, 1)
+    tx, ty = torch.randn(2, 3), torch.randn(2, 1)
+    tracin = TracInCP(model, paths, nn.MSELoss(), dtype="float64")
+    found = tracin.compute_influence([(x[k], y[k], f"e{k}") for k in range(4)], tx, ty)
+    want = np.zeros((4, 2))
+    for state, weight in zip(states, weights, strict=True):
+        w, b = state["weight"].double()[0], state["bias"].double()
+        err, terr = 2 * (x.double() @ w + b - y[:, 0]), 2 * (tx.double() @ w + b - ty[:, 0])
+        want += weight * (err[:, None] * terr[None] * (x.double() @ tx.double().T + 1)).numpy()
+    assert worst(np.array([found[f"e{k}"] for k in range(4)]), want) < 1e-10
+    own = tracin.compute_self_influence([(x[k], y[k], f"e{k}") for k in range(4)])
+    assert min(own.values()) > 0
+    tracin.save_influence_scores(own, tmp_path / "scores.json", "tracin_self_influence")
+    tracin.save_influence_scores(own, tmp_path / "scores.json", "again")
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["e1"] == {"tracin_self_influence": own["e1"], "again": own["e1"]}
+
+
+def test_relative_weights_are_learning_rates_over_their_mean():
+    names = ["a", "b"]
+    assert checkpoint_weights([0.1, 0.3], names, "relative") == (pytest.approx([0.5, 1.5]), "")
+    assert checkpoint_weights([0.1, 0.3], names, "absolute") == ([0.1, 0.3], "")
+    assert checkpoint_weights([0.1, 0.3], names, "uniform") == ([1.0, 1.0], "")
+    assert checkpoint_weights([0.1, None], names, "relative")[0] == [1.0, 1.0]
+    assert checkpoint_weights([0.0, 0.0], names, "relative")[0] == [1.0, 1.0]

@@ -1,0 +1,265 @@
+"""Pictures of anything: empty, constant, huge and non-finite scores, hostile ids, narrow terminals, files."""
+
+import itertools
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from rich.style import Style
+from score_tables import matrices, scores_of_any_size, table
+
+from tracinctl.errors import PlotError
+from tracinctl.plots.drawing.svg import CELL
+from tracinctl.plots.pictures import ViewSettings, draw
+from tracinctl.plots.registry import VIEWS
+from tracinctl.plots.report import Report, ReportSection, write_report
+from tracinctl.plots.save import save
+from tracinctl.scores.diagnoses import Diagnosis
+from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.votes import parse_threshold, parse_thresholds
+
+HOSTILE = "m_[red]\x1b]0;owned\x07\n\r\x9b31m\u202e<script>alert(1)</script>&\"'`|"
+anything = st.one_of(scores_of_any_size, st.sampled_from([float("nan"), float("inf"), float("-inf")]))
+
+
+def whole(scores):
+    """A table that every view can draw."""
+    scores = np.asarray(scores, dtype=float)
+    rows = len(scores)
+    return table(
+        scores,
+        train_items=[(f"box_deg000_1hz_{k}", f"box_deg036_1hz_{k}") for k in range(rows)],
+        self_influence=np.abs(scores[:, 0]),
+        sample_ids=[f"m_{k}" for k in range(rows)],
+        sample_influence=np.abs(scores[:, -1]),
+        per_checkpoint=np.stack([scores / 2, scores / 4]),
+        checkpoint_names=["epoch_1.pt", "epoch_2.pt"],
+    )
+
+
+def picture(view, source, width=80, *, colour=False, thresholds="0,-5,1%", **more):
+    asked = ViewSettings(width=width, colour=colour, thresholds=parse_thresholds(thresholds), **more)
+    return draw(view, source, asked, "box 1hz")
+
+
+def visible(style):
+    found = Style.parse(style) if isinstance(style, str) else style
+    return bool(found.color or found.bgcolor or found.bold or found.dim or found.underline or found.reverse)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@settings(deadline=None, max_examples=15)
+@given(scores=matrices(anything), width=st.integers(40, 150), height=st.one_of(st.none(), st.integers(1, 60)))
+def test_no_scores_break_a_picture_or_its_edge(view, scores, width, height):
+    for colour in (False, True):
+        drawn = picture(view, whole(scores), width, colour=colour, height=height)
+        for line in drawn.lines:
+            assert cell_len(line.plain) <= width
+            assert line.plain.isprintable()
+            assert colour or not any(visible(span.style) for span in line.spans)
+
+
+@pytest.mark.parametrize("height", [24, 25, 26, 27, 30, 34])
+def test_the_overview_leaves_the_prompt_a_line_of_the_screen(height):
+    scores = np.random.default_rng(0).normal(-3, 10, (60, 40))
+    drawn = picture("overview", whole(scores), height=height, thresholds="0,-5,-15")
+    assert height - 3 <= len(drawn.lines) < height
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.zeros((4, 3)),
+        np.full((4, 3), -2.5),
+        np.full((4, 3), 1e308),
+        np.full((4, 3), np.nan),
+        [[1e308, -1e308], [5e-324, -5e-324]],
+        [[np.inf, -np.inf], [np.nan, 1.0]],
+        [[-1.0]],
+    ],
+    ids=["zeros", "constant", "huge", "nan", "huge and tiny", "infinite", "single"],
+)
+def test_odd_scores_are_drawn_and_no_number_is_made_up(view, scores):
+    text = picture(view, whole(scores)).plain
+    assert text.startswith("box 1hz")
+    assert not re.search(r"\bnan\b|\binf\b", text)
+    if not np.isfinite(scores).all() and view == "distribution":
+        left_out = np.size(scores) - np.count_nonzero(np.isfinite(scores))
+        assert f"Not finite, left out: {left_out}." in " ".join(text.split()) or "No score is other than zero" in text
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_below_forty_columns_it_is_refused_and_said_why(view):
+    picture(view, whole(np.ones((3, 3))), 40)
+    with pytest.raises(PlotError, match="39 columns are too few") as caught:
+        picture(view, whole(np.ones((3, 3))), 39)
+    assert "40 columns" in caught.value.hint
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_wide_terminal_is_not_filled_to_its_end(view):
+    drawn = picture(view, whole(np.random.default_rng(0).normal(size=(30, 5))), 1000, colour=True)
+    assert max(cell_len(line.plain) for line in drawn.lines) <= 200
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_says_what_the_signs_mean(view):
+    text = " ".join(picture(view, whole(np.random.default_rng(0).normal(size=(30, 5)))).plain.split())
+    assert ("positive = helpful, negative = harmful" in text) != (view == "self")
+    if view == "self":
+        assert "never negative: size says how much, not whether a pair helps or harms" in text
+
+
+def test_an_empty_table_and_one_without_the_wanted_scores_are_refused():
+    with pytest.raises(PlotError, match="no scores to draw"):
+        picture("top", table(np.zeros((0, 3)), train_items=[]))
+    with pytest.raises(PlotError) as caught:
+        picture("checkpoints", table(np.ones((2, 2))))
+    assert "--save-per-checkpoint" in caught.value.hint
+    with pytest.raises(PlotError) as caught:
+        picture("self", table(np.ones((2, 2))))
+    assert "tracinctl compute" in caught.value.hint
+
+
+def test_colours_are_readable_on_white_and_on_black():
+    from tracinctl.plots.drawing.picture import Palette
+
+    def luminance(hexed):
+        parts = [int(hexed[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    palette = Palette(colour=True)
+    used = {palette.harmful, palette.helpful, palette.neutral, palette.mark, palette.quiet}
+    used |= {palette.line(k, 6) for k in range(6)}
+    for each in used:
+        bright = luminance(each)
+        assert 1.05 / (bright + 0.05) >= 3, f"{each} on white"
+        assert (bright + 0.05) / 0.05 >= 3, f"{each} on black"
+
+
+def hostile():
+    scores = np.random.default_rng(1).normal(size=(4, 3)) * 10
+    names = [f"{HOSTILE}{k}" for k in range(5)]
+    return table(
+        scores,
+        train_items=list(itertools.pairwise(names)),
+        self_influence=np.ones(4),
+        sample_ids=names,
+        sample_influence=np.ones(5),
+        per_checkpoint=np.stack([scores, scores]),
+        checkpoint_names=[HOSTILE + "1", HOSTILE + "2"],
+        provenance={"labels": {name: f"{HOSTILE}{k % 2}" for k, name in enumerate(names)}, "loss": HOSTILE},
+    )
+
+
+SENT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("ending", [".txt", ".svg", ".html"])
+def test_hostile_ids_stay_text_in_every_picture_and_file(tmp_path, view, ending):
+    drawn = picture(view, hostile(), 100, colour=ending != ".txt")
+    path = tmp_path / f"picture{ending}"
+    save(drawn, path, 100)
+    text = path.read_text(encoding="utf-8")
+    assert not SENT.search(text)
+    if ending != ".txt":
+        assert "<script" not in text
+        root = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])  # noqa: S314  written by us
+        text = "".join(root.itertext())
+    if view in {"top", "self", "checkpoints"}:
+        folded = re.sub(r"\s", "", text)
+        assert "[red]\\x1b]0;owned\\x07\\n\\r\\x9b31m\\u202e<script>alert(1)</script>&\"'`|" in folded
+
+
+@pytest.mark.parametrize("ending", [".html", ".md"])
+def test_hostile_ids_stay_text_in_a_report(tmp_path, ending):
+    source = hostile()
+    chosen = choose_exclusions(source, threshold=parse_threshold("0"), min_occurrences="1")
+    assert chosen.ids
+    section = ReportSection(
+        HOSTILE,
+        source=source,
+        score_file=HOSTILE,
+        exclusions=chosen,
+        diagnoses=[Diagnosis("x", HOSTILE, HOSTILE)],
+        output_file=HOSTILE,
+        next_command=HOSTILE,
+        notes=[HOSTILE],
+    )
+    path = tmp_path / f"report{ending}"
+    failed = ReportSection("b", error=HOSTILE, hint=HOSTILE)
+    write_report(path, Report(HOSTILE, [section, failed], settings={HOSTILE: HOSTILE}))
+    text = path.read_text(encoding="utf-8")
+    assert not SENT.search(text)
+    if ending == ".html":
+        assert "<script" not in text
+        assert not re.search(r'(src|href|url)\s*[=(]\s*["\']?(?!#)[a-z]+:', text), "it fetches nothing"
+        ET.fromstring(re.sub(r"<!DOCTYPE html>|<meta[^>]*>", "", text))  # noqa: S314  written by us
+    else:
+        outside = re.sub(r"(`+).*?\1", "", text, flags=re.DOTALL)
+        assert not re.search(r"(?<!\\)<script", outside)
+
+
+def test_a_bar_in_an_svg_has_the_exact_width_of_its_eighths(tmp_path):
+    scores = -np.arange(1.0, 9.0).reshape(-1, 1)
+    path = tmp_path / "top.svg"
+    save(picture("top", table(scores), 100, colour=True, thresholds="0"), path, 100)
+    found = re.findall(r'<path fill="#d6604d" d="M[\d.]+ [\d.]+h([\d.]+)v', path.read_text(encoding="utf-8"))
+    widths = [float(width) for width in found]
+    assert widths == sorted(widths, reverse=True)
+    assert widths == pytest.approx([widths[0] * k / 8 for k in range(8, 0, -1)], abs=CELL / 16 + 1e-6)
+
+
+def test_a_file_of_a_picture_is_the_same_each_time_and_needs_no_other(tmp_path):
+    drawn = picture("heatmap", whole(np.arange(6.0).reshape(3, 2)), 100, colour=True)
+    for ending in (".svg", ".html", ".txt"):
+        save(drawn, tmp_path / f"a{ending}", 100)
+        save(drawn, tmp_path / f"b{ending}", 100)
+        text = (tmp_path / f"a{ending}").read_text(encoding="utf-8")
+        assert text == (tmp_path / f"b{ending}").read_text(encoding="utf-8")
+        assert not re.search(r"(src|href)=|url\(|@import", text)
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == drawn.plain
+
+
+def test_what_rich_prints_is_the_picture_itself(capsys):
+    drawn = picture("top", whole(np.arange(6.0).reshape(3, 2) - 2), 60)
+    Console(width=60, no_color=True).print(drawn, end="")
+    printed = capsys.readouterr().out
+    assert [line.rstrip() for line in printed.splitlines()] == drawn.plain.splitlines()
+
+
+def test_a_report_says_the_way_from_checkpoints_to_list_and_what_to_do_next(tmp_path):
+    source = whole(np.random.default_rng(0).normal(size=(30, 25)))
+    source = table(
+        source.scores,
+        train_items=source.train_items,
+        provenance={
+            "loss": "standard",
+            "margin": 1.0,
+            "checkpoints": [{"name": "model_epoch_5.pt", "weight": 0.5, "learning_rate": 0.01, "digest": "abc"}],
+        },
+    )
+    chosen = choose_exclusions(source, threshold=parse_threshold("0"), min_occurrences="60%", max_exclusions=2)
+    section = ReportSection(
+        "box 1hz", source=source, exclusions=chosen, output_file="list.txt", next_command="tracinctl train --x"
+    )
+    path = tmp_path / "report.md"
+    write_report(path, Report("title", [section], command="tracinctl workflow", settings={"margin": "1.0"}))
+    text = path.read_text(encoding="utf-8")
+    for said in ("tracinctl workflow", "tracinctl train --x", "| `model_epoch_5.pt` | 0.5 | 0.01 | `abc` |"):
+        assert said in text
+    for pair in chosen.listed:
+        assert f"| `{pair.id}` | {pair.votes} of 25" in text
+    assert f"The cap left {len(chosen.harmful) - 2} harmful pair" in text
+    assert "Over training: not drawn, the scores of single checkpoints were not kept" in text
+    for title in ("All scores", "What each threshold would exclude", "Classes", "Made by"):
+        assert title in text
+    assert text.index("box 1hz") < text.index("## Settings"), "what was found stands before how"

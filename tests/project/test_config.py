@@ -1,0 +1,204 @@
+"""Settings: what is read, what is refused and how, and where a project keeps its files."""
+
+import re
+
+import pytest
+
+from tracinctl.errors import SettingsError, UsageError
+from tracinctl.project.config import (
+    SETTINGS_NAME,
+    Project,
+    check_environment,
+    find_score_files,
+    find_settings,
+    load_project,
+    load_settings,
+    natural,
+    split_score_file_name,
+)
+from tracinctl.project.config_keys import SETTINGS
+
+
+def settings_from(folder, text):
+    path = folder / SETTINGS_NAME
+    path.write_text(text, encoding="utf-8")
+    return load_settings(path)
+
+
+def test_settings_are_found_in_this_folder_or_the_nearest_parent(tmp_path):
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    assert find_settings(inner) is None or find_settings(inner).parent not in (inner, inner.parent, tmp_path)
+    (tmp_path / SETTINGS_NAME).touch()
+    assert find_settings(inner) == tmp_path / SETTINGS_NAME
+    (inner / SETTINGS_NAME).touch()
+    assert find_settings(inner) == inner / SETTINGS_NAME
+
+
+def test_paths_are_relative_to_the_settings_file(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    project = load_project(settings_from(tmp_path, "data_root = 'wavs'\nmetadata_dir = '../scores'\n"))
+    assert project.data_root == tmp_path / "wavs"
+    assert project.metadata_dir == tmp_path.parent / "scores"
+    assert project.checkpoint_dir == tmp_path / "checkpoints"
+
+
+def test_lists_may_be_lists_or_texts_with_commas(tmp_path):
+    one = settings_from(tmp_path, "frequencies = ['500hz', '1000hz']\n[sweep]\nthresholds = [-5, '1%']\n")
+    two = settings_from(tmp_path, "frequencies = '500hz, 1000hz'\n[sweep]\nthresholds = '-5,1%'\n")
+    assert one.defaults_for("sweep") == two.defaults_for("sweep")
+    assert one.defaults_for("sweep") == {"frequency": "500hz,1000hz", "thresholds": "-5,1%"}
+
+
+def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
+    settings = settings_from(tmp_path, "material = 'plastic'\n[sweep]\nmaterial = 'box'\n")
+    assert settings.defaults_for("sweep")["material"] == "box"
+    assert settings.defaults_for("exclude")["material"] == "plastic"
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        ("materiel = 'x'", "unknown key `materiel`", "Did you mean `material`?"),
+        ("[sweeep]\ntop = 1", "unknown key [sweeep]", "Did you mean [sweep]?"),
+        ("[sweep]\nthreshold = 1", "unknown key `threshold` in [sweep]", "Did you mean `thresholds`?"),
+        ("checkpoint_prefix = 'x'", "unknown key `checkpoint_prefix`", "`checkpoint_prefix` belongs into [compute] or"),
+        ("[sweep]\nepochs = 1", "unknown key `epochs` in [sweep]", "`epochs` belongs into [train]."),
+        ("zzz = 1", "unknown key `zzz`", "Known here: `material`"),
+        ("material = 3", "`material` must be a text, not 3", "For example  material = 'plastic'"),
+        ("[train]\nepochs = '30'", "`epochs` in [train] must be a whole number, not '30'", "For example  epochs = 30"),
+        ("[sweep]\ntop = 'ten'", "`top` in [sweep] must be a whole number, not 'ten'", "For example  top = 10"),
+        ("[train]\nepochs = true", "`epochs` in [train] must be a whole number, not True", "For example  epochs = 30"),
+        ("[train]\nmargin = 'wide'", "`margin` in [train] must be a number, not 'wide'", "For example  margin = 1.0"),
+        ("[workflow]\nfail_fast = 1", "`fail_fast` in [workflow] must be true or false, not 1", "without quotes"),
+        ("frequencies = [[1]]", "`frequencies` must be a list", "For example  frequencies = ['500hz'"),
+        ("data_root = ''", "`data_root` must be a path, not ''", "relative to the settings file"),
+        ("sweep = 3", "`sweep` is a table, not a value", "[sweep]"),
+        ("material = [", "not valid TOML", "Texts stand in quotes"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_file_and_remedy(tmp_path, text, said, hint):
+    with pytest.raises(SettingsError) as caught:
+        settings_from(tmp_path, text)
+    assert str(tmp_path / SETTINGS_NAME) in caught.value.message
+    assert said in caught.value.message
+    assert hint in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("table", "key"), [(t, key) for t, keys in SETTINGS.items() for key in keys])
+def test_the_example_of_every_setting_is_one_that_is_taken(tmp_path, table, key):
+    begin = f"[{table}]\n" if table else ""
+    with pytest.raises(SettingsError) as caught:
+        settings_from(tmp_path, f"{begin}{key} = [[1]]\n")
+    examples = re.findall(rf"\b{key} = .*?(?=  | or |, without|$)", caught.value.hint)
+    assert examples
+    for example in examples:
+        assert settings_from(tmp_path, f"{begin}{example}\n").values[table][key] is not None, example
+
+
+def test_a_settings_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="No such file"):
+        load_settings(tmp_path / "nowhere.toml")
+
+
+def test_settings_that_are_not_text_are_an_error(tmp_path):
+    (tmp_path / SETTINGS_NAME).write_bytes(b"material = '\xff'")
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        load_settings(tmp_path / SETTINGS_NAME)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path):
+    (tmp_path / SETTINGS_NAME).write_bytes(b"\xef\xbb\xbfmaterial = 'box'\r\n[sweep]\r\ntop = 3\r\n")
+    assert load_settings(tmp_path / SETTINGS_NAME).defaults_for("sweep") == {"material": "box", "top": 3}
+
+
+def test_a_misspelt_environment_variable_is_named():
+    check_environment({"TRACINCTL_SWEEP_THRESHOLDS": "-5", "TRACINCTL_CONFIG": "x", "TRACINCTL_OTHER": "y"})
+    with pytest.raises(SettingsError) as caught:
+        check_environment({"TRACINCTL_SWEEP_TRESHOLDS": "-5"})
+    assert "TRACINCTL_SWEEP_TRESHOLDS" in caught.value.message
+    assert caught.value.hint == "Did you mean TRACINCTL_SWEEP_THRESHOLDS?"
+
+
+def test_file_names_are_the_users(tmp_path):
+    project = load_project(settings_from(tmp_path, ""))
+    assert project.score_file("plastic", "500hz") == tmp_path / "metadata" / "plastic_500hz_influence_metadata.json"
+    assert project.metadata_file("plastic", "500hz").name == "plastic_500hz_metadata.json"
+    assert project.per_checkpoint_file("a", "b").name == "a_b_per_checkpoint_influence_metadata.json"
+    assert project.exclusion_file("plastic", "500hz") == tmp_path / "exclusions" / "plastic_500hz_excluded_pairs.txt"
+    assert project.cache_dir == tmp_path / ".tracinctl" / "cache"
+
+
+def test_parquet_scores_are_taken_only_where_no_json_is(tmp_path):
+    project = load_project(settings_from(tmp_path, ""))
+    project.metadata_dir.mkdir()
+    columns = project.metadata_dir / "a_b_influence.parquet"
+    columns.touch()
+    assert project.score_file("a", "b") == columns
+    (project.metadata_dir / "a_b_influence_metadata.json").touch()
+    assert project.score_file("a", "b").suffix == ".json"
+
+
+def test_checkpoints_are_in_a_folder_of_their_own_or_in_the_folder_itself(tmp_path):
+    project = load_project(settings_from(tmp_path, ""))
+    own = project.checkpoint_dir / "a_b"
+    assert project.checkpoints("a", "b") == own, "where nothing is, the usual place is named"
+    project.checkpoint_dir.mkdir()
+    (project.checkpoint_dir / "model_epoch_1.pt").touch()
+    assert project.checkpoints("a", "b") == project.checkpoint_dir
+    own.mkdir()
+    assert project.checkpoints("a", "b") == own
+    assert project.pairs_file("a", "b") == own / "pairs.csv"
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "a\nb", "\x1b[31m", "a\\b", "a\0b"])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
+    project = Project(*[tmp_path] * 6)
+    with pytest.raises(UsageError):
+        project.score_file(name, "500hz")
+    with pytest.raises(UsageError):
+        project.exclusion_file("plastic", name)
+
+
+def test_score_files_are_known_by_their_names(tmp_path):
+    for name in (
+        "my_box_1000hz_influence_metadata.json",
+        "my_box_500hz_influence.parquet",
+        "my_box_500hz_metadata.json",
+        "my_box_500hz_per_checkpoint_influence_metadata.json",
+        "notes.json",
+    ):
+        (tmp_path / name).touch()
+    assert find_score_files(tmp_path) == [("my_box", "500hz"), ("my_box", "1000hz")]
+    assert find_score_files(tmp_path / "nowhere") == []
+
+
+def test_a_frequency_with_an_underscore_is_split_where_settings_say(tmp_path):
+    path = tmp_path / "box_500_hz_influence_metadata.json"
+    assert split_score_file_name(path) == ("box_500", "hz")
+    assert split_score_file_name(path, ["500_hz"]) == ("box", "500_hz")
+
+
+def test_natural_order_counts():
+    assert sorted(["1000hz", "500hz", "box", "3000hz"], key=natural) == ["500hz", "1000hz", "3000hz", "box"]
+
+
+def test_every_command_has_a_table_and_every_table_a_meaning():
+    from tracinctl.cli.registry import ENTRIES
+
+    commands = {name for name, entry in ENTRIES.items() if entry.needs_settings}
+    assert {name for name in SETTINGS if name} == commands | {"features", "ranker"}
+
+
+def test_settings_and_flags_have_the_same_names():
+    """Every flag that is not about one call alone is a setting, and every setting of a command is one of its flags."""
+    from tracinctl.cli.registry import ENTRIES, Commands
+    from tracinctl.project.config_keys import FLAGS_WITHOUT_SETTING, SETTINGS_WITHOUT_FLAG
+
+    commands = Commands()
+    for name, entry in ENTRIES.items():
+        if not entry.needs_settings:
+            continue
+        flags = {param.name for param in commands[name].params} - {"quiet", "verbose"}
+        assert flags - FLAGS_WITHOUT_SETTING == set(SETTINGS[name]) - SETTINGS_WITHOUT_FLAG, name

@@ -1,0 +1,195 @@
+"""Scores whose checkpoints or recordings have changed since: told by every command that uses them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from command_line import CommandLine
+from crash_projects import SETTINGS
+from wav_trees import tone, tree, write
+
+WAV = "data/deg036/plastic/plastic_deg036_500hz_02.wav"
+PAIRS = "checkpoints/plastic_500hz/pairs.csv"
+CHECKPOINT = "checkpoints/plastic_500hz/model_epoch_2.pt"
+SINCE = "since these scores were made"
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    from tracinctl.cli.app import app
+    from tracinctl.cli.base import run
+
+    folder = tmp_path_factory.mktemp("changed") / "project"
+    tree(folder / "data", takes=4)
+    (folder / "tracinctl.toml").write_text(SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run(app, ["-q", "train", "--frequency", "500hz", "--epochs", "2"]) == 0
+        assert run(app, ["-q", "compute", "--frequency", "500hz", "--margin", "9"]) == 0
+    return folder
+
+
+@pytest.fixture
+def project(computed, tmp_path, monkeypatch):
+    folder = tmp_path / "project"
+    shutil.copytree(computed, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def cli(capsys):
+    return CommandLine(capsys)
+
+
+COMMANDS = [["sweep"], ["exclude", "--dry-run"], ["plot", "overview"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_what_is_as_it_was_is_not_spoken_of(cli, project, command):
+    result = cli(*command, "--frequency", "500hz")
+    assert result.code == 0, result.err
+    assert SINCE not in result.err
+    # the same content written again is no change
+    for name in (WAV, CHECKPOINT):
+        (project / name).write_bytes((project / name).read_bytes())
+    assert SINCE not in cli(*command, "--frequency", "500hz").err
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_a_changed_file_is_named_even_where_size_and_date_are_the_old_ones(cli, project, command):
+    about = (project / CHECKPOINT).stat()
+    data = bytearray((project / CHECKPOINT).read_bytes())
+    data[len(data) // 2] ^= 1
+    (project / CHECKPOINT).write_bytes(data)
+    os.utime(project / CHECKPOINT, ns=(about.st_atime_ns, about.st_mtime_ns))
+    write(project / WAV, tone(seed=99))
+    result = cli(*command, "--frequency", "500hz")
+    said = " ".join(result.err.split())
+    assert result.code == 0, said
+    assert "checkpoint changed: model_epoch_2.pt" in said
+    assert "recording changed: plastic_deg036_500hz_02" in said
+    assert "tracinctl compute --material plastic --frequency 500hz" in said
+
+
+def test_what_was_added_or_removed_is_named(cli, project):
+    folder = project / "checkpoints/plastic_500hz"
+    (folder / "model_epoch_1.pt").rename(folder / "model_epoch_7.pt")
+    (folder / "something_else.pt").write_bytes(b"")
+    (project / WAV).unlink()
+    said = cli("sweep", "--frequency", "500hz").err
+    assert "checkpoint removed: model_epoch_1.pt; checkpoint added: model_epoch_7.pt" in said
+    assert "recording removed: plastic_deg036_500hz_02" in said
+
+
+def test_scores_from_elsewhere_are_not_held_against_this_project(cli, project, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(project / "metadata", other)
+    (project / CHECKPOINT).write_bytes(b"other")
+    name = "plastic_500hz_influence_metadata.json"
+    assert SINCE not in cli("sweep", "--metadata-file", other / name).err
+    shutil.rmtree(project / "checkpoints")
+    shutil.rmtree(project / "data")
+    assert SINCE not in cli("sweep", "--frequency", "500hz").err
+
+
+def test_looking_for_changes_loads_no_torch(project):
+    code = (
+        "import sys; from tracinctl.cli.base import run; from tracinctl.cli.app import app;"
+        "assert run(app, ['-q', 'sweep', '--frequency', '500hz']) == 0; assert 'torch' not in sys.modules"
+    )
+    write(project / WAV, tone(seed=99))
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def check_that_it_stops(cli, project, name):
+    scores = project / "metadata/plastic_500hz_influence_metadata.json"
+    before = scores.read_bytes()
+    result = cli("compute", "--frequency", "500hz")
+    assert result.code == 1
+    assert f"{name} changed while it was being worked on" in " ".join(result.err.split())
+    assert result.err.count("error: ") == 1
+    assert scores.read_bytes() == before
+
+
+def test_a_recording_that_changes_during_the_run_stops_it(cli, project, monkeypatch):
+    from tracinctl.data import features
+
+    read = features.read_wav
+
+    def read_then_change(path):
+        found = read(path)
+        if path.name.endswith("deg036_500hz_02.wav"):
+            write(path, tone(seed=99))
+        return found
+
+    monkeypatch.setattr(features, "read_wav", read_then_change)
+    check_that_it_stops(cli, project, "plastic_deg036_500hz_02.wav")
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT.replace("2.pt", "1.pt"), CHECKPOINT, PAIRS], ids=lambda name: name[-9:])
+@pytest.mark.parametrize("how", ["written", "removed"])
+def test_a_file_that_changes_after_it_was_read_stops_the_run(cli, project, monkeypatch, name, how):
+    from tracinctl.engine import compute
+
+    # what was read last is read by now; nothing is written yet
+    finish = compute.checkpoint_weights
+
+    def change(*arguments):
+        if how == "removed":
+            (project / name).unlink()
+        else:
+            data = (project / name).read_bytes()
+            (project / name).write_bytes(data + b"\n")
+        return finish(*arguments)
+
+    monkeypatch.setattr(compute, "checkpoint_weights", change)
+    check_that_it_stops(cli, project, name)
+
+
+def test_a_checkpoint_that_changes_while_its_kernel_is_made_leaves_no_kernel(tmp_path, monkeypatch):
+    from small_models import MODELS, make_checkpoints, make_data
+
+    from tracinctl import compute_influence
+    from tracinctl.engine.kernel.maker import KernelMaker
+    from tracinctl.errors import CheckpointError
+
+    build, kind = MODELS["linear"]
+    model, data = build(), make_data(kind)
+    paths = make_checkpoints(model, tmp_path, rates=(0.1, 0.1))
+    make = KernelMaker.make
+
+    def make_then_change(self, *arguments, checkpoint, **more):
+        found = make(self, *arguments, checkpoint=checkpoint, **more)
+        if checkpoint == paths[1].name:
+            paths[1].write_bytes(paths[0].read_bytes() + b"more")
+        return found
+
+    monkeypatch.setattr(KernelMaker, "make", make_then_change)
+    with pytest.raises(CheckpointError, match=rf"{paths[1].name} changed while it was being worked on"):
+        compute_influence(data, model, paths, cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").rglob("[!.]*.safetensors"))) == 1, "of the other checkpoint"
+
+
+@pytest.mark.parametrize("command", [["sweep"], ["exclude", "--min-occurrences", "1"], ["plot", "overview"]])
+def test_scores_that_change_while_they_are_read_stop_the_command(cli, project, monkeypatch, command):
+    from tracinctl.scores.files import parquet as parquet_format
+
+    assert cli("compute", "--frequency", "500hz", "--margin", "9", "--format", "parquet").code == 0
+    scores = project / "metadata/plastic_500hz_influence.parquet"
+    read = parquet_format.read_values
+
+    def read_then_change(*arguments):
+        yield from read(*arguments)
+        scores.with_suffix(".new").write_bytes(scores.read_bytes())
+        scores.with_suffix(".new").replace(scores)
+
+    monkeypatch.setattr(parquet_format, "read_values", read_then_change)
+    result = cli(*command, "--frequency", "500hz")
+    assert result.code == 1
+    assert "plastic_500hz_influence.parquet changed while it was read" in " ".join(result.err.split())
+    assert not (project / "exclusions").exists()

@@ -1,0 +1,134 @@
+"""A training program of the user's own: how it is called, what is read back, and what is said when it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import pytest
+
+from tests.retraining.test_trial import DATA, DIVISION, LISTED
+from tracinctl.errors import TrainingError, UsageError
+from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
+from tracinctl.retraining.runs import Training
+from tracinctl.retraining.trial import RetrainSettings, retrain
+
+PROGRAM = """
+import argparse, csv, json, random
+parser = argparse.ArgumentParser()
+for name in ("frequency", "exclusions", "seed", "metrics", "pairs", "as"):
+    parser.add_argument(f"--{name}", default="")
+given = vars(parser.parse_args())
+ids = [line for line in open(given["exclusions"]).read().splitlines() if not line.startswith("#")]
+names = {name for row in csv.DictReader(open(given["pairs"])) for name in (row["id1"], row["id2"])}
+random.seed(given["seed"] + str(len(ids)))
+noise = 0.5 if ids else 4.0
+scores = {name: int(name[1:]) % 4 + random.gauss(0, noise) for name in sorted(names)}
+print("trained", given["frequency"], "without", len(ids))
+content = {
+    "scores": {"scores": scores},
+    "means": {"accuracy": 0.9 - noise / 10 + random.random() / 100, "loss": 1.0},
+    "few": {"scores": {}},
+    "percent": {"accuracy": 93.0, "loss": 1.0},
+    "nothing": None,
+}[given["as"]]
+if given["as"] == "nothing":
+    raise SystemExit(3)
+json.dump(content, open(given["metrics"], "w"))
+"""
+
+
+def trainer(folder, form="scores", command=None, metrics_file=METRICS_FILE):
+    root = folder / "my project"
+    root.mkdir(exist_ok=True)
+    (root / "train.py").write_text(PROGRAM)
+    command = command or (
+        f"'{sys.executable}' train.py --frequency {{frequency}} --exclusions {{exclusions_file}} --seed {{seed}} "
+        f"--metrics {{metrics_file}} --pairs {{judging_pairs_file}} --as {form}"
+    )
+    return CommandTrainer(command, metrics_file, root, root / "work", "plastic", "500 hz", DATA, DIVISION)
+
+
+def test_its_scores_are_judged_as_those_of_the_built_in_ranker(tmp_path):
+    own = trainer(tmp_path)
+    result = retrain(own, DATA, DIVISION, LISTED, RetrainSettings(repeats=3), own.work / "kept")
+    assert result.judgement.verdict == "helped"
+    assert result.comparisons[0].accuracy.item_error > 0
+    assert len(list((own.work / "kept").glob("*.json"))) == 9
+    assert not list(own.work.glob("run-*")), "what a run that went well read and wrote is cleared away"
+
+
+def test_plain_numbers_give_a_verdict_only_where_the_command_was_told_who_judges(tmp_path):
+    own = trainer(tmp_path, "means")
+    assert own.told_who_judges
+    for trusted, verdict in ((True, "helped"), (False, "cannot tell")):
+        result = retrain(
+            own, DATA, DIVISION, LISTED, RetrainSettings(), own.work / "kept", trust_means=trusted
+        )  # fmt: skip
+        assert result.judgement.verdict == verdict
+    assert "those may have chosen the list" in result.judgement.why
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("few", "have no number for"),
+        ("percent", "an accuracy that is not from 0 to 1"),
+        ("nothing", "ended with exit code 3"),
+    ],
+)
+def test_what_cannot_be_used_is_said(tmp_path, form, said):
+    own = trainer(tmp_path, form)
+    with pytest.raises(TrainingError, match=said) as caught:
+        own.train(Training("x", 1, 7, ("t0_t1",)), lambda *_: None)
+    assert caught.value.hint
+    if form == "nothing":
+        assert "trained 500 hz without 1" in caught.value.message, "the end of the log is shown"
+        assert "log.txt" in caught.value.hint
+
+
+def test_a_file_of_metrics_from_before_is_not_taken_for_this_runs(tmp_path):
+    own = trainer(tmp_path, command="true {exclusions_file}", metrics_file="metrics.json")
+    (own.root / "metrics.json").write_text('{"accuracy": 1, "loss": 0}')
+    with pytest.raises(TrainingError, match="left no metrics") as caught:
+        own.train(Training("x", 1, 7, ()), lambda *_: None)
+    assert "It printed nothing" in caught.value.message
+
+
+def test_no_shell_runs_and_blanks_in_paths_stay(tmp_path):
+    own = trainer(tmp_path, command="touch {exclusions_file} ; touch $HOME/made *")
+    with pytest.raises(TrainingError):
+        own.train(Training("x", 1, 7, ()), lambda *_: None)
+    assert {"$HOME", ";", "*", "touch"} & {path.name for path in own.root.iterdir()} == {";", "*", "touch"}
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("python train.py", "does not take the exclusion list"),
+        ("python {exclusion_file}", "no placeholder {exclusion_file}"),
+        ("python {exclusions_file} 'x", "cannot be read"),
+    ],
+)
+def test_a_command_that_cannot_work_is_refused_before_any_work(command, said):
+    with pytest.raises(UsageError) as caught:
+        check_command(command)
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_an_edited_program_is_run_again(tmp_path):
+    own = trainer(tmp_path)
+    training = Training("x", 1, 7, ())
+    key = own.key(training)
+    assert dataclasses.replace(own).key(training) == key
+    (own.root / "train.py").write_text(PROGRAM + "\n# better\n")
+    assert own.key(training) != key
+
+
+def test_a_command_whose_repeats_are_all_alike_cannot_be_judged(tmp_path):
+    command = trainer(tmp_path).command.replace("{seed}", "1")
+    own = trainer(tmp_path, command=command)
+    result = retrain(own, DATA, DIVISION, LISTED, RetrainSettings(repeats=2), own.work / "kept")
+    assert result.judgement.verdict == "cannot tell"
+    assert "{seed}" in result.judgement.why

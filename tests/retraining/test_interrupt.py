@@ -1,0 +1,100 @@
+"""Ctrl-C in ``--retrain``: what was trained is kept, nothing but a word is left, and the same command goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from command_line import CommandLine
+from places import ROOT
+from wav_trees import retrainable
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+
+RULE = ["--threshold", "90%", "--max-exclusions", "40"]
+
+
+@pytest.fixture
+def project(capsys, tmp_path, monkeypatch):
+    retrainable(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert CommandLine(capsys)("train").code == 0
+    (tmp_path / "temporary").mkdir()
+    return tmp_path
+
+
+def begun(folder, *arguments):
+    """A run in a process group of its own, as a terminal gives it one."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "temporary")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tracinctl", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def interrupted(process, when):
+    """What a run says that a terminal's Ctrl-C reaches, and all of its processes with it."""
+    end = time.monotonic() + 100
+    while not when():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert err.endswith(
+        "warning: interrupted\n"
+        "  Finished trainings are kept in .tracinctl/retraining; the same command goes on from there.\n"
+    )
+    while is_left(process.pid):
+        assert time.monotonic() < end + 30, "no process of it is left"
+        time.sleep(0.02)
+
+
+def is_left(group):
+    """Whether a process of the group still runs."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def kept(folder):
+    return sorted(folder.glob(".tracinctl/retraining/*/[!.]*.json"))
+
+
+SWEEP = pytest.param(["sweep", "--thresholds", "20%"], id="sweep", marks=pytest.mark.nightly)
+
+
+@pytest.mark.parametrize("command", [pytest.param(["workflow", *RULE], id="workflow"), SWEEP])
+def test_what_was_trained_is_kept_and_the_same_command_goes_on(project, capsys, command):
+    cli = CommandLine(capsys)
+    if command[0] == "sweep":
+        assert cli("compute").code == 0
+    arguments = [*command, "--retrain", "--repeats", "6", "--at-once", "1"]
+    interrupted(begun(project, *arguments), lambda: len(kept(project)) >= 2)
+    before = {path: path.read_bytes() for path in kept(project)}
+    assert 2 <= len(before) < 12
+    again = cli(*arguments)
+    assert again.code == 0, again.err
+    assert int(re.search(r"(\d+) kept from before", again.err)[1]) == len(before)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_processes_that_have_only_just_begun_end_without_a_word(project):
+    run = begun(project, "workflow", *RULE, "--retrain", "--repeats", "2", "--at-once", "2")
+    places = project / "temporary"
+    interrupted(run, lambda: any(places.glob("tracinctl-*/trainer")) and time.sleep(0.5) is None)
+    assert list(places.iterdir()) == []
+    assert kept(project) == []

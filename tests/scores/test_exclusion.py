@@ -1,0 +1,278 @@
+"""What is left out: harmful pairs, their items, or single items; and the lists that training reads."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference_project import ROOT, needs_reference
+from score_tables import table
+
+from tracinctl import InfluenceTable
+from tracinctl.errors import ExclusionListError, ScoreFileError, TracinctlError, UsageError
+from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.files.exclusion_list import list_text, read_exclusion_list, write_exclusion_list
+from tracinctl.scores.files.open import open_scores
+from tracinctl.scores.pair_ids import split_pair_id, split_pair_ids
+from tracinctl.scores.suspicious import suspicious_items
+from tracinctl.scores.votes import parse_threshold
+
+SCORES = [[-9.0, -9.0], [-1.0, -3.0], [5.0, 5.0], [-2.0, -9.0]]
+
+
+def choose(source=None, **more):
+    more.setdefault("threshold", parse_threshold("0"))
+    return choose_exclusions(source or table(SCORES), **more)
+
+
+@st.composite
+def mirrored_sources(draw):
+    """Pairs of few items, so that mirror images are many, with scores of their own."""
+    pairs = draw(
+        st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), min_size=1, max_size=12, unique=True)
+    )
+    scores = draw(
+        st.lists(st.lists(st.integers(-3, 3), min_size=3, max_size=3), min_size=len(pairs), max_size=len(pairs))
+    )
+    return InfluenceTable(
+        [f"{a}_{b}" for a, b in pairs], ["t", "u", "v"], np.array(scores, dtype=float), train_items=pairs
+    )
+
+
+def slow_order(source, required):
+    """Harmful rows in their order, by the words of the definition."""
+    votes = [sum(v < 0 for v in row) for row in source.scores.tolist()]
+    means = [sum(row) / 3 for row in source.scores.tolist()]
+    rows = [k for k, v in enumerate(votes) if v >= required]
+    return sorted(rows, key=lambda k: (-votes[k], round(means[k], 9), source.train_ids[k]))
+
+
+@given(mirrored_sources(), st.integers(1, 3), st.none() | st.integers(1, 6))
+def test_a_list_is_what_slow_obvious_loops_choose(source, required, cap):
+    chosen = choose(source, min_occurrences=str(required), max_exclusions=cap)
+    order = slow_order(source, required)
+    assert [pair.id for pair in chosen.harmful] == [source.train_ids[k] for k in order]
+
+    comparisons = list(dict.fromkeys(frozenset(source.train_items[k]) for k in order))
+    kept = comparisons if cap is None else comparisons[:cap]
+    in_training = dict(zip(source.train_items, source.train_ids, strict=True))
+    want = {name for pair, name in in_training.items() if frozenset(pair) in kept}
+    assert set(chosen.ids) == want, "both ways round where training saw both, and never more comparisons than the cap"
+    assert len(chosen.ids) == len(want)
+    by_own_scores = [each for each in chosen.ids if each not in chosen.mirrored]
+    assert by_own_scores == [source.train_ids[k] for k in order if frozenset(source.train_items[k]) in kept]
+    assert list(chosen.ids) == by_own_scores + list(chosen.mirrored)
+    assert [pair.id for pair in chosen.listed] == chosen.ids
+    assert chosen.cut == sum(frozenset(source.train_items[k]) not in kept for k in order)
+
+
+@given(mirrored_sources(), st.integers(1, 3))
+def test_full_pair_names_both_items_of_each_harmful_pair_once(source, required):
+    chosen = choose(source, min_occurrences=str(required), mode="full_pair")
+    want = [each for k in slow_order(source, required) for each in source.train_items[k]]
+    assert chosen.ids == list(dict.fromkeys(want))
+
+
+def test_most_votes_come_first_then_the_lowest_mean():
+    assert choose().ids == ["m_0_m_1", "m_3_m_4", "m_1_m_2"]
+
+
+def test_a_cap_keeps_the_first_and_says_what_it_cut():
+    chosen = choose(max_exclusions=2)
+    assert chosen.ids == ["m_0_m_1", "m_3_m_4"]
+    assert (chosen.cut, len(chosen.harmful)) == (1, 3)
+
+
+def test_a_cap_never_parts_a_pair_from_its_mirror_image():
+    items = [("x", "y"), ("u", "v"), ("y", "x")]
+    source = table([[-5.0], [-4.0], [-5.0]], train_items=items)
+    assert choose(source, max_exclusions=1).ids == ["x_y", "y_x"]
+    assert choose(source, max_exclusions=2).ids == ["x_y", "y_x", "u_v"]
+
+
+def test_a_mirror_image_is_named_even_where_its_own_scores_differ():
+    source = table([[-5.0], [9.0], [3.0]], train_items=[("x", "y"), ("y", "x"), ("u", "v")])
+    chosen = choose(source)
+    assert (chosen.ids, chosen.mirrored, len(chosen.harmful)) == (["x_y", "y_x"], ["y_x"], 1)
+    assert "the last 1 are the same comparisons the other way round" in list_text(chosen, "scores.json")
+
+
+def test_pairs_whose_items_nobody_knows_are_listed_as_they_are():
+    source = InfluenceTable(["b-a", "a-b"], ["t"], np.array([[-1.0], [-2.0]]))
+    assert choose(source, max_exclusions=1).ids == ["a-b"]
+    with pytest.raises(ScoreFileError, match="'b-a' fits no two items"):
+        choose(source, mode="full_pair")
+
+
+@needs_reference
+def test_two_votes_find_98_harmful_pairs_in_the_users_file_and_name_their_mirror_images():
+    source = open_scores(ROOT / "plastic_500hz_influence_metadata.json")
+    chosen = choose(source, threshold=parse_threshold("-5"), min_occurrences="2")
+    assert len(chosen.harmful) == 98
+    ids = set(source.train_ids)
+    halves = [split_pair_id(each) for each in chosen.ids]
+    assert all(f"{b}_{a}" in chosen.ids for a, b in halves if f"{b}_{a}" in ids)
+    assert len(chosen.ids) == 98 + len(chosen.mirrored) == 122
+
+
+ITEMS = [f"m_{k}" for k in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("influence", "outlier", "found"),
+    [
+        ([1.0, 1.1, 0.9, 1.2, 0.8, 400.0, 900.0], 3.5, ["m_6", "m_5"]),
+        ([1.0, 1.1, 0.9, 1.2, 0.8, 400.0, 900.0], 2000.0, ["m_6"]),
+        ([1.0, 1.1, 0.9, 1.2, 0.8, 1.3, 1.0], 0.9, ["m_5", "m_3"]),
+        ([1.0, 1.1, 0.9, 1.2, 0.8, 1.3, 1.0], 3.5, []),
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0], 3.5, ["m_6"]),  # more than half alike: their deviation is zero
+        ([0.0] * 7, 3.5, []),
+        ([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0 + 1e-12], 3.5, []),  # alike but for rounding
+    ],
+)
+def test_suspicious_items_are_those_that_stand_out(influence, outlier, found):
+    source = table(SCORES, sample_ids=ITEMS, sample_influence=np.array(influence))
+    assert list(suspicious_items(source, outlier)) == found
+    assert choose(source, mode="sample", outlier=outlier).ids == found
+
+
+def test_a_cap_counts_items_where_items_are_left_out():
+    source = table(SCORES, sample_ids=ITEMS, sample_influence=np.array([1.0, 1.1, 0.9, 1.2, 0.8, 400.0, 900.0]))
+    chosen = choose(source, mode="sample", max_exclusions=1)
+    assert (chosen.ids, chosen.cut, chosen.sample_scores) == (["m_6"], 1, {"m_6": 900.0})
+
+
+def test_scores_that_say_nothing_of_items_cannot_choose_items():
+    with pytest.raises(ScoreFileError, match="single items") as error:
+        choose(mode="sample")
+    assert "tracinctl compute" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "pairs"}, {"max_exclusions": 0}, {"max_exclusions": -1}, {"mode": "sample", "outlier": 0.0}]
+)
+def test_a_request_that_makes_no_sense_is_a_usage_error(wrong):
+    with pytest.raises(UsageError):
+        choose(**wrong)
+
+
+@pytest.mark.parametrize("mode", ["ranking_pair", "full_pair", "sample"])
+def test_a_list_comes_back_whatever_an_editor_did_to_it(tmp_path, mode):
+    source = table(SCORES, sample_ids=ITEMS, sample_influence=np.array([1.0, 1.1, 0.9, 1.2, 0.8, 400.0, 900.0]))
+    chosen = choose(source, mode=mode)
+    path = tmp_path / "lists" / "x.txt"
+    write_exclusion_list(path, chosen, "scores.json")
+    text = path.read_text()
+    assert text.endswith("\n")
+    found = read_exclusion_list(path)
+    assert found.ids == chosen.ids
+    assert len(found.ids) > 1
+    assert any("scores.json" in line for line in found.comments)
+    assert any(mode in line for line in found.comments)
+    damaged = text.replace("\n", "\r\n").rstrip()
+    first = chosen.ids[0]
+    path.write_bytes(b"\xef\xbb\xbf" + damaged.replace(first, f"  {first}\t\r\n\r\n{first}", 1).encode())
+    assert read_exclusion_list(path).ids == chosen.ids
+
+
+def test_the_rule_stands_in_the_list_whole():
+    source = table(SCORES)
+    text = list_text(choose(source, min_occurrences="1", upper_threshold=4.5, max_exclusions=1), "s\n# x.json")
+    assert "at least 1 of 2 active test pairs score below 0 or above 4.5 (--min-occurrences 1); positive" in text
+    assert "positive = helpful, negative = harmful; a cap of 1 left 3 off" in text
+    assert "# from: s?# x.json\n" in text
+    assert "(50% of the non-zero scores)" in list_text(choose(source, threshold=parse_threshold("50%")), "s")
+
+
+def test_an_empty_list_is_a_list(tmp_path):
+    write_exclusion_list(tmp_path / "x.txt", choose(threshold=parse_threshold("-99")), "s")
+    assert read_exclusion_list(tmp_path / "x.txt").ids == []
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r", "# a", "", " a", "a ", "#"])
+def test_an_id_that_would_break_the_list_is_refused_and_nothing_written(tmp_path, name):
+    source = InfluenceTable([name], ["t"], np.array([[-1.0]]))
+    with pytest.raises(ExclusionListError, match="cannot stand"):
+        write_exclusion_list(tmp_path / "x.txt", choose(source), "scores")
+    assert not list(tmp_path.iterdir())
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_a_list_or_an_error_of_ours(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("any") / "x.txt"
+    path.write_bytes(data)
+    try:
+        found = read_exclusion_list(path)
+    except TracinctlError as error:
+        assert "x.txt" in error.message  # noqa: PT017  either way is right, the message must be as well
+    else:
+        assert all(each == each.strip() and each and not each.startswith("#") for each in found.ids)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xff", "ä".encode("utf-16")])
+def test_a_list_that_is_no_text_says_so(tmp_path, content):
+    path = tmp_path / "x.txt"
+    path.write_bytes(content)
+    with pytest.raises(ExclusionListError, match="not UTF-8") as error:
+        read_exclusion_list(path)
+    assert "UTF-8" in error.value.hint
+
+
+@pytest.mark.parametrize("name", ["missing.txt", ".", "nul\0l"])
+def test_a_list_that_is_not_there_says_so(tmp_path, name):
+    with pytest.raises(ExclusionListError, match="cannot read exclusion list"):
+        read_exclusion_list(tmp_path / name)
+
+
+def test_pair_ids_are_split_by_items_or_by_the_repeated_material():
+    assert split_pair_id("a_1_a_1_2", {"a_1", "a_1_2"}) == ("a_1", "a_1_2")
+    assert split_pair_id("metal_deg000_500hz_01_metal_deg036_500hz_02") == (
+        "metal_deg000_500hz_01",
+        "metal_deg036_500hz_02",
+    )
+    assert split_pair_ids(["soft_wood_1_soft_wood_2"], material="soft_wood") == [("soft_wood_1", "soft_wood_2")]
+    assert split_pair_ids(["a_b_c", "b_c_a"], ["a", "b_c"]) == [("a", "b_c"), ("b_c", "a")]
+
+
+@pytest.mark.parametrize(
+    ("name", "items", "message"),
+    [
+        ("a_a_a_a_a", None, "'a_a_a_a_a' can be split in 2 ways"),
+        ("a_1_b_2", None, "fits no two items"),
+        ("plain", None, "fits no two items"),
+        ("a_1_b_2", {"a_1"}, "no two items"),
+        ("a_a_a", {"a", "a_a"}, "2 ways"),
+    ],
+)
+def test_a_pair_id_that_stays_ambiguous_is_an_error_that_names_it(name, items, message):
+    with pytest.raises(ScoreFileError, match=message):
+        split_pair_id(name, items)
+
+
+@given(st.lists(st.text("ab_", min_size=1, max_size=5), min_size=2, max_size=4, unique=True))
+def test_a_split_by_items_is_right_or_refused(items):
+    for a in items:
+        for b in items:
+            ways = [(x, y) for x in items for y in items if f"{x}_{y}" == f"{a}_{b}"]
+            if len(ways) == 1:
+                assert split_pair_id(f"{a}_{b}", set(items)) == (a, b)
+            else:
+                with pytest.raises(ScoreFileError, match=f"in {len(ways)} ways"):
+                    split_pair_id(f"{a}_{b}", set(items))
+
+
+def test_a_rule_that_can_never_fire_is_told_of_where_votes_count_and_only_there():
+    some = InfluenceTable(
+        ["a_b", "b_c"],
+        ["t", "u"],
+        np.array([[-1.0, 0.0], [-2.0, 0.0]]),
+        sample_ids=["a", "b", "c"],
+        sample_influence=np.array([1.0, 2.0, 3.0]),
+    )
+    for mode in ("ranking_pair", "full_pair"):
+        source = dataclasses.replace(some, train_items=[("a", "b"), ("b", "c")])
+        assert "only 1 of 2 test pairs are active" in choose(source, mode=mode, min_occurrences="2").never_fires
+    assert choose(some, mode="sample", min_occurrences="2").never_fires == ""

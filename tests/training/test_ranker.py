@@ -1,0 +1,347 @@
+"""Training the built-in ranker: what it is trained on, what it writes, and that it can be interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reference_project import PROJECT, needs_reference
+
+from tracinctl.data.leave_out import leave_out
+from tracinctl.data.pairs import Pairs, RankingData, Samples
+from tracinctl.data.pairs_file import read_pairs_file
+from tracinctl.data.recordings import load_recordings
+from tracinctl.data.split import every_pair
+from tracinctl.engine.checkpoints.files import MOVING
+from tracinctl.engine.checkpoints.load import list_checkpoints, load_checkpoint
+from tracinctl.errors import CheckpointError, LossError, TrainingError, UsageError
+from tracinctl.training import ranker as training
+from tracinctl.training.models import build_ranker
+from tracinctl.training.ranker import TrainSettings, pair_accuracy, score_items, train_ranker
+
+QUICK = TrainSettings(epochs=5, checkpoint_interval=2, batch_size=8, learning_rate=0.01)
+
+
+def _items(names, labels, seed):
+    """Items whose level in the upper half rises with the label."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(len(labels), 1, 33, 17))
+    inputs[:, :, 16:] += 0.8 * np.asarray(labels)[:, None, None, None]
+    return Samples(names, torch.tensor(inputs, dtype=torch.float32), np.asarray(labels, dtype=float))
+
+
+@pytest.fixture(scope="module")
+def data():
+    train = _items([f"t{k}" for k in range(12)], [k % 4 for k in range(12)], 0)
+    test = _items([f"h{k}" for k in range(8)], [k % 4 for k in range(8)], 1)
+    return RankingData(train, every_pair(train.labels), test, every_pair(test.labels))
+
+
+def _bytes(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_it_learns_to_rank_held_out_items(data):
+    result = train_ranker(data, dataclasses.replace(QUICK, epochs=20), None)
+    assert result.checkpoints == []
+    assert result.held_out_accuracy > 0.9
+    assert result.held_out_accuracy == pair_accuracy(score_items(result.model, data.test.inputs), data.test_pairs)
+
+
+def test_checkpoints_come_every_interval_and_at_the_end_and_hold_what_the_users_hold(data, tmp_path):
+    result = train_ranker(data, QUICK, tmp_path)
+    assert [p.name for p in result.checkpoints] == ["model_epoch_2.pt", "model_epoch_4.pt", "model_epoch_5.pt"]
+    assert result.checkpoints == list_checkpoints(tmp_path)
+    content = torch.load(result.checkpoints[-1], weights_only=True)
+    assert content["epoch"] == 5
+    assert content["val_accuracy"] == pytest.approx(100 * result.held_out_accuracy)
+    assert content["val_loss_main"] == pytest.approx(result.held_out_loss)
+    assert content["train_loss_main"] == pytest.approx(result.train_loss)
+    assert content["args"]["learning_rate"] == 0.01
+    assert (
+        content["optimizer_state_dict"]["param_groups"][0]["lr"]
+        == load_checkpoint(result.checkpoints[-1]).learning_rate
+    )
+    assert content["scheduler_state_dict"]["factor"] == 0.5
+    model = build_ranker()
+    model.load_state_dict(content["model_state_dict"])
+    assert torch.equal(score_items(model, data.test.inputs), score_items(result.model, data.test.inputs))
+
+
+@needs_reference
+def test_checkpoints_have_the_keys_of_the_users_own(data, tmp_path):
+    theirs = torch.load(PROJECT / "checkpoints" / "plastic_500hz" / "model_epoch_5.pt", weights_only=True)
+    ours = torch.load(train_ranker(data, QUICK, tmp_path).checkpoints[0], weights_only=True)
+    assert set(theirs) == set(ours)
+    assert list(theirs["model_state_dict"]) == list(ours["model_state_dict"])
+    assert set(theirs["optimizer_state_dict"]["param_groups"][0]) == set(
+        ours["optimizer_state_dict"]["param_groups"][0]
+    )
+    for name in ("epochs", "checkpoint_interval", "seed", "loss_type", "margin", "learning_rate", "batch_size"):
+        assert type(theirs["args"][name]) is type(ours["args"][name])
+
+
+def test_the_learning_rate_is_halved_when_the_held_out_loss_stops_falling(data, tmp_path):
+    held_out = data.test_pairs
+    turned = Pairs(held_out.first, held_out.second, -held_out.target)
+    noise = RankingData(data.train, data.train_pairs, data.test, turned)
+    result = train_ranker(noise, dataclasses.replace(QUICK, epochs=12, checkpoint_interval=1, patience=1), tmp_path)
+    rates = [load_checkpoint(p).learning_rate for p in result.checkpoints]
+    assert rates[0] == 0.01
+    assert rates[-1] < 0.01
+    assert {np.log2(0.01 / rate) for rate in rates} <= set(range(12))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(data, tmp_path):
+    torch.manual_seed(1)
+    train_ranker(data, QUICK, tmp_path / "a")
+    before = torch.get_rng_state()
+    train_ranker(data, QUICK, tmp_path / "b")
+    assert torch.equal(torch.get_rng_state(), before)
+    train_ranker(data, dataclasses.replace(QUICK, seed=7), tmp_path / "c")
+    assert _bytes(tmp_path / "a") == _bytes(tmp_path / "b")
+    assert _bytes(tmp_path / "a")["model_epoch_2.pt"] != _bytes(tmp_path / "c")["model_epoch_2.pt"]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(data, tmp_path, stop_after):
+    def stop(report):
+        if report.done == stop_after and report.inner_done == 2:
+            raise KeyboardInterrupt
+
+    whole = train_ranker(data, QUICK, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_ranker(data, QUICK, tmp_path / "parts", progress=stop)
+    epochs = []
+    result = train_ranker(data, QUICK, tmp_path / "parts", progress=lambda r: epochs.append(r.done))
+    assert min(epochs) == stop_after // 2 * 2
+    assert _bytes(tmp_path / "parts") == _bytes(tmp_path / "whole")
+    assert [p.name for p in result.checkpoints] == [p.name for p in whole.checkpoints]
+    assert result.held_out_loss == whole.held_out_loss
+
+
+def test_a_finished_run_is_not_trained_again(data, tmp_path):
+    first = train_ranker(data, QUICK, tmp_path)
+    reports = []
+    again = train_ranker(data, QUICK, tmp_path, progress=reports.append)
+    assert reports == []
+    assert again.checkpoints == first.checkpoints
+    assert again.held_out_accuracy == pytest.approx(first.held_out_accuracy)
+
+
+def test_checkpoints_of_another_run_make_room(data, tmp_path):
+    train_ranker(data, dataclasses.replace(QUICK, epochs=9), tmp_path / "again")
+    result = train_ranker(data, QUICK, tmp_path / "again")
+    assert list_checkpoints(tmp_path / "again") == result.checkpoints
+    train_ranker(data, QUICK, tmp_path / "fresh")
+    assert _bytes(tmp_path / "fresh") == _bytes(tmp_path / "again")
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_checkpoints_of_two_runs_are_never_taken_for_one(data, tmp_path, monkeypatch, moved):
+    """A run ends while it puts its checkpoints in the place of others: readers are told, and the next one finishes."""
+    folder = tmp_path / "again"
+    train_ranker(data, dataclasses.replace(QUICK, epochs=9), folder)
+    before = {path.name for path in folder.iterdir()}
+    move, place = Path.replace, []
+
+    def die(self, target):
+        if MOVING in self.parent.name:
+            place.append(self)
+            if len(place) > moved:
+                raise KeyboardInterrupt
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        train_ranker(data, QUICK, folder)
+    monkeypatch.undo()
+    assert before <= {path.name for path in folder.iterdir()}, "nothing is lost"
+    with pytest.raises(CheckpointError, match="may hold checkpoints of two trainings") as error:
+        list_checkpoints(folder)
+    assert "tracinctl train" in error.value.hint
+    reports = []
+    result = train_ranker(data, QUICK, folder, progress=reports.append)
+    assert reports == [], "nothing is trained again"
+    assert list_checkpoints(folder) == result.checkpoints
+    train_ranker(data, QUICK, tmp_path / "fresh")
+    assert _bytes(tmp_path / "fresh") == _bytes(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_somebody_elses_checkpoints_are_not_replaced(data, tmp_path, content):
+    theirs = tmp_path / "model_epoch_5.pt"
+    if content is None:
+        torch.save({"epoch": 5, "model_state_dict": build_ranker().state_dict(), "args": {"epochs": 5}}, theirs)
+    else:
+        theirs.write_bytes(content)
+    before = _bytes(tmp_path)
+    with pytest.raises(TrainingError, match=r"another training program.*model_epoch_5\.pt") as caught:
+        train_ranker(data, QUICK, tmp_path)
+    assert caught.value.hint
+    assert _bytes(tmp_path) == before
+    train_ranker(data, QUICK, tmp_path, overwrite=True)
+    assert torch.load(theirs, weights_only=True)["args"]["epochs"] == 5
+
+
+def _seen_pairs(data, monkeypatch, **keywords):
+    """Every pair of items that went through the model in one training step, and every item."""
+    seen_items, seen_pairs = set(), set()
+    forward, take = training._forward, Pairs.take
+
+    def watch_items(model, inputs, rows):
+        if inputs is data.train.inputs:
+            seen_items.update(data.train.ids[k] for k in rows)
+        return forward(model, inputs, rows)
+
+    def watch_pairs(self, rows):
+        batch = take(self, rows)
+        if np.asarray(rows).dtype != bool:
+            seen_pairs.update(batch.ids(data.train.ids))
+        return batch
+
+    monkeypatch.setattr(training, "_forward", watch_items)
+    monkeypatch.setattr(Pairs, "take", watch_pairs)
+    result = train_ranker(data, QUICK, None, **keywords)
+    return result, seen_items, seen_pairs
+
+
+def test_what_is_excluded_is_never_trained_on(data, monkeypatch):
+    ids = data.train_pairs.ids(data.train.ids)
+    exclusions = [ids[3], "t5", "nobody", "h2", "h0_h1", "t1_t0", ids[3]]
+    result, items, pairs = _seen_pairs(data, monkeypatch, exclusions=exclusions)
+    wanted = {k for k in ids if k != ids[3] and "t5" not in k.split("_")}
+    assert pairs == wanted
+    assert items == {f"t{k}" for k in range(12)} - {"t5"}
+    assert result.left_out_pairs == [ids[3]]
+    assert result.left_out_items == ["t5"]
+    assert result.unknown_ids == ["nobody", "t1_t0"]
+    assert result.held_out_ids == ["h2", "h0_h1"]
+    assert result.rows_left_out == len(ids) - len(wanted)
+    assert result.train_pairs.ids(data.train.ids) == [k for k in ids if k in wanted]
+
+
+def test_a_list_of_other_data_is_refused_before_the_training(data, tmp_path):
+    with pytest.raises(TrainingError, match=r"none of the 2 ids .* 'u1_u2' for instance"):
+        train_ranker(data, QUICK, tmp_path / "out", exclusions=["u1_u2", "u3"])
+    assert not (tmp_path / "out").exists()
+    held_out = train_ranker(data, QUICK, None, exclusions=["h2"])
+    assert held_out.held_out_ids == ["h2"], "that is told when it is done"
+
+
+def test_without_exclusions_every_pair_is_trained_on(data, monkeypatch):
+    result, items, pairs = _seen_pairs(data, monkeypatch)
+    assert pairs == set(data.train_pairs.ids(data.train.ids))
+    assert items == set(data.train.ids)
+    assert (result.rows_left_out, result.unknown_ids) == (0, [])
+
+
+def test_a_pair_is_left_out_in_the_order_that_is_listed_with_all_of_its_draws():
+    samples = Samples(["a", "b", "c"], torch.zeros(3, 1, 2, 2), np.arange(3.0))
+    pairs = Pairs([0, 1, 0, 1], [1, 0, 1, 2], [-1, 1, -1, -1])
+    left = leave_out(RankingData(samples, pairs, Samples([], []), Pairs([], [], [])), ["a_b"])
+    assert left.pairs.ids(samples.ids) == ["b_a", "b_c"]
+    assert left.rows == 4
+
+
+def test_the_pairs_file_holds_what_was_trained_on(data, tmp_path):
+    ids = data.train_pairs.ids(data.train.ids)
+    result = train_ranker(data, QUICK, tmp_path, exclusions=ids[:10])
+    train, held_out = read_pairs_file(tmp_path / "pairs.csv", data.train.ids, data.test.ids)
+    assert train.ids(data.train.ids) == ids[10:] == result.train_pairs.ids(data.train.ids)
+    assert held_out.target.tolist() == data.test_pairs.target.tolist()
+
+
+def test_a_list_that_leaves_nothing_is_an_error_and_writes_nothing(data, tmp_path):
+    with pytest.raises(TrainingError, match=r"none of the .* is left") as caught:
+        train_ranker(data, QUICK, tmp_path / "out", exclusions=data.train.ids)
+    assert caught.value.hint
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(TrainingError, match="no training pairs"):
+        train_ranker(RankingData(data.train, Pairs([], [], []), data.test, data.test_pairs), QUICK, None)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "ghm", "tests_own_loss:squared"])
+def test_every_loss_trains_and_gives_its_own_weights(data, monkeypatch, loss):
+    import sys
+    import types
+
+    module = types.ModuleType("tests_own_loss")
+    module.squared = lambda s_i, s_j, y: (1 - y * (s_i - s_j)) ** 2
+    monkeypatch.setitem(sys.modules, "tests_own_loss", module)
+    settings = dataclasses.replace(QUICK, epochs=15, loss_type=loss)
+    result = train_ranker(data, settings, None)
+    standard = train_ranker(data, dataclasses.replace(settings, loss_type="standard"), None)
+    assert result.held_out_accuracy > 0.8
+    scores = [score_items(r.model, data.test.inputs) for r in (result, standard)]
+    assert not torch.allclose(*scores)
+
+
+def test_a_loss_that_is_not_there_or_no_loss_is_named(data, monkeypatch):
+    with pytest.raises(LossError, match="hinge"):
+        train_ranker(data, dataclasses.replace(QUICK, loss_type="hinge"), None)
+    with pytest.raises(LossError, match="one value a pair"):
+        train_ranker(data, dataclasses.replace(QUICK, loss_type="torch.nn.functional:margin_ranking_loss"), None)
+
+
+def test_the_first_step_lowers_the_loss_of_the_margin_asked_for(data):
+    losses = [
+        train_ranker(data, dataclasses.replace(QUICK, epochs=1, margin=margin, batch_size=1000), None).train_loss
+        for margin in (0.0, 1.0, 10.0)
+    ]
+    # an untrained ranker tells items apart by next to nothing, so its mean loss is about the margin
+    assert losses == pytest.approx([0, 1, 10], abs=0.2)
+
+
+def test_training_that_diverges_says_when_and_what_to_do(data, tmp_path):
+    broken = dataclasses.replace(data.train, inputs=data.train.inputs * torch.nan)
+    with pytest.raises(TrainingError, match="epoch 1, batch 1") as caught:
+        train_ranker(RankingData(broken, data.train_pairs, data.test, data.test_pairs), QUICK, tmp_path)
+    assert "--learning-rate" in caught.value.hint
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_items_of_different_length_are_trained_together(data):
+    inputs = [x if k % 3 else torch.cat([x, x], dim=-1) for k, x in enumerate(data.train.inputs)]
+    mixed = RankingData(dataclasses.replace(data.train, inputs=inputs), data.train_pairs, data.test, data.test_pairs)
+    result = train_ranker(mixed, dataclasses.replace(QUICK, epochs=15), None)
+    scores = score_items(result.model, inputs)
+    alone = torch.cat([score_items(result.model, [x]) for x in inputs])
+    assert torch.allclose(scores, alone, atol=1e-5)
+    assert pair_accuracy(scores, data.train_pairs) > 0.9
+
+
+def test_without_held_out_pairs_there_is_nothing_to_measure_on_them(data, tmp_path):
+    none = RankingData(data.train, data.train_pairs, data.test, Pairs([], [], []))
+    result = train_ranker(none, QUICK, tmp_path)
+    assert (result.held_out_accuracy, result.held_out_loss) == (None, None)
+    assert torch.load(result.checkpoints[-1], weights_only=True)["val_accuracy"] is None
+
+
+def test_progress_counts_batches_within_epochs(data):
+    reports = []
+    train_ranker(data, QUICK, None, progress=reports.append)
+    batches = -(-len(data.train_pairs) // 8)
+    assert [(r.done, r.inner_done) for r in reports[: batches + 1]] == [(0, k + 1) for k in range(batches)] + [(1, 0)]
+    assert (reports[-1].done, reports[-1].total, reports[-1].unit) == (5, 5, "epochs")
+    assert "held-out accuracy" in reports[-1].note
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"margin": -1.0}],
+)
+def test_settings_that_make_no_sense_are_refused(change):
+    with pytest.raises(UsageError, match=next(iter(change))):
+        TrainSettings(**change)
+
+
+@needs_reference
+def test_the_users_recordings_train_the_small_ranker(tmp_path):
+    data = load_recordings(PROJECT / "data", "plastic", "500hz", draw=True)
+    result = train_ranker(data, dataclasses.replace(QUICK, epochs=1, batch_size=32), tmp_path)
+    assert len(result.train_pairs) == 579
+    assert (tmp_path / "pairs.csv").read_text() == (PROJECT / "pairs.csv").read_text()

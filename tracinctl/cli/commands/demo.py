@@ -1,0 +1,67 @@
+"""``tracinctl demo``: a project folder to try everything on."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracinctl.cli import options
+from tracinctl.cli.output.terminal import count, shown_path, terminal
+from tracinctl.project.selection import split_list
+
+EXAMPLES = """tracinctl demo my-project
+tracinctl demo my-project --frequencies 500hz,1000hz,3000hz --seed 7"""
+
+
+def demo(
+    *,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="The folder to make; it must not be there, or be empty.")
+    ],
+    frequencies: Annotated[
+        str,
+        typer.Option("--frequencies", metavar="NAMES", help="Frequencies, with commas.", rich_help_panel="The demo"),
+    ] = "500hz,1000hz",
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Of recordings and errors.", rich_help_panel="The demo")
+    ] = 0,
+    json: options.Json = False,
+) -> None:
+    """Make a folder with recordings, planted errors, settings and trained checkpoints, ready for `workflow`.
+
+    The recordings are synthesised: a tone with harmonics behind a material, at six angles. Some comparisons are
+    flipped and some recordings filed under a wrong angle; planted.csv names them, and workflow counts how many it
+    finds.
+    """
+    from tracinctl.demo.make import make_demo
+
+    terminal.kept = "Nothing was kept; run the same command again."
+    with terminal.progress(what="demo") as report:
+        result = make_demo(directory, split_list(frequencies, "--frequencies"), seed, progress=report)
+    if json:
+        terminal.json(
+            {
+                "directory": str(result.directory),
+                "material": result.material,
+                "frequencies": list(result.frequencies),
+                "recordings": result.recordings,
+                "planted_pairs": result.planted_pairs,
+                "planted_items": result.planted_items,
+                "held_out_accuracy": result.held_out_accuracy,
+            }
+        )
+        return
+    terminal.text(
+        f"{shown_path(result.directory)}: {count(result.recordings, 'recording')}, "
+        f"{count(result.planted_pairs, 'flipped comparison')}, "
+        f"{count(result.planted_items, 'recording')} filed under a wrong angle"
+    )
+    for frequency, accuracy in result.held_out_accuracy.items():
+        if accuracy is not None:
+            terminal.text(f"  {result.material} {frequency}: trained, held-out accuracy {accuracy:.1%}", style="dim")
+    terminal.line(
+        f"Next: cd {shlex.quote(shown_path(result.directory))} && tracinctl workflow --frequencies "
+        f"{','.join(result.frequencies)}"
+    )
+    terminal.path(result.directory)

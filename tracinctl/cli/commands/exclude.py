@@ -1,0 +1,221 @@
+"""``tracinctl exclude``: the exclusion list."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tracinctl.cli import options
+from tracinctl.cli.output.terminal import Column, aligned, count, number, shown_path, terminal
+from tracinctl.cli.score_files import (
+    SIGNS,
+    Diagnoses,
+    check_one_form,
+    label_of,
+    one_or_list,
+    project_of,
+    selected_files,
+    tell_changes,
+    trains_itself,
+)
+from tracinctl.errors import UsageError
+from tracinctl.project.config import Project
+from tracinctl.project.selection import ScoreFile
+
+if TYPE_CHECKING:
+    from tracinctl.scores.exclusion import Exclusions
+
+EXAMPLES = """tracinctl exclude --threshold -5 --dry-run
+tracinctl exclude --frequency 500hz --min-occurrences 2 --max-exclusions 50"""
+
+_SHOWN = 10
+
+
+def exclude(
+    *,
+    ctx: typer.Context,
+    metadata_file: options.MetadataFile = None,
+    material: options.Material = None,
+    frequency: options.Frequency = None,
+    metadata_dir: options.MetadataDir = None,
+    threshold: options.Threshold = options.DEFAULT_THRESHOLD,
+    upper_threshold: options.UpperThreshold = None,
+    min_occurrences: options.MinOccurrences = options.DEFAULT_MIN_OCCURRENCES,
+    max_exclusions: options.MaxExclusions = None,
+    pair_mode: options.Mode = "ranking_pair",
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-file",
+            metavar="FILE",
+            help="Where to write the list, of one score file alone; without it "
+            "<material>_<frequency>_excluded_pairs.txt in the folder of lists.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    output_dir: options.OutputDir = None,
+    update_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--update-metadata",
+            help="Mark what is excluded in <material>_<frequency>_metadata.json as well.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be listed, and write nothing.", rich_help_panel=options.OUTPUT),
+    ] = False,
+    json: options.Json = False,
+    csv: options.Csv = False,
+) -> None:
+    """Write the exclusion list that training reads: one id a line, below # comments.
+
+    A vote is a score below the threshold; a pair with enough votes is harmful. Positive scores are helpful, negative
+    ones harmful. Most votes come first, then the lowest mean score.
+    """
+    from tracinctl.scores.exclusion import choose_exclusions
+    from tracinctl.scores.files.exclusion_list import write_exclusion_list
+    from tracinctl.scores.files.open import open_scores
+    from tracinctl.scores.files.records import mark_excluded, read_records
+    from tracinctl.scores.votes import parse_threshold
+
+    check_one_form(json=json, csv=csv)
+    limit = parse_threshold(threshold)
+    project = project_of(ctx, metadata_dir=metadata_dir, output_dir=output_dir)
+    files = selected_files(ctx, project, metadata_file, material, frequency)
+    if output_file is not None and len(files) > 1:
+        raise UsageError(
+            f"--output-file names one list, but there are {len(files)} score files",
+            hint="Choose one with --metadata-file or --frequency, or leave --output-file out.",
+        )
+    chosen = []
+    for file in files:
+        with terminal.progress(what=file.label) as report:
+            source = open_scores(file.path, report)
+            exclusions = choose_exclusions(
+                source,
+                threshold=limit,
+                upper_threshold=upper_threshold,
+                min_occurrences=min_occurrences,
+                max_exclusions=max_exclusions,
+                mode=pair_mode,
+            )
+        tell_changes(project, file, source)
+        chosen.append((file, source, exclusions, output_file or list_path(project, file)))
+    if update_metadata and not dry_run:
+        for file, *_ in chosen:
+            read_records(records_path(project, file))  # a broken one stops before a list is written
+    diagnoses = Diagnoses()
+    for file, source, exclusions, path in chosen:
+        if not dry_run:
+            write_exclusion_list(path, exclusions, file.path.name)
+            if update_metadata:
+                with terminal.progress(what=file.label) as report:
+                    marked = mark_excluded(source, exclusions, records_path(project, file), progress=report)
+                terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(project, file))}")
+        diagnoses.add(file.label, source, exclusions=exclusions)
+    diagnoses.tell()
+    for file, source, exclusions, path in chosen:
+        if not json and not csv:
+            show(file, label_of(file, source), exclusions, path, dry_run=dry_run, custom=trains_itself(ctx))
+            if not dry_run:
+                terminal.path(path)
+    if json:
+        terminal.json(one_or_list([to_json(f, e, None if dry_run else p) for f, _, e, p in chosen]))
+    elif csv:
+        write_csv([(file, exclusions) for file, _, exclusions, _ in chosen])
+
+
+def list_path(project: Project, file: ScoreFile) -> Path:
+    """Where the list of a score file belongs."""
+    if file.material is not None and file.frequency is not None:
+        return project.exclusion_file(file.material, file.frequency)
+    return project.output_dir / f"{file.path.stem}_excluded_pairs.txt"
+
+
+def records_path(project: Project, file: ScoreFile) -> Path:
+    """The users' records that belong to a score file: beside it."""
+    if file.material is not None and file.frequency is not None:
+        return project.with_places(metadata_dir=file.path.parent).metadata_file(file.material, file.frequency)
+    raise UsageError(
+        f"--update-metadata: the name of {file.path} does not say which material and frequency it is of",
+        hint="Score files are named <material>_<frequency>_influence_metadata.json.",
+    )
+
+
+def to_json(file: ScoreFile, exclusions: "Exclusions", path: Path | None) -> dict[str, Any]:
+    """The result in plain values; ``output_file`` is null where nothing was written."""
+    return {
+        "file": str(file.path),
+        "output_file": None if path is None else str(path),
+        "mode": exclusions.mode,
+        "threshold": exclusions.value,
+        "required_votes": exclusions.required_votes,
+        "harmful": len(exclusions.harmful),
+        "excluded": list(exclusions.ids),
+    }
+
+
+def write_csv(results: "list[tuple[ScoreFile, Exclusions]]") -> None:
+    """Write a line for every id on the lists; votes and mean score are those of a pair, influence that of an item."""
+    lines: list[list[Any]] = []
+    for file, exclusions in results:
+        by_id = {pair.id: pair for pair in exclusions.listed}
+        for name in exclusions.ids:
+            pair = by_id.get(name)
+            lines.append(
+                [
+                    shown_path(file.path),
+                    name,
+                    exclusions.mode,
+                    pair.votes if pair else None,
+                    pair.mean if pair else None,
+                    exclusions.sample_scores.get(name),
+                ]
+            )
+    terminal.csv(["file", "id", "mode", "votes", "mean_score", "sample_influence"], lines)
+
+
+def show(file: ScoreFile, label: str, exclusions: "Exclusions", path: Path, *, dry_run: bool, custom: bool) -> None:
+    """Print what was, or would be, listed."""
+    from tracinctl.project.workflow import next_command
+
+    what = "items" if exclusions.mode != "ranking_pair" else "pairs"
+    title = f"{label}: {count(len(exclusions.ids), what[:-1])} to leave out"
+    if exclusions.mode == "sample":
+        columns = [Column("item"), Column("item-level influence", "right")]
+        scores = exclusions.sample_scores
+        names = exclusions.ids[:_SHOWN]
+        rows = [[*row] for row in zip(names, aligned([scores[name] for name in names]), strict=True)]
+    else:
+        columns = [Column("harmful training pair"), Column("votes", "right"), Column("mean score", "right")]
+        pairs = exclusions.listed[:_SHOWN]
+        means = aligned([pair.mean for pair in pairs])
+        rows = [[pair.id, f"{pair.votes:,}", mean] for pair, mean in zip(pairs, means, strict=True)]
+    if rows:
+        terminal.table(title, columns, rows)
+    else:
+        terminal.text(title, style="bold")
+    entries = len(exclusions.sample_scores) if exclusions.mode == "sample" else len(exclusions.listed)
+    lines = []
+    if entries > _SHOWN:
+        lines.append(f"... and {entries - _SHOWN:,} more")
+    if exclusions.mode == "ranking_pair" and exclusions.mirrored:
+        own = len(exclusions.ids) - len(exclusions.mirrored)
+        mirrors = count(len(exclusions.mirrored), "mirror image")
+        lines.append(f"{count(own, 'harmful pair')} and {mirrors}: the same comparison, the other way round.")
+    if exclusions.mode != "sample":
+        lines.append(
+            f"Harmful: {count(exclusions.required_votes, 'vote')} or more of "
+            f"{count(exclusions.active_test_pairs, 'active test pair')}, below {number(exclusions.value)}."
+        )
+        lines.append(f"{SIGNS.capitalize()}.")
+    terminal.text("\n".join(lines), style="dim")
+    if dry_run:
+        terminal.text(f"Dry run: {shown_path(path)} was not written.\n")
+        return
+    terminal.text(f"Written: {shown_path(path)}")
+    if file.material is not None and file.frequency is not None:
+        terminal.line(f"Next: {next_command(file.material, file.frequency, shown_path(path), custom=custom)}")
+        terminal.text("")

@@ -1,0 +1,168 @@
+"""``tracinctl plot``: the scores, drawn in the terminal."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tracinctl.cli import options
+from tracinctl.cli.output.terminal import shown_path, terminal
+from tracinctl.cli.score_files import Diagnoses, label_of, one_or_list, project_of, selected_files, tell_changes
+from tracinctl.errors import UsageError
+from tracinctl.plots.registry import VIEW_LINES
+from tracinctl.project.config import Project
+from tracinctl.project.selection import ScoreFile
+
+if TYPE_CHECKING:
+    from tracinctl.progress import ProgressCallback
+    from tracinctl.scores.table import ScoreSource
+
+EXAMPLES = """tracinctl plot overview --frequency 500hz
+tracinctl plot top --frequency 500hz --top 15 --output top.svg"""
+
+FILE_WIDTH = 100
+PICTURE = "The picture"
+
+
+def plot(
+    *,
+    ctx: typer.Context,
+    view: Annotated[
+        options.ViewName,
+        typer.Argument(
+            metavar="[VIEW]",
+            help="\n\n".join(f"{name}: {line}" for name, line in VIEW_LINES.items()),
+        ),
+    ] = "overview",
+    metadata_file: options.MetadataFile = None,
+    material: options.Material = None,
+    frequency: options.Frequency = None,
+    metadata_dir: options.MetadataDir = None,
+    test_pair: Annotated[
+        str | None,
+        typer.Option(
+            "--test-pair",
+            metavar="ID",
+            help="Scores on this test pair alone: its proponents and opponents (view top).",
+            rich_help_panel=PICTURE,
+        ),
+    ] = None,
+    top: Annotated[
+        int,
+        typer.Option("--top", metavar="N", min=1, help="How many pairs or items are named.", rich_help_panel=PICTURE),
+    ] = 10,
+    thresholds: Annotated[
+        str,
+        typer.Option(
+            "--thresholds",
+            metavar="SCORES",
+            help="Thresholds to mark and count, with commas.",
+            rich_help_panel=PICTURE,
+        ),
+    ] = options.DEFAULT_THRESHOLDS,
+    min_occurrences: options.MinOccurrences = options.DEFAULT_MIN_OCCURRENCES,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="Write the picture to a .txt, .svg or .html file.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Draw the scores in the terminal. Positive scores are helpful, negative ones harmful."""
+    from tracinctl.plots.numbers import numbers_of
+    from tracinctl.plots.pictures import ViewSettings, asked, draw_asked
+    from tracinctl.plots.save import save
+    from tracinctl.scores.files.open import open_scores
+    from tracinctl.scores.sweep import sweep_of, sweep_thresholds
+    from tracinctl.scores.votes import parse_thresholds, required_votes
+
+    required_votes(min_occurrences, 0)
+    project = project_of(ctx, metadata_dir=metadata_dir)
+    marked = parse_thresholds(thresholds)
+    files = selected_files(ctx, project, metadata_file, material, frequency)
+    if test_pair is not None:
+        files = with_test_pair(files, test_pair)
+    if output is not None and len(files) > 1:
+        raise UsageError(
+            f"--output names one picture, but there are {len(files)} score files",
+            hint=f"For example --frequency {files[0].frequency}",
+        )
+    settings = ViewSettings(
+        width=terminal.width if output is None else FILE_WIDTH,
+        colour=terminal.colour if output is None else output.suffix != ".txt",
+        thresholds=marked,
+        test_pair=test_pair,
+        top=top,
+        min_occurrences=min_occurrences,
+        height=terminal.height if output is None else None,
+    )
+    results, pictures = [], []
+    diagnoses = Diagnoses()
+    for file in files:
+        with terminal.progress(what=file.label) as report:
+            source = open_scores(file.path, report)
+            if view == "checkpoints":
+                source = with_checkpoint_scores(project, file, source, report)
+            request = asked(source, settings)
+            if view == "overview":
+                swept = (
+                    sweep_of(source, request.survey.votes, min_occurrences)
+                    if test_pair is None
+                    else sweep_thresholds(source, marked, min_occurrences)
+                )
+                diagnoses.add(file.label, source, sweep=swept)
+            if json:
+                numbers = numbers_of(view, request)
+                about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
+                results.append(about | numbers)
+            if not json or output is not None:
+                pictures.append(draw_asked(view, request, f"{label_of(file, source)}: {view}"))
+        tell_changes(project, file, source)
+    diagnoses.tell()
+    for number, picture in enumerate(pictures):
+        if output is not None:
+            save(picture, output, FILE_WIDTH)
+            if not json:
+                terminal.text(f"Written: {shown_path(output)}")
+                terminal.path(output)
+        else:
+            if number:
+                terminal.text("")
+            terminal.show(picture, width=settings.width)
+    if json:
+        terminal.json(one_or_list(results))
+
+
+def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
+    """The score files that know a test pair: with it alone on the command line, its frequency need not be there."""
+    from tracinctl.scores.files.open import test_pairs_of
+
+    if len(files) == 1:
+        return files  # whether it does shows when it is read
+    known = {file: test_pairs_of(file.path) for file in files}
+    found = [file for file in files if test_pair in known[file]]
+    if found:
+        return found
+    near = get_close_matches(test_pair, [name for names in known.values() for name in names], n=1, cutoff=0.4)
+    # the error, when it is read, says what the id is or which is the nearest
+    return [file for file in files if near and near[0] in known[file]][:1] or files[:1]
+
+
+def with_checkpoint_scores(
+    project: Project, file: ScoreFile, source: "ScoreSource", report: "ProgressCallback"
+) -> "ScoreSource":
+    """The scores with those of each checkpoint, which lie beside their file."""
+    from tracinctl.scores.files.per_checkpoint import with_checkpoints
+
+    if file.material is None or file.frequency is None:
+        raise UsageError(
+            f"the name of {file.path} does not say which material and frequency it is of",
+            hint="Score files are named <material>_<frequency>_influence_metadata.json.",
+        )
+    beside = project.with_places(metadata_dir=file.path.parent)
+    return with_checkpoints(source, beside.per_checkpoint_file(file.material, file.frequency), report)

@@ -1,0 +1,203 @@
+"""``tracinctl sweep``: what each threshold would exclude."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tracinctl.cli import compute_options as co
+from tracinctl.cli import options
+from tracinctl.cli.output.terminal import Column, aligned, count, number, shown_path, terminal
+from tracinctl.cli.score_files import (
+    SIGNS,
+    Diagnoses,
+    check_one_form,
+    label_of,
+    project_of,
+    selected_files,
+    tell_changes,
+)
+from tracinctl.cli.sweep_retrain import judge_thresholds, show_thresholds, sweep_judging
+from tracinctl.project.selection import ScoreFile
+
+if TYPE_CHECKING:
+    from tracinctl.scores.sweep import SweepResult, SweepRow
+
+EXAMPLES = """tracinctl sweep --thresholds -5,-10
+tracinctl sweep --frequency 500hz --min-occurrences 2 --json
+tracinctl sweep --frequency 500hz --thresholds 0,-10 --retrain"""
+
+_VOTE_COLUMNS = 6
+_FEWEST_VOTE_COLUMNS = 3
+_MOST_CSV_COLUMNS = 20
+
+
+def sweep(
+    *,
+    ctx: typer.Context,
+    metadata_file: options.MetadataFile = None,
+    material: options.Material = None,
+    frequency: options.Frequency = None,
+    metadata_dir: options.MetadataDir = None,
+    thresholds: Annotated[
+        str,
+        typer.Option(
+            "--thresholds",
+            metavar="SCORES",
+            help="Thresholds to try, with commas: scores (-5) or shares of all scores (1%).",
+            rich_help_panel=options.RULE,
+        ),
+    ] = options.DEFAULT_THRESHOLDS,
+    upper_threshold: options.UpperThreshold = None,
+    min_occurrences: options.MinOccurrences = options.DEFAULT_MIN_OCCURRENCES,
+    top: Annotated[
+        int,
+        typer.Option(
+            "--top",
+            metavar="N",
+            min=0,
+            help="List so many of the pairs with most votes as well, at the first threshold.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = 0,
+    retrain: co.Retrain = False,
+    repeats: co.Repeats = 5,
+    at_once: co.AtOnce = 0,
+    json: options.Json = False,
+    csv: options.Csv = False,
+) -> None:
+    """What each threshold would exclude, at every number of votes.
+
+    A vote is a score below the threshold; a pair with enough votes is harmful. Positive scores are helpful, negative
+    ones harmful.
+    """
+    from tracinctl.scores.files.open import open_scores
+    from tracinctl.scores.sweep import sweep_thresholds
+    from tracinctl.scores.votes import parse_thresholds
+
+    check_one_form(json=json, csv=csv)
+    tried = parse_thresholds(thresholds)
+    project = project_of(ctx, metadata_dir=metadata_dir)
+    judging = sweep_judging(ctx, repeats=repeats, at_once=at_once) if retrain else None
+    judged: dict[Path, dict[str, Any]] = {}
+    results = []
+    diagnoses = Diagnoses()
+    for file in selected_files(ctx, project, metadata_file, material, frequency):
+        with terminal.progress(what=file.label) as report:
+            source = open_scores(file.path, report)
+            result = sweep_thresholds(source, tried, min_occurrences, upper_threshold)
+        tell_changes(project, file, source)
+        results.append((file, result))
+        if not json and not csv:
+            show(label_of(file, source), result, min_occurrences, with_upper=upper_threshold is not None)
+            show_top(list(source.train_ids), result, top)
+        diagnoses.add(file.label, source, sweep=result)
+        if judging is not None:
+            found = judge_thresholds(project, file, source, judging, tried, min_occurrences, upper_threshold)
+            judged[file.path] = {"retraining": found.to_json()}
+            if not json and not csv:
+                show_thresholds(file.label, found)
+    diagnoses.tell()
+    if json:
+        terminal.json(
+            [
+                {**result.to_json(str(file.path), file.material, file.frequency), **judged.get(file.path, {})}
+                for file, result in results
+            ]
+        )
+    elif csv:
+        write_csv(results)
+
+
+def show(label: str, result: "SweepResult", rule: str, *, with_upper: bool) -> None:
+    """Print one file's table."""
+    required = result.rows[0].required_votes
+    for most in range(_VOTE_COLUMNS, _FEWEST_VOTE_COLUMNS - 1, -1):
+        shown = vote_columns(result.active_test_pairs, required, most)
+        columns = [
+            Column("threshold", "right"),
+            *(Column(f"{k:,}+", "right") for k in shown),
+            Column("harmful", "right", "bold"),
+            Column("of pairs", "right"),
+            Column("of items", "right"),
+        ]
+        rows = [_row(row, shown) for row in result.rows]
+        if terminal.has_room(columns, rows):
+            break
+    title = (
+        f"{label}: {count(result.train_pairs, 'training pair')}, "
+        f"{count(result.active_test_pairs, 'active test pair')} of {result.test_pairs:,}"
+    )
+    asked = f" ({rule})" if rule != str(required) else ""
+    also = " or above the upper one" if with_upper else ""
+    terminal.table(title, columns, rows)
+    terminal.text(
+        f"A vote: a score below the threshold{also}; {shown[0] if shown else 1}+: pairs with so many votes or more.\n"
+        f"Harmful: {count(required, 'vote')} or more{asked}. {SIGNS.capitalize()}.\n",
+        style="dim",
+    )
+
+
+def _row(row: "SweepRow", shown: list[int]) -> list[str]:
+    name = row.threshold.text if not row.threshold.quantile else f"{row.threshold.text} = {number(row.value)}"
+    return [
+        name,
+        *(f"{row.votes.get(k, 0):,}" for k in shown),
+        f"{row.harmful:,}",
+        f"{row.pair_share:.1%}",
+        "?" if row.item_share is None else f"{row.item_share:.1%}",
+    ]
+
+
+def vote_columns(active: int, required: int, most: int) -> list[int]:
+    """At most so many numbers of votes to show: all, or the first, the required one, the last and some between."""
+    if active <= most:
+        return list(range(1, active + 1))
+    chosen = {1, min(required, active), active}
+    for share in (0.25, 0.75, 0.5):
+        if len(chosen) < most:
+            chosen.add(max(1, round(share * active)))
+    return sorted(chosen)
+
+
+def show_top(ids: list[str], result: "SweepResult", top: int) -> None:
+    """Print the pairs with most votes at the first threshold, then lowest mean score."""
+    if not top:
+        return
+    votes, mean = result.counted.votes[0], result.counted.mean
+    order = sorted(range(len(ids)), key=lambda row: (-int(votes[row]), float(mean[row]), ids[row]))[:top]
+    columns = [Column("training pair"), Column("votes", "right"), Column("mean score", "right")]
+    means = aligned([float(mean[row]) for row in order])
+    rows = [[ids[row], f"{int(votes[row]):,}", shown] for row, shown in zip(order, means, strict=True)]
+    terminal.table(f"Most votes at threshold {result.rows[0].threshold.text}", columns, rows)
+    terminal.text("")
+
+
+def write_csv(results: "list[tuple[ScoreFile, SweepResult]]") -> None:
+    """Write a line for every threshold of every file; of many numbers of votes the ones that a table has."""
+    most = max((len(row.votes) for _, result in results for row in result.rows), default=0)
+    numbers = set(range(1, most + 1)) if most <= _MOST_CSV_COLUMNS else set()
+    for _, result in results if not numbers else ():
+        numbers |= set(vote_columns(result.active_test_pairs, result.rows[0].required_votes, _VOTE_COLUMNS))
+    shown = sorted(numbers)
+    header = ["file", "material", "frequency", "train_pairs", "test_pairs", "active_test_pairs", "threshold"]
+    header += ["required_votes", "harmful", "pair_share", "item_share", *(f"votes_{k}" for k in shown)]
+    lines: list[list[Any]] = [
+        [
+            shown_path(file.path),
+            file.material,
+            file.frequency,
+            result.train_pairs,
+            result.test_pairs,
+            result.active_test_pairs,
+            row.value,
+            row.required_votes,
+            row.harmful,
+            row.pair_share,
+            row.item_share,
+            *(row.votes.get(k, 0) for k in shown),
+        ]
+        for file, result in results
+        for row in result.rows
+    ]
+    terminal.csv(header, lines)

@@ -1,0 +1,205 @@
+"""Completion: what may stand where the cursor is.
+
+The scripts in ``completions/`` call the program with ``_TRACINCTL_COMPLETE=complete_<shell>`` and the words up to the
+cursor as its arguments. The answer is a line that says how to go on (``plain``, ``list``, ``files`` or ``dirs``) and
+then one candidate a line, its description after a tab. Candidates come from file names alone, and one that could not
+be typed (control characters) is left out. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import typer
+
+from tracinctl.cli.completion.values import FILES, FOLDERS, LISTS, candidates_for
+from tracinctl.cli.registry import ENTRIES
+
+JOINED_WORDS = "COMP_WORDS"
+
+
+@dataclass
+class Cursor:
+    """What stands before the cursor.
+
+    Attributes:
+        command: the command whose words are being typed; the program itself before its name is complete.
+        pending: the option that waits for its value.
+        used: options that stand there already.
+        values: what was given, by the names of parameters.
+        arguments: how many words are no options.
+        known: False where a word before the cursor is no command.
+    """
+
+    command: Any
+    pending: Any = None
+    used: list[Any] = field(default_factory=list)
+    values: dict[str, list[str]] = field(default_factory=dict)
+    arguments: int = 0
+    known: bool = True
+
+
+def main(app: typer.Typer, environment: Mapping[str, str]) -> int:
+    """Answer a shell; the exit code is 1 where it asks for something that is not known."""
+    from tracinctl.cli.completion.scripts import SHELLS, script
+
+    first, _, second = environment["_TRACINCTL_COMPLETE"].partition("_")
+    action, shell = (second, first) if first in SHELLS else (first, second)
+    if shell not in SHELLS or action not in {"complete", "source"}:
+        sys.stderr.write(f"completion is there for {', '.join(SHELLS)}\n")
+        return 1
+    if action == "source":
+        sys.stdout.write(script(shell))
+        return 0
+    joined = JOINED_WORDS in environment and len(sys.argv) == 1
+    words = _words_from(environment) if joined else sys.argv[1:] or [""]
+    if shell in {"powershell", "pwsh"}:
+        words = [*sys.argv[1:], environment.get("_TRACINCTL_WORD", "")]
+    if shell == "bash":
+        words = join_equals(words)
+    how, found = complete(app, words)
+    if shell == "bash" and words[-1].startswith("--") and "=" in words[-1]:
+        found = [(value.partition("=")[2], text) for value, text in found]
+    if joined:
+        sys.stdout.write("".join(f"{value}\n" for value, _ in found))
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in (how, *("\t".join(pair) for pair in found))))
+    return 0
+
+
+def complete(app: typer.Typer, words: Sequence[str]) -> tuple[str, list[tuple[str, str]]]:
+    """How to go on, and the candidates with their descriptions, for the last of the words."""
+    cursor = walk(typer.main.get_command(app), words[:-1])
+    word = words[-1]
+    if not cursor.known:
+        return "plain", []
+    if cursor.pending is not None:
+        return _values(cursor.pending, word, cursor)
+    if word.startswith("--") and "=" in word:
+        name, _, value = word.partition("=")
+        option = _option(cursor.command, name)
+        if option is None or not _takes_value(option):
+            return "plain", []
+        how, found = _values(option, value, cursor)
+        return how, [(f"{name}={value}", text) for value, text in found]
+    if word.startswith("-"):
+        return "plain", _options(cursor, word)
+    commands = getattr(cursor.command, "commands", None)
+    if commands is not None:
+        found = [(name, _line(entry.summary)) for name, entry in ENTRIES.items()]
+        return "plain", [(name, text) for name, text in found if name.startswith(word)]
+    arguments = [param for param in cursor.command.params if param.param_type_name == "argument"]
+    if cursor.arguments < len(arguments):
+        return _values(arguments[cursor.arguments], word, cursor)
+    return "plain", [] if word else _options(cursor, "--")
+
+
+def walk(program: Any, words: Sequence[str]) -> Cursor:
+    """Read the words before the cursor."""
+    cursor = Cursor(program)
+    for word in words:
+        if cursor.pending is not None:
+            cursor.values.setdefault(cursor.pending.name, []).append(word)
+            cursor.pending = None
+        elif word.startswith("-") and len(word) > 1:
+            name, equals, value = word.partition("=")
+            option = _option(cursor.command, name)
+            if option is None:
+                continue
+            cursor.used.append(option)
+            if equals:
+                cursor.values.setdefault(option.name, []).append(value)
+            elif _takes_value(option):
+                cursor.pending = option
+        elif hasattr(cursor.command, "commands"):
+            found = cursor.command.commands.get(word)
+            cursor.known = found is not None
+            if not cursor.known:
+                break
+            cursor.command = found
+        else:
+            cursor.arguments += 1
+    return cursor
+
+
+def join_equals(words: Sequence[str]) -> list[str]:
+    """Put ``--option = value``, which bash gives as three words, together again."""
+    joined: list[str] = []
+    glue = False
+    for word in words:
+        if joined and joined[-1].startswith("--") and word == "=":
+            joined[-1] += "="
+            glue = True
+        elif glue:
+            joined[-1] += word
+            glue = False
+        else:
+            joined.append(word)
+    return joined
+
+
+def _words_from(environment: Mapping[str, str]) -> list[str]:
+    """The words as older bash scripts hand them over: in two variables."""
+    try:
+        words = shlex.split(environment[JOINED_WORDS])
+    except ValueError:
+        words = environment[JOINED_WORDS].split()
+    place = int(environment.get("COMP_CWORD", len(words) - 1))
+    return [*words[1:place], words[place] if place < len(words) else ""]
+
+
+def _values(param: Any, word: str, cursor: Cursor) -> tuple[str, list[tuple[str, str]]]:
+    name = param.name or ""
+    if name in FOLDERS:
+        return "dirs", []
+    choices = [(str(choice), "") for choice in getattr(param.type, "choices", ())]
+    found = candidates_for(name, cursor.values) or choices
+    found = [(value, text) for value, text in found if value.isprintable()]
+    if name not in LISTS:
+        found = [(value, text) for value, text in found if value.startswith(word)]
+        return "files" if name in FILES and not found else "plain", found
+    head, comma, item = word.rpartition(",")
+    taken = head.split(",") if head else []
+    whole = "all" in taken
+    found = [
+        (f"{head}{comma}{value}", text)
+        for value, text in found
+        if value.startswith(item) and value not in taken and not whole and not (value == "all" and taken)
+    ]
+    return "list", found
+
+
+def _options(cursor: Cursor, word: str) -> list[tuple[str, str]]:
+    found = []
+    for param in [*cursor.command.params]:
+        if param.param_type_name != "option" or param.hidden or (param in cursor.used and not param.multiple):
+            continue
+        names = [name for name in (*param.opts, *param.secondary_opts) if name.startswith("--") or word == name]
+        # An alias is offered only where its own beginning was typed.
+        first = [name for name in (*param.opts[:2], *param.secondary_opts) if name.startswith("--")]
+        found += [
+            (name, _line(param.help))
+            for name in names
+            if name.startswith(word) and (name in {first[0], *param.secondary_opts} or len(word) > len("--freq"))
+        ]
+    found.append(("--help", "Show help."))
+    return [(name, text) for name, text in found if name.startswith(word)]
+
+
+def _option(command: Any, name: str) -> Any:
+    return next((param for param in command.params if name in (*param.opts, *param.secondary_opts)), None)
+
+
+def _takes_value(option: Any) -> bool:
+    return not option.is_flag and not option.count
+
+
+def _line(text: str | None) -> str:
+    """The first sentence of a help text."""
+    words = " ".join((text or "").split("\n\n")[0].split())
+    end = words.find(". ")
+    return (words[:end] if end > 0 else words).rstrip(".")

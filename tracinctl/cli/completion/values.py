@@ -1,0 +1,132 @@
+"""Real values for completion: what the project's folders hold. Only file names and a score file's head are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from tracinctl.errors import TracinctlError
+from tracinctl.plots.registry import VIEW_LINES
+from tracinctl.project.config import Project, find_settings, load_project, load_settings, natural
+from tracinctl.project.selection import ALL, everything_by_material, score_file_names, scores_by_material
+
+Given = Mapping[str, list[str]]
+Candidates = list[tuple[str, str]]
+
+FOLDERS = frozenset({"data_root", "checkpoint_dir", "metadata_dir", "output_dir", "directory"})
+FILES = frozenset({"config", "exclusions_file", "metadata_file", "output", "output_file", "pairs_file", "report"})
+LISTS = frozenset({"frequency", "frequencies", "thresholds", "layers"})
+
+_HEAD = 4 << 20
+_TEST_PREFIX = "tracin_influence_"
+
+
+def candidates_for(name: str, given: Given) -> Candidates:
+    """Values for a parameter, best first; none where there is nothing to offer."""
+    offer = _OFFERS.get(name)
+    if offer is None:
+        return []
+    try:
+        return offer(project_of(given), given)
+    except (TracinctlError, OSError, ValueError):
+        return []
+
+
+def project_of(given: Given) -> Project:
+    """The project that the words before the cursor are about."""
+    try:
+        config = Path(given["config"][-1]) if "config" in given else find_settings(Path.cwd())
+        project = load_project(load_settings(config))
+    except TracinctlError:
+        project = load_project(load_settings(None))
+    places = {name: Path(given[name][-1]) for name in ("data_root", "checkpoint_dir", "metadata_dir") if name in given}
+    return project.with_places(**places)
+
+
+def _materials(project: Project, _: Given) -> Candidates:
+    return [(name, f"{len(frequencies)} frequencies") for name, frequencies in everything_by_material(project).items()]
+
+
+def _frequencies(project: Project, given: Given) -> Candidates:
+    found = everything_by_material(project)
+    material = given["material"][-1] if "material" in given else project.material
+    chosen: Iterable[str] = found.get(material or "", ())
+    if not chosen:
+        chosen = sorted({name for names in found.values() for name in names} | {*project.frequencies}, key=natural)
+    names = [*chosen]
+    return [*((name, "") for name in names), (ALL, "every frequency found")] if names else []
+
+
+def _score_files(project: Project, _: Given) -> Candidates:
+    return [(_short(path), "scores") for path in score_file_names(project)]
+
+
+def _exclusion_lists(project: Project, _: Given) -> Candidates:
+    paths = sorted(project.output_dir.glob("*_excluded_pairs.txt"), key=lambda path: natural(path.name))
+    return [(_short(path), "exclusion list") for path in paths]
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _test_pairs(project: Project, given: Given) -> Candidates:
+    if "metadata_file" in given:
+        paths = [Path(path) for path in given["metadata_file"]]
+    else:
+        material = given["material"][-1] if "material" in given else project.material
+        asked = given.get("frequency", given.get("frequencies", [""]))[-1]
+        frequencies = [name for name in asked.split(",") if name and name != ALL]
+        paths = [
+            project.score_file(m, f)
+            for m, names in scores_by_material(project.metadata_dir).items()
+            for f in names
+            if material in (None, m) and (not frequencies or f in frequencies)
+        ]
+    ids = dict.fromkeys(name for path in paths for name in test_pairs_in(path))
+    return [(name, "test pair") for name in ids]
+
+
+def test_pairs_in(path: Path) -> list[str]:
+    """Test pairs of a score file: from its first training pair, or from what a Parquet file says of itself."""
+    import json
+
+    if path.suffix == ".parquet":
+        from tracinctl.scores.files.parquet_footer import ABOUT_KEY, value_of
+
+        said = value_of(path, ABOUT_KEY, _HEAD)
+        return [*json.loads(said)["test_ids"]] if said else []
+    with path.open(encoding="utf-8") as stream:
+        text = stream.read(_HEAD)
+    start = text.find("{", text.find("{") + 1)
+    if start < 0:
+        return []
+    scores, _ = json.JSONDecoder().raw_decode(text, start)
+    return [key.removeprefix(_TEST_PREFIX) for key in scores] if isinstance(scores, dict) else []
+
+
+_OFFERS: Mapping[str, Callable[[Project, Given], Candidates]] = {
+    "material": _materials,
+    "frequency": _frequencies,
+    "frequencies": _frequencies,
+    "metadata_file": _score_files,
+    "exclusions_file": _exclusion_lists,
+    "test_pair": _test_pairs,
+    "view": lambda *_: [*VIEW_LINES.items()],
+    "plot": lambda *_: [*VIEW_LINES.items()],
+    "pair_mode": lambda *_: [
+        ("ranking_pair", "leave out the pair, keep both items"),
+        ("full_pair", "leave out both items of each harmful pair"),
+        ("sample", "leave out single items"),
+    ],
+    "device": lambda *_: [(name, "") for name in ("auto", "cpu", "cuda", "mps")],
+    "loss_type": lambda *_: [
+        ("standard", "margin ranking loss"),
+        ("logistic", "RankNet / Bradley-Terry"),
+        ("ghm", "margin loss weighted by gradient density"),
+    ],
+    "min_occurrences": lambda *_: [("60%", "of the active test pairs"), ("3", "votes")],
+}

@@ -1,0 +1,352 @@
+r"""All output for people and programs goes through here.
+
+Results go to stdout, everything else to stderr. Whatever comes from files (ids, paths, messages) is text: control
+characters are shown as ``\x1b``, never sent, and Rich markup is never read from it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.text import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PIPE_WIDTH = 80
+"""Plots in a pipe have this width; tables have the width that they need."""
+
+_UNLIMITED = 100_000
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its title, how it is aligned, and the style of its cells."""
+
+    title: str
+    align: Literal["left", "right"] = "left"
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table with a style of its own."""
+
+    text: str
+    style: str = ""
+
+
+class Terminal:
+    """Where the program writes: stdout and stderr, or two other streams. ``quiet`` and ``verbosity`` are -q and -v."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self._streams = {"out": out, "err": err}
+        self.quiet = False
+        self.verbosity = 0
+        self.kept = ""
+        self.command = "tracinctl"
+        self.arguments: list[str] = []
+        self._consoles: dict[str, Console] = {}
+        self._result_follows = False
+
+    def stream(self, name: Literal["out", "err"]) -> TextIO:
+        """Where results (out) or messages (err) go."""
+        return self._streams[name] or (sys.stdout if name == "out" else sys.stderr)
+
+    def mute(self) -> None:
+        """Write nothing more, to either stream: another process speaks for this one."""
+        silent = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as the program runs
+        sys.stdout = sys.stderr = silent
+        self.__init__(silent, silent)  # type: ignore[misc]
+
+    # Results
+
+    def table(
+        self, title: str, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]], *, notes: str = ""
+    ) -> None:
+        """Write a table to stdout: in colour on a terminal, plain and never cut elsewhere.
+
+        Names fold where there is no room, numbers never do: where those do not fit either, a cell has its own line.
+        """
+        if self.quiet:
+            return
+        from tracinctl.cli.output.tables import as_columns, as_lines, least_width
+
+        body = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
+        if title:
+            self.text(clean(title), style="bold")
+        if least_width(columns, body) <= self._room:
+            self.show(as_columns(columns, body, self._room), width=_UNLIMITED)
+        else:
+            self.show(as_lines(columns, body))
+        if notes:
+            self.text(notes, style="dim")
+
+    def has_room(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> bool:
+        """Whether a table of these rows has room with nothing folded."""
+        from tracinctl.cli.output.tables import whole_width
+
+        return whole_width(columns, [[Cell(cell) for cell in row] for row in rows]) <= self._room
+
+    @property
+    def _room(self) -> int:
+        return terminal_width() if is_terminal(self.stream("out")) else _UNLIMITED
+
+    def show(self, renderable: RenderableType, *, width: int | None = None) -> None:
+        """Write something that Rich can draw to stdout."""
+        if self.quiet:
+            return
+        self._write("out", renderable, width)
+
+    def text(self, text: str, style: str = "") -> None:
+        """Write lines of a result to stdout."""
+        if not self.quiet:
+            self._write("out", _text(text, style), None)
+
+    def line(self, text: str) -> None:
+        """Write a command to copy to stdout: however long, it stays one line."""
+        if not self.quiet:
+            self._write("out", _text(text, ""), _UNLIMITED)
+
+    def json(self, result: Any) -> None:
+        """Write a result as JSON, and nothing else, to stdout."""
+        import json
+
+        self.stream("out").write(json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+    def csv(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Write a table as CSV to stdout."""
+        import csv
+        import io
+
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        self._raw(buffer.getvalue())
+
+    def path(self, path: Path) -> None:
+        """Write the path of a result file to stdout where -q asks for paths alone."""
+        if self.quiet:
+            self._raw(f"{path}\n")
+
+    # Messages
+
+    def say(self, text: str, style: str = "") -> None:
+        """Tell the reader something on stderr; -q leaves it out."""
+        if not self.quiet:
+            self._write("err", _text(text, style), None)
+
+    def detail(self, text: str) -> None:
+        """Tell the reader something that only -v asks for."""
+        if self.verbosity:
+            self._write("err", _text(text, "dim"), None)
+
+    def warn(self, text: str, hint: str = "") -> None:
+        """Warn on stderr, even with -q."""
+        self._message("warning:", "bold yellow", text, hint)
+
+    def error(self, text: str, hint: str = "") -> None:
+        """Say on stderr what is wrong and what to do next."""
+        self._message("error:", "bold red", text, hint)
+
+    def _message(self, label: str, style: str, text: str, hint: str) -> None:
+        """A message and what to do about it: on a terminal within its width, elsewhere a line each."""
+        from rich.text import Text
+
+        seen = is_terminal(self.stream("err"))
+        width = terminal_width() if seen else _UNLIMITED
+        text = text.replace(f"{Path.cwd()}{os.sep}", "")  # paths are short where they can be
+        hint = hint.replace(f"{Path.cwd()}{os.sep}", "")
+        body = "\n".join(hanging(line, width, " " * (len(label) + 1)) for line in text.splitlines()).lstrip()
+        message = Text.assemble((label, style), " ", body)
+        arrow = "→ " if seen and "utf" in (self.stream("err").encoding or "").lower() else ""
+        for line in map(sentence, hint.splitlines()):
+            message.append("\n").append(hanging(line, width, " " * 4, first=f"  {arrow}"), "cyan" if arrow else "")
+        self._write("err", message, _UNLIMITED)
+        self._result_follows = seen and is_terminal(self.stream("out"))
+
+    # Progress
+
+    @contextmanager
+    def progress(self, *, what: str = "") -> Iterator[ProgressCallback]:
+        """Show the library's reports on stderr while the block runs; nothing is left on a terminal afterwards."""
+        if self.quiet:
+            yield no_progress
+            return
+        from tracinctl.cli.output.progress import line_progress, live_progress
+
+        console = self.console("err")
+        display = live_progress if console.is_terminal else line_progress
+        with display(console, what) as report:
+            yield report
+
+    # How
+
+    def console(self, name: Literal["out", "err"]) -> Console:
+        """The Rich console of stdout or stderr; in a pipe without colour and without an end to its lines."""
+        if name not in self._consoles:
+            from rich.console import Console
+
+            stream = self.stream(name)
+            terminal = is_terminal(stream)
+            self._consoles[name] = Console(
+                file=stream,
+                force_terminal=terminal,
+                width=None if terminal else _UNLIMITED,
+                highlight=False,
+                markup=False,
+                emoji=False,
+                no_color=None if terminal else True,
+            )
+        return self._consoles[name]
+
+    @property
+    def width(self) -> int:
+        """The width that a picture on stdout may have."""
+        return terminal_width() if is_terminal(self.stream("out")) else PIPE_WIDTH
+
+    @property
+    def height(self) -> int | None:
+        """The rows that a picture on stdout may have, the prompt left over; None in a pipe."""
+        return shutil.get_terminal_size((PIPE_WIDTH, 24)).lines - 1 if is_terminal(self.stream("out")) else None
+
+    @property
+    def colour(self) -> bool:
+        """Whether a picture on stdout may use colour."""
+        return is_terminal(self.stream("out")) and wants_colour()
+
+    def _write(self, name: Literal["out", "err"], renderable: RenderableType, width: int | None) -> None:
+        from rich.segment import Segment, Segments
+
+        if name == "out" and self._result_follows:
+            # on a screen where both meet, a blank line keeps a result apart from the messages before it
+            self.stream("err").write("\n")
+            self.stream("err").flush()
+            self._result_follows = False
+        console = self.console(name)
+        if width is None and not console.is_terminal and not _fits_itself(renderable):
+            width = PIPE_WIDTH
+        options = console.options if width is None else console.options.update_width(width)
+        segments = [
+            segment if segment.control else Segment(_clean_lines(segment.text), segment.style)
+            for segment in console.render(renderable, options)
+        ]
+        if not console.is_terminal:
+            lines = "".join(segment.text for segment in segments if not segment.control).splitlines()
+            self.stream(name).write("".join(f"{line.rstrip()}\n" for line in lines))
+            return
+        console.print(Segments(segments), end="", crop=False)
+
+    def _raw(self, text: str) -> None:
+        stream = self.stream("out")
+        stream.write(_clean_lines(text) if is_terminal(stream) else text)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream leads to a person's screen."""
+    try:
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:
+        return False
+
+
+def wants_colour() -> bool:
+    """Whether the environment allows colour (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return max(20, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns)
+
+
+def shown_path(path: Path) -> str:
+    """A path as short as it can be: relative to the current folder where it lies below."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd())) or "."
+    except (ValueError, OSError):
+        return str(path)
+
+
+def sentence(text: str) -> str:
+    """Words with a capital in front; a command or a name of something stays as it is."""
+    word = text.partition(" ")[0].rstrip(",:")
+    return text[:1].upper() + text[1:] if word.isalpha() and word != "tracinctl" else text
+
+
+def hanging(text: str, width: int, indent: str, first: str | None = None) -> str:
+    """Words in lines of at most so many columns below each other; a longer word, a path say, keeps a line whole."""
+    import textwrap
+
+    lines = textwrap.wrap(
+        clean(text),
+        width,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """``1 pair``, ``1,200 pairs``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def number(value: float) -> str:
+    """A score or threshold in as few characters as it takes: ``-5``, ``-0.031``, ``9.7e+03``."""
+    if value == int(value) and abs(value) < 10**6 if abs(value) < float("inf") else False:
+        return str(int(value))
+    return f"{value:.4g}"
+
+
+def aligned(values: Sequence[float]) -> list[str]:
+    """Scores of one column with as many digits after the point each, four or more in all of the largest."""
+    largest = max((abs(value) for value in values if abs(value) < float("inf")), default=0.0)
+    if not 1e-2 <= largest < 10**6:  # noqa: PLR2004 - sizes that are read better with an exponent
+        return [number(value) for value in values]
+    places = next((k for k in range(4) if largest >= 10 ** (3 - k)), 4)
+    return [f"{value:.{places}f}" for value in values]
+
+
+def duration(seconds: float | None) -> str:
+    """``8 s``, ``2:05``, ``1:02:05``."""
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - seconds in a minute
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def _clean_lines(text: str) -> str:
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def _text(text: str, style: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(_clean_lines(text), style=style)
+
+
+def _fits_itself(renderable: RenderableType) -> bool:
+    """Whether a renderable takes the width that it needs and no more, as text and our tables do."""
+    from rich.table import Table
+    from rich.text import Text
+
+    return isinstance(renderable, Text) or (isinstance(renderable, Table) and not renderable.expand)
+
+
+terminal = Terminal()
+"""The one that all commands use."""

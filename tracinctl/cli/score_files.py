@@ -1,0 +1,127 @@
+"""What the commands about score files share: the project they are in, and the files they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracinctl.cli.output.terminal import terminal
+from tracinctl.errors import ScoreFileError, UsageError
+from tracinctl.project.config import Project, Settings, load_project
+from tracinctl.project.selection import ScoreFile, score_files
+
+if TYPE_CHECKING:
+    from tracinctl.scores.diagnoses import Diagnosis
+    from tracinctl.scores.exclusion import Exclusions
+    from tracinctl.scores.sweep import SweepResult
+    from tracinctl.scores.table import ScoreSource
+
+SIGNS = "positive = helpful, negative = harmful"
+
+
+def settings_of(ctx: Any) -> Settings:
+    """The settings that the command was given."""
+    settings: Settings | None = ctx.find_object(Settings)
+    return settings or Settings()
+
+
+def project_of(ctx: Any, **places: Path | None) -> Project:
+    """The project of the settings, its places as the flags say."""
+    return load_project(settings_of(ctx)).with_places(**places)
+
+
+def trains_itself(ctx: Any) -> bool:
+    """Whether the settings name a source or a training program of the user's own, which ``tracinctl train`` is not."""
+    settings = settings_of(ctx)
+    return settings.get("", "source") is not None or settings.get("train", "command") is not None
+
+
+def was_typed(ctx: Any, name: str) -> bool:
+    """Whether a flag stands on the command line or in the environment, and not only in the settings file."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
+
+
+def selected_files(
+    ctx: Any,
+    project: Project,
+    metadata_file: Sequence[Path] | None,
+    material: str | None,
+    frequency: str | None,
+) -> list[ScoreFile]:
+    """The score files that the command is about; says which of the project's are missing.
+
+    Raises:
+        ScoreFileError: one that was asked for by name is missing, or all are.
+    """
+    files, missing = score_files(project, metadata_file or [], material, frequency)
+    if missing and was_typed(ctx, "frequency"):
+        raise ScoreFileError(missing[0].message, hint=f"Make them: {missing[0].command}")
+    for each in missing:
+        terminal.warn(each.message, f"Make them: {each.command}")
+    return files
+
+
+def label_of(file: ScoreFile, source: ScoreSource) -> str:
+    """What to call a file's scores: by their material and frequency, and by their method where it is not the usual."""
+    method = source.provenance.get("method", "tracin")
+    return file.label if method == "tracin" else f"{file.label} by {method}"
+
+
+class Diagnoses:
+    """What a careful colleague would say about scores and what is made of them, each thing once for all files."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[tuple[str, Diagnosis]]] = {}
+
+    def add(
+        self, label: str, source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
+    ) -> None:
+        """Look at the scores of one file."""
+        if terminal.quiet:
+            return
+        from tracinctl.scores.diagnoses import diagnose
+
+        self.put(label, diagnose(source, sweep=sweep, exclusions=exclusions))
+
+    def put(self, label: str, found: Iterable[Diagnosis]) -> None:
+        """Keep what was found in the scores of one file."""
+        for each in found if not terminal.quiet else ():
+            self._found.setdefault(each.code, []).append((label, each))
+
+    def tell(self) -> None:
+        """Say all of it on stderr: below one warning what was seen in each file, what that means, and what to do."""
+        for found in self._found.values():
+            if len(found) == 1:
+                ((label, only),) = found
+                terminal.warn(f"{label}: {only.text}", only.hint)
+                continue
+            lines = [f"{label}: {each.seen}" for label, each in found]
+            meaning = found[0][1].meaning
+            lines += [f"{meaning[0].upper()}{meaning[1:]}."] if meaning else []
+            hints = dict.fromkeys(each.hint for _, each in found if each.hint)
+            terminal.warn("\n".join(lines), "\n".join(hints))
+
+
+def tell_changes(project: Project, file: ScoreFile, source: ScoreSource) -> None:
+    """Warn where scores were made from checkpoints or recordings that have changed since."""
+    from tracinctl.project.staleness import changed_since
+
+    changes = changed_since(project, file, source)
+    if changes:
+        terminal.warn(
+            f"{file.label}: since these scores were made, {'; '.join(changes)}",
+            f"Compute them again: tracinctl compute --material {file.material} --frequency {file.frequency}",
+        )
+
+
+def check_one_form(*, json: bool, csv: bool) -> None:
+    """Refuse to print two forms of one result."""
+    if json and csv:
+        raise UsageError("--json and --csv exclude each other", hint="Give one of them.")
+
+
+def one_or_list(results: list[Any]) -> Any:
+    """The JSON form of what a command did: an object for one file or frequency, a list for several."""
+    return results[0] if len(results) == 1 else results

@@ -1,0 +1,1 @@
+"""Checkpoints: found, read safely, and fitted to the model."""

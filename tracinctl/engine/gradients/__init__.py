@@ -1,0 +1,1 @@
+"""Gradients of item scores, one item at a time."""

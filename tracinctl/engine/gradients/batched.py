@@ -1,0 +1,288 @@
+"""Gradients of item scores, one item at a time, at the price of one batched pass.
+
+``torch.vmap`` runs the model on every item of a block as if the item were alone (so a model that normalises over its
+batch still sees one item), while the arithmetic is batched. Where a parameter enters a map that has a formula
+(``parameter_uses``), its gradient an item follows from the map's input and the gradient at its output, so no weight
+gradient goes through autograd. For every other use the parameter is handed to each item as a copy of its own, and
+autograd gives that copy's gradient.
+
+Where a model decides on its data, a block is parted into items that go the same way (``branches``).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tracinctl.engine.gradients.branches import PartingError
+from tracinctl.engine.gradients.projection import Projection
+from tracinctl.engine.gradients.tracing import Trace, UseWatch
+from tracinctl.engine.gradients.uses import AsOuter, Dense, Feature, Form, Outer, Taps, Whole
+from tracinctl.errors import ModelError
+
+ScoreFunction = Callable[[Any, Any], Any]
+
+_APART = 8192  # gradients of parameters with fewer entries are put into one matrix
+
+
+class BatchedGradients:
+    """Gradients of blocks of items by the parameters of these names.
+
+    What is learned of a model in ``learn`` holds for all blocks after it, so that their features fit together.
+
+    Args:
+        model: in ``eval()`` mode.
+        score: gives the score of one item, shape (), from the model and the item's input with a leading 1.
+        names: of the parameters.
+        apart: for a model that works on outputs of its layers in place.
+        projection: of the gradients; None = they are exact.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        score: ScoreFunction,
+        names: Sequence[str],
+        *,
+        apart: bool,
+        projection: Projection | None = None,
+    ) -> None:
+        self.names = names
+        self._projection = projection
+        self._shapes = {name: model.get_parameter(name).shape for name in names}
+        self.bytes_per_item = 0
+        self._asked = _Asked(model, score)
+        self._apart = apart
+        self._copied: set[str] = set()
+        self._anchored: set[int] = set()
+        self._forms: dict[str, Form] = {}
+
+    def learn(self, inputs: Any) -> tuple[object, dict[str, Feature], torch.Tensor]:
+        """Learn from one item what form each gradient has; gives what is known of the run, gradients, the score.
+
+        Two runs of which the same is known used all parameters in the same way.
+        """
+        trace, ins, slopes, scores = self._run(inputs)
+        for name, form in self._forms_of(trace):
+            self._forms[name] = _common(self._forms.get(name, form), form)
+        known = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
+        # what is compared with plain autograd is all projected in the one way that both can
+        forms = self._forms if self._projection is None else {}
+        return known, self._gathered(trace, ins, slopes, len(scores), forms), scores
+
+    def __call__(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
+        """Gradients of these items' scores, as features whose inner products add up, and the scores, shape (items,)."""
+        try:
+            trace, ins, slopes, scores = self._run(inputs)
+        except PartingError as parting:
+            return _together([self(_rows(inputs, way)) for way in parting.ways], parting.ways)
+        if any(_common(self._forms[name], form) != self._forms[name] for name, form in self._forms_of(trace)):
+            raise ModelError(
+                "the model uses its parameters in another way than it did before, on items of the same shape",
+                hint="in eval() mode a score must depend on the item and the checkpoint alone",
+            )
+        return self._features(trace, ins, slopes, len(scores)), scores
+
+    def whole(self, gathered: Mapping[str, Feature]) -> dict[str, torch.Tensor]:
+        """The gradients of the first item, flat, by name; from what ``learn`` gives."""
+        found: dict[str, torch.Tensor] = {}
+        for name, part in gathered.items():
+            if isinstance(part, Outer):
+                found[name] = torch.outer(part.outputs[0], part.inputs[0]).flatten()
+            else:
+                shape = self._asked.model.get_parameter(name).shape
+                found[name] = _spread_out(part.values[0], self._forms[name], shape)
+        return found
+
+    def _run(self, inputs: Any) -> tuple[Trace, Sequence[torch.Tensor], dict[Any, torch.Tensor | None], torch.Tensor]:
+        """One run: what was seen, the maps' inputs, and gradients by number of output or name of copy; the scores."""
+        own = _places(self._asked.model)
+        leader: dict[int, str] = {}
+        aliases = {name: leader.setdefault(id(p), name) for name, p in own.items()}
+        fixed = {name: own[name].detach() for name in set(aliases.values())}
+        anchors = torch.zeros(_count(inputs), device=next(iter(fixed.values())).device, requires_grad=True)
+        # slopes are taken at the outputs of layers whose weights need none, so something before them must
+        inputs = _differentiable(inputs)
+        for _ in range(4):
+            copies = {n: fixed[n].expand(len(anchors), *fixed[n].shape).detach().requires_grad_() for n in self._copied}
+            names = {id(fixed[name]): name for name in self.names if name not in copies}
+            watches: list[UseWatch] = []
+
+            def run(copies: Any, item: Any, anchor: torch.Tensor, names: Any = names, watches: Any = watches) -> Any:
+                state = {f"model.{name}": copies.get(lead, fixed[lead]) for name, lead in aliases.items()}
+                watches.append(UseWatch(names, anchor, self._anchored, apart=self._apart))
+                with watches[-1]:
+                    score = torch.func.functional_call(self._asked, state, (_alone(item),), tie_weights=False)
+                return score, watches[-1].trace.inputs, watches[-1].trace.outputs
+
+            # of the ways to attend, the one that vmap can batch
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop")  # where vmap goes item by item
+                scores, ins, outs = torch.vmap(run, randomness="error")(copies, inputs, anchors)
+                trace = watches[-1].trace
+                bare = {k for k, output in enumerate(outs) if not output.requires_grad}
+                if trace.other <= set(copies) and not bare:
+                    slopes = torch.autograd.grad(scores.sum(), [*outs, *copies.values()], allow_unused=True)
+                    self.bytes_per_item = sum(t.element_size() * t[0].numel() for t in (*ins, *outs))
+                    keys = [*range(len(outs)), *copies]
+                    return trace, [x.detach() for x in ins], dict(zip(keys, slopes, strict=True)), scores.detach()
+            self._copied |= trace.other
+            self._anchored |= bare
+        raise RuntimeError("the uses of the parameters change from run to run")
+
+    def _features(
+        self, trace: Trace, ins: Sequence[torch.Tensor], slopes: dict[Any, torch.Tensor | None], items: int
+    ) -> list[Feature]:
+        """One feature for each long parameter, and one for all short ones."""
+        gathered = self._gathered(trace, ins, slopes, items, self._forms)
+        apart, together = self._order()
+        features = [gathered[name] for name in apart]
+        short = [part.values for name in together if isinstance(part := gathered[name], Dense)]
+        return [*features, Dense(torch.cat(short, dim=1))] if short else features
+
+    def _gathered(
+        self,
+        trace: Trace,
+        ins: Sequence[torch.Tensor],
+        slopes: dict[Any, torch.Tensor | None],
+        items: int,
+        forms: Mapping[str, Form],
+    ) -> dict[str, Feature]:
+        """The gradients by each parameter, summed over its uses, in these forms."""
+        gathered: dict[str, Feature] = {}
+
+        def add(name: str, part: Feature) -> None:
+            there = gathered.get(name)
+            if there is not None:
+                assert isinstance(there, Dense)  # noqa: S101  a weight that is used twice is no outer product
+                assert isinstance(part, Dense)  # noqa: S101  the same
+                part = Dense(there.values + part.values)
+            gathered[name] = part
+
+        projection = self._projection
+        for number, (use, a) in enumerate(zip(trace.uses, ins, strict=True)):
+            if (slope := slopes[number]) is not None:
+                form = forms.get(use.weight or "", Whole())
+                found = (
+                    use.gradients(a, slope, form)
+                    if projection is None
+                    else projection.of_use(use, a, slope, form, self._shapes)
+                )
+                for name, part in found:
+                    add(name, part)
+        for name in self._copied:
+            if (slope := slopes[name]) is not None:
+                flat = slope.reshape(items, -1)
+                add(name, Dense(flat if projection is None else projection.whole(name, flat, slope.shape[1:])))
+        for name in self.names:
+            if name not in gathered:
+                p = self._asked.model.get_parameter(name)
+                gathered[name] = Dense(p.new_zeros(items, self._length(name)))
+        return gathered
+
+    def _forms_of(self, trace: Trace) -> list[tuple[str, Form]]:
+        """The form that the gradient of each parameter has in one run.
+
+        A model that decides on its data may use them otherwise for the next item.
+        """
+        found: dict[str, Form] = {}
+        for use in [] if trace.asked else trace.uses:
+            if use.weight is not None:
+                there, form = found.get(use.weight), use.form
+                if there is not None:
+                    form = there | form if isinstance(there, Taps) and isinstance(form, Taps) else Whole()
+                found[use.weight] = (
+                    form if self._projection is None else self._projection.form(form, self._shapes[use.weight])
+                )
+            if use.bias is not None:
+                found[use.bias] = Whole()
+        return [(name, found.get(name, Whole())) for name in self.names]
+
+    def _order(self) -> tuple[list[str], list[str]]:
+        """Names of the parameters with a feature of their own, and of those that share one."""
+        apart = [n for n in self.names if isinstance(self._forms[n], AsOuter) or self._length(n) >= _APART]
+        return apart, [name for name in self.names if name not in apart]
+
+    def _length(self, name: str) -> int:
+        shape, form = self._asked.model.get_parameter(name).shape, self._forms[name]
+        if self._projection is not None:
+            return self._projection.size(shape)
+        if isinstance(form, Taps):
+            shape = torch.Size([*shape[:2], *(end - first for first, end in form.kept)])
+        return shape.numel()
+
+
+def _common(one: Form, other: Form) -> Form:
+    """The form that serves runs of either form."""
+    if isinstance(one, Taps) and isinstance(other, Taps):
+        return one | other
+    return one if one == other else Whole()
+
+
+def _spread_out(part: torch.Tensor, form: Form, shape: torch.Size) -> torch.Tensor:
+    if not isinstance(form, Taps):
+        return part
+    whole = part.new_zeros(shape)
+    place = whole
+    for d, (first, end) in enumerate(form.kept):
+        place = place.narrow(2 + d, first, end - first)
+    place.copy_(part.reshape(place.shape))
+    return whole.flatten()
+
+
+class _Asked(torch.nn.Module):
+    """A model together with the way it is asked for scores."""
+
+    def __init__(self, model: torch.nn.Module, score: ScoreFunction) -> None:
+        super().__init__()
+        self.model = model
+        self.score = score
+        self.training = False
+
+    def forward(self, inputs: Any) -> Any:
+        return self.score(self.model, inputs)
+
+
+def _places(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The parameter at each place, once for each module that holds it; a module may itself stand in several places."""
+    modules = model.named_modules()
+    return {
+        f"{name}.{key}".removeprefix("."): p
+        for name, module in modules
+        for key, p in module.named_parameters(recurse=False, remove_duplicate=False)
+    }
+
+
+def _rows(inputs: Any, rows: Sequence[int]) -> Any:
+    return {k: v[rows] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[rows]
+
+
+def _together(
+    parts: Sequence[tuple[list[Feature], torch.Tensor]], ways: Sequence[Sequence[int]]
+) -> tuple[list[Feature], torch.Tensor]:
+    """Gradients and scores of a block, from those of the items of each way; none of them are outer products."""
+    back = torch.argsort(torch.tensor([row for way in ways for row in way]))
+    features: list[Feature] = [
+        Dense(torch.cat([feature.values for feature in same if isinstance(feature, Dense)])[back])
+        for same in zip(*(features for features, _ in parts), strict=True)
+    ]
+    return features, torch.cat([scores for _, scores in parts])[back]
+
+
+def _count(inputs: Any) -> int:
+    return len(next(iter(inputs.values()))) if isinstance(inputs, Mapping) else len(inputs)
+
+
+def _alone(value: Any) -> Any:
+    return {k: v.unsqueeze(0) for k, v in value.items()} if isinstance(value, Mapping) else value.unsqueeze(0)
+
+
+def _differentiable(inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return {k: _differentiable(v) for k, v in inputs.items()}
+    # numbers may not be changed in place once they want a gradient, and that sends the model the slow way; tokens might
+    return inputs.detach().requires_grad_() if inputs.is_floating_point() else inputs.clone()

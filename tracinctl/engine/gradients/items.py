@@ -1,0 +1,205 @@
+"""Gradients of item scores, one item at a time.
+
+There is a fast way, which serves nearly every model (``batched_gradients``), and plain autograd on one item after the
+other, which serves all. What the fast way gives is compared with plain autograd on an item before it is trusted: once
+for each shape of items and each way of using the parameters that a run shows.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tracinctl.engine.gradients.batched import BatchedGradients
+from tracinctl.engine.gradients.projection import Projection
+from tracinctl.engine.gradients.uses import Dense, Feature
+from tracinctl.errors import ModelError, UsageError
+
+ScoreFunction = Callable[[Any, Any], Any]
+
+_REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)  # of torch.vmap
+
+
+class ItemGradients:
+    """Scores of items and gradients of the scores by the model's trainable parameters.
+
+    The model is put into ``eval()`` mode. Its state may be changed between calls, its structure not.
+
+    Args:
+        model: gives an item a score.
+        layers: patterns of parameter names (``classifier.*``); only these parameters count. None = all trainable ones.
+        score: ``score(model, inputs)`` where calling the model does not give the scores.
+        projection: of the gradients; None = they are exact.
+
+    Attributes:
+        names: of the parameters that count.
+        parameters: how many numbers they are.
+
+    Raises:
+        UsageError: a pattern fits no trainable parameter.
+        ModelError: the model has no trainable parameter.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        *,
+        layers: Sequence[str] | None = None,
+        score: ScoreFunction | None = None,
+        projection: Projection | None = None,
+    ) -> None:
+        self.model = model.eval()
+        self.projection = projection
+        self._ask = score or _call
+        self.names = _chosen(model, layers)
+        self.parameters = sum(model.get_parameter(name).numel() for name in self.names)
+        # models that change a layer's output in place are given a copy of it, which costs a little: so only these
+        self._ways = [
+            BatchedGradients(model, self._score, self.names, apart=apart, projection=projection)
+            for apart in (False, True)
+        ]
+        self._trusted: set[object] = set()
+        self._examples: dict[object, Any] = {}
+
+    @property
+    def bytes_per_item(self) -> int:
+        """What the formulas keep of an item in a pass; 0 before ``prepare``, and where there is no fast way."""
+        return self._ways[0].bytes_per_item if self._ways else 0
+
+    def unlearned(self) -> BatchedGradients:
+        """The fast way as it is before it has learned anything of the model."""
+        return BatchedGradients(self.model, self._score, self.names, apart=False, projection=self.projection)
+
+    def prepare(self, inputs: Any) -> None:
+        """Find out, on the first item of ``inputs``, which way serves the model in the state that it is in.
+
+        To be called with an item of each shape before gradients are taken: what is learned makes them fit together.
+        """
+        first = {k: v[:1] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[:1]
+        self._examples[_shape(first)] = first
+        if self._ways and not self._serves(first):
+            while self._ways and not all(map(self._serves, self._examples.values())):
+                del self._ways[0]
+                self._trusted.clear()
+
+    def _serves(self, first: Any) -> bool:
+        """Whether the way in hand gives the gradient of this item."""
+        if not self._ways:
+            return False
+        try:
+            known, found, scores = self._ways[0].learn(first)
+        except _REFUSALS:
+            return False
+        if known not in self._trusted:
+            if not self._agrees(self._ways[0].whole(found), scores, *self._one_at_a_time(first)):
+                return False
+            self._trusted.add(known)
+        return True
+
+    def __call__(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
+        """Gradients of these items' scores, as features whose inner products add up, and the scores, shape (items,)."""
+        if self._ways and not self._trusted:
+            self.prepare(inputs)
+        return self._ways[0](inputs) if self._ways else self._one_at_a_time(inputs)
+
+    def _score(self, model: Any, inputs: Any) -> torch.Tensor:
+        """The score of one item, shape ()."""
+        output = self._ask(model, inputs)
+        value = getattr(output, "logits", output)
+        if not isinstance(value, torch.Tensor):
+            raise ModelError(
+                f"the model gave a {type(output).__name__}, wanted one score an item",
+                hint="a tensor of shape (items,) or (items, 1), or one in .logits; or give score(model, inputs)",
+            )
+        if value.numel() != 1:
+            raise ModelError(
+                f"the model gave shape {tuple(value.shape)} for one item, wanted one score an item: (1,) or (1, 1)",
+                hint="give score(model, inputs) with the data where the model's output is something else",
+            )
+        return value.reshape(())
+
+    def _agrees(
+        self, ours: dict[str, torch.Tensor], score: torch.Tensor, plain: list[Feature], plain_score: torch.Tensor
+    ) -> bool:
+        """Whether the gradient of one item is the same, entry by entry, up to rounding."""
+        [row] = [part.values[0] for part in plain if isinstance(part, Dense)]
+        share = 1e-3 if row.dtype == torch.float32 else 1e-9
+        close = bool((torch.cat([ours[name] for name in self.names]) - row).norm() <= share * row.norm())
+        return close and bool(torch.allclose(score, plain_score, rtol=share, atol=1e-2 * share))
+
+    def _one_at_a_time(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
+        wanted = [self.model.get_parameter(name) for name in self.names]
+        count = len(next(iter(inputs.values()))) if isinstance(inputs, Mapping) else len(inputs)
+        rows, scores = [], []
+        with torch.enable_grad():
+            for k in range(count):
+                # a copy, for a model may work on its input in place, and these are the user's own tensors
+                one = (
+                    {key: v[k : k + 1].clone() for key, v in inputs.items()}
+                    if isinstance(inputs, Mapping)
+                    else inputs[k : k + 1].clone()
+                )
+                score = self._score(self.model, one)
+                if not score.requires_grad:
+                    raise ModelError(
+                        "an item's score has no gradient: the model's output does not depend on its parameters"
+                    )
+                rows.append(torch.cat(self._plain(score, wanted)))
+                scores.append(score.detach())
+        return [Dense(torch.stack(rows))], torch.stack(scores)
+
+    def _plain(self, score: torch.Tensor, wanted: list[torch.nn.Parameter]) -> list[torch.Tensor]:
+        """Gradient of one score by each parameter, flat; projected ones are so as they come, and gone."""
+        if self.projection is None:
+            slopes = torch.autograd.grad(score, wanted, allow_unused=True)
+            return [(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(wanted, slopes, strict=True)]
+        projection = self.projection
+        names = {id(p): name for p, name in zip(wanted, self.names, strict=True)}
+        found: dict[str, torch.Tensor] = {}
+
+        def project(p: torch.Tensor) -> None:
+            if p.grad is not None:
+                name = names[id(p)]
+                found[name] = projection.whole(name, p.grad.reshape(1, -1), p.shape)[0].clone()
+            p.grad = None
+
+        hooks: list[Any] = [p.register_post_accumulate_grad_hook for p in wanted]
+        handles = [hook(project) for hook in hooks]
+        try:
+            torch.autograd.backward(score, inputs=wanted)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [
+            found[n] if n in found else p.new_zeros(projection.size(p.shape))
+            for n, p in zip(self.names, wanted, strict=True)
+        ]
+
+
+def _chosen(model: torch.nn.Module, layers: Sequence[str] | None) -> list[str]:
+    """Names of the trainable parameters that fit one of the patterns."""
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    for pattern in layers or ():
+        if not fnmatch.filter(names, pattern):
+            raise UsageError(
+                f"--layers {pattern!r} fits no trainable parameter",
+                hint=f"the parameters are {', '.join(names[:8])} ...",
+            )
+    if layers is not None:
+        names = [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in layers)]
+    if not names:
+        raise ModelError("the model has no trainable parameter, so no item has a gradient")
+    return names
+
+
+def _shape(inputs: Any) -> object:
+    if isinstance(inputs, Mapping):
+        return tuple((key, _shape(value)) for key, value in inputs.items())
+    return inputs.dtype, inputs.shape
+
+
+def _call(model: Any, inputs: Any) -> Any:
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)

@@ -1,0 +1,216 @@
+"""Sees, while a model runs, how its parameters are used."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from tracinctl.engine.gradients.branches import answer, is_question
+from tracinctl.engine.gradients.uses import Affine, ChannelAffine, Convolution, Embedding, Linear, Use
+
+
+@dataclass
+class Trace:
+    """What one run of the model showed: the uses whose gradients follow from a formula, and what to save for them.
+
+    Attributes:
+        uses: in the order of the run.
+        inputs, outputs: of the uses.
+        other: names of parameters that were used in some other way.
+        asked: whether the model decided on its data.
+    """
+
+    uses: list[Use] = field(default_factory=list)
+    inputs: list[torch.Tensor] = field(default_factory=list)
+    outputs: list[torch.Tensor] = field(default_factory=list)
+    other: set[str] = field(default_factory=set)
+    asked: bool = False
+
+
+class UseWatch(TorchFunctionMode):
+    """Sees every torch function of a run; records the uses of parameters that have a formula.
+
+    Args:
+        names: of the parameters, by the identity of their tensors.
+        anchor: a differentiable zero.
+        anchored: numbers of the uses whose outputs it is added to, for nothing before them is differentiable.
+        apart: hand the model copies of the outputs, for it works on them in place.
+    """
+
+    def __init__(self, names: Mapping[int, str], anchor: torch.Tensor, anchored: set[int], *, apart: bool) -> None:
+        super().__init__()
+        self.names = names
+        self.anchor, self.anchored = anchor, anchored
+        self.apart = apart
+        self.trace = Trace()
+
+    def __torch_function__(
+        self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if is_question(func):
+            self.trace.asked = True
+            return answer(func, args, kwargs)
+        used = self._used(args, kwargs)
+        if not used:
+            return func(*args, **kwargs)
+        if func is functional.multi_head_attention_forward:
+            with self:
+                return _attend(*args, **kwargs)
+        seen = None
+        # the formulas take a map's input to be no parameter
+        if func in _READERS and self.name(args[0] if args else kwargs.get("input")) is None:
+            seen = _READERS[func](self, func, args, kwargs)
+        if seen is not None and used <= {seen.use.weight, seen.use.bias}:
+            return self._record(seen)
+        plain = func(*args, **kwargs)
+        # what gives a tensor (`weight.T` is one, and a property) may carry a gradient; a shape or a number does not
+        if _holds_tensor(plain):
+            self.trace.other |= used
+        return plain
+
+    def name(self, value: Any) -> str | None:
+        """The parameter's name, or None."""
+        return None if value is None else self.names.get(id(value))
+
+    def _used(self, args: Any, kwargs: Mapping[str, Any]) -> set[str]:
+        found: set[str] = set()
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, torch.Tensor):
+                if (name := self.names.get(id(value))) is not None:
+                    found.add(name)
+            elif isinstance(value, (list, tuple)):
+                found |= self._used(value, {})
+        return found
+
+    def _record(self, seen: _Seen) -> torch.Tensor:
+        output = seen.output()
+        if len(self.trace.uses) in self.anchored:
+            output = output + self.anchor.to(output.dtype)
+        self.trace.uses.append(seen.use)
+        self.trace.inputs.append(seen.inputs)
+        self.trace.outputs.append(output)
+        return output.clone() if self.apart else output
+
+
+@dataclass(frozen=True)
+class _Seen:
+    use: Use
+    inputs: torch.Tensor
+    output: Callable[[], torch.Tensor]
+
+
+def _linear(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+    a = _arguments("input weight bias", args, kwargs)
+    x, weight = a["input"], a["weight"]
+    positions = x.numel() // max(1, x.shape[-1])
+    use = Linear(watch.name(weight), watch.name(a["bias"]), positions, tuple(weight.shape))
+    return _Seen(use, x, lambda: func(*a.values()))
+
+
+def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+    names = "input weight bias stride padding dilation groups"
+    a = _arguments(names, args, kwargs, stride=1, padding=0, dilation=1, groups=1)
+    x, weight = a["input"], a["weight"]
+    if isinstance(a["padding"], str) or x.dim() != weight.dim():
+        return None
+    spatial = weight.dim() - 2
+    stride, padding, dilation = (_spread(a[name], spatial) for name in ("stride", "padding", "dilation"))
+    shape, size = tuple(weight.shape), tuple(x.shape[2:])
+    named = watch.name(weight), watch.name(a["bias"])
+    use = Convolution(*named, shape, size, stride, padding, dilation, a["groups"])
+    return _Seen(use, x, lambda: func(*a.values()))
+
+
+def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+    names = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
+    a = _arguments(names, args, kwargs, norm_type=2.0)
+    if a["max_norm"] is not None or a["scale_grad_by_freq"]:
+        return None
+    x, weight, padding = a["input"], a["weight"], a["padding_idx"]
+    use = Embedding(watch.name(weight), None, tuple(weight.shape), padding)
+    return _Seen(use, x, lambda: func(x, weight, padding))
+
+
+def _batch_norm(watch: UseWatch, _func: Any, args: Any, kwargs: Any) -> _Seen | None:
+    names = "input running_mean running_var weight bias training momentum eps"
+    a = _arguments(names, args, kwargs, training=False, momentum=0.1, eps=1e-5)
+    x, weight, bias, mean = a["input"], a["weight"], a["bias"], a["running_mean"]
+    if weight is None or bias is None or mean is None or a["training"]:
+        return None
+    # in eval mode all of it is one product and one sum by channel
+    rate = torch.rsqrt(a["running_var"] + a["eps"])
+    scale = weight * rate
+    shape = _by_channel(x)
+    use = ChannelAffine(watch.name(weight), watch.name(bias), mean, rate)
+    return _Seen(use, x, lambda: torch.addcmul((bias - mean * scale).view(shape), x, scale.view(shape)))
+
+
+def _layer_norm(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+    a = _arguments("input normalized_shape weight bias eps", args, kwargs, eps=1e-5)
+    weight, bias = a["weight"], a["bias"]
+    if weight is None or bias is None:
+        return None
+    plain = func(a["input"], a["normalized_shape"], None, None, a["eps"])
+    use = Affine(watch.name(weight), watch.name(bias), weight.numel())
+    return _Seen(use, plain, lambda: torch.addcmul(bias, plain, weight))
+
+
+def _group_norm(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+    a = _arguments("input num_groups weight bias eps", args, kwargs, eps=1e-5)
+    weight, bias = a["weight"], a["bias"]
+    if weight is None or bias is None:
+        return None
+    plain = func(a["input"], a["num_groups"], None, None, a["eps"])
+    shape = _by_channel(plain)
+    use = ChannelAffine(watch.name(weight), watch.name(bias))
+    return _Seen(use, plain, lambda: torch.addcmul(bias.view(shape), plain, weight.view(shape)))
+
+
+_READERS: dict[Any, Callable[[UseWatch, Any, Any, Any], _Seen | None]] = {
+    functional.linear: _linear,
+    torch.conv1d: _convolution,
+    torch.conv2d: _convolution,
+    torch.conv3d: _convolution,
+    functional.embedding: _embedding,
+    functional.batch_norm: _batch_norm,
+    functional.layer_norm: _layer_norm,
+    functional.group_norm: _group_norm,
+}
+
+
+def _seen_through(function: Any) -> Any:
+    """A function of torch that is seen as the functions that it calls: it hands itself to no watch."""
+    names = {**function.__globals__, "has_torch_function": lambda _tensors: False}
+    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+# its maps are linear ones
+_attend = _seen_through(functional.multi_head_attention_forward)
+
+
+def _arguments(names: str, args: Sequence[Any], kwargs: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+    given = dict(zip(names.split(), args, strict=False)) | dict(kwargs)
+    return {name: given.get(name, defaults.get(name)) for name in names.split()}
+
+
+def _spread(value: Any, count: int) -> tuple[int, ...]:
+    if isinstance(value, (tuple, list)):
+        return tuple(value) if len(value) == count else (value[0],) * count
+    return (value,) * count
+
+
+def _by_channel(x: torch.Tensor) -> list[int]:
+    return [1, -1] + [1] * (x.dim() - 2)
+
+
+def _holds_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or (isinstance(value, (tuple, list)) and any(map(_holds_tensor, value)))

@@ -1,0 +1,1 @@
+"""Kernels: inner products of item gradients at one checkpoint, made, kept and read."""

@@ -1,0 +1,213 @@
+"""The kernel of each checkpoint: from the cache, or computed and kept there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tracinctl.engine.checkpoints.files import checkpoint_digest
+from tracinctl.engine.checkpoints.load import Checkpoint, apply_checkpoint, load_checkpoint
+from tracinctl.engine.distributed.processes import Processes
+from tracinctl.engine.gradients.items import ItemGradients
+from tracinctl.engine.items import Items
+from tracinctl.engine.kernel.cache import KernelCache, kernel_key
+from tracinctl.engine.kernel.item_kernel import HeldKernel, HeldStore, ItemKernel, KernelStore
+from tracinctl.engine.kernel.layout import KernelLayout
+from tracinctl.engine.kernel.maker import KernelMaker
+from tracinctl.engine.kernel.projection_error import projection_error
+from tracinctl.errors import CacheError, CheckpointError
+from tracinctl.progress import Progress, ProgressCallback
+
+FloatArray = npt.NDArray[np.float64]
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class CheckpointKernel:
+    """A checkpoint's kernel, and what it was made from.
+
+    Attributes:
+        name: the checkpoint's file name.
+        digest: SHA-256 of the checkpoint's bytes.
+        learning_rate: None where the checkpoint does not say.
+        key: of the kernel in the cache.
+        kernel: scores of all items and inner products of their gradients.
+        taken: whether it came from the cache.
+    """
+
+    name: str
+    digest: str
+    learning_rate: float | None
+    key: str
+    kernel: ItemKernel
+    taken: bool
+
+
+@dataclass(frozen=True)
+class KernelWork:
+    """What all checkpoints of a run have in common.
+
+    Attributes:
+        maker: of kernels; its model is put into each checkpoint's state in turn.
+        model_key: digest of what of the model is in no checkpoint.
+        dtype: of the gradients, a key of ``DTYPES``.
+        exact: gradients that are not projected, to measure the error of those that are; None where none are.
+        cache: where kernels are kept; None = nowhere.
+        in_memory: whether the kernels of all checkpoints are held in memory.
+    """
+
+    maker: KernelMaker
+    model_key: str
+    dtype: str
+    exact: ItemGradients | None
+    cache: KernelCache | None
+    in_memory: bool
+
+    @property
+    def items(self) -> Items:
+        """Training items followed by held-out items."""
+        return self.maker.items
+
+    @property
+    def layout(self) -> KernelLayout:
+        """Which products are wanted."""
+        return self.maker.layout
+
+    def key(self, checkpoint: Checkpoint) -> str:
+        """The key of a checkpoint's kernel in the cache."""
+        projection = self.maker.gradients.projection
+        return kernel_key(
+            checkpoint.digest,
+            self.model_key,
+            self.maker.gradients.names,
+            self.dtype,
+            (projection.dim, projection.seed) if projection else None,
+        )
+
+    def kept(self, key: str) -> ItemKernel | None:
+        """The kernel that the cache holds, or None."""
+        kept = self.cache.get(key, self.layout) if self.cache else None
+        if kept is None or not self.in_memory:
+            return kept
+        try:
+            return kept.loaded()
+        except CacheError:  # another run took it away
+            return None
+
+    @contextmanager
+    def keeping(self, key: str) -> Iterator[_Keeping]:
+        """Yield what takes a kernel part by part; when the block ends well the kernel is there, and kept in the cache.
+
+        Raises:
+            TracinctlError: the cache cannot be written.
+        """
+        if self.cache is None:
+            held = HeldStore(self.layout)
+            keeping = _Keeping(held)
+            yield keeping
+            keeping.kernel = HeldKernel(self.layout, keeping.parts, held.products)
+            return
+        with self.cache.writing(key, self.layout) as store:
+            keeping = _Keeping(store)
+            yield keeping
+            store.finish(keeping.parts)
+            if self.in_memory:  # before it is there for others, who may take it away
+                keeping.kernel = store.loaded()
+        if keeping.kernel is None:
+            keeping.kernel = self.cache.written(key, self.layout)
+
+    def compute(
+        self,
+        path: Path,
+        checkpoint: Checkpoint,
+        report: Callable[[int], None],
+        processes: Processes | None = None,
+    ) -> ItemKernel | None:
+        """Compute a checkpoint's kernel and keep it; ``report`` is told of the items that are done.
+
+        With ``processes`` its items are divided among them, and the first one keeps it; the others get None.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit the model, or its file was changed meanwhile.
+            TracinctlError: see ``KernelMaker.make``.
+        """
+        apply_checkpoint(self.maker.gradients.model, checkpoint)
+        here = processes is None or processes.rank == 0
+        with self.keeping(self.key(checkpoint)) if here else nullcontext(_Keeping(_Nowhere())) as keeping:
+            with full_precision():
+                parts = self.maker.make(keeping.store, checkpoint=checkpoint.name, report=report, processes=processes)
+                parts["error"] = (
+                    projection_error(self.maker, self.exact, checkpoint.name)
+                    if self.exact and here
+                    else np.full(2, np.nan)
+                )
+            keeping.parts = parts
+            check_unchanged(path, checkpoint)
+        return keeping.kernel
+
+
+@dataclass
+class _Keeping:
+    """A kernel in the making."""
+
+    store: KernelStore
+    parts: Mapping[str, FloatArray] = field(default_factory=dict)
+    kernel: ItemKernel | None = None
+
+
+class _Nowhere:
+    """Takes no products: another process has them."""
+
+    def write(self, row: int, column: int, values: FloatArray) -> None:
+        """Nothing comes here."""
+
+
+def full_precision() -> Any:
+    """Convolutions on CUDA in float32 proper: by default they round to ten bits."""
+    return torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
+    )
+
+
+def check_unchanged(path: Path, checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError where the file is no longer what was loaded."""
+    if checkpoint_digest(path) != checkpoint.digest:
+        raise CheckpointError(f"{path} changed while it was being worked on", hint="run again when training is over")
+
+
+def checkpoint_kernels(
+    work: KernelWork, checkpoints: Sequence[Path], progress: ProgressCallback
+) -> list[CheckpointKernel]:
+    """The kernels of all checkpoints, in order.
+
+    Raises:
+        TracinctlError: a checkpoint, the model or an item cannot be worked with.
+    """
+    found = []
+    total = len(work.items)
+    for index, path in enumerate(checkpoints):
+
+        def report(done: int, index: int = index, path: Path = path, note: str = "") -> None:
+            whole = index + bool(note)
+            progress(
+                Progress("gradients", whole, len(checkpoints), "checkpoints", path.name, done, total, "items", note)
+            )
+
+        report(0)
+        checkpoint = load_checkpoint(path)
+        key = work.key(checkpoint)
+        kernel = work.kept(key)
+        taken = kernel is not None
+        if kernel is None:
+            kernel = work.compute(path, checkpoint, report)
+            assert kernel is not None  # noqa: S101  there is no other process
+        found.append(CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.learning_rate, key, kernel, taken))
+        report(total, note="taken from the cache" if taken else "computed")
+    return found

@@ -1,0 +1,113 @@
+"""What is known of a checkpoint: scores of items and inner products of their gradients, in memory or in a file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.engine.kernel.layout import KernelLayout
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class KernelStore(Protocol):
+    """Where the products are put as they are made: in memory, or in a file."""
+
+    def write(self, row: int, column: int, values: FloatArray) -> None:
+        """Put a block of products at its place."""
+
+
+class ItemKernel(ABC):
+    """Scores and gradient inner products at one checkpoint, held in memory or read from a file.
+
+    Rows are those of ``layout``: items, or differences of two items. All is float64.
+    """
+
+    layout: KernelLayout
+
+    @abstractmethod
+    def part(self, name: str) -> FloatArray:
+        """A part by its name.
+
+        ``scores`` or ``item_lengths`` (squared, of the gradients), shape (items,); ``lengths``, shape (rows,); or
+        ``error``, see ``projection_error``.
+        """
+
+    @abstractmethod
+    def rows(self, rows: IntArray) -> FloatArray:
+        """Inner products of these rows with the rows that have columns, shape (rows, columns)."""
+
+    @abstractmethod
+    def stored_pairs(self) -> FloatArray:
+        """Products of the layout's pairs, shape (pairs,)."""
+
+    @property
+    def scores(self) -> FloatArray:
+        """Of the items, shape (items,)."""
+        return self.part("scores")
+
+    def pair_products(self, first: IntArray, second: IntArray, at_once: int) -> FloatArray:
+        """Inner products of pairs of rows, shape (pairs,); pairs must be of the layout where not all have columns.
+
+        Rows of ``at_once`` bytes are looked at together.
+        """
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        found = np.empty(len(low))
+        known = low < self.layout.columns
+        if not known.all():
+            pairs = self.layout.pairs
+            keys = pairs[:, 0] * len(self.layout) + pairs[:, 1]
+            at = np.searchsorted(keys, low[~known] * len(self.layout) + high[~known])
+            found[~known] = self.stored_pairs()[at]
+        places = np.flatnonzero(known)
+        places = places[np.argsort(high[places], kind="stable")]
+        step = max(1, at_once // (8 * self.layout.columns))
+        distinct, begins = np.unique(high[places], return_index=True)
+        for k in range(0, len(distinct), step):
+            these = places[begins[k] : begins[k + step] if k + step < len(distinct) else None]
+            block = self.rows(distinct[k : k + step])
+            found[these] = block[np.searchsorted(distinct[k : k + step], high[these]), low[these]]
+        return found
+
+
+class HeldKernel(ItemKernel):
+    """A kernel in memory.
+
+    Args:
+        layout: its rows and columns.
+        parts: ``scores``, ``item_lengths``, ``lengths``, ``pairs`` and ``error``.
+        products: shape (rows, columns).
+    """
+
+    def __init__(self, layout: KernelLayout, parts: Mapping[str, FloatArray], products: FloatArray) -> None:
+        self.layout = layout
+        self._parts = parts
+        self._products = products
+
+    def part(self, name: str) -> FloatArray:
+        """As ``ItemKernel.part``."""
+        return self._parts[name]
+
+    def rows(self, rows: IntArray) -> FloatArray:
+        """As ``ItemKernel.rows``."""
+        return self._products[rows]
+
+    def stored_pairs(self) -> FloatArray:
+        """As ``ItemKernel.stored_pairs``."""
+        return self._parts["pairs"]
+
+
+class HeldStore:
+    """Products in memory."""
+
+    def __init__(self, layout: KernelLayout) -> None:
+        self.products = np.zeros((len(layout), layout.columns))
+
+    def write(self, row: int, column: int, values: FloatArray) -> None:
+        """Put a block of products at its place."""
+        self.products[row : row + len(values), column : column + values.shape[1]] = values

@@ -1,0 +1,298 @@
+"""The kernel of a checkpoint: inner products of item score gradients, and the scores themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tracinctl.engine.distributed.processes import Processes
+from tracinctl.engine.gradients.items import ItemGradients
+from tracinctl.engine.gradients.uses import Dense, Feature, Outer
+from tracinctl.engine.items import Items
+from tracinctl.engine.kept_back import KeptBack
+from tracinctl.engine.kernel.item_kernel import KernelStore
+from tracinctl.engine.kernel.layout import KernelLayout
+from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
+from tracinctl.engine.kernel.sizes import bytes_of_check, foreseen, measured, tensors_of
+from tracinctl.engine.memory import BlockSizes, Budget, block_sizes, check_room
+from tracinctl.errors import MemoryBudgetError, NonFiniteError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class KernelMaker:
+    """Makes the kernels of a run's checkpoints, one after the other.
+
+    Gradients of as many rows with columns as fit into the memory are held at a time (a tile), and all other rows meet
+    them in small chunks, so that gradients are taken again only where not all of them fit. With ``processes``, each
+    takes a share of a tile's gradients and all hold the tile; then each takes a share of the chunks, and the first one
+    puts the products where they belong.
+
+    Args:
+        gradients: of the model.
+        items: training items, then held-out ones.
+        layout: which products are wanted.
+        device, dtype: of the gradients.
+        budget: of the working set.
+    """
+
+    def __init__(
+        self,
+        gradients: ItemGradients,
+        items: Items,
+        layout: KernelLayout,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        budget: Budget,
+    ) -> None:
+        self.gradients, self.items, self.layout = gradients, items, layout
+        self.device, self.dtype, self.budget = device, dtype, budget
+        self.kept_back = KeptBack(budget.left)
+        self._sizes: BlockSizes | None = None
+
+    def make(
+        self, store: KernelStore, *, checkpoint: str, report: Callable[[int], None], processes: Processes | None = None
+    ) -> dict[str, FloatArray]:
+        """Put the products of the state that the model is in into ``store``; gives the kernel's other parts.
+
+        With ``processes`` the first one has all of it, the others parts.
+
+        Raises:
+            MemoryBudgetError: not even one row at a time fits; the message says what would do.
+            NonFiniteError: a score or a gradient is NaN or infinite; the checkpoint and the item are named.
+        """
+        wanted = np.unique(self.layout.items_of(np.arange(len(self.layout))))
+        shared = (np.intersect1d(group, wanted) for group in self.items.groups())
+        groups = [int(items[0]) for items in shared if len(items)]
+        rows = 1 if self.layout.second is None else 2
+        read = [partial(self.items.stack, [item], self.device, self.dtype) for item in groups]
+        if self._sizes is None:
+            self._check_room(read, rows)
+        for give in read:
+            self.gradients.prepare(give())
+        if self._sizes is None:
+            self._sizes = block_sizes(self.budget, self.layout.columns, measured(self.gradients, read, rows))
+        return _Making(self, self._sizes, store, checkpoint, report, processes).run()
+
+    def _check_room(self, read: Sequence[Callable[[], Any]], items_a_row: int) -> None:
+        """Raise MemoryBudgetError before anything is taken that goes beyond the memory."""
+        first = bytes_of_check(self.gradients, self.dtype)
+        try:
+            check_room(self.budget, first)
+        except MemoryBudgetError:
+            if sizes := foreseen(self.gradients, read, items_a_row):
+                check_room(self.budget, max(first, sizes.least))
+            raise
+
+
+class _Making:
+    """The making of one kernel."""
+
+    def __init__(
+        self,
+        maker: KernelMaker,
+        sizes: BlockSizes,
+        store: KernelStore,
+        checkpoint: str,
+        report: Callable[[int], None],
+        processes: Processes | None,
+    ) -> None:
+        self.maker, self.sizes, self.store = maker, sizes, store
+        self.layout, self.items = maker.layout, maker.items
+        self.checkpoint, self.report, self.processes = checkpoint, report, processes
+        self.rank, self.size = (processes.rank, processes.size) if processes else (0, 1)
+        self.shape = np.zeros(len(self.items), dtype=np.int64)
+        for number, rows in enumerate(self.items.groups()):
+            self.shape[rows] = number
+        self.parts = {
+            "scores": np.zeros(len(self.items)),
+            "item_lengths": np.zeros(len(self.items)),
+            "lengths": np.zeros(len(self.layout)),
+            "pairs": np.zeros(len(self.layout.pairs)),
+        }
+        self.seen: set[int] = set()
+        self.exact = maker.layout.second is None  # of differences nothing more is subtracted
+        self.again = False  # whether all rows were taken before
+
+    def run(self) -> dict[str, FloatArray]:
+        columns = self.layout.columns
+        for start in range(0, columns, self.sizes.tile):
+            tile = np.arange(start, min(start + self.sizes.tile, columns))
+            held = self._hold(tile)
+            inside = [(held[k[0] - start : k[-1] + 1 - start], k) for k in self._pieces(tile)]
+            outside = self._pieces(np.arange(start + len(tile), len(self.layout)))
+            for rows, values in self._meet(held, [*inside, *((None, k) for k in outside)]):
+                self.store.write(int(rows[0]), start, values)
+                if start + len(tile) <= rows[0] < columns:  # met once, and the other way round it is the same
+                    across = values[: columns - int(rows[0])].T
+                    self.store.write(start, int(rows[0]), np.ascontiguousarray(across))
+            del held, inside  # or two tiles were there while the next one is taken
+            if not self.again:
+                self.again = True
+                self._pairs_apart(outside)
+        if self.processes:
+            for part in self.parts.values():
+                self.processes.add_up(torch.from_numpy(part))
+        return self.parts
+
+    def _pieces(self, rows: IntArray) -> list[IntArray]:
+        """Chunks of rows, and as many as there are processes where there are so many rows."""
+        count = max(-(-len(rows) // self.sizes.chunk), min(self.size, len(rows)))
+        return list(np.array_split(rows, count)) if count else []
+
+    def _hold(self, rows: IntArray) -> Rows:
+        """Gradients of these rows, in every process all of them; each takes a share."""
+        pieces = self._pieces(rows)
+        held: Rows | None = None
+        at = 0
+        for k in range(0, len(pieces), self.size):
+            own = self._take(pieces[k + self.rank]) if k + self.rank < len(pieces) else None
+            shapes = self.processes.share(own.shapes if own else None) if self.processes else []
+            for source, piece in enumerate(pieces[k : k + self.size]):
+                given = own
+                if source != self.rank:
+                    given = Rows.room(shapes[source], len(piece), self.maker.device, self.maker.dtype)
+                assert given is not None  # noqa: S101  every source has a piece
+                if self.processes:
+                    given = given.contiguous()
+                    for tensor in given.tensors():
+                        self.processes.broadcast(tensor, source)
+                if len(piece) == len(rows):
+                    return given
+                if held is None:
+                    held = Rows.room(given.shapes, len(rows), self.maker.device, self.maker.dtype)
+                held.put(at, given)
+                at += len(piece)
+                del given
+            del own
+        assert held is not None  # noqa: S101  there are rows
+        return held
+
+    def _meet(self, held: Rows, pieces: list[tuple[Rows | None, IntArray]]) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Yield, in the first process, (rows, their products with the held ones) of each piece.
+
+        A piece comes with its gradients, or they are taken here, by the process whose turn it is.
+        """
+        for k in range(0, len(pieces), self.size):
+            values: FloatArray | None = None
+            if k + self.rank < len(pieces):
+                taken, rows = pieces[k + self.rank]
+                if taken is None:
+                    taken = self._take(rows)
+                    self._pairs_within(taken, rows)
+                self.maker.kept_back.look()
+                values = inner_products(taken, held, self.sizes.scratch, exact=self.exact)
+                taken = None
+            if self.processes:
+                self.processes.share(None)
+            for source, (_, rows) in enumerate(pieces[k : k + self.size]):
+                if self.processes and source and self.rank in {0, source}:
+                    values = np.empty((len(rows), len(held))) if self.rank == 0 else values
+                    self.processes.hand_over(torch.from_numpy(values), source)
+                if self.rank == 0:
+                    assert values is not None  # noqa: S101  the first process has a piece whenever another has
+                    yield rows, values
+
+    def _take(self, rows: IntArray) -> Rows:
+        """Gradients of these rows."""
+        wanted = self.layout.items_of(rows)
+        order = np.argsort(self.shape[wanted], kind="stable")
+        held: list[Feature] = []
+        at = 0
+        while at < len(order):
+            alike = self.shape[[wanted[k] for k in order[at : at + self.sizes.block]]]
+            places = order[at : at + int((alike == alike[0]).sum())]
+            features = self._gradients([wanted[k] for k in places])
+            if len(places) == len(wanted):
+                held = features
+            else:
+                held = held or [_room(feature, len(wanted)) for feature in features]
+                # a slice is copied to at once, places are looked up one after the other
+                together = places[-1] - places[0] + 1 == len(places)
+                where: Any = slice(int(places[0]), int(places[-1]) + 1) if together else torch.from_numpy(places)
+                for feature, own in zip(features, held, strict=True):
+                    for tensor, target in zip(tensors_of(feature), tensors_of(own), strict=True):
+                        target[where if together else where.to(target.device)] = tensor
+                del tensor, feature
+            del features
+            at += len(places)
+        taken = Rows.of(held, differences=self.layout.second is not None)
+        if not self.again:
+            self.parts["lengths"][rows] = (
+                self.parts["item_lengths"][wanted]
+                if self.layout.second is None
+                else squared_lengths(taken, self.sizes.scratch, exact=self.exact)
+            )
+        return taken
+
+    def _gradients(self, items: list[int]) -> list[Feature]:
+        """Gradients of items of one shape; what else is to be known of an item is noted the first time."""
+        self.maker.kept_back.look()
+        features, scores = self.maker.gradients(self.items.stack(items, self.maker.device, self.maker.dtype))
+        if not self.again:
+            _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)
+            self.parts["scores"][items] = scores.cpu().double().numpy()
+            self.parts["item_lengths"][items] = squared_lengths(
+                Rows.of(features, differences=False), self.sizes.scratch, exact=self.exact
+            )
+            self.seen.update(items)
+        self.report(len(self.seen))
+        return features
+
+    # Products of the items of training pairs, where not all rows have columns
+
+    def _pairs_within(self, taken: Rows, rows: IntArray) -> None:
+        """Those of which both items are among these rows."""
+        pairs = self.layout.pairs
+        if self.again or not len(pairs):
+            return
+        begin, end = np.searchsorted(pairs[:, 0], [rows[0], rows[-1] + 1])
+        both = begin + np.flatnonzero(pairs[begin:end, 1] <= rows[-1])
+        i, j = (pairs[both] - rows[0]).T
+        self.parts["pairs"][both] = row_products(taken, i, j, self.sizes.scratch)
+
+    def _pairs_apart(self, pieces: list[IntArray]) -> None:
+        """Those whose items were in different pieces, and of which none has a column."""
+        pairs = self.layout.pairs
+        if not len(pairs):
+            return
+        piece = np.searchsorted([int(k[0]) for k in pieces], pairs, side="right")
+        apart = np.flatnonzero((piece[:, 0] != piece[:, 1]) & (pairs[:, 0] >= self.layout.columns))
+        firsts = np.unique(pairs[apart, 0])
+        for start in range(0, len(firsts), self.sizes.tile):
+            tile = firsts[start : start + self.sizes.tile]
+            these = apart[(pairs[apart, 0] >= tile[0]) & (pairs[apart, 0] <= tile[-1])]
+            partners = self._pieces(np.unique(pairs[these, 1]))
+            for rows, values in self._meet(self._hold(tile), [(None, k) for k in partners]):
+                here = these[np.isin(pairs[these, 1], rows)]
+                left, right = np.searchsorted(rows, pairs[here, 1]), np.searchsorted(tile, pairs[here, 0])
+                self.parts["pairs"][here] = values[left, right]
+
+
+def _room(feature: Feature, items: int) -> Feature:
+    """Room for the same of so many items."""
+    tensors = [t.new_empty(items, *t.shape[1:]) for t in tensors_of(feature)]
+    return Dense(*tensors) if len(tensors) == 1 else Outer(*tensors)
+
+
+def _check_finite(features: list[Feature], scores: torch.Tensor, ids: list[str], checkpoint: str) -> None:
+    for what, tensors in (
+        ("score", [scores.unsqueeze(1)]),
+        ("gradient", [tensor for feature in features for tensor in tensors_of(feature)]),
+    ):
+        for tensor in tensors:
+            # a sum is finite where all its terms are, at one pass and no mask
+            if not bool(torch.isfinite(tensor.cpu().double().sum() if what == "score" else tensor.sum())):
+                bad = (~torch.isfinite(tensor)).flatten(1).any(1).nonzero()
+                if len(bad):
+                    raise NonFiniteError(
+                        f"checkpoint {checkpoint}: the {what} of item {ids[int(bad[0])]} is NaN or infinite",
+                        hint="leave the checkpoint or the item out, or look at the recording and the training run",
+                    )

@@ -1,0 +1,176 @@
+"""Inner products of gradients, summed in float64 piece by piece.
+
+Products of items are taken in float64 (``exact``), for most of them cancels where items are subtracted. Where rows are
+differences already, a piece is multiplied in the gradients' own dtype, at half the price.
+
+A ``Rows`` holds gradients one a row: of items, or of the differences of two items each. Gradients that were left as
+outer products stay so, and of a difference both items' are kept: their products are taken apart and put together after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tracinctl.engine.gradients.uses import Feature, Outer
+
+FloatArray = npt.NDArray[np.float64]
+
+_CACHED = 8 << 20  # bytes of a processor's cache: float64 copies that fit are made and used several times as fast
+_NEAR = 1 << 20  # bytes of the cache next to a core
+_ROWS_TOGETHER = 32  # rows that are taken by place at a time, at the least where there is room
+_SHORT = 1024  # numbers that are summed up in the gradients' own dtype: float32 is off by some 1e-7 of the lengths
+_LEAST_COLUMNS = 16  # numbers of a row taken into float64 at a time, at the least
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Gradients of some rows: each part is one tensor (rows, numbers), or two (sides, rows, numbers) of a product."""
+
+    parts: tuple[tuple[torch.Tensor, ...], ...]
+
+    @staticmethod
+    def of(features: Sequence[Feature], *, differences: bool) -> Rows:
+        """Rows of items; or, with ``differences``, of first items less second ones, all first ones standing first.
+
+        Differences are written over the gradients of the first items.
+        """
+        parts: list[tuple[torch.Tensor, ...]] = []
+        for feature in features:
+            if isinstance(feature, Outer):
+                both = (feature.inputs, feature.outputs)
+                sides = 2 if differences else 1
+                parts.append(tuple(t.reshape(sides, len(t) // sides, -1) for t in both))
+            elif differences:
+                half = len(feature.values) // 2
+                parts.append((feature.values[:half].sub_(feature.values[half:]),))
+            else:
+                parts.append((feature.values,))
+        return Rows(tuple(parts))
+
+    @staticmethod
+    def room(like: Sequence[Sequence[Sequence[int]]], rows: int, device: torch.device, dtype: torch.dtype) -> Rows:
+        """Room for so many rows with parts of these shapes."""
+        shapes = [[[*shape[:-2], rows, shape[-1]] for shape in part] for part in like]
+        return Rows(tuple(tuple(torch.empty(s, device=device, dtype=dtype) for s in part) for part in shapes))
+
+    @property
+    def shapes(self) -> list[list[list[int]]]:
+        """Of the tensors of each part."""
+        return [[list(t.shape) for t in part] for part in self.parts]
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """All tensors, in order."""
+        return (t for part in self.parts for t in part)
+
+    def contiguous(self) -> Rows:
+        """The rows as they can be sent: what is sent are bytes in a row."""
+        return Rows(tuple(tuple(t.contiguous() for t in part) for part in self.parts))
+
+    def __len__(self) -> int:
+        return int(self.parts[0][0].shape[-2])
+
+    def __getitem__(self, rows: slice) -> Rows:
+        return Rows(tuple(tuple(t[..., rows, :] for t in part) for part in self.parts))
+
+    def put(self, start: int, rows: Rows) -> None:
+        """Copy ``rows`` to the place that begins at ``start``."""
+        for own, other in zip(self.parts, rows.parts, strict=True):
+            for t, value in zip(own, other, strict=True):
+                t[..., start : start + len(rows), :] = value
+
+
+def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True) -> FloatArray:
+    """Inner products of two sets of gradients, shape (left rows, right rows); float64 copies take ``scratch`` bytes."""
+    total: torch.Tensor | None = None
+    for a, b in zip(left.parts, right.parts, strict=True):
+        part = _products(a[0], b[0], scratch) if exact or len(a) > 1 else _short_products(a[0], b[0])
+        if len(a) > 1:
+            part *= _products(a[1], b[1], scratch)
+            part = part.sum((0, 2)) if len(part) == 1 else part[0, :, 0] - part[0, :, 1] - part[1, :, 0] + part[1, :, 1]
+        total = part if total is None else total.add_(part)
+    assert total is not None  # noqa: S101  a model has at least one parameter, so there is at least one part
+    return np.asarray(total.cpu().double().numpy())
+
+
+def squared_lengths(rows: Rows, scratch: int, *, exact: bool = True) -> FloatArray:
+    """Squared lengths of the rows, shape (rows,)."""
+    count = len(rows)
+    total = np.zeros(count)
+    for part in rows.parts:
+        if len(part) > 1:
+            total += row_products(Rows((part,)), np.arange(count), np.arange(count), scratch)
+            continue
+        if not exact:
+            for some in _pieces(part[0]):
+                total += _exact(torch.linalg.vector_norm(some, dim=2)).square().sum(1).cpu().double().numpy()
+            continue
+        columns = max(_LEAST_COLUMNS, min(_in_cache(part[0], scratch), _NEAR) // (8 * max(1, count)))
+        for some in torch.split(part[0], columns, dim=1):
+            total += torch.linalg.vector_norm(_exact(some), dim=1).square().cpu().double().numpy()
+    return total
+
+
+def row_products(rows: Rows, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], scratch: int) -> FloatArray:
+    """Inner products of rows with rows, shape (pairs,), given by their places."""
+    total = np.zeros(len(first))
+    for part in rows.parts:
+        room = _in_cache(part[0], scratch)
+        if len(part) == 1:
+            for some in torch.split(part[0], max(_LEAST_COLUMNS, room // (16 * _ROWS_TOGETHER)), dim=1):
+                step = max(1, room // (16 * max(1, some.shape[1])))
+                for start in range(0, len(first), step):
+                    i, j = (torch.from_numpy(k[start : start + step]).to(some.device) for k in (first, second))
+                    value = torch.einsum("ij,ij->i", _exact(some[i]), _exact(some[j]))
+                    total[start : start + step] += value.cpu().double().numpy()
+            continue
+        width = sum(t.shape[-1] * len(t) for t in part)
+        step = max(1, room // (16 * max(1, width)))
+        for start in range(0, len(first), step):
+            i, j = (torch.from_numpy(k[start : start + step]).to(part[0].device) for k in (first, second))
+            a, b = (tuple(_exact(t[..., k, :]) for t in part) for k in (i, j))
+            value = (a[0].unsqueeze(1) * b[0]).sum(-1) * (a[1].unsqueeze(1) * b[1]).sum(-1)
+            value = value.sum((0, 1)) if len(value) == 1 else value[0, 0] - value[0, 1] - value[1, 0] + value[1, 1]
+            total[start : start + step] += value.cpu().double().numpy()
+    return total
+
+
+def _in_cache(tensor: torch.Tensor, scratch: int) -> int:
+    return min(scratch, _CACHED) if tensor.device.type == "cpu" else scratch
+
+
+def _exact(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.float64 if tensor.device.type != "mps" else torch.float32)
+
+
+def _products(a: torch.Tensor, b: torch.Tensor, scratch: int) -> torch.Tensor:
+    """(rows, rows) of tensors (rows, numbers); (sides, rows, sides, rows) of tensors (sides, rows, numbers)."""
+    x, y = a.flatten(0, -2), b.flatten(0, -2)
+    columns = max(_LEAST_COLUMNS, _in_cache(x, scratch) // (8 * (len(x) + len(y))))
+    total: torch.Tensor | None = None
+    for start in range(0, x.shape[1], columns):
+        p = _exact(x[:, start : start + columns])
+        q = p if a is b else _exact(y[:, start : start + columns])
+        total = p @ q.T if total is None else total.addmm_(p, q.T)
+    if total is None:
+        total = _exact(x.new_zeros(len(x), len(y)))
+    return total.reshape(*a.shape[:-1], *b.shape[:-1])
+
+
+def _short_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """(rows, rows) of tensors (rows, numbers)."""
+    total = _exact(a.new_zeros(len(a), len(b)))
+    for x, y in zip(torch.split(a, _SHORT, dim=1), torch.split(b, _SHORT, dim=1), strict=True):
+        total += x @ y.T
+    return total
+
+
+def _pieces(x: torch.Tensor) -> Iterator[torch.Tensor]:
+    """(rows, pieces, numbers) of (rows, numbers): first all pieces of one length, then what is left."""
+    whole = x.shape[1] // _SHORT * _SHORT
+    yield x[:, :whole].reshape(len(x), -1, _SHORT)
+    yield x[:, whole:].unsqueeze(1)

@@ -1,0 +1,76 @@
+"""What a projection costs in exactness, measured on a few items whose exact gradients are taken as well."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.engine.gradients.items import ItemGradients
+from tracinctl.engine.kernel.item_kernel import HeldStore
+from tracinctl.engine.kernel.layout import KernelLayout
+from tracinctl.engine.kernel.maker import KernelMaker
+from tracinctl.errors import MemoryBudgetError
+
+FloatArray = npt.NDArray[np.float64]
+
+_ITEMS = 12  # whose exact gradients are taken
+_FOUR = 4  # items that two pairs have together
+
+
+def projection_error(maker: KernelMaker, exact: ItemGradients, checkpoint: str) -> FloatArray:
+    """Correlation of projected with exact scores, and root mean square error over their root mean square, shape (2,).
+
+    The scores are those of every two pairs of a few items that have no item in common, as if all were active.
+    NaN where the exact gradients do not fit into the memory, or where there are no such pairs.
+    """
+    count = min(_ITEMS, len(maker.items))
+    some = np.unique(np.linspace(0, len(maker.items) - 1, count).astype(np.int64))
+    nothing = np.zeros(0, dtype=np.int64)
+    digests = maker.layout.item_digests
+    layout = KernelLayout(
+        some, None, len(some), nothing.reshape(0, 2), nothing, nothing, nothing, digests[some], digests
+    )
+
+    def scores(gradients: ItemGradients) -> FloatArray:
+        store = HeldStore(layout)
+        KernelMaker(gradients, maker.items, layout, device=maker.device, dtype=maker.dtype, budget=maker.budget).make(
+            store, checkpoint=checkpoint, report=_nobody
+        )
+        return _scores_of_pairs(store.products)
+
+    try:
+        true = scores(exact)
+    except MemoryBudgetError:
+        return np.full(2, np.nan)
+    found = scores(maker.gradients)
+    if len(some) < _FOUR or not true.any() or not found.std() or not true.std():
+        return np.full(2, np.nan)
+    off = np.sqrt(((found - true) ** 2).mean() / (true**2).mean())
+    return np.array([np.corrcoef(found, true)[0, 1], off])
+
+
+def _nobody(done: int) -> None:
+    """These items are not counted."""
+
+
+def _scores_of_pairs(kernel: FloatArray) -> FloatArray:
+    i, j = np.triu_indices(len(kernel), 1)
+    between = kernel[i] - kernel[j]
+    between = between[:, i] - between[:, j]
+    apart = (i[:, None] != i) & (i[:, None] != j) & (j[:, None] != i) & (j[:, None] != j)
+    return np.asarray(between[apart])
+
+
+def error_note(dim: int, errors: list[FloatArray]) -> str:
+    """What a user should know of the projection's error, from that of each checkpoint."""
+    known = [error for error in errors if not np.isnan(error).any()]
+    if not known:
+        return (
+            f"gradients are projected to {dim} numbers a layer; the error is not known: exact ones do not fit into the "
+            "memory, or too few items have one"
+        )
+    correlation, off = min(e[0] for e in known), max(e[1] for e in known)
+    return (
+        f"gradients are projected to {dim} numbers a layer: on a few items' pairs, at the worst checkpoint, scores "
+        f"correlate {correlation:.3f} with exact ones and are off by {off:.0%} (root mean square)"
+    )

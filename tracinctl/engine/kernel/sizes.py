@@ -1,0 +1,87 @@
+"""What the gradients of a model's items take in memory, measured on one item of each shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+
+from tracinctl.engine.gradients.items import ItemGradients
+from tracinctl.engine.gradients.uses import Dense, Feature
+from tracinctl.engine.items import bytes_of_input
+from tracinctl.engine.memory import AllocationWatch, Measured
+
+_CHECKED = 8  # times that an item's exact gradient is there while it is compared
+
+
+def tensors_of(feature: Feature) -> tuple[torch.Tensor, ...]:
+    """The tensors of a feature, items first."""
+    return (feature.values,) if isinstance(feature, Dense) else (feature.inputs, feature.outputs)
+
+
+def bytes_of_check(gradients: ItemGradients, dtype: torch.dtype) -> int:
+    """Bytes that it takes to compare an item's gradient with that of plain autograd, about."""
+    size = torch.empty((), dtype=dtype).element_size()
+    if gradients.projection is None:
+        return _CHECKED * size * gradients.parameters
+    names = gradients.names
+    return 2 * size * max(p.numel() for name, p in gradients.model.named_parameters() if name in names)
+
+
+def measured(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured:
+    """What gradients take of which the form is known.
+
+    Args:
+        gradients: ``prepare`` was called with these items.
+        read: give one item of each shape.
+        items_a_row: 1, or 2 where rows are differences.
+    """
+    return _measured(gradients, lambda: gradients.bytes_per_item, read, items_a_row)
+
+
+def foreseen(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured | None:
+    """The same of gradients that were never taken, without the memory for it.
+
+    None where the model asks for the numbers in its tensors, for there are none.
+    """
+    way = gradients.unlearned()
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def unreal(give: Callable[[], Any]) -> Any:
+        with unset_fake_temporarily():
+            item = give()
+        return _map(fake.from_tensor, item)
+
+    given = [partial(unreal, give) for give in read]
+    try:
+        with fake:
+            for give in given:
+                way.learn(give())
+            return _measured(way, lambda: way.bytes_per_item, given, items_a_row)
+    except Exception:  # noqa: BLE001 - of the user's model: it may do anything
+        return None
+
+
+def _measured(
+    gradients: Callable[[Any], tuple[list[Feature], torch.Tensor]],
+    bytes_per_item: Callable[[], int],
+    read: Sequence[Callable[[], Any]],
+    items_a_row: int,
+) -> Measured:
+    row = work = kept = 0
+    for give in read:
+        with AllocationWatch() as watch:
+            one = give()
+            features, _ = gradients(one)
+        size = sum(t.element_size() * t.numel() for feature in features for t in tensors_of(feature))
+        # of several items the inputs are put together, of one they may lie where they are
+        peak = watch.peak + bytes_of_input(one)
+        row, work, kept = max(row, size), max(work, peak), max(kept, bytes_per_item())
+    return Measured(row * items_a_row, items_a_row, work, kept)
+
+
+def _map(function: Callable[[torch.Tensor], Any], inputs: Any) -> Any:
+    return {k: function(v) for k, v in inputs.items()} if isinstance(inputs, dict) else function(inputs)

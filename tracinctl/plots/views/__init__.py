@@ -1,0 +1,1 @@
+"""The views of influence scores, one a module."""

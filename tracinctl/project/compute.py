@@ -1,0 +1,168 @@
+"""From a project's files to its score files: source, model, checkpoints, influence, files. Prints nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracinctl.engine.checkpoints.files import checkpoint_parts
+from tracinctl.errors import UsageError
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.config import Project
+from tracinctl.project.settings import FORMATS, ComputeOutcome, ComputeSettings, SourceSettings
+from tracinctl.project.sources import choose_test_pairs, load_data, make_model, pairs_file_of, with_test_pairs
+from tracinctl.project.staleness import FileStates, recordings_of
+
+if TYPE_CHECKING:
+    from tracinctl.engine.distributed.processes import Processes
+    from tracinctl.scores.table import ScoreSource
+
+
+def compute_project_scores(
+    project: Project,
+    material: str,
+    frequency: str,
+    settings: ComputeSettings,
+    progress: ProgressCallback = no_progress,
+    processes: Processes | None = None,
+) -> ComputeOutcome | None:
+    """Compute the influence of a material and frequency and write its files.
+
+    With ``processes`` they share the work; the first one writes the files, and the others get None.
+
+    Raises:
+        TracinctlError: anything that is missing, broken, or does not fit together; nothing is half-written.
+    """
+    from tracinctl.engine.checkpoints.load import list_checkpoints
+    from tracinctl.engine.compute import ComputeOptions, compute_scores
+    from tracinctl.engine.influence import LossSettings
+    from tracinctl.engine.kernel.cache import KernelCache
+    from tracinctl.engine.losses import resolve_loss
+    from tracinctl.scores.diagnoses import diagnose_scores
+    from tracinctl.scores.files.open import write_scores
+    from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
+    from tracinctl.scores.files.records import read_records, write_self_influence
+    from tracinctl.scores.watched import WatchedScores
+
+    begun, since = time.monotonic(), time.time()
+    loss = LossSettings(
+        resolve_loss(settings.loss_type), settings.margin, settings.ghm_bins, settings.ghm_alpha, settings.batch_size
+    )
+    checkpoints = list_checkpoints(project.checkpoints(material, frequency), settings.checkpoint_prefix)
+    if settings.self_influence:
+        read_records(project.metadata_file(material, frequency))  # a broken one is told of before the work, not after
+    others = _read_once(project, material, frequency, settings.origin, checkpoints)
+    recordings = FileStates.of(recordings_of(project, material, frequency) if settings.origin.source is None else {})
+    data = load_data(project, material, frequency, settings.origin, progress)
+    about: dict[str, Any] = {"recordings": recordings.digests} if recordings.digests else {}
+    if settings.divide:
+        from tracinctl.retraining.judging import divide_held_out
+
+        division = divide_held_out(data, settings.origin.seed)
+        data = with_test_pairs(data, division.rows(data, "scoring"))
+        about["division"] = division.to_json()
+    data = with_test_pairs(data, choose_test_pairs(data, settings))
+    folder = project.cache_dir / f"{material}_{frequency}"
+    options = ComputeOptions(
+        loss=loss,
+        method=settings.method,
+        checkpoint_weights=settings.checkpoint_weights,
+        dtype=settings.dtype,
+        device=settings.device,
+        layers=settings.layers,
+        cache=folder if settings.cache else None,
+        memory=settings.memory,
+        num_workers=settings.num_workers,
+        projection_dim=settings.projection_dim,
+    )
+    result = compute_scores(
+        data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
+    )
+    if result is None:
+        return None
+
+    # before anything is written: what changes later is newer than the scores, and is told of where they are used
+    recordings.check_unchanged()
+    others.check_unchanged()
+    watched = WatchedScores(result.scores, about)
+    written: list[Path] = []
+    notes = list(result.notes)
+    output: Path | None = None
+    if settings.influence:
+        output, other = score_paths(project, material, frequency, settings.file_format, watched)
+        write_scores(watched, output, progress)
+        written.append(output)
+        if other.is_file():
+            notes.append(f"{other.name} held older scores and was removed")
+        remove_scores(other)  # a run that was killed here may have left what lies beside them
+    if settings.save_per_checkpoint:
+        path, other = score_paths(project, material, f"{frequency}_per_checkpoint", settings.file_format, watched)
+        write_per_checkpoint_scores(result.scores, path, progress)
+        written.append(path)
+        remove_scores(other)
+    if settings.self_influence:
+        path = project.metadata_file(material, frequency)
+        write_self_influence(result.scores, path)
+        written.append(path)
+    if not watched.seen:
+        for _ in watched.blocks():
+            pass
+    cache = KernelCache(folder)
+    freed = cache.prune(result.cache_files, older_than=since) if settings.prune_cache else 0
+    active = int(watched.active.sum())
+    return ComputeOutcome(
+        material=material,
+        frequency=frequency,
+        output_file=output,
+        written=written,
+        train_pairs=len(watched.train_ids),
+        test_pairs=len(watched.test_ids),
+        active_test_pairs=active,
+        checkpoints=result.checkpoints,
+        taken=result.taken,
+        gradients_computed=result.gradients_computed,
+        seconds=time.monotonic() - begun,
+        notes=notes,
+        diagnoses=diagnose_scores(len(watched.test_ids), active, watched.provenance),
+        cache_bytes=cache.size(),
+        freed_bytes=freed,
+    )
+
+
+def _read_once(
+    project: Project, material: str, frequency: str, origin: SourceSettings, checkpoints: Sequence[Path]
+) -> FileStates:
+    """What is read at the beginning or now and then, and must be the same at the end."""
+    parts = [part for path in checkpoints for part in checkpoint_parts(path)]
+    pairs = None if origin.source is not None else pairs_file_of(project, material, frequency, origin)
+    return FileStates.of({str(path): path for path in [*parts, *([pairs] if pairs else [])]}, digests=False)
+
+
+def score_paths(
+    project: Project, material: str, frequency: str, file_format: str, scores: ScoreSource
+) -> tuple[Path, Path]:
+    """Where scores are written, and where scores of the other format would lie.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    from tracinctl.scores.files.open import JSON_LIMIT
+
+    if file_format not in FORMATS:
+        raise UsageError(f"unknown format {file_format!r}", hint=f"One of {', '.join(FORMATS)}.")
+    written = project.metadata_dir / f"{material}_{frequency}_influence_metadata.json"
+    columns = project.metadata_dir / f"{material}_{frequency}_influence.parquet"
+    if file_format == "auto":
+        file_format = "parquet" if len(scores.train_ids) * len(scores.test_ids) > JSON_LIMIT else "json"
+    return (written, columns) if file_format == "json" else (columns, written)
+
+
+def remove_scores(path: Path) -> None:
+    """Remove a score file and what lies beside it."""
+    from tracinctl.scores.files.sidecar import provenance_path
+
+    path.unlink(missing_ok=True)
+    if path.suffix == ".json":
+        provenance_path(path).unlink(missing_ok=True)

@@ -1,0 +1,303 @@
+"""Project settings (``tracinctl.toml``) and the places where a project keeps its files.
+
+Only the standard library is imported here: completion and ``--help`` read settings too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from tracinctl.engine.checkpoints.files import is_checkpoint
+from tracinctl.errors import SettingsError, UsageError
+from tracinctl.project.config_keys import FLAGS_WITHOUT_SETTING, SETTINGS, SETTINGS_WITHOUT_FLAG, Kind, example_of
+
+SETTINGS_NAME = "tracinctl.toml"
+
+_SCORE_FILE = re.compile(r"^(?P<project>.+)_influence(?:_metadata\.json|\.parquet)$")
+_PER_CHECKPOINT = "_per_checkpoint"
+_WINDOWS = sys.platform == "win32"
+_NOT_ON_WINDOWS = '<>:"|?*'  # there a colon leads to another drive, or into a file behind the file
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a settings file says, checked.
+
+    Attributes:
+        path: the file; None where there is none.
+        values: table -> key -> value. Paths are absolute, lists are tuples of text.
+    """
+
+    path: Path | None = None
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def get(self, table: str, key: str, default: Any = None) -> Any:
+        """The value of a key, or the default where the file does not name it."""
+        return self.values.get(table, {}).get(key, default)
+
+    def defaults_for(self, command: str) -> dict[str, Any]:
+        """Defaults of a command's flags: its own table first, then what the top of the file says for all commands."""
+        known = SETTINGS.get(command, {})
+        shared = dict(self.values.get("", {}))
+        if "frequency" in known and "frequencies" in shared:
+            shared["frequency"] = shared["frequencies"]
+        merged = {key: value for key, value in shared.items() if key in known}
+        merged.update(self.values.get(command, {}))
+        return {key: ",".join(value) if isinstance(value, tuple) else value for key, value in merged.items()}
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where a project keeps its files, and what it is about.
+
+    Attributes:
+        root: the settings file's folder, or the current folder.
+        data_root: recordings; checkpoint_dir: checkpoints, a folder a material and frequency;
+        metadata_dir: scores; output_dir: exclusion lists; cache_dir: what can be computed again.
+        material: what stands first in every file name; None where not said.
+        frequencies: empty where not said.
+    """
+
+    root: Path
+    data_root: Path
+    checkpoint_dir: Path
+    metadata_dir: Path
+    output_dir: Path
+    cache_dir: Path
+    material: str | None = None
+    frequencies: tuple[str, ...] = ()
+
+    def score_file(self, material: str, frequency: str) -> Path:
+        """Influence scores: the JSON file, or the Parquet file where only that is there."""
+        name = file_name_part(material, frequency)
+        written = self.metadata_dir / f"{name}_influence_metadata.json"
+        columns = self.metadata_dir / f"{name}_influence.parquet"
+        return columns if columns.is_file() and not written.is_file() else written
+
+    def metadata_file(self, material: str, frequency: str) -> Path:
+        """The users' records of items and pairs."""
+        return self.metadata_dir / f"{file_name_part(material, frequency)}_metadata.json"
+
+    def per_checkpoint_file(self, material: str, frequency: str) -> Path:
+        """Influence scores a checkpoint: the JSON file, or the Parquet file where only that is there."""
+        name = f"{file_name_part(material, frequency)}{_PER_CHECKPOINT}"
+        written = self.metadata_dir / f"{name}_influence_metadata.json"
+        columns = self.metadata_dir / f"{name}_influence.parquet"
+        return columns if columns.is_file() and not written.is_file() else written
+
+    def exclusion_file(self, material: str, frequency: str) -> Path:
+        """The exclusion list."""
+        return self.output_dir / f"{file_name_part(material, frequency)}_excluded_pairs.txt"
+
+    def checkpoints(self, material: str, frequency: str) -> Path:
+        """The folder of checkpoints: this material and frequency's own, or checkpoint_dir where it holds some."""
+        own = self.checkpoint_dir / file_name_part(material, frequency)
+        return self.checkpoint_dir if not own.is_dir() and holds_checkpoints(self.checkpoint_dir) else own
+
+    def pairs_file(self, material: str, frequency: str) -> Path:
+        """The pairs that training used, written beside its checkpoints."""
+        return self.checkpoints(material, frequency) / "pairs.csv"
+
+    def with_places(self, **changes: Any) -> Project:
+        """This project with other places; None changes nothing."""
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+
+def file_name_part(material: str, frequency: str) -> str:
+    """``<material>_<frequency>``, which every file name starts with.
+
+    Raises:
+        UsageError: one of the two would lead out of the folder, is empty, or is what this system allows in no name.
+    """
+    for what, value in (("material", material), ("frequency", frequency)):
+        if (
+            not value
+            or value in {".", ".."}
+            or any(c in value for c in "/\\\0")
+            or not value.isprintable()
+            or (_WINDOWS and (any(c in value for c in _NOT_ON_WINDOWS) or value[-1] in ". "))
+        ):
+            raise UsageError(f"{what} {value!r} cannot be part of a file name", hint=f"Give a plain name as --{what}.")
+    return f"{material}_{frequency}"
+
+
+def holds_checkpoints(folder: Path) -> bool:
+    """Whether a folder directly holds what looks like checkpoints."""
+    try:
+        return any(is_checkpoint(path) for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def split_score_file_name(path: Path, frequencies: Sequence[str] = ()) -> tuple[str, str] | None:
+    """Material and frequency from a score file's name; None where the name does not say.
+
+    Frequencies that are known are looked for first; otherwise the frequency is what follows the last underscore.
+    """
+    match = _SCORE_FILE.match(path.name)
+    if match is None or match["project"].endswith(_PER_CHECKPOINT):
+        return None
+    name = match["project"]
+    for frequency in frequencies:
+        if name.endswith(f"_{frequency}") and len(name) > len(frequency) + 1:
+            return name[: -len(frequency) - 1], frequency
+    material, _, frequency = name.rpartition("_")
+    return (material, frequency) if material and frequency else None
+
+
+def find_score_files(metadata_dir: Path) -> list[tuple[str, str]]:
+    """Material and frequency of every score file in a folder, in natural order."""
+    try:
+        names = [entry.name for entry in os.scandir(metadata_dir)]
+    except OSError:
+        return []
+    found = {split for name in names if (split := split_score_file_name(Path(name))) is not None}
+    return sorted(found, key=lambda pair: (natural(pair[0]), natural(pair[1])))
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sort key that puts ``500hz`` before ``1000hz``."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def find_settings(start: Path) -> Path | None:
+    """The settings file of this folder or the nearest parent; None where there is none."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        candidate = folder / SETTINGS_NAME
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read and check a settings file; without one, empty settings.
+
+    Raises:
+        SettingsError: the file is not there or is not TOML, a key is unknown, or a value is of the wrong type.
+    """
+    if path is None:
+        return Settings()
+    import tomllib
+
+    path = path.absolute()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingsError(f"settings file {path}: {reason}", hint="Check the path given as --config.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"settings file {path}: not UTF-8 text", hint="Save the file as UTF-8.") from error
+    except RecursionError as error:
+        raise SettingsError(
+            f"settings file {path}: nested too deeply", hint="No setting is a list of lists."
+        ) from error
+    except ValueError as error:  # not TOML, or a number of more digits than Python reads
+        hint = "Texts stand in quotes, lists in square brackets, for example  frequencies = ['500hz', '1000hz']"
+        raise SettingsError(f"settings file {path}: not valid TOML: {error}", hint=hint) from error
+
+    values: dict[str, dict[str, Any]] = {"": {}}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            if key not in SETTINGS:
+                raise _unknown(path, f"[{key}]", key, [name for name in SETTINGS if name], "[{}]")
+            values[key] = {}
+            for inner, inner_value in value.items():
+                if inner not in SETTINGS[key]:
+                    raise _unknown(path, f"`{inner}` in [{key}]", inner, SETTINGS[key], "`{}`")
+                values[key][inner] = _checked(path, inner, f"`{inner}` in [{key}]", SETTINGS[key][inner], inner_value)
+        elif key in SETTINGS and key:
+            raise SettingsError(
+                f"settings file {path}: `{key}` is a table, not a value",
+                hint=f"Write [{key}] on a line of its own and its settings below.",
+            )
+        elif key not in SETTINGS[""]:
+            raise _unknown(path, f"`{key}`", key, SETTINGS[""], "`{}`")
+        else:
+            values[""][key] = _checked(path, key, f"`{key}`", SETTINGS[""][key], value)
+    return Settings(path, values)
+
+
+def load_project(settings: Settings, start: Path | None = None) -> Project:
+    """The project of these settings: places that the file does not name have their usual names under its folder."""
+    root = settings.path.parent if settings.path is not None else (start or Path.cwd()).absolute()
+
+    def place(key: str, usual: str) -> Path:
+        return Path(settings.get("", key, root / usual))
+
+    return Project(
+        root=root,
+        data_root=place("data_root", "data"),
+        checkpoint_dir=place("checkpoint_dir", "checkpoints"),
+        metadata_dir=place("metadata_dir", "metadata"),
+        output_dir=place("output_dir", "exclusions"),
+        cache_dir=root / ".tracinctl" / "cache",
+        material=settings.get("", "material"),
+        frequencies=tuple(settings.get("", "frequencies", ())),
+    )
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Find misspelt ``TRACINCTL_<COMMAND>_<FLAG>`` variables.
+
+    Raises:
+        SettingsError: a variable starts like one of a command's but names no flag that can be set.
+    """
+    for name in sorted(environment):
+        for command, known in SETTINGS.items():
+            prefix = f"TRACINCTL_{command.upper()}_"
+            if not command or command in {"features", "ranker"} or not name.startswith(prefix):
+                continue
+            key = name.removeprefix(prefix).lower()
+            if key in SETTINGS_WITHOUT_FLAG or (key not in known and key not in FLAGS_WITHOUT_SETTING):
+                near = get_close_matches(key, known.keys() - SETTINGS_WITHOUT_FLAG, n=1, cutoff=0.5)
+                hint = f"Did you mean {prefix}{near[0].upper()}?" if near else f"See tracinctl {command} --help."
+                raise SettingsError(f"environment variable {name}: {command} has no such setting", hint=hint)
+
+
+def _unknown(path: Path, shown: str, key: str, known: Mapping[str, Any] | Sequence[str], form: str) -> SettingsError:
+    near = get_close_matches(key, list(known), n=1, cutoff=0.5)
+    if get_close_matches(key, near, cutoff=0.8):  # a slip of the fingers
+        hint = f"Did you mean {form.format(near[0])}?"
+    elif homes := [table for table, keys in SETTINGS.items() if key in keys and table]:
+        hint = f"`{key}` belongs into {' or '.join(f'[{home}]' for home in homes)}."
+    elif near:
+        hint = f"Did you mean {form.format(near[0])}?"
+    else:
+        hint = "Known here: " + ", ".join(form.format(name) for name in known) + "."
+    return SettingsError(f"settings file {path}: unknown key {shown}", hint=hint)
+
+
+def _checked(path: Path, key: str, shown: str, kind: Kind, value: Any) -> Any:
+    wrong = SettingsError(
+        f"settings file {path}: {shown} must be {kind.value}, not {value!r}",
+        hint=example_of(key, kind),
+    )
+    if kind is Kind.TRUTH:
+        if isinstance(value, bool):
+            return value
+    elif isinstance(value, bool):
+        raise wrong
+    elif kind is Kind.TEXT and isinstance(value, str):
+        return value
+    elif kind is Kind.PATH and isinstance(value, str) and value and "\0" not in value:
+        return Path(os.path.normpath(path.parent / Path(value).expanduser()))
+    elif (kind is Kind.WHOLE and isinstance(value, int)) or (kind is Kind.NUMBER and isinstance(value, (int, float))):
+        return value
+    elif kind is Kind.SCORE and isinstance(value, (int, float, str)):
+        return str(value)
+    elif kind is Kind.LIST:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, list) and all(
+            isinstance(part, (int, float, str)) and not isinstance(part, bool) for part in value
+        ):
+            return tuple(str(part) for part in value)
+    raise wrong

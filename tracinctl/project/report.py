@@ -1,0 +1,99 @@
+"""The report of a workflow: its runs, as ``plots.report`` wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracinctl.project.workflow import Run, next_command
+
+if TYPE_CHECKING:
+    from tracinctl.plots.report import Report, ReportSection
+    from tracinctl.plots.report_parts import Part
+
+
+def workflow_report(
+    runs: Sequence[Run],
+    *,
+    command: str = "",
+    settings: Mapping[str, str] | None = None,
+    shown: Callable[[Path], str] = str,
+    custom: bool = False,
+) -> Report:
+    """The report of these runs; ``shown`` writes a path as the reader should see it, ``custom``: see next_command."""
+    from tracinctl.plots.report import Report
+
+    title = f"tracinctl: {', '.join(dict.fromkeys(run.material for run in runs))}"
+    return Report(title, [_section(run, shown, custom) for run in runs], command=command, settings=settings or {})
+
+
+def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSection:
+    from tracinctl.plots.report import ReportSection
+    from tracinctl.scores.diagnoses import diagnose
+
+    title = f"{run.material} {run.frequency}"
+    if run.error is not None:
+        return ReportSection(title, error=run.error.message, hint=run.error.hint)
+    if run.source is None or run.score_file is None:
+        return ReportSection(title, error="not begun, for another frequency had failed")
+    useful = run.output_file is not None and run.exclusions is not None and run.exclusions.ids
+    return ReportSection(
+        title,
+        source=run.source,
+        score_file=shown(run.score_file),
+        exclusions=run.exclusions,
+        diagnoses=diagnose(run.source, exclusions=run.exclusions),
+        output_file="" if run.output_file is None else shown(run.output_file),
+        next_command=next_command(run.material, run.frequency, shown(run.output_file), custom=custom)
+        if useful and run.output_file
+        else "",
+        retraining=_retraining(run),
+        notes=_notes(run),
+    )
+
+
+def _retraining(run: Run) -> list[Part]:
+    from tracinctl.plots.report_parts import Paragraph, Table
+    from tracinctl.retraining.wording import (
+        ARM_COLUMNS,
+        DIFFERENCE_COLUMNS,
+        arm_rows,
+        difference_rows,
+        division_words,
+        note_words,
+        verdict_words,
+    )
+
+    result = run.retraining
+    if result is None:
+        return []
+    verdict = verdict_words(result)
+    parts: list[Part] = [Paragraph(verdict[0].upper() + verdict[1:])]
+    if result.arms:
+        numbers = frozenset(range(1, 6))
+        parts += [
+            Table(ARM_COLUMNS, arm_rows(result), numbers=numbers),
+            Table(DIFFERENCE_COLUMNS, difference_rows(result), numbers=numbers),
+            Paragraph(f"{len(result.seeds)} repeats. {note_words(result)}"),
+        ]
+    return [*parts, Paragraph(division_words(result))]
+
+
+def _notes(run: Run) -> list[str]:
+    notes = []
+    if run.computed is None:
+        notes.append("The score file was there already; nothing was computed.")
+    else:
+        done = run.computed
+        notes.append(
+            f"{done.gradients_computed:,} item gradients were taken; of {len(done.checkpoints)} checkpoints "
+            f"{sum(done.taken)} came from the cache."
+        )
+        notes += done.notes
+    if run.planted is not None:
+        notes.append(
+            f"Of {run.planted.planted:,} planted errors {run.planted.caught:,} are on the list; "
+            f"{run.planted.wrong:,} on it were not planted."
+        )
+    return notes

@@ -1,0 +1,168 @@
+"""From a workflow's list to the verdict on it: the project's data, who judges, the trainer. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracinctl.data.planted import PLANTED_FILE, planted_ids
+from tracinctl.errors import ScoreFileError, UsageError
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.config import Project, file_name_part
+from tracinctl.project.settings import SourceSettings
+from tracinctl.project.sources import load_data
+from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
+from tracinctl.retraining.trial import RetrainResult, RetrainSettings, retrain
+from tracinctl.training.ranker import TrainSettings
+
+if TYPE_CHECKING:
+    from tracinctl.data.pairs import RankingData
+    from tracinctl.retraining.builtin_trainer import RankerTrainer
+    from tracinctl.retraining.judging import Division
+    from tracinctl.retraining.sweep import SweepJudgement
+    from tracinctl.scores.exclusion import Exclusions
+    from tracinctl.scores.table import ScoreSource
+
+    ListsOf = Callable[[ScoreSource], Mapping[str, Sequence[str]]]
+
+FOLDER = "retraining"
+
+
+@dataclass(frozen=True)
+class ProjectRetraining:
+    """How a project's lists are judged.
+
+    Attributes:
+        how: how often, and by which loss.
+        origin: where items and pairs come from; its seed divides the held-out items.
+        train: how the built-in ranker trains.
+        command, metrics_file: a training command to run in its place, and where that leaves its metrics; see
+            ``training_command``.
+    """
+
+    how: RetrainSettings = field(default_factory=RetrainSettings)
+    origin: SourceSettings = field(default_factory=SourceSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    command: str | None = None
+    metrics_file: str = METRICS_FILE
+
+    def check(self) -> None:
+        """Raise UsageError where there is nothing that could train; to be asked before the work begins."""
+        if self.command is not None:
+            check_command(self.command, self.metrics_file)
+        elif self.origin.source is not None or self.origin.model is not None:
+            raise UsageError(
+                "--retrain trains the built-in ranker on recordings, and knows no way to train a model of your own",
+                hint="Name your training command in tracinctl.toml:\n[train]\n"
+                "command = 'python train.py --exclusions-file {exclusions_file} --metrics {metrics_file}'",
+            )
+
+
+def retrain_project(
+    project: Project,
+    material: str,
+    frequency: str,
+    exclusions: Exclusions,
+    settings: ProjectRetraining,
+    progress: ProgressCallback = no_progress,
+) -> RetrainResult:
+    """Train with and without a list, and judge it by held-out items that did not choose it.
+
+    The list must come from scores that were computed with ``ComputeSettings.divide``.
+
+    Raises:
+        TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
+    """
+    from tracinctl.retraining.judging import divide_held_out
+
+    settings.check()
+    data = load_data(project, material, frequency, settings.origin, progress)
+    division = divide_held_out(data, settings.origin.seed)
+    truth = project.root / PLANTED_FILE
+    bad = set().union(*planted_ids(truth, material, frequency)) if truth.is_file() else set()
+    folder = _folder(project, material, frequency)
+    trainer = _trainer(project, material, frequency, settings, data, division)
+    trusted = not isinstance(trainer, CommandTrainer) or trainer.told_who_judges
+    return retrain(
+        trainer,
+        data,
+        division,
+        exclusions.ids,
+        settings.how,
+        folder,
+        truth=bad,
+        trust_means=trusted,
+        progress=progress,
+    )
+
+
+def judge_project_sweep(
+    project: Project,
+    material: str,
+    frequency: str,
+    source: ScoreSource,
+    lists_of: ListsOf,
+    settings: ProjectRetraining,
+    progress: ProgressCallback = no_progress,
+) -> SweepJudgement:
+    """Train with the list of each threshold, choose one, and judge it.
+
+    Args:
+        project: where files are.
+        material: of the scores.
+        frequency: of the scores.
+        source: the scores; those of scoring pairs alone are used.
+        lists_of: gives the lists, by threshold, from these.
+        settings: how to train.
+        progress: is told of trainings, and of epochs within them.
+
+    Raises:
+        ScoreFileError: no score is of a scoring pair, or the scores were made under another division.
+        TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
+    """
+    from tracinctl.retraining.judging import divide_held_out
+    from tracinctl.retraining.sweep import judge_sweep
+    from tracinctl.scores.columns import SomeColumns
+
+    settings.check()
+    data = load_data(project, material, frequency, settings.origin, progress)
+    division = divide_held_out(data, settings.origin.seed)
+    recorded = source.provenance.get("division")
+    if recorded is not None and recorded != division.to_json():
+        raise ScoreFileError(
+            f"the scores of {material} {frequency} were made under another division of the held-out items",
+            hint=f"Compute them again: tracinctl compute --material {material} --frequency {frequency}",
+        )
+    view = SomeColumns(source, data.test_pairs.take(division.rows(data, "scoring")).ids(data.test.ids))
+    if not view.test_ids:
+        raise ScoreFileError(
+            f"no test pair of the scores of {material} {frequency} has both items among those that score influence",
+            hint=f"Compute with all held-out pairs: tracinctl compute --material {material} --frequency {frequency}",
+        )
+    trainer = _trainer(project, material, frequency, settings, data, division)
+    folder = _folder(project, material, frequency)
+    return judge_sweep(trainer, data, division, lists_of(view), settings.how, folder, progress=progress)
+
+
+def _trainer(
+    project: Project,
+    material: str,
+    frequency: str,
+    settings: ProjectRetraining,
+    data: RankingData,
+    division: Division,
+) -> RankerTrainer | CommandTrainer:
+    from tracinctl.retraining.builtin_trainer import RankerTrainer
+
+    if settings.command is None:
+        return RankerTrainer(data, division, settings.train)
+    folder = _folder(project, material, frequency)
+    return CommandTrainer(
+        settings.command, settings.metrics_file, project.root, folder, material, frequency, data, division
+    )
+
+
+def _folder(project: Project, material: str, frequency: str) -> Path:
+    return project.cache_dir.parent / FOLDER / file_name_part(material, frequency)

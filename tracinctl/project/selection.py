@@ -1,0 +1,303 @@
+"""Which materials, frequencies and score files a command is about.
+
+Only the standard library and the names of files are used: completion offers what is found here.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from tracinctl.errors import DataError, ScoreFileError, UsageError
+from tracinctl.project.config import Project, find_score_files, natural, split_score_file_name
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """A file of influence scores and what its name says; material and frequency are None where it does not say."""
+
+    path: Path
+    material: str | None = None
+    frequency: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What to call it in a table."""
+        return f"{self.material} {self.frequency}" if self.material is not None else self.path.name
+
+
+@dataclass(frozen=True)
+class MissingScores:
+    """Scores that are not there, and the command that makes them."""
+
+    path: Path
+    material: str
+    frequency: str
+
+    @property
+    def message(self) -> str:
+        """What is missing."""
+        return f"no influence scores for {self.material} {self.frequency}: {self.path} is not there"
+
+    @property
+    def command(self) -> str:
+        """What makes it."""
+        return f"tracinctl compute --material {self.material} --frequency {self.frequency}"
+
+
+def split_list(text: str, flag: str) -> list[str]:
+    """The entries of a comma list, blanks around them taken off.
+
+    Raises:
+        UsageError: the list is empty or has an empty entry; ``flag`` names it in the message.
+    """
+    entries = [entry.strip() for entry in text.split(",")]
+    if not all(entries):
+        raise UsageError(f"{flag}: {text!r} has an empty entry", hint=f"Write it like {flag} one,two.")
+    return list(dict.fromkeys(entries))
+
+
+def recordings_by_material(data_root: Path) -> dict[str, list[str]]:
+    """Material -> frequencies, in natural order, from the names of the recordings."""
+    from tracinctl.data.recordings import available
+
+    return available(data_root) if data_root.is_dir() else {}
+
+
+def scores_by_material(metadata_dir: Path) -> dict[str, list[str]]:
+    """Material -> frequencies, in natural order, from the names of score files."""
+    found: dict[str, list[str]] = {}
+    for material, frequency in find_score_files(metadata_dir):
+        found.setdefault(material, []).append(frequency)
+    return found
+
+
+def checkpoints_by_material(checkpoint_dir: Path) -> dict[str, list[str]]:
+    """Material -> frequencies, in natural order, from the folders of checkpoints."""
+    found: dict[str, list[str]] = {}
+    try:
+        names = sorted((entry.name for entry in checkpoint_dir.iterdir()), key=natural)
+    except OSError:
+        return found
+    for name in names:
+        material, _, frequency = name.rpartition("_")
+        if material and frequency and (checkpoint_dir / name).is_dir():
+            found.setdefault(material, []).append(frequency)
+    return found
+
+
+def choose_material(project: Project, asked: str | None, found: dict[str, list[str]], where: str) -> str:
+    """The material that is asked for, set, or the only one found.
+
+    Raises:
+        DataError: there is none.
+        UsageError: there are several and none is named.
+    """
+    name = asked or project.material
+    if name is not None:
+        return name
+    if not found:
+        raise DataError(f"no material is named, and none is found in {where}", hint="Name one with --material.")
+    if len(found) > 1:
+        raise UsageError(
+            f"which material? {where} has {', '.join(found)}", hint=f"For example --material {next(iter(found))}"
+        )
+    return next(iter(found))
+
+
+def choose_frequencies(
+    project: Project, asked: str | None, material: str, found: dict[str, list[str]], where: str, *, strict: bool = True
+) -> list[str]:
+    """The frequencies that are asked for or set, or all that are found.
+
+    Raises:
+        DataError: nothing is found, or (where ``strict``) one that is asked for is not among what is found.
+    """
+    here = found.get(material, [])
+    names = list(project.frequencies) if asked is None else split_list(asked, "--frequency")
+    if ALL in names or not names:
+        if not here:
+            raise DataError(f"no {material} in {where}", hint=_nearest(material, list(found), "materials"))
+        return here
+    if strict:
+        for name in names:
+            if name not in here:
+                if not here:
+                    raise DataError(f"no {material} in {where}", hint=_nearest(material, list(found), "materials"))
+                raise DataError(f"no {material} at {name} in {where}", hint=_nearest(name, here, "frequencies"))
+    return names
+
+
+def score_files(
+    project: Project, given: Sequence[Path], material: str | None, frequency: str | None
+) -> tuple[list[ScoreFile], list[MissingScores]]:
+    """The score files that are given, or those of the project, and what is missing of these.
+
+    Raises:
+        ScoreFileError: a given file is not there, or none of the project's is.
+    """
+    if given:
+        files = []
+        for path in given:
+            if path.is_dir():
+                raise ScoreFileError(
+                    f"{path} is a folder, not a score file",
+                    hint=f"To use every score file in it: --metadata-dir {path}",
+                )
+            if not path.is_file():
+                raise ScoreFileError(f"score file {path} is not there", hint=_score_files_near(path))
+            split = split_score_file_name(path, project.frequencies)
+            files.append(ScoreFile(path, *(split or (None, None))))
+        return files, []
+
+    where = str(project.metadata_dir)
+    found = scores_by_material(project.metadata_dir)
+    if not found:
+        name = material or project.material or "NAME"
+        wanted = [] if frequency is None else [entry for entry in split_list(frequency, "--frequency") if entry != ALL]
+        each = (wanted or list(project.frequencies) or ["NAME"])[0]
+        raise ScoreFileError(
+            f"no influence scores in {where}",
+            hint=_beside(project)
+            or f"Make them: tracinctl compute --material {name} --frequency {each}\n"
+            "or name a file: --metadata-file FILE",
+        )
+    chosen = choose_material(project, material, found, where)
+    names = choose_frequencies(project, frequency, chosen, found, where, strict=False)
+    files, missing = [], []
+    for name in names:
+        path = project.score_file(chosen, name)
+        if path.is_file():
+            files.append(ScoreFile(path, chosen, name))
+        else:
+            missing.append(MissingScores(path, chosen, name))
+    if not files:
+        raise ScoreFileError(
+            "\n".join(each.message for each in missing),
+            hint="\n".join([f"Make them: {missing[0].command}", *_others(found)]),
+        )
+    return files, missing
+
+
+def training_sets(
+    project: Project, material: str | None, frequency: str | None, *, custom_source: bool = False
+) -> tuple[str, list[str]]:
+    """The material and the frequencies to compute or train, checked against the recordings that are there.
+
+    A source of the user's own has no recordings to look for: there both must be named.
+
+    Raises:
+        DataError: there are no recordings, or none of this material or frequency.
+        UsageError: a name is missing.
+    """
+    if custom_source:
+        name = material or project.material
+        names = split_list(frequency, "--frequency") if frequency else list(project.frequencies)
+        hint = "They name the files: --material digits --frequency all-sizes, or put them into tracinctl.toml."
+        if ALL in names:
+            raise UsageError(
+                f"with a --source of your own, frequency cannot be '{ALL}': there is no list of all", hint=hint
+            )
+        if name is None or not names:
+            raise UsageError("with a --source of your own, material and frequency must be named", hint=hint)
+        return name, names
+    where = str(project.data_root)
+    found = recordings_by_material(project.data_root)
+    if not found:
+        raise DataError(
+            f"no recordings in {where}",
+            hint="Recordings lie in DATA_ROOT/<angle>/<material>/<material>_<angle>_<frequency>_<take>.wav; "
+            "name the folder with --data-root.\nTo try tracinctl without any: tracinctl demo my-project",
+        )
+    chosen = choose_material(project, material, found, where)
+    return chosen, choose_frequencies(project, frequency, chosen, found, where)
+
+
+def everything_by_material(project: Project) -> dict[str, list[str]]:
+    """Material -> frequencies, in natural order, from recordings, score files and checkpoints together."""
+    merged: dict[str, set[str]] = {}
+    for source in (
+        recordings_by_material(project.data_root),
+        scores_by_material(project.metadata_dir),
+        checkpoints_by_material(project.checkpoint_dir),
+    ):
+        for material, frequencies in source.items():
+            merged.setdefault(material, set()).update(frequencies)
+    return {material: sorted(merged[material], key=natural) for material in sorted(merged, key=natural)}
+
+
+def unknown_set(project: Project, material: str, frequency: str) -> str:
+    """What was probably meant by a material and frequency of which there is nothing; empty where there is something."""
+    found = everything_by_material(project)
+    known = [f"{name} {each}" for name, frequencies in found.items() for each in frequencies]
+    asked = f"{material} {frequency}"
+    if asked in known or not known:
+        return ""
+    near = get_close_matches(asked, known, n=1, cutoff=0.5)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    return f"{guess}There are {', '.join(known)}.\n"
+
+
+def workflow_sets(
+    project: Project, material: str | None, frequencies: str | None, *, custom_source: bool = False
+) -> tuple[str, list[str]]:
+    """The material and the frequencies of a workflow; a frequency that is not there fails on its own, later.
+
+    Raises:
+        DataError: there is nothing to work on.
+        UsageError: a name is missing.
+    """
+    if custom_source:
+        return training_sets(project, material, frequencies, custom_source=True)
+    where = f"{project.data_root}, {project.checkpoint_dir} or {project.metadata_dir}"
+    found = everything_by_material(project)
+    if not found:
+        raise DataError(
+            f"no recordings, checkpoints or scores in {where}",
+            hint=_beside(project)
+            or "Name the folders with --data-root, --checkpoint-dir and --metadata-dir.\n"
+            "To try tracinctl without any: tracinctl demo my-project",
+        )
+    chosen = choose_material(project, material, found, where)
+    return chosen, choose_frequencies(project, frequencies, chosen, found, where, strict=False)
+
+
+def _beside(project: Project) -> str:
+    """What is said where score files lie in the project's folder itself; empty where none do."""
+    here = len(find_score_files(project.root))
+    place = "." if project.root == Path.cwd() else shlex.quote(str(project.root))
+    files = "1 score file lies" if here == 1 else f"{here} score files lie"
+    return f"{files} in {'this folder' if place == '.' else place} itself: add --metadata-dir {place}" if here else ""
+
+
+def _nearest(name: str, known: Sequence[str], what: str) -> str:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    return f"{guess}There are the {what} {', '.join(known)}." if known else f"There are no {what}."
+
+
+def _others(found: dict[str, list[str]]) -> list[str]:
+    there = [f"{material} {frequency}" for material, frequencies in found.items() for frequency in frequencies]
+    return [f"Scores are there for: {', '.join(there)}."] if there else []
+
+
+def _score_files_near(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"The folder {folder} is not there either."
+    names = sorted(entry.name for entry in folder.iterdir() if split_score_file_name(entry) is not None)
+    same = [name for name in names if split_score_file_name(Path(name)) == split_score_file_name(path)]
+    near = same or get_close_matches(path.name, names, n=1, cutoff=0.3)
+    if near:
+        return f"Did you mean {folder / near[0]}?"
+    return "Scores are made by: tracinctl compute --material NAME --frequency NAME"
+
+
+def score_file_names(project: Project) -> list[Path]:
+    """Every score file of the project, for completion."""
+    return [project.score_file(material, frequency) for material, frequency in find_score_files(project.metadata_dir)]

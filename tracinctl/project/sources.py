@@ -1,0 +1,127 @@
+"""Items, pairs and the model of a project: from its recordings and checkpoints, or from the user's own code."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracinctl.errors import DataError, ModelError, UsageError
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.config import Project
+from tracinctl.project.settings import ComputeSettings, SourceSettings
+from tracinctl.user_code import call_function
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import nn
+
+    from tracinctl.data.pairs import Pairs, RankingData
+
+
+def load_data(
+    project: Project, material: str, frequency: str, origin: SourceSettings, progress: ProgressCallback = no_progress
+) -> RankingData:
+    """Items and pairs of a material and frequency, from the recordings or from the user's own source.
+
+    Raises:
+        TracinctlError: they are missing, broken or contradict each other.
+    """
+    from tracinctl.data.pairs import RankingData
+    from tracinctl.data.recordings import load_recordings
+
+    if origin.source is not None:
+        data = call_function(origin.source, "--source", frequency, material)
+        if not isinstance(data, RankingData):
+            raise DataError(
+                f"--source {origin.source} gave a {type(data).__name__}, not a tracinctl.RankingData",
+                hint="See RankingData(train=Samples(...), train_pairs=Pairs(...), test=..., test_pairs=...).",
+            )
+        return data
+    return load_recordings(
+        project.data_root,
+        material,
+        frequency,
+        n_fft=origin.n_fft,
+        hop=origin.hop,
+        pairs_file=pairs_file_of(project, material, frequency, origin),
+        seed=origin.seed,
+        progress=progress,
+    )
+
+
+def pairs_file_of(project: Project, material: str, frequency: str, origin: SourceSettings) -> Path | None:
+    """The pairs that training used, where they are written down."""
+    beside = project.pairs_file(material, frequency)
+    return origin.pairs_file or (beside if beside.is_file() else None)
+
+
+def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
+    """The model that the checkpoints are of: the user's own, or the built-in ranker that fits.
+
+    Raises:
+        TracinctlError: it cannot be built, or the checkpoint is of no built-in ranker.
+    """
+    from torch import nn
+
+    if origin.model is not None:
+        model = call_function(origin.model, "--model")
+        if not isinstance(model, nn.Module):
+            raise ModelError(
+                f"--model {origin.model} gave a {type(model).__name__}, not a torch.nn.Module",
+                hint="The function takes nothing and returns the model.",
+            )
+        return model
+    from tracinctl.engine.checkpoints.load import load_checkpoint
+    from tracinctl.engine.checkpoints.state_keys import without_wrappers
+    from tracinctl.training.models import architecture_of, build_ranker
+
+    architecture = origin.architecture or architecture_of(without_wrappers(load_checkpoint(first_checkpoint).state))
+    return build_ranker(architecture, origin.normalise)
+
+
+def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArray[np.int64]:
+    """Rows of the held-out pairs to use: those that are named, or so many drawn with the seed, or all.
+
+    Raises:
+        DataError: a named pair is not there.
+        UsageError: both a number and names are given, or the number is not positive.
+    """
+    import numpy as np
+
+    pairs = data.test_pairs
+    if settings.test_pairs and settings.num_test_samples is not None:
+        raise UsageError("--test-pair and --num-test-samples exclude each other", hint="Give one of them.")
+    if settings.test_pairs:
+        ids = pairs.ids(data.test.ids)
+        rows = []
+        for name in settings.test_pairs:
+            if name not in ids:
+                near = get_close_matches(name, ids, n=1, cutoff=0.5)
+                raise DataError(
+                    f"there is no held-out pair {name!r}",
+                    hint=f"Did you mean {near[0]}?"
+                    if near
+                    else f"There are {len(ids)}, for example {ids[0]}."
+                    if ids
+                    else "",
+                )
+            rows.append(ids.index(name))
+        return np.array(rows, dtype=np.int64)
+    if settings.num_test_samples is not None and settings.num_test_samples < 1:
+        raise UsageError(
+            f"--num-test-samples {settings.num_test_samples} leaves no test pair", hint="Leave it out to use all."
+        )
+    if settings.num_test_samples is None or settings.num_test_samples >= len(pairs):
+        return np.arange(len(pairs))
+    drawn = np.random.default_rng(settings.origin.seed).choice(len(pairs), settings.num_test_samples, replace=False)
+    return np.sort(drawn)
+
+
+def with_test_pairs(data: RankingData, rows: npt.NDArray[np.int64]) -> RankingData:
+    """The data with these held-out pairs alone."""
+    from tracinctl.data.pairs import RankingData
+
+    test_pairs: Pairs = data.test_pairs.take(rows)
+    return RankingData(data.train, data.train_pairs, data.test, test_pairs, data.score)

@@ -1,0 +1,80 @@
+"""From a project's recordings and a list to trained checkpoints. Prints nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.config import Project, file_name_part
+from tracinctl.project.settings import SourceSettings
+from tracinctl.project.sources import load_data
+
+if TYPE_CHECKING:
+    from tracinctl.training.ranker import TrainResult, TrainSettings
+
+RETRAINED = "retrained"
+"""Folder of the checkpoints that were trained without what a list names."""
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What was trained.
+
+    Attributes:
+        material, frequency: of what.
+        folder: where the checkpoints and pairs.csv are.
+        result: what the trainer says.
+    """
+
+    material: str
+    frequency: str
+    folder: Path
+    result: TrainResult
+
+    def to_json(self) -> dict[str, Any]:
+        """The result in plain values."""
+        result = self.result
+        return {
+            "material": self.material,
+            "frequency": self.frequency,
+            "output_dir": str(self.folder),
+            "checkpoints": [path.name for path in result.checkpoints],
+            "train_pairs": len(result.train_pairs),
+            "pairs_left_out": result.rows_left_out,
+            "left_out_pairs": list(result.left_out_pairs),
+            "left_out_items": list(result.left_out_items),
+            "unknown_ids": list(result.unknown_ids),
+            "train_accuracy": result.train_accuracy,
+            "train_loss": result.train_loss,
+            "held_out_accuracy": result.held_out_accuracy,
+            "held_out_loss": result.held_out_loss,
+        }
+
+
+def train_project_ranker(
+    project: Project,
+    material: str,
+    frequency: str,
+    origin: SourceSettings,
+    settings: TrainSettings,
+    exclusions_file: Path | None = None,
+    progress: ProgressCallback = no_progress,
+) -> TrainOutcome:
+    """Train the built-in ranker on a material and frequency, without what a list names where one is given.
+
+    Checkpoints that scores were made from are not touched by training with a list: it has a folder of its own.
+
+    Raises:
+        TracinctlError: recordings, pairs or list are missing or broken, or training cannot go on.
+    """
+    from tracinctl.scores.files.exclusion_list import read_exclusion_list
+    from tracinctl.training.ranker import train_ranker
+
+    exclusions = None if exclusions_file is None else read_exclusion_list(exclusions_file).ids
+    data = load_data(project, material, frequency, origin, progress)
+    name = file_name_part(material, frequency)
+    folder = project.checkpoint_dir / name if exclusions is None else project.checkpoint_dir / RETRAINED / name
+    result = train_ranker(data, settings, folder, exclusions=exclusions, progress=progress)
+    return TrainOutcome(material, frequency, folder, result)

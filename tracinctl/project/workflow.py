@@ -1,0 +1,257 @@
+"""Steps 1 to 3 for several frequencies: scores, votes, exclusion lists. Prints nothing.
+
+What is kept when it is interrupted: every list and score file that was finished, and the kernels of every finished
+checkpoint; the same call goes on from there.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tracinctl.data.planted import PLANTED_FILE, planted_ids
+from tracinctl.errors import ScoreFileError, TracinctlError
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.compute import compute_project_scores
+from tracinctl.project.config import Project, holds_checkpoints
+from tracinctl.project.selection import unknown_set
+from tracinctl.project.settings import ComputeOutcome, ComputeSettings
+
+if TYPE_CHECKING:
+    from tracinctl.engine.distributed.processes import Processes
+    from tracinctl.retraining.trial import RetrainResult
+    from tracinctl.scores.exclusion import Exclusions
+    from tracinctl.scores.table import ScoreSource
+
+Status = Literal["done", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What makes a pair harmful, and what is done about it; see ``scores.exclusion.choose_exclusions``."""
+
+    threshold: str = "0"
+    upper_threshold: float | None = None
+    min_occurrences: str = "60%"
+    max_exclusions: int | None = None
+    mode: str = "ranking_pair"
+
+
+@dataclass(frozen=True)
+class WorkflowSettings:
+    """How a workflow runs.
+
+    Attributes:
+        compute: how influence is computed.
+        rule: what is left out.
+        evaluate_only: compute and count, but write no list.
+        fail_fast: stop at the first frequency that fails.
+    """
+
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    rule: Rule = field(default_factory=Rule)
+    evaluate_only: bool = False
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True)
+class PlantedCount:
+    """How the list compares with a planted truth.
+
+    Attributes:
+        planted: how many bad comparisons (or items, in mode ``sample``) were planted.
+        caught: how many of these are on the list.
+        wrong: how many on the list are neither planted nor touch a planted item.
+    """
+
+    planted: int
+    caught: int
+    wrong: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of one frequency.
+
+    Attributes:
+        material, frequency: of what.
+        status: ``done``, ``failed``, or ``skipped`` after a failure with ``fail_fast``.
+        score_file: the scores; None where there are none.
+        computed: how they were computed; None where the file was there already.
+        source: the scores, opened.
+        exclusions: what is left out.
+        output_file: the list; None where none was written.
+        planted: the comparison with a planted truth; None without one.
+        retraining: what training without the list showed; None where it was not asked for.
+        error: what went wrong.
+    """
+
+    material: str
+    frequency: str
+    status: Status
+    score_file: Path | None = None
+    computed: ComputeOutcome | None = None
+    source: ScoreSource | None = None
+    exclusions: Exclusions | None = None
+    output_file: Path | None = None
+    planted: PlantedCount | None = None
+    retraining: RetrainResult | None = None
+    error: TracinctlError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The result in plain values."""
+        judged = {} if self.retraining is None else {"retraining": self.retraining.to_json()}
+        return {
+            "material": self.material,
+            "frequency": self.frequency,
+            "status": self.status,
+            "harmful": None if self.exclusions is None else len(self.exclusions.harmful),
+            "excluded": None if self.exclusions is None else len(self.exclusions.ids),
+            "output_file": None if self.output_file is None else str(self.output_file),
+            "error": None if self.error is None else self.error.message,
+            **judged,
+        }
+
+
+Watch = Callable[[str], AbstractContextManager[ProgressCallback]]
+
+
+def _unwatched(_: str) -> AbstractContextManager[ProgressCallback]:
+    return nullcontext(no_progress)
+
+
+def run_workflow(
+    project: Project,
+    material: str,
+    frequencies: Sequence[str],
+    settings: WorkflowSettings,
+    *,
+    watch: Watch = _unwatched,
+    finished: Callable[[Run], None] = lambda _: None,
+    processes: Processes | None = None,
+) -> list[Run]:
+    """Scores and exclusion lists for each frequency, in order; one that fails does not stop the others.
+
+    Args:
+        project: where files are.
+        material: of all frequencies.
+        frequencies: in the order in which they run.
+        settings: how.
+        watch: gives a progress callback for the time that a frequency takes.
+        finished: is told of each run at its end.
+        processes: share the computing; the first one does the rest alone.
+    """
+    runs: list[Run] = []
+    for frequency in frequencies:
+        if settings.fail_fast and any(run.status == "failed" for run in runs):
+            run = Run(material, frequency, "skipped")
+        else:
+            try:
+                with watch(frequency) as progress:
+                    run = run_one(project, material, frequency, settings, progress, processes)
+            except TracinctlError as error:
+                run = Run(material, frequency, "failed", error=error)
+        runs.append(run)
+        finished(run)
+    return runs
+
+
+def run_one(
+    project: Project,
+    material: str,
+    frequency: str,
+    settings: WorkflowSettings,
+    progress: ProgressCallback,
+    processes: Processes | None = None,
+) -> Run:
+    """Scores and exclusion list for one frequency.
+
+    Raises:
+        TracinctlError: it cannot be done.
+    """
+    from tracinctl.scores.exclusion import choose_exclusions
+    from tracinctl.scores.files.exclusion_list import write_exclusion_list
+    from tracinctl.scores.files.open import open_scores
+    from tracinctl.scores.votes import parse_threshold
+
+    threshold = parse_threshold(settings.rule.threshold)
+    truth = project.root / PLANTED_FILE
+    planted = planted_ids(truth, material, frequency) if truth.is_file() else (set(), set())
+    computed = None
+    if settings.compute.origin.source is not None or holds_checkpoints(project.checkpoints(material, frequency)):
+        with processes.part() if processes else nullcontext():
+            computed = compute_project_scores(project, material, frequency, settings.compute, progress, processes)
+    if processes is not None and processes.rank:
+        return Run(material, frequency, "done")
+    path = project.score_file(material, frequency)
+    if not path.is_file():
+        raise ScoreFileError(
+            f"no checkpoints in {project.checkpoints(material, frequency)}, and no scores in {path}",
+            hint=unknown_set(project, material, frequency)
+            + f"Train first: tracinctl train --material {material} --frequency {frequency}\n"
+            "or name the folders with --checkpoint-dir or --metadata-dir.",
+        )
+    source = open_scores(path)
+    if settings.compute.divide and "division" not in source.provenance:
+        raise ScoreFileError(
+            f"{path} was made with all held-out pairs, so none is left to judge what it leads to",
+            hint=f"With checkpoints in {project.checkpoints(material, frequency)} --retrain computes its own.",
+        )
+    exclusions = choose_exclusions(
+        source,
+        threshold=threshold,
+        upper_threshold=settings.rule.upper_threshold,
+        min_occurrences=settings.rule.min_occurrences,
+        max_exclusions=settings.rule.max_exclusions,
+        mode=settings.rule.mode,
+    )
+    output = None
+    if not settings.evaluate_only:
+        output = project.exclusion_file(material, frequency)
+        write_exclusion_list(output, exclusions, path.name)
+    return Run(
+        material,
+        frequency,
+        "done",
+        score_file=path,
+        computed=computed,
+        source=source,
+        exclusions=exclusions,
+        output_file=output,
+        planted=compare_with_planted(*planted, source, exclusions),
+    )
+
+
+def compare_with_planted(
+    pairs: set[str], items: set[str], source: ScoreSource, exclusions: Exclusions
+) -> PlantedCount | None:
+    """How the list compares with the planted pairs and items; None where there are none.
+
+    A pair is rightly on the list where it was planted, or where one of its items was filed under a wrong class.
+    """
+    from tracinctl.scores.sweep import pair_items
+
+    if not pairs and not items:
+        return None
+    if exclusions.mode == "sample":
+        listed = set(exclusions.ids)
+        return PlantedCount(len(items), len(listed & items), len(listed - items))
+    place = {name: row for row, name in enumerate(source.train_ids)}
+    of_pair = pair_items(source)
+    names = [pair.id for pair in exclusions.listed]
+    wrong = [name for name in names if name not in pairs and not items.intersection(of_pair[place[name]])]
+    return PlantedCount(len(pairs & place.keys()), len(pairs.intersection(names)), len(wrong))
+
+
+def next_command(material: str, frequency: str, shown: str, *, custom: bool = False) -> str:
+    """The training command with the list, whose path is written as ``shown``; ``custom``: the user trains otherwise."""
+    if custom:
+        return f"your training command with {shown}"
+    return (
+        f"tracinctl train --material {shlex.quote(material)} --frequency {shlex.quote(frequency)} "
+        f"--exclusions-file {shlex.quote(shown)}"
+    )

@@ -1,0 +1,303 @@
+"""Train again without what a list names, and judge whether it helped. Prints nothing.
+
+Every repeat trains with one seed, the same in all arms:
+
+- ``everything``,
+- ``without the list``,
+- ``without as many at random``: as many training comparisons (with their mirror images) or items, drawn anew each time,
+- ``without the truly bad``, where a planted truth is there.
+
+Each arm trains for the same number of epochs, as a user would: leaving pairs out also means fewer steps. The random arm
+has as few, so the second comparison, list against random, is one at equal steps.
+
+The seeds are others than that of ``tracinctl train``, for the checkpoints that chose the list come from that one. Those
+checkpoints have met the judging pairs in one way: the learning rate was halved when the loss of all held-out pairs
+stopped falling. That settles a few moments in a training on everything, whatever pair is on the list or off it.
+
+The verdict is that of the pair accuracy of ``without the list`` less that of ``everything``. It is settled before
+anything is trained; the other differences are shown with their intervals and change no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.engine.losses import pair_loss_values, resolve_loss
+from tracinctl.errors import UsageError
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.retraining.judging import (
+    Difference,
+    Division,
+    FloatArray,
+    Judgement,
+    difference_of,
+    difference_of_means,
+    judge,
+    pair_correct,
+)
+from tracinctl.retraining.runs import Trained, Trainer, Training, run_trainings
+
+EVERYTHING: Final = "everything"
+WITHOUT: Final = "without the list"
+RANDOM: Final = "without as many at random"
+TRUTH: Final = "without the truly bad"
+
+
+@dataclass(frozen=True)
+class RetrainSettings:
+    """How often, and how.
+
+    Attributes:
+        repeats: trainings of each arm, each with a seed of its own.
+        seed: repeats have the seeds after this one.
+        at_once: trainings at once.
+        loss_type, margin: the loss that is reported.
+    """
+
+    repeats: int = 5
+    seed: int = 42
+    at_once: int = 1
+    loss_type: str = "standard"
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise UsageError(f"repeats is {self.repeats}; it must be at least 1")
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each repeat."""
+        return [self.seed + 1 + k for k in range(self.repeats)]
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What one arm came to on the judging pairs.
+
+    Attributes:
+        name: what was left out.
+        left_out: ids that were left out.
+        train_pairs: mean number that it was trained on; None where not known.
+        accuracy, loss: of each repeat, shape (repeats,).
+    """
+
+    name: str
+    left_out: int
+    train_pairs: float | None
+    accuracy: FloatArray
+    loss: FloatArray
+
+    def to_json(self) -> dict[str, Any]:
+        """The result in plain values."""
+        return {
+            "name": self.name,
+            "left_out": self.left_out,
+            "train_pairs": self.train_pairs,
+            "accuracy": _spread(self.accuracy),
+            "loss": _spread(self.loss),
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm less another, repeat by repeat: ``accuracy`` and ``loss``."""
+
+    arm: str
+    less: str
+    accuracy: Difference
+    loss: Difference
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison in plain values."""
+        return {
+            "arm": self.arm,
+            "less": self.less,
+            "accuracy": self.accuracy.to_json(),
+            "loss": self.loss.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """What retraining showed.
+
+    Attributes:
+        division: who scored and who judged.
+        scoring_pairs, judging_pairs: how many pairs there are on either side.
+        seeds: of the repeats.
+        arms: what each came to; empty where there was nothing to train.
+        comparisons: list less everything first, then list less random, then the truth less everything.
+        judgement: the verdict.
+    """
+
+    division: Division
+    scoring_pairs: int
+    judging_pairs: int
+    seeds: Sequence[int]
+    arms: Sequence[ArmResult]
+    comparisons: Sequence[Comparison]
+    judgement: Judgement
+
+    def to_json(self) -> dict[str, Any]:
+        """The result in plain values."""
+        return {
+            "verdict": self.judgement.verdict,
+            "why": self.judgement.why,
+            "repeats": len(self.seeds),
+            "seeds": list(self.seeds),
+            "scoring_pairs": self.scoring_pairs,
+            "judging_pairs": self.judging_pairs,
+            "division": self.division.to_json(),
+            "arms": [arm.to_json() for arm in self.arms],
+            "differences": [each.to_json() for each in self.comparisons],
+        }
+
+
+def retrain(
+    trainer: Trainer,
+    data: RankingData,
+    division: Division,
+    exclusions: Sequence[str],
+    settings: RetrainSettings,
+    folder: Path,
+    *,
+    truth: Collection[str] = (),
+    trust_means: bool = True,
+    progress: ProgressCallback = no_progress,
+) -> RetrainResult:
+    """Train all arms and judge.
+
+    Args:
+        trainer: how to train.
+        data: items and pairs, all held-out ones among them.
+        division: which held-out items judge.
+        exclusions: ids of pairs and items on the list, which was chosen by scoring pairs alone.
+        settings: how often.
+        folder: where finished trainings are kept.
+        truth: ids of what is truly bad; empty where not known.
+        trust_means: whether an accuracy that a trainer measured itself is that of the judging pairs.
+        progress: is told of trainings, and of epochs within them.
+
+    Raises:
+        TracinctlError: a training fails.
+    """
+    pairs = data.test_pairs.take(division.rows(data, "judging"))
+    lists: dict[str, list[tuple[str, ...]]] = {
+        EVERYTHING: [()] * settings.repeats,
+        WITHOUT: [tuple(exclusions)] * settings.repeats,
+        RANDOM: [as_many_at_random(data, exclusions, seed) for seed in settings.seeds],
+    }
+    if truth:
+        lists[TRUTH] = [tuple(sorted(truth))] * settings.repeats
+    nothing = _nothing_to_judge(exclusions, pairs, division)
+    counts = (len(division.rows(data, "scoring")), len(pairs))
+    if nothing is not None:
+        return RetrainResult(division, *counts, settings.seeds, [], [], nothing)
+    plan = [Training(arm, k + 1, seed, lists[arm][k]) for k, seed in enumerate(settings.seeds) for arm in lists]
+    done = run_trainings(trainer, plan, folder, at_once=settings.at_once, progress=progress)
+    by_arm = {arm: done[at :: len(lists)] for at, arm in enumerate(lists)}
+    measured = {arm: _measure(trained, data, pairs, settings) for arm, trained in by_arm.items()}
+    arms = [
+        ArmResult(arm, len(lists[arm][0]), _mean_pairs(by_arm[arm]), *(values.mean(axis=1) for values in measured[arm]))
+        for arm in lists
+    ]
+    by_items = all(trained.scores for trained in done)
+
+    def less(arm: str, other: str) -> Comparison:
+        gains = [one - two for one, two in zip(measured[arm], measured[other], strict=True)]
+        found = [difference_of(each, pairs) if by_items else difference_of_means(each[:, 0]) for each in gains]
+        return Comparison(arm, other, found[0], found[1])
+
+    comparisons = [less(WITHOUT, EVERYTHING), less(WITHOUT, RANDOM)]
+    comparisons += [less(TRUTH, EVERYTHING)] if truth else []
+    judgement = _cannot_be_judged(by_arm[EVERYTHING], by_items=by_items, trust_means=trust_means) or judge(
+        comparisons[0].accuracy,
+        errors=1 - float(arms[0].accuracy.mean()),
+        items=len(np.unique([pairs.first, pairs.second])) if by_items else None,
+        repeats=settings.repeats,
+    )
+    return RetrainResult(division, *counts, settings.seeds, arms, comparisons, judgement)
+
+
+def _nothing_to_judge(exclusions: Sequence[str], pairs: Pairs, division: Division) -> Judgement | None:
+    if not exclusions:
+        return Judgement("cannot tell", "the list is empty: there is nothing to train without.")
+    if not len(pairs):
+        return Judgement("cannot tell", f"the {len(division.judging)} judging items make no pair.")
+    return None
+
+
+def _cannot_be_judged(repeats: Sequence[Trained], *, by_items: bool, trust_means: bool) -> Judgement | None:
+    if len(repeats) > 1 and all(each == repeats[0] for each in repeats):
+        return Judgement(
+            "cannot tell", "every repeat came out the same, so luck cannot be seen: does the training use {seed}?"
+        )
+    if not by_items and not trust_means:
+        return Judgement(
+            "cannot tell",
+            "the command says how accurate it is, but not on which pairs: those may have chosen the list. Let it write "
+            "a score for each judging item, or measure on {judging_pairs_file}.",
+        )
+    return None
+
+
+def as_many_at_random(data: RankingData, exclusions: Sequence[str], seed: int) -> tuple[str, ...]:
+    """As many training comparisons and items as the list names, drawn from all of them.
+
+    A comparison is a pair and its mirror image, where training saw both: the list names both, and so does the draw.
+    """
+    random = np.random.default_rng([seed, 7])  # not the stream of any other draw with this seed
+    ids, pairs = data.train.ids, data.train_pairs
+    of: dict[tuple[int, int], dict[str, None]] = {}
+    place: dict[str, tuple[int, int]] = {}
+    for name, i, j in zip(pairs.ids(ids), pairs.first.tolist(), pairs.second.tolist(), strict=True):
+        comparison = (min(i, j), max(i, j))
+        of.setdefault(comparison, {})[name] = None
+        place[name] = comparison
+    comparisons, items = list(of), sorted({*pairs.first.tolist(), *pairs.second.tolist()})
+    listed = len({place[name] for name in exclusions if name in place})
+    listed_items = len({ids[k] for k in items}.intersection(exclusions))
+    drawn = random.permutation(len(comparisons))[:listed].tolist()
+    drawn_items = random.permutation(len(items))[:listed_items].tolist()
+    return (*(name for k in drawn for name in of[comparisons[k]]), *(ids[items[k]] for k in drawn_items))
+
+
+def _measure(
+    trained: Sequence[Trained], data: RankingData, pairs: Pairs, settings: RetrainSettings
+) -> tuple[FloatArray, FloatArray]:
+    """Accuracy and loss of each repeat and judging pair: (repeats, pairs); (repeats, 1) where only means are known."""
+    if not all(each.scores for each in trained):
+        told = np.array([[each.accuracy, each.loss] for each in trained], dtype=np.float64)
+        return told[:, :1], told[:, 1:]
+    place = {name: row for row, name in enumerate(data.test.ids)}
+    scores = np.full((len(trained), len(place)), np.nan)
+    for row, each in enumerate(trained):
+        for name, value in each.scores.items():
+            scores[row, place[name]] = value
+    loss = resolve_loss(settings.loss_type)
+    s_i, s_j = (torch.from_numpy(scores[:, side].ravel()) for side in (pairs.first, pairs.second))
+    target = torch.from_numpy(np.tile(pairs.target, len(trained))).double()
+    with torch.no_grad():
+        losses = pair_loss_values(loss, s_i, s_j, target, settings.margin).numpy().reshape(len(trained), -1)
+    return pair_correct(scores, pairs), losses
+
+
+def _mean_pairs(trained: Sequence[Trained]) -> float | None:
+    known = [each.train_pairs for each in trained if each.train_pairs is not None]
+    return sum(known) / len(known) if len(known) == len(trained) else None
+
+
+def _spread(values: FloatArray) -> dict[str, Any]:
+    known = values[np.isfinite(values)]
+    return {
+        "mean": float(known.mean()) if len(known) else None,
+        "standard_deviation": float(known.std(ddof=1)) if len(known) > 1 else None,
+        "repeats": [float(each) if np.isfinite(each) else None for each in values],
+    }

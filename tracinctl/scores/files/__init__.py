@@ -1,0 +1,1 @@
+"""Files of scores, lists and records."""

@@ -1,0 +1,171 @@
+"""The users' JSON of scores.
+
+``<name>_influence_metadata.json`` holds nothing but ``{train pair id: {"tracin_influence_<test pair id>": score}}``, so
+that scripts which read it as it is go on working; what else is known stands in a file beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tracinctl.errors import ScoreFileError
+from tracinctl.files import atomic_path, locked
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.scores.checked import checked_blocks
+from tracinctl.scores.files.json_text import AGAIN, json_text, kind, parse_json, read_bytes
+from tracinctl.scores.files.sidecar import SCORES_ENDING, provenance_path, provenance_text, read_provenance
+from tracinctl.scores.table import InfluenceTable, ScoreSource
+
+PREFIX = "tracin_influence_"
+PER_CHECKPOINT_ENDING = "_per_checkpoint_influence_metadata.json"
+_TOLD_EVERY = 100_000  # scores, some hundredths of a second
+_SAME = "all training pairs must be scored on the same test pairs; " + AGAIN
+
+
+def read_json_scores(path: Path) -> InfluenceTable:
+    """Read a JSON score file.
+
+    Entries that hold other things than scores (records of items, self-influence) are passed over.
+
+    Raises:
+        ScoreFileError: the file is broken, holds no scores, a score that is no finite number, pairs with different
+            test pairs, or pairs of two materials or frequencies; the file and the id are named.
+    """
+    if path.name.endswith(PER_CHECKPOINT_ENDING):
+        raise ScoreFileError(
+            f"{path} holds the scores of single checkpoints, not their sums",
+            hint=f"the sums are in {path.name.removesuffix(PER_CHECKPOINT_ENDING)}{SCORES_ENDING}",
+        )
+    data = read_bytes(path)
+    content = parse_json(data, path)
+    if not isinstance(content, dict):
+        raise ScoreFileError(
+            f"{path} holds {kind(content)}, wanted an object of training pairs",
+            hint='the form is {"<train pair>": {"tracin_influence_<test pair>": score}}',
+        )
+    records = (record for record in content.values() if isinstance(record, dict))
+    names: list[str] = next(filter(None, map(_score_names, records)), [])
+    train_ids: list[str] = []
+    rows: list[Any] = []
+    for train_id, record in content.items():
+        if not isinstance(record, dict):
+            raise ScoreFileError(
+                f"{path}: the entry of {train_id!r} is {kind(record)}, wanted an object of scores", hint=AGAIN
+            )
+        if list(record) != names:
+            own = _score_names(record)
+            if record and not own:
+                continue
+            _same_test_pairs(path, train_id, own, names, train_ids)
+            record = {name: record[name] for name in names}  # noqa: PLW2901  the scores alone, in the first pair's order
+        rows.append(_scores(path, train_id, record))
+        train_ids.append(train_id)
+    if not names:
+        raise ScoreFileError(f"{path} holds no influence scores (no key starts with {PREFIX!r})", hint=AGAIN)
+    test_ids = [name[len(PREFIX) :] for name in names]
+    known = read_provenance(path, data, len(train_ids))
+    if not known:
+        _one_kind(path, train_ids)
+    return InfluenceTable(train_ids=train_ids, test_ids=test_ids, scores=np.array(rows), **known)
+
+
+def _score_names(record: dict[str, Any]) -> list[str]:
+    return [key for key in record if key.startswith(PREFIX)]
+
+
+def _same_test_pairs(path: Path, train_id: str, own: list[str], names: list[str], train_ids: Sequence[str]) -> None:
+    other = repr(train_ids[0]) if train_ids else "another pair"
+    for lacking in sorted(set(names) - set(own)):
+        message = f"{path}: {train_id!r} has no score on test pair {lacking[len(PREFIX) :]!r}, which {other} has"
+        raise ScoreFileError(message, hint=_SAME)
+    for extra in sorted(set(own) - set(names)):
+        message = f"{path}: {train_id!r} has a score on test pair {extra[len(PREFIX) :]!r}, which {other} has not"
+        raise ScoreFileError(message, hint=_SAME)
+
+
+def _scores(path: Path, train_id: str, record: dict[str, Any]) -> Any:
+    values = list(record.values())
+    if set(map(type, values)) <= {float, int}:
+        try:
+            found = np.array(values, dtype=np.float64)
+        except OverflowError:
+            found = np.array([math.inf])
+        if np.isfinite(found).all():
+            return found
+    name, value = next((k, v) for k, v in record.items() if not _is_score(v))
+    shown = "missing (null)" if value is None else repr(value)[:40]
+    raise ScoreFileError(
+        f"{path}: the score of {train_id!r} on {name[len(PREFIX) :]!r} is {shown}, wanted a finite number", hint=AGAIN
+    )
+
+
+def _is_score(value: Any) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _one_kind(path: Path, train_ids: Sequence[str]) -> None:
+    """Refuse pairs of two materials or frequencies under a name that says one; other names and ids say nothing."""
+    if not path.name.endswith(SCORES_ENDING):
+        return
+    material, _, frequency = path.name.removesuffix(SCORES_ENDING).rpartition("_")
+    of_material = [each.startswith(f"{material}_") and f"_{material}_" in each for each in train_ids]
+    of_frequency = [each.count(f"_{frequency}_") > 1 for each in train_ids]
+    for what, name, of_it in (("materials", material, of_material), ("frequencies", frequency, of_frequency)):
+        if name and any(of_it) and not all(of_it):
+            raise ScoreFileError(
+                f"{path} mixes {what}: beside {name} it holds the pair {train_ids[of_it.index(False)]!r}",
+                hint=f"keep one file for each material and frequency; {AGAIN}",
+            )
+
+
+def score_lines(source: ScoreSource, keys: Sequence[str], path: Path, progress: ProgressCallback) -> Iterator[str]:
+    """The text of ``{train pair id: {key: score}}`` in parts, a key for each column of the source.
+
+    Raises:
+        ScoreFileError: there are no scores.
+        NonFiniteError: a score is not finite.
+    """
+    names = [json_text(key) for key in keys]
+    total = len(source.train_ids)
+    step = max(1, _TOLD_EVERY // max(1, len(names)))
+    yield "{"
+    for start, block in checked_blocks(source):
+        for row, values in enumerate(block, start):
+            scores = ",\n".join(f"    {n}: {v!r}" for n, v in zip(names, values.tolist(), strict=True))
+            yield f"{',' if row else ''}\n  {json_text(source.train_ids[row])}: {{\n{scores}\n  }}"
+            if (row + 1) % step == 0 or row + 1 == start + len(block):
+                progress(Progress("writing scores", row + 1, total, "pairs", path.name))
+    yield "\n}\n"
+
+
+def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
+    """Write a JSON score file block by block, and its provenance beside it.
+
+    Both are complete before the first takes its place, so that a full disk leaves the old ones.
+
+    Raises:
+        NonFiniteError: a score is not finite.
+        TracinctlError: a file cannot be written.
+    """
+    digest = hashlib.sha256()
+    beside = provenance_path(path)
+    if beside == path:
+        raise ScoreFileError(f"{path} is where provenance stands", hint=f"name the scores <name>{SCORES_ENDING}")
+    with contextlib.ExitStack() as both, atomic_path(beside) as temporary_beside, atomic_path(path) as temporary:
+        with temporary.open("wb") as file:
+            for text in score_lines(source, [PREFIX + each for each in source.test_ids], path, progress):
+                data = text.encode()
+                digest.update(data)
+                file.write(data)
+        temporary_beside.write_text(provenance_text(source, digest.hexdigest()), encoding="utf-8", newline="\n")
+        both.enter_context(locked(path))  # two runs would else mix one's scores with the other's provenance

@@ -1,0 +1,95 @@
+"""Score files: the users' JSON and Parquet, told apart by their ending."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tracinctl.errors import ScoreFileError
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.scores.table import ScoreSource
+
+JSON_LIMIT = 1_000_000
+"""Scores above which Parquet is written unless a format is named."""
+
+_JSON = "_influence_metadata.json"
+_PER_CHECKPOINT = "_per_checkpoint_influence.parquet"
+
+
+def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
+    """Open a score file: JSON is read whole, Parquet in blocks, of which each reading tells ``progress``.
+
+    Raises:
+        ScoreFileError: the file is missing, broken, or not a score file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ScoreFileError(f"{path} is a folder, not a score file", hint="name a file in it")
+    if path.suffix == ".parquet":
+        from tracinctl.scores.files.parquet import ParquetScores
+
+        if path.name.endswith(_PER_CHECKPOINT):
+            raise ScoreFileError(
+                f"{path} holds the scores of single checkpoints, not their sums",
+                hint=f"the sums are in {path.name.removesuffix(_PER_CHECKPOINT)}_influence.parquet",
+            )
+        return ParquetScores(path, progress)
+    from tracinctl.scores.files.json import read_json_scores
+    from tracinctl.scores.files.json_text import AGAIN
+
+    try:
+        return read_json_scores(path)
+    except ScoreFileError as error:
+        if error.hint == AGAIN and not path.name.endswith(_JSON):
+            hint = f"is it one of scores? Their names end in {_JSON} or _influence.parquet"
+            raise ScoreFileError(error.message, hint=hint) from error
+        raise
+
+
+def test_pairs_of(path: Path) -> Sequence[str]:
+    """The ids of a score file's test pairs, of a Parquet file without reading its scores.
+
+    Raises:
+        ScoreFileError: the file is missing, broken, or not a score file.
+    """
+    if path.suffix == ".parquet":
+        from tracinctl.scores.files.parquet import parquet_test_ids
+
+        return parquet_test_ids(path)
+    return open_scores(path).test_ids
+
+
+def write_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
+    """Write scores as JSON (with a file of provenance beside it) or as Parquet, by the path's ending.
+
+    Raises:
+        ScoreFileError: there are no scores.
+        NonFiniteError: a score is not finite.
+        TracinctlError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix == ".parquet":
+        from tracinctl.scores.files.parquet import write_parquet_scores
+
+        write_parquet_scores(source, path, progress)
+    else:
+        from tracinctl.scores.files.json import write_json_scores
+
+        write_json_scores(source, path, progress)
+
+
+def load_influence_scores(path: Path | str) -> dict[str, dict[str, float]]:
+    """The scores as the users' JSON holds them: ``{train pair id: {"tracin_influence_<test pair id>": score}}``.
+
+    Raises:
+        ScoreFileError: the file is missing, broken, or not a score file.
+    """
+    from tracinctl.scores.files.json import PREFIX
+
+    source = open_scores(Path(path))
+    names = [f"{PREFIX}{each}" for each in source.test_ids]
+    found: dict[str, dict[str, float]] = {}
+    for start, block in source.blocks():
+        for row, values in enumerate(block.tolist(), start):
+            found[source.train_ids[row]] = dict(zip(names, values, strict=True))
+    return found

@@ -1,0 +1,179 @@
+"""The scores of single checkpoints, in a file of their own.
+
+The form is ``{train pair id: {"tracin_influence_<test pair id>_<checkpoint file name>": score}}`` in JSON, and in
+Parquet that of scores, with a column ``<test pair id>_<checkpoint file name>`` for each test pair and checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from tracinctl.errors import ScoreFileError
+from tracinctl.files import atomic_path
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.scores.derived import DerivedScores
+from tracinctl.scores.files.json import PREFIX, score_lines
+from tracinctl.scores.files.json_text import read_json
+from tracinctl.scores.table import FloatArray, InfluenceTable, ScoreSource, rows_per_block
+
+Blocks = Iterator[tuple[int, FloatArray]]
+
+_MAKE = "tracinctl compute --save-per-checkpoint"
+
+
+def _keys(test_ids: Sequence[str], checkpoint_names: Sequence[str]) -> list[str]:
+    return [f"{PREFIX}{test_id}_{name}" for test_id in test_ids for name in checkpoint_names]
+
+
+class HasCheckpoints(Protocol):
+    """What a score source has beside its scores where those of each checkpoint are known."""
+
+    def checkpoint_blocks(self) -> Blocks:
+        """Yield (first row, scores of shape (rows, test pairs, checkpoints)) from the first row to the last."""
+
+
+def checkpoint_blocks(source: ScoreSource) -> Blocks | None:
+    """(First row, scores of shape (rows, test pairs, checkpoints)) of a source; None where they are not known."""
+    if isinstance(source, InfluenceTable):
+        held = source.per_checkpoint
+        return None if held is None else _held_blocks(held)
+    blocks = getattr(source, "checkpoint_blocks", None)
+    return None if blocks is None else cast("HasCheckpoints", source).checkpoint_blocks()
+
+
+def _held_blocks(held: FloatArray) -> Blocks:
+    step = rows_per_block(held.shape[0] * held.shape[2])
+    for start in range(0, held.shape[1], step):
+        yield start, held[:, start : start + step].transpose(1, 2, 0)
+
+
+class _InColumns:
+    """The scores of each checkpoint as a source: a column for each test pair and checkpoint."""
+
+    def __init__(self, source: ScoreSource, keys: Sequence[str]) -> None:
+        self._source = source
+        self.train_ids = source.train_ids
+        self.test_ids = keys
+        self.self_influence = None
+        self.sample_ids: Sequence[str] = ()
+        self.sample_influence = None
+        self.train_items: Sequence[tuple[str, str]] = ()
+        self.checkpoint_names = source.checkpoint_names
+        self.provenance: Mapping[str, Any] = {}
+
+    def blocks(self) -> Blocks:
+        for start, block in checkpoint_blocks(self._source) or ():
+            yield start, np.ascontiguousarray(block).reshape(len(block), -1)
+
+
+def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
+    """Write the scores of each checkpoint block by block, as Parquet or as JSON by the path's ending.
+
+    Raises:
+        ScoreFileError: the source knows no scores of single checkpoints, or two of them would have the same key.
+        NonFiniteError: a score is not finite.
+        TracinctlError: the file cannot be written.
+    """
+    if checkpoint_blocks(source) is None:
+        raise ScoreFileError("these scores were not kept for each checkpoint", hint=f"Make them: {_MAKE}")
+    keys = _keys(source.test_ids, source.checkpoint_names)
+    if len(set(keys)) != len(keys):
+        raise ScoreFileError(
+            "the scores of single checkpoints cannot be told apart by their keys, test pair and checkpoint: "
+            f"{', '.join(source.checkpoint_names)}",
+            hint="give checkpoints names of their own",
+        )
+    columns = _InColumns(source, [key.removeprefix(PREFIX) for key in keys])
+    if path.suffix == ".parquet":
+        from tracinctl.scores.files.parquet import write_parquet_scores
+
+        write_parquet_scores(columns, path, progress)
+        return
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(score_lines(columns, keys, path, progress))
+
+
+class WithCheckpoints(DerivedScores):
+    """A score source that knows the scores of each checkpoint as well, from a Parquet file; nothing is held.
+
+    Raises:
+        ScoreFileError: the file is broken, or does not belong to these scores.
+    """
+
+    def __init__(self, source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
+        from tracinctl.scores.files.parquet import ParquetScores
+
+        super().__init__(source)
+        self._single = ParquetScores(path, progress)
+        self.checkpoint_names = self._single.checkpoint_names
+        keys = [key.removeprefix(PREFIX) for key in _keys(self.test_ids, self.checkpoint_names)]
+        if keys != list(self._single.test_ids) or list(self.train_ids) != list(self._single.train_ids):
+            raise _foreign(path)
+
+    def checkpoint_blocks(self) -> Blocks:
+        """As ``HasCheckpoints.checkpoint_blocks``."""
+        for start, block in self._single.blocks():
+            yield start, block.reshape(len(block), len(self.test_ids), len(self.checkpoint_names))
+
+
+def _foreign(path: Path) -> ScoreFileError:
+    return ScoreFileError(f"{path} does not belong to these scores", hint=f"Make both again: {_MAKE}")
+
+
+def with_checkpoints(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
+    """The source with the scores of each checkpoint as well, from the file that compute writes.
+
+    JSON is read whole into an ``InfluenceTable``, Parquet in blocks.
+
+    Raises:
+        ScoreFileError: the file is not there, is broken, or does not belong to these scores.
+    """
+    if not path.is_file():
+        raise ScoreFileError(
+            f"the scores of single checkpoints were not kept: {path} is not there", hint=f"Make them: {_MAKE}"
+        )
+    if path.suffix == ".parquet":
+        return WithCheckpoints(source, path, progress)
+    content = read_json(path, hint=f"Make it again: {_MAKE}")
+    foreign = _foreign(path)
+    if not isinstance(content, dict) or list(content) != list(source.train_ids):
+        raise foreign
+    rows = list(content.values())
+    head = f"{PREFIX}{source.test_ids[0]}_" if len(source.test_ids) else PREFIX
+    first = rows[0] if rows and isinstance(rows[0], dict) else {}
+    names = [key.removeprefix(head) for key in first if key.startswith(head)]
+    if source.checkpoint_names and set(source.checkpoint_names) <= set(names):
+        names = list(source.checkpoint_names)
+    keys = _keys(source.test_ids, names)
+    single = np.empty((len(rows), len(keys)))
+    for row, record in enumerate(rows):
+        if not isinstance(record, dict) or record.keys() != set(keys):
+            raise foreign
+        values = [record[key] for key in keys]
+        if not set(map(type, values)) <= {int, float}:
+            raise foreign
+        try:
+            single[row] = values
+        except OverflowError as error:
+            raise foreign from error
+    if not np.isfinite(single).all():
+        raise foreign
+    scores: FloatArray = np.concatenate([block for _, block in source.blocks()])
+    return InfluenceTable(
+        train_ids=source.train_ids,
+        test_ids=source.test_ids,
+        scores=scores,
+        self_influence=source.self_influence,
+        sample_ids=source.sample_ids,
+        sample_influence=source.sample_influence,
+        train_items=source.train_items,
+        per_checkpoint=np.ascontiguousarray(
+            single.reshape(len(rows), len(source.test_ids), len(names)).transpose(2, 0, 1)
+        ),
+        checkpoint_names=names,
+        provenance=source.provenance,
+    )

@@ -1,0 +1,139 @@
+"""The users' metadata file of a frequency: records by pair id and by item id, merged into and never overwritten.
+
+Reading, changing and writing happen under a lock, so that two runs on one file lose nothing of each other's. The lock
+is the operating system's: it ends with the process that holds it, however that ends.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tracinctl.errors import ScoreFileError
+from tracinctl.files import atomic_path, locked
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.scores.exclusion import Exclusions
+from tracinctl.scores.files.json_text import json_text, laid_out, read_json, uncollected
+from tracinctl.scores.sweep import pair_items
+from tracinctl.scores.table import ScoreSource
+from tracinctl.scores.votes import voters_against
+
+Records = dict[str, Any]
+
+_MOVE_AWAY = "nothing was added to it: mend it or move it away, and run again"
+
+
+def read_records(path: Path) -> Records:
+    """Records by pair id and by item id; none where there is no file.
+
+    Raises:
+        ScoreFileError: the file is there and is broken.
+    """
+    records = read_json(path, hint=_MOVE_AWAY) if path.exists() else {}
+    if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
+        raise ScoreFileError(f"{path} does not hold records by id", hint=_MOVE_AWAY)
+    return records
+
+
+def _merge(path: Path, change: Callable[[Records], None]) -> None:
+    with locked(path):
+        records = read_records(path)
+        with uncollected():
+            change(records)
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write("{")
+            file.writelines(_texts(records))
+            file.write("\n}\n" if records else "}\n")
+
+
+def _texts(records: Records) -> Iterator[str]:
+    """The text of each record with its key."""
+    names: dict[str, str] = {}  # those of values, which are the same in most records
+    for row, (key, record) in enumerate(records.items()):
+        yield f"{',' if row else ''}\n  {json_text(key)}: {_record_text(record, names)}"
+
+
+def _record_text(record: dict[str, Any], names: dict[str, str]) -> str:
+    values = []
+    for name, value in record.items():
+        if type(value) is not float or not math.isfinite(value):
+            return laid_out(record, 1)
+        text = names.get(name) or names.setdefault(name, f"    {json_text(name)}: ")
+        values.append(f"{text}{value!r}")
+    # what most records hold where pairs are many
+    return "{\n" + ",\n".join(values) + "\n  }" if values else "{}"
+
+
+def write_self_influence(source: ScoreSource, path: Path) -> None:
+    """Add ``tracin_self_influence`` to each training pair's record and ``tracin_sample_influence`` to each item's.
+
+    Raises:
+        ScoreFileError: the file is there and is broken.
+        TracinctlError: it cannot be written.
+    """
+    own, sample = source.self_influence, source.sample_influence
+
+    def change(records: Records) -> None:
+        if own is not None:
+            for key, value in zip(source.train_ids, own.tolist(), strict=True):
+                records.setdefault(key, {})["tracin_self_influence"] = value
+        if sample is not None:
+            for key, value in zip(source.sample_ids, sample.tolist(), strict=True):
+                records.setdefault(key, {})["tracin_sample_influence"] = value
+
+    _merge(path, change)
+
+
+def mark_excluded(
+    source: ScoreSource,
+    exclusions: Exclusions,
+    path: Path,
+    *,
+    today: dt.date | None = None,
+    progress: ProgressCallback = no_progress,
+) -> int:
+    """Mark what is on the list: ``excluded``, a reason in ``notes``, ``tracin_info``. Returns how many were marked.
+
+    In mode ``ranking_pair`` the items stay in training, so the pairs' own records are marked; otherwise the items', in
+    ``full_pair`` with the votes against the worst of their harmful pairs.
+
+    Raises:
+        ScoreFileError: the file is there and is broken, or a pair's items are not known.
+        TracinctlError: it cannot be written.
+    """
+    date = (today or dt.datetime.now(dt.UTC).date()).isoformat()
+    about: dict[str, dict[str, Any]] = {}
+    if exclusions.mode == "sample":
+        about = {item: _info(date, 0, value, []) for item, value in exclusions.sample_scores.items()}
+    else:
+        voters = voters_against(source, exclusions.counted, [pair.id for pair in exclusions.listed], progress)
+        place = {each: row for row, each in enumerate(source.train_ids)}
+        items = pair_items(source) if exclusions.mode == "full_pair" else ()
+        for pair in exclusions.listed:
+            for key in items[place[pair.id]] if items else (pair.id,):
+                # the worst come first
+                about.setdefault(key, _info(date, pair.votes, pair.mean, voters[pair.id]))
+
+    def change(records: Records) -> None:
+        reason = f"tracinctl: excluded as {exclusions.mode}"
+        for key, info in about.items():
+            record = records.setdefault(key, {})
+            notes = str(record.get("notes") or "")
+            record["excluded"] = True
+            record["notes"] = notes if reason in notes else f"{notes}; {reason}" if notes else reason
+            record["tracin_info"] = info
+
+    _merge(path, change)
+    return len(about)
+
+
+def _info(date: str, votes: int, mean: float, voters: list[str]) -> dict[str, Any]:
+    return {
+        "exclusion_date": date,
+        "negative_occurrences": votes,
+        "average_influence": mean,
+        "affected_test_samples": voters,
+    }

@@ -1,0 +1,385 @@
+"""Train the built-in ranker on ranking pairs, with or without an exclusion list.
+
+What is kept when a run is interrupted: every checkpoint is complete or absent, and the same call goes on from the last
+one; its result is the one that an uninterrupted run gives. The order of the pairs in an epoch depends on seed and epoch
+alone, so nothing but a checkpoint is needed to go on.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from tracinctl.data.leave_out import leave_out
+from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.data.pairs_file import write_pairs_file
+from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
+from tracinctl.errors import TrainingError, UsageError
+from tracinctl.files import write_bytes_atomic
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.training.folder import CHECKPOINT_PREFIX, PAIRS_FILE, RUN, TrainingFolder, training_folder
+from tracinctl.training.models import Ranker, build_ranker
+
+_ITEMS_AT_ONCE: Final = 256  # scored together in eval mode
+_MEASURES: Final = {  # and what they are called in a checkpoint, where accuracies are in per cent
+    "train_loss": "train_loss_main",
+    "train_accuracy": "train_accuracy",
+    "held_out_loss": "val_loss_main",
+    "held_out_accuracy": "val_accuracy",
+}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training pairs.
+        checkpoint_interval: epochs between checkpoints; the last epoch always gets one.
+        loss_type: ``standard`` (margin loss), ``logistic``, ``ghm`` (margin loss weighted by gradient density in the
+            batch), or ``package.module:function`` of ``(s_i, s_j, y)``.
+        margin: by how much the scores of a pair must differ (``standard`` and ``ghm``).
+        learning_rate: of Adam at the start; halved when the held-out loss stops falling for ``patience`` epochs.
+        batch_size: pairs a step.
+        weight_decay: of Adam.
+        seed: of the first weights and of the order of the pairs.
+        ghm_bins, ghm_alpha: of the loss ``ghm``.
+        patience: see ``learning_rate``.
+        architecture, normalise: see ``models.build_ranker``.
+
+    Raises:
+        UsageError: a value makes no sense.
+    """
+
+    epochs: int = 30
+    checkpoint_interval: int = 5
+    loss_type: str = "standard"
+    margin: float = 1.0
+    learning_rate: float = 0.003
+    batch_size: int = 32
+    weight_decay: float = 1e-5
+    seed: int = 42
+    ghm_bins: int = 10
+    ghm_alpha: float = 0.75
+    patience: int = 3
+    architecture: str = "small"
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "checkpoint_interval", "batch_size", "ghm_bins"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("learning_rate", "margin", "weight_decay", "ghm_alpha"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (name == "learning_rate" and value == 0):
+                raise UsageError(
+                    f"{name} is {value}; it must be {'above' if name == 'learning_rate' else 'at least'} 0"
+                )
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What was trained on, and how well the ranker does on held-out pairs.
+
+    Attributes:
+        train_pairs: the pairs trained on, repeated draws included.
+        train_accuracy, held_out_accuracy: share of pairs that the last epoch ranks rightly, 0 to 1; None without pairs.
+        train_loss, held_out_loss: mean loss of them; None without pairs.
+        checkpoints: the files written, by epoch; empty without an output folder.
+        left_out_pairs: ids of the exclusion list that left out a training pair.
+        left_out_items: ids of the exclusion list that left out a training item.
+        unknown_ids: ids of the list that name neither.
+        held_out_ids: ids of the list that name a held-out item or pair; they were let be.
+        rows_left_out: how many training pairs were left out, repeated draws included.
+        model: the ranker after the last epoch, in eval mode.
+    """
+
+    train_pairs: Pairs
+    train_accuracy: float | None
+    train_loss: float | None
+    held_out_accuracy: float | None
+    held_out_loss: float | None
+    checkpoints: list[Path]
+    left_out_pairs: list[str]
+    left_out_items: list[str]
+    unknown_ids: list[str]
+    held_out_ids: list[str]
+    rows_left_out: int
+    model: Ranker
+
+
+def train_ranker(
+    data: RankingData,
+    settings: TrainSettings,
+    output_dir: str | Path | None,
+    *,
+    exclusions: Iterable[str] | None = None,
+    overwrite: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> TrainResult:
+    """Train with Adam on ``data.train_pairs`` and write checkpoints and the pairs trained on.
+
+    A step forwards each item of its pairs once, all together: BatchNorm sees one batch, in which an item counts once
+    however many of the pairs it is in. Items of different shapes cannot share a batch: each shape is then forwarded by
+    itself, with statistics of its own.
+
+    Args:
+        data: items and pairs; the held-out pairs decide when the learning rate is halved (the training loss where there
+            are none).
+        settings: how to train.
+        output_dir: gets ``model_epoch_<N>.pt`` every ``checkpoint_interval`` epochs and at the end, and ``pairs.csv``;
+            None writes nothing.
+        exclusions: ids of training pairs (``<id1>_<id2>``, that order only) and items to leave out.
+        overwrite: replace checkpoints in ``output_dir`` that this function did not write. Its own are replaced in any
+            case, or continued where they are of the same run.
+        progress: is told of epochs, and of batches within one.
+
+    Raises:
+        TrainingError: the list names nothing of these data, no training pair is left, ``output_dir`` holds somebody
+            else's checkpoints, or the loss is not finite.
+    """
+    left = leave_out(data, exclusions)
+    data = RankingData(data.train, left.pairs, data.test, data.test_pairs, data.score)
+    if not left.rows:
+        raise TrainingError(
+            "there are no training pairs", hint="Check that the pairs file has lines of the split train."
+        )
+    if not len(left.pairs):
+        raise TrainingError(
+            f"none of the {left.rows} training pairs is left after the exclusion list",
+            hint="Use a milder rule: a lower --threshold, more --min-occurrences or a smaller --max-exclusions.",
+        )
+    if left.unknown and not (left.pair_ids or left.item_ids or left.held_out):
+        raise TrainingError(
+            f"none of the {len(left.unknown):,} ids on the exclusion list names a training pair or item, "
+            f"{left.unknown[0]!r} for instance",
+            hint="Is the list of this material and frequency? One that leaves nothing out trains on everything.",
+        )
+    run = _Run(data, settings)
+    if output_dir is None:
+        files = run.train(progress)
+    else:
+        with training_folder(Path(output_dir), run.fingerprint, overwrite=overwrite) as folder:
+            files = run.train(progress, folder)
+    return TrainResult(
+        train_pairs=left.pairs,
+        **run.measures,
+        checkpoints=files,
+        left_out_pairs=left.pair_ids,
+        left_out_items=left.item_ids,
+        unknown_ids=left.unknown,
+        held_out_ids=left.held_out,
+        rows_left_out=left.rows - len(left.pairs),
+        model=run.model.eval(),
+    )
+
+
+class _Run:
+    """Model, optimizer and schedule between two epochs, and what was measured after the last one."""
+
+    def __init__(self, data: RankingData, settings: TrainSettings) -> None:
+        self.data = data
+        self.settings = settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.model = build_ranker(settings.architecture, settings.normalise)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer, factor=0.5, patience=settings.patience
+        )
+        self.loss = _loss_function(settings)
+        self.epoch = 0
+        self.measures: dict[str, float | None] = dict.fromkeys(_MEASURES)
+
+    def train(self, progress: ProgressCallback, folder: TrainingFolder | None = None) -> list[Path]:
+        """Train to the last epoch, on from the folder's last checkpoint; returns the folder's checkpoints, by epoch."""
+        if folder is not None:
+            if folder.last is not None:
+                self.go_on_from(folder.last)
+            write_pairs_file(folder.place / PAIRS_FILE, self.data)
+        for epoch in range(self.epoch + 1, self.settings.epochs + 1):
+            self.train_one_epoch(epoch, progress)
+            if folder is not None and (epoch % self.settings.checkpoint_interval == 0 or epoch == self.settings.epochs):
+                path = folder.place / f"{CHECKPOINT_PREFIX}{epoch}.pt"
+                write_bytes_atomic(path, self.checkpoint())
+                folder.kept[epoch] = path
+        return [] if folder is None else folder.finish()
+
+    def train_one_epoch(self, epoch: int, progress: ProgressCallback) -> None:
+        settings, pairs = self.settings, self.data.train_pairs
+        order = np.random.default_rng([settings.seed, epoch]).permutation(len(pairs))
+        batches = [order[at : at + settings.batch_size] for at in range(0, len(order), settings.batch_size)]
+        total_loss, right = 0.0, 0
+        self.model.train()
+        for k, rows in enumerate(batches):
+            batch = pairs.take(rows)
+            target = torch.from_numpy(batch.target)
+            items, places = np.unique(np.stack([batch.first, batch.second]), return_inverse=True)
+            scores = _forward(self.model, self.data.train.inputs, items)
+            s_i, s_j = scores[torch.from_numpy(places.reshape(2, -1))]
+            loss = self.loss(s_i, s_j, target.to(scores.dtype), weighted=True).mean()
+            if not torch.isfinite(loss):
+                raise self._diverged(f"the loss is {loss.item()} in epoch {epoch}, batch {k + 1} of {len(batches)}")
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
+            self.optimizer.step()
+            total_loss += loss.item() * len(rows)
+            right += int(((s_i - s_j) * target > 0).sum())
+            progress(
+                Progress(
+                    "training", epoch - 1, settings.epochs, "epochs", f"epoch {epoch}", k + 1, len(batches), "batches"
+                )
+            )
+        self._finish(epoch, train_loss=total_loss / len(pairs), train_accuracy=right / len(pairs))
+        progress(Progress("training", epoch, settings.epochs, "epochs", f"epoch {epoch}", note=self._note()))
+
+    def _finish(self, epoch: int, *, train_loss: float, train_accuracy: float) -> None:
+        pairs, held_out_loss = self.data.test_pairs, None
+        scores = score_items(self.model, self.data.test.inputs)
+        if not torch.isfinite(scores).all():
+            raise self._diverged(f"after epoch {epoch} some held-out scores are NaN or infinite")
+        if len(pairs):
+            s_i, s_j = scores[torch.from_numpy(pairs.first)], scores[torch.from_numpy(pairs.second)]
+            target = torch.from_numpy(pairs.target).to(scores.dtype)
+            held_out_loss = float(self.loss(s_i, s_j, target, weighted=False).mean())
+        self.scheduler.step(train_loss if held_out_loss is None else held_out_loss)
+        self.epoch = epoch
+        self.measures = {
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "held_out_loss": held_out_loss,
+            "held_out_accuracy": pair_accuracy(scores, pairs),
+        }
+
+    def _diverged(self, how: str) -> TrainingError:
+        rate = self.optimizer.param_groups[0]["lr"]
+        return TrainingError(f"training diverged: {how}", hint=f"Try a smaller --learning-rate than {rate:g}.")
+
+    def _note(self) -> str:
+        accuracy = self.measures["held_out_accuracy"]
+        held_out = "" if accuracy is None else f", held-out accuracy {accuracy:.1%}"
+        return f"loss {self.measures['train_loss']:.4f}{held_out}"
+
+    def checkpoint(self) -> bytes:
+        """The bytes of a checkpoint: tensors, numbers and text only, the same for the same run."""
+        content = {
+            "epoch": self.epoch,
+            "model_state_dict": self.model.state_dict(),
+            "optimizer_state_dict": self.optimizer.state_dict(),
+            "scheduler_state_dict": self.scheduler.state_dict(),
+            "args": {**asdict(self.settings), RUN: self.fingerprint},
+        }
+        for name, key in _MEASURES.items():
+            value = self.measures[name]
+            content[key] = None if value is None else value * (100 if key.endswith("accuracy") else 1)
+        buffer = io.BytesIO()  # a path would put the file's name into its content
+        torch.save(_plain(content), buffer)
+        return buffer.getvalue()
+
+    def go_on_from(self, content: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(content["model_state_dict"])
+        self.optimizer.load_state_dict(content["optimizer_state_dict"])
+        self.scheduler.load_state_dict(content["scheduler_state_dict"])
+        self.epoch = content["epoch"]
+        for name, key in _MEASURES.items():
+            value = content[key]
+            self.measures[name] = None if value is None else value / (100 if key.endswith("accuracy") else 1)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What the run depends on, in 16 characters: settings, items, pairs."""
+        digest = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode())
+        for samples, pairs in ((self.data.train, self.data.train_pairs), (self.data.test, self.data.test_pairs)):
+            digest.update(json.dumps(samples.ids).encode())
+            for x in samples.inputs:
+                digest.update(str(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
+            for values in (pairs.first, pairs.second, pairs.target):
+                digest.update(values.tobytes() + b"|")
+        return digest.hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """A copy in which equal texts are one object: the bytes of a pickle depend on which objects are the same."""
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(part) for part in value)
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+class _Loss(Protocol):
+    def __call__(self, s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor, *, weighted: bool) -> torch.Tensor: ...
+
+
+def _loss_function(settings: TrainSettings) -> _Loss:
+    """Values (pairs,) of the loss; ``weighted`` where the gradient density of the batch weighs them (``ghm``).
+
+    Raises:
+        LossError: there is no such loss, or it is no differentiable function of two scores.
+    """
+    loss = resolve_loss(settings.loss_type)
+    two = np.array([0.5, -0.5])
+    pair_derivatives(loss, two, -two, np.array([1.0, 1.0]), margin=settings.margin)
+
+    def values(s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor, *, weighted: bool) -> torch.Tensor:
+        losses = pair_loss_values(loss, s_i, s_j, y, settings.margin)
+        if loss == "ghm" and weighted:
+            scores = (s_i.detach().double().numpy(), s_j.detach().double().numpy(), y.double().numpy())
+            weights = ghm_weights(
+                *scores,
+                margin=settings.margin,
+                bins=settings.ghm_bins,
+                alpha=settings.ghm_alpha,
+                batch_size=len(y),  # the density is that of the batch alone
+            )
+            losses = losses * torch.from_numpy(weights).to(losses.dtype)
+        return losses
+
+    return values
+
+
+def score_items(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+    """Scores of items in eval mode: shape (items,), float32."""
+    model.eval()
+    with torch.no_grad():
+        parts = [
+            _forward(model, inputs, np.arange(start, min(start + _ITEMS_AT_ONCE, len(inputs))))
+            for start in range(0, len(inputs), _ITEMS_AT_ONCE)
+        ]
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def pair_accuracy(scores: torch.Tensor, pairs: Pairs) -> float | None:
+    """Share of pairs whose scores differ in the direction of the target, 0 to 1; None without pairs."""
+    if not len(pairs):
+        return None
+    difference = scores[torch.from_numpy(pairs.first)] - scores[torch.from_numpy(pairs.second)]
+    return float((difference * torch.from_numpy(pairs.target) > 0).double().mean())
+
+
+def _forward(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor], rows: np.ndarray[Any, Any]) -> torch.Tensor:
+    if isinstance(inputs, torch.Tensor):
+        scores: torch.Tensor = model(inputs[torch.from_numpy(rows)])
+        return scores
+    groups: dict[torch.Size, list[int]] = {}
+    for place, row in enumerate(rows.tolist()):
+        groups.setdefault(inputs[row].shape, []).append(place)
+    parts = [model(torch.stack([inputs[rows[place]] for place in places])) for places in groups.values()]
+    order = torch.tensor([place for places in groups.values() for place in places])
+    return torch.cat(parts)[torch.argsort(order)]
