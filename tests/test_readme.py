@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from tracinctl.cli.registry import ENTRIES, Commands
+from tracinctl.cli.app import Commands
+from tracinctl.cli.registry import ENTRIES
 from tracinctl.project.config import load_settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -145,3 +145,14 @@ def _shared(names: Sequence[str]) -> str:
     low, high = min(names), max(names)
     same = next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return low[:same]
+
+
+def duration(seconds: float | None) -> str:
+    """``8 s``, ``2:05``, ``1:02:05``."""
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - seconds in a minute
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

@@ -11,7 +11,8 @@ import pytest
 from command_line import CommandLine, write_score_file
 from places import ROOT
 
-from tracinctl.cli.registry import ENTRIES, Commands
+from tracinctl.cli.app import Commands
+from tracinctl.cli.registry import ENTRIES
 
 COMMANDS = [*ENTRIES]
 

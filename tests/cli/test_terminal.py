@@ -8,9 +8,10 @@ import time
 import pytest
 
 from tracinctl.cli.output.progress import Pace, finished
-from tracinctl.cli.output.terminal import Column, Terminal, aligned, count, duration, number
+from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.terminal import Terminal, aligned, count, number
 from tracinctl.progress import Progress
-from tracinctl.text import clean
+from tracinctl.text import clean, duration
 
 HOSTILE = "a[bold red]b\x1b[31mc\x1b]0;title\x07d\r\ne\x9b31mf\u202eg"
 

@@ -193,7 +193,8 @@ def test_every_command_has_a_table_and_every_table_a_meaning():
 
 def test_settings_and_flags_have_the_same_names():
     """Every flag that is not about one call alone is a setting, and every setting of a command is one of its flags."""
-    from tracinctl.cli.registry import ENTRIES, Commands
+    from tracinctl.cli.app import Commands
+    from tracinctl.cli.registry import ENTRIES
     from tracinctl.project.config_keys import FLAGS_WITHOUT_SETTING, SETTINGS_WITHOUT_FLAG
 
     commands = Commands()

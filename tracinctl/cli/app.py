@@ -1,17 +1,58 @@
 """The program ``tracinctl``: its commands, and the flags that stand before them."""
 
+import importlib
 import os
 import sys
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tracinctl import __version__
-from tracinctl.cli.base import Group, run
-from tracinctl.cli.registry import Commands
+from tracinctl.cli.base import BareCommand, Command, Group, run
+from tracinctl.cli.registry import ENTRIES, Entry
 
 COMPLETE_VARIABLE = "_TRACINCTL_COMPLETE"
+
+
+class Commands(MutableMapping[str, Any]):
+    """Commands by name, each built when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            self._built[name] = build(name, ENTRIES[name])
+        return self._built[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._built[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ENTRIES)
+
+    def __len__(self) -> int:
+        return len(ENTRIES)
+
+
+def build(name: str, entry: Entry) -> Any:
+    """Load a command's module and make its command."""
+    module = importlib.import_module(f"tracinctl.cli.commands.{name}")
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(
+        name,
+        cls=Command if entry.needs_settings else BareCommand,
+        short_help=entry.summary,
+        epilog=module.EXAMPLES,
+    )(getattr(module, name))
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
 
 
 class Program(Group):

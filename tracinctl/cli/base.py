@@ -14,9 +14,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from tracinctl.cli.output.help import command_help, group_help
-from tracinctl.cli.output.streams import let_streams_write_anything
-from tracinctl.cli.output.terminal import is_terminal, terminal
+from tracinctl.cli.output.streams import is_terminal, let_streams_write_anything
+from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.processes import hold_tongue
+from tracinctl.cli.registry import ENTRIES
 from tracinctl.errors import TracinctlError
 from tracinctl.project.config import Settings, check_environment, find_settings, load_settings
 
@@ -122,8 +123,6 @@ class Group(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
-        from tracinctl.cli.registry import ENTRIES
-
         formatter.write(group_help(self, ctx, ENTRIES))
 
 

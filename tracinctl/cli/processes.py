@@ -95,14 +95,14 @@ def start_processes(count: int) -> None:
 
 
 def _run_one(rank: int, count: int, port: int, arguments: list[str]) -> None:
-    from tracinctl.cli.app import app
-    from tracinctl.cli.base import run
+    import runpy
 
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     os.environ |= {name: str(value) for name, value in own.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), _HERE: _HERE_NAME}
     os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
-    sys.exit(run(app, arguments))
+    sys.argv = ["tracinctl", *arguments]
+    runpy.run_module("tracinctl", run_name="__main__")
 
 
 @contextmanager

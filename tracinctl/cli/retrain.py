@@ -7,7 +7,9 @@ import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tracinctl.cli.output.terminal import PIPE_WIDTH, Column, terminal
+from tracinctl.cli.output.streams import PIPE_WIDTH
+from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.score_files import settings_of
 from tracinctl.errors import TracinctlError
 from tracinctl.project.config import Project

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.cli import compute_options as co
-from tracinctl.cli.output.terminal import Column, terminal
+from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.retrain import COLOURS, UNDECIDED, retraining_settings, wrapped
 from tracinctl.cli.score_files import settings_of
 from tracinctl.errors import UsageError

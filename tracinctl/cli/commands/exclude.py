@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.output.terminal import Column, aligned, count, number, shown_path, terminal
+from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.terminal import aligned, count, number, shown_path, terminal
 from tracinctl.cli.score_files import (
     SIGNS,
     Diagnoses,

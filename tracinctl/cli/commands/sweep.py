@@ -7,7 +7,8 @@ import typer
 
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
-from tracinctl.cli.output.terminal import Column, aligned, count, number, shown_path, terminal
+from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.terminal import aligned, count, number, shown_path, terminal
 from tracinctl.cli.score_files import (
     SIGNS,
     Diagnoses,

@@ -125,10 +125,8 @@ def train_settings(origin: "SourceSettings", **flags: Any) -> "TrainSettings":
 
 def usual_train_settings(ctx: Any, origin: "SourceSettings") -> "TrainSettings":
     """Settings of training as ``tracinctl train`` without a flag has them, asked for by another command."""
-    from tracinctl.cli.registry import Commands
-
     asked_by = terminal.command
-    flags = Commands()["train"].make_context("train", [], parent=ctx.parent).params
+    flags = ctx.find_root().command.commands["train"].make_context("train", [], parent=ctx.parent).params
     terminal.command = asked_by
     names = (
         "epochs", "checkpoint_interval", "loss_type", "margin", "learning_rate", "batch_size", "weight_decay", "seed"

@@ -9,7 +9,8 @@ import typer
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.base import shown_value
-from tracinctl.cli.output.terminal import Cell, Column, shown_path, terminal
+from tracinctl.cli.output.tables import Cell, Column
+from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, label_of, project_of, trains_itself
 from tracinctl.progress import ProgressCallback

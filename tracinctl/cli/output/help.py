@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from tracinctl.cli.output.terminal import is_terminal, wants_colour
+from tracinctl.cli.output.streams import is_terminal, wants_colour
 
 MAX_WIDTH = 100
 _NAME_WIDTH = 27

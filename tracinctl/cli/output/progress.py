@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tracinctl.cli.output.terminal import duration
 from tracinctl.progress import Progress, ProgressCallback
-from tracinctl.text import clean
+from tracinctl.text import clean, duration
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,9 +1,15 @@
-"""Output in an encoding that has no drawing characters: letters that look like them stand in, of the same width."""
+"""What stdout and stderr can show: a person's screen or a pipe, its width and colour, and the letters it can write."""
 
 from __future__ import annotations
 
 import codecs
+import os
+import shutil
 import sys
+from typing import TextIO
+
+PIPE_WIDTH = 80
+"""Plots in a pipe have this width; tables have the width that they need."""
 
 _LOOKS = {
     "#": "█▉▊▋▌▇▆▅▄■",
@@ -36,3 +42,21 @@ def let_streams_write_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=ERRORS)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream leads to a person's screen."""
+    try:
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:
+        return False
+
+
+def wants_colour() -> bool:
+    """Whether the environment allows colour (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return max(20, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from tracinctl.cli.output.terminal import Cell, Column
 from tracinctl.text import clean
 
 if TYPE_CHECKING:
@@ -14,6 +14,23 @@ if TYPE_CHECKING:
 _NAME = 16
 """Columns that a name needs at least; a longer one folds."""
 _GAP = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its title, how it is aligned, and the style of its cells."""
+
+    title: str
+    align: Literal["left", "right"] = "left"
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table with a style of its own."""
+
+    text: str
+    style: str = ""
 
 
 def _least(column: Column, place: int, body: Sequence[Sequence[Cell]]) -> int:

@@ -11,37 +11,18 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from tracinctl.cli.output.streams import PIPE_WIDTH, is_terminal, terminal_width, wants_colour
+from tracinctl.cli.output.tables import Cell, Column, as_columns, as_lines, least_width, whole_width
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-PIPE_WIDTH = 80
-"""Plots in a pipe have this width; tables have the width that they need."""
-
 _UNLIMITED = 100_000
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: its title, how it is aligned, and the style of its cells."""
-
-    title: str
-    align: Literal["left", "right"] = "left"
-    style: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table with a style of its own."""
-
-    text: str
-    style: str = ""
 
 
 class Terminal:
@@ -78,8 +59,6 @@ class Terminal:
         """
         if self.quiet:
             return
-        from tracinctl.cli.output.tables import as_columns, as_lines, least_width
-
         body = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         if title:
             self.text(clean(title), style="bold")
@@ -92,8 +71,6 @@ class Terminal:
 
     def has_room(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> bool:
         """Whether a table of these rows has room with nothing folded."""
-        from tracinctl.cli.output.tables import whole_width
-
         return whole_width(columns, [[Cell(cell) for cell in row] for row in rows]) <= self._room
 
     @property
@@ -251,24 +228,6 @@ class Terminal:
         stream.write(_clean_lines(text) if is_terminal(stream) else text)
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Whether a stream leads to a person's screen."""
-    try:
-        return stream.isatty() and os.environ.get("TERM") != "dumb"
-    except ValueError:
-        return False
-
-
-def wants_colour() -> bool:
-    """Whether the environment allows colour (https://no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def terminal_width() -> int:
-    """Columns of the terminal."""
-    return max(20, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns)
-
-
 def shown_path(path: Path) -> str:
     """A path as short as it can be: relative to the current folder where it lies below."""
     try:
@@ -317,17 +276,6 @@ def aligned(values: Sequence[float]) -> list[str]:
         return [number(value) for value in values]
     places = next((k for k in range(4) if largest >= 10 ** (3 - k)), 4)
     return [f"{value:.{places}f}" for value in values]
-
-
-def duration(seconds: float | None) -> str:
-    """``8 s``, ``2:05``, ``1:02:05``."""
-    if seconds is None:
-        return "?"
-    whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004 - seconds in a minute
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def _clean_lines(text: str) -> str:
