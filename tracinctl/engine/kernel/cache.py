@@ -24,7 +24,7 @@ from tracinctl.engine.kernel.file import FileKernel, FileStore, vanished
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.files import atomic_path, clear_leftovers, write_text_atomic
 
-VERSION = 4
+VERSION = 5
 """Version of the calculation; kernels of another version are not used."""
 
 

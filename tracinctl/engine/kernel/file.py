@@ -35,7 +35,8 @@ class FileStore:
     def write(self, row: int, column: int, values: FloatArray) -> None:
         """Put a block of products at its place."""
         _, (_, columns), at = self._tensors.places["kernel"]
-        with self._tensors.path.open("r+b", buffering=0) as file:
+        # buffered: an unbuffered file may write less than it is given, and raises nothing
+        with self._tensors.path.open("r+b") as file:
             if values.shape[1] == columns:
                 file.seek(at + 8 * row * columns)
                 file.write(np.ascontiguousarray(values).data.cast("B"))
