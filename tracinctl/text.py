@@ -1,10 +1,10 @@
-"""Text of unknown origin made safe to show, and numbers in few characters."""
+"""Text of unknown origin made safe to show, names sorted and matched, and the one format of numbers."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 HARMFUL = "negative = harmful"
 HELPFUL = "positive = helpful"
@@ -65,40 +65,34 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-_PLAIN = 1e7
-_HUNDREDS = 100.0
-_SMALL = 1e-3
+_FOUR_DIGITS = 1000.0
+_SMALLEST, _LARGEST = 1e-3, 1e7  # outside, an exponent is shorter
 
 
 def number(value: float) -> str:
-    """A score in three or four digits and few characters: ``-317.1``, ``0.0512``, ``1,681``, ``-1.2e300``."""
+    """A score in four digits and few characters: ``-317.1``, ``0.0512``, ``1681``, ``-1.2e300``.
+
+    Thousands have no comma, so that a threshold can be typed as it is shown: options take comma lists.
+    """
     size = abs(value)
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else ("-infinite" if value < 0 else "infinite")
     if size == 0:
         return "0"
-    if size >= _PLAIN or size < _SMALL:
+    if size >= _LARGEST or size < _SMALLEST:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    if value == round(value) or size >= 10 * _HUNDREDS:
-        return f"{value:,.0f}"
-    if size >= _HUNDREDS:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 1 else f"{value:.3g}"
+    return f"{value:.0f}" if size >= _FOUR_DIGITS else f"{value:.4g}"
 
 
 def aligned(values: Sequence[float]) -> list[str]:
-    """Scores of one column, with as many digits after the point each as the largest needs."""
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    if not 1 <= largest < 10 * _HUNDREDS or all(value == int(value) for value in values if math.isfinite(value)):
+    """Scores of one column, all with as many digits after the point as the largest needs for four digits."""
+    finite = [value for value in values if math.isfinite(value)]
+    largest = max(map(abs, finite), default=0.0)
+    if not 10 * _SMALLEST <= largest < _LARGEST or all(value == int(value) for value in finite):
         return [number(value) for value in values]
-    places = 1 if largest >= _HUNDREDS else 2
+    places = next((k for k in range(4) if largest >= 10 ** (3 - k)), 4)
     return [f"{value:.{places}f}" if math.isfinite(value) else number(value) for value in values]
-
-
-def signed(value: float) -> str:
-    """The same with a plus sign in front of what is positive."""
-    return f"+{number(value)}" if value > 0 else number(value)
 
 
 def share(part: float, whole: float) -> str:
@@ -114,6 +108,44 @@ def share(part: float, whole: float) -> str:
 def count(amount: int, one: str, many: str = "") -> str:
     """``1 pair``, ``1,200 pairs``."""
     return f"{amount:,} {one if amount == 1 else many or f'{one}s'}"
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list and how many follow: ``a, b, c and 1,200 more``."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key under which ``500hz`` comes before ``1000hz`` and ``epoch_2`` before ``epoch_10``."""
+    parts = [part for part in re.split(r"(\d+)", text) if part]
+    # a number compares by its length first: int() refuses one of some thousand digits
+    digits = [part.lstrip("0") if part.isdecimal() else None for part in parts]
+    keys = [(1, 0, part) if n is None else (0, len(n), n) for part, n in zip(parts, digits, strict=True)]
+    return keys, text
+
+
+_SIMILAR = 0.5  # of 1 for equal names
+_FEWEST_LETTERS = 2  # that say what a longer name begins with
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that was probably meant by a misspelt one; empty where none is similar.
+
+    A name that differs only in case comes first, then the shortest that begins with what was typed.
+    """
+    from difflib import get_close_matches
+
+    wanted = name.casefold()
+    names = {each.casefold(): each for each in known}
+    if wanted in names:
+        return names[wanted]
+    if len(wanted.strip("-_")) >= _FEWEST_LETTERS:
+        longer = [each for each in names if each.startswith(wanted)]
+        if longer:
+            return names[min(longer, key=len)]
+    near = get_close_matches(wanted, names, n=1, cutoff=_SIMILAR)
+    return names[near[0]] if near else ""
 
 
 def number_within(value: float, width: int) -> str:

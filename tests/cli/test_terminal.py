@@ -9,7 +9,7 @@ import pytest
 
 from tracinctl.cli.output.progress import Pace, finished
 from tracinctl.cli.output.tables import Column
-from tracinctl.cli.output.terminal import Terminal, aligned, count, number
+from tracinctl.cli.output.terminal import Terminal
 from tracinctl.progress import Progress
 from tracinctl.text import clean, duration
 
@@ -110,74 +110,6 @@ def test_a_table_keeps_within_the_terminal_whose_width_it_nearly_has(screen, mon
     assert screen.has_room(columns, [cells]) is (width >= 81)
 
 
-def test_scores_of_a_column_have_their_points_below_each_other():
-    assert aligned([-22.19, -18.1, -6.193]) == ["-22.19", "-18.10", "-6.19"]
-    assert aligned([1234.6, 0.4]) == ["1235", "0"]
-    assert aligned([0.51234, -0.02]) == ["0.5123", "-0.0200"]
-    assert aligned([1e9, 1.0]) == [number(1e9), "1"]
-    assert aligned([float("inf"), 0.0]) == [number(float("inf")), "0"]
-    assert aligned([]) == []
-
-
-def test_no_color_takes_the_colour_away(screen, monkeypatch):
-    assert screen.colour
-    screen.error("no")
-    assert "\x1b[1;31m" in shown(screen, "err")
-    monkeypatch.setenv("NO_COLOR", "1")
-    plain = Terminal(Screen(), Screen())
-    assert not plain.colour
-    plain.error("no")
-    assert "31m" not in shown(plain, "err")
-
-
-def test_a_message_keeps_within_the_terminal_and_its_lines_below_each_other(screen, monkeypatch):
-    monkeypatch.setenv("NO_COLOR", "1")
-    terminal = Terminal(Screen(), Screen())
-    path = "/".join(["folder"] * 14)
-    terminal.warn("a word or two " * 9 + path, f"{'what to do ' * 9}{path}\nSee --help.")
-    lines = shown(terminal, "err").replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
-    assert all(len(line) <= 80 or line.strip() == path for line in lines)
-    assert [line.strip() for line in lines].count(path) == 2, "a path is not broken, so that it can be copied"
-    hint = next(k for k, line in enumerate(lines) if line.startswith("  What to do"))
-    assert all(line.startswith(" " * len("warning: ")) for line in lines[1:hint])
-    assert all(line.startswith("    ") for line in lines[hint + 1 : -1])
-    assert lines[-1] == "  See --help."
-
-
-def test_a_message_in_a_pipe_is_one_line_and_a_line_for_each_hint(capsys):
-    Terminal().warn("a word or two " * 20, "what to do " * 20)
-    assert len(capsys.readouterr().err.splitlines()) == 2
-
-
-def test_a_blank_line_stands_between_messages_and_a_result_only_on_a_screen(screen, capsys):
-    screen.warn("careful")
-    screen.text("result")
-    screen.text("more")
-    assert shown(screen, "err").endswith("careful\n\n")
-    assert shown(screen) == "result\nmore\n"
-    piped = Terminal()
-    piped.warn("careful")
-    piped.text("result")
-    assert capsys.readouterr() == ("result\n", "warning: careful\n")
-
-
-def test_quiet_prints_paths_and_nothing_else(capsys, tmp_path):
-    terminal = Terminal()
-    terminal.quiet = True
-    terminal.say("said")
-    terminal.text("text")
-    terminal.table("t", [Column("a")], [["b"]])
-    terminal.path(tmp_path)
-    assert capsys.readouterr() == (f"{tmp_path}\n", "")
-
-
-def test_a_path_in_a_pipe_is_the_path_itself(capsys, tmp_path):
-    terminal = Terminal()
-    terminal.quiet = True
-    terminal.path(tmp_path / "a\nb")
-    assert capsys.readouterr().out == f"{tmp_path}/a\nb\n"
-
-
 def test_json_refuses_what_json_cannot_say():
     with pytest.raises(ValueError, match="JSON"):
         Terminal().json({"score": float("nan")})
@@ -189,22 +121,6 @@ def test_an_encoding_without_box_characters_is_no_trouble(monkeypatch):
     Terminal().table("t", [Column("id")], [["metál"]])
     sys.stdout.flush()
     assert b"met\\xe1l" in raw.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(-5.0, "-5"), (0.0, "0"), (-0.031251, "-0.03125"), (9712.4, "9712"), (float("inf"), "inf"), (1e9, "1e+09")],
-)
-def test_numbers_are_short(value, shown):
-    assert number(value) == shown
-
-
-def test_counts_are_words():
-    assert [count(1, "pair"), count(1200, "pair"), count(0, "entry", "entries")] == [
-        "1 pair",
-        "1,200 pairs",
-        "0 entries",
-    ]
 
 
 def report(done, total=4, inner=0, inner_total=0, **more):

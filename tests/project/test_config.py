@@ -13,7 +13,6 @@ from tracinctl.project.config import (
     find_settings,
     load_project,
     load_settings,
-    natural,
     split_score_file_name,
 )
 from tracinctl.project.config_keys import SETTINGS
@@ -178,10 +177,6 @@ def test_a_frequency_with_an_underscore_is_split_where_settings_say(tmp_path):
     path = tmp_path / "box_500_hz_influence_metadata.json"
     assert split_score_file_name(path) == ("box_500", "hz")
     assert split_score_file_name(path, ["500_hz"]) == ("box", "500_hz")
-
-
-def test_natural_order_counts():
-    assert sorted(["1000hz", "500hz", "box", "3000hz"], key=natural) == ["500hz", "1000hz", "3000hz", "box"]
 
 
 def test_every_command_has_a_table_and_every_table_a_meaning():

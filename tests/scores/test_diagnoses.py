@@ -13,6 +13,7 @@ from tracinctl.scores.diagnoses import diagnose, diagnose_scores
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.sweep import sweep_thresholds
 from tracinctl.scores.votes import parse_threshold, parse_thresholds
+from tracinctl.text import number
 
 RANDOM = np.random.default_rng(0)
 
@@ -99,7 +100,10 @@ def test_a_test_pair_that_gives_most_of_the_votes_is_named():
 def test_thresholds_out_of_the_range_of_the_scores():
     scores = noise()
     low = scores.min()
-    assert f"no score lies below -1000: the lowest is {low:g}" in of_sweep(scores, "0,-1000")["threshold-too-low"].text
+    assert (
+        f"no score lies below -1000: the lowest is {number(low)}"
+        in of_sweep(scores, "0,-1000")["threshold-too-low"].text
+    )
     assert "no score is negative" in of_list(np.abs(scores))["no-harm"].text
     assert "threshold-too-low" not in of_list(np.abs(scores))
     assert "every score lies below 0" in of_list(-np.abs(scores) - 1)["threshold-too-high"].text

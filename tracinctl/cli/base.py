@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tracinctl.cli.processes import hold_tongue
 from tracinctl.cli.registry import ENTRIES
 from tracinctl.errors import TracinctlError
 from tracinctl.project.config import Settings, check_environment, find_settings, load_settings
+from tracinctl.text import nearest
 
 INTERRUPTED = 130
 
@@ -226,8 +226,8 @@ def show_usage_error(error: Any) -> None:
         hints += _loose_values(ctx)
     typed = re.search(r"'([^']*)' is not one of", message)
     if typed is not None and param is not None:
-        near = get_close_matches(typed[1], [str(choice) for choice in param.type.choices], n=1, cutoff=0.5)
-        hints += [f"Did you mean {near[0]}?"] if near else []
+        near = nearest(typed[1], map(str, param.type.choices))
+        hints += [f"Did you mean {near}?"] if near else []
     if ctx is not None and param is not None and param.name:
         settings = ctx.find_object(Settings)
         file = str(settings.path) if settings is not None and settings.path is not None else "tracinctl.toml"
@@ -259,10 +259,10 @@ def _options_like(option: str, ctx: Any) -> list[str]:
     homes = [name for name, command in program.command.commands.items() if option in _names(command)]
     if homes and ctx.parent is None:
         return [f"{option} stands after the command, for example: {ctx.command_path} {homes[0]} {option} ..."]
-    near = get_close_matches(option, [*_names(ctx.command), "--help"], n=1, cutoff=0.6)
-    if homes and not (near and _alike(option, near[0])):
+    near = nearest(option, [*_names(ctx.command), "--help"])
+    if homes and not (near and _alike(option, near)):
         return [f"It is an option of {', '.join(homes)}: {program.command_path} {homes[0]} {option} ..."]
-    return [f"Did you mean {near[0]}?"] if near else []
+    return [f"Did you mean {near}?"] if near else []
 
 
 def _names(command: Any) -> list[str]:

@@ -6,7 +6,6 @@ calls them.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tracinctl.errors import DataError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.text import first_few, natural_key, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,11 +145,6 @@ def load_recordings(
     return RankingData(train=train, train_pairs=train_pairs, test=test, test_pairs=test_pairs)
 
 
-def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key under which ``500hz`` stands before ``1000hz``."""
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part)
-
-
 def _folders(root: Path) -> list[tuple[str, str, Path]]:
     """(class, material, folder) in natural order; no deeper than two, so links cannot lead in circles."""
     found = []
@@ -253,12 +248,12 @@ def _nothing_found(root: Path, material: str, frequency: str) -> DataError:
 
 def _list(names: Sequence[str] | dict[str, list[str]]) -> str:
     shown = [_shown(name) for name in names]
-    return ", ".join(shown[:_NAMED]) + (f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else "")
+    return first_few(shown, _NAMED)
 
 
 def _nearest(name: str, names: list[str], flag: str) -> str:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean {flag} {_shown(near[0])}?" if near else f"Choose one of them with {flag}."
+    near = nearest(name, names)
+    return f"Did you mean {flag} {_shown(near)}?" if near else f"Choose one of them with {flag}."
 
 
 def _shown(name: str | Path) -> str:

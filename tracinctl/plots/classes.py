@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracinctl.errors import PlotError
 from tracinctl.scores.classes import class_of_items
-from tracinctl.text import clean
-
-_NUMBERS = re.compile(r"(\d+)")
+from tracinctl.text import clean, natural_key
 
 
 def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -34,8 +31,4 @@ def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict
 
 def in_order(classes: Sequence[str]) -> list[str]:
     """Class names once each, in natural order: 9 before 10."""
-    return sorted(set(classes), key=lambda name: ([_key(part) for part in _NUMBERS.split(name)], name))
-
-
-def _key(part: str) -> tuple[int, int, str]:
-    return (0, int(part), "") if part.isdecimal() else (1, 0, part)
+    return sorted(set(classes), key=natural_key)

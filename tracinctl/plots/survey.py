@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from tracinctl.plots.drawing.axis import Axis, score_axis
 from tracinctl.plots.drawing.bins import BinTable
 from tracinctl.scores.table import FloatArray, ScoreSource
 from tracinctl.scores.votes import Threshold, VoteTable, count_votes
-from tracinctl.text import clean
+from tracinctl.text import clean, nearest
 
 _SAMPLE = 200_000
 """Scores that the typical size is taken from."""
@@ -107,10 +106,10 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
                 f"there is no test pair {clean(test_pair)!r} in these scores",
                 hint=f"It is there the other way round: {clean(name)}",
             )
-    near = get_close_matches(test_pair, list(test_ids), n=1, cutoff=0.4)
+    near = nearest(test_pair, test_ids)
     raise PlotError(
         f"there is no test pair {clean(test_pair)!r} in these scores",
-        hint=f"did you mean {clean(near[0])}?" if near else "",
+        hint=f"Did you mean {clean(near)}?" if near else "",
     )
 
 

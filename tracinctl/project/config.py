@@ -10,13 +10,13 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from tracinctl.engine.checkpoints.files import is_checkpoint
 from tracinctl.errors import SettingsError, UsageError
 from tracinctl.project.config_keys import FLAGS_WITHOUT_SETTING, SETTINGS, SETTINGS_WITHOUT_FLAG, Kind, example_of
+from tracinctl.text import natural_key, nearest
 
 SETTINGS_NAME = "tracinctl.toml"
 
@@ -159,12 +159,7 @@ def find_score_files(metadata_dir: Path) -> list[tuple[str, str]]:
     except OSError:
         return []
     found = {split for name in names if (split := split_score_file_name(Path(name))) is not None}
-    return sorted(found, key=lambda pair: (natural(pair[0]), natural(pair[1])))
-
-
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """A sort key that puts ``500hz`` before ``1000hz``."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+    return sorted(found, key=lambda pair: (natural_key(pair[0]), natural_key(pair[1])))
 
 
 def find_settings(start: Path) -> Path | None:
@@ -257,19 +252,19 @@ def check_environment(environment: Mapping[str, str]) -> None:
                 continue
             key = name.removeprefix(prefix).lower()
             if key in SETTINGS_WITHOUT_FLAG or (key not in known and key not in FLAGS_WITHOUT_SETTING):
-                near = get_close_matches(key, known.keys() - SETTINGS_WITHOUT_FLAG, n=1, cutoff=0.5)
-                hint = f"Did you mean {prefix}{near[0].upper()}?" if near else f"See tracinctl {command} --help."
+                near = nearest(key, known.keys() - SETTINGS_WITHOUT_FLAG)
+                hint = f"Did you mean {prefix}{near.upper()}?" if near else f"See tracinctl {command} --help."
                 raise SettingsError(f"environment variable {name}: {command} has no such setting", hint=hint)
 
 
 def _unknown(path: Path, shown: str, key: str, known: Mapping[str, Any] | Sequence[str], form: str) -> SettingsError:
-    near = get_close_matches(key, list(known), n=1, cutoff=0.5)
-    if get_close_matches(key, near, cutoff=0.8):  # a slip of the fingers
-        hint = f"Did you mean {form.format(near[0])}?"
-    elif homes := [table for table, keys in SETTINGS.items() if key in keys and table]:
+    near = nearest(key, known)
+    other_form = bool(near) and (near.startswith(key) or key.startswith(near))  # threshold, thresholds
+    homes = [table for table, keys in SETTINGS.items() if key in keys and table]
+    if homes and not other_form:
         hint = f"`{key}` belongs into {' or '.join(f'[{home}]' for home in homes)}."
     elif near:
-        hint = f"Did you mean {form.format(near[0])}?"
+        hint = f"Did you mean {form.format(near)}?"
     else:
         hint = "Known here: " + ", ".join(form.format(name) for name in known) + "."
     return SettingsError(f"settings file {path}: unknown key {shown}", hint=hint)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from tracinctl.errors import DataError, ScoreFileError, UsageError
-from tracinctl.project.config import Project, find_score_files, natural, split_score_file_name
+from tracinctl.project.config import Project, find_score_files, split_score_file_name
+from tracinctl.text import natural_key, nearest
 
 ALL = "all"
 
@@ -81,7 +81,7 @@ def checkpoints_by_material(checkpoint_dir: Path) -> dict[str, list[str]]:
     """Material -> frequencies, in natural order, from the folders of checkpoints."""
     found: dict[str, list[str]] = {}
     try:
-        names = sorted((entry.name for entry in checkpoint_dir.iterdir()), key=natural)
+        names = sorted((entry.name for entry in checkpoint_dir.iterdir()), key=natural_key)
     except OSError:
         return found
     for name in names:
@@ -228,7 +228,7 @@ def everything_by_material(project: Project) -> dict[str, list[str]]:
     ):
         for material, frequencies in source.items():
             merged.setdefault(material, set()).update(frequencies)
-    return {material: sorted(merged[material], key=natural) for material in sorted(merged, key=natural)}
+    return {material: sorted(merged[material], key=natural_key) for material in sorted(merged, key=natural_key)}
 
 
 def unknown_set(project: Project, material: str, frequency: str) -> str:
@@ -238,8 +238,8 @@ def unknown_set(project: Project, material: str, frequency: str) -> str:
     asked = f"{material} {frequency}"
     if asked in known or not known:
         return ""
-    near = get_close_matches(asked, known, n=1, cutoff=0.5)
-    guess = f"Did you mean {near[0]}? " if near else ""
+    near = nearest(asked, known)
+    guess = f"Did you mean {near}? " if near else ""
     return f"{guess}There are {', '.join(known)}.\n"
 
 
@@ -276,8 +276,8 @@ def _beside(project: Project) -> str:
 
 
 def _nearest(name: str, known: Sequence[str], what: str) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f"Did you mean {near[0]}? " if near else ""
+    near = nearest(name, known)
+    guess = f"Did you mean {near}? " if near else ""
     return f"{guess}There are the {what} {', '.join(known)}." if known else f"There are no {what}."
 
 
@@ -292,9 +292,9 @@ def _score_files_near(path: Path) -> str:
         return f"The folder {folder} is not there either."
     names = sorted(entry.name for entry in folder.iterdir() if split_score_file_name(entry) is not None)
     same = [name for name in names if split_score_file_name(Path(name)) == split_score_file_name(path)]
-    near = same or get_close_matches(path.name, names, n=1, cutoff=0.3)
+    near = same[0] if same else nearest(path.name, names)
     if near:
-        return f"Did you mean {folder / near[0]}?"
+        return f"Did you mean {folder / near}?"
     return "Scores are made by: tracinctl compute --material NAME --frequency NAME"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from tracinctl.errors import DataError, ModelError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.config import Project
 from tracinctl.project.settings import ComputeSettings, SourceSettings
+from tracinctl.text import nearest
 from tracinctl.user_code import call_function
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
         rows = []
         for name in settings.test_pairs:
             if name not in ids:
-                near = get_close_matches(name, ids, n=1, cutoff=0.5)
+                near = nearest(name, ids)
                 raise DataError(
                     f"there is no held-out pair {name!r}",
-                    hint=f"Did you mean {near[0]}?"
+                    hint=f"Did you mean {near}?"
                     if near
                     else f"There are {len(ids)}, for example {ids[0]}."
                     if ids

@@ -18,11 +18,11 @@ from tracinctl.errors import CheckpointError, DataError, TracinctlError
 from tracinctl.files import file_digest
 from tracinctl.project.config import Project
 from tracinctl.project.selection import ScoreFile
+from tracinctl.text import first_few
 
 if TYPE_CHECKING:
     from tracinctl.scores.table import ScoreSource
 
-_NAMED = 3
 _MOST_BYTES = 1 << 30  # that are read to see whether a touched file has another content
 
 
@@ -107,8 +107,7 @@ def changed_since(project: Project, file: ScoreFile, source: ScoreSource) -> lis
             ("added", [name for name in here if name not in made_from and _named_alike(name, made_from)]),
         ):
             if names:
-                more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-                said.append(f"{what}{'s' if len(names) > 1 else ''} {how}: {', '.join(names[:_NAMED])}{more}")
+                said.append(f"{what}{'s' if len(names) > 1 else ''} {how}: {first_few(names)}")
     return said
 
 

@@ -21,7 +21,6 @@ import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +30,7 @@ from tracinctl.files import file_digest, write_text_atomic
 from tracinctl.retraining.builtin_trainer import data_digest
 from tracinctl.retraining.judging import Division
 from tracinctl.retraining.runs import Epochs, Trained, Training
+from tracinctl.text import nearest
 
 PLACEHOLDERS: Final = (
     "frequency",
@@ -60,10 +60,10 @@ def check_command(command: str, metrics_file: str = METRICS_FILE) -> list[str]:
         raise UsageError(f"[train] command {command!r} cannot be read: {error}", hint="Close the quotes.") from error
     for name in _PLACEHOLDER.findall(f"{command} {metrics_file}"):
         if name not in PLACEHOLDERS:
-            near = get_close_matches(name, PLACEHOLDERS, n=1, cutoff=0.5)
+            near = nearest(name, PLACEHOLDERS)
             raise UsageError(
                 f"[train] command: there is no placeholder {{{name}}}",
-                hint=f"Did you mean {{{near[0]}}}?"
+                hint=f"Did you mean {{{near}}}?"
                 if near
                 else f"There are {', '.join(f'{{{each}}}' for each in PLACEHOLDERS)}.",
             )

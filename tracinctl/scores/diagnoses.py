@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.sweep import SweepResult, pair_items
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import VoteTable
+from tracinctl.text import first_few, number
 
 FEW_ACTIVE = 20
 """Below so many active test pairs, votes order training pairs much worse than many do."""
@@ -24,7 +25,6 @@ _MOST = 0.5  # a part above this is most
 _LEFT = 0.1  # what keeps no more than this of its pairs or items is nearly empty
 _PAIRS_TO_TELL = 5  # an item in fewer pairs than these says nothing
 _VOTES_TO_TELL = 10
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,6 @@ def _required(made: Exclusions | SweepResult) -> int:
     return made.required_votes if isinstance(made, Exclusions) else made.rows[0].required_votes
 
 
-def _named(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more
-
-
 def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
     if 0 < active < FEW_ACTIVE:
         silent = total - active
@@ -129,7 +124,7 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
         if share > _MOST and active > 2:  # noqa: PLR2004  of two test pairs one always has half of the votes
             yield Diagnosis(
                 "one-voter",
-                f"one test pair alone gives {share:.0%} of all votes below {counted.values[k]:g}, so votes "
+                f"one test pair alone gives {share:.0%} of all votes below {number(counted.values[k])}, so votes "
                 "say mostly what it dislikes",
                 f"look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}; "
                 "among more held-out pairs one counts less",
@@ -147,7 +142,7 @@ def _about_rule(counted: VoteTable, required: int) -> Iterator[Diagnosis]:
     yield Diagnosis(
         "nothing-harmful",
         f"the rule asks for {required:,} votes, and no training pair has so many: the most is {most:,}, "
-        f"which {count} below {counted.values[k]:g}",
+        f"which {count} below {number(counted.values[k])}",
         f"--min-occurrences {most} would list {'it' if pairs == 1 else 'them'}",
     )
 
@@ -157,7 +152,7 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
     if below and counted.lowest < 0:
         yield Diagnosis(
             "threshold-too-low",
-            f"no score lies below {', '.join(f'{each:g}' for each in below)}: the lowest is {counted.lowest:g}",
+            f"no score lies below {', '.join(map(number, below))}: the lowest is {number(counted.lowest)}",
             "scores have no natural scale; give a share of them, 1% for instance",
         )
     elif below and counted.active.any():
@@ -168,7 +163,7 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
     if above and counted.active.any():
         yield Diagnosis(
             "threshold-too-high",
-            f"every score lies below {', '.join(f'{each:g}' for each in above)}: every active test pair votes against "
+            f"every score lies below {', '.join(map(number, above))}: every active test pair votes against "
             "every training pair",
             "give a lower threshold, or a share of the scores, 1% for instance",
         )
@@ -176,7 +171,7 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
     if upper is not None and upper >= counted.highest and counted.active.any():
         yield Diagnosis(
             "upper-threshold-too-high",
-            f"no score lies above the upper threshold {upper:g}: the highest is {counted.highest:g}",
+            f"no score lies above the upper threshold {number(upper)}: the highest is {number(counted.highest)}",
             "leave it out, or give a lower one",
         )
 
@@ -239,13 +234,13 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
         yield Diagnosis(
             "items-emptied",
             f"the list leaves {len(ids):,} {'item' if len(ids) == 1 else 'items'} (nearly) without training pairs: "
-            f"{_named(ids)}",
+            f"{first_few(ids)}",
             "is the item itself bad? --pair-mode sample looks at items; else cap the list with --max-exclusions",
         )
     if classes:
         yield Diagnosis(
             "classes-emptied",
-            f"the list leaves {'class' if len(classes) == 1 else 'classes'} {_named(classes)} (nearly) empty: "
+            f"the list leaves {'class' if len(classes) == 1 else 'classes'} {first_few(classes)} (nearly) empty: "
             f"a ranker trained with it cannot learn where {'it stands' if len(classes) == 1 else 'they stand'}",
             "cap it with --max-exclusions, or look into the recordings of these classes",
         )
@@ -277,14 +272,14 @@ def _about_checkpoints(provenance: Mapping[str, Any]) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "zero-gradient",
             f"{len(silent)} of {len(checkpoints)} checkpoints{all_of} add nothing to any score, for no pair has a "
-            f"gradient there: {_named(silent)}",
+            f"gradient there: {first_few(silent)}",
             "every margin is met there; a larger --margin at compute, or checkpoints from earlier, say more",
         )
     without = [str(each.get("name")) for each in checkpoints if each.get("learning_rate", 0) is None]
     if without and provenance.get("checkpoint_weights", "relative") != "uniform":
         yield Diagnosis(
             "no-learning-rate",
-            f"{len(without)} of {len(checkpoints)} checkpoints hold no learning rate ({_named(without)}), so all "
+            f"{len(without)} of {len(checkpoints)} checkpoints hold no learning rate ({first_few(without)}), so all "
             "checkpoints have the same weight",
             "keep the optimizer's state in checkpoints, or say --checkpoint-weights uniform",
         )
@@ -307,7 +302,7 @@ def _about_mirror_images(source: ScoreSource, counted: VoteTable) -> Iterator[Di
         furthest = np.abs(means[one] - means[other]).max()
         yield Diagnosis(
             "mirror-images-differ",
-            f"{int(differ.sum()):,} of {len(rows):,} mirror images score differently, by up to {furthest:.4g}",
+            f"{int(differ.sum()):,} of {len(rows):,} mirror images score differently, by up to {number(furthest)}",
             "compute them again: tracinctl compute",
             meaning="a pair and its mirror image have the same loss, so these scores are not right",
         )

@@ -17,6 +17,7 @@ from tracinctl.errors import UsageError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.quantiles import nonzero_quantiles
 from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.text import number
 
 IntArray = npt.NDArray[np.int32]
 
@@ -207,7 +208,8 @@ def _check_upper(upper: float | None, thresholds: Sequence[Threshold]) -> None:
     highest = max((each.value for each in thresholds if not each.quantile), default=-math.inf)
     if highest >= upper:
         raise UsageError(
-            f"upper threshold {upper:g} does not lie above the threshold {highest:g}, so all scores would vote",
+            f"upper threshold {number(upper)} does not lie above the threshold {number(highest)}, "
+            "so all scores would vote",
             hint="scores above the upper threshold vote against a pair; it is positive, 20 for instance",
         )
 

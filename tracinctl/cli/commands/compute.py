@@ -9,11 +9,11 @@ import typer
 
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
-from tracinctl.cli.output.terminal import count, number, shown_path, terminal
+from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, one_or_list, project_of
 from tracinctl.project.selection import training_sets
-from tracinctl.text import duration
+from tracinctl.text import count, duration, number
 
 if TYPE_CHECKING:
     from tracinctl.project.settings import ComputeOutcome

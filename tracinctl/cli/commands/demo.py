@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.output.terminal import count, shown_path, terminal
+from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.project.selection import split_list
+from tracinctl.text import count
 
 EXAMPLES = """tracinctl demo my-project
 tracinctl demo my-project --frequencies 500hz,1000hz,3000hz --seed 7"""

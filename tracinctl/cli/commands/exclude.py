@@ -7,7 +7,7 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.output.tables import Column
-from tracinctl.cli.output.terminal import aligned, count, number, shown_path, terminal
+from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import (
     SIGNS,
     Diagnoses,
@@ -22,6 +22,7 @@ from tracinctl.cli.score_files import (
 from tracinctl.errors import UsageError
 from tracinctl.project.config import Project
 from tracinctl.project.selection import ScoreFile
+from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:
     from tracinctl.scores.exclusion import Exclusions

@@ -1,6 +1,5 @@
 """``tracinctl plot``: the scores, drawn in the terminal."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ from tracinctl.errors import UsageError
 from tracinctl.plots.registry import VIEW_LINES
 from tracinctl.project.config import Project
 from tracinctl.project.selection import ScoreFile
+from tracinctl.text import nearest
 
 if TYPE_CHECKING:
     from tracinctl.progress import ProgressCallback
@@ -148,9 +148,9 @@ def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
     found = [file for file in files if test_pair in known[file]]
     if found:
         return found
-    near = get_close_matches(test_pair, [name for names in known.values() for name in names], n=1, cutoff=0.4)
+    near = nearest(test_pair, [name for names in known.values() for name in names])
     # the error, when it is read, says what the id is or which is the nearest
-    return [file for file in files if near and near[0] in known[file]][:1] or files[:1]
+    return [file for file in files if near and near in known[file]][:1] or files[:1]
 
 
 def with_checkpoint_scores(

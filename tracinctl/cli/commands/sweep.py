@@ -8,7 +8,7 @@ import typer
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.output.tables import Column
-from tracinctl.cli.output.terminal import aligned, count, number, shown_path, terminal
+from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import (
     SIGNS,
     Diagnoses,
@@ -20,6 +20,7 @@ from tracinctl.cli.score_files import (
 )
 from tracinctl.cli.sweep_retrain import judge_thresholds, show_thresholds, sweep_judging
 from tracinctl.project.selection import ScoreFile
+from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:
     from tracinctl.scores.sweep import SweepResult, SweepRow

@@ -7,10 +7,11 @@ import typer
 
 from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
-from tracinctl.cli.output.terminal import count, number, shown_path, terminal
+from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import one_or_list, project_of
 from tracinctl.errors import UsageError
 from tracinctl.project.selection import training_sets
+from tracinctl.text import count, first_few, number
 
 if TYPE_CHECKING:
     from tracinctl.project.settings import SourceSettings
@@ -142,9 +143,8 @@ def tell(outcome: "TrainOutcome") -> None:
         (result.held_out_ids, ("is held out, and was let be", "are held out, and were let be")),
     ):
         if ids:
-            more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
             terminal.warn(
-                f"{count(len(ids), 'id')} on the list {what[len(ids) > 1]}: {', '.join(ids[:_NAMED])}{more}",
+                f"{count(len(ids), 'id')} on the list {what[len(ids) > 1]}: {first_few(ids, _NAMED)}",
                 "Is the list of this material and frequency?" if ids is result.unknown_ids else "",
             )
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tracinctl.errors import TracinctlError
 from tracinctl.plots.registry import VIEW_LINES
-from tracinctl.project.config import Project, find_settings, load_project, load_settings, natural
+from tracinctl.project.config import Project, find_settings, load_project, load_settings
 from tracinctl.project.selection import ALL, everything_by_material, score_file_names, scores_by_material
+from tracinctl.text import natural_key
 
 Given = Mapping[str, list[str]]
 Candidates = list[tuple[str, str]]
@@ -52,7 +53,7 @@ def _frequencies(project: Project, given: Given) -> Candidates:
     material = given["material"][-1] if "material" in given else project.material
     chosen: Iterable[str] = found.get(material or "", ())
     if not chosen:
-        chosen = sorted({name for names in found.values() for name in names} | {*project.frequencies}, key=natural)
+        chosen = sorted({name for names in found.values() for name in names} | {*project.frequencies}, key=natural_key)
     names = [*chosen]
     return [*((name, "") for name in names), (ALL, "every frequency found")] if names else []
 
@@ -62,7 +63,7 @@ def _score_files(project: Project, _: Given) -> Candidates:
 
 
 def _exclusion_lists(project: Project, _: Given) -> Candidates:
-    paths = sorted(project.output_dir.glob("*_excluded_pairs.txt"), key=lambda path: natural(path.name))
+    paths = sorted(project.output_dir.glob("*_excluded_pairs.txt"), key=lambda path: natural_key(path.name))
     return [(_short(path), "exclusion list") for path in paths]
 
 

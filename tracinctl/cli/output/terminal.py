@@ -257,27 +257,6 @@ def hanging(text: str, width: int, indent: str, first: str | None = None) -> str
     return "\n".join(lines)
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    """``1 pair``, ``1,200 pairs``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def number(value: float) -> str:
-    """A score or threshold in as few characters as it takes: ``-5``, ``-0.031``, ``9.7e+03``."""
-    if value == int(value) and abs(value) < 10**6 if abs(value) < float("inf") else False:
-        return str(int(value))
-    return f"{value:.4g}"
-
-
-def aligned(values: Sequence[float]) -> list[str]:
-    """Scores of one column with as many digits after the point each, four or more in all of the largest."""
-    largest = max((abs(value) for value in values if abs(value) < float("inf")), default=0.0)
-    if not 1e-2 <= largest < 10**6:  # noqa: PLR2004 - sizes that are read better with an exponent
-        return [number(value) for value in values]
-    places = next((k for k in range(4) if largest >= 10 ** (3 - k)), 4)
-    return [f"{value:.{places}f}" for value in values]
-
-
 def _clean_lines(text: str) -> str:
     return "\n".join(clean(line) for line in text.split("\n"))
 

@@ -17,6 +17,7 @@ from tracinctl.engine.checkpoints.safe_load import check_state, read_tensors
 from tracinctl.engine.checkpoints.state_keys import NAMED, state_for
 from tracinctl.engine.checkpoints.trainer_state import checked_rate, trainer_learning_rate
 from tracinctl.errors import CheckpointError
+from tracinctl.text import natural_key
 
 WEIGHTINGS = ("relative", "absolute", "uniform")
 
@@ -38,11 +39,6 @@ class Checkpoint:
     digest: str
     state: Mapping[str, torch.Tensor]
     learning_rate: float | None
-
-
-def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sort key under which ``epoch_2`` comes before ``epoch_10``."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
 
 
 def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from tracinctl.errors import CheckpointError
+from tracinctl.text import first_few
 
 NAMED = 3  # offenders named in a message
 
@@ -53,7 +54,7 @@ def state_for(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpo
         name for name in own if name in found and found[name].is_complex() and not own[name].is_complex()
     ]
     wrong = [
-        f"{what}: {', '.join(names[:NAMED])}{f' and {len(names) - NAMED} more' if len(names) > NAMED else ''}"
+        f"{what}: {first_few(names, NAMED)}"
         for what, names in (
             ("missing", missing),
             ("unexpected", unexpected),

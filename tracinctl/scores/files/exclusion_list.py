@@ -9,6 +9,7 @@ from pathlib import Path
 from tracinctl.errors import ExclusionListError
 from tracinctl.files import write_text_atomic
 from tracinctl.scores.exclusion import Exclusions
+from tracinctl.text import number
 
 _WHAT = {
     "ranking_pair": "training pairs; their items stay",
@@ -61,10 +62,10 @@ def _rule(exclusions: Exclusions) -> str:
         return f"item-level influence far above the median{cap}"
     given = f" ({exclusions.threshold.text} of the non-zero scores)" if exclusions.threshold.quantile else ""
     upper = exclusions.counted.upper_threshold
-    also = f" or above {upper:g}" if upper is not None else ""
+    also = f" or above {number(upper)}" if upper is not None else ""
     return (
         f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs score below "
-        f"{exclusions.value:g}{given}{also} (--min-occurrences {exclusions.min_occurrences}); "
+        f"{number(exclusions.value)}{given}{also} (--min-occurrences {exclusions.min_occurrences}); "
         f"positive = helpful, negative = harmful{cap}"
     )
 
