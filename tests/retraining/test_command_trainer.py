@@ -10,7 +10,7 @@ import pytest
 from tests.retraining.test_trial import DATA, DIVISION, LISTED
 from tracinctl.errors import TrainingError, UsageError
 from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
-from tracinctl.retraining.runs import Training
+from tracinctl.retraining.trainer import Training
 from tracinctl.retraining.trial import RetrainSettings, retrain
 
 PROGRAM = """

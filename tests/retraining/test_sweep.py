@@ -12,8 +12,8 @@ from tests.cli.test_retrain import cli  # noqa: F401 - a fixture
 from tests.retraining.test_trial import DATA, DIVISION, LISTED, Pretended
 from tracinctl.errors import TrainingError
 from tracinctl.plots.differences import interval_lines
-from tracinctl.retraining.runs import Trained
 from tracinctl.retraining.sweep import judge_sweep
+from tracinctl.retraining.trainer import Trained
 from tracinctl.retraining.trial import RetrainSettings
 from tracinctl.retraining.wording import choice_words, division_of_sweep, threshold_rows
 from tracinctl.scores.columns import SomeColumns

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,11 +16,13 @@ import pytest
 import torch
 from places import HELPERS, ROOT
 
+from tests.retraining.test_interrupt import alive, children
 from tracinctl import Pairs, RankingData, Samples
 from tracinctl.errors import ProcessLostError, TrainingError
 from tracinctl.retraining.builtin_trainer import RankerTrainer
 from tracinctl.retraining.judging import divide_held_out
-from tracinctl.retraining.runs import Trained, Training, run_trainings
+from tracinctl.retraining.runs import run_trainings
+from tracinctl.retraining.trainer import Trained, Training
 from tracinctl.retraining.trial import EVERYTHING, RANDOM, TRUTH, WITHOUT, RetrainSettings, as_many_at_random, retrain
 from tracinctl.retraining.wording import arm_rows, difference_rows, verdict_words
 from tracinctl.training.ranker import TrainSettings
@@ -264,12 +265,12 @@ class DiesWhenItIsRead(Pretended):
 
 @pytest.mark.parametrize("at_once", [2, 3])
 def test_processes_that_die_at_their_start_are_one_error_and_no_wait(tmp_path, at_once):
-    before = set(multiprocessing.active_children())
+    before = children(os.getpid())
     with pytest.raises(ProcessLostError, match="was ended from outside") as error:
         run_trainings(DiesWhenItIsRead(), PLAN, tmp_path / "kept", at_once=at_once, progress=lambda _: None)
     assert "--at-once 1" in error.value.hint
     assert files(tmp_path / "kept") == {}
-    assert set(multiprocessing.active_children()) <= before
+    assert not [pid for pid in children(os.getpid()) if pid not in before and alive(pid)]
 
 
 SCRIPT = """
@@ -294,28 +295,18 @@ def test_killed_it_goes_on_to_the_same_bytes_and_leaves_no_process(tmp_path):
     for line in process.stdout:
         if line.strip() == "1":
             break
-    children = _children(process.pid)
+    workers = children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
     kept = files(tmp_path / "kept")
     assert 1 <= len(kept) <= 3
     deadline = time.monotonic() + 60
-    while any(map(_alive, children)) and time.monotonic() < deadline:
+    while any(map(alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(map(_alive, children))
+    assert not any(map(alive, workers))
     trainer = RankerTrainer(DATA, DIVISION, dataclasses.replace(QUICK, epochs=5))
     run_trainings(trainer, PLAN, tmp_path / "kept", at_once=1, progress=lambda _: None)
     run_trainings(trainer, PLAN, tmp_path / "untouched" / "kept", at_once=1, progress=lambda _: None)
     assert files(tmp_path / "kept") == files(tmp_path / "untouched" / "kept")
     assert kept.items() <= files(tmp_path / "kept").items()
-
-
-def _children(pid):
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(each) for each in found.stdout.split()]
-
-
-def _alive(pid):
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")

@@ -51,7 +51,7 @@ def processors() -> int:
 def judge_run(project: Project, run: Run, settings: ProjectRetraining) -> Run:
     """The run with its verdict; a run without a list is as it was."""
     from tracinctl.project.retrain import retrain_project
-    from tracinctl.retraining.runs import KEPT
+    from tracinctl.retraining.trainer import KEPT
 
     if run.status != "done" or run.exclusions is None:
         return run

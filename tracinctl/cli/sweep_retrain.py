@@ -50,7 +50,7 @@ def judge_thresholds(
         UsageError: the score file's name does not say of which material and frequency it is.
     """
     from tracinctl.project.retrain import judge_project_sweep
-    from tracinctl.retraining.runs import KEPT
+    from tracinctl.retraining.trainer import KEPT
     from tracinctl.scores.exclusion import choose_exclusions
 
     if file.material is None or file.frequency is None:

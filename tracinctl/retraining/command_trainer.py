@@ -29,7 +29,7 @@ from tracinctl.errors import TrainingError, UsageError
 from tracinctl.files import file_digest, write_text_atomic
 from tracinctl.retraining.builtin_trainer import data_digest
 from tracinctl.retraining.judging import Division
-from tracinctl.retraining.runs import Epochs, Trained, Training
+from tracinctl.retraining.trainer import Epochs, Trained, Training
 from tracinctl.text import nearest
 
 PLACEHOLDERS: Final = (

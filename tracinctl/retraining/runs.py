@@ -9,74 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
-import os
-import pickle
-import queue
-import signal
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
-from tracinctl.errors import ProcessLostError
 from tracinctl.files import write_text_atomic
 from tracinctl.progress import Progress, ProgressCallback
+from tracinctl.retraining.trainer import Trained, Trainer, Training
+from tracinctl.retraining.workers import train_in_workers
 from tracinctl.training.threads import one_thread
-
-KEPT = "Finished trainings are kept in .tracinctl/retraining; the same command goes on from there."
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training.
-
-    Attributes:
-        arm: what is left out, in words.
-        repeat: counted from 1.
-        seed: of the training; the same in all arms of a repeat.
-        exclusions: ids of training pairs and items to leave out.
-    """
-
-    arm: str
-    repeat: int
-    seed: int
-    exclusions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What became of one.
-
-    Attributes:
-        scores: judging item id -> score; empty where only the two numbers are known.
-        accuracy, loss: of the judging pairs, where the training measured them itself.
-        train_pairs: how many it was trained on; None where not known.
-    """
-
-    scores: Mapping[str, float]
-    accuracy: float | None = None
-    loss: float | None = None
-    train_pairs: int | None = None
-
-
-Epochs = Callable[[int, int], None]
-"""Is told of epochs done, of how many."""
-
-
-class Trainer(Protocol):
-    """How to train; it is sent to other processes."""
-
-    def key(self, training: Training) -> str:
-        """A short text that differs where anything differs that the result depends on."""
-
-    def train(self, training: Training, report: Epochs) -> Trained:
-        """Train."""
 
 
 def run_trainings(
@@ -99,7 +39,7 @@ def run_trainings(
         shown.finished(key, waiting[key])
 
     if shown.hands > 1:
-        _in_processes(trainer, waiting, shown, finished)
+        train_in_workers(trainer, waiting, shown.hands, shown.epochs, finished)
     else:
         for key, training in waiting.items():
             with one_thread():
@@ -132,94 +72,6 @@ class _Shown:
         self.done += 1
         name = f"repeat {training.repeat}: {training.arm}"
         self.progress(Progress("retraining", self.done, self.total, "trainings", name))
-
-
-# Several at once
-
-_worker: dict[str, Any] = {}
-
-
-def _begin(pickled: str, reports: Any) -> None:
-    """In a process of its own: end with the parent, however that ends, and by Ctrl-C without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    with Path(pickled).open("rb") as file:
-        _worker.update(trainer=pickle.load(file), reports=reports)  # noqa: S301 - this program wrote it just now
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
-
-
-def _train(key: str, training: Training) -> Trained:
-    reports = _worker["reports"]
-    with one_thread():
-        trained: Trained = _worker["trainer"].train(training, lambda done, of: reports.put((key, done, of)))
-    return trained
-
-
-def _in_processes(
-    trainer: Trainer, waiting: Mapping[str, Training], shown: _Shown, finished: Callable[[str, Trained], None]
-) -> None:
-    sent = pickle.dumps(trainer)
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    reports: Any = context.Queue()
-    before = set(multiprocessing.active_children())
-    # by a file and not by a pipe: who writes to a process that dies at its start waits for ever
-    private = tempfile.TemporaryDirectory(prefix="tracinctl-")
-    pickled = Path(private.name) / "trainer"
-    pickled.write_bytes(sent)
-    pool = ProcessPoolExecutor(shown.hands, context, _begin, (str(pickled), reports))
-    try:
-        with _no_ctrl_c():
-            futures: dict[Future[Trained], str] = {pool.submit(_train, key, one): key for key, one in waiting.items()}
-        left = set(futures)
-        while left:
-            done, left = wait(left, timeout=0.1, return_when=FIRST_COMPLETED)
-            ready = {futures[future] for future in done}
-            for key, epoch, of in _drain(reports):
-                if key not in ready and any(futures[future] == key for future in left):
-                    shown.epochs(key, epoch, of)
-            for future in done:
-                finished(futures[future], future.result())
-    except BrokenProcessPool as error:
-        raise ProcessLostError(
-            "a process that trained was ended from outside",
-            hint=f"Perhaps memory ran out: try --at-once 1. {KEPT}",
-        ) from error
-    finally:
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
-        reports.close()
-        private.cleanup()
-
-
-@contextmanager
-def _no_ctrl_c() -> Iterator[None]:
-    """Processes that start in here do not hear of Ctrl-C, which ends Python with a traceback while it is starting.
-
-    This one hears of it afterwards, and ends them.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _drain(reports: Any) -> Iterator[tuple[str, int, int]]:
-    while True:
-        try:
-            yield reports.get_nowait()
-        except queue.Empty:
-            return
 
 
 # What is kept

@@ -28,7 +28,8 @@ from tracinctl.retraining.judging import (
     pair_correct,
     pairs_within,
 )
-from tracinctl.retraining.runs import Trained, Trainer, Training, run_trainings
+from tracinctl.retraining.runs import run_trainings
+from tracinctl.retraining.trainer import Trained, Trainer, Training
 from tracinctl.retraining.trial import EVERYTHING, RetrainSettings
 
 

@@ -42,7 +42,8 @@ from tracinctl.retraining.judging import (
     judge,
     pair_correct,
 )
-from tracinctl.retraining.runs import Trained, Trainer, Training, run_trainings
+from tracinctl.retraining.runs import run_trainings
+from tracinctl.retraining.trainer import Trained, Trainer, Training
 
 EVERYTHING: Final = "everything"
 WITHOUT: Final = "without the list"
