@@ -15,6 +15,7 @@ from tracinctl.engine.checkpoints.load import list_checkpoints
 from tracinctl.project.config import load_project, load_settings
 from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data, make_model
+from tracinctl.project.target import Target
 
 FREQUENCY = "500hz"
 
@@ -30,8 +31,8 @@ def demo_tasks(
     settings = load_settings(folder / "tracinctl.toml")
     project = load_project(settings)
     origin = SourceSettings(n_fft=settings.get("features", "n_fft", 0), hop=settings.get("features", "hop", 0))
-    data = load_data(project, made.material, FREQUENCY, origin)
-    checkpoints = list_checkpoints(project.checkpoints(made.material, FREQUENCY))
+    data = load_data(Target(project, made.material, FREQUENCY), origin)
+    checkpoints = list_checkpoints(Target(project, made.material, FREQUENCY).checkpoints)
     pairs, items = planted_ids(folder / "planted.csv", made.material, FREQUENCY)
     flipped = np.isin(data.train_pairs.ids(data.train.ids), list(pairs))
     misfiled = np.isin(data.train.ids, list(items))

@@ -13,6 +13,7 @@ from places import ROOT
 
 from tracinctl.cli.app import Commands
 from tracinctl.cli.registry import ENTRIES
+from tracinctl.project.target import Target
 
 COMMANDS = [*ENTRIES]
 
@@ -212,7 +213,9 @@ def test_an_interruption_says_what_was_kept_and_how_to_go_on(cli, project, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tracinctl.project.train.train_project_ranker", interrupted)
-    monkeypatch.setattr("tracinctl.cli.commands.train.training_sets", lambda *_: ("box", ["1hz"]))
+    monkeypatch.setattr(
+        "tracinctl.cli.commands.train.training_sets", lambda project, *_: [Target(project, "box", "1hz")]
+    )
     result = cli("train")
     assert (result.code, result.out) == (130, "")
     assert "interrupted" in result.err

@@ -11,7 +11,9 @@ from reference_project import ROOT, needs_reference
 from score_tables import table
 
 from tracinctl.cli.score_files import label_of
+from tracinctl.project.config import load_project, load_settings
 from tracinctl.project.selection import ScoreFile
+from tracinctl.project.target import Target
 from tracinctl.scores.files.open import open_scores, write_scores
 
 THREE_TESTS = [[-6, -7, -8], [-6, -7, 1], [-1, 2, 3], [4, 5, 6]]
@@ -299,7 +301,9 @@ def test_two_votes_below_minus_five_find_98_pairs_in_the_users_500hz_file(cli, t
 
 
 def test_scores_of_another_method_are_called_by_it():
-    file = ScoreFile(Path("metadata/box_1hz_influence_metadata.json"), "box", "1hz")
+    file = ScoreFile(
+        Path("metadata/box_1hz_influence_metadata.json"), Target(load_project(load_settings(None)), "box", "1hz")
+    )
     assert label_of(file, table([[1.0]])) == "box 1hz"
     assert label_of(file, table([[1.0]], provenance={"method": "tracin"})) == "box 1hz"
     assert label_of(file, table([[1.0]], provenance={"method": "fisher"})) == "box 1hz by fisher"

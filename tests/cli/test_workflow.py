@@ -6,6 +6,7 @@ import pytest
 from command_line import CommandLine, write_score_file
 from reference_project import ROOT, needs_reference
 
+from tracinctl.project.target import Target
 from tracinctl.project.workflow import Rule, WorkflowSettings, run_workflow
 
 
@@ -120,9 +121,8 @@ def test_the_library_workflow_reports_through_callbacks_and_prints_nothing(tmp_p
     write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1.0]])
     project = load_project(load_settings(None), tmp_path)
     told = []
-    runs = run_workflow(
-        project, "box", ["1hz", "2hz"], WorkflowSettings(rule=Rule("0"), evaluate_only=True), finished=told.append
-    )
+    targets = [Target(project, "box", frequency) for frequency in ("1hz", "2hz")]
+    runs = run_workflow(targets, WorkflowSettings(rule=Rule("0"), evaluate_only=True), finished=told.append)
     assert told == runs
     assert [run.status for run in runs] == ["done", "failed"]
     assert capsys.readouterr() == ("", "")

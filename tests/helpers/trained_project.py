@@ -6,6 +6,7 @@ from wav_trees import tree
 
 from tracinctl.project.config import load_project, load_settings
 from tracinctl.project.settings import SourceSettings
+from tracinctl.project.target import Target
 from tracinctl.project.train import train_project_ranker
 from tracinctl.training.ranker import TrainSettings
 
@@ -31,5 +32,5 @@ def make_trained(folder):
     project = load_project(load_settings(folder / "tracinctl.toml"))
     for frequency in ("500hz", "1000hz"):
         settings = TrainSettings(epochs=2, checkpoint_interval=1)
-        train_project_ranker(project, "plastic", frequency, SourceSettings(n_fft=64, hop=64), settings)
+        train_project_ranker(Target(project, "plastic", frequency), SourceSettings(n_fft=64, hop=64), settings)
     return folder

@@ -4,10 +4,9 @@ import re
 
 import pytest
 
-from tracinctl.errors import SettingsError, UsageError
+from tracinctl.errors import SettingsError
 from tracinctl.project.config import (
     SETTINGS_NAME,
-    Project,
     check_environment,
     find_score_files,
     find_settings,
@@ -118,46 +117,6 @@ def test_a_misspelt_environment_variable_is_named():
         check_environment({"TRACINCTL_SWEEP_TRESHOLDS": "-5"})
     assert "TRACINCTL_SWEEP_TRESHOLDS" in caught.value.message
     assert caught.value.hint == "Did you mean TRACINCTL_SWEEP_THRESHOLDS?"
-
-
-def test_file_names_are_the_users(tmp_path):
-    project = load_project(settings_from(tmp_path, ""))
-    assert project.score_file("plastic", "500hz") == tmp_path / "metadata" / "plastic_500hz_influence_metadata.json"
-    assert project.metadata_file("plastic", "500hz").name == "plastic_500hz_metadata.json"
-    assert project.per_checkpoint_file("a", "b").name == "a_b_per_checkpoint_influence_metadata.json"
-    assert project.exclusion_file("plastic", "500hz") == tmp_path / "exclusions" / "plastic_500hz_excluded_pairs.txt"
-    assert project.cache_dir == tmp_path / ".tracinctl" / "cache"
-
-
-def test_parquet_scores_are_taken_only_where_no_json_is(tmp_path):
-    project = load_project(settings_from(tmp_path, ""))
-    project.metadata_dir.mkdir()
-    columns = project.metadata_dir / "a_b_influence.parquet"
-    columns.touch()
-    assert project.score_file("a", "b") == columns
-    (project.metadata_dir / "a_b_influence_metadata.json").touch()
-    assert project.score_file("a", "b").suffix == ".json"
-
-
-def test_checkpoints_are_in_a_folder_of_their_own_or_in_the_folder_itself(tmp_path):
-    project = load_project(settings_from(tmp_path, ""))
-    own = project.checkpoint_dir / "a_b"
-    assert project.checkpoints("a", "b") == own, "where nothing is, the usual place is named"
-    project.checkpoint_dir.mkdir()
-    (project.checkpoint_dir / "model_epoch_1.pt").touch()
-    assert project.checkpoints("a", "b") == project.checkpoint_dir
-    own.mkdir()
-    assert project.checkpoints("a", "b") == own
-    assert project.pairs_file("a", "b") == own / "pairs.csv"
-
-
-@pytest.mark.parametrize("name", ["..", "a/b", "", "a\nb", "\x1b[31m", "a\\b", "a\0b"])
-def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
-    project = Project(*[tmp_path] * 6)
-    with pytest.raises(UsageError):
-        project.score_file(name, "500hz")
-    with pytest.raises(UsageError):
-        project.exclusion_file("plastic", name)
 
 
 def test_score_files_are_known_by_their_names(tmp_path):

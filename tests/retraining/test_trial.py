@@ -19,6 +19,8 @@ from places import HELPERS, ROOT
 from tests.retraining.test_interrupt import alive, children
 from tracinctl import Pairs, RankingData, Samples
 from tracinctl.errors import ProcessLostError, TrainingError
+from tracinctl.project.config import load_project, load_settings
+from tracinctl.project.target import Target
 from tracinctl.retraining.builtin_trainer import RankerTrainer
 from tracinctl.retraining.judging import divide_held_out
 from tracinctl.retraining.runs import run_trainings
@@ -142,7 +144,13 @@ def test_the_tables_fit_eighty_columns_and_their_json_is_whole(tmp_path, capsys)
     from tracinctl.project.workflow import Run
 
     result = judged(Pretended(harm=3.0), tmp_path / "kept")
-    show_verdicts([Run("plastic", "1000hz", "done", retraining=result), Run("plastic", "500hz", "failed")])
+    project = load_project(load_settings(None))
+    show_verdicts(
+        [
+            Run(Target(project, "plastic", "1000hz"), "done", retraining=result),
+            Run(Target(project, "plastic", "500hz"), "failed"),
+        ]
+    )
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert "Helped: +" in shown

@@ -21,7 +21,7 @@ from tracinctl.cli.output.streams import ERRORS, let_streams_write_anything
 from tracinctl.engine.kernel.cache import KernelCache
 from tracinctl.errors import TracinctlError, UsageError
 from tracinctl.files import clear_leftovers, write_text_atomic
-from tracinctl.project import config
+from tracinctl.project import target
 from tracinctl.scores.files.open import write_scores
 
 OLD = [
@@ -73,7 +73,7 @@ def windows(monkeypatch):
     """The branches that Windows takes: no locks on temporary files, no flush of folders, its rules for names."""
     monkeypatch.setattr(files, "sys", SimpleNamespace(platform="win32"))
     monkeypatch.setattr(files, "os", SimpleNamespace(**{**vars(os), "name": "nt"}))
-    monkeypatch.setattr(config, "_WINDOWS", True)
+    monkeypatch.setattr(target, "_WINDOWS", True)
     monkeypatch.delattr(files, "fcntl", raising=False)
 
 
@@ -186,9 +186,9 @@ NOT_THERE = ["C:", "a:b", "a?", "a*", 'a"', "<a", "a>", "a|b", "a.", "a "]
 
 @pytest.mark.parametrize("name", NOT_THERE)
 def test_what_windows_allows_in_no_name_is_refused_there_alone(name, monkeypatch):
-    assert config.file_name_part(name, "1hz") == f"{name}_1hz"
-    monkeypatch.setattr(config, "_WINDOWS", True)
+    assert target.file_name_part(name, "1hz") == f"{name}_1hz"
+    monkeypatch.setattr(target, "_WINDOWS", True)
     for material, frequency in ((name, "1hz"), ("box", name)):
         with pytest.raises(UsageError, match="cannot be part of a file name"):
-            config.file_name_part(material, frequency)
-    assert config.file_name_part("con", "500.5 hz") == "con_500.5 hz"  # a device's name alone is one, and no part of it
+            target.file_name_part(material, frequency)
+    assert target.file_name_part("con", "500.5 hz") == "con_500.5 hz"  # a device's name alone is one, and no part of it

@@ -12,7 +12,6 @@ from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.score_files import settings_of
 from tracinctl.errors import TracinctlError
-from tracinctl.project.config import Project
 
 if TYPE_CHECKING:
     from tracinctl.project.retrain import ProjectRetraining
@@ -48,7 +47,7 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def judge_run(project: Project, run: Run, settings: ProjectRetraining) -> Run:
+def judge_run(run: Run, settings: ProjectRetraining) -> Run:
     """The run with its verdict; a run without a list is as it was."""
     from tracinctl.project.retrain import retrain_project
     from tracinctl.retraining.trainer import KEPT
@@ -57,10 +56,10 @@ def judge_run(project: Project, run: Run, settings: ProjectRetraining) -> Run:
         return run
     terminal.kept = KEPT
     try:
-        with terminal.progress(what=f"{run.material} {run.frequency}") as progress:
-            result = retrain_project(project, run.material, run.frequency, run.exclusions, settings, progress)
+        with terminal.progress(what=run.target.label) as progress:
+            result = retrain_project(run.target, run.exclusions, settings, progress)
     except TracinctlError as error:
-        terminal.error(f"{run.material} {run.frequency}: {error.message}", error.hint)
+        terminal.error(f"{run.target.label}: {error.message}", error.hint)
         return replace(run, status="failed", error=error)
     return replace(run, retraining=result)
 
@@ -83,7 +82,7 @@ def show_verdicts(runs: list[Run]) -> None:
         if result is None:
             continue
         terminal.text("")
-        title = f"{run.material} {run.frequency}: does leaving them out help? {len(result.seeds)} repeats"
+        title = f"{run.target.label}: does leaving them out help? {len(result.seeds)} repeats"
         if result.arms:
             terminal.table(title, _columns(ARM_COLUMNS), arm_rows(result))
             terminal.text("")

@@ -104,15 +104,15 @@ class Diagnoses:
             terminal.warn("\n".join(lines), "\n".join(hints))
 
 
-def tell_changes(project: Project, file: ScoreFile, source: ScoreSource) -> None:
+def tell_changes(file: ScoreFile, source: ScoreSource) -> None:
     """Warn where scores were made from checkpoints or recordings that have changed since."""
     from tracinctl.project.staleness import changed_since
 
-    changes = changed_since(project, file, source)
-    if changes:
+    changes = changed_since(file, source)
+    if changes and file.target is not None:
         terminal.warn(
             f"{file.label}: since these scores were made, {'; '.join(changes)}",
-            f"Compute them again: tracinctl compute --material {file.material} --frequency {file.frequency}",
+            f"Compute them again: tracinctl compute {file.target.command_flags}",
         )
 
 

@@ -10,7 +10,6 @@ from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.retrain import COLOURS, UNDECIDED, retraining_settings, wrapped
 from tracinctl.cli.score_files import settings_of
 from tracinctl.errors import UsageError
-from tracinctl.project.config import Project
 from tracinctl.project.selection import ScoreFile
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ def sweep_judging(ctx: Any, *, repeats: int, at_once: int) -> ProjectRetraining:
 
 
 def judge_thresholds(
-    project: Project,
     file: ScoreFile,
     source: ScoreSource,
     settings: ProjectRetraining,
@@ -53,7 +51,7 @@ def judge_thresholds(
     from tracinctl.retraining.trainer import KEPT
     from tracinctl.scores.exclusion import choose_exclusions
 
-    if file.material is None or file.frequency is None:
+    if file.target is None:
         raise UsageError(
             f"--retrain needs the items of {file.path}, but its name says no material and frequency",
             hint="Leave out --metadata-file, or name it <material>_<frequency>_influence_metadata.json.",
@@ -69,7 +67,7 @@ def judge_thresholds(
 
     terminal.kept = KEPT
     with terminal.progress(what=file.label) as progress:
-        return judge_project_sweep(project, file.material, file.frequency, source, lists_of, settings, progress)
+        return judge_project_sweep(file.target, source, lists_of, settings, progress)
 
 
 def show_thresholds(label: str, found: SweepJudgement) -> None:

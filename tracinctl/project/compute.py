@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from tracinctl.engine.checkpoints.files import checkpoint_parts
 from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.project.config import Project
 from tracinctl.project.settings import FORMATS, ComputeOutcome, ComputeSettings, SourceSettings
 from tracinctl.project.sources import choose_test_pairs, load_data, make_model, pairs_file_of, with_test_pairs
 from tracinctl.project.staleness import FileStates, recordings_of
+from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
     from tracinctl.engine.distributed.processes import Processes
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
 
 def compute_project_scores(
-    project: Project,
-    material: str,
-    frequency: str,
+    target: Target,
     settings: ComputeSettings,
     progress: ProgressCallback = no_progress,
     processes: Processes | None = None,
 ) -> ComputeOutcome | None:
-    """Compute the influence of a material and frequency and write its files.
+    """Compute the influence of a target and write its files.
 
     With ``processes`` they share the work; the first one writes the files, and the others get None.
 
@@ -50,12 +48,12 @@ def compute_project_scores(
     loss = LossSettings(
         resolve_loss(settings.loss_type), settings.margin, settings.ghm_bins, settings.ghm_alpha, settings.batch_size
     )
-    checkpoints = list_checkpoints(project.checkpoints(material, frequency), settings.checkpoint_prefix)
+    checkpoints = list_checkpoints(target.checkpoints, settings.checkpoint_prefix)
     if settings.self_influence:
-        read_records(project.metadata_file(material, frequency))  # a broken one is told of before the work, not after
-    others = _read_once(project, material, frequency, settings.origin, checkpoints)
-    recordings = FileStates.of(recordings_of(project, material, frequency) if settings.origin.source is None else {})
-    data = load_data(project, material, frequency, settings.origin, progress)
+        read_records(target.records)  # a broken one is told of before the work, not after
+    others = _read_once(target, settings.origin, checkpoints)
+    recordings = FileStates.of(recordings_of(target) if settings.origin.source is None else {})
+    data = load_data(target, settings.origin, progress)
     about: dict[str, Any] = {"recordings": recordings.digests} if recordings.digests else {}
     if settings.divide:
         from tracinctl.retraining.judging import divide_held_out
@@ -64,7 +62,6 @@ def compute_project_scores(
         data = with_test_pairs(data, division.rows(data, "scoring"))
         about["division"] = division.to_json()
     data = with_test_pairs(data, choose_test_pairs(data, settings))
-    folder = project.cache_dir / f"{material}_{frequency}"
     options = ComputeOptions(
         loss=loss,
         method=settings.method,
@@ -72,7 +69,7 @@ def compute_project_scores(
         dtype=settings.dtype,
         device=settings.device,
         layers=settings.layers,
-        cache=folder if settings.cache else None,
+        cache=target.cache_dir if settings.cache else None,
         memory=settings.memory,
         num_workers=settings.num_workers,
         projection_dim=settings.projection_dim,
@@ -91,30 +88,29 @@ def compute_project_scores(
     notes = list(result.notes)
     output: Path | None = None
     if settings.influence:
-        output, other = score_paths(project, material, frequency, settings.file_format, watched)
+        output, other = score_paths(target, settings.file_format, watched)
         write_scores(watched, output, progress)
         written.append(output)
         if other.is_file():
             notes.append(f"{other.name} held older scores and was removed")
         remove_scores(other)  # a run that was killed here may have left what lies beside them
     if settings.save_per_checkpoint:
-        path, other = score_paths(project, material, f"{frequency}_per_checkpoint", settings.file_format, watched)
+        path, other = score_paths(target, settings.file_format, watched, per_checkpoint=True)
         write_per_checkpoint_scores(result.scores, path, progress)
         written.append(path)
         remove_scores(other)
     if settings.self_influence:
-        path = project.metadata_file(material, frequency)
+        path = target.records
         write_self_influence(result.scores, path)
         written.append(path)
     if not watched.seen:
         for _ in watched.blocks():
             pass
-    cache = KernelCache(folder)
+    cache = KernelCache(target.cache_dir)
     freed = cache.prune(result.cache_files, older_than=since) if settings.prune_cache else 0
     active = int(watched.active.sum())
     return ComputeOutcome(
-        material=material,
-        frequency=frequency,
+        target=target,
         output_file=output,
         written=written,
         train_pairs=len(watched.train_ids),
@@ -131,17 +127,15 @@ def compute_project_scores(
     )
 
 
-def _read_once(
-    project: Project, material: str, frequency: str, origin: SourceSettings, checkpoints: Sequence[Path]
-) -> FileStates:
+def _read_once(target: Target, origin: SourceSettings, checkpoints: Sequence[Path]) -> FileStates:
     """What is read at the beginning or now and then, and must be the same at the end."""
     parts = [part for path in checkpoints for part in checkpoint_parts(path)]
-    pairs = None if origin.source is not None else pairs_file_of(project, material, frequency, origin)
+    pairs = None if origin.source is not None else pairs_file_of(target, origin)
     return FileStates.of({str(path): path for path in [*parts, *([pairs] if pairs else [])]}, digests=False)
 
 
 def score_paths(
-    project: Project, material: str, frequency: str, file_format: str, scores: ScoreSource
+    target: Target, file_format: str, scores: ScoreSource, *, per_checkpoint: bool = False
 ) -> tuple[Path, Path]:
     """Where scores are written, and where scores of the other format would lie.
 
@@ -152,11 +146,11 @@ def score_paths(
 
     if file_format not in FORMATS:
         raise UsageError(f"unknown format {file_format!r}", hint=f"One of {', '.join(FORMATS)}.")
-    written = project.metadata_dir / f"{material}_{frequency}_influence_metadata.json"
-    columns = project.metadata_dir / f"{material}_{frequency}_influence.parquet"
+    text = target.scores_as("json", per_checkpoint=per_checkpoint)
+    columns = target.scores_as("parquet", per_checkpoint=per_checkpoint)
     if file_format == "auto":
         file_format = "parquet" if len(scores.train_ids) * len(scores.test_ids) > JSON_LIMIT else "json"
-    return (written, columns) if file_format == "json" else (columns, written)
+    return (text, columns) if file_format == "json" else (columns, text)
 
 
 def remove_scores(path: Path) -> None:

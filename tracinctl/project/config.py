@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tracinctl.engine.checkpoints.files import is_checkpoint
-from tracinctl.errors import SettingsError, UsageError
+from tracinctl.errors import SettingsError
 from tracinctl.project.config_keys import FLAGS_WITHOUT_SETTING, SETTINGS, SETTINGS_WITHOUT_FLAG, Kind, example_of
 from tracinctl.text import natural_key, nearest
 
 SETTINGS_NAME = "tracinctl.toml"
 
 _SCORE_FILE = re.compile(r"^(?P<project>.+)_influence(?:_metadata\.json|\.parquet)$")
-_PER_CHECKPOINT = "_per_checkpoint"
-_WINDOWS = sys.platform == "win32"
-_NOT_ON_WINDOWS = '<>:"|?*'  # there a colon leads to another drive, or into a file behind the file
+PER_CHECKPOINT = "_per_checkpoint"
+"""What stands in the names of files that hold the scores of each checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -74,58 +72,9 @@ class Project:
     material: str | None = None
     frequencies: tuple[str, ...] = ()
 
-    def score_file(self, material: str, frequency: str) -> Path:
-        """Influence scores: the JSON file, or the Parquet file where only that is there."""
-        name = file_name_part(material, frequency)
-        written = self.metadata_dir / f"{name}_influence_metadata.json"
-        columns = self.metadata_dir / f"{name}_influence.parquet"
-        return columns if columns.is_file() and not written.is_file() else written
-
-    def metadata_file(self, material: str, frequency: str) -> Path:
-        """The users' records of items and pairs."""
-        return self.metadata_dir / f"{file_name_part(material, frequency)}_metadata.json"
-
-    def per_checkpoint_file(self, material: str, frequency: str) -> Path:
-        """Influence scores a checkpoint: the JSON file, or the Parquet file where only that is there."""
-        name = f"{file_name_part(material, frequency)}{_PER_CHECKPOINT}"
-        written = self.metadata_dir / f"{name}_influence_metadata.json"
-        columns = self.metadata_dir / f"{name}_influence.parquet"
-        return columns if columns.is_file() and not written.is_file() else written
-
-    def exclusion_file(self, material: str, frequency: str) -> Path:
-        """The exclusion list."""
-        return self.output_dir / f"{file_name_part(material, frequency)}_excluded_pairs.txt"
-
-    def checkpoints(self, material: str, frequency: str) -> Path:
-        """The folder of checkpoints: this material and frequency's own, or checkpoint_dir where it holds some."""
-        own = self.checkpoint_dir / file_name_part(material, frequency)
-        return self.checkpoint_dir if not own.is_dir() and holds_checkpoints(self.checkpoint_dir) else own
-
-    def pairs_file(self, material: str, frequency: str) -> Path:
-        """The pairs that training used, written beside its checkpoints."""
-        return self.checkpoints(material, frequency) / "pairs.csv"
-
     def with_places(self, **changes: Any) -> Project:
         """This project with other places; None changes nothing."""
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
-
-
-def file_name_part(material: str, frequency: str) -> str:
-    """``<material>_<frequency>``, which every file name starts with.
-
-    Raises:
-        UsageError: one of the two would lead out of the folder, is empty, or is what this system allows in no name.
-    """
-    for what, value in (("material", material), ("frequency", frequency)):
-        if (
-            not value
-            or value in {".", ".."}
-            or any(c in value for c in "/\\\0")
-            or not value.isprintable()
-            or (_WINDOWS and (any(c in value for c in _NOT_ON_WINDOWS) or value[-1] in ". "))
-        ):
-            raise UsageError(f"{what} {value!r} cannot be part of a file name", hint=f"Give a plain name as --{what}.")
-    return f"{material}_{frequency}"
 
 
 def holds_checkpoints(folder: Path) -> bool:
@@ -142,7 +91,7 @@ def split_score_file_name(path: Path, frequencies: Sequence[str] = ()) -> tuple[
     Frequencies that are known are looked for first; otherwise the frequency is what follows the last underscore.
     """
     match = _SCORE_FILE.match(path.name)
-    if match is None or match["project"].endswith(_PER_CHECKPOINT):
+    if match is None or match["project"].endswith(PER_CHECKPOINT):
         return None
     name = match["project"]
     for frequency in frequencies:

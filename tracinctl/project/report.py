@@ -24,7 +24,7 @@ def workflow_report(
     """The report of these runs; ``shown`` writes a path as the reader should see it, ``custom``: see next_command."""
     from tracinctl.plots.report import Report
 
-    title = f"tracinctl: {', '.join(dict.fromkeys(run.material for run in runs))}"
+    title = f"tracinctl: {', '.join(dict.fromkeys(run.target.material for run in runs))}"
     return Report(title, [_section(run, shown, custom) for run in runs], command=command, settings=settings or {})
 
 
@@ -32,7 +32,7 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
     from tracinctl.plots.report import ReportSection
     from tracinctl.scores.diagnoses import diagnose
 
-    title = f"{run.material} {run.frequency}"
+    title = run.target.label
     if run.error is not None:
         return ReportSection(title, error=run.error.message, hint=run.error.hint)
     if run.source is None or run.score_file is None:
@@ -45,7 +45,7 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
         exclusions=run.exclusions,
         diagnoses=diagnose(run.source, exclusions=run.exclusions),
         output_file="" if run.output_file is None else shown(run.output_file),
-        next_command=next_command(run.material, run.frequency, shown(run.output_file), custom=custom)
+        next_command=next_command(run.target, shown(run.output_file), custom=custom)
         if useful and run.output_file
         else "",
         retraining=_retraining(run),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.project.config import Project, file_name_part
 from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data
+from tracinctl.project.target import Target
 from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
 from tracinctl.retraining.trial import RetrainResult, RetrainSettings, retrain
 from tracinctl.training.ranker import TrainSettings
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from tracinctl.scores.table import ScoreSource
 
     ListsOf = Callable[[ScoreSource], Mapping[str, Sequence[str]]]
-
-FOLDER = "retraining"
 
 
 @dataclass(frozen=True)
@@ -61,9 +58,7 @@ class ProjectRetraining:
 
 
 def retrain_project(
-    project: Project,
-    material: str,
-    frequency: str,
+    target: Target,
     exclusions: Exclusions,
     settings: ProjectRetraining,
     progress: ProgressCallback = no_progress,
@@ -78,12 +73,11 @@ def retrain_project(
     from tracinctl.retraining.judging import divide_held_out
 
     settings.check()
-    data = load_data(project, material, frequency, settings.origin, progress)
+    data = load_data(target, settings.origin, progress)
     division = divide_held_out(data, settings.origin.seed)
-    truth = project.root / PLANTED_FILE
-    bad = set().union(*planted_ids(truth, material, frequency)) if truth.is_file() else set()
-    folder = _folder(project, material, frequency)
-    trainer = _trainer(project, material, frequency, settings, data, division)
+    truth = target.project.root / PLANTED_FILE
+    bad = set().union(*planted_ids(truth, target.material, target.frequency)) if truth.is_file() else set()
+    trainer = _trainer(target, settings, data, division)
     trusted = not isinstance(trainer, CommandTrainer) or trainer.told_who_judges
     return retrain(
         trainer,
@@ -91,7 +85,7 @@ def retrain_project(
         division,
         exclusions.ids,
         settings.how,
-        folder,
+        target.retraining_dir,
         truth=bad,
         trust_means=trusted,
         progress=progress,
@@ -99,9 +93,7 @@ def retrain_project(
 
 
 def judge_project_sweep(
-    project: Project,
-    material: str,
-    frequency: str,
+    target: Target,
     source: ScoreSource,
     lists_of: ListsOf,
     settings: ProjectRetraining,
@@ -110,9 +102,7 @@ def judge_project_sweep(
     """Train with the list of each threshold, choose one, and judge it.
 
     Args:
-        project: where files are.
-        material: of the scores.
-        frequency: of the scores.
+        target: of the scores.
         source: the scores; those of scoring pairs alone are used.
         lists_of: gives the lists, by threshold, from these.
         settings: how to train.
@@ -127,29 +117,26 @@ def judge_project_sweep(
     from tracinctl.scores.columns import SomeColumns
 
     settings.check()
-    data = load_data(project, material, frequency, settings.origin, progress)
+    data = load_data(target, settings.origin, progress)
     division = divide_held_out(data, settings.origin.seed)
     recorded = source.provenance.get("division")
     if recorded is not None and recorded != division.to_json():
         raise ScoreFileError(
-            f"the scores of {material} {frequency} were made under another division of the held-out items",
-            hint=f"Compute them again: tracinctl compute --material {material} --frequency {frequency}",
+            f"the scores of {target.label} were made under another division of the held-out items",
+            hint=f"Compute them again: tracinctl compute {target.command_flags}",
         )
     view = SomeColumns(source, data.test_pairs.take(division.rows(data, "scoring")).ids(data.test.ids))
     if not view.test_ids:
         raise ScoreFileError(
-            f"no test pair of the scores of {material} {frequency} has both items among those that score influence",
-            hint=f"Compute with all held-out pairs: tracinctl compute --material {material} --frequency {frequency}",
+            f"no test pair of the scores of {target.label} has both items among those that score influence",
+            hint=f"Compute with all held-out pairs: tracinctl compute {target.command_flags}",
         )
-    trainer = _trainer(project, material, frequency, settings, data, division)
-    folder = _folder(project, material, frequency)
-    return judge_sweep(trainer, data, division, lists_of(view), settings.how, folder, progress=progress)
+    trainer = _trainer(target, settings, data, division)
+    return judge_sweep(trainer, data, division, lists_of(view), settings.how, target.retraining_dir, progress=progress)
 
 
 def _trainer(
-    project: Project,
-    material: str,
-    frequency: str,
+    target: Target,
     settings: ProjectRetraining,
     data: RankingData,
     division: Division,
@@ -158,11 +145,13 @@ def _trainer(
 
     if settings.command is None:
         return RankerTrainer(data, division, settings.train)
-    folder = _folder(project, material, frequency)
     return CommandTrainer(
-        settings.command, settings.metrics_file, project.root, folder, material, frequency, data, division
+        settings.command,
+        settings.metrics_file,
+        target.project.root,
+        target.retraining_dir,
+        target.material,
+        target.frequency,
+        data,
+        division,
     )
-
-
-def _folder(project: Project, material: str, frequency: str) -> Path:
-    return project.cache_dir.parent / FOLDER / file_name_part(material, frequency)

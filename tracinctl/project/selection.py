@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tracinctl.errors import DataError, ScoreFileError, UsageError
 from tracinctl.project.config import Project, find_score_files, split_score_file_name
+from tracinctl.project.target import Target
 from tracinctl.text import natural_key, nearest
 
 ALL = "all"
@@ -19,35 +20,54 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """A file of influence scores and what its name says; material and frequency are None where it does not say."""
+    """A file of influence scores and its target; None where the file name does not say."""
 
     path: Path
-    material: str | None = None
-    frequency: str | None = None
+    target: Target | None = None
 
     @property
     def label(self) -> str:
         """What to call it in a table."""
-        return f"{self.material} {self.frequency}" if self.material is not None else self.path.name
+        return self.path.name if self.target is None else self.target.label
+
+    @property
+    def material(self) -> str | None:
+        """The target's material."""
+        return None if self.target is None else self.target.material
+
+    @property
+    def frequency(self) -> str | None:
+        """The target's frequency."""
+        return None if self.target is None else self.target.frequency
+
+    @property
+    def in_project(self) -> bool:
+        """Whether it lies where the project keeps its scores."""
+        return self.target is not None and self.path.absolute().parent == self.target.project.metadata_dir.absolute()
+
+    @property
+    def beside(self) -> Target | None:
+        """The target, its other files of scores and records looked for beside this one."""
+        if self.target is None:
+            return None
+        return replace(self.target, project=self.target.project.with_places(metadata_dir=self.path.parent))
 
 
 @dataclass(frozen=True)
 class MissingScores:
     """Scores that are not there, and the command that makes them."""
 
-    path: Path
-    material: str
-    frequency: str
+    target: Target
 
     @property
     def message(self) -> str:
         """What is missing."""
-        return f"no influence scores for {self.material} {self.frequency}: {self.path} is not there"
+        return f"no influence scores for {self.target.label}: {self.target.score_file} is not there"
 
     @property
     def command(self) -> str:
         """What makes it."""
-        return f"tracinctl compute --material {self.material} --frequency {self.frequency}"
+        return f"tracinctl compute {self.target.command_flags}"
 
 
 def split_list(text: str, flag: str) -> list[str]:
@@ -152,7 +172,7 @@ def score_files(
             if not path.is_file():
                 raise ScoreFileError(f"score file {path} is not there", hint=_score_files_near(path))
             split = split_score_file_name(path, project.frequencies)
-            files.append(ScoreFile(path, *(split or (None, None))))
+            files.append(ScoreFile(path, Target(project, *split) if split else None))
         return files, []
 
     where = str(project.metadata_dir)
@@ -171,11 +191,11 @@ def score_files(
     names = choose_frequencies(project, frequency, chosen, found, where, strict=False)
     files, missing = [], []
     for name in names:
-        path = project.score_file(chosen, name)
-        if path.is_file():
-            files.append(ScoreFile(path, chosen, name))
+        target = Target(project, chosen, name)
+        if target.score_file.is_file():
+            files.append(ScoreFile(target.score_file, target))
         else:
-            missing.append(MissingScores(path, chosen, name))
+            missing.append(MissingScores(target))
     if not files:
         raise ScoreFileError(
             "\n".join(each.message for each in missing),
@@ -186,8 +206,8 @@ def score_files(
 
 def training_sets(
     project: Project, material: str | None, frequency: str | None, *, custom_source: bool = False
-) -> tuple[str, list[str]]:
-    """The material and the frequencies to compute or train, checked against the recordings that are there.
+) -> list[Target]:
+    """The targets to compute or train, checked against the recordings that are there.
 
     A source of the user's own has no recordings to look for: there both must be named.
 
@@ -205,7 +225,7 @@ def training_sets(
             )
         if name is None or not names:
             raise UsageError("with a --source of your own, material and frequency must be named", hint=hint)
-        return name, names
+        return [Target(project, name, each) for each in names]
     where = str(project.data_root)
     found = recordings_by_material(project.data_root)
     if not found:
@@ -215,7 +235,8 @@ def training_sets(
             "name the folder with --data-root.\nTo try tracinctl without any: tracinctl demo my-project",
         )
     chosen = choose_material(project, material, found, where)
-    return chosen, choose_frequencies(project, frequency, chosen, found, where)
+    names = choose_frequencies(project, frequency, chosen, found, where)
+    return [Target(project, chosen, name) for name in names]
 
 
 def everything_by_material(project: Project) -> dict[str, list[str]]:
@@ -231,22 +252,21 @@ def everything_by_material(project: Project) -> dict[str, list[str]]:
     return {material: sorted(merged[material], key=natural_key) for material in sorted(merged, key=natural_key)}
 
 
-def unknown_set(project: Project, material: str, frequency: str) -> str:
+def unknown_set(target: Target) -> str:
     """What was probably meant by a material and frequency of which there is nothing; empty where there is something."""
-    found = everything_by_material(project)
+    found = everything_by_material(target.project)
     known = [f"{name} {each}" for name, frequencies in found.items() for each in frequencies]
-    asked = f"{material} {frequency}"
-    if asked in known or not known:
+    if target.label in known or not known:
         return ""
-    near = nearest(asked, known)
+    near = nearest(target.label, known)
     guess = f"Did you mean {near}? " if near else ""
     return f"{guess}There are {', '.join(known)}.\n"
 
 
 def workflow_sets(
     project: Project, material: str | None, frequencies: str | None, *, custom_source: bool = False
-) -> tuple[str, list[str]]:
-    """The material and the frequencies of a workflow; a frequency that is not there fails on its own, later.
+) -> list[Target]:
+    """The targets of a workflow; a frequency that is not there fails on its own, later.
 
     Raises:
         DataError: there is nothing to work on.
@@ -264,7 +284,8 @@ def workflow_sets(
             "To try tracinctl without any: tracinctl demo my-project",
         )
     chosen = choose_material(project, material, found, where)
-    return chosen, choose_frequencies(project, frequencies, chosen, found, where, strict=False)
+    names = choose_frequencies(project, frequencies, chosen, found, where, strict=False)
+    return [Target(project, chosen, name) for name in names]
 
 
 def _beside(project: Project) -> str:
@@ -300,4 +321,4 @@ def _score_files_near(path: Path) -> str:
 
 def score_file_names(project: Project) -> list[Path]:
     """Every score file of the project, for completion."""
-    return [project.score_file(material, frequency) for material, frequency in find_score_files(project.metadata_dir)]
+    return [Target(project, *names).score_file for names in find_score_files(project.metadata_dir)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.errors import UsageError
+from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
     from tracinctl.scores.diagnoses import Diagnosis
@@ -92,7 +93,7 @@ class ComputeOutcome:
     """What was computed.
 
     Attributes:
-        material, frequency: of what.
+        target: of what.
         output_file: the scores; None where only self-influence was asked for.
         written: all files written or added to.
         train_pairs, test_pairs, active_test_pairs: how many; a test pair is active where a score is not zero.
@@ -106,8 +107,7 @@ class ComputeOutcome:
         freed_bytes: what pruning deleted.
     """
 
-    material: str
-    frequency: str
+    target: Target
     output_file: Path | None
     written: Sequence[Path]
     train_pairs: int

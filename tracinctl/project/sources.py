@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tracinctl.errors import DataError, ModelError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.project.config import Project
 from tracinctl.project.settings import ComputeSettings, SourceSettings
+from tracinctl.project.target import Target
 from tracinctl.text import nearest
 from tracinctl.user_code import call_function
 
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from tracinctl.data.pairs import Pairs, RankingData
 
 
-def load_data(
-    project: Project, material: str, frequency: str, origin: SourceSettings, progress: ProgressCallback = no_progress
-) -> RankingData:
-    """Items and pairs of a material and frequency, from the recordings or from the user's own source.
+def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback = no_progress) -> RankingData:
+    """Items and pairs of a target, from the recordings or from the user's own source.
 
     Raises:
         TracinctlError: they are missing, broken or contradict each other.
@@ -32,7 +30,7 @@ def load_data(
     from tracinctl.data.recordings import load_recordings
 
     if origin.source is not None:
-        data = call_function(origin.source, "--source", frequency, material)
+        data = call_function(origin.source, "--source", target.frequency, target.material)
         if not isinstance(data, RankingData):
             raise DataError(
                 f"--source {origin.source} gave a {type(data).__name__}, not a tracinctl.RankingData",
@@ -40,20 +38,20 @@ def load_data(
             )
         return data
     return load_recordings(
-        project.data_root,
-        material,
-        frequency,
+        target.project.data_root,
+        target.material,
+        target.frequency,
         n_fft=origin.n_fft,
         hop=origin.hop,
-        pairs_file=pairs_file_of(project, material, frequency, origin),
+        pairs_file=pairs_file_of(target, origin),
         seed=origin.seed,
         progress=progress,
     )
 
 
-def pairs_file_of(project: Project, material: str, frequency: str, origin: SourceSettings) -> Path | None:
+def pairs_file_of(target: Target, origin: SourceSettings) -> Path | None:
     """The pairs that training used, where they are written down."""
-    beside = project.pairs_file(material, frequency)
+    beside = target.pairs_file
     return origin.pairs_file or (beside if beside.is_file() else None)
 
 

@@ -16,8 +16,8 @@ from tracinctl.data.recordings import find_recordings
 from tracinctl.engine.checkpoints.files import checkpoint_digest, checkpoint_parts, is_checkpoint
 from tracinctl.errors import CheckpointError, DataError, TracinctlError
 from tracinctl.files import file_digest
-from tracinctl.project.config import Project
 from tracinctl.project.selection import ScoreFile
+from tracinctl.project.target import Target
 from tracinctl.text import first_few
 
 if TYPE_CHECKING:
@@ -70,34 +70,30 @@ def _mark(path: Path) -> tuple[int, ...]:
     return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
-def recordings_of(project: Project, material: str, frequency: str) -> dict[str, Path]:
+def recordings_of(target: Target) -> dict[str, Path]:
     """Item id -> recording.
 
     Raises:
         DataError: they are not there, or are not named as their folders say.
     """
-    return {each.id: each.path for each in find_recordings(project.data_root, material, frequency)}
+    return {each.id: each.path for each in find_recordings(target.project.data_root, target.material, target.frequency)}
 
 
-def changed_since(project: Project, file: ScoreFile, source: ScoreSource) -> list[str]:
+def changed_since(file: ScoreFile, source: ScoreSource) -> list[str]:
     """What of the checkpoints and recordings that the scores were made from is no longer as it was, in words.
 
     What lies elsewhere than in the project, or is not named in the scores' provenance, is not looked for.
     """
-    if (
-        file.material is None
-        or file.frequency is None
-        or file.path.absolute().parent != project.metadata_dir.absolute()
-    ):
+    if file.target is None or not file.in_project:
         return []
     said = []
     for what, made_from, here in (
         (
             "checkpoint",
             _digests_of_checkpoints(source.provenance),
-            _checkpoints(project, file.material, file.frequency),
+            _checkpoints(file.target),
         ),
-        ("recording", source.provenance.get("recordings"), _recordings(project, file.material, file.frequency)),
+        ("recording", source.provenance.get("recordings"), _recordings(file.target)),
     ):
         if not isinstance(made_from, Mapping) or not made_from.keys() & here.keys():
             continue
@@ -117,17 +113,16 @@ def _digests_of_checkpoints(provenance: Mapping[str, object]) -> dict[str, str]:
     return {str(each.get("name")): str(each.get("digest")) for each in entries}
 
 
-def _checkpoints(project: Project, material: str, frequency: str) -> dict[str, Path]:
+def _checkpoints(target: Target) -> dict[str, Path]:
     try:
-        folder = project.checkpoints(material, frequency)
-        return {path.name: path for path in sorted(folder.iterdir()) if is_checkpoint(path)}
+        return {path.name: path for path in sorted(target.checkpoints.iterdir()) if is_checkpoint(path)}
     except (OSError, TracinctlError):
         return {}
 
 
-def _recordings(project: Project, material: str, frequency: str) -> dict[str, Path]:
+def _recordings(target: Target) -> dict[str, Path]:
     try:
-        return recordings_of(project, material, frequency)
+        return recordings_of(target)
     except (OSError, TracinctlError):
         return {}
 

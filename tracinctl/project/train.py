@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.project.config import Project, file_name_part
 from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data
+from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
     from tracinctl.training.ranker import TrainResult, TrainSettings
-
-RETRAINED = "retrained"
-"""Folder of the checkpoints that were trained without what a list names."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +20,12 @@ class TrainOutcome:
     """What was trained.
 
     Attributes:
-        material, frequency: of what.
+        target: of what.
         folder: where the checkpoints and pairs.csv are.
         result: what the trainer says.
     """
 
-    material: str
-    frequency: str
+    target: Target
     folder: Path
     result: TrainResult
 
@@ -37,8 +33,8 @@ class TrainOutcome:
         """The result in plain values."""
         result = self.result
         return {
-            "material": self.material,
-            "frequency": self.frequency,
+            "material": self.target.material,
+            "frequency": self.target.frequency,
             "output_dir": str(self.folder),
             "checkpoints": [path.name for path in result.checkpoints],
             "train_pairs": len(result.train_pairs),
@@ -54,15 +50,13 @@ class TrainOutcome:
 
 
 def train_project_ranker(
-    project: Project,
-    material: str,
-    frequency: str,
+    target: Target,
     origin: SourceSettings,
     settings: TrainSettings,
     exclusions_file: Path | None = None,
     progress: ProgressCallback = no_progress,
 ) -> TrainOutcome:
-    """Train the built-in ranker on a material and frequency, without what a list names where one is given.
+    """Train the built-in ranker on a target, without what a list names where one is given.
 
     Checkpoints that scores were made from are not touched by training with a list: it has a folder of its own.
 
@@ -73,8 +67,7 @@ def train_project_ranker(
     from tracinctl.training.ranker import train_ranker
 
     exclusions = None if exclusions_file is None else read_exclusion_list(exclusions_file).ids
-    data = load_data(project, material, frequency, origin, progress)
-    name = file_name_part(material, frequency)
-    folder = project.checkpoint_dir / name if exclusions is None else project.checkpoint_dir / RETRAINED / name
+    data = load_data(target, origin, progress)
+    folder = target.own_checkpoints if exclusions is None else target.retrained_checkpoints
     result = train_ranker(data, settings, folder, exclusions=exclusions, progress=progress)
-    return TrainOutcome(material, frequency, folder, result)
+    return TrainOutcome(target, folder, result)

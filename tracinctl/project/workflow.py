@@ -17,9 +17,10 @@ from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, TracinctlError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.compute import compute_project_scores
-from tracinctl.project.config import Project, holds_checkpoints
+from tracinctl.project.config import holds_checkpoints
 from tracinctl.project.selection import unknown_set
 from tracinctl.project.settings import ComputeOutcome, ComputeSettings
+from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
     from tracinctl.engine.distributed.processes import Processes
@@ -78,7 +79,7 @@ class Run:
     """What became of one frequency.
 
     Attributes:
-        material, frequency: of what.
+        target: of what.
         status: ``done``, ``failed``, or ``skipped`` after a failure with ``fail_fast``.
         score_file: the scores; None where there are none.
         computed: how they were computed; None where the file was there already.
@@ -90,8 +91,7 @@ class Run:
         error: what went wrong.
     """
 
-    material: str
-    frequency: str
+    target: Target
     status: Status
     score_file: Path | None = None
     computed: ComputeOutcome | None = None
@@ -106,8 +106,8 @@ class Run:
         """The result in plain values."""
         judged = {} if self.retraining is None else {"retraining": self.retraining.to_json()}
         return {
-            "material": self.material,
-            "frequency": self.frequency,
+            "material": self.target.material,
+            "frequency": self.target.frequency,
             "status": self.status,
             "harmful": None if self.exclusions is None else len(self.exclusions.harmful),
             "excluded": None if self.exclusions is None else len(self.exclusions.ids),
@@ -117,58 +117,52 @@ class Run:
         }
 
 
-Watch = Callable[[str], AbstractContextManager[ProgressCallback]]
+Watch = Callable[[Target], AbstractContextManager[ProgressCallback]]
 
 
-def _unwatched(_: str) -> AbstractContextManager[ProgressCallback]:
+def _unwatched(_: Target) -> AbstractContextManager[ProgressCallback]:
     return nullcontext(no_progress)
 
 
 def run_workflow(
-    project: Project,
-    material: str,
-    frequencies: Sequence[str],
+    targets: Sequence[Target],
     settings: WorkflowSettings,
     *,
     watch: Watch = _unwatched,
     finished: Callable[[Run], None] = lambda _: None,
     processes: Processes | None = None,
 ) -> list[Run]:
-    """Scores and exclusion lists for each frequency, in order; one that fails does not stop the others.
+    """Scores and exclusion lists for each target, in order; one that fails does not stop the others.
 
     Args:
-        project: where files are.
-        material: of all frequencies.
-        frequencies: in the order in which they run.
+        targets: in the order in which they run.
         settings: how.
-        watch: gives a progress callback for the time that a frequency takes.
+        watch: gives a progress callback for the time that a target takes.
         finished: is told of each run at its end.
         processes: share the computing; the first one does the rest alone.
     """
     runs: list[Run] = []
-    for frequency in frequencies:
+    for target in targets:
         if settings.fail_fast and any(run.status == "failed" for run in runs):
-            run = Run(material, frequency, "skipped")
+            run = Run(target, "skipped")
         else:
             try:
-                with watch(frequency) as progress:
-                    run = run_one(project, material, frequency, settings, progress, processes)
+                with watch(target) as progress:
+                    run = run_one(target, settings, progress, processes)
             except TracinctlError as error:
-                run = Run(material, frequency, "failed", error=error)
+                run = Run(target, "failed", error=error)
         runs.append(run)
         finished(run)
     return runs
 
 
 def run_one(
-    project: Project,
-    material: str,
-    frequency: str,
+    target: Target,
     settings: WorkflowSettings,
     progress: ProgressCallback,
     processes: Processes | None = None,
 ) -> Run:
-    """Scores and exclusion list for one frequency.
+    """Scores and exclusion list for one target.
 
     Raises:
         TracinctlError: it cannot be done.
@@ -179,27 +173,26 @@ def run_one(
     from tracinctl.scores.votes import parse_threshold
 
     threshold = parse_threshold(settings.rule.threshold)
-    truth = project.root / PLANTED_FILE
-    planted = planted_ids(truth, material, frequency) if truth.is_file() else (set(), set())
+    truth = target.project.root / PLANTED_FILE
+    planted = planted_ids(truth, target.material, target.frequency) if truth.is_file() else (set(), set())
     computed = None
-    if settings.compute.origin.source is not None or holds_checkpoints(project.checkpoints(material, frequency)):
+    if settings.compute.origin.source is not None or holds_checkpoints(target.checkpoints):
         with processes.part() if processes else nullcontext():
-            computed = compute_project_scores(project, material, frequency, settings.compute, progress, processes)
+            computed = compute_project_scores(target, settings.compute, progress, processes)
     if processes is not None and processes.rank:
-        return Run(material, frequency, "done")
-    path = project.score_file(material, frequency)
+        return Run(target, "done")
+    path = target.score_file
     if not path.is_file():
         raise ScoreFileError(
-            f"no checkpoints in {project.checkpoints(material, frequency)}, and no scores in {path}",
-            hint=unknown_set(project, material, frequency)
-            + f"Train first: tracinctl train --material {material} --frequency {frequency}\n"
+            f"no checkpoints in {target.checkpoints}, and no scores in {path}",
+            hint=unknown_set(target) + f"Train first: tracinctl train {target.command_flags}\n"
             "or name the folders with --checkpoint-dir or --metadata-dir.",
         )
     source = open_scores(path)
     if settings.compute.divide and "division" not in source.provenance:
         raise ScoreFileError(
             f"{path} was made with all held-out pairs, so none is left to judge what it leads to",
-            hint=f"With checkpoints in {project.checkpoints(material, frequency)} --retrain computes its own.",
+            hint=f"With checkpoints in {target.checkpoints} --retrain computes its own.",
         )
     exclusions = choose_exclusions(
         source,
@@ -211,11 +204,10 @@ def run_one(
     )
     output = None
     if not settings.evaluate_only:
-        output = project.exclusion_file(material, frequency)
+        output = target.list_file
         write_exclusion_list(output, exclusions, path.name)
     return Run(
-        material,
-        frequency,
+        target,
         "done",
         score_file=path,
         computed=computed,
@@ -247,11 +239,8 @@ def compare_with_planted(
     return PlantedCount(len(pairs & place.keys()), len(pairs.intersection(names)), len(wrong))
 
 
-def next_command(material: str, frequency: str, shown: str, *, custom: bool = False) -> str:
+def next_command(target: Target, shown: str, *, custom: bool = False) -> str:
     """The training command with the list, whose path is written as ``shown``; ``custom``: the user trains otherwise."""
     if custom:
         return f"your training command with {shown}"
-    return (
-        f"tracinctl train --material {shlex.quote(material)} --frequency {shlex.quote(frequency)} "
-        f"--exclusions-file {shlex.quote(shown)}"
-    )
+    return f"tracinctl train {target.command_flags} --exclusions-file {shlex.quote(shown)}"

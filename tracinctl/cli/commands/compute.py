@@ -120,22 +120,22 @@ def compute(
         cache=cache,
         prune_cache=prune_cache,
     )
-    chosen, frequencies = training_sets(project, material, frequency, custom_source=source is not None)
+    targets = training_sets(project, material, frequency, custom_source=source is not None)
     terminal.kept = co.kept(cache=cache)
     start_processes(processes)
     outcomes = []
     diagnoses = Diagnoses()
     with joined_processes() as shared:
-        for name in frequencies:
-            with terminal.progress(what=f"{chosen} {name}") as report, shared.part() if shared else nullcontext():
-                outcome = compute_project_scores(project, chosen, name, settings, report, shared)
+        for target in targets:
+            with terminal.progress(what=target.label) as report, shared.part() if shared else nullcontext():
+                outcome = compute_project_scores(target, settings, report, shared)
             if outcome is None:
                 continue
             outcomes.append(outcome)
             tell(outcome)
-            diagnoses.put(f"{chosen} {name}", outcome.diagnoses)
+            diagnoses.put(target.label, outcome.diagnoses)
             if prune_cache and not outcome.freed_bytes:
-                terminal.say(f"{chosen} {name}: no kernel in the cache is unused")
+                terminal.say(f"{target.label}: no kernel in the cache is unused")
             if not json:
                 show(outcome, metadata_dir)
     diagnoses.tell()
@@ -145,7 +145,7 @@ def compute(
 
 def tell(outcome: "ComputeOutcome") -> None:
     """Say on stderr what a user should know of how the scores came about."""
-    label = f"{outcome.material} {outcome.frequency}"
+    label = outcome.target.label
     for note in outcome.notes:
         terminal.warn(f"{label}: {note}")
     if outcome.freed_bytes:
@@ -161,7 +161,7 @@ def show(outcome: "ComputeOutcome", metadata_dir: Path | None) -> None:
     kept = sum(outcome.taken)
     reused = f", {kept} taken from the cache" if kept else ""
     terminal.text(
-        f"{outcome.material} {outcome.frequency}: {count(outcome.train_pairs, 'training pair')} on "
+        f"{outcome.target.label}: {count(outcome.train_pairs, 'training pair')} on "
         f"{count(outcome.test_pairs, 'test pair')} ({outcome.active_test_pairs:,} active)"
     )
     terminal.text(
@@ -174,8 +174,7 @@ def show(outcome: "ComputeOutcome", metadata_dir: Path | None) -> None:
     if outcome.output_file is not None:
         terminal.text(f"Scores: {SIGNS}.")
         where = "" if metadata_dir is None else f" --metadata-dir {shlex.quote(str(metadata_dir))}"
-        names = f"--material {shlex.quote(outcome.material)} --frequency {shlex.quote(outcome.frequency)}"
-        terminal.line(f"Next: tracinctl sweep {names}{where}\n")
+        terminal.line(f"Next: tracinctl sweep {outcome.target.command_flags}{where}\n")
 
 
 def _size(size: int) -> str:

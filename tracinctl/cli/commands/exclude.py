@@ -103,19 +103,19 @@ def exclude(
                 max_exclusions=max_exclusions,
                 mode=pair_mode,
             )
-        tell_changes(project, file, source)
+        tell_changes(file, source)
         chosen.append((file, source, exclusions, output_file or list_path(project, file)))
     if update_metadata and not dry_run:
         for file, *_ in chosen:
-            read_records(records_path(project, file))  # a broken one stops before a list is written
+            read_records(records_path(file))  # a broken one stops before a list is written
     diagnoses = Diagnoses()
     for file, source, exclusions, path in chosen:
         if not dry_run:
             write_exclusion_list(path, exclusions, file.path.name)
             if update_metadata:
                 with terminal.progress(what=file.label) as report:
-                    marked = mark_excluded(source, exclusions, records_path(project, file), progress=report)
-                terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(project, file))}")
+                    marked = mark_excluded(source, exclusions, records_path(file), progress=report)
+                terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(file))}")
         diagnoses.add(file.label, source, exclusions=exclusions)
     diagnoses.tell()
     for file, source, exclusions, path in chosen:
@@ -131,15 +131,15 @@ def exclude(
 
 def list_path(project: Project, file: ScoreFile) -> Path:
     """Where the list of a score file belongs."""
-    if file.material is not None and file.frequency is not None:
-        return project.exclusion_file(file.material, file.frequency)
+    if file.target is not None:
+        return file.target.list_file
     return project.output_dir / f"{file.path.stem}_excluded_pairs.txt"
 
 
-def records_path(project: Project, file: ScoreFile) -> Path:
+def records_path(file: ScoreFile) -> Path:
     """The users' records that belong to a score file: beside it."""
-    if file.material is not None and file.frequency is not None:
-        return project.with_places(metadata_dir=file.path.parent).metadata_file(file.material, file.frequency)
+    if file.beside is not None:
+        return file.beside.records
     raise UsageError(
         f"--update-metadata: the name of {file.path} does not say which material and frequency it is of",
         hint="Score files are named <material>_<frequency>_influence_metadata.json.",
@@ -218,6 +218,6 @@ def show(file: ScoreFile, label: str, exclusions: "Exclusions", path: Path, *, d
         terminal.text(f"Dry run: {shown_path(path)} was not written.\n")
         return
     terminal.text(f"Written: {shown_path(path)}")
-    if file.material is not None and file.frequency is not None:
-        terminal.line(f"Next: {next_command(file.material, file.frequency, shown_path(path), custom=custom)}")
+    if file.target is not None:
+        terminal.line(f"Next: {next_command(file.target, shown_path(path), custom=custom)}")
         terminal.text("")

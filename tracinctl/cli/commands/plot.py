@@ -10,7 +10,6 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import Diagnoses, label_of, one_or_list, project_of, selected_files, tell_changes
 from tracinctl.errors import UsageError
 from tracinctl.plots.registry import VIEW_LINES
-from tracinctl.project.config import Project
 from tracinctl.project.selection import ScoreFile
 from tracinctl.text import nearest
 
@@ -107,7 +106,7 @@ def plot(
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
             if view == "checkpoints":
-                source = with_checkpoint_scores(project, file, source, report)
+                source = with_checkpoint_scores(file, source, report)
             request = asked(source, settings)
             if view == "overview":
                 swept = (
@@ -122,7 +121,7 @@ def plot(
                 results.append(about | numbers)
             if not json or output is not None:
                 pictures.append(draw_asked(view, request, f"{label_of(file, source)}: {view}"))
-        tell_changes(project, file, source)
+        tell_changes(file, source)
     diagnoses.tell()
     for number, picture in enumerate(pictures):
         if output is not None:
@@ -153,16 +152,14 @@ def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
     return [file for file in files if near and near in known[file]][:1] or files[:1]
 
 
-def with_checkpoint_scores(
-    project: Project, file: ScoreFile, source: "ScoreSource", report: "ProgressCallback"
-) -> "ScoreSource":
+def with_checkpoint_scores(file: ScoreFile, source: "ScoreSource", report: "ProgressCallback") -> "ScoreSource":
     """The scores with those of each checkpoint, which lie beside their file."""
     from tracinctl.scores.files.per_checkpoint import with_checkpoints
 
-    if file.material is None or file.frequency is None:
+    beside = file.beside
+    if beside is None:
         raise UsageError(
             f"the name of {file.path} does not say which material and frequency it is of",
             hint="Score files are named <material>_<frequency>_influence_metadata.json.",
         )
-    beside = project.with_places(metadata_dir=file.path.parent)
-    return with_checkpoints(source, beside.per_checkpoint_file(file.material, file.frequency), report)
+    return with_checkpoints(source, beside.per_checkpoint_file, report)

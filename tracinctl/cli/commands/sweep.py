@@ -88,14 +88,14 @@ def sweep(
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
             result = sweep_thresholds(source, tried, min_occurrences, upper_threshold)
-        tell_changes(project, file, source)
+        tell_changes(file, source)
         results.append((file, result))
         if not json and not csv:
             show(label_of(file, source), result, min_occurrences, with_upper=upper_threshold is not None)
             show_top(list(source.train_ids), result, top)
         diagnoses.add(file.label, source, sweep=result)
         if judging is not None:
-            found = judge_thresholds(project, file, source, judging, tried, min_occurrences, upper_threshold)
+            found = judge_thresholds(file, source, judging, tried, min_occurrences, upper_threshold)
             judged[file.path] = {"retraining": found.to_json()}
             if not json and not csv:
                 show_thresholds(file.label, found)

@@ -98,17 +98,17 @@ def train(
         weight_decay=weight_decay,
         seed=seed,
     )
-    chosen, frequencies = training_sets(project, material, frequency)
-    if exclusions_file is not None and len(frequencies) > 1:
+    targets = training_sets(project, material, frequency)
+    if exclusions_file is not None and len(targets) > 1:
         raise UsageError(
-            f"--exclusions-file is of one frequency, but there are {', '.join(frequencies)}",
-            hint=f"For example --frequency {frequencies[0]}",
+            f"--exclusions-file is of one frequency, but there are {', '.join(target.frequency for target in targets)}",
+            hint=f"For example --frequency {targets[0].frequency}",
         )
     terminal.kept = "Checkpoints that were written are kept; the same command goes on from the last one."
     outcomes = []
-    for name in frequencies:
-        with terminal.progress(what=f"{chosen} {name}") as report:
-            outcome = train_project_ranker(project, chosen, name, origin, settings, exclusions_file, report)
+    for target in targets:
+        with terminal.progress(what=target.label) as report:
+            outcome = train_project_ranker(target, origin, settings, exclusions_file, report)
         outcomes.append(outcome)
         tell(outcome)
         if not json:
@@ -152,7 +152,7 @@ def tell(outcome: "TrainOutcome") -> None:
 def show(outcome: "TrainOutcome", *, listed: bool) -> None:
     """Print what was trained."""
     result = outcome.result
-    terminal.text(f"{outcome.material} {outcome.frequency}: trained on {count(len(result.train_pairs), 'pair')}")
+    terminal.text(f"{outcome.target.label}: trained on {count(len(result.train_pairs), 'pair')}")
     terminal.text(f"  {count(len(result.checkpoints), 'checkpoint')} in {shown_path(outcome.folder)}", style="dim")
     if listed:
         terminal.text(

@@ -15,6 +15,7 @@ from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, label_of, project_of, trains_itself
 from tracinctl.progress import ProgressCallback
 from tracinctl.project.selection import ScoreFile, workflow_sets
+from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
     from tracinctl.project.workflow import Run
@@ -148,22 +149,22 @@ def workflow(
     )
     judging = retraining_settings(ctx, origin, repeats=repeats, at_once=at_once) if retrain else None
     rule = Rule(threshold, upper_threshold, min_occurrences, max_exclusions, pair_mode)
-    chosen, names = workflow_sets(project, material, frequencies, custom_source=source is not None)
+    targets = workflow_sets(project, material, frequencies, custom_source=source is not None)
 
-    def watch(name: str) -> AbstractContextManager[ProgressCallback]:
-        return terminal.progress(what=f"{chosen} {name}")
+    def watch(target: Target) -> AbstractContextManager[ProgressCallback]:
+        return terminal.progress(what=target.label)
 
     def finished(run: "Run") -> None:
         if run.status == "done":
             terminal.kept = (
-                f"Finished frequencies are kept, up to {run.frequency}; the same command goes on from there."
+                f"Finished frequencies are kept, up to {run.target.frequency}; the same command goes on from there."
             )
         if run.computed is not None:
             tell(run.computed)
         if run.error is not None:
-            terminal.error(f"{run.material} {run.frequency}: {run.error.message}", run.error.hint)
+            terminal.error(f"{run.target.label}: {run.error.message}", run.error.hint)
         if run.exclusions is not None and run.source is not None:
-            diagnoses.add(f"{run.material} {run.frequency}", run.source, exclusions=run.exclusions)
+            diagnoses.add(run.target.label, run.source, exclusions=run.exclusions)
         if evaluate_only and not json:
             evaluate(run, min_occurrences)
         if plot is not None and not json:
@@ -174,12 +175,12 @@ def workflow(
     settings = WorkflowSettings(compute, rule, evaluate_only, fail_fast)
     start_processes(processes)
     with joined_processes() as shared:
-        runs = run_workflow(project, chosen, names, settings, watch=watch, finished=finished, processes=shared)
+        runs = run_workflow(targets, settings, watch=watch, finished=finished, processes=shared)
     if shared is not None and shared.rank:
         raise typer.Exit(int(any(run.status != "done" for run in runs)))
     diagnoses.tell()
     if judging is not None:
-        runs = [judge_run(project, run, judging) for run in runs]
+        runs = [judge_run(run, judging) for run in runs]
     custom = source is not None or trains_itself(ctx)
     if json:
         terminal.json({"runs": [run.to_json() for run in runs]})
@@ -206,7 +207,7 @@ def draw_view(run: "Run", view: str, threshold: str, min_occurrences: str) -> No
         min_occurrences=min_occurrences,
         height=terminal.height,
     )
-    terminal.show(draw(view, run.source, settings, f"{run.material} {run.frequency}: {view}"), width=settings.width)
+    terminal.show(draw(view, run.source, settings, f"{run.target.label}: {view}"), width=settings.width)
     terminal.text("")
 
 
@@ -237,7 +238,7 @@ def evaluate(run: "Run", rule: str) -> None:
     if run.source is None or run.score_file is None:
         return
     result = sweep_thresholds(run.source, parse_thresholds(options.DEFAULT_THRESHOLDS), rule)
-    label = label_of(ScoreFile(run.score_file, run.material, run.frequency), run.source)
+    label = label_of(ScoreFile(run.score_file, run.target), run.source)
     show_sweep(label, result, rule, with_upper=False)
 
 
@@ -256,7 +257,7 @@ def show(runs: "list[Run]", *, custom: bool) -> None:
     ]
     if planted:
         columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
-    terminal.table(f"{runs[0].material}", columns, [_row(run, planted=planted) for run in runs])
+    terminal.table(runs[0].target.material, columns, [_row(run, planted=planted) for run in runs])
     notes = [f"Scores: {SIGNS}. Active test pairs can vote."]
     if planted:
         notes.append("Planted: bad pairs by planted.csv. Wrong: listed, not planted, no planted item.")
@@ -272,15 +273,15 @@ def show(runs: "list[Run]", *, custom: bool) -> None:
     if useful:
         terminal.text("\nNext, train without what they name")
     for run, path in useful:
-        terminal.line(f"  {next_command(run.material, run.frequency, shown_path(path), custom=custom)}")
+        terminal.line(f"  {next_command(run.target, shown_path(path), custom=custom)}")
 
 
 def _row(run: "Run", *, planted: bool) -> list[str | Cell]:
     status = Cell(run.status, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
     if run.exclusions is None or run.source is None:
-        return [run.frequency, status, *["-"] * (7 if planted else 4)]
+        return [run.target.frequency, status, *["-"] * (7 if planted else 4)]
     cells: list[str | Cell] = [
-        run.frequency,
+        run.target.frequency,
         status,
         f"{len(run.source.train_ids):,}",
         f"{run.exclusions.active_test_pairs:,}/{len(run.source.test_ids):,}",

@@ -9,6 +9,7 @@ from tracinctl.errors import TracinctlError
 from tracinctl.plots.registry import VIEW_LINES
 from tracinctl.project.config import Project, find_settings, load_project, load_settings
 from tracinctl.project.selection import ALL, everything_by_material, score_file_names, scores_by_material
+from tracinctl.project.target import Target
 from tracinctl.text import natural_key
 
 Given = Mapping[str, list[str]]
@@ -82,7 +83,7 @@ def _test_pairs(project: Project, given: Given) -> Candidates:
         asked = given.get("frequency", given.get("frequencies", [""]))[-1]
         frequencies = [name for name in asked.split(",") if name and name != ALL]
         paths = [
-            project.score_file(m, f)
+            Target(project, m, f).score_file
             for m, names in scores_by_material(project.metadata_dir).items()
             for f in names
             if material in (None, m) and (not frequencies or f in frequencies)

@@ -1,0 +1,123 @@
+"""A target: one material and frequency of a project, what to call it, and where its files are."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tracinctl.errors import UsageError
+from tracinctl.project.config import PER_CHECKPOINT, Project, holds_checkpoints
+
+RETRAINED = "retrained"
+"""Folder of the checkpoints that were trained without the pairs of a list."""
+
+_WINDOWS = sys.platform == "win32"
+_NOT_ON_WINDOWS = '<>:"|?*'  # a colon leads to another drive there, or into a stream behind the file
+
+
+@dataclass(frozen=True)
+class Target:
+    """A material and frequency of a project.
+
+    Everything that names a file raises UsageError where material or frequency cannot be part of a file name.
+    """
+
+    project: Project
+    material: str
+    frequency: str
+
+    @property
+    def label(self) -> str:
+        """What people call it: ``plastic 500hz``."""
+        return f"{self.material} {self.frequency}"
+
+    @property
+    def name(self) -> str:
+        """``plastic_500hz``, which the names of its files and folders start with."""
+        return file_name_part(self.material, self.frequency)
+
+    @property
+    def command_flags(self) -> str:
+        """The flags that choose it on a command line."""
+        return f"--material {shlex.quote(self.material)} --frequency {shlex.quote(self.frequency)}"
+
+    @property
+    def score_file(self) -> Path:
+        """Influence scores: the JSON file, or the Parquet file where only that is there."""
+        return self._existing_scores(per_checkpoint=False)
+
+    @property
+    def per_checkpoint_file(self) -> Path:
+        """Influence scores of each checkpoint: the JSON file, or the Parquet file where only that is there."""
+        return self._existing_scores(per_checkpoint=True)
+
+    def scores_as(self, form: Literal["json", "parquet"], *, per_checkpoint: bool = False) -> Path:
+        """Where scores of a format belong."""
+        ending = "_influence_metadata.json" if form == "json" else "_influence.parquet"
+        return self.project.metadata_dir / f"{self.name}{PER_CHECKPOINT if per_checkpoint else ''}{ending}"
+
+    def _existing_scores(self, *, per_checkpoint: bool) -> Path:
+        text, columns = (self.scores_as(form, per_checkpoint=per_checkpoint) for form in ("json", "parquet"))
+        return columns if columns.is_file() and not text.is_file() else text
+
+    @property
+    def records(self) -> Path:
+        """The users' records of items and pairs."""
+        return self.project.metadata_dir / f"{self.name}_metadata.json"
+
+    @property
+    def list_file(self) -> Path:
+        """The exclusion list."""
+        return self.project.output_dir / f"{self.name}_excluded_pairs.txt"
+
+    @property
+    def own_checkpoints(self) -> Path:
+        """The folder that training writes checkpoints to."""
+        return self.project.checkpoint_dir / self.name
+
+    @property
+    def retrained_checkpoints(self) -> Path:
+        """The folder that training with an exclusion list writes checkpoints to."""
+        return self.project.checkpoint_dir / RETRAINED / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints: its own, or checkpoint_dir where that holds checkpoints itself."""
+        own, shared = self.own_checkpoints, self.project.checkpoint_dir
+        return shared if not own.is_dir() and holds_checkpoints(shared) else own
+
+    @property
+    def pairs_file(self) -> Path:
+        """The pairs that training used, written beside its checkpoints."""
+        return self.checkpoints / "pairs.csv"
+
+    @property
+    def cache_dir(self) -> Path:
+        """The kernels."""
+        return self.project.cache_dir / self.name
+
+    @property
+    def retraining_dir(self) -> Path:
+        """The trainings that judge its lists."""
+        return self.project.cache_dir.parent / "retraining" / self.name
+
+
+def file_name_part(material: str, frequency: str) -> str:
+    """``<material>_<frequency>``, which every file name starts with.
+
+    Raises:
+        UsageError: one of the two would lead out of the folder, is empty, or is what this system allows in no name.
+    """
+    for what, value in (("material", material), ("frequency", frequency)):
+        if (
+            not value
+            or value in {".", ".."}
+            or any(c in value for c in "/\\\0")
+            or not value.isprintable()
+            or (_WINDOWS and (any(c in value for c in _NOT_ON_WINDOWS) or value[-1] in ". "))
+        ):
+            raise UsageError(f"{what} {value!r} cannot be part of a file name", hint=f"Give a plain name as {what}.")
+    return f"{material}_{frequency}"
