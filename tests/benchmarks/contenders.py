@@ -142,7 +142,7 @@ def _dattri(task: Task, model: torch.nn.Module, checkpoints: Sequence[Path], los
             loader(data.train.inputs, data.train_pairs), loader(data.test.inputs, data.test_pairs)
         )
     return InfluenceTable(
-        train_ids=data.train_pairs.ids(data.train.ids),
-        test_ids=data.test_pairs.ids(data.test.ids),
+        train_ids=data.train_pairs.row_ids(data.train.ids),
+        test_ids=data.test_pairs.row_ids(data.test.ids),
         scores=scores.double().numpy(),
     )

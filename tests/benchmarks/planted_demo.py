@@ -34,7 +34,7 @@ def demo_tasks(
     data = load_data(Target(project, made.material, FREQUENCY), origin)
     checkpoints = list_checkpoints(Target(project, made.material, FREQUENCY).checkpoints)
     pairs, items = planted_ids(folder / "planted.csv", made.material, FREQUENCY)
-    flipped = np.isin(data.train_pairs.ids(data.train.ids), list(pairs))
+    flipped = np.isin(data.train_pairs.row_ids(data.train.ids), list(pairs))
     misfiled = np.isin(data.train.ids, list(items))
     tasks = [
         Task("demo", error, float(bad.mean()), data, bad, data.test, data.test_pairs)

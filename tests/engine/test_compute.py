@@ -197,7 +197,7 @@ def test_influence_over_checkpoints_is_the_sum_over_each(tmp_path):
             loss = oracle.pair_loss("logistic", 1.0)
             rows.append(
                 torch.stack(
-                    [rate**0.5 * oracle.pair_gradient(model, data, samples, p, loss) for p in oracle.unique(pairs)]
+                    [rate**0.5 * oracle.pair_gradient(model, data, samples, p, loss) for p in oracle.rows(pairs)]
                 )
             )
     assert worst(whole.scores, (torch.cat(left, 1) @ torch.cat(right, 1).T).numpy()) < 1e-13

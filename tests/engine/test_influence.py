@@ -206,24 +206,65 @@ def test_a_pair_and_its_mirror_image_score_the_same(linear):
     mirrored = RankingData(data.train, Pairs(pairs.second, pairs.first, -pairs.target), data.test, data.test_pairs)
     one, other = (compute_influence(d, model, paths, dtype="float64") for d in (data, mirrored))
     assert np.array_equal(one.scores, other.scores)
-    assert [f"{b}_{a}" for a, b in one.train_items] == list(other.train_ids)
+    assert [f"{b}_{a}" for a, b in one.train_items] == [name.partition("#")[0] for name in other.train_ids]
 
 
-def test_a_pair_drawn_twice_is_one_row(linear):
+def repeated(pairs):
+    """The pairs, then their contraries, then the pairs again."""
+    return Pairs(
+        *(np.concatenate([getattr(pairs, n)] * 3) for n in ("first", "second")),
+        np.concatenate([pairs.target, -pairs.target, pairs.target]),
+    )
+
+
+@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm"])
+def test_rows_are_the_callers_pairs_in_their_order(linear, loss):
+    data, model, paths, states, weights = linear
+    data = RankingData(data.train, repeated(data.train_pairs), data.test, repeated(data.test_pairs))
+    states = [{k: v.double() for k, v in s.items()} for s in states]
+    scores, own, sample = oracle.influence(data, model, states, weights, loss=loss)
+    table = compute_influence(data, model, paths, loss=loss, dtype="float64")
+    assert table.scores.shape == (len(data.train_pairs), len(data.test_pairs))
+    assert worst(table.scores, scores) < 1e-10
+    assert worst(table.self_influence, own) < 1e-10
+    assert worst(table.sample_influence, sample) < 1e-10
+
+
+def test_repeats_have_running_numbers(linear):
     data, model, paths, _, _ = linear
-    pairs = data.train_pairs
-    twice = Pairs(*(np.concatenate([getattr(pairs, n)] * 2) for n in ("first", "second", "target")))
-    one = compute_influence(data, model, paths)
-    two = compute_influence(RankingData(data.train, twice, data.test, data.test_pairs), model, paths)
-    assert one.train_ids == two.train_ids
-    assert np.array_equal(one.scores, two.scores)
+    pairs = Pairs([0, 1, 0, 0], [1, 0, 1, 1], [1, -1, -1, 1])
+    table = compute_influence(RankingData(data.train, pairs, data.test, data.test_pairs), model, paths)
+    assert list(table.train_ids) == ["t0_t1", "t1_t0", "t0_t1#2", "t0_t1#3"]
+    assert table.train_items[2] == ("t0", "t1")
 
 
-def test_both_targets_for_one_pair_is_an_error_that_names_it(linear):
+def test_rows_may_have_ids_of_their_own(linear):
     data, model, paths, _, _ = linear
-    pairs = Pairs(np.array([0, 0]), np.array([1, 1]), np.array([1, -1]))
-    with pytest.raises(DataError, match="t0_t1 occurs with both targets"):
-        compute_influence(RankingData(data.train, pairs, data.test, data.test_pairs), model, paths)
+    pairs = Pairs([0, 0], [1, 1], [1, -1], ids=["ann-7", "bob-2"])
+    table = compute_influence(RankingData(data.train, pairs, data.test, data.test_pairs), model, paths)
+    assert list(table.train_ids) == ["ann-7", "bob-2"]
+
+
+def test_two_pairs_of_one_id_are_an_error_that_names_it(linear):
+    data, model, paths, _, _ = linear
+    train = Samples(["a", "b_c", "a_b", "c", *"defg"][:TRAIN], data.train.inputs)
+    pairs = Pairs([0, 2], [1, 3], [1, 1])
+    with pytest.raises(DataError, match="two different pairs have the id a_b_c"):
+        compute_influence(RankingData(train, pairs, data.test, data.test_pairs), model, paths)
+
+
+def test_rows_that_are_pairs_serve_repeats(linear, monkeypatch):
+    data, model, paths, _, _ = linear
+    pairs = repeated(Pairs([0, 2, 4], [1, 3, 5], [1, -1, 1]))
+    data = RankingData(data.train, pairs, data.test, repeated(data.test_pairs.take(np.arange(2))))
+    want = compute_influence(data, model, paths, dtype="float64")
+    monkeypatch.setattr("tracinctl.engine.kernel.layout.COMPLETE", 4)
+    monkeypatch.setattr("tracinctl.engine.kernel.layout._ONCE", 9.0)
+    result = compute_scores(data, model, paths, ComputeOptions(dtype="float64"))
+    assert result.scores.provenance["item_view"] == "squared pull"
+    table = result.scores.table()
+    assert worst(table.scores, want.scores) < 1e-12
+    assert worst(table.self_influence, want.self_influence) < 1e-12
 
 
 def test_self_influence_is_the_diagonal_of_train_on_train(linear):

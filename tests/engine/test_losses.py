@@ -135,7 +135,7 @@ def test_density_weights_are_of_training_pairs_and_have_no_gradient_of_their_own
     [state], _ = oracle.read_checkpoints(paths)
     double = model.double()
     double.load_state_dict(state)
-    w = np.array(oracle.ghm_weights(double, data, oracle.unique(data.train_pairs), 2.0, 10, 0.75, 8))
+    w = np.array(oracle.ghm_weights(double, data, oracle.rows(data.train_pairs), 2.0, 10, 0.75, 8))
     assert len(set(w)) > 2
     # the weight multiplies a training pair's row once, its self-influence twice, and a test pair not at all
     assert worst(weighted.scores, w[:, None] * plain.scores) < 1e-13

@@ -104,7 +104,7 @@ def test_gradient_density_weights_are_counted_right(tmp_path):
     with torch.no_grad():
         model.weight.fill_(1.0)
     # g = sigmoid(1 - y (s_i - s_j)): 0.88, 0.88, 0.12, 0.95, in bins 4, 4, 0 and 4 of five
-    found = oracle.ghm_weights(model.double(), data, oracle.unique(data.train_pairs), 1.0, 5, 0.5, 2)
+    found = oracle.ghm_weights(model.double(), data, oracle.rows(data.train_pairs), 1.0, 5, 0.5, 2)
     assert found == pytest.approx([1.5**-0.5] * 2 + [1.0] + [1.5**-0.5])
 
 

@@ -104,9 +104,8 @@ def ghm_weights(model, data, pairs, margin, bins, alpha, batch_size):
     return [max(1.0, place.count(p) * batch_size / len(pairs)) ** -alpha for p in place]
 
 
-def unique(pairs):
-    rows = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True)
-    return list(dict.fromkeys(rows))
+def rows(pairs):
+    return list(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True))
 
 
 def influence(
@@ -115,7 +114,7 @@ def influence(
     """Scores (train pairs, test pairs), self-influence (train pairs,), item-level influence (train items,)."""
     model = copy.deepcopy(model).double().eval()
     function = pair_loss(loss, margin)
-    train, test = unique(data.train_pairs), unique(data.test_pairs)
+    train, test = rows(data.train_pairs), rows(data.test_pairs)
     scores = np.zeros((len(train), len(test)))
     own = np.zeros(len(train))
     sample = np.zeros(len(data.train))

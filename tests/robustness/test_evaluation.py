@@ -37,14 +37,14 @@ def test_planted_errors_are_as_many_and_as_wrong_as_they_say():
     from planted_tasks import make_tasks
 
     clean, flipped, mislabelled = make_tasks("wine", [("clean", 0), ("flipped", 0.15), ("mislabelled", 0.1)], 0, 0.5)
-    right = dict(zip(clean.data.train_pairs.ids(clean.data.train.ids), clean.data.train_pairs.target, strict=True))
+    right = dict(zip(clean.data.train_pairs.row_ids(clean.data.train.ids), clean.data.train_pairs.target, strict=True))
     pairs = flipped.data.train_pairs
-    wrong = [right[name] != y for name, y in zip(pairs.ids(flipped.data.train.ids), pairs.target, strict=True)]
+    wrong = [right[name] != y for name, y in zip(pairs.row_ids(flipped.data.train.ids), pairs.target, strict=True)]
     assert wrong == flipped.bad.tolist()
     assert sum(wrong) == round(0.15 * len(pairs))
     assert mislabelled.bad.sum() == round(0.1 * len(mislabelled.data.train))
     pairs = mislabelled.data.train_pairs
-    ids = pairs.ids(mislabelled.data.train.ids)
+    ids = pairs.row_ids(mislabelled.data.train.ids)
     wrong = [right.get(name, 0) != y for name, y in zip(ids, pairs.target, strict=True)]
     assert not np.any(np.array(wrong) & ~mislabelled.bad_pairs)
     assert not set(clean.judge.ids) & (set(clean.data.train.ids) | set(clean.data.test.ids))

@@ -200,7 +200,7 @@ def _seen_pairs(data, monkeypatch, **keywords):
     def watch_pairs(self, rows):
         batch = take(self, rows)
         if np.asarray(rows).dtype != bool:
-            seen_pairs.update(batch.ids(data.train.ids))
+            seen_pairs.update(batch.row_ids(data.train.ids))
         return batch
 
     monkeypatch.setattr(training, "_forward", watch_items)
@@ -210,7 +210,7 @@ def _seen_pairs(data, monkeypatch, **keywords):
 
 
 def test_what_is_excluded_is_never_trained_on(data, monkeypatch):
-    ids = data.train_pairs.ids(data.train.ids)
+    ids = data.train_pairs.row_ids(data.train.ids)
     exclusions = [ids[3], "t5", "nobody", "h2", "h0_h1", "t1_t0", ids[3]]
     result, items, pairs = _seen_pairs(data, monkeypatch, exclusions=exclusions)
     wanted = {k for k in ids if k != ids[3] and "t5" not in k.split("_")}
@@ -221,7 +221,7 @@ def test_what_is_excluded_is_never_trained_on(data, monkeypatch):
     assert result.unknown_ids == ["nobody", "t1_t0"]
     assert result.held_out_ids == ["h2", "h0_h1"]
     assert result.rows_left_out == len(ids) - len(wanted)
-    assert result.train_pairs.ids(data.train.ids) == [k for k in ids if k in wanted]
+    assert result.train_pairs.row_ids(data.train.ids) == [k for k in ids if k in wanted]
 
 
 def test_a_list_of_other_data_is_refused_before_the_training(data, tmp_path):
@@ -234,7 +234,7 @@ def test_a_list_of_other_data_is_refused_before_the_training(data, tmp_path):
 
 def test_without_exclusions_every_pair_is_trained_on(data, monkeypatch):
     result, items, pairs = _seen_pairs(data, monkeypatch)
-    assert pairs == set(data.train_pairs.ids(data.train.ids))
+    assert pairs == set(data.train_pairs.row_ids(data.train.ids))
     assert items == set(data.train.ids)
     assert (result.rows_left_out, result.unknown_ids) == (0, [])
 
@@ -243,15 +243,15 @@ def test_a_pair_is_left_out_in_the_order_that_is_listed_with_all_of_its_draws():
     samples = Samples(["a", "b", "c"], torch.zeros(3, 1, 2, 2), np.arange(3.0))
     pairs = Pairs([0, 1, 0, 1], [1, 0, 1, 2], [-1, 1, -1, -1])
     left = leave_out(RankingData(samples, pairs, Samples([], []), Pairs([], [], [])), ["a_b"])
-    assert left.pairs.ids(samples.ids) == ["b_a", "b_c"]
+    assert left.pairs.row_ids(samples.ids) == ["b_a", "b_c"]
     assert left.rows == 4
 
 
 def test_the_pairs_file_holds_what_was_trained_on(data, tmp_path):
-    ids = data.train_pairs.ids(data.train.ids)
+    ids = data.train_pairs.row_ids(data.train.ids)
     result = train_ranker(data, QUICK, tmp_path, exclusions=ids[:10])
     train, held_out = read_pairs_file(tmp_path / "pairs.csv", data.train.ids, data.test.ids)
-    assert train.ids(data.train.ids) == ids[10:] == result.train_pairs.ids(data.train.ids)
+    assert train.row_ids(data.train.ids) == ids[10:] == result.train_pairs.row_ids(data.train.ids)
     assert held_out.target.tolist() == data.test_pairs.target.tolist()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,16 +23,21 @@ class LeftOut:
 
 
 def leave_out(data: RankingData, exclusions: Iterable[str] | None) -> LeftOut:
-    """Leave training pairs out by their id, or by the id of one of their items."""
+    """Leave training pairs out by their id, or by the id of one of their items.
+
+    The id ``a_b`` names every repeat of the pair that has the outcome of the first one, as lists did before repeats had
+    ids. ``a_b#1`` names the first one alone.
+    """
     listed = list(dict.fromkeys(exclusions or ()))
     wanted = set(listed)
     pairs, ids = data.train_pairs, data.train.ids
-    row_ids = pairs.ids(ids)
+    names = _names_of_rows(pairs, ids)
     items = wanted & set(ids)
-    rows = wanted & set(row_ids)
-    held_out = (wanted & (set(data.test.ids) | set(data.test_pairs.ids(data.test.ids)))) - items - rows
+    rows = wanted.intersection(name for row in names for name in row)
+    tests = {name for row in _names_of_rows(data.test_pairs, data.test.ids) for name in row}
+    held_out = (wanted & (set(data.test.ids) | tests)) - items - rows
     excluded_item = np.array([k in items for k in ids], dtype=bool)
-    excluded_row = np.array([k in rows for k in row_ids], dtype=bool)
+    excluded_row = np.array([not wanted.isdisjoint(k) for k in names], dtype=bool)
     keep = ~(excluded_row | excluded_item[pairs.first] | excluded_item[pairs.second])
     known = items | rows | held_out
     return LeftOut(
@@ -43,3 +48,17 @@ def leave_out(data: RankingData, exclusions: Iterable[str] | None) -> LeftOut:
         unknown=[k for k in listed if k not in known],
         held_out=[k for k in listed if k in held_out],
     )
+
+
+def _names_of_rows(pairs: Pairs, item_ids: Sequence[str]) -> list[tuple[str, ...]]:
+    """By which ids a list can name each row."""
+    if pairs.ids is not None:
+        return [(name,) for name in pairs.ids]
+    names: list[tuple[str, ...]] = []
+    outcome: dict[str, int] = {}
+    for name, number, target in zip(
+        pairs.pair_ids(item_ids), pairs.repeat.tolist(), pairs.target.tolist(), strict=True
+    ):
+        alike = outcome.setdefault(name, target) == target
+        names.append((f"{name}#{number}", *([name] if alike else [])))
+    return names

@@ -309,6 +309,6 @@ def _comparisons(
     flip = np.zeros(len(rows), dtype=bool)
     flip[random.permutation(len(rows))[: round(size.flipped * len(rows))]] = True
     train_pairs = Pairs(first, second, np.where(flip, -target, target))
-    ids = train_pairs.ids(whole.train.ids)
+    ids = train_pairs.row_ids(whole.train.ids)
     data = RankingData(whole.train, train_pairs, whole.test, whole.test_pairs)
     return data, [pair for pair, is_flipped in zip(ids, flip.tolist(), strict=True) if is_flipped]

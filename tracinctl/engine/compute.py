@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.data.pairs import RankingData
 from tracinctl.engine.checkpoints.load import checkpoint_weights
 from tracinctl.engine.distributed.divide import divided_kernels
 from tracinctl.engine.distributed.processes import Processes
@@ -111,32 +111,6 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return device
 
 
-def unique_pairs(pairs: Pairs, item_ids: Sequence[str], what: str) -> Pairs:
-    """Each pair once, in the order of first occurrence.
-
-    Raises:
-        DataError: a pair occurs with both targets, or two pairs of items share an id.
-    """
-    key = np.stack([pairs.first, pairs.second], axis=1)
-    _, rows, place = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    wrong = np.flatnonzero(pairs.target != pairs.target[rows][place.reshape(-1)])
-    if wrong.size:
-        k = wrong[0]
-        raise DataError(
-            f"{what}: the pair {item_ids[pairs.first[k]]}_{item_ids[pairs.second[k]]} occurs with both targets",
-            hint="an id names one comparison; write the contrary one with its items exchanged",
-        )
-    unique = pairs.take(np.sort(rows))
-    ids = unique.ids(item_ids)
-    if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        same = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]  # add gives None
-        raise DataError(
-            f"{what}: two different pairs have the id {same}", hint="rename items so that ids are unambiguous"
-        )
-    return unique
-
-
 @overload
 def compute_scores(
     data: RankingData,
@@ -181,11 +155,11 @@ def compute_scores(
         raise UsageError(f"unknown method {options.method!r}", hint=f"one of {', '.join(METHODS)}")
     if not checkpoints:
         raise CheckpointError("no checkpoints", hint="train first (`tracinctl train`), or give --checkpoint-dir")
-    train_pairs = unique_pairs(data.train_pairs, data.train.ids, "training pairs")
-    test_pairs = unique_pairs(data.test_pairs, data.test.ids, "test pairs")
-    for pairs, what in ((train_pairs, "training"), (test_pairs, "test")):
+    train_pairs, test_pairs = data.train_pairs, data.test_pairs
+    for pairs, samples, what in ((train_pairs, data.train, "training"), (test_pairs, data.test, "test")):
         if not len(pairs):
-            raise DataError(f"there are no {what} pairs", hint="two items of different class are needed for a pair")
+            raise DataError(f"there are no {what} pairs", hint="Two items of different class are needed for a pair.")
+        pairs.check_ids(samples.ids, f"{what} pairs")
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
     if device.type == "mps" and dtype == torch.float64:
         raise UsageError("MPS has no float64", hint="--dtype float32, or --device cpu")

@@ -108,7 +108,7 @@ class InfluenceScores:
         kernels: one a checkpoint, all of one layout.
         weights: of the checkpoints.
         train_ids, test_ids: ids of the items.
-        train_pairs, test_pairs: pairs by index into their own items, each pair once.
+        train_pairs, test_pairs: pairs by index into their own items.
         settings: the loss.
         method: ``tracin``, ``margin`` or ``fisher``.
         memory: bytes that the calculation may take; what is read again and again is held where it fits.
@@ -132,8 +132,8 @@ class InfluenceScores:
         provenance: Mapping[str, Any],
     ) -> None:
         self.sample_ids: Sequence[str] = tuple(train_ids)
-        self.train_ids: Sequence[str] = tuple(train_pairs.ids(train_ids))
-        self.test_ids: Sequence[str] = tuple(test_pairs.ids(test_ids))
+        self.train_ids: Sequence[str] = tuple(train_pairs.row_ids(train_ids))
+        self.test_ids: Sequence[str] = tuple(test_pairs.row_ids(test_ids))
         self.train_items: Sequence[tuple[str, str]] = tuple(
             (train_ids[i], train_ids[j]) for i, j in zip(train_pairs.first, train_pairs.second, strict=True)
         )

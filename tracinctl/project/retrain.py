@@ -125,7 +125,7 @@ def judge_project_sweep(
             f"the scores of {target.label} were made under another division of the held-out items",
             hint=f"Compute them again: tracinctl compute {target.command_flags}",
         )
-    view = SomeColumns(source, data.test_pairs.take(division.rows(data, "scoring")).ids(data.test.ids))
+    view = SomeColumns(source, data.test_pairs.take(division.rows(data, "scoring")).row_ids(data.test.ids))
     if not view.test_ids:
         raise ScoreFileError(
             f"no test pair of the scores of {target.label} has both items among those that score influence",

@@ -92,7 +92,7 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
     if settings.test_pairs and settings.num_test_samples is not None:
         raise UsageError("--test-pair and --num-test-samples exclude each other", hint="Give one of them.")
     if settings.test_pairs:
-        ids = pairs.ids(data.test.ids)
+        ids = pairs.row_ids(data.test.ids)
         rows = []
         for name in settings.test_pairs:
             if name not in ids:

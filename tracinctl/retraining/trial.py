@@ -258,7 +258,7 @@ def as_many_at_random(data: RankingData, exclusions: Sequence[str], seed: int) -
     ids, pairs = data.train.ids, data.train_pairs
     of: dict[tuple[int, int], dict[str, None]] = {}
     place: dict[str, tuple[int, int]] = {}
-    for name, i, j in zip(pairs.ids(ids), pairs.first.tolist(), pairs.second.tolist(), strict=True):
+    for name, i, j in zip(pairs.row_ids(ids), pairs.first.tolist(), pairs.second.tolist(), strict=True):
         comparison = (min(i, j), max(i, j))
         of.setdefault(comparison, {})[name] = None
         place[name] = comparison

@@ -148,10 +148,12 @@ def kernel_layout(
 def _pairs_layout(
     digests: npt.NDArray[np.uint8], shape: IntArray, train_items: int, train_pairs: Pairs, test_pairs: Pairs
 ) -> KernelLayout:
-    first = np.concatenate([test_pairs.first + train_items, train_pairs.first])
-    second = np.concatenate([test_pairs.second + train_items, train_pairs.second])
-    held_out = len(test_pairs)
-    train = held_out + np.lexsort([shape[train_pairs.second], shape[train_pairs.first]])
+    train_rows, train_once = _once(train_pairs)
+    test_rows, test_once = _once(test_pairs)
+    first = np.concatenate([test_once[:, 0] + train_items, train_once[:, 0]])
+    second = np.concatenate([test_once[:, 1] + train_items, train_once[:, 1]])
+    held_out = len(test_once)
+    train = held_out + np.lexsort([shape[train_once[:, 1]], shape[train_once[:, 0]]])
     test = np.lexsort([shape[second[:held_out]], shape[first[:held_out]]])
     order = np.concatenate([test, train])
     place = _places(order)
@@ -164,12 +166,21 @@ def _pairs_layout(
         second,
         held_out,
         nothing.reshape(0, 2),
-        place[held_out:],
-        place[:held_out],
+        place[held_out:][train_rows],
+        place[:held_out][test_rows],
         nothing,
         np.frombuffer(own, dtype=np.uint8).reshape(-1, 16),
         digests,
     )
+
+
+def _once(pairs: Pairs) -> tuple[IntArray, IntArray]:
+    """Which of the distinct pairs each pair is, and their items, shape (distinct pairs, 2), in the given order."""
+    key = pairs.first * (int(pairs.second.max(initial=0)) + 1) + pairs.second
+    _, begins, place = np.unique(key, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(begins))
+    begins = np.sort(begins)
+    return rank[place], np.stack([pairs.first[begins], pairs.second[begins]], 1)
 
 
 def _places(order: IntArray) -> IntArray:
