@@ -1,62 +1,111 @@
-"""The user's own functions, named as ``package.module:function``; the current folder is importable."""
+"""The user's own functions, named as ``package.module:function``; the current folder is importable.
+
+User code sees no arguments of the program, may not end it, and prints to stderr: stdout is for results.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tracinctl.errors import DataError, TracinctlError, UsageError
+from tracinctl.text import clean
+
+_TRACEBACK = "tracinctl -vv shows where."
 
 
-def load_function(name: str, flag: str) -> Callable[..., Any]:
-    """The function that a flag names.
+def load_function(name: str, parameter: str, error: type[TracinctlError] = UsageError) -> Callable[..., Any]:
+    """The function that a parameter names.
 
     Raises:
-        UsageError: the name has no colon, or there is no such module or function.
+        TracinctlError: of the type ``error``; the name has no colon, or there is no such module or function.
     """
     module_name, colon, function_name = name.partition(":")
     if not colon or not module_name or not function_name:
-        raise UsageError(f"{flag} {name!r} names no function", hint=f"Write it like {flag} my_project:load")
+        raise error(f"{parameter} {name!r} names no function", hint=f"Write it like {parameter} my_project:load")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module_name)
+        with as_a_guest():
+            function: Any = importlib.import_module(module_name)
         for part in function_name.split("."):
-            found = getattr(found, part)
-    except ImportError as error:
-        raise UsageError(
-            f"{flag} {name!r}: {module_name} cannot be imported: {error}",
-            hint="Run tracinctl in the folder that holds the module, or install its package.",
-        ) from error
-    except AttributeError as error:
-        raise UsageError(f"{flag} {name!r}: {error}", hint="Check the name of the function.") from error
-    except Exception as error:
-        raise UsageError(
-            f"{flag} {name!r}: {module_name} failed while it was imported: {type(error).__name__}: {error}",
-            hint="tracinctl -vv shows where.",
-        ) from error
-    if not callable(found):
-        raise UsageError(f"{flag} {name!r} is a {type(found).__name__}, not a function")
-    return found  # type: ignore[no-any-return]  # checked to be callable
+            function = getattr(function, part)
+    except ImportError as cause:
+        raise error(
+            f"{parameter} {name!r}: {module_name} cannot be imported: {cause}", hint=_import_hint(module_name, cause)
+        ) from cause
+    except AttributeError as cause:
+        raise error(f"{parameter} {name!r}: {first_line(cause)}", hint="Check the name of the function.") from cause
+    except Exception as cause:
+        raise error(
+            f"{parameter} {name!r}: {module_name} failed while it was imported: {said(cause)}", hint=_TRACEBACK
+        ) from cause
+    if not callable(function):
+        raise error(f"{parameter} {name!r} is a {type(function).__name__}, not a function")
+    return function  # type: ignore[no-any-return]  # checked to be callable
 
 
-def call_function(name: str, flag: str, *arguments: Any) -> Any:
-    """Call the function that a flag names.
+def call_function(name: str, parameter: str, *arguments: Any) -> Any:
+    """Call the function that a parameter names.
 
     Raises:
         UsageError: there is no such function.
-        DataError: it failed.
+        DataError: it failed, or tried to end the program.
         TracinctlError: what it raised of the kind itself.
     """
-    function = load_function(name, flag)
+    function = load_function(name, parameter)
     try:
-        return function(*arguments)
+        with as_a_guest():
+            return function(*arguments)
     except TracinctlError:
         raise
-    except Exception as error:
-        raise DataError(
-            f"{flag} {name} failed: {type(error).__name__}: {error}", hint="tracinctl -vv shows where."
-        ) from error
+    except Exception as cause:
+        raise DataError(f"{parameter} {name} failed: {said(cause)}", hint=_TRACEBACK) from cause
+
+
+class EndedError(Exception):
+    """User code tried to end the program."""
+
+
+@contextlib.contextmanager
+def as_a_guest() -> Iterator[None]:
+    """Run user code without the program's arguments, with stderr for its stdout.
+
+    Raises:
+        EndedError: it called ``sys.exit``.
+    """
+    arguments = sys.argv
+    sys.argv = arguments[:1]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except SystemExit as cause:
+        code = 0 if cause.code is None else cause.code
+        raise EndedError(f"it called sys.exit({code!r}); guard that with `if __name__ == '__main__':`") from cause
+    finally:
+        sys.argv = arguments
+
+
+def said(error: BaseException) -> str:
+    """The type of an error and the first line of its message."""
+    kind = "" if isinstance(error, EndedError) else f"{type(error).__name__}: "
+    return f"{kind}{first_line(error)}".removesuffix(": ")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that is not empty."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return clean(next((line for line in lines if line), ""))
+
+
+def _import_hint(module_name: str, cause: ImportError) -> str:
+    if module_name.endswith(".py") or "/" in module_name:
+        return "Write the module's name, not its file: my_project:load"
+    missing = cause.name or ""
+    if missing and missing != module_name and not module_name.startswith(f"{missing}."):
+        return f"Install {missing} in the environment of tracinctl."
+    return "Run tracinctl in the folder that holds the module, or install its package."

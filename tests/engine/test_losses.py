@@ -191,7 +191,7 @@ def test_a_function_is_found_by_module_and_name_in_the_working_folder(tmp_path, 
     assert own.provenance["loss"] == "pair_losses_of_mine:soft"
     with pytest.raises(LossError, match=r"NUMBER.*is a int, not a function"):
         resolve_loss("pair_losses_of_mine:NUMBER")
-    with pytest.raises(LossError, match=r"pair_losses_of_mine:hard.*cannot be loaded"):
+    with pytest.raises(LossError, match=r"pair_losses_of_mine:hard.*has no attribute 'hard'"):
         resolve_loss("pair_losses_of_mine:hard")
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from tracinctl.errors import LossError
+from tracinctl.user_code import load_function
 
 FloatArray = npt.NDArray[np.float64]
 LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -29,20 +27,11 @@ def resolve_loss(loss: str | LossFunction) -> str | LossFunction:
     """
     if callable(loss) or loss in NAMED_LOSSES:
         return loss
-    module_name, colon, name = loss.partition(":")
-    if not colon:
+    if ":" not in loss:
         raise LossError(
-            f"unknown loss {loss!r}", hint=f"one of {', '.join(NAMED_LOSSES)}, or your own as package.module:function"
+            f"unknown loss {loss!r}", hint=f"One of {', '.join(NAMED_LOSSES)}, or your own as package.module:function."
         )
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        function = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise LossError(f"loss {loss!r} cannot be loaded: {error}") from error
-    if not callable(function):
-        raise LossError(f"loss {loss!r} is a {type(function).__name__}, not a function")
-    return function  # type: ignore[no-any-return]  # checked to be callable; its result is checked at each call
+    return load_function(loss, "loss", LossError)
 
 
 def pair_loss_values(

@@ -1,0 +1,124 @@
+"""The one way in which functions of the user are found and called."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tracinctl.engine.losses import resolve_loss
+from tracinctl.errors import DataError, LossError, TracinctlError, UsageError
+from tracinctl.user_code import call_function, load_function
+
+WRONG = {
+    "raises": (
+        "raise ValueError('no data today\\nsecond line')",
+        "failed while it was imported: ValueError: no data today$",
+    ),
+    "ends": ("import sys\nsys.exit(0)", r"failed while it was imported: it called sys.exit\(0\)"),
+    "ends_quietly": ("raise SystemExit", r"it called sys.exit\(0\)"),
+    "parses": (
+        "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('data')\nparser.parse_args()",
+        r"it called sys.exit\(2\)",
+    ),
+    "needs": (
+        "import a_package_that_is_not_there",
+        "cannot be imported: No module named 'a_package_that_is_not_there'",
+    ),
+    "breaks": ("def load(:\n    pass", "SyntaxError: invalid syntax .breaks.py, line 1."),
+    "empty": ("", "has no attribute 'load'"),
+    "number": ("load = 3", "is a int, not a function"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(
+    ("load", "error"), [(lambda name: load_function(name, "source"), UsageError), (resolve_loss, LossError)]
+)
+def test_a_module_that_is_no_good_is_named_with_its_reason(folder, name, load, error):
+    text, said = WRONG[name]
+    (folder / f"{name}.py").write_text(text)
+    with pytest.raises(TracinctlError, match=said) as caught:
+        load(f"{name}:load")
+    assert type(caught.value) is error
+    assert f"'{name}:load'" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("nowhere_at_all:load", "Run tracinctl in the folder"),
+        ("net.py:load", "not its file"),
+        ("needs:load", "Install a_package_that_is_not_there"),
+        ("load", "Write it like source my_project:load"),
+    ],
+)
+def test_the_hint_says_what_to_do(folder, name, hint):
+    for file, text in (("needs", WRONG["needs"][0]), ("net", "def load(): pass")):
+        (folder / f"{file}.py").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_function(name, "source")
+    assert hint in caught.value.hint
+
+
+def test_user_code_sees_no_arguments_and_prints_to_stderr(folder, monkeypatch, capsys):
+    (folder / "reads_arguments.py").write_text(
+        "import argparse, sys\n"
+        "parser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--lr', type=float, default=0.1)\n"
+        "RATE = parser.parse_args().lr\n"
+        "print('imported')\n\n\n"
+        "def load(name):\n"
+        "    print('loading', name)\n"
+        "    return RATE, sys.argv[1:]\n"
+    )
+    arguments = ["tracinctl", "compute", "--source", "reads_arguments:load"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert call_function("reads_arguments:load", "source", "500hz") == (0.1, [])
+    assert sys.argv is arguments
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "imported\nloading 500hz\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise OSError('disk')", "failed: OSError: disk"),
+        ("import sys; sys.exit('enough')", r"failed: it called sys.exit\('enough'\)"),
+        ("raise KeyError", "failed: KeyError$"),
+    ],
+)
+def test_a_function_that_fails_is_named_with_its_reason(folder, body, said):
+    (folder / "fails.py").write_text(f"def load():\n    {body}\n")
+    with pytest.raises(DataError, match=said):
+        call_function("fails:load", "source")
+    del sys.modules["fails"]
+
+
+def test_an_error_of_ours_and_an_interrupt_pass_as_they_are(folder):
+    (folder / "stops.py").write_text(
+        "from tracinctl.errors import DataError\n\n\n"
+        "def load(kind):\n    raise DataError('own words') if kind == 'ours' else KeyboardInterrupt\n"
+    )
+    with pytest.raises(DataError, match=r"^own words$"):
+        call_function("stops:load", "source", "ours")
+    with pytest.raises(KeyboardInterrupt):
+        call_function("stops:load", "source", "theirs")
+
+
+def test_user_code_needs_nothing_heavy():
+    program = "import sys, tracinctl.user_code; print({'torch', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
