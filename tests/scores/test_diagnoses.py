@@ -8,9 +8,9 @@ import torch
 from command_line import CommandLine, write_score_file
 from score_tables import table
 
-from tracinctl.scores.classes import class_of_items
 from tracinctl.scores.diagnoses import diagnose, diagnose_scores
 from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.pair_ids import class_of_items
 from tracinctl.scores.sweep import sweep_thresholds
 from tracinctl.scores.votes import parse_threshold, parse_thresholds
 from tracinctl.text import number

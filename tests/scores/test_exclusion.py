@@ -13,11 +13,10 @@ from score_tables import table
 
 from tracinctl import InfluenceTable
 from tracinctl.errors import ExclusionListError, ScoreFileError, TracinctlError, UsageError
-from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.exclusion import choose_exclusions, suspicious_items
 from tracinctl.scores.files.exclusion_list import list_text, read_exclusion_list, write_exclusion_list
 from tracinctl.scores.files.open import open_scores
 from tracinctl.scores.pair_ids import split_pair_id, split_pair_ids
-from tracinctl.scores.suspicious import suspicious_items
 from tracinctl.scores.votes import parse_threshold
 
 SCORES = [[-9.0, -9.0], [-1.0, -3.0], [5.0, 5.0], [-2.0, -9.0]]

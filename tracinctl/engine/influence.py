@@ -22,7 +22,7 @@ from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.losses import LossFunction, ghm_weights, pair_derivatives
 from tracinctl.engine.methods import fisher_kernel, margin_slopes
-from tracinctl.scores.table import InfluenceTable, rows_per_block
+from tracinctl.scores.table import InfluenceTable, ScoreMeta, rows_per_block
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -380,15 +380,18 @@ class InfluenceScores:
         single = None
         if per_checkpoint:
             single = np.stack([self.block(0, len(self.train_ids), c) for c in range(len(self._weights))])
-        return InfluenceTable(
+        return InfluenceTable.of(self.meta, scores, per_checkpoint=single)
+
+    @property
+    def meta(self) -> ScoreMeta:
+        """What is known beside the scores, self-influence and the item-level view calculated if they were not."""
+        return ScoreMeta(
             train_ids=self.train_ids,
             test_ids=self.test_ids,
-            scores=scores,
             self_influence=self.self_influence,
             sample_ids=self.sample_ids,
             sample_influence=self.sample_influence,
             train_items=self.train_items,
-            per_checkpoint=single,
             checkpoint_names=self.checkpoint_names,
             provenance=self.provenance,
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracinctl.errors import PlotError
-from tracinctl.scores.classes import class_of_items
+from tracinctl.scores.pair_ids import class_of_items
 from tracinctl.text import clean, natural_key
 
 

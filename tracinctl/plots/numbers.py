@@ -17,7 +17,7 @@ from tracinctl.plots.views.heatmap import class_means
 from tracinctl.plots.views.overview import most_votes
 from tracinctl.plots.views.sweep import vote_lines
 from tracinctl.plots.views.top import extremes
-from tracinctl.scores.suspicious import suspicious_items
+from tracinctl.scores.exclusion import suspicious_items
 from tracinctl.scores.table import FloatArray
 from tracinctl.scores.votes import required_votes
 

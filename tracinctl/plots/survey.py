@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from tracinctl.errors import PlotError
 from tracinctl.plots.drawing.axis import Axis, score_axis
 from tracinctl.plots.drawing.bins import BinTable
-from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.scores.table import FloatArray, KnownScores, ScoreSource
 from tracinctl.scores.votes import Threshold, VoteTable, count_votes
 from tracinctl.text import clean, nearest
 
@@ -27,7 +26,7 @@ _BINS = 1.5
 """Bins of a histogram, at most so many times the root of the number of scores."""
 
 
-class FiniteScores:
+class FiniteScores(KnownScores):
     """The scores of a source, of one test pair where one is named; what is not finite counts as zero, and is counted.
 
     While its blocks are read the first time, it notes what ``Survey`` says.
@@ -37,19 +36,20 @@ class FiniteScores:
     """
 
     def __init__(self, source: ScoreSource, test_pair: str | None = None) -> None:
-        self.test_ids: Sequence[str] = source.test_ids
+        test_ids: Sequence[str] = source.test_ids
         self._columns: slice = slice(None)
         if test_pair is not None:
             place = place_of(test_pair, source.test_ids, source.train_ids)
-            self.test_ids, self._columns = [test_pair], slice(place, place + 1)
+            test_ids, self._columns = [test_pair], slice(place, place + 1)
         self._source = source
-        self.train_ids = source.train_ids
-        self.self_influence = _finite(source.self_influence)
-        self.sample_ids = source.sample_ids
-        self.sample_influence = _finite(source.sample_influence)
-        self.train_items = source.train_items
-        self.checkpoint_names = source.checkpoint_names
-        self.provenance: Mapping[str, Any] = source.provenance
+        super().__init__(
+            replace(
+                source.meta,
+                test_ids=test_ids,
+                self_influence=_finite(source.self_influence),
+                sample_influence=_finite(source.sample_influence),
+            )
+        )
         self.strange = self.zeros = self.negative = 0
         self.finite = np.full(len(source.train_ids), len(self.test_ids))
         self.sizes: list[FloatArray] = []

@@ -42,7 +42,7 @@ def compute_project_scores(
     from tracinctl.scores.files.open import write_scores
     from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
     from tracinctl.scores.files.records import read_records, write_self_influence
-    from tracinctl.scores.watched import WatchedScores
+    from tracinctl.scores.table import WatchedScores
 
     begun, since = time.monotonic(), time.time()
     loss = LossSettings(

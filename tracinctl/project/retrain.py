@@ -114,7 +114,7 @@ def judge_project_sweep(
     """
     from tracinctl.retraining.judging import divide_held_out
     from tracinctl.retraining.sweep import judge_sweep
-    from tracinctl.scores.columns import SomeColumns
+    from tracinctl.scores.table import SomeColumns
 
     settings.check()
     data = load_data(target, settings.origin, progress)

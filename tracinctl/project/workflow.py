@@ -225,7 +225,7 @@ def compare_with_planted(
 
     A pair is rightly on the list where it was planted, or where one of its items was filed under a wrong class.
     """
-    from tracinctl.scores.sweep import pair_items
+    from tracinctl.scores.pair_ids import pair_items
 
     if not pairs and not items:
         return None

@@ -1,10 +1,20 @@
-"""The two halves of a pair id, ``<first id>_<second id>``, where item ids hold underscores themselves."""
+"""What ids say: the two items of a pair id ``<first id>_<second id>``, and the class of an item."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError
+from tracinctl.scores.table import ScoreSource
+
+ItemNumbers = npt.NDArray[np.int64]
+
+MOST_CLASSES = 20
 
 
 def split_pair_id(
@@ -50,3 +60,40 @@ def split_pair_ids(
     """
     known = set(item_ids) if item_ids is not None else None
     return [split_pair_id(each, known, material) for each in pair_ids]
+
+
+def pair_items(source: ScoreSource) -> Sequence[tuple[str, str]]:
+    """The ids of the two items of each training pair, as they are known or as the ids show.
+
+    Raises:
+        ScoreFileError: they are not known, and an id cannot be split.
+    """
+    return source.train_items or split_pair_ids(list(source.train_ids))
+
+
+def number_items(pairs: Sequence[tuple[str, str]]) -> tuple[ItemNumbers, ItemNumbers, int]:
+    """Numbers of the first and the second items of pairs, from 0 up, and how many items there are."""
+    number = {each: k for k, each in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
+    flat = np.fromiter(map(number.__getitem__, chain.from_iterable(pairs)), dtype=np.int64, count=2 * len(pairs))
+    return flat[0::2], flat[1::2], len(number)
+
+
+def class_of_items(item_ids: Sequence[str]) -> dict[str, str]:
+    """The class of each item: the token ``deg<number>`` of its id, else the token with the fewest values.
+
+    Empty where no token looks like a class: where ids differ in their number of tokens, or every token has more than
+    MOST_CLASSES values or more than one for two items.
+    """
+    found = {each: re.search(r"(?:^|_)(deg\d+)(?:_|$)", each) for each in item_ids}
+    if all(found.values()):
+        return {each: match.group(1) for each, match in found.items() if match}
+    tokens = {each: each.split("_") for each in item_ids}
+    counts = {len(parts) for parts in tokens.values()}
+    if len(counts) != 1:
+        return {}
+    values = [(len({parts[k] for parts in tokens.values()}), k) for k in range(counts.pop())]
+    like_classes = [(n, k) for n, k in values if 1 < n <= min(MOST_CLASSES, len(tokens) // 2)]
+    if not like_classes:
+        return {}
+    place = min(like_classes)[1]
+    return {each: parts[place] for each, parts in tokens.items()}

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.scores.pair_ids import split_pair_ids
+from tracinctl.scores.pair_ids import ItemNumbers, number_items, pair_items
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, VoteTable, count_votes, required_votes
-
-ItemNumbers = npt.NDArray[np.int64]
 
 DEFAULT_THRESHOLDS = "0,-5,-10,-15"
 
@@ -101,15 +97,6 @@ def never_fires(rule: str, required: int, active: int, test_pairs: int) -> str:
     return ""
 
 
-def pair_items(source: ScoreSource) -> Sequence[tuple[str, str]]:
-    """The ids of the two items of each training pair, as they are known or as the ids show.
-
-    Raises:
-        ScoreFileError: they are not known, and an id cannot be split.
-    """
-    return source.train_items or split_pair_ids(list(source.train_ids))
-
-
 def sweep_thresholds(
     source: ScoreSource,
     thresholds: Sequence[Threshold],
@@ -165,10 +152,3 @@ def _item_numbers(source: ScoreSource) -> tuple[ItemNumbers, ItemNumbers, int]:
         return number_items(pair_items(source))
     except ScoreFileError:
         return number_items(())
-
-
-def number_items(pairs: Sequence[tuple[str, str]]) -> tuple[ItemNumbers, ItemNumbers, int]:
-    """Numbers of the first and the second items of pairs, from 0 up, and how many items there are."""
-    number = {each: k for k, each in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
-    flat = np.fromiter(map(number.__getitem__, chain.from_iterable(pairs)), dtype=np.int64, count=2 * len(pairs))
-    return flat[0::2], flat[1::2], len(number)

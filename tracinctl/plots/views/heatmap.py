@@ -14,7 +14,7 @@ from tracinctl.plots.classes import in_order, item_classes
 from tracinctl.plots.drawing.diverging import cell, colour_bar
 from tracinctl.plots.drawing.picture import Lines, ink, padded, words
 from tracinctl.plots.request import Request
-from tracinctl.scores.sweep import pair_items
+from tracinctl.scores.pair_ids import pair_items
 from tracinctl.scores.table import FloatArray, ScoreSource
 from tracinctl.text import apart, clean, count, fit, number, number_within
 

@@ -12,7 +12,7 @@ from tracinctl.plots.drawing.picture import Lines, Palette, ink, words
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import FiniteScores
 from tracinctl.plots.views.top import Row, bar_rows
-from tracinctl.scores.suspicious import suspicious_items
+from tracinctl.scores.exclusion import suspicious_items
 from tracinctl.scores.table import FloatArray
 from tracinctl.text import count
 

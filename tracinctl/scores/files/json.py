@@ -18,10 +18,9 @@ import numpy as np
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path, locked
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.checked import checked_blocks
 from tracinctl.scores.files.json_text import AGAIN, json_text, kind, parse_json, read_bytes
 from tracinctl.scores.files.sidecar import SCORES_ENDING, provenance_path, provenance_text, read_provenance
-from tracinctl.scores.table import InfluenceTable, ScoreSource
+from tracinctl.scores.table import InfluenceTable, ScoreSource, checked_blocks
 
 PREFIX = "tracin_influence_"
 PER_CHECKPOINT_ENDING = "_per_checkpoint_influence_metadata.json"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,11 @@ import numpy.typing as npt
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.checked import checked_blocks
 from tracinctl.scores.files.json_text import AGAIN, json_text
 from tracinctl.scores.files.parquet_footer import ABOUT_KEY, check_footer
 from tracinctl.scores.files.parquet_pages import check_pages
 from tracinctl.scores.files.plain_pages import Sums, Values, read_values, row_sums, values_of
-from tracinctl.scores.table import FloatArray, ScoreSource, rows_per_block
+from tracinctl.scores.table import FloatArray, KnownScores, ScoreMeta, ScoreSource, checked_blocks, rows_per_block
 
 _DIGEST = b"tracinctl_sha256"
 _GROUP = 4 << 20  # bytes of scores in a row group, which is one page
@@ -99,7 +98,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
-class ParquetScores:
+class ParquetScores(KnownScores):
     """A Parquet score file, opened; scores are read when they are asked for. A ``ScoreSource``.
 
     ``progress`` is told of every block that is read.
@@ -124,19 +123,19 @@ class ParquetScores:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 schema = file.schema_arrow
                 about = _about(path, schema)
-                self.test_ids: Sequence[str] = _texts(about["test_ids"])
+                test_ids = _texts(about["test_ids"])
                 wanted_type = schema.field("scores").type
-                if not pa.types.is_fixed_size_list(wanted_type) or wanted_type.list_size != len(self.test_ids):
+                if not pa.types.is_fixed_size_list(wanted_type) or wanted_type.list_size != len(test_ids):
                     raise ScoreFileError(f"{path} does not hold one score for each of its test pairs", hint=AGAIN)
                 _check_packing(path, file.metadata)
                 check_pages(path, file.metadata)
                 beside = [name for name in ("id", "id1", "id2", "self_influence", "row_sum") if name in schema.names]
                 table = file.read(columns=beside, use_threads=False)
-                self._values: Sequence[Values] = values_of(file.metadata, "scores", len(self.test_ids), self._stamp[1])
-            self.train_ids: Sequence[str] = _texts(table["id"].to_pylist())
-            if len(self.train_ids) != about["train_pairs"]:
+                self._values: Sequence[Values] = values_of(file.metadata, "scores", len(test_ids), self._stamp[1])
+            train_ids = _texts(table["id"].to_pylist())
+            if len(train_ids) != about["train_pairs"]:
                 raise ScoreFileError(f"{path} is damaged: it does not hold as many pairs as it says", hint=AGAIN)
-            self.train_items: Sequence[tuple[str, str]] = (
+            train_items: Sequence[tuple[str, str]] = (
                 list(
                     zip(
                         _texts(table["id1"].to_pylist(), once=False),
@@ -149,12 +148,19 @@ class ParquetScores:
             )
             own = _numbers(table["self_influence"], np.float64) if "self_influence" in beside else None
             self._sums: Sums | None = _numbers(table["row_sum"], np.uint64) if "row_sum" in beside else None
-            self.self_influence: FloatArray | None = None if own is None else _finite(own)
             sample = about["sample_influence"]
-            self.sample_ids: Sequence[str] = [] if sample is None else _texts(list(sample))
-            self.sample_influence: FloatArray | None = None if sample is None else _finite(list(sample.values()))
-            self.checkpoint_names: Sequence[str] = _texts(about["checkpoint_names"], once=False)
-            self.provenance: Mapping[str, Any] = dict(about["provenance"])
+            super().__init__(
+                ScoreMeta(
+                    train_ids,
+                    test_ids,
+                    None if own is None else _finite(own),
+                    [] if sample is None else _texts(list(sample)),
+                    None if sample is None else _finite(list(sample.values())),
+                    train_items,
+                    _texts(about["checkpoint_names"], once=False),
+                    dict(about["provenance"]),
+                )
+            )
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ScoreFileError(
                 f"{path} cannot be read as Parquet scores: {_first_line(error)}", hint=AGAIN

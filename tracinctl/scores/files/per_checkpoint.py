@@ -6,21 +6,27 @@ Parquet that of scores, with a column ``<test pair id>_<checkpoint file name>`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.scores.derived import DerivedScores
 from tracinctl.scores.files.json import PREFIX, score_lines
 from tracinctl.scores.files.json_text import read_json
-from tracinctl.scores.table import FloatArray, InfluenceTable, ScoreSource, rows_per_block
-
-Blocks = Iterator[tuple[int, FloatArray]]
+from tracinctl.scores.table import (
+    Blocks,
+    FloatArray,
+    InfluenceTable,
+    KnownScores,
+    ScoreMeta,
+    ScoreSource,
+    rows_per_block,
+)
 
 _MAKE = "tracinctl compute --save-per-checkpoint"
 
@@ -51,19 +57,12 @@ def _held_blocks(held: FloatArray) -> Blocks:
         yield start, held[:, start : start + step].transpose(1, 2, 0)
 
 
-class _InColumns:
+class _InColumns(KnownScores):
     """The scores of each checkpoint as a source: a column for each test pair and checkpoint."""
 
     def __init__(self, source: ScoreSource, keys: Sequence[str]) -> None:
+        super().__init__(ScoreMeta(source.train_ids, keys, checkpoint_names=source.checkpoint_names))
         self._source = source
-        self.train_ids = source.train_ids
-        self.test_ids = keys
-        self.self_influence = None
-        self.sample_ids: Sequence[str] = ()
-        self.sample_influence = None
-        self.train_items: Sequence[tuple[str, str]] = ()
-        self.checkpoint_names = source.checkpoint_names
-        self.provenance: Mapping[str, Any] = {}
 
     def blocks(self) -> Blocks:
         for start, block in checkpoint_blocks(self._source) or ():
@@ -97,7 +96,7 @@ def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: Progr
         file.writelines(score_lines(columns, keys, path, progress))
 
 
-class WithCheckpoints(DerivedScores):
+class WithCheckpoints(KnownScores):
     """A score source that knows the scores of each checkpoint as well, from a Parquet file; nothing is held.
 
     Raises:
@@ -107,12 +106,16 @@ class WithCheckpoints(DerivedScores):
     def __init__(self, source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
         from tracinctl.scores.files.parquet import ParquetScores
 
-        super().__init__(source)
+        self._source = source
         self._single = ParquetScores(path, progress)
-        self.checkpoint_names = self._single.checkpoint_names
+        super().__init__(replace(source.meta, checkpoint_names=self._single.checkpoint_names))
         keys = [key.removeprefix(PREFIX) for key in _keys(self.test_ids, self.checkpoint_names)]
         if keys != list(self._single.test_ids) or list(self.train_ids) != list(self._single.train_ids):
             raise _foreign(path)
+
+    def blocks(self) -> Blocks:
+        """As ``ScoreSource.blocks``."""
+        return self._source.blocks()
 
     def checkpoint_blocks(self) -> Blocks:
         """As ``HasCheckpoints.checkpoint_blocks``."""
@@ -163,17 +166,7 @@ def with_checkpoints(source: ScoreSource, path: Path, progress: ProgressCallback
     if not np.isfinite(single).all():
         raise foreign
     scores: FloatArray = np.concatenate([block for _, block in source.blocks()])
-    return InfluenceTable(
-        train_ids=source.train_ids,
-        test_ids=source.test_ids,
-        scores=scores,
-        self_influence=source.self_influence,
-        sample_ids=source.sample_ids,
-        sample_influence=source.sample_influence,
-        train_items=source.train_items,
-        per_checkpoint=np.ascontiguousarray(
-            single.reshape(len(rows), len(source.test_ids), len(names)).transpose(2, 0, 1)
-        ),
-        checkpoint_names=names,
-        provenance=source.provenance,
+    in_order = single.reshape(len(rows), len(source.test_ids), len(names)).transpose(2, 0, 1)
+    return InfluenceTable.of(
+        replace(source.meta, checkpoint_names=names), scores, per_checkpoint=np.ascontiguousarray(in_order)
     )
