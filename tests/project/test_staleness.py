@@ -172,7 +172,7 @@ def test_a_checkpoint_that_changes_while_its_kernel_is_made_leaves_no_kernel(tmp
     monkeypatch.setattr(KernelMaker, "make", make_then_change)
     with pytest.raises(CheckpointError, match=rf"{paths[1].name} changed while it was being worked on"):
         compute_influence(data, model, paths, cache=tmp_path / "cache")
-    assert len(list((tmp_path / "cache").rglob("[!.]*.safetensors"))) == 1, "of the other checkpoint"
+    assert len(list((tmp_path / "cache").rglob("[!.]*.kernel"))) == 1, "of the other checkpoint"
 
 
 @pytest.mark.parametrize("command", [["sweep"], ["exclude", "--min-occurrences", "1"], ["plot", "overview"]])

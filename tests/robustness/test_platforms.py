@@ -165,7 +165,7 @@ def test_a_file_that_another_program_has_open_stays_as_it_is_on_windows(tmp_path
 
 
 def test_a_kernel_that_another_run_has_open_is_not_pruned(tmp_path, monkeypatch):
-    kernels = [tmp_path / "v1-a" / "k.safetensors", tmp_path / "v1-b" / "k.safetensors"]
+    kernels = [tmp_path / "v1-a" / "k.kernel", tmp_path / "v1-b" / "k.kernel"]
     for each in kernels:
         each.parent.mkdir()
         each.write_bytes(b"123")

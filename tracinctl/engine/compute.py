@@ -246,7 +246,7 @@ def compute_scores(
         }
         for each, weight, zero in zip(found, weights, scores.zero_gradient, strict=True)
     ]
-    notes = [*([note] if note else []), *layout.notes]
+    notes = [*([note] if note else []), *layout.notes, *work.notes]
     if projection:
         errors = [each.kernel.part("error") for each in found]
         notes.append(error_note(projection.dim, errors))

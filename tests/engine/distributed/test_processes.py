@@ -68,7 +68,7 @@ def scores(folder):
 
 def kernels(folder):
     """What is kept, without what is being written."""
-    return sorted(path for path in (folder / ".tracinctl").rglob("*.safetensors") if not path.name.startswith("."))
+    return sorted(path for path in (folder / ".tracinctl").rglob("*.kernel") if not path.name.startswith("."))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,8 +17,9 @@ from torch import nn
 from tracinctl import compute_influence, files
 from tracinctl.engine.compute import ComputeOptions, compute_scores
 from tracinctl.engine.influence import LossSettings
-from tracinctl.engine.kernel import tensor_file
+from tracinctl.engine.kernel import array_file
 from tracinctl.engine.kernel.cache import KernelCache
+from tracinctl.engine.kernel.file import _NAMES as NAMES
 from tracinctl.errors import CacheError
 from tracinctl.files import atomic_path
 
@@ -39,7 +41,7 @@ def kept(tmp_path_factory):
 
 
 def kernel_in(folder):
-    (path,) = folder.glob("v*/*.safetensors")
+    (path,) = folder.glob("v*/*.kernel")
     return path
 
 
@@ -65,51 +67,72 @@ def test_a_kernel_with_a_flipped_bit_is_made_again(kept, tmp_path, place):
     assert_not_used(kept, tmp_path, change)
 
 
-def with_header(change):
+def sealed(change):
+    """A change of a whole file that gives it the digest of what it is then."""
+
     def changed(data):
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        text = json.dumps(change(header) or header).encode()
-        return len(text).to_bytes(8, "little") + text + data[8 + size :]
+        content = change(data[:-32])
+        assert content != data[:-32]
+        return content + hashlib.sha256(content).digest()
 
     return changed
 
 
-def exchanged(header):
-    header["scores"], header["lengths"] = header["lengths"], header["scores"]
+def exchange(one, other):
+    """Both have the same length."""
 
+    def changed(content):
+        assert one in content
+        assert len(one) == len(other)
+        return content.replace(one, other, 1)
 
-def transposed(header):
-    header["kernel"]["shape"].reverse()
-
-
-def of_another_kind(header):
-    header["kernel"]["dtype"] = "I64"
-
-
-def overlapping(header):
-    header["scores"]["data_offsets"] = [0, header["scores"]["data_offsets"][1] - header["scores"]["data_offsets"][0]]
+    return sealed(changed)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        with_header(exchanged),
-        with_header(transposed),
-        with_header(of_another_kind),
-        with_header(overlapping),
-        with_header(lambda header: {**header, "kernel": 3}),
-        with_header(lambda header: [1]),
-        lambda data: (1 << 60).to_bytes(8, "little") + data[8:],
-        lambda data: (100_000).to_bytes(8, "little") + b"[" * 100_000,
+        exchange(b"'shape': (10, 10)", b"'shape': (20, 5) "),
+        exchange(b"'shape': (10, 10)", b"'shape': (9, 10) "),
+        exchange(b"'shape': (10, 10)", b"'shape': (5, 20) "),
+        exchange(b"'shape': (10, 10)", b"'shape': (-1, 9) "),
+        exchange(b"'shape': (10, 10)", b"'shape': 100     "),
+        exchange(
+            b"'descr': '<f8', 'fortran_order': False, 'shape': (10,)",
+            b"'descr': '<i8', 'fortran_order': False, 'shape': (10,)",
+        ),
+        exchange(b"\x93NUMPY", b"\x93NUMPX"),
+        sealed(lambda content: content + b"\0"),
+        sealed(lambda content: content[:-8]),
+        sealed(lambda content: b""),
         lambda data: data + b"\0",
         lambda data: data[:-1],
         lambda data: b"",
     ],
-    ids=range(11),
+    ids=range(13),
 )
-def test_a_kernel_whose_header_lies_is_made_again(kept, tmp_path, change):
+def test_a_kernel_whose_headers_lie_is_made_again(kept, tmp_path, change):
     assert_not_used(kept, tmp_path, change)
+
+
+def test_the_kernel_of_another_checkpoint_in_its_place_is_made_again(kept, tmp_path):
+    torch.manual_seed(2)
+    others = tmp_path / "others"
+    model = nn.Linear(6, 1)
+    paths = make_checkpoints(model, tmp_path, seed=7)[:1]
+    compute_influence(make_data((6,)), model, paths, cache=others, dtype="float64")
+    here, there = kernel_in(kept[0]), kernel_in(others)
+    assert here.name == there.name, "the items are the same"
+    assert here.parent.name != there.parent.name
+    assert_not_used(kept, tmp_path, lambda whole: there.read_bytes())
+
+
+def test_a_kernel_of_another_kind_of_number_in_its_place_is_made_again(kept, tmp_path):
+    folder, _, _ = kept
+    identity = json.loads(array_file.ArrayFile.open(kernel_in(folder), NAMES).read("identity").tobytes())
+    assert identity.keys() == {"version", "checkpoint", "model", "parameters", "dtype", "projection"}
+    assert identity["dtype"] == "float64"
+    assert_not_used(kept, tmp_path, exchange(b'"float64"', b'"float32"'))
 
 
 def test_a_kernel_of_other_items_under_this_name_is_made_again(kept, tmp_path):
@@ -143,7 +166,7 @@ def test_what_another_run_is_writing_is_no_kernel_and_is_left_alone(kept, tmp_pa
 
 
 def test_a_folder_that_another_run_prunes_under_a_writer_is_made_again(tmp_path, monkeypatch):
-    path = tmp_path / "v2-0" / "a.safetensors"
+    path = tmp_path / "v2-0" / "a.kernel"
     clear = files.clear_leftovers
 
     def prune(folder):
@@ -158,7 +181,7 @@ def test_a_folder_that_another_run_prunes_under_a_writer_is_made_again(tmp_path,
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="a file that is open cannot be deleted there")
 @pytest.mark.parametrize("held_open", [256, 0])
 def test_a_kernel_that_is_read_from_its_file_outlives_its_deletion_or_says_so(tmp_path, monkeypatch, held_open):
-    monkeypatch.setattr(tensor_file, "_HELD_OPEN", held_open)
+    monkeypatch.setattr(array_file, "_MOST_OPEN", held_open)
     torch.manual_seed(1)
     model = nn.Linear(6, 1)
     data = make_data((6,))
@@ -179,7 +202,7 @@ def test_a_kernel_that_is_read_from_its_file_outlives_its_deletion_or_says_so(tm
 def test_files_of_kernels_are_closed_with_the_last_who_knows_of_them(kept):
     before = set(Path("/proc/self/fd").iterdir())
     folder, _, _ = kept
-    opened = tensor_file.TensorFile.open(kernel_in(folder))
+    opened = array_file.ArrayFile.open(kernel_in(folder), NAMES)
     assert len(set(Path("/proc/self/fd").iterdir()) - before) == 1
     del opened
     assert set(Path("/proc/self/fd").iterdir()) <= before

@@ -113,7 +113,7 @@ def test_scores_read_from_files_block_by_block_are_the_same(loss, tmp_path):
     # what is asked for is more than they may take, so kernels stay in files, also without a cache
     small = compute_scores(data, model, paths, ComputeOptions(LossSettings(loss), dtype="float64", memory=7_000))
     assert not small.scores._hold
-    folder = small.scores._kernels[0]._tensors.path.parents[1]
+    folder = small.scores._kernels[0]._arrays.path.parents[1]
     assert folder.is_dir()
     blocks = [block for _, block in small.scores.blocks()]
     assert worst(np.concatenate(blocks), whole.scores.table().scores) < 1e-13

@@ -8,7 +8,7 @@ gets all kernels. Each kernel is kept in the cache by the process that has it fi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tracinctl.engine.checkpoints.load import Checkpoint, load_checkpoint
 from tracinctl.engine.distributed.processes import Processes
 from tracinctl.engine.kernel.checkpoint_kernels import CheckpointKernel, KernelWork
 from tracinctl.engine.kernel.item_kernel import ItemKernel
+from tracinctl.engine.kernel.score_check import ScoresChangedError
 from tracinctl.errors import CheckpointError, DataError
 from tracinctl.progress import Progress, ProgressCallback
 
@@ -47,13 +48,13 @@ def divided_kernels(
     own = []
     for path in checkpoints[me::size]:
         checkpoint = load_checkpoint(path)
-        own.append([checkpoint.name, checkpoint.digest, checkpoint.learning_rate, work.key(checkpoint)])
+        own.append([checkpoint.name, checkpoint.digest, checkpoint.learning_rate, work.identity(checkpoint)])
     for rank, described in enumerate(processes.share(own)):
         abouts[rank::size] = [_About(*each) for each in described]
 
     kernels: dict[int, ItemKernel | None] = {}
     if me == 0:
-        kernels = {k: kept for k, each in enumerate(abouts) if (kept := work.kept(each.key)) is not None}
+        kernels = _kept(work, checkpoints, range(len(checkpoints)))
     todo: list[int] = processes.share([k for k in range(len(checkpoints)) if k not in kernels])[0]
     taken = [k for k in range(len(checkpoints)) if k not in todo]
     told = _Told(processes, progress, [p.name for p in checkpoints], len(work.items), taken)
@@ -73,7 +74,7 @@ def divided_kernels(
             told.finish(index)
     # processes of one machine share the cache, and then there is nothing to send
     if me == 0:
-        kernels |= {k: kept for k in whole if k not in kernels and (kept := work.kept(abouts[k].key)) is not None}
+        kernels |= _kept(work, checkpoints, [k for k in whole if k not in kernels])
     there: list[int] = processes.share(list(kernels))[0]
     for place, index in enumerate(whole):
         source = place % size
@@ -86,8 +87,18 @@ def divided_kernels(
     for k, each in enumerate(abouts):
         kernel = kernels[k]
         assert kernel is not None  # noqa: S101  all are here now
-        found.append(CheckpointKernel(each.name, each.digest, each.learning_rate, each.key, kernel, k in taken))
+        found.append(CheckpointKernel(each.name, each.digest, each.learning_rate, kernel, k in taken))
     return found
+
+
+def _kept(work: KernelWork, checkpoints: Sequence[Path], places: Iterable[int]) -> dict[int, ItemKernel | None]:
+    """The kernels of these checkpoints that the cache holds."""
+    try:
+        kernels = {k: work.kept(load_checkpoint(checkpoints[k])) for k in places}
+    except ScoresChangedError as changed:
+        work.notes.append(str(changed))
+        return {}
+    return {k: kernel for k, kernel in kernels.items() if kernel is not None}
 
 
 def _unchanged(path: Path, about: _About) -> Checkpoint:

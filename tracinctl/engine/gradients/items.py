@@ -8,7 +8,7 @@ for each shape of items and each way of using the parameters that a run shows.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -105,6 +105,11 @@ class ItemGradients:
             self.prepare(inputs)
         return self._ways[0](inputs) if self._ways else self._one_at_a_time(inputs)
 
+    def scores(self, inputs: Any) -> torch.Tensor:
+        """Scores of these items, one after the other and without gradients, shape (items,)."""
+        with torch.no_grad():
+            return torch.stack([self._score(self.model, item) for item in _each_alone(inputs)])
+
     def _score(self, model: Any, inputs: Any) -> torch.Tensor:
         """The score of one item, shape ()."""
         output = self._ask(model, inputs)
@@ -132,17 +137,10 @@ class ItemGradients:
 
     def _one_at_a_time(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
         wanted = [self.model.get_parameter(name) for name in self.names]
-        count = len(next(iter(inputs.values()))) if isinstance(inputs, Mapping) else len(inputs)
         rows, scores = [], []
         with torch.enable_grad():
-            for k in range(count):
-                # a copy, for a model may work on its input in place, and these are the user's own tensors
-                one = (
-                    {key: v[k : k + 1].clone() for key, v in inputs.items()}
-                    if isinstance(inputs, Mapping)
-                    else inputs[k : k + 1].clone()
-                )
-                score = self._score(self.model, one)
+            for item in _each_alone(inputs):
+                score = self._score(self.model, item)
                 if not score.requires_grad:
                     raise ModelError(
                         "an item's score has no gradient: the model's output does not depend on its parameters"
@@ -199,6 +197,15 @@ def _shape(inputs: Any) -> object:
     if isinstance(inputs, Mapping):
         return tuple((key, _shape(value)) for key, value in inputs.items())
     return inputs.dtype, inputs.shape
+
+
+def _each_alone(inputs: Any) -> Iterator[Any]:
+    """Yield each item with a leading 1, as a copy: a model may work on its input in place, and it is the user's."""
+    if not isinstance(inputs, Mapping):
+        yield from (inputs[k : k + 1].clone() for k in range(len(inputs)))
+        return
+    for k in range(len(next(iter(inputs.values())))):
+        yield {key: value[k : k + 1].clone() for key, value in inputs.items()}
 
 
 def _call(model: Any, inputs: Any) -> Any:

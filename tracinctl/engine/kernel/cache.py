@@ -1,11 +1,12 @@
 """Kernels kept on disk, found again by what they depend on.
 
-A file's folder is named after checkpoint content, model, layers, dtype and the version of the calculation; the file
-after the rows' contents. A request is served by any file that holds what is asked for. Files are written beside their
-place and renamed, so a reader, a second writer or a killed process never leaves or sees half a file.
+A kernel's identity is the content of its checkpoint, the model, the layers, the dtype, the projection and the version
+of the calculation. The folder is named after it, the file after the contents of the rows, and both stand in the file,
+so that the kernel of something else in its place is not taken for it. A request is served by any file of this identity
+that holds what is asked for. Files are written beside their place and renamed, so a reader, a second writer or a killed
+process never leaves or sees half a file.
 
-An item that is added is no reason to keep the others' products: its own take the gradients of all the items that it
-meets, which is the work of a new file, so a new file is made.
+A new item needs the gradients of all the items that it meets, which is the work of a new kernel, so a new file is made.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.files import atomic_path, clear_leftovers, write_text_atomic
 
 VERSION = 5
-"""Version of the calculation; kernels of another version are not used."""
+"""Version of the calculation and of the file; kernels of another version are not used."""
+
+_SUFFIX = ".kernel"
+_OLD_SUFFIX = ".safetensors"  # of earlier versions, whose kernels are only deleted
 
 
 class KernelCache:
@@ -42,25 +46,27 @@ class KernelCache:
         self.folder = folder
         self.used: set[Path] = set()
 
-    def _place(self, key: str) -> Path:
-        return self.folder / f"v{VERSION}-{key[:40]}"
+    def _place(self, identity: str) -> Path:
+        return self.folder / f"v{VERSION}-{hashlib.sha256(identity.encode()).hexdigest()[:40]}"
 
-    def get(self, key: str, layout: KernelLayout) -> FileKernel | None:
-        """The kernel of this layout, or None."""
-        place = self._place(key)
-        exact = place / f"{layout.key}.safetensors"
-        for path in [exact, *_kernels(place)]:
+    def _path(self, identity: str, layout: KernelLayout) -> Path:
+        return self._place(identity) / f"{layout.key}{_SUFFIX}"
+
+    def get(self, identity: str, layout: KernelLayout) -> FileKernel | None:
+        """The kernel of this identity and layout, or None."""
+        place = self._place(identity)
+        for path in [self._path(identity, layout), *_kernels(place)]:
             try:
-                kernel = FileKernel.open(path, layout, same=path == exact, keeper=self)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-                continue  # a broken or vanished file is as good as none: the kernel is computed and written again
+                kernel = FileKernel.open(path, identity, layout, keeper=self)
+            except (OSError, ValueError):
+                continue  # a broken, vanished or misplaced file is as good as none: the kernel is made again
             if kernel is not None:
                 self.used.add(path)
                 return kernel
         return None
 
     @contextlib.contextmanager
-    def writing(self, key: str, layout: KernelLayout) -> Iterator[FileStore]:
+    def writing(self, identity: str, layout: KernelLayout) -> Iterator[FileStore]:
         """Yield a store for a kernel that is kept when the block ends well.
 
         Raises:
@@ -69,18 +75,18 @@ class KernelCache:
         ignore = self.folder / ".gitignore"
         if not ignore.exists():
             write_text_atomic(ignore, "*\n")
-        with atomic_path(self._place(key) / f"{layout.key}.safetensors") as temporary:
-            yield FileStore(temporary, layout)
+        with atomic_path(self._path(identity, layout)) as temporary:
+            yield FileStore(temporary, identity, layout)
 
-    def written(self, key: str, layout: KernelLayout) -> FileKernel:
+    def written(self, identity: str, layout: KernelLayout) -> FileKernel:
         """The kernel that was just written.
 
         Raises:
             CacheError: another run took it away.
         """
-        kernel = self.get(key, layout)
+        kernel = self.get(identity, layout)
         if kernel is None:
-            raise vanished(self._place(key) / f"{layout.key}.safetensors")
+            raise vanished(self._path(identity, layout))
         return kernel
 
     def size(self) -> int:
@@ -97,7 +103,7 @@ class KernelCache:
         freed = 0
         for place in sorted(self.folder.glob("v*")):
             clear_leftovers(place)
-            for path in _kernels(place):
+            for path in [*_kernels(place), *place.glob(f"[!.]*{_OLD_SUFFIX}")]:
                 # another run may prune the same file, or have it open, which keeps it on Windows
                 with contextlib.suppress(FileNotFoundError, PermissionError):
                     about = path.stat()
@@ -112,7 +118,7 @@ class KernelCache:
 
 def _kernels(place: Path) -> list[Path]:
     """The kernels in a folder, which may be gone; what is being written is hidden and no kernel yet."""
-    return sorted(path for path in place.glob("*.safetensors") if not path.name.startswith("."))
+    return sorted(path for path in place.glob(f"*{_SUFFIX}") if not path.name.startswith("."))
 
 
 def _size(path: Path) -> int:
@@ -121,9 +127,17 @@ def _size(path: Path) -> int:
     return 0
 
 
-def kernel_key(
+def kernel_identity(
     checkpoint_digest: str, model: str, parameters: Sequence[str], dtype: str, projection: tuple[int, int] | None
 ) -> str:
-    """What a kernel depends on besides its layout, as a SHA-256; a projection is its dimension and seed."""
-    text = json.dumps([VERSION, checkpoint_digest, model, list(parameters), dtype, projection])
-    return hashlib.sha256(text.encode()).hexdigest()
+    """What a kernel depends on besides its layout, as JSON; a projection is its dimension and seed."""
+    return json.dumps(
+        {
+            "version": VERSION,
+            "checkpoint": checkpoint_digest,
+            "model": model,
+            "parameters": list(parameters),
+            "dtype": dtype,
+            "projection": projection,
+        }
+    )

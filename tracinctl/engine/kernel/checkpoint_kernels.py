@@ -17,11 +17,12 @@ from tracinctl.engine.checkpoints.load import Checkpoint, apply_checkpoint, load
 from tracinctl.engine.distributed.processes import Processes
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.items import Items
-from tracinctl.engine.kernel.cache import KernelCache, kernel_key
+from tracinctl.engine.kernel.cache import KernelCache, kernel_identity
 from tracinctl.engine.kernel.item_kernel import HeldKernel, HeldStore, ItemKernel, KernelStore
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import projection_error
+from tracinctl.engine.kernel.score_check import ScoresChangedError, check_scores
 from tracinctl.errors import CacheError, CheckpointError
 from tracinctl.progress import Progress, ProgressCallback
 
@@ -37,7 +38,6 @@ class CheckpointKernel:
         name: the checkpoint's file name.
         digest: SHA-256 of the checkpoint's bytes.
         learning_rate: None where the checkpoint does not say.
-        key: of the kernel in the cache.
         kernel: scores of all items and inner products of their gradients.
         taken: whether it came from the cache.
     """
@@ -45,7 +45,6 @@ class CheckpointKernel:
     name: str
     digest: str
     learning_rate: float | None
-    key: str
     kernel: ItemKernel
     taken: bool
 
@@ -61,6 +60,7 @@ class KernelWork:
         exact: gradients that are not projected, to measure the error of those that are; None where none are.
         cache: where kernels are kept; None = nowhere.
         in_memory: whether the kernels of all checkpoints are held in memory.
+        notes: what a user should know of the work, added as it is done.
     """
 
     maker: KernelMaker
@@ -69,6 +69,7 @@ class KernelWork:
     exact: ItemGradients | None
     cache: KernelCache | None
     in_memory: bool
+    notes: list[str] = field(default_factory=list)
 
     @property
     def items(self) -> Items:
@@ -80,10 +81,10 @@ class KernelWork:
         """Which products are wanted."""
         return self.maker.layout
 
-    def key(self, checkpoint: Checkpoint) -> str:
-        """The key of a checkpoint's kernel in the cache."""
+    def identity(self, checkpoint: Checkpoint) -> str:
+        """What a checkpoint's kernel is made from."""
         projection = self.maker.gradients.projection
-        return kernel_key(
+        return kernel_identity(
             checkpoint.digest,
             self.model_key,
             self.maker.gradients.names,
@@ -91,18 +92,26 @@ class KernelWork:
             (projection.dim, projection.seed) if projection else None,
         )
 
-    def kept(self, key: str) -> ItemKernel | None:
-        """The kernel that the cache holds, or None."""
-        kept = self.cache.get(key, self.layout) if self.cache else None
-        if kept is None or not self.in_memory:
-            return kept
+    def kept(self, checkpoint: Checkpoint) -> ItemKernel | None:
+        """The checkpoint's kernel in the cache, or None.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit the model.
+            ScoresChangedError: the kernel is of a model that gave other scores.
+        """
+        kernel = self.cache.get(self.identity(checkpoint), self.layout) if self.cache else None
+        if kernel is None:
+            return None
         try:
-            return kept.loaded()
+            apply_checkpoint(self.maker.gradients.model, checkpoint)
+            with full_precision():
+                check_scores(self.maker, kernel, checkpoint.name, int(checkpoint.digest[:8], 16), self.dtype)
+            return kernel.loaded() if self.in_memory else kernel
         except CacheError:  # another run took it away
             return None
 
     @contextmanager
-    def keeping(self, key: str) -> Iterator[_Keeping]:
+    def keeping(self, identity: str) -> Iterator[_Keeping]:
         """Yield what takes a kernel part by part; when the block ends well the kernel is there, and kept in the cache.
 
         Raises:
@@ -114,14 +123,14 @@ class KernelWork:
             yield keeping
             keeping.kernel = HeldKernel(self.layout, keeping.parts, held.products)
             return
-        with self.cache.writing(key, self.layout) as store:
+        with self.cache.writing(identity, self.layout) as store:
             keeping = _Keeping(store)
             yield keeping
             store.finish(keeping.parts)
             if self.in_memory:  # before it is there for others, who may take it away
                 keeping.kernel = store.loaded()
         if keeping.kernel is None:
-            keeping.kernel = self.cache.written(key, self.layout)
+            keeping.kernel = self.cache.written(identity, self.layout)
 
     def compute(
         self,
@@ -140,7 +149,7 @@ class KernelWork:
         """
         apply_checkpoint(self.maker.gradients.model, checkpoint)
         here = processes is None or processes.rank == 0
-        with self.keeping(self.key(checkpoint)) if here else nullcontext(_Keeping(_Nowhere())) as keeping:
+        with self.keeping(self.identity(checkpoint)) if here else nullcontext(_Keeping(_Nowhere())) as keeping:
             with full_precision():
                 parts = self.maker.make(keeping.store, checkpoint=checkpoint.name, report=report, processes=processes)
                 parts["error"] = (
@@ -190,24 +199,31 @@ def checkpoint_kernels(
     Raises:
         TracinctlError: a checkpoint, the model or an item cannot be worked with.
     """
-    found = []
-    total = len(work.items)
+    try:
+        return _kernels(work, checkpoints, progress, reuse=True)
+    except ScoresChangedError as changed:  # what one kernel shows holds for all of this model
+        work.notes.append(str(changed))
+        return _kernels(work, checkpoints, progress, reuse=False)
+
+
+def _kernels(
+    work: KernelWork, checkpoints: Sequence[Path], progress: ProgressCallback, *, reuse: bool
+) -> list[CheckpointKernel]:
+    kernels = []
+    items, count = len(work.items), len(checkpoints)
     for index, path in enumerate(checkpoints):
 
         def report(done: int, index: int = index, path: Path = path, note: str = "") -> None:
-            whole = index + bool(note)
-            progress(
-                Progress("gradients", whole, len(checkpoints), "checkpoints", path.name, done, total, "items", note)
-            )
+            finished = index + bool(note)
+            progress(Progress("gradients", finished, count, "checkpoints", path.name, done, items, "items", note))
 
         report(0)
         checkpoint = load_checkpoint(path)
-        key = work.key(checkpoint)
-        kernel = work.kept(key)
+        kernel = work.kept(checkpoint) if reuse else None
         taken = kernel is not None
         if kernel is None:
             kernel = work.compute(path, checkpoint, report)
             assert kernel is not None  # noqa: S101  there is no other process
-        found.append(CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.learning_rate, key, kernel, taken))
-        report(total, note="taken from the cache" if taken else "computed")
-    return found
+        kernels.append(CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.learning_rate, kernel, taken))
+        report(items, note="taken from the cache" if taken else "computed")
+    return kernels

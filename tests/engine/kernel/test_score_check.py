@@ -1,0 +1,84 @@
+"""Kernels of a model whose helpers or constants changed: no fingerprint of code sees that, and the scores do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_models import make_checkpoints, make_data
+from torch import nn
+
+from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.influence import LossSettings
+from tracinctl.engine.kernel import checkpoint_kernels
+from tracinctl.engine.kernel.score_check import check_scores
+
+SCALE = {"factor": 1.0}
+
+
+def scaled(x):
+    """What ``forward`` calls; its constant is in no attribute of the model."""
+    return x * SCALE["factor"]
+
+
+class Ranker(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 1)
+
+    def forward(self, x):
+        return self.layer(scaled(x))
+
+
+@pytest.fixture(autouse=True)
+def constants():
+    SCALE.update(factor=1.0)
+    yield
+    SCALE.update(factor=1.0)
+
+
+@pytest.fixture
+def compute(tmp_path):
+    torch.manual_seed(1)
+    model, data = Ranker(), make_data((6,))
+    paths = make_checkpoints(model, tmp_path)
+
+    def compute(cache="cache", dtype="float32", memory=None):
+        options = ComputeOptions(LossSettings(), dtype=dtype, cache=tmp_path / cache, memory=memory)
+        return compute_scores(data, model, paths, options)
+
+    return compute
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("memory", [None, 9_000])
+def test_kernels_of_a_model_that_gave_other_scores_are_made_anew_and_the_reason_is_said(compute, dtype, memory):
+    compute(dtype=dtype)
+    SCALE["factor"] = 1.01
+    stale = compute(dtype=dtype, memory=memory)
+    assert not any(stale.taken)
+    [note] = [note for note in stale.notes if "made anew" in note]
+    assert "at model_epoch_" in note
+    assert "code or a constant that it uses has changed" in note
+    fresh = compute("other", dtype=dtype)
+    assert np.abs(stale.scores.table().scores - fresh.scores.table().scores).max() < 1e-9
+    again = compute(dtype=dtype)
+    assert all(again.taken)
+    assert not any("made anew" in note for note in again.notes)
+
+
+def test_one_kernel_that_is_off_makes_all_of_them_anew(compute, monkeypatch):
+    compute()
+    checked = []
+
+    def check(maker, kernel, checkpoint, draw, dtype):
+        checked.append((checkpoint, draw))
+        if len(checked) == 2:
+            SCALE["factor"] = 1.01
+        check_scores(maker, kernel, checkpoint, draw, dtype)
+
+    monkeypatch.setattr(checkpoint_kernels, "check_scores", check)
+    result = compute()
+    assert len(checked) == 2, "nothing is asked of the cache any more"
+    assert len({draw for _, draw in checked}) == 2, "each checkpoint has a sample of its own"
+    assert list(result.taken) == [False, False]

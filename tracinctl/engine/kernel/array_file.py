@@ -1,0 +1,223 @@
+"""Arrays in one file, written and read by place, so that they never have to be in memory at once.
+
+The arrays stand one after the other in numpy's own format (``numpy.load`` reads them in turn), and the SHA-256 of all
+of them at the end. Room for all is taken when the file is made: a full disk is an error then, not after the work.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+_BLOCK = 1 << 20  # bytes that are read at a time
+_MOST_OPEN = 256  # of the thousand files that a process may have open
+_DIGEST = hashlib.sha256().digest_size
+
+Spec = tuple[type[Any], tuple[int, ...]]
+"""Type and shape of an array."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an array lies in its file: ``offset`` is that of its first byte."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte behind it."""
+        return self.offset + int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+class ArrayWriter:
+    """A file of arrays in the making; ``seal`` makes it whole.
+
+    Args:
+        path: a file that is there, or is made.
+        arrays: name -> type and shape, in the order of the file.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+
+    def __init__(self, path: Path, arrays: Mapping[str, Spec]) -> None:
+        self.path = path
+        with path.open("wb") as file:
+            for dtype, shape in arrays.values():
+                header = {"descr": npy.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+                npy.write_array_header_1_0(file, header)
+                file.seek(int(np.prod(shape)) * np.dtype(dtype).itemsize, os.SEEK_CUR)
+            size = file.tell() + _DIGEST
+            file.flush()
+            _reserve(file, size)
+        with path.open("rb") as file:
+            self.places = _read_places(file, arrays)
+
+    def write(self, name: str, values: npt.NDArray[Any]) -> None:
+        """Put a whole array at its place."""
+        place = self.places[name]
+        assert values.shape == place.shape  # noqa: S101
+        self._write([(place.offset, np.ascontiguousarray(values, dtype=place.dtype))])
+
+    def write_block(self, name: str, row: int, column: int, values: npt.NDArray[Any]) -> None:
+        """Put a block of a matrix at its place."""
+        place = self.places[name]
+        values = np.ascontiguousarray(values, dtype=place.dtype)
+        width = place.shape[1]
+        if values.shape[1] == width:
+            self._write([(place.offset + place.dtype.itemsize * row * width, values)])
+            return
+        starts = (place.offset + place.dtype.itemsize * ((row + k) * width + column) for k in range(len(values)))
+        self._write(zip(starts, values, strict=True))
+
+    def _write(self, parts: Iterable[tuple[int, npt.NDArray[Any]]]) -> None:
+        # buffered: an unbuffered file may take less than it is given, and raises nothing
+        with self.path.open("r+b") as file:
+            for offset, values in parts:
+                file.seek(offset)
+                file.write(values.data.cast("B") if values.size else b"")
+
+    def seal(self) -> None:
+        """Write the digest of what was written."""
+        end = self.path.stat().st_size - _DIGEST
+        with self.path.open("rb") as file:
+            digest = _digest(iter(lambda: file.read(min(_BLOCK, end - file.tell())), b""))
+        self._write([(end, np.frombuffer(digest, dtype=np.uint8))])
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """A whole file of arrays."""
+
+    path: Path
+    places: Mapping[str, Place]
+    file: _OpenFile
+
+    @staticmethod
+    def open(path: Path, names: Iterable[str]) -> ArrayFile:
+        """Read what the file holds under these names, after a look at its digest: a flipped bit is a wrong number.
+
+        Raises:
+            OSError, ValueError: there is no such file, or it is not what was written.
+        """
+        file = _OpenFile(path)
+        end = file.size() - _DIGEST
+        starts = range(0, max(end, 0), _BLOCK)
+        if end < 0 or _digest(file.read(k, min(_BLOCK, end - k)) for k in starts) != file.read(end, _DIGEST):
+            raise ValueError("the file is not as it was written")
+        with path.open("rb") as headers:
+            places = _read_places(headers, names)
+        if max(place.end for place in places.values()) != end:
+            raise ValueError("the file has another length")
+        return ArrayFile(path, places, file)
+
+    def read(self, name: str) -> Any:
+        """A whole array.
+
+        Raises:
+            OSError: the file is cut short, or gone.
+        """
+        place = self.places[name]
+        values = np.empty(place.shape, dtype=place.dtype)
+        self.file.fill(values, place.offset)
+        return values
+
+    def read_rows(self, name: str, row: int, values: npt.NDArray[Any]) -> None:
+        """Fill ``values`` with the rows of a matrix that begin at ``row``.
+
+        Raises:
+            OSError: the file is cut short, or gone.
+        """
+        place = self.places[name]
+        self.file.fill(values, place.offset + place.dtype.itemsize * place.shape[1] * row)
+
+
+class _OpenFile:
+    """A file that is read by place, and stays readable where another run deletes it.
+
+    Some are held open; the others, and all of a system without ``preadv``, are opened for each reading.
+    """
+
+    _held: ClassVar[weakref.WeakSet[_OpenFile]] = weakref.WeakSet()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+        if hasattr(os, "preadv") and len(self._held) < _MOST_OPEN:
+            self._file = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
+            self._held.add(self)
+
+    def size(self) -> int:
+        """Bytes of the file."""
+        return (self._path.stat() if self._file is None else os.fstat(self._file)).st_size
+
+    def read(self, offset: int, count: int) -> bytes:
+        """As ``fill``."""
+        values = np.empty(count, dtype=np.uint8)
+        self.fill(values, offset)
+        return values.tobytes()
+
+    def fill(self, values: npt.NDArray[Any], offset: int) -> None:
+        """Read as many bytes as the array takes, from byte ``offset`` on.
+
+        Raises:
+            OSError: there are fewer, or the file is gone.
+        """
+        if not values.size:
+            return
+        rest = values.data.cast("B")
+        if self._file is None:
+            with self._path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                while rest and (count := file.readinto(rest)):
+                    rest = rest[count:]
+        else:
+            while rest and (count := os.preadv(self._file, [rest], offset)):
+                rest, offset = rest[count:], offset + count
+        if rest:
+            raise OSError("the file is cut short")
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Make the file ``size`` bytes long, and take the room for them where the system can."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}:
+                raise
+        else:
+            return
+    file.truncate(size)
+
+
+def _read_places(file: IO[bytes], names: Iterable[str]) -> dict[str, Place]:
+    """Where the arrays lie; their headers are read."""
+    places = {}
+    for name in names:
+        if npy.read_magic(file) != (1, 0):
+            raise ValueError(f"{name} has no header")
+        shape, _, dtype = npy.read_array_header_1_0(file)
+        places[name] = Place(dtype, shape, file.tell())
+        file.seek(places[name].end)
+    return places
+
+
+def _digest(blocks: Iterable[bytes]) -> bytes:
+    state = hashlib.sha256()
+    for block in blocks:
+        state.update(block)
+    return state.digest()

@@ -1,0 +1,47 @@
+"""Whether a kernel that was kept is still of the function that the model is.
+
+The fingerprint of a model cannot see everything: a constant or a helper that ``forward`` uses may have changed. A
+kernel holds the scores of its items, so some items are scored anew, which takes no gradient, and compared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracinctl.engine.kernel.item_kernel import ItemKernel
+from tracinctl.engine.kernel.maker import KernelMaker
+
+_LEAST, _MOST = 2, 32
+_PART = 32  # one item in so many is scored: 1 % of the time of a cold run, about
+_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # of the largest score; rounding differs with the size of a block
+
+
+class ScoresChangedError(Exception):
+    """The model gives an item another score than when the kernel was made. The message says which, and how far."""
+
+
+def check_scores(maker: KernelMaker, kernel: ItemKernel, checkpoint: str, draw: int, dtype: str) -> None:
+    """Compare a sample of a kernel's scores with what the model, in the state of this checkpoint, gives now.
+
+    Args:
+        maker: its model is in the checkpoint's state.
+        kernel: of the checkpoint.
+        checkpoint: its name.
+        draw: which sample; each checkpoint has its own, so that together they see more items.
+        dtype: of the gradients.
+
+    Raises:
+        ScoresChangedError: a score differs by more than rounding.
+    """
+    items, scores = maker.items, kernel.scores
+    count = min(len(items), max(_LEAST, min(_MOST, len(items) // _PART)))
+    sample = np.unique((draw + np.arange(count) * len(items) // count) % len(items))
+    tolerance = _TOLERANCE[dtype] * np.abs(scores).max()
+    for k in sample.tolist():
+        [now] = maker.gradients.scores(items.stack([k], maker.device, maker.dtype)).tolist()
+        if not abs(now - scores[k]) <= tolerance:
+            raise ScoresChangedError(
+                f"the kernels in the cache are made anew: at {checkpoint} the model gives item {items.ids[k]} the "
+                f"score {now:.6g}, and gave it {scores[k]:.6g} when they were made; code or a constant that it uses "
+                "has changed"
+            )
