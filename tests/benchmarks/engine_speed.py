@@ -28,7 +28,7 @@ from torch import nn
 
 from tracinctl import Pairs, RankingData, Samples
 from tracinctl.engine.compute import ComputeOptions, compute_scores
-from tracinctl.engine.influence import LossSettings
+from tracinctl.engine.losses import LossSettings
 from tracinctl.training.models import build_ranker
 
 TRAIN, TEST, CLASSES, CHECKPOINTS = 37, 17, 6, 6

@@ -207,7 +207,7 @@ def assembled() -> ScoreSource:
     """The scores of the project in this folder, from kept kernels, before any of them is calculated."""
     from tracinctl.engine.checkpoints.load import list_checkpoints
     from tracinctl.engine.compute import ComputeOptions, compute_scores
-    from tracinctl.engine.influence import LossSettings
+    from tracinctl.engine.losses import LossSettings
 
     sys.path.insert(0, ".")
     project = importlib.import_module("many")

@@ -23,7 +23,7 @@ from torch import nn
 
 from tracinctl import Pairs, RankingData, Samples
 from tracinctl.engine.compute import ComputeOptions, compute_scores
-from tracinctl.engine.influence import LossSettings
+from tracinctl.engine.losses import LossSettings
 
 Scores = npt.NDArray[np.float64]
 LOOP, BATCHED, OURS = "autograd, a pair at a time", "torch.func, gradients of batches of pairs", "tracinctl, cold"

@@ -18,10 +18,10 @@ from torch import nn
 
 from tracinctl import Pairs, Samples, compute_influence
 from tracinctl.engine import losses
-from tracinctl.engine.influence import LossSettings
+from tracinctl.engine.compute import ComputeOptions, compute_scores
 from tracinctl.engine.item_view import item_disagreement
-from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
-from tracinctl.errors import LossError
+from tracinctl.engine.losses import LossSettings, ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
+from tracinctl.errors import LossError, UsageError
 from tracinctl.project.settings import ComputeSettings
 
 SCORES = st.floats(-1e4, 1e4)
@@ -282,3 +282,177 @@ def test_one_default_of_the_loss_holds_everywhere():
         assert {name: found[name] for name in given} == given
     found = inspect.signature(compute_influence).parameters
     assert {name: found[name].default for name in given} == given
+
+
+def every_outcome(pairs, seed=0):
+    """The pairs with ties among them, and columns of their own."""
+    rng = np.random.default_rng(seed)
+    target = np.where(rng.random(len(pairs)) < 0.3, 0, pairs.target)
+    columns = {"weight": rng.uniform(0, 3, len(pairs)), "margin": rng.uniform(0, 2, len(pairs))}
+    return Pairs(pairs.first, pairs.second, target, **columns)
+
+
+@pytest.mark.parametrize("method", ["tracin", "margin", "fisher"])
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("logistic", {}),
+        ("logistic", {"label_smoothing": 0.1}),
+        ("logistic", {"label_smoothing": 0.5}),
+        ("logistic", {"centring": 0.01, "label_smoothing": 0.2}),
+        ("standard", {}),
+        ("standard", {"centring": 0.3}),
+        ("ghm", {"batch_size": 8}),
+    ],
+)
+@pytest.mark.parametrize("columns", [False, True])
+def test_losses_of_preference_training_equal_the_oracle(loss, options, method, columns, tmp_path):
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+    data = make_data((6,))
+    if columns:
+        pairs = (every_outcome(data.train_pairs), every_outcome(data.test_pairs, 1))
+        data = dataclasses.replace(data, train_pairs=pairs[0], test_pairs=pairs[1])
+    paths = make_checkpoints(model, tmp_path)
+    names = {"label_smoothing": "smoothing"}
+    of_oracle = {names.get(name, name): value for name, value in options.items()}
+    scores, own, sample = oracle.influence_of_files(data, model, paths, loss=loss, method=method, **of_oracle)
+    table = compute_influence(data, model, paths, loss=loss, method=method, dtype="float64", **options)
+    assert np.abs(scores).max() > 0
+    assert worst(table.scores, scores) < 1e-10
+    assert worst(table.self_influence, own) < 1e-10
+    assert worst(table.sample_influence, sample) < 1e-10
+    for name, value in options.items():
+        assert table.provenance[name] == value
+
+
+@given(s_i=SCORES, s_j=SCORES, y=st.sampled_from([1.0, 0.0, -1.0]), loss=st.sampled_from(["standard", "logistic"]))
+def test_the_value_of_a_tie_goes_with_its_slope(s_i, s_j, y, loss):
+    want = derivatives(loss, s_i, s_j, y, margin=0.7)
+    assert by_autograd(lambda *row: pair_loss_values(loss, *row, 0.7), s_i, s_j, y) == pytest.approx(want, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "method", "notes"),
+    [
+        ("standard", "tracin", ["2 training pairs are ties, which the loss standard leaves out: they score 0"]),
+        ("logistic", "tracin", []),
+        ("logistic", "margin", []),
+    ],
+)
+def test_ties_that_a_loss_has_no_word_for_score_nothing_and_are_counted(loss, method, notes, tmp_path):
+    model, data = nn.Linear(6, 1), make_data((6,))
+    pairs = Pairs([0, 1, 2, 3], [1, 2, 3, 4], [1, 0, -1, 0])
+    data = dataclasses.replace(data, train_pairs=pairs)
+    options = ComputeOptions(LossSettings(loss), method=method)
+    result = compute_scores(data, model, make_checkpoints(model, tmp_path, scale=0.05), options)
+    assert [note for note in result.notes if "ties" in note] == notes
+    silent = not result.scores.table().scores[[1, 3]].any()
+    assert silent == bool(notes)
+
+
+def test_a_function_sees_the_columns_of_its_rows(tmp_path):
+    """As trl's margin, and as a weight by annotator that the training loss had."""
+    trust = {"ann": 1.0, "bob": 0.25}
+
+    def own(s_i, s_j, y, columns):
+        weight = torch.tensor([trust[name] for name in columns["annotator"]])
+        return weight * torch.nn.functional.softplus(columns["margin"] - y * (s_i - s_j))
+
+    model, data = nn.Linear(6, 1), make_data((6,))
+    paths = make_checkpoints(model, tmp_path)
+
+    def with_columns(pairs, **columns):
+        margin = np.linspace(0, 2, len(pairs))
+        return Pairs(pairs.first, pairs.second, pairs.target, margin=margin, **columns)
+
+    names = np.array(["ann", "bob"])[np.arange(len(data.train_pairs)) % 2]
+    plain = dataclasses.replace(
+        data,
+        train_pairs=with_columns(data.train_pairs, weight=[trust[name] for name in names]),
+        test_pairs=with_columns(data.test_pairs),
+    )
+    grouped = dataclasses.replace(
+        data,
+        train_pairs=with_columns(data.train_pairs, groups={"annotator": names}),
+        test_pairs=with_columns(data.test_pairs, groups={"annotator": ["ann"] * len(data.test_pairs)}),
+    )
+    named = compute_influence(plain, model, paths, loss="logistic", dtype="float64")
+    mine = compute_influence(grouped, model, paths, loss=own, dtype="float64")
+    assert worst(mine.scores, named.scores) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda s_i, s_j, y: ((s_i - s_j) * y)[:, None], r"gave shape \(\d+, 1\), wanted \(\d+,\)"),
+        (
+            lambda s_i, s_j, y: torch.softmax(s_i - s_j, 0),
+            "where other pairs stand beside it",
+        ),
+        (lambda s_i, s_j, y: (s_i - s_j) * torch.rand(len(y)), "or when it is asked again"),
+        (lambda s_i, s_j, y: s_i @ s_j[:2], "failed: RuntimeError"),
+        (lambda s_i, s_j, y, columns: columns["margin"] * s_i, "failed: KeyError: 'margin'"),
+    ],
+)
+def test_a_function_that_is_no_loss_of_single_pairs_is_refused(loss, said, tmp_path):
+    model, data = nn.Linear(6, 1), make_data((6,))
+    with pytest.raises(LossError, match=said):
+        compute_influence(data, model, make_checkpoints(model, tmp_path), loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"margin": math.nan}, "`margin` is nan"),
+        ({"margin": -1.0}, "`margin` is -1.0"),
+        ({"margin": math.inf}, "`margin` is inf"),
+        ({"margin": "1"}, "`margin` is '1'"),
+        ({"ghm_bins": 0}, "`ghm_bins` is 0"),
+        ({"ghm_bins": 2.5}, "`ghm_bins` is 2.5"),
+        ({"ghm_alpha": -0.5}, "`ghm_alpha` is -0.5"),
+        ({"batch_size": 0}, "`batch_size` is 0"),
+        ({"loss": "logistic", "label_smoothing": 0.6}, "`label_smoothing` is 0.6"),
+        ({"label_smoothing": 0.1}, "`label_smoothing` is of the loss logistic, not of standard"),
+        ({"centring": -1}, "`centring` is -1"),
+        ({"centring": 0.1, "loss": lambda s_i, s_j, y: s_i - s_j}, "`centring` is of the named losses"),
+        ({"num_workers": -1}, "`num_workers` is -1"),
+        ({"num_workers": True}, "`num_workers` is True"),
+        ({"projection_dim": 0}, "`projection_dim` is 0"),
+        ({"dtype": "float16"}, "unknown `dtype` 'float16'"),
+        ({"method": "tracln"}, "unknown `method` 'tracln'"),
+        ({"checkpoint_weights": "relativ"}, "unknown `checkpoint_weights` 'relativ'"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_before_the_work(options, said, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        compute_influence(make_data((6,)), nn.Linear(6, 1), [tmp_path / "not looked at.pt"], **options)
+
+
+@pytest.mark.parametrize(
+    ("loss", "of_difference"),
+    [
+        ("standard", True),
+        (lambda s_i, s_j, y: torch.nn.functional.softplus(-y * (s_i - s_j)), True),
+        (lambda s_i, s_j, y: torch.nn.functional.softplus(-y * (s_i - s_j)) ** 2, True),
+        (lambda s_i, s_j, y: torch.nn.functional.softplus(-y * s_i) + s_j, False),
+        (lambda s_i, s_j, y, columns: s_i - s_j, False),
+    ],
+)
+def test_whether_a_function_is_of_the_difference_is_tried(loss, of_difference):
+    assert LossSettings(loss).of_difference == of_difference
+    assert not LossSettings("logistic", centring=0.1).of_difference
+
+
+def test_a_function_that_only_seems_to_be_of_the_difference_is_exact(tmp_path, monkeypatch):
+    """It is one for the scores that it is tried on, and not for those of the model."""
+    monkeypatch.setattr("tracinctl.engine.kernel.layout.COMPLETE", 4)
+    monkeypatch.setattr("tracinctl.engine.kernel.layout._ONCE", 9.0)
+
+    def sly(s_i, s_j, y):
+        return -y * (s_i - s_j) + torch.relu(s_i - 5000.0)
+
+    model, data = nn.Linear(6, 1), make_data((6,))
+    paths = make_checkpoints(model, tmp_path, scale=5000.0)
+    scores = oracle.influence_of_files(data, model, paths, loss=sly)[0]
+    assert LossSettings(sly).of_difference
+    assert worst(compute_influence(data, model, paths, loss=sly, dtype="float64").scores, scores) < 1e-10

@@ -20,9 +20,9 @@ from torch import nn
 from tracinctl import Pairs, RankingData, Samples, compute_influence
 from tracinctl.engine.checkpoints.load import load_checkpoint
 from tracinctl.engine.compute import ComputeOptions, compute_scores
-from tracinctl.engine.influence import LossSettings
 from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.kernel.layout import KernelLayout
+from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.memory import AllocationWatch, Budget
 from tracinctl.engine.methods import check_method
 from tracinctl.errors import MemoryBudgetError

@@ -19,7 +19,7 @@ from torch import nn
 
 from tracinctl import Pairs, RankingData, Samples
 from tracinctl.engine.compute import ComputeOptions, compute_scores
-from tracinctl.engine.influence import LossSettings
+from tracinctl.engine.losses import LossSettings
 
 
 def status(name):

@@ -7,6 +7,7 @@ pair's loss as a whole, so that neither A K B^T nor a derivative by a score is t
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Mapping
 
@@ -15,13 +16,29 @@ import torch
 from torch import nn
 
 
-def pair_loss(name, margin):
+def logistic(s_i, s_j, y, margin=0.0, smoothing=0.0):
+    """Of conservative DPO and trl's reward trainer; a tie is the mean of both outcomes."""
+    if not y.any():
+        return (logistic(s_i, s_j, y + 1) + logistic(s_i, s_j, y - 1)) / 2
+    z = y * (s_i - s_j) - margin
+    return -(1 - smoothing) * nn.functional.logsigmoid(z) - smoothing * nn.functional.logsigmoid(-z)
+
+
+def pair_loss(name, margin, row_margin=None, smoothing=0.0, centring=0.0):
     """The loss of one pair as a function of (s_i, s_j, y), each of shape (1,); a function is its own."""
     if callable(name):
         return name
     if name == "logistic":
-        return lambda s_i, s_j, y: -nn.functional.logsigmoid(y * (s_i - s_j))
-    return nn.MarginRankingLoss(margin=margin, reduction="none")
+        named = functools.partial(logistic, margin=row_margin or 0.0, smoothing=smoothing)
+    else:
+        named = nn.MarginRankingLoss(margin=margin if row_margin is None else row_margin, reduction="none")
+    return lambda s_i, s_j, y: named(s_i, s_j, y) + centring * (s_i + s_j) ** 2
+
+
+def pair_losses(pairs, name, margin, **options):
+    """The loss of each row."""
+    margins = [None] * len(pairs) if pairs.margin is None else pairs.margin.tolist()
+    return [pair_loss(name, margin, row_margin, **options) for row_margin in margins]
 
 
 def item(samples, index):
@@ -75,7 +92,7 @@ def disagreement(model, data, pairs):
         """Mean loss of the item's pairs, had it this score."""
         losses = []
         for i, j, y in pairs:
-            if item in (i, j) and i != j:
+            if item in (i, j) and i != j and y:
                 difference = (value - scores[j]) if item == i else (scores[i] - value)
                 losses.append(max(0.0, 0.25 - y * difference))
         return np.mean(losses) if losses else 0.0
@@ -93,15 +110,16 @@ def disagreement(model, data, pairs):
     return found
 
 
-def ghm_weights(model, data, pairs, margin, bins, alpha, batch_size):
-    """max(1, N_bin B / N) ** -alpha of each training pair, bins counted one pair at a time."""
+def ghm_weights(model, data, pairs, margin, bins, alpha, batch_size, margins=None):
+    """max(1, N_bin B / N) ** -alpha of each training pair, bins counted one pair at a time; 1 for ties."""
     place = []
-    for i, j, y in pairs:
+    for k, (i, j, y) in enumerate(pairs):
         with torch.no_grad():
             difference = score(model, data, data.train, i) - score(model, data, data.train, j)
-        g = torch.sigmoid(margin - y * difference).item()
-        place.append(next(k for k in range(bins) if g * bins < k + 1 or k == bins - 1))
-    return [max(1.0, place.count(p) * batch_size / len(pairs)) ** -alpha for p in place]
+        g = torch.sigmoid((margin if margins is None else margins[k]) - y * difference).item()
+        place.append(next(k for k in range(bins) if g * bins < k + 1 or k == bins - 1) if y else None)
+    total = sum(p is not None for p in place)
+    return [1.0 if p is None else max(1.0, place.count(p) * batch_size / total) ** -alpha for p in place]
 
 
 def rows(pairs):
@@ -109,11 +127,22 @@ def rows(pairs):
 
 
 def influence(
-    data, model, states, weights, loss="standard", margin=1.0, bins=10, alpha=0.75, batch_size=32, method="tracin"
+    data,
+    model,
+    states,
+    weights,
+    loss="standard",
+    margin=1.0,
+    bins=10,
+    alpha=0.75,
+    batch_size=32,
+    method="tracin",
+    **options,
 ):
     """Scores (train pairs, test pairs), self-influence (train pairs,), item-level influence (train items,)."""
     model = copy.deepcopy(model).double().eval()
-    function = pair_loss(loss, margin)
+    of_train = pair_losses(data.train_pairs, loss, margin, **options)
+    of_test = pair_losses(data.test_pairs, loss, margin, **options)
     train, test = rows(data.train_pairs), rows(data.test_pairs)
     scores = np.zeros((len(train), len(test)))
     own = np.zeros(len(train))
@@ -122,10 +151,13 @@ def influence(
         model.load_state_dict(state)
         w = [1.0] * len(train)
         if loss == "ghm":
-            w = ghm_weights(model, data, train, margin, bins, alpha, batch_size)
-        left = [pair_gradient(model, data, data.train, p, function, v) for p, v in zip(train, w, strict=True)]
-        aim = function if method == "tracin" else lambda s_i, s_j, y: -y * (s_i - s_j)
-        right = [pair_gradient(model, data, data.test, p, aim) for p in test]
+            w = ghm_weights(model, data, train, margin, bins, alpha, batch_size, data.train_pairs.margin)
+        if data.train_pairs.weight is not None:
+            w = w * data.train_pairs.weight
+        left = [pair_gradient(model, data, data.train, *row) for row in zip(train, of_train, w, strict=True)]
+        if method != "tracin":
+            of_test = [lambda s_i, s_j, y: -y * (s_i - s_j)] * len(test)
+        right = [pair_gradient(model, data, data.test, *row) for row in zip(test, of_test, strict=True)]
         through = torch.eye(len(left[0]), dtype=torch.float64)
         if method == "fisher":
             fisher = sum(torch.outer(a, a) for a in left) / len(left)

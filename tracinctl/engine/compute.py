@@ -12,22 +12,23 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import RankingData
-from tracinctl.engine.checkpoints.load import checkpoint_weights
+from tracinctl.engine.checkpoints.load import WEIGHTINGS, checkpoint_weights
 from tracinctl.engine.distributed.divide import divided_kernels
 from tracinctl.engine.distributed.processes import Processes
 from tracinctl.engine.fingerprint import model_digest
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.gradients.projection import Projection
-from tracinctl.engine.influence import InfluenceScores, LossSettings
+from tracinctl.engine.influence import InfluenceScores, NotOfDifferenceError
 from tracinctl.engine.items import Items
 from tracinctl.engine.kernel.cache import KernelCache
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, KernelWork, checkpoint_kernels
 from tracinctl.engine.kernel.layout import kernel_layout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import error_note
-from tracinctl.engine.losses import NAMED_LOSSES, LossFunction, resolve_loss
+from tracinctl.engine.losses import LossSettings, check_whole, resolve_loss
 from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
 from tracinctl.engine.methods import DAMPING, METHODS, check_method
+from tracinctl.engine.own_loss import LossFunction
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable
@@ -49,6 +50,9 @@ class ComputeOptions:
         num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
         projection_dim: numbers that are kept of a layer's gradient, by random projection; None = gradients are exact.
         projection_seed: of the random projection.
+
+    Raises:
+        UsageError: a value is unknown or out of its range; the parameter is named.
     """
 
     loss: LossSettings = field(default_factory=LossSettings)
@@ -62,6 +66,15 @@ class ComputeOptions:
     num_workers: int = 0
     projection_dim: int | None = None
     projection_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("dtype", DTYPES), ("method", METHODS), ("checkpoint_weights", WEIGHTINGS)):
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in known:
+                raise UsageError(f"unknown `{name}` {value!r}", hint=f"One of {', '.join(known)}.")
+        check_whole("num_workers", self.num_workers, least=0)
+        if self.projection_dim is not None:
+            check_whole("projection_dim", self.projection_dim, least=1)
 
 
 @dataclass(frozen=True)
@@ -141,20 +154,21 @@ def compute_scores(
     progress: ProgressCallback = no_progress,
     *,
     processes: Processes | None = None,
+    rows_may_be_pairs: bool = True,
 ) -> ComputeResult | None:
     """Influence of the training pairs on the test pairs, as a source that calculates its scores block by block.
 
     With ``processes`` the kernels are divided among them. The first one has the result, the others get None.
+    ``rows_may_be_pairs``: whether kernels may be those of differences, where the loss seems to be of the difference of
+    scores.
 
     Raises:
         TracinctlError: anything in the data, the checkpoints, the model or the options that cannot be worked with.
     """
-    if options.dtype not in DTYPES:
-        raise UsageError(f"unknown dtype {options.dtype!r}", hint=f"one of {', '.join(DTYPES)}")
-    if options.method not in METHODS:
-        raise UsageError(f"unknown method {options.method!r}", hint=f"one of {', '.join(METHODS)}")
     if not checkpoints:
         raise CheckpointError("no checkpoints", hint="train first (`tracinctl train`), or give --checkpoint-dir")
+    if processes and not isinstance(options.loss.loss, str):
+        rows_may_be_pairs = False  # all processes would have to begin again together
     train_pairs, test_pairs = data.train_pairs, data.test_pairs
     for pairs, samples, what in ((train_pairs, data.train, "training"), (test_pairs, data.test, "test")):
         if not len(pairs):
@@ -171,8 +185,6 @@ def compute_scores(
     gradients = exact = ItemGradients(model, layers=options.layers, score=data.score)
     projection = None
     if options.projection_dim is not None:
-        if options.projection_dim < 1:
-            raise UsageError(f"--projection-dim {options.projection_dim} keeps nothing", hint="For example 4096.")
         projection = Projection(options.projection_dim, options.projection_seed)
         gradients = ItemGradients(model, layers=options.layers, score=data.score, projection=projection)
     layout = kernel_layout(
@@ -180,7 +192,7 @@ def compute_scores(
         len(data.train),
         train_pairs,
         test_pairs,
-        of_difference=options.loss.loss in NAMED_LOSSES,
+        of_difference=rows_may_be_pairs and options.loss.of_difference,
     )
     check_method(options.method, layout, budget)
     in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= memory // 4
@@ -223,19 +235,23 @@ def compute_scores(
             "ghm_alpha": options.loss.ghm_alpha,
             "batch_size": options.loss.batch_size,
         }
-    scores = InfluenceScores(
-        [each.kernel for each in found],
-        weights,
-        train_ids=data.train.ids,
-        test_ids=data.test.ids,
-        train_pairs=train_pairs,
-        test_pairs=test_pairs,
-        settings=options.loss,
-        method=options.method,
-        memory=memory,
-        checkpoint_names=names,
-        provenance=provenance,
-    )
+    provenance |= {name: value for name in ("label_smoothing", "centring") if (value := getattr(options.loss, name))}
+    try:
+        scores = InfluenceScores(
+            [each.kernel for each in found],
+            weights,
+            train_ids=data.train.ids,
+            test_ids=data.test.ids,
+            train_pairs=train_pairs,
+            test_pairs=test_pairs,
+            settings=options.loss,
+            method=options.method,
+            memory=memory,
+            checkpoint_names=names,
+            provenance=provenance,
+        )
+    except NotOfDifferenceError:  # a function looked like one on the pairs that it was tried on
+        return compute_scores(data, model, checkpoints, options, progress, rows_may_be_pairs=False)
     provenance["checkpoints"] = [
         {
             "name": each.name,
@@ -246,7 +262,7 @@ def compute_scores(
         }
         for each, weight, zero in zip(found, weights, scores.zero_gradient, strict=True)
     ]
-    notes = [*([note] if note else []), *layout.notes, *work.notes]
+    notes = [*([note] if note else []), *layout.notes, *work.notes, *_notes_on_ties(data, options)]
     if projection:
         errors = [each.kernel.part("error") for each in found]
         notes.append(error_note(projection.dim, errors))
@@ -268,6 +284,21 @@ def compute_scores(
     )
 
 
+def _notes_on_ties(data: RankingData, options: ComputeOptions) -> list[str]:
+    """How many ties have no gradient, and so score 0."""
+    notes = []
+    silent = not options.loss.knows_ties
+    for pairs, what, counts_for_nothing in (
+        (data.train_pairs, "training", silent),
+        (data.test_pairs, "held-out", silent or options.method != "tracin"),
+    ):
+        ties = int((pairs.target == 0).sum())
+        if ties and counts_for_nothing:
+            of = f"the loss {options.loss.name}" if silent else f"the method {options.method}"
+            notes.append(f"{ties:,} {what} pairs are ties, which {of} leaves out: they score 0")
+    return notes
+
+
 def compute_influence(
     data: RankingData,
     model: torch.nn.Module,
@@ -279,6 +310,8 @@ def compute_influence(
     ghm_bins: int = 10,
     ghm_alpha: float = 0.75,
     batch_size: int = 32,
+    label_smoothing: float = 0.0,
+    centring: float = 0.0,
     checkpoint_weights: str = "relative",
     dtype: str = "float32",
     device: str = "auto",
@@ -301,11 +334,14 @@ def compute_influence(
         checkpoints: files, in order.
         method: ``tracin`` (effect on the test pair's loss), ``margin`` (on its margin y (s_i - s_j)) or ``fisher`` (the
             same, through the damped inverse of the training pairs' empirical Fisher matrix).
-        loss: ``standard``, ``logistic``, ``ghm``, ``package.module:function``, or a function of (s_i, s_j, y).
-        margin: of ``standard`` and ``ghm``.
+        loss: ``standard``, ``logistic``, ``ghm``, ``package.module:function``, or a function of (s_i, s_j, y). One with
+            a fourth parameter also gets the further columns of the pairs by name.
+        margin: of ``standard`` and ``ghm``, where the pairs have no margins of their own.
         ghm_bins: bins of ``ghm``.
         ghm_alpha: exponent of ``ghm``.
         batch_size: training batch size, for ``ghm``.
+        label_smoothing: of ``logistic``: the share of comparisons that are taken to be the wrong way round.
+        centring: adds ``centring * (s_i + s_j)**2`` to the loss of each pair.
         checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
         dtype: of the gradients; products and sums are float64.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
@@ -323,7 +359,7 @@ def compute_influence(
     Raises:
         TracinctlError: anything in the data, the checkpoints, the model or the options that cannot be worked with.
     """
-    settings = LossSettings(resolve_loss(loss), margin, ghm_bins, ghm_alpha, batch_size)
+    settings = LossSettings(resolve_loss(loss), margin, ghm_bins, ghm_alpha, batch_size, label_smoothing, centring)
     options = ComputeOptions(
         settings,
         checkpoint_weights,

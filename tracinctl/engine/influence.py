@@ -20,7 +20,7 @@ from tracinctl.data.pairs import Pairs
 from tracinctl.engine.item_view import item_disagreement
 from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.kernel.item_kernel import ItemKernel
-from tracinctl.engine.losses import LossFunction, ghm_weights, pair_derivatives
+from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.methods import fisher_kernel, margin_slopes
 from tracinctl.scores.table import InfluenceTable, ScoreMeta, rows_per_block
 
@@ -33,29 +33,8 @@ _MEET = 1 << 20  # bytes of what pairs do at all checkpoints that are summed tog
 _MEET_ROWS = 8  # pairs at a time at least, or calls take longer than sums
 
 
-@dataclass(frozen=True)
-class LossSettings:
-    """Which pairwise loss was trained, and its numbers.
-
-    Attributes:
-        loss: ``standard``, ``logistic``, ``ghm``, or a function of (s_i, s_j, y).
-        margin: of ``standard`` and ``ghm``.
-        ghm_bins, ghm_alpha, batch_size: of ``ghm``; batch_size is that of training.
-    """
-
-    loss: str | LossFunction = "standard"
-    margin: float = 1.0
-    ghm_bins: int = 10
-    ghm_alpha: float = 0.75
-    batch_size: int = 32
-
-    @property
-    def name(self) -> str:
-        """How the loss is called in provenance."""
-        if isinstance(self.loss, str):
-            return self.loss
-        module, name = getattr(self.loss, "__module__", ""), getattr(self.loss, "__qualname__", repr(self.loss))
-        return f"{module}:{name}"
+class NotOfDifferenceError(Exception):
+    """Rows of kernels are pairs, and the loss is no function of the difference of scores."""
 
 
 @dataclass(frozen=True)
@@ -80,21 +59,7 @@ class _Held:
 
 def pair_slopes(scores: FloatArray, pairs: Pairs, settings: LossSettings, *, weighted: bool) -> _Slopes:
     """Derivatives of each pair's loss by its two scores; ``weighted`` with the weights of the training loss."""
-    first, second = scores[pairs.first], scores[pairs.second]
-    target = pairs.target.astype(np.float64)
-    a, b = pair_derivatives(settings.loss, first, second, target, margin=settings.margin)
-    if weighted and settings.loss == "ghm":
-        w = ghm_weights(
-            first,
-            second,
-            target,
-            margin=settings.margin,
-            bins=settings.ghm_bins,
-            alpha=settings.ghm_alpha,
-            batch_size=settings.batch_size,
-        )
-        a, b = a * w, b * w
-    return _Slopes(a, b)
+    return _Slopes(*settings.slopes(scores, pairs, weighted=weighted))
 
 
 def _tile_rows(scores: FloatArray) -> int:
@@ -158,7 +123,7 @@ class InfluenceScores:
                 not (np.any(a.first) or np.any(a.second)) or not (np.any(b.first) or np.any(b.second))
             )
         if self._layout.second is not None and not self._difference:
-            raise ValueError("rows that are pairs serve a loss of the difference of scores alone")
+            raise NotOfDifferenceError
         bytes_held = 8 * len(kernels) * (2 * len(train_pairs) + self._rows * len(test_pairs))
         self._hold = bytes_held <= self._room // 2
 

@@ -78,7 +78,7 @@ def item_disagreement(
             shape (stop - start, neighbours).
         lengths: squared, of the score gradients, shape (items,).
         neighbours: the items k that are asked, in ascending order: all of them, or some.
-        pairs: by index into the items; those of an item with itself do not count.
+        pairs: by index into the items; ties and pairs of an item with itself do not count.
         memory: bytes that arrays of items by items may take; a few rows of them are there at the least.
 
     Returns:
@@ -92,7 +92,7 @@ def item_disagreement(
     scores = scores / spread
     cells = min(_CELLS, memory // _CELL_BYTES)
     weights = _NeighbourWeights(kernel, lengths, neighbours, cells)
-    shortfall = _Shortfall(scores, scores[neighbours], pairs.take(pairs.first != pairs.second))
+    shortfall = _Shortfall(scores, scores[neighbours], pairs.take((pairs.first != pairs.second) & (pairs.target != 0)))
     step = max(1, cells // n)
     for start in range(0, n, step):
         stop = min(start + step, n)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from tracinctl.errors import LossError
+from tracinctl.data.pairs import Pairs
+from tracinctl.engine.own_loss import TRIED, LossFunction, derivatives_of_own, takes_columns
+from tracinctl.errors import LossError, UsageError
 from tracinctl.user_code import load_function
 
 FloatArray = npt.NDArray[np.float64]
-LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 NAMED_LOSSES = ("standard", "logistic", "ghm")
 
 
@@ -34,31 +36,149 @@ def resolve_loss(loss: str | LossFunction) -> str | LossFunction:
     return load_function(loss, "loss", LossError)
 
 
+@dataclass(frozen=True)
+class LossSettings:
+    """Which pairwise loss was trained, and its numbers.
+
+    Attributes:
+        loss: ``standard``, ``logistic``, ``ghm``, or a function of (s_i, s_j, y). A function with a fourth parameter
+            also gets the further columns of the pairs by name: numbers as float64 tensors, other values as lists.
+        margin: of ``standard`` and ``ghm``, where the pairs have no margins of their own.
+        ghm_bins, ghm_alpha, batch_size: of ``ghm``; batch_size is that of training.
+        label_smoothing: of ``logistic``: the share of comparisons that are taken to be the wrong way round.
+        centring: adds ``centring * (s_i + s_j)**2`` to each pair's loss.
+
+    Raises:
+        UsageError: a number is out of its range, or the loss does not have it.
+    """
+
+    loss: str | LossFunction = "standard"
+    margin: float = 1.0
+    ghm_bins: int = 10
+    ghm_alpha: float = 0.75
+    batch_size: int = 32
+    label_smoothing: float = 0.0
+    centring: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("margin", "ghm_alpha", "centring"):
+            _check_number(name, getattr(self, name))
+        _check_number("label_smoothing", self.label_smoothing, most=0.5)
+        for name in ("ghm_bins", "batch_size"):
+            check_whole(name, getattr(self, name), least=1)
+        if self.label_smoothing and self.loss != "logistic":
+            raise UsageError(f"`label_smoothing` is of the loss logistic, not of {self.name}", hint="Leave it out.")
+        if self.centring and self.loss not in NAMED_LOSSES:
+            raise UsageError(
+                f"`centring` is of the named losses, not of {self.name}", hint="Write the term into your own loss."
+            )
+
+    @property
+    def name(self) -> str:
+        """The loss's name in provenance."""
+        if isinstance(self.loss, str):
+            return self.loss
+        module, name = getattr(self.loss, "__module__", ""), getattr(self.loss, "__qualname__", repr(self.loss))
+        return f"{module}:{name}"
+
+    @property
+    def knows_ties(self) -> bool:
+        """Whether a tie has a gradient under this loss."""
+        return self.loss not in ("standard", "ghm") or bool(self.centring)
+
+    @cached_property
+    def of_difference(self) -> bool:
+        """Whether the loss seems to depend on the difference of scores alone.
+
+        A function is tried on a few pairs, so the slopes of the real ones must be looked at as well.
+        """
+        if isinstance(self.loss, str):
+            return not self.centring
+        if takes_columns(self.loss):
+            return False
+        random = np.random.default_rng(0)
+        s_i, s_j = random.normal(size=(2, TRIED)) * 10.0 ** random.uniform(-3, 1, TRIED)
+        try:
+            a_i, a_j = derivatives_of_own(self.loss, s_i, s_j, random.choice([-1.0, 1.0], TRIED), None)
+        except LossError:
+            return False
+        return np.array_equal(a_i, -a_j)
+
+    def slopes(self, scores: FloatArray, pairs: Pairs, *, weighted: bool) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of each pair's loss by its two scores; ``weighted`` with the weights of the training loss."""
+        s_i, s_j = scores[pairs.first], scores[pairs.second]
+        target = pairs.target.astype(np.float64)
+        margin: float | FloatArray = self.margin if pairs.margin is None else pairs.margin
+        if self.loss == "logistic":
+            margin = 0.0 if pairs.margin is None else pairs.margin
+            a_i, a_j = _logistic_slopes(s_i - s_j, target, margin, self.label_smoothing)
+        else:
+            a_i, a_j = pair_derivatives(self.loss, s_i, s_j, target, margin=margin, pairs=pairs)
+        if self.centring:
+            pull = 2 * self.centring * (s_i + s_j)
+            a_i, a_j = a_i + pull, a_j + pull
+        weight = self._weights(s_i, s_j, pairs, margin) if weighted else None
+        return (a_i, a_j) if weight is None else (weight * a_i, weight * a_j)
+
+    def _weights(self, s_i: FloatArray, s_j: FloatArray, pairs: Pairs, margin: float | FloatArray) -> FloatArray | None:
+        if self.loss != "ghm":
+            return pairs.weight
+        # ties have no gradient, so they are no part of its density
+        ranked = pairs.target != 0
+        weight = np.ones(len(pairs))
+        weight[ranked] = ghm_weights(
+            s_i[ranked],
+            s_j[ranked],
+            pairs.target[ranked],
+            margin=margin if isinstance(margin, float) else np.asarray(margin)[ranked],
+            bins=self.ghm_bins,
+            alpha=self.ghm_alpha,
+            batch_size=self.batch_size,
+        )
+        return weight if pairs.weight is None else weight * pairs.weight
+
+
+def _check_number(name: str, value: float, most: float = math.inf) -> None:
+    if not isinstance(value, (int, float, np.number)) or not 0 <= value <= most or not math.isfinite(value):
+        allowed = "a finite number from 0 on" if most == math.inf else f"a number from 0 to {most:g}"
+        raise UsageError(f"`{name}` is {value!r}, and must be {allowed}")
+
+
+def check_whole(name: str, value: int, *, least: int) -> None:
+    """Raise UsageError where the value of a parameter is no whole number from ``least`` on."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise UsageError(f"`{name}` is {value!r}, and must be a whole number from {least} on")
+
+
 def pair_loss_values(
     loss: str | LossFunction,
-    first: torch.Tensor,
-    second: torch.Tensor,
+    s_i: torch.Tensor,
+    s_j: torch.Tensor,
     target: torch.Tensor,
     margin: float = 1.0,
 ) -> torch.Tensor:
     """Loss of each pair, shape (pairs,), differentiable in the scores. ``ghm`` gives the margin loss without weights.
 
-    ``standard`` is max(0, margin - y (s_i - s_j)); ``logistic`` is log(1 + exp(-y (s_i - s_j))), the loss of
-    Bradley-Terry and RankNet.
+    ``standard`` is max(0, margin - y (s_i - s_j)), and 0 for a tie; ``logistic`` is log(1 + exp(-y (s_i - s_j))), the
+    loss of Bradley-Terry and RankNet, and for a tie the mean of both outcomes.
     """
     if loss in ("standard", "ghm"):
-        return functional.margin_ranking_loss(first, second, target, margin=margin, reduction="none")
+        values = functional.margin_ranking_loss(s_i, s_j, target, margin=margin, reduction="none")
+        return values if bool(target.all()) else values * target.abs()
     if loss == "logistic":
-        return functional.softplus(-target * (first - second))
-    return loss(first, second, target)  # type: ignore[operator]  # names were dealt with above
+        values = functional.softplus(-target * (s_i - s_j))
+        if bool(target.all()):
+            return values
+        return torch.where(target == 0, functional.softplus(s_i - s_j) - (s_i - s_j) / 2, values)
+    return loss(s_i, s_j, target)  # type: ignore[operator]  # names were dealt with above
 
 
 def ghm_weights(
-    first: FloatArray,
-    second: FloatArray,
+    s_i: FloatArray,
+    s_j: FloatArray,
     target: FloatArray,
     *,
-    margin: float,
+    margin: float | FloatArray,
     bins: int,
     alpha: float,
     batch_size: int,
@@ -69,7 +189,7 @@ def ghm_weights(
     equal bins over [0, 1]) and B the training batch size, its weight is max(1, N_bin B / N) ** -alpha. After the
     gradient harmonizing mechanism of Li, Liu and Wang (2019, arXiv 1811.05181).
     """
-    norm = torch.sigmoid(torch.from_numpy(margin - target * (first - second))).numpy()
+    norm = torch.sigmoid(torch.from_numpy(margin - target * (s_i - s_j))).numpy()
     place = np.minimum((norm * bins).astype(np.int64), bins - 1)
     count = np.bincount(place, minlength=bins)
     density = np.maximum(1.0, count * batch_size / max(1, len(place)))
@@ -77,24 +197,45 @@ def ghm_weights(
 
 
 def pair_derivatives(
-    loss: str | LossFunction, first: FloatArray, second: FloatArray, target: FloatArray, *, margin: float
+    loss: str | LossFunction,
+    s_i: FloatArray,
+    s_j: FloatArray,
+    target: FloatArray,
+    *,
+    margin: float | FloatArray,
+    pairs: Pairs | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Derivatives of each pair's loss by its first and by its second score, float64, shape (pairs,) each.
 
-    At the kink of the margin loss the derivative is torch's, see ``counts_at_the_kink``.
+    At the kink of the margin loss the derivative is torch's, see ``counts_at_the_kink``. ``logistic`` has no margin.
+    ``pairs`` are for a function that takes their columns.
 
     Raises:
         LossError: a function gives a wrong shape, a non-finite value, or a value that does not depend on the scores.
     """
     if loss in ("standard", "ghm"):
-        missing = margin - target * (first - second)
+        missing = margin - target * (s_i - s_j)
         active = missing >= 0 if counts_at_the_kink() else missing > 0
         slope = np.where(active, -target, 0.0)
         return slope, -slope
     if loss == "logistic":
-        slope = -target * torch.sigmoid(torch.from_numpy(-target * (first - second))).numpy()
-        return slope, -slope
-    return _by_autograd(loss, first, second, target)
+        return _logistic_slopes(s_i - s_j, target, 0.0, 0.0)
+    assert not isinstance(loss, str)  # noqa: S101  all names are above
+    return derivatives_of_own(loss, s_i, s_j, target, pairs)
+
+
+def _logistic_slopes(
+    difference: FloatArray, target: FloatArray, margin: float | FloatArray, smoothing: float
+) -> tuple[FloatArray, FloatArray]:
+    """Of -(1 - e) log sigmoid(z) - e log sigmoid(-z), z = y (s_i - s_j) - margin and e the smoothing.
+
+    A tie is half a win for either item: e = 1/2 at z = s_i - s_j.
+    """
+    tie = target == 0
+    y, e = np.where(tie, 1.0, target), np.where(tie, 0.5, smoothing)
+    z = torch.from_numpy(np.asarray(y * difference - np.where(tie, 0.0, margin)))
+    slope = -y * ((1 - e) * torch.sigmoid(-z).numpy() - e * torch.sigmoid(z).numpy())
+    return slope, -slope
 
 
 @functools.cache
@@ -104,32 +245,3 @@ def counts_at_the_kink() -> bool:
         score = torch.zeros(1, requires_grad=True)
         value = functional.margin_ranking_loss(score, torch.zeros(1), torch.ones(1), margin=0.0)
         return bool(torch.autograd.grad(value, score)[0])
-
-
-def _by_autograd(loss: Any, first: FloatArray, second: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:
-    name = getattr(loss, "__qualname__", repr(loss))
-    s_i = torch.tensor(first, requires_grad=True)
-    s_j = torch.tensor(second, requires_grad=True)
-    with torch.enable_grad():
-        value = loss(s_i, s_j, torch.tensor(target))
-        if not isinstance(value, torch.Tensor):
-            raise LossError(f"loss {name} gave a {type(value).__name__}, wanted a tensor with one value a pair")
-        if value.shape != s_i.shape:
-            raise LossError(
-                f"loss {name} gave shape {tuple(value.shape)}, wanted {tuple(s_i.shape)}: one value a pair",
-                hint="do not take the mean or the sum over pairs",
-            )
-        if not bool(torch.isfinite(value).all()):
-            bad = int((~torch.isfinite(value)).nonzero()[0])
-            raise LossError(f"loss {name} is {value[bad].item()} for scores {first[bad]:g} and {second[bad]:g}")
-        if not value.requires_grad:
-            raise LossError(f"loss {name} has no gradient: its value does not depend on the scores through torch")
-        slopes = torch.autograd.grad(value.sum(), (s_i, s_j), allow_unused=True)
-    if all(slope is None for slope in slopes):
-        raise LossError(f"loss {name} has no gradient by the scores")
-    a, b = (np.zeros_like(first) if slope is None else slope.numpy() for slope in slopes)
-    bad_rows = np.flatnonzero(~(np.isfinite(a) & np.isfinite(b)))
-    if bad_rows.size:
-        k = bad_rows[0]
-        raise LossError(f"loss {name} has a non-finite gradient for scores {first[k]:g} and {second[k]:g}")
-    return a, b

@@ -35,9 +35,8 @@ def compute_project_scores(
     """
     from tracinctl.engine.checkpoints.load import list_checkpoints
     from tracinctl.engine.compute import ComputeOptions, compute_scores
-    from tracinctl.engine.influence import LossSettings
     from tracinctl.engine.kernel.cache import KernelCache
-    from tracinctl.engine.losses import resolve_loss
+    from tracinctl.engine.losses import LossSettings, resolve_loss
     from tracinctl.scores.diagnoses import diagnose_scores
     from tracinctl.scores.files.open import write_scores
     from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores

@@ -16,10 +16,10 @@ from torch import nn
 
 from tracinctl import compute_influence, files
 from tracinctl.engine.compute import ComputeOptions, compute_scores
-from tracinctl.engine.influence import LossSettings
 from tracinctl.engine.kernel import array_file
 from tracinctl.engine.kernel.cache import KernelCache
 from tracinctl.engine.kernel.file import _NAMES as NAMES
+from tracinctl.engine.losses import LossSettings
 from tracinctl.errors import CacheError
 from tracinctl.files import atomic_path
 

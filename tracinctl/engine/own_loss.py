@@ -1,0 +1,116 @@
+"""Pairwise losses that are functions of the user: what they get, what they must give, and their derivatives."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tracinctl.data.pairs import Pairs
+from tracinctl.errors import LossError, TracinctlError
+from tracinctl.user_code import said
+
+FloatArray = npt.NDArray[np.float64]
+LossFunction = Callable[..., torch.Tensor]
+
+TRIED = 64
+"""Pairs that a function is tried on."""
+
+_SCORES_AND_TARGET = 3  # arguments that every loss takes
+
+
+def takes_columns(loss: LossFunction) -> bool:
+    """Whether a function takes the further columns of the pairs, as a fourth parameter."""
+    try:
+        parameters = list(inspect.signature(loss).parameters.values())
+    except (TypeError, ValueError):  # a builtin has no signature
+        return False
+    by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(by_place) > _SCORES_AND_TARGET and by_place[_SCORES_AND_TARGET].default is inspect.Parameter.empty
+
+
+def columns_of(pairs: Pairs) -> dict[str, torch.Tensor | list[Any]]:
+    """The further columns of the pairs: numbers as float64 tensors, other values as lists."""
+    columns = {"weight": pairs.weight, "margin": pairs.margin, **pairs.groups}
+    return {
+        name: torch.tensor(values.astype(np.float64)) if values.dtype.kind in "iufb" else values.tolist()
+        for name, values in columns.items()
+        if values is not None
+    }
+
+
+def derivatives_of_own(
+    loss: LossFunction, s_i: FloatArray, s_j: FloatArray, target: FloatArray, pairs: Pairs | None
+) -> tuple[FloatArray, FloatArray]:
+    """Derivatives of each pair's loss by its first and by its second score, by autograd, shape (pairs,) each.
+
+    Raises:
+        LossError: the function fails, gives a wrong shape or a non-finite value, mixes pairs, or has no gradient.
+    """
+    name = getattr(loss, "__qualname__", repr(loss))
+    scores = [torch.tensor(s, requires_grad=True) for s in (s_i, s_j)]
+    with torch.enable_grad():
+        value = _own_values(loss, name, scores, target, pairs)
+        if not bool(torch.isfinite(value).all()):
+            bad = int((~torch.isfinite(value)).nonzero()[0])
+            raise LossError(f"loss {name} is {value[bad].item()} for scores {s_i[bad]:g} and {s_j[bad]:g}")
+        if not value.requires_grad:
+            raise LossError(f"loss {name} has no gradient: its value does not depend on the scores through torch")
+        slopes = torch.autograd.grad(value.sum(), scores, allow_unused=True)
+    _check_rows(loss, name, value.detach(), scores, target, pairs)
+    if all(slope is None for slope in slopes):
+        raise LossError(f"loss {name} has no gradient by the scores")
+    a_i, a_j = (np.zeros_like(s_i) if slope is None else slope.numpy() for slope in slopes)
+    bad_rows = np.flatnonzero(~(np.isfinite(a_i) & np.isfinite(a_j)))
+    if bad_rows.size:
+        k = bad_rows[0]
+        raise LossError(f"loss {name} has a non-finite gradient for scores {s_i[k]:g} and {s_j[k]:g}")
+    return a_i, a_j
+
+
+def _own_values(
+    loss: LossFunction, name: str, scores: Sequence[torch.Tensor], target: FloatArray, pairs: Pairs | None
+) -> torch.Tensor:
+    """What a user's loss gives, one value a pair."""
+    columns = [columns_of(pairs)] if pairs is not None and takes_columns(loss) else []
+    try:
+        value = loss(*scores, torch.tensor(target), *columns)
+    except TracinctlError:
+        raise
+    except Exception as error:
+        raise LossError(
+            f"loss {name} failed: {said(error)}", hint="It gets tensors of shape (pairs,): s_i, s_j and the target."
+        ) from error
+    if not isinstance(value, torch.Tensor):
+        raise LossError(f"loss {name} gave a {type(value).__name__}, wanted a tensor with one value a pair")
+    if value.shape != scores[0].shape:
+        raise LossError(
+            f"loss {name} gave shape {tuple(value.shape)}, wanted {tuple(scores[0].shape)}: one value a pair",
+            hint="Do not take the mean or the sum over pairs, and add no dimension.",
+        )
+    return value
+
+
+def _check_rows(
+    loss: LossFunction,
+    name: str,
+    values: torch.Tensor,
+    scores: Sequence[torch.Tensor],
+    target: FloatArray,
+    pairs: Pairs | None,
+) -> None:
+    """Raise LossError where the loss of the first pairs is another without the pairs after them."""
+    some = min(TRIED, len(target) // 2)
+    if not some:
+        return
+    part = None if pairs is None else pairs.take(np.arange(some))
+    alone = _own_values(loss, name, [s.detach()[:some] for s in scores], target[:some], part)
+    if not torch.allclose(alone.detach(), values[:some], rtol=1e-6, atol=1e-9):
+        raise LossError(
+            f"loss {name} is another for the same pair where other pairs stand beside it, or when it is asked again",
+            hint="A pair's loss may depend on its own two scores, target and columns alone.",
+        )
