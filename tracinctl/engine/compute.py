@@ -154,21 +154,37 @@ def compute_scores(
     progress: ProgressCallback = no_progress,
     *,
     processes: Processes | None = None,
-    rows_may_be_pairs: bool = True,
 ) -> ComputeResult | None:
     """Influence of the training pairs on the test pairs, as a source that calculates its scores block by block.
 
     With ``processes`` the kernels are divided among them. The first one has the result, the others get None.
-    ``rows_may_be_pairs``: whether kernels may be those of differences, where the loss seems to be of the difference of
-    scores.
 
     Raises:
         TracinctlError: anything in the data, the checkpoints, the model or the options that cannot be worked with.
     """
+    # a function may only look like one of the difference, and processes would have to begin again together
+    if processes and not isinstance(options.loss.loss, str):
+        return _compute(data, model, checkpoints, options, progress, processes, of_difference=False)
+    try:
+        return _compute(
+            data, model, checkpoints, options, progress, processes, of_difference=options.loss.of_difference
+        )
+    except NotOfDifferenceError:
+        return _compute(data, model, checkpoints, options, progress, processes, of_difference=False)
+
+
+def _compute(
+    data: RankingData,
+    model: torch.nn.Module,
+    checkpoints: Sequence[Path],
+    options: ComputeOptions,
+    progress: ProgressCallback,
+    processes: Processes | None,
+    *,
+    of_difference: bool,
+) -> ComputeResult | None:
     if not checkpoints:
         raise CheckpointError("no checkpoints", hint="train first (`tracinctl train`), or give --checkpoint-dir")
-    if processes and not isinstance(options.loss.loss, str):
-        rows_may_be_pairs = False  # all processes would have to begin again together
     train_pairs, test_pairs = data.train_pairs, data.test_pairs
     for pairs, samples, what in ((train_pairs, data.train, "training"), (test_pairs, data.test, "test")):
         if not len(pairs):
@@ -192,7 +208,7 @@ def compute_scores(
         len(data.train),
         train_pairs,
         test_pairs,
-        of_difference=rows_may_be_pairs and options.loss.of_difference,
+        of_difference=of_difference,
     )
     check_method(options.method, layout, budget)
     in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= memory // 4
@@ -236,22 +252,19 @@ def compute_scores(
             "batch_size": options.loss.batch_size,
         }
     provenance |= {name: value for name in ("label_smoothing", "centring") if (value := getattr(options.loss, name))}
-    try:
-        scores = InfluenceScores(
-            [each.kernel for each in found],
-            weights,
-            train_ids=data.train.ids,
-            test_ids=data.test.ids,
-            train_pairs=train_pairs,
-            test_pairs=test_pairs,
-            settings=options.loss,
-            method=options.method,
-            memory=memory,
-            checkpoint_names=names,
-            provenance=provenance,
-        )
-    except NotOfDifferenceError:  # a function looked like one on the pairs that it was tried on
-        return compute_scores(data, model, checkpoints, options, progress, rows_may_be_pairs=False)
+    scores = InfluenceScores(
+        [each.kernel for each in found],
+        weights,
+        train_ids=data.train.ids,
+        test_ids=data.test.ids,
+        train_pairs=train_pairs,
+        test_pairs=test_pairs,
+        settings=options.loss,
+        method=options.method,
+        memory=memory,
+        checkpoint_names=names,
+        provenance=provenance,
+    )
     provenance["checkpoints"] = [
         {
             "name": each.name,
