@@ -109,10 +109,25 @@ HOSTILE = [
     Fault("checkpoint that unpacks to more", faults.zip_bomb, COMPUTE, (CHECKPOINT, "was refused", "unpack to")),
     Fault("checkpoint packed", archive(b"\x80\x02}.", {}, zipfile.ZIP_DEFLATED), COMPUTE, (CHECKPOINT, "unpack to")),
     Fault("checkpoint of entries that overlap", overlapping, COMPUTE, (CHECKPOINT, "unpack to")),
-    Fault("checkpoint that asks for room", archive(ROOM_FOR_BYTES), COMPUTE, (CHECKPOINT, "asks for room for bytes")),
-    Fault("the same without an archive", put(CHECKPOINT, ROOM_FOR_BYTES), COMPUTE, (CHECKPOINT, "asks for room")),
+    Fault(
+        "checkpoint that asks for room",
+        archive(ROOM_FOR_BYTES),
+        COMPUTE,
+        (CHECKPOINT, "was refused", "far more memory"),
+    ),
+    Fault(
+        "the same without an archive",
+        put(CHECKPOINT, ROOM_FOR_BYTES),
+        COMPUTE,
+        (CHECKPOINT, "was refused", "far more memory"),
+    ),
     *(
-        Fault(f"checkpoint that encodes by {codec}", archive(doubled(codec)), COMPUTE, (CHECKPOINT, "more bytes"))
+        Fault(
+            f"checkpoint that encodes by {codec}",
+            archive(doubled(codec)),
+            COMPUTE,
+            (CHECKPOINT, "was refused", "far more memory"),
+        )
         for codec in ("hex", "Hex_Codec", "base-64", "quopri", "quoted-printable", "uu_codec")
     ),
     Fault("checkpoint nested", archive(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."), COMPUTE, (CHECKPOINT,)),

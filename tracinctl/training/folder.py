@@ -95,7 +95,7 @@ def training_folder(folder: Path, fingerprint: str, *, overwrite: bool) -> Itera
 def _own_checkpoint(path: Path) -> dict[str, Any] | None:
     """A checkpoint that training wrote; None for any other file."""
     try:
-        content = read_tensors(path, path.read_bytes())
+        content = read_tensors(path, bytearray(path.read_bytes()))
         return content if isinstance(content["args"][RUN], str) else None
     except Exception:  # noqa: BLE001 - whatever it is, it is not one of ours, and is not touched
         return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from tracinctl.engine.checkpoints.files import checkpoint_digest, is_checkpoint,
 from tracinctl.engine.checkpoints.safe_load import check_state, read_tensors
 from tracinctl.engine.checkpoints.state_keys import NAMED, state_for
 from tracinctl.engine.checkpoints.trainer_state import checked_rate, trainer_learning_rate
+from tracinctl.engine.checkpoints.unpickle import Inert, NoPlainTensor, module_state
 from tracinctl.errors import CheckpointError
 from tracinctl.text import natural_key
 
@@ -111,23 +114,31 @@ def _load_folder(path: Path) -> Checkpoint:
     return Checkpoint(path.name, digest, state, trainer_learning_rate(path, _optimizer_rate))
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> bytearray:
+    """A file's bytes, in room that its tensors may be views of."""
     try:
-        raw = path.read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CheckpointError(f"cannot read {path}: it is a device or a pipe", hint="Give a file.")
+        with path.open("rb") as file:
+            raw = bytearray(os.fstat(file.fileno()).st_size)
+            if file.readinto(raw) != len(raw) or file.read(1):
+                raise CheckpointError(f"{path} changed while it was read", hint="Run again when training is over.")
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    if not raw:
-        raise CheckpointError(f"{path} is empty", hint="it was not written to its end; delete it or train again")
     return raw
 
 
 def _state_of(content: Any) -> Mapping[str, torch.Tensor] | None:
     """The state of a model that a file's content is, or has under a name."""
+    if isinstance(content, Inert) and (state := module_state(content)):
+        return state
     if not isinstance(content, Mapping):
         return None
     for key in _STATE_KEYS:
-        if isinstance(content.get(key), Mapping):
-            return content[key] if _is_state(content[key]) else None
+        if isinstance(inner := content.get(key), Inert) and (state := module_state(inner)):
+            return state
+        if isinstance(inner, Mapping):
+            return inner if _is_state(inner) else None
     if _is_state(content):
         return content
     inner = [value for value in content.values() if _is_state(value)]
@@ -138,7 +149,7 @@ def _is_state(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
         and bool(value)
-        and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
+        and all(isinstance(k, str) and isinstance(v, (torch.Tensor, NoPlainTensor)) for k, v in value.items())
     )
 
 

@@ -1,80 +1,82 @@
-"""What a checkpoint from a stranger may be: tensors that its bytes can hold, plain values, and no code.
+"""The content of a checkpoint file: tensors that its bytes hold, and plain values. No code in it runs.
 
-``torch.load(weights_only=True)`` runs no code, but it unpacks what is packed and makes what is asked for, so a few
-hundred bytes can fill the memory. What is checked here is therefore checked before torch reads the file.
+A tensor is a view of the file's bytes: what is read takes the memory of the file once.
 """
 
 from __future__ import annotations
 
 import io
-import pickletools
+import pickle
 import re
-import warnings
+import struct
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
+from tracinctl.engine.checkpoints.first_bytes import format_of, not_a_checkpoint
+from tracinctl.engine.checkpoints.unpickle import AsksForCodeError, Budget, NoPlainTensor, SafePickle, SwellsError
 from tracinctl.errors import CheckpointError
 
-_TRAIN_AGAIN = "it may be cut off or of another kind; delete it or train again"
-_LEGACY_PICKLES = 5  # before there were archives: magic number, protocol, system, content, storage keys
-# what makes more bytes of bytes, so that a few calls, one in the other, make as many as one likes
-_GROWING = frozenset({"hex", "base64", "uu", "quopri", "bz2", "zlib", "zip", "quotedprintable"})
+_TRAIN_AGAIN: Final = "It may be cut off or of another kind: delete it or train again."
+_SAVE_PLAIN: Final = "Save it again with a state dict and plain numbers only: torch.save(model.state_dict(), ...)."
+_MAGIC: Final = 0x1950A86A20F9469CFC6C  # begins what torch wrote before there were archives
+_LOCAL_HEADER: Final = 30  # bytes of an archive's entry before its name
+_STORAGE_ID: Final = 5  # fields of a reference to a storage: mark, class, key, place, length
 
 
-def read_tensors(path: Path, raw: bytes) -> Any:
+def read_tensors(path: Path, raw: bytearray) -> Any:
     """The content of a checkpoint file: tensors on the CPU and plain values. No code in it is run.
 
     Args:
-        path: to be named in messages; its ending tells safetensors from what ``torch.save`` writes.
-        raw: the file's bytes.
+        path: for messages.
+        raw: the file's bytes; tensors are views of them.
 
     Raises:
-        CheckpointError: it is broken, asks to run code, or would take far more memory than its bytes.
+        CheckpointError: it is something else, is damaged, asks to run code, or would take far more memory than its
+            bytes.
     """
+    kind = format_of(path, raw)
     try:
-        if path.suffix == ".safetensors":
+        if kind == "safetensors":
             from safetensors.torch import load
 
-            return load(raw)
-        _check_packing(path, raw)
-        with warnings.catch_warnings(action="ignore"):  # what torch would say of a strange file, the error says
-            return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+            return load(bytes(raw))
+        return _read_archive(path, raw) if kind == "archive" else _read_legacy(path, raw)
     except CheckpointError:
         raise
+    except AsksForCodeError as error:
+        raise CheckpointError(
+            f"{path} asks to run code when it is loaded ({_printable(str(error))}), and was refused: only tensors are "
+            "loaded",
+            hint=_SAVE_PLAIN,
+        ) from error
+    except SwellsError as error:
+        raise _swells(path, f"its {len(raw):,} bytes ask for far more memory") from error
     except Exception as error:
-        text = str(error)
-        if "Unsupported global" in text or "weights_only" in text.lower() or "Unsupported operand" in text:
-            named = re.search(r"GLOBAL ([\w.]+)", text)
-            what = f" ({named.group(1)})" if named else ""
-            raise CheckpointError(
-                f"{path} asks to run code when it is loaded{what}, and was refused: only tensors are loaded",
-                hint="save it again with a state dict and plain numbers only (torch.save(model.state_dict(), ...))",
-            ) from error
-        first = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
+        text = str(error).strip()
+        first = text.splitlines()[0][:200] if text else type(error).__name__
         raise CheckpointError(
             f"{path} is not a checkpoint that can be read: {_printable(first)}", hint=_TRAIN_AGAIN
         ) from error
 
 
-def check_state(path: Path, state: Mapping[str, torch.Tensor], size: int) -> None:
+def check_state(path: Path, state: Mapping[str, Any], size: int) -> None:
     """Make sure that a state's tensors are made of numbers that the file holds.
-
-    A tensor may repeat one number over any shape, and may be of a kind that has no numbers; either would only show
-    where it is calculated with.
 
     Raises:
         CheckpointError: one is not; ``size`` is that of the file in bytes.
     """
     for name, tensor in state.items():
-        plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-        if not plain:
+        if isinstance(tensor, NoPlainTensor) or tensor.layout != torch.strided or tensor.is_quantized:
+            kind = tensor.kind if isinstance(tensor, NoPlainTensor) else str(tensor.layout)
             raise CheckpointError(
-                f"{path}: {name!r} is no plain tensor, but {tensor.layout} on {tensor.device}",
-                hint="save it again as dense tensors that are not quantized",
+                f"{path}: {name!r} is no plain tensor, but {kind}",
+                hint="Save it again as dense tensors that are not quantized.",
             )
         if tensor.numel() * tensor.element_size() > size:
             raise CheckpointError(
@@ -83,46 +85,149 @@ def check_state(path: Path, state: Mapping[str, torch.Tensor], size: int) -> Non
             )
 
 
-def _check_packing(path: Path, raw: bytes) -> None:
-    for pickled in _pickles(path, raw):
-        if b"bytearray\n" in pickled:
-            raise _swells(path, "it asks for room for bytes")
-        if b"_codecs\nencode\n" in pickled and _texts(pickled) & _GROWING:
-            raise _swells(path, "it asks to encode bytes as more bytes")
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers of one storage."""
+
+    numbers: torch.Tensor
 
 
-def _pickles(path: Path, raw: bytes) -> list[bytes]:
-    """The parts of a file that say what is to be made; torch never compresses an archive, so none may be compressed."""
-    if not zipfile.is_zipfile(io.BytesIO(raw)):
-        return [raw]
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+class _View(io.RawIOBase):
+    """Bytes as a file, without a copy of them."""
+
+    def __init__(self, raw: bytearray) -> None:
+        self._raw = memoryview(raw)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._raw)}[whence]
+        self._at = max(0, begin + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._raw[self._at : self._at + len(buffer)]
+        buffer[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+
+def _read_archive(path: Path, raw: bytearray) -> Any:
+    """What torch writes today: a zip archive of a pickle and the storages."""
+    with zipfile.ZipFile(io.BufferedReader(_View(raw))) as archive:
         entries = archive.infolist()
-        unpacked = sum(entry.file_size for entry in entries)
-        if unpacked > len(raw) or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise _swells(path, f"its {len(raw):,} bytes unpack to {unpacked:,}")
-        return [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
+    names = {entry.filename.partition("/")[2] for entry in entries}
+    if "data.pkl" not in names or "constants.pkl" in names:
+        raise _other_archive(path, names)
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > len(raw) or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise _swells(path, f"its {len(raw):,} bytes unpack to {unpacked:,}")
+    places = {entry.filename.partition("/")[2]: (entry, _place(raw, entry)) for entry in entries}
+    _check_sums(path, raw, places)
+    _, at = places["data.pkl"]
+    swapped = bytes(raw[places["byteorder"][1]]) == b"big" if "byteorder" in places else False
+    if swapped:
+        raise not_a_checkpoint(path, "of a machine with another order of bytes", "Save it again on this machine.")
+
+    def storage(pid: Any) -> Any:
+        dtype, key, numel = _storage_of(pid)
+        place = places[f"data/{key}"][1]
+        if dtype.itemsize * numel > place.stop - place.start:
+            raise ValueError(f"its storage {key} is cut off")
+        return _Numbers(_numbers(raw, place.start, dtype, numel))
+
+    return SafePickle(io.BytesIO(raw[at]), Budget(len(raw)), storage).load()
 
 
-def _texts(pickled: bytes) -> set[str]:
-    """All texts in one or several pickles, as codecs are named by them."""
-    stream = io.BytesIO(pickled)
-    found: set[str] = set()
-    try:
-        for _ in range(_LEGACY_PICKLES):
-            for _, argument, _ in pickletools.genops(stream):
-                if isinstance(argument, str):
-                    found.add(re.sub(r"[\W_]|codec$", "", argument.lower()).removesuffix("codec"))
-    except ValueError:
-        pass  # the end of the pickles, or broken: torch says what is wrong then
-    return found
+def _place(raw: bytearray, entry: zipfile.ZipInfo) -> slice:
+    """Where the bytes of an archive's entry lie."""
+    name, extra = struct.unpack_from("<HH", raw, entry.header_offset + _LOCAL_HEADER - 4)
+    begin = entry.header_offset + _LOCAL_HEADER + name + extra
+    if begin + entry.file_size > len(raw):
+        raise ValueError(f"its part {entry.filename} is cut off")
+    return slice(begin, begin + entry.file_size)
+
+
+def _check_sums(path: Path, raw: bytearray, places: Mapping[str, tuple[zipfile.ZipInfo, slice]]) -> None:
+    """Raise CheckpointError where a part is not what was written; a torch that is told so writes no sums at all."""
+    if not any(entry.CRC for entry, _ in places.values()):
+        return
+    view = memoryview(raw)
+    for entry, place in places.values():
+        if zlib.crc32(view[place]) != entry.CRC:
+            raise CheckpointError(
+                f"{path} is damaged: its part {_printable(entry.filename)} has another checksum than was written",
+                hint="Copy it again, or train again.",
+            )
+
+
+def _other_archive(path: Path, names: Collection[str]) -> CheckpointError:
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        return not_a_checkpoint(
+            path, "a TorchScript model", "Save a state dict: torch.save(torch.jit.load(...).state_dict(), ...)."
+        )
+    return not_a_checkpoint(path, "a zip archive", "Unpack it, and give the checkpoint in it.")
+
+
+def _read_legacy(path: Path, raw: bytearray) -> Any:
+    """What torch wrote before version 1.6: five pickles, then the storages one after the other."""
+    stream, budget = io.BytesIO(raw), Budget(len(raw))
+    storages: dict[str, torch.Tensor] = {}
+
+    def storage(pid: Any) -> Any:
+        dtype, key, numel = _storage_of(pid)
+        if key not in storages:
+            budget.spend(dtype.itemsize * numel)
+            if dtype.itemsize * numel > len(raw):
+                raise ValueError(f"its storage {key} is cut off")
+            storages[key] = torch.zeros(numel, dtype=dtype)
+        return _Numbers(storages[key])
+
+    magic = SafePickle(stream, budget).load()
+    if magic != _MAGIC:
+        raise not_a_checkpoint(path, "a pickle that torch.save did not write", _SAVE_PLAIN)
+    for _ in ("protocol", "system"):
+        SafePickle(stream, budget).load()
+    content = SafePickle(stream, budget, storage).load()
+    at_end: Any = SafePickle(stream, budget).load()
+    at = stream.tell()
+    for key in at_end:
+        numbers = storages[str(key)]
+        (count,) = struct.unpack_from("<q", raw, at)
+        if count != numbers.numel():
+            raise ValueError(f"its storage {key} has another length than its tensors say")
+        if count:
+            numbers.copy_(_numbers(raw, at + 8, numbers.dtype, count))
+        at += 8 + count * numbers.dtype.itemsize
+    return content
+
+
+def _storage_of(pid: Any) -> tuple[torch.dtype, str, int]:
+    """Dtype, key and length of a storage that a pickle refers to."""
+    mark, dtype, key, _, numel = pid[:_STORAGE_ID]
+    named = isinstance(mark, str) and mark == "storage" and isinstance(dtype, torch.dtype)
+    if not named or not isinstance(numel, int) or numel < 0 or any(pid[_STORAGE_ID:]):
+        raise pickle.UnpicklingError("it refers to something else than a storage")
+    return dtype, str(key), numel
+
+
+def _numbers(raw: bytearray, at: int, dtype: torch.dtype, count: int) -> torch.Tensor:
+    """Numbers that begin at a place of the file's bytes: a view of them where they are aligned."""
+    if not count:
+        return torch.zeros(0, dtype=dtype)
+    if at % dtype.itemsize:
+        return torch.frombuffer(raw[at : at + count * dtype.itemsize], dtype=dtype)
+    return torch.frombuffer(raw, dtype=dtype, count=count, offset=at)
 
 
 def _swells(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} was refused: {why}, and no checkpoint needs that",
-        hint="save it again with a state dict and plain numbers only (torch.save(model.state_dict(), ...))",
-    )
+    return CheckpointError(f"{path} was refused: {why}, and no checkpoint needs that", hint=_SAVE_PLAIN)
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return re.sub(r"[^\x20-\x7e]", lambda c: c[0] if c[0].isprintable() else "?", text)

@@ -1,0 +1,77 @@
+"""What a file is by its first bytes: a checkpoint of torch or safetensors, or something that only has its name."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Final, Literal
+
+from tracinctl.errors import CheckpointError
+
+Format = Literal["safetensors", "archive", "pickle"]
+
+_HEAD: Final = 512  # bytes that tell a kind; the mark of a tar file lies at 257
+_TAR_MARK: Final = slice(257, 262)
+_UNPACK: Final = "Unpack it, and give the checkpoint in it."
+_SAVE: Final = "Save a state dict: torch.save(model.state_dict(), ...) or safetensors."
+_OTHERS: Final = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "Run `git lfs pull` in its repository."),
+    (b"\x1f\x8b", "packed by gzip", _UNPACK),
+    (b"BZh", "packed by bzip2", _UNPACK),
+    (b"\xfd7zXZ\x00", "packed by xz", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+    (b"\x89HDF", "an HDF5 file, as Keras writes it", _SAVE),
+    (b"\x93NUMPY", "a NumPy array", _SAVE),
+    (b"GGUF", "a GGUF file of quantized weights, which have no gradient", _SAVE),
+    (b"%PDF", "a PDF document", "Give the checkpoint itself."),
+    (b"\x89PNG", "a picture", "Give the checkpoint itself."),
+    (b"RIFF", "a recording", "Give the checkpoint itself."),
+)
+_PAGE: Final = (b"<!doctype html", b"<html", b"<?xml", b"<head")
+
+
+def format_of(path: Path, raw: bytes | bytearray) -> Format:
+    """How the content of a file is to be read.
+
+    Raises:
+        CheckpointError: it is empty, or no checkpoint; what it is instead is named.
+    """
+    head = bytes(raw[:_HEAD])
+    if not raw:
+        raise CheckpointError(f"{path} is empty", hint="It was not written to its end: delete it or train again.")
+    if _is_safetensors(raw):
+        return "safetensors"
+    if head.startswith(b"PK\x03\x04"):
+        return "archive"
+    for mark, what, hint in _OTHERS:
+        if head.startswith(mark):
+            raise not_a_checkpoint(path, what, hint)
+    if head[_TAR_MARK] == b"ustar":
+        raise not_a_checkpoint(path, "a tar archive", _UNPACK)
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(_PAGE):
+        raise not_a_checkpoint(path, "a web page", "Download it again: the server sent a page, perhaps to sign in.")
+    if text.startswith((b"{", b"[")) and _is_text(head):
+        raise not_a_checkpoint(path, "a JSON text", "Give the file of weights beside it.")
+    if not head.strip(b"\0") and not any(raw):
+        raise not_a_checkpoint(path, "nothing but zeros", "It was not written to its end: copy it again.")
+    return "pickle"
+
+
+def not_a_checkpoint(path: Path, what: str, hint: str) -> CheckpointError:
+    """The error that says what a file is instead of a checkpoint."""
+    return CheckpointError(f"{path} is no checkpoint: it is {what}", hint=hint)
+
+
+def _is_safetensors(raw: bytes | bytearray) -> bool:
+    """Whether it begins with the length of a JSON header, and that header."""
+    if len(raw) < 10:  # noqa: PLR2004 - a length and an empty header
+        return False
+    (length,) = struct.unpack_from("<Q", raw)
+    return raw[8:9] == b"{" and 0 < length <= len(raw) - 8
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= ord(" ") or byte in b"\t\r\n" for byte in head)

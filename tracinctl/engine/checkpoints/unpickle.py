@@ -1,0 +1,350 @@
+"""Pickles read without running anything that they name, in memory that their bytes account for.
+
+A pickle names classes and functions, and asks for calls. Here a name never leads to what it names: tensors, containers
+and numbers are made by the functions of this module, objects of other classes become ``Inert``, and a call of anything
+else is refused. ``torch.load(weights_only=True)`` runs no code either, but it refuses harmless objects, and it makes
+whatever is asked for, so a few hundred bytes can fill the memory. Here every opcode and every call is charged to a
+``Budget``.
+"""
+
+from __future__ import annotations
+
+import collections
+import pickle
+import pickletools
+import re
+import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # names of Python 2, by which protocols below 3 go
+from collections.abc import Callable, Mapping, Sized
+from typing import IO, Any, Final, Protocol, Self
+
+import numpy as np
+import torch
+
+_ROOM: Final = 64 << 20  # bytes that any file may take beyond its size
+_TIMES: Final = 8  # times its size that a file may take: containers of small numbers do
+_BYTES_OF: Final = {
+    "EMPTY_SET": 224,
+    "EMPTY_DICT": 72,
+    "EMPTY_LIST": 64,
+    "MARK": 8,
+    "STOP": 0,
+    "PROTO": 0,
+} | dict.fromkeys(("NEWOBJ", "NEWOBJ_EX", "REDUCE", "OBJ", "INST"), 400)
+_BYTES_OF_OTHERS: Final = 48  # of an opcode: a small object and its place in a container
+_BYTES_OF_CLASS: Final = 2048
+_BYTES_OF_ELEMENT: Final = 104  # in a set or dictionary
+_DEPTH: Final = 100  # of modules in modules
+_PUTS: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+# modules of the standard library whose classes hold values and do nothing
+_VALUES: Final = frozenset(
+    {"argparse", "collections", "datetime", "decimal", "enum", "fractions", "ipaddress", "numbers", "pathlib"}
+    | {"pathlib._local", "types", "uuid", "zoneinfo"}
+)
+_PLAIN_DTYPE: Final = re.compile(r"[<>=|]?(?:[biuf][1248]|f16|c8|c16|c32|b1|\?|[SU]\d{1,9}|[mM]8)")
+_LAYOUTS: Final = frozenset({"_rebuild_sparse_tensor", "_rebuild_sparse_csr_tensor", "_rebuild_nested_tensor"})
+
+
+class AsksForCodeError(Exception):
+    """A pickle asks for a call that is no construction of a value."""
+
+
+class SwellsError(Exception):
+    """A pickle asks for more memory than its bytes account for."""
+
+
+class Budget:
+    """Bytes of memory that a file of a size may take."""
+
+    def __init__(self, size: int) -> None:
+        self._left = _ROOM + _TIMES * size
+
+    def spend(self, size: int) -> None:
+        """Charge bytes.
+
+        Raises:
+            SwellsError: there are not as many left.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise SwellsError
+
+
+class _Calls(type):
+    """Of inert classes: to call one is to construct a value, where it is no call of a function in disguise."""
+
+    def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+        if not cls.constructs:  # type: ignore[attr-defined]  # of Inert
+            raise AsksForCodeError(cls.origin)  # type: ignore[attr-defined]  # of Inert
+        made: Any = cls
+        return made.__new__(made, *arguments, **keywords)
+
+
+class Inert(dict[Any, Any], metaclass=_Calls):
+    """An object of a class that was not imported: what the pickle says of it, and none of its behaviour.
+
+    A dictionary is one with its entries.
+
+    Attributes:
+        origin: module and name of the class.
+        constructs: whether a call of the class makes a value, as far as its name tells.
+        arguments: what it was constructed with.
+        state: its attributes.
+    """
+
+    origin = ""
+    constructs = True
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+
+    def __new__(cls, *arguments: Any, **_: Any) -> Self:
+        """Keep what the object is constructed with."""
+        inert = super().__new__(cls)
+        inert.arguments = arguments
+        return inert
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Do nothing: entries come one by one."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep the attributes."""
+        self.state = state
+
+    def append(self, _: Any) -> None:
+        """Take an element of a list's subclass, which nothing needs."""
+
+    def extend(self, _: Any) -> None:
+        """Take elements of a list's subclass."""
+
+    def add(self, _: Any) -> None:
+        """Take an element of a set's subclass."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dictionary has none
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class NoPlainTensor:
+    """A tensor that is not strided numbers in memory, which is all that is read of it.
+
+    Attributes:
+        kind: what it is, in words.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
+def module_state(module: Inert, prefix: str = "") -> dict[str, Any]:
+    """The parameters and saved buffers of a ``torch.nn.Module`` that was pickled whole; empty where it is none."""
+    inner = module.state if isinstance(module.state, dict) else {}
+    if prefix.count(".") > _DEPTH or not isinstance(inner.get("_parameters"), dict):
+        return {}
+    unsaved = inner.get("_non_persistent_buffers_set") or ()
+    buffers = {key: value for key, value in (inner.get("_buffers") or {}).items() if key not in unsaved}
+    own = {f"{prefix}{key}": value for key, value in (inner["_parameters"] | buffers).items() if value is not None}
+    for key, child in (inner.get("_modules") or {}).items():
+        if isinstance(child, Inert):
+            own |= module_state(child, f"{prefix}{key}.")
+    return own
+
+
+class Storage(Protocol):
+    """The numbers of a tensor, as ``persistent_load`` gives them."""
+
+    @property
+    def numbers(self) -> torch.Tensor:
+        """Of one dimension."""
+
+
+class SafePickle(pickle.Unpickler):
+    """Reads one pickle.
+
+    Args:
+        stream: where it begins.
+        budget: what it may take.
+        storage: gives the numbers that a tensor of the pickle refers to.
+    """
+
+    def __init__(self, stream: IO[bytes], budget: Budget, storage: Callable[[Any], Any] | None = None) -> None:
+        super().__init__(stream, encoding="latin1")  # Python 2 wrote text as bytes
+        self._stream = stream
+        self._budget = budget
+        self._storage = storage
+        self._known: dict[str, Any] = {}
+        self._makers = _makers(budget)
+
+    def load(self) -> Any:
+        """The content.
+
+        Raises:
+            AsksForCodeError: it asks for a call that is no construction of a value.
+            SwellsError: it takes more memory than the budget has.
+            ValueError, pickle.UnpicklingError: it is broken.
+        """
+        self._check_opcodes()
+        return super().load()
+
+    def _check_opcodes(self) -> None:
+        """Charge what the opcodes make; lengths that the bytes do not hold are errors of ``genops``."""
+        begin = self._stream.tell()
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(self._stream)):
+            self._budget.spend(_BYTES_OF.get(opcode.name, _BYTES_OF_OTHERS))
+            # the reader makes room up to the number of a memo's place
+            if opcode.name in _PUTS and isinstance(argument, int) and argument > number:
+                raise SwellsError
+        self._stream.seek(begin)
+
+    def persistent_load(self, pid: Any) -> Any:
+        """A storage."""
+        if self._storage is None:
+            raise pickle.UnpicklingError("it refers to a storage that is not there")
+        return self._storage(pid)
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What stands for a class or function that the pickle names."""
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        origin = f"{module}.{name}"
+        if origin not in self._known:
+            self._budget.spend(_BYTES_OF_CLASS)
+            self._known[origin] = self._stand_in(module, name, origin)
+        return self._known[origin]
+
+    def _stand_in(self, module: str, name: str, origin: str) -> Any:
+        if origin in self._makers:
+            return self._makers[origin]
+        if module in {"torch", "torch.storage"} and (dtype := _storage_dtype(name)) is not None:
+            return dtype
+        if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
+            return dtype
+        if module == "torch._utils" and (name in _LAYOUTS or name.startswith("_rebuild_")):
+            kind = name.removeprefix("_rebuild_").replace("_", " ")
+            return lambda *_: NoPlainTensor(kind)
+        return _Calls("Inert", (Inert,), {"origin": origin, "constructs": _constructs(module, name)})
+
+
+def _constructs(module: str, name: str) -> bool:
+    """Whether a call of a name is the construction of a value: of a class that holds values, or of a user's class."""
+    if module in _VALUES or module.startswith("numpy"):
+        return True
+    top = module.partition(".")[0]
+    return top not in sys.stdlib_module_names and name.rpartition(".")[2].lstrip("_")[:1].isupper()
+
+
+def _storage_dtype(name: str) -> torch.dtype | None:
+    """The dtype of a storage class, ``FloatStorage`` for instance; bytes where the class does not say it."""
+    if name in {"UntypedStorage", "_UntypedStorage"}:
+        return torch.uint8
+    kinds = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Byte": "uint8"}
+    kinds |= {"Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Bool": "bool"}
+    kinds |= {"ComplexFloat": "complex64", "ComplexDouble": "complex128"}
+    kind = kinds.get(name.removesuffix("Storage")) if name.endswith("Storage") else None
+    return None if kind is None else getattr(torch, kind)
+
+
+def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:
+    """A view of a storage; ``as_strided`` makes sure that it lies inside."""
+    if isinstance(storage, NoPlainTensor):
+        return storage
+    return torch.as_strided(storage.numbers, tuple(size), tuple(stride), offset)
+
+
+def _tensor_of_dtype(storage: Any, offset: int, size: Any, stride: Any, _: Any, __: Any, dtype: Any, *___: Any) -> Any:
+    """The same of a storage whose class does not say the dtype."""
+    if isinstance(storage, NoPlainTensor):
+        return storage
+    return torch.as_strided(storage.numbers.view(dtype), tuple(size), tuple(stride), offset)
+
+
+def _inner(tensor: Any, *_: Any) -> Any:
+    """The tensor of a parameter."""
+    return tensor
+
+
+def _reconstructed(cls: Any, *_: Any) -> Any:
+    """An object as the oldest protocols construct it."""
+    inert: Any = cls if isinstance(cls, _Calls) else Inert
+    return inert.__new__(inert)
+
+
+class _Dtype:
+    """A NumPy dtype of plain numbers."""
+
+    def __init__(self, text: Any, *_: Any) -> None:
+        if not isinstance(text, str) or not _PLAIN_DTYPE.fullmatch(text):
+            raise pickle.UnpicklingError(f"its array is of dtype {text!r}")
+        self.dtype = np.dtype(text)
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+def _scalar(dtype: Any, data: Any) -> Any:
+    """A NumPy scalar, as the number that it is in Python."""
+    data = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(data, dtype.dtype, 1)[0].item()
+
+
+def _makers(budget: Budget) -> Mapping[str, Any]:
+    """Names that stand for tensors, containers and numbers -> what makes them; what grows is charged."""
+
+    def counted(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
+        def made(*arguments: Any) -> Any:
+            for argument in arguments:
+                if not isinstance(argument, kinds) or not isinstance(argument, Sized):
+                    raise pickle.UnpicklingError(f"it makes a {make.__name__} of a {type(argument).__name__}")
+                budget.spend(_BYTES_OF_ELEMENT * len(argument))
+            return make(*arguments)
+
+        return made
+
+    def encoded(text: Any, encoding: Any = "utf-8", *_: Any) -> bytes:
+        if not isinstance(text, str) or encoding not in {"latin1", "utf-8", "ascii"}:
+            raise SwellsError
+        budget.spend(4 * len(text))
+        return text.encode(encoding)
+
+    def room(*arguments: Any) -> bytes:
+        if arguments and not isinstance(arguments[0], (bytes, bytearray, str)):
+            raise SwellsError
+        budget.spend(4 * len(arguments[0]) if arguments else 0)
+        data = arguments[0] if arguments else b""
+        return data.encode("latin1") if isinstance(data, str) else bytes(data)
+
+    lists = (list, tuple, set, frozenset, dict)
+    return {
+        "torch._utils._rebuild_tensor": _tensor,
+        "torch._utils._rebuild_tensor_v2": _tensor,
+        "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
+        "torch._utils._rebuild_parameter": _inner,
+        "torch._utils._rebuild_parameter_with_state": _inner,
+        "torch._utils._rebuild_from_type_v2": lambda *_: NoPlainTensor("of a class of its own"),
+        "torch._tensor._rebuild_from_type_v2": lambda *_: NoPlainTensor("of a class of its own"),
+        "torch.serialization._get_layout": lambda name: name,
+        "torch.device": lambda *_: "device",
+        "torch.Size": counted(tuple, *lists),
+        "collections.OrderedDict": counted(collections.OrderedDict, *lists),
+        "collections.Counter": counted(dict, dict),
+        "collections.defaultdict": lambda *_: {},
+        "collections.deque": lambda *_: Inert(),
+        "builtins.set": counted(set, *lists),
+        "builtins.frozenset": counted(frozenset, *lists),
+        "builtins.list": counted(list, *lists),
+        "builtins.tuple": counted(tuple, *lists),
+        "builtins.dict": counted(dict, dict),
+        "builtins.complex": complex,
+        "builtins.object": Inert,
+        "builtins.bytearray": room,
+        "builtins.bytes": room,
+        "builtins.slice": lambda *_: Inert(),
+        "builtins.range": lambda *_: Inert(),
+        "_codecs.encode": encoded,
+        "copyreg._reconstructor": _reconstructed,
+        "functools.partial": _Calls("Inert", (Inert,), {"origin": "functools.partial"}),
+        "numpy.dtype": _Dtype,
+        "numpy.core.multiarray.scalar": _scalar,
+        "numpy._core.multiarray.scalar": _scalar,
+    }
