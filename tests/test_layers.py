@@ -14,7 +14,7 @@ PACKAGE = Path(tracinctl.__file__).parent
 LAYERS = [
     {"cli"},
     {"project"},
-    {"plots", "retraining", "demo"},
+    {"plots", "retraining", "demo", "review"},
     {"training"},
     {"engine"},
     {"scores", "data"},

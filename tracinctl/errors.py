@@ -76,5 +76,9 @@ class TrainingError(TracinctlError):
     """Training cannot start or has diverged."""
 
 
+class ReviewError(TracinctlError):
+    """Decisions of a review cannot be read, or cannot be applied."""
+
+
 class PlotError(TracinctlError):
     """A plot cannot be drawn in the room there is, or from the scores there are."""

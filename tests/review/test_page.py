@@ -1,0 +1,197 @@
+"""The page of a review in a real browser: keys, reload, a server that is killed, hostile names, sound."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+
+import pytest
+from review_project import HOSTILE, make_review
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tracinctl.review.decisions import read_decisions
+from tracinctl.review.serving import serve_review
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="chromium and chromedriver are not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--autoplay-policy=no-user-gesture-required",
+        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
+        "--window-size=1300,1000",
+    ):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def _serve(folder, count, names, sounds, addresses):
+    serve_review(make_review(folder, count, names, sounds), addresses.put)
+
+
+class Served:
+    """A review served by a process that can be killed."""
+
+    def __init__(self, folder, count=30, names=None, sounds=True):
+        context = multiprocessing.get_context("spawn")
+        addresses = context.Queue()
+        self.process = context.Process(target=_serve, args=(folder, count, names, sounds, addresses), daemon=True)
+        self.process.start()
+        self.address = addresses.get(timeout=60)
+        self.review = make_review(folder, count, names, sounds)
+
+    def kill(self):
+        self.process.kill()
+        self.process.join(30)
+
+
+@pytest.fixture
+def serve(tmp_path):
+    served = []
+
+    def start(**how):
+        served.append(Served(tmp_path, **how))
+        return served[-1]
+
+    yield start
+    for one in served:
+        one.kill()
+
+
+def wait_for(browser, condition):
+    return WebDriverWait(browser, 30, poll_frequency=0.02).until(lambda _: condition())
+
+
+def open_page(browser, served):
+    browser.get(served.address)
+    wait_for(browser, lambda: browser.find_element(By.ID, "claim").text)
+
+
+def suspect(browser):
+    return browser.execute_script("return document.body.dataset.suspect")
+
+
+def press(browser, key):
+    """Press a key, and wait for the suspect that it leads to."""
+    before = suspect(browser)
+    ActionChains(browser).send_keys(key).perform()
+    wait_for(browser, lambda: suspect(browser) != before)
+
+
+def test_decisions_by_keys_stay_after_a_reload_and_after_the_server_is_killed(browser, serve):
+    served = serve()
+    open_page(browser, served)
+    ids = [one.id for one in served.review.suspects]
+    assert suspect(browser) == ids[0]
+    for key in "lktu":
+        press(browser, key)
+    made = {one.id: one.decision for one in read_decisions(served.review.decisions)}
+    assert made == dict(zip(ids, ["leave_out", "keep", "turn", "unsure"], strict=False))
+    press(browser, "z")
+    assert suspect(browser) == ids[3]
+    assert ids[3] not in {one.id for one in read_decisions(served.review.decisions)}
+    browser.refresh()
+    wait_for(browser, lambda: suspect(browser) == ids[3])
+    assert browser.find_element(By.ID, "progress").text == "3 of 30 decided"
+    served.kill()
+    ActionChains(browser).send_keys("k").perform()
+    wait_for(browser, lambda: "Start it again" in browser.find_element(By.ID, "message").text)
+    assert len(read_decisions(served.review.decisions)) == 3
+    open_page(browser, serve())
+    assert suspect(browser) == ids[3], "the first undecided one"
+    press(browser, "k")
+    assert len(read_decisions(served.review.decisions)) == 4
+
+
+def test_filters_the_list_relabelling_and_all_suspects_of_an_item(browser, serve):
+    served = serve()
+    open_page(browser, served)
+    press(browser, "n")
+    press(browser, "p")
+    ActionChains(browser).send_keys("r").perform()
+    wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#choices button"))
+    browser.find_elements(By.CSS_SELECTOR, "#choices button")[1].click()
+    wait_for(browser, served.review.decisions.exists)
+    assert [(one.id, one.decision) for one in read_decisions(served.review.decisions)] == [("item_00", "relabel:low")]
+    wait_for(browser, lambda: suspect(browser) != served.review.suspects[0].id)
+    press(browser, "p")
+    ActionChains(browser).send_keys("a").perform()
+    wait_for(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#choices button")) == 7)
+    browser.find_elements(By.CSS_SELECTOR, "#choices button")[0].click()
+    mine = {one.id for one in served.review.suspects if "item_00" in one.items}
+    wait_for(browser, lambda: mine <= {one.id for one in read_decisions(served.review.decisions)})
+    browser.find_element(By.CSS_SELECTOR, "#filter-state option[value=decided]").click()
+    browser.find_element(By.ID, "show-list").click()
+    listed = wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#rows button"))
+    assert {row.find_element(By.TAG_NAME, "span").text for row in listed} == mine
+
+
+def test_hostile_names_are_shown_as_they_are_and_run_nothing(browser, serve):
+    served = serve(count=18, names=HOSTILE)
+    open_page(browser, served)
+    seen = set()
+    for one in served.review.suspects:
+        wait_for(browser, lambda one=one: suspect(browser) == one.id)
+        heads = [head.text for head in browser.find_elements(By.CSS_SELECTOR, ".item h3")]
+        assert heads == list(one.items)
+        seen.update(heads)
+        if one is not served.review.suspects[-1]:
+            press(browser, "n")
+    assert set(HOSTILE) <= seen
+    assert "hacked" not in browser.title
+
+
+def test_the_sound_has_a_length_and_plays(browser, serve):
+    open_page(browser, serve())
+    players = wait_for(browser, lambda: browser.find_elements(By.TAG_NAME, "audio"))
+    wait_for(browser, lambda: browser.execute_script("return arguments[0].duration", players[0]))
+    assert browser.execute_script("return arguments[0].duration", players[0]) == pytest.approx(0.5, abs=0.01)
+    ActionChains(browser).send_keys("1").perform()
+    wait_for(browser, lambda: browser.execute_script("return arguments[0].currentTime > 0", players[0]))
+    drawn = browser.execute_script(
+        "const c = document.querySelector('canvas.spectrogram');"
+        "return [c.width, c.height, new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size]"
+    )
+    assert drawn[0] > 1
+    assert drawn[1] == 160
+    assert drawn[2] > 20, "the picture is drawn"
+
+
+def test_five_thousand_suspects_are_all_in_the_list(browser, serve):
+    served = serve(count=5000, sounds=False)
+    open_page(browser, served)
+    browser.find_element(By.ID, "show-list").click()
+    wait_for(browser, lambda: browser.execute_script("return document.querySelectorAll('#rows button').length") == 5000)
+    press(browser, "l")
+    assert browser.find_element(By.ID, "progress").text == "1 of 5000 decided"
+
+
+def test_the_server_ends_when_it_is_interrupted(serve):
+    served = serve(count=3, sounds=False)
+    watch = threading.Timer(60, served.kill)
+    watch.start()
+    os.kill(served.process.pid, signal.SIGINT)
+    served.process.join(60)
+    watch.cancel()
+    assert served.process.exitcode in {0, 1, -signal.SIGINT}

@@ -1,0 +1,164 @@
+"""A person's decisions on suspects, in ``<material>_<frequency>_review.csv``: id, decision, note, who, when.
+
+The file has one row an id and person, sorted by id, so that git merges what two people wrote. It is replaced as a whole
+at each decision: a crash loses the decision in hand at most.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracinctl.errors import ReviewError
+from tracinctl.files import locked, write_text_atomic
+from tracinctl.text import natural_key
+
+COLUMNS = ("id", "decision", "note", "who", "when")
+LEAVE_OUT, KEEP, TURN, UNSURE = "leave_out", "keep", "turn", "unsure"
+RELABEL = "relabel:"
+"""Stands before the new class, in the decision on an item."""
+
+ERRORS = (LEAVE_OUT, TURN, RELABEL)
+"""Decisions which say that the suspect is an error."""
+
+_CONFLICT = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person decided.
+
+    Attributes:
+        id: of a pair or an item.
+        decision: ``leave_out``, ``keep``, ``turn``, ``unsure``, or ``relabel:`` with the new class.
+        note: free text.
+        who: the person.
+        when: time in ISO 8601, UTC.
+    """
+
+    id: str
+    decision: str
+    note: str = ""
+    who: str = ""
+    when: str = ""
+
+    @property
+    def is_error(self) -> bool | None:
+        """Whether the person says that the suspect is an error; None where they are not sure."""
+        return None if self.decision == UNSURE else self.decision.startswith(ERRORS)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What all people together decided.
+
+    Attributes:
+        agreed: id -> decision, where everyone who decided says the same; ``unsure`` yields to any other decision.
+        disputed: id -> the decisions of those who disagree.
+    """
+
+    agreed: Mapping[str, str]
+    disputed: Mapping[str, tuple[Decision, ...]]
+
+    def ids(self, decision: str) -> list[str]:
+        """Ids of this decision, in natural order."""
+        return sorted((name for name, made in self.agreed.items() if made == decision), key=natural_key)
+
+    def relabelled(self) -> dict[str, str]:
+        """Item id -> new class."""
+        return {name: made.removeprefix(RELABEL) for name, made in self.agreed.items() if made.startswith(RELABEL)}
+
+
+def check_decision(decision: str) -> str:
+    """The decision, where it is one.
+
+    Raises:
+        ReviewError: it is not.
+    """
+    known = decision in {LEAVE_OUT, KEEP, TURN, UNSURE} or (decision.startswith(RELABEL) and decision != RELABEL)
+    if not known:
+        raise ReviewError(
+            f"unknown decision {decision!r}", hint="One of leave_out, keep, turn, unsure, relabel:<class>."
+        )
+    return decision
+
+
+def read_decisions(path: Path) -> list[Decision]:
+    """All decisions in a file, in its order; none where the file is not there.
+
+    Raises:
+        ReviewError: the file cannot be read, holds a merge conflict, or a row is no decision. Path and line are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReviewError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+    if conflict := _CONFLICT.search(text):
+        line = text.count("\n", 0, conflict.start()) + 1
+        raise ReviewError(f"{path}, line {line}: a merge conflict", hint="Keep the rows of both sides.")
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        if not {"id", "decision"} <= set(reader.fieldnames or ()):
+            raise ReviewError(f"{path}: no columns id and decision", hint=f"The first line is {','.join(COLUMNS)}.")
+        return [_decision(row, path, reader.line_num) for row in reader]
+    except csv.Error as error:
+        # the count stands at the last row that could be read
+        raise ReviewError(f"{path}, line {reader.line_num + 1}: {error}") from error
+
+
+def _decision(row: Mapping[str, str | None], path: Path, line: int) -> Decision:
+    values = {name: row.get(name) or "" for name in COLUMNS}
+    try:
+        check_decision(values["decision"])
+    except ReviewError as error:
+        raise ReviewError(f"{path}, line {line}: {error.message}", hint=error.hint) from error
+    return Decision(**values)
+
+
+def write_decisions(path: Path, decisions: Iterable[Decision]) -> None:
+    """Write decisions, the last one of each id and person, complete or not at all.
+
+    Raises:
+        TracinctlError: the file cannot be written.
+    """
+    last = {(made.id, made.who): made for made in decisions}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for made in sorted(last.values(), key=lambda made: (natural_key(made.id), made.id, made.who)):
+        writer.writerow([made.id, made.decision, made.note, made.who, made.when])
+    write_text_atomic(path, text.getvalue())
+
+
+def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tuple[str, str]] = ()) -> None:
+    """Add decisions to a file; ``withdrawn`` names (id, person) whose decision goes. Other people's rows stay.
+
+    Raises:
+        TracinctlError: the file cannot be read or written.
+    """
+    gone = set(withdrawn)
+    with locked(path):
+        there = [made for made in read_decisions(path) if (made.id, made.who) not in gone]
+        write_decisions(path, [*there, *decisions])
+
+
+def settle(decisions: Iterable[Decision]) -> Verdicts:
+    """What people agree on, and where they disagree. The last row of an id and person counts."""
+    by_id: dict[str, list[Decision]] = {}
+    for made in {(made.id, made.who): made for made in decisions}.values():
+        by_id.setdefault(made.id, []).append(made)
+    agreed: dict[str, str] = {}
+    disputed: dict[str, tuple[Decision, ...]] = {}
+    for name, of_all in by_id.items():
+        sure = {made.decision for made in of_all if made.decision != UNSURE}
+        if len(sure) > 1:
+            disputed[name] = tuple(of_all)
+        else:
+            agreed[name] = sure.pop() if sure else UNSURE
+    return Verdicts(agreed, disputed)
