@@ -22,7 +22,7 @@ def test_compute_writes_scores_and_says_what_it_did(cli, project):
     assert result.code == 0, result.err
     found = json.loads(result.out)
     assert set(found) == {
-        *("output_file", "train_pairs", "test_pairs", "active_test_pairs"),
+        *("classes", "output_file", "train_pairs", "test_pairs", "active_test_pairs"),
         *("checkpoints", "gradients_computed", "seconds"),
     }
     assert found["output_file"] == str(project / "metadata" / "plastic_500hz_influence_metadata.json")
@@ -133,7 +133,7 @@ def test_scores_of_checkpoints_have_the_format_of_the_others_and_draw_the_same(c
     [
         (["--frequency", "700hz"], 1, "no plastic at 700hz"),
         (["--material", "plastik"], 1, "Did you mean plastic?"),
-        (["--data-root", "nowhere"], 1, "no recordings in nowhere"),
+        (["--data-root", "nowhere"], 1, "no data folder nowhere"),
         (["--checkpoint-dir", "nowhere", "--frequency", "500hz"], 1, "no checkpoints"),
         (["--checkpoint-prefix", "other_", "--frequency", "500hz"], 1, "other_"),
         (["--pairs-file", "nowhere.csv", "--frequency", "500hz"], 1, "nowhere.csv"),

@@ -14,8 +14,9 @@ import torch
 from reference_project import PROJECT, needs_reference
 from wav_trees import tone, tree, write
 
+from tracinctl.data.loading import load_recordings
 from tracinctl.data.pairs_file import read_pairs_file
-from tracinctl.data.recordings import available, find_recordings, load_recordings
+from tracinctl.data.recordings import available, find_recordings
 from tracinctl.data.split import split_items
 from tracinctl.errors import DataError
 
@@ -87,13 +88,13 @@ def test_without_a_file_of_pairs_every_pair_of_different_class_comes_once_in_ite
 
 def test_drawn_pairs_repeat_rank_rightly_and_follow_the_seed(tmp_path):
     root = tree(tmp_path)
-    data = load_recordings(root, "plastic", "500hz", draw=True, **SMALL)
+    data = load_recordings(root, "plastic", "500hz", pairs="drawn", **SMALL)
     pairs = data.train_pairs
     difference = data.train.labels[pairs.first] - data.train.labels[pairs.second]
     assert np.array_equal(np.sign(difference), pairs.target)
     assert len(pairs) < 8 * 7 // 2
     assert max(Counter(zip(pairs.first, pairs.second, strict=True)).values()) > 1
-    other = load_recordings(root, "plastic", "500hz", draw=True, seed=43, **SMALL)
+    other = load_recordings(root, "plastic", "500hz", pairs="drawn", seed=43, **SMALL)
     assert other.train_pairs.first.tolist() != pairs.first.tolist()
 
 
@@ -116,9 +117,9 @@ def test_progress_names_each_recording(tmp_path):
 @pytest.mark.parametrize(
     ("material", "frequency", "message", "hint"),
     [
-        ("plastik", "500hz", "'plastik'.*box, plastic", "--material plastic"),
-        ("plastic", "50hz", "'50hz'.*500hz, 1000hz", "--frequency 500hz"),
-        ("box", "500hz", "box at '500hz'.*there is 3000hz", "--frequency"),
+        ("plastik", "500hz", "'plastik'.*box, plastic", "plastic"),
+        ("plastic", "50hz", "'50hz'.*500hz, 1000hz", "500hz"),
+        ("box", "500hz", "box at '500hz'.*there is 3000hz", "Did you mean 3000hz"),
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(tmp_path, material, frequency, message, hint):
@@ -198,8 +199,8 @@ def test_the_users_project_is_divided_as_their_code_divides_it():
 
 @needs_reference
 def test_drawn_pairs_are_those_that_the_users_code_drew():
-    drawn = load_recordings(PROJECT / "data", "plastic", "500hz", draw=True)
-    train, test = read_pairs_file(PROJECT / "pairs.csv", drawn.train.ids, drawn.test.ids)
+    drawn = load_recordings(PROJECT / "data", "plastic", "500hz", pairs="drawn")
+    train, test = read_pairs_file(PROJECT / "pairs.csv").pairs(drawn.train.ids, drawn.test.ids)
     for got, wanted in ((drawn.train_pairs, train), (drawn.test_pairs, test)):
         assert got.first.tolist() == wanted.first.tolist()
         assert got.second.tolist() == wanted.second.tolist()

@@ -8,8 +8,10 @@ import pytest
 import soundfile
 import torch
 
-from tracinctl.data.features import read_wav, spectrogram
-from tracinctl.data.recordings import available, load_recordings
+from tracinctl.data.features import spectrogram
+from tracinctl.data.loading import load_recordings
+from tracinctl.data.recordings import available
+from tracinctl.data.sound import read_sound
 from tracinctl.demo.acoustics import MATERIALS
 from tracinctl.demo.make import HOP, N_FFT, DemoSize, make_demo
 from tracinctl.engine.checkpoints.load import list_checkpoints, load_checkpoint
@@ -123,7 +125,7 @@ def test_misfiled_recordings_sound_like_another_angle_than_they_say(demo):
     import numpy as np
 
     def brightness(path):
-        return spectrogram(read_wav(path)[0], n_fft=N_FFT, hop=HOP)[0, 40:].mean().item()
+        return spectrogram(read_sound(path).samples, n_fft=N_FFT, hop=HOP)[0, 40:].mean().item()
 
     angles = np.array([0, 36, 72, 108, 144, 180])
     for row in rows(demo.directory / "planted.csv"):

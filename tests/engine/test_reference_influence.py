@@ -9,7 +9,7 @@ import torch
 from places import REFERENCE
 
 from tracinctl import RankingData, compute_influence
-from tracinctl.data.recordings import load_recordings
+from tracinctl.data.loading import load_recordings
 from tracinctl.engine.checkpoints.load import list_checkpoints, load_checkpoint
 from tracinctl.training.models import HalvingPool, build_ranker
 

@@ -253,11 +253,6 @@ def some_train_pair(change):
     return make
 
 
-def turned_target(line):
-    head, _, target = line.rpartition(",")
-    return f"{head},{-int(target)}"
-
-
 def with_itself(line):
     split, one, _, target = line.split(",")
     return f"{split},{one},{one},{target}"
@@ -330,10 +325,9 @@ FAULTS = [
     Fault("checkpoint folder a file", becomes_file("checkpoints"), COMPUTE, ("no checkpoints", "checkpoints")),
     # files of pairs
     Fault("pairs without a column", put(PAIRS, "id1,id2\na,b\n"), COMPUTE, (PAIRS, "has no column split, target")),
-    Fault("pairs empty", put(PAIRS, ""), COMPUTE, (PAIRS, "has no column")),
+    Fault("pairs empty", put(PAIRS, ""), COMPUTE, (PAIRS, "is empty")),
     Fault("pairs of an unknown item", pairs(f"train,{A},nobody,1"), COMPUTE, (f"{PAIRS}, line 2",)),
     Fault("pairs with a wrong target", some_train_pair(lambda line: line[:-1] + "7"), COMPUTE, (PAIRS, "7'")),
-    Fault("pairs with both targets", some_train_pair(turned_target), COMPUTE, (PAIRS, "on line 2")),
     Fault("pairs of an item with itself", some_train_pair(with_itself), COMPUTE, (PAIRS, "paired with itself")),
     Fault("pairs binary", put(PAIRS, b"\xff\xfe\x00"), COMPUTE, (PAIRS, "no CSV file in UTF-8")),
     Fault("pairs with a null character", put(PAIRS, "split,id1,id2,target\n\0,\0,\0,\0\n"), COMPUTE, (PAIRS,)),

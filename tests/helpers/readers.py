@@ -73,7 +73,7 @@ def pairs_csv(folder, data):
     from tracinctl.data.pairs_file import read_pairs_file
 
     for pairs, ids in zip(
-        read_pairs_file(_file(folder, "pairs.csv", data), TRAIN_ITEMS, TEST_ITEMS),
+        read_pairs_file(_file(folder, "pairs.csv", data)).pairs(TRAIN_ITEMS, TEST_ITEMS),
         (TRAIN_ITEMS, TEST_ITEMS),
         strict=True,
     ):
@@ -91,9 +91,11 @@ def planted_csv(folder, data):
 
 
 def recording(folder, data):
-    from tracinctl.data.features import read_wav, spectrogram
+    from tracinctl.data.features import spectrogram
+    from tracinctl.data.sound import read_sound
 
-    samples, rate = read_wav(_file(folder, "a.wav", data))
+    sound = read_sound(_file(folder, "a.wav", data))
+    samples, rate = sound.samples, sound.rate
     assert samples.dtype == np.float32
     assert samples.ndim == 1
     assert len(samples) > 0

@@ -117,17 +117,17 @@ def check_that_it_stops(cli, project, name):
 
 
 def test_a_recording_that_changes_during_the_run_stops_it(cli, project, monkeypatch):
-    from tracinctl.data import features
+    from tracinctl.data import loading
 
-    read = features.read_wav
+    read = loading.read_sound
 
-    def read_then_change(path):
-        found = read(path)
+    def read_then_change(path, channel):
+        found = read(path, channel)
         if path.name.endswith("deg036_500hz_02.wav"):
             write(path, tone(seed=99))
         return found
 
-    monkeypatch.setattr(features, "read_wav", read_then_change)
+    monkeypatch.setattr(loading, "read_sound", read_then_change)
     check_that_it_stops(cli, project, "plastic_deg036_500hz_02.wav")
 
 

@@ -9,7 +9,7 @@ import torch
 from reference_project import PROJECT, needs_reference
 from torch import nn
 
-from tracinctl.data.recordings import load_recordings
+from tracinctl.data.loading import load_recordings
 from tracinctl.errors import ModelError
 from tracinctl.training.models import HalvingPool, architecture_of, build_ranker
 

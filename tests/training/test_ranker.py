@@ -11,9 +11,9 @@ import torch
 from reference_project import PROJECT, needs_reference
 
 from tracinctl.data.leave_out import leave_out
+from tracinctl.data.loading import load_recordings
 from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.data.pairs_file import read_pairs_file
-from tracinctl.data.recordings import load_recordings
 from tracinctl.data.split import every_pair
 from tracinctl.engine.checkpoints.files import MOVING
 from tracinctl.engine.checkpoints.load import list_checkpoints, load_checkpoint
@@ -250,7 +250,7 @@ def test_a_pair_is_left_out_in_the_order_that_is_listed_with_all_of_its_draws():
 def test_the_pairs_file_holds_what_was_trained_on(data, tmp_path):
     ids = data.train_pairs.row_ids(data.train.ids)
     result = train_ranker(data, QUICK, tmp_path, exclusions=ids[:10])
-    train, held_out = read_pairs_file(tmp_path / "pairs.csv", data.train.ids, data.test.ids)
+    train, held_out = read_pairs_file(tmp_path / "pairs.csv").pairs(data.train.ids, data.test.ids)
     assert train.row_ids(data.train.ids) == ids[10:] == result.train_pairs.row_ids(data.train.ids)
     assert held_out.target.tolist() == data.test_pairs.target.tolist()
 
@@ -341,7 +341,7 @@ def test_settings_that_make_no_sense_are_refused(change):
 
 @needs_reference
 def test_the_users_recordings_train_the_small_ranker(tmp_path):
-    data = load_recordings(PROJECT / "data", "plastic", "500hz", draw=True)
+    data = load_recordings(PROJECT / "data", "plastic", "500hz", pairs="drawn")
     result = train_ranker(data, dataclasses.replace(QUICK, epochs=1, batch_size=32), tmp_path)
     assert len(result.train_pairs) == 579
     assert (tmp_path / "pairs.csv").read_text() == (PROJECT / "pairs.csv").read_text()

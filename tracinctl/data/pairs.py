@@ -241,6 +241,8 @@ class RankingData:
         train, test: the items.
         train_pairs, test_pairs: pairs by index into ``train`` and ``test``.
         score: how to score items, ``score(model, inputs) -> (items,)``, where calling the model does not do it.
+        notes: what a user should know of how the data came to be.
+        classes: names of the classes from the lowest rank up, where labels are ranks of classes.
     """
 
     train: Samples
@@ -248,6 +250,8 @@ class RankingData:
     test: Samples
     test_pairs: Pairs
     score: Callable[[Any, Any], Any] | None = field(default=None)
+    notes: Sequence[str] = ()
+    classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.train_pairs.check_items(len(self.train), "train_pairs")

@@ -1,125 +1,303 @@
-"""The file of ranking pairs, ``pairs.csv``: ``split,id1,id2,target``, one drawn pair a line."""
+"""The file of ranking pairs, ``pairs.csv``: ``split,id1,id2,target``, one comparison a line.
+
+Optional columns are ``id`` (of the comparison), ``weight`` and ``margin``; every other column, such as ``annotator``,
+is a group. The file also says which items train and which are held out.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.data.pairs import Pairs, RankingData, Samples
+from tracinctl.data.recordings import nfc
+from tracinctl.data.split import TRAIN_SHARE, Split, split_items
+from tracinctl.data.tables import Table, read_text_table
 from tracinctl.errors import DataError
+from tracinctl.text import clean, count, first_few
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS: Final = ("split", "id1", "id2", "target")
+OPTIONAL: Final = ("id", "weight", "margin")
 TRAIN: Final = "train"
 HELD_OUT: Final = "held-out"
 
-_TARGETS: Final = {"1": 1, "+1": 1, "-1": -1, "1.0": 1, "-1.0": -1}
+_TARGETS: Final = {"1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "0": 0, "0.0": 0, "tie": 0}
 
 
-def read_pairs_file(path: str | Path, train_ids: Sequence[str], test_ids: Sequence[str]) -> tuple[Pairs, Pairs]:
-    """Read training and held-out pairs; a pair drawn twice comes twice, in the file's order.
+@dataclass(frozen=True)
+class PairsFile:
+    """A file of pairs, checked.
+
+    Attributes:
+        table: its rows, in the file's order.
+        target: +1, -1 or 0 (a tie) of each row.
+    """
+
+    table: Table
+    target: npt.NDArray[np.int64]
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self.table.path
+
+    @cached_property
+    def splits(self) -> dict[str, set[str]]:
+        """The items of the training pairs and of the held-out pairs.
+
+        Raises:
+            DataError: an item is in both.
+        """
+        frame = self.table.frame
+        of = {name: set() for name in (TRAIN, HELD_OUT)} | {
+            str(name): {*rows["id1"], *rows["id2"]} for name, rows in frame.groupby("split")
+        }
+        both = of[TRAIN] & of[HELD_OUT]
+        if both:
+            held_out = (frame["split"] == HELD_OUT) & (frame["id1"].isin(both) | frame["id2"].isin(both))
+            row = int(np.flatnonzero(held_out)[0])
+            item = next(name for name in (frame["id1"][row], frame["id2"][row]) if name in both)
+            trains = (frame["split"] == TRAIN) & ((frame["id1"] == item) | (frame["id2"] == item))
+            raise DataError(
+                f"{self.table.where(row)}: {clean(item)!r} is held out here, but trains on line "
+                f"{self.table.lines[np.flatnonzero(trains)[0]]}",
+                hint="An item trains or is held out: take its pairs of one kind out.",
+            )
+        return of
+
+    def pairs(self, train_ids: Sequence[str], test_ids: Sequence[str]) -> tuple[Pairs, Pairs]:
+        """The training pairs and the held-out pairs, by index into these items; each in the file's order.
+
+        Raises:
+            DataError: a pair names an item that is not there, or one of the other split. The line is named.
+        """
+        index = {TRAIN: _places(train_ids), HELD_OUT: _places(test_ids)}
+        self._check_items(index)
+        train, test = (self._side(name, places) for name, places in index.items())
+        return train, test
+
+    def without_missing(self, known: Sequence[str]) -> tuple[PairsFile, list[str]]:
+        """The file without the pairs of items that are not known, and the ids of these items."""
+        frame = self.table.frame
+        unknown = sorted({*frame["id1"], *frame["id2"]} - set(known))
+        keep = ~(frame["id1"].isin(unknown) | frame["id2"].isin(unknown)).to_numpy(dtype=bool)
+        table = Table(self.path, frame[keep].reset_index(drop=True), self.table.lines[keep])
+        return PairsFile(table, self.target[keep]), unknown
+
+    def contradictions(self) -> list[str]:
+        """What to say where the same two items rank both ways, and no column says who or what they are from."""
+        frame = self.table.frame
+        if frame.columns.difference([*COLUMNS, "weight", "margin"]).size:
+            return []
+        outcomes = frame.assign(target=self.target).groupby(["split", "id1", "id2"])["target"].nunique()
+        names = [clean(f"{id1}_{id2}") for (_, id1, id2) in outcomes.index[outcomes > 1]]
+        if not names:
+            return []
+        what = f"{count(len(names), 'pair')} of {self.path.name} with more than one target, each of which counts"
+        return [f"{what}: {first_few(names)}"]
+
+    def _check_items(self, index: Mapping[str, Mapping[str, int]]) -> None:
+        frame = self.table.frame
+        for name, places in index.items():
+            here = (frame["split"] == name).to_numpy(dtype=bool)
+            wrong = here & ~(frame["id1"].isin(places) & frame["id2"].isin(places)).to_numpy(dtype=bool)
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
+                item = next(each for each in (frame["id1"][row], frame["id2"][row]) if each not in places)
+                raise _unknown_item(self.table.where(row), item, name, index)
+
+    def _side(self, name: str, places: Mapping[str, int]) -> Pairs:
+        rows = np.flatnonzero(self.table.frame["split"] == name)
+        frame = self.table.frame.iloc[rows]
+        groups = [column for column in frame.columns if column not in {*COLUMNS, *OPTIONAL}]
+        return Pairs(
+            frame["id1"].map(places).to_numpy(dtype=np.int64),
+            frame["id2"].map(places).to_numpy(dtype=np.int64),
+            self.target[rows],
+            ids=self._optional("id", rows),
+            weight=self._optional("weight", rows),
+            margin=self._optional("margin", rows),
+            groups={column: frame[column].to_numpy(dtype=object) for column in groups},
+            ties=True,
+        )
+
+    def _optional(self, name: str, rows: npt.NDArray[np.int64]) -> Any:
+        """A column that need not be there, or None where it is not or is empty throughout.
+
+        Raises:
+            DataError: some of its cells are empty, or one that must be a number from 0 up is not.
+        """
+        cells = self.table.frame[name].iloc[rows].str.strip() if name in self.table.frame else None
+        if cells is None or (cells == "").all():
+            return None
+        for row, text in zip(rows.tolist(), cells, strict=True):
+            if not text:
+                raise DataError(
+                    f"{self.table.where(row)}: {name} is empty", hint="Fill the column in every line, or in none."
+                )
+            if name != "id" and not _is_number(text):
+                raise DataError(
+                    f"{self.table.where(row)}: the {name} {text!r} is no number from 0 up", hint="Correct the line."
+                )
+        return cells.tolist() if name == "id" else cells.astype(float).to_numpy()
+
+
+def read_pairs_file(path: str | Path) -> PairsFile:
+    """Read a file of pairs; a pair drawn twice comes twice.
 
     Args:
         path: a CSV file with the columns ``split`` (``train`` or ``held-out``), ``id1``, ``id2`` and ``target`` (1
-            where the first ranks above the second, -1 where below); further columns are let be.
-        train_ids: ids of the training items; pairs hold their indices.
-        test_ids: ids of the held-out items.
+            where the first ranks above the second, -1 where below, 0 where neither does).
 
     Raises:
-        DataError: the file is missing or no such table, an id, split or target is unknown, an item is paired with
-            itself, or the same pair stands there with both targets. File and line are named.
+        DataError: the file is missing or no such table, a split or target is unknown, or an item is paired with itself.
+            File and line are named.
     """
-    path = Path(path)
-    index = {TRAIN: {k: i for i, k in enumerate(train_ids)}, HELD_OUT: {k: i for i, k in enumerate(test_ids)}}
-    rows: dict[str, list[tuple[int, int, int]]] = {TRAIN: [], HELD_OUT: []}
-    first_seen: dict[tuple[str, str, str], tuple[int, int]] = {}
-    for line, row in _lines(path):
-        where = f"{path}, line {line}"
-        split, first, second, target = _parse(row, where)
-        if first == second:
-            raise DataError(f"{where}: {first!r} is paired with itself", hint="Take the line out.")
-        for item in (first, second):
-            if item not in index[split]:
-                raise _unknown_item(where, item, split, index)
-        before, at = first_seen.setdefault((split, first, second), (target, line))
-        if before != target:
-            raise DataError(
-                f"{where}: the pair {first!r}, {second!r} has target {target}, but {before} on line {at}",
-                hint="A pair can only rank one way: take one of the two lines out.",
+    table = read_text_table(path, "file of pairs")
+    frame = table.frame
+    missing = [name for name in COLUMNS if name not in frame]
+    if missing:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)}", hint=f"Its first line must be {','.join(COLUMNS)}."
+        )
+    for name in COLUMNS:
+        _refuse(table, frame[name].str.strip() == "", lambda _, name=name: f"{name} is empty")
+    frame["split"] = frame["split"].str.strip()
+    for name in ("id1", "id2"):  # not stripped: an id may begin or end with a space
+        frame[name] = frame[name].map(nfc)
+    _refuse(
+        table,
+        ~frame["split"].isin((TRAIN, HELD_OUT)),
+        lambda row: f"the split {row['split']!r} is neither {TRAIN} nor {HELD_OUT}",
+    )
+    _refuse(table, frame["id1"] == frame["id2"], lambda row: f"{row['id1']!r} is paired with itself")
+    texts = frame["target"].str.strip()
+    _refuse(table, ~texts.isin(_TARGETS), lambda row: f"the target {row['target']!r} is none of 1, -1 and 0")
+    target = texts.map(_TARGETS).to_numpy(dtype=np.int64)
+    if not (target == -1).any():
+        _refuse(
+            table,
+            texts.isin(("0", "0.0")),
+            lambda row: (
+                f"the target {row['target']!r} may mean a tie or that the first item ranks below, as no target "
+                "of the file is -1; write tie or -1"
+            ),
+        )
+    return PairsFile(table, target)
+
+
+def split_by_file(
+    ids: Sequence[str],
+    file: PairsFile,
+    *,
+    seed: int = 42,
+    train_share: float = TRAIN_SHARE,
+    skip_missing: bool = False,
+) -> Split:
+    """The division of items and the pairs that a file says. Items that are in none of its pairs are ignored.
+
+    Items come in the order that the seed gives where it divides them as the file does, and else in their own.
+
+    Raises:
+        DataError: the file names an item that is not there (unless ``skip_missing``), or one in both splits.
+    """
+    notes = []
+    if skip_missing:
+        whole, (file, missing) = len(file.target), file.without_missing(ids)
+        if missing:
+            notes.append(
+                f"{count(whole - len(file.target), 'pair')} of {file.path.name} left out, for there is no recording "
+                f"{first_few([clean(name) for name in missing])}"
             )
-        rows[split].append((index[split][first], index[split][second], target))
-    return _pairs(rows[TRAIN]), _pairs(rows[HELD_OUT])
+    train, test = _rows(ids, file.splits, seed, train_share)
+    used = {*train, *test}
+    ignored = [clean(name) for row, name in enumerate(ids) if row not in used]
+    if ignored:
+        notes.append(
+            f"{count(len(ignored), 'recording')} ignored, for no pair of {file.path.name} names "
+            f"{'it' if len(ignored) == 1 else 'them'}: {first_few(ignored)}"
+        )
+    notes += file.contradictions()
+    pairs = file.pairs([ids[row] for row in train], [ids[row] for row in test])
+    return Split(train, test, *pairs, tuple(notes))
 
 
 def write_pairs_file(path: str | Path, data: RankingData) -> None:
     """Write the training pairs, then the held-out pairs, in order; the file is complete or absent."""
+    import pandas as pd
+
     from tracinctl.files import write_text_atomic
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for split, samples, pairs in ((TRAIN, data.train, data.train_pairs), (HELD_OUT, data.test, data.test_pairs)):
-        ids = samples.ids
-        for i, j, y in zip(pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True):
-            writer.writerow((split, ids[i], ids[j], y))
-    write_text_atomic(Path(path), text.getvalue())
+    sides = ((TRAIN, data.train, data.train_pairs), (HELD_OUT, data.test, data.test_pairs))
+    frame = pd.concat([_frame(name, samples, pairs) for name, samples, pairs in sides])
+    write_text_atomic(Path(path), frame.to_csv(index=False, lineterminator="\n"))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+def _frame(split: str, samples: Samples, pairs: Pairs) -> pd.DataFrame:
+    import pandas as pd
+
+    ids = np.array(samples.ids, dtype=object)
+    columns: dict[str, Any] = {
+        "split": split,
+        "id1": ids[pairs.first],
+        "id2": ids[pairs.second],
+        "target": pairs.target,
+        "id": pairs.ids,
+        "weight": pairs.weight,
+        "margin": pairs.margin,
+        **pairs.groups,
+    }
+    rows = range(len(pairs))
+    return pd.DataFrame({k: v for k, v in columns.items() if v is not None}, index=rows, dtype=object)
+
+
+def _rows(
+    ids: Sequence[str], splits: Mapping[str, set[str]], seed: int, train_share: float
+) -> tuple[list[int], list[int]]:
+    """Rows of the training items and of the held-out items."""
+    named = [row for row, name in enumerate(ids) if name in splits[TRAIN] or name in splits[HELD_OUT]]
+    for pool in (named, list(range(len(ids)))):
+        train, test = ([pool[k] for k in part] for part in split_items(len(pool), seed, train_share))
+        if splits[TRAIN] <= {ids[k] for k in train} and splits[HELD_OUT] <= {ids[k] for k in test}:
+            return train, test
+    return [k for k in named if ids[k] in splits[TRAIN]], [k for k in named if ids[k] in splits[HELD_OUT]]
+
+
+def _places(ids: Sequence[str]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(ids)}
+
+
+def _refuse(table: Table, wrong: pd.Series[bool], why: Any) -> None:
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(f"{table.where(row)}: {why(table.frame.iloc[row])}", hint="Correct the line or take it out.")
+
+
+def _is_number(text: str) -> bool:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"{path} has no column {', '.join(missing)}",
-                    hint=f"Its first line must be {','.join(COLUMNS)}.",
-                )
-            for row in reader:
-                yield reader.line_num, row
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file of pairs {path}", hint="Check --pairs-file.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}", hint="Check --pairs-file.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"{path} is no CSV file in UTF-8: {error}", hint=f"Its columns must be {','.join(COLUMNS)}."
-        ) from error
+        return 0 <= float(text) < float("inf")
+    except ValueError:
+        return False
 
 
-def _parse(row: dict[str, str | None], where: str) -> tuple[str, str, str, int]:
-    empty = [name for name in COLUMNS if not (row[name] or "").strip()]
-    if empty:
-        raise DataError(f"{where}: {', '.join(empty)} is empty", hint=f"A line is {','.join(COLUMNS)}.")
-    first, second = str(row["id1"]), str(row["id2"])  # taken as they are: an id may begin or end with a space
-    split, text = (str(row[name]).strip() for name in ("split", "target"))
-    if split not in (TRAIN, HELD_OUT):
-        raise DataError(f"{where}: the split {split!r} is neither {TRAIN} nor {HELD_OUT}", hint="Correct the line.")
-    if text not in _TARGETS:
-        raise DataError(
-            f"{where}: the target {text!r} is neither 1 nor -1",
-            hint="1 means that the first item ranks above the second, -1 that it ranks below.",
-        )
-    return split, first, second, _TARGETS[text]
-
-
-def _unknown_item(where: str, item: str, split: str, index: dict[str, dict[str, int]]) -> DataError:
+def _unknown_item(where: str, item: str, split: str, index: Mapping[str, Mapping[str, int]]) -> DataError:
     other = HELD_OUT if split == TRAIN else TRAIN
     if item in index[other]:
         return DataError(
-            f"{where}: {item!r} is a {other} item, but the pair is one of the split {split}",
-            hint="The file was made from another division of the items: make it again, or use its recordings and seed.",
+            f"{where}: {clean(item)!r} is a {other} item, but the pair is one of the split {split}",
+            hint="An item trains or is held out: correct the line.",
         )
     return DataError(
-        f"{where}: there is no item {item!r}",
-        hint="The pairs must be of this material's and frequency's recordings: check --pairs-file and the data folder.",
+        f"{where}: there is no item {clean(item)!r}",
+        hint="The pairs must be of the recordings of this material and frequency: check `pairs_file` and the data "
+        "folder. `skip_missing` leaves out the pairs of recordings that are gone.",
     )
-
-
-def _pairs(rows: list[tuple[int, int, int]]) -> Pairs:
-    table = np.array(rows, dtype=np.int64).reshape(-1, 3)
-    return Pairs(table[:, 0], table[:, 1], table[:, 2])

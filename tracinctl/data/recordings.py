@@ -1,28 +1,23 @@
-"""The recordings source: ``<data root>/<angle>/<material>/<material>_<angle>_<frequency>_<take>.wav``.
+"""The tree of recordings: ``<data root>/<class>/<material>/<material>_<class>_<frequency>_<take>.wav``.
 
 Importing this module, ``available`` and ``find_recordings`` load no heavy library and open no recording: completion
-calls them.
+calls them. Names are compared in one Unicode form (NFC), because macOS writes them in another one than keyboards do.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from unicodedata import normalize
 
+from tracinctl.data.classes import order_classes
 from tracinctl.errors import DataError
-from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.text import first_few, natural_key, nearest
+from tracinctl.text import count, first_few, natural_key, nearest
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import torch
-
-    from tracinctl.data.pairs import RankingData, Samples
+ENDINGS = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".mp3")
+LAYOUT = "<class>/<material>/<material>_<class>_<frequency>_<take>.wav"
 
 _NAMED = 8  # names listed in a message
 
@@ -32,131 +27,221 @@ class Recording:
     """One recording of the tree.
 
     Attributes:
-        id: its file name without ``.wav``; the item id.
+        id: its file name without the ending; the item id.
         path: where it lies.
         angle: the class, for example ``deg036``.
-        rank: what is ranked: the number in the class's name, or its place in order where a class has none.
         material, frequency, take: the other parts of its name.
     """
 
     id: str
     path: Path
     angle: str
-    rank: float
     material: str
     frequency: str
     take: str
 
 
+@dataclass(frozen=True)
+class RankedRecordings:
+    """The recordings of a material and frequency, by class from the lowest rank up, then by take.
+
+    Attributes:
+        recordings: in that order.
+        rank: of each class, from the lowest up.
+        notes: what a user should know of the folder.
+    """
+
+    recordings: Sequence[Recording]
+    rank: dict[str, float]
+    notes: tuple[str, ...]
+
+
 def available(data_root: str | Path) -> dict[str, list[str]]:
     """Which frequencies there are of which material, both in natural order; empty without a data folder."""
-    found: dict[str, set[str]] = {}
+    frequencies: dict[str, set[str]] = {}
     for angle, material, folder in _folders(Path(data_root)):
-        for name in _wav_names(folder):
+        for name in _sound_names(folder):
             parts = _parts(name, material, angle)
             if parts:
-                found.setdefault(material, set()).add(parts[0])
-    return {m: sorted(found[m], key=natural_key) for m in sorted(found, key=natural_key)}
+                frequencies.setdefault(material, set()).add(parts[0])
+    return {m: sorted(frequencies[m], key=natural_key) for m in sorted(frequencies, key=natural_key)}
 
 
-def find_recordings(data_root: str | Path, material: str, frequency: str) -> list[Recording]:
-    """The recordings of a material and frequency, by class, then take.
-
-    Raises:
-        DataError: no such folder, material or frequency (naming those that are there), a file whose name and folder
-            disagree, a name with control characters, a device, or a link that leads out of the data folder.
-    """
-    root = Path(data_root)
-    _check_root(root)
-    tree = _folders(root)
-    rank = _ranks({angle for angle, _, _ in tree})
-    recordings = []
-    for angle, folder_material, folder in tree:
-        if folder_material != material:
-            continue
-        for name in _wav_names(folder):
-            parts = _parts(name, material, angle)
-            if parts is None:
-                _check_not_misplaced(folder / name, material, frequency)
-            elif parts[0] == frequency:
-                _check_file(root, folder / name)
-                stem = Path(name).stem
-                recordings.append(Recording(stem, folder / name, angle, rank[angle], material, frequency, parts[1]))
-    if not recordings:
-        raise _nothing_found(root, material, frequency)
-    return sorted(recordings, key=lambda r: (r.rank, natural_key(r.angle), natural_key(r.take)))
-
-
-def load_recordings(
-    data_root: str | Path,
-    material: str,
-    frequency: str,
-    *,
-    n_fft: int = 2048,
-    hop: int = 256,
-    pairs_file: str | Path | None = None,
-    draw: bool = False,
-    seed: int = 42,
-    progress: ProgressCallback = no_progress,
-) -> RankingData:
-    """Recordings as ranking data: spectrograms, the 70/30 split, and pairs.
+def find_recordings(
+    data_root: str | Path, material: str, frequency: str, *, linked_root: str | Path | None = None
+) -> list[Recording]:
+    """The recordings of a material and frequency, by class and take in natural order.
 
     Args:
         data_root: the folder with one folder a class.
         material: which material.
         frequency: which frequency.
-        n_fft: window length of the spectrograms in samples.
-        hop: distance of the windows in samples.
-        pairs_file: a file of pairs (see ``pairs_file``). Without one, every pair of items of different class once, in
-            item order.
-        draw: without a file of pairs, draw them at random instead (see ``split.draw_pairs``).
-        seed: of the split and of drawn pairs.
-        progress: is told of each recording read.
-
-    Returns:
-        Inputs of shape (items, 1, n_fft // 2 + 1, frames), float32, or a list of (1, n_fft // 2 + 1, frames) where
-        recordings differ in length; labels are the classes' ranks, float64.
+        linked_root: a second folder that recordings may be links into.
 
     Raises:
-        DataError: what ``find_recordings`` and ``read_wav`` raise; fewer than two recordings or classes; recordings of
-            different sample rates.
+        DataError: no such folder, material or frequency (naming those that are there), a file whose name and folder
+            disagree, two files of one recording, a name with control characters, a device, or a link that leads out
+            of both folders.
     """
-    from tracinctl.data.pairs import RankingData
-    from tracinctl.data.pairs_file import read_pairs_file
-    from tracinctl.data.split import draw_pairs, every_pair, split_items
+    return _find(Path(data_root), material, frequency, linked_root)[0]
 
-    recordings = find_recordings(data_root, material, frequency)
-    if len({r.rank for r in recordings}) < 2:  # noqa: PLR2004 - one class cannot be ranked
-        raise DataError(
-            f"all {len(recordings)} recordings of {material} at {frequency} in {_shown(data_root)} are of one class, "
-            f"{recordings[0].angle}: there is nothing to rank",
-            hint="Add recordings of other angles, or check --data-root.",
+
+def _find(
+    root: Path, material: str, frequency: str, linked_root: str | Path | None
+) -> tuple[list[Recording], list[Path]]:
+    """The recordings, checked, and the sound files whose names do not fit."""
+    roots = [root.resolve(), *([Path(linked_root).resolve()] if linked_root is not None else [])]
+    recordings, misnamed = _walk(root, nfc(material), nfc(frequency))
+    if not recordings:
+        raise no_recordings(root, material, frequency)
+    folders = {recording.path.parent for recording in recordings}
+    for path in misnamed:
+        if path.parent in folders:
+            _check_not_misplaced(path, nfc(material), nfc(frequency))
+    for recording in recordings:
+        _check_file(recording.path, roots)
+    _check_unique(recordings)
+    return sorted(recordings, key=lambda r: (natural_key(r.angle), natural_key(r.take))), misnamed
+
+
+def rank_recordings(
+    data_root: str | Path,
+    material: str,
+    frequency: str,
+    *,
+    classes: Sequence[str] | None = None,
+    linked_root: str | Path | None = None,
+) -> RankedRecordings:
+    """The recordings in the order of their classes, and what is uncertain about them.
+
+    Only classes that hold recordings of this material and frequency are ranked.
+
+    Args:
+        data_root: see ``find_recordings``.
+        material: which material.
+        frequency: which frequency.
+        classes: the classes from the lowest rank up; None = by the numbers in their names.
+        linked_root: see ``find_recordings``.
+
+    Raises:
+        DataError: what ``find_recordings`` and ``order_classes`` raise.
+    """
+    recordings, misnamed = _find(Path(data_root), material, frequency, linked_root)
+    order = order_classes({r.angle for r in recordings}, None if classes is None else [nfc(name) for name in classes])
+    ranked = sorted(recordings, key=lambda r: order.rank[r.angle])  # stable: takes stay in order
+    notes = [order.note] if order.note else []
+    if misnamed:
+        notes.append(
+            f"{count(len(misnamed), 'sound file')} in {_shown(data_root)} ignored, for the names are not {LAYOUT}: "
+            f"{_list_paths(misnamed, Path(data_root))}"
         )
-    train_rows, test_rows = split_items(len(recordings), seed)
-    inputs = _read_all(recordings, n_fft=n_fft, hop=hop, progress=progress)
-    train, test = (_samples(recordings, inputs, rows) for rows in (train_rows, test_rows))
-    train_labels, test_labels = (_labels(recordings, rows) for rows in (train_rows, test_rows))
-    if pairs_file is not None:
-        train_pairs, test_pairs = read_pairs_file(pairs_file, train.ids, test.ids)
-    elif draw:
-        train_pairs, test_pairs = draw_pairs(train_labels, test_labels, seed)
-    else:
-        train_pairs, test_pairs = every_pair(train_labels), every_pair(test_labels)
-    return RankingData(train=train, train_pairs=train_pairs, test=test, test_pairs=test_pairs)
+    return RankedRecordings(ranked, order.rank, tuple(notes))
+
+
+def nfc(name: str) -> str:
+    """The name in the Unicode form in which names are compared."""
+    return normalize("NFC", name)
+
+
+def no_recordings(data_root: str | Path, material: str | None = None, frequency: str | None = None) -> DataError:
+    """What to say where there are no recordings, or none of this material and frequency: what is there instead."""
+    root = Path(data_root)
+    if not root.exists():
+        return DataError(
+            f"there is no data folder {_shown(root)}", hint="Check `data_root`, which is also set in tracinctl.toml."
+        )
+    if not root.is_dir():
+        return DataError(f"{_shown(root)} is not a folder", hint="`data_root` is the folder with one folder a class.")
+    there = available(root)
+    if not there:
+        return _nothing_fits(root)
+    if material is None or nfc(material) not in there:
+        return DataError(
+            f"there are no recordings of the material {material!r} in {_shown(root)}; there is {_list(list(there))}",
+            hint=_suggestion("material", nfc(material or ""), list(there)),
+        )
+    frequencies = there[nfc(material)]
+    return DataError(
+        f"there are no recordings of {material} at {frequency!r} in {_shown(root)}; there is {_list(frequencies)}",
+        hint=_suggestion("frequency", nfc(frequency or ""), frequencies),
+    )
+
+
+def _nothing_fits(root: Path) -> DataError:
+    misnamed = [folder / name for _, _, folder in _folders(root) for name in _sound_names(folder)]
+    misnamed += _strays(root)
+    if not misnamed:
+        return DataError(
+            f"there are no recordings in {_shown(root)}",
+            hint=f"They are looked for as {_shown(root)}/{LAYOUT}; check `data_root`.",
+        )
+    first = misnamed[0]
+    return DataError(
+        f"no recordings in {_shown(root)}: {count(len(misnamed), 'sound file')} there, but none named {LAYOUT}",
+        hint=f"{_shown(first)}: {_why_misnamed(first)}.",
+    )
+
+
+def _why_misnamed(path: Path) -> str:
+    """Why a sound file's name is not taken, in words."""
+    angle, material, stem = nfc(path.parent.parent.name), nfc(path.parent.name), nfc(path.stem)
+    prefix = f"{material}_{angle}_"
+    if not stem.startswith(prefix):
+        return f"in this folder names begin with {_shown(prefix)}"
+    take = stem.removeprefix(prefix).partition("_")[2]
+    if "_" in take:
+        return f"a take has no underscore, but {_shown(take)} has one"
+    return f"behind {_shown(prefix)} follow the frequency and the take, with an underscore between them"
+
+
+def _walk(root: Path, material: str, frequency: str) -> tuple[list[Recording], list[Path]]:
+    """The recordings of a material and frequency as they are found, and the sound files whose names do not fit."""
+    recordings, misnamed = [], _strays(root)
+    for angle, of, folder in _folders(root):
+        if of.casefold() != material.casefold():
+            continue
+        for name in _sound_names(folder):
+            parts = _parts(name, of, angle) if of == material else None
+            if parts is None:
+                misnamed += [folder / name] if not (folder / name).is_dir() else []
+            elif parts[0] == frequency:
+                stem = nfc(Path(name).stem)
+                recordings.append(Recording(stem, folder / name, angle, material, frequency, parts[1]))
+        misnamed += [path for sub in _subfolders(folder) for path in _sounds_below(sub)]
+    return recordings, sorted(misnamed, key=lambda path: natural_key(str(path)))
+
+
+def _strays(root: Path) -> list[Path]:
+    """Sound files that lie in no material's folder."""
+    return [folder / name for folder in (root, *_subfolders(root)) for name in _sound_names(folder)]
+
+
+def _sounds_below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        yield from (Path(place) / name for name in names if _is_sound(name))
 
 
 def _folders(root: Path) -> list[tuple[str, str, Path]]:
     """(class, material, folder) in natural order; no deeper than two, so links cannot lead in circles."""
-    found = []
+    folders = []
     for angle in _subfolders(root):
-        found += [(angle.name, material.name, material) for material in _subfolders(angle)]
-    return sorted(found, key=lambda f: (natural_key(f[0]), natural_key(f[1])))
+        folders += [(nfc(angle.name), nfc(material.name), material) for material in _subfolders(angle)]
+    return sorted(folders, key=lambda f: (natural_key(f[0]), natural_key(f[1])))
 
 
 def _subfolders(folder: Path) -> list[Path]:
+    return [Path(entry.path) for entry in _entries(folder) if not _is_hidden(entry.name) and entry.is_dir()]
+
+
+def _sound_names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in _entries(folder) if _is_sound(entry.name))
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [Path(e.path) for e in entries if not e.name.startswith(".") and e.is_dir()]
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -165,52 +250,34 @@ def _subfolders(folder: Path) -> list[Path]:
         ) from error
 
 
-def _wav_names(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries]
-        # a leading dot: macOS leaves a "._name.wav" beside each file on foreign disks
-        return [name for name in names if name.lower().endswith(".wav") and not name.startswith(".")]
-    except OSError as error:
-        raise DataError(
-            f"the folder {_shown(folder)} cannot be read: {error.strerror}", hint="Check its permissions."
-        ) from error
+def _is_hidden(name: str) -> bool:
+    """Whether a system keeps something of its own under this name: ``.git``, ``._name.wav`` of macOS, ``@eaDir``."""
+    return name.startswith((".", "@"))
+
+
+def _is_sound(name: str) -> bool:
+    return name.lower().endswith(ENDINGS) and not _is_hidden(name)
 
 
 def _parts(name: str, material: str, angle: str) -> tuple[str, str] | None:
     """(frequency, take) of a file name in the folder of this material and class; None where it is named otherwise."""
-    stem, prefix = name[: -len(".wav")], f"{material}_{angle}_"
-    frequency, _, take = stem.removeprefix(prefix).rpartition("_")
-    fits = stem.startswith(prefix) and frequency and "_" not in frequency and take
-    return (frequency, take) if fits else None
+    stem, prefix = nfc(Path(name).stem), f"{material}_{angle}_"
+    frequency, _, take = stem.removeprefix(prefix).partition("_")
+    return (frequency, take) if stem.startswith(prefix) and frequency and take and "_" not in take else None
 
 
-def _ranks(angles: set[str]) -> dict[str, float]:
-    numbers = {angle: re.search(r"-?\d+(?:\.\d+)?", angle) for angle in angles}
-    if all(numbers.values()):
-        return {angle: float(match[0]) for angle, match in numbers.items() if match}
-    return {angle: float(k) for k, angle in enumerate(sorted(angles, key=natural_key))}
-
-
-def _check_root(root: Path) -> None:
-    if not root.exists():
-        raise DataError(
-            f"there is no data folder {_shown(root)}", hint="Check --data-root, or data_root in tracinctl.toml."
-        )
-    if not root.is_dir():
-        raise DataError(f"{_shown(root)} is not a folder", hint="--data-root is the folder with one folder an angle.")
-
-
-def _check_file(root: Path, path: Path) -> None:
+def _check_file(path: Path, roots: Sequence[Path]) -> None:
     if not path.name.isprintable():
         raise DataError(
             f"the file name {path.name!r} in {_shown(path.parent)} has control characters; ids must not",
             hint="Rename the recording.",
         )
-    if not path.resolve().is_relative_to(root.resolve()):
+    target = path.resolve()
+    if not any(target.is_relative_to(root) for root in roots):
         raise DataError(
-            f"{_shown(path)} leads out of the data folder, to {_shown(path.resolve())}",
-            hint="Put the recording itself there, or point --data-root at the folder where it lies.",
+            f"{_shown(path)} leads out of the data folder, to {_shown(target)}",
+            hint="Where links lead is allowed by linked_root in tracinctl.toml, for example: "
+            f"linked_root = {str(target.parent)!r}",
         )
     if path.exists() and not path.is_file() and not path.is_dir():
         raise DataError(
@@ -218,79 +285,41 @@ def _check_file(root: Path, path: Path) -> None:
         )
 
 
+def _check_unique(recordings: Sequence[Recording]) -> None:
+    paths: dict[str, Path] = {}
+    for recording in recordings:
+        other = paths.setdefault(recording.id, recording.path)
+        if other != recording.path:
+            raise DataError(
+                f"{_shown(other)} and {_shown(recording.path)} are both the recording {_shown(recording.id)}",
+                hint="Keep one of the two.",
+            )
+
+
 def _check_not_misplaced(path: Path, material: str, frequency: str) -> None:
     """A recording whose name gives another class than its folder would be ranked wrongly or left out in silence."""
-    if path.name.startswith(f"{material}_") and f"_{frequency}_" in path.name:
+    stem = nfc(path.stem)
+    if stem.startswith(f"{material}_") and f"_{frequency}_" in stem:
         raise DataError(
-            f"{_shown(path)} is not named as its folders say ({_shown(path.parent.parent.name)}, {_shown(material)})",
-            hint=f"Names are <material>_<angle>_<frequency>_<take>.wav: rename {path.name!r} or move it.",
+            f"{_shown(path)} is not named as its folders say ({_shown(path.parent.parent.name)}, {_shown(material)}): "
+            f"{_why_misnamed(path)}",
+            hint=f"Names are {LAYOUT.rpartition('/')[2]}: rename {path.name!r} or move it.",
         )
 
 
-def _nothing_found(root: Path, material: str, frequency: str) -> DataError:
-    found = available(root)
-    if not found:
-        return DataError(
-            f"there are no recordings in {_shown(root)}",
-            hint="They are looked for as <angle>/<material>/<material>_<angle>_<frequency>_<take>.wav; "
-            "check --data-root.",
-        )
-    if material not in found:
-        return DataError(
-            f"there are no recordings of the material {material!r} in {_shown(root)}; there is {_list(found)}",
-            hint=_nearest(material, list(found), "--material"),
-        )
-    return DataError(
-        f"there are no recordings of {material} at {frequency!r} in {_shown(root)}; there is {_list(found[material])}",
-        hint=_nearest(frequency, found[material], "--frequency"),
-    )
+def _list(names: Sequence[str]) -> str:
+    return first_few([_shown(name) for name in names], _NAMED)
 
 
-def _list(names: Sequence[str] | dict[str, list[str]]) -> str:
-    shown = [_shown(name) for name in names]
-    return first_few(shown, _NAMED)
+def _list_paths(paths: Sequence[Path], root: Path) -> str:
+    return first_few([_shown(path.relative_to(root)) for path in paths])
 
 
-def _nearest(name: str, names: list[str], flag: str) -> str:
+def _suggestion(parameter: str, name: str, names: list[str]) -> str:
     near = nearest(name, names)
-    return f"Did you mean {flag} {_shown(near)}?" if near else f"Choose one of them with {flag}."
+    return f"Did you mean {_shown(near)}?" if near else f"Choose one of them as `{parameter}`."
 
 
 def _shown(name: str | Path) -> str:
     text = str(name)
     return text if text.isprintable() else repr(text)
-
-
-def _read_all(recordings: list[Recording], *, n_fft: int, hop: int, progress: ProgressCallback) -> list[torch.Tensor]:
-    from tracinctl.data.features import read_wav, spectrogram
-
-    inputs = []
-    rate_of_first = 0
-    for k, recording in enumerate(recordings):
-        samples, rate = read_wav(recording.path)
-        rate_of_first = rate_of_first or rate
-        if rate != rate_of_first:
-            raise DataError(
-                f"{_shown(recording.path)} has {rate} Hz, but {recordings[0].id} has {rate_of_first} Hz",
-                hint="Resample them to one rate: their spectrograms cannot be compared otherwise.",
-            )
-        inputs.append(spectrogram(samples, n_fft=n_fft, hop=hop, name=_shown(recording.path)))
-        progress(Progress("reading", k + 1, len(recordings), "recordings", name=recording.id))
-    return inputs
-
-
-def _samples(recordings: list[Recording], inputs: list[torch.Tensor], rows: list[int]) -> Samples:
-    import torch
-
-    from tracinctl.data.pairs import Samples
-
-    ids = [recordings[k].id for k in rows]
-    chosen = [inputs[k] for k in rows]
-    stacked = torch.stack(chosen) if len({x.shape for x in chosen}) == 1 else chosen
-    return Samples(ids, stacked, _labels(recordings, rows))
-
-
-def _labels(recordings: list[Recording], rows: list[int]) -> npt.NDArray[np.float64]:
-    import numpy as np
-
-    return np.array([recordings[k].rank for k in rows], dtype=np.float64)

@@ -1,57 +1,136 @@
-"""Which items train and which are held out, and which pairs are made of them where nobody says."""
+"""Which items train and which are held out, and which pairs are made of them where no file says."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from tracinctl.data.pairs import Pairs
+from tracinctl.errors import UsageError
 
-TRAIN_SHARE = 0.7
+FloatArray = npt.NDArray[np.float64]
+
+TRAIN_SHARE: Final = 0.7
+EVERY, DRAWN = "every", "drawn"
+RULES: Final = (EVERY, DRAWN)
+MOST_TRAIN_PAIRS: Final = 100_000
+MOST_TEST_PAIRS: Final = 5_000
+"""Of more pairs than these so many are drawn: together they make a score file of 4 GB."""
 
 
-def split_items(items: int, seed: int = 42) -> tuple[list[int], list[int]]:
-    """Divide items at random into 70 % (rounded down) to train on and the rest, held out.
+@dataclass(frozen=True)
+class Split:
+    """Rows of the training items and of the held-out items, and pairs by index into these.
+
+    Attributes:
+        train, test: rows, in the order of the items.
+        train_pairs, test_pairs: by index into ``train`` and ``test``.
+        notes: what a user should know of how they came to be.
+    """
+
+    train: list[int]
+    test: list[int]
+    train_pairs: Pairs
+    test_pairs: Pairs
+    notes: tuple[str, ...] = ()
+
+
+def split_by_seed(
+    labels: FloatArray, rule: str | None = None, seed: int = 42, train_share: float = TRAIN_SHARE
+) -> Split:
+    """Divide items at random, and make their pairs by a rule: ``every`` or ``drawn``; None = ``every``.
+
+    Raises:
+        UsageError: there is no such rule, or ``train_share`` is not between 0 and 1.
+    """
+    if rule not in (None, *RULES):
+        raise UsageError(f"pairs is {rule!r}; it must be one of {', '.join(RULES)}")
+    train, test = split_items(len(labels), seed, train_share)
+    if rule == DRAWN:
+        drawn, held_out = draw_pairs(labels[train], labels[test], seed)
+        return Split(train, test, drawn, held_out)
+    sides = (labels[train], MOST_TRAIN_PAIRS, "training"), (labels[test], MOST_TEST_PAIRS, "held-out")
+    notes = [
+        f"{most:,} of {total:,} {what} pairs are drawn with the seed; a pairs file can name others"
+        for side, most, what in sides
+        if (total := pair_count(side)) > most
+    ]
+    train_pairs, test_pairs = (every_pair(side, most, seed) for side, most, _ in sides)
+    return Split(train, test, train_pairs, test_pairs, tuple(notes))
+
+
+def split_items(items: int, seed: int = 42, train_share: float = TRAIN_SHARE) -> tuple[list[int], list[int]]:
+    """Divide items at random into a share (rounded down) to train on and the rest, held out.
 
     Returns:
         Indices of the training items and of the held-out items, each in the order that the draw gave them: the order
         of ``torch.utils.data.random_split`` with a generator of this seed.
+
+    Raises:
+        UsageError: ``train_share`` is not between 0 and 1.
     """
     import torch
 
-    train = int(TRAIN_SHARE * items)
+    if not 0 < train_share < 1:
+        raise UsageError(f"train_share is {train_share}; it must be between 0 and 1, for example {TRAIN_SHARE}")
+    train = int(train_share * items)
     order = torch.randperm(items, generator=torch.Generator().manual_seed(seed)).tolist()
     return order[:train], order[train:]
 
 
-def every_pair(labels: npt.NDArray[np.float64]) -> Pairs:
-    """Every pair of items of different class once, in item order; target +1 where the first ranks above."""
+def pair_count(labels: FloatArray) -> int:
+    """How many pairs of items of different class there are."""
+    _, sizes = np.unique(labels, return_counts=True)
+    return (len(labels) ** 2 - int((sizes.astype(np.int64) ** 2).sum())) // 2
+
+
+def every_pair(labels: FloatArray, most: int | None = None, seed: int = 42) -> Pairs:
+    """Every pair of items of different class once, in item order; target +1 where the first ranks above.
+
+    Of more than ``most`` so many are drawn, each with the same chance.
+    """
+    if most is not None and pair_count(labels) > most:
+        return _some_pairs(labels, most, seed)
     first, second = np.triu_indices(len(labels), k=1)
     return _with_targets(labels, first, second)
 
 
-def draw_pairs(
-    train_labels: npt.NDArray[np.float64], test_labels: npt.NDArray[np.float64], seed: int = 42
-) -> tuple[Pairs, Pairs]:
+def draw_pairs(train_labels: FloatArray, test_labels: FloatArray, seed: int = 42) -> tuple[Pairs, Pairs]:
     """Draw n(n-1)/2 pairs of two different items, with replacement between draws, of either part in turn.
 
     Draws of equal class are dropped, so there are fewer pairs than draws, and a pair can come twice and in both
     orders. The draws are those of ``numpy.random.seed(seed)`` and ``numpy.random.choice(n, 2, replace=False)``, first
     for the training items, then for the held-out ones.
     """
-    random = np.random.RandomState(seed)  # the generator that the users' training code draws from
-    parts = []
-    for labels in (train_labels, test_labels):
-        n = len(labels)
-        draws = [random.choice(n, 2, replace=False) for _ in range(n * (n - 1) // 2)]
-        drawn = np.array(draws, dtype=np.int64).reshape(-1, 2)
-        parts.append(_with_targets(labels, drawn[:, 0], drawn[:, 1]))
-    return parts[0], parts[1]
+    random = np.random.RandomState(seed)  # the generator that numpy.random.choice draws from
+    train, test = (_drawn(labels, random) for labels in (train_labels, test_labels))
+    return train, test
 
 
-def _with_targets(
-    labels: npt.NDArray[np.float64], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
-) -> Pairs:
+def _drawn(labels: FloatArray, random: np.random.RandomState) -> Pairs:
+    n = len(labels)
+    draws = np.empty((n * (n - 1) // 2, 2), dtype=np.int64)
+    for draw in draws:
+        draw[:] = random.choice(n, 2, replace=False)
+    return _with_targets(labels, draws[:, 0], draws[:, 1])
+
+
+def _some_pairs(labels: FloatArray, most: int, seed: int) -> Pairs:
+    random, n = np.random.default_rng(seed), len(labels)
+    keys = np.empty(0, dtype=np.int64)
+    while len(keys) < most:
+        drawn = random.integers(0, n, (2, 2 * most))
+        low, high = drawn.min(axis=0), drawn.max(axis=0)
+        differ = labels[low] != labels[high]
+        keys = np.unique(np.concatenate([keys, low[differ] * n + high[differ]]))
+    chosen = np.sort(random.permutation(keys)[:most])
+    return _with_targets(labels, chosen // n, chosen % n)
+
+
+def _with_targets(labels: FloatArray, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Pairs:
     target = np.sign(labels[first] - labels[second]).astype(np.int64)
     differ = target != 0
     return Pairs(first[differ], second[differ], target[differ])

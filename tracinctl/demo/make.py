@@ -297,7 +297,7 @@ def _comparisons(
     work: Path, frequency: str, size: DemoSize, random: np.random.Generator, progress: ProgressCallback
 ) -> tuple[RankingData, list[str]]:
     """Training comparisons of which some are turned round, held-out ones that are right, and the ids of the former."""
-    from tracinctl.data.recordings import load_recordings
+    from tracinctl.data.loading import load_recordings
 
     whole = load_recordings(work / "data", TRAINED, frequency, n_fft=N_FFT, hop=HOP, seed=SPLIT_SEED, progress=progress)
     pairs = whole.train_pairs

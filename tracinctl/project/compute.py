@@ -11,7 +11,14 @@ from tracinctl.engine.checkpoints.files import checkpoint_parts
 from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.settings import FORMATS, ComputeOutcome, ComputeSettings, SourceSettings
-from tracinctl.project.sources import choose_test_pairs, load_data, make_model, pairs_file_of, with_test_pairs
+from tracinctl.project.sources import (
+    assumed_pairs,
+    choose_test_pairs,
+    load_data,
+    make_model,
+    pairs_file_of,
+    with_test_pairs,
+)
 from tracinctl.project.staleness import FileStates, recordings_of
 from tracinctl.project.target import Target
 
@@ -53,7 +60,9 @@ def compute_project_scores(
     others = _read_once(target, settings.origin, checkpoints)
     recordings = FileStates.of(recordings_of(target) if settings.origin.source is None else {})
     data = load_data(target, settings.origin, progress)
-    about: dict[str, Any] = {"recordings": recordings.digests} if recordings.digests else {}
+    used = {*data.train.ids, *data.test.ids}
+    digests = {name: digest for name, digest in recordings.digests.items() if name in used}
+    about: dict[str, Any] = {"recordings": digests} if digests else {}
     if settings.divide:
         from tracinctl.retraining.judging import divide_held_out
 
@@ -84,7 +93,8 @@ def compute_project_scores(
     others.check_unchanged()
     watched = WatchedScores(result.scores, about)
     written: list[Path] = []
-    notes = list(result.notes)
+    assumed = assumed_pairs(target, settings.origin)
+    notes = [*([assumed] if assumed else []), *data.notes, *result.notes]
     output: Path | None = None
     if settings.influence:
         output, other = score_paths(target, settings.file_format, watched)
@@ -120,6 +130,7 @@ def compute_project_scores(
         gradients_computed=result.gradients_computed,
         seconds=time.monotonic() - begun,
         notes=notes,
+        classes=tuple(data.classes),
         diagnoses=diagnose_scores(len(watched.test_ids), active, watched.provenance),
         cache_bytes=cache.size(),
         freed_bytes=freed,

@@ -61,6 +61,7 @@ class Project:
         metadata_dir: scores; output_dir: exclusion lists; cache_dir: what can be computed again.
         material: what stands first in every file name; None where not said.
         frequencies: empty where not said.
+        linked_root: a second folder that recordings may be links into; None where they may not.
     """
 
     root: Path
@@ -71,6 +72,7 @@ class Project:
     cache_dir: Path
     material: str | None = None
     frequencies: tuple[str, ...] = ()
+    linked_root: Path | None = None
 
     def with_places(self, **changes: Any) -> Project:
         """This project with other places; None changes nothing."""
@@ -185,6 +187,7 @@ def load_project(settings: Settings, start: Path | None = None) -> Project:
         cache_dir=root / ".tracinctl" / "cache",
         material=settings.get("", "material"),
         frequencies=tuple(settings.get("", "frequencies", ())),
+        linked_root=settings.get("", "linked_root"),
     )
 
 

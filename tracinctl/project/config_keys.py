@@ -21,6 +21,14 @@ class Kind(Enum):
 _PLACES = {"material": Kind.TEXT, "data_root": Kind.PATH, "checkpoint_dir": Kind.PATH, "metadata_dir": Kind.PATH}
 _RULE = {"min_occurrences": Kind.SCORE, "upper_threshold": Kind.NUMBER}
 _CODE = {"source": Kind.TEXT, "model": Kind.TEXT}
+_RECORDINGS = {
+    "linked_root": Kind.PATH,
+    "classes": Kind.LIST,
+    "channel": Kind.WHOLE,
+    "pairs": Kind.TEXT,
+    "train_share": Kind.NUMBER,
+    "skip_missing": Kind.TRUTH,
+}
 _ENGINE = {
     "checkpoint_prefix": Kind.TEXT,
     "pairs_file": Kind.PATH,
@@ -45,7 +53,7 @@ _ENGINE = {
 }
 
 SETTINGS: Mapping[str, Mapping[str, Kind]] = {
-    "": {**_PLACES, "frequencies": Kind.LIST, "output_dir": Kind.PATH, **_CODE},
+    "": {**_PLACES, "frequencies": Kind.LIST, "output_dir": Kind.PATH, **_CODE, **_RECORDINGS},
     "features": {"n_fft": Kind.WHOLE, "hop": Kind.WHOLE},
     "ranker": {"architecture": Kind.TEXT, "normalise": Kind.TRUTH},
     "compute": {
@@ -163,6 +171,8 @@ _OF_KEY = {
     "checkpoint_interval": "5",
     "checkpoint_prefix": "'model_epoch_'",
     "checkpoint_weights": "'relative'",
+    "classes": "['deg000', 'deg036']",
+    "channel": "1",
     "command": "'python train.py --exclusions-file {exclusions_file}'",
     "device": "'auto'",
     "dtype": "'float32'",
@@ -172,6 +182,7 @@ _OF_KEY = {
     "ghm_bins": "10",
     "hop": "256",
     "layers": "['classifier']",
+    "linked_root": "'.dvc/cache'",
     "learning_rate": "0.003",
     "loss_type": "'standard'",
     "max_exclusions": "50",
@@ -186,12 +197,14 @@ _OF_KEY = {
     "num_workers": "2",
     "output_dir": "'exclusions'",
     "pair_mode": "'ranking_pair'",
+    "pairs": "'drawn'",
     "pairs_file": "'pairs.csv'",
     "plot": "'overview'",
     "processes": "2",
     "repeats": "5",
     "seed": "42",
     "source": "'my_project:load'",
+    "train_share": "0.7",
     "threshold": "-5  or  threshold = '1%'",
     "thresholds": "[0, -5, '1%']",
     "top": "10",

@@ -6,9 +6,10 @@ Only the standard library and the names of files are used: completion offers wha
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 from tracinctl.errors import DataError, ScoreFileError, UsageError
 from tracinctl.project.config import Project, find_score_files, split_score_file_name
@@ -120,7 +121,7 @@ def choose_material(project: Project, asked: str | None, found: dict[str, list[s
     """
     name = asked or project.material
     if name is not None:
-        return name
+        return _as_written(name, found)
     if not found:
         raise DataError(f"no material is named, and none is found in {where}", hint="Name one with --material.")
     if len(found) > 1:
@@ -128,6 +129,12 @@ def choose_material(project: Project, asked: str | None, found: dict[str, list[s
             f"which material? {where} has {', '.join(found)}", hint=f"For example --material {next(iter(found))}"
         )
     return next(iter(found))
+
+
+def _as_written(name: str, known: Iterable[str]) -> str:
+    """The known name that is the same as this one but for its Unicode form, or else this one in the usual form."""
+    usual = normalize("NFC", name)
+    return next((one for one in known if normalize("NFC", one) == usual), usual)
 
 
 def choose_frequencies(
@@ -139,7 +146,8 @@ def choose_frequencies(
         DataError: nothing is found, or (where ``strict``) one that is asked for is not among what is found.
     """
     here = found.get(material, [])
-    names = list(project.frequencies) if asked is None else split_list(asked, "--frequency")
+    asked_for = list(project.frequencies) if asked is None else split_list(asked, "--frequency")
+    names = [_as_written(name, here) for name in asked_for]
     if ALL in names or not names:
         if not here:
             raise DataError(f"no {material} in {where}", hint=_nearest(material, list(found), "materials"))
@@ -229,11 +237,10 @@ def training_sets(
     where = str(project.data_root)
     found = recordings_by_material(project.data_root)
     if not found:
-        raise DataError(
-            f"no recordings in {where}",
-            hint="Recordings lie in DATA_ROOT/<angle>/<material>/<material>_<angle>_<frequency>_<take>.wav; "
-            "name the folder with --data-root.\nTo try tracinctl without any: tracinctl demo my-project",
-        )
+        from tracinctl.data.recordings import no_recordings
+
+        error = no_recordings(project.data_root)
+        raise DataError(error.message, hint=f"{error.hint}\nTo try tracinctl without any: tracinctl demo my-project")
     chosen = choose_material(project, material, found, where)
     names = choose_frequencies(project, frequency, chosen, found, where)
     return [Target(project, chosen, name) for name in names]

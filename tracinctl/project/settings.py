@@ -27,7 +27,13 @@ class SourceSettings:
         source: ``package.module:function`` of (frequency, material) that gives ``RankingData``; None = recordings.
         model: ``package.module:function`` that builds the model; None = the built-in ranker.
         pairs_file: the pairs that training used; None = ``pairs.csv`` beside the checkpoints, where it is.
-        seed: of the division into training and held-out items.
+        pairs: how pairs are made where no file names them: ``every`` or ``drawn``; None = ``every``, which ``compute``
+            says is an assumption.
+        seed: of the division into training and held-out items, and of drawn pairs.
+        train_share: how much of the items trains.
+        skip_missing: leave out pairs of the file whose recordings are gone.
+        classes: from the lowest rank up; None = by the numbers in their names.
+        channel: of recordings with several, from 1; None = their average.
         n_fft, hop: of the spectrograms.
         architecture, normalise: of the built-in ranker; an architecture of None is told from the checkpoint.
     """
@@ -35,7 +41,12 @@ class SourceSettings:
     source: str | None = None
     model: str | None = None
     pairs_file: Path | None = None
+    pairs: str | None = None
     seed: int = 42
+    train_share: float = 0.7
+    skip_missing: bool = False
+    classes: tuple[str, ...] | None = None
+    channel: int | None = None
     n_fft: int = 2048
     hop: int = 256
     architecture: str | None = None
@@ -102,6 +113,7 @@ class ComputeOutcome:
         gradients_computed: item gradients that were taken.
         seconds: how long it took.
         notes: what a user should know of how it went.
+        classes: of the recordings, from the lowest rank up; empty where the data are the user's own.
         diagnoses: what a user should know of the scores.
         cache_bytes: size of the kernels kept for this material and frequency.
         freed_bytes: what pruning deleted.
@@ -118,6 +130,7 @@ class ComputeOutcome:
     gradients_computed: int
     seconds: float
     notes: Sequence[str]
+    classes: Sequence[str]
     diagnoses: Sequence[Diagnosis]
     cache_bytes: int
     freed_bytes: int
@@ -129,6 +142,7 @@ class ComputeOutcome:
             "train_pairs": self.train_pairs,
             "test_pairs": self.test_pairs,
             "active_test_pairs": self.active_test_pairs,
+            "classes": list(self.classes),
             "checkpoints": [{"name": name, "weight": weight} for name, weight in self.checkpoints],
             "gradients_computed": self.gradients_computed,
             "seconds": round(self.seconds, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
-    from tracinctl.data.pairs import Pairs, RankingData
+    from tracinctl.data.pairs import RankingData
 
 
 def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback = no_progress) -> RankingData:
@@ -26,8 +27,8 @@ def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback
     Raises:
         TracinctlError: they are missing, broken or contradict each other.
     """
+    from tracinctl.data.loading import load_recordings
     from tracinctl.data.pairs import RankingData
-    from tracinctl.data.recordings import load_recordings
 
     if origin.source is not None:
         data = call_function(origin.source, "--source", target.frequency, target.material)
@@ -43,8 +44,14 @@ def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback
         target.frequency,
         n_fft=origin.n_fft,
         hop=origin.hop,
+        channel=origin.channel,
+        classes=origin.classes,
+        linked_root=target.project.linked_root,
         pairs_file=pairs_file_of(target, origin),
+        pairs=origin.pairs,
         seed=origin.seed,
+        train_share=origin.train_share,
+        skip_missing=origin.skip_missing,
         progress=progress,
     )
 
@@ -53,6 +60,17 @@ def pairs_file_of(target: Target, origin: SourceSettings) -> Path | None:
     """The pairs that training used, where they are written down."""
     beside = target.pairs_file
     return origin.pairs_file or (beside if beside.is_file() else None)
+
+
+def assumed_pairs(target: Target, origin: SourceSettings) -> str:
+    """What to say where nothing tells which pairs the checkpoints were trained on; empty where something does."""
+    if origin.source is not None or origin.pairs is not None or pairs_file_of(target, origin) is not None:
+        return ""
+    return (
+        f"the training pairs are assumed: there is no {target.pairs_file.name} beside these checkpoints, so every pair "
+        "of recordings of different class is taken. Name the pairs that training used with `pairs_file`, or set "
+        "`pairs` to drawn for those that random_split and numpy.random.choice draw; every takes all of them"
+    )
 
 
 def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
@@ -119,7 +137,4 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
 
 def with_test_pairs(data: RankingData, rows: npt.NDArray[np.int64]) -> RankingData:
     """The data with these held-out pairs alone."""
-    from tracinctl.data.pairs import RankingData
-
-    test_pairs: Pairs = data.test_pairs.take(rows)
-    return RankingData(data.train, data.train_pairs, data.test, test_pairs, data.score)
+    return replace(data, test_pairs=data.test_pairs.take(rows))

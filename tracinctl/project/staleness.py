@@ -76,7 +76,9 @@ def recordings_of(target: Target) -> dict[str, Path]:
     Raises:
         DataError: they are not there, or are not named as their folders say.
     """
-    return {each.id: each.path for each in find_recordings(target.project.data_root, target.material, target.frequency)}
+    project = target.project
+    recordings = find_recordings(project.data_root, target.material, target.frequency, linked_root=project.linked_root)
+    return {recording.id: recording.path for recording in recordings}
 
 
 def changed_since(file: ScoreFile, source: ScoreSource) -> list[str]:
@@ -100,7 +102,7 @@ def changed_since(file: ScoreFile, source: ScoreSource) -> list[str]:
         for how, names in (
             ("changed", list(_with_other_content(file.path, made_from, here))),
             ("removed", [name for name in made_from if name not in here]),
-            ("added", [name for name in here if name not in made_from and _named_alike(name, made_from)]),
+            ("added", [] if what == "recording" and file.target.pairs_file.is_file() else _added(here, made_from)),
         ):
             if names:
                 said.append(f"{what}{'s' if len(names) > 1 else ''} {how}: {first_few(names)}")
@@ -125,6 +127,10 @@ def _recordings(target: Target) -> dict[str, Path]:
         return recordings_of(target)
     except (OSError, TracinctlError):
         return {}
+
+
+def _added(here: Mapping[str, object], made_from: Mapping[str, object]) -> list[str]:
+    return [name for name in here if name not in made_from and _named_alike(name, made_from)]
 
 
 def _named_alike(name: str, others: Mapping[str, object]) -> bool:

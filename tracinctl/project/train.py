@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,15 @@ class TrainOutcome:
         target: of what.
         folder: where the checkpoints and pairs.csv are.
         result: what the trainer says.
+        notes: what a user should know of the recordings and pairs.
+        classes: from the lowest rank up; empty where the data are the user's own.
     """
 
     target: Target
     folder: Path
     result: TrainResult
+    notes: Sequence[str] = ()
+    classes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The result in plain values."""
@@ -37,6 +42,7 @@ class TrainOutcome:
             "frequency": self.target.frequency,
             "output_dir": str(self.folder),
             "checkpoints": [path.name for path in result.checkpoints],
+            "classes": list(self.classes),
             "train_pairs": len(result.train_pairs),
             "pairs_left_out": result.rows_left_out,
             "left_out_pairs": list(result.left_out_pairs),
@@ -70,4 +76,4 @@ def train_project_ranker(
     data = load_data(target, origin, progress)
     folder = target.own_checkpoints if exclusions is None else target.retrained_checkpoints
     result = train_ranker(data, settings, folder, exclusions=exclusions, progress=progress)
-    return TrainOutcome(target, folder, result)
+    return TrainOutcome(target, folder, result, data.notes, data.classes)

@@ -12,6 +12,7 @@ from tracinctl.cli import options
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, one_or_list, project_of
+from tracinctl.data.classes import shown_order
 from tracinctl.project.selection import training_sets
 from tracinctl.text import count, duration, number
 
@@ -168,6 +169,8 @@ def show(outcome: "ComputeOutcome", metadata_dir: Path | None) -> None:
         f"  {count(len(outcome.checkpoints), 'checkpoint')}{reused}, "
         f"{count(outcome.gradients_computed, 'gradient')}, {duration(outcome.seconds)}"
     )
+    if outcome.classes:
+        terminal.text(f"  classes, lowest first: {shown_order(outcome.classes)}", style="dim")
     for path in outcome.written:
         terminal.text(f"  {shown_path(path)}", style="dim")
         terminal.path(path)

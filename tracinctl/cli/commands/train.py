@@ -9,6 +9,7 @@ from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import one_or_list, project_of
+from tracinctl.data.classes import shown_order
 from tracinctl.errors import UsageError
 from tracinctl.project.selection import training_sets
 from tracinctl.text import count, first_few, number
@@ -136,8 +137,10 @@ def usual_train_settings(ctx: Any, origin: "SourceSettings") -> "TrainSettings":
 
 
 def tell(outcome: "TrainOutcome") -> None:
-    """Warn of ids on the list that had no effect."""
+    """Warn of ids on the list that had no effect, and of what is odd in the recordings and pairs."""
     result = outcome.result
+    for note in outcome.notes:
+        terminal.warn(f"{outcome.target.label}: {note}")
     for ids, what in (
         (result.unknown_ids, ("names no training pair or item", "name no training pair or item")),
         (result.held_out_ids, ("is held out, and was let be", "are held out, and were let be")),
@@ -154,6 +157,8 @@ def show(outcome: "TrainOutcome", *, listed: bool) -> None:
     result = outcome.result
     terminal.text(f"{outcome.target.label}: trained on {count(len(result.train_pairs), 'pair')}")
     terminal.text(f"  {count(len(result.checkpoints), 'checkpoint')} in {shown_path(outcome.folder)}", style="dim")
+    if outcome.classes:
+        terminal.text(f"  classes, lowest first: {shown_order(outcome.classes)}", style="dim")
     if listed:
         terminal.text(
             f"  left out: {count(len(result.left_out_pairs), 'pair')} and {count(len(result.left_out_items), 'item')} "

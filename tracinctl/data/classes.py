@@ -1,0 +1,115 @@
+"""The order of the classes: which of two folders of recordings ranks above the other.
+
+A class is ranked by the number in its name. Where the names leave the order open, it must be given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tracinctl.errors import DataError
+from tracinctl.text import clean, first_few, natural_key
+
+_SIGNED = re.compile(r"[+\-\N{MINUS SIGN}]?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class ClassOrder:
+    """The rank of each class.
+
+    Attributes:
+        rank: by class, from the lowest rank up.
+        note: what is uncertain about the order; empty where nothing is.
+    """
+
+    rank: dict[str, float]
+    note: str = ""
+
+
+def order_classes(names: Collection[str], given: Sequence[str] | None = None) -> ClassOrder:
+    """Rank classes by the order that is given, else by the number in their names, else alphabetically.
+
+    A hyphen is a minus only where every name is a bare number (``-90``, ``45``); in ``angle-30`` it separates. Of
+    several numbers the one that differs from class to class counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
+
+    Raises:
+        DataError: a class is missing in the given order, two classes have one rank, or only some names have a number.
+    """
+    if given is not None:
+        return _given_order(names, given)
+    if all(_SIGNED.fullmatch(name) for name in names):
+        return _by_number({name: float(name.replace("\N{MINUS SIGN}", "-")) for name in names})
+    numbers = {name: _NUMBER.findall(name) for name in names}
+    without = sorted((name for name in names if not numbers[name]), key=natural_key)
+    if len(without) == len(names):
+        ranked = {name: float(k) for k, name in enumerate(without)}
+        return ClassOrder(ranked, "the names of the classes have no number, so they are in alphabetical order")
+    if without:
+        raise DataError(
+            f"the class {clean(without[0])} has no number in its name, but "
+            f"{clean(min(set(names) - set(without), key=natural_key))} has one: their order is open",
+            hint=_settle(names),
+        )
+    column = _varying(list(numbers.values()))
+    if column is None:
+        raise DataError(
+            f"the names of the classes differ in more than one number: {_shown(names)}", hint=_settle(names)
+        )
+    texts = {_NUMBER.sub("0", name).casefold() for name in names}
+    note = "the names of the classes differ in more than their number, which alone ranks them"
+    return _by_number({name: float(numbers[name][column]) for name in names}, note if len(texts) > 1 else "")
+
+
+def shown_order(classes: Sequence[str]) -> str:
+    """The classes from the lowest rank up, ``deg000 < deg036``."""
+    return " < ".join(map(clean, classes))
+
+
+def _given_order(names: Collection[str], given: Sequence[str]) -> ClassOrder:
+    twice = [name for k, name in enumerate(given) if name in given[:k]]
+    if twice:
+        raise DataError(f"classes: {clean(twice[0])} is named twice", hint="Name each class once, the lowest first.")
+    missing = sorted(set(names) - set(given), key=natural_key)
+    if missing:
+        raise DataError(
+            f"classes: {first_few([clean(name) for name in missing])} has recordings, but is not in the order "
+            f"{shown_order(given)}",
+            hint="Name every class in `classes`, the lowest rank first.",
+        )
+    # the place in the whole list, so that a class has the same rank at every frequency
+    return ClassOrder({name: float(k) for k, name in enumerate(given) if name in names})
+
+
+def _by_number(numbers: dict[str, float], note: str = "") -> ClassOrder:
+    ranked = sorted(numbers, key=lambda name: (numbers[name], natural_key(name)))
+    for lower, upper in pairwise(ranked):
+        if numbers[lower] == numbers[upper]:
+            raise DataError(
+                f"the classes {clean(lower)} and {clean(upper)} have the same rank, {numbers[lower]:g}",
+                hint=_settle(numbers),
+            )
+    return ClassOrder({name: numbers[name] for name in ranked}, note)
+
+
+def _varying(numbers: Sequence[Sequence[str]]) -> int | None:
+    """Which number of the names differs from class to class; None where that is not one alone."""
+    width = len(numbers[0])
+    if any(len(each) != width for each in numbers):
+        return None
+    varying = [k for k in range(width) if len({float(each[k]) for each in numbers}) > 1]
+    if not varying:
+        return 0  # equal numbers, which is said as such
+    return varying[0] if len(varying) == 1 else None
+
+
+def _settle(names: Collection[str]) -> str:
+    listed = ", ".join(repr(clean(name)) for name in sorted(names, key=natural_key))
+    return f"Say the order in tracinctl.toml, the lowest rank first, for example: classes = [{listed}]"
+
+
+def _shown(names: Collection[str]) -> str:
+    return first_few([clean(name) for name in sorted(names, key=natural_key)])

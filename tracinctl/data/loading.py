@@ -1,0 +1,169 @@
+"""From recordings to ranking data: which items train, which are held out, their spectrograms, and their pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tracinctl.data.features import spectrogram
+from tracinctl.data.pairs import RankingData, Samples
+from tracinctl.data.pairs_file import read_pairs_file, split_by_file
+from tracinctl.data.recordings import Recording, rank_recordings
+from tracinctl.data.sound import read_sound
+from tracinctl.data.split import FloatArray, Split, split_by_seed
+from tracinctl.errors import DataError
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.text import clean, count, first_few
+
+_ODD_LENGTH = 2.0  # times longer or shorter than the middle one
+
+
+def load_recordings(
+    data_root: str | Path,
+    material: str,
+    frequency: str,
+    *,
+    n_fft: int = 2048,
+    hop: int = 256,
+    channel: int | None = None,
+    classes: Sequence[str] | None = None,
+    linked_root: str | Path | None = None,
+    pairs_file: str | Path | None = None,
+    pairs: str | None = None,
+    seed: int = 42,
+    train_share: float = 0.7,
+    skip_missing: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> RankingData:
+    """Recordings as ranking data: spectrograms, the split, and pairs.
+
+    Args:
+        data_root: the folder with one folder a class.
+        material: which material.
+        frequency: which frequency.
+        n_fft: window length of the spectrograms in samples.
+        hop: distance of the windows in samples.
+        channel: of recordings with several, from 1; None averages them.
+        classes: the classes from the lowest rank up; None = by the numbers in their names.
+        linked_root: a second folder that recordings may be links into.
+        pairs_file: a file of pairs (see ``pairs_file``). It also says which items train and which are held out;
+            recordings that are in none of its pairs are ignored.
+        pairs: without a file, ``every`` (pair of items of different class once, in item order) or ``drawn`` (see
+            ``split.draw_pairs``); None = ``every``.
+        seed: of the split and of drawn pairs.
+        train_share: of the items train, and the others are held out.
+        skip_missing: leave out pairs of the file whose recordings are not there.
+        progress: is called with each recording read.
+
+    Returns:
+        Inputs of shape (items, 1, n_fft // 2 + 1, frames), float32, or a list of (1, n_fft // 2 + 1, frames) where
+        recordings differ in length; labels are the classes' ranks, float64.
+
+    Raises:
+        DataError: what ``rank_recordings``, ``read_pairs_file`` and ``read_sound`` raise; all recordings are of one
+            class, or of different sample rates.
+    """
+    ranked = rank_recordings(data_root, material, frequency, classes=classes, linked_root=linked_root)
+    if len(ranked.rank) < 2:  # noqa: PLR2004 - one class cannot be ranked
+        raise DataError(
+            f"all {len(ranked.recordings)} recordings of {material} at {frequency} in {clean(data_root)} are of one "
+            f"class, {clean(ranked.recordings[0].angle)}: there is nothing to rank",
+            hint="Add recordings of other classes, or check `data_root`.",
+        )
+    labels = np.array([ranked.rank[r.angle] for r in ranked.recordings], dtype=np.float64)
+    ids = [r.id for r in ranked.recordings]
+    if pairs_file is None:
+        split = split_by_seed(labels, pairs, seed, train_share)
+    else:
+        file = read_pairs_file(pairs_file)
+        split = split_by_file(ids, file, seed=seed, train_share=train_share, skip_missing=skip_missing)
+        split = replace(split, notes=(*split.notes, *_overruled(split, pairs, ids, labels, seed, train_share)))
+    inputs, notes = _read_all(ranked.recordings, [*split.train, *split.test], channel, n_fft, hop, progress)
+    return RankingData(
+        train=_samples(ids, labels, inputs, split.train),
+        train_pairs=split.train_pairs,
+        test=_samples(ids, labels, inputs, split.test),
+        test_pairs=split.test_pairs,
+        notes=(*ranked.notes, *split.notes, *notes),
+        classes=tuple(ranked.rank),
+    )
+
+
+def _overruled(
+    split: Split, rule: str | None, ids: Sequence[str], labels: FloatArray, seed: int, train_share: float
+) -> list[str]:
+    """What to say where a rule is asked for that makes other pairs than the file names."""
+    if rule is None:
+        return []
+    pool = sorted([*split.train, *split.test])
+    wanted = split_by_seed(labels[pool], rule, seed, train_share)
+    names = wanted.train_pairs.pair_ids([ids[pool[k]] for k in wanted.train])
+    if names == split.train_pairs.pair_ids([ids[k] for k in split.train]):
+        return []
+    return [f"the pairs file names other pairs than `pairs` = {rule}, which has no effect beside it"]
+
+
+def _read_all(
+    recordings: Sequence[Recording],
+    rows: Sequence[int],
+    channel: int | None,
+    n_fft: int,
+    hop: int,
+    progress: ProgressCallback,
+) -> tuple[dict[int, torch.Tensor], list[str]]:
+    """The spectrograms of these recordings by row, and what a user should know of the files."""
+    inputs: dict[int, torch.Tensor] = {}
+    heard: dict[str, _Heard] = {}
+    first: tuple[str, int] | None = None
+    for done, row in enumerate(sorted(rows), 1):
+        recording = recordings[row]
+        sound = read_sound(recording.path, channel)
+        first = first or (recording.id, sound.rate)
+        if sound.rate != first[1]:
+            raise DataError(
+                f"{clean(recording.path)} has {sound.rate} Hz, but {first[0]} has {first[1]} Hz",
+                hint="Resample them to one rate: their spectrograms cannot be compared otherwise.",
+            )
+        inputs[row] = spectrogram(sound.samples, n_fft=n_fft, hop=hop, name=clean(recording.path))
+        heard[recording.id] = _Heard(len(sound.samples), sound.unfinished, sound.cancelling)
+        progress(Progress("reading", done, len(rows), "recordings", name=recording.id))
+    return inputs, _notes(heard)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What is kept of a recording beside its spectrogram; see ``Sound``."""
+
+    frames: int
+    unfinished: bool
+    cancelling: bool
+
+
+def _notes(heard: Mapping[str, _Heard]) -> list[str]:
+    middle = float(np.median([each.frames for each in heard.values()])) if heard else 0.0
+    kinds = {
+        "{} whose header was never finished, read to the end": [k for k, h in heard.items() if h.unfinished],
+        "{} whose channels nearly cancel each other when they are averaged; `channel` takes one of them": [
+            k for k, h in heard.items() if h.cancelling
+        ],
+        f"{{}} less than half or more than twice as long as the middle one ({middle:,.0f} frames)": [
+            k for k, h in heard.items() if not middle / _ODD_LENGTH <= h.frames <= middle * _ODD_LENGTH
+        ],
+    }
+    return [
+        f"{text.format(count(len(names), 'recording'))}: {first_few([clean(name) for name in names])}"
+        for text, names in kinds.items()
+        if names
+    ]
+
+
+def _samples(
+    ids: Sequence[str], labels: FloatArray, inputs: Mapping[int, torch.Tensor], rows: Sequence[int]
+) -> Samples:
+    chosen = [inputs[row] for row in rows]
+    stacked = torch.stack(chosen) if len({x.shape for x in chosen}) == 1 else chosen
+    return Samples([ids[row] for row in rows], stacked, labels[list(rows)])

@@ -1,0 +1,242 @@
+"""From a sound file to samples of one channel.
+
+Channels are averaged unless one is chosen. A WAV or AIFF file is checked against its own header first: libsndfile reads
+what is there without a word where a file is cut short, and nothing where a recorder never finished the header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.errors import DataError
+from tracinctl.text import clean
+
+FORMATS: Final = {
+    ".wav": frozenset({"WAV", "WAVEX", "RF64", "W64"}),
+    ".flac": frozenset({"FLAC"}),
+    ".ogg": frozenset({"OGG"}),
+    ".aiff": frozenset({"AIFF"}),
+    ".aif": frozenset({"AIFF"}),
+    ".mp3": frozenset({"MP3"}),
+}
+"""Endings of file names, and what libsndfile calls a file that may have them."""
+
+CANCELLING: Final = 0.1
+"""Averaged channels are called cancelling below this share of the channels' own level (-20 dB). Two independent noises
+have 0.7, a recording of one silent channel 0.7, one of opposite phases with noise 60 dB below them 0.001."""
+
+_REPLACE = "Record or export it again, or move it out of the data folder."
+_BLOCK = 1 << 16  # frames read at once: a header may promise more than memory holds
+_MP3_FRAMES = 4608  # four MPEG frames: the length of an MP3 file is an estimate
+_CHUNK_HEAD = 8
+_MOST_CHUNKS = 10_000  # in front of the sound, which no recorder comes near
+_PLACEHOLDER = 0xFFFFFFFF
+_PLACEHOLDERS = 0x7FFFF000  # from here on sizes are what streaming writers put where they do not know
+_LFS = b"version https://git-lfs"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One recording as samples.
+
+    Attributes:
+        samples: shape (frames,), float32, full scale = 1.
+        rate: in Hz.
+        unfinished: whether the header's sizes were never written, so the file was read to its end.
+        cancelling: whether averaging the channels took nearly everything away.
+    """
+
+    samples: npt.NDArray[np.float32]
+    rate: int
+    unfinished: bool = False
+    cancelling: bool = False
+
+
+def read_sound(path: str | Path, channel: int | None = None) -> Sound:
+    """Read a WAV, FLAC, OGG, AIFF or MP3 file of any sample type.
+
+    Args:
+        path: the file; its ending says what it must be.
+        channel: which one to use, from 1; None averages all.
+
+    Raises:
+        DataError: the file is missing, is cut short, is no sound file or another kind than its ending says, has an
+            unsupported coding, no frames or no such channel, or a sample is NaN or infinite.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as raw:
+            source, unfinished = _checked(path, raw)
+            samples, rate = _read(path, source)
+    except OSError as error:
+        raise _unreadable(path, _refusal(path, error)) from error
+    if len(samples) == 0:
+        raise DataError(f"{_shown(path)} has no frames: the recording is empty", hint=_REPLACE)
+    if not np.isfinite(samples).all():
+        frame = int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0])
+        raise DataError(
+            f"{_shown(path)} has samples that are NaN or infinite, the first at frame {frame}", hint=_REPLACE
+        )
+    mono, cancelling = _one_channel(path, samples, channel)
+    return Sound(mono, rate, unfinished, cancelling)
+
+
+def _one_channel(
+    path: Path, samples: npt.NDArray[np.float32], channel: int | None
+) -> tuple[npt.NDArray[np.float32], bool]:
+    channels = samples.shape[1]
+    if channel is not None:
+        if not 1 <= channel <= channels:
+            have = "only one channel" if channels == 1 else f"{channels} channels"
+            raise DataError(
+                f"{_shown(path)} has {have}, so there is no channel {channel}", hint="Channels count from 1."
+            )
+        return np.ascontiguousarray(samples[:, channel - 1]), False
+    mean = samples.mean(axis=1, dtype=np.float32)
+    if channels == 1:
+        return mean, False
+    levels = [float(np.sqrt(np.mean(np.square(part, dtype=np.float64)))) for part in (mean, samples)]
+    if levels[1] and not mean.any():
+        raise DataError(
+            f"the channels of {_shown(path)} cancel each other: their average is silent",
+            hint="Use one of them, for example `channel` = 1.",
+        )
+    return mean, levels[0] < CANCELLING * levels[1]
+
+
+def _read(path: Path, source: BinaryIO) -> tuple[npt.NDArray[np.float32], int]:
+    import soundfile
+
+    blocks = []
+    try:
+        with soundfile.SoundFile(source) as file:
+            _check_format(path, file.format)
+            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                blocks.append(block)
+            rate, promised = int(file.samplerate), int(file.frames)
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise _unreadable(path, _reason(error)) from error
+    samples = np.concatenate(blocks) if blocks else np.zeros((0, 1), dtype=np.float32)
+    tolerated = max(_MP3_FRAMES, promised // 100) if path.suffix.lower() == ".mp3" else 0
+    if len(samples) < promised - tolerated:
+        raise _cut_short(path, f"{promised} frames, and {len(samples)} can be read")
+    return samples, rate
+
+
+def _check_format(path: Path, name: str) -> None:
+    ending = path.suffix.lower()
+    if name not in FORMATS.get(ending, {name}):
+        fitting = next((e for e, names in FORMATS.items() if name in names), "")
+        wanted = "a WAV file" if ending == ".wav" else f"what its ending says ({ending})"
+        raise DataError(
+            f"{_shown(path)} is not {wanted} but {name}",
+            hint=f"Rename it to {_shown(path.with_suffix(fitting))}." if fitting else _REPLACE,
+        )
+
+
+def _checked(path: Path, raw: BinaryIO) -> tuple[BinaryIO, bool]:
+    """What to read: the file, or a copy whose header is finished; and whether it was not.
+
+    Raises:
+        DataError: the sound is cut short, or the file is the pointer that Git LFS leaves in its place.
+    """
+    if raw.read(len(_LFS)) == _LFS:
+        raise DataError(
+            f"{_shown(path)} is a pointer of Git LFS, not the recording itself", hint="Fetch the files: git lfs pull"
+        )
+    raw.seek(0)
+    size = path.stat().st_size
+    with contextlib.suppress(struct.error):
+        for name, start, promised, order in _chunks(raw):
+            if name in {b"data", b"SSND"}:
+                there = max(0, size - start)
+                if name == b"data" and _is_unfinished(raw, start, promised, size, order):
+                    return _finished(raw, start, there, order), True
+                if promised > there:
+                    raise _cut_short(path, f"{promised} bytes of sound, and {there} are there")
+    raw.seek(0)
+    return raw, False
+
+
+def _chunks(raw: BinaryIO) -> Iterator[tuple[bytes, int, int, str]]:
+    """(name, place of its content, size, byte order) of each chunk of a WAV or AIFF file up to the sound itself."""
+    head = raw.read(12)
+    orders = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}
+    if head[:4] not in orders or head[8:12] not in {b"WAVE", b"AIFF", b"AIFC"}:
+        return
+    order, long_size = orders[head[:4]], None
+    for _ in range(_MOST_CHUNKS):
+        name, size = struct.unpack(f"{order}4sI", raw.read(_CHUNK_HEAD))
+        start = raw.tell()
+        if name == b"ds64":  # the sizes of a file of more than 4 GiB
+            long_size = struct.unpack("<8xQ", raw.read(16))[0]
+        if name == b"data" and long_size is not None and size == _PLACEHOLDER:
+            size = long_size
+        yield name, start, size, order
+        if name in {b"data", b"SSND"}:
+            return
+        raw.seek(start + size + size % 2)
+
+
+def _is_unfinished(raw: BinaryIO, start: int, promised: int, size: int, order: str) -> bool:
+    """Whether the size of the sound was never written: it is 0 or a placeholder, and yet something follows."""
+    if promised == 0:
+        return size > start and not _are_chunks(raw, start, size, order)
+    return _PLACEHOLDERS <= promised <= _PLACEHOLDER and start + promised > size
+
+
+def _are_chunks(raw: BinaryIO, at: int, size: int, order: str) -> bool:
+    """Whether chunks fill the file from here to its end."""
+    while at + _CHUNK_HEAD <= size:
+        raw.seek(at)
+        name, length = struct.unpack(f"{order}4sI", raw.read(_CHUNK_HEAD))
+        if not (name.isascii() and name.decode("ascii").isprintable()):
+            return False
+        at += _CHUNK_HEAD + length + length % 2
+    return at == size
+
+
+def _finished(raw: BinaryIO, start: int, there: int, order: str) -> BinaryIO:
+    raw.seek(0)
+    content = bytearray(raw.read())
+    content[4:8] = struct.pack(f"{order}I", len(content) - 8)
+    content[start - 4 : start] = struct.pack(f"{order}I", there)
+    return io.BytesIO(content)
+
+
+def _cut_short(path: Path, how: str) -> DataError:
+    return DataError(f"{_shown(path)} is cut short: its header promises {how}", hint=_REPLACE)
+
+
+def _unreadable(path: Path, why: str) -> DataError:
+    return DataError(f"{_shown(path)} cannot be read: {why}", hint=_REPLACE)
+
+
+def _refusal(path: Path, error: OSError) -> str:
+    if path.is_dir():
+        return "it is a folder"
+    if path.is_symlink() and not path.exists():
+        return f"it is a link to {_shown(path.readlink())}, which is not there"
+    if not path.exists():
+        return "there is no such file"
+    return error.strerror or str(error)
+
+
+def _reason(error: Any) -> str:
+    # libsndfile repeats what it was given in front of what it has to say
+    text = str(getattr(error, "error_string", "") or (error.args[-1] if error.args else error))
+    return clean(text).strip().rstrip(".") or "it is no sound file that libsndfile knows"
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return text if text.isprintable() else repr(text)

@@ -1,0 +1,113 @@
+"""Tables of text with the line each row is from: CSV in the forms that spreadsheets and programs write."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEPARATORS: Final = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a header.
+
+    Attributes:
+        path: where it is from.
+        frame: the rows; of a text file every cell is text, and an empty one is "".
+        lines: the line each row begins on, or its number where the file has no lines.
+    """
+
+    path: Path
+    frame: pd.DataFrame
+    lines: npt.NDArray[np.int64]
+
+    def where(self, row: int) -> str:
+        """File and line of a row, for a message."""
+        return f"{self.path}, line {self.lines[row]}"
+
+
+def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = SEPARATORS) -> Table:
+    """Read a CSV file: a byte order mark, any line ends, quoted cells and empty lines are understood.
+
+    Args:
+        path: the file; one that ends in ``.gz`` is unpacked.
+        what: what the file is, for messages.
+        separators: of cells; the one that the header has most of is taken.
+
+    Raises:
+        DataError: the file is missing, is no UTF-8 text, has no header or two columns of one name, or a row has more
+            cells than the header. The line is named.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    text, skipped = _text(path, what)
+    header = text.partition("\n")[0].partition("\r")[0]
+    bare = re.sub(r'"[^"]*"', "", header)
+    separator = max(separators, key=bare.count)
+    try:
+        cells = pd.read_csv(
+            io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False, skip_blank_lines=False
+        )
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path} is empty", hint="Its first line names the columns.") from error
+    except (pd.errors.ParserError, ValueError) as error:
+        raise DataError(f"{path} is no CSV file: {_reason(error, skipped)}", hint="Correct the file.") from error
+    names = [str(name).strip() for name in cells.iloc[0]]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} has two columns {twice[0]}", hint="Name each column once.")
+    lines = 1 + skipped + np.arange(len(cells)) + _inner_breaks(cells)
+    empty = (cells == "").all(axis=1).to_numpy(dtype=bool)
+    keep = np.flatnonzero(~empty)[1:]
+    return Table(path, cells.iloc[keep].set_axis(names, axis=1).reset_index(drop=True), lines[keep])
+
+
+def _text(path: Path, what: str) -> tuple[str, int]:
+    """The file's text from the header on, and how many empty lines stand in front of it."""
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        text = content.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {what} {path}", hint="Check its path.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no CSV file in UTF-8: {error}", hint="Save it as UTF-8.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read: {why}", hint="Check its path and permissions.") from error
+    body = text.lstrip("\r\n")
+    return body, len(text[: len(text) - len(body)].splitlines())
+
+
+def _inner_breaks(cells: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """How many line breaks stand inside the cells of all rows before each."""
+    inside = np.zeros(len(cells), dtype=np.int64)
+    for name in cells:
+        inside += cells[name].str.count("\n").to_numpy(dtype=np.int64)
+    before: npt.NDArray[np.int64] = np.cumsum(inside) - inside
+    return before
+
+
+def _reason(error: Exception, skipped: int) -> str:
+    text = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+    match = re.fullmatch(r"Expected (\d+) fields in line (\d+), saw (\d+)", text)
+    if match:
+        return f"line {int(match[2]) + skipped} has {match[3]} cells, but the header has {match[1]}"
+    match = re.fullmatch(r"EOF inside string starting at row (\d+)", text)
+    return f"a quote that begins on line {int(match[1]) + 1 + skipped} does not end" if match else text
