@@ -142,7 +142,7 @@ def child(job: Sequence[str]) -> None:
     import torch  # noqa: F401
 
     import tracinctl.engine.compute
-    import tracinctl.plots.pictures
+    import tracinctl.plots.picture
     import tracinctl.scores.files.exclusion_list
     import tracinctl.scores.files.records  # noqa: F401
     from tracinctl.cli.app import app

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tracinctl.plots.drawing.picture import Palette
+from tracinctl.plots.caption import caption
+from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.survey import Survey, survey
 from tracinctl.scores.table import ScoreSource
-from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold
+from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, required_votes
+from tracinctl.text import wrap
 
+WIDEST = 200
+"""Columns beyond which a picture does not grow."""
 _TALLEST = 24
 
 
@@ -39,16 +43,25 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class Request:
-    """Scores, and how to draw them; ``width`` is the one to be kept."""
+    """Scores, and how to draw them. What several views need of the scores is read once."""
 
     source: ScoreSource
     settings: ViewSettings
-    width: int
+
+    @property
+    def width(self) -> int:
+        """Columns of the picture."""
+        return min(self.settings.width, WIDEST)
 
     @property
     def palette(self) -> Palette:
         """Styles."""
         return Palette(self.settings.colour)
+
+    @property
+    def caption(self) -> str:
+        """What the scores are of; empty where that is not known."""
+        return caption(self.source.provenance)
 
     @cached_property
     def survey(self) -> Survey:
@@ -57,7 +70,7 @@ class Request:
         Raises:
             PlotError: there is no such test pair, or there are no scores.
         """
-        return survey(self.source, self.thresholds, self.test_pair)
+        return survey(self.source, self.settings.thresholds, self.test_pair)
 
     @cached_property
     def means(self) -> Survey:
@@ -66,13 +79,13 @@ class Request:
         Raises:
             PlotError: as ``survey``.
         """
-        found: Survey | None = self.__dict__.get("survey")
-        return found or survey(self.source, (), self.test_pair)
+        known: Survey | None = self.__dict__.get("survey")
+        return known or survey(self.source, (), self.test_pair)
 
     @property
-    def thresholds(self) -> Sequence[Threshold]:
-        """Thresholds to mark."""
-        return self.settings.thresholds
+    def required(self) -> int:
+        """Votes that make a pair harmful."""
+        return required_votes(self.settings.min_occurrences, self.survey.votes.active_test_pairs)
 
     @property
     def test_pair(self) -> str | None:
@@ -88,4 +101,5 @@ class Request:
         """Rows for a chart that shares the screen with ``beside`` other lines, and has ``least`` rows all the same."""
         if self.settings.height is None:
             return usual
-        return min(max(self.settings.height - beside, least), _TALLEST)
+        room = self.settings.height - beside - len(wrap(self.caption, self.width))
+        return min(max(room, least), _TALLEST)

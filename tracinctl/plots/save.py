@@ -1,19 +1,43 @@
-"""A view in a file: text, SVG or HTML of the same picture."""
+"""A view in a file: text, or an SVG as Rich exports it, alone or in a page."""
 
 from __future__ import annotations
 
 from html import escape
 from pathlib import Path
 
-from rich.console import RenderableType
+from rich.terminal_theme import TerminalTheme
 
 from tracinctl.errors import PlotError
 from tracinctl.files import write_text_atomic
-from tracinctl.plots.drawing.picture import Picture
-from tracinctl.plots.drawing.svg import STYLE, plain_text, svg_picture
+from tracinctl.plots.picture import Picture
 
 FORMATS = (".txt", ".svg", ".html")
 
+_INK = "#1f2328"
+_THEME = TerminalTheme((255, 255, 255), (0x1F, 0x23, 0x28), [(0, 0, 0)] * 8)
+# Rich sets lines 24.4 px apart: letters of 21 px make blocks and lines of neighbouring rows meet
+_SVG = """\
+<svg xmlns="http://www.w3.org/2000/svg" class="picture" role="img" aria-label="@title" @size\
+viewBox="-12 -8 {width} {height}">
+<title>@title</title>
+<style>
+svg.picture {{ color: #1f2328; --paper: #ffffff; }}
+@media (prefers-color-scheme: dark) {{ svg.picture {{ color: #d7dce2; --paper: #14171b; }} }}
+@media print {{ svg.picture {{ color: #000000; --paper: #ffffff; }} }}
+.{unique_id}-matrix {{ font: 21px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", FreeMono, \
+"Liberation Mono", monospace; white-space: pre; }}
+{styles}
+</style>
+<defs>
+{lines}
+</defs>
+@paper{backgrounds}
+<g class="{unique_id}-matrix">
+{matrix}
+</g>
+</svg>
+"""
+_PAPER = '<rect x="-12" y="-8" width="{width}" height="{height}" fill="var(--paper)"/>\n'
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -21,41 +45,47 @@ _PAGE = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{title}</title>
+<title>@title</title>
 <style>
-{style}body {{ margin: 24px; background: #ffffff; }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #14171b; }} }}
-@media print {{ body {{ background: #ffffff; }} }}
-svg.picture {{ max-width: 100%; height: auto; }}
+body { margin: 24px; background: #ffffff; }
+@media (prefers-color-scheme: dark) { body { background: #14171b; } }
+@media print { body { background: #ffffff; } }
+svg.picture { max-width: 100%; height: auto; }
 </style>
 </head>
 <body>
-{picture}</body>
+@picture</body>
 </html>
 """
 
 
-def save(view: RenderableType, path: Path, width: int) -> None:
-    """Write a view; the file's ending decides the form. The same view gives the same bytes.
+def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
+    """The picture as SVG: its letters in the reader's light or dark colour; ``alone`` in a file, it brings its paper."""
+    name = escape(title).replace("{", "{{").replace("}", "}}")
+    size = f'width="{picture.width * 8}" ' if alone else ""
+    template = _SVG.replace("@size", size).replace("@paper", _PAPER if alone else "").replace("@title", name)
+    drawn = picture.printed().export_svg(title=title, theme=_THEME, code_format=template)
+    return drawn.replace(f"fill: {_INK}", "fill: currentColor")
+
+
+def save(picture: Picture, path: Path) -> None:
+    """Write a picture; the file's ending decides the form. The same picture gives the same bytes.
 
     Raises:
         PlotError: the ending is none of FORMATS.
         TracinctlError: the file cannot be written.
     """
-    path = Path(path)
     ending = path.suffix.lower()
     if ending not in FORMATS:
+        more = "" if ending != ".png" else ": an .svg is sharp at every size, and browsers save it as .png"
         raise PlotError(
-            f"a plot cannot be written as {path.suffix or path.name!r}", hint=f"one of {', '.join(FORMATS)}"
+            f"a plot cannot be written as {path.suffix or path.name!r}", hint=f"One of {', '.join(FORMATS)}{more}"
         )
-    title = view.title if isinstance(view, Picture) else "tracinctl"
-    if isinstance(view, Picture):
-        width = view.width
     if ending == ".txt":
-        text = plain_text(view, width)
+        text = picture.plain
     elif ending == ".svg":
-        text = svg_picture(view, width, title)
+        text = svg(picture, picture.title, alone=True)
     else:
-        picture = svg_picture(view, width, title, alone=False)
-        text = _PAGE.format(title=escape(title), style=STYLE, picture=picture)
+        page = _PAGE.replace("@title", escape(picture.title))
+        text = page.replace("@picture", svg(picture, picture.title, alone=True))
     write_text_atomic(path, text)

@@ -11,17 +11,14 @@ import numpy.typing as npt
 
 from tracinctl.errors import PlotError
 from tracinctl.plots.drawing.axis import Axis, score_axis
-from tracinctl.plots.drawing.bins import BinTable
 from tracinctl.scores.table import FloatArray, KnownScores, ScoreSource
 from tracinctl.scores.votes import Threshold, VoteTable, count_votes
-from tracinctl.text import clean, nearest
+from tracinctl.text import clean, nearest, number
 
 _SAMPLE = 200_000
 """Scores that the typical size is taken from."""
 _TILE = 1 << 16
 """Scores worked on together, so that what is made of them stays in the processor's cache."""
-_MANY = 4 << 20
-"""Scores from which on a table of bins is worth its making."""
 _BINS = 1.5
 """Bins of a histogram, at most so many times the root of the number of scores."""
 
@@ -148,6 +145,25 @@ class Survey:
         """All scores."""
         return self.negative + self.positive + self.zeros + self.strange
 
+    def counts(self) -> dict[str, int]:
+        """Pairs, and scores by sign."""
+        return {
+            "train_pairs": len(self.scores.train_ids),
+            "test_pairs": len(self.scores.test_ids),
+            "active_test_pairs": self.votes.active_test_pairs,
+            "negative": self.negative,
+            "positive": self.positive,
+            "zero": self.zeros,
+            "not_finite": self.strange,
+        }
+
+    def threshold_names(self) -> list[str]:
+        """``-5``, or ``1% = -12.3`` where a threshold is a quantile."""
+        return [
+            f"{threshold.text} = {number(value)}" if threshold.quantile else threshold.text
+            for threshold, value in zip(self.votes.thresholds, self.votes.values.tolist(), strict=True)
+        ]
+
     def axis(self, low: float, high: float) -> Axis:
         """An axis from ``low`` to ``high``, bent (or not) as the scores ask for."""
         return score_axis(low, high, self.typical, max(-self.lowest, self.highest))
@@ -196,7 +212,7 @@ class Histogram:
         # few scores in many bins would show chance alone
         self.cell = min(max(1, math.ceil(columns / (_BINS * math.sqrt(max(1, scores))))), 4)
         bins = columns // self.cell
-        left, right = (abs(float(each)) for each in axis.bend([axis.low, axis.high]))
+        left, right = (abs(float(end)) for end in axis.bend([axis.low, axis.high]))
         below = round(bins * left / (left + right))
         below = min(max(below, 1 if left else 0), bins - (1 if right else 0))
         above = bins - below
@@ -209,8 +225,6 @@ class Histogram:
         self.edges[below] = 0.0
         self.axis = Axis(float(self.edges[0]), float(self.edges[-1]), axis.straight_to)
         self.counts = np.zeros(bins, dtype=np.int64)
-        bent = axis.straight_to is not None  # else bins are quicker calculated than looked up
-        self._table = BinTable(self.edges) if bent and scores >= _MANY and bins > 1 else None
 
     def add(self, block: FloatArray) -> None:
         """Count a block of scores."""
@@ -218,10 +232,6 @@ class Histogram:
         last = len(self.counts) - 1
         for start in range(0, flat.size if last >= 0 else 0, _TILE):
             tile = flat[start : start + _TILE]
-            if self._table is not None:
-                found = self._table.of(tile)
-                self.counts += np.bincount(found, minlength=last + 2)[: last + 1]
-                tile = tile[found == self._table.unsure]
             place = self._axis.bend(tile)
             place /= self._step
             np.clip(place, -self._below, self._above, out=place)  # which whole numbers can hold

@@ -9,7 +9,7 @@ from tracinctl.cli import options
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import Diagnoses, label_of, one_or_list, project_of, selected_files, tell_changes
 from tracinctl.errors import UsageError
-from tracinctl.plots.registry import VIEW_LINES
+from tracinctl.plots.views import VIEW_LINES
 from tracinctl.project.selection import ScoreFile
 from tracinctl.text import nearest
 
@@ -73,8 +73,8 @@ def plot(
     json: options.Json = False,
 ) -> None:
     """Draw the scores in the terminal. Positive scores are helpful, negative ones harmful."""
-    from tracinctl.plots.numbers import numbers_of
-    from tracinctl.plots.pictures import ViewSettings, asked, draw_asked
+    from tracinctl.plots.picture import draw, numbers_of
+    from tracinctl.plots.request import Request, ViewSettings
     from tracinctl.plots.save import save
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.sweep import sweep_of, sweep_thresholds
@@ -107,7 +107,7 @@ def plot(
             source = open_scores(file.path, report)
             if view == "checkpoints":
                 source = with_checkpoint_scores(file, source, report)
-            request = asked(source, settings)
+            request = Request(source, settings)
             if view == "overview":
                 swept = (
                     sweep_of(source, request.survey.votes, min_occurrences)
@@ -120,12 +120,12 @@ def plot(
                 about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
                 results.append(about | numbers)
             if not json or output is not None:
-                pictures.append(draw_asked(view, request, f"{label_of(file, source)}: {view}"))
+                pictures.append(draw(view, request, f"{label_of(file, source)}: {view}"))
         tell_changes(file, source)
     diagnoses.tell()
     for number, picture in enumerate(pictures):
         if output is not None:
-            save(picture, output, FILE_WIDTH)
+            save(picture, output)
             if not json:
                 terminal.text(f"Written: {shown_path(output)}")
                 terminal.path(output)

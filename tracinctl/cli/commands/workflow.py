@@ -195,7 +195,8 @@ def workflow(
 
 def draw_view(run: "Run", view: str, threshold: str, min_occurrences: str) -> None:
     """Draw a view of the scores, with the rule's threshold marked."""
-    from tracinctl.plots.pictures import ViewSettings, draw
+    from tracinctl.plots.picture import draw
+    from tracinctl.plots.request import Request, ViewSettings
     from tracinctl.scores.votes import parse_threshold
 
     if run.source is None:
@@ -207,7 +208,8 @@ def draw_view(run: "Run", view: str, threshold: str, min_occurrences: str) -> No
         min_occurrences=min_occurrences,
         height=terminal.height,
     )
-    terminal.show(draw(view, run.source, settings, f"{run.target.label}: {view}"), width=settings.width)
+    picture = draw(view, Request(run.source, settings), f"{run.target.label}: {view}")
+    terminal.show(picture, width=settings.width)
     terminal.text("")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tracinctl.errors import TracinctlError
-from tracinctl.plots.registry import VIEW_LINES
+from tracinctl.plots.views import VIEW_LINES
 from tracinctl.project.config import Project, find_settings, load_project, load_settings
 from tracinctl.project.selection import ALL, everything_by_material, score_file_names, scores_by_material
 from tracinctl.project.target import Target

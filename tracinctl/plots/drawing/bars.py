@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.text import Text
 
 _ACROSS = " ▏▎▍▌▋▊▉"
 _UP = " ▁▂▃▄▅▆▇"
+LEAST = 12
+"""Columns below which a bar says too little."""
 
 
 def eighths(value: float, limit: float, cells: int) -> int:
@@ -19,17 +26,26 @@ def eighths(value: float, limit: float, cells: int) -> int:
     return max(1, min(8 * cells, round(value / limit * 8 * cells)))
 
 
-def bar(value: float, limit: float, width: int) -> str:
-    """A bar to the right, without blanks after it."""
-    whole, rest = divmod(eighths(value, limit, width), 8)
-    return "█" * whole + (_ACROSS[rest] if rest else "")
-
-
-def column(value: float, limit: float, height: int) -> list[str]:
+def upright(value: float, limit: float, height: int) -> str:
     """A bar upwards: ``height`` characters from the top down."""
     whole, rest = divmod(eighths(value, limit, height), 8)
-    upwards = ["█"] * whole + ([_UP[rest]] if rest else [])
-    return (upwards + [" "] * (height - len(upwards)))[::-1]
+    return ("█" * whole + (_UP[rest] if rest else "")).ljust(height)[::-1]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar to the right, in all the room of its table cell."""
+
+    value: float
+    limit: float
+    style: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole, rest = divmod(eighths(self.value, self.limit, options.max_width), 8)
+        yield Text("█" * whole + (_ACROSS[rest] if rest else ""), self.style)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(min(LEAST, options.max_width), options.max_width)
 
 
 def whole_steps(limit: float, cells: int) -> float:

@@ -1,1 +1,15 @@
-"""The views of influence scores, one a module."""
+"""The views of influence scores, one a module; only their names are imported here, for completion and help."""
+
+VIEW_LINES = {
+    "overview": "one screen of distribution, sweep, votes and the most harmful pairs",
+    "distribution": "histogram of the scores, with zero and the thresholds marked",
+    "sweep": "harmful pairs against threshold, a line for each number of votes",
+    "heatmap": "mean influence by the classes of the two items",
+    "top": "most harmful and most helpful training pairs",
+    "checkpoints": "how scores move over training",
+    "self": "self-influence of pairs and items: the hard and the suspicious",
+}
+"""What each view shows, in a line."""
+
+VIEWS = tuple(VIEW_LINES)
+"""The names of the views, in the order in which a person meets them."""

@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from rich.cells import cell_len
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from tracinctl.plots.checkpoint_survey import CheckpointSurvey, survey_checkpoints
 from tracinctl.plots.drawing.axis import Axis, score_axis
-from tracinctl.plots.drawing.diverging import cell
-from tracinctl.plots.drawing.frame import Tick, label_line, placed
-from tracinctl.plots.drawing.picture import Lines, Palette, ink, padded, words
+from tracinctl.plots.drawing.chart import Chart, Tick, heatmap
+from tracinctl.plots.drawing.colours import Palette
+from tracinctl.plots.drawing.tables import heading
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import middle
 from tracinctl.plots.views.top import extremes
-from tracinctl.scores.table import FloatArray
-from tracinctl.text import apart, clean, fit, fold, number
+from tracinctl.text import apart, clean, number, number_within
 
 _MOST_ROWS = 30
 _MOST_PAIRS = 3
+_CELL = 10
 QUANTILES = (5, 25, 50, 75, 95)
 
 
-def draw(request: Request) -> Lines:
+def numbers(request: Request) -> dict[str, Any]:
+    """Percentiles of each checkpoint's scores other than zero, and their share below it."""
+    found = survey_checkpoints(request.source, QUANTILES, request.test_pair)
+    listed = [
+        {"name": name, "percentiles": quantiles, "negative_share": None if quantiles is None else share}
+        for name, quantiles, share in zip(found.names, found.quantiles, found.negative_share.tolist(), strict=True)
+    ]
+    return {"percent": list(QUANTILES), "checkpoints": listed}
+
+
+def draw(request: Request) -> Iterator[RenderableType]:
     """Draw for each checkpoint where its scores lie, and what it adds to the most harmful and most helpful pairs.
 
     Raises:
-        PlotError: the scores of single checkpoints were not kept.
+        PlotError: the scores of single checkpoints were not kept, or belong to other scores.
     """
     found = survey_checkpoints(request.source, QUANTILES, request.test_pair)
-    names = found.names
-    width, palette = request.width, request.palette
-    shown = _spaced(len(names), min(_MOST_ROWS, request.rows(12, beside=19)))
-    lines = words("Where each checkpoint's scores lie", width, palette.strong)
-    lines += _boxes(found, shown, width, palette)
+    palette, total = request.palette, len(found.names)
+    shown = _spaced(total, min(_MOST_ROWS, request.rows(12, beside=19)))
+    yield heading("Where each checkpoint's scores lie", palette.strong)
+    yield from _boxes(found, shown, request.width, palette)
     said = "├ 5 to 95 % ┤ of the scores other than zero, ━ the middle half, ┃ the median; harmful: their share below 0."
-    if len(shown) < len(names):
-        said += f" {len(shown)} of {len(names)} checkpoints, evenly spaced."
+    if len(shown) < total:
+        said += f" {len(shown)} of {total} checkpoints, evenly spaced."
     if found.every > 1:
         said += f" From one training pair in {found.every:,}; shares and means are of all."
     if found.strange:
         said += f" Not finite, left out: {found.strange:,}."
-    lines += [*words(said, width), Text()]
-    return lines + _pairs(request, names, found.means)
+    yield Text(f"{said}\n")
+    yield from _pairs(request, found)
 
 
 def _spaced(total: int, most: int) -> list[int]:
@@ -54,88 +66,80 @@ def _spaced(total: int, most: int) -> list[int]:
     return sorted({round(k * (total - 1) / (most - 1)) for k in range(most)})
 
 
-def _boxes(found: CheckpointSurvey, shown: Sequence[int], width: int, palette: Palette) -> Lines:
-    names = [found.names[k] for k in shown]
-    quantiles = [found.quantiles[k] for k in shown]
-    known = [each for each in quantiles if each is not None]
-    first = min(max(cell_len(clean(name)) for name in names), width // 3)
+def _boxes(found: CheckpointSurvey, shown: Sequence[int], width: int, palette: Palette) -> Iterator[RenderableType]:
+    known = [box for box in (found.quantiles[k] for k in shown) if box is not None]
     if not known:
-        return words("no score other than zero at any checkpoint", width, palette.quiet)
-    low, high = min(each[0] for each in known), max(each[-1] for each in known)
+        yield Text("no score other than zero at any checkpoint", palette.quiet)
+        return
+    names = [clean(found.names[k]) for k in shown]
+    first = min(max(map(cell_len, names)), width // 3)
     sizes = np.abs(np.array(known))
+    low, high = min(box[0] for box in known), max(box[-1] for box in known)
     axis = score_axis(low, high, middle(sizes[sizes > 0]), float(sizes.max()))
-    before = first + 11
-    room = width - before - 9
-    lines: Lines = []
-    zero = _column(axis, 0.0, room)
-    header = ink(" " * first + f"{'mean size':>10}" + " " * (room + 1) + f"{'harmful':>9}", palette.quiet)
-    lines.append(header)
-    for name, box, k in zip(names, quantiles, shown, strict=True):
-        line = Text(fit(name, first))
-        line.append(f"{number(float(found.size[k])):>10} ")
-        if box is None:
-            line.append(padded("every score is zero", room), palette.quiet)
-            lines.append(line)
-            continue
-        at = [_column(axis, each, room) for each in box]
-        cells = [" "] * room
-        cells[zero] = "┊"
-        for place in range(at[0], at[4] + 1):
-            cells[place] = "─"
-        cells[at[0]], cells[at[4]] = "├", "┤"
-        for place in range(at[1], at[3] + 1):
-            cells[place] = "━"
-        cells[at[2]] = "┃"
-        for at_cell, letter in enumerate(cells):
-            side = palette.harmful if at_cell < zero else palette.helpful
-            line.append(letter, palette.quiet if letter in " ┊" else side)
-        line.append(f"{found.negative_share[k]:>9.1%}")
-        lines.append(line)
-    ticks = [Tick(_column(axis, each, room), number(each)) for each in axis.ticks()]
-    labels = placed(ticks, before + room, before)
-    rule = ["─"] * room
-    for _, tick in labels:
-        rule[tick.column] = "┬"
-    lines.append(ink(" " * before + "".join(rule), palette.quiet))
-    lines.append(label_line(labels, palette.quiet))
+    lines = _box_lines([found.quantiles[k] for k in shown], axis, width - first - 22, palette)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=palette.quiet)
+    table.add_column("", width=first, no_wrap=True, overflow="ellipsis")
+    table.add_column("mean size", width=10, justify="right")
+    table.add_column("", width=width - first - 22)
+    table.add_column("harmful", width=9, justify="right")
+    for name, k, line in zip(names, shown, lines, strict=False):
+        part = "" if found.quantiles[k] is None else f"{found.negative_share[k]:.1%}"
+        table.add_row(Text(name), number(float(found.size[k])), line, part)
+    for line in lines[len(shown) :]:
+        table.add_row("", "", line, "")
+    yield table
     if axis.remark():
-        lines += words(f"Score axis {axis.remark()}.", width)
-    return lines
+        yield Text(f"Score axis {axis.remark()}.")
 
 
-def _column(axis: Axis, value: float, room: int) -> int:
-    return min(max(int(float(axis.position(value)) * room), 0), room - 1)
+def _box_lines(boxes: Sequence[list[float] | None], axis: Axis, columns: int, palette: Palette) -> list[Text]:
+    """The boxes below each other, and the axis below them."""
+
+    def column(value: float) -> int:
+        return min(max(int(float(axis.position(value)) * columns), 0), columns - 1)
+
+    zero = column(0.0)
+    chart = Chart(columns, len(boxes), palette)
+    chart.upright(zero, palette.quiet)
+    for row, box in enumerate(boxes):
+        if box is None:
+            chart.marks([(k, row, letter, palette.quiet) for k, letter in enumerate("every score is zero"[:columns])])
+            continue
+        low, quarter, median, three_quarters, high = map(column, box)
+        line = dict.fromkeys(range(low, high + 1), "─")
+        line |= {low: "├", high: "┤"}
+        line |= dict.fromkeys(range(quarter, three_quarters + 1), "━")
+        line[median] = "┃"
+        chart.marks([(k, row, s, palette.harmful if k < zero else palette.helpful) for k, s in line.items()])
+    return chart.lines(below=[Tick(column(value), number(value)) for value in axis.ticks()])
 
 
-def _pairs(request: Request, names: Sequence[str], means: FloatArray) -> Lines:
+def _pairs(request: Request, found: CheckpointSurvey) -> Iterator[RenderableType]:
     """A table: the outermost pairs, and their mean score at each checkpoint."""
     source, width, palette = request.source, request.width, request.palette
-    total = means.sum(axis=0)
-    most = max(1, min(_MOST_PAIRS, request.top))
-    harmful, helpful = extremes(total, source.train_ids, most)
+    total = found.means.sum(axis=0)
+    harmful, helpful = extremes(total, source.train_ids, max(1, min(_MOST_PAIRS, request.top)))
     rows = harmful + helpful
     if not rows:
-        return []
-    size = 10
-    shown = _spaced(len(names), max(2, (width - size) // size))
-    shown = shown if (len(shown) + 1) * size <= width else shown[-1:]
-    longest = max(cell_len(clean(source.train_ids[row])) for row in rows)
-    indent = longest + 1 if longest + 1 + (len(shown) + 1) * size <= width else 0
-    limit = float(np.abs(means[:, rows][shown]).max(initial=0.0))
-    endings = apart([clean(names[k]) for k in shown], size - 1)
-    lines = words("What each adds to the most harmful and most helpful pairs (mean score)", width, palette.strong)
-    heads = "".join(padded(name, size, right=True) for name in [*endings, "all"])
-    lines.append(ink(" " * indent + heads, palette.quiet))
-    for row in rows:
-        line = Text()
-        if indent:
-            line.append(padded(clean(source.train_ids[row]), indent))
-        else:
-            lines += [Text(part) for part in fold(source.train_ids[row], width)]
-        for k in shown:
-            line.append_text(cell(float(means[k, row]), size, limit, palette))
-        line.append(padded(number(float(total[row])), size, right=True), palette.of_sign(float(total[row])))
-        lines.append(line)
-    if len(shown) < len(names):
-        lines += words(f"{len(shown)} of {len(names)} checkpoints shown; all: the sum over every one.", width)
-    return lines
+        return
+    shown = _spaced(len(found.names), max(2, (width - _CELL) // _CELL))
+    shown = shown if (len(shown) + 1) * _CELL <= width else shown[-1:]
+    names = [clean(source.train_ids[row]) for row in rows]
+    longest = max(map(cell_len, names))
+    indent = longest + 1 if longest + 1 + (len(shown) + 1) * _CELL <= width else 0
+    yield heading("What each adds to the most harmful and most helpful pairs (mean score)", palette.strong)
+    ends = apart([clean(found.names[k]) for k in shown], _CELL - 1)
+    yield Text(" " * indent + "".join(_right(name) for name in [*ends, "all"]), palette.quiet)
+    cells = heatmap(found.means[:, rows][shown].T, lambda value: number_within(value, _CELL - 1), (_CELL, 1), palette)
+    for name, row, line in zip(names, rows, cells, strict=True):
+        if not indent:
+            yield Text(name)
+        left = name + " " * (indent - cell_len(name)) if indent else ""
+        end = (_right(number(float(total[row]))), palette.of_sign(float(total[row])))
+        yield Text.assemble(left, line, end)
+    if len(shown) < len(found.names):
+        yield Text(f"{len(shown)} of {len(found.names)} checkpoints shown; all: the sum over every one.")
+
+
+def _right(text: str) -> str:
+    return " " * (_CELL - cell_len(text)) + text

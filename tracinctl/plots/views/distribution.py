@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
-from tracinctl.plots.drawing.bars import column, whole_steps
-from tracinctl.plots.drawing.frame import Tick, framed, left_labels
-from tracinctl.plots.drawing.picture import Lines, Palette, ink, words
+from tracinctl.plots.drawing.bars import whole_steps
+from tracinctl.plots.drawing.chart import Chart, Tick, left_labels
+from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import Histogram, Survey, second_pass
 from tracinctl.text import count, number, share
 
 _ROWS = 11
+_BINS = 60
+
+
+def numbers(request: Request) -> dict[str, Any]:
+    """Counts by sign, below each threshold, and in bins."""
+    found = request.survey
+    below = [
+        {"threshold": value, "below": amount}
+        for value, amount in zip(found.votes.values.tolist(), below_thresholds(found), strict=True)
+    ]
+    known = found.counts() | {"thresholds": below}
+    if found.negative or found.positive:
+        filled = histogram_of(found, _BINS)
+        second_pass(found.scores, [lambda _, block: filled.add(block)])
+        known |= {"edges": filled.edges.tolist(), "counts": filled.counts.tolist()}
+    return known
+
+
+def draw(request: Request) -> Iterator[RenderableType]:
+    """Draw it, and how many scores lie below each threshold."""
+    found, palette = request.survey, request.palette
+    if not found.negative and not found.positive:
+        yield nothing(found)
+        yield from remarks(found)
+        return
+    indent = len(f"{found.total:,}")
+    filled = histogram_of(found, request.width - indent - 2)
+    second_pass(found.scores, [lambda _, block: filled.add(block)])
+    rows = request.rows(_ROWS, beside=10 + len(found.votes.values))
+    yield from chart(filled, found, palette, rows, indent)
+    yield Text()
+    yield _below_thresholds(found, palette)
+    yield from remarks(found, filled.axis.remark())
 
 
 def histogram_of(found: Survey, columns: int) -> Histogram:
@@ -19,59 +57,29 @@ def histogram_of(found: Survey, columns: int) -> Histogram:
     return Histogram(found.axis(found.lowest, found.highest), columns, found.negative + found.positive)
 
 
-def draw(request: Request) -> Lines:
-    """Draw it, and how many scores lie below each threshold."""
-    found = request.survey
-    width, palette = request.width, request.palette
-    if not found.negative and not found.positive:
-        return [*nothing(found, width), *remarks(found, width)]
-    indent = len(f"{found.total:,}")
-    filled = histogram_of(found, width - indent - 2)
-    second_pass(found.scores, [lambda _, block: filled.add(block)])
-    rows = request.rows(_ROWS, beside=10 + len(found.votes.values))
-    return [
-        *chart(filled, found, palette, rows, indent),
-        Text(),
-        *_below_thresholds(found, palette, width),
-        *remarks(found, width, filled.axis.remark()),
-    ]
-
-
-def nothing(found: Survey, width: int) -> Lines:
+def nothing(found: Survey) -> Text:
     """What is said where there is nothing to draw."""
-    return words(
+    return Text(
         f"No score is other than zero, of {found.total:,}: no test pair here can vote. "
-        "Compute with more test pairs or a larger --margin.",
-        width,
+        "Compute with more test pairs or a larger --margin."
     )
 
 
-def chart(filled: Histogram, found: Survey, palette: Palette, rows: int, indent: int) -> Lines:
-    """The histogram with its axes."""
-    columns = len(filled.counts) * filled.cell
+def chart(filled: Histogram, found: Survey, palette: Palette, rows: int, indent: int) -> list[Text]:
+    """The histogram with its axes; counts at the left take ``indent`` columns."""
     limit = whole_steps(float(filled.counts.max(initial=0)), rows)
-    upright = [column(float(each), limit, rows) for each in filled.counts]
-    zero = filled.column_of(0.0)
-    marks = {zero: palette.quiet}
-    over = []
+    drawn = Chart(len(filled.counts) * filled.cell, rows, palette)
+    drawn.upright(filled.column_of(0.0), palette.quiet)
+    above = []
     for threshold, value in zip(found.votes.thresholds, found.votes.values.tolist(), strict=True):
         if filled.axis.low <= value <= filled.axis.high and value != 0:
             place = filled.column_of(value)
-            marks[place] = palette.mark
-            over.append(Tick(place, threshold.text, palette.mark))
-    body = []
-    for row in range(rows):
-        line = Text()
-        for place in range(columns):
-            letter = upright[place // filled.cell][row]
-            if letter == " ":
-                line.append("┊" if place in marks else " ", marks.get(place, ""))
-            else:
-                line.append(letter, palette.harmful if filled.edges[place // filled.cell] < 0 else palette.helpful)
-        body.append(line)
-    ticks = [Tick(filled.column_of(each), number(each)) for each in filled.axis.ticks()]
-    labels = left_labels(limit, rows)
-    return framed(body, columns, palette, left=labels, below=ticks, above=over, left_width=indent)
+            drawn.upright(place, palette.mark)
+            above.append(Tick(place, threshold.text, palette.mark))
+    styles = [palette.harmful if edge < 0 else palette.helpful for edge in filled.edges[:-1].tolist()]
+    drawn.histogram(filled.counts.tolist(), limit, styles, filled.cell)
+    below = [Tick(filled.column_of(value), number(value)) for value in filled.axis.ticks()]
+    return drawn.lines(below=below, above=above, left=left_labels(limit, rows, indent))
 
 
 def below_thresholds(found: Survey) -> list[int]:
@@ -83,28 +91,17 @@ def below_thresholds(found: Survey) -> list[int]:
     ]
 
 
-def _below_thresholds(found: Survey, palette: Palette, width: int) -> Lines:
-    lines = []
-    names = [
-        f"{each.text} = {number(value)}" if each.quantile else each.text
-        for each, value in zip(found.votes.thresholds, found.votes.values.tolist(), strict=True)
-    ]
-    size = max((len(name) for name in names), default=0)
-    amounts = below_thresholds(found)
-    room = max((len(f"{amount:,}") for amount in amounts), default=0)
-    for name, amount in zip(names, amounts, strict=True):
-        line = ink("below ", palette.quiet)
-        line.append(f"{name:>{size}}", palette.mark)
-        part = share(amount, found.total)
-        if line.cell_len + room + len("   scores,  99.9% of all") <= width:
-            line.append(f"  {amount:>{room},} scores, {part:>6} of all")
-        else:
-            line.append(f" {amount:>{room},} {part:>6}")
-        lines.append(line)
-    return lines
+def _below_thresholds(found: Survey, palette: Palette) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for justify in ("left", "right", "right", "right"):
+        table.add_column(justify=justify)
+    for name, amount in zip(found.threshold_names(), below_thresholds(found), strict=True):
+        part = f"{share(amount, found.total)} of all"
+        table.add_row(Text("below", palette.quiet), Text(name, palette.mark), f"{amount:,} scores", part)
+    return table
 
 
-def remarks(found: Survey, width: int, axis: str = "") -> Lines:
+def remarks(found: Survey, axis: str = "") -> Iterator[Text]:
     """What is not in the picture, and how its axis runs."""
     said = []
     if found.zeros:
@@ -115,4 +112,5 @@ def remarks(found: Survey, width: int, axis: str = "") -> Lines:
         said.append(f"Not finite, left out: {found.strange:,}.")
     if axis:
         said.append(f"Score axis {axis}: columns there are wider, and hold more.")
-    return words(" ".join(said), width)
+    if said:
+        yield Text(" ".join(said))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from rich.cells import cell_len
+from rich.console import RenderableType
 from rich.text import Text
 
 from tracinctl.errors import PlotError, ScoreFileError
 from tracinctl.plots.classes import in_order, item_classes
-from tracinctl.plots.drawing.diverging import cell, colour_bar
-from tracinctl.plots.drawing.picture import Lines, ink, padded, words
+from tracinctl.plots.drawing.chart import heatmap
+from tracinctl.plots.drawing.colours import colour_bar, tenths
 from tracinctl.plots.request import Request
 from tracinctl.scores.pair_ids import pair_items
 from tracinctl.scores.table import FloatArray, ScoreSource
@@ -43,7 +46,7 @@ def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
     """Means over training pairs of their ``scores``, shape (train pairs,).
 
     Raises:
-        PlotError: items or classes cannot be told.
+        PlotError: the ids do not show items or classes.
     """
     try:
         pairs = pair_items(source)
@@ -66,19 +69,25 @@ def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
     return ClassMeans(classes, means, number_of)
 
 
-def draw(request: Request) -> Lines:
+def numbers(request: Request) -> dict[str, Any]:
+    """The means, and how many pairs each is of."""
+    table = class_means(request.source, request.means.mean)
+    means = [[value if np.isfinite(value) else None for value in row] for row in table.means.tolist()]
+    return {"classes": table.classes, "means": means, "pairs": table.pairs.tolist()}
+
+
+def draw(request: Request) -> Iterator[RenderableType]:
     """Draw a cell for each two classes; the lower left half would repeat the upper right, and is drawn as well.
 
     Raises:
-        PlotError: classes cannot be told, or there is no room for so many.
+        PlotError: the ids show no classes, or there is no room for so many.
     """
-    found = request.means
-    table = class_means(request.source, found.mean)
+    table = class_means(request.source, request.means.mean)
     width, palette, size = request.width, request.palette, len(table.classes)
     names = [clean(name) for name in table.classes]
     first = min(max(cell_len(name) for name in names), _WIDEST_NAME) + 1
-    present = table.means[np.isfinite(table.means)]
-    limit = float(np.abs(present).max(initial=0.0))
+    values = table.means[np.isfinite(table.means)].tolist()
+    limit = max(map(abs, values), default=0.0)
     room = (width - first) // size
     least = _LEAST_COLOURED if palette.colour else _LEAST_PLAIN
     if room < least:
@@ -86,29 +95,30 @@ def draw(request: Request) -> Lines:
             f"{size} classes need {least * size + first} columns, there are {width}",
             hint="Make the terminal wider, or write a picture to a file with --output.",
         )
-    values = present.tolist()
-    column = min(room, max(_WIDEST_CELL, *(len(number(value)) + 2 for value in values)) if values else _WIDEST_CELL)
+    column = min(room, max([_WIDEST_CELL, *(len(number(value)) + 2 for value in values)]))
     numbered = all(number_within(value, column - 1) for value in values)
-    tall = numbered and palette.colour and request.rows(3 * size + 1, beside=8) >= 3 * size
+    tall = 3 if numbered and palette.colour and request.rows(3 * size + 1, beside=8) >= 3 * size else 1
+
+    def shown(value: float) -> str:
+        return number_within(value, column - 1) or ("" if palette.colour else tenths(value, limit))
+
     heads = names if all(cell_len(name) < column for name in names) else apart(names, column - 1)
-    lines = [ink(" " * first + "".join(padded(name, column - 1, right=True) + " " for name in heads), palette.strong)]
-    for row, name in enumerate(names):
-        blank = Text(" " * first)
-        numbers = ink(padded(fit(name, first - 1), first), palette.strong)
-        for value in table.means[row].tolist():
-            numbers.append_text(cell(value, column, limit, palette))
-            empty = cell(value, column, limit, palette, empty="")
-            empty.plain = " " * column
-            blank.append_text(empty)
-        lines += [blank, numbers, blank] if tall else [numbers]
+    yield Text(" " * first + "".join(f"{_right(name, column - 1)} " for name in heads), palette.strong)
+    for row, cells in enumerate(heatmap(table.means, shown, (column, tall), palette)):
+        name = names[row // tall] if row % tall == (tall - 1) // 2 else ""
+        yield Text.assemble((fit(name, first - 1) + " ", palette.strong), cells)
+    yield Text()
     bar = colour_bar(limit, width, palette)
-    lines += [Text(), *bar] if bar else [Text()]
+    if bar:
+        yield bar
     if not numbered and not palette.colour:
-        lines += words(f"+3: helpful, three tenths of the largest mean ({number(limit)}); -3: harmful.", width)
+        yield Text(f"+3: helpful, three tenths of the largest mean ({number(limit)}); -3: harmful.")
     what = f"on {clean(request.test_pair)}" if request.test_pair else "over all test pairs"
-    lines += words(
+    yield Text(
         f"A cell: mean influence {what} of the training pairs between two classes, in either order; · no such pairs. "
-        f"{count(len(found.mean), 'pair')} of {count(size, 'class', 'classes')}.",
-        width,
+        f"{count(len(request.source.train_ids), 'pair')} of {count(size, 'class', 'classes')}."
     )
-    return lines
+
+
+def _right(name: str, width: int) -> str:
+    return " " * max(0, width - cell_len(name)) + name

@@ -1,63 +1,88 @@
-"""One screen: distribution, harmful pairs by threshold, votes, and the most harmful pairs."""
+"""One screen: distribution, harmful pairs by threshold, the pairs with most votes, and votes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
-from tracinctl.plots.drawing.bars import bar
-from tracinctl.plots.drawing.picture import Lines, Palette, bar_style, beside, ink, words
+from tracinctl.plots.drawing.bars import Bar
+from tracinctl.plots.drawing.tables import bar_table, heading
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import Survey, second_pass
 from tracinctl.plots.views import distribution, sweep
-from tracinctl.plots.views.top import Row, bar_rows
-from tracinctl.scores.votes import required_votes
-from tracinctl.text import count, share
+from tracinctl.text import aligned, count, share
 
 _ROWS = 5
 _PAIRS = 4
 _BESIDE = 17  # other lines of the screen, with the prompt's
 _VOTES = 5
 _SIDE_BY_SIDE = 76
+_GAP = 3
 
 
-def draw(request: Request) -> Lines:
+def numbers(request: Request) -> dict[str, Any]:
+    """The pairs with most votes, and pairs by votes at each threshold."""
+    found, required = request.survey, request.required
+    votes = found.votes.votes[0] if found.votes.thresholds else np.zeros(0, dtype=np.int64)
+    listed = [
+        {
+            "pair": found.scores.train_ids[row],
+            "mean": float(found.mean[row]),
+            "votes": int(votes[row]),
+            "harmful": bool(votes[row] >= required),
+        }
+        for row in most_votes(found, request.top)
+    ]
+    return found.counts() | {
+        "required_votes": required,
+        "most_votes": listed,
+        "thresholds": sweep.by_threshold(found, required),
+    }
+
+
+def draw(request: Request) -> Iterator[RenderableType]:
     """Draw it; charts stand side by side where there is room."""
-    found = request.survey
-    width, palette = request.width, request.palette
-    rule = request.settings.min_occurrences
-    active = found.votes.active_test_pairs
-    required = required_votes(rule, active)
-    names = found.scores.train_ids
-    lines = words(
-        f"{count(len(names), 'training pair')} on {count(len(found.scores.test_ids), 'test pair')} ({active:,} active)"
-        + (f"; {count(found.strange, 'score')} not finite" if found.strange else ""),
-        width,
-        palette.quiet,
-    )
+    found, palette = request.survey, request.palette
+    tests, active = len(found.scores.test_ids), found.votes.active_test_pairs
+    pairs = f"{count(len(found.scores.train_ids), 'training pair')} on {count(tests, 'test pair')} ({active:,} active)"
+    strange = f"; {count(found.strange, 'score')} not finite" if found.strange else ""
+    yield Text(f"{pairs}{strange}", palette.quiet)
     if not found.negative and not found.positive:
-        return [*lines, *distribution.nothing(found, width)]
+        yield distribution.nothing(found)
+        return
+    yield from _charts(request)
+    if found.votes.thresholds:
+        yield from _most_votes(request)
+        yield from _votes(request)
+
+
+def _charts(request: Request) -> Iterator[RenderableType]:
+    found, palette, width = request.survey, request.palette, request.width
     two = width >= _SIDE_BY_SIDE
-    half = (width - 3) // 2 if two else width
-    pairs = _pairs(request)
-    rows = request.rows(_ROWS, beside=_BESIDE + pairs, least=_ROWS - 1)
+    half = (width - _GAP) // 2 if two else width
+    rows = request.rows(_ROWS, beside=_BESIDE + _pairs(request), least=_ROWS - 1)
     indent = len(f"{found.total:,}")
     filled = distribution.histogram_of(found, half - indent - 2)
-    curves = sweep.curves_of(found, required, 3)
+    curves = sweep.curves_of(found, request.required, 3)
     second_pass(found.scores, [lambda _, block: filled.add(block), curves.add])
     curves.finish()
-    parts = f"Scores: {share(found.negative, found.total)} harmful, {share(found.positive, found.total)} helpful"
-    left = [*words(parts, half, palette.strong), *distribution.chart(filled, found, palette, rows, indent)]
-    axis = sweep.curve_axis(found)
-    right = [
-        ink("Pairs with so many votes, by threshold", palette.strong),
-        *sweep.chart(curves, axis, found, palette, half, rows, required),
-    ]
-    lines += beside(left, right, half, 3) if two else [*left, *right]
-    harmful = _harmful(found, request, width, required, pairs)
-    return [*lines, *harmful, *_votes(found, palette, width, required, rule)]
+    signs = f"Scores: {share(found.negative, found.total)} harmful, {share(found.positive, found.total)} helpful"
+    left = Group(heading(signs, palette.strong), *distribution.chart(filled, found, palette, rows, indent))
+    lines = sweep.chart(curves, found, palette, half, rows, request.required)
+    right = Group(heading("Pairs by votes and threshold", palette.strong), *lines)
+    if not two:
+        yield from (left, right)
+        return
+    beside = Table.grid(padding=(0, _GAP, 0, 0))
+    beside.add_column(width=half)
+    beside.add_column(width=half)
+    beside.add_row(left, right)
+    yield beside
 
 
 def _pairs(request: Request) -> int:
@@ -66,26 +91,22 @@ def _pairs(request: Request) -> int:
     return _PAIRS - 1 if height is not None and height <= _BESIDE + _PAIRS + _ROWS else _PAIRS
 
 
-def _harmful(found: Survey, request: Request, width: int, required: int, pairs: int) -> Lines:
-    """The pairs with most votes at the first threshold, as bars."""
-    palette = request.palette
-    if not found.votes.thresholds:
-        return []
+def _most_votes(request: Request) -> Iterator[RenderableType]:
+    """The pairs with most votes at the first threshold; bars are of the votes."""
+    found, palette = request.survey, request.palette
     votes, names = found.votes.votes[0], found.scores.train_ids
-    order = most_votes(found, min(pairs, request.top))
-    title = f"Most votes below {found.votes.thresholds[0].text}: pair, mean score, votes (▸ harmful by the rule)"
-    rows = [
-        Row(
-            names[row],
-            float(found.mean[row]),
-            palette.of_sign(float(found.mean[row])),
-            f"{'▸' if votes[row] >= required else ' '}{votes[row]:,}",
-        )
-        for row in order
-    ]
-    limit = max((abs(row.value) for row in rows), default=0.0)
-    drawn = [line for part in bar_rows(rows, limit, width, palette) for line in part]
-    return [*words(title, width, palette.strong), *(drawn or [ink("none", palette.quiet)])]
+    rows = most_votes(found, min(_pairs(request), request.top))
+    first = found.votes.thresholds[0].text
+    yield heading(f"Most votes below {first}: pair, mean score, votes (▸ harmful by the rule)", palette.strong)
+    if not rows:
+        yield Text("none", palette.quiet)
+        return
+    cells, bars = [], []
+    for row, mean in zip(rows, aligned(found.mean[rows].tolist()), strict=True):
+        harmful = bool(votes[row] >= request.required)
+        cells.append([Text(mean), Text(f"{'▸' if harmful else ' '}{votes[row]:,}", palette.mark if harmful else "")])
+        bars.append(Bar(float(votes[row]), float(votes[rows].max()), palette.harmful if harmful else palette.quiet))
+    yield bar_table([names[row] for row in rows], cells, bars, request.width)
 
 
 def most_votes(found: Survey, most: int) -> list[int]:
@@ -100,6 +121,23 @@ def most_votes(found: Survey, most: int) -> list[int]:
     return sorted(best.tolist(), key=lambda row: (-int(votes[row]), float(found.mean[row]), names[row]))[:most]
 
 
+def _votes(request: Request) -> Iterator[RenderableType]:
+    """Pairs by their votes at the first threshold."""
+    found, palette, required = request.survey, request.palette, request.required
+    groups = vote_groups(found.votes.votes[0].tolist(), found.votes.active_test_pairs, required)
+    names = [f"{'▸' if a >= required else ' '}{a:,}" + (f"-{b:,}" if b > a else "") for a, b, _ in groups]
+    size = max(len(name) for name in names)
+    most = max(amount for _, _, amount in groups)
+    first, rule = found.votes.thresholds[0].text, request.settings.min_occurrences
+    yield heading(f"Votes a pair has below {first} (rule: {rule}, {required:,})", palette.strong)
+    yield bar_table(
+        [f"{name:<{size}} votes" for name in names],
+        [[Text(f"{amount:,} pairs")] for _, _, amount in groups],
+        [Bar(amount, most, palette.harmful if a >= required else palette.quiet) for a, _, amount in groups],
+        request.width,
+    )
+
+
 def vote_groups(votes: Sequence[int], active: int, required: int) -> list[tuple[int, int, int]]:
     """Pairs by votes in few groups, (from, to, pairs); at the required number a group begins."""
     tally = np.bincount(np.asarray(votes, dtype=np.int64), minlength=active + 1)
@@ -109,24 +147,3 @@ def vote_groups(votes: Sequence[int], active: int, required: int) -> list[tuple[
         starts = sorted({0, 1, min(required, active), max(1, (1 + required) // 2), (required + active + 1) // 2})
     ends = [*(start - 1 for start in starts[1:]), active]
     return [(a, b, int(tally[a : b + 1].sum())) for a, b in zip(starts, ends, strict=True)]
-
-
-def _votes(found: Survey, palette: Palette, width: int, required: int, rule: str) -> Lines:
-    if not found.votes.thresholds:
-        return []
-    active = found.votes.active_test_pairs
-    groups = vote_groups(found.votes.votes[0].tolist(), active, required)
-    names = [f"{'▸' if a >= required else ' '}{a:,}" + (f"-{b:,}" if b > a else "") for a, b, _ in groups]
-    size = max(len(name) for name in names)
-    amounts = [f"{amount:,}" for _, _, amount in groups]
-    room = max(len(each) for each in amounts)
-    most = max(amount for _, _, amount in groups)
-    lines = words(
-        f"Votes a pair has below {found.votes.thresholds[0].text} (rule: {rule}, {required:,})", width, palette.strong
-    )
-    for (a, _, amount), name, shown in zip(groups, names, amounts, strict=True):
-        style = palette.harmful if a >= required else palette.quiet
-        line = Text(f"{name:<{size}} votes  {shown:>{room}} pairs ")
-        line.append(bar(amount, most, width - line.cell_len), bar_style(style))
-        lines.append(line)
-    return lines

@@ -2,67 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from rich.console import RenderableType
 from rich.text import Text
 
 from tracinctl.errors import PlotError
-from tracinctl.plots.drawing.picture import Lines, Palette, ink, words
+from tracinctl.plots.drawing.bars import Bar
+from tracinctl.plots.drawing.tables import bar_table, heading
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import FiniteScores
-from tracinctl.plots.views.top import Row, bar_rows
+from tracinctl.plots.views.top import named
 from tracinctl.scores.exclusion import suspicious_items
 from tracinctl.scores.table import FloatArray
-from tracinctl.text import count
+from tracinctl.text import aligned, count
 
 
-def draw(request: Request) -> Lines:
+def numbers(request: Request) -> dict[str, Any]:
+    """The highest of both."""
+    _check(request)
+    source, known = request.source, {}
+    if source.self_influence is not None:
+        rows = highest(source.self_influence, source.train_ids, request.top)
+        known["pairs"] = named(source.train_ids, rows, source.self_influence, "self_influence")
+    if source.sample_influence is not None and len(source.sample_ids):
+        outstanding = suspicious_items(FiniteScores(source))
+        known["items"] = [
+            {
+                "item": source.sample_ids[row],
+                "sample_influence": float(source.sample_influence[row]),
+                "stands_out": source.sample_ids[row] in outstanding,
+            }
+            for row in highest(source.sample_influence, source.sample_ids, request.top)
+        ]
+    return known
+
+
+def draw(request: Request) -> Iterator[RenderableType]:
     """Draw the highest of both, each on a scale of its own; items that stand out from the rest are marked.
 
     Raises:
         PlotError: the scores say neither.
     """
-    source, width, palette = request.source, request.width, request.palette
-    lines: Lines = []
+    _check(request)
+    source, palette = request.source, request.palette
     if source.self_influence is not None:
-        lines += words("Self-influence of training pairs", width, palette.strong)
-        lines += _highest(source.train_ids, source.self_influence, request.top, width, palette, set())
-        lines += words("High: hard, rare or wrong. The model fits the pair by heart, or against the others.", width)
+        yield heading("Self-influence of training pairs", palette.strong)
+        yield from _bars(source.train_ids, source.self_influence, request)
+        yield Text("High: hard, rare or wrong. The model fits the pair by heart, or against the others.\n")
     if source.sample_influence is not None and len(source.sample_ids):
         outstanding = suspicious_items(FiniteScores(source))
-        lines += [Text()] if lines else []
-        lines += words("Item-level influence", width, palette.strong)
-        lines += _highest(source.sample_ids, source.sample_influence, request.top, width, palette, set(outstanding))
-        lines += words(
+        yield heading("Item-level influence", palette.strong)
+        yield from _bars(source.sample_ids, source.sample_influence, request, set(outstanding))
+        yield Text(
             "High: suspicious; a wrong label pulls all pairs of an item one way. "
             f"● stands out from the rest: {count(len(outstanding), 'item')} of {len(source.sample_ids):,}, "
-            "what `exclude --pair-mode sample` would list.",
-            width,
+            "what `exclude --pair-mode sample` would list.\n"
         )
-    if not lines:
+    yield Text(
+        "Both are never negative: size says how much, not whether a pair helps or harms; the view top says that."
+    )
+
+
+def _check(request: Request) -> None:
+    source = request.source
+    if source.self_influence is None and (source.sample_influence is None or not len(source.sample_ids)):
         raise PlotError(
             "these scores do not say the self-influence of pairs or items",
-            hint="compute them again, where the checkpoints still are: tracinctl compute",
+            hint="Compute them again, where the checkpoints still are: tracinctl compute",
         )
-    lines.append(Text())
-    lines += words(
-        "Both are never negative: size says how much, not whether a pair helps or harms; the view top says that.", width
-    )
-    return lines
 
 
-def _highest(
-    names: Sequence[str], values: FloatArray, top: int, width: int, palette: Palette, marked: set[str]
-) -> Lines:
-    finite = np.flatnonzero(np.isfinite(values))
-    order = sorted(finite.tolist(), key=lambda k: (-float(values[k]), names[k]))[:top]
-    rows = [
-        Row(names[k], float(values[k]), palette.neutral, "●" if names[k] in marked else "")
-        for k in order
-        if values[k] > 0
-    ]
-    lines = [line for part in bar_rows(rows, rows[0].value, width, palette) for line in part] if rows else []
-    lines = lines or [ink("none above zero", palette.quiet)]
-    left_out = len(values) - len(finite)
-    return lines + (words(f"Not finite, left out: {left_out:,}.", width) if left_out else [])
+def _bars(
+    names: Sequence[str], values: FloatArray, request: Request, marked: Collection[str] | None = None
+) -> Iterator[RenderableType]:
+    palette = request.palette
+    rows = [row for row in highest(values, names, request.top) if values[row] > 0]
+    if not rows:
+        yield Text("none above zero", palette.quiet)
+    else:
+        cells = [[Text(value)] for value in aligned(values[rows].tolist())]
+        for row, cell in zip(rows, cells, strict=True):
+            if marked:
+                cell.append(Text("●" if names[row] in marked else "", palette.mark))
+        bars = [Bar(float(values[row]), float(values[rows[0]]), palette.neutral) for row in rows]
+        yield bar_table([names[row] for row in rows], cells, bars, request.width)
+    strange = len(values) - np.count_nonzero(np.isfinite(values))
+    if strange:
+        yield Text(f"Not finite, left out: {strange:,}.")
+
+
+def highest(values: FloatArray, names: Sequence[str], top: int) -> list[int]:
+    """Rows of the highest finite values, equal ones by their names."""
+    finite = np.flatnonzero(np.isfinite(values)).tolist()
+    return sorted(finite, key=lambda row: (-float(values[row]), names[row]))[:top]

@@ -2,22 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from tracinctl.plots.drawing.axis import Axis
 from tracinctl.plots.drawing.bars import whole_steps
-from tracinctl.plots.drawing.canvas import ACROSS, Canvas
-from tracinctl.plots.drawing.frame import Tick, framed, left_labels
-from tracinctl.plots.drawing.picture import Lines, Palette, ink, words
+from tracinctl.plots.drawing.chart import DOTS_ACROSS, Chart, Tick, left_labels
+from tracinctl.plots.drawing.colours import Palette
+from tracinctl.plots.drawing.tables import number_table
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import Survey, VoteCurves, second_pass
 from tracinctl.scores.sweep import never_fires
-from tracinctl.scores.votes import required_votes
 from tracinctl.text import count, number, share
 
 _ROWS = 11
 _LINES = 5
+
+
+def numbers(request: Request) -> dict[str, Any]:
+    """How many pairs each threshold finds, by votes."""
+    found = request.survey
+    return found.counts() | {
+        "required_votes": request.required,
+        "thresholds": by_threshold(found, request.required),
+    }
+
+
+def by_threshold(found: Survey, required: int) -> list[dict[str, Any]]:
+    """Pairs by votes at each threshold."""
+    lines = vote_lines(found.votes.active_test_pairs, required)
+    return [
+        {
+            "threshold": value,
+            "votes": {str(k): int(np.count_nonzero(votes >= k)) for k in lines},
+            "harmful": int(np.count_nonzero(votes >= required)),
+        }
+        for value, votes in zip(found.votes.values.tolist(), found.votes.votes, strict=True)
+    ]
+
+
+def draw(request: Request) -> Iterator[RenderableType]:
+    """Draw the curves, exact at every threshold, and the numbers at those asked for."""
+    found, palette, required = request.survey, request.palette, request.required
+    curves = curves_of(found, required)
+    second_pass(found.scores, [curves.add])
+    curves.finish()
+    if curves.votes:
+        rows = request.rows(_ROWS, beside=13 + len(found.votes.values))
+        yield from chart(curves, found, palette, request.width, rows, required)
+        yield Text()
+    yield _numbers(curves, found, palette, required, request.width)
+    rule = request.settings.min_occurrences
+    yield Text(
+        "\nA line: training pairs with at least this many test pairs below the threshold. "
+        f"▸ what the rule asks for: {count(required, 'vote')} ({rule})."
+    )
+    remark = curve_axis(found).remark() if curves.votes else ""
+    if remark:
+        yield Text(f"Threshold axis {remark}.")
+    why = never_fires(rule, required, found.votes.active_test_pairs, len(found.scores.test_ids))
+    if why:
+        yield Text(why, palette.mark)
 
 
 def vote_lines(active: int, required: int, most: int = _LINES) -> list[int]:
@@ -44,66 +94,37 @@ def curve_axis(found: Survey) -> Axis:
     return found.axis(low, high)
 
 
-def draw(request: Request) -> Lines:
-    """Draw the curves, exact at every threshold, and the numbers at those asked for."""
-    found = request.survey
-    width, palette = request.width, request.palette
-    active = found.votes.active_test_pairs
-    rule = request.settings.min_occurrences
-    required = required_votes(rule, active)
-    curves = curves_of(found, required)
-    second_pass(found.scores, [curves.add])
-    curves.finish()
-    why = never_fires(rule, required, active, len(found.scores.test_ids))
-    lines: Lines = []
-    if curves.votes:
-        rows = request.rows(_ROWS, beside=13 + len(found.votes.values))
-        lines += [*chart(curves, curve_axis(found), found, palette, width, rows, required), Text()]
-    lines += _numbers(curves, found, palette, required, width)
-    lines.append(Text())
-    lines += words(
-        f"A line: training pairs with at least so many test pairs below the threshold. "
-        f"▸ what the rule asks for: {count(required, 'vote')} ({rule}).",
-        width,
-    )
-    if curves.votes:
-        remark = curve_axis(found).remark()
-        lines += words(f"Threshold axis {remark}." if remark else "", width)
-    return lines + words(why, width, palette.mark)
-
-
-def chart(
-    curves: VoteCurves, axis: Axis, found: Survey, palette: Palette, width: int, rows: int, required: int
-) -> Lines:
+def chart(curves: VoteCurves, found: Survey, palette: Palette, width: int, rows: int, required: int) -> list[Text]:
     """The curves with their axes; each is named at its right end."""
-    total = len(found.scores.train_ids)
-    indent = len(f"{total:,}") + 1
+    axis = curve_axis(found)
+    indent = len(f"{len(found.scores.train_ids):,}") + 1
     names = [f"{'▸' if k == required else ' '}{k:,}+" for k in curves.votes]
     room = width - indent - 2 - max(len(name) for name in names)
-    values = axis.value(np.linspace(0, 1, room * ACROSS))
+    values = axis.value(np.linspace(0, 1, room * DOTS_ACROSS))
     values[-1] = axis.high
-    heights = [curves.harmful(line, values) for line in range(len(curves.votes))]
-    limit = whole_steps(max(float(each.max()) for each in heights), rows)
-    canvas = Canvas(room, rows)
-    # what the rule asks for is drawn first, and so has its colour where lines meet
-    order = sorted(range(len(heights)), key=lambda k: curves.votes[k] != required)
-    for line in order:
-        canvas.steps((heights[line] / limit).tolist(), palette.line(line, len(heights)))
-    over = []
+    heights = [curves.harmful(line, values) for line in range(len(names))]
+    limit = whole_steps(max(float(line.max()) for line in heights), rows)
+    drawn = Chart(room, rows, palette)
+
+    def column(value: float) -> int:
+        return min(int(float(axis.position(value)) * room), room - 1)
+
+    above = []
     for threshold, value in zip(found.votes.thresholds, found.votes.values.tolist(), strict=True):
         if axis.low <= value <= axis.high:
-            place = min(int(float(axis.position(value)) * room), room - 1)
             if value != axis.high:
-                canvas.upright(place, palette.mark)
-            over.append(Tick(place, threshold.text, palette.mark))
-    right: dict[int, Text] = {}
-    wanted = [(canvas.row_of(float(heights[k][-1]) / limit), k) for k in range(len(names))]
+                drawn.upright(column(value), palette.mark)
+            above.append(Tick(column(value), threshold.text, palette.mark))
+    # what the rule asks for is drawn last, and so has its colour where lines meet
+    for line in sorted(range(len(names)), key=lambda k: curves.votes[k] == required):
+        drawn.curve(heights[line] / limit, palette.line(line, len(names)))
+    wanted = [(drawn.row_of(float(heights[k][-1]) / limit), k) for k in range(len(names))]
+    ends = {}
     for row, line in spread(wanted, rows):
         bold = f"{palette.strong} " if curves.votes[line] == required else ""
-        right[row] = ink(names[line], bold + palette.line(line, len(names)))
-    ticks = [Tick(min(int(float(axis.position(each)) * room), room - 1), number(each)) for each in axis.ticks()]
-    labels = left_labels(limit, rows)
-    return framed(canvas.lines(), room, palette, left=labels, below=ticks, above=over, right=right, left_width=indent)
+        ends[row] = (names[line], (bold + palette.line(line, len(names))).strip())
+    below = [Tick(column(value), number(value)) for value in axis.ticks()]
+    return drawn.lines(below=below, above=above, left=left_labels(limit, rows, indent), right=ends)
 
 
 def spread(wanted: list[tuple[int, int]], rows: int) -> list[tuple[int, int]]:
@@ -118,30 +139,22 @@ def spread(wanted: list[tuple[int, int]], rows: int) -> list[tuple[int, int]]:
     return placed
 
 
-def _numbers(curves: VoteCurves, found: Survey, palette: Palette, required: int, width: int) -> Lines:
+def _numbers(curves: VoteCurves, found: Survey, palette: Palette, required: int, width: int) -> Table:
     """A row for each threshold: pairs with so many votes, and the share that the rule calls harmful."""
     total = len(found.scores.train_ids)
-    names = [
-        f"{each.text} = {number(value)}" if each.quantile else each.text
-        for each, value in zip(found.votes.thresholds, found.votes.values.tolist(), strict=True)
-    ]
-    first = max([len("threshold"), *(len(name) for name in names)])
+    names = found.threshold_names()
     shown = curves.votes
-    size = max(6, len(f"{total:,}") + 1, *(len(f"{k:,}+") + 1 for k in shown)) if shown else 6
-    while len(shown) > 1 and first + size * len(shown) + 18 > width:
+    size = max([6, len(f"{total:,}") + 2, *(len(f"{k:,}+") + 2 for k in shown)])
+    first = max([len("threshold"), *map(len, names)])
+    while len(shown) > 1 and first + size * len(shown) + 20 > width:
         shown = [k for k in shown if k == required] or shown[:1]
-    header = ink(f"{'threshold':>{first}}", palette.quiet)
-    for k in shown:
-        header.append(f"{f'{k:,}+':>{size}}", palette.line(curves.votes.index(k), len(curves.votes)))
-    header.append(f"{'harmful':>9}{'of pairs':>10}", palette.quiet)
-    lines = [header]
-    for row, name in enumerate(names):
-        line = ink(f"{name:>{first}}", palette.mark)
-        votes = found.votes.votes[row]
-        for k in shown:
-            line.append(f"{np.count_nonzero(votes >= k):>{size},}")
+    headers = [("threshold", palette.quiet)]
+    headers += [(f"{k:,}+", palette.line(curves.votes.index(k), len(curves.votes))) for k in shown]
+    headers += [("harmful", palette.quiet), ("of pairs", palette.quiet)]
+    rows = []
+    for name, votes in zip(names, found.votes.votes, strict=True):
         harmful = int(np.count_nonzero(votes >= required))
-        line.append(f"{harmful:>9,}", palette.strong)
-        line.append(f"{share(harmful, total):>10}")
-        lines.append(line)
-    return lines
+        counts = [Text(f"{np.count_nonzero(votes >= k):,}") for k in shown]
+        strong = Text(f"{harmful:,}", palette.strong)
+        rows.append([Text(name, palette.mark), *counts, strong, Text(share(harmful, total))])
+    return number_table(headers, rows)

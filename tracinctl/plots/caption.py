@@ -1,0 +1,36 @@
+"""What scores are of, in a line: method, loss, checkpoints and date, as far as their provenance says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tracinctl.text import apart, count, number
+
+_METHODS = {"tracin": "TracIn", "fisher": "TracIn by Fisher"}
+_WIDEST_NAME = 24
+
+
+def caption(provenance: Mapping[str, Any]) -> str:
+    """``TracIn, standard loss, margin 1, 5 checkpoints (epoch 3 to epoch 15)``; empty where nothing is known."""
+    method, loss = provenance.get("method"), provenance.get("loss")
+    parts = [_METHODS.get(str(method), str(method))] if method else []
+    parts += [f"{loss} loss"] if loss else []
+    margin = provenance.get("margin")
+    if isinstance(margin, (int, float)) and loss in {"standard", "ghm"}:
+        parts.append(f"margin {number(margin)}")
+    parts += _checkpoints(provenance)
+    date = provenance.get("date")
+    return ", ".join([*parts, str(date)] if date else parts)
+
+
+def _checkpoints(provenance: Mapping[str, Any]) -> list[str]:
+    listed = provenance.get("checkpoints")
+    if not isinstance(listed, (list, tuple)) or not listed:
+        return []
+    names = [str(each.get("name", "?")) if isinstance(each, Mapping) else str(each) for each in listed]
+    shown = apart(names, _WIDEST_NAME)
+    ends = shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
+    weights = provenance.get("checkpoint_weights", "relative")
+    other = f", {weights} weights" if weights != "relative" else ""
+    return [f"{count(len(names), 'checkpoint')} ({ends}){other}"]

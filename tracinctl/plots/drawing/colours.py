@@ -1,0 +1,105 @@
+"""Styles by meaning, and the colours from harmful over zero to helpful."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.style import Style
+from rich.text import Text
+
+from tracinctl.text import HARMFUL, HELPFUL, SIGNS, number
+
+LETTERS = "#101010"
+"""The colour of letters on a cell's colour."""
+# light enough for dark letters throughout, and apart from white and black backgrounds alike; a terminal of 256 colours
+# shows no mixture in another hue
+_ZERO = (208, 208, 208)
+_HARMFUL = (215, 95, 95)
+_HELPFUL = (95, 179, 215)
+_RAMP = ("#d6604d", "#c0801f", "#5b9a3c", "#2f9c95", "#4393c3", "#a075c4")
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Styles by meaning, all empty where there is to be no colour.
+
+    Every colour has a contrast of at least 3 to both a white and a black background; the two of the signs are told
+    apart by people who see no red or no green.
+    """
+
+    colour: bool
+
+    def _style(self, style: str) -> str:
+        return style if self.colour else ""
+
+    @property
+    def harmful(self) -> str:
+        """Of negative scores."""
+        return self._style("#d6604d")
+
+    @property
+    def helpful(self) -> str:
+        """Of positive scores."""
+        return self._style("#4393c3")
+
+    @property
+    def neutral(self) -> str:
+        """Of values that have no sign."""
+        return self._style("#a075c4")
+
+    @property
+    def mark(self) -> str:
+        """Of thresholds and of what a rule asks for."""
+        return self._style("#b8860b")
+
+    @property
+    def quiet(self) -> str:
+        """Of axes and remarks."""
+        return self._style("#848484")
+
+    @property
+    def strong(self) -> str:
+        """Of headings."""
+        return self._style("bold")
+
+    def of_sign(self, value: float) -> str:
+        """The style of a score."""
+        return self.harmful if value < 0 else self.helpful if value > 0 else self.quiet
+
+    def line(self, place: int, lines: int) -> str:
+        """The style of one of several ordered lines: from red over ochre and green to violet."""
+        return self._style(_RAMP[place if lines <= len(_RAMP) else place * len(_RAMP) // lines])
+
+
+def diverging(value: float, limit: float) -> tuple[int, int, int]:
+    """The colour of a finite score: grey at zero, full at ``limit`` on either side."""
+    part = min(1.0, abs(value) / limit) if limit > 0 else 0.0
+    full = _HARMFUL if value < 0 else _HELPFUL
+    red, green, blue = (round(a + (b - a) * part) for a, b in zip(_ZERO, full, strict=True))
+    return red, green, blue
+
+
+def colour_bar(limit: float, width: int, palette: Palette) -> Text:
+    """The scale of a heatmap, zero in its middle; empty where there is no colour, the numbers say it all then."""
+    left, right = f"{number(-limit)} harmful ", f" helpful {number(limit)}"
+    half = min(16, (width - len(left) - len(right) - 1) // 2)
+    if not palette.colour or limit <= 0 or half < 2:  # noqa: PLR2004  no room for a scale
+        return Text()
+    line = Text().append(left, palette.quiet)
+    for k in range(-half, half + 1):
+        cell = "#{:02x}{:02x}{:02x}".format(*diverging(k / half, 1.0))
+        line.append("0" if k == 0 else " ", Style(color=LETTERS, bgcolor=cell))
+    return line.append(right, palette.quiet)
+
+
+def tenths(value: float, limit: float) -> str:
+    """A score in two characters: its sign, and how many tenths of the largest it is, rounded."""
+    whole = min(9, round(abs(value) / limit * 10)) if limit > 0 else 0
+    return f"{'-' if value < 0 else '+'}{whole}" if whole else "0"
+
+
+def signs(palette: Palette) -> Text:
+    """What the signs mean, each in its colour."""
+    if not palette.colour:
+        return Text(SIGNS)
+    return Text.assemble((f"■ {HELPFUL}", palette.helpful), "   ", (f"■ {HARMFUL}", palette.harmful))

@@ -1,0 +1,123 @@
+"""A view of influence scores: its picture, which Rich prints, and its numbers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.constrain import Constrain
+from rich.measure import Measurement
+from rich.text import Text
+
+from tracinctl.errors import PlotError
+from tracinctl.plots.drawing.colours import signs
+from tracinctl.plots.request import Request
+from tracinctl.plots.views import VIEWS
+from tracinctl.text import clean
+
+NARROWEST = 40
+"""Columns that a picture has room in."""
+
+
+class Picture:
+    """Text, tables and charts below each other, ``width`` columns wide."""
+
+    def __init__(self, parts: Iterable[RenderableType], width: int, title: str = "") -> None:
+        self.width = width
+        self.title = title
+        self._parts = Group(*parts)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Constrain(self._parts, self.width)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(self.width, self.width)
+
+    def printed(self) -> Console:
+        """A console that has printed the picture, in full colour, and exports it."""
+        console = Console(
+            width=self.width,
+            file=io.StringIO(),
+            record=True,
+            force_terminal=True,
+            color_system="truecolor",
+            legacy_windows=False,
+            _environ={},
+        )
+        console.print(self, end="")
+        return console
+
+    @property
+    def plain(self) -> str:
+        """The picture without styles, and without blanks at the ends of lines."""
+        lines = self.printed().export_text().splitlines()
+        return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+class View(Protocol):
+    """A module of ``views``."""
+
+    def draw(self, request: Request) -> Iterable[RenderableType]:
+        """The parts of its picture.
+
+        Raises:
+            PlotError: the scores do not say what the view shows, or there is no room for it.
+        """
+
+    def numbers(self, request: Request) -> dict[str, Any]:
+        """What it draws, in plain values: for programs, and to check pictures against. They do not depend on the room.
+
+        Raises:
+            PlotError: the scores do not say what the view shows.
+        """
+
+
+def _view(name: str) -> View:
+    from tracinctl.plots.views import checkpoints, distribution, heatmap, overview, self_influence, sweep, top
+
+    views: dict[str, View] = {
+        "overview": overview,
+        "distribution": distribution,
+        "sweep": sweep,
+        "heatmap": heatmap,
+        "top": top,
+        "checkpoints": checkpoints,
+        "self": self_influence,
+    }
+    if name not in views:
+        raise PlotError(f"there is no view {clean(name)!r}", hint=f"One of {', '.join(VIEWS)}")
+    return views[name]
+
+
+def draw(view: str, request: Request, title: str) -> Picture:
+    """Draw a view below its title and what its scores are of; what the signs mean stands below it.
+
+    Views of one request look the scores over once.
+
+    Raises:
+        PlotError: there is no such view, no room for it, or the scores do not say what it shows.
+    """
+    module, width = _view(view), request.width
+    if width < NARROWEST:
+        raise PlotError(
+            f"{width} columns are too few to draw in",
+            hint=f"Make the terminal {NARROWEST} columns wide or more",
+        )
+    palette = request.palette
+    parts: list[RenderableType] = [Text(clean(title), palette.strong)]
+    parts += [Text(clean(request.caption), palette.quiet)] if request.caption else []
+    parts += [Text(), *module.draw(request)]
+    if view != "self":
+        parts += [Text(), signs(palette)]
+    return Picture(parts, width, clean(title))
+
+
+def numbers_of(view: str, request: Request) -> dict[str, Any]:
+    """The numbers of a view.
+
+    Raises:
+        PlotError: there is no such view, or the scores do not say what it shows.
+    """
+    return _view(view).numbers(request)
