@@ -10,7 +10,7 @@ from command_line import CommandLine, write_score_file
 
 from tracinctl.cli import options
 from tracinctl.demo.make import DemoResult
-from tracinctl.plots.pictures import VIEWS
+from tracinctl.plots.views import VIEWS
 
 ITEMS = [f"box_deg{angle:03}_1hz_{take:02}" for angle in (0, 36, 72) for take in range(3)]
 

@@ -8,9 +8,9 @@ from command_line import CommandLine, write_score_file
 from hypothesis import given, settings
 from score_tables import matrices, scores_of_any_size, table
 
-from tracinctl.plots.numbers import numbers_of
-from tracinctl.plots.pictures import VIEWS, ViewSettings
-from tracinctl.plots.request import Request
+from tracinctl.plots.picture import numbers_of
+from tracinctl.plots.request import Request, ViewSettings
+from tracinctl.plots.views import VIEWS
 from tracinctl.scores.votes import parse_thresholds
 
 SCORES = np.random.default_rng(3).normal(0, 10, (30, 6)).round(1)
@@ -33,7 +33,7 @@ def source(scores=SCORES):
 
 def numbers(view, scores=SCORES, **more):
     asked = ViewSettings(width=80, colour=False, thresholds=parse_thresholds("0,-5"), **more)
-    return numbers_of(view, Request(source(scores), asked, 80))
+    return numbers_of(view, Request(source(scores), asked))
 
 
 def test_counts_are_those_of_the_scores():

@@ -2,43 +2,32 @@
 
 import itertools
 import re
-from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import UP, bar_length, picture, rows_of
 from rich.cells import cell_len
-from rich.color import ColorSystem
+from rich.color import Color, ColorSystem
+from rich.style import Style
 from score_tables import InBlocks, matrices, scores_of_any_size, table
 
 from tracinctl.plots import survey
 from tracinctl.plots.drawing.axis import score_axis
-from tracinctl.plots.drawing.bars import bar, column, eighths, whole_steps
-from tracinctl.plots.drawing.diverging import cell_style
-from tracinctl.plots.drawing.picture import Palette
-from tracinctl.plots.pictures import VIEWS, ViewSettings, draw
+from tracinctl.plots.drawing.bars import Bar, eighths, upright, whole_steps
+from tracinctl.plots.drawing.colours import diverging
 from tracinctl.plots.survey import Histogram
+from tracinctl.plots.views import VIEWS
 from tracinctl.plots.views.overview import vote_groups
-from tracinctl.scores.votes import parse_thresholds
-
-ACROSS = " ▏▎▍▌▋▊▉█"
-UP = " ▁▂▃▄▅▆▇█"
 
 
 def plain(view, source, width=80, thresholds="0,-5", **more):
-    asked = ViewSettings(width=width, colour=False, thresholds=parse_thresholds(thresholds), **more)
-    return draw(view, source, asked, "box 1hz").plain
+    return picture(view, source, width, thresholds=thresholds, **more).plain
 
 
 def some_scores(rows=60, columns=5, seed=0):
     return np.random.default_rng(seed).normal(0, 10, (rows, columns)).round(2)
-
-
-def bar_length(line):
-    """The length of the bar that ends a line, in eighths of a character."""
-    found = re.search(r"[▏▎▍▌▋▊▉█]+$", line)
-    return sum(ACROSS.index(letter) for letter in found[0]) if found else 0
 
 
 def bars_of(text):
@@ -51,13 +40,13 @@ def bars_of(text):
 
 def test_a_bar_has_the_length_of_its_value():
     for value in np.linspace(0, 7, 29).tolist():
-        assert sum(ACROSS.index(letter) for letter in bar(value, 7.0, 10)) == eighths(value, 7.0, 10)
+        assert bar_length(rows_of(Bar(value, 7.0), 10)[0].plain) == eighths(value, 7.0, 10)
         assert eighths(value, 7.0, 10) == pytest.approx(value / 7 * 80, abs=0.5001)
-        assert sum(UP.index(letter) for letter in column(value, 7.0, 10)) == eighths(value, 7.0, 10)
+        assert sum(UP.index(letter) for letter in upright(value, 7.0, 10)) == eighths(value, 7.0, 10)
     assert eighths(1e-9, 7.0, 10) == 1, "what is there is seen"
     assert [eighths(value, 7.0, 10) for value in (0.0, -1.0, float("nan"), float("inf"))] == [0, 0, 0, 0]
     assert eighths(1e308, 1e308, 10) == 80
-    assert len(column(0.0, 7.0, 10)) == 10
+    assert len(upright(0.0, 7.0, 10)) == 10
 
 
 @pytest.mark.parametrize("limit", [1, 11, 12, 13, 99, 101, 7_000_001])
@@ -233,31 +222,38 @@ def test_a_cell_of_the_heatmap_is_the_mean_of_its_pairs():
 
 
 def test_colours_of_cells_are_centred_on_zero():
-    palette = Palette(colour=True)
-
-    def colour(value):
-        return cell_style(value, 5.0, palette).bgcolor.get_truecolor()
-
-    grey, harmful, helpful = colour(0.0), colour(-5.0), colour(5.0)
-    assert grey.red == grey.green == grey.blue
-    assert harmful.red > harmful.blue
-    assert helpful.blue > helpful.red
+    grey, harmful, helpful = (diverging(value, 5.0) for value in (0.0, -5.0, 5.0))
+    assert grey[0] == grey[1] == grey[2]
+    assert harmful[0] > harmful[2]
+    assert helpful[2] > helpful[0]
     for part in (0.2, 0.5, 0.8):
         for sign, full in ((-1, harmful), (1, helpful)):
             expected = [a + (b - a) * part for a, b in zip(grey, full, strict=True)]
-            assert list(colour(sign * part * 5)) == pytest.approx(expected, abs=1)
-    assert colour(50.0) == helpful, "beyond the scale it stays at its end"
+            assert list(diverging(sign * part * 5, 5.0)) == pytest.approx(expected, abs=1)
+    assert diverging(50.0, 5.0) == helpful, "beyond the scale it stays at its end"
     for part in np.linspace(-1, 1, 41):
-        red, green, blue = eight_bit(cell_style(part * 5, 5.0, Palette(colour=True)))
+        colour = Color.from_rgb(*diverging(part * 5, 5.0))
+        red, green, blue = colour.downgrade(ColorSystem.EIGHT_BIT).get_truecolor()
         hue = red >= green == blue if part < 0 else blue >= green > red or red == blue
         assert (red, green, blue) != (135, 215, 215), "turquoise between two blues"
         assert hue, "a terminal of 256 colours shows the same"
-    assert not cell_style(3.0, 5.0, Palette(colour=False))
 
 
-def eight_bit(style):
-    """The background on a terminal of 256 colours."""
-    return style.bgcolor.downgrade(ColorSystem.EIGHT_BIT).get_truecolor()
+def test_a_cell_of_the_heatmap_has_the_colour_of_its_mean():
+    source = classes()
+    rows = [row for row in rows_of(picture("heatmap", source, 100, colour=True)) if " deg" not in row.plain]
+    cells = [
+        (float(row.plain[span.start : span.end]), Style.parse(str(span.style)).bgcolor)
+        for row in rows
+        for span in row.spans
+        if re.fullmatch(r" +-?[\d.]+ +", row.plain[span.start : span.end])
+    ]
+    assert len(cells) == 6
+    limit = max(abs(value) for value, _ in cells)
+    for value, colour in cells:
+        assert list(colour.get_truecolor()) == pytest.approx(list(diverging(value, limit)), abs=1)
+    plain_cells = rows_of(picture("heatmap", source, 100))
+    assert not any(Style.parse(str(span.style)).bgcolor for row in plain_cells for span in row.spans)
 
 
 def test_boxes_of_checkpoints_say_where_their_scores_lie():
@@ -338,16 +334,20 @@ def test_lines_are_as_wide_as_the_terminal_and_no_wider():
 
 
 @settings(max_examples=30)
-@given(matrices(scores_of_any_size, rows=20), st.integers(2, 300))
-def test_bins_that_are_looked_up_are_those_that_are_calculated(scores, columns):
+@given(matrices(scores_of_any_size.map(lambda v: v if 1e-290 < abs(v) < 1e307 else 0.0), rows=20), st.integers(2, 300))
+def test_a_bin_holds_the_scores_between_its_edges(scores, columns):
     found = np.array(scores)
     axis = score_axis(found.min(), found.max(), survey.middle(np.abs(found).ravel()), float(np.abs(found).max()))
-    calculated = Histogram(axis, columns, found.size)
-    with mock.patch.object(survey, "_MANY", 0):
-        looked_up = Histogram(axis, columns, found.size)
-    for each in (calculated, looked_up):
-        each.add(found)
-    assert looked_up.counts.tolist() == calculated.counts.tolist()
+    filled = Histogram(axis, columns, found.size)
+    filled.add(found)
+    places = np.repeat(np.arange(len(filled.counts)), filled.counts)
+    edges, values = filled.edges, np.sort(found[found != 0])
+    assert len(places) == len(values)
+    slack = 1e-9 * np.abs(edges)  # an edge is known to rounding alone, and the ends hold what lies beyond
+    low, high = (edges - slack)[places], (edges + slack)[places + 1]
+    assert np.all((values >= low) | (places == 0))
+    assert np.all((values <= high) | (places == len(edges) - 2))
+    assert np.all((values < 0) == (edges[places] < 0))
 
 
 @pytest.mark.parametrize("view", sorted({*VIEWS} - {"checkpoints", "self"}))
@@ -355,5 +355,5 @@ def test_views_read_the_scores_twice_at_most(view):
     scores = np.random.default_rng(0).normal(size=(60, 12))
     items = [(f"m_deg{k % 2:03}_{k}", f"m_deg036_{k}") for k in range(60)]
     source = InBlocks(table(scores, train_items=items), 7)
-    draw(view, source, ViewSettings(80, False, parse_thresholds("0,-1")), "box 1hz")
+    assert rows_of(picture(view, source, thresholds="0,-1"))
     assert source.readings == (1 if view in ("top", "heatmap") else 2)

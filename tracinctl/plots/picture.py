@@ -92,7 +92,7 @@ def _view(name: str) -> View:
 
 
 def draw(view: str, request: Request, title: str) -> Picture:
-    """Draw a view below its title and what its scores are of; what the signs mean stands below it.
+    """Draw a view below its title and what its scores are of, which an empty title leaves out, and explain the signs.
 
     Views of one request look the scores over once.
 
@@ -106,9 +106,12 @@ def draw(view: str, request: Request, title: str) -> Picture:
             hint=f"Make the terminal {NARROWEST} columns wide or more",
         )
     palette = request.palette
-    parts: list[RenderableType] = [Text(clean(title), palette.strong)]
-    parts += [Text(clean(request.caption), palette.quiet)] if request.caption else []
-    parts += [Text(), *module.draw(request)]
+    parts: list[RenderableType] = []
+    if title:
+        parts += [Text(clean(title), palette.strong)]
+        parts += [Text(clean(request.caption), palette.quiet)] if request.caption else []
+        parts += [Text()]
+    parts += module.draw(request)
     if view != "self":
         parts += [Text(), signs(palette)]
     return Picture(parts, width, clean(title))

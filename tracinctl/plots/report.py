@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracinctl import __version__
 from tracinctl.errors import PlotError
 from tracinctl.files import write_text_atomic
-from tracinctl.plots.pictures import ViewSettings, asked, draw_asked
-from tracinctl.plots.report_parts import Advice, Command, Figure, Heading, Paragraph, Part, Table
+from tracinctl.plots.caption import caption
+from tracinctl.plots.origin import Table, checkpoint_table, origin_rows
+from tracinctl.plots.picture import Picture, draw
+from tracinctl.plots.request import Request, ViewSettings
+from tracinctl.plots.save import svg
 from tracinctl.scores.diagnoses import Diagnosis
 from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS, SweepResult
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, parse_thresholds
-from tracinctl.text import SIGNS, count, number, share
+from tracinctl.text import SIGNS, clean, count, number, share
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 FORMATS = (".html", ".md")
 WIDTH = 100
@@ -32,20 +39,17 @@ _VIEWS = {
     "self": "Hard pairs and suspicious items",
     "checkpoints": "Over training",
 }
-_NAMES = {
-    "method": "method",
-    "damping": "damping, times the mean diagonal of the Fisher matrix",
-    "loss": "loss",
-    "margin": "margin",
-    "checkpoint_weights": "checkpoint weights",
-    "dtype": "precision of the gradients",
-    "layers": "layers",
-    "ghm_bins": "GHM bins",
-    "ghm_alpha": "GHM alpha",
-    "batch_size": "training batch size",
-    "torch": "torch version",
-    "model": "model (digest)",
-}
+_MEANT = re.compile(r"[\\`*_{}\[\]<>#|~!$&]|^[-+=]|(?<=\d)[.)](?=\s)")
+_TICKS = re.compile("`+")
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What training without the list showed: a verdict, tables of numbers, and what they mean."""
+
+    verdict: str
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class ReportSection:
         diagnoses: what to know before the list is used.
         output_file: where the list was written; empty where it was not.
         next_command: what to type next; empty where nothing is left to do.
-        retraining: what training without the list showed; empty where nobody asked.
+        retraining: what training without the list showed; None where nobody asked.
         notes: sentences about how the scores came about ("4 checkpoints computed, none taken from the cache").
         error: what went wrong; empty where nothing did.
         hint: what to do about it.
@@ -75,7 +79,7 @@ class ReportSection:
     diagnoses: Sequence[Diagnosis] = ()
     output_file: str = ""
     next_command: str = ""
-    retraining: Sequence[Part] = ()
+    retraining: Retraining | None = None
     notes: Sequence[str] = ()
     error: str = ""
     hint: str = ""
@@ -91,6 +95,7 @@ class Report:
         command: the command line that made it; empty where it is not to be shown.
         settings: names and values to list, in order.
         top: how many pairs and items the pictures name.
+        folder: paths below it are written without it; None leaves them whole.
     """
 
     title: str
@@ -98,13 +103,14 @@ class Report:
     command: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     top: int = 10
+    folder: Path | None = None
 
 
 def check_report_path(path: Path) -> None:
     """Raise PlotError where a report cannot be written under this name; to be asked before the work begins."""
     if path.suffix.lower() not in FORMATS:
         raise PlotError(
-            f"a report cannot be written as {path.suffix or path.name!r}", hint=f"one of {', '.join(FORMATS)}"
+            f"a report cannot be written as {path.suffix or path.name!r}", hint=f"One of {', '.join(FORMATS)}"
         )
 
 
@@ -117,29 +123,64 @@ def write_report(path: Path, report: Report) -> None:
     """
     check_report_path(path)
     page = path.suffix.lower() == ".html"
-    parts = list(_parts(report, colour=page))
-    if page:
-        from tracinctl.plots.report_html import html_report as render
-    else:
-        from tracinctl.plots.report_markdown import markdown_report as render
-    write_text_atomic(path, render(report.title, parts))
-
-
-def _parts(report: Report, *, colour: bool) -> Iterator[Part]:
-    yield Paragraph(
-        "Influence says how much training on a pair changed the loss of held-out (test) pairs. "
-        "A positive score is helpful: training on the pair lowered the loss. A negative score is harmful."
+    template = _environment(report.folder, page=page).get_template(f"report{path.suffix.lower()}.jinja")
+    text = template.render(
+        report=report,
+        summary=_summary(report.sections),
+        sections=[_section(section, report.top, colour=page) for section in report.sections],
+        signs=SIGNS,
+        version=__version__,
     )
-    yield _summary(report.sections)
-    if report.command:
-        yield Paragraph("Made by")
-        yield Command(report.command)
-    for section in report.sections:
-        yield from _section(section, report.top, colour=colour)
-    if report.settings:
-        yield Heading("Settings", 2)
-        yield Table(("setting", "value"), list(report.settings.items()), codes=frozenset({1}))
-    yield Paragraph(f"tracinctl {__version__}. Scores: {SIGNS}.")
+    write_text_atomic(path, text)
+
+
+def _environment(folder: Path | None, *, page: bool) -> Environment:
+    """Templates in which every value is text: control characters are written out, and markup is escaped."""
+    import os
+
+    from jinja2 import Environment, PackageLoader
+    from markupsafe import Markup, escape
+
+    def plain(value: object) -> str:
+        text = str(value)
+        return clean(text if folder is None else text.replace(f"{folder}{os.sep}", ""))
+
+    def written(value: object) -> object:
+        if isinstance(value, Markup):
+            return value
+        return escape(plain(value)) if page else Markup(_markdown(plain(value)))  # noqa: S704  the escape itself
+
+    environment = Environment(
+        loader=PackageLoader("tracinctl.plots"),
+        autoescape=True,
+        finalize=written,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["code"] = lambda value: Markup(_code(plain(value)))  # noqa: S704  fenced
+    environment.filters["block"] = lambda value: Markup(_block(str(value)))  # noqa: S704  fenced
+    environment.filters["plain"] = plain
+    environment.filters["figure"] = lambda picture, title: Markup(svg(picture, clean(title)))  # noqa: S704  Rich escapes
+    return environment
+
+
+def _markdown(text: str) -> str:
+    """Letters that mean something in Markdown, escaped."""
+    return _MEANT.sub(lambda match: f"\\{match[0]}", text)
+
+
+def _code(text: str) -> str:
+    """A code span in a table; its fence is longer than any run of backticks in it."""
+    fence = "`" * (1 + max((len(run) for run in _TICKS.findall(text)), default=0))
+    blank = " " if text.startswith("`") or text.endswith("`") else ""
+    # a bar ends a cell even within a code span, unless it is escaped
+    return f"{fence}{blank}{text}{blank}{fence}".replace("|", "\\|") if text else ""
+
+
+def _block(text: str) -> str:
+    fence = "`" * max(3, 1 + max((len(run) for run in _TICKS.findall(text)), default=0))
+    return f"{fence}text\n{text.rstrip()}\n{fence}"
 
 
 def _summary(sections: Sequence[ReportSection]) -> Table:
@@ -148,42 +189,28 @@ def _summary(sections: Sequence[ReportSection]) -> Table:
         if section.source is None:
             rows.append([section.title, "failed", "-", "-", "-", "-"])
             continue
-        chosen = section.exclusions
-        tests = len(section.source.test_ids)
-        rows.append(
-            [
-                section.title,
-                "done",
-                f"{len(section.source.train_ids):,}",
-                f"{tests:,}" if chosen is None else f"{chosen.active_test_pairs:,} of {tests:,}",
-                "-" if chosen is None else f"{len(chosen.harmful):,}",
-                "-" if chosen is None else f"{len(chosen.ids):,}",
-            ]
-        )
+        chosen, tests = section.exclusions, len(section.source.test_ids)
+        active = f"{tests:,}" if chosen is None else f"{chosen.active_test_pairs:,} of {tests:,}"
+        harmful, listed = ("-", "-") if chosen is None else (f"{len(chosen.harmful):,}", f"{len(chosen.ids):,}")
+        rows.append([section.title, "done", f"{len(section.source.train_ids):,}", active, harmful, listed])
     header = ("scores", "status", "training pairs", "active test pairs", "harmful pairs", "on the list")
-    return Table(header, rows, numbers=frozenset({2, 3, 4, 5}))
+    return Table("Summary", header, rows, numbers=frozenset({2, 3, 4, 5}))
 
 
-def _section(section: ReportSection, top: int, *, colour: bool) -> Iterator[Part]:
-    yield Heading(section.title, 2)
-    if section.error:
-        yield Advice(section.error, section.hint, grave=True)
-    for diagnosis in section.diagnoses:
-        yield Advice(diagnosis.text, diagnosis.hint)
+def _section(section: ReportSection, top: int, *, colour: bool) -> dict[str, Any]:
+    """What the templates show of a section beside its own attributes."""
     if section.source is None:
-        return
-    if section.exclusions is not None:
-        yield Paragraph(_rule(section.exclusions))
-    if section.next_command:
-        yield Paragraph("Next:")
-        yield Command(section.next_command)
-    if section.retraining:
-        yield Heading("Does leaving them out help?")
-        yield from section.retraining
-    yield from _pictures(section, section.source, top, colour=colour)
-    if section.exclusions is not None:
-        yield from _left_out(section, section.exclusions)
-    yield from _origin(section, section.source)
+        return {"about": section}
+    chosen, source = section.exclusions, section.source
+    return {
+        "about": section,
+        "caption": caption(source.provenance),
+        "rule": "" if chosen is None else _rule(chosen),
+        "figures": list(_figures(section, source, top, colour=colour)),
+        "left_out": None if chosen is None else _left_out(section, chosen),
+        "origin": origin_rows(source, section.score_file),
+        "checkpoints": checkpoint_table(source.provenance),
+    }
 
 
 def _rule(chosen: Exclusions) -> str:
@@ -198,121 +225,69 @@ def _rule(chosen: Exclusions) -> str:
     )
 
 
-def _pictures(section: ReportSection, source: ScoreSource, top: int, *, colour: bool) -> Iterator[Part]:
-    yield Heading("Pictures")
-    settings = ViewSettings(
-        width=WIDTH,
-        colour=colour,
-        thresholds=_thresholds(section),
-        top=top,
-        min_occurrences=section.exclusions.min_occurrences if section.exclusions is not None else DEFAULT_OCCURRENCES,
-    )
-    request = asked(source, settings)
+def _figures(
+    section: ReportSection, source: ScoreSource, top: int, *, colour: bool
+) -> Iterator[tuple[str, Picture | None, str]]:
+    """(Title, picture, why there is none) of each view."""
+    chosen = section.exclusions
+    rule = chosen.min_occurrences if chosen is not None else DEFAULT_OCCURRENCES
+    settings = ViewSettings(WIDTH, colour, _thresholds(section), top=top, min_occurrences=rule)
+    request = Request(source, settings)
     for view, title in _VIEWS.items():
         try:
-            picture = draw_asked(view, request, title)
+            yield title, draw(view, request, ""), ""
         except PlotError as error:
             # what the scores do not say is no fault of the report, and the reader learns what would say it
-            yield Paragraph(f"{title}: not drawn, {error.message}.")
-            continue
-        yield Figure(f"{section.title}: {title}", picture, picture.width)
+            yield title, None, f"{title}: not drawn, {error.message}."
 
 
 def _thresholds(section: ReportSection) -> Sequence[Threshold]:
     if section.sweep is not None:
         return [row.threshold for row in section.sweep.rows]
-    found = parse_thresholds(DEFAULT_THRESHOLDS)
-    if section.exclusions is not None:
-        own = section.exclusions.threshold
-        found = [own, *(each for each in found if each.text != own.text)]
-    return found
+    usual = parse_thresholds(DEFAULT_THRESHOLDS)
+    if section.exclusions is None:
+        return usual
+    own = section.exclusions.threshold
+    return [own, *(threshold for threshold in usual if threshold.text != own.text)]
 
 
-def _left_out(section: ReportSection, chosen: Exclusions) -> Iterator[Part]:
-    by_items = chosen.mode == "sample"
-    yield Heading("Left out")
-    listed = list(chosen.ids)
+def _left_out(section: ReportSection, chosen: Exclusions) -> dict[str, Any]:
+    """How many ids are left out, and tables of them."""
     where = f" They are in {section.output_file}." if section.output_file else " No list was written."
+    if not chosen.ids:
+        empty = f" The list in {section.output_file} is empty." if section.output_file else ""
+        return {"text": f"Nothing.{empty}", "tables": [], "notes": []}
     what = "item" if chosen.mode != "ranking_pair" else "training pair"
-    if not listed:
-        yield Paragraph("Nothing." + (f" The list in {section.output_file} is empty." if section.output_file else ""))
-        return
-    yield Paragraph(f"{count(len(listed), what)}.{where}")
-    if by_items:
-        yield _cut(
-            ("item", "item-level influence"),
-            [[name, number(chosen.sample_scores.get(name, float("nan")))] for name in listed],
-            frozenset({1}),
-        )
-        return
-    mirrored = set(chosen.mirrored)
-    active = chosen.active_test_pairs
+    tables, notes = [], []
+    if chosen.mode == "sample":
+        rows = [[name, number(chosen.sample_scores.get(name, float("nan")))] for name in chosen.ids]
+        tables = [_ids("Items left out", ("item", "item-level influence"), rows)]
+    else:
+        tables = [_pairs(chosen)]
+        more = len(chosen.listed) - _MOST_ROWS
+        notes += [f"{more:,} more are not shown here."] if more > 0 else []
+        if chosen.mode == "full_pair":
+            tables.append(_ids("Both items of each pair are left out", ("item",), [[name] for name in chosen.ids]))
+        if chosen.cut:
+            notes.append(f"The cap left {count(chosen.cut, 'harmful pair')} off the list.")
+    return {"text": f"{count(len(chosen.ids), what)}.{where}", "tables": tables, "notes": notes}
+
+
+def _pairs(chosen: Exclusions) -> Table:
+    mirrored, active = set(chosen.mirrored), chosen.active_test_pairs
+    header = ["harmful training pair", "votes", "mean score", "why"][: 4 if mirrored else 3]
     rows = [
         [
             pair.id,
             f"{pair.votes:,} of {active:,} ({share(pair.votes, active)})",
             number(pair.mean),
             "the mirror image of a harmful pair" if pair.id in mirrored else "",
-        ]
+        ][: len(header)]
         for pair in chosen.listed
     ]
-    if mirrored:
-        yield _cut(("harmful training pair", "votes", "mean score", "why"), rows, frozenset({1, 2}))
-    else:
-        yield _cut(("harmful training pair", "votes", "mean score"), [row[:3] for row in rows], frozenset({1, 2}))
-    if len(rows) > _MOST_ROWS:
-        yield Paragraph(f"{len(rows) - _MOST_ROWS:,} more are not shown here.")
-    if chosen.mode == "full_pair":
-        yield Paragraph("Both items of each pair are left out:")
-        yield _cut(("item",), [[name] for name in listed], frozenset())
-    if chosen.cut:
-        yield Paragraph(f"The cap left {count(chosen.cut, 'harmful pair')} off the list.")
+    return _ids("Harmful training pairs", header, rows)
 
 
-def _cut(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: frozenset[int]) -> Table:
-    return Table(header, rows[:_MOST_ROWS], numbers=numbers, codes=frozenset({0}))
-
-
-def _origin(section: ReportSection, source: ScoreSource) -> Iterator[Part]:
-    yield Heading("What was computed from what")
-    known = source.provenance
-    rows = [["scores", section.score_file]] if section.score_file else []
-    rows += [
-        ["training pairs", f"{len(source.train_ids):,}"],
-        ["test pairs", f"{len(source.test_ids):,}"],
-    ]
-    items = known.get("items")
-    if isinstance(items, Mapping):
-        rows.append(["items", f"{len(items):,}"])
-    rows += [[_NAMES[key], _shown(known[key])] for key in _NAMES if known.get(key) is not None]
-    yield Table(("", ""), rows, codes=frozenset({1}))
-    for note in section.notes:
-        yield Paragraph(note)
-    if not known:
-        yield Paragraph("The score file does not say from which checkpoints and settings it was made.")
-    checkpoints = [each for each in known.get("checkpoints") or () if isinstance(each, Mapping)]
-    if checkpoints:
-        yield Table(
-            ("checkpoint", "weight", "learning rate", "content (digest)"),
-            [
-                [
-                    str(each.get("name", "?")),
-                    _shown(each.get("weight")),
-                    _shown(each.get("learning_rate")),
-                    _shown(each.get("digest")),
-                ]
-                for each in checkpoints
-            ],
-            numbers=frozenset({1, 2}),
-            codes=frozenset({0, 3}),
-        )
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_shown(each) for each in value)
-    return str(value)
+def _ids(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    numbers = frozenset(k for k, name in enumerate(header) if name in {"votes", "mean score", "item-level influence"})
+    return Table(title, header, rows[:_MOST_ROWS], numbers=numbers, codes=frozenset({0}))

@@ -60,7 +60,7 @@ svg.picture { max-width: 100%; height: auto; }
 
 
 def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
-    """The picture as SVG: its letters in the reader's light or dark colour; ``alone`` in a file, it brings its paper."""
+    """The picture as SVG, its letters in the reader's light or dark colour; ``alone`` = with a background."""
     name = escape(title).replace("{", "{{").replace("}", "}}")
     size = f'width="{picture.width * 8}" ' if alone else ""
     template = _SVG.replace("@size", size).replace("@paper", _PAPER if alone else "").replace("@title", name)

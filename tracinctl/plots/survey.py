@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -145,7 +146,7 @@ class Survey:
         """All scores."""
         return self.negative + self.positive + self.zeros + self.strange
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, Any]:
         """Pairs, and scores by sign."""
         return {
             "train_pairs": len(self.scores.train_ids),

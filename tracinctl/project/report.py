@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from tracinctl.project.workflow import Run, next_command
 
 if TYPE_CHECKING:
-    from tracinctl.plots.report import Report, ReportSection
-    from tracinctl.plots.report_parts import Part
+    from tracinctl.plots.report import Report, ReportSection, Retraining
 
 
 def workflow_report(
@@ -25,7 +24,8 @@ def workflow_report(
     from tracinctl.plots.report import Report
 
     title = f"tracinctl: {', '.join(dict.fromkeys(run.target.material for run in runs))}"
-    return Report(title, [_section(run, shown, custom) for run in runs], command=command, settings=settings or {})
+    sections = [_section(run, shown, custom) for run in runs]
+    return Report(title, sections, command=command, settings=settings or {}, folder=Path.cwd())
 
 
 def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSection:
@@ -53,8 +53,9 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
     )
 
 
-def _retraining(run: Run) -> list[Part]:
-    from tracinctl.plots.report_parts import Paragraph, Table
+def _retraining(run: Run) -> Retraining | None:
+    from tracinctl.plots.origin import Table
+    from tracinctl.plots.report import Retraining
     from tracinctl.retraining.wording import (
         ARM_COLUMNS,
         DIFFERENCE_COLUMNS,
@@ -67,17 +68,15 @@ def _retraining(run: Run) -> list[Part]:
 
     result = run.retraining
     if result is None:
-        return []
+        return None
     verdict = verdict_words(result)
-    parts: list[Part] = [Paragraph(verdict[0].upper() + verdict[1:])]
-    if result.arms:
-        numbers = frozenset(range(1, 6))
-        parts += [
-            Table(ARM_COLUMNS, arm_rows(result), numbers=numbers),
-            Table(DIFFERENCE_COLUMNS, difference_rows(result), numbers=numbers),
-            Paragraph(f"{len(result.seeds)} repeats. {note_words(result)}"),
-        ]
-    return [*parts, Paragraph(division_words(result))]
+    numbers = frozenset(range(1, 6))
+    tables = [
+        Table("Trained rankers", ARM_COLUMNS, arm_rows(result), numbers=numbers),
+        Table("Differences", DIFFERENCE_COLUMNS, difference_rows(result), numbers=numbers),
+    ]
+    notes = [f"{len(result.seeds)} repeats. {note_words(result)}"] if result.arms else []
+    return Retraining(verdict[0].upper() + verdict[1:], tables if result.arms else [], [*notes, division_words(result)])
 
 
 def _notes(run: Run) -> list[str]:

@@ -1,8 +1,8 @@
 """The one adapter to plotext: histograms, curves, boxes and heatmaps as lines of Rich text.
 
-plotext places every mark by its own limits, which leave out the first and the last bar, aborts on NaN, and paints its own
-colours whatever the terminal. So it gets finite positions in characters, limits and ticks from here, and its letters come
-back as text that Rich prints, in colour or without.
+plotext's automatic limits cut the first and the last bar in half, a NaN aborts the process, and its colours come
+whatever the terminal is. So it gets finite positions in characters, limits and ticks from here, and Rich prints what it
+draws, in colour or without.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _with_room(ticks: Sequence[Tick], columns: int) -> list[tuple[float, str, st
 
 
 def left_labels(limit: float, rows: int, width: int) -> dict[int, str]:
-    """Counts at the left of ``rows`` rows, the topmost of which is full at ``limit``; by row, ``width`` columns wide."""
+    """Counts by row, ``width`` columns wide, for a chart whose topmost row is full at ``limit``."""
     labels = {0: f"{limit:,.0f}"}
     if rows >= 3:  # noqa: PLR2004  room for more than one
         labels[rows - 1] = "0"
@@ -157,7 +157,7 @@ def left_labels(limit: float, rows: int, width: int) -> dict[int, str]:
 
 def _pixel(plotext: Any, style: str, background: Sequence[int] | None = None) -> Any:
     """A Rich style of one colour, as plotext writes it."""
-    colour = style.split()[-1] if style else ""
+    colour = style.rsplit(maxsplit=1)[-1] if style else ""
     return plotext.pixel(
         foreground=tuple(Color.parse(colour).get_truecolor()) if colour.startswith("#") else None,
         background=background,

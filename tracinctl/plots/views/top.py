@@ -45,19 +45,23 @@ def draw(request: Request) -> Iterator[RenderableType]:
         tests, active = len(found.scores.test_ids), found.votes.active_test_pairs
         yield heading(f"Mean score over {count(tests, 'test pair')}, {active:,} active", palette.quiet)
         titles = ("Most harmful training pairs", "Most helpful training pairs")
+    shown = aligned(found.mean[harmful + helpful].tolist())
+    size = max(map(len, shown), default=0)  # one for both, so that bars of both halves begin in one column
+    cells = [Text(f"{value:>{size}}") for value in shown]
     for title, rows in zip(titles, (harmful, helpful), strict=True):
         yield Text()
         yield heading(title, palette.strong)
-        yield score_bars([names[row] for row in rows], found.mean[rows].tolist(), limit, request)
+        part, cells = cells[: len(rows)], cells[len(rows) :]
+        yield _bars([names[row] for row in rows], part, found.mean[rows].tolist(), limit, request)
 
 
-def score_bars(names: Sequence[str], scores: Sequence[float], limit: float, request: Request) -> Table | Text:
-    """Names with their scores as bars; a score of size ``limit`` fills its bar."""
-    palette = request.palette
+def _bars(
+    names: Sequence[str], cells: Sequence[Text], scores: Sequence[float], limit: float, request: Request
+) -> Table | Text:
     if not names:
-        return Text("none", palette.quiet)
-    bars = [Bar(abs(score), limit, palette.of_sign(score)) for score in scores]
-    return bar_table(names, [[Text(value)] for value in aligned(scores)], bars, request.width)
+        return Text("none", request.palette.quiet)
+    bars = [Bar(abs(score), limit, request.palette.of_sign(score)) for score in scores]
+    return bar_table(names, [[cell] for cell in cells], bars, request.width)
 
 
 def extremes(scores: FloatArray, names: Sequence[str], top: int) -> tuple[list[int], list[int]]:
