@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tracinctl.data.features import read_wav
+from tracinctl.data.sound import read_sound
 
 FLOOR_DB = -100.0
 """What is drawn darkest; 0 dB is a sine of full scale."""
@@ -41,7 +41,8 @@ def picture_of(path: Path) -> Picture:
     Raises:
         DataError: the recording cannot be read.
     """
-    samples, rate = read_wav(path)
+    sound = read_sound(path)
+    samples, rate = sound.samples, sound.rate
     seconds = len(samples) / rate
     if len(samples) < _WINDOW:
         samples = np.pad(samples, (0, _WINDOW - len(samples)))
