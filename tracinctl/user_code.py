@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tracinctl.errors import DataError, TracinctlError, UsageError
@@ -27,26 +28,39 @@ def load_function(name: str, parameter: str, error: type[TracinctlError] = Usage
     module_name, colon, function_name = name.partition(":")
     if not colon or not module_name or not function_name:
         raise error(f"{parameter} {name!r} names no function", hint=f"Write it like {parameter} my_project:load")
+    function: Any = _imported(module_name, f"{parameter} {name!r}", error)
+    try:
+        for part in function_name.split("."):
+            function = getattr(function, part)
+    except AttributeError as cause:
+        raise error(f"{parameter} {name!r}: {first_line(cause)}", hint="Check the name of the function.") from cause
+    if not callable(function):
+        raise error(f"{parameter} {name!r} is a {type(function).__name__}, not a function")
+    return function  # type: ignore[no-any-return]  # checked to be callable
+
+
+def _imported(module_name: str, asked: str, error: type[TracinctlError]) -> ModuleType:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
         with as_a_guest():
-            function: Any = importlib.import_module(module_name)
-        for part in function_name.split("."):
-            function = getattr(function, part)
+            return importlib.import_module(module_name)
     except ImportError as cause:
         raise error(
-            f"{parameter} {name!r}: {module_name} cannot be imported: {cause}", hint=_import_hint(module_name, cause)
+            f"{asked}: {module_name} cannot be imported: {cause}", hint=_import_hint(module_name, cause)
         ) from cause
-    except AttributeError as cause:
-        raise error(f"{parameter} {name!r}: {first_line(cause)}", hint="Check the name of the function.") from cause
     except Exception as cause:
-        raise error(
-            f"{parameter} {name!r}: {module_name} failed while it was imported: {said(cause)}", hint=_TRACEBACK
-        ) from cause
-    if not callable(function):
-        raise error(f"{parameter} {name!r} is a {type(function).__name__}, not a function")
-    return function  # type: ignore[no-any-return]  # checked to be callable
+        raise error(f"{asked}: {module_name} failed while it was imported: {said(cause)}", hint=_TRACEBACK) from cause
+
+
+def has_function(name: str, parameter: str) -> bool:
+    """Whether the module of ``module:function`` has such a function.
+
+    Raises:
+        UsageError: the module cannot be imported.
+    """
+    module_name, _, function_name = name.partition(":")
+    return callable(getattr(_imported(module_name, f"{parameter} {name!r}", UsageError), function_name, None))
 
 
 def call_function(name: str, parameter: str, *arguments: Any) -> Any:

@@ -74,6 +74,11 @@ class Target:
         return self.project.output_dir / f"{self.name}_excluded_pairs.txt"
 
     @property
+    def review_file(self) -> Path:
+        """People's decisions on its suspects."""
+        return self.project.root / "reviews" / f"{self.name}_review.csv"
+
+    @property
     def own_checkpoints(self) -> Path:
         """The folder that training writes checkpoints to."""
         return self.project.checkpoint_dir / self.name

@@ -1,0 +1,59 @@
+"""The scores that a model gives items at each checkpoint, without gradients."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tracinctl.data.pairs import Samples
+from tracinctl.engine.checkpoints.load import apply_checkpoint, load_checkpoint
+from tracinctl.engine.gradients.items import ItemGradients
+from tracinctl.engine.items import Items
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+def item_scores(
+    samples: Samples,
+    model: torch.nn.Module,
+    checkpoints: Sequence[Path],
+    *,
+    score: Any = None,
+    device: str = "cpu",
+    progress: ProgressCallback = no_progress,
+) -> npt.NDArray[np.float64]:
+    """Scores of the items at each checkpoint, each item by itself.
+
+    Args:
+        samples: the items.
+        model: gives scores; its own state does not matter.
+        checkpoints: files or folders, in order.
+        score: how to score items where calling the model does not do it; see ``RankingData``.
+        device: where to work.
+        progress: called with a ``Progress`` after each checkpoint.
+
+    Returns:
+        Shape (checkpoints, items).
+
+    Raises:
+        TracinctlError: a checkpoint does not fit the model, or the model does not give one score an item.
+    """
+    place = torch.device(device)
+    model = copy.deepcopy(model).to(place)
+    items = Items([samples])
+    scorer = ItemGradients(model, score=score)
+    result = np.zeros((len(checkpoints), len(samples)))
+    for k, path in enumerate(checkpoints):
+        apply_checkpoint(model, load_checkpoint(path))
+        for rows in items.groups():
+            inputs = items.stack(rows.tolist(), place, torch.float32)
+            result[k, rows] = scorer.scores(inputs).double().cpu().numpy()
+        progress(Progress("scoring items", k + 1, len(checkpoints), "checkpoints", name=path.name))
+    return result

@@ -1,0 +1,77 @@
+"""What each training pair does to the held-out pairs: its total, its votes, and whom it hurts and helps most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.scores.table import FloatArray, ScoreSource
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PairEffects:
+    """Sums and extremes over the held-out pairs, one row a training pair.
+
+    Attributes:
+        total: summed influence on all held-out pairs, shape (train pairs,).
+        votes: held-out pairs with a score below the threshold, shape (train pairs,).
+        active: held-out pairs with a score other than zero for some training pair.
+        hurt: columns of the held-out pairs with the lowest scores, lowest first, shape (train pairs, named).
+        hurt_by: their scores, same shape.
+        helped: columns of those with the highest scores, highest first, same shape.
+        helped_by: their scores, same shape.
+    """
+
+    total: FloatArray
+    votes: IntArray
+    active: int
+    hurt: IntArray
+    hurt_by: FloatArray
+    helped: IntArray
+    helped_by: FloatArray
+
+
+def pair_effects(
+    source: ScoreSource, *, threshold: float = 0.0, named: int = 5, progress: ProgressCallback = no_progress
+) -> PairEffects:
+    """Read the scores once.
+
+    Args:
+        source: the scores.
+        threshold: a score below it is a vote.
+        named: how many held-out pairs to name for each training pair; fewer where there are fewer.
+        progress: called with a ``Progress``.
+    """
+    rows, columns = len(source.train_ids), len(source.test_ids)
+    named = min(named, columns)
+    total, votes = np.zeros(rows), np.zeros(rows, dtype=np.int64)
+    active = np.zeros(columns, dtype=bool)
+    hurt, helped = (np.zeros((rows, named), dtype=np.int64) for _ in range(2))
+    hurt_by, helped_by = (np.zeros((rows, named)) for _ in range(2))
+    for start, block in source.blocks():
+        part = slice(start, start + len(block))
+        total[part] = block.sum(axis=1)
+        votes[part] = (block < threshold).sum(axis=1)
+        active |= (block != 0).any(axis=0)
+        hurt[part], hurt_by[part] = _lowest(block, named)
+        helped[part], negative = _lowest(-block, named)
+        helped_by[part] = -negative
+        progress(Progress("reading scores", min(part.stop, rows), rows, "pairs"))
+    return PairEffects(total, votes, int(active.sum()), hurt, hurt_by, helped, helped_by)
+
+
+def _lowest(block: FloatArray, named: int) -> tuple[IntArray, FloatArray]:
+    """Columns and values of the lowest scores of each row; equal scores in column order."""
+    if named < block.shape[1]:
+        columns = np.sort(np.argpartition(block, named - 1, axis=1)[:, :named], axis=1) if named else block[:, :0]
+    else:
+        columns = np.tile(np.arange(block.shape[1]), (len(block), 1))
+    columns = columns.astype(np.int64)
+    values = np.take_along_axis(block, columns, axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
