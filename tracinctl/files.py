@@ -35,21 +35,48 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         TracinctlError: the place cannot be written; the path and the reason are named.
     """
-    path = Path(path)
+    with atomic_paths(path) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """As ``atomic_path``, for files that belong together: all are on the disk before the first is renamed.
+
+    Raises:
+        TracinctlError: a place cannot be written; the first path and the reason are named.
+    """
     try:
-        _make_folder(path)
-        if path.is_dir():
-            raise TracinctlError(f"cannot write {path}: it is a folder", hint="Name a file in it.")
-        clear_leftovers(path.parent)
-        with _temporary_beside(path) as temporary:
-            yield temporary
-            with temporary.open("r+b") as file:
-                os.fsync(file.fileno())
-            _hand_on_permissions(path, temporary)
-            temporary.replace(path)
-        _flush_folder(path.parent)
+        with contextlib.ExitStack() as held:
+            for path in paths:
+                _check_place(path)
+            temporaries = tuple(held.enter_context(_temporary_beside(path)) for path in paths)
+            yield temporaries
+            for path, temporary in zip(paths, temporaries, strict=True):
+                with temporary.open("r+b") as file:
+                    os.fsync(file.fileno())
+                _hand_on_permissions(path, temporary)
+            for path, temporary in zip(paths, temporaries, strict=True):
+                temporary.replace(path)
+        for folder in {path.parent for path in paths}:
+            _flush_folder(folder)
     except OSError as error:
-        raise TracinctlError(f"cannot write {path}: {error.strerror or error}", hint=_way_out(error)) from error
+        message = f"cannot write {paths[0]}: {error.strerror or error}"
+        raise TracinctlError(message, hint=_way_out(error)) from error
+
+
+def _check_place(path: Path) -> None:
+    """Make the folder of a file to write, and clear it of what killed runs left.
+
+    Raises:
+        TracinctlError: something that is no file stands at the path: renaming would replace a device too.
+    """
+    _make_folder(path)
+    if path.is_dir():
+        raise TracinctlError(f"cannot write {path}: it is a folder", hint="Name a file in it.")
+    if path.exists() and not path.is_file():
+        raise TracinctlError(f"cannot write {path}: it is a device or a pipe, not a file", hint="Name a file.")
+    clear_leftovers(path.parent)
 
 
 @contextlib.contextmanager

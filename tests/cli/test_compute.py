@@ -90,7 +90,7 @@ def test_parquet_replaces_json_and_says_so(cli, project):
     assert result.code == 0, result.err
     assert "held older scores and was removed" in result.err
     names = sorted(path.name for path in (project / "metadata").glob("plastic_500hz_influence*"))
-    assert names == ["plastic_500hz_influence.parquet"]
+    assert names == ["plastic_500hz_influence.parquet", "plastic_500hz_influence.parquet.json"]
     assert cli("sweep", "--frequency", "500hz").code == 0
     cli("compute", "--frequency", "500hz", "--format", "json")
     assert not (project / "metadata" / "plastic_500hz_influence.parquet").exists()
@@ -101,7 +101,7 @@ def test_what_a_killed_run_left_beside_removed_scores_is_removed_too(cli, projec
     (project / "metadata/plastic_500hz_influence_metadata.json").unlink()
     cli("compute", "--frequency", "500hz", "--format", "parquet")
     names = sorted(path.name for path in (project / "metadata").glob("plastic_500hz_influence*"))
-    assert names == ["plastic_500hz_influence.parquet"]
+    assert names == ["plastic_500hz_influence.parquet", "plastic_500hz_influence.parquet.json"]
 
 
 def test_only_what_is_asked_for_is_written(cli, project):
@@ -120,7 +120,7 @@ def test_scores_of_checkpoints_have_the_format_of_the_others_and_draw_the_same(c
     for form, ending in (("json", "_metadata.json"), ("parquet", ".parquet")):
         result = cli("compute", "--frequency", "500hz", "--save-per-checkpoint", "--format", form)
         assert result.code == 0, result.err
-        names = [path.name for path in (project / "metadata").glob("plastic_500hz_per_checkpoint*")]
+        names = [path.name for path in (project / "metadata").glob(f"plastic_500hz_per_checkpoint*{ending}")]
         assert names == [f"plastic_500hz_per_checkpoint_influence{ending}"]
         drawn.append([cli("plot", "checkpoints", *more).out for more in ((), ("--json",))])
         assert "checkpoints" in drawn[-1][0]

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import io
 import struct
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from tracinctl.scores.files.sidecar import sidecar_path
+
+_JSON, _PARQUET = "a_1hz_influence_metadata.json", "a_1hz_influence.parquet"
 TRAIN_ITEMS, TEST_ITEMS = ("a_1", "a_2", "a_3"), ("a_4", "a_5")
 PAIRS_CSV = b"split,id1,id2,target\ntrain,a_1,a_2,1\ntrain,a_2,a_3,-1\nheld-out,a_4,a_5,1\n"
 SETTINGS = b'material = "a"\nfrequencies = ["1hz", "2hz"]\ndata_root = "d"\n[train]\nepochs = 3\nmargin = 1.5\n'
@@ -23,6 +28,27 @@ def _file(folder, name, data):
     return path
 
 
+@cache
+def _scores_written(name):
+    """The bytes of a score file and of its sidecar."""
+    from tracinctl.scores.files.open import write_scores
+    from tracinctl.scores.table import InfluenceTable
+
+    table = InfluenceTable(
+        train_ids=["a_1_a_2", "a_2_a_3"],
+        test_ids=["a_4_a_5", "a_5_a_4"],
+        scores=np.array([[1.5, -2.0], [0.0, -1e-9]]),
+        self_influence=np.array([1.0, 2.0]),
+        sample_ids=list(TRAIN_ITEMS),
+        sample_influence=np.array([0.5, 1.0, 2.0]),
+        train_items=[("a_1", "a_2"), ("a_2", "a_3")],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write_scores(table, path)
+        return path.read_bytes(), sidecar_path(path).read_bytes()
+
+
 def _finite(*arrays):
     for each in arrays:
         assert np.isfinite(each).all()
@@ -31,13 +57,30 @@ def _finite(*arrays):
 def score_json(folder, data):
     from tracinctl.scores.files.open import open_scores
 
-    _check_scores(open_scores(_file(folder, "a_1hz_influence_metadata.json", data)))
+    _check_scores(open_scores(_file(folder, _JSON, data)))
 
 
 def score_parquet(folder, data):
     from tracinctl.scores.files.open import open_scores
 
-    _check_scores(open_scores(_file(folder, "a_1hz_influence.parquet", data)))
+    _file(folder, f"{_PARQUET}.json", _scores_written(_PARQUET)[1])
+    try:
+        _check_scores(open_scores(_file(folder, _PARQUET, data)))
+    finally:
+        Path(folder, f"{_PARQUET}.json").unlink()
+
+
+def score_sidecar(folder, data):
+    from tracinctl.scores.files.open import open_scores
+
+    # the two formats have different ones; a beginning tells which it is
+    name = _PARQUET if b"row_groups" in data else _JSON
+    scores = _file(folder, name, _scores_written(name)[0])
+    _file(folder, sidecar_path(scores).name, data)
+    try:
+        _check_scores(open_scores(scores))
+    finally:
+        sidecar_path(scores).unlink()
 
 
 def _check_scores(source):
@@ -176,6 +219,7 @@ READERS = {
     for each in (
         score_json,
         score_parquet,
+        score_sidecar,
         exclusion_list,
         pairs_csv,
         planted_csv,
@@ -197,27 +241,11 @@ def examples(folder):
     import soundfile
     import torch
 
-    from tracinctl.scores.files.open import write_scores
-    from tracinctl.scores.table import InfluenceTable
-
-    table = InfluenceTable(
-        train_ids=["a_1_a_2", "a_2_a_3"],
-        test_ids=["a_4_a_5", "a_5_a_4"],
-        scores=np.array([[1.5, -2.0], [0.0, -1e-9]]),
-        self_influence=np.array([1.0, 2.0]),
-        sample_ids=list(TRAIN_ITEMS),
-        sample_influence=np.array([0.5, 1.0, 2.0]),
-        train_items=[("a_1", "a_2"), ("a_2", "a_3")],
-    )
     found = {"exclusion_list": [b"# why\na_1_a_2\r\na_3\n"], "pairs_csv": [PAIRS_CSV], "planted_csv": [PLANTED]}
     found |= {"settings": [SETTINGS], "thresholds": [b"0,-5, 1%,-1e-3"], "votes_rule": [b"60%", b"3", b" 12.5% "]}
     found |= {"metadata": [b'{"a_1": {"notes": "x", "tracin_self_influence": 1.5}}'], "pair_names": [b"a_1_a_2"]}
-    for reader, name in (("score_json", "a_1hz_influence_metadata.json"), ("score_parquet", "a_1hz_influence.parquet")):
-        path = Path(folder) / name
-        write_scores(table, path)
-        found[reader] = [path.read_bytes()]
-        path.unlink()
-    Path(folder, "a_1hz_influence_provenance.json").unlink()
+    found["score_sidecar"] = [_scores_written(name)[1] for name in (_JSON, _PARQUET)]
+    found |= {"score_json": [_scores_written(_JSON)[0]], "score_parquet": [_scores_written(_PARQUET)[0]]}
     found["recording"] = []
     for subtype in ("PCM_16", "PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM", "GSM610"):
         stream = io.BytesIO()

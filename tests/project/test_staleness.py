@@ -181,14 +181,14 @@ def test_scores_that_change_while_they_are_read_stop_the_command(cli, project, m
 
     assert cli("compute", "--frequency", "500hz", "--margin", "9", "--format", "parquet").code == 0
     scores = project / "metadata/plastic_500hz_influence.parquet"
-    read = parquet_format.read_values
+    read = parquet_format.read_scores
 
     def read_then_change(*arguments):
         yield from read(*arguments)
         scores.with_suffix(".new").write_bytes(scores.read_bytes())
         scores.with_suffix(".new").replace(scores)
 
-    monkeypatch.setattr(parquet_format, "read_values", read_then_change)
+    monkeypatch.setattr(parquet_format, "read_scores", read_then_change)
     result = cli(*command, "--frequency", "500hz")
     assert result.code == 1
     assert "plastic_500hz_influence.parquet changed while it was read" in " ".join(result.err.split())

@@ -10,14 +10,10 @@ import time
 import pytest
 from crash_projects import contents, leftovers
 from faults import CHECKPOINT, COMPUTE, EXCLUDE, PAIRS, SCORES, SWEEP, TRAIN, WAV
-from score_tables import table
 
 from tests.robustness.test_bad_input import cli, computed, project  # noqa: F401  fixtures
-from tracinctl.errors import ScoreFileError, TracinctlError
+from tracinctl.errors import TracinctlError
 from tracinctl.files import locked, write_text_atomic
-from tracinctl.scores.files import parquet as parquet_format
-from tracinctl.scores.files.open import open_scores, write_scores
-from tracinctl.scores.files.plain_pages import Values
 
 BROKEN = "Input/output error"
 
@@ -81,26 +77,6 @@ def test_a_recording_that_breaks_while_it_is_read_is_named(cli, project, monkeyp
     assert result.code == 1
     assert f"{WAV} cannot be read: {BROKEN}" in " ".join(result.err.split())
     assert contents(project) == before
-
-
-@pytest.mark.parametrize("straight", [True, False])
-def test_scores_in_columns_that_break_while_they_are_read_are_named(tmp_path, monkeypatch, straight):
-    import pyarrow.parquet as pq
-
-    path = tmp_path / "m_f_influence.parquet"
-    write_scores(table([[1.0, 2.0]]), path)
-    opened = open_scores(path)
-
-    def fail(*_, **__):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    if straight:
-        monkeypatch.setattr(parquet_format, "read_values", fail)
-    else:
-        monkeypatch.setattr(opened, "_values", [Values(0, 1)])  # laid out in another way
-        monkeypatch.setattr(pq.ParquetFile, "iter_batches", fail)
-    with pytest.raises(ScoreFileError, match=rf"m_f_influence\.parquet broke while it was read.*{BROKEN}"):
-        list(opened.blocks())
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)

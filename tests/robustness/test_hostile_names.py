@@ -124,14 +124,20 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_let_be(cli, pr
     assert outside.read_text() == "mine"
 
 
-def test_provenance_that_means_harm_is_as_good_as_none(cli, project):
+def test_a_sidecar_that_means_harm_is_an_error_by_name(cli, project):
     path = project / "metadata/box_1hz_influence_metadata.json"
-    plain = cli("sweep", "--frequency", "1hz", "--json").out
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     beside = project / "metadata/box_1hz_influence_provenance.json"
     for text in ("[" * 100_000, json.dumps({"scores_sha256": digest, "train_items": 3}), "9" * 5000, "\x00"):
         beside.write_text(text)
-        assert cli("sweep", "--frequency", "1hz", "--json").out == plain
+        refused = cli("sweep", "--frequency", "1hz", "--json")
+        assert refused.code == 1
+        assert f"{beside.name} is damaged" in " ".join(refused.err.split())
     beside.unlink()
     os.mkfifo(beside)
-    assert cli("sweep", "--frequency", "1hz", "--json").out == plain
+    assert "is a pipe or a device" in " ".join(cli("sweep", "--frequency", "1hz", "--json").err.split())
+    beside.unlink()
+    beside.symlink_to("nowhere")
+    assert beside.name in cli("sweep", "--frequency", "1hz", "--json").err
+    beside.unlink()
+    assert cli("sweep", "--frequency", "1hz", "--json").code == 0

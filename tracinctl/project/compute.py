@@ -165,8 +165,7 @@ def score_paths(
 
 def remove_scores(path: Path) -> None:
     """Remove a score file and what lies beside it."""
-    from tracinctl.scores.files.sidecar import provenance_path
+    from tracinctl.scores.files.sidecar import sidecar_path
 
     path.unlink(missing_ok=True)
-    if path.suffix == ".json":
-        provenance_path(path).unlink(missing_ok=True)
+    sidecar_path(path).unlink(missing_ok=True)

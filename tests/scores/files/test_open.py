@@ -19,7 +19,7 @@ from tracinctl.errors import NonFiniteError, ScoreFileError
 from tracinctl.scores.files.json_text import laid_out
 from tracinctl.scores.files.open import open_scores, write_scores
 from tracinctl.scores.files.open import test_pairs_of as pairs_of
-from tracinctl.scores.files.sidecar import provenance_path
+from tracinctl.scores.files.sidecar import sidecar_path, sidecar_text
 
 JSON = "m_500hz_influence_metadata.json"
 ODD_IDS = ["[red]a[/red]", 'q"\\', "ä\u2028", "\x1b[31m", "a\nb", "<b>", "\ud800"]
@@ -166,21 +166,46 @@ def test_progress_tells_of_every_block(tmp_path):
         lambda beside: beside.clear(),
     ],
 )
-def test_provenance_of_other_scores_or_broken_is_as_good_as_none(tmp_path, change):
+@pytest.mark.parametrize("sealed", [True, False], ids=["digest right", "digest wrong"])
+def test_a_sidecar_of_other_scores_or_broken_is_an_error_that_says_what_to_do(tmp_path, change, sealed):
     path = tmp_path / JSON
     write_scores(full([[1.0], [2.0]]), path)
-    beside = json.loads(provenance_path(path).read_text())
+    beside = json.loads(sidecar_path(path).read_text())
     change(beside)
-    provenance_path(path).write_text(json.dumps(beside))
-    back = open_scores(path)
-    assert (back.scores.tolist(), back.provenance, back.self_influence) == ([[1.0], [2.0]], {}, None)
+    if sealed:
+        beside.pop("sha256", None)
+    sidecar_path(path).write_text(sidecar_text(beside) if sealed else json.dumps(beside))
+    with pytest.raises(ScoreFileError) as error:
+        open_scores(path)
+    assert "tracinctl compute" in error.value.hint
+    sidecar_path(path).unlink()
+    assert open_scores(path).scores.tolist() == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("name", [JSON, PARQUET])
+def test_a_sidecar_that_is_none_is_damaged(tmp_path, name, data):
+    path = tmp_path / name
+    write_scores(full([[1.0], [2.0]]), path)
+    sidecar_path(path).write_bytes(data)
+    with pytest.raises(ScoreFileError, match="is damaged"):
+        open_scores(path)
+
+
+def test_changed_scores_beside_their_sidecar_are_an_error(tmp_path):
+    path = tmp_path / JSON
+    write_scores(full([[1.0], [2.0]]), path)
+    path.write_text(path.read_text().replace("2.0", "2.5"))
+    with pytest.raises(ScoreFileError, match="is damaged, or was changed after m_500hz_influence_provenance") as error:
+        open_scores(path)
+    assert f"To read these scores as they are, remove {sidecar_path(path)}." in error.value.hint
 
 
 def test_provenance_stands_beside_and_names_its_scores(tmp_path):
     path = tmp_path / JSON
     write_scores(full([[1.0]]), path)
     place = tmp_path / "m_500hz_influence_provenance.json"
-    assert provenance_path(path) == place
+    assert sidecar_path(path) == place
     assert json.loads(place.read_text())["scores_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -233,7 +258,8 @@ ONE = '"a_1_a_2": {"tracin_influence_t": 1.0}'
             f'{{"a_x_500hz_1_a_y_500hz_2": {SCORE}, "a_x_500hz_1_a_y_1000hz_2": {SCORE}}}',
             "mixes frequencies: beside 500hz it holds the pair 'a_x_500hz_1_a_y_1000hz_2'",
         ),
-        ("[" * 100_000, "JSON|nested"),
+        ("[" * 100_000, "holds a list"),
+        ('{"a_1_a_2": ' + "[" * 100_000, "JSON|nested"),
         (b"\xff\xfe{}", "not UTF-8"),
     ],
 )

@@ -1,46 +1,81 @@
-"""Score files in columns: what contradicts itself, is packed, damaged or laid out in another way."""
+"""Score files in columns: what is damaged, changed, replaced or not what its sidecar says is refused."""
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from score_tables import PARQUET, full, same_bits
+from score_tables import PARQUET, full, same_bits, table
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.scores.files import parquet as parquet_format
 from tracinctl.scores.files.open import open_scores, write_scores
+from tracinctl.scores.files.sidecar import read_sidecar, sidecar_path, sidecar_text
 
 
-def test_parquet_without_our_metadata_is_no_score_file(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+@pytest.fixture
+def path(tmp_path):
+    place = tmp_path / PARQUET
+    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), place)
+    return place
 
-    pq.write_table(pa.table({"id": ["a"], "scores": [1.0]}), tmp_path / "x.parquet")
-    with pytest.raises(ScoreFileError, match="holds no influence scores"):
-        open_scores(tmp_path / "x.parquet")
+
+def scores_of(source):
+    return np.concatenate([block for _, block in source.blocks()])
+
+
+def everything(path):
+    found = open_scores(path)
+    return (found.train_ids, found.train_items, found.self_influence.tolist(), scores_of(found).tolist())
+
+
+def bind(path, **changes):
+    """Make a sidecar that fits the file as it is now, but for some changes: what only someone who wants to can do."""
+    about = {**read_sidecar(path), "size": path.stat().st_size, **changes}
+    groups = [parquet_format.ScoreBytes(*each) for each in about["row_groups"]]
+    digest = parquet_format._frame_digest(path, groups, len(about["test_ids"]), about["size"])
+    sidecar_path(path).write_text(sidecar_text({**about, "frame_sha256": digest}))
 
 
 def rewrite(path, change, **packing):
-    """Write a Parquet score file again with its table or metadata changed; its digest stays right."""
+    """Write the file again with its table or metadata changed, and a sidecar that fits."""
     import pyarrow.parquet as pq
 
     found = pq.read_table(path)
     about = json.loads(found.schema.metadata[b"tracinctl"])
     found = change(found, about) or found
-    text = json.dumps(about).encode()
-    digest = hashlib.sha256(text).hexdigest().encode()
-    found = found.replace_schema_metadata({b"tracinctl": text, b"tracinctl_sha256": digest})
+    found = found.replace_schema_metadata({b"tracinctl": json.dumps(about).encode()})
     pq.write_table(found, path, **{"compression": "none", "use_dictionary": False, **packing})
+    bind(path)
 
 
 def with_column(found, name, values):
     import pyarrow as pa
 
     return found.set_column(found.schema.get_field_index(name), name, pa.array(values))
+
+
+def test_parquet_without_a_sidecar_is_refused_and_the_sidecar_named(path):
+    sidecar_path(path).unlink()
+    with pytest.raises(ScoreFileError, match=f"{PARQUET}.json is not beside it") as error:
+        open_scores(path)
+    assert f"Copy {PARQUET}.json too" in error.value.hint
+
+
+def test_parquet_of_others_is_no_score_file(path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"id": ["a"], "scores": [1.0]}), path)
+    bind(path)
+    with pytest.raises(ScoreFileError, match="holds no influence scores"):
+        open_scores(path)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +87,10 @@ def with_column(found, name, values):
         (lambda found, about: with_column(found, "id1", ["a", None]), "no text"),
         (lambda found, about: with_column(found, "self_influence", [1.0, math.nan]), "not finite"),
         (lambda found, about: with_column(found, "self_influence", ["1", "2"]), "not finite"),
-        (lambda found, about: with_column(found, "scores", [1.0, 2.0]), "one score for each"),
-        (lambda found, about: found.slice(0, 1), "as many pairs as it says"),
+        (lambda found, about: with_column(found, "row_sum", [1.0, 2.0]), "sums of rows"),
+        (lambda found, about: found.slice(0, 1), "is damaged, or was changed"),
         (lambda found, about: found.drop_columns(["id"]), "holds no influence scores"),
-        (lambda found, about: about.update(test_ids=["t"]), "one score for each"),
+        (lambda found, about: found.drop_columns(["row_sum"]), "cannot be read"),
         (lambda found, about: about.update(test_ids=["t", "t"]), "twice"),
         (lambda found, about: about.update(test_ids=["t", 3]), "no text"),
         (lambda found, about: about.update(sample_influence={"a": "x"}), "not finite"),
@@ -64,9 +99,7 @@ def with_column(found, name, values):
         (lambda found, about: about.__delitem__("checkpoint_names"), "cannot be read"),
     ],
 )
-def test_a_parquet_file_that_contradicts_itself_is_an_error(tmp_path, change, message):
-    path = tmp_path / PARQUET
-    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
+def test_a_parquet_file_that_contradicts_itself_is_an_error(path, change, message):
     rewrite(path, change)
     with pytest.raises(ScoreFileError, match=message) as error:
         open_scores(path)
@@ -74,119 +107,117 @@ def test_a_parquet_file_that_contradicts_itself_is_an_error(tmp_path, change, me
 
 
 @pytest.mark.parametrize("packing", [{"compression": "zstd"}, {"use_dictionary": True}])
-def test_a_parquet_file_that_would_unpack_to_more_is_refused(tmp_path, packing):
-    path = tmp_path / PARQUET
-    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
+def test_a_parquet_file_that_would_unpack_to_more_is_refused(path, packing):
     rewrite(path, lambda found, about: found, **packing)
     with pytest.raises(ScoreFileError, match="is packed in a way"):
         open_scores(path)
 
 
-def headers(path):
-    """Where the headers of the ids' and of the scores' page lie: checksums do not cover them."""
-    import pyarrow.parquet as pq
+EVERY_BIT = """\
+import sys
+from pathlib import Path
+import numpy as np
+from tracinctl.errors import ScoreFileError
+from tracinctl.scores.files.open import open_scores
 
-    with pq.ParquetFile(path) as file:
-        group = file.metadata.row_group(0)
-        columns = [group.column(k) for k in (0, group.num_columns - 1)]
-    return [range(each.data_page_offset, each.data_page_offset + 28) for each in columns]
-
-
-def everything(path):
-    found = open_scores(path)
-    scores = np.concatenate([block for _, block in found.blocks()])
-    return (found.train_ids, found.train_items, found.self_influence.tolist(), scores.tolist())
-
-
-BITS, BYTE_STREAM_SPLIT = 8, 9 << 1  # another encoding of numbers, as a header writes it
-
-
-def test_a_page_that_contradicts_the_file_is_refused_and_never_another_number(tmp_path):
-    path = tmp_path / PARQUET
-    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
-    whole, data = everything(path), path.read_bytes()
-    refused = 0
-    for places in headers(path):
-        for at in places:
-            for new in [*(data[at] ^ 1 << bit for bit in range(BITS)), BYTE_STREAM_SPLIT]:
-                path.write_bytes(data[:at] + bytes([new]) + data[at + 1 :])
-                try:
-                    assert everything(path) == whole
-                except ScoreFileError:
-                    refused += 1
-    assert refused > 300
-
-
-def test_a_parquet_file_of_many_pages_and_groups_is_whole(tmp_path):
-    import pyarrow.parquet as pq
-
-    path = tmp_path / PARQUET
-    scores = np.random.default_rng(0).standard_normal((3000, 200))
-    write_scores(full(scores), path)
-    rewrite(path, lambda found, about: found, row_group_size=700, data_page_size=4096, write_statistics=True)
-    with pq.ParquetFile(path) as file:
-        assert file.metadata.num_row_groups > 4
-    assert np.array_equal(np.concatenate([block for _, block in open_scores(path).blocks()]), scores)
-
-
-def test_a_parquet_score_that_is_no_number_names_its_pairs(tmp_path):
-    import pyarrow as pa
-
-    path = tmp_path / PARQUET
-    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
-    values = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0, math.nan, 4.0]), 2)
-    rewrite(path, lambda found, about: with_column(found, "scores", values))
-    with pytest.raises(ScoreFileError, match="'m_1_m_2' on 'm_0_m_900' is not a finite number"):
+path = Path(sys.argv[1])
+data = path.read_bytes()
+refused = 0
+bits = range(0, 8 * len(data), 11)
+for bit in bits:
+    path.write_bytes(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
+    try:
         list(open_scores(path).blocks())
+    except ScoreFileError:
+        refused += 1
+print(refused, len(bits))
+"""
+
+
+def test_every_flipped_bit_is_refused_and_none_ends_the_process(tmp_path):
+    path = tmp_path / PARQUET
+    write_scores(table([[1.0, 2.0], [3.0, -4.0]]), path)
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_BIT, path], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    refused, tried = map(int, done.stdout.split())
+    assert refused == tried > 1000
 
 
 @pytest.mark.parametrize(
-    ("change", "packing"),
+    "change",
     [
-        (lambda found, about: found, {"data_page_size": 100, "write_batch_size": 8}),
-        (lambda found, about: found, {"row_group_size": 7}),
-        (lambda found, about: found.drop_columns(["row_sum"]), {}),
+        lambda about: about.update(size=1),
+        lambda about: about.update(frame_sha256="0" * 64),
+        lambda about: about.update(row_groups=[[0, 2]]),
+        lambda about: about.update(test_ids=["t"]),
+        lambda about: about.pop("size"),
+        lambda about: about.clear(),
     ],
-    ids=["many pages", "other row groups", "no sums, as in 0.1"],
 )
-def test_parquet_scores_in_another_layout_are_read_all_the_same(tmp_path, change, packing):
-    scores = np.random.default_rng(0).normal(size=(40, 9))
-    path = tmp_path / PARQUET
-    write_scores(full(scores), path)
-    rewrite(path, change, **packing)
-    opened = open_scores(path)
-    for _ in range(2):
-        assert same_bits(np.concatenate([block for _, block in opened.blocks()]), scores)
+@pytest.mark.parametrize("sealed", [True, False], ids=["digest right", "digest wrong"])
+def test_a_changed_sidecar_is_refused(path, change, sealed):
+    about = json.loads(sidecar_path(path).read_text())
+    change(about)
+    about.pop("sha256", None) if sealed else None
+    sidecar_path(path).write_text(sidecar_text(about) if sealed else json.dumps(about))
+    with pytest.raises(ScoreFileError, match=PARQUET) as error:
+        list(open_scores(path).blocks())
+    assert "tracinctl compute" in error.value.hint
 
 
-def test_parquet_scores_that_are_not_what_their_rows_add_up_to_are_damaged(tmp_path):
-    import pyarrow as pa
+def test_the_sidecar_of_other_scores_is_refused(path, tmp_path):
+    write_scores(full([[1.0, 2.0], [3.0, 4.5]], train_items=[("x", "y"), ("y", "z")]), tmp_path / "other" / PARQUET)
+    sidecar_path(path).write_bytes(sidecar_path(tmp_path / "other" / PARQUET).read_bytes())
+    with pytest.raises(ScoreFileError, match="is damaged, or was changed after"):
+        open_scores(path)
 
-    path = tmp_path / PARQUET
-    write_scores(full([[1.0, 2.0], [3.0, 4.0]]), path)
-    values = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0, 3.0, 4.5]), 2)
-    rewrite(path, lambda found, about: with_column(found, "scores", values))
-    with pytest.raises(ScoreFileError, match="are not as they were written"):
+
+@pytest.mark.parametrize("wrong", [4.5, math.nan])
+def test_scores_that_are_not_what_their_rows_add_up_to_are_refused(path, wrong):
+    data = path.read_bytes()
+    at = data.index(np.array([3.0, 4.0]).tobytes())
+    path.write_bytes(data[:at] + np.array([3.0, wrong]).tobytes() + data[at + 16 :])
+    with pytest.raises(ScoreFileError, match="is damaged, or was changed"):
         list(open_scores(path).blocks())
 
 
-def test_a_parquet_file_that_changes_while_it_is_open_is_noticed(tmp_path):
-    path = tmp_path / PARQUET
-    write_scores(full([[1.0], [2.0]]), path)
+def test_a_parquet_file_of_many_groups_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_format, "_GROUP", 64 << 10)
+    scores = np.random.default_rng(0).standard_normal((3000, 20))
+    write_scores(full(scores), tmp_path / PARQUET)
+    assert len(read_sidecar(tmp_path / PARQUET)["row_groups"]) == 8
+    opened = open_scores(tmp_path / PARQUET)
+    for _ in range(2):
+        assert same_bits(scores_of(opened), scores)
+
+
+def test_other_programs_read_the_same_scores(tmp_path):
+    import pyarrow.parquet as pq
+
+    scores = np.random.default_rng(0).standard_normal((30, 4))
+    write_scores(full(scores), tmp_path / PARQUET)
+    with pq.ParquetFile(tmp_path / PARQUET, page_checksum_verification=True) as file:
+        assert np.array_equal(np.stack(file.read().column("scores").to_pylist()), scores)
+
+
+def test_a_parquet_file_that_changes_while_it_is_open_is_noticed(path):
     opened = open_scores(path)
     write_scores(full([[1.0], [2.0], [3.0]]), path)
     with pytest.raises(ScoreFileError, match="changed while it was read"):
         list(opened.blocks())
 
 
-def test_what_was_written_here_is_read_straight(tmp_path, monkeypatch):
-    import pyarrow.parquet as pq
+def test_scores_that_break_while_they_are_read_are_named(path, monkeypatch):
+    opened = open_scores(path)
 
-    source = full(np.random.default_rng(0).normal(size=(50, 3)))
-    write_scores(source, tmp_path / PARQUET)
-    opened = open_scores(tmp_path / PARQUET)
-    monkeypatch.delattr(pq.ParquetFile, "iter_batches")
-    assert same_bits(np.concatenate([block for _, block in opened.blocks()]), source.scores)
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(parquet_format, "read_scores", fail)
+    with pytest.raises(ScoreFileError, match=rf"{PARQUET} broke while it was read.*Input/output error"):
+        list(opened.blocks())
 
 
 def test_parquet_is_read_in_blocks_that_stay_small(tmp_path, monkeypatch):

@@ -93,14 +93,13 @@ def _test_pairs(project: Project, given: Given) -> Candidates:
 
 
 def test_pairs_in(path: Path) -> list[str]:
-    """Test pairs of a score file: from its first training pair, or from what a Parquet file says of itself."""
+    """Test pairs of a score file: from its first training pair, or from the sidecar of a Parquet file."""
     import json
 
     if path.suffix == ".parquet":
-        from tracinctl.scores.files.parquet_footer import ABOUT_KEY, value_of
+        from tracinctl.scores.files.sidecar import read_sidecar
 
-        said = value_of(path, ABOUT_KEY, _HEAD)
-        return [*json.loads(said)["test_ids"]] if said else []
+        return [*read_sidecar(path)["test_ids"]]
     with path.open(encoding="utf-8") as stream:
         text = stream.read(_HEAD)
     start = text.find("{", text.find("{") + 1)

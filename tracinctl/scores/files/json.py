@@ -1,7 +1,8 @@
 """The users' JSON of scores.
 
 ``<name>_influence_metadata.json`` holds nothing but ``{train pair id: {"tracin_influence_<test pair id>": score}}``, so
-that scripts which read it as it is go on working; what else is known stands in a file beside it.
+that scripts which read it as it is go on working; what else is known stands in the sidecar. The file is read an entry
+at a time: held whole, as text and as objects, it would take eight times its size.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from tracinctl.errors import ScoreFileError
-from tracinctl.files import atomic_path, locked
+from tracinctl.files import atomic_paths, locked
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.files.json_text import AGAIN, json_text, kind, parse_json, read_bytes
-from tracinctl.scores.files.sidecar import SCORES_ENDING, provenance_path, provenance_text, read_provenance
-from tracinctl.scores.table import InfluenceTable, ScoreSource, checked_blocks
+from tracinctl.scores.files.json_text import AGAIN, JsonEntries, json_text, kind, uncollected
+from tracinctl.scores.files.sidecar import SCORES_ENDING, apart, read_sidecar, sidecar_path, sidecar_text
+from tracinctl.scores.table import FloatArray, InfluenceTable, ScoreSource, checked_blocks
 
 PREFIX = "tracin_influence_"
 PER_CHECKPOINT_ENDING = "_per_checkpoint_influence_metadata.json"
-_TOLD_EVERY = 100_000  # scores, some hundredths of a second
-_SAME = "all training pairs must be scored on the same test pairs; " + AGAIN
+_PROGRESS_EVERY = 100_000  # scores, some hundredths of a second
+_SAME = "All training pairs must be scored on the same test pairs. " + AGAIN
 
 
 def read_json_scores(path: Path) -> InfluenceTable:
@@ -42,37 +43,77 @@ def read_json_scores(path: Path) -> InfluenceTable:
             f"{path} holds the scores of single checkpoints, not their sums",
             hint=f"the sums are in {path.name.removesuffix(PER_CHECKPOINT_ENDING)}{SCORES_ENDING}",
         )
-    data = read_bytes(path)
-    content = parse_json(data, path)
-    if not isinstance(content, dict):
-        raise ScoreFileError(
-            f"{path} holds {kind(content)}, wanted an object of training pairs",
-            hint='the form is {"<train pair>": {"tracin_influence_<test pair>": score}}',
-        )
-    records = (record for record in content.values() if isinstance(record, dict))
-    names: list[str] = next(filter(None, map(_score_names, records)), [])
+    entries = JsonEntries(path)
+    names: list[str] = []
     train_ids: list[str] = []
+    without: list[str] = []  # pairs with no scores at all, before the first that has some
     rows: list[Any] = []
-    for train_id, record in content.items():
-        if not isinstance(record, dict):
-            raise ScoreFileError(
-                f"{path}: the entry of {train_id!r} is {kind(record)}, wanted an object of scores", hint=AGAIN
-            )
-        if list(record) != names:
-            own = _score_names(record)
+    with uncollected():
+        for train_id, record in entries:
+            if not isinstance(record, dict):
+                raise ScoreFileError(
+                    f"{path}: the entry of {train_id!r} is {kind(record)}, wanted an object of scores", hint=AGAIN
+                )
+            own = names if list(record) == names else _score_names(record)
+            names = names or own
             if record and not own:
+                continue  # of an item, or of something else
+            if not names:
+                without.append(train_id)
                 continue
             _same_test_pairs(path, train_id, own, names, train_ids)
-            record = {name: record[name] for name in names}  # noqa: PLW2901  the scores alone, in the first pair's order
-        rows.append(_scores(path, train_id, record))
-        train_ids.append(train_id)
+            if list(record) != names:
+                record = {name: record[name] for name in names}  # noqa: PLW2901  the scores alone, in the first order
+            rows.append(_scores(path, train_id, record))
+            train_ids.append(train_id)
     if not names:
         raise ScoreFileError(f"{path} holds no influence scores (no key starts with {PREFIX!r})", hint=AGAIN)
+    if without:
+        _same_test_pairs(path, without[0], [], names, train_ids)
     test_ids = [name[len(PREFIX) :] for name in names]
-    known = read_provenance(path, data, len(train_ids))
-    if not known:
+    known = _known(path, entries.digest.hexdigest(), len(train_ids))
+    if known is None:
         _one_kind(path, train_ids)
-    return InfluenceTable(train_ids=train_ids, test_ids=test_ids, scores=np.array(rows), **known)
+    return InfluenceTable(train_ids=train_ids, test_ids=test_ids, scores=np.array(rows), **(known or {}))
+
+
+def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
+    """What the sidecar says, as arguments of InfluenceTable; None where there is none, as beside a file of others.
+
+    Raises:
+        ScoreFileError: the sidecar is broken, or belongs to other scores.
+    """
+    beside = sidecar_path(path)
+    if beside == path or not (beside.exists() or beside.is_symlink()):
+        return None
+    said = read_sidecar(path)
+    if said.get("scores_sha256") != digest:
+        raise apart(path)
+    try:
+        own, sample = said["self_influence"], said["sample_influence"]
+        items = [(str(a), str(b)) for a, b in said["train_items"]]
+        known = {
+            "train_items": items,
+            "self_influence": None if own is None else _finite(own),
+            "sample_ids": [] if sample is None else list(sample),
+            "sample_influence": None if sample is None else _finite(list(sample.values())),
+            "checkpoint_names": [str(name) for name in said["checkpoint_names"]],
+            "provenance": {**said["provenance"]},
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ScoreFileError(f"{sidecar_path(path)} is not in the form that tracinctl writes", hint=AGAIN) from error
+    if len(items) not in {0, pairs} or (own is not None and len(own) != pairs):
+        raise apart(path)
+    return known
+
+
+def _finite(values: Any) -> FloatArray:
+    if not all(type(value) in (int, float) for value in values):
+        raise TypeError("numbers are wanted")
+    found = np.array(values, dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError("finite numbers are wanted")
+    return found
 
 
 def _score_names(record: dict[str, Any]) -> list[str]:
@@ -136,7 +177,7 @@ def score_lines(source: ScoreSource, keys: Sequence[str], path: Path, progress: 
     """
     names = [json_text(key) for key in keys]
     total = len(source.train_ids)
-    step = max(1, _TOLD_EVERY // max(1, len(names)))
+    step = max(1, _PROGRESS_EVERY // max(1, len(names)))
     yield "{"
     for start, block in checked_blocks(source):
         for row, values in enumerate(block, start):
@@ -148,7 +189,7 @@ def score_lines(source: ScoreSource, keys: Sequence[str], path: Path, progress: 
 
 
 def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
-    """Write a JSON score file block by block, and its provenance beside it.
+    """Write a JSON score file block by block, and its sidecar.
 
     Both are complete before the first takes its place, so that a full disk leaves the old ones.
 
@@ -157,14 +198,27 @@ def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallbac
         TracinctlError: a file cannot be written.
     """
     digest = hashlib.sha256()
-    beside = provenance_path(path)
+    beside = sidecar_path(path)
     if beside == path:
-        raise ScoreFileError(f"{path} is where provenance stands", hint=f"name the scores <name>{SCORES_ENDING}")
-    with contextlib.ExitStack() as both, atomic_path(beside) as temporary_beside, atomic_path(path) as temporary:
+        raise ScoreFileError(f"{path} is where the sidecar stands", hint=f"Name the scores <name>{SCORES_ENDING}.")
+    with contextlib.ExitStack() as last, atomic_paths(path, beside) as (temporary, temporary_beside):
         with temporary.open("wb") as file:
             for text in score_lines(source, [PREFIX + each for each in source.test_ids], path, progress):
                 data = text.encode()
                 digest.update(data)
                 file.write(data)
-        temporary_beside.write_text(provenance_text(source, digest.hexdigest()), encoding="utf-8", newline="\n")
-        both.enter_context(locked(path))  # two runs would else mix one's scores with the other's provenance
+        temporary_beside.write_text(_sidecar(source, digest.hexdigest()), encoding="utf-8", newline="\n")
+        last.enter_context(locked(path))  # two runs would else mix one's scores with the other's sidecar
+
+
+def _sidecar(source: ScoreSource, digest: str) -> str:
+    own, sample = source.self_influence, source.sample_influence
+    content = {
+        "scores_sha256": digest,
+        "provenance": dict(source.provenance),
+        "checkpoint_names": list(source.checkpoint_names),
+        "train_items": [list(pair) for pair in source.train_items],
+        "self_influence": None if own is None else own.tolist(),
+        "sample_influence": None if sample is None else dict(zip(source.sample_ids, sample.tolist(), strict=True)),
+    }
+    return sidecar_text(content)

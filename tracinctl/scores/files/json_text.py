@@ -1,19 +1,26 @@
-"""JSON read with every key once and written the same way every time."""
+"""JSON read one entry at a time, with every key once, and written the same way every time."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tracinctl.errors import ScoreFileError
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
-AGAIN = "compute the scores again: tracinctl compute"
+AGAIN = "Compute the scores again: tracinctl compute"
+
+_CHUNK = 1 << 20  # bytes read together
+_BLANKS = re.compile(r"[ \t\n\r]*")
+_LONGEST_WORD = 16  # letters at the end of a piece that may be the beginning of a longer word: -Infinity, 1.5e-
 
 
 def read_json(path: Path, hint: str = AGAIN) -> Any:
@@ -31,10 +38,22 @@ def read_bytes(path: Path, hint: str = AGAIN) -> bytes:
     Raises:
         ScoreFileError: the file is missing or cannot be read.
     """
+    with opened(path, hint) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
+    """A file, open for reading; nothing but a file is read.
+
+    Raises:
+        ScoreFileError: it is missing, is none, or breaks while it is read.
+    """
     try:
         if path.exists() and not path.is_file():
             raise ScoreFileError(f"{path} is no file of scores, but a {'folder' if path.is_dir() else 'device'}")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except (OSError, ValueError) as error:  # a ValueError is a name with a null character in it
         raise ScoreFileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", hint=hint) from error
 
@@ -62,7 +81,7 @@ def parse_json(data: bytes, path: Path, hint: str = AGAIN) -> Any:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for garbage while a great many small objects are made that are none: it takes longer than they do."""
+    """Pause the garbage collector while many small objects are made: its searches take longer than making them."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -122,3 +141,106 @@ def kind(value: Any) -> str:
         type(None): "null",
     }
     return names.get(type(value), type(value).__name__)
+
+
+class JsonEntries:
+    """The entries of a JSON object in a file, one at a time.
+
+    ``digest`` is the SHA-256 of the file's bytes so far; of all of them once the last entry was given.
+
+    Raises:
+        ScoreFileError: the file is missing, is not UTF-8, is not JSON, is not an object, or a key stands there twice.
+    """
+
+    def __init__(self, path: Path, hint: str = AGAIN) -> None:
+        self.digest = hashlib.sha256()
+        self._path, self._hint = path, hint
+        self._decoder = json.JSONDecoder(object_pairs_hook=_once)
+        self._letters = codecs.getincrementaldecoder("utf-8-sig")()
+        self._text, self._at = "", 0
+        self._before = 0  # letters of the file before the text
+        self._ended = False
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Yield keys and values."""
+        with opened(self._path, self._hint) as self._file:
+            try:
+                yield from self._entries()
+            except UnicodeDecodeError as error:
+                raise ScoreFileError(f"{self._path} is not UTF-8 text: {error.reason}", hint=self._hint) from error
+            except RecursionError as error:
+                message = f"{self._path} is nested too deeply to be a score file"
+                raise ScoreFileError(message, hint=self._hint) from error
+            except json.JSONDecodeError as error:
+                where = f"near character {self._before + error.pos + 1:,}"
+                raise ScoreFileError(f"{self._path} is not whole JSON: {error.msg} {where}", hint=self._hint) from error
+            except ValueError as error:
+                raise ScoreFileError(f"{self._path} is not whole JSON: {error}", hint=self._hint) from error
+
+    def _entries(self) -> Iterator[tuple[str, Any]]:
+        if not self._next():
+            raise ScoreFileError(f"{self._path} is empty", hint=self._hint)
+        if self._next() != "{":
+            found = kind([] if self._next() == "[" else self._value())
+            hint = 'The form is {"<train pair>": {"tracin_influence_<test pair>": score}}.'
+            raise ScoreFileError(f"{self._path} holds {found}, wanted an object of training pairs", hint=hint)
+        self._at += 1
+        seen: set[str] = set()
+        while self._next() != "}" or seen:
+            key = self._key()
+            if key in seen:
+                raise ValueError(f"the key {key!r} stands there twice")
+            seen.add(key)
+            self._expect(":")
+            yield key, self._value()
+            if self._next() == "}":
+                break
+            self._expect(",")
+        self._at += 1
+        if self._next():
+            raise json.JSONDecodeError("Extra data", self._text, self._at)
+
+    def _next(self) -> str:
+        """The next letter that is no blank; empty at the end of the file."""
+        while True:
+            self._at = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches no letters too
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._read():
+                return ""
+
+    def _expect(self, letter: str) -> None:
+        if self._next() != letter:
+            raise json.JSONDecodeError(f"Expecting {letter!r}", self._text, self._at)
+        self._at += 1
+
+    def _key(self) -> str:
+        if self._next() != '"':
+            raise json.JSONDecodeError("Expecting a key in double quotes", self._text, self._at)
+        return str(self._value())
+
+    def _value(self) -> Any:
+        self._next()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                cut = error.pos >= len(self._text) - _LONGEST_WORD or error.msg.startswith("Unterminated")
+                if not cut or not self._read():
+                    raise
+                continue
+            if end < len(self._text) or not self._read():  # a number at the end may go on
+                self._at = end
+                return value
+
+    def _read(self) -> bool:
+        """Read on, as much again as is still needed; false at the end of the file."""
+        if self._ended:
+            return False
+        data = self._file.read(max(_CHUNK, len(self._text) - self._at))
+        self.digest.update(data)
+        self._ended = not data
+        self._before += self._at
+        self._text = self._text[self._at :] + self._letters.decode(data, final=self._ended)
+        self._at = 0
+        return not self._ended

@@ -47,15 +47,15 @@ def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSo
 
 
 def test_pairs_of(path: Path) -> Sequence[str]:
-    """The ids of a score file's test pairs, of a Parquet file without reading its scores.
+    """The ids of a score file's test pairs; of a Parquet file from its sidecar.
 
     Raises:
         ScoreFileError: the file is missing, broken, or not a score file.
     """
     if path.suffix == ".parquet":
-        from tracinctl.scores.files.parquet import parquet_test_ids
+        from tracinctl.scores.files.sidecar import read_sidecar
 
-        return parquet_test_ids(path)
+        return [str(name) for name in read_sidecar(path)["test_ids"]]
     return open_scores(path).test_ids
 
 

@@ -1,82 +1,79 @@
-"""What is known of a JSON score file beyond its scores, in a file beside it.
+"""The file beside a score file: what is known of the scores beyond them, and digests that bind the two together.
 
-``<name>_influence_provenance.json`` names the SHA-256 of the score file that it belongs to. One that belongs to other
-scores, or is broken, is as good as none: the scores speak for themselves.
+``<name>_influence_provenance.json`` stands beside the users' JSON, which has no room for more than scores, and
+``<file>.parquet.json`` beside Parquet. Either names the digest of its score file and of its own content, so that a
+change of one of the two is noticed and never read as scores. This module is light: completion reads test pairs with it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tracinctl.errors import ScoreFileError
-from tracinctl.scores.files.json_text import json_text, read_json
-from tracinctl.scores.table import FloatArray, ScoreSource
 
 SCORES_ENDING = "_influence_metadata.json"
+OWN_DIGEST = "sha256"
 
 
-def provenance_path(path: Path) -> Path:
-    """Where the provenance of a JSON score file stands."""
+def sidecar_path(path: Path) -> Path:
+    """Where the sidecar of a score file stands."""
+    if path.suffix == ".parquet":
+        return path.with_name(f"{path.name}.json")
     name = path.name
     stem = name.removesuffix(SCORES_ENDING) if name.endswith(SCORES_ENDING) else path.stem
     return path.with_name(f"{stem}_influence_provenance.json")
 
 
-def provenance_text(source: ScoreSource, digest: str) -> str:
-    """The content of the file; ``digest`` is the SHA-256 of the score file, in hexadecimal."""
-    own, sample = source.self_influence, source.sample_influence
-    content = {
-        "scores_sha256": digest,
-        "provenance": dict(source.provenance),
-        "checkpoint_names": list(source.checkpoint_names),
-        "train_items": [list(pair) for pair in source.train_items],
-        "self_influence": None if own is None else own.tolist(),
-        "sample_influence": None if sample is None else dict(zip(source.sample_ids, sample.tolist(), strict=True)),
-    }
-    return json_text(content) + "\n"
+def sidecar_text(content: Mapping[str, Any]) -> str:
+    """The text of a sidecar: its content and the content's digest."""
+    plain = json.loads(json.dumps(content))  # as it will be read: keys are text
+    return json.dumps({OWN_DIGEST: _digest(plain), **plain}) + "\n"
 
 
-def read_provenance(path: Path, data: bytes, pairs: int) -> dict[str, Any]:
-    """What the file beside a score file says, as arguments of InfluenceTable; nothing where it does not belong to it.
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """The content of the sidecar of a score file.
 
-    Args:
-        path: of the score file.
-        data: its content.
-        pairs: how many training pairs it has.
+    Raises:
+        ScoreFileError: it is missing, broken, or was changed after it was written.
     """
-    place = provenance_path(path)
-    if place == path or not place.is_file():
-        return {}
+    place = sidecar_path(path)
+    again = f"Compute the scores again: tracinctl compute{_or_without(path)}"
     try:
-        beside = read_json(place)
-        if beside["scores_sha256"] != hashlib.sha256(data).hexdigest():
-            return {}
-        items = [(str(a), str(b)) for a, b in beside["train_items"]]
-        own, sample = beside["self_influence"], beside["sample_influence"]
-        self_influence = None if own is None else _finite(own)
-        fits = len(items) in (0, pairs) and (self_influence is None or len(self_influence) == pairs)
-        if not fits or not isinstance(beside["provenance"], dict):
-            return {}
-        return {
-            "train_items": items,
-            "self_influence": self_influence,
-            "sample_ids": [] if sample is None else list(sample),
-            "sample_influence": None if sample is None else _finite(list(sample.values())),
-            "checkpoint_names": [str(name) for name in beside["checkpoint_names"]],
-            "provenance": beside["provenance"],
-        }
-    except (ScoreFileError, OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return {}
+        if place.exists() and not place.is_file():
+            raise ScoreFileError(f"{place} is a pipe or a device, not a file", hint=again)
+        if not place.exists():
+            raise ScoreFileError(
+                f"cannot read {path}: {place.name} is not beside it, which says how to check it",
+                hint=f"Copy {place.name} too, or compute the scores again: tracinctl compute",
+            )
+        content = json.loads(place.read_bytes())
+        own = content.pop(OWN_DIGEST)
+    except OSError as error:
+        raise ScoreFileError(f"cannot read {place}: {error.strerror or error}", hint=again) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ScoreFileError(f"{place} is damaged", hint=again) from error
+    if own != _digest(content):
+        raise ScoreFileError(f"{place} was changed after it was written", hint=again)
+    return dict(content)
 
 
-def _finite(values: Any) -> FloatArray:
-    if not all(type(value) in (int, float) for value in values):
-        raise TypeError("numbers are wanted")
-    found = np.array(values, dtype=np.float64)
-    if not np.isfinite(found).all():
-        raise ValueError("finite numbers are wanted")
-    return found
+def apart(path: Path) -> ScoreFileError:
+    """The error of a score file that is not the one its sidecar describes."""
+    return ScoreFileError(
+        f"{path} is damaged, or was changed after {sidecar_path(path).name} was written",
+        hint=f"Compute the scores again: tracinctl compute{_or_without(path)}",
+    )
+
+
+def _or_without(path: Path) -> str:
+    """The other way out: JSON can be read without a sidecar."""
+    return "" if path.suffix == ".parquet" else f"\nTo read these scores as they are, remove {sidecar_path(path)}."
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of the content, whatever the order of its keys and the layout of its text."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
