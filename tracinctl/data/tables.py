@@ -1,14 +1,15 @@
-"""Tables of text with the line each row is from: CSV in the forms that spreadsheets and programs write."""
+"""Tables with the line each row is from: CSV in the forms that people have, JSON and Parquet."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +30,17 @@ class Table:
         path: where it is from.
         frame: the rows; of a text file every cell is text, and an empty one is "".
         lines: the line each row begins on, or its number where the file has no lines.
+        unit: which of the two, for messages.
     """
 
     path: Path
     frame: pd.DataFrame
     lines: npt.NDArray[np.int64]
+    unit: str = "line"
 
     def where(self, row: int) -> str:
         """File and line of a row, for a message."""
-        return f"{self.path}, line {self.lines[row]}"
+        return f"{self.path}, {self.unit} {self.lines[row]}"
 
 
 def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = SEPARATORS) -> Table:
@@ -111,3 +114,68 @@ def _reason(error: Exception, skipped: int) -> str:
         return f"line {int(match[2]) + skipped} has {match[3]} cells, but the header has {match[1]}"
     match = re.fullmatch(r"EOF inside string starting at row (\d+)", text)
     return f"a quote that begins on line {int(match[1]) + 1 + skipped} does not end" if match else text
+
+
+def read_table(path: str | Path, what: str) -> Table:
+    """Read a table of any kind by its ending: Parquet, JSON lines, a JSON list of objects, TSV, or CSV.
+
+    Cells of JSON and Parquet files keep their types; what is missing there is None.
+
+    Raises:
+        DataError: the file is missing or no such table. The line is named where there are lines.
+    """
+    path = Path(path)
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    if kind in {".parquet", ".pq"}:
+        return _read_parquet(path, what)
+    if kind in {".json", ".jsonl", ".ndjson"}:
+        return _read_json(path, what)
+    return read_text_table(path, what, ("\t",) if kind in {".tsv", ".tab"} else SEPARATORS)
+
+
+def _read_parquet(path: Path, what: str) -> Table:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise DataError(f"there is no {what} {path}", hint="Check its path.")
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is no Parquet file that can be read: {error}", hint="Write it again.") from error
+    return Table(path, pd.DataFrame(rows, dtype=object), 1 + np.arange(len(rows)), unit="row")
+
+
+def _read_json(path: Path, what: str) -> Table:
+    import pandas as pd
+
+    text, skipped = _text(path, what)
+    listed = text.lstrip().startswith("[")
+    rows, lines = _json_list(path, text) if listed else _json_lines(path, text, skipped)
+    unit = "object" if listed else "line"
+    wrong = [k for k, row in enumerate(rows) if not isinstance(row, dict)]
+    if wrong:
+        raise DataError(f"{path}, {unit} {lines[wrong[0]]} is no JSON object", hint="Each row is one object.")
+    frame = pd.DataFrame(rows, dtype=object)
+    return Table(path, frame.where(frame.notna(), None), np.asarray(lines, dtype=np.int64), unit)
+
+
+def _json_list(path: Path, text: str) -> tuple[list[Any], list[int]]:
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON file: {error}", hint="Correct the file.") from error
+    return rows, list(range(1, len(rows) + 1))
+
+
+def _json_lines(path: Path, text: str, skipped: int) -> tuple[list[Any], list[int]]:
+    rows, lines = [], []
+    for number, line in enumerate(text.split("\n"), 1 + skipped):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: no JSON object: {error}", hint="Correct the line.") from error
+            lines.append(number)
+    return rows, lines

@@ -1,0 +1,215 @@
+"""Which columns of a table hold a comparison, and what its cells mean.
+
+Two forms are understood: two columns for the better and the worse item (``winner`` and ``loser``, ``chosen`` and
+``rejected``), and two columns of items with a third that says which of them won (``item1``, ``item2``, ``label``).
+Nothing is guessed that could turn the comparisons round: labels of 0 and 1 alone must be explained.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.data.tables import Table
+from tracinctl.errors import DataError, UsageError
+from tracinctl.text import clean, first_few, nearest
+
+IntArray = npt.NDArray[np.int64]
+
+BETTER_AND_WORSE: Final = (
+    ("winner", "loser"), ("chosen", "rejected"), ("better", "worse"), ("preferred", "dispreferred"),
+    ("preferred", "rejected"), ("positive", "negative"), ("winnerid", "loserid"), ("chosenid", "rejectedid"),
+)  # fmt: skip
+FIRST_AND_SECOND: Final = (
+    ("id1", "id2"), ("item1", "item2"), ("left", "right"), ("first", "second"), ("a", "b"), ("itema", "itemb"),
+    ("leftid", "rightid"), ("leftitem", "rightitem"), ("firstitem", "seconditem"), ("response1", "response2"),
+    ("responsea", "responseb"), ("response0", "response1"), ("optiona", "optionb"), ("modela", "modelb"),
+    ("text1", "text2"), ("sentence1", "sentence2"), ("x1", "x2"),
+)  # fmt: skip
+OUTCOMES: Final = (
+    "target", "label", "choice", "winner", "preference", "preferred", "vote", "outcome", "result", "better", "answer"
+)  # fmt: skip
+
+_FIRST = frozenset({"left", "l", "first", "1st", "a", "item1", "itema", "id1", "responsea", "modela", "optiona"})
+_SECOND = frozenset({"right", "r", "second", "2nd", "b", "item2", "itemb", "id2", "responseb", "modelb", "optionb"})
+_TIE = frozenset({"tie", "tied", "equal", "same", "draw", "both", "neither", "tiebothbad"})
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns and meanings of cells that are given; None = told from the table.
+
+    Attributes:
+        winner, loser: the better and the worse item.
+        first, second: the two items, where a third column says which won.
+        outcome: that column.
+        first_wins, second_wins, tie: what its cells say.
+        prompt: what both items answer.
+        split: whether a row trains or is held out.
+        id: of the comparison.
+    """
+
+    winner: str | None = None
+    loser: str | None = None
+    first: str | None = None
+    second: str | None = None
+    outcome: str | None = None
+    first_wins: str | None = None
+    second_wins: str | None = None
+    tie: str | None = None
+    prompt: str | None = None
+    split: str | None = None
+    id: str | None = None
+
+    def names(self) -> dict[str, str]:
+        """The columns that are given, by parameter."""
+        parameters = ("winner", "loser", "first", "second", "outcome", "prompt", "split", "id")
+        return {name: value for name in parameters if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """What the rows of a table compare.
+
+    Attributes:
+        first, second: names of the columns of the two items.
+        target: +1 where the first is better, -1 where worse, 0 where neither is, of each row.
+        used: names of the columns that say all this.
+        understood: the same in words.
+    """
+
+    first: str
+    second: str
+    target: IntArray
+    used: Sequence[str]
+    understood: str
+
+
+def find_comparisons(table: Table, columns: Columns) -> Comparisons:
+    """Find the columns of a comparison, and what each row says.
+
+    Raises:
+        UsageError: a column that is given is not there.
+        DataError: no columns of a comparison are there, or a cell of the outcome has no known meaning.
+    """
+    names = [str(name) for name in table.frame.columns]
+    for parameter, name in columns.names().items():
+        if name not in names:
+            near = nearest(name, names)
+            raise UsageError(
+                f"{table.path} has no column {clean(name)!r}, which `{parameter}` names",
+                hint=f"Did you mean {clean(near)}?" if near else f"It has {first_few([clean(n) for n in names], 8)}.",
+            )
+    if not (columns.first or columns.second or columns.outcome):
+        pair = _pair(names, columns.winner, columns.loser, BETTER_AND_WORSE)
+        if pair:
+            target = np.ones(len(table.frame), dtype=np.int64)
+            return Comparisons(*pair, target, pair, f"{clean(pair[0])} is better than {clean(pair[1])}")
+    pair = _pair(names, columns.first, columns.second, FIRST_AND_SECOND)
+    outcome = columns.outcome or _outcome(names, pair or ())
+    if pair is None or outcome is None:
+        raise DataError(
+            f"{table.path}: which columns compare two items? There are {first_few([clean(n) for n in names], 8)}",
+            hint="Name them: `winner` and `loser`, or `first`, `second` and `outcome`.",
+        )
+    target, meaning = _targets(table, pair, outcome, columns)
+    understood = f"{clean(pair[0])} against {clean(pair[1])}, {clean(outcome)} says which is better: {meaning}"
+    return Comparisons(*pair, target, (*pair, outcome), understood)
+
+
+def plain(name: Any) -> str:
+    """A name in small letters without blanks and signs, so that ``Item_1`` and ``item1`` are the same."""
+    return re.sub(r"[\W_]+", "", str(name)).casefold()
+
+
+def find_column(names: Iterable[str], usual: Iterable[str]) -> str | None:
+    """The first column that has one of these usual names, in the order of the latter."""
+    there = {plain(name): name for name in reversed(list(names))}
+    return next((there[name] for name in usual if name in there), None)
+
+
+def _pair(
+    names: Sequence[str], one: str | None, other: str | None, usual: Sequence[tuple[str, str]]
+) -> tuple[str, str] | None:
+    there = {plain(name): name for name in reversed(names)}
+    if one and other:
+        return one, other
+    for first, second in usual:
+        known = there.get(first), there.get(second)
+        if all(known) and one in (None, known[0]) and other in (None, known[1]):
+            return str(known[0]), str(known[1])
+    return None
+
+
+def _outcome(names: Sequence[str], pair: Sequence[str]) -> str | None:
+    return find_column([name for name in names if name not in pair], OUTCOMES)
+
+
+def _targets(table: Table, pair: tuple[str, str], outcome: str, columns: Columns) -> tuple[IntArray, str]:
+    """The target of each row, and what the cells mean in words."""
+    cells = [cell_text(value) for value in table.frame[outcome]]
+    empty = [row for row, cell in enumerate(cells) if not cell]
+    if empty:
+        raise DataError(f"{table.where(empty[0])}: {clean(outcome)} is empty", hint="Fill it in, or take the line out.")
+    first, second = ([cell_text(value) for value in table.frame[name]] for name in pair)
+    if all(cell in sides for cell, *sides in zip(cells, first, second, strict=True) if plain(cell) not in _TIE):
+        target = [0 if plain(c) in _TIE else 1 if c == a else -1 for c, a in zip(cells, first, strict=True)]
+        return np.array(target, dtype=np.int64), "it names the better one"
+    meanings = _meanings(table, sorted(set(cells)), pair, columns)
+    unknown = [row for row, cell in enumerate(cells) if cell not in meanings]
+    if unknown:
+        raise DataError(
+            f"{table.where(unknown[0])}: {clean(outcome)} is {clean(cells[unknown[0]])!r}, which has no known meaning",
+            hint="Say what cells mean with `first_wins`, `second_wins` and `tie`, or take the line out.",
+        )
+    words = {1: clean(pair[0]), -1: clean(pair[1]), 0: "tie"}
+    said = [f"{clean(cell)} = {words[value]}" for cell, value in meanings.items()]
+    return np.array([meanings[cell] for cell in cells], dtype=np.int64), ", ".join(said)
+
+
+def _meanings(table: Table, cells: Sequence[str], pair: tuple[str, str], columns: Columns) -> dict[str, int]:
+    given = {columns.first_wins: 1, columns.second_wins: -1, columns.tie: 0}
+    meanings = {cell: given[cell] for cell in cells if cell in given}
+    rest = [cell for cell in cells if cell and cell not in meanings]
+    if columns.first_wins is not None and columns.second_wins is None and len(rest) == 1:
+        return meanings | {rest[0]: -1}
+    first, second = _FIRST | {plain(pair[0])}, _SECOND | {plain(pair[1])}
+    for cell in rest:
+        for words, value in ((first, 1), (second, -1), (_TIE, 0)):
+            if plain(cell) in words and not _is_number(cell):
+                meanings[cell] = value
+    numbers = {cell: float(cell) for cell in rest if _is_number(cell)}
+    return meanings | _numbers(table, numbers)
+
+
+def _numbers(table: Table, numbers: dict[str, float]) -> dict[str, int]:
+    """What numbers mean: 1, -1 and 0, or 1 and 2."""
+    values = set(numbers.values())
+    if values <= {1, -1, 0} and -1 in values:
+        return {cell: int(value) for cell, value in numbers.items()}
+    if values <= {1, 2} and 2 in values:  # noqa: PLR2004  the second item
+        return {cell: 1 if value == 1 else -1 for cell, value in numbers.items()}
+    if numbers:
+        raise DataError(
+            f"{table.path}: the outcome is one of {', '.join(sorted(numbers))}, which may mean either item",
+            hint="Say which value means that the first item is better, for example `first_wins` = 1.",
+        )
+    return {}
+
+
+def cell_text(value: Any) -> str:
+    """A cell as text: empty where it is missing, and a whole number without a decimal point."""
+    if value is None or value != value:  # noqa: PLR0124  NaN alone differs from itself
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(int(value)) if isinstance(value, bool) else str(value).strip()
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+(?:\.\d*)?", text) is not None

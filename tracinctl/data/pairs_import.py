@@ -1,0 +1,284 @@
+"""From the comparisons that people have, in tables of many layouts, to a file of pairs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tracinctl.data.comparisons import Columns, Comparisons, cell_text, find_column, find_comparisons, plain
+from tracinctl.data.pairs_file import COLUMNS, HELD_OUT, OPTIONAL, TRAIN
+from tracinctl.data.recordings import ENDINGS, nfc
+from tracinctl.data.split import TRAIN_SHARE, split_items
+from tracinctl.data.tables import Table, read_table
+from tracinctl.errors import DataError
+from tracinctl.files import write_text_atomic
+from tracinctl.text import clean, count, first_few
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS: Final = {
+    **dict.fromkeys(("train", "training", "trn"), TRAIN),
+    **dict.fromkeys(("heldout", "test", "testing", "val", "valid", "validation", "dev", "eval", "holdout"), HELD_OUT),
+}
+"""What cells of a split column mean."""
+
+_LONGEST_ID = 100  # characters; a longer cell is a text, and its item gets an id made from it
+_ID_DIGITS = 12
+_LARGEST_PART = 0.5  # of the items: where more hang together by comparisons, items are divided one by one
+
+
+@dataclass(frozen=True)
+class ImportedPairs:
+    """Comparisons as rows of a file of pairs.
+
+    Attributes:
+        frame: the columns of the file of pairs, with ``split`` first.
+        items: id, and the content as JSON, of items that are texts; empty where cells are ids already.
+        understood: what the table was taken to say, a sentence each.
+        notes: what was left out, with the reason.
+    """
+
+    frame: pd.DataFrame
+    items: Mapping[str, Any]
+    understood: Sequence[str]
+    notes: Sequence[str]
+
+
+def import_pairs(
+    path: str | Path, columns: Columns | None = None, *, seed: int = 42, train_share: float = TRAIN_SHARE
+) -> ImportedPairs:
+    """Read a table of comparisons: CSV, TSV, Parquet or JSON, in usual layouts or as ``columns`` says.
+
+    Items are divided by the table's own split where it has one, and else by the seed: whole groups of items that
+    comparisons connect, or, where most are connected, item by item, without the pairs that would mix the two sides.
+
+    Raises:
+        DataError: the table cannot be read or understood; file and line are named.
+        UsageError: a column that is given is not there.
+    """
+    table = _flat(read_table(path, "table of comparisons"))
+    if not len(table.frame):
+        raise DataError(f"{table.path} has no rows", hint="Each row is one comparison.")
+    columns = columns or Columns()
+    compared = find_comparisons(table, columns)
+    items, ids, said = _items(table, compared, columns)
+    frame, named = _frame(table, compared, columns, ids)
+    understood = [f"{count(len(frame), 'row')}: {compared.understood}", *said, *named]
+    notes: list[str] = []
+    frame = _without_selves(frame, notes)
+    frame = _split(table, frame, columns, seed, train_share, understood, notes)
+    return ImportedPairs(frame, items, understood, notes)
+
+
+def write_imported(pairs: ImportedPairs, path: str | Path) -> list[Path]:
+    """Write the file of pairs, and beside it ``<name>_items.jsonl`` where items are texts; returns what was written."""
+    path = Path(path)
+    written = [path]
+    write_text_atomic(path, pairs.frame.to_csv(index=False, lineterminator="\n"))
+    if pairs.items:
+        lines = [json.dumps({"id": name, **content}, ensure_ascii=False) for name, content in pairs.items.items()]
+        written.append(path.with_name(f"{path.stem}_items.jsonl"))
+        write_text_atomic(written[-1], "\n".join(lines) + "\n")
+    return written
+
+
+def sentence(row: Mapping[str, Any]) -> str:
+    """A row of the file of pairs in words, to show what was understood."""
+    verb = {1: "ranks above", -1: "ranks below", 0: "ties with"}[int(row["target"])]
+    more = [f"{name} {row[name]}" for name in row if name not in COLUMNS and row[name] != ""]
+    return clean(f"{row['id1']} {verb} {row['id2']}, {row['split']}" + (f" ({', '.join(more)})" if more else ""))
+
+
+def _flat(table: Table) -> Table:
+    """UltraFeedback's layout, in which a row holds all answers to a prompt, as one row a pair of unequal answers."""
+    import pandas as pd
+
+    answers, prompt = (
+        find_column(table.frame.columns, names) for names in (("completions",), ("instruction", "prompt"))
+    )
+    if answers is None or prompt is None:
+        return table
+    rows, lines = [], []
+    for row, (text, listed) in enumerate(zip(table.frame[prompt], table.frame[answers], strict=True)):
+        if not isinstance(listed, Sequence) or any("overall_score" not in answer for answer in listed):
+            raise DataError(
+                f"{table.where(row)}: {answers} is no list of answers with an overall_score", hint="Correct the row."
+            )
+        for a, b in combinations(listed, 2):
+            if a["overall_score"] != b["overall_score"]:
+                better, worse = (a, b) if a["overall_score"] > b["overall_score"] else (b, a)
+                rows.append({"prompt": text, "chosen": better["response"], "rejected": worse["response"]})
+                lines.append(table.lines[row])
+    return replace(table, frame=pd.DataFrame(rows, dtype=object), lines=np.asarray(lines, dtype=np.int64))
+
+
+def _items(
+    table: Table, compared: Comparisons, columns: Columns
+) -> tuple[dict[str, Any], tuple[list[str], list[str]], list[str]]:
+    """Contents of the items that are texts, ids of the first and second items, and what to say of them."""
+    cells = [table.frame[name].tolist() for name in (compared.first, compared.second)]
+    for name, column in zip((compared.first, compared.second), cells, strict=True):
+        for row, value in enumerate(column):
+            if cell_text(value) == "":
+                raise DataError(f"{table.where(row)}: {clean(name)} is empty", hint="Fill it in, or take the line out.")
+    prompt = columns.prompt or find_column(table.frame.columns, ("prompt", "instruction", "question"))
+    if prompt is None and not any(_is_text(value) for column in cells for value in column):
+        first, second = _names(cells[0]), _names(cells[1])
+        if all(name.lower().endswith(ENDINGS) for name in (*first, *second)):
+            first, second = ([Path(name.replace("\\", "/")).stem for name in side] for side in (first, second))
+            return {}, (first, second), ["items are sound files: their names without folder and ending are the ids"]
+        return {}, (first, second), []
+    contents: dict[str, Any] = {}
+    asked = table.frame[prompt].tolist() if prompt else [None] * len(table.frame)
+    first, second = (
+        [_named_text(contents, ask, text) for ask, text in zip(asked, side, strict=True)] for side in cells
+    )
+    of = f" with {clean(prompt)} before it" if prompt else ""
+    said = f"items are texts{of}: each gets an id made from it, and {count(len(contents), 'text')} are written too"
+    return contents, (first, second), [said]
+
+
+def _named_text(contents: dict[str, Any], prompt: Any, text: Any) -> str:
+    content = {"text": text} if prompt is None else {"prompt": prompt, "text": text}
+    key = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:_ID_DIGITS]
+    contents.setdefault(key, content)
+    return key
+
+
+def _names(cells: Sequence[Any]) -> list[str]:
+    return [nfc(cell_text(value)) for value in cells]
+
+
+def _is_text(value: Any) -> bool:
+    return not isinstance(value, (str, int, float)) or (
+        isinstance(value, str) and (len(value) > _LONGEST_ID or "\n" in value or len(value.split()) > 4)  # noqa: PLR2004
+    )
+
+
+def _frame(
+    table: Table, compared: Comparisons, columns: Columns, ids: tuple[list[str], list[str]]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The columns of the file of pairs but for the split, and what to say of them."""
+    import pandas as pd
+
+    out: dict[str, Any] = {"id1": ids[0], "id2": ids[1], "target": compared.target}
+    own = columns.id or find_column(table.frame.columns, ("id", "pairid", "comparisonid"))
+    if own:
+        names = _names(table.frame[own])
+        if len(set(names)) == len(names) and all(names):
+            out["id"] = names
+        elif columns.id:
+            raise DataError(
+                f"{table.path}: {clean(own)} does not name each row by an id of its own", hint="Leave it out."
+            )
+    groups, left = [], []
+    for name in map(str, table.frame.columns):
+        if name in compared.used or (name == own and "id" in out) or _is_split(name, columns):
+            continue
+        cells = table.frame[name].tolist()
+        if plain(name) in {"weight", "margin"}:
+            out[plain(name)] = [cell_text(value) for value in cells]
+        elif any(_is_text(value) for value in cells if value is not None):
+            left.append(clean(name))
+        else:
+            column = f"source_{name}" if name in {*COLUMNS, *OPTIONAL} else name
+            out[column] = [cell_text(value) for value in cells]
+            groups.append(clean(column))
+    said = [f"further columns, which group rows: {', '.join(groups)}"] if groups else []
+    said += [f"columns of texts, which are not kept: {', '.join(left)}"] if left else []
+    return pd.DataFrame(out).assign(line=table.lines), said
+
+
+def _is_split(name: str, columns: Columns) -> bool:
+    return name == columns.split or (columns.split is None and plain(name) == "split")
+
+
+def _without_selves(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    same = frame["id1"] == frame["id2"]
+    if same.any():
+        lines = first_few([str(line) for line in frame["line"][same]])
+        notes.append(f"{count(int(same.sum()), 'row')} left out that compare an item with itself: line {lines}")
+    return frame[~same].reset_index(drop=True)
+
+
+def _split(
+    table: Table,
+    frame: pd.DataFrame,
+    columns: Columns,
+    seed: int,
+    train_share: float,
+    understood: list[str],
+    notes: list[str],
+) -> pd.DataFrame:
+    """The frame with its split in front, and without the rows that would mix both sides."""
+    own = next((name for name in map(str, table.frame.columns) if _is_split(name, columns)), None)
+    if own is not None:
+        by_line = dict(zip(table.lines.tolist(), table.frame[own].tolist(), strict=True))
+        names = [_split_name(table, own, line, by_line[line]) for line in frame["line"].tolist()]
+        understood.append(f"{clean(own)} says which rows train and which are held out")
+        sides = np.array(names, dtype=object)
+    else:
+        trains = _training_items(frame, seed, train_share, understood)
+        one, other = frame["id1"].isin(trains).to_numpy(), frame["id2"].isin(trains).to_numpy()
+        sides = np.where(one & other, TRAIN, np.where(one | other, "", HELD_OUT)).astype(object)
+    keep = sides != ""
+    if not keep.all():
+        notes.append(f"{count(int((~keep).sum()), 'row')} left out that compare a training item with a held-out one")
+    kept = frame.drop(columns="line")[keep]
+    kept.insert(0, "split", sides[keep])
+    return kept.reset_index(drop=True)
+
+
+def _split_name(table: Table, column: str, line: int, value: Any) -> str:
+    side = SPLITS.get(plain(cell_text(value)))
+    if side is None:
+        raise DataError(
+            f"{table.path}, {table.unit} {line}: {clean(column)} is {clean(cell_text(value))!r}",
+            hint=f"Known are {first_few(list(SPLITS), len(SPLITS))}.",
+        )
+    return side
+
+
+def _training_items(frame: pd.DataFrame, seed: int, train_share: float, understood: list[str]) -> set[str]:
+    parts = _connected(frame)
+    total = sum(map(len, parts))
+    whole = max(map(len, parts), default=0) <= _LARGEST_PART * total
+    units = parts if whole else [[name] for part in parts for name in part]
+    order = [k for side in split_items(len(units), seed, train_share) for k in side]
+    trains: set[str] = set()
+    for k in order:
+        if len(trains) + len(units[k]) > train_share * total:
+            break
+        trains.update(units[k])
+    what = "groups of compared items are" if whole else "items are"
+    understood.append(f"{what} divided with seed {seed}: {len(trains):,} of {count(total, 'item')} train")
+    return trains
+
+
+def _connected(frame: pd.DataFrame) -> list[list[str]]:
+    """Items in groups that comparisons connect, each in the order of first appearance."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for first, second in zip(frame["id1"], frame["id2"], strict=True):
+        one, other = root(first), root(second)
+        if one != other:
+            parent[other] = one
+    groups: dict[str, list[str]] = {}
+    for name in parent:
+        groups.setdefault(root(name), []).append(name)
+    return list(groups.values())
