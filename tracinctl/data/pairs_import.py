@@ -15,7 +15,7 @@ import numpy as np
 from tracinctl.data.comparisons import Columns, Comparisons, cell_text, find_column, find_comparisons, plain
 from tracinctl.data.pairs_file import COLUMNS, HELD_OUT, OPTIONAL, TRAIN
 from tracinctl.data.recordings import ENDINGS, nfc
-from tracinctl.data.split import TRAIN_SHARE, split_items
+from tracinctl.data.split import TRAIN_SHARE
 from tracinctl.data.tables import Table, read_table
 from tracinctl.errors import DataError
 from tracinctl.files import write_text_atomic
@@ -252,9 +252,8 @@ def _training_items(frame: pd.DataFrame, seed: int, train_share: float, understo
     total = sum(map(len, parts))
     whole = max(map(len, parts), default=0) <= _LARGEST_PART * total
     units = parts if whole else [[name] for part in parts for name in part]
-    order = [k for side in split_items(len(units), seed, train_share) for k in side]
     trains: set[str] = set()
-    for k in order:
+    for k in np.random.default_rng(seed).permutation(len(units)):
         if len(trains) + len(units[k]) > train_share * total:
             break
         trains.update(units[k])
