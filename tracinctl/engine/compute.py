@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from tracinctl.engine.checkpoints.load import WEIGHTINGS, checkpoint_weights
 from tracinctl.engine.distributed.divide import divided_kernels
 from tracinctl.engine.distributed.processes import Processes
 from tracinctl.engine.fingerprint import model_digest
-from tracinctl.engine.gradients.items import ItemGradients
+from tracinctl.engine.gradients.items import ItemGradients, ScoreFunction
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.influence import InfluenceScores, NotOfDifferenceError
 from tracinctl.engine.items import Items
@@ -198,11 +199,12 @@ def _compute(
     budget = Budget(memory, items.kept_bytes, items.read_again)
     memory = budget.left
     model = copy.deepcopy(model).to(device=device, dtype=dtype)
-    gradients = exact = ItemGradients(model, layers=options.layers, score=data.score)
+    score = score_of_items(items, data.score)
+    gradients = exact = ItemGradients(model, layers=options.layers, score=score)
     projection = None
     if options.projection_dim is not None:
         projection = Projection(options.projection_dim, options.projection_seed)
-        gradients = ItemGradients(model, layers=options.layers, score=data.score, projection=projection)
+        gradients = ItemGradients(model, layers=options.layers, score=score, projection=projection)
     layout = kernel_layout(
         items,
         len(data.train),
@@ -216,7 +218,7 @@ def _compute(
     cache = KernelCache(options.cache) if cached else None
     work = KernelWork(
         maker=KernelMaker(gradients, items, layout, device=device, dtype=dtype, budget=budget),
-        model_key=model_digest(model, data.score),
+        model_key=model_digest(model, score),
         dtype=options.dtype,
         exact=exact if projection else None,
         cache=cache,
@@ -275,7 +277,7 @@ def _compute(
         }
         for each, weight, zero in zip(found, weights, scores.zero_gradient, strict=True)
     ]
-    notes = [*([note] if note else []), *layout.notes, *work.notes, *_notes_on_ties(data, options)]
+    notes = [*items.notes, *([note] if note else []), *layout.notes, *work.notes, *_notes_on_ties(data, options)]
     if projection:
         errors = [each.kernel.part("error") for each in found]
         notes.append(error_note(projection.dim, errors))
@@ -295,6 +297,16 @@ def _compute(
         notes,
         frozenset(cache.used) if cache else frozenset(),
     )
+
+
+def score_of_items(items: Items, score: ScoreFunction | None) -> ScoreFunction | None:
+    """How the model is asked for scores: positional arguments lie in the items by number."""
+    return functools.partial(_with_arguments, score=score) if items.positional else score
+
+
+def _with_arguments(model: Any, inputs: dict[int, Any], score: ScoreFunction | None) -> Any:
+    arguments = tuple(inputs[number] for number in sorted(inputs))
+    return model(*arguments) if score is None else score(model, arguments)
 
 
 def _notes_on_ties(data: RankingData, options: ComputeOptions) -> list[str]:

@@ -8,7 +8,7 @@ import multiprocessing
 import pickle
 import sys
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,39 +16,11 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import Samples
+from tracinctl.engine.item_forms import WANTED, FormError, ItemInput, Rows, TensorRows, rows_of
 from tracinctl.errors import DataError
+from tracinctl.user_code import first_line, said
 
-ItemInput = Any  # a tensor, or a mapping of tensors
-
-
-def _length(inputs: Any) -> int:
-    if isinstance(inputs, Mapping):
-        lengths = {len(value) for value in inputs.values()}
-        if len(lengths) != 1:
-            raise DataError(
-                f"inputs: the tensors of the mapping have {sorted(lengths)} items; they must be equally many"
-            )
-        return lengths.pop()
-    return len(inputs)
-
-
-def item_input(inputs: Any, index: int) -> ItemInput:
-    """The input of one item, without the items' dimension."""
-    if isinstance(inputs, Mapping):
-        return {key: _tensor(value[index]) for key, value in inputs.items()}
-    value = inputs[index]
-    if isinstance(value, (tuple, list)) and value:
-        value = value[0]
-    return {k: _tensor(v) for k, v in value.items()} if isinstance(value, Mapping) else _tensor(value)
-
-
-def _tensor(value: Any) -> torch.Tensor:
-    # older versions of torch warn of a truth value of numpy's
-    return torch.as_tensor(np.asarray(value) if isinstance(value, np.generic) else value)
-
-
-def _in_memory(inputs: Any) -> bool:
-    return isinstance(inputs, (torch.Tensor, np.ndarray, Mapping, list, tuple))
+_READ_TWICE = 4  # items of each ``Dataset``, to see whether it gives the same again
 
 
 @dataclass(frozen=True)
@@ -56,26 +28,29 @@ class _Unread:
     """Why an item could not be read: a worker's exception would bring its whole traceback."""
 
     why: str
+    hint: str
 
 
-class _Rows(torch.utils.data.Dataset[Any]):
-    """Some items of the user's dataset, as the model gets them."""
+class _Reader(torch.utils.data.Dataset[Any]):
+    """Reads some items; what the user's own code raises is given back as ``_Unread``."""
 
-    def __init__(self, inputs: Any, rows: Sequence[int]) -> None:
-        self.inputs = inputs
+    def __init__(self, rows: Rows, numbers: Sequence[int]) -> None:
         self.rows = rows
+        self.numbers = numbers
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.numbers)
 
-    def __getitem__(self, place: int) -> Any:
+    def __getitem__(self, place: int) -> tuple[ItemInput, bool] | _Unread:
         try:
-            return item_input(self.inputs, self.rows[place])
-        except Exception as error:  # noqa: BLE001  whatever the user's own code raises
-            return _Unread(f"{type(error).__name__}: {error}")
+            return self.rows.read(self.numbers[place])
+        except FormError as error:
+            return _Unread(str(error), WANTED)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's own code raises
+            return _Unread(said(error), "The dataset raised it; tracinctl -vv shows where.")
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
@@ -86,9 +61,9 @@ def _start_method() -> str | None:
     return "fork" if sys.platform == "linux" and chosen != "spawn" else None
 
 
-def _read_by_workers(lazy: _Rows, workers: int) -> Generator[Any, None, None]:
+def _read_by_workers(reader: _Reader, workers: int) -> Generator[Any, None, None]:
     loader = torch.utils.data.DataLoader(
-        lazy, batch_size=None, num_workers=workers, collate_fn=_as_it_is, multiprocessing_context=_start_method()
+        reader, batch_size=None, num_workers=workers, collate_fn=_unchanged, multiprocessing_context=_start_method()
     )
     try:
         with warnings.catch_warnings():
@@ -97,36 +72,33 @@ def _read_by_workers(lazy: _Rows, workers: int) -> Generator[Any, None, None]:
     except (pickle.PicklingError, AttributeError, TypeError) as error:  # what pickling raises
         raise DataError(
             f"the dataset cannot be handed to worker processes: {error}",
-            hint="name its class and functions at the top of a module and keep no open files in it, "
-            "or read without workers: --num-workers 0",
+            hint="Name its class and functions at the top of a module and keep no open files in it, "
+            "or read without workers: `num_workers` 0.",
         ) from error
     try:
         yield from values
     except RuntimeError as error:
         raise DataError(
-            f"a worker process that reads items did not go on: {error}",
-            hint="where it ran out of memory take fewer, and else none: --num-workers 0 says what is wrong",
+            f"a worker process that reads items stopped: {first_line(error)}",
+            hint="Use fewer workers where memory ran out; `num_workers` 0 shows any other reason.",
         ) from error
 
 
-def _read(inputs: Any, rows: Sequence[int], ids: Sequence[str], workers: int) -> Iterator[ItemInput]:
-    """Yield the inputs of these items, in order; ``ids`` are theirs."""
-    lazy = _Rows(inputs, rows)
-    values: Generator[Any, None, None] = (lazy[place] for place in range(len(rows)))
-    if workers and not _in_memory(inputs) and len(rows) > workers:
-        values = _read_by_workers(lazy, workers)
-    with contextlib.closing(values):  # workers that are left to themselves end late
+def _read(rows: Rows, numbers: Sequence[int], ids: Sequence[str], workers: int) -> Iterator[tuple[ItemInput, bool]]:
+    """Yield the inputs of these items in order, and whether a label was left out; ``ids`` are theirs."""
+    reader = _Reader(rows, numbers)
+    values: Generator[Any, None, None] = (reader[place] for place in range(len(numbers)))
+    if workers and not rows.in_memory and len(numbers) > workers:
+        values = _read_by_workers(reader, workers)
+    with contextlib.closing(values):  # workers that nobody ends stay for a while
         for item_id, value in zip(ids, values, strict=True):
             if isinstance(value, _Unread):
-                raise DataError(
-                    f"item {item_id} cannot be read: {value.why}",
-                    hint="wanted: a tensor, a tuple that begins with one, or a mapping of tensors",
-                )
+                raise DataError(f"item {item_id} cannot be read: {value.why}", hint=value.hint)
             yield value
 
 
 def _shape(value: ItemInput) -> tuple[Any, ...]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return tuple((k, *_shape(value[k])) for k in sorted(value))
     return (str(value.dtype), *value.shape)
 
@@ -134,7 +106,7 @@ def _shape(value: ItemInput) -> tuple[Any, ...]:
 def digest(item_id: str, value: ItemInput) -> str:
     """SHA-256 of an item's id, shape, type and content."""
     state = hashlib.sha256(f"{item_id}\0{_shape(value)}\0".encode())
-    parts = [value[k] for k in sorted(value)] if isinstance(value, Mapping) else [value]
+    parts = [value[k] for k in sorted(value)] if isinstance(value, dict) else [value]
     for part in parts:
         state.update(part.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
@@ -154,36 +126,69 @@ class Items:
     Attributes:
         read_again: whether there is a ``Dataset``.
         kept_bytes: what is kept of it.
+        positional: whether items are the positional arguments of the model, by number.
+        notes: what a user should know of how items were read.
 
     Raises:
-        DataError: ids and inputs are not equally many, an item cannot be read, or reads otherwise the second time.
+        DataError: ids and inputs are not equally many, an item has no form that is taken, or differs when it is read
+            again.
     """
 
     def __init__(self, parts: Sequence[Samples], workers: int = 0, keep: int = 0) -> None:
-        self._where: list[tuple[Any, int]] = []
+        self._where: list[tuple[Rows, int]] = []
         self._workers = workers
         self._kept: dict[int, ItemInput] = {}
         self.kept_bytes = 0
-        self.read_again = not all(_in_memory(part.inputs) for part in parts)
         self.ids: list[str] = []
         self._shapes: list[tuple[Any, ...]] = []
         self.digests: list[str] = []
-        for part in parts:
-            count = _length(part.inputs)
-            if count != len(part.ids):
-                raise DataError(f"samples: {len(part.ids)} ids but {count} inputs")
-            for index, value in enumerate(_read(part.inputs, range(count), part.ids, workers)):
-                size = 0 if _in_memory(part.inputs) else bytes_of_input(value)
-                if size and self.kept_bytes + size <= keep:
-                    self._kept[len(self._where)] = value
-                    self.kept_bytes += size
-                self._where.append((part.inputs, index))
-                self._shapes.append(_shape(value))
-                self.digests.append(digest(part.ids[index], value))
+        self.notes: list[str] = []
+        rows = [_rows(part) for part in parts]
+        self.read_again = not all(some.in_memory for some in rows)
+        labelled = 0
+        for part, some in zip(parts, rows, strict=True):
             self.ids.extend(part.ids)
+            for value, label in _read(some, range(len(some)), part.ids, workers):
+                self._add(value, some, keep)
+                labelled += label
+            self._check_read_again(len(some))
+        if labelled:
+            self.notes.append(f"{labelled:,} items are tuples (input, label); the labels are left out")
+
+    def _add(self, value: ItemInput, rows: Rows, keep: int) -> None:
+        number = len(self._where)
+        begin = self._where[-1][1] + 1 if self._where and self._where[-1][0] is rows else 0
+        size = 0 if rows.in_memory else bytes_of_input(value)
+        if size and self.kept_bytes + size <= keep:
+            self._kept[number] = value
+            self.kept_bytes += size
+        self._where.append((rows, begin))
+        self._shapes.append(_shape(value))
+        self.digests.append(digest(self.ids[number], value))
+        if number:
+            self._check_arguments(number)
+
+    @property
+    def positional(self) -> bool:
+        """Whether items are the positional arguments of the model, by number."""
+        return bool(self._shapes) and 0 in _arguments(self._shapes[0])
+
+    def _check_arguments(self, number: int) -> None:
+        names, first = _arguments(self._shapes[number]), _arguments(self._shapes[0])
+        if names != first:
+            raise DataError(
+                f"item {self.ids[number]} holds {_words(names)}, and item {self.ids[0]} holds {_words(first)}",
+                hint="All items, held-out ones too, must have the same form.",
+            )
+
+    def _check_read_again(self, count: int) -> None:
+        """Read a few of the last ``count`` items again: they must not differ."""
+        if count and not self._where[-1][0].in_memory:
+            places = np.unique(np.linspace(len(self) - count, len(self) - 1, _READ_TWICE).astype(np.int64))
+            self._read_again(places.tolist(), workers=0)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._where)
 
     def groups(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
         """Indices of the items of each input shape."""
@@ -195,47 +200,75 @@ class Items:
     def stack(self, rows: Sequence[int], device: torch.device, dtype: torch.dtype) -> ItemInput:
         """Inputs of these items, items first, on the device; floating point ones in ``dtype``."""
         inputs, start = self._where[rows[0]]
-        if isinstance(inputs, torch.Tensor) and all(self._where[row][0] is inputs for row in rows):
-            places = [self._where[row][1] for row in rows]
-            contiguous = places == list(range(start, start + len(rows)))
-            return _to(inputs[start : start + len(rows)] if contiguous else inputs[places], device, dtype)
+        if isinstance(inputs, TensorRows) and all(self._where[row][0] is inputs for row in rows):
+            tensor, places = inputs.tensor, [self._where[row][1] for row in rows]
+            if tensor.layout == torch.strided:
+                contiguous = places == list(range(start, start + len(rows)))
+                return _to(tensor[start : start + len(rows)] if contiguous else tensor[places], device, dtype)
         values = self._values(rows)
-        if isinstance(values[0], Mapping):
-            return {k: _to(torch.stack([torch.as_tensor(v[k]) for v in values]), device, dtype) for k in values[0]}
+        if isinstance(values[0], dict):
+            return {k: _to(torch.stack([v[k] for v in values]), device, dtype) for k in values[0]}
         return _to(torch.stack(values), device, dtype)
 
     def _values(self, rows: Sequence[int]) -> list[ItemInput]:
         """The inputs of these items, kept or read."""
-        found = {row: self._kept[row] for row in rows if row in self._kept}
+        values = {row: self._kept[row] for row in rows if row in self._kept}
         missing: dict[int, list[int]] = {}
         for row in rows:
-            if row not in found:
+            if row not in values:
                 missing.setdefault(id(self._where[row][0]), []).append(row)
         for some in missing.values():
-            inputs = self._where[some[0]][0]
-            ids = [self.ids[row] for row in some]
-            read = _read(inputs, [self._where[row][1] for row in some], ids, self._workers)
-            for row, value in zip(some, read, strict=True):
-                if not _in_memory(inputs) and digest(self.ids[row], value) != self.digests[row]:
-                    raise DataError(
-                        f"item {self.ids[row]} reads otherwise than the first time",
-                        hint="a dataset must give the same for an index each time: switch its augmentation off",
-                    )
-                found[row] = value
-        return [found[row] for row in rows]
+            values.update(zip(some, self._read_again(some, self._workers), strict=True))
+        return [values[row] for row in rows]
+
+    def _read_again(self, numbers: Sequence[int], workers: int) -> list[ItemInput]:
+        """The inputs of these items, all of one ``Samples``.
+
+        Raises:
+            DataError: an item differs from what was read first.
+        """
+        rows, ids = self._where[numbers[0]][0], [self.ids[k] for k in numbers]
+        inputs = []
+        for k, (value, _) in zip(numbers, _read(rows, [self._where[k][1] for k in numbers], ids, workers), strict=True):
+            if not rows.in_memory and digest(self.ids[k], value) != self.digests[k]:
+                raise DataError(
+                    f"item {self.ids[k]} differs when it is read again",
+                    hint="A dataset must give the same for an index each time: turn its augmentation off.",
+                )
+            inputs.append(value)
+        return inputs
+
+
+def _rows(samples: Samples) -> Rows:
+    try:
+        rows = rows_of(samples.inputs)
+    except FormError as error:
+        raise DataError(f"samples: `inputs` cannot be read: {error}", hint=WANTED) from error
+    if len(rows) != len(samples.ids):
+        raise DataError(f"samples: {len(samples.ids)} ids but {len(rows)} inputs")
+    return rows
+
+
+def _arguments(shape: tuple[Any, ...]) -> tuple[str | int, ...]:
+    """The names of the arguments of an item of this shape; none where it is a tensor."""
+    return tuple(part[0] for part in shape if isinstance(part, tuple))
+
+
+def _words(arguments: tuple[str | int, ...]) -> str:
+    if not arguments:
+        return "one tensor"
+    if 0 in arguments:
+        return f"{len(arguments)} positional arguments"
+    return ", ".join(f"`{name}`" for name in arguments)
 
 
 def bytes_of_input(value: ItemInput) -> int:
     """What the tensors of an input take."""
-    parts = value.values() if isinstance(value, Mapping) else [value]
+    parts = value.values() if isinstance(value, dict) else [value]
     return sum(part.numel() * part.element_size() for part in parts)
 
 
 def _to(value: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    if value.is_complex():
+        return value.to(device=device, dtype=dtype.to_complex())
     return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
-
-
-def split_blocks(rows: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Yield the rows in blocks of at most ``size``."""
-    for start in range(0, len(rows), size):
-        yield [int(row) for row in rows[start : start + size]]

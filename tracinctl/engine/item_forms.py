@@ -1,0 +1,341 @@
+"""The forms in which items are given (see ``Samples``), each read as rows: row k is the input of item k.
+
+A form that is documented is taken as it is documented, and everything else is refused. Nothing is reinterpreted.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+
+ItemInput = Any
+"""A tensor, or tensors by the name or the number of the model's argument."""
+
+WANTED = (
+    "Give each item as a tensor, an array, a list of numbers, a mapping of these, or a tuple of the model's arguments; "
+    "see tracinctl.Samples."
+)
+
+_NUMBERS = "biufc"  # kinds of numpy's numbers
+
+
+class FormError(Exception):
+    """An input has no form that is taken. The message says why."""
+
+
+class Rows(ABC):
+    """Inputs of items, by number.
+
+    Attributes:
+        in_memory: whether reading a row again costs nothing.
+    """
+
+    in_memory = True
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many items there are."""
+
+    @abstractmethod
+    def input(self, index: int) -> ItemInput:
+        """The input of one item, without the items' dimension.
+
+        Raises:
+            FormError: it has no form that is taken.
+        """
+
+    def read(self, index: int) -> tuple[ItemInput, bool]:
+        """The input of one item, and whether a label stood beside it and was left out."""
+        return self.input(index), False
+
+
+class TensorRows(Rows):
+    """A tensor, items first."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        if tensor.is_quantized or tensor.device.type == "meta":
+            raise FormError(f"a tensor of {tensor.dtype} on {tensor.device} holds no numbers that a model takes")
+        if not tensor.dim():
+            raise FormError("a tensor without dimensions has no rows")
+        self.tensor = tensor.detach()
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def input(self, index: int) -> ItemInput:
+        """As ``Rows.input``."""
+        row = self.tensor[index]
+        return row if row.layout == torch.strided else row.to_dense()
+
+
+class ArrayRows(Rows):
+    """An array that torch cannot share: read-only, of another byte order, or turned round."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def input(self, index: int) -> ItemInput:
+        """As ``Rows.input``."""
+        return tensor_of(self.array[index])
+
+
+class SparseRows(Rows):
+    """A sparse matrix of scipy."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = matrix.tocsr()
+
+    def __len__(self) -> int:
+        return int(self.matrix.shape[0])
+
+    def input(self, index: int) -> ItemInput:
+        """As ``Rows.input``."""
+        return tensor_of(self.matrix[[index]].toarray()[0])
+
+
+class ListRows(Rows):
+    """A list of items. Plain numbers are of one type in all items, as they are in an array."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
+        plain = [np.asarray(value).dtype for value in values if _is_rectangular(value)]
+        numbers = {dtype for dtype in plain if dtype.kind in _NUMBERS}
+        self._dtype = np.result_type(*numbers) if numbers else None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def input(self, index: int) -> ItemInput:
+        """As ``Rows.input``."""
+        value = self.values[index]
+        if isinstance(value, tuple) and not _is_plain(value):
+            return arguments_of(value)
+        parsed = item_of(value)
+        if self._dtype is not None and _is_plain(value):
+            return tensor_of(np.asarray(parsed).astype(self._dtype))
+        return parsed
+
+
+class MappingRows(Rows):
+    """Rows by the name of the model's argument."""
+
+    def __init__(self, columns: Mapping[Any, Any]) -> None:
+        if not columns or not all(isinstance(name, str) for name in columns):
+            raise FormError(f"a mapping needs the names of the model's arguments, got {list(columns)[:3]}")
+        self.columns = {name: rows_of(values) for name, values in columns.items()}
+        for name, rows in self.columns.items():
+            if not rows.in_memory or isinstance(rows, MappingRows):
+                raise FormError(f"`{name}` is a {type(columns[name]).__name__}, wanted a tensor, an array or a list")
+        lengths = {len(rows) for rows in self.columns.values()}
+        if len(lengths) != 1:
+            counts = ", ".join(f"`{name}` has {len(rows)}" for name, rows in self.columns.items())
+            raise FormError(f"the columns of a mapping must have equally many items: {counts}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def input(self, index: int) -> ItemInput:
+        """As ``Rows.input``."""
+        return {name: _one_argument(name, rows.input(index)) for name, rows in self.columns.items()}
+
+
+class DatasetRows(Rows):
+    """A torch ``Dataset``, or anything else with items by number."""
+
+    in_memory = False
+
+    def __init__(self, dataset: Any) -> None:
+        if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+            raise FormError(f"a {type(dataset).__name__} does not give items by number, or does not say how many")
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def read(self, index: int) -> tuple[ItemInput, bool]:
+        """As ``Rows.read``."""
+        value = self.dataset[index]
+        pair = isinstance(value, tuple) and len(value) == 2  # noqa: PLR2004  an input and a label
+        labelled = pair and _is_number(value[1])
+        value = value[0] if labelled else value
+        return (arguments_of(value) if isinstance(value, tuple) else item_of(value)), labelled
+
+    def input(self, index: int) -> ItemInput:
+        """As ``Rows.input``."""
+        return self.read(index)[0]
+
+
+def rows_of(inputs: Any) -> Rows:
+    """The rows of inputs in any form that ``Samples`` documents.
+
+    Raises:
+        FormError: the form is none of these.
+    """
+    if isinstance(inputs, torch.Tensor):
+        return TensorRows(inputs) if not inputs.is_nested else ListRows(inputs.unbind())
+    if isinstance(inputs, np.ndarray):
+        return _rows_of_array(inputs)
+    if isinstance(inputs, Mapping):
+        return MappingRows(inputs)
+    if _is_of(inputs, "pandas", "DataFrame"):
+        return _rows_of_array(_numbers_of_frame(inputs))
+    if _is_of(inputs, "pandas", "Series"):
+        return _rows_of_array(inputs.to_numpy())
+    if hasattr(inputs, "tocsr"):
+        return SparseRows(inputs)
+    if isinstance(inputs, (str, bytes, bytearray)):
+        raise FormError(f"a {type(inputs).__name__} holds no items")
+    if isinstance(inputs, Sequence) and not isinstance(inputs, torch.utils.data.Dataset):
+        return ListRows(inputs)
+    if isinstance(inputs, torch.utils.data.DataLoader):
+        raise FormError("a DataLoader gives batches; give the dataset that it loads")
+    return DatasetRows(inputs)
+
+
+def item_of(value: Any) -> ItemInput:
+    """The input of one item: a tensor, or tensors by name.
+
+    Raises:
+        FormError: it has no form that is taken.
+    """
+    if isinstance(value, Mapping):
+        if not value or not all(isinstance(name, str) for name in value):
+            raise FormError(f"a mapping needs the names of the model's arguments, got {list(value)[:3]}")
+        return {name: _argument(name, part) for name, part in value.items()}
+    if isinstance(value, torch.Tensor):
+        if value.is_nested or value.is_quantized or value.device.type == "meta":
+            raise FormError("a nested, quantised or empty tensor is no input of one item")
+        return value.detach() if value.layout == torch.strided else value.detach().to_dense()
+    if _is_of(value, "pandas", "Series"):
+        value = value.to_numpy()
+    if isinstance(value, (np.ndarray, np.generic)) or _is_plain(value):
+        return tensor_of(value)
+    if hasattr(value, "toarray"):
+        return tensor_of(value.toarray())
+    raise FormError(_why_none(value))
+
+
+def arguments_of(values: tuple[Any, ...]) -> ItemInput:
+    """The positional arguments of the model, by number; one alone is the input itself.
+
+    Raises:
+        FormError: an argument is a single number, or has no form that is taken.
+    """
+    if len(values) == 1:
+        return item_of(values[0])
+    for number, value in enumerate(values):
+        if _is_number(value):
+            raise FormError(
+                f"part {number + 1} of its tuple of {len(values)} is a single number: a label or an argument of the "
+                "model? Give labels as Samples(labels=...), and an argument as a tensor of shape (1,)"
+            )
+    if not values:
+        raise FormError("an empty tuple holds no input")
+    return {number: _argument(number + 1, value) for number, value in enumerate(values)}
+
+
+def tensor_of(value: Any) -> torch.Tensor:
+    """A tensor of the numbers of an array, a number, or a list of numbers.
+
+    Raises:
+        FormError: it holds something else, or its parts differ in length.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise FormError("a list of lists of different lengths is no input of one item") from error
+    if np.ma.is_masked(value):
+        raise FormError("an array with masked numbers is no input: fill them first")
+    if array.dtype.kind not in _NUMBERS:
+        raise FormError(f"it holds {_kind_of(array)}, not numbers")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    shared = array.flags.writeable and all(stride >= 0 for stride in array.strides)
+    try:
+        return torch.from_numpy(array if shared and array.ndim else array.copy())
+    except TypeError as error:
+        raise FormError(f"torch has no numbers of type {array.dtype}") from error
+
+
+def _rows_of_array(array: np.ndarray[Any, Any]) -> Rows:
+    plain = np.asarray(array)
+    if np.ma.is_masked(array):
+        raise FormError("an array with masked numbers is no input: fill them first")
+    if not plain.ndim:
+        raise FormError("an array without dimensions has no rows")
+    if plain.dtype.kind == "O":
+        return ListRows(list(plain))
+    if plain.dtype.kind not in _NUMBERS:
+        raise FormError(f"the array holds {_kind_of(plain)}, not numbers")
+    # a row is copied where torch cannot share it, and not the whole array, which may lie in a file
+    shared = plain.flags.writeable and plain.dtype.isnative and all(stride >= 0 for stride in plain.strides)
+    return TensorRows(tensor_of(plain)) if shared else ArrayRows(plain)
+
+
+def _numbers_of_frame(frame: Any) -> np.ndarray[Any, Any]:
+    for name, dtype in frame.dtypes.items():
+        if getattr(dtype, "kind", "O") not in _NUMBERS or frame[name].isna().to_numpy().any():
+            raise FormError(f"column {name!r} of the frame holds {dtype} or missing values, wanted numbers alone")
+    return np.asarray(frame.to_numpy())
+
+
+def _argument(name: str | int, value: Any) -> torch.Tensor:
+    try:
+        return _one_argument(name, item_of(value))
+    except FormError as error:
+        raise FormError(f"argument {name!r}: {error}") from error
+
+
+def _one_argument(name: str | int, value: ItemInput) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):
+        raise FormError(f"`{name}` is a mapping itself")
+    return value
+
+
+def _is_of(value: Any, module: str, name: str) -> bool:
+    """Whether a value is of a class of a library that may not be imported at all."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name))
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return not value.dim()
+    return isinstance(value, (Number, np.generic)) or (isinstance(value, np.ndarray) and not value.ndim)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a number, or a list of plain values all the way down."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (Number, np.generic))
+
+
+def _is_rectangular(value: Any) -> bool:
+    if not _is_plain(value):
+        return False
+    try:
+        np.asarray(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _kind_of(array: np.ndarray[Any, Any]) -> str:
+    return "texts" if array.dtype.kind in "US" else "objects" if array.dtype.kind == "O" else str(array.dtype)
+
+
+def _why_none(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        odd = next(part for part in value if not _is_plain(part))
+        return f"it is a {type(value).__name__} that holds a {type(odd).__name__}, wanted numbers"
+    return f"it is a {type(value).__name__}"
