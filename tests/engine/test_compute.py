@@ -286,6 +286,9 @@ def test_a_kept_kernel_is_not_taken_for_a_model_that_calculates_something_else(o
     assert np.array_equal(again.scores.table().scores, fresh.scores)
 
 
+CHECKS = 7  # passes in which three items are scored twice, and together
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -308,7 +311,7 @@ def test_the_model_runs_once_a_block_and_not_once_an_item(name, tmp_path):
         return model(x)
 
     compute_influence(dataclasses.replace(data, score=score), model, paths)
-    assert len(runs) < 10
+    assert len(runs) < 10 + CHECKS
 
 
 def test_items_at_any_place_in_a_dataset_are_read_as_they_are(tmp_path):

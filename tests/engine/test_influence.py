@@ -19,13 +19,13 @@ from tracinctl.errors import CheckpointError, DataError, LossError, ModelError, 
 TRAIN, TEST = 7, 5
 
 
-class NormalisesOverBatch(nn.Module):
+class NormalisesEachItem(nn.Module):
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
 
     def forward(self, x):
-        return self.body((x - x.mean()) / x.std())
+        return self.body((x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True))
 
 
 class UsesWeightsTwice(nn.Module):
@@ -85,7 +85,7 @@ def convolutional():
 
 MODELS = {
     "linear": (lambda: nn.Linear(6, 1), (6,)),
-    "normalises over its batch": (NormalisesOverBatch, (6,)),
+    "normalises each item": (NormalisesEachItem, (6,)),
     "a weight used three times": (UsesWeightsTwice, (6,)),
     "frozen parameter": (frozen, (6,)),
     "one dimension": (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 1)), (2, 6)),

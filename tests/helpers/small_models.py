@@ -67,6 +67,10 @@ def _attention(m, x):
     return m.o(torch.tanh(m.attend(h, h, h, need_weights=False)[0]).mean(1))
 
 
+def _each(score, m, x):
+    return torch.cat([score(m, row) for row in x.split(1)])
+
+
 def _steps(m, x):
     for _ in range(int((x > 0.5).sum()) + 1):
         x = torch.tanh(m.a(x))
@@ -123,15 +127,13 @@ SMOOTH = {
         lambda: _ends_in(nn.InstanceNorm1d(2, affine=True), nn.Conv1d(2, 3, 3), nn.RMSNorm(4), nn.Tanh(), width=12),
         (2, 6),
     ),
-    "normalises over its batch": (
+    "normalises each item": (
         lambda: Model(
-            lambda m, x: m.b(torch.tanh(m.a((x - x.mean()) / x.std()))), a=nn.Linear(6, 5), b=nn.Linear(5, 1)
+            lambda m, x: m.b(torch.tanh(m.a((x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)))),
+            a=nn.Linear(6, 5),
+            b=nn.Linear(5, 1),
         ),
         (6,),
-    ),
-    "BatchNorm without statistics": (
-        lambda: _ends_in(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3, track_running_stats=False), nn.Tanh(), width=12),
-        (2, 6),
     ),
     "dropout": (
         lambda: nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5), nn.Tanh(), nn.Dropout(0.9), nn.Linear(5, 1)),
@@ -242,11 +244,20 @@ KINKED = {
     ),
     "pooling": (lambda: _ends_in(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), width=12), (1, 6, 6)),
     "a path that the data choose": (
-        lambda: Model(lambda m, x: m.a(x) if x.sum() > 0 else torch.tanh(m.b(x)), a=nn.Linear(6, 1), b=nn.Linear(6, 1)),
+        lambda: Model(
+            lambda m, x: _each(lambda m, x: m.a(x) if x.sum() > 0 else torch.tanh(m.b(x)), m, x),
+            a=nn.Linear(6, 1),
+            b=nn.Linear(6, 1),
+        ),
         (6,),
     ),
     "as many steps as the item says": (
-        lambda: Model(_steps, a=nn.Linear(6, 6), b=nn.Linear(6, 3), o=nn.Linear(6, 1)),
+        lambda: Model(
+            lambda m, x: torch.cat([_steps(m, row) for row in x.split(1)]),
+            a=nn.Linear(6, 6),
+            b=nn.Linear(6, 3),
+            o=nn.Linear(6, 1),
+        ),
         (6,),
     ),
     "a path that few items take": (
@@ -260,6 +271,24 @@ KINKED = {
 }
 
 MODELS = SMOOTH | KINKED
+
+OF_BATCHES = {
+    "normalises over its batch": (
+        lambda: Model(
+            lambda m, x: m.b(torch.tanh(m.a((x - x.mean()) / x.std()))), a=nn.Linear(6, 5), b=nn.Linear(5, 1)
+        ),
+        (6,),
+    ),
+    "BatchNorm without statistics": (
+        lambda: _ends_in(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3, track_running_stats=False), nn.Tanh(), width=12),
+        (2, 6),
+    ),
+    "a decision over its batch": (
+        lambda: Model(lambda m, x: m.a(x) if x.sum() > 0 else torch.tanh(m.b(x)), a=nn.Linear(6, 1), b=nn.Linear(6, 1)),
+        (6,),
+    ),
+}
+"""Models that give an item another score beside other items than alone."""
 
 
 def make_inputs(kind, items, generator):

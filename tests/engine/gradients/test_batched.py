@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import MODELS, Model, make_inputs
+from small_models import MODELS, OF_BATCHES, Model, make_inputs
 from torch import nn
 
 from tracinctl.engine.gradients.items import ItemGradients
@@ -206,9 +206,9 @@ ITEM_BY_ITEM = {"recurrent", "changes its input in place"}
 """Models that no formula fits: a loop inside torch, and what is no longer there when it is looked at."""
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS | OF_BATCHES)
 def test_a_model_is_taken_item_by_item_only_where_it_must_be(name):
-    build, kind = MODELS[name]
+    build, kind = (MODELS | OF_BATCHES)[name]
     torch.manual_seed(0)
     model, inputs = build(), make_inputs(kind, 4, torch.Generator().manual_seed(0))
     gradients = ItemGradients(model)

@@ -216,7 +216,7 @@ def test_another_projection_is_another_kernel(tmp_path):
     for options in ({"projection_dim": 8}, {"projection_dim": 9}, {"projection_dim": 8, "projection_seed": 1}):
         assert taken(**options) == [False, False]
         assert taken(**options) == [True, True]
-    with pytest.raises(UsageError, match="projection-dim"):
+    with pytest.raises(UsageError, match="projection_dim"):
         taken(projection_dim=0)
 
 

@@ -71,7 +71,7 @@ def test_padded_texts_score_as_in_a_loop_over_pairs(build, error, attention, tmp
     )
     assert worst(table.scores, scores) < error
     assert worst(table.self_influence, own) < error
-    assert len(runs) < 11  # for eleven items
+    assert len(runs) < 11 + 7  # for eleven items, and seven passes that look whether scores can be trusted
 
 
 def test_padding_changes_nothing(tmp_path):

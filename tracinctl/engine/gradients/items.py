@@ -110,6 +110,18 @@ class ItemGradients:
         with torch.no_grad():
             return torch.stack([self._score(self.model, item) for item in _each_alone(inputs)])
 
+    def together(self, inputs: Any) -> torch.Tensor | None:
+        """Scores of these items in one pass, shape (items,), or None where the model takes one item at a time."""
+        own = {k: v.clone() for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs.clone()
+        count = len(next(iter(own.values()))) if isinstance(own, Mapping) else len(own)
+        try:
+            with torch.no_grad():
+                output = self._ask(self.model, own)
+        except Exception:  # noqa: BLE001  whatever a model raises that was written for one item
+            return None
+        value = getattr(output, "logits", output)
+        return value.reshape(-1) if isinstance(value, torch.Tensor) and value.numel() == count else None
+
     def _score(self, model: Any, inputs: Any) -> torch.Tensor:
         """The score of one item, shape ()."""
         output = self._ask(model, inputs)

@@ -13,6 +13,7 @@ import torch
 from tracinctl.engine.distributed.processes import Processes
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.gradients.uses import Dense, Feature, Outer
+from tracinctl.engine.item_check import check_items
 from tracinctl.engine.items import Items
 from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.kernel.item_kernel import KernelStore
@@ -20,7 +21,8 @@ from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
 from tracinctl.engine.kernel.sizes import bytes_of_check, foreseen, measured, tensors_of
 from tracinctl.engine.memory import BlockSizes, Budget, block_sizes, check_room
-from tracinctl.errors import MemoryBudgetError, NonFiniteError
+from tracinctl.engine.model_errors import asking_model
+from tracinctl.errors import MemoryBudgetError, ModelError, NonFiniteError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -66,6 +68,7 @@ class KernelMaker:
 
         Raises:
             MemoryBudgetError: not even one row at a time fits; the message says what would do.
+            ModelError: the model fails on an item, or an item's score is no function of the item.
             NonFiniteError: a score or a gradient is NaN or infinite; the checkpoint and the item are named.
         """
         wanted = np.unique(self.layout.items_of(np.arange(len(self.layout))))
@@ -75,8 +78,10 @@ class KernelMaker:
         read = [partial(self.items.stack, [item], self.device, self.dtype) for item in groups]
         if self._sizes is None:
             self._check_room(read, rows)
-        for give in read:
-            self.gradients.prepare(give())
+            check_items(self.gradients, self.items, self.device, self.dtype)
+        for item, give in zip(groups, read, strict=True):
+            with asking_model([self.items.ids[item]], inputs := give()):
+                self.gradients.prepare(inputs)
         if self._sizes is None:
             self._sizes = block_sizes(self.budget, self.layout.columns, measured(self.gradients, read, rows))
         return _Making(self, self._sizes, store, checkpoint, report, processes).run()
@@ -235,7 +240,7 @@ class _Making:
     def _gradients(self, items: list[int]) -> list[Feature]:
         """Gradients of items of one shape; what else is to be known of an item is noted the first time."""
         self.maker.kept_back.look()
-        features, scores = self.maker.gradients(self.items.stack(items, self.maker.device, self.maker.dtype))
+        features, scores = self._ask(items)
         if not self.again:
             _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)
             self.parts["scores"][items] = scores.cpu().double().numpy()
@@ -245,6 +250,22 @@ class _Making:
             self.seen.update(items)
         self.report(len(self.seen))
         return features
+
+    def _ask(self, items: list[int]) -> tuple[list[Feature], torch.Tensor]:
+        """Gradients and scores of items of one shape.
+
+        Raises:
+            ModelError: the model fails on an item.
+        """
+        inputs = self.items.stack(items, self.maker.device, self.maker.dtype)
+        try:
+            with asking_model([self.items.ids[k] for k in items], inputs):
+                return self.maker.gradients(inputs)
+        except ModelError:
+            if len(items) > 1:
+                for item in items:  # one of them alone fails as well, and then it is named
+                    self._ask([item])
+            raise
 
     # Products of the items of training pairs, where not all rows have columns
 

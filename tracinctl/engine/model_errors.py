@@ -1,0 +1,102 @@
+"""The one place that turns what a user's model raises into a ModelError: which item, why, and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tracinctl.errors import MemoryBudgetError, ModelError, TracinctlError
+from tracinctl.user_code import said
+
+_HINTS = (
+    (
+        r"incompatible with \.grad\(\)|torch\.utils\.checkpoint",
+        "Give torch.utils.checkpoint.checkpoint use_reentrant=False, or turn gradient checkpointing off.",
+    ),
+    (
+        r"more than 1 value per channel|more than 1 spatial element",
+        "One item is no batch to normalise over: use running statistics, GroupNorm or LayerNorm.",
+    ),
+    (
+        r"same device|different device|on device",
+        "Register tensors that the model holds as buffers or parameters, so that they move with it.",
+    ),
+    (
+        r"unexpected keyword argument|positional argument|multiple values for argument",
+        "Name the items' parts as the arguments of the model's forward, or give a score function.",
+    ),
+    (
+        r"shapes cannot be multiplied|size mismatch|must match the size|expected .*dim|Expected \dD",
+        "An item goes to the model with a leading dimension of 1: look at the shape of the inputs.",
+    ),
+    (r"index out of range|out of bounds", "An item holds a number that the model's embedding has no row for."),
+)
+_TYPES = r"same dtype|scalar type|dtype|not implemented for '(Short|Int|Long|Byte|Char|Bool|Half)'"
+
+
+@contextlib.contextmanager
+def asking_model(ids: Sequence[str], inputs: Any = None) -> Iterator[None]:
+    """Ask the user's model about items with these ids.
+
+    Raises:
+        ModelError: the model failed; the item is named.
+        MemoryBudgetError: the device has no memory left.
+    """
+    try:
+        yield
+    except TracinctlError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MemoryBudgetError(
+            f"the memory of the device ran out at {_items(ids)}", hint="Give a smaller `memory`."
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"the model failed on {_items(ids)}: {said(error)}", hint=_hint(error, inputs)) from error
+
+
+@contextlib.contextmanager
+def handling_model(doing: str) -> Iterator[None]:
+    """Copy or move the user's model.
+
+    Raises:
+        ModelError: that failed; ``doing`` says what was done.
+    """
+    try:
+        yield
+    except TracinctlError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MemoryBudgetError(
+            f"there is no memory to {doing} the model", hint="Use a smaller model, or another `device`."
+        ) from error
+    except Exception as error:
+        raise ModelError(
+            f"cannot {doing} the model: {said(error)}",
+            hint="Build the model anew with a plain function, and hold nothing in it that torch cannot handle.",
+        ) from error
+
+
+def _items(ids: Sequence[str]) -> str:
+    return f"item {ids[0]}" if len(ids) == 1 else f"one of the items {ids[0]} to {ids[-1]}"
+
+
+def _hint(error: BaseException, inputs: Any) -> str:
+    text = str(error)
+    whole = [value.dtype for value in _tensors(inputs) if not (value.is_floating_point() or value.is_complex())]
+    if whole and re.search(_TYPES, text):
+        kind = str(whole[0]).removeprefix("torch.")
+        return f"The inputs are whole numbers ({kind}): where the model wants floats, give inputs.float()."
+    for pattern, hint in _HINTS:
+        if re.search(pattern, text):
+            return hint
+    return "The model is called in eval() mode with one item, which has a leading dimension of 1."
+
+
+def _tensors(inputs: Any) -> list[torch.Tensor]:
+    if isinstance(inputs, Mapping):
+        return [value for value in inputs.values() if isinstance(value, torch.Tensor)]
+    return [inputs] if isinstance(inputs, torch.Tensor) else []
