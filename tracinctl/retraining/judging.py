@@ -41,6 +41,7 @@ import numpy.typing as npt
 
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.errors import DataError
+from tracinctl.scores.student import student_t
 
 Verdict = Literal["helped", "no difference seen", "hurt", "cannot tell"]
 
@@ -215,29 +216,6 @@ def _interval(mean: float, seeds: float, items: float, seed_degrees: int, item_d
     degrees = variance**2 / below if below else float(min(seed_degrees, item_degrees))
     reach = student_t(degrees) * math.sqrt(variance)
     return Difference(mean, mean - reach, mean + reach, math.sqrt(seeds), math.sqrt(items), degrees)
-
-
-def student_t(degrees: float, level: float = LEVEL) -> float:
-    """The number that |t| stays below with probability ``level``, for any degrees of freedom above 0.
-
-    With t = sqrt(degrees) tan(angle) the density of the angle goes by cos(angle) ** (degrees - 1).
-    """
-    if degrees > 1e6:  # noqa: PLR2004 - where it is the normal distribution's to six figures
-        from statistics import NormalDist
-
-        return NormalDist().inv_cdf((1 + level) / 2)
-    nodes, weights = np.polynomial.legendre.leggauss(80)
-    log_scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) + math.log(2 / math.sqrt(math.pi))
-
-    def inside(angle: float) -> float:
-        density = np.exp(log_scale + (degrees - 1) * np.log(np.cos(angle * (nodes + 1) / 2)))
-        return float(angle / 2 * (weights * density).sum())
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(46):
-        middle = (low + high) / 2
-        low, high = (middle, high) if inside(middle) < level else (low, middle)
-    return math.sqrt(degrees) * math.tan(low)
 
 
 @dataclass(frozen=True)
