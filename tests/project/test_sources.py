@@ -1,0 +1,126 @@
+"""Where a project's items and pairs come from."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from command_line import CommandLine
+from wav_trees import tone, write
+
+ASSUMED = "the training pairs are assumed"
+PAIRS = "checkpoints/plastic_500hz/pairs.csv"
+
+
+@pytest.fixture
+def cli(capsys):
+    return CommandLine(capsys)
+
+
+def settings(project, text):
+    path = project / "tracinctl.toml"
+    path.write_text(text + path.read_text())
+
+
+def said(result):
+    return " ".join(result.err.split())
+
+
+def compute(cli, *flags):
+    result = cli("compute", "--frequency", "500hz", "--json", *flags)
+    assert result.code == 0, result.err
+    (found,) = [one] if isinstance(one := json.loads(result.out), dict) else one
+    return found, said(result)
+
+
+def scored_ids(project):
+    return list(json.loads((project / "metadata/plastic_500hz_influence_metadata.json").read_text()))
+
+
+def test_pairs_that_nothing_names_are_said_to_be_assumed_first_of_all(cli, project):
+    _, err = compute(cli)
+    assert ASSUMED not in err
+    (project / PAIRS).unlink()
+    _, err = compute(cli)
+    assert ASSUMED in err[err.index("warning: ") :].split("warning: ")[1]
+    assert "pairs" in err
+    assert "drawn" in err
+
+
+@pytest.mark.parametrize("rule", ["every", "drawn"])
+def test_pairs_by_a_rule_are_not_assumed(cli, project, rule):
+    from tracinctl.data.loading import load_recordings
+
+    (project / PAIRS).unlink()
+    settings(project, f'pairs = "{rule}"\n')
+    _, err = compute(cli)
+    assert ASSUMED not in err
+    data = load_recordings(project / "data", "plastic", "500hz", n_fft=64, hop=64, pairs=rule)
+    assert scored_ids(project) == data.train_pairs.row_ids(data.train.ids)
+
+
+def test_a_rule_that_is_none_is_refused(cli, project):
+    (project / PAIRS).unlink()
+    settings(project, 'pairs = "some"\n')
+    result = cli("compute", "--frequency", "500hz")
+    assert result.code == 2
+    assert "every, drawn" in said(result)
+
+
+def test_a_new_recording_leaves_scores_and_kernels_as_they_are(cli, project):
+    compute(cli)
+    before = scored_ids(project)
+    write(project / "data/deg036/plastic/plastic_deg036_500hz_77.wav", tone(seed=9))
+    found, err = compute(cli)
+    assert found["gradients_computed"] == 0
+    assert scored_ids(project) == before
+    assert "1 recording ignored, for no pair of pairs.csv names it: plastic_deg036_500hz_77" in err
+    assert "added" not in cli("sweep", "--frequency", "500hz").err
+
+
+def test_training_again_beside_a_new_recording_trains_on_the_same_pairs(cli, project):
+    before = (project / PAIRS).read_text()
+    write(project / "data/deg036/plastic/plastic_deg036_500hz_77.wav", tone(seed=9))
+    result = cli("train", "--frequency", "500hz")
+    assert result.code == 0, result.err
+    assert "1 recording ignored" in said(result)
+    assert (project / PAIRS).read_text() == before
+
+
+def test_a_recording_that_is_gone_is_named_and_its_pairs_can_be_left_out(cli, project):
+    with (project / PAIRS).open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    gone = rows[0]["id1"]
+    next((project / "data").rglob(f"{gone}.wav")).unlink()
+    result = cli("compute", "--frequency", "500hz")
+    assert result.code == 1
+    assert f"{PAIRS}, line 2: there is no item '{gone}'" in said(result)
+    settings(project, "skip_missing = true\n")
+    _, err = compute(cli)
+    left = [row for row in rows if row["split"] == "train" and gone not in (row["id1"], row["id2"])]
+    assert scored_ids(project) == [f"{row['id1']}_{row['id2']}" for row in left]
+    assert f"there is no recording {gone}" in err
+
+
+def test_the_order_of_the_classes_is_printed_and_can_be_set(cli, project):
+    assert "classes, lowest first: deg000 < deg036 < deg072" in cli("train", "--frequency", "500hz").out
+    settings(project, 'classes = ["deg072", "deg000", "deg036"]\n')
+    assert "classes, lowest first: deg072 < deg000 < deg036" in cli("compute", "--frequency", "500hz").out
+    settings(project, "")
+    found, _ = compute(cli)
+    assert found["classes"] == ["deg072", "deg000", "deg036"]
+
+
+def test_links_of_recordings_may_lead_into_a_second_folder(cli, project):
+    store = project / "store"
+    store.mkdir()
+    for number, path in enumerate(sorted((project / "data").rglob("*.wav"))):
+        path.rename(store / str(number))
+        path.symlink_to(store / str(number))
+    result = cli("compute", "--frequency", "500hz")
+    assert result.code == 1
+    assert "linked_root = " in said(result)
+    settings(project, 'linked_root = "store"\n')
+    compute(cli)
+    assert "removed" not in cli("sweep", "--frequency", "500hz").err
