@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from tracinctl.errors import ScoreFileError
-from tracinctl.scores.groups import group_influence
+from tracinctl.errors import ScoreFileError, UsageError
+from tracinctl.scores.files.open import open_scores, write_scores
+from tracinctl.scores.groups import group_influence, groups_of
 from tracinctl.scores.student import student_t
+from tracinctl.scores.table import InfluenceTable
 
 
 def test_groups_equal_a_loop():
@@ -45,3 +47,36 @@ def test_an_interval_covers_the_mean_of_pairs_like_these():
 def test_groups_of_other_pairs_are_refused():
     with pytest.raises(ScoreFileError, match="2 training pairs and 1 rows of groups"):
         group_influence(np.zeros(2), [["Anna"]])
+
+
+def table_with_groups():
+    ids = ["box_deg000_1hz_00", "box_deg036_1hz_00", "box_deg036_1hz_01"]
+    pairs = [(ids[0], ids[1]), (ids[2], ids[0]), (ids[1], ids[2])]
+    return InfluenceTable(
+        [f"{a}_{b}" for a, b in pairs],
+        ["box_deg072_1hz_00_box_deg000_1hz_09"],
+        np.array([[-1.0], [2.0], [3.0]]),
+        train_items=pairs,
+        groups={"annotator": ["Anna", "Bén", "Anna"], "session": ["=1", "", "a,b"]},
+    )
+
+
+@pytest.mark.parametrize("name", ["box_1hz_influence_metadata.json", "box_1hz_influence.parquet"])
+def test_groups_come_back_from_a_file(tmp_path, name):
+    table = table_with_groups()
+    write_scores(table, tmp_path / name)
+    source = open_scores(tmp_path / name)
+    assert source.groups == table.groups
+    assert groups_of(source, "annotator") == [("Anna",), ("Bén",), ("Anna",)]
+
+
+def test_pairs_are_grouped_by_their_items_and_classes():
+    table = table_with_groups()
+    assert groups_of(table, "item") == [tuple(pair) for pair in table.train_items]
+    assert [len(of) for of in groups_of(table, "class")] == [2, 2, 1]
+
+
+def test_a_column_that_is_not_there_is_named_with_the_nearest():
+    with pytest.raises(UsageError, match="no column 'anotator'") as error:
+        groups_of(table_with_groups(), "anotator")
+    assert error.value.hint == "Did you mean annotator?"

@@ -104,6 +104,9 @@ class InfluenceScores:
         )
         self.checkpoint_names: Sequence[str] = tuple(checkpoint_names)
         self.provenance: Mapping[str, Any] = provenance
+        self.groups: Mapping[str, Sequence[str]] = {
+            name: [str(value) for value in values.tolist()] for name, values in train_pairs.groups.items()
+        }
         self._train, self._test = train_pairs, test_pairs
         self._settings = settings
         self._method = method
@@ -359,4 +362,5 @@ class InfluenceScores:
             train_items=self.train_items,
             checkpoint_names=self.checkpoint_names,
             provenance=self.provenance,
+            groups=self.groups,
         )

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.errors import ScoreFileError
+from tracinctl.errors import ScoreFileError, UsageError
+from tracinctl.scores.pair_ids import class_of_items, pair_items
 from tracinctl.scores.student import student_t
+from tracinctl.scores.table import ScoreSource
+from tracinctl.text import nearest
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -69,3 +72,32 @@ def group_influence(totals: FloatArray, groups: Sequence[Sequence[str]]) -> list
             )
         )
     return sorted(found, key=lambda group: (group.mean, group.name))
+
+
+def groups_of(source: ScoreSource, by: str) -> list[tuple[str, ...]]:
+    """The groups of each training pair.
+
+    Args:
+        source: the scores.
+        by: ``item`` (both items of a pair), ``class`` (the classes of both), or a further column of the pairs.
+
+    Raises:
+        UsageError: the pairs have no such column.
+        ScoreFileError: the ids do not show items or classes.
+    """
+    if by in source.groups:
+        return [(value,) for value in source.groups[by]]
+    if by == "item":
+        return [tuple(dict.fromkeys(pair)) for pair in pair_items(source)]
+    if by == "class":
+        pairs = pair_items(source)
+        classes = class_of_items(list(dict.fromkeys(item for pair in pairs for item in pair)))
+        if not classes:
+            raise ScoreFileError("the items' ids do not show their classes", hint="Group by item instead.")
+        return [tuple(dict.fromkeys(classes[item] for item in pair)) for pair in pairs]
+    known = [*source.groups, "item", "class"]
+    near = nearest(by, known)
+    raise UsageError(
+        f"the training pairs have no column {by!r} to group by",
+        hint=f"Did you mean {near}?" if near else f"There is {', '.join(known)}.",
+    )

@@ -36,6 +36,7 @@ class ScoreMeta:
         train_items: ids of the two items of each training pair; empty where not known.
         checkpoint_names: file names of the checkpoints, in order; empty where not known.
         provenance: what the scores were made from; empty where it is not known.
+        groups: further columns of the training pairs by name (an annotator, a session), one text a pair.
     """
 
     train_ids: Sequence[str]
@@ -46,6 +47,7 @@ class ScoreMeta:
     train_items: Sequence[tuple[str, str]] = ()
     checkpoint_names: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class ScoreSource(Protocol):
@@ -101,6 +103,11 @@ class ScoreSource(Protocol):
     def provenance(self) -> Mapping[str, Any]:
         """What the scores were made from."""
         return self.meta.provenance
+
+    @property
+    def groups(self) -> Mapping[str, Sequence[str]]:
+        """Further columns of the training pairs by name."""
+        return self.meta.groups
 
 
 class KnownScores(ScoreSource):
@@ -184,6 +191,7 @@ class InfluenceTable:
         per_checkpoint: scores a checkpoint, shape (checkpoints, train pairs, test pairs); None unless asked for.
         checkpoint_names: file names of the checkpoints, in order.
         provenance: what the scores were made from.
+        groups: further columns of the training pairs by name (an annotator, a session), one text a pair.
     """
 
     train_ids: Sequence[str]
@@ -196,6 +204,7 @@ class InfluenceTable:
     per_checkpoint: FloatArray | None = None
     checkpoint_names: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.scores.shape != (len(self.train_ids), len(self.test_ids)):
@@ -222,6 +231,7 @@ class InfluenceTable:
             self.train_items,
             self.checkpoint_names,
             self.provenance,
+            self.groups,
         )
 
     def blocks(self) -> Blocks:

@@ -92,6 +92,7 @@ def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
     try:
         own, sample = said["self_influence"], said["sample_influence"]
         items = [(str(a), str(b)) for a, b in said["train_items"]]
+        groups = {str(name): [str(value) for value in values] for name, values in said.get("groups", {}).items()}
         known = {
             "train_items": items,
             "self_influence": None if own is None else _finite(own),
@@ -99,10 +100,12 @@ def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
             "sample_influence": None if sample is None else _finite(list(sample.values())),
             "checkpoint_names": [str(name) for name in said["checkpoint_names"]],
             "provenance": {**said["provenance"]},
+            "groups": groups,
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ScoreFileError(f"{sidecar_path(path)} is not in the form that tracinctl writes", hint=AGAIN) from error
-    if len(items) not in {0, pairs} or (own is not None and len(own) != pairs):
+    columns = [items or None, own, *groups.values()]
+    if any(column is not None and len(column) != pairs for column in columns):
         raise apart(path)
     return known
 
@@ -220,5 +223,6 @@ def _sidecar(source: ScoreSource, digest: str) -> str:
         "train_items": [list(pair) for pair in source.train_items],
         "self_influence": None if own is None else own.tolist(),
         "sample_influence": None if sample is None else dict(zip(source.sample_ids, sample.tolist(), strict=True)),
+        "groups": {name: list(values) for name, values in source.groups.items()},
     }
     return sidecar_text(content)

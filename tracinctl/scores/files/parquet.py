@@ -36,6 +36,7 @@ from tracinctl.scores.table import (
     rows_per_block,
 )
 
+_GROUP_COLUMN = "group:"  # stands before the name of a column that groups the training pairs
 _ABOUT = b"tracinctl"  # the key of the file's metadata under which it says what it holds
 _GROUP = 4 << 20  # bytes of scores in a row group, which is one page
 _PIECE = 1 << 20  # bytes read together: what stays in the processor's cache is worked on twice as fast
@@ -95,7 +96,7 @@ def _schema(source: ScoreSource) -> Any:
         "checkpoint_names": list(source.checkpoint_names),
         "provenance": dict(source.provenance),
     }
-    names = ["id", *(("id1", "id2") if source.train_items else ())]
+    names = ["id", *(("id1", "id2") if source.train_items else ()), *(_GROUP_COLUMN + name for name in source.groups)]
     fields = [pa.field(name, pa.string(), nullable=False) for name in names]
     if source.self_influence is not None:
         fields.append(pa.field("self_influence", pa.float64(), nullable=False))
@@ -112,6 +113,7 @@ def _row_group(source: ScoreSource, schema: Any, start: int, block: FloatArray) 
     rows = slice(start, start + len(block))
     items, own = source.train_items[rows], source.self_influence
     columns = [source.train_ids[rows], *([[pair[k] for pair in items] for k in (0, 1)] if items else [])]
+    columns += [values[rows] for values in source.groups.values()]
     arrays = [pa.array(column, pa.string()) for column in columns]
     if own is not None:
         arrays.append(pa.array(own[rows], pa.float64()))
@@ -303,6 +305,11 @@ def _meta(about: Any, columns: Any) -> ScoreMeta:
         train_items=list(zip(*pairs, strict=True)) if pairs else [],
         checkpoint_names=_texts(about["checkpoint_names"], once=False),
         provenance=dict(about["provenance"]),
+        groups={
+            name.removeprefix(_GROUP_COLUMN): _texts(column.to_pylist(), once=False)
+            for name, column in columns.items()
+            if name.startswith(_GROUP_COLUMN)
+        },
     )
 
 
