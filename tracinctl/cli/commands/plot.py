@@ -74,13 +74,15 @@ def plot(
 ) -> None:
     """Draw the scores in the terminal. Positive scores are helpful, negative ones harmful."""
     from tracinctl.plots.picture import draw, numbers_of
-    from tracinctl.plots.request import Request, ViewSettings
-    from tracinctl.plots.save import save
+    from tracinctl.plots.request import Request
+    from tracinctl.plots.save import check_picture_path, save
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.sweep import sweep_of, sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds, required_votes
 
     required_votes(min_occurrences, 0)
+    if output is not None:
+        check_picture_path(output)
     project = project_of(ctx, metadata_dir=metadata_dir)
     marked = parse_thresholds(thresholds)
     files = selected_files(ctx, project, metadata_file, material, frequency)
@@ -91,15 +93,6 @@ def plot(
             f"--output names one picture, but there are {len(files)} score files",
             hint=f"For example --frequency {files[0].frequency}",
         )
-    settings = ViewSettings(
-        width=terminal.width if output is None else FILE_WIDTH,
-        colour=terminal.colour if output is None else output.suffix != ".txt",
-        thresholds=marked,
-        test_pair=test_pair,
-        top=top,
-        min_occurrences=min_occurrences,
-        height=terminal.height if output is None else None,
-    )
     results, pictures = [], []
     diagnoses = Diagnoses()
     for file in files:
@@ -107,7 +100,16 @@ def plot(
             source = open_scores(file.path, report)
             if view == "checkpoints":
                 source = with_checkpoint_scores(file, source, report)
-            request = Request(source, settings)
+            request = Request(
+                source,
+                terminal.width if output is None else FILE_WIDTH,
+                terminal.colour if output is None else output.suffix != ".txt",
+                marked,
+                test_pair=test_pair,
+                top=top,
+                min_occurrences=min_occurrences,
+                height=terminal.height if output is None else None,
+            )
             if view == "overview":
                 swept = (
                     sweep_of(source, request.survey.votes, min_occurrences)
@@ -132,7 +134,7 @@ def plot(
         else:
             if number:
                 terminal.text("")
-            terminal.show(picture, width=settings.width)
+            terminal.show(picture, width=terminal.width)
     if json:
         terminal.json(one_or_list(results))
 

@@ -196,20 +196,20 @@ def workflow(
 def draw_view(run: "Run", view: str, threshold: str, min_occurrences: str) -> None:
     """Draw a view of the scores, with the rule's threshold marked."""
     from tracinctl.plots.picture import draw
-    from tracinctl.plots.request import Request, ViewSettings
+    from tracinctl.plots.request import Request
     from tracinctl.scores.votes import parse_threshold
 
     if run.source is None:
         return
-    settings = ViewSettings(
-        width=terminal.width,
-        colour=terminal.colour,
-        thresholds=[parse_threshold(threshold)],
+    request = Request(
+        run.source,
+        terminal.width,
+        terminal.colour,
+        [parse_threshold(threshold)],
         min_occurrences=min_occurrences,
         height=terminal.height,
     )
-    picture = draw(view, Request(run.source, settings), f"{run.target.label}: {view}")
-    terminal.show(picture, width=settings.width)
+    terminal.show(draw(view, request, f"{run.target.label}: {view}"), width=terminal.width)
     terminal.text("")
 
 
