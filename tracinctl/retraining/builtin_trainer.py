@@ -19,7 +19,8 @@ from tracinctl.data.pairs import RankingData
 from tracinctl.progress import Progress
 from tracinctl.retraining.judging import Division
 from tracinctl.retraining.trainer import Epochs, Trained, Training
-from tracinctl.training.ranker import TrainSettings, score_items, train_ranker
+from tracinctl.training.options import TrainSettings
+from tracinctl.training.ranker import score_items, train_ranker
 
 _VERSION = 1  # of what a kept result means
 

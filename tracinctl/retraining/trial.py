@@ -30,7 +30,6 @@ import torch
 
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.engine.losses import pair_loss_values, resolve_loss
-from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.retraining.judging import (
     Difference,
@@ -42,6 +41,7 @@ from tracinctl.retraining.judging import (
     judge,
     pair_correct,
 )
+from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
 from tracinctl.retraining.trainer import Trained, Trainer, Training
 
@@ -49,33 +49,6 @@ EVERYTHING: Final = "everything"
 WITHOUT: Final = "without the list"
 RANDOM: Final = "without as many at random"
 TRUTH: Final = "without the truly bad"
-
-
-@dataclass(frozen=True)
-class RetrainSettings:
-    """How often, and how.
-
-    Attributes:
-        repeats: trainings of each arm, each with a seed of its own.
-        seed: repeats have the seeds after this one.
-        at_once: trainings at once.
-        loss_type, margin: the loss that is reported.
-    """
-
-    repeats: int = 5
-    seed: int = 42
-    at_once: int = 1
-    loss_type: str = "standard"
-    margin: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise UsageError(f"repeats is {self.repeats}; it must be at least 1")
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seed of each repeat."""
-        return [self.seed + 1 + k for k in range(self.repeats)]
 
 
 @dataclass(frozen=True)
@@ -202,7 +175,7 @@ def retrain(
     if nothing is not None:
         return RetrainResult(division, *counts, settings.seeds, [], [], nothing)
     plan = [Training(arm, k + 1, seed, lists[arm][k]) for k, seed in enumerate(settings.seeds) for arm in lists]
-    done = run_trainings(trainer, plan, folder, at_once=settings.at_once, progress=progress)
+    done = run_trainings(trainer, plan, folder, at_once=settings.parallel, progress=progress)
     by_arm = {arm: done[at :: len(lists)] for at, arm in enumerate(lists)}
     measured = {arm: _measure(trained, data, pairs, settings) for arm, trained in by_arm.items()}
     arms = [
