@@ -58,9 +58,9 @@ def test_its_scores_are_judged_as_those_of_the_built_in_ranker(tmp_path):
     assert not list(own.work.glob("run-*")), "what a run that went well read and wrote is cleared away"
 
 
-def test_plain_numbers_give_a_verdict_only_where_the_command_was_told_who_judges(tmp_path):
+def test_plain_numbers_give_a_verdict_only_where_the_command_was_knows_judges(tmp_path):
     own = trainer(tmp_path, "means")
-    assert own.told_who_judges
+    assert own.knows_judges
     for trusted, verdict in ((True, "helped"), (False, "cannot tell")):
         result = retrain(
             own, DATA, DIVISION, LISTED, RetrainSettings(), own.work / "kept", trust_means=trusted
@@ -72,7 +72,7 @@ def test_plain_numbers_give_a_verdict_only_where_the_command_was_told_who_judges
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("few", "have no number for"),
+        ("few", "no number for"),
         ("percent", "an accuracy that is not from 0 to 1"),
         ("nothing", "ended with exit code 3"),
     ],
@@ -80,7 +80,7 @@ def test_plain_numbers_give_a_verdict_only_where_the_command_was_told_who_judges
 def test_what_cannot_be_used_is_said(tmp_path, form, said):
     own = trainer(tmp_path, form)
     with pytest.raises(TrainingError, match=said) as caught:
-        own.train(Training("x", 1, 7, ("t0_t1",)), lambda *_: None)
+        own.train([Training("x", 1, 7, ("t0_t1",))], lambda *_: None)
     assert caught.value.hint
     if form == "nothing":
         assert "trained 500 hz without 1" in caught.value.message, "the end of the log is shown"
@@ -91,14 +91,14 @@ def test_a_file_of_metrics_from_before_is_not_taken_for_this_runs(tmp_path):
     own = trainer(tmp_path, command="true {exclusions_file}", metrics_file="metrics.json")
     (own.root / "metrics.json").write_text('{"accuracy": 1, "loss": 0}')
     with pytest.raises(TrainingError, match="left no metrics") as caught:
-        own.train(Training("x", 1, 7, ()), lambda *_: None)
+        own.train([Training("x", 1, 7, ())], lambda *_: None)
     assert "It printed nothing" in caught.value.message
 
 
 def test_no_shell_runs_and_blanks_in_paths_stay(tmp_path):
     own = trainer(tmp_path, command="touch {exclusions_file} ; touch $HOME/made *")
     with pytest.raises(TrainingError):
-        own.train(Training("x", 1, 7, ()), lambda *_: None)
+        own.train([Training("x", 1, 7, ())], lambda *_: None)
     assert {"$HOME", ";", "*", "touch"} & {path.name for path in own.root.iterdir()} == {";", "*", "touch"}
 
 

@@ -47,9 +47,9 @@ def test_the_choice_and_its_judgement_do_not_look_at_each_others_items(tmp_path)
     class Meddled(Pretended):
         items: tuple = ()
 
-        def train(self, training, report):
-            trained = super().train(training, report)
-            return Trained({k: -v if k in self.items else v for k, v in trained.scores.items()})
+        def train_one(self, training):
+            trained = super().train_one(training)
+            return Trained({k: (-v,) if k in self.items else (v,) for k, (v,) in trained.scores.items()})
 
     by = judged(Meddled(harm=3.0, items=tuple(base.confirming)), tmp_path / "confirming")
     for one, two in zip(base.rows, by.rows, strict=True):
@@ -62,9 +62,9 @@ def test_the_choice_and_its_judgement_do_not_look_at_each_others_items(tmp_path)
 def test_where_no_list_is_better_nothing_is_chosen(tmp_path):
     @dataclasses.dataclass(frozen=True)
     class Harmed(Pretended):
-        def train(self, training, report):
-            trained = super().train(training, report)
-            return trained if not training.exclusions else Trained({k: -v for k, v in trained.scores.items()})
+        def train_one(self, training):
+            trained = super().train_one(training)
+            return trained if not training.exclusions else Trained({k: (-v,) for k, (v,) in trained.scores.items()})
 
     found = judged(Harmed(), tmp_path / "kept")
     assert (found.chosen, found.confirmed, found.judgement.verdict) == (None, None, "no difference seen")

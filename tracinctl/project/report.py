@@ -54,7 +54,7 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
 
 
 def _retraining(run: Run) -> Retraining | None:
-    from tracinctl.plots.page import Table
+    from tracinctl.plots.origin import Table
     from tracinctl.plots.report import Retraining
     from tracinctl.retraining.wording import (
         ARM_COLUMNS,
@@ -70,10 +70,10 @@ def _retraining(run: Run) -> Retraining | None:
     if result is None:
         return None
     verdict = verdict_words(result)
-    numbers = range(1, 6)
+    numbers = frozenset(range(1, 6))
     tables = [
-        Table(ARM_COLUMNS, arm_rows(result), numbers=numbers),
-        Table(DIFFERENCE_COLUMNS, difference_rows(result), numbers=numbers),
+        Table("Trained rankers", ARM_COLUMNS, arm_rows(result), numbers=numbers),
+        Table("Differences", DIFFERENCE_COLUMNS, difference_rows(result), numbers=numbers),
     ]
     notes = [f"{len(result.seeds)} repeats. {note_words(result)}"] if result.arms else []
     return Retraining(verdict[0].upper() + verdict[1:], tables if result.arms else [], [*notes, division_words(result)])

@@ -13,9 +13,8 @@ from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
 from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
-from tracinctl.retraining.options import RetrainSettings
-from tracinctl.retraining.trial import RetrainResult, retrain
-from tracinctl.training.options import TrainSettings
+from tracinctl.retraining.trial import RetrainResult, RetrainSettings, retrain
+from tracinctl.training.ranker import TrainSettings
 
 if TYPE_CHECKING:
     from tracinctl.data.pairs import RankingData
@@ -79,7 +78,7 @@ def retrain_project(
     truth = target.project.root / PLANTED_FILE
     bad = set().union(*planted_ids(truth, target.material, target.frequency)) if truth.is_file() else set()
     trainer = _trainer(target, settings, data, division)
-    trusted = not isinstance(trainer, CommandTrainer) or trainer.told_who_judges
+    trusted = not isinstance(trainer, CommandTrainer) or trainer.knows_judges
     return retrain(
         trainer,
         data,

@@ -13,8 +13,7 @@ from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
-    from tracinctl.training.options import TrainSettings
-    from tracinctl.training.ranker import TrainResult
+    from tracinctl.training.ranker import TrainResult, TrainSettings
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""The built-in ranker as one arm of a retraining: what it may see, and what the result depends on.
+"""The built-in ranker as a trainer: what it may see, and what the result depends on.
 
-It trains as ``tracinctl train`` does, for the same number of epochs whatever is left out, as a user would. Held-out
-pairs have one part in that: the learning rate is halved when their loss stops falling. Here these are the scoring pairs
-alone; judging items are not looked at before the last epoch is over.
+It trains as ``tracinctl train`` does, many rankers as one stack. Held-out pairs have one part in that: the learning
+rate is halved when their loss stops falling. Here these are the scoring pairs alone; judging items are only scored.
 """
 
 from __future__ import annotations
@@ -10,19 +9,32 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Final
 
 import numpy as np
 import torch
+from torch import nn
 
-from tracinctl.data.pairs import RankingData
-from tracinctl.progress import Progress
+from tracinctl.data.leave_out import leave_out
+from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.errors import TrainingError
 from tracinctl.retraining.judging import Division
+from tracinctl.retraining.stack import Member, train_stack
+from tracinctl.retraining.stacked_model import pays
 from tracinctl.retraining.trainer import Epochs, Trained, Training
-from tracinctl.training.options import TrainSettings
-from tracinctl.training.ranker import score_items, train_ranker
+from tracinctl.training.models import build_ranker
+from tracinctl.training.ranker import TrainSettings
 
-_VERSION = 1  # of what a kept result means
+_VERSION = 2  # of what a kept result means
+_TOGETHER: Final = 16
+_STOPS: Final = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800)
+
+
+def stops_until(epochs: int) -> tuple[int, ...]:
+    """The epochs after which a training is judged, the last one among them."""
+    return (*(stop for stop in _STOPS if stop < epochs), epochs)
 
 
 @dataclass(frozen=True)
@@ -39,39 +51,87 @@ class RankerTrainer:
     division: Division
     settings: TrainSettings
 
+    @property
+    def together(self) -> int:
+        """How many rankers one call trains best."""
+        return _TOGETHER if pays(self._build(), torch.device("cpu")) else 1
+
+    @property
+    def needs_process(self) -> bool:
+        """It calculates in this process as well as in another."""
+        return False
+
+    @functools.cached_property
+    def data_digest(self) -> str:
+        """A digest of items, pairs and who judges."""
+        return data_digest(self.data, self.division)
+
     def key(self, training: Training) -> str:
         """What the result depends on, in 16 characters."""
-        settings = asdict(replace(self.settings, seed=training.seed, checkpoint_interval=1))
-        parts = [_VERSION, torch.__version__, settings, self._data_digest, sorted(training.exclusions)]
+        decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
+        settings = asdict(replace(self.settings, seed=training.seed, checkpoint_interval=1, weight_decay=decay))
+        parts = [_VERSION, torch.__version__, settings, training.ramp, training.added, self.data_digest]
+        parts.append(sorted(training.exclusions))
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def train(self, training: Training, report: Epochs) -> Trained:
-        """Train and score the judging items."""
-        data, settings = self._seen, replace(self.settings, seed=training.seed)
+    def train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
+        """Train, and score the held-out items after each stop.
 
-        def told(state: Progress) -> None:
-            if not state.inner_total:
-                report(state.done, state.total)
+        Raises:
+            TrainingError: no pair is left to train on, or a training diverges.
+        """
+        done: dict[int, Trained] = {}
+        for ramp in (False, True):
+            rows = [row for row, training in enumerate(trainings) if training.ramp is ramp]
+            if rows:
+                done |= zip(rows, self._train([trainings[row] for row in rows], report, ramp=ramp), strict=True)
+        return [done[row] for row in range(len(trainings))]
 
+    def _train(self, trainings: Sequence[Training], report: Epochs, *, ramp: bool) -> list[Trained]:
+        settings, stops = self.settings, stops_until(self.settings.epochs)
+        inputs = self._inputs(with_held_out=any(training.added for training in trainings))
+        members = [self._member(training) for training in trainings]
         report(0, settings.epochs)
-        result = train_ranker(data, settings, None, exclusions=training.exclusions, progress=told)
-        place = {name: row for row, name in enumerate(self.data.test.ids)}
-        rows = [place[name] for name in self.division.judging]
-        inputs = self.data.test.inputs
-        chosen = inputs[torch.tensor(rows)] if isinstance(inputs, torch.Tensor) else [inputs[row] for row in rows]
-        scores = score_items(result.model, chosen).double().tolist()
-        return Trained(dict(zip(self.division.judging, scores, strict=True)), train_pairs=len(result.train_pairs))
+        scores = train_stack(
+            self._build, inputs, self.data.test.inputs, members, settings, stops, ramp=ramp, report=report
+        )
+        ids = self.data.test.ids
+        return [
+            Trained(dict(zip(ids, map(tuple, own.T.tolist()), strict=True)), stops, train_pairs=len(member.pairs))
+            for own, member in zip(scores.double(), members, strict=True)
+        ]
+
+    def _build(self) -> nn.Module:
+        return build_ranker(self.settings.architecture, self.settings.normalise)
+
+    def _member(self, training: Training) -> Member:
+        pairs = leave_out(self.data, training.exclusions).pairs
+        if not len(pairs):
+            raise TrainingError(
+                f"none of the {len(self.data.train_pairs):,} training pairs is left {training.arm}",
+                hint="Use a milder rule: a lower --threshold, more --min-occurrences or a smaller --max-exclusions.",
+            )
+        decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
+        if training.added:
+            first = len(self.data.train)
+            more = self._scoring_pairs
+            parts = zip((pairs.first, pairs.second, pairs.target), (more.first, more.second, more.target), strict=True)
+            first_rows, second_rows, target = (
+                np.concatenate([own, other + (first if row < 2 else 0)])  # noqa: PLR2004 - the first two are indices
+                for row, (own, other) in enumerate(parts)
+            )
+            pairs = Pairs(first_rows, second_rows, target, ties=True)
+        return Member(pairs, self._scoring_pairs, training.seed, decay)
+
+    def _inputs(self, *, with_held_out: bool) -> torch.Tensor | list[torch.Tensor]:
+        own, other = self.data.train.inputs, self.data.test.inputs
+        if not with_held_out:
+            return own if isinstance(own, torch.Tensor) else list(own)
+        return [*own, *other]
 
     @functools.cached_property
-    def _seen(self) -> RankingData:
-        """The data with the scoring pairs alone held out."""
-        data = self.data
-        pairs = data.test_pairs.take(self.division.rows(data, "scoring"))
-        return RankingData(data.train, data.train_pairs, data.test, pairs, data.score)
-
-    @functools.cached_property
-    def _data_digest(self) -> str:
-        return data_digest(self.data, self.division)
+    def _scoring_pairs(self) -> Pairs:
+        return self.data.test_pairs.take(self.division.rows(self.data, "scoring"))
 
 
 def data_digest(data: RankingData, division: Division) -> str:

@@ -4,8 +4,10 @@ The command is split into words as a shell does, but no shell runs it; ``{placeh
 that a path with blanks stays one word. It runs in the project's folder, its output goes to a log, and it must leave a
 JSON file of metrics, in one of two forms:
 
-- ``{"scores": {item id: score, ...}}`` with a score for every judging item (others are let be). Higher ranks above.
-  Accuracy, loss and interval are then made of these as for the built-in ranker. This is the better form.
+- ``{"scores": {item id: score, ...}}`` with a score for every held-out item, or at least for every judging item. Higher
+  ranks above. Accuracy, loss and interval are then made of these as for the built-in ranker. This is the better form:
+  only with scores of all held-out items can a list be chosen. A program that keeps checkpoints can score by each of
+  them: ``{"stops": {epoch: {item id: score, ...}, ...}}``.
 - ``{"accuracy": 0 to 1, "loss": number}``, measured by the program itself. The interval then allows for other seeds and
   not for other held-out items. There is a verdict only where the command names ``{judging_pairs_file}``: of other pairs
   nobody can know whether they had chosen the list.
@@ -13,13 +15,15 @@ JSON file of metrics, in one of two forms:
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import json
 import math
 import re
 import shlex
-import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +33,8 @@ from tracinctl.errors import TrainingError, UsageError
 from tracinctl.files import file_digest, write_text_atomic
 from tracinctl.retraining.builtin_trainer import data_digest
 from tracinctl.retraining.judging import Division
-from tracinctl.retraining.trainer import Epochs, Trained, Training
+from tracinctl.retraining.run_folder import run_folder
+from tracinctl.retraining.trainer import END, Epochs, Trained, Training
 from tracinctl.text import nearest
 
 PLACEHOLDERS: Final = (
@@ -98,7 +103,7 @@ class CommandTrainer:
     division: Division
 
     @property
-    def told_who_judges(self) -> bool:
+    def knows_judges(self) -> bool:
         """Whether the command is given the judging pairs."""
         return "{judging_pairs_file}" in self.command
 
@@ -107,23 +112,51 @@ class CommandTrainer:
         words = check_command(self.command, self.metrics_file)
         named = {word: file_digest(self.root / word) for word in words if (self.root / word).is_file()}
         parts: list[Any] = [_VERSION, self.command, self.metrics_file, named, self.material, self.frequency]
-        parts += [training.seed, sorted(training.exclusions), data_digest(self.data, self.division)]
+        parts += [training.seed, sorted(training.exclusions), self.data_digest]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def train(self, training: Training, report: Epochs) -> Trained:
-        """Run the command and read its metrics.
+    @property
+    def together(self) -> int:
+        """One training is one run of the command."""
+        return 1
+
+    @property
+    def needs_process(self) -> bool:
+        """A program must end however tracinctl ends."""
+        return True
+
+    @functools.cached_property
+    def data_digest(self) -> str:
+        """A digest of items, pairs and who judges."""
+        return data_digest(self.data, self.division)
+
+    def train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
+        """Run the command for each training and read its metrics.
 
         Raises:
             TrainingError: it cannot be run, fails, or leaves no metrics that can be read.
         """
-        folder = self.work / f"run-{self.key(training)}"
-        shutil.rmtree(folder, ignore_errors=True)
-        output = folder / "output"
-        output.mkdir(parents=True)
-        exclusions, pairs, log = folder / "excluded.txt", folder / "judging_pairs.csv", folder / "log.txt"
+        return [self._train(training, report) for training in trainings]
+
+    def _train(self, training: Training, report: Epochs) -> Trained:
+        with run_folder(self.work, self.key(training)) as folder:
+            values = self._written_for(training, folder.path)
+            metrics = self.root / _filled(self.metrics_file, values)
+            values["metrics_file"] = str(metrics)
+            metrics.unlink(missing_ok=True)  # another run may have left it
+            report(0, 1)
+            words = [_filled(word, values) for word in check_command(self.command)]
+            log = folder.path / "log.txt"
+            self._run(words, log, folder.command_lock)
+            return self._read(metrics, log)
+
+    def _written_for(self, training: Training, folder: Path) -> dict[str, str]:
+        """Write what the command reads; the values of the placeholders."""
+        output, exclusions, pairs = folder / "output", folder / "excluded.txt", folder / "judging_pairs.csv"
+        output.mkdir()
         write_text_atomic(exclusions, "\n".join([f"# {training.arm}", *training.exclusions]) + "\n")
         write_text_atomic(pairs, self._judging_pairs())
-        values = {
+        return {
             "frequency": self.frequency,
             "material": self.material,
             "exclusions_file": str(exclusions),
@@ -131,14 +164,6 @@ class CommandTrainer:
             "output_dir": str(output),
             "judging_pairs_file": str(pairs),
         }
-        metrics = self.root / _filled(self.metrics_file, values)
-        values["metrics_file"] = str(metrics)
-        metrics.unlink(missing_ok=True)  # what another run left there is none of this one's
-        report(0, 1)
-        self._run([_filled(word, values) for word in check_command(self.command)], log)
-        trained = self._read(metrics, log)
-        shutil.rmtree(folder, ignore_errors=True)
-        return trained
 
     def _judging_pairs(self) -> str:
         data = self.data
@@ -147,11 +172,16 @@ class CommandTrainer:
         rows = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True)
         return "id1,id2,target\n" + "".join(f"{ids[i]},{ids[j]},{y}\n" for i, j, y in rows)
 
-    def _run(self, words: list[str], log: Path) -> None:
+    def _run(self, words: list[str], log: Path, lock: int | None) -> None:
         try:
             with log.open("wb") as out:
                 process = subprocess.Popen(  # noqa: S603 - the user's own command, and no shell
-                    words, cwd=self.root, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+                    words,
+                    cwd=self.root,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=() if lock is None else (lock,),
                 )
                 try:
                     code = process.wait()
@@ -180,23 +210,29 @@ class CommandTrainer:
                 hint="It must write JSON there: see {metrics_file}, or metrics_file in [train].",
             ) from error
         try:
-            if "scores" in content:
-                scores = {name: float(content["scores"][name]) for name in self.division.judging}
-                accuracy, loss = None, None
-            else:
-                scores, accuracy, loss = {}, float(content["accuracy"]), float(content["loss"])
+            return self._trained(content)
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(
-                f"the metrics in {path} have no number for {error}",
+                f"the metrics in {path} cannot be used: {error}",
                 hint='It takes {"scores": {item id: score}} for every judging item, or {"accuracy": x, "loss": x}.',
             ) from error
-        numbers = [*scores.values(), *([] if accuracy is None or loss is None else [accuracy, loss])]
-        if not all(map(math.isfinite, numbers)) or (accuracy is not None and not 0 <= accuracy <= 1):
-            raise TrainingError(
-                f"the metrics in {path} hold a number that is not finite, or an accuracy that is not from 0 to 1",
-                hint="Accuracy is a share, not per cent.",
-            )
-        return Trained(scores, accuracy, loss)
+
+    def _trained(self, content: dict[str, Any]) -> Trained:
+        if "scores" not in content and "stops" not in content:
+            accuracy, loss = float(content["accuracy"]), float(content["loss"])
+            if not 0 <= accuracy <= 1 or not math.isfinite(loss):
+                raise ValueError("not finite, or an accuracy that is not from 0 to 1 (it is a share, not per cent)")
+            return Trained({}, accuracy=accuracy, loss=loss)
+        stops = content.get("stops", {str(END): content.get("scores")})
+        epochs = sorted(map(int, stops))
+        first = stops[str(epochs[0])]
+        wanted = [name for name in self.data.test.ids if name in first]
+        if missing := [name for name in self.division.judging if name not in first]:
+            raise KeyError(f"no number for {missing[0]!r}")
+        scores = {name: tuple(float(stops[str(epoch)][name]) for epoch in epochs) for name in wanted}
+        if not all(map(math.isfinite, itertools.chain.from_iterable(scores.values()))):
+            raise ValueError("a number is not finite")
+        return Trained(scores, tuple(epochs))
 
 
 def _filled(word: str, values: dict[str, str]) -> str:

@@ -2,20 +2,21 @@
 
 A finished training is a small file, ``<key>.json``, complete or absent, whose key says all that it depends on: another
 list, seed or setting is another file. Trainings that depend on the same things are one. The result does not depend on
-how many run at once: each has one thread.
+how many processes train, and on how many rankers are trained in one call only by rounding.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tracinctl.files import write_text_atomic
 from tracinctl.progress import Progress, ProgressCallback
+from tracinctl.retraining.records import read_record, write_record
+from tracinctl.retraining.run_folder import clear_left_over
 from tracinctl.retraining.trainer import Trained, Trainer, Training
-from tracinctl.retraining.workers import train_in_workers
+from tracinctl.retraining.workers import Batch, Keys, train_in_workers
 from tracinctl.training.threads import one_thread
 
 
@@ -27,81 +28,82 @@ def run_trainings(
     Raises:
         TracinctlError: one fails, or a process is lost. Those that were finished are kept.
     """
-    keys = [trainer.key(each) for each in plan]
-    found = {key: kept for key in dict.fromkeys(keys) if (kept := _read(folder / f"{key}.json")) is not None}
-    waiting = {key: each for key, each in zip(keys, plan, strict=True) if key not in found}
-    shown = _Shown(progress, len(set(keys)), len(found), min(at_once, max(1, len(waiting))))
-    _ignore(folder)
-
-    def finished(key: str, trained: Trained) -> None:
-        found[key] = trained
-        _write(folder / f"{key}.json", waiting[key], trained)
-        shown.finished(key, waiting[key])
-
-    if shown.hands > 1:
-        train_in_workers(trainer, waiting, shown.hands, shown.epochs, finished)
-    else:
-        for key, training in waiting.items():
-            with one_thread():
-                trained = trainer.train(training, lambda done, of, key=key: shown.epochs(key, done, of))  # type: ignore[misc]  # a default is no parameter of Epochs
-            finished(key, trained)
-    return [found[key] for key in keys]
-
-
-class _Shown:
-    """What of the work is to be seen."""
-
-    def __init__(self, progress: ProgressCallback, total: int, done: int, hands: int) -> None:
-        self.progress, self.total, self.done, self.hands = progress, total, done, hands
-        self._at: dict[str, tuple[int, int]] = {}
-        if done:
-            progress(Progress("retraining", done, total, "trainings", note=f"{done} kept from before"))
-
-    def epochs(self, key: str, done: int, of: int) -> None:
-        self._at[key] = (done, of)
-        inner = [sum(part) for part in zip(*self._at.values(), strict=True)]
-        self.progress(
-            Progress(
-                "retraining", self.done, self.total, "trainings", f"{len(self._at)} at work",
-                inner[0], inner[1], "epochs", hands=len(self._at),
-            )
-        )  # fmt: skip
-
-    def finished(self, key: str, training: Training) -> None:
-        self._at.pop(key, None)
-        self.done += 1
-        name = f"repeat {training.repeat}: {training.arm}"
-        self.progress(Progress("retraining", self.done, self.total, "trainings", name))
-
-
-# What is kept
-
-
-def _ignore(folder: Path) -> None:
+    keys = [trainer.key(training) for training in plan]
+    by_key = dict(zip(keys, plan, strict=True))
+    done: dict[str, Trained] = {}
+    refused = 0
+    for key, training in by_key.items():
+        path = folder / f"{key}.json"
+        kept = read_record(path, training, trainer.data_digest)
+        if kept is not None:
+            done[key] = kept
+        refused += kept is None and path.exists()
+    waiting = {key: training for key, training in by_key.items() if key not in done}
+    batches = _batches(waiting, trainer.together, at_once)
+    shown = _Shown(progress, len(by_key), len(done), refused)
     if not (folder.parent / ".gitignore").is_file():
         write_text_atomic(folder.parent / ".gitignore", "*\n")
 
+    def finished(ready: Keys, trained: Sequence[Trained]) -> None:
+        for key, one in zip(ready, trained, strict=True):
+            write_record(folder / f"{key}.json", waiting[key], trainer.data_digest, one)
+            done[key] = one
+        shown.finished(ready, [waiting[key] for key in ready])
 
-def _write(path: Path, training: Training, trained: Trained) -> None:
-    content = {
-        "arm": training.arm,
-        "repeat": training.repeat,
-        "seed": training.seed,
-        "left_out": len(training.exclusions),
-        "train_pairs": trained.train_pairs,
-        "accuracy": trained.accuracy,
-        "loss": trained.loss,
-        "scores": dict(trained.scores),
-    }
-    write_text_atomic(path, json.dumps(content, indent=1) + "\n")
+    clear_left_over(folder)
+    workers = min(at_once, len(batches))
+    if workers > 1 or (workers and trainer.needs_process):
+        train_in_workers(trainer, batches, workers, shown.epochs, finished)
+    elif workers:
+        _train_here(trainer, batches, shown, finished)
+    return [done[key] for key in keys]
 
 
-def _read(path: Path) -> Trained | None:
-    """A kept result; None where there is none, or none that can be read: it is made again."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        scores = {str(name): float(value) for name, value in content["scores"].items()}
-        trained = Trained(scores, content["accuracy"], content["loss"], content["train_pairs"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return trained if all(map(math.isfinite, scores.values())) else None
+def _train_here(
+    trainer: Trainer, batches: Sequence[Batch], shown: _Shown, finished: Callable[[Keys, Sequence[Trained]], None]
+) -> None:
+    for batch in batches:
+        with one_thread():
+            trained = trainer.train(list(batch.values()), partial(shown.epochs, tuple(batch)))
+        finished(tuple(batch), trained)
+
+
+def _batches(waiting: Mapping[str, Training], together: int, at_once: int) -> list[dict[str, Training]]:
+    """Batches of equal size, at most ``together`` trainings each, and one at least for each process."""
+    count = len(waiting)
+    if not count:
+        return []
+    size = min(together, -(-count // at_once))
+    parts = -(-count // size)
+    keys = list(waiting)
+    return [{key: waiting[key] for key in keys[k::parts]} for k in range(parts)]
+
+
+class _Shown:
+    """What of the work is shown."""
+
+    def __init__(self, progress: ProgressCallback, total: int, done: int, refused: int) -> None:
+        self.progress, self.total, self.done = progress, total, done
+        self._at: dict[Keys, tuple[int, int]] = {}
+        notes = [f"{done} kept from before"] if done else []
+        notes += [f"{refused} kept files are damaged or of other data and are made again"] if refused else []
+        if notes:
+            progress(Progress("retraining", done, total, "trainings", note="; ".join(notes)))
+
+    def epochs(self, keys: Keys, done: int, total: int) -> None:
+        self._at[keys] = (done, total)
+        inner = [sum(part) for part in zip(*self._at.values(), strict=True)]
+        at_work = sum(map(len, self._at))
+        self.progress(
+            Progress(
+                "retraining", self.done, self.total, "trainings", f"{at_work} at work",
+                inner[0], inner[1], "epochs", hands=at_work,
+            )
+        )  # fmt: skip
+
+    def finished(self, keys: Keys, trainings: Sequence[Training]) -> None:
+        self._at.pop(keys, None)
+        self.done += len(keys)
+        last = trainings[-1]
+        name = f"repeat {last.repeat}: {last.arm}"
+        self.progress(Progress("retraining", self.done, self.total, "trainings", name))

@@ -28,10 +28,9 @@ from tracinctl.retraining.judging import (
     pair_correct,
     pairs_within,
 )
-from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
-from tracinctl.retraining.trainer import Trained, Trainer, Training
-from tracinctl.retraining.trial import EVERYTHING
+from tracinctl.retraining.trainer import END, Trained, Trainer, Training
+from tracinctl.retraining.trial import EVERYTHING, RetrainSettings
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def judge_sweep(
     arms: dict[str, tuple[str, ...]] = {EVERYTHING: ()}
     arms |= {f"threshold {name}": tuple(ids) for name, ids in lists.items() if ids}
     plan = [Training(arm, k + 1, seed, left) for k, seed in enumerate(settings.seeds) for arm, left in arms.items()]
-    done = run_trainings(trainer, plan, folder, at_once=settings.parallel, progress=progress)
+    done = run_trainings(trainer, plan, folder, at_once=settings.at_once, progress=progress)
     if not all(each.scores for each in done):
         raise TrainingError(
             "[train] command gives accuracies, but a sweep has two groups of items to judge by",
@@ -184,4 +183,4 @@ def _means(values: FloatArray) -> FloatArray:
 
 
 def _scores(trained: Sequence[Trained], data: RankingData) -> FloatArray:
-    return np.array([[each.scores.get(name, np.nan) for name in data.test.ids] for each in trained], dtype=np.float64)
+    return np.array([each.scores_at(END, data.test.ids) for each in trained], dtype=np.float64)

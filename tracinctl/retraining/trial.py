@@ -5,7 +5,9 @@ Every repeat trains with one seed, the same in all arms:
 - ``everything``,
 - ``without the list``,
 - ``without as many at random``: as many training comparisons (with their mirror images) or items, drawn anew each time,
-- ``without the truly bad``, where a planted truth is there.
+- ``without the truly bad``, where a planted truth is there,
+- with ``rivals``, ``with the scoring pairs added``: what the held-out pairs that made the list are worth as training
+  pairs; and ``everything, capped loss``: each pair's loss is capped at twice the margin.
 
 Each arm trains for the same number of epochs, as a user would: leaving pairs out also means fewer steps. The random arm
 has as few, so the second comparison, list against random, is one at equal steps.
@@ -20,7 +22,7 @@ anything is trained; the other differences are shown with their intervals and ch
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +32,7 @@ import torch
 
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.engine.losses import pair_loss_values, resolve_loss
+from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.retraining.judging import (
     Difference,
@@ -41,14 +44,45 @@ from tracinctl.retraining.judging import (
     judge,
     pair_correct,
 )
-from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
-from tracinctl.retraining.trainer import Trained, Trainer, Training
+from tracinctl.retraining.trainer import Recipe, Trained, Trainer, Training
 
 EVERYTHING: Final = "everything"
 WITHOUT: Final = "without the list"
 RANDOM: Final = "without as many at random"
 TRUTH: Final = "without the truly bad"
+ADDED: Final = "with the scoring pairs added"
+RAMP: Final = "everything, capped loss"
+
+
+_USUAL: Final = Recipe()
+
+
+@dataclass(frozen=True)
+class RetrainSettings:
+    """How often, and how.
+
+    Attributes:
+        repeats: trainings of each arm, each with a seed of its own.
+        seed: repeats have the seeds after this one.
+        at_once: trainings at once.
+        loss_type, margin: the loss that is reported.
+    """
+
+    repeats: int = 5
+    seed: int = 42
+    at_once: int = 1
+    loss_type: str = "standard"
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise UsageError(f"repeats is {self.repeats}; it must be at least 1")
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each repeat."""
+        return [self.seed + 1 + k for k in range(self.repeats)]
 
 
 @dataclass(frozen=True)
@@ -107,7 +141,7 @@ class RetrainResult:
         scoring_pairs, judging_pairs: how many pairs there are on either side.
         seeds: of the repeats.
         arms: what each came to; empty where there was nothing to train.
-        comparisons: list less everything first, then list less random, then the truth less everything.
+        comparisons: list less everything first, then list less each rival, then the truth less everything.
         judgement: the verdict.
     """
 
@@ -142,6 +176,9 @@ def retrain(
     settings: RetrainSettings,
     folder: Path,
     *,
+    recipe: Recipe = _USUAL,
+    tuned: Recipe = _USUAL,
+    rivals: bool = False,
     truth: Collection[str] = (),
     trust_means: bool = True,
     progress: ProgressCallback = no_progress,
@@ -155,49 +192,93 @@ def retrain(
         exclusions: ids of pairs and items on the list, which was chosen by scoring pairs alone.
         settings: how often.
         folder: where finished trainings are kept.
+        recipe: how to train with a list; also for the arms ``random`` and ``truth``.
+        tuned: how to train on everything; also for the other arms.
+        rivals: train the arms ``added`` and ``ramp`` as well.
         truth: ids of what is truly bad; empty where not known.
         trust_means: whether an accuracy that a trainer measured itself is that of the judging pairs.
-        progress: is told of trainings, and of epochs within them.
+        progress: receives trainings, and epochs within them.
 
     Raises:
         TracinctlError: a training fails.
     """
     pairs = data.test_pairs.take(division.rows(data, "judging"))
-    lists: dict[str, list[tuple[str, ...]]] = {
-        EVERYTHING: [()] * settings.repeats,
-        WITHOUT: [tuple(exclusions)] * settings.repeats,
-        RANDOM: [as_many_at_random(data, exclusions, seed) for seed in settings.seeds],
-    }
-    if truth:
-        lists[TRUTH] = [tuple(sorted(truth))] * settings.repeats
     nothing = _nothing_to_judge(exclusions, pairs, division)
     counts = (len(division.rows(data, "scoring")), len(pairs))
     if nothing is not None:
         return RetrainResult(division, *counts, settings.seeds, [], [], nothing)
-    plan = [Training(arm, k + 1, seed, lists[arm][k]) for k, seed in enumerate(settings.seeds) for arm in lists]
-    done = run_trainings(trainer, plan, folder, at_once=settings.parallel, progress=progress)
-    by_arm = {arm: done[at :: len(lists)] for at, arm in enumerate(lists)}
-    measured = {arm: _measure(trained, data, pairs, settings) for arm, trained in by_arm.items()}
-    arms = [
-        ArmResult(arm, len(lists[arm][0]), _mean_pairs(by_arm[arm]), *(values.mean(axis=1) for values in measured[arm]))
-        for arm in lists
-    ]
+    arms = _arms(data, exclusions, settings, recipe, tuned, truth, rivals=rivals)
+    plan = [arm.training(k, seed) for k, seed in enumerate(settings.seeds) for arm in arms]
+    done = run_trainings(trainer, plan, folder, at_once=settings.at_once, progress=progress)
+    by_arm = {arm.name: done[at :: len(arms)] for at, arm in enumerate(arms)}
+    measured = {arm.name: _measure(by_arm[arm.name], arm.recipe.stop, data, pairs, settings) for arm in arms}
+    results = [_result(arm, by_arm[arm.name], measured[arm.name]) for arm in arms]
     by_items = all(trained.scores for trained in done)
-
-    def less(arm: str, other: str) -> Comparison:
-        gains = [one - two for one, two in zip(measured[arm], measured[other], strict=True)]
-        found = [difference_of(each, pairs) if by_items else difference_of_means(each[:, 0]) for each in gains]
-        return Comparison(arm, other, found[0], found[1])
-
-    comparisons = [less(WITHOUT, EVERYTHING), less(WITHOUT, RANDOM)]
-    comparisons += [less(TRUTH, EVERYTHING)] if truth else []
+    differences = _comparisons(measured, pairs, by_items=by_items)
     judgement = _cannot_be_judged(by_arm[EVERYTHING], by_items=by_items, trust_means=trust_means) or judge(
-        comparisons[0].accuracy,
-        errors=1 - float(arms[0].accuracy.mean()),
+        differences[0].accuracy,
+        errors=1 - float(results[0].accuracy.mean()),
         items=len(np.unique([pairs.first, pairs.second])) if by_items else None,
         repeats=settings.repeats,
     )
-    return RetrainResult(division, *counts, settings.seeds, arms, comparisons, judgement)
+    return RetrainResult(division, *counts, settings.seeds, results, differences, judgement)
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """One way of training: a list for each repeat, and the rest of the recipe."""
+
+    name: str
+    lists: Sequence[tuple[str, ...]]
+    recipe: Recipe
+    ramp: bool = False
+    added: bool = False
+
+    def training(self, k: int, seed: int) -> Training:
+        return Training(self.name, k + 1, seed, self.lists[k], self.recipe.weight_decay, self.ramp, self.added)
+
+
+def _arms(
+    data: RankingData,
+    exclusions: Sequence[str],
+    settings: RetrainSettings,
+    recipe: Recipe,
+    tuned: Recipe,
+    truth: Collection[str],
+    *,
+    rivals: bool,
+) -> list[_Arm]:
+    nothing: list[tuple[str, ...]] = [()] * settings.repeats
+    arms = [
+        _Arm(EVERYTHING, nothing, tuned),
+        _Arm(WITHOUT, [tuple(exclusions)] * settings.repeats, recipe),
+        _Arm(RANDOM, [as_many_at_random(data, exclusions, seed) for seed in settings.seeds], recipe),
+    ]
+    if truth:
+        arms.append(_Arm(TRUTH, [tuple(sorted(truth))] * settings.repeats, recipe))
+    if rivals:
+        arms += [_Arm(ADDED, nothing, tuned, added=True), _Arm(RAMP, nothing, tuned, ramp=True)]
+    return arms
+
+
+def _result(arm: _Arm, trained: Sequence[Trained], measured: tuple[FloatArray, FloatArray]) -> ArmResult:
+    means = [values.mean(axis=1) for values in measured]
+    return ArmResult(arm.name, len(arm.lists[0]), _mean_pairs(trained), means[0], means[1])
+
+
+def _comparisons(
+    measured: Mapping[str, tuple[FloatArray, FloatArray]], pairs: Pairs, *, by_items: bool
+) -> list[Comparison]:
+    """The list less each other arm, then each of these less everything."""
+
+    def less(arm: str, other: str) -> Comparison:
+        gains = [one - two for one, two in zip(measured[arm], measured[other], strict=True)]
+        accuracy, loss = (difference_of(gain, pairs) if by_items else difference_of_means(gain[:, 0]) for gain in gains)
+        return Comparison(arm, other, accuracy, loss)
+
+    rivals = [name for name in (RANDOM, ADDED, RAMP) if name in measured]
+    differences = [less(WITHOUT, EVERYTHING), *(less(WITHOUT, name) for name in rivals)]
+    return differences + ([less(TRUTH, EVERYTHING)] if TRUTH in measured else [])
 
 
 def _nothing_to_judge(exclusions: Sequence[str], pairs: Pairs, division: Division) -> Judgement | None:
@@ -244,17 +325,13 @@ def as_many_at_random(data: RankingData, exclusions: Sequence[str], seed: int) -
 
 
 def _measure(
-    trained: Sequence[Trained], data: RankingData, pairs: Pairs, settings: RetrainSettings
+    trained: Sequence[Trained], stop: int, data: RankingData, pairs: Pairs, settings: RetrainSettings
 ) -> tuple[FloatArray, FloatArray]:
     """Accuracy and loss of each repeat and judging pair: (repeats, pairs); (repeats, 1) where only means are known."""
     if not all(each.scores for each in trained):
-        told = np.array([[each.accuracy, each.loss] for each in trained], dtype=np.float64)
-        return told[:, :1], told[:, 1:]
-    place = {name: row for row, name in enumerate(data.test.ids)}
-    scores = np.full((len(trained), len(place)), np.nan)
-    for row, each in enumerate(trained):
-        for name, value in each.scores.items():
-            scores[row, place[name]] = value
+        means = np.array([[one.accuracy, one.loss] for one in trained], dtype=np.float64)
+        return means[:, :1], means[:, 1:]
+    scores = np.array([one.scores_at(stop, data.test.ids) for one in trained])
     loss = resolve_loss(settings.loss_type)
     s_i, s_j = (torch.from_numpy(scores[:, side].ravel()) for side in (pairs.first, pairs.second))
     target = torch.from_numpy(np.tile(pairs.target, len(trained))).double()

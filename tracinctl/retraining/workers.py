@@ -1,28 +1,28 @@
 """Trainings in processes of their own, fed one after another over pipes.
 
 A worker is a fresh Python in a session of its own, so that a terminal's Ctrl-C reaches the parent alone. Its standard
-input brings the trainer, then one training at a time; its standard output takes reports and results back. A worker ends
-as soon as its input does, so it never outlives its parent.
+input brings the trainer, then one batch of trainings at a time; its standard output takes reports and results back. As
+soon as its input ends, a worker kills its process group: itself and every program that a training started. So nothing
+outlives the parent, however that ended.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from tracinctl.errors import ProcessLostError
-from tracinctl.retraining.trainer import KEPT
+from tracinctl.retraining.trainer import KEPT, Trained, Trainer, Training
 from tracinctl.training.threads import one_thread
-
-if TYPE_CHECKING:
-    from tracinctl.retraining.trainer import Trained, Trainer, Training
 
 _BEGIN: Final = """
 import sys, pickle
@@ -31,46 +31,58 @@ from tracinctl.retraining.workers import work
 work()
 """
 
-Report = Callable[[str, int, int], None]
-"""Receives a training's key, its finished epochs and their total."""
+Keys = tuple[str, ...]
+Batch = Mapping[str, Training]
+
+Report = Callable[[Keys, int, int], None]
+"""Receives the keys of a batch of trainings, its finished epochs and their total."""
 
 
 def train_in_workers(
     trainer: Trainer,
-    waiting: Mapping[str, Training],
+    batches: Sequence[Batch],
     workers: int,
     report: Report,
-    finished: Callable[[str, Trained], None],
+    finished: Callable[[Keys, Sequence[Trained]], None],
 ) -> None:
-    """Do the trainings by so many processes; ``report`` and ``finished`` are called in this thread.
+    """Do batches of trainings, by key, in so many processes; ``report`` and ``finished`` are called in this thread.
 
     Raises:
         ProcessLostError: a process ended before its training did.
         TracinctlError: a training failed. Both end the other processes.
     """
-    queue, messages = deque(waiting.items()), SimpleQueue[tuple[str, Any]]()
+    queue, messages = deque(batches), SimpleQueue[tuple[Keys, Any]]()
     start = pickle.dumps(sys.path) + pickle.dumps(trainer)
     processes = [_start() for _ in range(workers)]
     threads = [threading.Thread(target=_feed, args=(one, start, queue, messages), daemon=True) for one in processes]
     try:
         for thread in threads:
             thread.start()
-        left = len(waiting)
+        left = len(batches)
         while left:
-            key, content = messages.get()
+            keys, content = messages.get()
             if isinstance(content, BaseException):
                 raise content
             if isinstance(content, tuple):
-                report(key, *content)
+                report(keys, *content)
             else:
-                finished(key, content)
+                finished(keys, content)
                 left -= 1
     finally:
         for process in processes:
-            process.kill()
-            process.wait()
+            end_group(process)
         for thread in threads:
             thread.join()
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that was started in a session of its own, and all that it started."""
+    if os.name == "posix":
+        with suppress(ProcessLookupError, PermissionError):  # all of them have ended
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -82,28 +94,29 @@ def _start() -> subprocess.Popen[bytes]:
 def _feed(
     process: subprocess.Popen[bytes],
     start: bytes,
-    queue: deque[tuple[str, Training]],
-    messages: SimpleQueue[tuple[str, Any]],
+    queue: deque[Batch],
+    messages: SimpleQueue[tuple[Keys, Any]],
 ) -> None:
-    """Give a worker one training after another, and pass on what it answers."""
+    """Give a worker one batch after another, and pass on what it answers."""
     assert process.stdin is not None  # noqa: S101 - for mypy: _start makes both pipes
     assert process.stdout is not None  # noqa: S101
-    key = ""
+    keys: Keys = ()
     try:
         with process.stdin as requests, process.stdout as answers:
             requests.write(start)
-            for key, training in _taken(queue):
-                requests.write(pickle.dumps(training))
+            for batch in _taken(queue):
+                keys = tuple(batch)
+                requests.write(pickle.dumps(list(batch.values())))
                 requests.flush()
                 content: Any = ()
                 while isinstance(content, tuple):
                     content = pickle.load(answers)  # noqa: S301 - from the worker started above
-                    messages.put((key, content))
+                    messages.put((keys, content))
     except Exception as error:  # noqa: BLE001 - a thread that ends in silence would be waited for without end
-        messages.put((key, _lost(error)))
+        messages.put((keys, _lost(error)))
 
 
-def _taken(queue: deque[tuple[str, Training]]) -> Iterator[tuple[str, Training]]:
+def _taken(queue: deque[Batch]) -> Iterator[Batch]:
     """What other threads leave of the queue, one at a time."""
     while True:
         try:
@@ -129,28 +142,34 @@ def work() -> None:
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # what a user's code prints must not fall among the answers
         trainer: Trainer = pickle.load(requests)  # noqa: S301 - from the parent that started this process
-        trainings: SimpleQueue[Training] = SimpleQueue()
-        threading.Thread(target=_receive, args=(requests, trainings), daemon=True).start()
+        batches: SimpleQueue[list[Training]] = SimpleQueue()
+        threading.Thread(target=_receive, args=(requests, batches), daemon=True).start()
         while True:
-            _answer(trainer, trainings.get(), answers)
+            _answer(trainer, batches.get(), answers)
 
 
-def _receive(requests: BinaryIO, trainings: SimpleQueue[Training]) -> None:
+def _receive(requests: BinaryIO, batches: SimpleQueue[list[Training]]) -> None:
     while True:
         try:
-            trainings.put(pickle.load(requests))  # noqa: S301 - from the parent that started this process
+            batches.put(pickle.load(requests))  # noqa: S301 - from the parent that started this process
         except (OSError, EOFError):
-            os._exit(0)
+            _end_own_group()
 
 
-def _answer(trainer: Trainer, training: Training, answers: BinaryIO) -> None:
+def _end_own_group() -> None:
+    if os.name == "posix" and os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def _answer(trainer: Trainer, trainings: list[Training], answers: BinaryIO) -> None:
     def send(content: object) -> None:
         answers.write(pickle.dumps(content))
         answers.flush()
 
     try:
         with one_thread():
-            trained = trainer.train(training, lambda done, total: send((done, total)))
+            trained = list(trainer.train(trainings, lambda done, total: send((done, total))))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent raises it
         send(error)
     else:

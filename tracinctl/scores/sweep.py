@@ -10,12 +10,11 @@ import numpy as np
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.scores.options import Thresholds
 from tracinctl.scores.pair_ids import ItemNumbers, number_items, pair_items
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, VoteTable, count_votes, required_votes
 
-DEFAULT_THRESHOLDS = Thresholds.thresholds
+DEFAULT_THRESHOLDS = "0,-5,-10,-15"
 
 
 @dataclass(frozen=True)

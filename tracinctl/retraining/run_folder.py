@@ -1,0 +1,93 @@
+"""The folder of one run of a user's training command, which no other run shares.
+
+Two files in it are locked: ``owner`` by the process that started the command, ``command`` by the command and all that
+it starts, which inherit the lock. A folder without a living owner is left over: the next run ends what still runs there
+and removes it. So a command outlives tracinctl at most until the next run, even where both processes of tracinctl were
+killed at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: folders are still apart, and what is left over stays
+    fcntl = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder of one run.
+
+    Attributes:
+        path: the folder.
+        command_lock: a file descriptor for the command to inherit; None where the system has no locks.
+    """
+
+    path: Path
+    command_lock: int | None
+
+
+@contextmanager
+def run_folder(work: Path, key: str) -> Iterator[RunFolder]:
+    """A new folder in ``work``; it is removed where all goes well, and stays to be looked at where not."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix=f"run-{key}-", dir=work))
+    owner, command = _lock(path / "owner"), _lock(path / "command")
+    if owner is not None and hasattr(os, "getpgid"):
+        (path / "group").write_text(str(os.getpgid(0)), encoding="ascii")
+    try:
+        yield RunFolder(path, command)
+        shutil.rmtree(path, ignore_errors=True)
+    finally:
+        for held in (owner, command):
+            if held is not None:
+                os.close(held)
+
+
+def clear_left_over(work: Path) -> list[Path]:
+    """End commands whose tracinctl is gone, and remove their folders; returns these."""
+    gone = []
+    for path in sorted(work.glob("run-*")) if fcntl is not None else ():
+        owner = _lock(path / "owner")
+        if owner is None:
+            continue
+        command = _lock(path / "command")
+        if command is None:
+            _end(path / "group")
+        else:
+            os.close(command)
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(owner)
+        gone.append(path)
+    return gone
+
+
+def _end(group: Path) -> None:
+    with suppress(OSError, ValueError):
+        number = int(group.read_text(encoding="ascii"))
+        if number != os.getpgid(0):
+            os.killpg(number, signal.SIGKILL)
+
+
+def _lock(path: Path) -> int | None:
+    """An open file descriptor that holds the file's lock; None where another process holds it."""
+    if fcntl is None:
+        return None
+    held = None
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if held is not None:
+            os.close(held)
+        return None
+    return held

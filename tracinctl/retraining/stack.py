@@ -1,0 +1,207 @@
+"""Many rankers of one architecture trained as one: their weights are stacked, and a step moves all of them.
+
+Each ranker has its own training pairs, seed, weight decay and learning rate, and comes out as ``train_ranker`` would
+train it alone, but for rounding. ``torch.func.vmap`` turns a layer of all rankers into one batched product or one
+grouped convolution. A model that vmap cannot run, or whose items differ in shape, is run one ranker after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tracinctl.data.pairs import IntArray, Pairs
+from tracinctl.errors import TrainingError
+from tracinctl.retraining.stacked_loss import StackedLoss
+from tracinctl.retraining.stacked_model import Inputs, StackedModel
+from tracinctl.retraining.stacked_optimizer import StackedAdam, StackedPlateau
+from tracinctl.training.ranker import TrainSettings
+
+_ITEMS_AT_ONCE = 256  # scored together
+
+
+@dataclass(frozen=True)
+class Member:
+    """One ranker of a stack.
+
+    Attributes:
+        pairs: what it trains on.
+        steering: the held-out pairs whose loss halves its learning rate; the training loss does where there are none.
+        seed: of its first weights and of the order of its pairs.
+        weight_decay: of Adam.
+    """
+
+    pairs: Pairs
+    steering: Pairs
+    seed: int
+    weight_decay: float
+
+
+def train_stack(
+    build: Callable[[], nn.Module],
+    train: Inputs,
+    held_out: Inputs,
+    members: Sequence[Member],
+    settings: TrainSettings,
+    stops: Sequence[int],
+    *,
+    ramp: bool = False,
+    device: str | torch.device = "cpu",
+    report: Callable[[int, int], None] = lambda _done, _total: None,
+) -> torch.Tensor:
+    """Train all members, and score the held-out items after each stop.
+
+    Args:
+        build: makes the model; its weights follow torch's seed.
+        train: the training items' inputs.
+        held_out: the held-out items' inputs.
+        members: the rankers.
+        settings: how to train; seed and weight decay are the members'.
+        stops: epochs after which held-out items are scored, the last one at most ``settings.epochs``.
+        ramp: cap each pair's loss at twice the margin, so that a pair far on the wrong side has no more say.
+        device: where to calculate.
+        report: receives the finished epochs and their total.
+
+    Returns:
+        Scores of shape (members, stops, held-out items), float32.
+
+    Raises:
+        TrainingError: a loss or a score is not finite.
+    """
+    model = StackedModel(build, [member.seed for member in members], device)
+    run = _Run(model, train, held_out, members, settings, StackedLoss(settings, ramp=ramp))
+    scores = []
+    for epoch in range(1, max(stops) + 1):
+        run.train_one_epoch(epoch)
+        if epoch in stops:
+            scores.append(run.held_out_scores)
+        report(epoch, max(stops))
+    return torch.stack(scores, 1).cpu()
+
+
+class _Run:
+    """The stack between two epochs."""
+
+    def __init__(
+        self,
+        model: StackedModel,
+        train: Inputs,
+        held_out: Inputs,
+        members: Sequence[Member],
+        settings: TrainSettings,
+        loss: StackedLoss,
+    ) -> None:
+        self.model, self.members, self.loss, self.settings = model, members, loss, settings
+        self.train, self.held_out = model.placed(train), model.placed(held_out)
+        decay = torch.tensor([member.weight_decay for member in members], device=model.device)
+        self.optimizer = StackedAdam(model.weights, settings.learning_rate, decay)
+        self.plateau = StackedPlateau(self.optimizer.rate, settings.patience)
+        self.held_out_scores = torch.empty(0)
+
+    def train_one_epoch(self, epoch: int) -> None:
+        totals = np.zeros(len(self.members))
+        for batch in _batches(self.members, epoch, self.settings.batch_size):
+            losses = self._step(batch, epoch)
+            totals += losses.cpu().double().numpy() * batch.there.sum(1)
+        self.held_out_scores = self._score_held_out()
+        if not torch.isfinite(self.held_out_scores).all():
+            raise self._diverged(f"after epoch {epoch} some held-out scores are NaN or infinite")
+        self.plateau.step(self._steering_losses(totals))
+
+    def _step(self, batch: _Batch, epoch: int) -> torch.Tensor:
+        self.model.weights.grad = None
+        losses = torch.cat([self._backward(part, batch.take(part)) for part in self.model.parts])
+        if not torch.isfinite(losses).all():
+            raise self._diverged(f"a loss is not finite in epoch {epoch}")
+        self.optimizer.step(torch.from_numpy(batch.there.any(1)).to(losses.device))
+        return losses
+
+    def _backward(self, part: slice, batch: _Batch) -> torch.Tensor:
+        """The mean losses of a part's members, whose gradients are added to the stack's."""
+        if not batch.there.any():
+            return torch.zeros(len(batch.there), device=self.model.device)
+        items, places, there = batch.items()
+        scores = self.model.scores(part, self.train, items, there)
+        s_i, s_j = torch.gather(scores, 1, torch.from_numpy(places).to(scores.device)).chunk(2, 1)
+        target, counted = (torch.from_numpy(x).to(scores) for x in (batch.target, batch.there))
+        losses = self.loss(s_i, s_j, target, counted)
+        losses.sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no types
+        return losses.detach()
+
+    def _score_held_out(self) -> torch.Tensor:
+        count = len(self.held_out)
+        parts = [
+            self.model.scores_of_all(self.held_out, np.arange(at, min(at + _ITEMS_AT_ONCE, count)))
+            for at in range(0, count, _ITEMS_AT_ONCE)
+        ]
+        return torch.cat(parts, 1) if parts else torch.zeros(len(self.members), 0)
+
+    def _steering_losses(self, totals: Any) -> torch.Tensor:
+        losses = []
+        for member, scores, total in zip(self.members, self.held_out_scores, totals, strict=True):
+            pairs = member.steering
+            if not len(pairs):
+                losses.append(total / len(member.pairs))
+                continue
+            s_i, s_j = scores[torch.from_numpy(pairs.first)], scores[torch.from_numpy(pairs.second)]
+            losses.append(float(self.loss.values(s_i, s_j, torch.from_numpy(pairs.target).to(scores)).mean()))
+        return torch.tensor(losses, dtype=torch.float64)
+
+    def _diverged(self, how: str) -> TrainingError:
+        return TrainingError(
+            f"training diverged: {how}", hint=f"Try a smaller --learning-rate than {self.settings.learning_rate:g}."
+        )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The pairs of one step, each array of shape (members, pairs); ``there`` is false where a member has no pair."""
+
+    first: IntArray
+    second: IntArray
+    target: IntArray
+    there: Any
+
+    def take(self, part: slice) -> _Batch:
+        """The same of some members."""
+        return _Batch(self.first[part], self.second[part], self.target[part], self.there[part])
+
+    def items(self) -> tuple[IntArray, IntArray, Any]:
+        """Each member's different items, where its pairs' scores lie among them, and which items are there.
+
+        Rows with fewer items are filled up with their last one, which is then not there.
+        """
+        both, own = np.concatenate([self.first, self.second], 1), np.concatenate([self.there, self.there], 1)
+        both = np.where(own, both, both.max(1, keepdims=True, where=own, initial=0))
+        order = np.argsort(both, 1, kind="stable")
+        ordered = np.take_along_axis(both, order, 1)
+        new = np.ones_like(ordered, dtype=bool)
+        new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+        rank = np.cumsum(new, 1) - 1
+        places = np.empty_like(rank)
+        np.put_along_axis(places, order, rank, 1)
+        counts = rank[:, -1:] + 1
+        items = np.repeat(ordered[:, -1:], counts.max(), 1)
+        np.put_along_axis(items, rank, ordered, 1)
+        return items, places, (np.arange(counts.max()) < counts) & own.any(1, keepdims=True)
+
+
+def _batches(members: Sequence[Member], epoch: int, size: int) -> list[_Batch]:
+    """The steps of an epoch; a member with fewer pairs takes no part in the last ones."""
+    steps = -(-max(len(member.pairs) for member in members) // size)
+    parts = {name: np.zeros((len(members), steps * size), dtype=np.int64) for name in ("first", "second", "target")}
+    there = np.zeros((len(members), steps * size), dtype=bool)
+    for row, member in enumerate(members):
+        order = np.random.default_rng([member.seed, epoch]).permutation(len(member.pairs))
+        for name, values in parts.items():
+            values[row, : len(order)] = getattr(member.pairs, name)[order]
+        there[row, : len(order)] = True
+    return [
+        _Batch(**{name: values[:, at : at + size] for name, values in parts.items()}, there=there[:, at : at + size])
+        for at in range(0, steps * size, size)
+    ]

@@ -1,0 +1,63 @@
+"""Adam and the halving of the learning rate for a stack of rankers, a weight decay and a rate each."""
+
+from __future__ import annotations
+
+import torch
+
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
+
+
+class StackedAdam:
+    """``torch.optim.Adam`` on the rows of one matrix, where a row may rest for a step.
+
+    Args:
+        weights: the rankers' weights, shape (rankers, weights), with their gradients.
+        learning_rate: of all at the start.
+        weight_decay: of each ranker.
+    """
+
+    def __init__(self, weights: torch.Tensor, learning_rate: float, weight_decay: torch.Tensor) -> None:
+        self.weights = weights
+        self.decay = weight_decay.to(weights)[:, None]
+        self.rate = torch.full((len(weights), 1), learning_rate, dtype=torch.float64, device=weights.device)
+        self.steps = torch.zeros_like(self.rate)
+        self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
+
+    @torch.no_grad()
+    def step(self, active: torch.Tensor) -> None:
+        """Move the rows that are active."""
+        assert self.weights.grad is not None  # noqa: S101 - for mypy
+        gradient = self.weights.grad + self.decay * self.weights
+        rows = active[:, None]
+        self.steps += rows
+        mean = self.mean.lerp(gradient, 1 - _BETAS[0])
+        square = (self.square * _BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+        self.mean, self.square = torch.where(rows, mean, self.mean), torch.where(rows, square, self.square)
+        steps = self.steps.clamp(min=1)
+        size = (self.rate / (1 - _BETAS[0] ** steps)).to(self.weights)
+        root = (1 - _BETAS[1] ** steps).sqrt().to(self.weights)
+        self.weights -= torch.where(rows, size * self.mean / (self.square.sqrt() / root + _EPSILON), 0.0)
+
+
+class StackedPlateau:
+    """``ReduceLROnPlateau`` for each row: halves its rate where its loss has not fallen for ``patience`` epochs.
+
+    Args:
+        rate: the learning rates, shape (rankers, 1), changed in place.
+        patience: epochs.
+    """
+
+    def __init__(self, rate: torch.Tensor, patience: int) -> None:
+        self.rate, self.patience = rate, patience
+        self.best = torch.full((len(rate),), torch.inf, dtype=torch.float64)
+        self.waited = torch.zeros(len(rate))
+
+    def step(self, losses: torch.Tensor) -> None:
+        """Take note of the losses after an epoch."""
+        better = losses < self.best * (1 - 1e-4)
+        self.best = torch.where(better, losses, self.best)
+        self.waited = torch.where(better, 0, self.waited + 1)
+        due = self.waited > self.patience
+        self.waited[due] = 0
+        self.rate[due.to(self.rate.device)] *= 0.5
