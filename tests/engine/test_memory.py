@@ -20,7 +20,6 @@ from torch import nn
 from tracinctl import Pairs, RankingData, Samples, compute_influence
 from tracinctl.engine.checkpoints.load import load_checkpoint
 from tracinctl.engine.compute import ComputeOptions, compute_scores
-from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.memory import AllocationWatch, Budget
@@ -100,39 +99,6 @@ def test_scores_are_put_together_within_their_share(case, tmp_path):
     assert max(most.values()) > memory // 4
     # half is for this, and the reader still has the last block while the next one is put together
     assert max(most.values()) <= memory * 5 // 8, most
-
-
-def test_what_the_library_keeps_of_freed_memory_is_given_back():
-    kept = KeptBack(32 * MIB)
-    if kept._trim is None:
-        pytest.skip("no glibc")
-    # freed pieces between pieces in use, each too small to be a mapping of its own
-    pieces = [torch.ones(16 * 1024 // 4) for _ in range(4096)]
-    before = kept._resident()
-    del pieces[::2]
-    assert kept._resident() > before - 8 * MIB, "freed, and still there"
-    kept.look()
-    assert kept._resident() < before - 24 * MIB
-
-
-PASSES = """
-import resource, torch
-from tracinctl.engine.kept_back import KeptBack
-kept = KeptBack(2 << 30)
-faults = []
-for _ in range(12):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    arrays = [torch.ones((30 << 20) // 4) for _ in range(7)]
-    del arrays
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(faults[-1] * resource.getpagesize() >> 20)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux")
-def test_freed_memory_is_there_for_the_next_pass():
-    done = subprocess.run([sys.executable, "-c", PASSES], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 6, "of 210 MiB, what the system was asked for again"
 
 
 def test_a_method_that_needs_more_is_told_how_much_would_do():

@@ -1,15 +1,20 @@
 """Several processes for one command: started here by ``--processes``, or by ``torchrun`` on any number of machines.
 
-Each process runs the same command line. The first one alone speaks, whether it has a result, progress or an error.
+Each process runs the same command line. The first one alone speaks, whether it has a result, progress or an error; what
+only the starter can know, that a process was killed, the starter says.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -20,9 +25,8 @@ from tracinctl.errors import ProcessLostError, TracinctlError
 if TYPE_CHECKING:
     from tracinctl.engine.distributed.processes import Processes
 
-_HERE = "TORCHELASTIC_RUN_ID"
-_HERE_NAME = "tracinctl-processes"
-_KEPT = "Checkpoints that were finished are kept in the cache; the same command goes on from there."
+_MEETING_FILE = "_TRACINCTL_MEETING_FILE"  # set for the processes that are started here
+_HINT = "Checkpoints that were finished are kept in the cache; the same command goes on from there."
 
 
 def _shared() -> bool:
@@ -37,72 +41,67 @@ def hold_tongue() -> None:
 
 
 def start_processes(count: int) -> None:
-    """Run this command line in ``count`` processes of this machine and end with their exit code.
+    """Run this command line in ``count`` processes of this machine, by torch's launcher, and end with their exit code.
 
     Does nothing for one process, or where this is one of several already.
     """
     if count <= 1 or _shared():
         return
-    import socket
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    import torch.distributed
-    import torch.multiprocessing
-    from torch.multiprocessing.spawn import ProcessExitedException
+    with tempfile.TemporaryDirectory(prefix="tracinctl-") as folder:
+        try:
+            _launch(count, Path(folder))
+        except ChildFailedError as failed:
+            raise typer.Exit(_exit_code(count, failed.failures)) from None
+        except (SignalException, KeyboardInterrupt) as ended:
+            number = getattr(ended, "sigval", signal.SIGINT)
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise typer.Exit(128 + number) from None
+    raise typer.Exit(0)
 
-    distributed: Any = torch.distributed
-    multiprocessing: Any = torch.multiprocessing
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    store = distributed.TCPStore(
-        "127.0.0.1",
-        port,
-        is_master=True,
-        wait_for_workers=False,
-        master_listen_fd=listener.detach(),
-        use_libuv=False,  # which in torch 2.4 takes no socket that listens already
-    )
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+
+def _launch(count: int, folder: Path) -> None:
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)  # it tells of each end in its own way
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     if loopback is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-    context: Any = multiprocessing.start_processes(
-        _run_one, (count, port, terminal.arguments), count, join=False, start_method="spawn"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    # processes meet in files: a store of TCP would listen to the whole network
+    os.environ |= {_MEETING_FILE: str(folder / "processes"), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        rdzv_backend="c10d",
+        rdzv_endpoint=str(folder / "launcher"),
+        rdzv_configs={"store_type": "file"},
+        run_id="tracinctl",
+        max_restarts=0,
+        monitor_interval=0.1,
+        local_addr="127.0.0.1",
     )
-    code = 0
-    try:
-        while not context.join():
-            pass
-    except ProcessExitedException as error:
-        code = error.exit_code
-        killed = [(k, p.exitcode) for k, p in enumerate(context.processes) if p.exitcode not in {None, -signal.SIGTERM}]
-        dead = next(((k, -status) for k, status in killed if status < 0), None)
-        if dead is not None:
+    elastic_launch(config, sys.executable)("-m", "tracinctl", *terminal.arguments)
+
+
+def _exit_code(count: int, failures: dict[int, Any]) -> int:
+    """The exit code of processes that failed.
+
+    Raises:
+        ProcessLostError: one of them was killed, which none of them can say.
+    """
+    for rank, failure in failures.items():
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # by which the launcher ends the others
+            memory = "Perhaps memory ran out: see --memory. " if failure.exitcode == -signal.SIGKILL else ""
             raise ProcessLostError(
-                f"process {dead[0]} of {count} (counted from 0) was ended by {signal.Signals(dead[1]).name}",
-                hint=f"{'Perhaps memory ran out: see --memory. ' if dead[1] == signal.SIGKILL else ''}{_KEPT}",
-            ) from None
-    except KeyboardInterrupt:
-        for process in context.processes:
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGINT)
-        for process in context.processes:
-            process.join(30)
-            process.kill()
-        terminal.mute()  # the first process has said so
-        raise
-    del store
-    raise typer.Exit(code)
-
-
-def _run_one(rank: int, count: int, port: int, arguments: list[str]) -> None:
-    import runpy
-
-    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    os.environ |= {name: str(value) for name, value in own.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), _HERE: _HERE_NAME}
-    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
-    sys.argv = ["tracinctl", *arguments]
-    runpy.run_module("tracinctl", run_name="__main__")
+                f"process {rank} of {count} (counted from 0) was ended by {signal.Signals(-failure.exitcode).name}",
+                hint=memory + _HINT,
+            )
+    return next((failure.exitcode for failure in failures.values() if failure.exitcode > 0), 1)
 
 
 @contextmanager
@@ -118,20 +117,20 @@ def joined_processes() -> Iterator[Processes | None]:
     from tracinctl.engine.distributed.processes import join_processes
 
     def stop(*_: object) -> None:
-        raise ProcessLostError("another process of this run ended, or the run was told to end", hint=_KEPT)
+        raise ProcessLostError("another process of this run ended, or the run was told to end", hint=_HINT)
 
-    def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
+    meeting_file = os.environ.get(_MEETING_FILE)
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, interrupt)
     try:
-        with join_processes() as processes:
+        with join_processes(f"file://{meeting_file}" if meeting_file else "env://") as processes:
             yield processes
     except TracinctlError as error:
-        # the others end at the same time, and what started them then tells this one to end: it has a word to say first
+        # what started the processes ends this one when another has ended: it has a word to say first
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if isinstance(error, ProcessLostError) and os.environ.get(_HERE) == _HERE_NAME:
+        if isinstance(error, ProcessLostError) and meeting_file:
             terminal.mute()  # what started this process knows more
+        raise
+    except KeyboardInterrupt:
+        if meeting_file:
+            terminal.mute()
         raise

@@ -14,14 +14,13 @@ import torch
 
 from tracinctl.data.pairs import RankingData
 from tracinctl.engine.checkpoints.load import WEIGHTINGS, checkpoint_weights
-from tracinctl.engine.distributed.divide import divided_kernels
+from tracinctl.engine.distributed.divide import divided_kernels, shared_cache
 from tracinctl.engine.distributed.processes import Processes
 from tracinctl.engine.fingerprint import model_digest
 from tracinctl.engine.gradients.items import ItemGradients, ScoreFunction
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.influence import InfluenceScores, NotOfDifferenceError
 from tracinctl.engine.items import Items
-from tracinctl.engine.kernel.cache import KernelCache
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, KernelWork, checkpoint_kernels
 from tracinctl.engine.kernel.layout import kernel_layout
 from tracinctl.engine.kernel.maker import KernelMaker
@@ -194,7 +193,11 @@ def _compute(
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
     if device.type == "mps" and dtype == torch.float64:
         raise UsageError("MPS has no float64", hint="--dtype float32, or --device cpu")
-    memory = options.memory if options.memory is not None else free_memory(device, processes) // 4
+    memory = (
+        options.memory
+        if options.memory is not None
+        else free_memory(device, processes.local_size if processes else 1) // 4
+    )
     items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
     budget = Budget(memory, items.kept_bytes, items.read_again)
     memory = budget.left
@@ -214,8 +217,8 @@ def _compute(
     )
     check_method(options.method, layout, budget)
     in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= memory // 4
-    cached = options.cache is not None or not in_memory
-    cache = KernelCache(options.cache) if cached else None
+    cached = options.cache is not None or not in_memory or processes is not None
+    cache = shared_cache(options.cache, processes) if cached else None
     work = KernelWork(
         maker=KernelMaker(gradients, items, layout, device=device, dtype=dtype, budget=budget),
         model_key=model_digest(model, score),

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.data.pairs import Pairs
+from tracinctl.engine.heap import Heap
 from tracinctl.engine.item_view import item_disagreement
-from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.methods import fisher_kernel, margin_slopes
@@ -114,8 +114,8 @@ class InfluenceScores:
         self._kernels = list(kernels)
         self._layout = kernels[0].layout
         self._room = memory // 2  # of the bound: the other half is for kernels in memory, and for who reads the blocks
+        self._heap = Heap(memory)
         self._at_once = min(_AT_ONCE, self._room // 8)
-        self._kept_back = KeptBack(memory)
         self._last: tuple[int, ItemKernel] | None = None
         self._difference = True
         self.zero_gradient = []
@@ -157,7 +157,7 @@ class InfluenceScores:
 
         Rows of A then pick and add two of these; where rows are pairs, one.
         """
-        self._kept_back.look()
+        self._heap.trim()
         layout, kernel = self._layout, self._kernel(checkpoint)
         step = max(1, self._at_once // (8 * max(layout.columns, len(self._test))))
         for start in range(0, len(rows), step):
@@ -182,7 +182,7 @@ class InfluenceScores:
 
     def block(self, start: int, stop: int, checkpoint: int | None = None) -> FloatArray:
         """Weighted scores of training pairs start..stop, shape (rows, test pairs): of one checkpoint, or the sum."""
-        self._kept_back.look()
+        self._heap.trim()
         i, j = self._sides(start, stop)
         total = np.zeros((len(i), len(self.test_ids)))
         chosen = range(len(self._weights)) if checkpoint is None else [checkpoint]

@@ -16,7 +16,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tracinctl.engine.distributed.processes import Processes
 from tracinctl.errors import MemoryBudgetError
 
 ITEMS_SHARE = 8
@@ -132,9 +131,8 @@ def size_text(size: int) -> str:
     return f"{-(-size // unit)}{name}"
 
 
-def free_memory(device: torch.device, processes: Processes | None) -> int:
-    """Free bytes on the device: this process's part of them, where several of the machine use it."""
-    local = processes.local_size if processes else 1
+def free_memory(device: torch.device, local: int = 1) -> int:
+    """Free bytes on the device: this process's part of them, where ``local`` ones of the machine use it."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0]) // -(-local // torch.cuda.device_count())
     try:

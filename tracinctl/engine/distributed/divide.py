@@ -1,37 +1,36 @@
-"""The kernels of all checkpoints, worked out by several processes.
+"""The kernels of all checkpoints, made by several processes.
 
-As many checkpoints as can be dealt out evenly are computed whole, each by one process. The items of those that are
-left are divided: each process takes the gradients of its share, and shares meet by being sent around. The first process
-gets all kernels. Each kernel is kept in the cache by the process that has it first, so what was finished stays.
+As many checkpoints as can be dealt out evenly are computed whole, each by one process. The items of those that are left
+are divided. Every kernel is kept in the cache as soon as it is made, from where the first process takes them all; so
+what was finished stays, and all processes must share the folder.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from tracinctl.engine.checkpoints.load import Checkpoint, load_checkpoint
 from tracinctl.engine.distributed.processes import Processes
+from tracinctl.engine.kernel.cache import KernelCache
 from tracinctl.engine.kernel.checkpoint_kernels import CheckpointKernel, KernelWork
-from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.kernel.score_check import ScoresChangedError
-from tracinctl.errors import CheckpointError, DataError
+from tracinctl.errors import CacheError, CheckpointError, DataError
 from tracinctl.progress import Progress, ProgressCallback
-
-_AT_ONCE = 8 << 20  # bytes of a kernel that are sent together
 
 
 @dataclass(frozen=True)
-class _About:
+class _State:
+    """What was known of a checkpoint when the work was divided."""
+
     name: str
     digest: str
     learning_rate: float | None
-    key: str
+    identity: str
+    kept: bool
+    changed: str = ""
 
 
 def divided_kernels(
@@ -42,73 +41,90 @@ def divided_kernels(
     Raises:
         TracinctlError: what failed in any of the processes.
     """
-    me, size = processes.rank, processes.size
+    rank, size = processes.rank, processes.size
     _check_same(work, checkpoints, processes)
-    abouts: list[_About] = [_About("", "", None, "")] * len(checkpoints)
-    own = []
-    for path in checkpoints[me::size]:
-        checkpoint = load_checkpoint(path)
-        own.append([checkpoint.name, checkpoint.digest, checkpoint.learning_rate, work.identity(checkpoint)])
-    for rank, described in enumerate(processes.share(own)):
-        abouts[rank::size] = [_About(*each) for each in described]
+    states = _states(work, checkpoints, processes)
+    missing = [k for k, state in enumerate(states) if not state.kept]
+    display = _Display(progress, [path.name for path in checkpoints], len(work.items), missing)
 
-    kernels: dict[int, ItemKernel | None] = {}
-    if me == 0:
-        kernels = _kept(work, checkpoints, range(len(checkpoints)))
-    todo: list[int] = processes.share([k for k in range(len(checkpoints)) if k not in kernels])[0]
-    taken = [k for k in range(len(checkpoints)) if k not in todo]
-    told = _Told(processes, progress, [p.name for p in checkpoints], len(work.items), taken)
+    def checkpoint(index: int) -> Checkpoint:
+        return load_unchanged(checkpoints[index], states[index].digest)
 
-    whole = todo if len(work.items) < size else todo[: len(todo) - len(todo) % size]
-    for index in whole[me::size]:
-        told.begin(index)
-        kernels[index] = work.compute(checkpoints[index], _unchanged(checkpoints[index], abouts[index]), told.items)
-        told.finish(index)
-    processes.share(None, told.show)
-    for index in todo[len(whole) :]:
-        told.begin(index)
-        kernels[index] = work.compute(
-            checkpoints[index], _unchanged(checkpoints[index], abouts[index]), told.items, processes
+    whole = len(missing) - len(missing) % size
+    for start in range(0, whole, size):
+        now = missing[start : start + size]
+        index = now[rank]
+        report = _silent if rank else display.begin(now[0], size)
+        processes.each(lambda: _make(work, checkpoints[index], checkpoint(index), report))  # noqa: B023 - called at once
+        if not rank:
+            display.finish(now)
+    for index in missing[whole:]:
+        report = _silent if rank else display.begin(index, 1, size)
+        work.compute(checkpoints[index], checkpoint(index), report, processes)
+        processes.each(_nothing)
+        if not rank:
+            display.finish([index])
+    return processes.first(lambda: [_kernel(work, state, state.kept) for state in states])
+
+
+def shared_cache(folder: Path | None, processes: Processes | None) -> KernelCache:
+    """The cache in this folder; without one, in a temporary folder of the first process, which ends with it."""
+    if folder is not None or processes is None:
+        return KernelCache(folder)
+    cache = KernelCache(None) if processes.rank == 0 else None
+    [place, *_] = processes.each(lambda: str(cache.folder) if cache else "")
+    return cache or KernelCache(Path(place))
+
+
+def _make(work: KernelWork, path: Path, checkpoint: Checkpoint, report: Callable[[int], None]) -> None:
+    """Leave the kernel in the cache."""
+    work.compute(path, checkpoint, report)
+
+
+def _kernel(work: KernelWork, state: _State, taken: bool) -> CheckpointKernel:
+    kernel = work.opened(state.identity)
+    if kernel is None:
+        assert work.cache is not None  # noqa: S101  processes exchange kernels by it
+        raise CacheError(
+            f"the first process does not find the kernel of {state.name} in {work.cache.folder}",
+            hint="Processes that share a run must share the folder of the cache, on every machine.",
         )
-        if me == 0:
-            told.finish(index)
-    # processes of one machine share the cache, and then there is nothing to send
-    if me == 0:
-        kernels |= _kept(work, checkpoints, [k for k in whole if k not in kernels])
-    there: list[int] = processes.share(list(kernels))[0]
-    for place, index in enumerate(whole):
-        source = place % size
-        if source and index not in there and me in {0, source}:
-            kernels[index] = _hand_over(work, abouts[index].key, source, kernels.get(index), processes)
-    processes.share(None, told.show)
-    if me:
-        return None
-    found = []
-    for k, each in enumerate(abouts):
-        kernel = kernels[k]
-        assert kernel is not None  # noqa: S101  all are here now
-        found.append(CheckpointKernel(each.name, each.digest, each.learning_rate, kernel, k in taken))
-    return found
+    return CheckpointKernel(state.name, state.digest, state.learning_rate, kernel, taken)
 
 
-def _kept(work: KernelWork, checkpoints: Sequence[Path], places: Iterable[int]) -> dict[int, ItemKernel | None]:
-    """The kernels of these checkpoints that the cache holds."""
+def _states(work: KernelWork, checkpoints: Sequence[Path], processes: Processes) -> list[_State]:
+    """What is known of each checkpoint, and whether its kernel is in the cache; each process looks at its share."""
+    states: list[_State] = [_State("", "", None, "", kept=False)] * len(checkpoints)
+    shares = processes.each(lambda: [_state(work, path) for path in checkpoints[processes.rank :: processes.size]])
+    for rank, share in enumerate(shares):
+        states[rank :: processes.size] = share
+    changed = next((state.changed for state in states if state.changed), "")
+    if not changed:
+        return states
+    work.notes.append(changed)
+    return [_State(state.name, state.digest, state.learning_rate, state.identity, kept=False) for state in states]
+
+
+def _state(work: KernelWork, path: Path) -> _State:
+    checkpoint = load_checkpoint(path)
+    kept, changed = False, ""
     try:
-        kernels = {k: work.kept(load_checkpoint(checkpoints[k])) for k in places}
-    except ScoresChangedError as changed:
-        work.notes.append(str(changed))
-        return {}
-    return {k: kernel for k, kernel in kernels.items() if kernel is not None}
+        kept = work.kept(checkpoint) is not None
+    except ScoresChangedError as error:
+        changed = str(error)
+    return _State(
+        checkpoint.name, checkpoint.digest, checkpoint.learning_rate, work.identity(checkpoint), kept, changed
+    )
 
 
-def _unchanged(path: Path, about: _About) -> Checkpoint:
+def load_unchanged(path: Path, digest: str) -> Checkpoint:
     """The checkpoint as it was when the work was divided.
 
     Raises:
         CheckpointError: it has changed since.
     """
     checkpoint = load_checkpoint(path)
-    if checkpoint.digest != about.digest:
+    if checkpoint.digest != digest:
         raise CheckpointError(
             f"{path} changed while it was being worked on", hint="Run again when nobody writes to it."
         )
@@ -118,107 +134,68 @@ def _unchanged(path: Path, about: _About) -> Checkpoint:
 def _check_same(work: KernelWork, checkpoints: Sequence[Path], processes: Processes) -> None:
     """Raise DataError where not all processes see the same items, model and checkpoints."""
     items = hashlib.sha256(",".join([*work.items.ids, *work.items.digests]).encode()).hexdigest()
-    seen = processes.share({"items": items, "model": work.model_key, "checkpoints": [p.name for p in checkpoints]})
-    for rank, other in enumerate(seen):
-        for what, value in other.items():
-            if value != seen[0][what]:
+    names = [path.name for path in checkpoints]
+    views = processes.each(lambda: {"items": items, "model": work.model_key, "checkpoints": names})
+    for rank, view in enumerate(views):
+        for what, value in view.items():
+            if value != views[0][what]:
                 raise DataError(
                     f"process {rank} sees other {what} than process 0",
                     hint="All processes must read the same files, and code that draws at random must fix its seed.",
                 )
 
 
-def _hand_over(
-    work: KernelWork, key: str, source: int, kernel: ItemKernel | None, processes: Processes
-) -> ItemKernel | None:
-    """Send a kernel to the first process, in parts; gives it there."""
-    layout = work.layout
-    step = max(1, _AT_ONCE // (8 * max(1, layout.columns)))
-    parts = {"scores": len(work.items), "item_lengths": len(work.items), "lengths": len(layout)}
-    parts |= {"pairs": len(layout.pairs), "error": 2}
-    if processes.rank == source:
-        assert kernel is not None  # noqa: S101  made here
-        for name in parts:
-            values = kernel.stored_pairs() if name == "pairs" else kernel.part(name)
-            processes.hand_over(torch.from_numpy(values), source)
-        for start in range(0, len(layout), step):
-            rows = np.arange(start, min(start + step, len(layout)))
-            processes.hand_over(torch.from_numpy(kernel.rows(rows)), source)
-        return kernel
-    with work.keeping(key) as keeping:  # the caches of other machines may be folders of their own
-        received = {}
-        for name, count in parts.items():
-            received[name] = np.empty(count)
-            processes.hand_over(torch.from_numpy(received[name]), source)
-        keeping.parts = received
-        for start in range(0, len(layout), step):
-            values = np.empty((min(step, len(layout) - start), layout.columns))
-            processes.hand_over(torch.from_numpy(values), source)
-            keeping.store.write(start, 0, values)
-    return keeping.kernel
+class _Display:
+    """Progress of all processes together, as the first one sees it: the others are as far as it is."""
 
+    def __init__(self, progress: ProgressCallback, names: Sequence[str], items: int, missing: Sequence[int]) -> None:
+        self._progress, self._names, self._items = progress, names, items
+        self._done = 0
+        for index in range(len(names)):
+            if index not in missing:
+                self._finish(index, "taken from the cache")
 
-class _Told:
-    """Progress of all processes together, reported by the first one."""
+    def begin(self, index: int, hands: int, sharers: int = 1) -> Callable[[int], None]:
+        """Work on as many checkpoints as there are ``hands`` begins, each shared by ``sharers``; gives its callback."""
 
-    def __init__(
-        self, processes: Processes, progress: ProgressCallback, names: Sequence[str], items: int, taken: Sequence[int]
-    ) -> None:
-        self._processes, self._progress, self._names = processes, progress, names
-        self._items, self._taken = items, len(taken)
-        self._shown = -1
-        self._here = 0
-        self._last = ""
-        if processes.rank == 0:
-            for place, index in enumerate(taken, 1):
-                note = "taken from the cache"
-                progress(Progress("gradients", place, len(names), "checkpoints", names[index], note=note))
-        self.show()
+        def report(done: int) -> None:
+            items = hands * self._items
+            done = min(items, done * hands * sharers)
+            name = self._names[index]
+            self._progress(
+                Progress(
+                    "gradients", self._done, len(self._names), "checkpoints", name, done, items, "items", "", hands
+                )
+            )
 
-    def begin(self, index: int) -> None:
-        self._here = 0
-        self._last = self._last or self._names[index]
-        self.items(0)
+        report(0)
+        return report
 
-    def items(self, done: int) -> None:
-        self._processes.check()
-        self._processes.count("items", done - self._here)
-        self._here = done
-        self.show()
+    def finish(self, indices: Sequence[int]) -> None:
+        """These checkpoints are done."""
+        for index in indices:
+            self._finish(index, "computed")
 
-    def finish(self, index: int) -> None:
-        place = self._processes.count("places", 1)
-        self._processes.count(f"place {place}", index)
-        self._processes.count("finished", 1)
-        self.show()
-
-    def show(self) -> None:
-        if self._processes.rank:
-            return
-        total = len(self._names)
-        finished = self._processes.count("finished")
-        for place in range(max(self._shown, 0) + 1, finished + 1):
-            self._last = self._names[self._processes.count(f"place {place}")]
-            self._tell(place, place * self._items, "computed")
-        self._shown = finished
-        if self._taken + finished < total:
-            self._tell(finished, self._processes.count("items"), "")
-
-    def _tell(self, finished: int, items: int, note: str) -> None:
-        done, total = self._taken + finished, len(self._names)
-        hands = max(1, min(self._processes.size, total - done))
-        within = max(0, items - finished * self._items)
+    def _finish(self, index: int, note: str) -> None:
+        self._done += 1
         self._progress(
             Progress(
                 "gradients",
-                done,
-                total,
+                self._done,
+                len(self._names),
                 "checkpoints",
-                self._last,
-                min(within, hands * self._items),
-                hands * self._items,
+                self._names[index],
+                self._items,
+                self._items,
                 "items",
                 note,
-                hands,
             )
         )
+
+
+def _silent(done: int) -> None:
+    """The first process shows how far all are."""
+
+
+def _nothing() -> None:
+    """Wait for the others."""

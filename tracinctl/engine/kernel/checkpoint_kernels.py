@@ -14,7 +14,7 @@ import torch
 
 from tracinctl.engine.checkpoints.files import checkpoint_digest
 from tracinctl.engine.checkpoints.load import Checkpoint, apply_checkpoint, load_checkpoint
-from tracinctl.engine.distributed.processes import Processes
+from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.items import Items
 from tracinctl.engine.kernel.cache import KernelCache, kernel_identity
@@ -99,19 +99,23 @@ class KernelWork:
             CheckpointError: the checkpoint does not fit the model.
             ScoresChangedError: the kernel is of a model that gave other scores.
         """
-        kernel = self.cache.get(self.identity(checkpoint), self.layout) if self.cache else None
-        if kernel is None:
-            return None
-        try:
+        kernel = self.opened(self.identity(checkpoint))
+        if kernel is not None:
             apply_checkpoint(self.maker.gradients.model, checkpoint)
             with full_precision():
                 check_scores(self.maker, kernel, checkpoint.name, int(checkpoint.digest[:8], 16), self.dtype)
-            return kernel.loaded() if self.in_memory else kernel
+        return kernel
+
+    def opened(self, identity: str) -> ItemKernel | None:
+        """The kernel of this identity in the cache, held in memory where they all are; None where there is none."""
+        kernel = self.cache.get(identity, self.layout) if self.cache else None
+        try:
+            return kernel.loaded() if kernel is not None and self.in_memory else kernel
         except CacheError:  # another run took it away
             return None
 
     @contextmanager
-    def keeping(self, identity: str) -> Iterator[_Keeping]:
+    def keeping(self, identity: str) -> Iterator[_Making]:
         """Yield what takes a kernel part by part; when the block ends well the kernel is there, and kept in the cache.
 
         Raises:
@@ -119,51 +123,51 @@ class KernelWork:
         """
         if self.cache is None:
             held = HeldStore(self.layout)
-            keeping = _Keeping(held)
-            yield keeping
-            keeping.kernel = HeldKernel(self.layout, keeping.parts, held.products)
+            making = _Making(held)
+            yield making
+            making.kernel = HeldKernel(self.layout, making.parts, held.products)
             return
         with self.cache.writing(identity, self.layout) as store:
-            keeping = _Keeping(store)
-            yield keeping
-            store.finish(keeping.parts)
+            making = _Making(store)
+            yield making
+            store.finish(making.parts)
             if self.in_memory:  # before it is there for others, who may take it away
-                keeping.kernel = store.loaded()
-        if keeping.kernel is None:
-            keeping.kernel = self.cache.written(identity, self.layout)
+                making.kernel = store.loaded()
+        if making.kernel is None:
+            making.kernel = self.cache.written(identity, self.layout)
 
     def compute(
         self,
         path: Path,
         checkpoint: Checkpoint,
         report: Callable[[int], None],
-        processes: Processes | None = None,
+        processes: Processes = ALONE,
     ) -> ItemKernel | None:
-        """Compute a checkpoint's kernel and keep it; ``report`` is told of the items that are done.
+        """Compute a checkpoint's kernel and keep it; ``report`` is called with the number of items that are done.
 
-        With ``processes`` its items are divided among them, and the first one keeps it; the others get None.
+        Several ``processes`` divide its items, and the first one keeps it; the others get None.
 
         Raises:
             CheckpointError: the checkpoint does not fit the model, or its file was changed meanwhile.
             TracinctlError: see ``KernelMaker.make``.
         """
         apply_checkpoint(self.maker.gradients.model, checkpoint)
-        here = processes is None or processes.rank == 0
-        with self.keeping(self.identity(checkpoint)) if here else nullcontext(_Keeping(_Nowhere())) as keeping:
+        first = processes.rank == 0
+        with self.keeping(self.identity(checkpoint)) if first else nullcontext(_Making(_NoStore())) as making:
             with full_precision():
-                parts = self.maker.make(keeping.store, checkpoint=checkpoint.name, report=report, processes=processes)
+                parts = self.maker.make(making.store, checkpoint=checkpoint.name, report=report, processes=processes)
                 parts["error"] = (
                     projection_error(self.maker, self.exact, checkpoint.name)
-                    if self.exact and here
+                    if self.exact is not None and first
                     else np.full(2, np.nan)
                 )
-            keeping.parts = parts
+            making.parts = parts
             check_unchanged(path, checkpoint)
-        return keeping.kernel
+        return making.kernel
 
 
 @dataclass
-class _Keeping:
+class _Making:
     """A kernel in the making."""
 
     store: KernelStore
@@ -171,7 +175,7 @@ class _Keeping:
     kernel: ItemKernel | None = None
 
 
-class _Nowhere:
+class _NoStore:
     """Takes no products: another process has them."""
 
     def write(self, row: int, column: int, values: FloatArray) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tracinctl.engine.distributed.processes import Processes
+from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.gradients.uses import Dense, Feature, Outer
+from tracinctl.engine.heap import Heap
 from tracinctl.engine.item_check import check_items
 from tracinctl.engine.items import Items
-from tracinctl.engine.kept_back import KeptBack
 from tracinctl.engine.kernel.item_kernel import KernelStore
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
@@ -32,9 +32,9 @@ class KernelMaker:
     """Makes the kernels of a run's checkpoints, one after the other.
 
     Gradients of as many rows with columns as fit into the memory are held at a time (a tile), and all other rows meet
-    them in small chunks, so that gradients are taken again only where not all of them fit. With ``processes``, each
-    takes a share of a tile's gradients and all hold the tile; then each takes a share of the chunks, and the first one
-    puts the products where they belong.
+    them in small chunks, so that gradients are taken again only where not all of them fit. Several processes take the
+    same passes as one would, in turn: all hold the tile; then each takes some of the chunks, and the first one puts the
+    products where they belong. So their result is the same to the bit.
 
     Args:
         gradients: of the model.
@@ -56,15 +56,15 @@ class KernelMaker:
     ) -> None:
         self.gradients, self.items, self.layout = gradients, items, layout
         self.device, self.dtype, self.budget = device, dtype, budget
-        self.kept_back = KeptBack(budget.left)
+        self.heap = Heap(budget.left)
         self._sizes: BlockSizes | None = None
 
     def make(
-        self, store: KernelStore, *, checkpoint: str, report: Callable[[int], None], processes: Processes | None = None
+        self, store: KernelStore, *, checkpoint: str, report: Callable[[int], None], processes: Processes = ALONE
     ) -> dict[str, FloatArray]:
         """Put the products of the state that the model is in into ``store``; gives the kernel's other parts.
 
-        With ``processes`` the first one has all of it, the others parts.
+        Of several ``processes`` the first one has all of it, the others parts.
 
         Raises:
             MemoryBudgetError: not even one row at a time fits; the message says what would do.
@@ -84,7 +84,10 @@ class KernelMaker:
                 self.gradients.prepare(inputs)
         if self._sizes is None:
             self._sizes = block_sizes(self.budget, self.layout.columns, measured(self.gradients, read, rows))
-        return _Making(self, self._sizes, store, checkpoint, report, processes).run()
+        # what is free, and what a pass took, may be something else in each process
+        sizes = processes.each(lambda: self._sizes)[0]
+        assert sizes is not None  # noqa: S101  just chosen
+        return _Making(self, sizes, store, checkpoint, report, processes).run()
 
     def _check_room(self, read: Sequence[Callable[[], Any]], items_a_row: int) -> None:
         """Raise MemoryBudgetError before anything is taken that goes beyond the memory."""
@@ -107,12 +110,11 @@ class _Making:
         store: KernelStore,
         checkpoint: str,
         report: Callable[[int], None],
-        processes: Processes | None,
+        processes: Processes,
     ) -> None:
         self.maker, self.sizes, self.store = maker, sizes, store
         self.layout, self.items = maker.layout, maker.items
         self.checkpoint, self.report, self.processes = checkpoint, report, processes
-        self.rank, self.size = (processes.rank, processes.size) if processes else (0, 1)
         self.shape = np.zeros(len(self.items), dtype=np.int64)
         for number, rows in enumerate(self.items.groups()):
             self.shape[rows] = number
@@ -122,7 +124,8 @@ class _Making:
             "lengths": np.zeros(len(self.layout)),
             "pairs": np.zeros(len(self.layout.pairs)),
         }
-        self.seen: set[int] = set()
+        # row that begins the chunk in which an item's gradient was taken first
+        self.begun = np.full(len(self.items), len(self.layout), dtype=np.int64)
         self.exact = maker.layout.second is None  # of differences nothing more is subtracted
         self.again = False  # whether all rows were taken before
 
@@ -131,8 +134,8 @@ class _Making:
         for start in range(0, columns, self.sizes.tile):
             tile = np.arange(start, min(start + self.sizes.tile, columns))
             held = self._hold(tile)
-            inside = [(held[k[0] - start : k[-1] + 1 - start], k) for k in self._pieces(tile)]
-            outside = self._pieces(np.arange(start + len(tile), len(self.layout)))
+            inside = [(held[k[0] - start : k[-1] + 1 - start], k) for k in _pieces(tile, self.sizes.chunk)]
+            outside = _pieces(np.arange(start + len(tile), len(self.layout)), self.sizes.chunk)
             for rows, values in self._meet(held, [*inside, *((None, k) for k in outside)]):
                 self.store.write(int(rows[0]), start, values)
                 if start + len(tile) <= rows[0] < columns:  # met once, and the other way round it is the same
@@ -142,68 +145,80 @@ class _Making:
             if not self.again:
                 self.again = True
                 self._pairs_apart(outside)
-        if self.processes:
-            for part in self.parts.values():
-                self.processes.add_up(torch.from_numpy(part))
+        self._gather_parts()
         return self.parts
 
-    def _pieces(self, rows: IntArray) -> list[IntArray]:
-        """Chunks of rows, and as many as there are processes where there are so many rows."""
-        count = max(-(-len(rows) // self.sizes.chunk), min(self.size, len(rows)))
-        return list(np.array_split(rows, count)) if count else []
+    def _gather_parts(self) -> None:
+        """Put the parts of all processes together, in the first one."""
+        self.processes.each(_nothing)
+        # an item of several rows counts where one process alone would have met it first
+        others = self.begun != self.processes.least(torch.from_numpy(self.begun)).numpy()
+        self.parts["scores"][others] = self.parts["item_lengths"][others] = 0.0
+        for part in self.parts.values():
+            self.processes.add_up(torch.from_numpy(part))
 
     def _hold(self, rows: IntArray) -> Rows:
-        """Gradients of these rows, in every process all of them; each takes a share."""
-        pieces = self._pieces(rows)
+        """Gradients of these rows, in every process all of them; each takes its passes through the model."""
+        items_a_row = 1 if self.layout.second is None else 2
+        pieces = _pieces(rows, max(1, min(self.sizes.chunk, self.sizes.block // items_a_row)))
+        rank, size = self.processes.rank, self.processes.size
         held: Rows | None = None
-        at = 0
-        for k in range(0, len(pieces), self.size):
-            own = self._take(pieces[k + self.rank]) if k + self.rank < len(pieces) else None
-            shapes = self.processes.share(own.shapes if own else None) if self.processes else []
-            for source, piece in enumerate(pieces[k : k + self.size]):
-                given = own
-                if source != self.rank:
-                    given = Rows.room(shapes[source], len(piece), self.maker.device, self.maker.dtype)
-                assert given is not None  # noqa: S101  every source has a piece
-                if self.processes:
-                    given = given.contiguous()
-                    for tensor in given.tensors():
+        start = 0
+        for k in range(0, len(pieces), size):
+            own: list[Rows] = []
+            shapes = self.processes.each(lambda: self._take_share(pieces[k : k + size], own))  # noqa: B023 - called at once
+            for source, piece in enumerate(pieces[k : k + size]):
+                if source == rank:
+                    block = own.pop()
+                else:
+                    block = Rows.room(shapes[source], len(piece), self.maker.device, self.maker.dtype)
+                if size > 1:
+                    block = block.contiguous()
+                    for tensor in block.tensors():
                         self.processes.broadcast(tensor, source)
                 if len(piece) == len(rows):
-                    return given
+                    return block
                 if held is None:
-                    held = Rows.room(given.shapes, len(rows), self.maker.device, self.maker.dtype)
-                held.put(at, given)
-                at += len(piece)
-                del given
-            del own
+                    held = Rows.room(block.shapes, len(rows), self.maker.device, self.maker.dtype)
+                held.put(start, block)
+                start += len(piece)
+                del block
         assert held is not None  # noqa: S101  there are rows
         return held
+
+    def _take_share(self, pieces: Sequence[IntArray], own: list[Rows]) -> list[list[list[int]]]:
+        """Put the gradients of this process's piece, if there is one, into ``own``; gives the shapes of its tensors."""
+        if self.processes.rank >= len(pieces):
+            return []
+        own.append(self._take(pieces[self.processes.rank]))
+        return own[0].shapes
 
     def _meet(self, held: Rows, pieces: list[tuple[Rows | None, IntArray]]) -> Iterator[tuple[IntArray, FloatArray]]:
         """Yield, in the first process, (rows, their products with the held ones) of each piece.
 
         A piece comes with its gradients, or they are taken here, by the process whose turn it is.
         """
-        for k in range(0, len(pieces), self.size):
-            values: FloatArray | None = None
-            if k + self.rank < len(pieces):
-                taken, rows = pieces[k + self.rank]
-                if taken is None:
-                    taken = self._take(rows)
-                    self._pairs_within(taken, rows)
-                self.maker.kept_back.look()
-                values = inner_products(taken, held, self.sizes.scratch, exact=self.exact)
-                taken = None
-            if self.processes:
-                self.processes.share(None)
-            for source, (_, rows) in enumerate(pieces[k : k + self.size]):
-                if self.processes and source and self.rank in {0, source}:
-                    values = np.empty((len(rows), len(held))) if self.rank == 0 else values
-                    self.processes.hand_over(torch.from_numpy(values), source)
-                if self.rank == 0:
-                    assert values is not None  # noqa: S101  the first process has a piece whenever another has
+        rank, size = self.processes.rank, self.processes.size
+        for k in range(0, len(pieces), size):
+            now = pieces[k : k + size]
+            own: list[FloatArray] = []
+            self.processes.each(lambda: own.append(self._products(held, *now[rank])) if rank < len(now) else None)  # noqa: B023 - called at once
+            for source, (_, rows) in enumerate(now):
+                if source and rank == source:
+                    self.processes.hand_over(torch.from_numpy(own[0]), source)
+                elif rank == 0:
+                    values = np.empty((len(rows), len(held))) if source else own[0]
+                    if source:
+                        self.processes.hand_over(torch.from_numpy(values), source)
                     yield rows, values
+
+    def _products(self, held: Rows, taken: Rows | None, rows: IntArray) -> FloatArray:
+        """Products of these rows with the held ones."""
+        if taken is None:
+            taken = self._take(rows)
+            self._pairs_within(taken, rows)
+        self.maker.heap.trim()
+        return inner_products(taken, held, self.sizes.scratch, exact=self.exact)
 
     def _take(self, rows: IntArray) -> Rows:
         """Gradients of these rows."""
@@ -214,7 +229,7 @@ class _Making:
         while at < len(order):
             alike = self.shape[[wanted[k] for k in order[at : at + self.sizes.block]]]
             places = order[at : at + int((alike == alike[0]).sum())]
-            features = self._gradients([wanted[k] for k in places])
+            features = self._gradients([wanted[k] for k in places], int(rows[0]))
             if len(places) == len(wanted):
                 held = features
             else:
@@ -237,18 +252,22 @@ class _Making:
             )
         return taken
 
-    def _gradients(self, items: list[int]) -> list[Feature]:
-        """Gradients of items of one shape; what else is to be known of an item is noted the first time."""
-        self.maker.kept_back.look()
+    def _gradients(self, items: list[int], begun: int) -> list[Feature]:
+        """Gradients of items of one shape, for the chunk of rows that begins with ``begun``.
+
+        What else is to be known of an item is noted the first time.
+        """
+        self.maker.heap.trim()
         features, scores = self._ask(items)
         if not self.again:
             _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)
-            self.parts["scores"][items] = scores.cpu().double().numpy()
-            self.parts["item_lengths"][items] = squared_lengths(
-                Rows.of(features, differences=False), self.sizes.scratch, exact=self.exact
-            )
-            self.seen.update(items)
-        self.report(len(self.seen))
+            lengths = squared_lengths(Rows.of(features, differences=False), self.sizes.scratch, exact=self.exact)
+            new = np.flatnonzero(self.begun[items] == len(self.layout))
+            places = np.asarray(items)[new]
+            self.parts["scores"][places] = scores.cpu().double().numpy()[new]
+            self.parts["item_lengths"][places] = lengths[new]
+            self.begun[places] = begun
+        self.report(int((self.begun < len(self.layout)).sum()))
         return features
 
     def _ask(self, items: list[int]) -> tuple[list[Feature], torch.Tensor]:
@@ -290,11 +309,20 @@ class _Making:
         for start in range(0, len(firsts), self.sizes.tile):
             tile = firsts[start : start + self.sizes.tile]
             these = apart[(pairs[apart, 0] >= tile[0]) & (pairs[apart, 0] <= tile[-1])]
-            partners = self._pieces(np.unique(pairs[these, 1]))
+            partners = _pieces(np.unique(pairs[these, 1]), self.sizes.chunk)
             for rows, values in self._meet(self._hold(tile), [(None, k) for k in partners]):
                 here = these[np.isin(pairs[these, 1], rows)]
                 left, right = np.searchsorted(rows, pairs[here, 1]), np.searchsorted(tile, pairs[here, 0])
                 self.parts["pairs"][here] = values[left, right]
+
+
+def _pieces(rows: IntArray, most: int) -> list[IntArray]:
+    """The rows in pieces of about one length, at most ``most``."""
+    return list(np.array_split(rows, -(-len(rows) // most))) if len(rows) else []
+
+
+def _nothing() -> None:
+    """Wait for the others."""
 
 
 def _room(feature: Feature, items: int) -> Feature:
