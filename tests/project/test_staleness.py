@@ -193,3 +193,46 @@ def test_scores_that_change_while_they_are_read_stop_the_command(cli, project, m
     assert result.code == 1
     assert "plastic_500hz_influence.parquet changed while it was read" in " ".join(result.err.split())
     assert not (project / "exclusions").exists()
+
+
+def test_content_decides_and_not_dates(cli, project, tmp_path, monkeypatch):
+    """A copy without dates, a touch, another line end: nothing has changed."""
+    copy = tmp_path / "copy"
+    shutil.copytree(project, copy, copy_function=shutil.copyfile)
+    monkeypatch.chdir(copy)
+    (copy / WAV).touch()
+    (copy / PAIRS).write_bytes((copy / PAIRS).read_bytes().replace(b"\n", b"\r\n"))
+    assert SINCE not in cli("sweep", "--frequency", "500hz").err
+
+
+def test_a_change_under_a_clock_that_was_set_back_is_seen(cli, project):
+    content = bytearray((project / CHECKPOINT).read_bytes())
+    assert SINCE not in cli("sweep", "--frequency", "500hz").err
+    content[len(content) // 2] ^= 1
+    (project / CHECKPOINT).write_bytes(content)
+    os.utime(project / CHECKPOINT, (0, 0))
+    assert "checkpoint changed: model_epoch_2.pt" in cli("sweep", "--frequency", "500hz").err
+
+
+def test_checkpoints_of_other_names_in_the_place_of_all_are_seen(cli, project):
+    for path in (project / CHECKPOINT).parent.glob("*.pt"):
+        path.rename(path.with_name(path.name.replace("epoch", "step")))
+    assert "checkpoints removed: model_epoch_1.pt" in cli("sweep", "--frequency", "500hz").err
+
+
+def test_changed_pairs_are_seen(cli, project):
+    lines = (project / PAIRS).read_text().splitlines()
+    (project / PAIRS).write_text("\n".join(lines[:1] + lines[2:]) + "\n")
+    assert "pairs.csv changed" in cli("sweep", "--frequency", "500hz").err
+
+
+def test_asking_twice_reads_no_recording_twice(cli, project, monkeypatch):
+    from tracinctl.project import digests
+
+    read = []
+    monkeypatch.setattr(digests, "file_digest", lambda path: read.append(path) or "x")
+    cli("sweep", "--frequency", "500hz")
+    first = len(read)
+    cli("sweep", "--frequency", "500hz")
+    assert first > 10
+    assert len(read) == first

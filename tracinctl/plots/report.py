@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from tracinctl import __version__
 from tracinctl.errors import PlotError
 from tracinctl.files import write_text_atomic
-from tracinctl.plots.caption import caption
 from tracinctl.plots.origin import Table, checkpoint_table, origin_rows
 from tracinctl.plots.picture import Picture, draw
 from tracinctl.plots.request import Request, ViewSettings
 from tracinctl.plots.save import svg
+from tracinctl.scores.caption import caption
 from tracinctl.scores.diagnoses import Diagnosis
 from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS, SweepResult

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tracinctl.plots.caption import caption
 from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.survey import Survey, survey
+from tracinctl.scores.caption import caption
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, required_votes
 from tracinctl.text import wrap

@@ -19,7 +19,7 @@ from tracinctl.project.sources import (
     pairs_file_of,
     with_test_pairs,
 )
-from tracinctl.project.staleness import FileStates, recordings_of
+from tracinctl.project.staleness import FileStates, pairs_digests, recordings_of
 from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ def compute_project_scores(
     used = {*data.train.ids, *data.test.ids}
     digests = {name: digest for name, digest in recordings.digests.items() if name in used}
     about: dict[str, Any] = {"recordings": digests} if digests else {}
+    pairs_file = None if settings.origin.source is not None else pairs_file_of(target, settings.origin)
+    if pairs_file is not None:
+        about["pairs_file"] = pairs_digests(pairs_file)
     if settings.divide:
         from tracinctl.retraining.judging import divide_held_out
 

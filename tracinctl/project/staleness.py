@@ -1,29 +1,29 @@
 """Whether what scores were made from is still what lies in the project.
 
-Only files are looked at, and only those that the file system has touched since the scores were written are read.
+Content decides, not dates: a copied or touched project is not out of date, and a file above any size is compared.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracinctl.data.recordings import find_recordings
-from tracinctl.engine.checkpoints.files import checkpoint_digest, checkpoint_parts, is_checkpoint
+from tracinctl.engine.checkpoints.files import is_checkpoint
 from tracinctl.errors import CheckpointError, DataError, TracinctlError
 from tracinctl.files import file_digest
+from tracinctl.project.digests import Digests
 from tracinctl.project.selection import ScoreFile
 from tracinctl.project.target import Target
 from tracinctl.text import first_few
 
 if TYPE_CHECKING:
     from tracinctl.scores.table import ScoreSource
-
-_MOST_BYTES = 1 << 30  # that are read to see whether a touched file has another content
 
 
 @dataclass(frozen=True)
@@ -82,37 +82,99 @@ def recordings_of(target: Target) -> dict[str, Path]:
 
 
 def changed_since(file: ScoreFile, source: ScoreSource) -> list[str]:
-    """What of the checkpoints and recordings that the scores were made from is no longer as it was, in words.
+    """What the scores were made from and is no longer as it was, in words.
 
     What lies elsewhere than in the project, or is not named in the scores' provenance, is not looked for.
     """
     if file.target is None or not file.in_project:
         return []
-    said = []
-    for what, made_from, here in (
-        (
-            "checkpoint",
-            _digests_of_checkpoints(source.provenance),
-            _checkpoints(file.target),
-        ),
-        ("recording", source.provenance.get("recordings"), _recordings(file.target)),
-    ):
-        if not isinstance(made_from, Mapping) or not made_from.keys() & here.keys():
-            continue
-        for how, names in (
-            ("changed", list(_with_other_content(file.path, made_from, here))),
-            ("removed", [name for name in made_from if name not in here]),
-            ("added", [] if what == "recording" and file.target.pairs_file.is_file() else _added(here, made_from)),
-        ):
-            if names:
-                said.append(f"{what}{'s' if len(names) > 1 else ''} {how}: {first_few(names)}")
+    return changes(file.target, source.provenance)
+
+
+def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:
+    """Checkpoints, recordings and pairs of a target that are not those of the provenance, in words."""
+    digests = Digests(target.project.cache_dir.parent / "digests.json")
+    checkpoints = _checkpoints(target)
+    said = _differences("checkpoint", _digests_of_checkpoints(provenance), checkpoints, digests.of_checkpoint)
+    made_from = provenance.get("recordings")
+    if isinstance(made_from, Mapping):
+        # where a pairs file divides the items, further recordings take no part
+        recordings = _recordings(target)
+        if target.pairs_file.is_file():
+            recordings = {name: path for name, path in recordings.items() if name in made_from}
+        said += _differences("recording", made_from, recordings, digests.of_file)
+    said += _changed_pairs(target, provenance.get("pairs_file"), digests)
+    digests.remember()
     return said
 
 
-def _digests_of_checkpoints(provenance: Mapping[str, object]) -> dict[str, str]:
+def _differences(
+    what: str, made_from: Mapping[str, object], here: Mapping[str, Path], digest_of: Callable[[Path], str]
+) -> list[str]:
+    """What changed, is gone or is new; nothing where all of it is gone, because then nothing can be compared."""
+    if not made_from or not here:
+        return []
+
+    def differs(name: str) -> bool:
+        try:
+            return digest_of(here[name]) != made_from[name]
+        except (OSError, CheckpointError):
+            return True
+
+    said = []
+    for how, names in (
+        ("changed", [name for name in made_from if name in here and differs(name)]),
+        ("removed", [name for name in made_from if name not in here]),
+        ("added", [name for name in here if name not in made_from and _looks_like_one(name, made_from)]),
+    ):
+        if names:
+            said.append(f"{what}{'s' if len(names) > 1 else ''} {how}: {first_few(names)}")
+    return said
+
+
+def _looks_like_one(name: str, made_from: Mapping[str, object]) -> bool:
+    """Whether a new file would be used with those that the scores were made from: its name differs in numbers only."""
+
+    def shape(text: str) -> str:
+        return re.sub(r"\d+", "0", text)
+
+    return shape(name) in {shape(other) for other in made_from}
+
+
+def _changed_pairs(target: Target, made_from: object, digests: Digests) -> list[str]:
+    path = target.pairs_file
+    if not isinstance(made_from, Mapping) or not path.is_file():
+        return []
+    try:
+        # the bytes first: only where they differ the file has to be understood
+        same = digests.of_file(path) == made_from.get("sha256") or _content_digest(path) == made_from.get("content")
+    except (OSError, DataError):
+        same = False
+    return [] if same else [f"{path.name} changed"]
+
+
+def pairs_digests(path: Path) -> dict[str, str]:
+    """What scores keep of a pairs file: SHA-256 of its bytes, and of the pairs in it.
+
+    Raises:
+        DataError: it is no file of pairs.
+    """
+    return {"sha256": file_digest(path), "content": _content_digest(path)}
+
+
+def _content_digest(path: Path) -> str:
+    """Line ends, quotes and the order of columns do not count."""
+    from tracinctl.data.pairs_file import read_pairs_file
+
+    frame = read_pairs_file(path).table.frame
+    lines = ["\t".join(row) for row in frame[sorted(frame.columns)].astype(str).itertuples(index=False)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _digests_of_checkpoints(provenance: Mapping[str, object]) -> dict[str, object]:
     listed = provenance.get("checkpoints")
-    entries = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
-    return {str(each.get("name")): str(each.get("digest")) for each in entries}
+    entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
+    return {str(entry.get("name")): entry.get("digest") for entry in entries}
 
 
 def _checkpoints(target: Target) -> dict[str, Path]:
@@ -127,36 +189,3 @@ def _recordings(target: Target) -> dict[str, Path]:
         return recordings_of(target)
     except (OSError, TracinctlError):
         return {}
-
-
-def _added(here: Mapping[str, object], made_from: Mapping[str, object]) -> list[str]:
-    return [name for name in here if name not in made_from and _named_alike(name, made_from)]
-
-
-def _named_alike(name: str, others: Mapping[str, object]) -> bool:
-    def shape(text: str) -> str:
-        return re.sub(r"\d+", "0", text)
-
-    return shape(name) in {shape(other) for other in others}
-
-
-def _with_other_content(scores: Path, made_from: Mapping[str, object], here: Mapping[str, Path]) -> Iterator[str]:
-    budget = _MOST_BYTES
-    try:
-        written = scores.stat().st_mtime_ns
-    except OSError:
-        return
-    for name, digest in made_from.items():
-        if name not in here:
-            continue
-        try:
-            states = [each.stat() for each in checkpoint_parts(here[name])]
-            size = sum(about.st_size for about in states)
-            # the time of the last change of any kind, which a copy with its old date does not hide
-            if max(max(about.st_mtime_ns, about.st_ctime_ns) for about in states) < written or size > budget:
-                continue
-            budget -= size
-            if checkpoint_digest(here[name]) != digest:
-                yield name
-        except (OSError, CheckpointError):
-            yield name
