@@ -29,6 +29,7 @@ from tracinctl.engine.losses import LossSettings, check_whole, resolve_loss
 from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
 from tracinctl.engine.methods import DAMPING, METHODS, check_method
 from tracinctl.engine.own_loss import LossFunction
+from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable
@@ -236,6 +237,13 @@ def _compute(
         return None
     names, rates = [each.name for each in found], [each.learning_rate for each in found]
     weights, note = checkpoint_weights(rates, names, options.checkpoint_weights)
+    train_same, test_same = (
+        same_pairs(pairs, items.contents[part], [each.kernel.scores[part] for each in found])
+        for pairs, part in (
+            (train_pairs, slice(len(data.train))),
+            (test_pairs, slice(len(data.train), None)),
+        )
+    )
     provenance: dict[str, Any] = {
         "method": options.method,
         "loss": options.loss.name,
@@ -269,7 +277,10 @@ def _compute(
         memory=memory,
         checkpoint_names=names,
         provenance=provenance,
+        same_input=(train_same.input, test_same.input),
     )
+    if train_same.score.any():
+        provenance["indistinct_pairs"] = [scores.train_ids[row] for row in np.flatnonzero(train_same.score).tolist()]
     provenance["checkpoints"] = [
         {
             "name": each.name,
@@ -280,7 +291,12 @@ def _compute(
         }
         for each, weight, zero in zip(found, weights, scores.zero_gradient, strict=True)
     ]
-    notes = [*items.notes, *([note] if note else []), *layout.notes, *work.notes, *_notes_on_ties(data, options)]
+    same = [
+        *notes_on_copies(items.ids, items.contents, len(data.train)),
+        *notes_on_same_pairs(train_same, scores.train_ids, "training"),
+        *notes_on_same_pairs(test_same, scores.test_ids, "held-out"),
+    ]
+    notes = [*items.notes, *same, *([note] if note else []), *layout.notes, *work.notes, *_notes_on_ties(data, options)]
     if projection:
         errors = [each.kernel.part("error") for each in found]
         notes.append(error_note(projection.dim, errors))

@@ -24,6 +24,7 @@ from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.methods import fisher_kernel, margin_slopes
 from tracinctl.scores.table import InfluenceTable, ScoreMeta, rows_per_block
 
+BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -41,6 +42,11 @@ class NotOfDifferenceError(Exception):
 class _Slopes:
     first: FloatArray
     second: FloatArray
+
+    def without(self, rows: BoolArray) -> _Slopes:
+        """Those of pairs of one input at zero where they cancel, which rounding would keep them from."""
+        cancel = rows & (self.first == -self.second)
+        return _Slopes(np.where(cancel, 0.0, self.first), np.where(cancel, 0.0, self.second)) if cancel.any() else self
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class InfluenceScores:
         memory: bytes that the calculation may take; what is read again and again is held where it fits.
         checkpoint_names: file names.
         provenance: what the kernels were made from.
+        same_input: which training pairs and which test pairs are of one input under two ids; None = none.
     """
 
     def __init__(
@@ -95,6 +102,7 @@ class InfluenceScores:
         memory: int,
         checkpoint_names: Sequence[str],
         provenance: Mapping[str, Any],
+        same_input: tuple[BoolArray, BoolArray] | None = None,
     ) -> None:
         self.sample_ids: Sequence[str] = tuple(train_ids)
         self.train_ids: Sequence[str] = tuple(train_pairs.row_ids(train_ids))
@@ -108,6 +116,7 @@ class InfluenceScores:
             name: [str(value) for value in values.tolist()] for name, values in train_pairs.groups.items()
         }
         self._train, self._test = train_pairs, test_pairs
+        self._same = same_input or (np.zeros(len(train_pairs), np.bool_), np.zeros(len(test_pairs), np.bool_))
         self._settings = settings
         self._method = method
         self._weights = list(weights)
@@ -140,8 +149,10 @@ class InfluenceScores:
         scores, n = self._kernels[checkpoint].scores, len(self.sample_ids)
         a = pair_slopes(scores[:n], self._train, self._settings, weighted=True)
         if self._method == "tracin":
-            return a, pair_slopes(scores[n:], self._test, self._settings, weighted=False)
-        return a, _Slopes(*margin_slopes(self._test))
+            b = pair_slopes(scores[n:], self._test, self._settings, weighted=False)
+        else:
+            b = _Slopes(*margin_slopes(self._test))
+        return a.without(self._same[0]), b.without(self._same[1])
 
     def _kernel(self, checkpoint: int) -> ItemKernel:
         """The inner products that scores are made of."""

@@ -103,9 +103,14 @@ def _shape(value: ItemInput) -> tuple[Any, ...]:
     return (str(value.dtype), *value.shape)
 
 
-def digest(item_id: str, value: ItemInput) -> str:
-    """SHA-256 of an item's id, shape, type and content."""
-    state = hashlib.sha256(f"{item_id}\0{_shape(value)}\0".encode())
+def digest(item_id: str, content: str) -> str:
+    """SHA-256 of an item's id and the digest of its content."""
+    return hashlib.sha256(f"{item_id}\0{content}".encode()).hexdigest()
+
+
+def content_digest(value: ItemInput) -> str:
+    """SHA-256 of an item's shape, type and content."""
+    state = hashlib.sha256(f"{_shape(value)}\0".encode())
     parts = [value[k] for k in sorted(value)] if isinstance(value, dict) else [value]
     for part in parts:
         state.update(part.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
@@ -127,6 +132,7 @@ class Items:
         read_again: whether there is a ``Dataset``.
         kept_bytes: what is kept of it.
         positional: whether items are the positional arguments of the model, by number.
+        contents: a digest of each item's input; ``digests``: of its id too.
         notes: what a user should know of how items were read.
 
     Raises:
@@ -141,6 +147,7 @@ class Items:
         self.kept_bytes = 0
         self.ids: list[str] = []
         self._shapes: list[tuple[Any, ...]] = []
+        self.contents: list[str] = []
         self.digests: list[str] = []
         self.notes: list[str] = []
         rows = [_rows(part) for part in parts]
@@ -164,7 +171,8 @@ class Items:
             self.kept_bytes += size
         self._where.append((rows, begin))
         self._shapes.append(_shape(value))
-        self.digests.append(digest(self.ids[number], value))
+        self.contents.append(content_digest(value))
+        self.digests.append(digest(self.ids[number], self.contents[number]))
         if number:
             self._check_arguments(number)
 
@@ -230,7 +238,7 @@ class Items:
         rows, ids = self._where[numbers[0]][0], [self.ids[k] for k in numbers]
         inputs = []
         for k, (value, _) in zip(numbers, _read(rows, [self._where[k][1] for k in numbers], ids, workers), strict=True):
-            if not rows.in_memory and digest(self.ids[k], value) != self.digests[k]:
+            if not rows.in_memory and content_digest(value) != self.contents[k]:
                 raise DataError(
                     f"item {self.ids[k]} differs when it is read again",
                     hint="A dataset must give the same for an index each time: turn its augmentation off.",

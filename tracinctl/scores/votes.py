@@ -154,6 +154,9 @@ def count_votes(
             count.add(start + first, block[first : first + rows], values, upper_threshold)
         progress(Progress("votes", start + len(block), len(source.train_ids), "pairs"))
     count.silence(values, upper_threshold)
+    indistinct = set(source.provenance.get("indistinct_pairs", ()))
+    if indistinct:  # pairs of two items that are the same are no comparison, so nothing speaks against them
+        count.votes[:, [name in indistinct for name in source.train_ids]] = 0
     return VoteTable(
         thresholds=tuple(thresholds),
         values=values,

@@ -1,0 +1,94 @@
+"""Items that are the same under two ids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tracinctl import Pairs, RankingData, Samples
+from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.influence import LossSettings
+from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.votes import parse_threshold
+
+
+def every_pair(count):
+    first, second = np.triu_indices(count, 1)
+    return Pairs(first, second, np.where((first + second) % 3, 1, -1))
+
+
+@pytest.fixture
+def computed(tmp_path):
+    def compute(train, test, model=None, train_ids=None, **options):
+        torch.manual_seed(0)
+        model = model or torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        paths = []
+        for k in range(2):
+            paths.append(tmp_path / f"model_epoch_{k}.pt")
+            torch.save({name: value + 0.25 * k for name, value in model.state_dict().items()}, paths[-1])
+        data = RankingData(
+            Samples(train_ids or [f"a{k}" for k in range(len(train))], train),
+            every_pair(len(train)),
+            Samples([f"b{k}" for k in range(len(test))], test),
+            every_pair(len(test)),
+        )
+        return compute_scores(data, model, paths, ComputeOptions(LossSettings("logistic"), device="cpu", **options))
+
+    return compute
+
+
+def items(count, seed=0):
+    return torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def listed(result):
+    """Pairs that are listed where any score at all is a vote."""
+    every = {"threshold": parse_threshold("0"), "upper_threshold": 1e-12, "min_occurrences": "1"}
+    return choose_exclusions(result.scores, **every).ids
+
+
+def about(result, words):
+    return [note for note in result.notes if words in note]
+
+
+def test_items_that_differ_have_no_notes(computed):
+    result = computed(items(5), items(4, 1))
+    assert result.notes == []
+    assert "indistinct_pairs" not in result.scores.provenance
+
+
+def test_held_out_items_that_also_train_are_counted_and_named(computed):
+    train = items(5)
+    result = computed(train, torch.cat([items(3, 1), train[[2, 0]]]))
+    (note,) = about(result, "content")
+    assert note.startswith("2 of 5 held-out items have the same content as a training item")
+    assert note.endswith("b3 (as a2), b4 (as a0)")
+
+
+@pytest.mark.parametrize("method", ["tracin", "margin", "fisher"])
+def test_pairs_of_one_input_score_nothing_and_are_never_listed(computed, method):
+    train, test = items(6), items(4, 1)
+    train[5], test[3] = train[1], test[0]
+    result = computed(train, test, method=method)
+    table = result.scores.table()
+    row, column = table.train_ids.index("a1_a5"), table.test_ids.index("b0_b3")
+    assert not table.scores[row].any()
+    assert not table.scores[:, column].any()
+    assert np.count_nonzero(table.scores.any(axis=1)) == len(table.train_ids) - 1
+    notes = about(result, "same input")
+    assert [note.rpartition(": ")[2] for note in notes] == ["a1_a5", "b0_b3"]
+    assert result.scores.provenance["indistinct_pairs"] == ["a1_a5"]
+    assert set(listed(result)) == set(table.train_ids) - {"a1_a5"}
+
+
+def test_pairs_of_the_same_score_at_every_checkpoint_are_named_and_never_listed(computed):
+    model = torch.nn.Linear(4, 1)
+    torch.nn.init.zeros_(model.weight)  # the second checkpoint, of quarters, tells all others apart exactly
+    train = torch.tensor([[1.0, 0, 0, 0], [0, 2, 0, 0], [1, 3, 0, 0], [0, 0, 3, 0], [0, 0, 2, 2]])
+    result = computed(train, items(4, 1), model)
+    (note,) = about(result, "scores the same at every checkpoint")
+    assert note.endswith(": a2_a4")
+    table = result.scores.table()
+    assert table.scores[table.train_ids.index("a2_a4")].any()
+    assert set(listed(result)) == set(table.train_ids) - {"a2_a4"}
