@@ -317,3 +317,25 @@ def test_score_files_in_the_folder_itself_are_pointed_at(cli, tmp_path, monkeypa
     assert refused.code == 1
     assert "1 score file lies in this folder itself: add --metadata-dir ." in refused.err
     assert cli(command, "--metadata-dir", ".").code == 0
+
+
+def test_two_score_files_never_write_one_list(cli, project):
+    scores = project / "metadata" / "box_1hz_influence_metadata.json"
+    copy = project / "elsewhere" / scores.name
+    copy.parent.mkdir()
+    copy.write_bytes(scores.read_bytes())
+    result = cli("exclude", "--metadata-file", str(scores), "--metadata-file", str(copy))
+    said = " ".join(result.err.split())
+    assert result.code == 2
+    assert f"metadata/{scores.name} and elsewhere/{scores.name} would both write" in said
+    assert "each with its own --output-file" in said
+    assert not (project / "exclusions").exists()
+
+
+def test_no_cell_of_csv_is_a_formula(cli, project):
+    path = project / "formula_influence_metadata.json"
+    ids = ["=1+1_a", "@a_b", "+a_b", "-a_b", "a_b"]
+    path.write_text(json.dumps({name: {"tracin_influence_t": -7.0 - k} for k, name in enumerate(ids)}))
+    rows = list(csv.DictReader(io.StringIO(cli("exclude", "--csv", "--metadata-file", str(path)).out)))
+    assert sorted(row["id"] for row in rows) == sorted([*(f"'{name}" for name in ids[:4]), "a_b"])
+    assert {row["mean_score"][0] for row in rows} == {"-"}, "numbers stay numbers"

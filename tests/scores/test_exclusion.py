@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from tracinctl.scores.exclusion import choose_exclusions, suspicious_items
 from tracinctl.scores.files.exclusion_list import list_text, read_exclusion_list, write_exclusion_list
 from tracinctl.scores.files.open import open_scores
 from tracinctl.scores.pair_ids import split_pair_id, split_pair_ids
+from tracinctl.scores.sweep import sweep_thresholds
 from tracinctl.scores.votes import parse_threshold
 
 SCORES = [[-9.0, -9.0], [-1.0, -3.0], [5.0, 5.0], [-2.0, -9.0]]
@@ -96,7 +99,7 @@ def test_a_mirror_image_is_named_even_where_its_own_scores_differ():
     source = table([[-5.0], [9.0], [3.0]], train_items=[("x", "y"), ("y", "x"), ("u", "v")])
     chosen = choose(source)
     assert (chosen.ids, chosen.mirrored, len(chosen.harmful)) == (["x_y", "y_x"], ["y_x"], 1)
-    assert "the last 1 are the same comparisons the other way round" in list_text(chosen, "scores.json")
+    assert "the last 1 are pairs above the other way round: their mirror images" in list_text(chosen, "scores.json")
 
 
 def test_pairs_whose_items_nobody_knows_are_listed_as_they_are():
@@ -121,21 +124,22 @@ ITEMS = [f"m_{k}" for k in range(7)]
 
 
 @pytest.mark.parametrize(
-    ("influence", "outlier", "found"),
+    ("influence", "found"),
     [
-        ([1.0, 1.1, 0.9, 1.2, 0.8, 400.0, 900.0], 3.5, ["m_6", "m_5"]),
-        ([1.0, 1.1, 0.9, 1.2, 0.8, 400.0, 900.0], 2000.0, ["m_6"]),
-        ([1.0, 1.1, 0.9, 1.2, 0.8, 1.3, 1.0], 0.9, ["m_5", "m_3"]),
-        ([1.0, 1.1, 0.9, 1.2, 0.8, 1.3, 1.0], 3.5, []),
-        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0], 3.5, ["m_6"]),  # more than half alike: their deviation is zero
-        ([0.0] * 7, 3.5, []),
-        ([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0 + 1e-12], 3.5, []),  # alike but for rounding
+        ([1.0, 1.1, 0.9, 1.2, 0.8, 400.0, 900.0], ["m_6", "m_5"]),
+        # the median is 1, the robust standard deviation 1.4826 * 0.1: items stand out above 1.5189
+        ([0.9, 1.0, 1.0, 1.1, 0.8, 1.2, 1.518], []),
+        ([0.9, 1.0, 1.0, 1.1, 0.8, 1.2, 1.52], ["m_6"]),
+        ([1.0, 1.1, 0.9, 1.2, 0.8, 1.3, 1.0], []),
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0], ["m_6"]),  # more than half alike: their deviation is zero
+        ([0.0] * 7, []),
+        ([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0 + 1e-12], []),  # alike but for rounding
     ],
 )
-def test_suspicious_items_are_those_that_stand_out(influence, outlier, found):
+def test_suspicious_items_are_those_that_stand_out(influence, found):
     source = table(SCORES, sample_ids=ITEMS, sample_influence=np.array(influence))
-    assert list(suspicious_items(source, outlier)) == found
-    assert choose(source, mode="sample", outlier=outlier).ids == found
+    assert list(suspicious_items(source)) == found
+    assert choose(source, mode="sample").ids == found
 
 
 def test_a_cap_counts_items_where_items_are_left_out():
@@ -151,7 +155,14 @@ def test_scores_that_say_nothing_of_items_cannot_choose_items():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"mode": "pairs"}, {"max_exclusions": 0}, {"max_exclusions": -1}, {"mode": "sample", "outlier": 0.0}]
+    "wrong",
+    [
+        {"mode": "pairs"},
+        {"max_exclusions": 0},
+        {"max_exclusions": -1},
+        {"rule": "mean"},
+        {"rule": "total", "upper_threshold": 5.0},
+    ],
 )
 def test_a_request_that_makes_no_sense_is_a_usage_error(wrong):
     with pytest.raises(UsageError):
@@ -186,17 +197,114 @@ def test_the_rule_stands_in_the_list_whole():
     assert "(50% of the non-zero scores)" in list_text(choose(source, threshold=parse_threshold("50%")), "s")
 
 
+def slow_totals(source, cut):
+    """Rows whose total is below the cut, lowest first, by the words of the definition."""
+    totals = [sum(row) for row in source.scores.tolist()]
+    rows = [k for k, total in enumerate(totals) if total < cut]
+    return sorted(rows, key=lambda k: (totals[k], source.train_ids[k]))
+
+
+@given(mirrored_sources(), st.sampled_from(["0", "-1", "-4", "-99"]))
+def test_by_total_a_pair_is_harmful_whose_scores_add_up_to_less_than_the_threshold(source, threshold):
+    chosen = choose(source, rule="total", threshold=parse_threshold(threshold))
+    want = slow_totals(source, float(threshold))
+    assert [pair.id for pair in chosen.harmful] == [source.train_ids[k] for k in want]
+    assert [pair.total for pair in chosen.harmful] == pytest.approx([sum(source.scores[k]) for k in want])
+    swept = sweep_thresholds(source, [parse_threshold(threshold)], rule="total")
+    assert [row.harmful for row in swept.rows] == [len(want)]
+
+
+@given(mirrored_sources(), st.sampled_from([0, 10, 25, 50, 100]))
+def test_by_total_a_share_takes_the_lowest_pairs_and_no_helpful_one(source, percent):
+    chosen = choose(source, rule="total", threshold=parse_threshold(f"{percent}%"))
+    most = percent * len(source.train_ids) // 100
+    lowest = slow_totals(source, 0)
+    assert [pair.id for pair in chosen.harmful] == [source.train_ids[k] for k in lowest][: len(chosen.harmful)]
+    assert len(chosen.harmful) <= most
+    totals = sorted(source.scores.sum(axis=1))
+    if percent == 100 or (totals[most] > totals[most - 1] if most else False):  # no tie at the cut
+        assert len(chosen.harmful) == min(most, len(lowest))
+
+
+def test_the_two_rules_differ_where_a_few_test_pairs_are_hurt_much():
+    source = table([[-90.0, 1.0, 1.0], [-1.0, -1.0, 90.0]])
+    assert choose(source, min_occurrences="2").ids == ["m_1_m_2"]
+    assert choose(source, rule="total").ids == ["m_0_m_1"]
+
+
+def test_by_total_a_cap_and_mirror_images_are_as_by_votes():
+    source = table([[-5.0], [-4.0], [-6.0]], train_items=[("x", "y"), ("y", "x"), ("u", "v")])
+    chosen = choose(source, rule="total", max_exclusions=1)
+    assert (chosen.ids, chosen.cut) == (["u_v"], 2)
+    assert choose(source, rule="total", max_exclusions=2).ids == ["u_v", "x_y", "y_x"]
+    text = list_text(choose(source, rule="total", threshold=parse_threshold("67%")), "s")
+    assert (
+        "the total score on all 1 test pairs is below -4 (the lowest 67% of the training pairs) (--rule total)" in text
+    )
+
+
 def test_an_empty_list_is_a_list(tmp_path):
     write_exclusion_list(tmp_path / "x.txt", choose(threshold=parse_threshold("-99")), "s")
     assert read_exclusion_list(tmp_path / "x.txt").ids == []
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\r", "# a", "", " a", "a ", "#"])
+@pytest.mark.parametrize("name", ["a\nb", "a\r", "# a", "", " a", "a ", "#", "a # b"])
 def test_an_id_that_would_break_the_list_is_refused_and_nothing_written(tmp_path, name):
     source = InfluenceTable([name], ["t"], np.array([[-1.0]]))
     with pytest.raises(ExclusionListError, match="cannot stand"):
         write_exclusion_list(tmp_path / "x.txt", choose(source), "scores")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A list of two ids."""
+    path = tmp_path / "x.txt"
+    write_exclusion_list(path, choose(min_occurrences="2", threshold=parse_threshold("-2")), "s")
+    assert read_exclusion_list(path).ids == ["m_0_m_1"]
+    write_exclusion_list(path, choose(min_occurrences="1"), "s")
+    assert len(read_exclusion_list(path).ids) == 3
+    return path
+
+
+def test_a_list_that_was_cut_anywhere_behind_its_first_line_is_refused(written):
+    whole = written.read_bytes()
+    ids = whole.index(b"\nm_") + 1
+    for end in range(whole.index(b"\n"), len(whole) - 1):
+        written.write_bytes(whole[:end])
+        with pytest.raises(ExclusionListError, match="its first line says 3|is cut off" if end > ids else "says 3"):
+            read_exclusion_list(written)
+
+
+def test_a_list_changed_by_hand_is_read_and_known_as_such(written):
+    found = read_exclusion_list(written)
+    assert not found.edited
+    text = written.read_text()
+    written.write_text(text.replace("m_0_m_1\n", "m_8_m_9  # my own\n\n# why\n"))
+    changed = read_exclusion_list(written)
+    assert changed.edited
+    assert set(changed.ids) == {*found.ids} - {"m_0_m_1"} | {"m_8_m_9"}
+    written.write_text(text.replace("m_0_m_1\n", ""))
+    with pytest.raises(ExclusionListError, match="holds 2 ids, but its first line says 3") as error:
+        read_exclusion_list(written)
+    assert "If you changed it by hand, correct the number in its first line" in error.value.hint
+    written.write_text("m_1_m_2 # a comment behind an id\n\tm_3\t#x\n")
+    assert read_exclusion_list(written).ids == ["m_1_m_2", "m_3"]
+    assert not read_exclusion_list(written).edited, "of a list of others nobody knows"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no such device")
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_device_is_neither_read_nor_replaced_as_a_list(tmp_path, linked):
+    device = Path("/dev/full")
+    if linked:
+        device = tmp_path / "link.txt"
+        device.symlink_to("/dev/full")
+    with pytest.raises(TracinctlError, match="it is a device or a pipe"):
+        write_exclusion_list(device, choose(), "s")
+    with pytest.raises(ExclusionListError, match="it is a device or a pipe"):
+        read_exclusion_list(device)
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
 @given(st.binary(max_size=100))

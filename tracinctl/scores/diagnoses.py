@@ -53,18 +53,19 @@ def diagnose(
     source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
 ) -> list[Diagnosis]:
     """Everything that applies, each once, the gravest first; the scores themselves are not read again."""
-    by_votes = exclusions is None or exclusions.mode != "sample"
-    reasons = [made.never_fires for made in (sweep, exclusions) if made is not None and by_votes]
-    found = [Diagnosis("never-fires", reason) for reason in reasons if reason]
-    counted = [made.counted for made in (exclusions, sweep) if made is not None]
-    for votes in counted[:1]:
-        found[:0] = _about_mirror_images(source, votes)
-    for votes in counted if by_votes else []:
-        found += _about_votes(source, votes)
-    if by_votes and not any(reasons):
-        for made in (exclusions, sweep):
-            if made is not None:
-                found += _about_rule(made.counted, _required(made))
+    given = [made for made in (exclusions, sweep) if made is not None]
+    of_pairs = exclusions is None or exclusions.mode != "sample"
+    reasons = [made.never_fires for made in given if made.never_fires and of_pairs]
+    found = [Diagnosis("never-fires", reason) for reason in reasons]
+    for made in given[:1]:
+        found[:0] = _about_mirror_images(source, made.counted)
+    for made in given if of_pairs else []:
+        if made.rule == "total":
+            found += _about_activity(len(source.test_ids), made.counted.active_test_pairs)
+            continue
+        found += _about_votes(source, made.counted)
+        if not reasons:
+            found += _about_rule(made.counted, _required(made))
     if exclusions is not None:
         found += _about_mean(exclusions)
         found += _about_cap(exclusions)
@@ -85,7 +86,7 @@ def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any])
             Diagnosis(
                 "none-active",
                 f"none of the {test_pairs:,} test pairs is active: every score is zero",
-                "compute with more test pairs or a larger --margin",
+                "Compute with more test pairs or a larger --margin",
             ),
         )
     return found
@@ -106,9 +107,9 @@ def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
                 if silent
                 else f"there {'is' if total == 1 else 'are'} only {total} test {'pair' if total == 1 else 'pairs'}"
             ),
-            "score more held-out pairs (compute takes all of them unless --num-test-samples or --test-pair says less)"
+            "Score more held-out pairs (compute takes all of them unless --num-test-samples or --test-pair says less)"
             if total < 2 * FEW_ACTIVE
-            else "a larger --margin at compute, or checkpoints from earlier in training, make more of them active",
+            else "A larger --margin at compute, or checkpoints from earlier in training, make more of them active",
             meaning="so few votes order training pairs poorly",
         )
 
@@ -126,7 +127,7 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
                 "one-voter",
                 f"one test pair alone gives {share:.0%} of all votes below {number(counted.values[k])}, so votes "
                 "say mostly what it dislikes",
-                f"look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}; "
+                f"Look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}; "
                 "among more held-out pairs one counts less",
             )
 
@@ -153,11 +154,13 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "threshold-too-low",
             f"no score lies below {', '.join(map(number, below))}: the lowest is {number(counted.lowest)}",
-            "scores have no natural scale; give a share of them, 1% for instance",
+            "Scores have no natural scale; give a share of them, 1% for instance",
         )
     elif below and counted.active.any():
         yield Diagnosis(
-            "no-harm", "no score is negative: no training pair was harmful to any test pair", "there is nothing to mend"
+            "no-harm",
+            "no score is negative: no training pair was harmful to any test pair",
+            "There is nothing to mend.",
         )
     above = [value for value in counted.values.tolist() if value > counted.highest]
     if above and counted.active.any():
@@ -165,14 +168,14 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
             "threshold-too-high",
             f"every score lies below {', '.join(map(number, above))}: every active test pair votes against "
             "every training pair",
-            "give a lower threshold, or a share of the scores, 1% for instance",
+            "Give a lower threshold, or a share of the scores, 1% for instance",
         )
     upper = counted.upper_threshold
     if upper is not None and upper >= counted.highest and counted.active.any():
         yield Diagnosis(
             "upper-threshold-too-high",
             f"no score lies above the upper threshold {number(upper)}: the highest is {number(counted.highest)}",
-            "leave it out, or give a lower one",
+            "Leave it out, or give a lower one.",
         )
 
 
@@ -184,7 +187,7 @@ def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
             "helps-on-average",
             f"{helpful:,} of {len(harmful):,} harmful pairs have a positive mean score: they hurt "
             f"{exclusions.required_votes:,} or more test pairs, and over all of them they help",
-            "a higher --min-occurrences, 60% for instance, keeps such pairs off the list",
+            "A higher --min-occurrences, 60% for instance, keeps such pairs off the list",
         )
 
 
@@ -194,7 +197,7 @@ def _about_cap(exclusions: Exclusions) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "cap-cut",
             f"the cap of {exclusions.max_exclusions:,} left {exclusions.cut:,} {what} off the list",
-            "a higher --max-exclusions, or none, takes them in",
+            "A higher --max-exclusions, or none, takes them in",
         )
 
 

@@ -9,7 +9,6 @@ id stands in a list in that order. So where training saw both, both are named; a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,16 @@ from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.pair_ids import number_items, pair_items
 from tracinctl.scores.sweep import never_fires
 from tracinctl.scores.table import FloatArray, ScoreSource
-from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, VoteTable, count_votes, required_votes
+from tracinctl.scores.votes import (
+    BELOW_ZERO,
+    DEFAULT_OCCURRENCES,
+    Threshold,
+    VoteTable,
+    check_rule,
+    count_votes,
+    required_votes,
+    total_below,
+)
 
 MODES = ("ranking_pair", "full_pair", "sample")
 
@@ -36,11 +44,13 @@ class HarmfulPair:
         id: the pair's id.
         votes: negative votes against it.
         mean: its mean score over all test pairs.
+        total: the sum of its scores over all test pairs.
     """
 
     id: str
     votes: int
     mean: float
+    total: float
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,13 @@ class Exclusions:
 
     Attributes:
         mode: one of MODES.
+        rule: one of RULES.
         threshold: as given.
-        value: the score it stands for.
-        min_occurrences: the rule as given.
-        required_votes: votes that make a pair harmful.
-        harmful: all harmful pairs, most votes first, then lowest mean score, then by id.
+        value: what it stands for: a score under rule ``votes``, a total under rule ``total``.
+        min_occurrences: how many votes are asked for, as given.
+        required_votes: votes that make a pair harmful; 0 under rule ``total``.
+        harmful: all harmful pairs. By votes: most votes first, then lowest mean score; by total: lowest total first;
+            then by id.
         listed: the pairs that the list is about: the harmful ones in their order, as many as the cap allows, and in
             mode ``ranking_pair`` behind them the mirror images that are not harmful by their own scores.
         ids: what to write: pair ids, or item ids.
@@ -63,10 +75,11 @@ class Exclusions:
         active_test_pairs: test pairs that can vote.
         never_fires: why the rule can never fire; empty where it can.
         sample_scores: item-level influence of the items on the list, in mode ``sample``.
-        counted: the votes.
+        counted: the votes; under rule ``total`` those below 0.
     """
 
     mode: str
+    rule: str
     threshold: Threshold
     value: float
     min_occurrences: str
@@ -87,77 +100,101 @@ def choose_exclusions(
     source: ScoreSource,
     *,
     threshold: Threshold,
+    rule: str = "votes",
     upper_threshold: float | None = None,
     min_occurrences: str = DEFAULT_OCCURRENCES,
     max_exclusions: int | None = None,
     mode: str = "ranking_pair",
-    outlier: float = OUTLIER,
     progress: ProgressCallback = no_progress,
 ) -> Exclusions:
     """Choose what to leave out.
 
+    Under rule ``votes`` a pair is harmful where enough test pairs score below the threshold. Under rule ``total`` it is
+    where the sum of its scores over all test pairs is: below ``0``, below ``-50``, or among the lowest ``10%``.
+
     ``max_exclusions`` caps comparisons (a pair and its mirror image count once; in mode ``full_pair`` each may name two
-    items), or items in mode ``sample``. ``outlier`` says how far an item must stand out there; votes and thresholds
-    have no part in that mode.
+    items), or items in mode ``sample``, in which thresholds and rules have no part.
 
     Raises:
         UsageError: the mode, the rule or the cap makes no sense.
         ScoreFileError: ``full_pair`` needs the pairs' items, or ``sample`` the item-level influence, and the scores do
             not say them.
     """
-    if mode not in MODES:
-        raise UsageError(f"unknown pair mode {mode!r}", hint=f"one of {', '.join(MODES)}")
-    if max_exclusions is not None and max_exclusions < 1:
-        raise UsageError(
-            f"max-exclusions {max_exclusions} leaves nothing to exclude", hint="1 or more, or no cap at all"
-        )
+    _check(mode, rule, max_exclusions, upper_threshold)
     required_votes(min_occurrences, 0)
-    suspicious = suspicious_items(source, outlier) if mode == "sample" else {}
-
-    table = count_votes(source, [threshold], upper_threshold, progress)
-    active = table.active_test_pairs
-    required = required_votes(min_occurrences, active)
-    votes, mean, ids = table.votes[0], table.mean, source.train_ids
-    order = sorted(
-        np.flatnonzero(votes >= required).tolist(), key=lambda row: (-int(votes[row]), float(mean[row]), ids[row])
-    )
-
-    rows, mirrors = order, []
-    if mode == "sample":
-        written = list(suspicious)[:max_exclusions]
-        cut = len(suspicious) - len(written)
-    else:
-        items = _items(source, needed=mode == "full_pair")
-        mirror = _mirror_rows(items) if items else {}
-        rows = _capped(order, mirror, max_exclusions)
-        cut = len(order) - len(rows)
-        if mode == "ranking_pair":
-            named = set(rows)
-            mirrors = [mirror[row] for row in rows if mirror.get(row, row) not in named]
-            written = [ids[row] for row in [*rows, *mirrors]]
-        else:
-            written = list(dict.fromkeys(each for row in rows for each in items[row]))
+    suspicious = suspicious_items(source) if mode == "sample" else {}
+    by_total = rule == "total"
+    counted = count_votes(source, [BELOW_ZERO if by_total else threshold], upper_threshold, progress)
+    totals, active = counted.totals, counted.active_test_pairs
+    required = 0 if by_total else required_votes(min_occurrences, active)
+    value = total_below(totals, threshold) if by_total else float(counted.values[0])
+    order = _by_total(source, totals, value) if by_total else _by_votes(source, counted, required)
+    mirror = {} if mode == "sample" else _mirror_rows(_items(source, needed=mode == "full_pair"))
+    rows = [] if mode == "sample" else _capped(order, mirror, max_exclusions)
+    named = set(rows)
+    mirrors = [mirror[row] for row in rows if mirror.get(row, row) not in named] if mode == "ranking_pair" else []
+    written = {
+        "ranking_pair": lambda: [source.train_ids[row] for row in [*rows, *mirrors]],
+        "full_pair": lambda: _items_of(source, rows),
+        "sample": lambda: list(suspicious)[:max_exclusions],
+    }[mode]()
 
     def harm(rows: Sequence[int]) -> list[HarmfulPair]:
-        return [HarmfulPair(ids[row], int(votes[row]), float(mean[row])) for row in rows]
+        votes, mean = counted.votes[0], counted.mean
+        return [
+            HarmfulPair(source.train_ids[row], int(votes[row]), float(mean[row]), float(totals[row])) for row in rows
+        ]
 
     return Exclusions(
         mode=mode,
+        rule=rule,
         threshold=threshold,
-        value=float(table.values[0]),
+        value=value,
         min_occurrences=min_occurrences,
         required_votes=required,
         harmful=harm(order),
-        listed=harm([*rows, *mirrors]),
+        listed=harm(order if mode == "sample" else [*rows, *mirrors]),
         ids=written,
-        mirrored=[ids[row] for row in mirrors],
-        cut=cut,
+        mirrored=[source.train_ids[row] for row in mirrors],
+        cut=len(suspicious) - len(written) if mode == "sample" else len(order) - len(rows),
         max_exclusions=max_exclusions,
         active_test_pairs=active,
         never_fires="" if mode == "sample" else never_fires(min_occurrences, required, active, len(source.test_ids)),
         sample_scores={name: suspicious[name] for name in written} if mode == "sample" else {},
-        counted=table,
+        counted=counted,
     )
+
+
+def _check(mode: str, rule: str, max_exclusions: int | None, upper_threshold: float | None) -> None:
+    if mode not in MODES:
+        raise UsageError(f"unknown pair mode {mode!r}", hint=f"One of {', '.join(MODES)}.")
+    check_rule(rule)
+    if max_exclusions is not None and max_exclusions < 1:
+        raise UsageError(
+            f"max-exclusions {max_exclusions} leaves nothing to exclude", hint="Give 1 or more, or no cap at all."
+        )
+    if upper_threshold is not None and rule == "total":
+        raise UsageError(
+            "an upper threshold makes single scores vote, and the rule total has no votes",
+            hint="Leave one of the two out.",
+        )
+
+
+def _by_votes(source: ScoreSource, counted: VoteTable, required: int) -> list[int]:
+    votes, mean, ids = counted.votes[0], counted.mean, source.train_ids
+    rows = np.flatnonzero(votes >= required).tolist()
+    return sorted(rows, key=lambda row: (-int(votes[row]), float(mean[row]), ids[row]))
+
+
+def _by_total(source: ScoreSource, totals: FloatArray, value: float) -> list[int]:
+    ids = source.train_ids
+    return sorted(np.flatnonzero(totals < value).tolist(), key=lambda row: (float(totals[row]), ids[row]))
+
+
+def _items_of(source: ScoreSource, rows: Sequence[int]) -> list[str]:
+    """The items of some training pairs, each once."""
+    items = pair_items(source)
+    return list(dict.fromkeys(name for row in rows for name in items[row]))
 
 
 def _items(source: ScoreSource, *, needed: bool) -> Sequence[tuple[str, str]]:
@@ -170,7 +207,9 @@ def _items(source: ScoreSource, *, needed: bool) -> Sequence[tuple[str, str]]:
 
 
 def _mirror_rows(items: Sequence[tuple[str, str]]) -> dict[int, int]:
-    """Row -> row of its mirror image, where training saw both."""
+    """Row -> row of its mirror image, where training saw both; empty where items are not known."""
+    if not items:
+        return {}
     first, second, count = number_items(items)
     there, back = first * count + second, second * count + first
     order = np.argsort(there)
@@ -194,24 +233,21 @@ def _capped(order: list[int], mirror: Mapping[int, int], cap: int | None) -> lis
     return list(kept)
 
 
-def suspicious_items(source: ScoreSource, outlier: float = OUTLIER) -> dict[str, float]:
+def suspicious_items(source: ScoreSource) -> dict[str, float]:
     """Item-level influence of the items that stand out, highest first, then by id.
 
-    An item stands out where it lies more than ``outlier`` robust standard deviations above the median. The robust
+    An item stands out where it lies more than OUTLIER robust standard deviations above the median. The robust
     standard deviation is 1.4826 times the median absolute deviation or, where more than half of the items are alike and
     that is zero, 1.2533 times the mean absolute deviation.
 
     Raises:
         ScoreFileError: the scores say nothing of single items.
-        UsageError: ``outlier`` is not a number above zero.
     """
-    if not (math.isfinite(outlier) and outlier > 0):
-        raise UsageError(f"outlier {outlier} is not a number of deviations above zero", hint=f"{OUTLIER} by default")
     influence = source.sample_influence
     if influence is None or not len(source.sample_ids):
         raise ScoreFileError(
-            "these scores say nothing of single items, which --pair-mode sample needs",
-            hint="compute them again: tracinctl compute",
+            "these scores say nothing of single items, which the pair mode sample needs",
+            hint="Compute them again: tracinctl compute",
         )
     size: FloatArray = np.asarray(influence, dtype=np.float64)
     # in units of the largest, so that no sum overflows
@@ -219,7 +255,7 @@ def suspicious_items(source: ScoreSource, outlier: float = OUTLIER) -> dict[str,
     distance = size - np.median(size)
     spread = 1.4826 * float(np.median(np.abs(distance))) or 1.2533 * float(np.abs(distance).mean())
     # where all items are alike but for rounding, none stands out
-    level = max(outlier * spread, 1e-9)
+    level = max(OUTLIER * spread, 1e-9)
     order = sorted(
         np.flatnonzero(distance > level).tolist(), key=lambda k: (-float(influence[k]), source.sample_ids[k])
     )

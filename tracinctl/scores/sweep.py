@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.pair_ids import ItemNumbers, number_items, pair_items
 from tracinctl.scores.table import ScoreSource
-from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, VoteTable, count_votes, required_votes
+from tracinctl.scores.votes import (
+    BELOW_ZERO,
+    DEFAULT_OCCURRENCES,
+    Threshold,
+    VoteTable,
+    check_rule,
+    count_votes,
+    required_votes,
+    total_below,
+)
 
 DEFAULT_THRESHOLDS = "0,-5,-10,-15"
 
@@ -23,10 +33,10 @@ class SweepRow:
 
     Attributes:
         threshold: as given.
-        value: the score it stands for.
-        votes: how many training pairs have at least k votes, for k from 1 to the test pairs.
-        required_votes: what the rule asks for.
-        harmful: training pairs with that many.
+        value: the score, or total, it stands for.
+        votes: how many training pairs have at least k votes, for k from 1 to the test pairs; empty under rule total.
+        required_votes: what the rule asks for; 0 under rule total.
+        harmful: harmful training pairs.
         pair_share: their share of the training pairs.
         item_share: the share of items that they touch; None where items are not known.
     """
@@ -50,7 +60,8 @@ class SweepResult:
         test_pairs: how many there are.
         active_test_pairs: how many of these can vote.
         never_fires: why the rule can never fire and what would; empty where it can.
-        counted: the votes themselves.
+        counted: the votes themselves; under rule ``total`` those below 0.
+        rule: one of RULES.
     """
 
     rows: Sequence[SweepRow]
@@ -59,6 +70,7 @@ class SweepResult:
     active_test_pairs: int
     never_fires: str
     counted: VoteTable
+    rule: str = "votes"
 
     def to_json(self, file: str, material: str | None = None, frequency: str | None = None) -> dict[str, Any]:
         """The result in plain values, for one score file."""
@@ -103,13 +115,18 @@ def sweep_thresholds(
     min_occurrences: str = DEFAULT_OCCURRENCES,
     upper_threshold: float | None = None,
     progress: ProgressCallback = no_progress,
+    *,
+    rule: str = "votes",
 ) -> SweepResult:
-    """What each threshold would exclude.
+    """What each threshold would exclude, by votes or by total score.
 
     Raises:
-        UsageError: ``min_occurrences`` is no rule, or the upper threshold does not lie above the others.
+        UsageError: a rule makes no sense, or the upper threshold does not lie above the others.
     """
+    check_rule(rule)
     required_votes(min_occurrences, 0)
+    if rule == "total":
+        return sweep_totals(source, count_votes(source, [BELOW_ZERO], progress=progress), thresholds)
     return sweep_of(source, count_votes(source, thresholds, upper_threshold, progress), min_occurrences)
 
 
@@ -121,29 +138,49 @@ def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAU
     """
     active, total, most = table.active_test_pairs, len(source.train_ids), len(source.test_ids)
     required = required_votes(min_occurrences, active)
-    first, second, all_items = _item_numbers(source)
+    items = _item_numbers(source)
     rows = []
     for k, threshold in enumerate(table.thresholds):
         tally = np.bincount(table.votes[k], minlength=most + 1)
         at_least = tally[::-1].cumsum()[::-1]
-        harmful = table.votes[k] >= required
-        touched = np.zeros(all_items, dtype=bool)
-        touched[first[harmful[: len(first)]]] = True
-        touched[second[harmful[: len(second)]]] = True
-        count = int(harmful.sum())
-        rows.append(
-            SweepRow(
-                threshold=threshold,
-                value=float(table.values[k]),
-                votes={n: int(at_least[n]) for n in range(1, most + 1)},
-                required_votes=required,
-                harmful=count,
-                pair_share=count / total if total else 0.0,
-                item_share=int(touched.sum()) / all_items if all_items else None,
-            )
-        )
+        votes = {n: int(at_least[n]) for n in range(1, most + 1)}
+        rows.append(_row(threshold, float(table.values[k]), table.votes[k] >= required, items, votes, required))
     why = never_fires(min_occurrences, required, active, most)
     return SweepResult(rows, total, most, active, why, table)
+
+
+def sweep_totals(source: ScoreSource, table: VoteTable, thresholds: Sequence[Threshold]) -> SweepResult:
+    """What each threshold of the total score would exclude, from votes that were counted."""
+    active, test_pairs = table.active_test_pairs, len(source.test_ids)
+    items, totals = _item_numbers(source), table.totals
+    values = [total_below(totals, threshold) for threshold in thresholds]
+    rows = [_row(threshold, value, totals < value, items) for threshold, value in zip(thresholds, values, strict=True)]
+    why = never_fires(DEFAULT_OCCURRENCES, 0, active, test_pairs)
+    return SweepResult(rows, len(source.train_ids), test_pairs, active, why, table, "total")
+
+
+def _row(
+    threshold: Threshold,
+    value: float,
+    harmful: npt.NDArray[np.bool_],
+    items: tuple[ItemNumbers, ItemNumbers, int],
+    votes: dict[int, int] | None = None,
+    required: int = 0,
+) -> SweepRow:
+    first, second, all_items = items
+    touched = np.zeros(all_items, dtype=bool)
+    touched[first[harmful[: len(first)]]] = True
+    touched[second[harmful[: len(second)]]] = True
+    count = int(harmful.sum())
+    return SweepRow(
+        threshold=threshold,
+        value=value,
+        votes=votes or {},
+        required_votes=required,
+        harmful=count,
+        pair_share=count / len(harmful) if len(harmful) else 0.0,
+        item_share=int(touched.sum()) / all_items if all_items else None,
+    )
 
 
 def _item_numbers(source: ScoreSource) -> tuple[ItemNumbers, ItemNumbers, int]:

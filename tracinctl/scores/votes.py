@@ -21,6 +21,9 @@ from tracinctl.text import number
 
 IntArray = npt.NDArray[np.int32]
 
+RULES = ("votes", "total")
+"""How harmful pairs are told: by the test pairs they hurt, or by the sum of their scores on all test pairs."""
+
 DEFAULT_OCCURRENCES = "60%"
 _LANES = 8  # votes are bytes, and eight are added at once as one word of 64 bits
 _MOST = 255  # additions after which a byte of such a word is full
@@ -40,6 +43,9 @@ class Threshold:
     text: str
     value: float
     quantile: bool = False
+
+
+BELOW_ZERO = Threshold("0", 0.0)
 
 
 def parse_threshold(text: str) -> Threshold:
@@ -75,6 +81,16 @@ def parse_thresholds(text: str) -> list[Threshold]:
         UsageError: an entry is empty or is no threshold.
     """
     return [parse_threshold(each) for each in text.split(",")]
+
+
+def check_rule(rule: str) -> None:
+    """Refuse a rule that is none of RULES.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if rule not in RULES:
+        raise UsageError(f"unknown rule {rule!r}", hint=f"One of {', '.join(RULES)}.")
 
 
 def required_votes(rule: str, active: int) -> int:
@@ -130,6 +146,12 @@ class VoteTable:
     def active_test_pairs(self) -> int:
         """How many test pairs can vote at all."""
         return int(self.active.sum())
+
+    @property
+    def totals(self) -> FloatArray:
+        """The sum of each training pair's scores over all test pairs, shape (train pairs,)."""
+        with np.errstate(over="ignore"):  # of scores so large that their sum is infinite
+            return self.mean * len(self.active)
 
 
 def count_votes(
@@ -198,9 +220,17 @@ def voters_against(
     return found
 
 
-def nonzero_quantile(source: ScoreSource, share: float) -> float:
-    """The score under which this share (0 to 1) of all non-zero scores lie; 0 where all are zero."""
-    return float(nonzero_quantiles(source, [share])[0])
+def total_below(totals: FloatArray, threshold: Threshold) -> float:
+    """The total under which a pair is harmful: a score as given, or what the lowest share of pairs lie under.
+
+    A share never reaches helpful pairs: the total is 0 at most.
+    """
+    if not threshold.quantile:
+        return threshold.value
+    few = int(round(threshold.value * len(totals), 10))
+    if few >= len(totals):
+        return 0.0
+    return min(0.0, float(np.partition(totals, few)[few]))
 
 
 def _check_upper(upper: float | None, thresholds: Sequence[Threshold]) -> None:

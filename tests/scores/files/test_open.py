@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from score_tables import PARQUET, InBlocks, full, matrices, same_bits, scores_of
 
 from tracinctl import InfluenceTable, load_influence_scores
 from tracinctl.errors import NonFiniteError, ScoreFileError
+from tracinctl.scores.files import json_text
 from tracinctl.scores.files.json_text import laid_out
 from tracinctl.scores.files.open import open_scores, write_scores
 from tracinctl.scores.files.open import test_pairs_of as pairs_of
@@ -209,6 +212,7 @@ def test_provenance_stands_beside_and_names_its_scores(tmp_path):
     assert json.loads(place.read_text())["scores_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+plain_json = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
 SCORE = '{"tracin_influence_t": 1.0}'
 ONE = '"a_1_a_2": {"tracin_influence_t": 1.0}'
 
@@ -286,6 +290,53 @@ def test_test_pairs_in_another_order_are_the_same_test_pairs(tmp_path):
         ' "q": {"note": "", "tracin_influence_u": 4, "tracin_influence_t": 3}}'
     )
     assert open_scores(path).scores.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("letter", ["a", "\u2603", "\U0001f600"])
+def test_json_of_any_letters_is_read_in_less_memory_than_its_size(tmp_path, monkeypatch, letter):
+    monkeypatch.setattr(json_text, "_CHUNK", 1 << 14)  # as small beside the file as it is beside a large one
+    scores = np.random.default_rng(0).standard_normal((60, 400))
+    path = tmp_path / JSON
+    write_scores(InfluenceTable([f"{letter}{k}" for k in range(60)], [f"t{k}" * 9 for k in range(400)], scores), path)
+    tracemalloc.start()
+    back = open_scores(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(back.scores, scores)
+    assert peak < path.stat().st_size, "as one text and as objects it is five times that and more"
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 64])
+@given(st.dictionaries(st.text(max_size=3), st.dictionaries(st.text(max_size=3), plain_json, max_size=4), max_size=5))
+def test_entries_are_the_same_however_the_file_is_read(tmp_path_factory, piece, content):
+    path = tmp_path_factory.mktemp("any") / "x.json"
+    for text in (json.dumps(content), json.dumps(content, indent=3, ensure_ascii=True), f" {json.dumps(content)}\n\t"):
+        path.write_text(text, encoding="utf-8", errors="surrogatepass")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(json_text, "_CHUNK", piece)
+            entries = json_text.JsonEntries(path)
+            assert dict(entries) == json.loads(text)
+        assert entries.digest.hexdigest() == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("piece", [1, 5, 1 << 20])
+@given(st.text('{}[]:,"\\ 1.e-atrue\n', max_size=30))
+def test_entries_are_refused_where_the_standard_library_refuses(tmp_path_factory, piece, text):
+    path = tmp_path_factory.mktemp("any") / "x.json"
+    path.write_text(text)
+    try:
+        want = json.loads(text)
+    except ValueError:
+        want = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_text, "_CHUNK", piece)
+        try:
+            found = dict(json_text.JsonEntries(path))
+        except ScoreFileError:
+            twice = isinstance(want, dict) and len(re.findall(r'"[^"]*" *:', text)) > len(want)
+            assert not isinstance(want, dict) or twice
+        else:
+            assert found == want
 
 
 @pytest.mark.parametrize("name", ["missing.json", "missing.parquet", ".", "nul\0l.json"])

@@ -91,8 +91,10 @@ def exclude(
             f"--output-file names one list, but there are {len(files)} score files",
             hint="Choose one with --metadata-file or --frequency, or leave --output-file out.",
         )
+    places = [output_file or list_path(project, file) for file in files]
+    check_own_list_each(files, places)
     chosen = []
-    for file in files:
+    for file, place in zip(files, places, strict=True):
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
             exclusions = choose_exclusions(
@@ -104,7 +106,7 @@ def exclude(
                 mode=pair_mode,
             )
         tell_changes(file, source)
-        chosen.append((file, source, exclusions, output_file or list_path(project, file)))
+        chosen.append((file, source, exclusions, place))
     if update_metadata and not dry_run:
         for file, *_ in chosen:
             read_records(records_path(file))  # a broken one stops before a list is written
@@ -134,6 +136,18 @@ def list_path(project: Project, file: ScoreFile) -> Path:
     if file.target is not None:
         return file.target.list_file
     return project.output_dir / f"{file.path.stem}_excluded_pairs.txt"
+
+
+def check_own_list_each(files: list[ScoreFile], places: list[Path]) -> None:
+    """Refuse two score files whose lists would be one file, of which the second would replace the first."""
+    first: dict[Path, ScoreFile] = {}
+    for file, place in zip(files, places, strict=True):
+        other = first.setdefault(place.absolute(), file)
+        if other is not file:
+            raise UsageError(
+                f"{shown_path(other.path)} and {shown_path(file.path)} would both write {shown_path(place)}",
+                hint="Give them one at a time, each with its own --output-file.",
+            )
 
 
 def records_path(file: ScoreFile) -> Path:

@@ -100,14 +100,14 @@ class Terminal:
         self.stream("out").write(json.dumps(result, indent=2, allow_nan=False) + "\n")
 
     def csv(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Write a table as CSV to stdout."""
+        """Write a table as CSV to stdout; a spreadsheet takes no text of it for a formula."""
         import csv
         import io
 
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([_no_formula(cell) for cell in row] for row in rows)
         self._raw(buffer.getvalue())
 
     def path(self, path: Path) -> None:
@@ -255,6 +255,11 @@ def hanging(text: str, width: int, indent: str, first: str | None = None) -> str
         break_on_hyphens=False,
     )
     return "\n".join(lines)
+
+
+def _no_formula(cell: object) -> object:
+    """A text that a spreadsheet would take for a formula, an id of ``=1+1`` say, with the mark of a text in front."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _clean_lines(text: str) -> str:

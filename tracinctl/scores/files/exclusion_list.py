@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +11,18 @@ from pathlib import Path
 from tracinctl.errors import ExclusionListError
 from tracinctl.files import write_text_atomic
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.text import number
+from tracinctl.text import count, number
 
 _WHAT = {
     "ranking_pair": "training pairs; their items stay",
     "full_pair": "items: both of each harmful training pair",
     "sample": "single items, by their item-level influence",
 }
+
+
+_COUNT = re.compile(r"excluded: (\d+) ")
+_DIGEST = re.compile(r"ids: sha256 ([0-9a-f]{16})$")
+_COMMENT_BEHIND = re.compile(r"\s#")
 
 
 @dataclass(frozen=True)
@@ -28,10 +35,12 @@ class ExclusionList:
     Attributes:
         ids: of pairs or items, each once, in the file's order.
         comments: the comment lines, without their ``#``.
+        edited: whether the ids are others than those that tracinctl wrote.
     """
 
     ids: Sequence[str]
     comments: Sequence[str]
+    edited: bool = False
 
 
 def list_text(exclusions: Exclusions, scores_name: str) -> str:
@@ -44,23 +53,41 @@ def list_text(exclusions: Exclusions, scores_name: str) -> str:
         f"# excluded: {len(exclusions.ids)} {_WHAT[exclusions.mode]} (mode {exclusions.mode})",
         f"# rule: {_rule(exclusions)}",
         f"# from: {_one_line(scores_name)}",
+        f"# ids: sha256 {_digest(exclusions.ids)}",
     ]
     if exclusions.mirrored:
         lines.append(
-            f"# the last {len(exclusions.mirrored)} are the same comparisons the other way round: mirror images, in "
-            "training too, of pairs above"
+            f"# the last {len(exclusions.mirrored)} are pairs above the other way round: their mirror images, which "
+            "training saw too"
         )
-    for each in exclusions.ids:
-        if not each or each != each.strip() or "\n" in each or "\r" in each or each.startswith("#"):
-            raise ExclusionListError(f"the id {each!r} cannot stand in an exclusion list", hint="rename the item")
+    for name in exclusions.ids:
+        if not name or _id_of(name) != name or "\n" in name or "\r" in name:
+            raise ExclusionListError(f"the id {name!r} cannot stand in an exclusion list", hint="Rename the item.")
     return "\n".join([*lines, *exclusions.ids]) + "\n"
+
+
+def _digest(ids: Sequence[str]) -> str:
+    """Of the ids, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _id_of(line: str) -> str:
+    """The id on a line of a list; empty where there is none. A comment may follow it."""
+    return "" if line.startswith("#") else _COMMENT_BEHIND.split(line, maxsplit=1)[0].strip()
 
 
 def _rule(exclusions: Exclusions) -> str:
     cap = f"; a cap of {exclusions.max_exclusions} left {exclusions.cut} off" if exclusions.cut else ""
     if exclusions.mode == "sample":
         return f"item-level influence far above the median{cap}"
-    given = f" ({exclusions.threshold.text} of the non-zero scores)" if exclusions.threshold.quantile else ""
+    quantile, text = exclusions.threshold.quantile, exclusions.threshold.text
+    if exclusions.rule == "total":
+        given = f" (the lowest {text} of the training pairs)" if quantile else ""
+        return (
+            f"the total score on all {len(exclusions.counted.active)} test pairs is below {number(exclusions.value)}"
+            f"{given} (--rule total); positive = helpful, negative = harmful{cap}"
+        )
+    given = f" ({text} of the non-zero scores)" if quantile else ""
     upper = exclusions.counted.upper_threshold
     also = f" or above {number(upper)}" if upper is not None else ""
     return (
@@ -88,19 +115,40 @@ def read_exclusion_list(path: Path) -> ExclusionList:
     """Read a list; a byte order mark, Windows line ends, blank lines and a missing last line end do no harm.
 
     Raises:
-        ExclusionListError: the file is missing or is no text.
+        ExclusionListError: the file is missing or is no text, or holds fewer or more ids than its first line says.
     """
+    text = _text_of(path)
+    lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    comments = [line[1:].strip() for line in lines if line.startswith("#")]
+    ids = list(dict.fromkeys(filter(None, map(_id_of, lines))))
+    said = next((int(found[1]) for found in map(_COUNT.match, comments) if found), len(ids))
+    written = next((found[1] for found in map(_DIGEST.match, comments) if found), None)
+    if said != len(ids):
+        raise ExclusionListError(
+            f"exclusion list {path} holds {count(len(ids), 'id')}, but its first line says {said:,}",
+            hint="Write it again: tracinctl exclude\n"
+            "If you changed it by hand, correct the number in its first line, or remove that line.",
+        )
+    edited = written not in {None, _digest(ids)}
+    if edited and not text.endswith(("\n", "\r")):
+        raise ExclusionListError(
+            f"exclusion list {path} is cut off: its last id is not as it was written",
+            hint="Write it again: tracinctl exclude\nIf you changed it by hand, end its last line.",
+        )
+    return ExclusionList(ids, comments, edited)
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ExclusionListError(f"cannot read exclusion list {path}: it is a device or a pipe, not a file")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ExclusionListError(
-            f"exclusion list {path} is not UTF-8 text", hint="save it as UTF-8 text, one id a line"
+            f"exclusion list {path} is not UTF-8 text", hint="Save it as UTF-8 text, one id a line."
         ) from error
     except (OSError, ValueError) as error:  # a ValueError is a name with a null character in it
         raise ExclusionListError(
             f"cannot read exclusion list {path}: {getattr(error, 'strerror', None) or error}",
-            hint="lists are written by: tracinctl exclude",
+            hint="Lists are written by: tracinctl exclude",
         ) from error
-    lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
-    comments = [line[1:].strip() for line in lines if line.startswith("#")]
-    return ExclusionList(list(dict.fromkeys(line for line in lines if line and not line.startswith("#"))), comments)

@@ -18,7 +18,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 AGAIN = "Compute the scores again: tracinctl compute"
 
-_CHUNK = 1 << 20  # bytes read together
+_CHUNK = 1 << 18  # bytes read together
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _LONGEST_WORD = 16  # letters at the end of a piece that may be the beginning of a longer word: -Infinity, 1.5e-
 

@@ -23,7 +23,7 @@ from tracinctl.scores.votes import voters_against
 
 Records = dict[str, Any]
 
-_MOVE_AWAY = "nothing was added to it: mend it or move it away, and run again"
+_MOVE_AWAY = "Nothing was added to it. Mend it or move it away, and run again."
 
 
 def read_records(path: Path) -> Records:
@@ -88,29 +88,26 @@ def write_self_influence(source: ScoreSource, path: Path) -> None:
 
 
 def mark_excluded(
-    source: ScoreSource,
-    exclusions: Exclusions,
-    path: Path,
-    *,
-    today: dt.date | None = None,
-    progress: ProgressCallback = no_progress,
+    source: ScoreSource, exclusions: Exclusions, path: Path, *, progress: ProgressCallback = no_progress
 ) -> int:
     """Mark what is on the list: ``excluded``, a reason in ``notes``, ``tracin_info``. Returns how many were marked.
 
     In mode ``ranking_pair`` the items stay in training, so the pairs' own records are marked; otherwise the items', in
-    ``full_pair`` with the votes against the worst of their harmful pairs.
+    ``full_pair`` with the votes against the worst of their harmful pairs. Marks of earlier lists are taken away. What a
+    person wrote stays: their notes, an ``excluded`` of their own, a ``tracin_info`` of another form, beside which ours
+    is ``tracinctl_info``.
 
     Raises:
         ScoreFileError: the file is there and is broken, or a pair's items are not known.
         TracinctlError: it cannot be written.
     """
-    date = (today or dt.datetime.now(dt.UTC).date()).isoformat()
+    date = dt.datetime.now(dt.UTC).date().isoformat()
     about: dict[str, dict[str, Any]] = {}
     if exclusions.mode == "sample":
         about = {item: _info(date, 0, value, []) for item, value in exclusions.sample_scores.items()}
     else:
         voters = voters_against(source, exclusions.counted, [pair.id for pair in exclusions.listed], progress)
-        place = {each: row for row, each in enumerate(source.train_ids)}
+        place = {name: row for row, name in enumerate(source.train_ids)}
         items = pair_items(source) if exclusions.mode == "full_pair" else ()
         for pair in exclusions.listed:
             for key in items[place[pair.id]] if items else (pair.id,):
@@ -118,13 +115,11 @@ def mark_excluded(
                 about.setdefault(key, _info(date, pair.votes, pair.mean, voters[pair.id]))
 
     def change(records: Records) -> None:
-        reason = f"tracinctl: excluded as {exclusions.mode}"
+        for key in list(records):
+            if _unmark(records[key]) and not records[key]:
+                del records[key]
         for key, info in about.items():
-            record = records.setdefault(key, {})
-            notes = str(record.get("notes") or "")
-            record["excluded"] = True
-            record["notes"] = notes if reason in notes else f"{notes}; {reason}" if notes else reason
-            record["tracin_info"] = info
+            _mark(records.setdefault(key, {}), f"{_REASON}{exclusions.mode}", info)
 
     _merge(path, change)
     return len(about)
@@ -137,3 +132,54 @@ def _info(date: str, votes: int, mean: float, voters: list[str]) -> dict[str, An
         "average_influence": mean,
         "affected_test_samples": voters,
     }
+
+
+_REASON = "tracinctl: excluded as "
+_OUR_INFO = frozenset(_info("", 0, 0.0, []))
+_WAS_EXCLUDED = "was_excluded"  # stands in our information where the record was excluded already
+
+
+def _mark(record: dict[str, Any], reason: str, info: dict[str, Any]) -> None:
+    """Mark a record that has no mark of ours."""
+    if record.get("excluded"):
+        info = {**info, _WAS_EXCLUDED: True}
+    else:
+        record["excluded"] = True
+    notes = record.get("notes")
+    if isinstance(notes, list):
+        record["notes"] = [*notes, reason]
+    elif not notes or isinstance(notes, str):
+        record["notes"] = f"{notes}; {reason}" if notes else reason
+    record["tracinctl_info" if "tracin_info" in record else "tracin_info"] = info
+
+
+def _unmark(record: dict[str, Any]) -> bool:
+    """Take our mark from a record; false where it has none. All else stays as it is."""
+    key = next((key for key in ("tracinctl_info", "tracin_info") if _is_ours(record.get(key))), None)
+    if key is None or not _take_reason(record):
+        return False
+    if not record.pop(key).get(_WAS_EXCLUDED):
+        record.pop("excluded", None)
+    return True
+
+
+def _take_reason(record: dict[str, Any]) -> bool:
+    """Take our reasons from the notes; false where notes are a text or a list without any."""
+    notes = record.get("notes")
+    if not isinstance(notes, (list, str)):
+        return notes is not None  # a person's notes of another kind have no room for a reason
+    parts = notes if isinstance(notes, list) else notes.split("; ")
+    left = [part for part in parts if not (isinstance(part, str) and part.startswith(_REASON))]
+    if len(left) == len(parts):
+        return False
+    if isinstance(notes, list):
+        record["notes"] = left
+    elif left:
+        record["notes"] = "; ".join(left)
+    else:
+        del record["notes"]
+    return True
+
+
+def _is_ours(info: Any) -> bool:
+    return isinstance(info, dict) and info.keys() - {_WAS_EXCLUDED} == _OUR_INFO
