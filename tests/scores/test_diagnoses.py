@@ -273,6 +273,7 @@ def test_what_checkpoints_lack_is_said_once_where_they_are_used(trained, tmp_pat
         assert result.err.count(f"{of}: 1 of 2 checkpoints hold no learning rate (model_epoch_1.pt)") == 1
     assert result.err.count("learning rate") == 2
     assert result.err.count("order training pairs poorly") == 1
-    quiet = CommandLine(capsys)(*command, "--checkpoint-weights", "uniform", "--margin", "-100")
+    (folder / "flat_loss.py").write_text("def flat(first, second, target):\n    return 0 * (first - second)\n")
+    quiet = CommandLine(capsys)(*command, "--checkpoint-weights", "uniform", "--loss-type", "flat_loss:flat")
     assert "learning rate" not in quiet.err
     assert quiet.err.count("2 of 2 checkpoints (all of them) add nothing") == 2
