@@ -70,8 +70,8 @@ class RankerTrainer:
         """What the result depends on, in 16 characters."""
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
         settings = asdict(replace(self.settings, seed=training.seed, checkpoint_interval=1, weight_decay=decay))
-        parts = [_VERSION, torch.__version__, settings, training.ramp, training.added, self.data_digest]
-        parts.append(sorted(training.exclusions))
+        parts = [_VERSION, torch.__version__, settings, training.ramp, training.added, training.all_items]
+        parts += [self.data_digest, sorted(training.exclusions)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
@@ -92,14 +92,15 @@ class RankerTrainer:
         inputs = self._inputs(with_held_out=any(training.added for training in trainings))
         members = [self._member(training) for training in trainings]
         report(0, settings.epochs)
-        scores = train_stack(
-            self._build, inputs, self.data.test.inputs, members, settings, stops, ramp=ramp, report=report
-        )
-        ids = self.data.test.ids
-        return [
-            Trained(dict(zip(ids, map(tuple, own.T.tolist()), strict=True)), stops, train_pairs=len(member.pairs))
-            for own, member in zip(scores.double(), members, strict=True)
-        ]
+        everyone = any(training.all_items for training in trainings)
+        scored = [*self.data.test.inputs, *self.data.train.inputs] if everyone else self.data.test.inputs
+        scores = train_stack(self._build, inputs, scored, members, settings, stops, ramp=ramp, report=report).double()
+        trained = []
+        for training, own, member in zip(trainings, scores, members, strict=True):
+            ids = [*self.data.test.ids, *(self.data.train.ids if training.all_items else ())]
+            columns = map(tuple, own.T.tolist())
+            trained.append(Trained(dict(zip(ids, columns, strict=False)), stops, train_pairs=len(member.pairs)))
+        return trained
 
     def _build(self) -> nn.Module:
         return build_ranker(self.settings.architecture, self.settings.normalise)

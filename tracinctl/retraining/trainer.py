@@ -25,6 +25,7 @@ class Training:
         weight_decay: of the optimizer; None = that of the trainer's own recipe.
         ramp: cap the loss of each pair; see ``stack.train_stack``.
         added: train on the scoring pairs as well.
+        all_items: score the training items too.
     """
 
     arm: str
@@ -34,6 +35,7 @@ class Training:
     weight_decay: float | None = None
     ramp: bool = False
     added: bool = False
+    all_items: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Trained:
     """What became of one.
 
     Attributes:
-        scores: held-out item id -> its score at each stop; empty where only the two numbers are known.
+        scores: item id -> its score at each stop; empty where only the two numbers are known.
         stops: epochs after which items were scored, in order.
         accuracy, loss: of the judging pairs, where the training measured them itself.
         train_pairs: how many it was trained on; None where not known.

@@ -1,0 +1,143 @@
+"""The choice of a rule and a recipe: who judges what, when nothing is chosen, and what is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tests.retraining.test_trial import DATA, DIVISION, LISTED
+from tracinctl import Pairs
+from tracinctl.retraining.choice import NOTHING, Candidate, ChoiceSettings, choose, item_error, scoring_halves
+from tracinctl.retraining.trainer import Recipe, Trained
+
+HALVES = scoring_halves(DATA, DIVISION)
+STOPS = (1, 3, 9)
+PLACE = {name: row for row, name in enumerate(DATA.test.ids)}
+SETTINGS = ChoiceSettings(seeds=(1, 2, 3), decays=(None, 0.1), finalists=2)
+
+
+def candidate(name, count):
+    """The first ids list from one half, the next from the other; the whole list is both."""
+    return Candidate(name, (LISTED[:count], LISTED[count : 2 * count]), LISTED[: 2 * count])
+
+
+@dataclasses.dataclass
+class Noise:
+    """Scores are the true rank with noise that depends on how many pairs are left out, on the decay and the stop."""
+
+    noise: dict
+    best_stop: int = 3
+    best_decay: float | None = None
+    log: list = dataclasses.field(default_factory=list)
+
+    def __call__(self, plan):
+        self.log += plan
+        return [self.trained(training) for training in plan]
+
+    def trained(self, training):
+        level = self.noise[len(training.exclusions)] + 0.5 * (training.weight_decay != self.best_decay)
+        random = np.random.default_rng(training.seed)
+        draws = {name: random.normal() for name in DATA.test.ids}
+        return Trained(
+            {
+                name: tuple(PLACE[name] % 4 + draws[name] * (level + abs(stop - self.best_stop) / 5) for stop in STOPS)
+                for name in DATA.test.ids
+            },
+            STOPS,
+        )
+
+
+TWO = (candidate("good", 3), candidate("bad", 5))
+
+
+def chosen(noise, *, candidates=TWO, settings=SETTINGS, **more):
+    train = Noise(noise, **more)
+    return choose(train, DATA, HALVES, candidates, settings), train
+
+
+def test_a_list_that_clearly_helps_is_chosen_with_its_best_stop_and_decay():
+    choice, _ = chosen({0: 3.0, 3: 0.2, 5: 4.0}, best_decay=0.1)
+    assert choice.chosen.name == "good"
+    assert list(choice.exclusions) == LISTED[:6], "the list is made again from all that score"
+    assert choice.chosen.recipe == Recipe(0.1, 3)
+    assert choice.tuned.weight_decay == 0.1
+    assert [gain.name for gain in choice.gains] == ["good", NOTHING, "bad"]
+    assert choice.chosen.mean > choice.chosen.error > 0
+    assert json.loads(json.dumps(choice.to_json(), allow_nan=False))["chosen"] == "good"
+
+
+def test_nothing_is_chosen_where_no_gain_exceeds_its_error():
+    choice, _ = chosen({0: 1.0, 3: 1.0, 5: 1.0})
+    assert (choice.chosen.name, list(choice.exclusions)) == (NOTHING, [])
+    assert choice.chosen.mean == 0
+    assert choice.tuned == choice.chosen.recipe
+
+
+def test_lists_are_judged_by_the_items_that_did_not_make_them():
+    """The list of a half ranks its own half perfectly, and the other half the wrong way."""
+
+    class Flattered(Noise):
+        def trained(self, training):
+            trained = super().trained(training)
+            if not training.exclusions:
+                return trained
+            own = HALVES[0] if training.exclusions[0] == LISTED[0] else HALVES[1]
+            return Trained(
+                {name: tuple((1 if name in own else -1) * PLACE[name] % 4 for _ in STOPS) for name in trained.scores},
+                STOPS,
+            )
+
+    train = Flattered({0: 1.0, 3: 0.0, 5: 0.0})
+    choice = choose(train, DATA, HALVES, [candidate("flattered", 3)], SETTINGS)
+    assert choice.chosen.name == NOTHING
+    assert choice.gains[-1].mean < -0.1
+
+
+def test_the_judging_items_have_no_part():
+    noise = {0: 3.0, 3: 0.2, 5: 4.0}
+    choice, _ = chosen(noise)
+
+    class Spoilt(Noise):
+        def trained(self, training):
+            trained = super().trained(training)
+            judges = set(DIVISION.judging)
+            return Trained({k: (0.0,) * 3 if k in judges else v for k, v in trained.scores.items()}, STOPS)
+
+    again = choose(Spoilt(noise), DATA, HALVES, [candidate("good", 3), candidate("bad", 5)], SETTINGS)
+    assert again.to_json() == choice.to_json()
+
+
+def test_every_rule_is_tried_once_and_the_best_with_every_seed_and_decay():
+    candidates = [candidate("good", 3), candidate("bad", 5), candidate("worse", 7)]
+    choice, train = chosen({0: 1.0, 3: 0.2, 5: 2.0, 7: 9.0}, candidates=candidates)
+    count = {name: sum(one.arm == f"without {name}" for one in train.log) for name in ("good", "bad", "worse")}
+    assert count == {"good": 12, "bad": 12, "worse": 2}
+    assert {gain.name for gain in choice.gains if not gain.final} == {"worse"}
+
+
+def test_too_few_items_choose_nothing_and_say_so():
+    train = Noise({})
+    choice = choose(train, DATA, (HALVES[0], HALVES[1][:2]), [candidate("good", 3)], SETTINGS)
+    assert (list(choice.exclusions), train.log) == ([], [])
+    assert "too few" in choice.why_not
+
+
+def test_a_rule_that_lists_nothing_is_not_tried():
+    choice, _ = chosen({0: 1.0}, candidates=[Candidate("empty", ((), ()), ())])
+    assert [gain.name for gain in choice.gains] == [NOTHING]
+
+
+def test_the_error_of_a_mean_is_that_of_other_draws_of_items():
+    """Against the spread of the mean over many draws of items from one population."""
+    random = np.random.default_rng(0)
+    count = 30
+    first, second = np.triu_indices(count, 1)
+    pairs = Pairs(first, second, np.ones(len(first), dtype=int))
+    draws = random.normal(size=(200, count))
+    values = draws[:, first] + draws[:, second]
+    expected = values.mean(1).std()
+    found = np.mean([item_error(row, pairs, np.random.default_rng(1)) for row in values[:20]])
+    assert found == pytest.approx(expected, rel=0.15)

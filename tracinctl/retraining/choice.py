@@ -1,0 +1,255 @@
+"""Which candidate list to leave out, and how to train then: chosen by held-out items that did not score.
+
+No fixed rule is right everywhere, and much of what a list seems to gain on an untuned ranker is what stopping earlier
+gains. So lists, stops and weight decays are chosen together, against training on everything with stop and weight decay
+chosen in the same way.
+
+**Halves swapped.** Pairs that scored must not choose: judged by them, a list made from a total seems to gain four times
+what it gains. The items that score are halved. Each rule makes one list from either half, each list is judged by the
+other half, and the rule is judged by the mean. The rule is chosen, not the list: that is made again from all of them.
+
+**Cells.** A weight decay with a stop is a cell. A rule is judged by the mean of its best three cells less that of the
+best three with nothing left out, and less one standard error of this difference (bootstrap over items): only what
+remains above zero is chosen over nothing. Then the rule's best cell says how to train.
+
+**Cost.** All rules are tried once with the usual weight decay. The best few are then trained with every weight decay
+and seed. Stops cost nothing, for one training is scored at each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.retraining.judging import Division, FloatArray, divide, pair_correct, pairs_within
+from tracinctl.retraining.trainer import Recipe, Trained, Training
+
+NOTHING: Final = "nothing"
+FEWEST_ITEMS: Final = 3
+"""Items of a half that are in a pair within it; with fewer nothing is chosen."""
+
+_BEST_CELLS = 3
+_DRAWS = 200  # of the bootstrap
+_STANDARD_ERRORS = 1.0
+
+Train = Callable[[Sequence[Training]], Sequence[Trained]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rule and its lists.
+
+    Attributes:
+        name: of the rule.
+        halves: the ids that it lists from the scores of either half of the scoring items.
+        whole: the ids that it lists from all of them.
+    """
+
+    name: str
+    halves: tuple[Sequence[str], Sequence[str]]
+    whole: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ChoiceSettings:
+    """How to choose.
+
+    Attributes:
+        seeds: of the trainings.
+        decays: weight decays to try, the usual one first.
+        finalists: rules that are trained with every weight decay and seed.
+    """
+
+    seeds: Sequence[int]
+    decays: Sequence[float | None] = (None,)
+    finalists: int = 3
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a rule gains over leaving nothing out, on the halves that did not make its lists.
+
+    Attributes:
+        name: of the rule.
+        left_out: ids that its whole list names.
+        mean: of pair accuracy, as a share, with the best cells of either.
+        error: its standard error over items.
+        recipe: the rule's best cell.
+        final: whether it was trained with every weight decay and seed.
+    """
+
+    name: str
+    left_out: int
+    mean: float
+    error: float
+    recipe: Recipe
+    final: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The gain in plain values."""
+        recipe = {"weight_decay": self.recipe.weight_decay, "epochs": self.recipe.stop}
+        return {
+            "rule": self.name,
+            "left_out": self.left_out,
+            "gain": self.mean,
+            "standard_error": self.error,
+            **recipe,
+            "final": self.final,
+        }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        gains: of each rule, the best first, nothing among them.
+        chosen: the gain of the chosen rule.
+        exclusions: the chosen list; empty for nothing.
+        tuned: how to train with nothing left out.
+        why_not: why there was no choice; empty where there was.
+    """
+
+    gains: Sequence[Gain]
+    chosen: Gain
+    exclusions: Sequence[str]
+    tuned: Recipe
+    why_not: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The choice in plain values."""
+        return {
+            "chosen": self.chosen.name,
+            "left_out": len(self.exclusions),
+            "tuned": {"weight_decay": self.tuned.weight_decay, "epochs": self.tuned.stop},
+            "rules": [gain.to_json() for gain in self.gains],
+            "why_not": self.why_not,
+        }
+
+
+def scoring_halves(data: RankingData, division: Division) -> tuple[list[str], list[str]]:
+    """The scoring items in two halves, by class as evenly as it goes."""
+    place = {name: row for row, name in enumerate(data.test.ids)}
+    labels = data.test.labels
+    own = None if labels is None else np.asarray(labels)[[place[name] for name in division.scoring]]
+    return divide(division.scoring, own, division.seed + 1)
+
+
+def choose(
+    train: Train,
+    data: RankingData,
+    halves: tuple[Sequence[str], Sequence[str]],
+    candidates: Sequence[Candidate],
+    settings: ChoiceSettings,
+) -> Choice:
+    """Choose a rule and how to train.
+
+    Args:
+        train: does trainings, and scores at least the items of the halves at each stop.
+        data: items and pairs.
+        halves: of the scoring items.
+        candidates: the rules, without nothing.
+        settings: how.
+    """
+    judges = tuple(data.test_pairs.take(pairs_within(data, half)) for half in reversed(halves))
+    if any(len(np.unique([pairs.first, pairs.second])) < FEWEST_ITEMS for pairs in judges):
+        few = "the held-out items that score are too few to choose by: hold out more"
+        nothing = Gain(NOTHING, 0, 0.0, 0.0, Recipe(), final=False)
+        return Choice([nothing], nothing, (), Recipe(), few)
+    trials = _Trials(train, data, (judges[0], judges[1]), settings)
+    trials.run([NOTHING], {NOTHING: Candidate(NOTHING, ((), ()), ())}, settings.decays, settings.seeds)
+    by_name = {candidate.name: candidate for candidate in candidates if len(candidate.whole)}
+    trials.run(list(by_name), by_name, settings.decays[:1], settings.seeds[:1])
+    first = sorted(by_name, key=lambda name: -trials.gain(by_name[name], final=False).mean)
+    finalists = first[: settings.finalists]
+    trials.run(finalists, by_name, settings.decays, settings.seeds)
+    gains = [trials.gain(by_name[name], final=name in finalists) for name in by_name]
+    nothing = trials.gain(Candidate(NOTHING, ((), ()), ()), final=True)
+    best = max([nothing, *(gain for gain in gains if gain.final)], key=_careful)
+    order = sorted([nothing, *gains], key=lambda gain: (not gain.final, -_careful(gain)))
+    return Choice(order, best, () if best is nothing else by_name[best.name].whole, nothing.recipe)
+
+
+def _careful(gain: Gain) -> float:
+    return gain.mean - _STANDARD_ERRORS * gain.error
+
+
+class _Trials:
+    """The trainings of a choice, and how each pair of the judging halves was ranked."""
+
+    def __init__(self, train: Train, data: RankingData, judges: tuple[Pairs, Pairs], settings: ChoiceSettings) -> None:
+        self.train, self.data, self.judges, self.settings = train, data, judges, settings
+        self.done: dict[tuple[str, int, float | None, int], Trained] = {}
+        self.stops: tuple[int, ...] = ()
+
+    def run(
+        self,
+        names: Sequence[str],
+        candidates: Mapping[str, Candidate],
+        decays: Sequence[float | None],
+        seeds: Sequence[int],
+    ) -> None:
+        """Train with the lists of these rules, what was not trained yet."""
+        wanted = [
+            (name, half, decay, seed) for seed in seeds for decay in decays for name in names for half in range(2)
+        ]
+        missing = [key for key in wanted if key not in self.done]
+        plan = [
+            Training(f"without {name}", seeds.index(seed) + 1, seed, tuple(candidates[name].halves[half]), decay)
+            for name, half, decay, seed in missing
+        ]
+        self.done |= zip(missing, self.train(plan) if plan else (), strict=True)
+        self.stops = next(iter(self.done.values())).stops
+
+    def gain(self, candidate: Candidate, *, final: bool) -> Gain:
+        """What a rule gains by all trainings so far of its own; nothing by the same weight decays and seeds."""
+        decays = self.settings.decays if final else self.settings.decays[:1]
+        seeds = self.settings.seeds if final else self.settings.seeds[:1]
+        own = [self._right(candidate.name, half, decays, seeds) for half in range(2)]
+        base = [self._right(NOTHING, half, decays, seeds) for half in range(2)]
+        best, usual = (_best_cells(right) for right in (own, base))
+        differences = [one[best].mean(0) - two[usual].mean(0) for one, two in zip(own, base, strict=True)]
+        random = np.random.default_rng([len(self.stops), 13])
+        errors = [item_error(each, pairs, random) for each, pairs in zip(differences, self.judges, strict=True)]
+        decay, stop = divmod(int(best[0]), len(self.stops))
+        return Gain(
+            candidate.name,
+            len(candidate.whole),
+            float(np.mean([each.mean() for each in differences])),
+            float(np.linalg.norm(errors)) / len(errors) if candidate.name != NOTHING else 0.0,
+            Recipe(decays[decay], self.stops[stop]),
+            final,
+        )
+
+    def _right(self, name: str, half: int, decays: Sequence[float | None], seeds: Sequence[int]) -> FloatArray:
+        """How often each judging pair is ranked rightly, mean over seeds: shape (cells, pairs)."""
+        cells = []
+        for decay in decays:
+            trained = [self.done[name, half, decay, seed] for seed in seeds]
+            for stop in self.stops:
+                scores = np.array([one.scores_at(stop, self.data.test.ids) for one in trained])
+                cells.append(pair_correct(scores, self.judges[half]).mean(0))
+        return np.stack(cells)
+
+
+def _best_cells(right: Sequence[FloatArray]) -> Any:
+    """Rows of the best cells by the mean over both halves, the best first."""
+    means = np.mean([half.mean(1) for half in right], axis=0)
+    return np.argsort(-means, kind="stable")[:_BEST_CELLS]
+
+
+def item_error(values: FloatArray, pairs: Pairs, random: np.random.Generator) -> float:
+    """The standard error of the mean of values, one a pair, over other items: a bootstrap of the items."""
+    items, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+    first, second = places.reshape(2, -1)
+    drawn = random.multinomial(len(items), np.full(len(items), 1 / len(items)), size=_DRAWS)
+    total, count = np.zeros(_DRAWS), np.zeros(_DRAWS)
+    for k, draw in enumerate(drawn):
+        weight = draw[first] * draw[second]
+        total[k], count[k] = weight @ values, weight.sum()
+    there = count > 0  # a draw of few items may leave no pair
+    return float((total[there] / count[there]).std()) if there.any() else float("inf")
