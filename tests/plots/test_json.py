@@ -26,7 +26,7 @@ def source(scores=SCORES):
         self_influence=np.abs(np.nan_to_num(scores[:, 0])),
         sample_ids=[f"m_{k}" for k in range(len(scores))],
         sample_influence=np.abs(np.nan_to_num(scores[:, 0])) / 2,
-        per_checkpoint=np.stack([scores / 2, scores / 4]),
+        per_checkpoint=np.stack([scores / 1.5, scores / 3]),
         checkpoint_names=["epoch_1.pt", "epoch_2.pt"],
     )
 

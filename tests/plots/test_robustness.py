@@ -38,7 +38,7 @@ def whole(scores):
         self_influence=np.abs(scores[:, 0]),
         sample_ids=[f"m_{k}" for k in range(rows)],
         sample_influence=np.abs(scores[:, -1]),
-        per_checkpoint=np.stack([scores / 2, scores / 4]),
+        per_checkpoint=np.stack([scores / 1.5, scores / 3]),
         checkpoint_names=["epoch_1.pt", "epoch_2.pt"],
     )
 
@@ -153,7 +153,7 @@ def hostile():
         self_influence=np.ones(4),
         sample_ids=names,
         sample_influence=np.ones(5),
-        per_checkpoint=np.stack([scores, scores]),
+        per_checkpoint=np.stack([scores / 2, scores / 2]),
         checkpoint_names=[HOSTILE + "1", HOSTILE + "2"],
         provenance={"labels": {name: f"{HOSTILE}{k % 2}" for k, name in enumerate(names)}, "loss": HOSTILE},
     )

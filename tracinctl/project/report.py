@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tracinctl.errors import ScoreFileError
 from tracinctl.project.workflow import Run, next_command
 
 if TYPE_CHECKING:
     from tracinctl.plots.report import Report, ReportSection, Retraining
+    from tracinctl.scores.table import ScoreSource
 
 
 def workflow_report(
@@ -37,10 +39,11 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
         return ReportSection(title, error=run.error.message, hint=run.error.hint)
     if run.source is None or run.score_file is None:
         return ReportSection(title, error="not begun, for another frequency had failed")
+    source, notes = _with_checkpoints(run, run.source)
     useful = run.output_file is not None and run.exclusions is not None and run.exclusions.ids
     return ReportSection(
         title,
-        source=run.source,
+        source=source,
         score_file=shown(run.score_file),
         exclusions=run.exclusions,
         diagnoses=diagnose(run.source, exclusions=run.exclusions),
@@ -49,8 +52,21 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
         if useful and run.output_file
         else "",
         retraining=_retraining(run),
-        notes=_notes(run),
+        notes=[*_notes(run), *notes],
     )
+
+
+def _with_checkpoints(run: Run, source: ScoreSource) -> tuple[ScoreSource, list[str]]:
+    """The scores with those of each checkpoint where they are kept, and what is wrong with those."""
+    from tracinctl.scores.files.per_checkpoint import with_checkpoints
+
+    path = run.target.per_checkpoint_file
+    if not path.is_file():
+        return source, []
+    try:
+        return with_checkpoints(source, path), []
+    except ScoreFileError as error:
+        return source, [f"{error.message}. {error.hint}"]
 
 
 def _retraining(run: Run) -> Retraining | None:
