@@ -101,7 +101,7 @@ def test_the_version_is_printed(cli):
         (["swep"], "no such command 'swep'", "Did you mean sweep?"),
         (["sweep", "--treshold", "1"], "no such option: --treshold", "Did you mean --thresholds?"),
         (["sweep", "--dry-runn"], "no such option: --dry-runn", "See tracinctl sweep --help."),
-        (["workflow", "--save-per-checkpoint"], "no such option", "an option of compute: tracinctl compute --save-per"),
+        (["workflow", "--dry-run"], "no such option", "an option of exclude: tracinctl exclude --dry-run ..."),
         (["sweep", "--dry-run"], "no such option: --dry-run", "an option of exclude: tracinctl exclude --dry-run ..."),
         (["exclude", "--thresholds", "-5"], "no such option: --thresholds", "Did you mean --threshold?"),
         (["--verison"], "no such option: --verison", "Did you mean --version?"),
@@ -161,7 +161,7 @@ def test_a_wrong_value_says_where_it_comes_from(cli, project, monkeypatch):
     (project / "tracinctl.toml").write_text("[exclude]\npair_mode = 'both'\n")
     result = cli("exclude")
     assert result.code == 2
-    assert "The value comes from tracinctl.toml." in result.err, "a path below this folder is short"
+    assert "settings file tracinctl.toml, line 2: `pair_mode` in [exclude] cannot be 'both'" in result.err
 
 
 def test_a_misspelt_variable_is_named(cli, project, monkeypatch):

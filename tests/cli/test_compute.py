@@ -9,7 +9,7 @@ from command_line import CommandLine
 from reference_project import PROJECT, needs_reference
 
 from tracinctl.errors import DataError, UsageError
-from tracinctl.project.settings import parse_size
+from tracinctl.project.declared import parse_size
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command_line import CommandLine, write_score_file
 
-from tracinctl.cli import options
+from tracinctl.cli.app import Commands
 from tracinctl.demo.make import DemoResult
 from tracinctl.plots.views import VIEWS
 
@@ -30,7 +30,8 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_command_knows_every_view():
-    assert options.ViewName.__args__ == VIEWS
+    view = next(param for param in Commands()["plot"].params if param.name == "view")
+    assert tuple(view.type.choices) == VIEWS
 
 
 @pytest.mark.parametrize("view", ["overview", "distribution", "sweep", "heatmap", "top"])

@@ -6,8 +6,10 @@ import pytest
 from command_line import CommandLine, write_score_file
 from reference_project import ROOT, needs_reference
 
+from tracinctl.project.settings import WorkflowSettings
 from tracinctl.project.target import Target
-from tracinctl.project.workflow import Rule, WorkflowSettings, run_workflow
+from tracinctl.project.workflow import run_workflow
+from tracinctl.scores.options import Rule
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def test_the_library_workflow_reports_through_callbacks_and_prints_nothing(tmp_p
     project = load_project(load_settings(None), tmp_path)
     told = []
     targets = [Target(project, "box", frequency) for frequency in ("1hz", "2hz")]
-    runs = run_workflow(targets, WorkflowSettings(rule=Rule("0"), evaluate_only=True), finished=told.append)
+    runs = run_workflow(targets, WorkflowSettings(rule=Rule(threshold="0"), evaluate_only=True), finished=told.append)
     assert told == runs
     assert [run.status for run in runs] == ["done", "failed"]
     assert capsys.readouterr() == ("", "")

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tracinctl.plots.picture import draw
-from tracinctl.plots.request import Request, ViewSettings
+from tracinctl.plots.request import Request
 from tracinctl.scores.votes import parse_thresholds
 
 ACROSS = " ▏▎▍▌▋▊▉█"
@@ -15,8 +15,7 @@ UP = " ▁▂▃▄▅▆▇█"
 
 def picture(view, source, width=80, *, colour=False, thresholds="0,-5", title="box 1hz", **more):
     """A view as the commands draw it."""
-    settings = ViewSettings(width=width, colour=colour, thresholds=parse_thresholds(thresholds), **more)
-    return draw(view, Request(source, settings), title)
+    return draw(view, Request(source, width, colour, parse_thresholds(thresholds), **more), title)
 
 
 def rows_of(drawn, width=None):

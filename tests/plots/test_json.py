@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from score_tables import matrices, scores_of_any_size, table
 
 from tracinctl.plots.picture import numbers_of
-from tracinctl.plots.request import Request, ViewSettings
+from tracinctl.plots.request import Request
 from tracinctl.plots.views import VIEWS
 from tracinctl.scores.votes import parse_thresholds
 
@@ -32,8 +32,7 @@ def source(scores=SCORES):
 
 
 def numbers(view, scores=SCORES, **more):
-    asked = ViewSettings(width=80, colour=False, thresholds=parse_thresholds("0,-5"), **more)
-    return numbers_of(view, Request(source(scores), asked))
+    return numbers_of(view, Request(source(scores), 80, False, parse_thresholds("0,-5"), **more))
 
 
 def test_counts_are_those_of_the_scores():

@@ -3,6 +3,7 @@
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -128,14 +129,14 @@ def test_an_empty_table_and_one_without_the_wanted_scores_are_refused():
 
 
 def test_colours_are_readable_on_white_and_on_black():
-    from tracinctl.plots.drawing.colours import Palette
+    from tracinctl.plots.drawing.colours import COLOURS
 
     def luminance(hexed):
         parts = [int(hexed[k : k + 2], 16) / 255 for k in (1, 3, 5)]
         linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    palette = Palette(colour=True)
+    palette = COLOURS
     used = {palette.harmful, palette.helpful, palette.neutral, palette.mark, palette.quiet}
     used |= {palette.line(k, 6) for k in range(6)}
     for each in used:
@@ -272,3 +273,70 @@ def test_a_report_says_the_way_from_checkpoints_to_list_and_what_to_do_next(tmp_
     for title in ("All scores", "What each threshold would exclude", "Classes", "Made by"):
         assert title in text
     assert text.index("box 1hz") < text.index("## Settings"), "what was found stands before how"
+
+
+def a_report(tmp_path, ending, **more):
+    source = table(
+        np.random.default_rng(0).normal(size=(30, 25)),
+        provenance={
+            "method": "tracin",
+            "loss": "standard",
+            "margin": 1.0,
+            "checkpoints": [{"name": f"model_epoch_{k}.pt"} for k in (3, 15)],
+        },
+    )
+    chosen = choose_exclusions(source, threshold=parse_threshold("0"), min_occurrences="1")
+    done = ReportSection("box 1hz", source=source, exclusions=chosen)
+    failed = ReportSection("box 2hz", error=f"{tmp_path}/checkpoints is empty\nand so is data", hint="Train\nfirst")
+    path = tmp_path / f"report{ending}"
+    write_report(path, Report("tracinctl: box", [done, failed], folder=tmp_path, **more))
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("ending", [".html", ".md"])
+def test_a_report_says_what_its_scores_are_of_and_breaks_lines_where_messages_do(tmp_path, ending):
+    text = a_report(tmp_path, ending, command=f"tracinctl workflow --report {tmp_path}/report")
+    assert "TracIn, standard loss, margin 1, 2 checkpoints (epoch 3 to epoch 15)" in text
+    assert str(tmp_path) not in text
+    assert "tracinctl workflow --report report\n" in text
+    assert "\\n" not in text
+    for line in ("checkpoints is empty", "and so is data", "Train", "first"):
+        assert re.search(rf"(<p>|<strong>|> |\*\*){line}(</|\*\*|\n)", text), line
+
+
+def test_a_page_can_be_used_by_keys_and_screen_readers(tmp_path):
+    root = ET.fromstring(re.sub(r"<!DOCTYPE html>|<meta[^>]*>", "", a_report(tmp_path, ".html")))  # noqa: S314  ours
+    links = [link.get("href") for link in root.iter("a")]
+    assert links == ["#part-1", "#part-2"]
+    assert [f"#{heading.get('id')}" for heading in root.iter("h2")] == links
+    scrolled = [part for part in root.iter("div") if part.get("tabindex") == "0"]
+    tables, figures = list(root.iter("table")), list(root.iter("figure"))
+    assert len(scrolled) == len(tables) + len(figures) > 5
+    assert all(part.get("aria-label") for part in scrolled)
+    assert all(head.get("scope") == "col" for head in root.iter("th"))
+    names = {picture.get("aria-label") for picture in root.iter("{http://www.w3.org/2000/svg}svg")}
+    assert len(names) == len(figures)
+
+
+def test_one_report_says_the_same_in_both_forms(tmp_path):
+    page, text = a_report(tmp_path, ".html"), a_report(tmp_path, ".md")
+    rows = re.findall(r"^\| `(m_\d+_m_\d+)` \| ([^|]*) \| ([^|]*) \|$", text, re.MULTILINE)
+    assert len(rows) > 10
+    for name, votes, mean in rows:
+        assert re.search(rf"<code>{name}</code></td>\n<td[^>]*>{re.escape(votes)}</td>\n<td[^>]*>{mean}</td>", page)
+
+
+@pytest.mark.parametrize("view", [*VIEWS])
+def test_a_view_says_what_its_scores_are_of(view):
+    source = whole(np.ones((3, 3)))
+    known = {"method": "fisher", "loss": "logistic", "margin": 1.0, "checkpoints": [{"name": "a.pt"}], "date": "today"}
+    source = replace(source, provenance=known)
+    head = picture(view, source, 100).plain.splitlines()[:2]
+    assert head == ["box 1hz", "TracIn by Fisher, logistic loss, 1 checkpoint (a.pt), today"]
+
+
+def test_a_picture_is_not_written_as_png_and_what_to_write_instead_is_said(tmp_path):
+    with pytest.raises(PlotError, match="cannot be written") as caught:
+        save(picture("top", whole(np.ones((2, 2)))), tmp_path / "top.png")
+    assert ".svg" in caught.value.hint
+    assert not list(tmp_path.iterdir())

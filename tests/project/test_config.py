@@ -8,13 +8,16 @@ from tracinctl.errors import SettingsError
 from tracinctl.project.config import (
     SETTINGS_NAME,
     check_environment,
+    check_variables,
     find_score_files,
     find_settings,
     load_project,
     load_settings,
     split_score_file_name,
 )
-from tracinctl.project.config_keys import SETTINGS
+from tracinctl.project.declared import settings_of
+from tracinctl.project.settings import COMMANDS
+from tracinctl.project.tables import tables
 
 
 def settings_from(folder, text):
@@ -60,7 +63,12 @@ def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
         ("materiel = 'x'", "unknown key `materiel`", "Did you mean `material`?"),
         ("[sweeep]\ntop = 1", "unknown key [sweeep]", "Did you mean [sweep]?"),
         ("[sweep]\nthreshold = 1", "unknown key `threshold` in [sweep]", "Did you mean `thresholds`?"),
-        ("checkpoint_prefix = 'x'", "unknown key `checkpoint_prefix`", "`checkpoint_prefix` belongs into [compute] or"),
+        ("seed = 3", "line 1: unknown key `seed`", "`seed` belongs into [compute] or [train] or [workflow] or [demo]"),
+        (
+            "loss_type = 'ghm'",
+            "unknown key `loss_type`",
+            "belongs into [compute] or [train] or [workflow].",
+        ),
         ("[sweep]\nepochs = 1", "unknown key `epochs` in [sweep]", "`epochs` belongs into [train]."),
         ("zzz = 1", "unknown key `zzz`", "Known here: `material`"),
         ("material = 3", "`material` must be a text, not 3", "For example  material = 'plastic'"),
@@ -84,7 +92,7 @@ def test_a_wrong_setting_is_named_with_file_and_remedy(tmp_path, text, said, hin
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize(("table", "key"), [(t, key) for t, keys in SETTINGS.items() for key in keys])
+@pytest.mark.parametrize(("table", "key"), [(t, key) for t, keys in tables().items() for key in keys])
 def test_the_example_of_every_setting_is_one_that_is_taken(tmp_path, table, key):
     begin = f"[{table}]\n" if table else ""
     with pytest.raises(SettingsError) as caught:
@@ -112,7 +120,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path):
 
 
 def test_a_misspelt_environment_variable_is_named():
-    check_environment({"TRACINCTL_SWEEP_THRESHOLDS": "-5", "TRACINCTL_CONFIG": "x", "TRACINCTL_OTHER": "y"})
+    check_environment({"TRACINCTL_SWEEP_THRESHOLDS": "-5", "TRACINCTL_CONFIG": "x", "TRACINCTLOTHER": "y"})
     with pytest.raises(SettingsError) as caught:
         check_environment({"TRACINCTL_SWEEP_TRESHOLDS": "-5"})
     assert "TRACINCTL_SWEEP_TRESHOLDS" in caught.value.message
@@ -142,18 +150,81 @@ def test_every_command_has_a_table_and_every_table_a_meaning():
     from tracinctl.cli.registry import ENTRIES
 
     commands = {name for name, entry in ENTRIES.items() if entry.needs_settings}
-    assert {name for name in SETTINGS if name} == commands | {"features", "ranker"}
+    assert {name for name in tables() if name} == commands | {"features", "ranker"}
 
 
-def test_settings_and_flags_have_the_same_names():
-    """Every flag that is not about one call alone is a setting, and every setting of a command is one of its flags."""
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_setting_of_a_command_is_a_flag_of_it(name):
     from tracinctl.cli.app import Commands
-    from tracinctl.cli.registry import ENTRIES
-    from tracinctl.project.config_keys import FLAGS_WITHOUT_SETTING, SETTINGS_WITHOUT_FLAG
 
-    commands = Commands()
-    for name, entry in ENTRIES.items():
-        if not entry.needs_settings:
-            continue
-        flags = {param.name for param in commands[name].params} - {"quiet", "verbose"}
-        assert flags - FLAGS_WITHOUT_SETTING == set(SETTINGS[name]) - SETTINGS_WITHOUT_FLAG, name
+    flags = {param.name for param in Commands()[name].params} - {"quiet", "verbose", "json", "csv", "view", "directory"}
+    assert flags == {setting.name for setting in settings_of(COMMANDS[name]) if not setting.table}
+
+
+def test_what_one_table_alone_holds_may_stand_at_the_top(tmp_path):
+    text = "checkpoint_prefix = 'epoch'\nthreshold = -5\nepochs = 3\nthresholds = [-1, -2]\nhop = 64\n"
+    settings = settings_from(tmp_path, text)
+    assert settings.defaults_for("compute")["checkpoint_prefix"] == "epoch"
+    assert settings.defaults_for("exclude")["threshold"] == settings.defaults_for("workflow")["threshold"] == "-5"
+    assert settings.defaults_for("train")["epochs"] == 3
+    assert settings.defaults_for("sweep")["thresholds"] == settings.defaults_for("plot")["thresholds"] == "-1,-2"
+
+
+@pytest.mark.parametrize(("table", "other"), [("compute", "workflow"), ("workflow", "compute")])
+def test_a_step_has_the_same_settings_alone_and_in_workflow(tmp_path, table, other):
+    settings = settings_from(tmp_path, f"[{table}]\nmargin = 7.0\n")
+    assert settings.defaults_for(other)["margin"] == settings.defaults_for(table)["margin"] == 7.0
+
+
+def test_two_values_of_one_setting_are_an_error_that_names_both_lines(tmp_path):
+    settings = settings_from(tmp_path, "[exclude]\nthreshold = -5\n\n[workflow]\nthreshold = -10\n")
+    for command in ("workflow", "exclude"):
+        with pytest.raises(SettingsError) as caught:
+            settings.defaults_for(command)
+        assert "-5 in [exclude], line 2" in caught.value.message
+        assert "-10 in [workflow], line 5" in caught.value.message
+    assert settings.defaults_for("sweep") == {}
+
+
+def test_sweep_takes_the_rule_of_exclude_and_may_have_its_own(tmp_path):
+    text = "[exclude]\nmin_occurrences = 2\nupper_threshold = 9.0\n[sweep]\nmin_occurrences = 3\n"
+    assert settings_from(tmp_path, text).defaults_for("sweep") == {"min_occurrences": "3", "upper_threshold": 9.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        ("[exclude]\npair_mode = 'ranking'", "line 2: `pair_mode` in [exclude] cannot be 'ranking'", "ranking_pair?"),
+        ("[compute]\n\nmethod = 'x'", "line 3: `method` in [compute] cannot be 'x'", "one of tracin, margin, fisher"),
+        ("[train]\nepochs = 0", "line 2: `epochs` in [train] is 0, not 1 or more", "For example  epochs = 30"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_line(tmp_path, text, said, hint):
+    with pytest.raises(SettingsError) as caught:
+        settings_from(tmp_path, text)
+    assert said in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("TRACINCTL_SWEP_TOP", "Did you mean TRACINCTL_SWEEP_TOP?"),
+        ("TRACINCTL_MATERIEL", "Did you mean TRACINCTL_MATERIAL?"),
+        ("TRACINCTL_ZZZZ_QQQQQQQQ", "--help` lists the settings that variables can hold."),
+        ("TRACINCTL_FEATURES_HOP", ""),
+        ("TRACINCTL_TRAIN_COMMAND", ""),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_an_error(name, hint):
+    with pytest.raises(SettingsError, match=name) as caught:
+        check_environment({name: "1"})
+    assert hint in caught.value.hint
+
+
+def test_two_variables_of_one_setting_must_agree():
+    both = {"TRACINCTL_COMPUTE_MARGIN": "2", "TRACINCTL_WORKFLOW_MARGIN": "3"}
+    with pytest.raises(SettingsError, match="TRACINCTL_WORKFLOW_MARGIN=3 and TRACINCTL_COMPUTE_MARGIN=2"):
+        check_variables("workflow", both)
+    check_variables("workflow", {**both, "TRACINCTL_COMPUTE_MARGIN": "3"})
+    check_variables("sweep", both)

@@ -28,7 +28,7 @@ from tracinctl.retraining.runs import run_trainings
 from tracinctl.retraining.trainer import Trained, Training
 from tracinctl.retraining.trial import EVERYTHING, RANDOM, TRUTH, WITHOUT, RetrainSettings, as_many_at_random, retrain
 from tracinctl.retraining.wording import arm_rows, difference_rows, verdict_words
-from tracinctl.training.ranker import TrainSettings
+from tracinctl.training.options import TrainSettings
 
 
 def spectrograms(labels, seed):

@@ -42,6 +42,8 @@ class Commands(MutableMapping[str, Any]):
 
 def build(name: str, entry: Entry) -> Any:
     """Load a command's module and make its command."""
+    from tracinctl.cli.options import with_settings
+
     module = importlib.import_module(f"tracinctl.cli.commands.{name}")
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(
@@ -49,7 +51,7 @@ def build(name: str, entry: Entry) -> Any:
         cls=Command if entry.needs_settings else BareCommand,
         short_help=entry.summary,
         epilog=module.EXAMPLES,
-    )(getattr(module, name))
+    )(with_settings(name, getattr(module, name)))
     command = typer.main.get_command(app)
     command.name = name
     return command

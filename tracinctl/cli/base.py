@@ -18,7 +18,6 @@ from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.processes import hold_tongue
 from tracinctl.cli.registry import ENTRIES
 from tracinctl.errors import TracinctlError
-from tracinctl.project.config import Settings, check_environment, find_settings, load_settings
 from tracinctl.text import nearest
 
 INTERRUPTED = 130
@@ -88,12 +87,24 @@ class Command(TyperCommand):
         """Read the settings, unless only help is asked for, and let them be the flags' defaults."""
         terminal.command = ctx.command_path
         if self.needs_settings and not {"--help", "-h"}.intersection(args):
-            check_environment(os.environ)
-            named = ctx.find_root().params.get("config")
-            settings = load_settings(Path(named) if named else find_settings(Path.cwd()))
-            ctx.obj = settings
-            ctx.default_map = settings.defaults_for(self.name or "")
+            self.read_settings(ctx)
         return super().parse_args(ctx, args)
+
+    def read_settings(self, ctx: Any) -> None:
+        """Read the settings file and the environment: what they say are the defaults of this command's flags."""
+        from tracinctl.project.config import check_environment, check_variables, find_settings, load_settings
+        from tracinctl.project.tables import command_variables
+
+        name = self.name or ""
+        check_environment(os.environ)
+        check_variables(name, os.environ)
+        named = ctx.find_root().params.get("config")
+        ctx.obj = load_settings(Path(named) if named else find_settings(Path.cwd()))
+        ctx.default_map = ctx.obj.defaults_for(name)
+        variables = command_variables(name)
+        for param in self.params:
+            if param.name in variables:
+                param.envvar = variables[param.name]
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; -v first says where its settings came from."""
@@ -135,6 +146,8 @@ def quiet_broken_pipe() -> None:
 
 def show_sources(command: TyperCommand, ctx: Any) -> None:
     """Say on stderr what each setting is and where it came from."""
+    from tracinctl.project.config import Settings
+
     settings: Settings | None = ctx.find_object(Settings)
     file = settings.path.name if settings is not None and settings.path is not None else "tracinctl.toml"
     rows = []
@@ -187,8 +200,10 @@ def _typed(param: Any) -> str:
 
 
 def variable_of(param: Any, ctx: Any) -> str:
-    """The environment variable of an option."""
-    return f"{ctx.auto_envvar_prefix}_{param.name.upper()}"
+    """The environment variable that an option has its value from, or would have it from."""
+    names = [param.envvar] if isinstance(param.envvar, str) else [*(param.envvar or ())]
+    usual = names or [f"{ctx.auto_envvar_prefix}_{param.name.upper()}"]
+    return next((name for name in usual if os.environ.get(name)), usual[0])
 
 
 _PLAIN_WORDS = {
@@ -229,6 +244,8 @@ def show_usage_error(error: Any) -> None:
         near = nearest(typed[1], map(str, param.type.choices))
         hints += [f"Did you mean {near}?"] if near else []
     if ctx is not None and param is not None and param.name:
+        from tracinctl.project.config import Settings
+
         settings = ctx.find_object(Settings)
         file = str(settings.path) if settings is not None and settings.path is not None else "tracinctl.toml"
         source = source_of(param, ctx, file)

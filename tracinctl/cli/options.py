@@ -1,111 +1,18 @@
-"""Flags that several commands share."""
+"""The flags of a command, made from the settings that its class declares."""
 
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-ViewName = Literal["overview", "distribution", "sweep", "heatmap", "top", "checkpoints", "self"]
+from tracinctl.project.declared import Kind, Setting, build, settings_of
+from tracinctl.project.settings import COMMANDS, OUTPUT
 
-PairMode = Literal["ranking_pair", "full_pair", "sample"]
-
-WHICH = "Which scores"
-RULE = "The rule"
-OUTPUT = "Output"
-
-Material = Annotated[
-    str | None,
-    typer.Option("--material", metavar="NAME", help="Material.", rich_help_panel=WHICH, show_default="the only one"),
-]
-Frequency = Annotated[
-    str | None,
-    typer.Option(
-        "--frequency",
-        "--frequencies",
-        metavar="NAMES",
-        help="Frequencies, with commas; `all` stands for every one found.",
-        rich_help_panel=WHICH,
-        show_default="the settings', else all",
-    ),
-]
-MetadataFile = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--metadata-file",
-        metavar="FILE",
-        help="Score file (.json or .parquet); may be given again. Without it, the project's.",
-        rich_help_panel=WHICH,
-    ),
-]
-MetadataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--metadata-dir",
-        metavar="DIR",
-        help="Folder of score files.",
-        rich_help_panel=WHICH,
-        show_default="metadata",
-    ),
-]
-OutputDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--output-dir",
-        metavar="DIR",
-        help="Folder of exclusion lists.",
-        rich_help_panel=OUTPUT,
-        show_default="exclusions",
-    ),
-]
-Threshold = Annotated[
-    str,
-    typer.Option(
-        "--threshold",
-        metavar="SCORE",
-        help="A score below it is a vote against the pair: a score (-5) or a share of all scores (1%).",
-        rich_help_panel=RULE,
-    ),
-]
-UpperThreshold = Annotated[
-    float | None,
-    typer.Option(
-        "--upper-threshold",
-        metavar="SCORE",
-        help="A score above it is a vote as well.",
-        rich_help_panel=RULE,
-        show_default="none",
-    ),
-]
-MinOccurrences = Annotated[
-    str,
-    typer.Option(
-        "--min-occurrences",
-        metavar="VOTES",
-        help="Votes that make a pair harmful: a number (3) or a share of the active test pairs (60%).",
-        rich_help_panel=RULE,
-    ),
-]
-MaxExclusions = Annotated[
-    int | None,
-    typer.Option(
-        "--max-exclusions",
-        metavar="N",
-        min=1,
-        help="List at most this many, the most harmful first.",
-        rich_help_panel=RULE,
-        show_default="no limit",
-    ),
-]
-Mode = Annotated[
-    PairMode,
-    typer.Option(
-        "--pair-mode",
-        metavar="MODE",
-        help="What a list names.\n\nranking_pair: leave out the pair, keep both items.\n\nfull_pair: leave out both "
-        "items of each harmful pair.\n\nsample: leave out single items.",
-        rich_help_panel=RULE,
-    ),
-]
 Json = Annotated[
     bool,
     typer.Option(
@@ -119,6 +26,96 @@ Csv = Annotated[
     ),
 ]
 
-DEFAULT_THRESHOLD = "0"
-DEFAULT_THRESHOLDS = "0,-5,-10,-15"
-DEFAULT_MIN_OCCURRENCES = "60%"
+_TYPES: dict[Kind, Any] = {
+    Kind.TEXT: str,
+    Kind.PATH: Path,
+    Kind.WHOLE: int,
+    Kind.NUMBER: float,
+    Kind.TRUTH: bool,
+    Kind.SCORE: str,
+    Kind.LIST: str,
+    Kind.TEXTS: list[str],
+    Kind.PATHS: list[Path],
+    Kind.SIZE: str,
+}
+_METAVARS = {Kind.WHOLE: "N", Kind.NUMBER: "X", Kind.PATH: "FILE"}
+
+Command = TypeVar("Command")
+
+
+def with_settings(name: str, function: Callable[..., None]) -> Callable[..., None]:
+    """The command's function with a flag for each setting in place of its ``settings``, which is made from them."""
+    chosen = [each for each in settings_of(COMMANDS[name]) if not each.table] if name in COMMANDS else []
+    if not chosen:
+        return function
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        own = {each.name: given.pop(each.name) for each in chosen}
+        function(settings=settings_from(name, given.get("ctx"), own), **given)
+
+    signature = inspect.signature(function, eval_str=True)
+    kept = [parameter for parameter in signature.parameters.values() if parameter.name != "settings"]
+    place = [parameter.name for parameter in kept].index("json") if name != "completion" else len(kept)
+    parameters = [*kept[:place], *map(_parameter, chosen), *kept[place:]]
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads it
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def settings_from(name: str, ctx: Any, values: dict[str, Any]) -> Any:
+    """A command's settings, from the values of its flags and what ``tracinctl.toml`` alone can hold.
+
+    Raises:
+        UsageError: a value makes no sense.
+    """
+    from tracinctl.project.config import Settings
+
+    file = (ctx.find_object(Settings) if ctx else None) or Settings()
+    for setting in settings_of(COMMANDS[name]):
+        place = file.place_of(name, setting) if setting.table else None
+        if place is not None:
+            values[setting.name] = file.get(*place)
+    return build(COMMANDS[name], values)
+
+
+def settings_without_flags(ctx: Any, name: str, cls: type[Command]) -> Command:
+    """The settings of another command, as it has them where it is run without a flag."""
+    command = ctx.find_root().command.commands[name]
+    other = command.make_context(name, [], parent=ctx.parent)
+    settings = settings_from(name, other, dict(other.params))
+    assert isinstance(settings, cls)  # noqa: S101 - the caller names the class of the command
+    return settings
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    """The parameter that typer makes an option of."""
+    type_: Any = _TYPES[setting.kind]
+    default = setting.default
+    if setting.choices:
+        type_ = Literal[tuple(setting.choices)]
+    if setting.kind in {Kind.TEXTS, Kind.PATHS}:
+        default = None
+    if default is None:
+        type_ |= None
+    option = typer.Option(
+        *_names(setting),
+        metavar=setting.metadata.get("metavar", _METAVARS.get(setting.kind)),
+        help=setting.metadata["help"],
+        min=setting.metadata.get("least"),
+        rich_help_panel=setting.panel or OUTPUT,
+        show_default=setting.metadata.get("usual", True),
+        allow_from_autoenv=False,
+    )
+    return inspect.Parameter(
+        setting.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type_, option]
+    )
+
+
+def _names(setting: Setting) -> list[str]:
+    flags = [f"--{name.replace('_', '-')}" for name in setting.names]
+    if setting.kind is Kind.TRUTH and setting.default:
+        return [f"{flag}/--no-{flag.removeprefix('--')}" for flag in flags]
+    return flags

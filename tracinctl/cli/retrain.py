@@ -7,35 +7,33 @@ import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tracinctl.cli.options import settings_without_flags
 from tracinctl.cli.output.streams import PIPE_WIDTH
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
-from tracinctl.cli.score_files import settings_of
 from tracinctl.errors import TracinctlError
+from tracinctl.project.settings import TrainCommand
 
 if TYPE_CHECKING:
     from tracinctl.project.retrain import ProjectRetraining
     from tracinctl.project.settings import SourceSettings
     from tracinctl.project.workflow import Run
+    from tracinctl.retraining.options import RetrainSettings
 
 COLOURS = {"helped": "bold green", "hurt": "bold red"}
 UNDECIDED = "bold yellow"
 
 
-def retraining_settings(ctx: Any, origin: SourceSettings, *, repeats: int, at_once: int) -> ProjectRetraining:
+def retraining_settings(ctx: Any, origin: SourceSettings, how: RetrainSettings) -> ProjectRetraining:
     """How lists are judged; what cannot be is said before any work."""
-    from tracinctl.cli.commands.train import usual_train_settings
+    from tracinctl.cli.commands.train import train_settings
     from tracinctl.project.retrain import ProjectRetraining
-    from tracinctl.retraining.command_trainer import METRICS_FILE
-    from tracinctl.retraining.trial import RetrainSettings
 
-    train = usual_train_settings(ctx, origin)
-    own = settings_of(ctx)
-    command = own.get("train", "command")
-    several = at_once or (processors() if command is None else 1)  # what a command takes is not known here
-    how = RetrainSettings(repeats, train.seed, several, train.loss_type, train.margin)
-    metrics_file = own.get("train", "metrics_file", METRICS_FILE)
-    settings = ProjectRetraining(how, origin, train, command, metrics_file)
+    as_train = settings_without_flags(ctx, "train", TrainCommand)
+    train, program = train_settings(as_train), as_train.program
+    several = how.at_once or (processors() if program.command is None else 1)  # what a command takes is not known here
+    how = replace(how, seed=train.seed, at_once=several, loss_type=train.loss_type, margin=train.margin)
+    settings = ProjectRetraining(how, origin, train, program.command, program.metrics_file)
     settings.check()
     return settings
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.project.config import Project, Settings, load_project
 from tracinctl.project.selection import ScoreFile, score_files
+from tracinctl.project.settings import GivenScores, Selection
 
 if TYPE_CHECKING:
     from tracinctl.scores.diagnoses import Diagnosis
@@ -26,9 +26,10 @@ def settings_of(ctx: Any) -> Settings:
     return settings or Settings()
 
 
-def project_of(ctx: Any, **places: Path | None) -> Project:
-    """The project of the settings, its places as the flags say."""
-    return load_project(settings_of(ctx)).with_places(**places)
+def project_of(ctx: Any, *places: Any) -> Project:
+    """The project of the settings, its places as the groups of settings say."""
+    said = {name: value for group in places for name, value in vars(group).items()}
+    return load_project(settings_of(ctx)).with_places(**said)
 
 
 def trains_itself(ctx: Any) -> bool:
@@ -43,19 +44,13 @@ def was_typed(ctx: Any, name: str) -> bool:
     return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
 
 
-def selected_files(
-    ctx: Any,
-    project: Project,
-    metadata_file: Sequence[Path] | None,
-    material: str | None,
-    frequency: str | None,
-) -> list[ScoreFile]:
+def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selection) -> list[ScoreFile]:
     """The score files that the command is about; says which of the project's are missing.
 
     Raises:
         ScoreFileError: one that was asked for by name is missing, or all are.
     """
-    files, missing = score_files(project, metadata_file or [], material, frequency)
+    files, missing = score_files(project, given.metadata_file, chosen.material, chosen.frequency)
     if missing and was_typed(ctx, "frequency"):
         raise ScoreFileError(missing[0].message, hint=f"Make them: {missing[0].command}")
     for each in missing:

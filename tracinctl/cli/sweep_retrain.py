@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tracinctl.cli import compute_options as co
+from tracinctl.cli.options import settings_without_flags
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.retrain import COLOURS, UNDECIDED, retraining_settings, wrapped
-from tracinctl.cli.score_files import settings_of
 from tracinctl.errors import UsageError
 from tracinctl.project.selection import ScoreFile
+from tracinctl.project.settings import ComputeCommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tracinctl.project.retrain import ProjectRetraining
+    from tracinctl.retraining.options import RetrainSettings
     from tracinctl.retraining.sweep import SweepJudgement
+    from tracinctl.scores.options import Votes
     from tracinctl.scores.table import ScoreSource
     from tracinctl.scores.votes import Threshold
 
 
-def sweep_judging(ctx: Any, *, repeats: int, at_once: int) -> ProjectRetraining:
+def sweep_judging(ctx: Any, how: RetrainSettings) -> ProjectRetraining:
     """How thresholds are judged, from the settings of the project."""
-    own = settings_of(ctx)
-    origin = co.source_settings(
-        ctx,
-        source=own.get("", "source"),
-        model=own.get("", "model"),
-        pairs_file=None,
-        seed=own.get("workflow", "seed", 42),
-    )
-    return retraining_settings(ctx, origin, repeats=repeats, at_once=at_once)
+    return retraining_settings(ctx, settings_without_flags(ctx, "compute", ComputeCommand).compute.origin, how)
 
 
 def judge_thresholds(
@@ -39,8 +33,7 @@ def judge_thresholds(
     source: ScoreSource,
     settings: ProjectRetraining,
     thresholds: Sequence[Threshold],
-    min_occurrences: str,
-    upper_threshold: float | None,
+    votes: Votes,
 ) -> SweepJudgement:
     """Train with the list of each threshold and judge.
 
@@ -60,7 +53,10 @@ def judge_thresholds(
     def lists_of(scoring: ScoreSource) -> dict[str, Sequence[str]]:
         return {
             each.text: choose_exclusions(
-                scoring, threshold=each, min_occurrences=min_occurrences, upper_threshold=upper_threshold
+                scoring,
+                threshold=each,
+                min_occurrences=votes.min_occurrences,
+                upper_threshold=votes.upper_threshold,
             ).ids
             for each in thresholds
         }

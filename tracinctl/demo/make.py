@@ -24,7 +24,8 @@ from tracinctl.demo.acoustics import MATERIALS, RATE, record
 from tracinctl.errors import DataError, TracinctlError, UsageError
 from tracinctl.files import write_text_atomic
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.training.ranker import TrainSettings, train_ranker
+from tracinctl.training.options import TrainSettings
+from tracinctl.training.ranker import train_ranker
 from tracinctl.training.threads import one_thread
 
 ANGLES = (0, 36, 72, 108, 144, 180)

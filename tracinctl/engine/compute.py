@@ -27,7 +27,8 @@ from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import error_note
 from tracinctl.engine.losses import LossSettings, check_whole, resolve_loss
 from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
-from tracinctl.engine.methods import DAMPING, METHODS, check_method
+from tracinctl.engine.methods import DAMPING, check_method
+from tracinctl.engine.options import METHODS, EngineOptions
 from tracinctl.engine.own_loss import LossFunction
 from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
 from tracinctl.errors import CheckpointError, DataError, UsageError
@@ -36,20 +37,12 @@ from tracinctl.scores.table import InfluenceTable
 
 
 @dataclass(frozen=True)
-class ComputeOptions:
+class ComputeOptions(EngineOptions):
     """How influence is computed.
 
     Attributes:
-        loss: which pairwise loss was trained.
-        method: ``tracin``, ``margin`` or ``fisher``; see ``methods``.
-        checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
-        dtype: of the gradients, ``float32`` or ``float64``; products and sums are always float64.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        layers: patterns of parameter names; None = all trainable parameters.
+        loss: the pairwise loss of training.
         cache: folder to keep kernels in; None = keep none.
-        memory: bytes that the working set may take; None = a share of what is free.
-        num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
-        projection_dim: numbers that are kept of a layer's gradient, by random projection; None = gradients are exact.
         projection_seed: of the random projection.
 
     Raises:
@@ -57,15 +50,7 @@ class ComputeOptions:
     """
 
     loss: LossSettings = field(default_factory=LossSettings)
-    checkpoint_weights: str = "relative"
-    dtype: str = "float32"
-    device: str = "auto"
-    layers: Sequence[str] | None = None
     cache: Path | None = None
-    memory: int | None = None
-    method: str = "tracin"
-    num_workers: int = 0
-    projection_dim: int | None = None
     projection_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -348,22 +333,22 @@ def compute_influence(
     model: torch.nn.Module,
     checkpoints: Sequence[Path | str],
     *,
-    method: str = "tracin",
-    loss: str | LossFunction = "standard",
-    margin: float = 1.0,
-    ghm_bins: int = 10,
-    ghm_alpha: float = 0.75,
-    batch_size: int = 32,
-    label_smoothing: float = 0.0,
-    centring: float = 0.0,
-    checkpoint_weights: str = "relative",
-    dtype: str = "float32",
-    device: str = "auto",
+    method: str = ComputeOptions.method,
+    loss: str | LossFunction = LossSettings.loss,
+    margin: float = LossSettings.margin,
+    ghm_bins: int = LossSettings.ghm_bins,
+    ghm_alpha: float = LossSettings.ghm_alpha,
+    batch_size: int = LossSettings.batch_size,
+    label_smoothing: float = LossSettings.label_smoothing,
+    centring: float = LossSettings.centring,
+    checkpoint_weights: str = ComputeOptions.checkpoint_weights,
+    dtype: str = ComputeOptions.dtype,
+    device: str = ComputeOptions.device,
     layers: Sequence[str] | None = None,
     cache: Path | str | None = None,
-    memory: int | None = None,
-    num_workers: int = 0,
-    projection_dim: int | None = None,
+    memory: int | None = ComputeOptions.memory,
+    num_workers: int = ComputeOptions.num_workers,
+    projection_dim: int | None = ComputeOptions.projection_dim,
     per_checkpoint: bool = False,
     progress: ProgressCallback | None = None,
 ) -> InfluenceTable:
@@ -405,16 +390,16 @@ def compute_influence(
     """
     settings = LossSettings(resolve_loss(loss), margin, ghm_bins, ghm_alpha, batch_size, label_smoothing, centring)
     options = ComputeOptions(
-        settings,
-        checkpoint_weights,
-        dtype,
-        device,
-        layers,
-        None if cache is None else Path(cache),
-        memory,
-        method,
-        num_workers,
-        projection_dim,
+        loss=settings,
+        checkpoint_weights=checkpoint_weights,
+        dtype=dtype,
+        device=device,
+        layers=layers,
+        cache=None if cache is None else Path(cache),
+        memory=memory,
+        method=method,
+        num_workers=num_workers,
+        projection_dim=projection_dim,
     )
     paths = [Path(p) for p in checkpoints]
     return compute_scores(data, model, paths, options, progress or no_progress).scores.table(

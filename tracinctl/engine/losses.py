@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from tracinctl.data.pairs import Pairs
+from tracinctl.engine.options import LossOptions
 from tracinctl.engine.own_loss import TRIED, LossFunction, derivatives_of_own, takes_columns
 from tracinctl.errors import LossError, UsageError
 from tracinctl.user_code import load_function
@@ -37,28 +38,16 @@ def resolve_loss(loss: str | LossFunction) -> str | LossFunction:
 
 
 @dataclass(frozen=True)
-class LossSettings:
-    """Which pairwise loss was trained, and its numbers.
+class LossSettings(LossOptions):
+    """A pairwise loss that scores can be computed under; see ``LossOptions``.
 
     Attributes:
-        loss: ``standard``, ``logistic``, ``ghm``, or a function of (s_i, s_j, y). A function with a fourth parameter
-            also gets the further columns of the pairs by name: numbers as float64 tensors, other values as lists.
-        margin: of ``standard`` and ``ghm``, where the pairs have no margins of their own.
-        ghm_bins, ghm_alpha, batch_size: of ``ghm``; batch_size is that of training.
-        label_smoothing: of ``logistic``: the share of comparisons that are taken to be the wrong way round.
-        centring: adds ``centring * (s_i + s_j)**2`` to each pair's loss.
+        loss: a name, or a function of (s_i, s_j, y). A function with a fourth parameter also gets the further columns
+            of the pairs by name: numbers as float64 tensors, other values as lists.
 
     Raises:
         UsageError: a number is out of its range, or the loss does not have it.
     """
-
-    loss: str | LossFunction = "standard"
-    margin: float = 1.0
-    ghm_bins: int = 10
-    ghm_alpha: float = 0.75
-    batch_size: int = 32
-    label_smoothing: float = 0.0
-    centring: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("margin", "ghm_alpha", "centring"):
@@ -72,14 +61,6 @@ class LossSettings:
             raise UsageError(
                 f"`centring` is of the named losses, not of {self.name}", hint="Write the term into your own loss."
             )
-
-    @property
-    def name(self) -> str:
-        """The loss's name in provenance."""
-        if isinstance(self.loss, str):
-            return self.loss
-        module, name = getattr(self.loss, "__module__", ""), getattr(self.loss, "__qualname__", repr(self.loss))
-        return f"{module}:{name}"
 
     @property
     def knows_ties(self) -> bool:
@@ -155,7 +136,7 @@ def pair_loss_values(
     s_i: torch.Tensor,
     s_j: torch.Tensor,
     target: torch.Tensor,
-    margin: float = 1.0,
+    margin: float = LossOptions.margin,
 ) -> torch.Tensor:
     """Loss of each pair, shape (pairs,), differentiable in the scores. ``ghm`` gives the margin loss without weights.
 

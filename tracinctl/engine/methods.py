@@ -56,7 +56,6 @@ from tracinctl.errors import MemoryBudgetError, UsageError
 
 FloatArray = npt.NDArray[np.float64]
 
-METHODS = ("tracin", "margin", "fisher")
 
 DAMPING = 10.0
 """Of ``fisher``: what is added to F's diagonal, over F's trace an item."""

@@ -15,6 +15,7 @@ from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.engine.checkpoints.load import apply_checkpoint, checkpoint_weights, load_checkpoint
 from tracinctl.engine.compute import choose_device, compute_influence
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES
+from tracinctl.engine.options import EngineOptions, LossOptions
 from tracinctl.errors import LossError, ScoreFileError
 from tracinctl.files import write_text_atomic
 
@@ -39,9 +40,9 @@ class TracInCP:
         checkpoints: Sequence[Path | str],
         loss_fn: ExampleLoss,
         *,
-        checkpoint_weights: str = "relative",
-        dtype: str = "float32",
-        device: str = "auto",
+        checkpoint_weights: str = EngineOptions.checkpoint_weights,
+        dtype: str = EngineOptions.dtype,
+        device: str = EngineOptions.device,
     ) -> None:
         self.model = model
         self.checkpoints = [Path(p) for p in checkpoints]
@@ -142,8 +143,8 @@ class RankingTracInCP:
         self,
         model: torch.nn.Module,
         checkpoints: Sequence[Path | str],
-        loss_type: Any = "standard",
-        margin: float = 1.0,
+        loss_type: Any = LossOptions.loss,
+        margin: float = LossOptions.margin,
         **options: Any,
     ) -> None:
         self.model = model

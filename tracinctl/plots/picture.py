@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import Any, Protocol
+from importlib import import_module
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.constrain import Constrain
@@ -56,39 +57,11 @@ class Picture:
         return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-class View(Protocol):
-    """A module of ``views``."""
-
-    def draw(self, request: Request) -> Iterable[RenderableType]:
-        """The parts of its picture.
-
-        Raises:
-            PlotError: the scores do not say what the view shows, or there is no room for it.
-        """
-
-    def numbers(self, request: Request) -> dict[str, Any]:
-        """What it draws, in plain values: for programs, and to check pictures against. They do not depend on the room.
-
-        Raises:
-            PlotError: the scores do not say what the view shows.
-        """
-
-
-def _view(name: str) -> View:
-    from tracinctl.plots.views import checkpoints, distribution, heatmap, overview, self_influence, sweep, top
-
-    views: dict[str, View] = {
-        "overview": overview,
-        "distribution": distribution,
-        "sweep": sweep,
-        "heatmap": heatmap,
-        "top": top,
-        "checkpoints": checkpoints,
-        "self": self_influence,
-    }
-    if name not in views:
+def _view(name: str) -> Any:
+    """The module of a view: ``draw`` gives the parts of its picture, ``numbers`` what it draws in plain values."""
+    if name not in VIEWS:
         raise PlotError(f"there is no view {clean(name)!r}", hint=f"One of {', '.join(VIEWS)}")
-    return views[name]
+    return import_module(f"tracinctl.plots.views.{'self_influence' if name == 'self' else name}")
 
 
 def draw(view: str, request: Request, title: str) -> Picture:
@@ -118,9 +91,10 @@ def draw(view: str, request: Request, title: str) -> Picture:
 
 
 def numbers_of(view: str, request: Request) -> dict[str, Any]:
-    """The numbers of a view.
+    """The numbers of a view; they do not depend on the room there is.
 
     Raises:
         PlotError: there is no such view, or the scores do not say what it shows.
     """
-    return _view(view).numbers(request)
+    numbers: dict[str, Any] = _view(view).numbers(request)
+    return numbers

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracinctl import __version__
 from tracinctl.errors import PlotError
 from tracinctl.files import write_text_atomic
-from tracinctl.plots.origin import Table, checkpoint_table, origin_rows
+from tracinctl.plots.page import Document, Table
 from tracinctl.plots.picture import Picture, draw
-from tracinctl.plots.request import Request, ViewSettings
-from tracinctl.plots.save import svg
+from tracinctl.plots.request import Request
 from tracinctl.scores.caption import caption
 from tracinctl.scores.diagnoses import Diagnosis
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.scores.sweep import DEFAULT_THRESHOLDS, SweepResult
+from tracinctl.scores.sweep import DEFAULT_THRESHOLDS
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, parse_thresholds
-from tracinctl.text import SIGNS, clean, count, number, share
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from tracinctl.text import SIGNS, count, number, share
 
 FORMATS = (".html", ".md")
 WIDTH = 100
@@ -39,8 +34,6 @@ _VIEWS = {
     "self": "Hard pairs and suspicious items",
     "checkpoints": "Over training",
 }
-_MEANT = re.compile(r"[\\`*_{}\[\]<>#|~!$&]|^[-+=]|(?<=\d)[.)](?=\s)")
-_TICKS = re.compile("`+")
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,6 @@ class ReportSection:
         source: the scores; None where there are none, ``error`` says why then.
         score_file: where they are, as it is to be shown.
         exclusions: what is left out; None where nothing was chosen.
-        sweep: what each threshold would exclude; its thresholds are marked in the pictures. None = the usual ones.
         diagnoses: what to know before the list is used.
         output_file: where the list was written; empty where it was not.
         next_command: what to type next; empty where nothing is left to do.
@@ -75,7 +67,6 @@ class ReportSection:
     source: ScoreSource | None = None
     score_file: str = ""
     exclusions: Exclusions | None = None
-    sweep: SweepResult | None = None
     diagnoses: Sequence[Diagnosis] = ()
     output_file: str = ""
     next_command: str = ""
@@ -122,65 +113,16 @@ def write_report(path: Path, report: Report) -> None:
         TracinctlError: the file cannot be written.
     """
     check_report_path(path)
-    page = path.suffix.lower() == ".html"
-    template = _environment(report.folder, page=page).get_template(f"report{path.suffix.lower()}.jinja")
-    text = template.render(
+    document = Document(report.title, report.folder, page=path.suffix.lower() == ".html")
+    text = document.render(
+        "report.md",
         report=report,
         summary=_summary(report.sections),
-        sections=[_section(section, report.top, colour=page) for section in report.sections],
-        signs=SIGNS,
-        version=__version__,
+        sections=[_shown(section, report.top, colour=document.page) for section in report.sections],
+        settings=Table(("setting", "value"), list(report.settings.items()), codes=(1,)),
+        ending=f"tracinctl {__version__}. Scores: {SIGNS}.",
     )
     write_text_atomic(path, text)
-
-
-def _environment(folder: Path | None, *, page: bool) -> Environment:
-    """Templates in which every value is text: control characters are written out, and markup is escaped."""
-    import os
-
-    from jinja2 import Environment, PackageLoader
-    from markupsafe import Markup, escape
-
-    def plain(value: object) -> str:
-        text = str(value)
-        return clean(text if folder is None else text.replace(f"{folder}{os.sep}", ""))
-
-    def written(value: object) -> object:
-        if isinstance(value, Markup):
-            return value
-        return escape(plain(value)) if page else Markup(_markdown(plain(value)))  # noqa: S704  the escape itself
-
-    environment = Environment(
-        loader=PackageLoader("tracinctl.plots"),
-        autoescape=True,
-        finalize=written,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["code"] = lambda value: Markup(_code(plain(value)))  # noqa: S704  fenced
-    environment.filters["block"] = lambda value: Markup(_block(str(value)))  # noqa: S704  fenced
-    environment.filters["plain"] = plain
-    environment.filters["figure"] = lambda picture, title: Markup(svg(picture, clean(title)))  # noqa: S704  Rich escapes
-    return environment
-
-
-def _markdown(text: str) -> str:
-    """Letters that mean something in Markdown, escaped."""
-    return _MEANT.sub(lambda match: f"\\{match[0]}", text)
-
-
-def _code(text: str) -> str:
-    """A code span in a table; its fence is longer than any run of backticks in it."""
-    fence = "`" * (1 + max((len(run) for run in _TICKS.findall(text)), default=0))
-    blank = " " if text.startswith("`") or text.endswith("`") else ""
-    # a bar ends a cell even within a code span, unless it is escaped
-    return f"{fence}{blank}{text}{blank}{fence}".replace("|", "\\|") if text else ""
-
-
-def _block(text: str) -> str:
-    fence = "`" * max(3, 1 + max((len(run) for run in _TICKS.findall(text)), default=0))
-    return f"{fence}text\n{text.rstrip()}\n{fence}"
 
 
 def _summary(sections: Sequence[ReportSection]) -> Table:
@@ -194,22 +136,21 @@ def _summary(sections: Sequence[ReportSection]) -> Table:
         harmful, listed = ("-", "-") if chosen is None else (f"{len(chosen.harmful):,}", f"{len(chosen.ids):,}")
         rows.append([section.title, "done", f"{len(section.source.train_ids):,}", active, harmful, listed])
     header = ("scores", "status", "training pairs", "active test pairs", "harmful pairs", "on the list")
-    return Table("Summary", header, rows, numbers=frozenset({2, 3, 4, 5}))
+    return Table(header, rows, numbers=(2, 3, 4, 5))
 
 
-def _section(section: ReportSection, top: int, *, colour: bool) -> dict[str, Any]:
-    """What the templates show of a section beside its own attributes."""
-    if section.source is None:
+def _shown(section: ReportSection, top: int, *, colour: bool) -> dict[str, Any]:
+    """What the template shows of a section beside its own attributes."""
+    source, chosen = section.source, section.exclusions
+    if source is None:
         return {"about": section}
-    chosen, source = section.exclusions, section.source
     return {
         "about": section,
         "caption": caption(source.provenance),
-        "rule": "" if chosen is None else _rule(chosen),
+        "rule": chosen and _rule(chosen),
         "figures": list(_figures(section, source, top, colour=colour)),
-        "left_out": None if chosen is None else _left_out(section, chosen),
-        "origin": origin_rows(source, section.score_file),
-        "checkpoints": checkpoint_table(source.provenance),
+        "listed": chosen and _listed(chosen),
+        "tables": [_origin(source, section.score_file), _checkpoints(source.provenance)],
     }
 
 
@@ -231,8 +172,7 @@ def _figures(
     """(Title, picture, why there is none) of each view."""
     chosen = section.exclusions
     rule = chosen.min_occurrences if chosen is not None else DEFAULT_OCCURRENCES
-    settings = ViewSettings(WIDTH, colour, _thresholds(section), top=top, min_occurrences=rule)
-    request = Request(source, settings)
+    request = Request(source, WIDTH, colour, _thresholds(chosen), top=top, min_occurrences=rule)
     for view, title in _VIEWS.items():
         try:
             yield title, draw(view, request, ""), ""
@@ -241,53 +181,60 @@ def _figures(
             yield title, None, f"{title}: not drawn, {error.message}."
 
 
-def _thresholds(section: ReportSection) -> Sequence[Threshold]:
-    if section.sweep is not None:
-        return [row.threshold for row in section.sweep.rows]
+def _thresholds(chosen: Exclusions | None) -> Sequence[Threshold]:
+    """The rule's own first, then the usual ones."""
     usual = parse_thresholds(DEFAULT_THRESHOLDS)
-    if section.exclusions is None:
-        return usual
-    own = section.exclusions.threshold
-    return [own, *(threshold for threshold in usual if threshold.text != own.text)]
+    own = [] if chosen is None else [chosen.threshold]
+    return [*own, *(threshold for threshold in usual if threshold not in own)]
 
 
-def _left_out(section: ReportSection, chosen: Exclusions) -> dict[str, Any]:
-    """How many ids are left out, and tables of them."""
-    where = f" They are in {section.output_file}." if section.output_file else " No list was written."
-    if not chosen.ids:
-        empty = f" The list in {section.output_file} is empty." if section.output_file else ""
-        return {"text": f"Nothing.{empty}", "tables": [], "notes": []}
-    what = "item" if chosen.mode != "ranking_pair" else "training pair"
-    tables, notes = [], []
-    if chosen.mode == "sample":
-        rows = [[name, number(chosen.sample_scores.get(name, float("nan")))] for name in chosen.ids]
-        tables = [_ids("Items left out", ("item", "item-level influence"), rows)]
-    else:
-        tables = [_pairs(chosen)]
-        more = len(chosen.listed) - _MOST_ROWS
-        notes += [f"{more:,} more are not shown here."] if more > 0 else []
-        if chosen.mode == "full_pair":
-            tables.append(_ids("Both items of each pair are left out", ("item",), [[name] for name in chosen.ids]))
-        if chosen.cut:
-            notes.append(f"The cap left {count(chosen.cut, 'harmful pair')} off the list.")
-    return {"text": f"{count(len(chosen.ids), what)}.{where}", "tables": tables, "notes": notes}
-
-
-def _pairs(chosen: Exclusions) -> Table:
+def _listed(chosen: Exclusions) -> dict[str, Any]:
+    """What is left out, in tables, and what they do not show."""
     mirrored, active = set(chosen.mirrored), chosen.active_test_pairs
-    header = ["harmful training pair", "votes", "mean score", "why"][: 4 if mirrored else 3]
-    rows = [
+    pairs = Table(
+        ("harmful training pair", "votes", "mean score", "why")[: 4 if mirrored else 3],
         [
-            pair.id,
-            f"{pair.votes:,} of {active:,} ({share(pair.votes, active)})",
-            number(pair.mean),
-            "the mirror image of a harmful pair" if pair.id in mirrored else "",
-        ][: len(header)]
-        for pair in chosen.listed
-    ]
-    return _ids("Harmful training pairs", header, rows)
+            [
+                pair.id,
+                f"{pair.votes:,} of {active:,} ({share(pair.votes, active)})",
+                number(pair.mean),
+                "the mirror image of a harmful pair" if pair.id in mirrored else "",
+            ][: 4 if mirrored else 3]
+            for pair in chosen.listed[:_MOST_ROWS]
+        ],
+        numbers=(1, 2),
+        codes=(0,),
+    )
+    items = [[name, number(chosen.sample_scores.get(name, float("nan")))] for name in chosen.ids[:_MOST_ROWS]]
+    tables = {
+        "ranking_pair": [pairs],
+        "full_pair": [pairs, Table(("item",), [item[:1] for item in items], codes=(0,))],
+        "sample": [Table(("item", "item-level influence"), items, numbers=(1,), codes=(0,))],
+    }[chosen.mode]
+    more = max(len(chosen.ids), len(chosen.listed)) - _MOST_ROWS
+    notes = [f"{more:,} more are not shown here."] if more > 0 else []
+    notes += [f"The cap left {count(chosen.cut, 'harmful pair')} off the list."] if chosen.cut else []
+    what = "training pair" if chosen.mode == "ranking_pair" else "item"
+    return {"count": count(len(chosen.ids), what) if chosen.ids else "", "tables": tables, "notes": notes}
 
 
-def _ids(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    numbers = frozenset(k for k, name in enumerate(header) if name in {"votes", "mean score", "item-level influence"})
-    return Table(title, header, rows[:_MOST_ROWS], numbers=numbers, codes=frozenset({0}))
+def _origin(source: ScoreSource, score_file: str) -> Table:
+    rows = [["scores", score_file]] if score_file else []
+    rows += [["training pairs", f"{len(source.train_ids):,}"], ["test pairs", f"{len(source.test_ids):,}"]]
+    for name, value in source.provenance.items():
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            rows.append([name.replace("_", " "), _plain(value)])
+        elif isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+            rows.append([name.replace("_", " "), ", ".join(value)])
+    return Table(("computed from", ""), rows, codes=(1,))
+
+
+def _checkpoints(provenance: Mapping[str, Any]) -> Table:
+    keys = ("name", "weight", "learning_rate", "digest")
+    known = [each for each in provenance.get("checkpoints") or () if isinstance(each, Mapping)]
+    header = ("checkpoint", "weight", "learning rate", "content (digest)")
+    return Table(header, [[_plain(each.get(key)) for key in keys] for each in known], (1, 2), (0, 3))
+
+
+def _plain(value: Any) -> str:
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tracinctl.plots.drawing.colours import Palette
+from tracinctl.plots.drawing.colours import COLOURS, Palette
 from tracinctl.plots.survey import Survey, survey
 from tracinctl.scores.caption import caption
 from tracinctl.scores.table import ScoreSource
@@ -19,11 +19,12 @@ _TALLEST = 24
 
 
 @dataclass(frozen=True)
-class ViewSettings:
-    """How a view is drawn.
+class Request:
+    """Scores, and how to draw them. What several views need of the scores is read once.
 
     Attributes:
-        width: columns.
+        source: the scores.
+        columns: how wide the screen is.
         colour: whether colours (or any other style) are used at all.
         thresholds: marked and counted.
         test_pair: id of the one test pair to look at; None = all.
@@ -32,7 +33,8 @@ class ViewSettings:
         height: rows that the screen has; charts grow and shrink with it. None = the usual size.
     """
 
-    width: int
+    source: ScoreSource
+    columns: int
     colour: bool
     thresholds: Sequence[Threshold]
     test_pair: str | None = None
@@ -40,23 +42,15 @@ class ViewSettings:
     min_occurrences: str = DEFAULT_OCCURRENCES
     height: int | None = None
 
-
-@dataclass(frozen=True)
-class Request:
-    """Scores, and how to draw them. What several views need of the scores is read once."""
-
-    source: ScoreSource
-    settings: ViewSettings
-
     @property
     def width(self) -> int:
         """Columns of the picture."""
-        return min(self.settings.width, WIDEST)
+        return min(self.columns, WIDEST)
 
     @property
     def palette(self) -> Palette:
         """Styles."""
-        return Palette(self.settings.colour)
+        return COLOURS if self.colour else Palette()
 
     @property
     def caption(self) -> str:
@@ -70,7 +64,7 @@ class Request:
         Raises:
             PlotError: there is no such test pair, or there are no scores.
         """
-        return survey(self.source, self.settings.thresholds, self.test_pair)
+        return survey(self.source, self.thresholds, self.test_pair)
 
     @cached_property
     def means(self) -> Survey:
@@ -85,21 +79,11 @@ class Request:
     @property
     def required(self) -> int:
         """Votes that make a pair harmful."""
-        return required_votes(self.settings.min_occurrences, self.survey.votes.active_test_pairs)
-
-    @property
-    def test_pair(self) -> str | None:
-        """The one test pair to look at."""
-        return self.settings.test_pair
-
-    @property
-    def top(self) -> int:
-        """How many to name."""
-        return self.settings.top
+        return required_votes(self.min_occurrences, self.survey.votes.active_test_pairs)
 
     def rows(self, usual: int, beside: int, least: int = 5) -> int:
         """Rows for a chart that shares the screen with ``beside`` other lines, and has ``least`` rows all the same."""
-        if self.settings.height is None:
+        if self.height is None:
             return usual
-        room = self.settings.height - beside - len(wrap(self.caption, self.width))
+        room = self.height - beside - len(wrap(self.caption, self.width))
         return min(max(room, least), _TALLEST)

@@ -15,16 +15,16 @@ FORMATS = (".txt", ".svg", ".html")
 
 _INK = "#1f2328"
 _THEME = TerminalTheme((255, 255, 255), (0x1F, 0x23, 0x28), [(0, 0, 0)] * 8)
-# Rich sets lines 24.4 px apart: letters of 21 px make blocks and lines of neighbouring rows meet
+# Rich sets lines 24.4 px apart and clips them: unclipped letters of 21.4 px make blocks of neighbouring rows meet
 _SVG = """\
-<svg xmlns="http://www.w3.org/2000/svg" class="picture" role="img" aria-label="@title" @size\
-viewBox="-12 -8 {width} {height}">
+<svg xmlns="http://www.w3.org/2000/svg" class="picture" role="img" aria-label="@title" @frame>
 <title>@title</title>
 <style>
 svg.picture {{ color: #1f2328; --paper: #ffffff; }}
 @media (prefers-color-scheme: dark) {{ svg.picture {{ color: #d7dce2; --paper: #14171b; }} }}
 @media print {{ svg.picture {{ color: #000000; --paper: #ffffff; }} }}
-.{unique_id}-matrix {{ font: 21px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", FreeMono, \
+svg.picture text {{ clip-path: none; }}
+.{unique_id}-matrix {{ font: 21.4px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", FreeMono, \
 "Liberation Mono", monospace; white-space: pre; }}
 {styles}
 </style>
@@ -37,7 +37,9 @@ svg.picture {{ color: #1f2328; --paper: #ffffff; }}
 </g>
 </svg>
 """
-_PAPER = '<rect x="-12" y="-8" width="{width}" height="{height}" fill="var(--paper)"/>\n'
+_FRAME = 'viewBox="0 0 {terminal_width} {terminal_height}"'
+_FRAME_ALONE = 'width="{width}" height="{height}" viewBox="-14 -10 {width} {height}"'
+_PAPER = '<rect x="-14" y="-10" width="{width}" height="{height}" fill="var(--paper)"/>\n'
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -62,10 +64,20 @@ svg.picture { max-width: 100%; height: auto; }
 def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
     """The picture as SVG, its letters in the reader's light or dark colour; ``alone`` = with a background."""
     name = escape(title).replace("{", "{{").replace("}", "}}")
-    size = f'width="{picture.width * 8}" ' if alone else ""
-    template = _SVG.replace("@size", size).replace("@paper", _PAPER if alone else "").replace("@title", name)
+    frame, paper = (_FRAME_ALONE, _PAPER) if alone else (_FRAME, "")
+    template = _SVG.replace("@frame", frame).replace("@paper", paper).replace("@title", name)
     drawn = picture.printed().export_svg(title=title, theme=_THEME, code_format=template)
     return drawn.replace(f"fill: {_INK}", "fill: currentColor")
+
+
+def check_picture_path(path: Path) -> None:
+    """Raise PlotError where a picture cannot be written under this name; to be asked before the work begins."""
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        more = "" if ending != ".png" else ": an .svg is sharp at every size, and browsers save it as .png"
+        raise PlotError(
+            f"a plot cannot be written as {path.suffix or path.name!r}", hint=f"One of {', '.join(FORMATS)}{more}"
+        )
 
 
 def save(picture: Picture, path: Path) -> None:
@@ -75,12 +87,8 @@ def save(picture: Picture, path: Path) -> None:
         PlotError: the ending is none of FORMATS.
         TracinctlError: the file cannot be written.
     """
+    check_picture_path(path)
     ending = path.suffix.lower()
-    if ending not in FORMATS:
-        more = "" if ending != ".png" else ": an .svg is sharp at every size, and browsers save it as .png"
-        raise PlotError(
-            f"a plot cannot be written as {path.suffix or path.name!r}", hint=f"One of {', '.join(FORMATS)}{more}"
-        )
     if ending == ".txt":
         text = picture.plain
     elif ending == ".svg":

@@ -98,17 +98,12 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
         )
     cuts = [k for k, letter in enumerate(test_pair) if letter == "_"]
     turned = {f"{test_pair[k + 1 :]}_{test_pair[:k]}" for k in cuts}
-    for name in test_ids:
-        if name in turned:
-            raise PlotError(
-                f"there is no test pair {clean(test_pair)!r} in these scores",
-                hint=f"It is there the other way round: {clean(name)}",
-            )
+    other_way = next((name for name in test_ids if name in turned), "")
     near = nearest(test_pair, test_ids)
-    raise PlotError(
-        f"there is no test pair {clean(test_pair)!r} in these scores",
-        hint=f"Did you mean {clean(near)}?" if near else "",
-    )
+    hint = f"Did you mean {clean(near)}?" if near else ""
+    if other_way:
+        hint = f"It is there the other way round: {clean(other_way)}"
+    raise PlotError(f"there is no test pair {clean(test_pair)!r} in these scores", hint=hint)
 
 
 def middle(values: FloatArray) -> float:
@@ -123,7 +118,6 @@ class Survey:
     Attributes:
         scores: what was read, to be read again.
         votes: negative votes at each threshold.
-        lowest, highest: the finite scores lie between these; zero does too.
         typical: the median size of scores other than zero (of a sample where there are many); 0 where all are zero.
         negative, positive, zeros, strange: how many scores are below, above and exactly zero, and how many are not
             finite.
@@ -132,14 +126,22 @@ class Survey:
 
     scores: FiniteScores
     votes: VoteTable
-    lowest: float
-    highest: float
     typical: float
     negative: int
     positive: int
     zeros: int
     strange: int
     mean: FloatArray
+
+    @property
+    def lowest(self) -> float:
+        """The lowest finite score, or zero where none is below it."""
+        return min(0.0, self.votes.lowest)
+
+    @property
+    def highest(self) -> float:
+        """The highest finite score, or zero where none is above it."""
+        return max(0.0, self.votes.highest)
 
     @property
     def total(self) -> int:
@@ -180,7 +182,7 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
     if not len(scores.train_ids) or not len(scores.test_ids):
         raise PlotError(
             "there are no scores to draw",
-            hint="they need one training pair and one test pair or more: tracinctl compute",
+            hint="They need one training pair and one test pair or more: tracinctl compute",
         )
     votes = count_votes(scores, thresholds)
     sizes = np.concatenate(scores.sizes) if scores.sizes else np.zeros(0)
@@ -188,8 +190,6 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
     return Survey(
         scores=scores,
         votes=votes,
-        lowest=min(0.0, votes.lowest),
-        highest=max(0.0, votes.highest),
         typical=middle(sizes),
         negative=scores.negative,
         positive=total - scores.negative - scores.zeros - scores.strange,
@@ -233,15 +233,10 @@ class Histogram:
         last = len(self.counts) - 1
         for start in range(0, flat.size if last >= 0 else 0, _TILE):
             tile = flat[start : start + _TILE]
-            place = self._axis.bend(tile)
-            place /= self._step
-            np.clip(place, -self._below, self._above, out=place)  # which whole numbers can hold
-            at = place.astype(np.int64)  # rounded towards zero, on either side of it
-            at += self._below
-            at -= tile < 0
-            np.clip(at, 0, last, out=at)
-            self.counts += np.bincount(at, minlength=last + 1)
-            self.counts[min(self._below, last)] -= tile.size - np.count_nonzero(tile)
+            tile = tile[tile != 0]
+            place = np.clip(self._axis.bend(tile) / self._step, -self._below, self._above)
+            at = place.astype(np.int64) + self._below - (tile < 0)  # rounded towards zero, on either side of it
+            self.counts += np.bincount(np.clip(at, 0, last), minlength=last + 1)
 
     def column_of(self, value: float) -> int:
         """The character column that a value falls into, or would at the nearer end."""
@@ -264,7 +259,8 @@ class VoteCurves:
         """Take the k-th lowest scores of a block."""
         ranks = [k - 1 for k in self.votes]
         if ranks:
-            _ranked(block[:, self._active], ranks, self._lowest[:, start : start + len(block)])
+            ordered = np.partition(block[:, self._active], ranks, axis=1)
+            self._lowest[:, start : start + len(block)] = ordered[:, ranks].T
 
     def finish(self) -> None:
         """Make ready to be asked, once all blocks are in."""
@@ -279,26 +275,6 @@ class VoteCurves:
     def lowest(self) -> float:
         """The lowest score there is."""
         return float(self._lowest[0, 0]) if self._lowest.size else 0.0
-
-
-def _ranked(block: FloatArray, ranks: Sequence[int], found: FloatArray) -> None:
-    """Put each row's scores of some ranks (rising, from 0) into ``found``, shape (ranks, rows).
-
-    One rank at a time and only among the scores between its neighbours, which is several times as quick as all at once.
-    """
-    if not ranks:
-        return
-    if list(ranks) == [0]:
-        found[0] = block.min(axis=1)
-    elif list(ranks) == [block.shape[1] - 1]:
-        found[0] = block.max(axis=1)
-    else:
-        middle = len(ranks) // 2
-        rank = ranks[middle]
-        parted = np.partition(block, rank, axis=1)
-        found[middle] = parted[:, rank]
-        _ranked(parted[:, :rank], ranks[:middle], found[:middle])
-        _ranked(parted[:, rank + 1 :], [each - rank - 1 for each in ranks[middle + 1 :]], found[middle + 1 :])
 
 
 def second_pass(scores: FiniteScores, takers: Sequence[Callable[[int, FloatArray], None]]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.engine.checkpoints.files import checkpoint_parts
 from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.project.settings import FORMATS, ComputeOutcome, ComputeSettings, SourceSettings
+from tracinctl.project.settings import FORMATS, ComputeSettings, SourceSettings
 from tracinctl.project.sources import (
     assumed_pairs,
     choose_test_pairs,
@@ -24,7 +25,58 @@ from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
     from tracinctl.engine.distributed.processes import Processes
+    from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.table import ScoreSource
+
+
+@dataclass(frozen=True)
+class ComputeOutcome:
+    """What was computed.
+
+    Attributes:
+        target: of what.
+        output_file: the scores; None where only self-influence was asked for.
+        written: all files written or added to.
+        train_pairs, test_pairs, active_test_pairs: how many; a test pair is active where a score is not zero.
+        checkpoints: name and weight of each, in order.
+        taken: for each checkpoint, whether its kernel came from the cache.
+        gradients_computed: item gradients that were taken.
+        seconds: how long it took.
+        notes: what a user should know of how it went.
+        classes: of the recordings, from the lowest rank up; empty where the data are the user's own.
+        diagnoses: what a user should know of the scores.
+        cache_bytes: size of the kernels kept for this material and frequency.
+        freed_bytes: what pruning deleted.
+    """
+
+    target: Target
+    output_file: Path | None
+    written: Sequence[Path]
+    train_pairs: int
+    test_pairs: int
+    active_test_pairs: int
+    checkpoints: Sequence[tuple[str, float]]
+    taken: Sequence[bool]
+    gradients_computed: int
+    seconds: float
+    notes: Sequence[str]
+    classes: Sequence[str]
+    diagnoses: Sequence[Diagnosis]
+    cache_bytes: int
+    freed_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The result in plain values."""
+        return {
+            "output_file": None if self.output_file is None else str(self.output_file),
+            "train_pairs": self.train_pairs,
+            "test_pairs": self.test_pairs,
+            "active_test_pairs": self.active_test_pairs,
+            "classes": list(self.classes),
+            "checkpoints": [{"name": name, "weight": weight} for name, weight in self.checkpoints],
+            "gradients_computed": self.gradients_computed,
+            "seconds": round(self.seconds, 3),
+        }
 
 
 def compute_project_scores(
@@ -51,9 +103,8 @@ def compute_project_scores(
     from tracinctl.scores.table import WatchedScores
 
     begun, since = time.monotonic(), time.time()
-    loss = LossSettings(
-        resolve_loss(settings.loss_type), settings.margin, settings.ghm_bins, settings.ghm_alpha, settings.batch_size
-    )
+    engine = settings.engine
+    loss = LossSettings(**{**vars(engine.loss), "loss": resolve_loss(engine.loss.loss)})
     checkpoints = list_checkpoints(target.checkpoints, settings.checkpoint_prefix)
     if settings.self_influence:
         read_records(target.records)  # a broken one is told of before the work, not after
@@ -73,18 +124,8 @@ def compute_project_scores(
         data = with_test_pairs(data, division.rows(data, "scoring"))
         about["division"] = division.to_json()
     data = with_test_pairs(data, choose_test_pairs(data, settings))
-    options = ComputeOptions(
-        loss=loss,
-        method=settings.method,
-        checkpoint_weights=settings.checkpoint_weights,
-        dtype=settings.dtype,
-        device=settings.device,
-        layers=settings.layers,
-        cache=target.cache_dir if settings.cache else None,
-        memory=settings.memory,
-        num_workers=settings.num_workers,
-        projection_dim=settings.projection_dim,
-    )
+    folder = target.cache_dir if settings.cache else None
+    options = ComputeOptions(**{**vars(engine), "loss": loss}, cache=folder)
     result = compute_scores(
         data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
     )

@@ -14,10 +14,14 @@ from typing import Any
 
 from tracinctl.engine.checkpoints.files import is_checkpoint
 from tracinctl.errors import SettingsError
-from tracinctl.project.config_keys import FLAGS_WITHOUT_SETTING, SETTINGS, SETTINGS_WITHOUT_FLAG, Kind, example_of
+from tracinctl.project.declared import Kind, Setting, settings_of
+from tracinctl.project.settings import COMMANDS
+from tracinctl.project.tables import PREFIX, example_of, keys_for, one_value, tables, variable
 from tracinctl.text import natural_key, nearest
 
 SETTINGS_NAME = "tracinctl.toml"
+
+_SLIP = 0.8  # of 1 for equal names: a key so much like a known one is misspelt and not misplaced
 
 _SCORE_FILE = re.compile(r"^(?P<project>.+)_influence(?:_metadata\.json|\.parquet)$")
 PER_CHECKPOINT = "_per_checkpoint"
@@ -40,15 +44,40 @@ class Settings:
         """The value of a key, or the default where the file does not name it."""
         return self.values.get(table, {}).get(key, default)
 
+    def place_of(self, command: str, setting: Setting) -> tuple[str, str] | None:
+        """(table, key) that holds a setting of a command; None where the file does not name it.
+
+        Raises:
+            SettingsError: two tables that mean the same step hold different values.
+        """
+        places = [(t, key) for t, key in keys_for(command, setting) if key in self.values.get(t, {})]
+        same = [(t, key) for t, key in places if t in one_value(command)]
+        values = {place: self.values[place[0]][place[1]] for place in same}
+        if len(set(values.values())) > 1:
+            said = [f"{_said(value)} in [{t}]{self.line(t, key)}" for (t, key), value in values.items()]
+            raise SettingsError(
+                f"settings file {self.path}: `{setting.name}` has two values: {' and '.join(said)}",
+                hint="Both tables mean the same setting. Keep one of the two.",
+            )
+        return places[0] if places else None
+
     def defaults_for(self, command: str) -> dict[str, Any]:
-        """Defaults of a command's flags: its own table first, then what the top of the file says for all commands."""
-        known = SETTINGS.get(command, {})
-        shared = dict(self.values.get("", {}))
-        if "frequency" in known and "frequencies" in shared:
-            shared["frequency"] = shared["frequencies"]
-        merged = {key: value for key, value in shared.items() if key in known}
-        merged.update(self.values.get(command, {}))
-        return {key: ",".join(value) if isinstance(value, tuple) else value for key, value in merged.items()}
+        """Defaults of a command's flags: its own table first, then those of the same step, then the top of the file.
+
+        Raises:
+            SettingsError: two tables that mean the same step hold different values.
+        """
+        found = {}
+        for setting in tables()[command].values():
+            place = self.place_of(command, setting)
+            if place is not None:
+                value = self.values[place[0]][place[1]]
+                found[setting.name] = ",".join(value) if isinstance(value, tuple) else value
+        return found
+
+    def line(self, table: str, key: str) -> str:
+        """``, line 7``: where a key stands; empty where that cannot be told."""
+        return "" if self.path is None else line_of(self.path, table, key)
 
 
 @dataclass(frozen=True)
@@ -127,18 +156,35 @@ def load_settings(path: Path | None) -> Settings:
     """Read and check a settings file; without one, empty settings.
 
     Raises:
-        SettingsError: the file is not there or is not TOML, a key is unknown, or a value is of the wrong type.
+        SettingsError: the file is not there or is not TOML, a key is unknown, or a value is wrong.
     """
     if path is None:
         return Settings()
+    path = path.absolute()
+    values: dict[str, dict[str, Any]] = {"": {}}
+    for key, value in _read_toml(path).items():
+        if isinstance(value, dict):
+            if key not in tables():
+                raise _unknown(path, "", key, [name for name in tables() if name], "[{}]")
+            values[key] = {inner: _checked(path, key, inner, found) for inner, found in value.items()}
+        elif key in tables() and key:
+            raise SettingsError(
+                f"settings file {path}{line_of(path, '', key)}: `{key}` is a table, not a value",
+                hint=f"Write [{key}] on a line of its own and its settings below.",
+            )
+        else:
+            values[""][key] = _checked(path, "", key, value)
+    return Settings(path, values)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     import tomllib
 
-    path = path.absolute()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SettingsError(f"settings file {path}: {reason}", hint="Check the path given as --config.") from error
+        raise SettingsError(f"settings file {path}: {reason}", hint="Check the path given as `config`.") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"settings file {path}: not UTF-8 text", hint="Save the file as UTF-8.") from error
     except RecursionError as error:
@@ -149,26 +195,22 @@ def load_settings(path: Path | None) -> Settings:
         hint = "Texts stand in quotes, lists in square brackets, for example  frequencies = ['500hz', '1000hz']"
         raise SettingsError(f"settings file {path}: not valid TOML: {error}", hint=hint) from error
 
-    values: dict[str, dict[str, Any]] = {"": {}}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            if key not in SETTINGS:
-                raise _unknown(path, f"[{key}]", key, [name for name in SETTINGS if name], "[{}]")
-            values[key] = {}
-            for inner, inner_value in value.items():
-                if inner not in SETTINGS[key]:
-                    raise _unknown(path, f"`{inner}` in [{key}]", inner, SETTINGS[key], "`{}`")
-                values[key][inner] = _checked(path, inner, f"`{inner}` in [{key}]", SETTINGS[key][inner], inner_value)
-        elif key in SETTINGS and key:
-            raise SettingsError(
-                f"settings file {path}: `{key}` is a table, not a value",
-                hint=f"Write [{key}] on a line of its own and its settings below.",
-            )
-        elif key not in SETTINGS[""]:
-            raise _unknown(path, f"`{key}`", key, SETTINGS[""], "`{}`")
-        else:
-            values[""][key] = _checked(path, key, f"`{key}`", SETTINGS[""][key], value)
-    return Settings(path, values)
+
+def line_of(path: Path, table: str, key: str) -> str:
+    """``, line 7``: where a key of a table stands, or a table itself; empty where that cannot be told."""
+    header = re.compile(r"^\s*\[\s*([\w\"'-]+)\s*\]")
+    entry = re.compile(rf"^\s*(?:\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[=\].]")
+    here = ""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError):
+        return ""
+    for number, line in enumerate(lines, 1):
+        begins = header.match(line)
+        if (here == table or (begins and not table)) and entry.match(line):
+            return f", line {number}"
+        here = begins[1].strip("\"'") if begins else here
+    return ""
 
 
 def load_project(settings: Settings, start: Path | None = None) -> Project:
@@ -192,59 +234,115 @@ def load_project(settings: Settings, start: Path | None = None) -> Project:
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
-    """Find misspelt ``TRACINCTL_<COMMAND>_<FLAG>`` variables.
+    """Find misspelt ``TRACINCTL_...`` variables, and two that give one setting two values.
 
     Raises:
-        SettingsError: a variable starts like one of a command's but names no flag that can be set.
+        SettingsError: a variable begins with ``TRACINCTL_`` but names no flag that can be set.
     """
+    known = _variables()
     for name in sorted(environment):
-        for command, known in SETTINGS.items():
-            prefix = f"TRACINCTL_{command.upper()}_"
-            if not command or command in {"features", "ranker"} or not name.startswith(prefix):
-                continue
-            key = name.removeprefix(prefix).lower()
-            if key in SETTINGS_WITHOUT_FLAG or (key not in known and key not in FLAGS_WITHOUT_SETTING):
-                near = nearest(key, known.keys() - SETTINGS_WITHOUT_FLAG)
-                hint = f"Did you mean {prefix}{near.upper()}?" if near else f"See tracinctl {command} --help."
-                raise SettingsError(f"environment variable {name}: {command} has no such setting", hint=hint)
+        if name.startswith(f"{PREFIX}_") and name not in known:
+            near = nearest(name.removeprefix(f"{PREFIX}_"), [each.removeprefix(f"{PREFIX}_") for each in known])
+            command = next((each for each in COMMANDS if name.startswith(variable(each, "") + "_")), "")
+            here = f"`tracinctl {command} --help`" if command else "`tracinctl COMMAND --help`"
+            hint = f"Did you mean {PREFIX}_{near}?" if near else f"{here} lists the settings that variables can hold."
+            what = f"{command} has no such setting" if command else "there is no such setting"
+            raise SettingsError(f"environment variable {name}: {what}", hint=hint)
 
 
-def _unknown(path: Path, shown: str, key: str, known: Mapping[str, Any] | Sequence[str], form: str) -> SettingsError:
+def check_variables(command: str, environment: Mapping[str, str]) -> None:
+    """Find two variables that give one setting of a command two values.
+
+    Raises:
+        SettingsError: there are two.
+    """
+    for setting in tables().get(command, {}).values():
+        names = [variable(t, key) for t, key in keys_for(command, setting) if t in one_value(command)]
+        given = {name: environment[name] for name in names if environment.get(name)}
+        if len(set(given.values())) > 1:
+            said = " and ".join(f"{name}={value}" for name, value in given.items())
+            raise SettingsError(
+                f"`{setting.name}` has two values: {said}",
+                hint="Both variables mean the same setting. Keep one of the two.",
+            )
+
+
+def _variables() -> list[str]:
+    """Every variable that is read."""
+    found = [variable("", "config"), *(variable("", key) for key, setting in tables()[""].items() if not setting.table)]
+    for command, settings in COMMANDS.items():
+        found += [variable(command, key) for each in settings_of(settings) if not each.table for key in each.names]
+    return found
+
+
+def _unknown(path: Path, table: str, key: str, known: Sequence[str], form: str) -> SettingsError:
+    shown = form.format(key) + (f" in [{table}]" if table else "")
+    from difflib import SequenceMatcher
+
+    homes = [name for name, keys in tables().items() if key in keys and name]
     near = nearest(key, known)
-    other_form = bool(near) and (near.startswith(key) or key.startswith(near))  # threshold, thresholds
-    homes = [table for table, keys in SETTINGS.items() if key in keys and table]
-    if homes and not other_form:
+    slip = SequenceMatcher(None, key, near).ratio() >= _SLIP
+    if homes and not slip:
         hint = f"`{key}` belongs into {' or '.join(f'[{home}]' for home in homes)}."
     elif near:
         hint = f"Did you mean {form.format(near)}?"
     else:
-        hint = "Known here: " + ", ".join(form.format(name) for name in known) + "."
-    return SettingsError(f"settings file {path}: unknown key {shown}", hint=hint)
+        usual = [name for name in known if table or name not in tables()[""] or tables()[""][name].metadata.get("top")]
+        hint = "Known here: " + ", ".join(form.format(name) for name in usual) + "."
+    return SettingsError(f"settings file {path}{line_of(path, table, key)}: unknown key {shown}", hint=hint)
 
 
-def _checked(path: Path, key: str, shown: str, kind: Kind, value: Any) -> Any:
-    wrong = SettingsError(
-        f"settings file {path}: {shown} must be {kind.value}, not {value!r}",
-        hint=example_of(key, kind),
-    )
-    if kind is Kind.TRUTH:
-        if isinstance(value, bool):
-            return value
-    elif isinstance(value, bool):
-        raise wrong
-    elif kind is Kind.TEXT and isinstance(value, str):
-        return value
-    elif kind is Kind.PATH and isinstance(value, str) and value and "\0" not in value:
-        return Path(os.path.normpath(path.parent / Path(value).expanduser()))
-    elif (kind is Kind.WHOLE and isinstance(value, int)) or (kind is Kind.NUMBER and isinstance(value, (int, float))):
-        return value
-    elif kind is Kind.SCORE and isinstance(value, (int, float, str)):
-        return str(value)
-    elif kind is Kind.LIST:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        if isinstance(value, list) and all(
-            isinstance(part, (int, float, str)) and not isinstance(part, bool) for part in value
-        ):
-            return tuple(str(part) for part in value)
-    raise wrong
+def _checked(path: Path, table: str, key: str, value: Any) -> Any:
+    """The value of a key as it is kept: a path absolute, a list a tuple of text.
+
+    Raises:
+        SettingsError: there is no such key, or the value is none that it takes.
+    """
+    known = tables()[table]
+    if key not in known:
+        raise _unknown(path, table, key, list(known), "`{}`")
+    setting = known[key]
+    shown = f"`{key}` in [{table}]" if table else f"`{key}`"
+    where = f"settings file {path}{line_of(path, table, key)}"
+    kept = _kept(setting.kind, value, path)
+    if kept is None:
+        raise SettingsError(
+            f"{where}: {shown} must be {setting.kind.value}, not {value!r}", hint=example_of(key, setting)
+        )
+    if setting.choices and kept not in setting.choices:
+        near = nearest(str(kept), list(setting.choices))
+        known_values = f"It is one of {', '.join(setting.choices)}."
+        raise SettingsError(
+            f"{where}: {shown} cannot be {value!r}", hint=f"Did you mean {near}?" if near else known_values
+        )
+    least = setting.metadata.get("least")
+    if least is not None and kept < least:
+        raise SettingsError(f"{where}: {shown} is {kept}, not {least} or more", hint=example_of(key, setting))
+    return kept
+
+
+def _kept(kind: Kind, value: Any, path: Path) -> Any:
+    """The value as it is kept; None where it is not of its kind."""
+    if isinstance(value, bool) or kind is Kind.TRUTH:
+        return value if isinstance(value, bool) and kind is Kind.TRUTH else None
+    if kind is Kind.LIST:
+        return _list(value)
+    if kind is Kind.PATH:
+        fits = isinstance(value, str) and value and "\0" not in value
+        return Path(os.path.normpath(path.parent / Path(value).expanduser())) if fits else None
+    if kind in {Kind.SCORE, Kind.SIZE}:
+        return str(value) if isinstance(value, (int, float, str)) else None
+    types: Any = {Kind.TEXT: str, Kind.WHOLE: int, Kind.NUMBER: (int, float)}[kind]
+    return value if isinstance(value, types) else None
+
+
+def _list(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list) and all(isinstance(v, (int, float, str)) and not isinstance(v, bool) for v in value):
+        return tuple(str(part) for part in value)
+    return None
+
+
+def _said(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)

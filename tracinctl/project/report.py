@@ -70,7 +70,7 @@ def _with_checkpoints(run: Run, source: ScoreSource) -> tuple[ScoreSource, list[
 
 
 def _retraining(run: Run) -> Retraining | None:
-    from tracinctl.plots.origin import Table
+    from tracinctl.plots.page import Table
     from tracinctl.plots.report import Retraining
     from tracinctl.retraining.wording import (
         ARM_COLUMNS,
@@ -86,10 +86,10 @@ def _retraining(run: Run) -> Retraining | None:
     if result is None:
         return None
     verdict = verdict_words(result)
-    numbers = frozenset(range(1, 6))
+    numbers = range(1, 6)
     tables = [
-        Table("Trained rankers", ARM_COLUMNS, arm_rows(result), numbers=numbers),
-        Table("Differences", DIFFERENCE_COLUMNS, difference_rows(result), numbers=numbers),
+        Table(ARM_COLUMNS, arm_rows(result), numbers=numbers),
+        Table(DIFFERENCE_COLUMNS, difference_rows(result), numbers=numbers),
     ]
     notes = [f"{len(result.seeds)} repeats. {note_words(result)}"] if result.arms else []
     return Retraining(verdict[0].upper() + verdict[1:], tables if result.arms else [], [*notes, division_words(result)])

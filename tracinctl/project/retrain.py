@@ -13,8 +13,9 @@ from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
 from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
-from tracinctl.retraining.trial import RetrainResult, RetrainSettings, retrain
-from tracinctl.training.ranker import TrainSettings
+from tracinctl.retraining.options import RetrainSettings
+from tracinctl.retraining.trial import RetrainResult, retrain
+from tracinctl.training.options import TrainSettings
 
 if TYPE_CHECKING:
     from tracinctl.data.pairs import RankingData

@@ -13,6 +13,7 @@ from unicodedata import normalize
 
 from tracinctl.errors import DataError, ScoreFileError, UsageError
 from tracinctl.project.config import Project, find_score_files, split_score_file_name
+from tracinctl.project.declared import split_list
 from tracinctl.project.target import Target
 from tracinctl.text import natural_key, nearest
 
@@ -69,18 +70,6 @@ class MissingScores:
     def command(self) -> str:
         """What makes it."""
         return f"tracinctl compute {self.target.command_flags}"
-
-
-def split_list(text: str, flag: str) -> list[str]:
-    """The entries of a comma list, blanks around them taken off.
-
-    Raises:
-        UsageError: the list is empty or has an empty entry; ``flag`` names it in the message.
-    """
-    entries = [entry.strip() for entry in text.split(",")]
-    if not all(entries):
-        raise UsageError(f"{flag}: {text!r} has an empty entry", hint=f"Write it like {flag} one,two.")
-    return list(dict.fromkeys(entries))
 
 
 def recordings_by_material(data_root: Path) -> dict[str, list[str]]:
@@ -146,7 +135,7 @@ def choose_frequencies(
         DataError: nothing is found, or (where ``strict``) one that is asked for is not among what is found.
     """
     here = found.get(material, [])
-    asked_for = list(project.frequencies) if asked is None else split_list(asked, "--frequency")
+    asked_for = list(project.frequencies) if asked is None else split_list(asked, "frequency")
     names = [_as_written(name, here) for name in asked_for]
     if ALL in names or not names:
         if not here:
@@ -187,7 +176,7 @@ def score_files(
     found = scores_by_material(project.metadata_dir)
     if not found:
         name = material or project.material or "NAME"
-        wanted = [] if frequency is None else [entry for entry in split_list(frequency, "--frequency") if entry != ALL]
+        wanted = [] if frequency is None else [entry for entry in split_list(frequency, "frequency") if entry != ALL]
         each = (wanted or list(project.frequencies) or ["NAME"])[0]
         raise ScoreFileError(
             f"no influence scores in {where}",
@@ -225,7 +214,7 @@ def training_sets(
     """
     if custom_source:
         name = material or project.material
-        names = split_list(frequency, "--frequency") if frequency else list(project.frequencies)
+        names = split_list(frequency, "frequency") if frequency else list(project.frequencies)
         hint = "They name the files: --material digits --frequency all-sizes, or put them into tracinctl.toml."
         if ALL in names:
             raise UsageError(

@@ -1,22 +1,144 @@
-"""What a computation is asked for, and what came of it."""
+"""The settings of every command: each is declared once, as a field with its type, default and help.
 
-from __future__ import annotations
+What the engine, the rule and the trainings can be asked for is declared beside them; what concerns a project is
+declared here, and each command's class says which of all these it takes. Flags, keys of ``tracinctl.toml``, environment
+variables, completion and help follow from the fields; ``declared`` says how they are read.
 
-import re
-from collections.abc import Sequence
+``--help`` and completion load this module: only the standard library is imported, and the classes of commands do
+without the methods that take a dataclass longest to make.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from tracinctl.errors import UsageError
-from tracinctl.project.target import Target
+from tracinctl.engine.options import EngineOptions
+from tracinctl.plots.views import VIEW_LINES
+from tracinctl.retraining.options import RetrainSettings
+from tracinctl.scores.options import RequiredVotes, Rule, Thresholds, Votes
+from tracinctl.training.options import TrainSettings
 
-if TYPE_CHECKING:
-    from tracinctl.scores.diagnoses import Diagnosis
+DATA = "Data and checkpoints"
+INFLUENCE = "Influence"
+WHICH = "Which scores"
+RULE = "Rule"
+OUTPUT = "Output"
+EVALUATION = "Evaluation"
+TRAINING = "Training"
+PICTURE = "Picture"
+DEMO = "Demo"
 
 FORMATS = ("auto", "json", "parquet")
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$", re.IGNORECASE)
+
+@dataclass(eq=False, repr=False)
+class Selection:
+    """Which material and which frequencies."""
+
+    material: str | None = field(
+        default=None,
+        metadata={
+            "help": "Material.",
+            "metavar": "NAME",
+            "usual": "the only one",
+            "example": "'plastic'",
+            "top": True,
+        },
+    )
+    frequency: str | None = field(
+        default=None,
+        metadata={
+            "help": "Frequencies, with commas; `all` stands for every one found.",
+            "metavar": "NAMES",
+            "usual": "the settings', else all",
+            "kind": "list",
+            "alias": "frequencies",
+            "top": True,
+        },
+    )
+
+
+@dataclass(eq=False, repr=False)
+class ScorePlace:
+    """Where scores are."""
+
+    metadata_dir: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of score files.",
+            "metavar": "DIR",
+            "usual": "metadata",
+            "example": "'metadata'",
+            "top": True,
+        },
+    )
+
+
+@dataclass(eq=False, repr=False)
+class GivenScores:
+    """Score files that are named one by one."""
+
+    metadata_file: tuple[Path, ...] = field(
+        default=(),
+        metadata={
+            "help": "Score file (.json or .parquet); may be repeated. Without it, the project's.",
+            "metavar": "FILE",
+            "kind": "paths",
+            "one_call": True,
+        },
+    )
+
+
+@dataclass(eq=False, repr=False)
+class ListPlace:
+    """Where exclusion lists are."""
+
+    output_dir: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of exclusion lists.",
+            "metavar": "DIR",
+            "usual": "exclusions",
+            "example": "'exclusions'",
+            "top": True,
+        },
+    )
+
+
+@dataclass(eq=False, repr=False)
+class DataPlaces:
+    """Where recordings and checkpoints are."""
+
+    data_root: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of recordings.",
+            "metavar": "DIR",
+            "usual": "data",
+            "example": "'data'",
+            "top": True,
+        },
+    )
+    checkpoint_dir: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of checkpoints, or of one folder <material>_<frequency> each.",
+            "metavar": "DIR",
+            "usual": "checkpoints",
+            "example": "'checkpoints'",
+            "top": True,
+        },
+    )
+    linked_root: Path | None = field(
+        default=None,
+        metadata={
+            "help": "A second folder that recordings may be links into.",
+            "metavar": "DIR",
+            "usual": "none",
+            "example": "'.dvc/cache'",
+            "top": True,
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -35,22 +157,84 @@ class SourceSettings:
         classes: from the lowest rank up; None = by the numbers in their names.
         channel: of recordings with several, from 1; None = their average.
         n_fft, hop: of the spectrograms.
-        architecture, normalise: of the built-in ranker; an architecture of None is told from the checkpoint.
+        architecture, normalise: of the built-in ranker; an architecture of None is read from the checkpoint.
     """
 
-    source: str | None = None
-    model: str | None = None
-    pairs_file: Path | None = None
-    pairs: str | None = None
-    seed: int = 42
-    train_share: float = 0.7
-    skip_missing: bool = False
-    classes: tuple[str, ...] | None = None
-    channel: int | None = None
-    n_fft: int = 2048
-    hop: int = 256
-    architecture: str | None = None
-    normalise: bool = True
+    source: str | None = field(
+        default=None,
+        metadata={
+            "help": "Your own function of (frequency, material) that gives a tracinctl.RankingData. It is run.",
+            "metavar": "MODULE:FUNCTION",
+            "usual": "the recordings",
+            "example": "'my_project:load'",
+            "top": True,
+        },
+    )
+    model: str | None = field(
+        default=None,
+        metadata={
+            "help": "Your own function that builds the model. It is run.",
+            "metavar": "MODULE:FUNCTION",
+            "usual": "the built-in ranker",
+            "example": "'my_project:build_model'",
+            "top": True,
+        },
+    )
+    pairs_file: Path | None = field(
+        default=None,
+        metadata={
+            "help": "The pairs that training used: split,id1,id2,target.",
+            "metavar": "FILE",
+            "usual": "the checkpoints' pairs.csv, else all",
+            "example": "'pairs.csv'",
+        },
+    )
+    pairs: str | None = field(
+        default=None,
+        metadata={
+            "help": "How pairs are made where no file names them.\n\nevery: all items of different class.\n\n"
+            "drawn: at random with the seed.",
+            "metavar": "HOW",
+            "choices": {"every": "all items of different class", "drawn": "at random with the seed"},
+            "usual": "every, with a warning",
+            "example": "'drawn'",
+            "top": True,
+        },
+    )
+    seed: int = field(default=42, metadata={"help": "Seed of the train/held-out split, and of drawn pairs."})
+    train_share: float = field(default=0.7, metadata={"help": "Share of the items that trains.", "top": True})
+    skip_missing: bool = field(
+        default=False, metadata={"help": "Leave out pairs of the file whose recordings are gone.", "top": True}
+    )
+    classes: tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "help": "Classes of the recordings from the lowest rank up, with commas.",
+            "metavar": "NAMES",
+            "usual": "by the numbers in their names",
+            "example": "['deg000', 'deg036']",
+            "top": True,
+        },
+    )
+    channel: int | None = field(
+        default=None,
+        metadata={
+            "help": "Channel of recordings that have several, from 1.",
+            "usual": "their average",
+            "least": 1,
+            "example": "1",
+            "top": True,
+        },
+    )
+    n_fft: int = field(default=2048, metadata={"help": "Window of the spectrograms.", "table": "features"})
+    hop: int = field(default=256, metadata={"help": "Step of the spectrograms.", "table": "features"})
+    architecture: str | None = field(
+        default=None,
+        metadata={"help": "Architecture of the built-in ranker.", "table": "ranker", "example": "'small'"},
+    )
+    normalise: bool = field(
+        default=True, metadata={"help": "Whether the built-in ranker normalises its input.", "table": "ranker"}
+    )
 
 
 @dataclass(frozen=True)
@@ -60,104 +244,342 @@ class ComputeSettings:
     Attributes:
         origin: where items, pairs and the model come from.
         checkpoint_prefix: how the names of checkpoint files begin.
-        num_test_samples: so many held-out pairs, drawn with the seed; None = all.
+        num_test_samples: number of held-out pairs, drawn with the seed; None = all.
         test_pairs: ids of the held-out pairs to use; empty = all.
-        loss_type, margin, ghm_bins, ghm_alpha, batch_size: the loss; batch_size is that of training.
-        method, checkpoint_weights, device, dtype, layers, memory, num_workers, projection_dim: see
-            ``engine.compute.ComputeOptions``.
+        engine: how the engine computes.
+        cache: whether kernels are kept and reused.
         influence, self_influence, save_per_checkpoint: what is written.
         file_format: ``json``, ``parquet``, or ``auto``: Parquet for more than a million scores.
-        cache: whether kernels are kept and reused.
-        prune_cache: whether kernels of this material and frequency that were not used are deleted.
+        prune_cache: whether kernels of this target that were not used are deleted.
         divide: whether half of the held-out items have no part in the scores, so that they can judge what the scores
             lead to; see ``judging``.
     """
 
-    origin: SourceSettings = field(default_factory=SourceSettings)
-    checkpoint_prefix: str = "model_epoch_"
-    num_test_samples: int | None = None
-    test_pairs: tuple[str, ...] = ()
-    loss_type: str = "standard"
-    margin: float = 1.0
-    ghm_bins: int = 10
-    ghm_alpha: float = 0.75
-    batch_size: int = 32
-    method: str = "tracin"
-    checkpoint_weights: str = "relative"
-    device: str = "auto"
-    dtype: str = "float32"
-    layers: tuple[str, ...] | None = None
-    memory: int | None = None
-    num_workers: int = 0
-    projection_dim: int | None = None
-    influence: bool = True
-    self_influence: bool = True
-    save_per_checkpoint: bool = False
-    file_format: str = "auto"
-    cache: bool = True
-    prune_cache: bool = False
+    origin: SourceSettings = field(default_factory=SourceSettings, metadata={"panel": DATA})
+    checkpoint_prefix: str = field(
+        default="model_epoch_",
+        metadata={"help": "How checkpoint file names begin.", "metavar": "TEXT", "panel": DATA},
+    )
+    num_test_samples: int | None = field(
+        default=None,
+        metadata={
+            "help": "Use N random held-out pairs instead of all. All cost no more and find more.",
+            "usual": "all",
+            "least": 1,
+            "example": "5",
+            "panel": DATA,
+        },
+    )
+    test_pairs: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "name": "test_pair",
+            "help": "Score this held-out pair instead of all; may be repeated.",
+            "metavar": "ID",
+            "kind": "texts",
+            "one_call": True,
+            "panel": DATA,
+        },
+    )
+    engine: EngineOptions = field(default_factory=EngineOptions, metadata={"panel": INFLUENCE})
+    cache: bool = field(
+        default=True,
+        metadata={"help": "Keep kernels in .tracinctl/cache and reuse them.", "panel": INFLUENCE},
+    )
+    prune_cache: bool = field(
+        default=False,
+        metadata={"help": "Delete kernels that these checkpoints do not use.", "one_call": True, "panel": INFLUENCE},
+    )
+    influence: bool = field(
+        default=True,
+        metadata={
+            "name": "compute_influence",
+            "help": "Write <material>_<frequency>_influence_metadata.json.",
+            "panel": OUTPUT,
+        },
+    )
+    self_influence: bool = field(
+        default=True,
+        metadata={
+            "name": "compute_self_influence",
+            "help": "Add self-influence and item-level influence to <material>_<frequency>_metadata.json.",
+            "panel": OUTPUT,
+        },
+    )
+    save_per_checkpoint: bool = field(
+        default=False, metadata={"help": "Write the scores of each checkpoint as well.", "panel": OUTPUT}
+    )
+    file_format: str = field(
+        default="auto",
+        metadata={
+            "name": "format",
+            "help": "json, parquet, or auto: Parquet for more than 1,000,000 scores.",
+            "metavar": "FORMAT",
+            "choices": dict.fromkeys(FORMATS, ""),
+            "panel": OUTPUT,
+        },
+    )
     divide: bool = False
 
 
+@dataclass(eq=False, repr=False)
+class Processes:
+    """How many processes share the work."""
+
+    processes: int = field(
+        default=1,
+        metadata={
+            "help": "Processes of this machine that share the work; torchrun does it over several machines.",
+            "least": 1,
+            "example": "2",
+        },
+    )
+
+
+@dataclass(eq=False, repr=False)
+class Marking:
+    """Whether the users' records are told of a list."""
+
+    update_metadata: bool = field(
+        default=False,
+        metadata={"help": "Mark what is excluded in <material>_<frequency>_metadata.json as well."},
+    )
+
+
+@dataclass(eq=False, repr=False)
+class Retraining:
+    """Whether lists are judged by training, and how often."""
+
+    retrain: bool = field(
+        default=False,
+        metadata={
+            "help": "Retrain with and without the list, and test the difference on held-out items that did not choose "
+            "it.",
+        },
+    )
+    how: RetrainSettings = field(default_factory=RetrainSettings)
+
+
+@dataclass(eq=False, repr=False)
+class TrainProgram:
+    """A training program of the user's own, which judges lists in place of the built-in ranker. It is run."""
+
+    command: str | None = field(
+        default=None,
+        metadata={
+            "help": "Your own training program.",
+            "table": "train",
+            "example": "'python train.py --exclusions-file {exclusions_file}'",
+        },
+    )
+    metrics_file: str = field(
+        default="metrics.json", metadata={"help": "Where your program leaves its metrics.", "table": "train"}
+    )
+
+
 @dataclass(frozen=True)
-class ComputeOutcome:
-    """What was computed.
+class WorkflowSettings:
+    """How a workflow runs.
 
     Attributes:
-        target: of what.
-        output_file: the scores; None where only self-influence was asked for.
-        written: all files written or added to.
-        train_pairs, test_pairs, active_test_pairs: how many; a test pair is active where a score is not zero.
-        checkpoints: name and weight of each, in order.
-        taken: for each checkpoint, whether its kernel came from the cache.
-        gradients_computed: item gradients that were taken.
-        seconds: how long it took.
-        notes: what a user should know of how it went.
-        classes: of the recordings, from the lowest rank up; empty where the data are the user's own.
-        diagnoses: what a user should know of the scores.
-        cache_bytes: size of the kernels kept for this material and frequency.
-        freed_bytes: what pruning deleted.
+        compute: how influence is computed.
+        rule: what is left out.
+        evaluate_only: compute and count, but write no list.
+        fail_fast: stop at the first target that fails.
+        update_metadata: mark what is excluded in the users' records.
     """
 
-    target: Target
-    output_file: Path | None
-    written: Sequence[Path]
-    train_pairs: int
-    test_pairs: int
-    active_test_pairs: int
-    checkpoints: Sequence[tuple[str, float]]
-    taken: Sequence[bool]
-    gradients_computed: int
-    seconds: float
-    notes: Sequence[str]
-    classes: Sequence[str]
-    diagnoses: Sequence[Diagnosis]
-    cache_bytes: int
-    freed_bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The result in plain values."""
-        return {
-            "output_file": None if self.output_file is None else str(self.output_file),
-            "train_pairs": self.train_pairs,
-            "test_pairs": self.test_pairs,
-            "active_test_pairs": self.active_test_pairs,
-            "classes": list(self.classes),
-            "checkpoints": [{"name": name, "weight": weight} for name, weight in self.checkpoints],
-            "gradients_computed": self.gradients_computed,
-            "seconds": round(self.seconds, 3),
-        }
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    rule: Rule = field(default_factory=Rule, metadata={"panel": RULE})
+    evaluate_only: bool = field(
+        default=False,
+        metadata={"help": "Compute and show what each threshold would exclude; write no list.", "panel": OUTPUT},
+    )
+    fail_fast: bool = field(
+        default=False, metadata={"help": "Stop at the first frequency that fails.", "panel": OUTPUT}
+    )
+    marking: Marking = field(default_factory=Marking, metadata={"panel": OUTPUT})
 
 
-def parse_size(text: str) -> int:
-    """Bytes from ``4GiB``, ``500 MB`` or ``2g``; a bare number is bytes.
+@dataclass(eq=False, repr=False)
+class ComputeCommand:
+    """What ``tracinctl compute`` can be asked for."""
 
-    Raises:
-        UsageError: the text is no size above zero.
-    """
-    match = _SIZE.match(text)
-    if match is None or not float(match[1]):
-        raise UsageError(f"--memory {text!r} is no size", hint="For example --memory 4GiB")
-    number, letter, binary = match.groups()
-    base = 1024 if binary or not text.lower().rstrip().endswith("b") else 1000
-    return int(float(number) * base ** " kmgt".index(letter.lower() or " "))
+    selection: Selection = field(metadata={"panel": WHICH})
+    places: DataPlaces = field(metadata={"panel": DATA})
+    compute: ComputeSettings
+    processes: Processes = field(metadata={"panel": INFLUENCE})
+    scores: ScorePlace = field(metadata={"panel": OUTPUT})
+
+
+@dataclass(eq=False, repr=False)
+class SweepCommand:
+    """What ``tracinctl sweep`` can be asked for."""
+
+    selection: Selection = field(metadata={"panel": WHICH})
+    scores: ScorePlace = field(metadata={"panel": WHICH})
+    tried: Thresholds = field(metadata={"panel": RULE})
+    votes: Votes = field(metadata={"panel": RULE})
+    retraining: Retraining = field(metadata={"panel": EVALUATION})
+    given: GivenScores = field(metadata={"panel": WHICH})
+    top: int = field(
+        default=0,
+        metadata={
+            "help": "List this many of the pairs with most votes as well, at the first threshold.",
+            "least": 0,
+            "example": "10",
+            "panel": OUTPUT,
+        },
+    )
+
+
+@dataclass(eq=False, repr=False)
+class ExcludeCommand:
+    """What ``tracinctl exclude`` can be asked for."""
+
+    selection: Selection = field(metadata={"panel": WHICH})
+    scores: ScorePlace = field(metadata={"panel": WHICH})
+    rule: Rule = field(metadata={"panel": RULE})
+    lists: ListPlace = field(metadata={"panel": OUTPUT})
+    marking: Marking = field(metadata={"panel": OUTPUT})
+    given: GivenScores = field(metadata={"panel": WHICH})
+    output_file: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Where to write the list of a single score file; without it, "
+            "<material>_<frequency>_excluded_pairs.txt in the folder of lists.",
+            "metavar": "FILE",
+            "one_call": True,
+            "panel": OUTPUT,
+        },
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "Show what would be listed, and write nothing.", "one_call": True, "panel": OUTPUT},
+    )
+
+
+@dataclass(eq=False, repr=False)
+class TrainCommand:
+    """What ``tracinctl train`` can be asked for."""
+
+    selection: Selection = field(metadata={"panel": WHICH})
+    places: DataPlaces = field(metadata={"panel": DATA})
+    origin: SourceSettings = field(metadata={"panel": DATA, "without": ("source", "model", "seed")})
+    training: TrainSettings = field(metadata={"panel": TRAINING})
+    program: TrainProgram
+    exclusions_file: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Leave out the pairs and items that this list names.",
+            "metavar": "FILE",
+            "example": "'exclusions/plastic_500hz_excluded_pairs.txt'",
+            "panel": DATA,
+        },
+    )
+
+
+@dataclass(eq=False, repr=False)
+class PlotCommand:
+    """What ``tracinctl plot`` can be asked for."""
+
+    selection: Selection = field(metadata={"panel": WHICH})
+    scores: ScorePlace = field(metadata={"panel": WHICH})
+    tried: Thresholds = field(metadata={"panel": PICTURE})
+    votes: RequiredVotes = field(metadata={"panel": RULE})
+    given: GivenScores = field(metadata={"panel": WHICH})
+    test_pair: str | None = field(
+        default=None,
+        metadata={
+            "help": "Scores on this test pair only: its proponents and opponents (view top).",
+            "metavar": "ID",
+            "one_call": True,
+            "panel": PICTURE,
+        },
+    )
+    output: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Write the picture to a .txt, .svg or .html file.",
+            "metavar": "FILE",
+            "one_call": True,
+            "panel": OUTPUT,
+        },
+    )
+    top: int = field(
+        default=10,
+        metadata={"help": "Number of pairs or items to name.", "least": 1, "panel": PICTURE},
+    )
+
+
+@dataclass(eq=False, repr=False)
+class WorkflowCommand:
+    """What ``tracinctl workflow`` can be asked for."""
+
+    selection: Selection = field(metadata={"panel": WHICH})
+    places: DataPlaces = field(metadata={"panel": DATA})
+    workflow: WorkflowSettings
+    processes: Processes = field(metadata={"panel": INFLUENCE})
+    scores: ScorePlace = field(metadata={"panel": OUTPUT})
+    lists: ListPlace = field(metadata={"panel": OUTPUT})
+    retraining: Retraining = field(metadata={"panel": EVALUATION})
+    plot: str | None = field(
+        default=None,
+        metadata={
+            "help": "Draw this view of each frequency as well: overview, distribution, top, ...",
+            "metavar": "VIEW",
+            "choices": VIEW_LINES,
+            "example": "'overview'",
+            "panel": OUTPUT,
+        },
+    )
+    report: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Write a report with pictures, lists and what to do next: .html or .md.",
+            "metavar": "FILE",
+            "one_call": True,
+            "panel": OUTPUT,
+        },
+    )
+
+
+@dataclass(eq=False, repr=False)
+class DemoCommand:
+    """What ``tracinctl demo`` can be asked for."""
+
+    frequencies: str = field(
+        default="500hz,1000hz",
+        metadata={
+            "help": "Frequencies, with commas.",
+            "metavar": "NAMES",
+            "kind": "list",
+            "panel": DEMO,
+        },
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of the recordings and the planted errors.", "panel": DEMO})
+
+
+COMMANDS: Mapping[str, type] = {
+    "compute": ComputeCommand,
+    "sweep": SweepCommand,
+    "exclude": ExcludeCommand,
+    "train": TrainCommand,
+    "plot": PlotCommand,
+    "workflow": WorkflowCommand,
+    "demo": DemoCommand,
+}
+"""The settings of each command that has any."""
+
+SAME_SETTING: Mapping[str, tuple[str, ...]] = {
+    "compute": ("workflow",),
+    "exclude": ("workflow",),
+    "workflow": ("compute", "exclude"),
+}
+"""Commands that do the same step: a setting of one holds for the other, and two values for it are an error."""
+
+TAKEN_OVER: Mapping[str, tuple[str, ...]] = {
+    "sweep": ("exclude", "workflow"),
+    "plot": ("exclude", "workflow"),
+}
+"""Commands whose settings hold where a command's own table does not name them."""

@@ -13,7 +13,8 @@ from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
-    from tracinctl.training.ranker import TrainResult, TrainSettings
+    from tracinctl.training.options import TrainSettings
+    from tracinctl.training.ranker import TrainResult
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, TracinctlError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.project.compute import compute_project_scores
+from tracinctl.project.compute import ComputeOutcome, compute_project_scores
 from tracinctl.project.config import holds_checkpoints
 from tracinctl.project.selection import unknown_set
-from tracinctl.project.settings import ComputeOutcome, ComputeSettings
+from tracinctl.project.settings import WorkflowSettings
 from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
@@ -29,34 +29,6 @@ if TYPE_CHECKING:
     from tracinctl.scores.table import ScoreSource
 
 Status = Literal["done", "failed", "skipped"]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What makes a pair harmful, and what is done about it; see ``scores.exclusion.choose_exclusions``."""
-
-    threshold: str = "0"
-    upper_threshold: float | None = None
-    min_occurrences: str = "60%"
-    max_exclusions: int | None = None
-    mode: str = "ranking_pair"
-
-
-@dataclass(frozen=True)
-class WorkflowSettings:
-    """How a workflow runs.
-
-    Attributes:
-        compute: how influence is computed.
-        rule: what is left out.
-        evaluate_only: compute and count, but write no list.
-        fail_fast: stop at the first frequency that fails.
-    """
-
-    compute: ComputeSettings = field(default_factory=ComputeSettings)
-    rule: Rule = field(default_factory=Rule)
-    evaluate_only: bool = False
-    fail_fast: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tracinctl.retraining.stack import Member, train_stack
 from tracinctl.retraining.stacked_model import pays
 from tracinctl.retraining.trainer import Epochs, Trained, Training
 from tracinctl.training.models import build_ranker
-from tracinctl.training.ranker import TrainSettings
+from tracinctl.training.options import TrainSettings
 
 _VERSION = 2  # of what a kept result means
 _TOGETHER: Final = 16

@@ -20,7 +20,7 @@ from tracinctl.errors import TrainingError
 from tracinctl.retraining.stacked_loss import StackedLoss
 from tracinctl.retraining.stacked_model import Inputs, StackedModel
 from tracinctl.retraining.stacked_optimizer import StackedAdam, StackedPlateau
-from tracinctl.training.ranker import TrainSettings
+from tracinctl.training.options import TrainSettings
 
 _ITEMS_AT_ONCE = 256  # scored together
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
-from tracinctl.training.ranker import TrainSettings
+from tracinctl.training.options import TrainSettings
 
 
 class StackedLoss:

@@ -28,9 +28,10 @@ from tracinctl.retraining.judging import (
     pair_correct,
     pairs_within,
 )
+from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
 from tracinctl.retraining.trainer import END, Trained, Trainer, Training
-from tracinctl.retraining.trial import EVERYTHING, RetrainSettings
+from tracinctl.retraining.trial import EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def judge_sweep(
     arms: dict[str, tuple[str, ...]] = {EVERYTHING: ()}
     arms |= {f"threshold {name}": tuple(ids) for name, ids in lists.items() if ids}
     plan = [Training(arm, k + 1, seed, left) for k, seed in enumerate(settings.seeds) for arm, left in arms.items()]
-    done = run_trainings(trainer, plan, folder, at_once=settings.at_once, progress=progress)
+    done = run_trainings(trainer, plan, folder, at_once=settings.parallel, progress=progress)
     if not all(each.scores for each in done):
         raise TrainingError(
             "[train] command gives accuracies, but a sweep has two groups of items to judge by",

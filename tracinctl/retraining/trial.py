@@ -32,7 +32,6 @@ import torch
 
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.engine.losses import pair_loss_values, resolve_loss
-from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.retraining.judging import (
     Difference,
@@ -44,6 +43,7 @@ from tracinctl.retraining.judging import (
     judge,
     pair_correct,
 )
+from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
 from tracinctl.retraining.trainer import Recipe, Trained, Trainer, Training
 
@@ -56,33 +56,6 @@ RAMP: Final = "everything, capped loss"
 
 
 _USUAL: Final = Recipe()
-
-
-@dataclass(frozen=True)
-class RetrainSettings:
-    """How often, and how.
-
-    Attributes:
-        repeats: trainings of each arm, each with a seed of its own.
-        seed: repeats have the seeds after this one.
-        at_once: trainings at once.
-        loss_type, margin: the loss that is reported.
-    """
-
-    repeats: int = 5
-    seed: int = 42
-    at_once: int = 1
-    loss_type: str = "standard"
-    margin: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise UsageError(f"repeats is {self.repeats}; it must be at least 1")
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seed of each repeat."""
-        return [self.seed + 1 + k for k in range(self.repeats)]
 
 
 @dataclass(frozen=True)
@@ -209,7 +182,7 @@ def retrain(
         return RetrainResult(division, *counts, settings.seeds, [], [], nothing)
     arms = _arms(data, exclusions, settings, recipe, tuned, truth, rivals=rivals)
     plan = [arm.training(k, seed) for k, seed in enumerate(settings.seeds) for arm in arms]
-    done = run_trainings(trainer, plan, folder, at_once=settings.at_once, progress=progress)
+    done = run_trainings(trainer, plan, folder, at_once=settings.parallel, progress=progress)
     by_arm = {arm.name: done[at :: len(arms)] for at, arm in enumerate(arms)}
     measured = {arm.name: _measure(by_arm[arm.name], arm.recipe.stop, data, pairs, settings) for arm in arms}
     results = [_result(arm, by_arm[arm.name], measured[arm.name]) for arm in arms]

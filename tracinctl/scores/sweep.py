@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.scores.options import Thresholds
 from tracinctl.scores.pair_ids import ItemNumbers, number_items, pair_items
 from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import (
@@ -24,7 +25,7 @@ from tracinctl.scores.votes import (
     total_below,
 )
 
-DEFAULT_THRESHOLDS = "0,-5,-10,-15"
+DEFAULT_THRESHOLDS = Thresholds.thresholds
 
 
 @dataclass(frozen=True)

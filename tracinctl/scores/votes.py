@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tracinctl.errors import UsageError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.scores.options import RequiredVotes
 from tracinctl.scores.quantiles import nonzero_quantiles
 from tracinctl.scores.table import FloatArray, ScoreSource
 from tracinctl.text import number
@@ -24,7 +25,7 @@ IntArray = npt.NDArray[np.int32]
 RULES = ("votes", "total")
 """How harmful pairs are told: by the test pairs they hurt, or by the sum of their scores on all test pairs."""
 
-DEFAULT_OCCURRENCES = "60%"
+DEFAULT_OCCURRENCES = RequiredVotes.min_occurrences
 _LANES = 8  # votes are bytes, and eight are added at once as one word of 64 bits
 _MOST = 255  # additions after which a byte of such a word is full
 _TILE_SCORES = 1 << 17

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import io
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -26,11 +25,12 @@ from tracinctl.data.leave_out import leave_out
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.data.pairs_file import write_pairs_file
 from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
-from tracinctl.errors import TrainingError, UsageError
+from tracinctl.errors import TrainingError
 from tracinctl.files import write_bytes_atomic
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.training.folder import CHECKPOINT_PREFIX, PAIRS_FILE, RUN, TrainingFolder, training_folder
 from tracinctl.training.models import Ranker, build_ranker
+from tracinctl.training.options import TrainSettings
 
 _ITEMS_AT_ONCE: Final = 256  # scored together in eval mode
 _MEASURES: Final = {  # and what they are called in a checkpoint, where accuracies are in per cent
@@ -39,54 +39,6 @@ _MEASURES: Final = {  # and what they are called in a checkpoint, where accuraci
     "held_out_loss": "val_loss_main",
     "held_out_accuracy": "val_accuracy",
 }
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the training pairs.
-        checkpoint_interval: epochs between checkpoints; the last epoch always gets one.
-        loss_type: ``standard`` (margin loss), ``logistic``, ``ghm`` (margin loss weighted by gradient density in the
-            batch), or ``package.module:function`` of ``(s_i, s_j, y)``.
-        margin: by how much the scores of a pair must differ (``standard`` and ``ghm``).
-        learning_rate: of Adam at the start; halved when the held-out loss stops falling for ``patience`` epochs.
-        batch_size: pairs a step.
-        weight_decay: of Adam.
-        seed: of the first weights and of the order of the pairs.
-        ghm_bins, ghm_alpha: of the loss ``ghm``.
-        patience: see ``learning_rate``.
-        architecture, normalise: see ``models.build_ranker``.
-
-    Raises:
-        UsageError: a value makes no sense.
-    """
-
-    epochs: int = 30
-    checkpoint_interval: int = 5
-    loss_type: str = "standard"
-    margin: float = 1.0
-    learning_rate: float = 0.003
-    batch_size: int = 32
-    weight_decay: float = 1e-5
-    seed: int = 42
-    ghm_bins: int = 10
-    ghm_alpha: float = 0.75
-    patience: int = 3
-    architecture: str = "small"
-    normalise: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "checkpoint_interval", "batch_size", "ghm_bins"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("learning_rate", "margin", "weight_decay", "ghm_alpha"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (name == "learning_rate" and value == 0):
-                raise UsageError(
-                    f"{name} is {value}; it must be {'above' if name == 'learning_rate' else 'at least'} 0"
-                )
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,21 @@
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, one_or_list, project_of
 from tracinctl.data.classes import shown_order
 from tracinctl.project.selection import training_sets
+from tracinctl.project.settings import ComputeCommand
 from tracinctl.text import count, duration, number
 
 if TYPE_CHECKING:
-    from tracinctl.project.settings import ComputeOutcome
+    from tracinctl.project.compute import ComputeOutcome
 
 EXAMPLES = """tracinctl compute --frequency 500hz --material plastic
 tracinctl compute --frequency all --loss-type logistic --device cuda"""
@@ -26,64 +26,7 @@ tracinctl compute --frequency all --loss-type logistic --device cuda"""
 def compute(
     *,
     ctx: typer.Context,
-    frequency: options.Frequency = None,
-    material: options.Material = None,
-    data_root: co.DataRoot = None,
-    checkpoint_dir: co.CheckpointDir = None,
-    checkpoint_prefix: co.CheckpointPrefix = "model_epoch_",
-    pairs_file: co.PairsFile = None,
-    source: co.Source = None,
-    model: co.Model = None,
-    num_test_samples: co.NumTestSamples = None,
-    test_pair: co.TestPair = None,
-    seed: co.Seed = 42,
-    method: co.Method = "tracin",
-    loss_type: co.LossType = "standard",
-    margin: co.Margin = 1.0,
-    ghm_bins: co.GhmBins = 10,
-    ghm_alpha: co.GhmAlpha = 0.75,
-    batch_size: co.BatchSize = 32,
-    checkpoint_weights: co.CheckpointWeights = "relative",
-    device: co.Device = "auto",
-    dtype: co.Dtype = "float32",
-    layers: co.Layers = None,
-    memory: co.Memory = None,
-    num_workers: co.NumWorkers = 0,
-    projection_dim: co.ProjectionDim = None,
-    cache: co.Cache = True,
-    processes: co.Processes = 1,
-    prune_cache: Annotated[
-        bool,
-        typer.Option(
-            "--prune-cache", help="Delete kernels that these checkpoints do not use.", rich_help_panel=co.INFLUENCE
-        ),
-    ] = False,
-    metadata_dir: options.MetadataDir = None,
-    compute_influence: Annotated[
-        bool,
-        typer.Option(
-            "--compute-influence/--no-compute-influence",
-            help="Write <material>_<frequency>_influence_metadata.json.",
-            rich_help_panel=co.WRITTEN,
-        ),
-    ] = True,
-    compute_self_influence: Annotated[
-        bool,
-        typer.Option(
-            "--compute-self-influence/--no-compute-self-influence",
-            help="Add self-influence and item-level influence to <material>_<frequency>_metadata.json.",
-            rich_help_panel=co.WRITTEN,
-        ),
-    ] = True,
-    save_per_checkpoint: Annotated[
-        bool,
-        typer.Option(
-            "--save-per-checkpoint",
-            help="Write the scores of each checkpoint as well.",
-            rich_help_panel=co.WRITTEN,
-        ),
-    ] = False,
-    format: co.Format = "auto",  # noqa: A002 - the flag's name is the setting's name
+    settings: ComputeCommand,
     json: options.Json = False,
 ) -> None:
     """Compute the influence (TracInCP) of each training pair on the held-out pairs.
@@ -94,51 +37,27 @@ def compute(
     """
     from tracinctl.project.compute import compute_project_scores
 
-    project = project_of(ctx, data_root=data_root, checkpoint_dir=checkpoint_dir, metadata_dir=metadata_dir)
-    origin = co.source_settings(ctx, source=source, model=model, pairs_file=pairs_file, seed=seed)
-    settings = co.compute_settings(
-        origin,
-        checkpoint_prefix=checkpoint_prefix,
-        num_test_samples=num_test_samples,
-        test_pair=test_pair,
-        method=method,
-        loss_type=loss_type,
-        margin=margin,
-        ghm_bins=ghm_bins,
-        ghm_alpha=ghm_alpha,
-        batch_size=batch_size,
-        checkpoint_weights=checkpoint_weights,
-        device=device,
-        dtype=dtype,
-        layers=layers,
-        memory=memory,
-        num_workers=num_workers,
-        projection_dim=projection_dim,
-        influence=compute_influence,
-        self_influence=compute_self_influence,
-        save_per_checkpoint=save_per_checkpoint,
-        file_format=format,
-        cache=cache,
-        prune_cache=prune_cache,
-    )
-    targets = training_sets(project, material, frequency, custom_source=source is not None)
-    terminal.kept = co.kept(cache=cache)
-    start_processes(processes)
+    project = project_of(ctx, settings.places, settings.scores)
+    chosen, compute = settings.selection, settings.compute
+    own = compute.origin.source is not None
+    targets = training_sets(project, chosen.material, chosen.frequency, custom_source=own)
+    terminal.kept = kept(cache=compute.cache)
+    start_processes(settings.processes.processes)
     outcomes = []
     diagnoses = Diagnoses()
     with joined_processes() as shared:
         for target in targets:
             with terminal.progress(what=target.label) as report, shared.part() if shared else nullcontext():
-                outcome = compute_project_scores(target, settings, report, shared)
+                outcome = compute_project_scores(target, compute, report, shared)
             if outcome is None:
                 continue
             outcomes.append(outcome)
             tell(outcome)
             diagnoses.put(target.label, outcome.diagnoses)
-            if prune_cache and not outcome.freed_bytes:
+            if compute.prune_cache and not outcome.freed_bytes:
                 terminal.say(f"{target.label}: no kernel in the cache is unused")
             if not json:
-                show(outcome, metadata_dir)
+                show(outcome, settings.scores.metadata_dir)
     diagnoses.tell()
     if json:
         terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
@@ -178,6 +97,13 @@ def show(outcome: "ComputeOutcome", metadata_dir: Path | None) -> None:
         terminal.text(f"Scores: {SIGNS}.")
         where = "" if metadata_dir is None else f" --metadata-dir {shlex.quote(str(metadata_dir))}"
         terminal.line(f"Next: tracinctl sweep {outcome.target.command_flags}{where}\n")
+
+
+def kept(*, cache: bool) -> str:
+    """What an interruption leaves, in words."""
+    if not cache:
+        return "Nothing was kept because the cache is off."
+    return "Checkpoints that were finished are kept in .tracinctl/cache; the same command goes on from there."
 
 
 def _size(size: int) -> str:

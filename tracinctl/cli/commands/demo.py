@@ -8,7 +8,8 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.project.selection import split_list
+from tracinctl.project.declared import split_list
+from tracinctl.project.settings import DemoCommand
 from tracinctl.text import count
 
 EXAMPLES = """tracinctl demo my-project
@@ -20,13 +21,7 @@ def demo(
     directory: Annotated[
         Path, typer.Argument(metavar="DIRECTORY", help="The folder to make; it must not be there, or be empty.")
     ],
-    frequencies: Annotated[
-        str,
-        typer.Option("--frequencies", metavar="NAMES", help="Frequencies, with commas.", rich_help_panel="The demo"),
-    ] = "500hz,1000hz",
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Of recordings and errors.", rich_help_panel="The demo")
-    ] = 0,
+    settings: DemoCommand,
     json: options.Json = False,
 ) -> None:
     """Make a folder with recordings, planted errors, settings and trained checkpoints, ready for `workflow`.
@@ -39,7 +34,7 @@ def demo(
 
     terminal.kept = "Nothing was kept; run the same command again."
     with terminal.progress(what="demo") as report:
-        result = make_demo(directory, split_list(frequencies, "--frequencies"), seed, progress=report)
+        result = make_demo(directory, split_list(settings.frequencies, "frequencies"), settings.seed, progress=report)
     if json:
         terminal.json(
             {

@@ -1,7 +1,7 @@
 """``tracinctl exclude``: the exclusion list."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from tracinctl.cli.score_files import (
 from tracinctl.errors import UsageError
 from tracinctl.project.config import Project
 from tracinctl.project.selection import ScoreFile
+from tracinctl.project.settings import ExcludeCommand
 from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:
@@ -36,38 +37,7 @@ _SHOWN = 10
 def exclude(
     *,
     ctx: typer.Context,
-    metadata_file: options.MetadataFile = None,
-    material: options.Material = None,
-    frequency: options.Frequency = None,
-    metadata_dir: options.MetadataDir = None,
-    threshold: options.Threshold = options.DEFAULT_THRESHOLD,
-    upper_threshold: options.UpperThreshold = None,
-    min_occurrences: options.MinOccurrences = options.DEFAULT_MIN_OCCURRENCES,
-    max_exclusions: options.MaxExclusions = None,
-    pair_mode: options.Mode = "ranking_pair",
-    output_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-file",
-            metavar="FILE",
-            help="Where to write the list, of one score file alone; without it "
-            "<material>_<frequency>_excluded_pairs.txt in the folder of lists.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
-    output_dir: options.OutputDir = None,
-    update_metadata: Annotated[
-        bool,
-        typer.Option(
-            "--update-metadata",
-            help="Mark what is excluded in <material>_<frequency>_metadata.json as well.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show what would be listed, and write nothing.", rich_help_panel=options.OUTPUT),
-    ] = False,
+    settings: ExcludeCommand,
     json: options.Json = False,
     csv: options.Csv = False,
 ) -> None:
@@ -83,9 +53,10 @@ def exclude(
     from tracinctl.scores.votes import parse_threshold
 
     check_one_form(json=json, csv=csv)
-    limit = parse_threshold(threshold)
-    project = project_of(ctx, metadata_dir=metadata_dir, output_dir=output_dir)
-    files = selected_files(ctx, project, metadata_file, material, frequency)
+    rule, output_file, dry_run = settings.rule, settings.output_file, settings.dry_run
+    limit = parse_threshold(rule.threshold)
+    project = project_of(ctx, settings.scores, settings.lists)
+    files = selected_files(ctx, project, settings.given, settings.selection)
     if output_file is not None and len(files) > 1:
         raise UsageError(
             f"--output-file names one list, but there are {len(files)} score files",
@@ -100,21 +71,21 @@ def exclude(
             exclusions = choose_exclusions(
                 source,
                 threshold=limit,
-                upper_threshold=upper_threshold,
-                min_occurrences=min_occurrences,
-                max_exclusions=max_exclusions,
-                mode=pair_mode,
+                upper_threshold=rule.upper_threshold,
+                min_occurrences=rule.min_occurrences,
+                max_exclusions=rule.max_exclusions,
+                mode=rule.mode,
             )
         tell_changes(file, source)
         chosen.append((file, source, exclusions, place))
-    if update_metadata and not dry_run:
+    if settings.marking.update_metadata and not dry_run:
         for file, *_ in chosen:
             read_records(records_path(file))  # a broken one stops before a list is written
     diagnoses = Diagnoses()
     for file, source, exclusions, path in chosen:
         if not dry_run:
             write_exclusion_list(path, exclusions, file.path.name)
-            if update_metadata:
+            if settings.marking.update_metadata:
                 with terminal.progress(what=file.label) as report:
                     marked = mark_excluded(source, exclusions, records_path(file), progress=report)
                 terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(file))}")

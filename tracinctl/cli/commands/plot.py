@@ -1,7 +1,6 @@
 """``tracinctl plot``: the scores, drawn in the terminal."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,8 +8,9 @@ from tracinctl.cli import options
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import Diagnoses, label_of, one_or_list, project_of, selected_files, tell_changes
 from tracinctl.errors import UsageError
-from tracinctl.plots.views import VIEW_LINES
+from tracinctl.plots.views import VIEW_LINES, VIEWS
 from tracinctl.project.selection import ScoreFile
+from tracinctl.project.settings import PlotCommand
 from tracinctl.text import nearest
 
 if TYPE_CHECKING:
@@ -21,69 +21,36 @@ EXAMPLES = """tracinctl plot overview --frequency 500hz
 tracinctl plot top --frequency 500hz --top 15 --output top.svg"""
 
 FILE_WIDTH = 100
-PICTURE = "The picture"
 
 
 def plot(
     *,
     ctx: typer.Context,
     view: Annotated[
-        options.ViewName,
+        Literal[VIEWS],  # type: ignore[valid-type]  # typer reads it when the program runs
         typer.Argument(
             metavar="[VIEW]",
             help="\n\n".join(f"{name}: {line}" for name, line in VIEW_LINES.items()),
         ),
     ] = "overview",
-    metadata_file: options.MetadataFile = None,
-    material: options.Material = None,
-    frequency: options.Frequency = None,
-    metadata_dir: options.MetadataDir = None,
-    test_pair: Annotated[
-        str | None,
-        typer.Option(
-            "--test-pair",
-            metavar="ID",
-            help="Scores on this test pair alone: its proponents and opponents (view top).",
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    top: Annotated[
-        int,
-        typer.Option("--top", metavar="N", min=1, help="How many pairs or items are named.", rich_help_panel=PICTURE),
-    ] = 10,
-    thresholds: Annotated[
-        str,
-        typer.Option(
-            "--thresholds",
-            metavar="SCORES",
-            help="Thresholds to mark and count, with commas.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = options.DEFAULT_THRESHOLDS,
-    min_occurrences: options.MinOccurrences = options.DEFAULT_MIN_OCCURRENCES,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            metavar="FILE",
-            help="Write the picture to a .txt, .svg or .html file.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
+    settings: PlotCommand,
     json: options.Json = False,
 ) -> None:
     """Draw the scores in the terminal. Positive scores are helpful, negative ones harmful."""
     from tracinctl.plots.picture import draw, numbers_of
-    from tracinctl.plots.request import Request, ViewSettings
-    from tracinctl.plots.save import save
+    from tracinctl.plots.request import Request
+    from tracinctl.plots.save import check_picture_path, save
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.sweep import sweep_of, sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds, required_votes
 
+    min_occurrences, test_pair, output = settings.votes.min_occurrences, settings.test_pair, settings.output
     required_votes(min_occurrences, 0)
-    project = project_of(ctx, metadata_dir=metadata_dir)
-    marked = parse_thresholds(thresholds)
-    files = selected_files(ctx, project, metadata_file, material, frequency)
+    if output is not None:
+        check_picture_path(output)
+    project = project_of(ctx, settings.scores)
+    marked = parse_thresholds(settings.tried.thresholds)
+    files = selected_files(ctx, project, settings.given, settings.selection)
     if test_pair is not None:
         files = with_test_pair(files, test_pair)
     if output is not None and len(files) > 1:
@@ -91,15 +58,6 @@ def plot(
             f"--output names one picture, but there are {len(files)} score files",
             hint=f"For example --frequency {files[0].frequency}",
         )
-    settings = ViewSettings(
-        width=terminal.width if output is None else FILE_WIDTH,
-        colour=terminal.colour if output is None else output.suffix != ".txt",
-        thresholds=marked,
-        test_pair=test_pair,
-        top=top,
-        min_occurrences=min_occurrences,
-        height=terminal.height if output is None else None,
-    )
     results, pictures = [], []
     diagnoses = Diagnoses()
     for file in files:
@@ -107,7 +65,16 @@ def plot(
             source = open_scores(file.path, report)
             if view == "checkpoints":
                 source = with_checkpoint_scores(file, source, report)
-            request = Request(source, settings)
+            request = Request(
+                source,
+                terminal.width if output is None else FILE_WIDTH,
+                terminal.colour if output is None else output.suffix != ".txt",
+                marked,
+                test_pair=test_pair,
+                top=settings.top,
+                min_occurrences=min_occurrences,
+                height=terminal.height if output is None else None,
+            )
             if view == "overview":
                 swept = (
                     sweep_of(source, request.survey.votes, min_occurrences)
@@ -132,7 +99,7 @@ def plot(
         else:
             if number:
                 terminal.text("")
-            terminal.show(picture, width=settings.width)
+            terminal.show(picture, width=terminal.width)
     if json:
         terminal.json(one_or_list(results))
 

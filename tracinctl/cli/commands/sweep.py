@@ -1,11 +1,10 @@
 """``tracinctl sweep``: what each threshold would exclude."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import shown_path, terminal
@@ -20,6 +19,7 @@ from tracinctl.cli.score_files import (
 )
 from tracinctl.cli.sweep_retrain import judge_thresholds, show_thresholds, sweep_judging
 from tracinctl.project.selection import ScoreFile
+from tracinctl.project.settings import SweepCommand
 from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:
@@ -37,34 +37,7 @@ _MOST_CSV_COLUMNS = 20
 def sweep(
     *,
     ctx: typer.Context,
-    metadata_file: options.MetadataFile = None,
-    material: options.Material = None,
-    frequency: options.Frequency = None,
-    metadata_dir: options.MetadataDir = None,
-    thresholds: Annotated[
-        str,
-        typer.Option(
-            "--thresholds",
-            metavar="SCORES",
-            help="Thresholds to try, with commas: scores (-5) or shares of all scores (1%).",
-            rich_help_panel=options.RULE,
-        ),
-    ] = options.DEFAULT_THRESHOLDS,
-    upper_threshold: options.UpperThreshold = None,
-    min_occurrences: options.MinOccurrences = options.DEFAULT_MIN_OCCURRENCES,
-    top: Annotated[
-        int,
-        typer.Option(
-            "--top",
-            metavar="N",
-            min=0,
-            help="List so many of the pairs with most votes as well, at the first threshold.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = 0,
-    retrain: co.Retrain = False,
-    repeats: co.Repeats = 5,
-    at_once: co.AtOnce = 0,
+    settings: SweepCommand,
     json: options.Json = False,
     csv: options.Csv = False,
 ) -> None:
@@ -78,24 +51,25 @@ def sweep(
     from tracinctl.scores.votes import parse_thresholds
 
     check_one_form(json=json, csv=csv)
-    tried = parse_thresholds(thresholds)
-    project = project_of(ctx, metadata_dir=metadata_dir)
-    judging = sweep_judging(ctx, repeats=repeats, at_once=at_once) if retrain else None
+    tried, votes = parse_thresholds(settings.tried.thresholds), settings.votes
+    project = project_of(ctx, settings.scores)
+    judging = sweep_judging(ctx, settings.retraining.how) if settings.retraining.retrain else None
     judged: dict[Path, dict[str, Any]] = {}
     results = []
     diagnoses = Diagnoses()
-    for file in selected_files(ctx, project, metadata_file, material, frequency):
+    for file in selected_files(ctx, project, settings.given, settings.selection):
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
-            result = sweep_thresholds(source, tried, min_occurrences, upper_threshold)
+            result = sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold)
         tell_changes(file, source)
         results.append((file, result))
         if not json and not csv:
-            show(label_of(file, source), result, min_occurrences, with_upper=upper_threshold is not None)
-            show_top(list(source.train_ids), result, top)
+            with_upper = votes.upper_threshold is not None
+            show(label_of(file, source), result, votes.min_occurrences, with_upper=with_upper)
+            show_top(list(source.train_ids), result, settings.top)
         diagnoses.add(file.label, source, sweep=result)
         if judging is not None:
-            found = judge_thresholds(file, source, judging, tried, min_occurrences, upper_threshold)
+            found = judge_thresholds(file, source, judging, tried, votes)
             judged[file.path] = {"retraining": found.to_json()}
             if not json and not csv:
                 show_thresholds(file.label, found)

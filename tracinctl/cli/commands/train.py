@@ -1,28 +1,26 @@
 """``tracinctl train``: the built-in ranker, with or without an exclusion list."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
-from tracinctl.cli import compute_options as co
 from tracinctl.cli import options
+from tracinctl.cli.options import settings_without_flags
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import one_or_list, project_of
 from tracinctl.data.classes import shown_order
 from tracinctl.errors import UsageError
 from tracinctl.project.selection import training_sets
+from tracinctl.project.settings import ComputeCommand, TrainCommand
 from tracinctl.text import count, first_few, number
+from tracinctl.training.options import TrainSettings
 
 if TYPE_CHECKING:
-    from tracinctl.project.settings import SourceSettings
     from tracinctl.project.train import TrainOutcome
-    from tracinctl.training.ranker import TrainSettings
 
 EXAMPLES = """tracinctl train --frequency 500hz --material plastic
 tracinctl train --exclusions-file exclusions/plastic_500hz_excluded_pairs.txt"""
-
-TRAINING = "How it is trained"
 
 _NAMED = 5
 
@@ -30,53 +28,7 @@ _NAMED = 5
 def train(
     *,
     ctx: typer.Context,
-    frequency: options.Frequency = None,
-    material: options.Material = None,
-    exclusions_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--exclusions-file",
-            metavar="FILE",
-            help="Leave out the pairs and items that this list names.",
-            rich_help_panel=co.DATA,
-        ),
-    ] = None,
-    data_root: co.DataRoot = None,
-    checkpoint_dir: co.CheckpointDir = None,
-    pairs_file: co.PairsFile = None,
-    epochs: Annotated[
-        int, typer.Option("--epochs", metavar="N", min=1, help="Passes over the pairs.", rich_help_panel=TRAINING)
-    ] = 30,
-    checkpoint_interval: Annotated[
-        int,
-        typer.Option(
-            "--checkpoint-interval", metavar="N", min=1, help="Epochs between checkpoints.", rich_help_panel=TRAINING
-        ),
-    ] = 5,
-    loss_type: Annotated[
-        str,
-        typer.Option("--loss-type", metavar="LOSS", help="standard, logistic or ghm.", rich_help_panel=TRAINING),
-    ] = "standard",
-    margin: Annotated[
-        float,
-        typer.Option("--margin", metavar="X", help="Of the losses standard and ghm.", rich_help_panel=TRAINING),
-    ] = 1.0,
-    learning_rate: Annotated[
-        float,
-        typer.Option("--learning-rate", metavar="X", help="Of Adam, at the start.", rich_help_panel=TRAINING),
-    ] = 0.003,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", min=1, help="Pairs a step.", rich_help_panel=TRAINING)
-    ] = 32,
-    weight_decay: Annotated[
-        float, typer.Option("--weight-decay", metavar="X", help="Of Adam.", rich_help_panel=TRAINING)
-    ] = 1e-5,
-    seed: Annotated[
-        int,
-        typer.Option(
-            "--seed", metavar="N", help="Of the first weights and of the order of the pairs.", rich_help_panel=TRAINING
-        ),
-    ] = 42,
+    settings: TrainCommand,
     json: options.Json = False,
 ) -> None:
     """Train the built-in ranker, with or without an exclusion list, and write its checkpoints.
@@ -86,30 +38,20 @@ def train(
     """
     from tracinctl.project.train import train_project_ranker
 
-    project = project_of(ctx, data_root=data_root, checkpoint_dir=checkpoint_dir)
-    origin = co.source_settings(ctx, source=None, model=None, pairs_file=pairs_file, seed=42)
-    settings = train_settings(
-        origin,
-        epochs=epochs,
-        checkpoint_interval=checkpoint_interval,
-        loss_type=loss_type,
-        margin=margin,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        weight_decay=weight_decay,
-        seed=seed,
-    )
-    targets = training_sets(project, material, frequency)
+    project = project_of(ctx, settings.places)
+    exclusions_file = settings.exclusions_file
+    origin = replace(settings.origin, seed=settings_without_flags(ctx, "compute", ComputeCommand).compute.origin.seed)
+    targets = training_sets(project, settings.selection.material, settings.selection.frequency)
     if exclusions_file is not None and len(targets) > 1:
         raise UsageError(
-            f"--exclusions-file is of one frequency, but there are {', '.join(target.frequency for target in targets)}",
-            hint=f"For example --frequency {targets[0].frequency}",
+            f"`exclusions_file` is of one frequency, but there are {', '.join(target.frequency for target in targets)}",
+            hint=f"For example `frequency` {targets[0].frequency}",
         )
     terminal.kept = "Checkpoints that were written are kept; the same command goes on from the last one."
     outcomes = []
     for target in targets:
         with terminal.progress(what=target.label) as report:
-            outcome = train_project_ranker(target, origin, settings, exclusions_file, report)
+            outcome = train_project_ranker(target, origin, train_settings(settings), exclusions_file, report)
         outcomes.append(outcome)
         tell(outcome)
         if not json:
@@ -118,22 +60,10 @@ def train(
         terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
 
 
-def train_settings(origin: "SourceSettings", **flags: Any) -> "TrainSettings":
-    """Settings of training, from its flags and from what the settings say of the ranker."""
-    from tracinctl.training.ranker import TrainSettings
-
-    return TrainSettings(architecture=origin.architecture or "small", normalise=origin.normalise, **flags)
-
-
-def usual_train_settings(ctx: Any, origin: "SourceSettings") -> "TrainSettings":
-    """Settings of training as ``tracinctl train`` without a flag has them, asked for by another command."""
-    asked_by = terminal.command
-    flags = ctx.find_root().command.commands["train"].make_context("train", [], parent=ctx.parent).params
-    terminal.command = asked_by
-    names = (
-        "epochs", "checkpoint_interval", "loss_type", "margin", "learning_rate", "batch_size", "weight_decay", "seed"
-    )  # fmt: skip
-    return train_settings(origin, **{name: flags[name] for name in names})
+def train_settings(settings: TrainCommand) -> TrainSettings:
+    """How the built-in ranker trains, its architecture included."""
+    origin = settings.origin
+    return replace(settings.training, architecture=origin.architecture or "small", normalise=origin.normalise)
 
 
 def tell(outcome: "TrainOutcome") -> None:

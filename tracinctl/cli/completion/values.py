@@ -117,17 +117,4 @@ _OFFERS: Mapping[str, Callable[[Project, Given], Candidates]] = {
     "exclusions_file": _exclusion_lists,
     "test_pair": _test_pairs,
     "view": lambda *_: [*VIEW_LINES.items()],
-    "plot": lambda *_: [*VIEW_LINES.items()],
-    "pair_mode": lambda *_: [
-        ("ranking_pair", "leave out the pair, keep both items"),
-        ("full_pair", "leave out both items of each harmful pair"),
-        ("sample", "leave out single items"),
-    ],
-    "device": lambda *_: [(name, "") for name in ("auto", "cpu", "cuda", "mps")],
-    "loss_type": lambda *_: [
-        ("standard", "margin ranking loss"),
-        ("logistic", "RankNet / Bradley-Terry"),
-        ("ghm", "margin loss weighted by gradient density"),
-    ],
-    "min_occurrences": lambda *_: [("60%", "of the active test pairs"), ("3", "votes")],
 }

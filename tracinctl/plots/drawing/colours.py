@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.style import Style
 from rich.text import Text
@@ -16,59 +16,51 @@ LETTERS = "#101010"
 _ZERO = (208, 208, 208)
 _HARMFUL = (215, 95, 95)
 _HELPFUL = (95, 179, 215)
-_RAMP = ("#d6604d", "#c0801f", "#5b9a3c", "#2f9c95", "#4393c3", "#a075c4")
 
 
-@dataclass(frozen=True)
-class Palette:
-    """Styles by meaning, all empty where there is to be no colour.
+class Palette(NamedTuple):
+    """Styles by meaning, all empty where there is to be no colour."""
 
-    Every colour has a contrast of at least 3 to both a white and a black background; the two of the signs are told
-    apart by people who see no red or no green.
-    """
-
-    colour: bool
-
-    def _style(self, style: str) -> str:
-        return style if self.colour else ""
-
-    @property
-    def harmful(self) -> str:
-        """Of negative scores."""
-        return self._style("#d6604d")
-
-    @property
-    def helpful(self) -> str:
-        """Of positive scores."""
-        return self._style("#4393c3")
+    harmful: str = ""
+    """Of negative scores."""
+    helpful: str = ""
+    """Of positive scores."""
+    neutral: str = ""
+    """Of values that have no sign."""
+    mark: str = ""
+    """Of thresholds and of what a rule asks for."""
+    quiet: str = ""
+    """Of axes and remarks."""
+    strong: str = ""
+    """Of headings."""
+    ramp: tuple[str, ...] = ("",)
+    """Of ordered lines."""
 
     @property
-    def neutral(self) -> str:
-        """Of values that have no sign."""
-        return self._style("#a075c4")
-
-    @property
-    def mark(self) -> str:
-        """Of thresholds and of what a rule asks for."""
-        return self._style("#b8860b")
-
-    @property
-    def quiet(self) -> str:
-        """Of axes and remarks."""
-        return self._style("#848484")
-
-    @property
-    def strong(self) -> str:
-        """Of headings."""
-        return self._style("bold")
+    def colour(self) -> bool:
+        """Whether there is any."""
+        return bool(self.strong)
 
     def of_sign(self, value: float) -> str:
         """The style of a score."""
         return self.harmful if value < 0 else self.helpful if value > 0 else self.quiet
 
     def line(self, place: int, lines: int) -> str:
-        """The style of one of several ordered lines: from red over ochre and green to violet."""
-        return self._style(_RAMP[place if lines <= len(_RAMP) else place * len(_RAMP) // lines])
+        """The style of one of several ordered lines."""
+        return self.ramp[min(place, len(self.ramp) - 1) if lines <= len(self.ramp) else place * len(self.ramp) // lines]
+
+
+# each has a contrast of at least 3 to white and to black; the two of the signs are told apart by people who see no red
+# or no green; lines run from red over ochre and green to violet
+COLOURS = Palette(
+    "#d6604d",
+    "#4393c3",
+    "#a075c4",
+    "#b8860b",
+    "#848484",
+    "bold",
+    ("#d6604d", "#c0801f", "#5b9a3c", "#2f9c95", "#4393c3", "#a075c4"),
+)
 
 
 def diverging(value: float, limit: float) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,12 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from tracinctl.errors import PlotError, ScoreFileError
-from tracinctl.plots.classes import in_order, item_classes
 from tracinctl.plots.drawing.chart import heatmap
 from tracinctl.plots.drawing.colours import colour_bar, tenths
 from tracinctl.plots.request import Request
-from tracinctl.scores.pair_ids import pair_items
+from tracinctl.scores.pair_ids import class_of_items, pair_items
 from tracinctl.scores.table import FloatArray, ScoreSource
-from tracinctl.text import apart, clean, count, fit, number, number_within
+from tracinctl.text import apart, clean, count, fit, natural_key, number, number_within
 
 _WIDEST_CELL = 11
 _WIDEST_NAME = 16
@@ -54,7 +53,7 @@ def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
         raise PlotError(error.message, hint=error.hint) from error
     items = list(dict.fromkeys(each for pair in pairs for each in pair))
     of_item = item_classes(items, source.provenance)
-    classes = in_order(list(of_item.values()))
+    classes = sorted(set(of_item.values()), key=natural_key)
     place = {name: k for k, name in enumerate(classes)}
     at = np.array([sorted((place[of_item[a]], place[of_item[b]])) for a, b in pairs])
     size = len(classes)
@@ -67,6 +66,25 @@ def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
     means.T[upper] = means[upper]
     number_of.T[upper] = number_of[upper]
     return ClassMeans(classes, means, number_of)
+
+
+def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict[str, str]:
+    """The class of each item: ``provenance["labels"]`` (item id to class) where it names all, else as the ids show it.
+
+    Raises:
+        PlotError: neither says it.
+    """
+    labels = provenance.get("labels")
+    if isinstance(labels, Mapping) and all(each in labels for each in item_ids):
+        return {each: str(labels[each]) for each in item_ids}
+    found = class_of_items(item_ids)
+    if not found:
+        some = f", {clean(item_ids[0])} for instance," if item_ids else ""
+        raise PlotError(
+            f"the items' ids{some} do not show which class an item is of, so there are no classes to draw",
+            hint="Classes are read from ids like plastic_deg036_500hz_04. The view top needs none.",
+        )
+    return found
 
 
 def numbers(request: Request) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _charts(request: Request) -> Iterator[RenderableType]:
 
 def _pairs(request: Request) -> int:
     """How many pairs to name: one less on a terminal of the usual 24 lines."""
-    height = request.settings.height
+    height = request.height
     return _PAIRS - 1 if height is not None and height <= _BESIDE + _PAIRS + _ROWS else _PAIRS
 
 
@@ -128,7 +128,7 @@ def _votes(request: Request) -> Iterator[RenderableType]:
     names = [f"{'▸' if a >= required else ' '}{a:,}" + (f"-{b:,}" if b > a else "") for a, b, _ in groups]
     size = max(len(name) for name in names)
     most = max(amount for _, _, amount in groups)
-    first, rule = found.votes.thresholds[0].text, request.settings.min_occurrences
+    first, rule = found.votes.thresholds[0].text, request.min_occurrences
     yield heading(f"Votes a pair has below {first} (rule: {rule}, {required:,})", palette.strong)
     yield bar_table(
         [f"{name:<{size}} votes" for name in names],

@@ -57,7 +57,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
         yield from chart(curves, found, palette, request.width, rows, required)
         yield Text()
     yield _numbers(curves, found, palette, required, request.width)
-    rule = request.settings.min_occurrences
+    rule = request.min_occurrences
     yield Text(
         "\nA line: training pairs with at least this many test pairs below the threshold. "
         f"▸ what the rule asks for: {count(required, 'vote')} ({rule})."

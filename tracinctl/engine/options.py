@@ -1,0 +1,149 @@
+"""What the engine can be asked for: each setting once, with its type, default and help.
+
+The API, the command line and ``tracinctl.toml`` take their defaults from here. Only the standard library is imported:
+``--help`` and completion read these classes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+METHODS = {
+    "tracin": "effect on the held-out pair's loss",
+    "margin": "effect on its margin",
+    "fisher": "effect on the margin, discounted for what many training pairs have in common",
+}
+LOSSES = {
+    "standard": "margin ranking loss",
+    "logistic": "RankNet / Bradley-Terry",
+    "ghm": "margin loss weighted by gradient density",
+}
+WEIGHTS = {
+    "relative": "learning rate over the mean learning rate",
+    "absolute": "the learning rate",
+    "uniform": "1",
+}
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The pairwise loss of training and its numbers.
+
+    Attributes:
+        loss: ``standard``, ``logistic``, ``ghm``, or a function of (s_i, s_j, y).
+        margin: of ``standard`` and ``ghm``, where the pairs have no margins of their own.
+        ghm_bins, ghm_alpha, batch_size: of ``ghm``; batch_size is that of training.
+        label_smoothing: of ``logistic``: the share of comparisons that are taken to be the wrong way round.
+        centring: adds ``centring * (s_i + s_j)**2`` to each pair's loss.
+    """
+
+    loss: str | Callable[..., Any] = field(
+        default="standard",
+        metadata={
+            "name": "loss_type",
+            "help": "The loss of training: standard, logistic, ghm, or your own as MODULE:FUNCTION of (s_i, s_j, y).",
+            "metavar": "LOSS",
+            "suggestions": LOSSES,
+        },
+    )
+    margin: float = field(default=1.0, metadata={"help": "Margin of the standard and ghm losses."})
+    ghm_bins: int = field(default=10, metadata={"help": "Bins of the ghm loss.", "least": 1})
+    ghm_alpha: float = field(default=0.75, metadata={"help": "Exponent of the ghm loss."})
+    batch_size: int = field(default=32, metadata={"help": "Batch size of training; the ghm loss needs it.", "least": 1})
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={"help": "Share of comparisons that the logistic loss takes to be the wrong way round."},
+    )
+    centring: float = field(
+        default=0.0, metadata={"help": "Weight of (s_i + s_j)**2, which training added to the loss of each pair."}
+    )
+
+    @property
+    def name(self) -> str:
+        """How the loss is called in provenance."""
+        if isinstance(self.loss, str):
+            return self.loss
+        module, name = getattr(self.loss, "__module__", ""), getattr(self.loss, "__qualname__", repr(self.loss))
+        return f"{module}:{name}"
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How influence is computed.
+
+    Attributes:
+        loss: the pairwise loss of training.
+        checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
+        dtype: of the gradients, ``float32`` or ``float64``; products and sums are always float64.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        layers: patterns of parameter names; None = all trainable parameters.
+        memory: bytes that the working set may take; None = a share of what is free.
+        method: ``tracin``, ``margin`` or ``fisher``; see ``methods``.
+        num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
+        projection_dim: numbers that each layer's gradient is projected to at random; None = exact gradients.
+    """
+
+    loss: LossOptions = field(default_factory=LossOptions)
+    checkpoint_weights: str = field(
+        default="relative",
+        metadata={
+            "help": "relative: learning rate over the mean one; absolute: the learning rate; uniform: 1.",
+            "metavar": "HOW",
+            "choices": WEIGHTS,
+        },
+    )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Precision of the gradients: float32 or float64. Sums are float64.",
+            "metavar": "TYPE",
+            "choices": {"float32": "", "float64": ""},
+        },
+    )
+    device: str = field(
+        default="auto",
+        metadata={
+            "help": "auto, cpu, cuda, cuda:1 or mps.",
+            "metavar": "NAME",
+            "suggestions": {"auto": "", "cpu": "", "cuda": "", "mps": ""},
+        },
+    )
+    layers: Sequence[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Take gradients of these parameters only, as patterns with commas: 'classifier.*'.",
+            "metavar": "PATTERNS",
+            "usual": "all",
+            "example": "['classifier']",
+        },
+    )
+    memory: int | None = field(
+        default=None,
+        metadata={
+            "help": "Memory limit beyond the model, checkpoint and data, e.g. 4GiB.",
+            "metavar": "SIZE",
+            "usual": "a quarter of what is free",
+            "kind": "size",
+            "example": "'2GiB'",
+        },
+    )
+    method: str = field(
+        default="tracin",
+        metadata={
+            "help": "\n\n".join(["What a score is.", *(f"{name}: {line}." for name, line in METHODS.items())]),
+            "metavar": "METHOD",
+            "choices": METHODS,
+        },
+    )
+    num_workers: int = field(
+        default=0, metadata={"help": "Processes that read items, where source gives a torch Dataset.", "least": 0}
+    )
+    projection_dim: int | None = field(
+        default=None,
+        metadata={
+            "help": "Project each layer's gradient to N numbers; the error is measured and reported.",
+            "usual": "exact",
+            "least": 1,
+            "example": "4096",
+        },
+    )

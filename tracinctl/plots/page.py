@@ -1,0 +1,130 @@
+"""Documents from one Markdown template: as Markdown, or as one HTML page that fetches nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tracinctl.plots.picture import Picture
+from tracinctl.plots.save import svg
+from tracinctl.text import clean
+
+_MEANT = re.compile(r"[\\`*_{}\[\]<>#|~!$&]|^[-+=]|(?<=\d)[.)](?=\s)")
+_TICKS = re.compile("`+")
+_TEMPLATES = files("tracinctl.plots") / "templates"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text; ``numbers`` names the columns that are set at the right, ``codes`` those of ids and paths."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Sequence[int] = ()
+    codes: Sequence[int] = ()
+
+
+class Document:
+    """A document in the making.
+
+    Every value that the template writes is text: control characters are written out, and what means something in
+    Markdown is escaped. In a page, markdown-it turns the Markdown into HTML and escapes what is left.
+
+    Attributes:
+        page: whether it becomes an HTML page with pictures as SVG, or stays Markdown with pictures as text.
+    """
+
+    def __init__(self, title: str, folder: Path | None, *, page: bool) -> None:
+        self.page = page
+        self._title = title
+        self._folder = "" if folder is None else f"{folder}{os.sep}"
+        self._pictures: list[str] = []
+
+    def render(self, template: str, **values: Any) -> str:
+        """The document from a template of this package."""
+        from jinja2 import Environment
+
+        environment = Environment(autoescape=True, finalize=self._text, trim_blocks=True, lstrip_blocks=True)
+        environment.filters |= {"table": self._table, "block": self._block, "figure": self._figure}
+        source = (_TEMPLATES / template).read_text(encoding="utf-8")
+        text = re.sub(r"\n{3,}", "\n\n", environment.from_string(source).render(values, page=self.page))
+        return self._html(text) if self.page else text
+
+    def _plain(self, value: object) -> str:
+        text = str(value)
+        return clean(text.replace(self._folder, "") if self._folder else text)
+
+    def _text(self, value: object) -> Markup:
+        if isinstance(value, Markup):
+            return value
+        return Markup(_MEANT.sub(lambda match: f"\\{match[0]}", self._plain(value)))  # noqa: S704  escaped here
+
+    def _code(self, value: str) -> str:
+        """A code span for a table; its fence is longer than any run of backticks in it."""
+        text = self._plain(value)
+        fence = "`" * (1 + max(map(len, _TICKS.findall(text)), default=0))
+        blank = " " if text.startswith("`") or text.endswith("`") else ""
+        # a bar ends a cell even within a code span, unless it is escaped
+        return f"{fence}{blank}{text}{blank}{fence}".replace("|", "\\|") if text else ""
+
+    def _table(self, table: Table) -> Markup:
+        rule = ("---:" if k in table.numbers else "---" for k in range(len(table.header)))
+        rows = [[self._text(name) for name in table.header], rule]
+        rows += [
+            [self._code(cell) if k in table.codes else self._text(cell) for k, cell in enumerate(row)]
+            for row in table.rows
+        ]
+        lines = (f"| {' | '.join(map(str, row))} |\n" for row in rows)
+        return Markup("".join(lines) if table.rows else "")  # noqa: S704  escaped by cell
+
+    def _block(self, value: str, language: str = "sh") -> Markup:
+        """A block of lines that are shown as they are."""
+        text = "\n".join(map(self._plain, value.splitlines()))
+        fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0))
+        return Markup(f"{fence}{language}\n{text}\n{fence}")  # noqa: S704  fenced
+
+    def _figure(self, picture: Picture, title: str) -> Markup:
+        if not self.page:
+            return Markup(f"#### {self._text(title)}\n\n{self._block(picture.plain, 'text')}")  # noqa: S704  escaped
+        name = escape(self._plain(title))
+        self._pictures.append(
+            f'<figure><figcaption>{name}</figcaption><div role="region" aria-label="{name}" tabindex="0">\n'
+            f"{svg(picture, self._plain(title))}</div></figure>\n"
+        )
+        return self._block("", f"picture {len(self._pictures) - 1}")
+
+    def _html(self, text: str) -> str:
+        from markdown_it import MarkdownIt
+
+        def fence(_: object, tokens: Sequence[Any], at: int, *__: object) -> str:
+            kind, _, place = tokens[at].info.partition(" ")
+            return self._pictures[int(place)] if kind == "picture" else f"<pre>{escape(tokens[at].content)}</pre>\n"
+
+        reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+        reader.add_render_rule("fence", fence)
+        body = reader.render(text)
+        for mark, more in _ACCESSIBLE.items():
+            body = body.replace(mark, more)
+        sections = iter(range(1, 1 + body.count("<h2>")))
+        body = re.sub("<h2>", lambda _: f'<h2 id="part-{next(sections)}">', body)
+        page = (_TEMPLATES / "page.html").read_text(encoding="utf-8")
+        return page.replace("@title", escape(self._plain(self._title))).replace("@body", body)
+
+
+# tables that scroll can be reached by keys, and are named; text holds none of these marks, for it is escaped
+_ACCESSIBLE = {
+    "<table>": '<div class="table" role="region" aria-label="Table" tabindex="0"><table>',
+    "</table>": "</table></div>",
+    "<th ": '<th scope="col" ',
+    "<th>": '<th scope="col">',
+    "<ul>": '<nav aria-label="Sections"><ul>',
+    "</ul>": "</ul></nav>",
+}

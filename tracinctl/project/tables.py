@@ -1,0 +1,86 @@
+"""The settings that each table of ``tracinctl.toml`` and each variable holds, and which of them a command obeys."""
+
+import functools
+from collections.abc import Iterator, Mapping
+
+from tracinctl.project.declared import Kind, Setting, settings_of
+from tracinctl.project.settings import COMMANDS, SAME_SETTING, TAKEN_OVER
+
+PREFIX = "TRACINCTL"
+
+Table = Mapping[str, Setting]
+
+
+@functools.cache
+def tables() -> Mapping[str, Table]:
+    """Every setting there is: table ("" for the top of the file) -> key -> setting."""
+    found: dict[str, dict[str, Setting]] = {"": {}, **{command: {} for command in COMMANDS}}
+    for command in COMMANDS:
+        for setting in settings_of(COMMANDS[command]):
+            if not setting.one_call:
+                table = found.setdefault(setting.table or command, {})
+                table |= dict.fromkeys(setting.names, setting)
+    found[""] = _top(found)
+    return found
+
+
+def _top(found: Mapping[str, Table]) -> dict[str, Setting]:
+    """Settings that may stand at the top: those meant for all commands, and those that one meaning alone has."""
+    by_name: dict[str, dict[tuple[type, str], Setting]] = {}
+    for table in found.values():
+        for name, setting in table.items():
+            by_name.setdefault(name, {})[identity(setting)] = setting
+    chosen: dict[str, Setting] = {}
+    for name, settings in by_name.items():
+        meant = [each for each in settings.values() if each.metadata.get("top")] or list(settings.values())
+        if len(meant) == 1 and name not in found:
+            chosen[name] = meant[0]
+    return dict(sorted(chosen.items(), key=lambda entry: not entry[1].metadata.get("top")))
+
+
+def identity(setting: Setting) -> tuple[type, str]:
+    """What makes two declarations one setting, in whatever commands they are."""
+    return setting.owner, setting.field_name
+
+
+def keys_for(command: str, setting: Setting) -> Iterator[tuple[str, str]]:
+    """(table, key) where a command finds a setting, the first of which counts."""
+    own = setting.table or command
+    related = () if setting.table else (*SAME_SETTING.get(command, ()), *TAKEN_OVER.get(command, ()))
+    for table in (own, *related, ""):
+        for key in setting.names:
+            there = tables()[table].get(key)
+            if there is not None and identity(there) == identity(setting):
+                yield table, key
+
+
+def variables_for(command: str, setting: Setting) -> list[str]:
+    """Environment variables in which a command finds a setting, the first of which counts."""
+    if setting.table:
+        return []
+    if setting.one_call:
+        return [variable(command, setting.name)]
+    return [variable(table, key) for table, key in keys_for(command, setting)]
+
+
+def command_variables(command: str) -> dict[str, list[str]]:
+    """The environment variables of each flag of a command."""
+    return {each.name: variables_for(command, each) for each in settings_of(COMMANDS[command]) if not each.table}
+
+
+def variable(table: str, key: str) -> str:
+    """``TRACINCTL_SWEEP_THRESHOLDS``; without a table ``TRACINCTL_MATERIAL``."""
+    return "_".join(part.upper() for part in (PREFIX, table, key) if part)
+
+
+def one_value(command: str) -> tuple[str, ...]:
+    """The tables in which a setting of this command must not have two values."""
+    return (command, *SAME_SETTING[command]) if command in SAME_SETTING else ()
+
+
+def example_of(key: str, setting: Setting) -> str:
+    """How a setting is written, a sentence."""
+    if setting.kind is Kind.TRUTH:
+        return f"Write {key} = true or {key} = false, without quotes."
+    example = f"For example  {key} = {setting.example}"
+    return example + ("  (relative to the settings file)" if setting.kind is Kind.PATH else "")

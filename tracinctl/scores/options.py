@@ -1,0 +1,90 @@
+"""What makes a pair harmful: each setting once, with its type, default and help.
+
+Only the standard library is imported: ``--help`` and completion read these classes.
+"""
+
+from dataclasses import dataclass, field
+
+MODES = {
+    "ranking_pair": "leave out the pair, keep both items",
+    "full_pair": "leave out both items of each harmful pair",
+    "sample": "leave out single items",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequiredVotes:
+    """How many votes make a pair harmful."""
+
+    min_occurrences: str = field(
+        default="60%",
+        metadata={
+            "help": "Votes that make a pair harmful: a number (3) or a share of the active test pairs (60%).",
+            "metavar": "VOTES",
+            "kind": "score",
+            "suggestions": {"60%": "of the active test pairs", "3": "votes"},
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Votes(RequiredVotes):
+    """What counts as a vote beside a score below the threshold, and how many it takes."""
+
+    upper_threshold: float | None = field(
+        default=None,
+        metadata={
+            "help": "A score above it is a vote as well.",
+            "metavar": "SCORE",
+            "usual": "none",
+            "example": "20.0",
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule(Votes):
+    """What is left out; see ``scores.exclusion.choose_exclusions``."""
+
+    threshold: str = field(
+        default="0",
+        metadata={
+            "help": "A score below it is a vote against the pair: a score (-5) or a share of all scores (1%).",
+            "metavar": "SCORE",
+            "kind": "score",
+            "example": "-5  or  threshold = '1%'",
+        },
+    )
+    max_exclusions: int | None = field(
+        default=None,
+        metadata={
+            "help": "List at most this many, the most harmful first.",
+            "usual": "no limit",
+            "least": 1,
+            "example": "50",
+        },
+    )
+    mode: str = field(
+        default="ranking_pair",
+        metadata={
+            "name": "pair_mode",
+            "help": "\n\n".join(["What a list names.", *(f"{name}: {line}." for name, line in MODES.items())]),
+            "metavar": "MODE",
+            "choices": MODES,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds that are tried beside each other."""
+
+    thresholds: str = field(
+        default="0,-5,-10,-15",
+        metadata={
+            "help": "Thresholds to try, with commas: scores (-5) or shares of all scores (1%).",
+            "metavar": "SCORES",
+            "kind": "list",
+            "example": "[0, -5, '1%']",
+        },
+    )

@@ -1,0 +1,64 @@
+"""How the built-in ranker trains: each setting once, with its type, default and help.
+
+Only the standard library is imported: ``--help`` and completion read this class.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from tracinctl.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training pairs.
+        checkpoint_interval: epochs between checkpoints; the last epoch always gets one.
+        loss_type: ``standard`` (margin loss), ``logistic``, ``ghm`` (margin loss weighted by gradient density in the
+            batch), or ``package.module:function`` of ``(s_i, s_j, y)``.
+        margin: by how much the scores of a pair must differ (``standard`` and ``ghm``).
+        learning_rate: of Adam at the start; halved when the held-out loss stops falling for ``patience`` epochs.
+        batch_size: pairs a step.
+        weight_decay: of Adam.
+        seed: of the first weights and of the order of the pairs.
+        ghm_bins, ghm_alpha: of the loss ``ghm``.
+        patience: see ``learning_rate``.
+        architecture, normalise: see ``models.build_ranker``.
+
+    Raises:
+        UsageError: a value makes no sense.
+    """
+
+    epochs: int = field(default=30, metadata={"help": "Passes over the pairs.", "least": 1})
+    checkpoint_interval: int = field(default=5, metadata={"help": "Epochs between checkpoints.", "least": 1})
+    loss_type: str = field(
+        default="standard",
+        metadata={
+            "help": "standard, logistic or ghm.",
+            "metavar": "LOSS",
+            "suggestions": {"standard": "", "logistic": "", "ghm": ""},
+        },
+    )
+    margin: float = field(default=1.0, metadata={"help": "Margin of the standard and ghm losses."})
+    learning_rate: float = field(default=0.003, metadata={"help": "Adam's learning rate at the start."})
+    batch_size: int = field(default=32, metadata={"help": "Pairs in a training step.", "least": 1})
+    weight_decay: float = field(default=1e-5, metadata={"help": "Adam's weight decay."})
+    seed: int = field(default=42, metadata={"help": "Seed of the first weights and of the order of the pairs."})
+    ghm_bins: int = 10
+    ghm_alpha: float = 0.75
+    patience: int = 3
+    architecture: str = "small"
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "checkpoint_interval", "batch_size", "ghm_bins"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("learning_rate", "margin", "weight_decay", "ghm_alpha"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (name == "learning_rate" and value == 0):
+                raise UsageError(
+                    f"{name} is {value}; it must be {'above' if name == 'learning_rate' else 'at least'} 0"
+                )
