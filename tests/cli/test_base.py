@@ -214,7 +214,7 @@ def test_an_interruption_says_what_was_kept_and_how_to_go_on(cli, project, monke
 
     monkeypatch.setattr("tracinctl.project.train.train_project_ranker", interrupted)
     monkeypatch.setattr(
-        "tracinctl.cli.commands.train.training_sets", lambda project, *_: [Target(project, "box", "1hz")]
+        "tracinctl.project.selection.training_sets", lambda project, *_: [Target(project, "box", "1hz")]
     )
     result = cli("train")
     assert (result.code, result.out) == (130, "")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from shared_project import build_model, load, make_project
 
+from tracinctl.engine.options import EngineOptions, LossOptions
 from tracinctl.errors import ReviewError
 from tracinctl.project.compute import compute_project_scores
 from tracinctl.project.config import load_project, load_settings
@@ -18,6 +19,8 @@ from tracinctl.project.target import Target
 from tracinctl.scores.files.open import open_scores
 
 ORIGIN = SourceSettings(n_fft=64, hop=64)
+
+LOGISTIC = EngineOptions(loss=LossOptions(loss="logistic"))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,9 @@ def test_items_are_scored_as_the_checkpoints_score_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
     origin = SourceSettings(source="shared_project:load", model="shared_project:build_model")
-    compute_project_scores(target, ComputeSettings(origin=origin, loss_type="logistic"))
+    compute_project_scores(
+        target, ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
+    )
     review = open_review(target, origin, ReviewSettings(loss_type="logistic"))
     data, suspect = load("a", "b"), review.suspects[0]
     card = review.card(suspect.id)
@@ -110,7 +115,9 @@ def test_a_source_may_describe_its_items(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
     origin = SourceSettings(source="described_items:load", model="shared_project:build_model")
-    compute_project_scores(target, ComputeSettings(origin=origin, loss_type="logistic"))
+    compute_project_scores(
+        target, ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
+    )
     review = open_review(target, origin, ReviewSettings(order="error"))
     assert review.item("item3").text == "text of item3"
     chances = [suspect.chance for suspect in review.suspects]

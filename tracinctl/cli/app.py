@@ -42,7 +42,7 @@ class Commands(MutableMapping[str, Any]):
 
 def build(name: str, entry: Entry) -> Any:
     """Load a command's module and make its command."""
-    from tracinctl.cli.options import with_settings
+    from tracinctl.cli.options import declared_for, with_settings
 
     module = importlib.import_module(f"tracinctl.cli.commands.{name}")
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -52,8 +52,9 @@ def build(name: str, entry: Entry) -> Any:
         short_help=entry.summary,
         epilog=module.EXAMPLES,
     )(with_settings(name, getattr(module, name)))
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     command.name = name
+    command.settings = declared_for(name)
     return command
 
 

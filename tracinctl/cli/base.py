@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -19,6 +20,9 @@ from tracinctl.cli.processes import hold_tongue
 from tracinctl.cli.registry import ENTRIES
 from tracinctl.errors import TracinctlError
 from tracinctl.text import nearest
+
+if TYPE_CHECKING:
+    from tracinctl.project.declared import Setting
 
 INTERRUPTED = 130
 
@@ -78,6 +82,8 @@ class Command(TyperCommand):
         self.params = [*self.params, *common_options("Output")]
 
     needs_settings = True
+    settings: Mapping[str, Setting] = MappingProxyType({})
+    """What the flags are made from, by name."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""

@@ -45,7 +45,7 @@ Command = TypeVar("Command")
 
 def with_settings(name: str, function: Callable[..., None]) -> Callable[..., None]:
     """The command's function with a flag for each setting in place of its ``settings``, which is made from them."""
-    chosen = [each for each in settings_of(COMMANDS[name]) if not each.table] if name in COMMANDS else []
+    chosen = list(declared_for(name).values())
     if not chosen:
         return function
 
@@ -61,8 +61,14 @@ def with_settings(name: str, function: Callable[..., None]) -> Callable[..., Non
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads it
         [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__annotations__ = {}  # the signature has them, and typer need not evaluate them a second time
     return command
+
+
+def declared_for(command: str) -> dict[str, Setting]:
+    """The settings that a command has flags for, by name."""
+    declared = settings_of(COMMANDS[command]) if command in COMMANDS else ()
+    return {setting.name: setting for setting in declared if not setting.table}
 
 
 def settings_from(name: str, ctx: Any, values: dict[str, Any]) -> Any:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import ScoreFileError, UsageError
-from tracinctl.project.config import Project, Settings, load_project
-from tracinctl.project.selection import ScoreFile, score_files
-from tracinctl.project.settings import GivenScores, Selection
 
 if TYPE_CHECKING:
+    from tracinctl.project.config import Project, Settings
+    from tracinctl.project.selection import ScoreFile
+    from tracinctl.project.settings import GivenScores, Selection
     from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.exclusion import Exclusions
     from tracinctl.scores.sweep import SweepResult
@@ -22,12 +22,16 @@ SIGNS = "positive = helpful, negative = harmful"
 
 def settings_of(ctx: Any) -> Settings:
     """The settings that the command was given."""
+    from tracinctl.project.config import Settings
+
     settings: Settings | None = ctx.find_object(Settings)
     return settings or Settings()
 
 
 def project_of(ctx: Any, *places: Any) -> Project:
     """The project of the settings, its places as the groups of settings say."""
+    from tracinctl.project.config import load_project
+
     said = {name: value for group in places for name, value in vars(group).items()}
     return load_project(settings_of(ctx)).with_places(**said)
 
@@ -50,6 +54,8 @@ def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selec
     Raises:
         ScoreFileError: one that was asked for by name is missing, or all are.
     """
+    from tracinctl.project.selection import score_files
+
     files, missing = score_files(project, given.metadata_file, chosen.material, chosen.frequency)
     if missing and was_typed(ctx, "frequency"):
         raise ScoreFileError(missing[0].message, hint=f"Make them: {missing[0].command}")

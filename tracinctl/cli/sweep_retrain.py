@@ -9,13 +9,13 @@ from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.retrain import COLOURS, UNDECIDED, retraining_settings, wrapped
 from tracinctl.errors import UsageError
-from tracinctl.project.selection import ScoreFile
 from tracinctl.project.settings import ComputeCommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tracinctl.project.retrain import ProjectRetraining
+    from tracinctl.project.selection import ScoreFile
     from tracinctl.retraining.options import RetrainSettings
     from tracinctl.retraining.sweep import SweepJudgement
     from tracinctl.scores.options import Votes

@@ -25,7 +25,7 @@ WEIGHTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LossOptions:
     """The pairwise loss of training and its numbers.
 
@@ -67,7 +67,7 @@ class LossOptions:
         return f"{module}:{name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EngineOptions:
     """How influence is computed.
 

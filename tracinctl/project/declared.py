@@ -48,7 +48,7 @@ class Kind(Enum):
 _KINDS = {str: Kind.TEXT, Path: Kind.PATH, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.TRUTH}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Setting:
     """One setting.
 
@@ -129,18 +129,14 @@ def settings_of(cls: type) -> tuple[Setting, ...]:
 
 
 def _walk(cls: type, panel: str, without: tuple[str, ...]) -> Any:
+    owners = {name: each for each in reversed(cls.__mro__) for name in inspect.get_annotations(each)}
     for part in fields(cls):
         here = part.metadata.get("panel", panel)
         if is_dataclass(part.type):
             yield from _walk(part.type, here, (*without, *part.metadata.get("without", ())))  # type: ignore[arg-type]
         elif "help" in part.metadata and part.name not in without:
             name = part.metadata.get("name", part.name)
-            yield Setting(name, _owner(cls, part.name), part.name, _kind(part), part.default, part.metadata, here)
-
-
-def _owner(cls: type, name: str) -> type:
-    """The class that declares a field, which may be one that ``cls`` inherits from."""
-    return next(each for each in cls.__mro__ if name in inspect.get_annotations(each))
+            yield Setting(name, owners[part.name], part.name, _kind(part), part.default, part.metadata, here)
 
 
 def _kind(part: Any) -> Kind:
@@ -167,7 +163,11 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
         elif "help" in part.metadata and name in values:
             setting = Setting(name, cls, part.name, _kind(part), part.default, part.metadata)
             given[part.name] = setting.value(values[name])
-    return cls(**given)
+    if vars(cls)["__dataclass_params__"].init:
+        return cls(**given)
+    group = cls()
+    vars(group).update(given)
+    return group
 
 
 def split_list(text: str, name: str) -> list[str]:

@@ -4,8 +4,8 @@ What the engine, the rule and the trainings can be asked for is declared beside 
 declared here, and each command's class says which of all these it takes. Flags, keys of ``tracinctl.toml``, environment
 variables, completion and help follow from the fields; ``declared`` says how they are read.
 
-``--help`` and completion load this module: only the standard library is imported, and the classes of commands do
-without the methods that take a dataclass longest to make.
+``--help`` and completion load this module: only the standard library is imported, and the groups of a
+command's settings do without the methods that take a dataclass longest to make; ``declared.build`` fills them.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ DEMO = "Demo"
 FORMATS = ("auto", "json", "parquet")
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class Selection:
     """Which material and which frequencies."""
 
@@ -58,7 +58,7 @@ class Selection:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class ScorePlace:
     """Where scores are."""
 
@@ -74,7 +74,7 @@ class ScorePlace:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class GivenScores:
     """Score files that are named one by one."""
 
@@ -89,7 +89,7 @@ class GivenScores:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class ListPlace:
     """Where exclusion lists are."""
 
@@ -105,7 +105,7 @@ class ListPlace:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class DataPlaces:
     """Where recordings and checkpoints are."""
 
@@ -141,7 +141,7 @@ class DataPlaces:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SourceSettings:
     """Where items, pairs and the model come from.
 
@@ -237,7 +237,7 @@ class SourceSettings:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ComputeSettings:
     """How influence is computed and what is written.
 
@@ -322,7 +322,7 @@ class ComputeSettings:
     divide: bool = False
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class Processes:
     """How many processes share the work."""
 
@@ -336,7 +336,7 @@ class Processes:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class Marking:
     """Whether the users' records are told of a list."""
 
@@ -346,7 +346,7 @@ class Marking:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class Retraining:
     """Whether lists are judged by training, and how often."""
 
@@ -360,7 +360,7 @@ class Retraining:
     how: RetrainSettings = field(default_factory=RetrainSettings)
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class TrainProgram:
     """A training program of the user's own, which judges lists in place of the built-in ranker. It is run."""
 
@@ -377,7 +377,7 @@ class TrainProgram:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WorkflowSettings:
     """How a workflow runs.
 
@@ -401,7 +401,7 @@ class WorkflowSettings:
     marking: Marking = field(default_factory=Marking, metadata={"panel": OUTPUT})
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class ComputeCommand:
     """What ``tracinctl compute`` can be asked for."""
 
@@ -412,7 +412,7 @@ class ComputeCommand:
     scores: ScorePlace = field(metadata={"panel": OUTPUT})
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class SweepCommand:
     """What ``tracinctl sweep`` can be asked for."""
 
@@ -433,7 +433,7 @@ class SweepCommand:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class ExcludeCommand:
     """What ``tracinctl exclude`` can be asked for."""
 
@@ -459,7 +459,7 @@ class ExcludeCommand:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class TrainCommand:
     """What ``tracinctl train`` can be asked for."""
 
@@ -479,7 +479,7 @@ class TrainCommand:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class PlotCommand:
     """What ``tracinctl plot`` can be asked for."""
 
@@ -512,7 +512,7 @@ class PlotCommand:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class WorkflowCommand:
     """What ``tracinctl workflow`` can be asked for."""
 
@@ -544,7 +544,7 @@ class WorkflowCommand:
     )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class DemoCommand:
     """What ``tracinctl demo`` can be asked for."""
 

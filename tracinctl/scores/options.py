@@ -12,7 +12,7 @@ MODES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RequiredVotes:
     """How many votes make a pair harmful."""
 
@@ -27,7 +27,7 @@ class RequiredVotes:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Votes(RequiredVotes):
     """What counts as a vote beside a score below the threshold, and how many it takes."""
 
@@ -42,7 +42,7 @@ class Votes(RequiredVotes):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Rule(Votes):
     """What is left out; see ``scores.exclusion.choose_exclusions``."""
 
@@ -75,7 +75,7 @@ class Rule(Votes):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Thresholds:
     """Thresholds that are tried beside each other."""
 

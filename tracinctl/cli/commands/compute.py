@@ -12,7 +12,6 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, one_or_list, project_of
 from tracinctl.data.classes import shown_order
-from tracinctl.project.selection import training_sets
 from tracinctl.project.settings import ComputeCommand
 from tracinctl.text import count, duration, number
 
@@ -36,6 +35,7 @@ def compute(
     pairs takes none.
     """
     from tracinctl.project.compute import compute_project_scores
+    from tracinctl.project.selection import training_sets
 
     project = project_of(ctx, settings.places, settings.scores)
     chosen, compute = settings.selection, settings.compute

@@ -20,12 +20,12 @@ from tracinctl.cli.score_files import (
     trains_itself,
 )
 from tracinctl.errors import UsageError
-from tracinctl.project.config import Project
-from tracinctl.project.selection import ScoreFile
 from tracinctl.project.settings import ExcludeCommand
 from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:
+    from tracinctl.project.config import Project
+    from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.exclusion import Exclusions
 
 EXAMPLES = """tracinctl exclude --threshold -5 --dry-run
@@ -102,14 +102,14 @@ def exclude(
         write_csv([(file, exclusions) for file, _, exclusions, _ in chosen])
 
 
-def list_path(project: Project, file: ScoreFile) -> Path:
+def list_path(project: "Project", file: "ScoreFile") -> Path:
     """Where the list of a score file belongs."""
     if file.target is not None:
         return file.target.list_file
     return project.output_dir / f"{file.path.stem}_excluded_pairs.txt"
 
 
-def check_own_list_each(files: list[ScoreFile], places: list[Path]) -> None:
+def check_own_list_each(files: "list[ScoreFile]", places: list[Path]) -> None:
     """Refuse two score files whose lists would be one file, of which the second would replace the first."""
     first: dict[Path, ScoreFile] = {}
     for file, place in zip(files, places, strict=True):
@@ -121,7 +121,7 @@ def check_own_list_each(files: list[ScoreFile], places: list[Path]) -> None:
             )
 
 
-def records_path(file: ScoreFile) -> Path:
+def records_path(file: "ScoreFile") -> Path:
     """The users' records that belong to a score file: beside it."""
     if file.beside is not None:
         return file.beside.records
@@ -131,7 +131,7 @@ def records_path(file: ScoreFile) -> Path:
     )
 
 
-def to_json(file: ScoreFile, exclusions: "Exclusions", path: Path | None) -> dict[str, Any]:
+def to_json(file: "ScoreFile", exclusions: "Exclusions", path: Path | None) -> dict[str, Any]:
     """The result in plain values; ``output_file`` is null where nothing was written."""
     return {
         "file": str(file.path),
@@ -164,7 +164,7 @@ def write_csv(results: "list[tuple[ScoreFile, Exclusions]]") -> None:
     terminal.csv(["file", "id", "mode", "votes", "mean_score", "sample_influence"], lines)
 
 
-def show(file: ScoreFile, label: str, exclusions: "Exclusions", path: Path, *, dry_run: bool, custom: bool) -> None:
+def show(file: "ScoreFile", label: str, exclusions: "Exclusions", path: Path, *, dry_run: bool, custom: bool) -> None:
     """Print what was, or would be, listed."""
     from tracinctl.project.workflow import next_command
 

@@ -9,12 +9,12 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import Diagnoses, label_of, one_or_list, project_of, selected_files, tell_changes
 from tracinctl.errors import UsageError
 from tracinctl.plots.views import VIEW_LINES, VIEWS
-from tracinctl.project.selection import ScoreFile
 from tracinctl.project.settings import PlotCommand
 from tracinctl.text import nearest
 
 if TYPE_CHECKING:
     from tracinctl.progress import ProgressCallback
+    from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.table import ScoreSource
 
 EXAMPLES = """tracinctl plot overview --frequency 500hz
@@ -104,7 +104,7 @@ def plot(
         terminal.json(one_or_list(results))
 
 
-def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
+def with_test_pair(files: "list[ScoreFile]", test_pair: str) -> "list[ScoreFile]":
     """The score files that know a test pair: with it alone on the command line, its frequency need not be there."""
     from tracinctl.scores.files.open import test_pairs_of
 
@@ -119,7 +119,7 @@ def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
     return [file for file in files if near and near in known[file]][:1] or files[:1]
 
 
-def with_checkpoint_scores(file: ScoreFile, source: "ScoreSource", report: "ProgressCallback") -> "ScoreSource":
+def with_checkpoint_scores(file: "ScoreFile", source: "ScoreSource", report: "ProgressCallback") -> "ScoreSource":
     """The scores with those of each checkpoint, which lie beside their file."""
     from tracinctl.scores.files.per_checkpoint import with_checkpoints
 

@@ -18,11 +18,11 @@ from tracinctl.cli.score_files import (
     tell_changes,
 )
 from tracinctl.cli.sweep_retrain import judge_thresholds, show_thresholds, sweep_judging
-from tracinctl.project.selection import ScoreFile
 from tracinctl.project.settings import SweepCommand
 from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:
+    from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.sweep import SweepResult, SweepRow
 
 EXAMPLES = """tracinctl sweep --thresholds -5,-10

@@ -11,7 +11,6 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import one_or_list, project_of
 from tracinctl.data.classes import shown_order
 from tracinctl.errors import UsageError
-from tracinctl.project.selection import training_sets
 from tracinctl.project.settings import ComputeCommand, TrainCommand
 from tracinctl.text import count, first_few, number
 from tracinctl.training.options import TrainSettings
@@ -36,6 +35,7 @@ def train(
     Without a list they are written to checkpoints/<material>_<frequency>; with one, to checkpoints/retrained/..., so
     that the checkpoints which the scores were made from stay. The pairs trained on lie beside them as pairs.csv.
     """
+    from tracinctl.project.selection import training_sets
     from tracinctl.project.train import train_project_ranker
 
     project = project_of(ctx, settings.places)

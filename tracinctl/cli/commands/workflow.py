@@ -16,12 +16,11 @@ from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, label_of, project_of, trains_itself
 from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback
-from tracinctl.project.selection import ScoreFile, workflow_sets
 from tracinctl.project.settings import SweepCommand, WorkflowCommand
-from tracinctl.project.target import Target
 from tracinctl.scores.options import Rule
 
 if TYPE_CHECKING:
+    from tracinctl.project.target import Target
     from tracinctl.project.workflow import Run
 
 EXAMPLES = """tracinctl workflow --frequencies 500hz,1000hz
@@ -44,6 +43,7 @@ def workflow(
     from tracinctl.cli.commands.compute import kept, tell
     from tracinctl.cli.retrain import judge_run, retraining_settings, show_verdicts
     from tracinctl.plots.report import check_report_path
+    from tracinctl.project.selection import workflow_sets
     from tracinctl.project.workflow import run_workflow
     from tracinctl.scores.votes import parse_threshold
 
@@ -64,7 +64,7 @@ def workflow(
     chosen, own = settings.selection, compute.origin.source is not None
     targets = workflow_sets(project, chosen.material, chosen.frequency, custom_source=own)
 
-    def watch(target: Target) -> AbstractContextManager[ProgressCallback]:
+    def watch(target: "Target") -> AbstractContextManager[ProgressCallback]:
         return terminal.progress(what=target.label)
 
     def finished(run: "Run") -> None:
@@ -149,6 +149,7 @@ def report_on(ctx: Any, runs: "list[Run]", path: Path, *, custom: bool) -> None:
 def evaluate(run: "Run", settings: SweepCommand) -> None:
     """Print what each threshold would exclude, as ``tracinctl sweep`` does."""
     from tracinctl.cli.commands.sweep import show as show_sweep
+    from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.sweep import sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import typer
 
-from tracinctl.cli.completion.values import FILES, FOLDERS, LISTS, candidates_for
 from tracinctl.cli.registry import ENTRIES
+from tracinctl.project.declared import Kind
 
 JOINED_WORDS = "COMP_WORDS"
 
@@ -153,15 +153,18 @@ def _words_from(environment: Mapping[str, str]) -> list[str]:
 
 
 def _values(param: Any, word: str, cursor: Cursor) -> tuple[str, list[tuple[str, str]]]:
+    from tracinctl.cli.completion.values import candidates_for
+
     name = param.name or ""
-    if name in FOLDERS:
+    setting = getattr(cursor.command, "settings", {}).get(name)
+    if param.metavar in {"DIR", "DIRECTORY"}:
         return "dirs", []
-    choices = [(str(choice), "") for choice in getattr(param.type, "choices", ())]
-    found = candidates_for(name, cursor.values) or choices
+    choices = setting.suggestions.items() if setting else [(str(one), "") for one in getattr(param.type, "choices", ())]
+    found = candidates_for(name, cursor.values) or [*choices]
     found = [(value, text) for value, text in found if value.isprintable()]
-    if name not in LISTS:
+    if setting is None or setting.kind is not Kind.LIST:
         found = [(value, text) for value, text in found if value.startswith(word)]
-        return "files" if name in FILES and not found else "plain", found
+        return "files" if param.metavar == "FILE" and not found else "plain", found
     head, comma, item = word.rpartition(",")
     taken = head.split(",") if head else []
     whole = "all" in taken

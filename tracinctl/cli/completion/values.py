@@ -15,10 +15,6 @@ from tracinctl.text import natural_key
 Given = Mapping[str, list[str]]
 Candidates = list[tuple[str, str]]
 
-FOLDERS = frozenset({"data_root", "checkpoint_dir", "metadata_dir", "output_dir", "directory"})
-FILES = frozenset({"config", "exclusions_file", "metadata_file", "output", "output_file", "pairs_file", "report"})
-LISTS = frozenset({"frequency", "frequencies", "thresholds", "layers"})
-
 _HEAD = 4 << 20
 _TEST_PREFIX = "tracin_influence_"
 

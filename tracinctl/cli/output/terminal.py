@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from tracinctl.cli.output.streams import PIPE_WIDTH, is_terminal, terminal_width, wants_colour
-from tracinctl.cli.output.tables import Cell, Column, as_columns, as_lines, least_width, whole_width
-from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+    from tracinctl.cli.output.tables import Cell, Column
+    from tracinctl.progress import ProgressCallback
 
 _UNLIMITED = 100_000
 
@@ -59,6 +60,8 @@ class Terminal:
         """
         if self.quiet:
             return
+        from tracinctl.cli.output.tables import Cell, as_columns, as_lines, least_width
+
         body = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         if title:
             self.text(clean(title), style="bold")
@@ -71,6 +74,8 @@ class Terminal:
 
     def has_room(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> bool:
         """Whether a table of these rows has room with nothing folded."""
+        from tracinctl.cli.output.tables import Cell, whole_width
+
         return whole_width(columns, [[Cell(cell) for cell in row] for row in rows]) <= self._room
 
     @property
@@ -156,6 +161,8 @@ class Terminal:
     @contextmanager
     def progress(self, *, what: str = "") -> Iterator[ProgressCallback]:
         """Show the library's reports on stderr while the block runs; nothing is left on a terminal afterwards."""
+        from tracinctl.progress import no_progress
+
         if self.quiet:
             yield no_progress
             return
