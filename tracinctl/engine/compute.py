@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +9,13 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from tracinctl.data.pairs import RankingData
+from tracinctl.engine.asking import OutputScore, way_of_asking
 from tracinctl.engine.checkpoints.load import WEIGHTINGS, checkpoint_weights
+from tracinctl.engine.devices import choose_device
 from tracinctl.engine.distributed.divide import divided_kernels, shared_cache
 from tracinctl.engine.distributed.processes import Processes
 from tracinctl.engine.fingerprint import model_digest
@@ -22,18 +24,23 @@ from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.influence import InfluenceScores, NotOfDifferenceError
 from tracinctl.engine.items import Items
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, KernelWork, checkpoint_kernels
-from tracinctl.engine.kernel.layout import kernel_layout
+from tracinctl.engine.kernel.layout import KernelLayout, kernel_layout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import error_note
 from tracinctl.engine.losses import LossSettings, check_whole, resolve_loss
 from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
 from tracinctl.engine.methods import DAMPING, check_method
+from tracinctl.engine.model_errors import asking_model
 from tracinctl.engine.options import METHODS, EngineOptions
 from tracinctl.engine.own_loss import LossFunction
+from tracinctl.engine.own_model import own_model, plain_passes
 from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable
+from tracinctl.user_code import load_function
+
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class ComputeOptions(EngineOptions):
         loss: the pairwise loss of training.
         cache: folder to keep kernels in; None = keep none.
         projection_seed: of the random projection.
+        score: makes one number an item of the model's output; None = the output is the score.
+        own_model: whether nobody else uses the model, so that it need not be copied.
 
     Raises:
         UsageError: a value is unknown or out of its range; the parameter is named.
@@ -52,6 +61,8 @@ class ComputeOptions(EngineOptions):
     loss: LossSettings = field(default_factory=LossSettings)
     cache: Path | None = None
     projection_seed: int = 0
+    score: OutputScore | None = None
+    own_model: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("dtype", DTYPES), ("method", METHODS), ("checkpoint_weights", WEIGHTINGS)):
@@ -82,32 +93,6 @@ class ComputeResult:
     gradients_computed: int
     notes: Sequence[str]
     cache_files: Collection[Path]
-
-
-def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of this name; ``auto`` takes CUDA, then MPS, then the CPU.
-
-    Several processes of a machine take its GPUs in turn, by ``local_rank``.
-
-    Raises:
-        UsageError: there is no such device.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", local_rank % torch.cuda.device_count())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}", hint="one of auto, cpu, cuda, cuda:1 or mps") from error
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False) or (
-        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    ):
-        raise UsageError(f"device {name!r} is not there", hint="--device auto takes the best there is")
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", local_rank % torch.cuda.device_count())
-    return device
 
 
 @overload
@@ -169,16 +154,10 @@ def _compute(
     *,
     of_difference: bool,
 ) -> ComputeResult | None:
-    if not checkpoints:
-        raise CheckpointError("no checkpoints", hint="train first (`tracinctl train`), or give --checkpoint-dir")
-    train_pairs, test_pairs = data.train_pairs, data.test_pairs
-    for pairs, samples, what in ((train_pairs, data.train, "training"), (test_pairs, data.test, "test")):
-        if not len(pairs):
-            raise DataError(f"there are no {what} pairs", hint="Two items of different class are needed for a pair.")
-        pairs.check_ids(samples.ids, f"{what} pairs")
+    _check(data, checkpoints)
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
     if device.type == "mps" and dtype == torch.float64:
-        raise UsageError("MPS has no float64", hint="--dtype float32, or --device cpu")
+        raise UsageError("MPS has no float64", hint="Use the `dtype` float32, or the `device` cpu.")
     memory = (
         options.memory
         if options.memory is not None
@@ -186,53 +165,139 @@ def _compute(
     )
     items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
     budget = Budget(memory, items.kept_bytes, items.read_again)
-    memory = budget.left
-    model = copy.deepcopy(model).to(device=device, dtype=dtype)
-    score = score_of_items(items, data.score)
-    gradients = exact = ItemGradients(model, layers=options.layers, score=score)
-    projection = None
-    if options.projection_dim is not None:
-        projection = Projection(options.projection_dim, options.projection_seed)
-        gradients = ItemGradients(model, layers=options.layers, score=score, projection=projection)
-    layout = kernel_layout(
-        items,
-        len(data.train),
-        train_pairs,
-        test_pairs,
-        of_difference=of_difference,
-    )
+    layout = kernel_layout(items, len(data.train), data.train_pairs, data.test_pairs, of_difference=of_difference)
     check_method(options.method, layout, budget)
-    in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= memory // 4
-    cached = options.cache is not None or not in_memory or processes is not None
-    cache = shared_cache(options.cache, processes) if cached else None
-    work = KernelWork(
-        maker=KernelMaker(gradients, items, layout, device=device, dtype=dtype, budget=budget),
-        model_key=model_digest(model, score),
-        dtype=options.dtype,
-        exact=exact if projection else None,
-        cache=cache,
-        in_memory=in_memory,
-    )
-    found = (
-        divided_kernels(work, checkpoints, processes, progress)
-        if processes
-        else checkpoint_kernels(work, checkpoints, progress)
-    )
-    if found is None:
+    ask = way_of_asking(data.score, options.score, positional=items.positional)
+    with plain_passes(device):
+        own, removed = own_model(
+            model, device, dtype, ours=options.own_model, run_once=functools.partial(_run_once, items=items, ask=ask)
+        )
+        work = _kernel_work(own, ask, items, layout, options, budget, device, len(checkpoints), processes)
+        kernels = (
+            divided_kernels(work, checkpoints, processes, progress)
+            if processes
+            else checkpoint_kernels(work, checkpoints, progress)
+        )
+    if kernels is None:
         return None
-    names, rates = [each.name for each in found], [each.learning_rate for each in found]
-    weights, note = checkpoint_weights(rates, names, options.checkpoint_weights)
+    names = [kernel.name for kernel in kernels]
+    weights, note = checkpoint_weights([k.learning_rate for k in kernels], names, options.checkpoint_weights)
     train_same, test_same = (
-        same_pairs(pairs, items.contents[part], [each.kernel.scores[part] for each in found])
+        same_pairs(pairs, items.contents[part], [kernel.kernel.scores[part] for kernel in kernels])
         for pairs, part in (
-            (train_pairs, slice(len(data.train))),
-            (test_pairs, slice(len(data.train), None)),
+            (data.train_pairs, slice(len(data.train))),
+            (data.test_pairs, slice(len(data.train), None)),
         )
     )
+    notes = [
+        *items.notes,
+        *notes_on_copies(items.ids, items.contents, len(data.train)),
+        *(f"{name} was taken off the model for the pass" for name in removed),
+        *([note] if note else []),
+        *layout.notes,
+        *work.notes,
+        *_notes_on_ties(data, options),
+    ]
+    provenance = _provenance(options, work, layout, items) | {"notes": notes}
+    if removed:
+        provenance["removed"] = removed
+    scores = InfluenceScores(
+        [kernel.kernel for kernel in kernels],
+        weights,
+        train_ids=data.train.ids,
+        test_ids=data.test.ids,
+        train_pairs=data.train_pairs,
+        test_pairs=data.test_pairs,
+        settings=options.loss,
+        method=options.method,
+        memory=budget.left,
+        checkpoint_names=names,
+        provenance=provenance,
+        same_input=(train_same.input, test_same.input),
+    )
+    notes += notes_on_same_pairs(train_same, scores.train_ids, "training")
+    notes += notes_on_same_pairs(test_same, scores.test_ids, "held-out")
+    if train_same.score.any():
+        provenance["indistinct_pairs"] = [scores.train_ids[row] for row in np.flatnonzero(train_same.score).tolist()]
+    provenance["checkpoints"] = [
+        {
+            "name": kernel.name,
+            "digest": kernel.digest,
+            "weight": weight,
+            "learning_rate": kernel.learning_rate,
+            "gradient_zero": zero,
+        }
+        for kernel, weight, zero in zip(kernels, weights, scores.zero_gradient, strict=True)
+    ]
+    if projection := work.maker.gradients.projection:
+        errors = [kernel.kernel.part("error") for kernel in kernels]
+        notes.append(error_note(projection.dim, errors))
+        provenance["projection"] = _projection(projection, errors)
+    return ComputeResult(
+        scores,
+        list(zip(names, weights, strict=True)),
+        [kernel.taken for kernel in kernels],
+        len(items) * sum(not kernel.taken for kernel in kernels),
+        notes,
+        frozenset(work.cache.used) if work.cache else frozenset(),
+    )
+
+
+def _check(data: RankingData, checkpoints: Sequence[Path]) -> None:
+    """Raise TracinctlError where there is nothing to compute, or two rows have one id."""
+    if not checkpoints:
+        raise CheckpointError("no checkpoints", hint="Train first (`tracinctl train`), or give `checkpoint_dir`.")
+    for pairs, samples, what in (
+        (data.train_pairs, data.train, "training"),
+        (data.test_pairs, data.test, "test"),
+    ):
+        if not len(pairs):
+            raise DataError(f"there are no {what} pairs", hint="Two items of different class are needed for a pair.")
+        pairs.check_ids(samples.ids, f"{what} pairs")
+
+
+def _run_once(model: torch.nn.Module, items: Items, ask: ScoreFunction) -> None:
+    """Run a model on the first item, as it was built."""
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    inputs = items.stack([0], torch.device("cpu"), dtype)
+    with torch.no_grad(), asking_model(items.ids[:1], inputs):
+        ask(model, inputs)
+
+
+def _kernel_work(
+    model: torch.nn.Module,
+    ask: ScoreFunction,
+    items: Items,
+    layout: KernelLayout,
+    options: ComputeOptions,
+    budget: Budget,
+    device: torch.device,
+    checkpoints: int,
+    processes: Processes | None,
+) -> KernelWork:
+    """What the kernels of all checkpoints have in common."""
+    gradients = exact = ItemGradients(model, layers=options.layers, score=ask)
+    if options.projection_dim is not None:
+        projection = Projection(options.projection_dim, options.projection_seed)
+        gradients = ItemGradients(model, layers=options.layers, score=ask, projection=projection)
+    in_memory = 8 * checkpoints * len(layout) * layout.columns <= budget.left // 4
+    cached = options.cache is not None or not in_memory or processes is not None
+    return KernelWork(
+        maker=KernelMaker(gradients, items, layout, device=device, dtype=DTYPES[options.dtype], budget=budget),
+        model_key=model_digest(model, ask),
+        dtype=options.dtype,
+        exact=exact if gradients is not exact else None,
+        cache=shared_cache(options.cache, processes) if cached else None,
+        in_memory=in_memory,
+    )
+
+
+def _provenance(options: ComputeOptions, work: KernelWork, layout: KernelLayout, items: Items) -> dict[str, Any]:
+    loss = options.loss
     provenance: dict[str, Any] = {
         "method": options.method,
-        "loss": options.loss.name,
-        "margin": options.loss.margin,
+        "loss": loss.name,
+        "margin": loss.margin,
         "checkpoint_weights": options.checkpoint_weights,
         "dtype": options.dtype,
         "layers": list(options.layers) if options.layers is not None else None,
@@ -243,74 +308,19 @@ def _compute(
     }
     if options.method == "fisher":
         provenance["damping"] = DAMPING
-    if options.loss.loss == "ghm":
-        provenance |= {
-            "ghm_bins": options.loss.ghm_bins,
-            "ghm_alpha": options.loss.ghm_alpha,
-            "batch_size": options.loss.batch_size,
-        }
-    provenance |= {name: value for name in ("label_smoothing", "centring") if (value := getattr(options.loss, name))}
-    scores = InfluenceScores(
-        [each.kernel for each in found],
-        weights,
-        train_ids=data.train.ids,
-        test_ids=data.test.ids,
-        train_pairs=train_pairs,
-        test_pairs=test_pairs,
-        settings=options.loss,
-        method=options.method,
-        memory=memory,
-        checkpoint_names=names,
-        provenance=provenance,
-        same_input=(train_same.input, test_same.input),
-    )
-    if train_same.score.any():
-        provenance["indistinct_pairs"] = [scores.train_ids[row] for row in np.flatnonzero(train_same.score).tolist()]
-    provenance["checkpoints"] = [
-        {
-            "name": each.name,
-            "digest": each.digest,
-            "weight": weight,
-            "learning_rate": each.learning_rate,
-            "gradient_zero": zero,
-        }
-        for each, weight, zero in zip(found, weights, scores.zero_gradient, strict=True)
-    ]
-    same = [
-        *notes_on_copies(items.ids, items.contents, len(data.train)),
-        *notes_on_same_pairs(train_same, scores.train_ids, "training"),
-        *notes_on_same_pairs(test_same, scores.test_ids, "held-out"),
-    ]
-    notes = [*items.notes, *same, *([note] if note else []), *layout.notes, *work.notes, *_notes_on_ties(data, options)]
-    if projection:
-        errors = [each.kernel.part("error") for each in found]
-        notes.append(error_note(projection.dim, errors))
-        provenance["projection"] = {
-            "dim": projection.dim,
-            "seed": projection.seed,
-            "error": [
-                None if np.isnan(e).any() else {"correlation": float(e[0]), "root_mean_square": float(e[1])}
-                for e in errors
-            ],
-        }
-    return ComputeResult(
-        scores,
-        list(zip(names, weights, strict=True)),
-        [each.taken for each in found],
-        len(items) * sum(not each.taken for each in found),
-        notes,
-        frozenset(cache.used) if cache else frozenset(),
-    )
+    if loss.loss == "ghm":
+        provenance |= {"ghm_bins": loss.ghm_bins, "ghm_alpha": loss.ghm_alpha, "batch_size": loss.batch_size}
+    return provenance | {name: value for name in ("label_smoothing", "centring") if (value := getattr(loss, name))}
 
 
-def score_of_items(items: Items, score: ScoreFunction | None) -> ScoreFunction | None:
-    """How the model is asked for scores: positional arguments lie in the items by number."""
-    return functools.partial(_with_arguments, score=score) if items.positional else score
-
-
-def _with_arguments(model: Any, inputs: dict[int, Any], score: ScoreFunction | None) -> Any:
-    arguments = tuple(inputs[number] for number in sorted(inputs))
-    return model(*arguments) if score is None else score(model, arguments)
+def _projection(projection: Projection, errors: Sequence[FloatArray]) -> dict[str, Any]:
+    return {
+        "dim": projection.dim,
+        "seed": projection.seed,
+        "error": [
+            None if np.isnan(e).any() else {"correlation": float(e[0]), "root_mean_square": float(e[1])} for e in errors
+        ],
+    }
 
 
 def _notes_on_ties(data: RankingData, options: ComputeOptions) -> list[str]:
@@ -349,6 +359,7 @@ def compute_influence(
     memory: int | None = ComputeOptions.memory,
     num_workers: int = ComputeOptions.num_workers,
     projection_dim: int | None = ComputeOptions.projection_dim,
+    score: str | OutputScore | None = None,
     per_checkpoint: bool = False,
     progress: ProgressCallback | None = None,
 ) -> InfluenceTable:
@@ -379,6 +390,8 @@ def compute_influence(
         memory: bytes that the working set may take, beside the model, a checkpoint, the items and the table.
         num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
         projection_dim: for large models: numbers that are kept of a layer's gradient, by random projection.
+        score: a function of the model's output, or its name as ``package.module:function``, that gives one number an
+            item; for models that give several logits, a tuple or a mapping.
         per_checkpoint: also keep the scores of each checkpoint.
         progress: called with a ``Progress``.
 
@@ -400,6 +413,7 @@ def compute_influence(
         method=method,
         num_workers=num_workers,
         projection_dim=projection_dim,
+        score=load_function(score, "score") if isinstance(score, str) else score,
     )
     paths = [Path(p) for p in checkpoints]
     return compute_scores(data, model, paths, options, progress or no_progress).scores.table(

@@ -48,6 +48,10 @@ def asking_model(ids: Sequence[str], inputs: Any = None) -> Iterator[None]:
     """
     try:
         yield
+    except ModelError as error:
+        if error.message.startswith(("item ", "one of the items ")):
+            raise
+        raise ModelError(f"{_items(ids)}: {error.message}", hint=error.hint) from error
     except TracinctlError:
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:

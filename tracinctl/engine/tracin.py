@@ -13,7 +13,8 @@ import torch
 
 from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.engine.checkpoints.load import apply_checkpoint, checkpoint_weights, load_checkpoint
-from tracinctl.engine.compute import choose_device, compute_influence
+from tracinctl.engine.compute import compute_influence
+from tracinctl.engine.devices import choose_device
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES
 from tracinctl.engine.options import EngineOptions, LossOptions
 from tracinctl.errors import LossError, ScoreFileError

@@ -125,7 +125,7 @@ def compute_project_scores(
         about["division"] = division.to_json()
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     folder = target.cache_dir if settings.cache else None
-    options = ComputeOptions(**{**vars(engine), "loss": loss}, cache=folder)
+    options = ComputeOptions(**{**vars(engine), "loss": loss}, cache=folder, own_model=True)
     result = compute_scores(
         data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
     )

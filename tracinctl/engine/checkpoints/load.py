@@ -191,7 +191,9 @@ def apply_checkpoint(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
     """
     state = state_for(model, checkpoint.state, checkpoint.name)
     for key, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        # torch knows of no NaN in numbers of eight bits
+        values = tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
+        if (values.is_floating_point() or values.is_complex()) and not bool(torch.isfinite(values).all()):
             raise CheckpointError(f"checkpoint {checkpoint.name}: {key} holds NaN or infinite weights")
     model.load_state_dict(state)
 

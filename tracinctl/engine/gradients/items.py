@@ -20,6 +20,10 @@ from tracinctl.errors import ModelError, UsageError
 
 ScoreFunction = Callable[[Any, Any], Any]
 
+_SCORE_HINT = (
+    "Give `score`, a function that makes one number an item of the model's output: "
+    "lambda output: output[:, 1] - output[:, 0]"
+)
 _REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)  # of torch.vmap
 
 
@@ -61,6 +65,8 @@ class ItemGradients:
             BatchedGradients(model, self._score, self.names, apart=apart, projection=projection)
             for apart in (False, True)
         ]
+        if any(model.get_parameter(name).is_complex() for name in self.names):
+            self._ways.clear()  # their formulas are of real numbers
         self._trusted: set[object] = set()
         self._examples: dict[object, Any] = {}
 
@@ -127,14 +133,11 @@ class ItemGradients:
         output = self._ask(model, inputs)
         value = getattr(output, "logits", output)
         if not isinstance(value, torch.Tensor):
-            raise ModelError(
-                f"the model gave a {type(output).__name__}, wanted one score an item",
-                hint="a tensor of shape (items,) or (items, 1), or one in .logits; or give score(model, inputs)",
-            )
+            raise ModelError(f"the model gave a {type(output).__name__}, wanted one score an item", hint=_SCORE_HINT)
         if value.numel() != 1:
             raise ModelError(
                 f"the model gave shape {tuple(value.shape)} for one item, wanted one score an item: (1,) or (1, 1)",
-                hint="give score(model, inputs) with the data where the model's output is something else",
+                hint=_SCORE_HINT,
             )
         return value.reshape(())
 
@@ -165,7 +168,7 @@ class ItemGradients:
         """Gradient of one score by each parameter, flat; projected ones are so as they come, and gone."""
         if self.projection is None:
             slopes = torch.autograd.grad(score, wanted, allow_unused=True)
-            return [(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(wanted, slopes, strict=True)]
+            return [_flat(torch.zeros_like(p) if g is None else g) for p, g in zip(wanted, slopes, strict=True)]
         projection = self.projection
         names = {id(p): name for p, name in zip(wanted, self.names, strict=True)}
         found: dict[str, torch.Tensor] = {}
@@ -203,6 +206,12 @@ def _chosen(model: torch.nn.Module, layers: Sequence[str] | None) -> list[str]:
     if not names:
         raise ModelError("the model has no trainable parameter, so no item has a gradient")
     return names
+
+
+def _flat(gradient: torch.Tensor) -> torch.Tensor:
+    """A gradient as real numbers in a row; the two parts of a complex number are two of them."""
+    dense = gradient if gradient.layout == torch.strided else gradient.to_dense()
+    return (torch.view_as_real(dense) if dense.is_complex() else dense).reshape(-1)
 
 
 def _shape(inputs: Any) -> object:

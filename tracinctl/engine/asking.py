@@ -1,0 +1,46 @@
+"""How a model is asked for the scores of items."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from tracinctl.engine.gradients.items import ScoreFunction
+from tracinctl.errors import UsageError
+
+OutputScore = Callable[[Any], torch.Tensor]
+
+
+def way_of_asking(score: ScoreFunction | None, of_output: OutputScore | None, *, positional: bool) -> ScoreFunction:
+    """A function of (model, inputs) that gives scores.
+
+    Args:
+        score: of (model, inputs), where calling the model does not do it.
+        of_output: of the model's output.
+        positional: whether inputs are the model's positional arguments by number.
+
+    Raises:
+        UsageError: both functions are given.
+    """
+    if score is not None and of_output is not None:
+        raise UsageError("`score` is given beside the score function of the data", hint="Give one of the two.")
+    if not positional and of_output is None:
+        return score or _call
+    return functools.partial(_ask, score=score, of_output=of_output, positional=positional)
+
+
+def _ask(
+    model: Any, inputs: Any, *, score: ScoreFunction | None, of_output: OutputScore | None, positional: bool
+) -> Any:
+    arguments = tuple(inputs[number] for number in sorted(inputs)) if positional else inputs
+    if score is not None:
+        return score(model, arguments)
+    output = model(*arguments) if positional else _call(model, inputs)
+    return output if of_output is None else of_output(output)
+
+
+def _call(model: Any, inputs: Any) -> Any:
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)

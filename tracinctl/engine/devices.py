@@ -1,0 +1,33 @@
+"""Where gradients are taken."""
+
+from __future__ import annotations
+
+import torch
+
+from tracinctl.errors import UsageError
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of this name; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Several processes of a machine take its GPUs in turn, by ``local_rank``.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", local_rank % torch.cuda.device_count())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}", hint="One of auto, cpu, cuda, cuda:1 or mps.") from error
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False) or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    ):
+        raise UsageError(f"there is no device {name!r} here", hint="The `device` auto takes the best there is.")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
+    return device
