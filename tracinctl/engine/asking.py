@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from tracinctl.engine.gradients.items import ScoreFunction
+from tracinctl.engine.items import Items
+from tracinctl.engine.model_errors import asking_model
 from tracinctl.errors import UsageError
 
 OutputScore = Callable[[Any], torch.Tensor]
@@ -44,3 +46,11 @@ def _ask(
 
 def _call(model: Any, inputs: Any) -> Any:
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+
+
+def ask_first_item(model: torch.nn.Module, items: Items, ask: ScoreFunction) -> None:
+    """Run a model on the first item, in the precision that it was built in."""
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    inputs = items.stack([0], torch.device("cpu"), dtype)
+    with torch.no_grad(), asking_model(items.ids[:1], inputs):
+        ask(model, inputs)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from tracinctl.data.pairs import RankingData
-from tracinctl.engine.asking import OutputScore, way_of_asking
+from tracinctl.engine.asking import OutputScore, ask_first_item, way_of_asking
 from tracinctl.engine.checkpoints.load import WEIGHTINGS, checkpoint_weights
 from tracinctl.engine.devices import choose_device
 from tracinctl.engine.distributed.divide import divided_kernels, shared_cache
@@ -30,7 +30,6 @@ from tracinctl.engine.kernel.projection_error import error_note
 from tracinctl.engine.losses import LossSettings, check_whole, resolve_loss
 from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
 from tracinctl.engine.methods import DAMPING, check_method
-from tracinctl.engine.model_errors import asking_model
 from tracinctl.engine.options import METHODS, EngineOptions
 from tracinctl.engine.own_loss import LossFunction
 from tracinctl.engine.own_model import own_model, plain_passes
@@ -170,7 +169,11 @@ def _compute(
     ask = way_of_asking(data.score, options.score, positional=items.positional)
     with plain_passes(device):
         own, removed = own_model(
-            model, device, dtype, ours=options.own_model, run_once=functools.partial(_run_once, items=items, ask=ask)
+            model,
+            device,
+            dtype,
+            ours=options.own_model,
+            run_once=functools.partial(ask_first_item, items=items, ask=ask),
         )
         work = _kernel_work(own, ask, items, layout, options, budget, device, len(checkpoints), processes)
         kernels = (
@@ -254,14 +257,6 @@ def _check(data: RankingData, checkpoints: Sequence[Path]) -> None:
         if not len(pairs):
             raise DataError(f"there are no {what} pairs", hint="Two items of different class are needed for a pair.")
         pairs.check_ids(samples.ids, f"{what} pairs")
-
-
-def _run_once(model: torch.nn.Module, items: Items, ask: ScoreFunction) -> None:
-    """Run a model on the first item, as it was built."""
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    inputs = items.stack([0], torch.device("cpu"), dtype)
-    with torch.no_grad(), asking_model(items.ids[:1], inputs):
-        ask(model, inputs)
 
 
 def _kernel_work(

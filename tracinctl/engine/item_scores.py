@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,12 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import Samples
+from tracinctl.engine.asking import ask_first_item, way_of_asking
 from tracinctl.engine.checkpoints.load import apply_checkpoint, load_checkpoint
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.items import Items
+from tracinctl.engine.model_errors import asking_model
+from tracinctl.engine.own_model import own_model, plain_passes
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -46,14 +49,17 @@ def item_scores(
         TracinctlError: a checkpoint does not fit the model, or the model does not give one score an item.
     """
     place = torch.device(device)
-    model = copy.deepcopy(model).to(place)
     items = Items([samples])
-    scorer = ItemGradients(model, score=score)
+    ask = way_of_asking(score, None, positional=items.positional)
+    run_once = functools.partial(ask_first_item, items=items, ask=ask)
+    model, _ = own_model(model, place, torch.float32, ours=False, run_once=run_once)
+    scorer = ItemGradients(model, score=ask)
     result = np.zeros((len(checkpoints), len(samples)))
     for k, path in enumerate(checkpoints):
         apply_checkpoint(model, load_checkpoint(path))
         for rows in items.groups():
             inputs = items.stack(rows.tolist(), place, torch.float32)
-            result[k, rows] = scorer.scores(inputs).double().cpu().numpy()
+            with plain_passes(place), asking_model([items.ids[row] for row in rows.tolist()], inputs):
+                result[k, rows] = scorer.scores(inputs).double().cpu().numpy()
         progress(Progress("scoring items", k + 1, len(checkpoints), "checkpoints", name=path.name))
     return result
