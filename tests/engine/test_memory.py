@@ -18,11 +18,12 @@ from small_models import MODELS, make_checkpoints, make_data
 from torch import nn
 
 from tracinctl import Pairs, RankingData, Samples, compute_influence
+from tracinctl.engine.allocations import AllocationWatch
 from tracinctl.engine.checkpoints.load import load_checkpoint
 from tracinctl.engine.compute import ComputeOptions, compute_scores
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.losses import LossSettings
-from tracinctl.engine.memory import AllocationWatch, Budget
+from tracinctl.engine.memory import Budget
 from tracinctl.engine.methods import check_method
 from tracinctl.errors import MemoryBudgetError
 

@@ -11,6 +11,7 @@ import typer
 
 from tracinctl import __version__
 from tracinctl.cli.base import BareCommand, Command, Group, run
+from tracinctl.cli.processes import leave
 from tracinctl.cli.registry import ENTRIES, Entry
 
 COMPLETE_VARIABLE = "_TRACINCTL_COMPLETE"
@@ -107,4 +108,4 @@ def main() -> None:
         from tracinctl.cli.completion.complete import main as complete
 
         sys.exit(complete(app, os.environ))
-    sys.exit(run(app))
+    leave(run(app))

@@ -6,6 +6,8 @@ only the starter can know, that a process was killed, the starter says.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
 import signal
@@ -15,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -38,6 +40,21 @@ def hold_tongue() -> None:
     """Let all but the first of several processes be silent."""
     if _shared() and os.environ["RANK"] != "0":
         terminal.mute()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with this exit code.
+
+    One that shared a run ends at once: a thread of torch.distributed may still let go of a tensor, and that aborts a
+    process whose interpreter is being taken down.
+    """
+    if not _shared():
+        sys.exit(code)
+    gc.collect()  # temporary folders go with those who use them
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def start_processes(count: int) -> None:

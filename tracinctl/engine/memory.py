@@ -6,15 +6,10 @@ through the model leaves behind, float64 copies, kernels, and scores in the maki
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tracinctl.errors import MemoryBudgetError
 
@@ -142,35 +137,3 @@ def free_memory(device: torch.device, local: int = 1) -> int:
     except OSError:
         pass
     return (8 << 30) // local
-
-
-class AllocationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
-    """Counts the bytes of the tensors that torch makes and drops while it is active; ``peak`` is the most at a time."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # nor here
-        self.peak = 0
-        self._live = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        for value in tree_leaves((args, kwargs)):  # a view of what was there before is nothing new
-            if isinstance(value, torch.Tensor):
-                self._see(value.untyped_storage(), 0)
-        result = func(*args, **(kwargs or {}))
-        for value in tree_leaves(result):
-            if isinstance(value, torch.Tensor):
-                self._see(value.untyped_storage(), value.untyped_storage().nbytes())
-        return result
-
-    def _see(self, storage: torch.UntypedStorage, size: int) -> None:
-        key = storage._cdata  # noqa: SLF001 - views share a storage, known by its address
-        if key not in self._known:
-            self._known.add(key)
-            self._live += size
-            self.peak = max(self.peak, self._live)
-            weakref.finalize(storage, self._forget, key, size).atexit = False
-
-    def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self._live -= size

@@ -75,9 +75,9 @@ class ItemGradients:
         """What the formulas keep of an item in a pass; 0 before ``prepare``, and where there is no fast way."""
         return self._ways[0].bytes_per_item if self._ways else 0
 
-    def unlearned(self) -> BatchedGradients:
-        """The fast way as it is before it has learned anything of the model."""
-        return BatchedGradients(self.model, self._score, self.names, apart=False, projection=self.projection)
+    def unlearned(self, model: torch.nn.Module) -> BatchedGradients:
+        """The fast way for a model of this kind, as it is before it has learned anything of it."""
+        return BatchedGradients(model, self._score, self.names, apart=False, projection=self.projection)
 
     def prepare(self, inputs: Any) -> None:
         """Find out, on the first item of ``inputs``, which way serves the model in the state that it is in.

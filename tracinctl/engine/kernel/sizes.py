@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
+from tracinctl.engine.allocations import AllocationWatch
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.gradients.uses import Dense, Feature
 from tracinctl.engine.items import bytes_of_input
-from tracinctl.engine.memory import AllocationWatch, Measured
+from tracinctl.engine.memory import Measured
 
 _CHECKED = 8  # times that an item's exact gradient is there while it is compared
 
@@ -47,22 +48,33 @@ def foreseen(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_
 
     None where the model asks for the numbers in its tensors, for there are none.
     """
-    way = gradients.unlearned()
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-
-    def unreal(give: Callable[[], Any]) -> Any:
-        with unset_fake_temporarily():
-            item = give()
-        return _map(fake.from_tensor, item)
-
-    given = [partial(unreal, give) for give in read]
+    given = [partial(_without_numbers, give) for give in read]
     try:
-        with fake:
+        way = gradients.unlearned(_shapes_of(gradients.model))
+        with torch.device("meta"):
             for give in given:
                 way.learn(give())
             return _measured(way, lambda: way.bytes_per_item, given, items_a_row)
     except Exception:  # noqa: BLE001 - of the user's model: it may do anything
         return None
+
+
+def _shapes_of(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a model whose parameters and buffers have no numbers and take no memory."""
+    memo: dict[int, Any] = {}
+    for p in model.parameters():
+        memo[id(p)] = torch.nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, memo)
+
+
+def _without_numbers(give: Callable[[], Any]) -> Any:
+    with torch.device("cpu"):
+        item = give()
+    if isinstance(item, Mapping):
+        return {key: torch.empty_like(value, device="meta") for key, value in item.items()}
+    return torch.empty_like(item, device="meta")
 
 
 def _measured(
@@ -81,7 +93,3 @@ def _measured(
         peak = watch.peak + bytes_of_input(one)
         row, work, kept = max(row, size), max(work, peak), max(kept, bytes_per_item())
     return Measured(row * items_a_row, items_a_row, work, kept)
-
-
-def _map(function: Callable[[torch.Tensor], Any], inputs: Any) -> Any:
-    return {k: function(v) for k, v in inputs.items()} if isinstance(inputs, dict) else function(inputs)

@@ -1,0 +1,70 @@
+"""Counts the memory of the tensors that torch makes while some work is done.
+
+The one place that uses a private part of torch: no public one sees every tensor that an operation makes and drops, on
+the CPU and without numbers too. What is public sees calls from Python (``torch.overrides``), what autograd saves, or a
+GPU alone.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import torch
+
+
+class AllocationWatch:
+    """Counts bytes while it is active; ``peak`` is the most at a time."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._live = 0
+        self._known: set[int] = set()
+        self._mode: Any = None
+
+    def __enter__(self) -> Self:
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        watch = self
+
+        class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                return watch._run(func, args, kwargs or {})
+
+        self._mode = Mode()  # type: ignore[no-untyped-call]  # nor here
+        self._mode.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._mode.__exit__(*error)
+
+    def _run(self, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        for tensor in _tensors((args, kwargs)):  # a view of what was there before is nothing new
+            self._see(tensor.untyped_storage(), 0)
+        result = func(*args, **kwargs)
+        for tensor in _tensors(result):
+            self._see(tensor.untyped_storage(), tensor.untyped_storage().nbytes())
+        return result
+
+    def _see(self, storage: torch.UntypedStorage, size: int) -> None:
+        key = id(storage)  # torch keeps one object for a storage, which views share
+        if key not in self._known:
+            self._known.add(key)
+            self._live += size
+            self.peak = max(self.peak, self._live)
+            weakref.finalize(storage, self._forget, key, size).atexit = False
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._live -= size
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
