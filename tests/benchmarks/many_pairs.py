@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tracinctl.scores.table import BLOCK_BYTES, ScoreSource
+from tracinctl.scores.source import BLOCK_BYTES, ScoreSource
 
 TEST_PAIRS = 1000
 CHECKPOINTS = 3

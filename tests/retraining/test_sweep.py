@@ -16,7 +16,8 @@ from tracinctl.retraining.sweep import judge_sweep
 from tracinctl.retraining.trainer import Trained
 from tracinctl.retraining.trial import RetrainSettings
 from tracinctl.retraining.wording import choice_words, division_of_sweep, threshold_rows
-from tracinctl.scores.table import InfluenceTable, SomeColumns
+from tracinctl.scores.source import SomeColumns
+from tracinctl.scores.table import InfluenceTable
 
 LISTS = {"0": LISTED, "-5": LISTED[:3], "-99": []}
 

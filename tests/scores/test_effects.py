@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tracinctl.scores import table as tables
+from tracinctl.scores import source as score_source
 from tracinctl.scores.effects import pair_effects
 from tracinctl.scores.table import InfluenceTable
 
 
 @pytest.mark.parametrize(("rows", "columns", "named"), [(7, 11, 3), (5, 2, 5), (4, 0, 2), (6, 6, 6)])
 def test_effects_equal_a_loop(rows, columns, named, monkeypatch):
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 8 * max(columns, 1) * 2)
+    monkeypatch.setattr(score_source, "BLOCK_BYTES", 8 * max(columns, 1) * 2)
     scores = np.random.default_rng(0).integers(-3, 4, size=(rows, columns)).astype(float)
     scores[:, :1] = 0
     table = InfluenceTable([f"t{k}" for k in range(rows)], [f"h{k}" for k in range(columns)], scores)

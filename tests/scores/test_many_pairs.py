@@ -15,7 +15,7 @@ from tracinctl.cli.output import progress as progress_display
 from tracinctl.cli.output.terminal import Terminal
 from tracinctl.errors import ScoreFileError
 from tracinctl.progress import Progress
-from tracinctl.scores import table as score_table
+from tracinctl.scores import source as score_source
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.files.open import open_scores, write_scores
 from tracinctl.scores.sweep import sweep_thresholds
@@ -33,7 +33,7 @@ BLOCK = 40_000  # bytes: a hundred rows
 def large(tmp_path, monkeypatch):
     """A score file of many blocks, in a project of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(score_table, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(score_source, "BLOCK_BYTES", BLOCK)
     path = tmp_path / "metadata" / "m_f_influence.parquet"
     scores = np.random.default_rng(0).standard_normal((PAIRS, TESTS))
     write_scores(table(scores, self_influence=np.ones(PAIRS)), path)

@@ -17,8 +17,8 @@ from tracinctl.errors import UsageError
 from tracinctl.scores import quantiles
 from tracinctl.scores.files.open import open_scores
 from tracinctl.scores.quantiles import nonzero_quantiles
+from tracinctl.scores.source import BLOCK_BYTES, rows_per_block
 from tracinctl.scores.sweep import never_fires, sweep_thresholds
-from tracinctl.scores.table import BLOCK_BYTES, rows_per_block
 from tracinctl.scores.votes import (
     Threshold,
     count_votes,

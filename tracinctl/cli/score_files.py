@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tracinctl.project.settings import GivenScores, Selection
     from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.exclusion import Exclusions
+    from tracinctl.scores.source import ScoreSource
     from tracinctl.scores.sweep import SweepResult
-    from tracinctl.scores.table import ScoreSource
 
 SIGNS = "positive = helpful, negative = harmful"
 

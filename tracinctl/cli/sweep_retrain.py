@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tracinctl.retraining.options import RetrainSettings
     from tracinctl.retraining.sweep import SweepJudgement
     from tracinctl.scores.options import Votes
-    from tracinctl.scores.table import ScoreSource
+    from tracinctl.scores.source import ScoreSource
     from tracinctl.scores.votes import Threshold
 
 

@@ -22,7 +22,8 @@ from tracinctl.engine.item_view import item_disagreement
 from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.methods import fisher_kernel, margin_slopes
-from tracinctl.scores.table import InfluenceTable, ScoreMeta, rows_per_block
+from tracinctl.scores.source import ScoreMeta, rows_per_block
+from tracinctl.scores.table import InfluenceTable
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]

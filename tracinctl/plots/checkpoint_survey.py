@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tracinctl.errors import PlotError
 from tracinctl.plots.survey import place_of
 from tracinctl.scores.files.per_checkpoint import checkpoint_blocks
-from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.scores.source import FloatArray, ScoreSource
 
 _ROUNDING = 1e-6
 """Of the largest score: how far the checkpoints' sums may lie from the scores."""

@@ -16,8 +16,8 @@ from tracinctl.plots.request import Request
 from tracinctl.scores.caption import caption
 from tracinctl.scores.diagnoses import Diagnosis
 from tracinctl.scores.exclusion import Exclusions
+from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS
-from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, parse_thresholds
 from tracinctl.text import SIGNS, count, number, share
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from tracinctl.plots.drawing.colours import COLOURS, Palette
 from tracinctl.plots.survey import Survey, survey
 from tracinctl.scores.caption import caption
-from tracinctl.scores.table import ScoreSource
+from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, required_votes
 from tracinctl.text import wrap
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tracinctl.errors import PlotError
 from tracinctl.plots.drawing.axis import Axis, score_axis
-from tracinctl.scores.table import FloatArray, KnownScores, ScoreSource
+from tracinctl.scores.source import FloatArray, KnownScores, ScoreSource
 from tracinctl.scores.votes import Threshold, VoteTable, count_votes
 from tracinctl.text import clean, nearest, number
 

@@ -26,7 +26,7 @@ from tracinctl.project.target import Target
 if TYPE_CHECKING:
     from tracinctl.engine.distributed.processes import Processes
     from tracinctl.scores.diagnoses import Diagnosis
-    from tracinctl.scores.table import ScoreSource
+    from tracinctl.scores.source import ScoreSource
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def compute_project_scores(
     from tracinctl.scores.files.open import write_scores
     from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
     from tracinctl.scores.files.records import read_records, write_self_influence
-    from tracinctl.scores.table import WatchedScores
+    from tracinctl.scores.source import WatchedScores
 
     begun, since = time.monotonic(), time.time()
     engine = settings.engine

@@ -11,7 +11,7 @@ from tracinctl.project.workflow import Run, next_command
 
 if TYPE_CHECKING:
     from tracinctl.plots.report import Report, ReportSection, Retraining
-    from tracinctl.scores.table import ScoreSource
+    from tracinctl.scores.source import ScoreSource
 
 
 def workflow_report(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tracinctl.retraining.judging import Division
     from tracinctl.retraining.sweep import SweepJudgement
     from tracinctl.scores.exclusion import Exclusions
-    from tracinctl.scores.table import ScoreSource
+    from tracinctl.scores.source import ScoreSource
 
     ListsOf = Callable[[ScoreSource], Mapping[str, Sequence[str]]]
 
@@ -115,7 +115,7 @@ def judge_project_sweep(
     """
     from tracinctl.retraining.judging import divide_held_out
     from tracinctl.retraining.sweep import judge_sweep
-    from tracinctl.scores.table import SomeColumns
+    from tracinctl.scores.source import SomeColumns
 
     settings.check()
     data = load_data(target, settings.origin, progress)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tracinctl.data.pairs import RankingData
     from tracinctl.scores.effects import PairEffects
-    from tracinctl.scores.table import ScoreSource
+    from tracinctl.scores.source import ScoreSource
 
 _MOST_COMPARISONS = 40
 _MOST_FEATURES = 4096

@@ -23,7 +23,7 @@ from tracinctl.project.target import Target
 from tracinctl.text import first_few
 
 if TYPE_CHECKING:
-    from tracinctl.scores.table import ScoreSource
+    from tracinctl.scores.source import ScoreSource
 
 
 @dataclass(frozen=True)

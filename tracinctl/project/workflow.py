@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tracinctl.engine.distributed.processes import Processes
     from tracinctl.retraining.trial import RetrainResult
     from tracinctl.scores.exclusion import Exclusions
-    from tracinctl.scores.table import ScoreSource
+    from tracinctl.scores.source import ScoreSource
 
 Status = Literal["done", "failed", "skipped"]
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from tracinctl.errors import ScoreFileError
 from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.pair_ids import class_of_items, pair_items
+from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.sweep import SweepResult
-from tracinctl.scores.table import ScoreSource
 from tracinctl.scores.votes import VoteTable
 from tracinctl.text import first_few, number
 

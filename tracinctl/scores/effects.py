@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.scores.source import FloatArray, ScoreSource
 
 IntArray = npt.NDArray[np.int64]
 

@@ -17,8 +17,8 @@ import numpy as np
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.pair_ids import number_items, pair_items
+from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.scores.sweep import never_fires
-from tracinctl.scores.table import FloatArray, ScoreSource
 from tracinctl.scores.votes import (
     BELOW_ZERO,
     DEFAULT_OCCURRENCES,

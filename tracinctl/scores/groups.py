@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.scores.pair_ids import class_of_items, pair_items
+from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.student import student_t
-from tracinctl.scores.table import ScoreSource
 from tracinctl.text import nearest
 
 FloatArray = npt.NDArray[np.float64]

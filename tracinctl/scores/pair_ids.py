@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError
-from tracinctl.scores.table import ScoreSource
+from tracinctl.scores.source import ScoreSource
 
 ItemNumbers = npt.NDArray[np.int64]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.scores.source import FloatArray, ScoreSource
 
 Words = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]

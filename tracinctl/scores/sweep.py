@@ -13,7 +13,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.options import Thresholds
 from tracinctl.scores.pair_ids import ItemNumbers, number_items, pair_items
-from tracinctl.scores.table import ScoreSource
+from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.votes import (
     BELOW_ZERO,
     DEFAULT_OCCURRENCES,

@@ -1,182 +1,24 @@
-"""The table of influence scores, training pairs by test pairs, and sources that give such scores in blocks."""
+"""The table of influence scores that the library hands out."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tracinctl.errors import NonFiniteError, ScoreFileError
+from tracinctl.errors import UsageError
+from tracinctl.scores.files.open import write_scores
+from tracinctl.scores.source import Blocks, FloatArray, ScoreMeta, in_blocks
+from tracinctl.text import SIGNS, count, number
 
-FloatArray = npt.NDArray[np.float64]
-Blocks = Iterator[tuple[int, FloatArray]]
-
-BLOCK_BYTES = 64 << 20
-"""Scores are read, written and counted in blocks of rows of about this size."""
-
-
-def rows_per_block(test_pairs: int) -> int:
-    """How many training pairs make a block of about BLOCK_BYTES of float64 scores."""
-    return max(1, BLOCK_BYTES // (8 * max(1, test_pairs)))
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-@dataclass(frozen=True)
-class ScoreMeta:
-    """What is known of scores beside the scores themselves.
-
-    Attributes:
-        train_ids: ids of the training pairs, in row order.
-        test_ids: ids of the test pairs, in column order.
-        self_influence: influence of each training pair on itself, shape (train pairs,); None where not known.
-        sample_ids: ids of the training items; empty where not known.
-        sample_influence: the item-level view, shape (train items,); None where not known.
-        train_items: ids of the two items of each training pair; empty where not known.
-        checkpoint_names: file names of the checkpoints, in order; empty where not known.
-        provenance: what the scores were made from; empty where it is not known.
-        groups: further columns of the training pairs by name (an annotator, a session), one text a pair.
-    """
-
-    train_ids: Sequence[str]
-    test_ids: Sequence[str]
-    self_influence: FloatArray | None = None
-    sample_ids: Sequence[str] = ()
-    sample_influence: FloatArray | None = None
-    train_items: Sequence[tuple[str, str]] = ()
-    checkpoint_names: Sequence[str] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-class ScoreSource(Protocol):
-    """Where influence scores can be read in blocks: a table in memory, a file of any size, a running calculation.
-
-    Positive scores are helpful (proponents), negative ones harmful (opponents). A source needs ``meta`` and ``blocks``;
-    the other attributes are those of ``meta``.
-    """
-
-    @property
-    def meta(self) -> ScoreMeta:
-        """What is known beside the scores."""
-
-    def blocks(self) -> Blocks:
-        """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
-
-    @property
-    def train_ids(self) -> Sequence[str]:
-        """Ids of the training pairs, in row order."""
-        return self.meta.train_ids
-
-    @property
-    def test_ids(self) -> Sequence[str]:
-        """Ids of the test pairs, in column order."""
-        return self.meta.test_ids
-
-    @property
-    def self_influence(self) -> FloatArray | None:
-        """Influence of each training pair on itself, shape (train pairs,)."""
-        return self.meta.self_influence
-
-    @property
-    def sample_ids(self) -> Sequence[str]:
-        """Ids of the training items."""
-        return self.meta.sample_ids
-
-    @property
-    def sample_influence(self) -> FloatArray | None:
-        """The item-level view, shape (train items,)."""
-        return self.meta.sample_influence
-
-    @property
-    def train_items(self) -> Sequence[tuple[str, str]]:
-        """Ids of the two items of each training pair."""
-        return self.meta.train_items
-
-    @property
-    def checkpoint_names(self) -> Sequence[str]:
-        """File names of the checkpoints, in order."""
-        return self.meta.checkpoint_names
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What the scores were made from."""
-        return self.meta.provenance
-
-    @property
-    def groups(self) -> Mapping[str, Sequence[str]]:
-        """Further columns of the training pairs by name."""
-        return self.meta.groups
-
-
-class KnownScores(ScoreSource):
-    """A score source whose ``meta`` is known from the beginning; a subclass gives the blocks."""
-
-    def __init__(self, meta: ScoreMeta) -> None:
-        self._meta = meta
-
-    @property
-    def meta(self) -> ScoreMeta:
-        """What is known beside the scores."""
-        return self._meta
-
-
-class SomeColumns(KnownScores):
-    """The scores on some of the test pairs: a score does not depend on other test pairs."""
-
-    def __init__(self, source: ScoreSource, test_ids: Collection[str]) -> None:
-        wanted = set(test_ids)
-        self._source = source
-        self._columns = np.flatnonzero([name in wanted for name in source.test_ids])
-        super().__init__(replace(source.meta, test_ids=[source.test_ids[k] for k in self._columns.tolist()]))
-
-    def blocks(self) -> Blocks:
-        """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
-        for start, block in self._source.blocks():
-            yield start, block[:, self._columns]
-
-
-class WatchedScores(KnownScores):
-    """A score source with more provenance, which notes the active test pairs while its blocks are read."""
-
-    def __init__(self, source: ScoreSource, more: Mapping[str, Any]) -> None:
-        super().__init__(replace(source.meta, provenance={**source.provenance, **more}))
-        self._source = source
-        self.active = np.zeros(len(source.test_ids), dtype=bool)
-        self.seen = False
-
-    def blocks(self) -> Blocks:
-        """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
-        for start, block in self._source.blocks():
-            self.active |= (block != 0).any(axis=0)
-            yield start, block
-        self.seen = True
-
-
-def checked_blocks(source: ScoreSource) -> Blocks:
-    """The blocks of a source, every score finite.
-
-    Raises:
-        ScoreFileError: there are no scores.
-        NonFiniteError: a score is NaN or infinite; the pairs are named.
-    """
-    if not len(source.train_ids) or not len(source.test_ids):
-        raise ScoreFileError(
-            f"there are no scores to write: {len(source.train_ids)} training pairs on {len(source.test_ids)} test pairs"
-        )
-    for start, block in source.blocks():
-        if not np.isfinite(block).all():
-            row, column = np.argwhere(~np.isfinite(block))[0].tolist()
-            raise NonFiniteError(
-                f"the score of {source.train_ids[start + row]!r} on {source.test_ids[column]!r} is "
-                f"{block[row, column]}, so nothing was written",
-                hint="A checkpoint or a recording holds such numbers.",
-            )
-        yield start, block
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InfluenceTable:
     """Influence of every training pair on every test pair.
 
@@ -236,6 +78,56 @@ class InfluenceTable:
 
     def blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
-        step = rows_per_block(len(self.test_ids))
-        for start in range(0, len(self.train_ids), step):
-            yield start, self.scores[start : start + step]
+        return in_blocks(self.scores)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The scores as a table of pandas: a row for each training pair, a column for each test pair."""
+        import pandas as pd
+
+        rows = pd.Index(self.train_ids, name="train_pair")
+        columns = pd.Index(self.test_ids, name="test_pair")
+        return pd.DataFrame(self.scores, index=rows, columns=columns, copy=True)
+
+    def top(self, k: int = 10, *, harmful: bool = True) -> list[tuple[str, float]]:
+        """The ids of ``k`` training pairs and their total scores: the most harmful first, or the most helpful.
+
+        The total is the sum over all test pairs. Fewer come back where fewer are harmful (helpful).
+
+        Raises:
+            UsageError: ``k`` is below 1.
+        """
+        if k < 1:
+            raise UsageError(f"`k` is {k}, and must be 1 or more")
+        totals = self.scores.sum(axis=1)
+        sizes = -totals if harmful else totals
+        rows = sorted(np.flatnonzero(sizes > 0).tolist(), key=lambda row: (-sizes[row], self.train_ids[row]))
+        return [(self.train_ids[row], float(totals[row])) for row in rows[:k]]
+
+    def save(self, path: Path | str) -> None:
+        """Write the scores and all that is known, for ``open_scores`` and ``tracinctl exclude``, ``sweep``, ``plot``.
+
+        The ending decides: ``.json`` or ``.parquet``. Commands find ``<material>_<frequency>_influence_metadata.json``
+        and ``<material>_<frequency>_influence.parquet`` by themselves, other names by ``--metadata-file``. Scores of
+        single checkpoints are not in it.
+
+        Raises:
+            UsageError: the path has another ending.
+            NonFiniteError: a score is not finite.
+            TracinctlError: the file cannot be written.
+        """
+        if Path(path).suffix not in {".json", ".parquet"}:
+            raise UsageError(f"scores are saved as .json or .parquet, not as {Path(path).name!r}")
+        write_scores(self, Path(path))
+
+    def __repr__(self) -> str:
+        """A few lines: how many pairs, the range of scores, the most harmful and the most helpful pair."""
+        pairs = f"{count(len(self.train_ids), 'training pair')} x {count(len(self.test_ids), 'test pair')}"
+        lines = [f"InfluenceTable: {pairs} ({int((self.scores != 0).any(axis=0).sum()):,} active)"]
+        if self.scores.size:
+            low, high = number(float(self.scores.min())), number(float(self.scores.max()))
+            lines.append(f"  scores: {low} to {high}; {SIGNS}")
+            for harmful, what in ((True, "harmful"), (False, "helpful")):
+                lines += [
+                    f"  most {what}: {name} (total {number(total)})" for name, total in self.top(1, harmful=harmful)
+                ]
+        return "\n".join(lines)

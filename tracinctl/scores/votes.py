@@ -17,7 +17,7 @@ from tracinctl.errors import UsageError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.options import RequiredVotes
 from tracinctl.scores.quantiles import nonzero_quantiles
-from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.text import number
 
 IntArray = npt.NDArray[np.int32]

@@ -11,7 +11,7 @@ from score_tables import PARQUET, full, same_bits
 
 from tracinctl import InfluenceTable
 from tracinctl.errors import NonFiniteError, ScoreFileError
-from tracinctl.scores import table as score_table
+from tracinctl.scores import source as score_source
 from tracinctl.scores.files.open import open_scores
 from tracinctl.scores.files.per_checkpoint import checkpoint_blocks, with_checkpoints, write_per_checkpoint_scores
 
@@ -37,7 +37,7 @@ def test_scores_of_single_checkpoints_come_back(tmp_path):
 def test_scores_of_single_checkpoints_come_back_from_parquet_in_blocks(tmp_path, monkeypatch):
     source = single(np.random.default_rng(0).normal(size=(300, 4)))
     path = tmp_path / "m_500hz_per_checkpoint_influence.parquet"
-    monkeypatch.setattr(score_table, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(score_source, "BLOCK_BYTES", 4096)
     write_per_checkpoint_scores(source, path)
     back = with_checkpoints(source, path)
     blocks = list(checkpoint_blocks(back))

@@ -15,7 +15,7 @@ from tracinctl.text import nearest
 if TYPE_CHECKING:
     from tracinctl.progress import ProgressCallback
     from tracinctl.project.selection import ScoreFile
-    from tracinctl.scores.table import ScoreSource
+    from tracinctl.scores.source import ScoreSource
 
 EXAMPLES = """tracinctl plot overview --frequency 500hz
 tracinctl plot top --frequency 500hz --top 15 --output top.svg"""

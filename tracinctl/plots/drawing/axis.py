@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.scores.table import FloatArray
+from tracinctl.scores.source import FloatArray
 from tracinctl.text import number
 
 _HEAVY = 15.0

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from tracinctl.plots.drawing.bars import upright
 from tracinctl.plots.drawing.colours import LETTERS, Palette, diverging
-from tracinctl.scores.table import FloatArray
+from tracinctl.scores.source import FloatArray
 
 DOTS_ACROSS, DOTS_DOWN = 2, 4
 """The dots of a braille character."""

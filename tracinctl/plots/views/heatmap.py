@@ -17,7 +17,7 @@ from tracinctl.plots.drawing.chart import heatmap
 from tracinctl.plots.drawing.colours import colour_bar, tenths
 from tracinctl.plots.request import Request
 from tracinctl.scores.pair_ids import class_of_items, pair_items
-from tracinctl.scores.table import FloatArray, ScoreSource
+from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.text import apart, clean, count, fit, natural_key, number, number_within
 
 _WIDEST_CELL = 11

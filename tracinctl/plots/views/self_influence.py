@@ -16,7 +16,7 @@ from tracinctl.plots.request import Request
 from tracinctl.plots.survey import FiniteScores
 from tracinctl.plots.views.top import named
 from tracinctl.scores.exclusion import suspicious_items
-from tracinctl.scores.table import FloatArray
+from tracinctl.scores.source import FloatArray
 from tracinctl.text import aligned, count
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from tracinctl.plots.drawing.bars import Bar
 from tracinctl.plots.drawing.tables import bar_table, heading
 from tracinctl.plots.request import Request
-from tracinctl.scores.table import FloatArray
+from tracinctl.scores.source import FloatArray
 from tracinctl.text import aligned, count
 
 

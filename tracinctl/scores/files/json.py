@@ -21,7 +21,7 @@ from tracinctl.files import atomic_paths, locked
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.files.json_text import AGAIN, JsonEntries, json_text, kind, uncollected
 from tracinctl.scores.files.sidecar import SCORES_ENDING, apart, read_sidecar, sidecar_path, sidecar_text
-from tracinctl.scores.table import FloatArray, InfluenceTable, ScoreSource, checked_blocks
+from tracinctl.scores.source import FloatArray, MemoryScores, ScoreMeta, ScoreSource, checked_blocks
 
 PREFIX = "tracin_influence_"
 PER_CHECKPOINT_ENDING = "_per_checkpoint_influence_metadata.json"
@@ -29,7 +29,7 @@ _PROGRESS_EVERY = 100_000  # scores, some hundredths of a second
 _SAME = "All training pairs must be scored on the same test pairs. " + AGAIN
 
 
-def read_json_scores(path: Path) -> InfluenceTable:
+def read_json_scores(path: Path) -> MemoryScores:
     """Read a JSON score file.
 
     Entries that hold other things than scores (records of items, self-influence) are passed over.
@@ -74,11 +74,11 @@ def read_json_scores(path: Path) -> InfluenceTable:
     known = _known(path, entries.digest.hexdigest(), len(train_ids))
     if known is None:
         _one_kind(path, train_ids)
-    return InfluenceTable(train_ids=train_ids, test_ids=test_ids, scores=np.array(rows), **(known or {}))
+    return MemoryScores(ScoreMeta(train_ids, test_ids, **(known or {})), np.array(rows))
 
 
 def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
-    """What the sidecar says, as arguments of InfluenceTable; None where there is none, as beside a file of others.
+    """What the sidecar says, as arguments of ScoreMeta; None where there is none, as beside a file of others.
 
     Raises:
         ScoreFileError: the sidecar is broken, or belongs to other scores.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.scores.table import ScoreSource
+from tracinctl.scores.source import ScoreSource
 
 JSON_LIMIT = 1_000_000
 """Scores above which Parquet is written unless a format is named."""

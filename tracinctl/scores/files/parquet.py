@@ -26,7 +26,7 @@ from tracinctl.files import atomic_paths, locked
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.files.json_text import AGAIN, json_text
 from tracinctl.scores.files.sidecar import apart, read_sidecar, sidecar_path, sidecar_text
-from tracinctl.scores.table import (
+from tracinctl.scores.source import (
     Blocks,
     FloatArray,
     KnownScores,

@@ -18,11 +18,11 @@ from tracinctl.files import atomic_path
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.files.json import PREFIX, score_lines
 from tracinctl.scores.files.json_text import read_json
-from tracinctl.scores.table import (
+from tracinctl.scores.source import (
     Blocks,
     FloatArray,
-    InfluenceTable,
     KnownScores,
+    MemoryScores,
     ScoreMeta,
     ScoreSource,
     rows_per_block,
@@ -44,9 +44,9 @@ class HasCheckpoints(Protocol):
 
 def checkpoint_blocks(source: ScoreSource) -> Blocks | None:
     """(First row, scores of shape (rows, test pairs, checkpoints)) of a source; None where they are not known."""
-    if isinstance(source, InfluenceTable):
-        held = source.per_checkpoint
-        return None if held is None else _held_blocks(held)
+    held: FloatArray | None = getattr(source, "per_checkpoint", None)
+    if held is not None:
+        return _held_blocks(held)
     blocks = getattr(source, "checkpoint_blocks", None)
     return None if blocks is None else cast("HasCheckpoints", source).checkpoint_blocks()
 
@@ -130,7 +130,7 @@ def _foreign(path: Path) -> ScoreFileError:
 def with_checkpoints(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
     """The source with the scores of each checkpoint as well, from the file that compute writes.
 
-    JSON is read whole into an ``InfluenceTable``, Parquet in blocks.
+    JSON is read whole, Parquet in blocks.
 
     Raises:
         ScoreFileError: the file is not there, is broken, or does not belong to these scores.
@@ -167,6 +167,6 @@ def with_checkpoints(source: ScoreSource, path: Path, progress: ProgressCallback
         raise foreign
     scores: FloatArray = np.concatenate([block for _, block in source.blocks()])
     in_order = single.reshape(len(rows), len(source.test_ids), len(names)).transpose(2, 0, 1)
-    return InfluenceTable.of(
+    return MemoryScores(
         replace(source.meta, checkpoint_names=names), scores, per_checkpoint=np.ascontiguousarray(in_order)
     )

@@ -18,7 +18,7 @@ from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.files.json_text import json_text, laid_out, read_json, uncollected
 from tracinctl.scores.pair_ids import pair_items
-from tracinctl.scores.table import ScoreSource
+from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.votes import voters_against
 
 Records = dict[str, Any]
