@@ -8,7 +8,7 @@ draws, in colour or without.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from rich.text import Text
 from tracinctl.plots.drawing.bars import upright
 from tracinctl.plots.drawing.colours import LETTERS, Palette, diverging
 from tracinctl.scores.source import FloatArray
+from tracinctl.text import aligned, number_within
 
 DOTS_ACROSS, DOTS_DOWN = 2, 4
 """The dots of a braille character."""
@@ -171,8 +172,18 @@ def _text(matrix: Any, palette: Palette) -> list[Text]:
     return [Text.from_ansi(line) if palette.colour else Text(line) for line in drawn]
 
 
-def heatmap(values: FloatArray, shown: Callable[[float], str], size: tuple[int, int], palette: Palette) -> list[Text]:
-    """Cells of ``size`` (columns, rows) with a number in each, coloured from harmful to helpful around zero.
+def cell_texts(values: FloatArray, width: int) -> list[str]:
+    """The values in at most ``width`` characters, with as many digits after the point each where there is room."""
+    flat = values.reshape(-1)
+    texts = aligned(flat[np.isfinite(flat)].tolist())
+    if max(map(len, texts), default=0) > width:
+        texts = [number_within(value, width) for value in flat[np.isfinite(flat)].tolist()]
+    known = iter(texts)
+    return [next(known) if finite else "·" for finite in np.isfinite(flat).tolist()]
+
+
+def heatmap(values: FloatArray, texts: Sequence[str], size: tuple[int, int], palette: Palette) -> list[Text]:
+    """Cells of ``size`` (columns, rows) with a text in each, coloured from harmful to helpful around zero.
 
     plotext would spread its colours from the lowest to the highest value, so it is given each cell's own.
     """
@@ -181,16 +192,12 @@ def heatmap(values: FloatArray, shown: Callable[[float], str], size: tuple[int, 
     columns, rows = size
     limit = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
     picture = plotext.matrix(columns * values.shape[1], rows * values.shape[0], plotext.pixel())
-    for row, line in enumerate(values.tolist()):
-        for column, value in enumerate(line):
-            known = math.isfinite(value)
-            pixel = plotext.pixel()
-            if palette.colour and known:
-                pixel = _pixel(plotext, LETTERS, diverging(value, limit))
-            elif not known:
-                pixel = _pixel(plotext, palette.quiet)
-            text = f"{shown(value) if known else '·'} ".rjust(columns)
-            for k in range(rows):
-                letters = text if k == (rows - 1) // 2 else " " * columns
-                picture.insert(column * columns, row * rows + k, plotext.colorize(letters, pixel))
+    for place, (value, text) in enumerate(zip(values.reshape(-1).tolist(), texts, strict=True)):
+        pixel = _pixel(plotext, palette.quiet)
+        if math.isfinite(value):
+            pixel = _pixel(plotext, LETTERS, diverging(value, limit)) if palette.colour else plotext.pixel()
+        row, column = divmod(place, values.shape[1])
+        for k in range(rows):
+            letters = f"{text} ".rjust(columns) if k == (rows - 1) // 2 else " " * columns
+            picture.insert(column * columns, row * rows + k, plotext.colorize(letters, pixel))
     return _text(picture, palette)

@@ -13,13 +13,13 @@ from rich.text import Text
 
 from tracinctl.plots.checkpoint_survey import CheckpointSurvey, survey_checkpoints
 from tracinctl.plots.drawing.axis import Axis, score_axis
-from tracinctl.plots.drawing.chart import Chart, Tick, heatmap
+from tracinctl.plots.drawing.chart import Chart, Tick, cell_texts, heatmap
 from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.drawing.tables import heading
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import middle
 from tracinctl.plots.views.top import extremes
-from tracinctl.text import apart, clean, number, number_within
+from tracinctl.text import aligned, apart, clean, number
 
 _MOST_ROWS = 30
 _MOST_PAIRS = 3
@@ -82,9 +82,9 @@ def _boxes(found: CheckpointSurvey, shown: Sequence[int], width: int, palette: P
     table.add_column("mean size", width=10, justify="right")
     table.add_column("", width=width - first - 22)
     table.add_column("harmful", width=9, justify="right")
-    for name, k, line in zip(names, shown, lines, strict=False):
+    for name, size, k, line in zip(names, aligned(found.size[shown].tolist()), shown, lines, strict=False):
         part = "" if found.quantiles[k] is None else f"{found.negative_share[k]:.1%}"
-        table.add_row(Text(name), number(float(found.size[k])), line, part)
+        table.add_row(Text(name), size, line, part)
     for line in lines[len(shown) :]:
         table.add_row("", "", line, "")
     yield table
@@ -130,13 +130,13 @@ def _pairs(request: Request, found: CheckpointSurvey) -> Iterator[RenderableType
     yield heading("What each adds to the most harmful and most helpful pairs (mean score)", palette.strong)
     ends = apart([clean(found.names[k]) for k in shown], _CELL - 1)
     yield Text(" " * indent + "".join(_right(name) for name in [*ends, "all"]), palette.quiet)
-    cells = heatmap(found.means[:, rows][shown].T, lambda value: number_within(value, _CELL - 1), (_CELL, 1), palette)
-    for name, row, line in zip(names, rows, cells, strict=True):
+    values = found.means[:, rows][shown].T
+    cells = heatmap(values, cell_texts(values, _CELL - 1), (_CELL, 1), palette)
+    for name, line, value, text in zip(names, cells, total[rows].tolist(), cell_texts(total[rows], _CELL), strict=True):
         if not indent:
             yield Text(name)
         left = name + " " * (indent - cell_len(name)) if indent else ""
-        end = (_right(number(float(total[row]))), palette.of_sign(float(total[row])))
-        yield Text.assemble(left, line, end)
+        yield Text.assemble(left, line, (_right(text), palette.of_sign(value)))
     if len(shown) < len(found.names):
         yield Text(f"{len(shown)} of {len(found.names)} checkpoints shown; all: the sum over every one.")
 

@@ -13,12 +13,12 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from tracinctl.errors import PlotError, ScoreFileError
-from tracinctl.plots.drawing.chart import heatmap
+from tracinctl.plots.drawing.chart import cell_texts, heatmap
 from tracinctl.plots.drawing.colours import colour_bar, tenths
 from tracinctl.plots.request import Request
 from tracinctl.scores.pair_ids import class_of_items, pair_items
 from tracinctl.scores.source import FloatArray, ScoreSource
-from tracinctl.text import apart, clean, count, fit, natural_key, number, number_within
+from tracinctl.text import apart, clean, count, fit, natural_key, number
 
 _WIDEST_CELL = 11
 _WIDEST_NAME = 16
@@ -114,15 +114,14 @@ def draw(request: Request) -> Iterator[RenderableType]:
             hint="Make the terminal wider, or write a picture to a file with --output.",
         )
     column = min(room, max([_WIDEST_CELL, *(len(number(value)) + 2 for value in values)]))
-    numbered = all(number_within(value, column - 1) for value in values)
+    texts = cell_texts(table.means, column - 1)
+    numbered = all(texts)
     tall = 3 if numbered and palette.colour and request.rows(3 * size + 1, beside=8) >= 3 * size else 1
-
-    def shown(value: float) -> str:
-        return number_within(value, column - 1) or ("" if palette.colour else tenths(value, limit))
-
+    if not palette.colour:
+        texts = [text or tenths(value, limit) for text, value in zip(texts, table.means.flat, strict=True)]
     heads = names if all(cell_len(name) < column for name in names) else apart(names, column - 1)
     yield Text(" " * first + "".join(f"{_right(name, column - 1)} " for name in heads), palette.strong)
-    for row, cells in enumerate(heatmap(table.means, shown, (column, tall), palette)):
+    for row, cells in enumerate(heatmap(table.means, texts, (column, tall), palette)):
         name = names[row // tall] if row % tall == (tall - 1) // 2 else ""
         yield Text.assemble((fit(name, first - 1) + " ", palette.strong), cells)
     yield Text()
