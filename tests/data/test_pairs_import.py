@@ -54,7 +54,7 @@ def test_usual_columns_are_understood(tmp_path, header, one, other):
     pairs = brought(tmp_path, text)
     assert outcome(pairs) == WANTED
     assert pairs.frame["split"].tolist() == ["train", "train"]
-    assert pairs.notes == []
+    assert pairs.notes == ["no row is a held-out pair"]
 
 
 @pytest.mark.parametrize("tie", ["0", "tie", "Equal", "tie (both bad)"])
@@ -204,7 +204,7 @@ class TestTexts:
         ]
         pairs = brought(tmp_path, self.lines([{**row, "split": "train"} for row in rows]), name="t.jsonl")
         assert len(pairs.items) == 3
-        assert pairs.notes == ["1 row left out that compare an item with itself: line 2"]
+        assert pairs.notes[0] == "1 row left out that compare an item with itself: line 2"
 
 
 class TestSplit:
@@ -229,3 +229,17 @@ class TestSplit:
             mine = {*rows["id1"], *rows["id2"]}
             others = pairs.frame[pairs.frame["split"] != side]
             assert not mine & {*others["id1"], *others["id2"]}
+
+    def test_too_few_items_to_divide_are_an_error(self, tmp_path):
+        with pytest.raises(DataError, match="2 rows cannot be divided"):
+            brought(tmp_path, table("winner,loser", "a,b", "a,c"))
+
+
+def test_a_file_that_is_there_is_not_replaced(tmp_path):
+    pairs = brought(tmp_path, table("winner,loser,split", "a,b,train", "x,y,test"))
+    path = tmp_path / "pairs.csv"
+    assert write_imported(pairs, path) == write_imported(pairs, path) == [path]
+    path.write_text("mine")
+    with pytest.raises(DataError, match="is there already"):
+        write_imported(pairs, path)
+    assert path.read_text() == "mine"

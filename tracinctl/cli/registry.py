@@ -26,6 +26,7 @@ ENTRIES = {
     "sweep": Entry(STEPS, "Step 2: what each threshold would exclude."),
     "exclude": Entry(STEPS, "Step 3: the exclusion list."),
     "train": Entry(STEPS, "Step 4: the built-in ranker, with or without a list."),
+    "pairs": Entry(STEPS, "A file of pairs from a table of comparisons.", needs_settings=False),
     "plot": Entry(INSPECT, "The scores, drawn in the terminal."),
     "completion": Entry(SHELL, "The completion script of bash, zsh, fish or PowerShell.", needs_settings=False),
 }

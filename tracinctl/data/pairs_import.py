@@ -61,7 +61,7 @@ def import_pairs(
     comparisons connect, or, where most are connected, item by item, without the pairs that would mix the two sides.
 
     Raises:
-        DataError: the table cannot be read or understood; file and line are named.
+        DataError: the table cannot be read or understood, or cannot be divided; file and line are named.
         UsageError: a column that is given is not there.
     """
     table = _flat(read_table(path, "table of comparisons"))
@@ -79,15 +79,23 @@ def import_pairs(
 
 
 def write_imported(pairs: ImportedPairs, path: str | Path) -> list[Path]:
-    """Write the file of pairs, and beside it ``<name>_items.jsonl`` where items are texts; returns what was written."""
+    """Write the file of pairs, and beside it ``<name>_items.jsonl`` where items are texts; returns what was written.
+
+    Raises:
+        DataError: one of them is there already with another content.
+        TracinctlError: they cannot be written.
+    """
     path = Path(path)
-    written = [path]
-    write_text_atomic(path, pairs.frame.to_csv(index=False, lineterminator="\n"))
+    contents = {path: pairs.frame.to_csv(index=False, lineterminator="\n")}
     if pairs.items:
         lines = [json.dumps({"id": name, **content}, ensure_ascii=False) for name, content in pairs.items.items()]
-        written.append(path.with_name(f"{path.stem}_items.jsonl"))
-        write_text_atomic(written[-1], "\n".join(lines) + "\n")
-    return written
+        contents[path.with_name(f"{path.stem}_items.jsonl")] = "\n".join(lines) + "\n"
+    for place, text in contents.items():
+        if place.exists() and not (place.is_file() and place.read_bytes() == text.encode()):
+            raise DataError(f"{place} is there already", hint="Name another file, or move it away.")
+    for place, text in contents.items():
+        write_text_atomic(place, text)
+    return list(contents)
 
 
 def sentence(row: Mapping[str, Any]) -> str:
@@ -232,6 +240,14 @@ def _split(
     keep = sides != ""
     if not keep.all():
         notes.append(f"{count(int((~keep).sum()), 'row')} left out that compare a training item with a held-out one")
+    for side, what in ((TRAIN, "training"), (HELD_OUT, "held-out")):
+        if side not in sides and own is not None:
+            notes.append(f"no row is a {what} pair")
+        elif side not in sides:
+            raise DataError(
+                f"{table.path}: {count(len(frame), 'row')} cannot be divided so that some train and some are held out",
+                hint="A column that says which, named by `split`, divides them.",
+            )
     kept = frame.drop(columns="line")[keep]
     kept.insert(0, "split", sides[keep])
     return kept.reset_index(drop=True)

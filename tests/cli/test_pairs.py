@@ -1,0 +1,67 @@
+"""``tracinctl pairs`` from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from command_line import CommandLine
+
+from tracinctl.data.pairs_file import read_pairs_file
+
+VOTES = "item1;item2;vote;annotator;split\na;b;1;w1;train\nb;a;1;w2;train\n\nx;y;-1;w1;test\n"
+
+
+@pytest.fixture
+def cli(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "votes.csv").write_text(VOTES)
+    return CommandLine(capsys)
+
+
+def test_import_prints_what_it_understood_and_the_first_rows(cli, tmp_path):
+    result = cli("pairs", "import", "votes.csv")
+    assert result.code == 0, result.err
+    for said in (
+        "3 rows: item1 against item2, vote says which is better: -1 = item2, 1 = item1",
+        "which group rows: annotator",
+        "a ranks above b, train (annotator w1)",
+        "b ranks above a, train (annotator w2)",
+        "x ranks below y, held-out (annotator w1)",
+        "2 training pairs and 1 held-out pair",
+        "tracinctl compute --pairs-file pairs.csv",
+    ):
+        assert said in " ".join(result.out.split())
+    train, test = read_pairs_file(tmp_path / "pairs.csv").pairs(["a", "b"], ["x", "y"])
+    assert (len(train), len(test)) == (2, 1)
+
+
+def test_import_gives_its_result_as_json(cli):
+    found = json.loads(cli("pairs", "import", "votes.csv", "--json").out)
+    assert (found["train_pairs"], found["held_out_pairs"]) == (2, 1)
+    assert found["columns"] == ["split", "id1", "id2", "target", "annotator"]
+    assert [row["id1"] for row in found["first_rows"]] == ["a", "b", "x"]
+    assert cli("-q", "pairs", "import", "votes.csv").out == "pairs.csv\n"
+
+
+def test_flags_name_columns_and_what_their_cells_mean(cli, tmp_path):
+    flags = ["--first", "item1", "--second", "item2", "--outcome", "annotator", "--first-wins", "w2"]
+    assert cli("pairs", "import", "votes.csv", *flags, "--second-wins", "w1", "--output-file", "x.csv").code == 0
+    assert read_pairs_file(tmp_path / "x.csv").target.tolist() == [-1, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["import", "nowhere.csv"], 1, "no table of comparisons nowhere.csv"),
+        (["import", "votes.csv", "--winner", "votee", "--loser", "x"], 2, "Did you mean vote?"),
+        (["import", "votes.csv", "--train-share", "1"], 2, "between 0 and 1"),
+        (["import", "votes.csv", "--output-file", "votes.csv"], 1, "is there already"),
+        (["export", "votes.csv"], 2, "import"),
+    ],
+)
+def test_what_cannot_be_done_is_said(cli, tmp_path, arguments, code, said):
+    result = cli("pairs", *arguments)
+    assert result.code == code
+    assert said in " ".join(result.err.split())
+    assert (tmp_path / "votes.csv").read_text() == VOTES

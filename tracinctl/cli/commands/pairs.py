@@ -1,0 +1,119 @@
+"""``tracinctl pairs``: files of pairs from the comparisons that people have."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tracinctl.cli import options
+from tracinctl.cli.output.terminal import shown_path, terminal
+from tracinctl.errors import UsageError
+from tracinctl.text import count
+
+if TYPE_CHECKING:
+    from tracinctl.data.pairs_import import ImportedPairs
+
+EXAMPLES = """tracinctl pairs import votes.csv
+tracinctl pairs import votes.csv --first item1 --second item2 --outcome label --first-wins 1
+tracinctl pairs import preferences.parquet --output-file pairs.csv"""
+
+COLUMNS = "Columns"
+SPLIT = "Split"
+
+_SHOWN = 3
+
+
+def _column(name: str, what: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        f"--{name}", metavar="COLUMN", help=what, show_default="by usual names", rich_help_panel=COLUMNS
+    )
+    return option
+
+
+def _value(name: str, what: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        f"--{name}", metavar="VALUE", help=what, show_default="by usual words", rich_help_panel=COLUMNS
+    )
+    return option
+
+
+def pairs(
+    *,
+    action: Annotated[Literal["import"], typer.Argument(metavar="import", help="What to do.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV, Parquet, JSON or JSON lines.")],
+    output_file: Annotated[
+        Path,
+        typer.Option("--output-file", metavar="FILE", help="The file of pairs.", rich_help_panel=options.OUTPUT),
+    ] = Path("pairs.csv"),
+    winner: Annotated[str | None, _column("winner", "The better item.")] = None,
+    loser: Annotated[str | None, _column("loser", "The worse item.")] = None,
+    first: Annotated[str | None, _column("first", "One item, where a third column says which is better.")] = None,
+    second: Annotated[str | None, _column("second", "The other item.")] = None,
+    outcome: Annotated[str | None, _column("outcome", "That third column.")] = None,
+    first_wins: Annotated[str | None, _value("first-wins", "What it says where the first item is better.")] = None,
+    second_wins: Annotated[str | None, _value("second-wins", "What it says where the second one is.")] = None,
+    tie: Annotated[str | None, _value("tie", "What it says where neither is.")] = None,
+    prompt: Annotated[str | None, _column("prompt", "The text that both items answer.")] = None,
+    split: Annotated[str | None, _column("split", "Whether a row trains or is held out.")] = None,
+    id: Annotated[str | None, _column("id", "The id of the comparison.")] = None,  # noqa: A002 - the flag's name
+    train_share: Annotated[
+        float, typer.Option("--train-share", help="Share of the items that trains.", rich_help_panel=SPLIT)
+    ] = 0.7,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the train/held-out split.", rich_help_panel=SPLIT)] = 42,
+    json: options.Json = False,
+) -> None:
+    """Make a file of pairs from a table of comparisons, and print how the table was understood.
+
+    Columns are found by usual names (winner and loser, chosen and rejected, item1, item2 and label, left, right and
+    choice) or named by flags. Further columns, such as annotator, are kept and group the pairs. Texts get ids, and are
+    written beside the file.
+    """
+    from tracinctl.data.comparisons import Columns
+    from tracinctl.data.pairs_import import import_pairs, write_imported
+
+    del action  # there is only one
+    if not 0 < train_share < 1:
+        raise UsageError(f"`train_share` is {train_share}; it must be between 0 and 1", hint="For example 0.7.")
+    columns = Columns(winner, loser, first, second, outcome, first_wins, second_wins, tie, prompt, split, id)
+    imported = import_pairs(file, columns, seed=seed, train_share=train_share)
+    written = write_imported(imported, output_file)
+    for note in imported.notes:
+        terminal.warn(f"{shown_path(file)}: {note}")
+    if json:
+        terminal.json(to_json(imported, written))
+    else:
+        show(file, imported, written)
+
+
+def to_json(imported: "ImportedPairs", written: list[Path]) -> dict[str, object]:
+    """The result in plain values."""
+    sizes = imported.frame["split"].value_counts()
+    return {
+        "written": [str(path) for path in written],
+        "understood": list(imported.understood),
+        "notes": list(imported.notes),
+        "train_pairs": int(sizes.get("train", 0)),
+        "held_out_pairs": int(sizes.get("held-out", 0)),
+        "columns": list(imported.frame.columns),
+        "first_rows": imported.frame.head(_SHOWN).to_dict("records"),
+    }
+
+
+def show(file: Path, imported: "ImportedPairs", written: list[Path]) -> None:
+    """Print what was understood, the first rows, and where the pairs are."""
+    from tracinctl.data.pairs_import import sentence
+
+    terminal.text(shown_path(file))
+    for line in imported.understood:
+        terminal.text(f"  {line}", style="dim")
+    terminal.text("First rows:")
+    for row in imported.frame.head(_SHOWN).to_dict("records"):
+        terminal.text(f"  {sentence(row)}")
+    sizes = imported.frame["split"].value_counts()
+    held_out = count(int(sizes.get("held-out", 0)), "held-out pair")
+    terminal.text(f"{count(int(sizes.get('train', 0)), 'training pair')} and {held_out}")
+    for path in written:
+        terminal.text(f"  {shown_path(path)}", style="dim")
+        terminal.path(path)
+    terminal.line(f"Next: tracinctl compute --pairs-file {shlex.quote(shown_path(written[0]))}")
