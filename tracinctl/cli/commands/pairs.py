@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tracinctl.data.pairs_import import ImportedPairs
 
 EXAMPLES = """tracinctl pairs import votes.csv
-tracinctl pairs import votes.csv --first item1 --second item2 --outcome label --first-wins 1
+tracinctl pairs import votes.csv --outcome label --first-wins 1
 tracinctl pairs import preferences.parquet --output-file pairs.csv"""
 
 COLUMNS = "Columns"
