@@ -53,6 +53,7 @@ def test_sweep_json_is_the_documented_result_and_nothing_else(cli, project):
             "train_pairs": 4,
             "test_pairs": 3,
             "active_test_pairs": 3,
+            "rule": "votes",
             "thresholds": [
                 {"threshold": -5.0, "votes": {"1": 2, "2": 2, "3": 1}, "required_votes": 3, "harmful": 1},
                 {"threshold": -7.5, "votes": {"1": 1, "2": 0, "3": 0}, "required_votes": 3, "harmful": 0},
@@ -194,6 +195,7 @@ def test_exclude_json_is_the_documented_result(cli, project):
         "file": str(project / "metadata" / "box_1hz_influence_metadata.json"),
         "output_file": str(project / "exclusions" / "box_1hz_excluded_pairs.txt"),
         "mode": "ranking_pair",
+        "rule": "votes",
         "threshold": -5.0,
         "required_votes": 2,
         "harmful": 2,
@@ -339,3 +341,30 @@ def test_no_cell_of_csv_is_a_formula(cli, project):
     rows = list(csv.DictReader(io.StringIO(cli("exclude", "--csv", "--metadata-file", str(path)).out)))
     assert sorted(row["id"] for row in rows) == sorted([*(f"'{name}" for name in ids[:4]), "a_b"])
     assert {row["mean_score"][0] for row in rows} == {"-"}, "numbers stay numbers"
+
+
+def test_by_total_the_sums_of_scores_decide_and_are_shown(cli, project):
+    shown = cli("exclude", "--frequency", "1hz", "--rule", "total", "--threshold", "25%")
+    assert shown.code == 0, shown.err
+    assert "Harmful: the scores on all test pairs add up to less than" in shown.out
+    assert "total score" in shown.out
+    text = (project / "exclusions" / "box_1hz_excluded_pairs.txt").read_text()
+    assert "(the lowest 25% of the training pairs) (--rule total)" in text
+    [found] = json.loads(cli("sweep", "--frequency", "1hz", "--rule", "total", "--thresholds", "0,25%", "--json").out)
+    ids = [line for line in text.splitlines() if not line.startswith("#")]
+    assert [row["harmful"] for row in found["thresholds"]][1] == len(ids) > 0
+    assert found["rule"] == "total"
+    top = cli("sweep", "--frequency", "1hz", "--rule", "total", "--top", "1")
+    assert "Lowest totals" in top.out
+    assert ids[0] in top.out
+    assert cli("sweep", "--frequency", "1hz", "--rule", "total", "--csv").code == 0
+
+
+@pytest.mark.parametrize(
+    "more", [["--min-occurrences", "3"], ["--upper-threshold", "9"]], ids=["votes asked for", "upper threshold"]
+)
+@pytest.mark.parametrize("command", ["sweep", "exclude"])
+def test_by_total_what_is_about_votes_is_refused(cli, project, command, more):
+    result = cli(command, "--frequency", "1hz", "--rule", "total", *more)
+    assert result.code == 2
+    assert "is about votes, and the rule total has none" in " ".join(result.err.split())

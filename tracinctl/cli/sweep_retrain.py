@@ -55,6 +55,7 @@ def judge_thresholds(
             each.text: choose_exclusions(
                 scoring,
                 threshold=each,
+                rule=votes.rule,
                 min_occurrences=votes.min_occurrences,
                 upper_threshold=votes.upper_threshold,
             ).ids

@@ -160,6 +160,8 @@ def _rule(chosen: Exclusions) -> str:
     if chosen.mode == "sample":
         return f"Left out: items whose item-level influence stands out from that of the others.{cap}"
     what = "the pairs themselves" if chosen.mode == "ranking_pair" else "both items of each"
+    if chosen.rule == "total":
+        return f"Harmful: pairs whose scores add up to less than {threshold}. Left out: {what}.{cap}"
     return (
         f"Harmful: pairs with a score below {threshold} on {count(chosen.required_votes, 'test pair')} or more "
         f"({chosen.min_occurrences}; {chosen.active_test_pairs:,} are active). Left out: {what}.{cap}"

@@ -169,6 +169,7 @@ def run_one(
     exclusions = choose_exclusions(
         source,
         threshold=threshold,
+        rule=settings.rule.rule,
         upper_threshold=settings.rule.upper_threshold,
         min_occurrences=settings.rule.min_occurrences,
         max_exclusions=settings.rule.max_exclusions,

@@ -120,8 +120,8 @@ def choose_exclusions(
         ScoreFileError: ``full_pair`` needs the pairs' items, or ``sample`` the item-level influence, and the scores do
             not say them.
     """
-    _check(mode, rule, max_exclusions, upper_threshold)
-    required_votes(min_occurrences, 0)
+    _check(mode, max_exclusions)
+    check_rule(rule, min_occurrences, upper_threshold)
     suspicious = suspicious_items(source) if mode == "sample" else {}
     by_total = rule == "total"
     counted = count_votes(source, [BELOW_ZERO if by_total else threshold], upper_threshold, progress)
@@ -165,18 +165,12 @@ def choose_exclusions(
     )
 
 
-def _check(mode: str, rule: str, max_exclusions: int | None, upper_threshold: float | None) -> None:
+def _check(mode: str, max_exclusions: int | None) -> None:
     if mode not in MODES:
         raise UsageError(f"unknown pair mode {mode!r}", hint=f"One of {', '.join(MODES)}.")
-    check_rule(rule)
     if max_exclusions is not None and max_exclusions < 1:
         raise UsageError(
             f"max-exclusions {max_exclusions} leaves nothing to exclude", hint="Give 1 or more, or no cap at all."
-        )
-    if upper_threshold is not None and rule == "total":
-        raise UsageError(
-            "an upper threshold makes single scores vote, and the rule total has no votes",
-            hint="Leave one of the two out.",
         )
 
 

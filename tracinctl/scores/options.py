@@ -12,6 +12,12 @@ MODES = {
 }
 
 
+RULES = {
+    "votes": "enough test pairs score below the threshold",
+    "total": "the sum of the scores on all test pairs is below the threshold, or among the lowest share (10%) of sums",
+}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RequiredVotes:
     """How many votes make a pair harmful."""
@@ -29,7 +35,16 @@ class RequiredVotes:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Votes(RequiredVotes):
-    """What counts as a vote beside a score below the threshold, and how many it takes."""
+    """Whether votes or totals count, what is a vote beside a score below the threshold, and how many it takes."""
+
+    rule: str = field(
+        default="votes",
+        metadata={
+            "help": "\n\n".join(["When a pair is harmful.", *(f"{name}: {line}." for name, line in RULES.items())]),
+            "metavar": "RULE",
+            "choices": RULES,
+        },
+    )
 
     upper_threshold: float | None = field(
         default=None,

@@ -82,6 +82,7 @@ class SweepResult:
             "train_pairs": self.train_pairs,
             "test_pairs": self.test_pairs,
             "active_test_pairs": self.active_test_pairs,
+            "rule": self.rule,
             "thresholds": [
                 {
                     "threshold": row.value,
@@ -124,8 +125,7 @@ def sweep_thresholds(
     Raises:
         UsageError: a rule makes no sense, or the upper threshold does not lie above the others.
     """
-    check_rule(rule)
-    required_votes(min_occurrences, 0)
+    check_rule(rule, min_occurrences, upper_threshold)
     if rule == "total":
         return sweep_totals(source, count_votes(source, [BELOW_ZERO], progress=progress), thresholds)
     return sweep_of(source, count_votes(source, thresholds, upper_threshold, progress), min_occurrences)

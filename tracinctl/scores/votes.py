@@ -15,15 +15,12 @@ import numpy.typing as npt
 
 from tracinctl.errors import UsageError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.options import RequiredVotes
+from tracinctl.scores.options import RULES, RequiredVotes
 from tracinctl.scores.quantiles import nonzero_quantiles
 from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.text import number
 
 IntArray = npt.NDArray[np.int32]
-
-RULES = ("votes", "total")
-"""How harmful pairs are told: by the test pairs they hurt, or by the sum of their scores on all test pairs."""
 
 DEFAULT_OCCURRENCES = RequiredVotes.min_occurrences
 _LANES = 8  # votes are bytes, and eight are added at once as one word of 64 bits
@@ -84,14 +81,19 @@ def parse_thresholds(text: str) -> list[Threshold]:
     return [parse_threshold(each) for each in text.split(",")]
 
 
-def check_rule(rule: str) -> None:
-    """Refuse a rule that is none of RULES.
+def check_rule(rule: str, min_occurrences: str = DEFAULT_OCCURRENCES, upper_threshold: float | None = None) -> None:
+    """Refuse what is no rule.
 
     Raises:
-        UsageError: it is not.
+        UsageError: ``rule`` is none of RULES, ``min_occurrences`` asks for no number of votes, or votes are described
+            under the rule total, which has none.
     """
     if rule not in RULES:
         raise UsageError(f"unknown rule {rule!r}", hint=f"One of {', '.join(RULES)}.")
+    required_votes(min_occurrences, 0)
+    if rule == "total" and (upper_threshold is not None or min_occurrences != DEFAULT_OCCURRENCES):
+        what = "min_occurrences" if upper_threshold is None else "upper_threshold"
+        raise UsageError(f"`{what}` is about votes, and the rule total has none", hint="Leave one of the two out.")
 
 
 def required_votes(rule: str, active: int) -> int:

@@ -71,6 +71,7 @@ def exclude(
             exclusions = choose_exclusions(
                 source,
                 threshold=limit,
+                rule=rule.rule,
                 upper_threshold=rule.upper_threshold,
                 min_occurrences=rule.min_occurrences,
                 max_exclusions=rule.max_exclusions,
@@ -137,6 +138,7 @@ def to_json(file: "ScoreFile", exclusions: "Exclusions", path: Path | None) -> d
         "file": str(file.path),
         "output_file": None if path is None else str(path),
         "mode": exclusions.mode,
+        "rule": exclusions.rule,
         "threshold": exclusions.value,
         "required_votes": exclusions.required_votes,
         "harmful": len(exclusions.harmful),
@@ -176,10 +178,12 @@ def show(file: "ScoreFile", label: str, exclusions: "Exclusions", path: Path, *,
         names = exclusions.ids[:_SHOWN]
         rows = [[*row] for row in zip(names, aligned([scores[name] for name in names]), strict=True)]
     else:
-        columns = [Column("harmful training pair"), Column("votes", "right"), Column("mean score", "right")]
+        total = exclusions.rule == "total"
+        what = "total score" if total else "mean score"
+        columns = [Column("harmful training pair"), Column("votes", "right"), Column(what, "right")]
         pairs = exclusions.listed[:_SHOWN]
-        means = aligned([pair.mean for pair in pairs])
-        rows = [[pair.id, f"{pair.votes:,}", mean] for pair, mean in zip(pairs, means, strict=True)]
+        shown = aligned([pair.total if total else pair.mean for pair in pairs])
+        rows = [[pair.id, f"{pair.votes:,}", score] for pair, score in zip(pairs, shown, strict=True)]
     if rows:
         terminal.table(title, columns, rows)
     else:
@@ -192,7 +196,10 @@ def show(file: "ScoreFile", label: str, exclusions: "Exclusions", path: Path, *,
         own = len(exclusions.ids) - len(exclusions.mirrored)
         mirrors = count(len(exclusions.mirrored), "mirror image")
         lines.append(f"{count(own, 'harmful pair')} and {mirrors}: the same comparison, the other way round.")
-    if exclusions.mode != "sample":
+    if exclusions.mode != "sample" and exclusions.rule == "total":
+        lines.append(f"Harmful: the scores on all test pairs add up to less than {number(exclusions.value)}.")
+        lines.append(f"{SIGNS.capitalize()}.")
+    elif exclusions.mode != "sample":
         lines.append(
             f"Harmful: {count(exclusions.required_votes, 'vote')} or more of "
             f"{count(exclusions.active_test_pairs, 'active test pair')}, below {number(exclusions.value)}."

@@ -60,7 +60,7 @@ def sweep(
     for file in selected_files(ctx, project, settings.given, settings.selection):
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
-            result = sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold)
+            result = sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
         tell_changes(file, source)
         results.append((file, result))
         if not json and not csv:
@@ -89,7 +89,7 @@ def show(label: str, result: "SweepResult", rule: str, *, with_upper: bool) -> N
     """Print one file's table."""
     required = result.rows[0].required_votes
     for most in range(_VOTE_COLUMNS, _FEWEST_VOTE_COLUMNS - 1, -1):
-        shown = vote_columns(result.active_test_pairs, required, most)
+        shown = vote_columns(result.active_test_pairs, required, most) if result.rule == "votes" else []
         columns = [
             Column("threshold", "right"),
             *(Column(f"{k:,}+", "right") for k in shown),
@@ -107,6 +107,10 @@ def show(label: str, result: "SweepResult", rule: str, *, with_upper: bool) -> N
     asked = f" ({rule})" if rule != str(required) else ""
     also = " or above the upper one" if with_upper else ""
     terminal.table(title, columns, rows)
+    if result.rule == "total":
+        text = "Harmful: the sum of a pair's scores on all test pairs is below the threshold"
+        terminal.text(f"{text}. {SIGNS.capitalize()}.\n", style="dim")
+        return
     terminal.text(
         f"A vote: a score below the threshold{also}; {shown[0] if shown else 1}+: pairs with so many votes or more.\n"
         f"Harmful: {count(required, 'vote')} or more{asked}. {SIGNS.capitalize()}.\n",
@@ -137,15 +141,21 @@ def vote_columns(active: int, required: int, most: int) -> list[int]:
 
 
 def show_top(ids: list[str], result: "SweepResult", top: int) -> None:
-    """Print the pairs with most votes at the first threshold, then lowest mean score."""
+    """Print the pairs with most votes at the first threshold, then lowest mean score; or those of lowest total."""
     if not top:
         return
-    votes, mean = result.counted.votes[0], result.counted.mean
-    order = sorted(range(len(ids)), key=lambda row: (-int(votes[row]), float(mean[row]), ids[row]))[:top]
-    columns = [Column("training pair"), Column("votes", "right"), Column("mean score", "right")]
-    means = aligned([float(mean[row]) for row in order])
-    rows = [[ids[row], f"{int(votes[row]):,}", shown] for row, shown in zip(order, means, strict=True)]
-    terminal.table(f"Most votes at threshold {result.rows[0].threshold.text}", columns, rows)
+    total = result.rule == "total"
+    votes, scores = result.counted.votes[0], result.counted.totals if total else result.counted.mean
+    order = sorted(range(len(ids)), key=lambda row: (0 if total else -int(votes[row]), float(scores[row]), ids[row]))
+    columns = [
+        Column("training pair"),
+        Column("votes", "right"),
+        Column("total score" if total else "mean score", "right"),
+    ]
+    cells = aligned([float(scores[row]) for row in order[:top]])
+    rows = [[ids[row], f"{int(votes[row]):,}", cell] for row, cell in zip(order, cells, strict=False)]
+    title = "Lowest totals" if total else f"Most votes at threshold {result.rows[0].threshold.text}"
+    terminal.table(title, columns, rows)
     terminal.text("")
 
 
@@ -153,7 +163,7 @@ def write_csv(results: "list[tuple[ScoreFile, SweepResult]]") -> None:
     """Write a line for every threshold of every file; of many numbers of votes the ones that a table has."""
     most = max((len(row.votes) for _, result in results for row in result.rows), default=0)
     numbers = set(range(1, most + 1)) if most <= _MOST_CSV_COLUMNS else set()
-    for _, result in results if not numbers else ():
+    for _, result in results if most > _MOST_CSV_COLUMNS else ():
         numbers |= set(vote_columns(result.active_test_pairs, result.rows[0].required_votes, _VOTE_COLUMNS))
     shown = sorted(numbers)
     header = ["file", "material", "frequency", "train_pairs", "test_pairs", "active_test_pairs", "threshold"]
