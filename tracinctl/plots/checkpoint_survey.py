@@ -21,12 +21,12 @@ _SORTED = 8 << 20
 
 @dataclass(frozen=True)
 class CheckpointSurvey:
-    """What is found.
+    """What the scores of each checkpoint are like.
 
     Attributes:
         names: of the checkpoints.
         quantiles: of each checkpoint's scores other than zero, one a percent asked for; None where all are zero.
-        every: these are from every so manieth training pair; 1 = all.
+        every: quantiles are from one training pair in this many; 1 = all.
         size: mean of the scores' sizes at each checkpoint, shape (checkpoints,).
         negative_share: share below zero of each checkpoint's scores other than zero, NaN where all are zero.
         means: mean score of each training pair at each checkpoint, shape (checkpoints, train pairs).
@@ -110,5 +110,7 @@ def _check_sums(source: ScoreSource, columns: slice, means: FloatArray) -> None:
 
 def _quantiles(scores: npt.NDArray[np.float64], percents: Sequence[float]) -> list[float] | None:
     active = scores[scores != 0]
-    found: list[float] = np.percentile(active, percents, method="nearest").tolist() if active.size else []
-    return found or None
+    if not active.size:
+        return None
+    quantiles: list[float] = np.percentile(active, percents, method="nearest").tolist()
+    return quantiles

@@ -233,9 +233,9 @@ def _origin(source: ScoreSource, score_file: str) -> Table:
 
 def _checkpoints(provenance: Mapping[str, Any]) -> Table:
     keys = ("name", "weight", "learning_rate", "digest")
-    known = [each for each in provenance.get("checkpoints") or () if isinstance(each, Mapping)]
+    known = [checkpoint for checkpoint in provenance.get("checkpoints") or () if isinstance(checkpoint, Mapping)]
     header = ("checkpoint", "weight", "learning rate", "content (digest)")
-    return Table(header, [[_plain(each.get(key)) for key in keys] for each in known], (1, 2), (0, 3))
+    return Table(header, [[_plain(checkpoint.get(key)) for key in keys] for checkpoint in known], (1, 2), (0, 3))
 
 
 def _plain(value: Any) -> str:

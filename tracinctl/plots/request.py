@@ -68,7 +68,7 @@ class Request:
 
     @cached_property
     def means(self) -> Survey:
-        """The same, where votes do not matter: shares need not be found for it.
+        """The same where votes do not matter, which spares looking for thresholds that are shares.
 
         Raises:
             PlotError: as ``survey``.

@@ -1,4 +1,4 @@
-"""What the pictures need to know of scores, read in blocks: at most two passes, whatever their number."""
+"""What the pictures need to know of scores, read in blocks and at most twice, however many there are."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def middle(values: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first pass finds.
+    """What a first reading shows.
 
     Attributes:
         scores: what was read, to be read again.
@@ -268,13 +268,8 @@ class VoteCurves:
 
     def harmful(self, line: int, thresholds: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Training pairs with at least ``votes[line]`` scores below each threshold."""
-        found: npt.NDArray[np.int64] = np.searchsorted(self._lowest[line], np.asarray(thresholds), side="left")
-        return found
-
-    @property
-    def lowest(self) -> float:
-        """The lowest score there is."""
-        return float(self._lowest[0, 0]) if self._lowest.size else 0.0
+        pairs: npt.NDArray[np.int64] = np.searchsorted(self._lowest[line], np.asarray(thresholds), side="left")
+        return pairs
 
 
 def second_pass(scores: FiniteScores, takers: Sequence[Callable[[int, FloatArray], None]]) -> None:

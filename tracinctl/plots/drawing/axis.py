@@ -13,7 +13,7 @@ from tracinctl.scores.source import FloatArray
 from tracinctl.text import number
 
 _HEAVY = 15.0
-"""Scores are called unlike in size where the largest is so many times the typical (median) one."""
+"""The largest score over the median one from which on the axis is logarithmic."""
 _DECADES = 1e-12
 _TINY = 1e-290
 
@@ -48,8 +48,8 @@ class Axis:
         if self.straight_to is None:
             return plain * self._unit
         size = np.expm1(np.abs(plain)) * (self.straight_to / self._unit)
-        found: FloatArray = np.copysign(size, plain) * self._unit
-        return found
+        unbent: FloatArray = np.copysign(size, plain) * self._unit
+        return unbent
 
     @property
     def _unit(self) -> float:
@@ -58,8 +58,8 @@ class Axis:
     def position(self, values: npt.ArrayLike) -> FloatArray:
         """Where values lie: 0 at ``low``, 1 at ``high``."""
         low, high = self.bend([self.low, self.high]).tolist()
-        found: FloatArray = (self.bend(values) - low) / (high - low)
-        return found
+        share: FloatArray = (self.bend(values) - low) / (high - low)
+        return share
 
     def value(self, positions: npt.ArrayLike) -> FloatArray:
         """The inverse of ``position``."""
@@ -85,7 +85,7 @@ class Axis:
             outwards = [10.0**k for k in range(first, last + 1)]
             outwards = [size for size in outwards if size >= self.straight_to * (1 - 1e-9)]
         both = [sign * size for size in reversed(outwards) for sign in (-1, 1)]
-        return [0.0, *(each for each in both if self.low <= each <= self.high)]
+        return [0.0, *(value for value in both if self.low <= value <= self.high)]
 
 
 def score_axis(low: float, high: float, typical: float, size: float) -> Axis:

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.text import Text
 
 _ACROSS = " ▏▎▍▌▋▊▉"
@@ -43,9 +42,6 @@ class Bar:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         whole, rest = divmod(eighths(self.value, self.limit, options.max_width), 8)
         yield Text("█" * whole + (_ACROSS[rest] if rest else ""), self.style)
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(min(LEAST, options.max_width), options.max_width)
 
 
 def whole_steps(limit: float, cells: int) -> float:

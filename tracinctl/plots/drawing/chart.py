@@ -93,7 +93,7 @@ class Chart:
         if marks:
             x, y, letters, styles = zip(*marks, strict=True)
             markers = [self._plotext.marker(a, pixel=self._pixel(b)) for a, b in zip(letters, styles, strict=True)]
-            columns, rows = [each + 0.5 for each in x], [self.rows - each - 0.5 for each in y]
+            columns, rows = [column + 0.5 for column in x], [self.rows - row - 0.5 for row in y]
             self._figure.draw(self._figure.signal(columns, rows, marker=markers))
 
     def lines(

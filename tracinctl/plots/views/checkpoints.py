@@ -29,10 +29,10 @@ QUANTILES = (5, 25, 50, 75, 95)
 
 def numbers(request: Request) -> dict[str, Any]:
     """Percentiles of each checkpoint's scores other than zero, and their share below it."""
-    found = survey_checkpoints(request.source, QUANTILES, request.test_pair)
+    survey = survey_checkpoints(request.source, QUANTILES, request.test_pair)
     listed = [
         {"name": name, "percentiles": quantiles, "negative_share": None if quantiles is None else share}
-        for name, quantiles, share in zip(found.names, found.quantiles, found.negative_share.tolist(), strict=True)
+        for name, quantiles, share in zip(survey.names, survey.quantiles, survey.negative_share.tolist(), strict=True)
     ]
     return {"percent": list(QUANTILES), "checkpoints": listed}
 
@@ -43,20 +43,20 @@ def draw(request: Request) -> Iterator[RenderableType]:
     Raises:
         PlotError: the scores of single checkpoints were not kept, or belong to other scores.
     """
-    found = survey_checkpoints(request.source, QUANTILES, request.test_pair)
-    palette, total = request.palette, len(found.names)
+    survey = survey_checkpoints(request.source, QUANTILES, request.test_pair)
+    palette, total = request.palette, len(survey.names)
     shown = _spaced(total, min(_MOST_ROWS, request.rows(12, beside=19)))
     yield heading("Where each checkpoint's scores lie", palette.strong)
-    yield from _boxes(found, shown, request.width, palette)
+    yield from _boxes(survey, shown, request.width, palette)
     said = "├ 5 to 95 % ┤ of the scores other than zero, ━ the middle half, ┃ the median; harmful: their share below 0."
     if len(shown) < total:
         said += f" {len(shown)} of {total} checkpoints, evenly spaced."
-    if found.every > 1:
-        said += f" From one training pair in {found.every:,}; shares and means are of all."
-    if found.strange:
-        said += f" Not finite, left out: {found.strange:,}."
+    if survey.every > 1:
+        said += f" From one training pair in {survey.every:,}; shares and means are of all."
+    if survey.strange:
+        said += f" Not finite, left out: {survey.strange:,}."
     yield Text(f"{said}\n")
-    yield from _pairs(request, found)
+    yield from _pairs(request, survey)
 
 
 def _spaced(total: int, most: int) -> list[int]:
@@ -66,24 +66,24 @@ def _spaced(total: int, most: int) -> list[int]:
     return sorted({round(k * (total - 1) / (most - 1)) for k in range(most)})
 
 
-def _boxes(found: CheckpointSurvey, shown: Sequence[int], width: int, palette: Palette) -> Iterator[RenderableType]:
-    known = [box for box in (found.quantiles[k] for k in shown) if box is not None]
+def _boxes(survey: CheckpointSurvey, shown: Sequence[int], width: int, palette: Palette) -> Iterator[RenderableType]:
+    known = [box for box in (survey.quantiles[k] for k in shown) if box is not None]
     if not known:
         yield Text("no score other than zero at any checkpoint", palette.quiet)
         return
-    names = [clean(found.names[k]) for k in shown]
+    names = [clean(survey.names[k]) for k in shown]
     first = min(max(map(cell_len, names)), width // 3)
     sizes = np.abs(np.array(known))
     low, high = min(box[0] for box in known), max(box[-1] for box in known)
     axis = score_axis(low, high, middle(sizes[sizes > 0]), float(sizes.max()))
-    lines = _box_lines([found.quantiles[k] for k in shown], axis, width - first - 22, palette)
+    lines = _box_lines([survey.quantiles[k] for k in shown], axis, width - first - 22, palette)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=palette.quiet)
     table.add_column("", width=first, no_wrap=True, overflow="ellipsis")
     table.add_column("mean size", width=10, justify="right")
     table.add_column("", width=width - first - 22)
     table.add_column("harmful", width=9, justify="right")
-    for name, size, k, line in zip(names, aligned(found.size[shown].tolist()), shown, lines, strict=False):
-        part = "" if found.quantiles[k] is None else f"{found.negative_share[k]:.1%}"
+    for name, size, k, line in zip(names, aligned(survey.size[shown].tolist()), shown, lines, strict=False):
+        part = "" if survey.quantiles[k] is None else f"{survey.negative_share[k]:.1%}"
         table.add_row(Text(name), size, line, part)
     for line in lines[len(shown) :]:
         table.add_row("", "", line, "")
@@ -114,31 +114,31 @@ def _box_lines(boxes: Sequence[list[float] | None], axis: Axis, columns: int, pa
     return chart.lines(below=[Tick(column(value), number(value)) for value in axis.ticks()])
 
 
-def _pairs(request: Request, found: CheckpointSurvey) -> Iterator[RenderableType]:
+def _pairs(request: Request, survey: CheckpointSurvey) -> Iterator[RenderableType]:
     """A table: the outermost pairs, and their mean score at each checkpoint."""
     source, width, palette = request.source, request.width, request.palette
-    total = found.means.sum(axis=0)
+    total = survey.means.sum(axis=0)
     harmful, helpful = extremes(total, source.train_ids, max(1, min(_MOST_PAIRS, request.top)))
     rows = harmful + helpful
     if not rows:
         return
-    shown = _spaced(len(found.names), max(2, (width - _CELL) // _CELL))
+    shown = _spaced(len(survey.names), max(2, (width - _CELL) // _CELL))
     shown = shown if (len(shown) + 1) * _CELL <= width else shown[-1:]
     names = [clean(source.train_ids[row]) for row in rows]
     longest = max(map(cell_len, names))
     indent = longest + 1 if longest + 1 + (len(shown) + 1) * _CELL <= width else 0
     yield heading("What each adds to the most harmful and most helpful pairs (mean score)", palette.strong)
-    ends = apart([clean(found.names[k]) for k in shown], _CELL - 1)
+    ends = apart([clean(survey.names[k]) for k in shown], _CELL - 1)
     yield Text(" " * indent + "".join(_right(name) for name in [*ends, "all"]), palette.quiet)
-    values = found.means[:, rows][shown].T
+    values = survey.means[:, rows][shown].T
     cells = heatmap(values, cell_texts(values, _CELL - 1), (_CELL, 1), palette)
     for name, line, value, text in zip(names, cells, total[rows].tolist(), cell_texts(total[rows], _CELL), strict=True):
         if not indent:
             yield Text(name)
         left = name + " " * (indent - cell_len(name)) if indent else ""
         yield Text.assemble(left, line, (_right(text), palette.of_sign(value)))
-    if len(shown) < len(found.names):
-        yield Text(f"{len(shown)} of {len(found.names)} checkpoints shown; all: the sum over every one.")
+    if len(shown) < len(survey.names):
+        yield Text(f"{len(shown)} of {len(survey.names)} checkpoints shown; all: the sum over every one.")
 
 
 def _right(text: str) -> str:

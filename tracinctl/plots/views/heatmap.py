@@ -51,7 +51,7 @@ def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
         pairs = pair_items(source)
     except ScoreFileError as error:
         raise PlotError(error.message, hint=error.hint) from error
-    items = list(dict.fromkeys(each for pair in pairs for each in pair))
+    items = list(dict.fromkeys(item for pair in pairs for item in pair))
     of_item = item_classes(items, source.provenance)
     classes = sorted(set(of_item.values()), key=natural_key)
     place = {name: k for k, name in enumerate(classes)}
@@ -75,16 +75,16 @@ def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict
         PlotError: neither says it.
     """
     labels = provenance.get("labels")
-    if isinstance(labels, Mapping) and all(each in labels for each in item_ids):
-        return {each: str(labels[each]) for each in item_ids}
-    found = class_of_items(item_ids)
-    if not found:
+    if isinstance(labels, Mapping) and all(item in labels for item in item_ids):
+        return {item: str(labels[item]) for item in item_ids}
+    survey = class_of_items(item_ids)
+    if not survey:
         some = f", {clean(item_ids[0])} for instance," if item_ids else ""
         raise PlotError(
             f"the items' ids{some} do not show which class an item is of, so there are no classes to draw",
             hint="Classes are read from ids like plastic_deg036_500hz_04. The view top needs none.",
         )
-    return found
+    return survey
 
 
 def numbers(request: Request) -> dict[str, Any]:

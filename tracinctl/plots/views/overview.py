@@ -27,53 +27,53 @@ _GAP = 3
 
 def numbers(request: Request) -> dict[str, Any]:
     """The pairs with most votes, and pairs by votes at each threshold."""
-    found, required = request.survey, request.required
-    votes = found.votes.votes[0] if found.votes.thresholds else np.zeros(0, dtype=np.int64)
+    survey, required = request.survey, request.required
+    votes = survey.votes.votes[0] if survey.votes.thresholds else np.zeros(0, dtype=np.int64)
     listed = [
         {
-            "pair": found.scores.train_ids[row],
-            "mean": float(found.mean[row]),
+            "pair": survey.scores.train_ids[row],
+            "mean": float(survey.mean[row]),
             "votes": int(votes[row]),
             "harmful": bool(votes[row] >= required),
         }
-        for row in most_votes(found, request.top)
+        for row in most_votes(survey, request.top)
     ]
-    return found.counts() | {
+    return survey.counts() | {
         "required_votes": required,
         "most_votes": listed,
-        "thresholds": sweep.by_threshold(found, required),
+        "thresholds": sweep.by_threshold(survey, required),
     }
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
     """Draw it; charts stand side by side where there is room."""
-    found, palette = request.survey, request.palette
-    tests, active = len(found.scores.test_ids), found.votes.active_test_pairs
-    pairs = f"{count(len(found.scores.train_ids), 'training pair')} on {count(tests, 'test pair')} ({active:,} active)"
-    strange = f"; {count(found.strange, 'score')} not finite" if found.strange else ""
+    survey, palette = request.survey, request.palette
+    tests, active = len(survey.scores.test_ids), survey.votes.active_test_pairs
+    pairs = f"{count(len(survey.scores.train_ids), 'training pair')} on {count(tests, 'test pair')} ({active:,} active)"
+    strange = f"; {count(survey.strange, 'score')} not finite" if survey.strange else ""
     yield Text(f"{pairs}{strange}", palette.quiet)
-    if not found.negative and not found.positive:
-        yield distribution.nothing(found)
+    if not survey.negative and not survey.positive:
+        yield distribution.nothing(survey)
         return
     yield from _charts(request)
-    if found.votes.thresholds:
+    if survey.votes.thresholds:
         yield from _most_votes(request)
         yield from _votes(request)
 
 
 def _charts(request: Request) -> Iterator[RenderableType]:
-    found, palette, width = request.survey, request.palette, request.width
+    survey, palette, width = request.survey, request.palette, request.width
     two = width >= _SIDE_BY_SIDE
     half = (width - _GAP) // 2 if two else width
     rows = request.rows(_ROWS, beside=_BESIDE + _pairs(request), least=_ROWS - 1)
-    indent = len(f"{found.total:,}")
-    filled = distribution.histogram_of(found, half - indent - 2)
-    curves = sweep.curves_of(found, request.required, 3)
-    second_pass(found.scores, [lambda _, block: filled.add(block), curves.add])
+    indent = len(f"{survey.total:,}")
+    filled = distribution.histogram_of(survey, half - indent - 2)
+    curves = sweep.curves_of(survey, request.required, 3)
+    second_pass(survey.scores, [lambda _, block: filled.add(block), curves.add])
     curves.finish()
-    signs = f"Scores: {share(found.negative, found.total)} harmful, {share(found.positive, found.total)} helpful"
-    left = Group(heading(signs, palette.strong), *distribution.chart(filled, found, palette, rows, indent))
-    lines = sweep.chart(curves, found, palette, half, rows, request.required)
+    signs = f"Scores: {share(survey.negative, survey.total)} harmful, {share(survey.positive, survey.total)} helpful"
+    left = Group(heading(signs, palette.strong), *distribution.chart(filled, survey, palette, rows, indent))
+    lines = sweep.chart(curves, survey, palette, half, rows, request.required)
     right = Group(heading("Pairs by votes and threshold", palette.strong), *lines)
     if not two:
         yield from (left, right)
@@ -93,42 +93,42 @@ def _pairs(request: Request) -> int:
 
 def _most_votes(request: Request) -> Iterator[RenderableType]:
     """The pairs with most votes at the first threshold; bars are of the votes."""
-    found, palette = request.survey, request.palette
-    votes, names = found.votes.votes[0], found.scores.train_ids
-    rows = most_votes(found, min(_pairs(request), request.top))
-    first = found.votes.thresholds[0].text
+    survey, palette = request.survey, request.palette
+    votes, names = survey.votes.votes[0], survey.scores.train_ids
+    rows = most_votes(survey, min(_pairs(request), request.top))
+    first = survey.votes.thresholds[0].text
     yield heading(f"Most votes below {first}: pair, mean score, votes (▸ harmful by the rule)", palette.strong)
     if not rows:
         yield Text("none", palette.quiet)
         return
     cells, bars = [], []
-    for row, mean in zip(rows, aligned(found.mean[rows].tolist()), strict=True):
+    for row, mean in zip(rows, aligned(survey.mean[rows].tolist()), strict=True):
         harmful = bool(votes[row] >= request.required)
         cells.append([Text(mean), Text(f"{'▸' if harmful else ' '}{votes[row]:,}", palette.mark if harmful else "")])
         bars.append(Bar(float(votes[row]), float(votes[rows].max()), palette.harmful if harmful else palette.quiet))
     yield bar_table([names[row] for row in rows], cells, bars, request.width)
 
 
-def most_votes(found: Survey, most: int) -> list[int]:
+def most_votes(survey: Survey, most: int) -> list[int]:
     """Rows with most votes at the first threshold, then lowest mean: the order of exclusion lists."""
-    if not found.votes.thresholds:
+    if not survey.votes.thresholds:
         return []
-    votes, names = found.votes.votes[0], found.scores.train_ids
+    votes, names = survey.votes.votes[0], survey.scores.train_ids
     best = np.flatnonzero(votes > 0)
     if len(best) > most > 0:
         least = np.partition(votes[best], len(best) - most)[len(best) - most]
         best = best[votes[best] >= least]
-    return sorted(best.tolist(), key=lambda row: (-int(votes[row]), float(found.mean[row]), names[row]))[:most]
+    return sorted(best.tolist(), key=lambda row: (-int(votes[row]), float(survey.mean[row]), names[row]))[:most]
 
 
 def _votes(request: Request) -> Iterator[RenderableType]:
     """Pairs by their votes at the first threshold."""
-    found, palette, required = request.survey, request.palette, request.required
-    groups = vote_groups(found.votes.votes[0].tolist(), found.votes.active_test_pairs, required)
+    survey, palette, required = request.survey, request.palette, request.required
+    groups = vote_groups(survey.votes.votes[0].tolist(), survey.votes.active_test_pairs, required)
     names = [f"{'▸' if a >= required else ' '}{a:,}" + (f"-{b:,}" if b > a else "") for a, b, _ in groups]
     size = max(len(name) for name in names)
     most = max(amount for _, _, amount in groups)
-    first, rule = found.votes.thresholds[0].text, request.min_occurrences
+    first, rule = survey.votes.thresholds[0].text, request.min_occurrences
     yield heading(f"Votes a pair has below {first} (rule: {rule}, {required:,})", palette.strong)
     yield bar_table(
         [f"{name:<{size}} votes" for name in names],

@@ -26,46 +26,46 @@ _LINES = 5
 
 def numbers(request: Request) -> dict[str, Any]:
     """How many pairs each threshold finds, by votes."""
-    found = request.survey
-    return found.counts() | {
+    survey = request.survey
+    return survey.counts() | {
         "required_votes": request.required,
-        "thresholds": by_threshold(found, request.required),
+        "thresholds": by_threshold(survey, request.required),
     }
 
 
-def by_threshold(found: Survey, required: int) -> list[dict[str, Any]]:
+def by_threshold(survey: Survey, required: int) -> list[dict[str, Any]]:
     """Pairs by votes at each threshold."""
-    lines = vote_lines(found.votes.active_test_pairs, required)
+    lines = vote_lines(survey.votes.active_test_pairs, required)
     return [
         {
             "threshold": value,
             "votes": {str(k): int(np.count_nonzero(votes >= k)) for k in lines},
             "harmful": int(np.count_nonzero(votes >= required)),
         }
-        for value, votes in zip(found.votes.values.tolist(), found.votes.votes, strict=True)
+        for value, votes in zip(survey.votes.values.tolist(), survey.votes.votes, strict=True)
     ]
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
     """Draw the curves, exact at every threshold, and the numbers at those asked for."""
-    found, palette, required = request.survey, request.palette, request.required
-    curves = curves_of(found, required)
-    second_pass(found.scores, [curves.add])
+    survey, palette, required = request.survey, request.palette, request.required
+    curves = curves_of(survey, required)
+    second_pass(survey.scores, [curves.add])
     curves.finish()
     if curves.votes:
-        rows = request.rows(_ROWS, beside=13 + len(found.votes.values))
-        yield from chart(curves, found, palette, request.width, rows, required)
+        rows = request.rows(_ROWS, beside=13 + len(survey.votes.values))
+        yield from chart(curves, survey, palette, request.width, rows, required)
         yield Text()
-    yield _numbers(curves, found, palette, required, request.width)
+    yield _numbers(curves, survey, palette, required, request.width)
     rule = request.min_occurrences
     yield Text(
         "\nA line: training pairs with at least this many test pairs below the threshold. "
         f"▸ what the rule asks for: {count(required, 'vote')} ({rule})."
     )
-    remark = curve_axis(found).remark() if curves.votes else ""
+    remark = curve_axis(survey).remark() if curves.votes else ""
     if remark:
         yield Text(f"Threshold axis {remark}.")
-    why = never_fires(rule, required, found.votes.active_test_pairs, len(found.scores.test_ids))
+    why = never_fires(rule, required, survey.votes.active_test_pairs, len(survey.scores.test_ids))
     if why:
         yield Text(why, palette.mark)
 
@@ -81,23 +81,23 @@ def vote_lines(active: int, required: int, most: int = _LINES) -> list[int]:
     return sorted(chosen)
 
 
-def curves_of(found: Survey, required: int, most: int = _LINES) -> VoteCurves:
+def curves_of(survey: Survey, required: int, most: int = _LINES) -> VoteCurves:
     """Curves to be filled by a second pass."""
-    lines = vote_lines(found.votes.active_test_pairs, required, most)
-    return VoteCurves(lines, len(found.scores.train_ids), found.votes.active)
+    lines = vote_lines(survey.votes.active_test_pairs, required, most)
+    return VoteCurves(lines, len(survey.scores.train_ids), survey.votes.active)
 
 
-def curve_axis(found: Survey) -> Axis:
+def curve_axis(survey: Survey) -> Axis:
     """Thresholds from the lowest score to zero, or to the highest threshold asked for where that is above zero."""
-    high = max([0.0, *found.votes.values.tolist()])
-    low = min([found.lowest, *found.votes.values.tolist()])
-    return found.axis(low, high)
+    high = max([0.0, *survey.votes.values.tolist()])
+    low = min([survey.lowest, *survey.votes.values.tolist()])
+    return survey.axis(low, high)
 
 
-def chart(curves: VoteCurves, found: Survey, palette: Palette, width: int, rows: int, required: int) -> list[Text]:
+def chart(curves: VoteCurves, survey: Survey, palette: Palette, width: int, rows: int, required: int) -> list[Text]:
     """The curves with their axes; each is named at its right end."""
-    axis = curve_axis(found)
-    indent = len(f"{len(found.scores.train_ids):,}") + 1
+    axis = curve_axis(survey)
+    indent = len(f"{len(survey.scores.train_ids):,}") + 1
     names = [f"{'▸' if k == required else ' '}{k:,}+" for k in curves.votes]
     room = width - indent - 2 - max(len(name) for name in names)
     values = axis.value(np.linspace(0, 1, room * DOTS_ACROSS))
@@ -110,7 +110,7 @@ def chart(curves: VoteCurves, found: Survey, palette: Palette, width: int, rows:
         return min(int(float(axis.position(value)) * room), room - 1)
 
     above = []
-    for threshold, value in zip(found.votes.thresholds, found.votes.values.tolist(), strict=True):
+    for threshold, value in zip(survey.votes.thresholds, survey.votes.values.tolist(), strict=True):
         if axis.low <= value <= axis.high:
             if value != axis.high:
                 drawn.upright(column(value), palette.mark)
@@ -139,10 +139,10 @@ def spread(wanted: list[tuple[int, int]], rows: int) -> list[tuple[int, int]]:
     return placed
 
 
-def _numbers(curves: VoteCurves, found: Survey, palette: Palette, required: int, width: int) -> Table:
-    """A row for each threshold: pairs with so many votes, and the share that the rule calls harmful."""
-    total = len(found.scores.train_ids)
-    names = found.threshold_names()
+def _numbers(curves: VoteCurves, survey: Survey, palette: Palette, required: int, width: int) -> Table:
+    """A row for each threshold: pairs by votes, and the share that the rule calls harmful."""
+    total = len(survey.scores.train_ids)
+    names = survey.threshold_names()
     shown = curves.votes
     size = max([6, len(f"{total:,}") + 2, *(len(f"{k:,}+") + 2 for k in shown)])
     first = max([len("threshold"), *map(len, names)])
@@ -152,7 +152,7 @@ def _numbers(curves: VoteCurves, found: Survey, palette: Palette, required: int,
     headers += [(f"{k:,}+", palette.line(curves.votes.index(k), len(curves.votes))) for k in shown]
     headers += [("harmful", palette.quiet), ("of pairs", palette.quiet)]
     rows = []
-    for name, votes in zip(names, found.votes.votes, strict=True):
+    for name, votes in zip(names, survey.votes.votes, strict=True):
         harmful = int(np.count_nonzero(votes >= required))
         counts = [Text(f"{np.count_nonzero(votes >= k):,}") for k in shown]
         strong = Text(f"{harmful:,}", palette.strong)

@@ -19,11 +19,11 @@ from tracinctl.text import aligned, count
 
 def numbers(request: Request) -> dict[str, Any]:
     """The pairs with their scores."""
-    found = request.means
-    harmful, helpful = extremes(found.mean, found.scores.train_ids, request.top)
+    survey = request.means
+    harmful, helpful = extremes(survey.mean, survey.scores.train_ids, request.top)
     return {
-        "harmful": named(found.scores.train_ids, harmful, found.mean, "score"),
-        "helpful": named(found.scores.train_ids, helpful, found.mean, "score"),
+        "harmful": named(survey.scores.train_ids, harmful, survey.mean, "score"),
+        "helpful": named(survey.scores.train_ids, helpful, survey.mean, "score"),
     }
 
 
@@ -34,25 +34,25 @@ def named(names: Sequence[str], rows: Sequence[int], values: FloatArray, key: st
 
 def draw(request: Request) -> Iterator[RenderableType]:
     """Draw them, the longest bars first; both halves have one scale."""
-    found, palette = request.means, request.palette
-    names = found.scores.train_ids
-    harmful, helpful = extremes(found.mean, names, request.top)
-    limit = max((abs(float(found.mean[row])) for row in (*harmful[:1], *helpful[:1])), default=0.0)
+    survey, palette = request.means, request.palette
+    names = survey.scores.train_ids
+    harmful, helpful = extremes(survey.mean, names, request.top)
+    limit = max((abs(float(survey.mean[row])) for row in (*harmful[:1], *helpful[:1])), default=0.0)
     if request.test_pair is not None:
         yield heading(f"On test pair {request.test_pair}", palette.quiet)
         titles = ("Strongest opponents (harmful)", "Strongest proponents (helpful)")
     else:
-        tests, active = len(found.scores.test_ids), found.votes.active_test_pairs
+        tests, active = len(survey.scores.test_ids), survey.votes.active_test_pairs
         yield heading(f"Mean score over {count(tests, 'test pair')}, {active:,} active", palette.quiet)
         titles = ("Most harmful training pairs", "Most helpful training pairs")
-    shown = aligned(found.mean[harmful + helpful].tolist())
+    shown = aligned(survey.mean[harmful + helpful].tolist())
     size = max(map(len, shown), default=0)  # one for both, so that bars of both halves begin in one column
     cells = [Text(f"{value:>{size}}") for value in shown]
     for title, rows in zip(titles, (harmful, helpful), strict=True):
         yield Text()
         yield heading(title, palette.strong)
         part, cells = cells[: len(rows)], cells[len(rows) :]
-        yield _bars([names[row] for row in rows], part, found.mean[rows].tolist(), limit, request)
+        yield _bars([names[row] for row in rows], part, survey.mean[rows].tolist(), limit, request)
 
 
 def _bars(
