@@ -50,7 +50,7 @@ class ComputeOptions(EngineOptions):
         loss: the pairwise loss of training.
         cache: folder to keep kernels in; None = keep none.
         projection_seed: of the random projection.
-        score: makes one number an item of the model's output; None = the output is the score.
+        score: as ``EngineOptions.score``; a name is resolved.
         own_model: whether nobody else uses the model, so that it need not be copied.
 
     Raises:

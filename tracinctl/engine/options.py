@@ -81,6 +81,7 @@ class EngineOptions:
         method: ``tracin``, ``margin`` or ``fisher``; see ``methods``.
         num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
         projection_dim: numbers that each layer's gradient is projected to at random; None = exact gradients.
+        score: makes one number an item of the model's output; None = the output is the score.
     """
 
     loss: LossOptions = field(default_factory=LossOptions)
@@ -145,5 +146,15 @@ class EngineOptions:
             "usual": "exact",
             "least": 1,
             "example": "4096",
+        },
+    )
+    score: str | Callable[..., Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Function of the model's output that gives one score an item, as MODULE:FUNCTION, for models that "
+            "give several logits, a tuple or a dict.",
+            "metavar": "MODULE:FUNCTION",
+            "usual": "the output is the score",
+            "example": "'my_project:score'",
         },
     )

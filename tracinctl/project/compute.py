@@ -22,6 +22,7 @@ from tracinctl.project.sources import (
 )
 from tracinctl.project.staleness import FileStates, pairs_digests, recordings_of
 from tracinctl.project.target import Target
+from tracinctl.user_code import as_a_guest, load_function
 
 if TYPE_CHECKING:
     from tracinctl.engine.distributed.processes import Processes
@@ -125,10 +126,12 @@ def compute_project_scores(
         about["division"] = division.to_json()
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     folder = target.cache_dir if settings.cache else None
-    options = ComputeOptions(**{**vars(engine), "loss": loss}, cache=folder, own_model=True)
-    result = compute_scores(
-        data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
-    )
+    score = load_function(engine.score, "--score") if isinstance(engine.score, str) else engine.score
+    options = ComputeOptions(**{**vars(engine), "loss": loss, "score": score}, cache=folder, own_model=True)
+    with as_a_guest():  # a model or a dataset may print, and stdout is for results
+        result = compute_scores(
+            data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
+        )
     if result is None:
         return None
 
