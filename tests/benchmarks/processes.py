@@ -91,7 +91,7 @@ def timed(folder: Path, processes: int, threads: int) -> tuple[float, float]:
     took = time.perf_counter() - begun
     if done.returncode:
         raise SystemExit(done.stderr)
-    return took, float(json.loads(done.stdout)["seconds"])
+    return took, float(json.loads(done.stdout)[0]["seconds"])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

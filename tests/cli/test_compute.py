@@ -20,10 +20,10 @@ def cli(capsys):
 def test_compute_writes_scores_and_says_what_it_did(cli, project):
     result = cli("compute", "--frequency", "500hz", "--json")
     assert result.code == 0, result.err
-    found = json.loads(result.out)
+    (found,) = json.loads(result.out)
     assert set(found) == {
-        *("classes", "output_file", "train_pairs", "test_pairs", "active_test_pairs"),
-        *("checkpoints", "gradients_computed", "seconds"),
+        *("material", "frequency", "classes", "output_file", "train_pairs", "test_pairs", "active_test_pairs"),
+        *("checkpoints", "gradients_computed", "seconds", "warnings"),
     }
     assert found["output_file"] == str(project / "metadata" / "plastic_500hz_influence_metadata.json")
     assert [each["name"] for each in found["checkpoints"]] == ["model_epoch_1.pt", "model_epoch_2.pt"]
@@ -39,9 +39,9 @@ def test_compute_writes_scores_and_says_what_it_did(cli, project):
 def test_a_second_compute_under_another_margin_takes_no_gradient(cli, project):
     cli("compute", "--frequency", "500hz")
     result = cli("-v", "compute", "--frequency", "500hz", "--margin", "3", "--json")
-    assert json.loads(result.out)["gradients_computed"] == 0
+    assert json.loads(result.out)[0]["gradients_computed"] == 0
     assert "taken from the cache" in result.err
-    assert json.loads(cli("compute", "--frequency", "500hz", "--no-cache", "--json").out)["gradients_computed"] == 24
+    assert json.loads(cli("compute", "--frequency", "500hz", "--no-cache", "--json").out)[0]["gradients_computed"] == 24
     assert (project / ".tracinctl" / "cache" / "plastic_500hz" / ".gitignore").read_text() == "*\n"
 
 
@@ -50,7 +50,7 @@ def test_another_method_from_the_settings_takes_no_gradient_and_is_written_down(
     with (project / "tracinctl.toml").open("a") as settings:
         settings.write('\n[compute]\nmethod = "fisher"\n')
     result = cli("compute", "--frequency", "500hz", "--json")
-    assert json.loads(result.out)["gradients_computed"] == 0, result.err
+    assert json.loads(result.out)[0]["gradients_computed"] == 0, result.err
     beside = json.loads((project / "metadata" / "plastic_500hz_influence_provenance.json").read_text())
     assert beside["provenance"]["method"] == "fisher"
     wrong = cli("compute", "--frequency", "500hz", "--method", "gauss")
@@ -78,7 +78,7 @@ def test_a_named_test_pair_or_a_number_of_them_is_used_alone(cli, project):
     for train_id, row in alone.items():
         assert row[f"tracin_influence_{name}"] == pytest.approx(everything[train_id][f"tracin_influence_{name}"])
     result = cli("compute", "--frequency", "500hz", "--num-test-samples", "2", "--json")
-    assert json.loads(result.out)["test_pairs"] == 2
+    assert json.loads(result.out)[0]["test_pairs"] == 2
     result = cli("compute", "--frequency", "500hz", "--test-pair", name[:-1])
     assert result.code == 1
     assert f"Did you mean {name}?" in result.err
@@ -125,7 +125,7 @@ def test_scores_of_checkpoints_have_the_format_of_the_others_and_draw_the_same(c
         drawn.append([cli("plot", "checkpoints", *more).out for more in ((), ("--json",))])
         assert "checkpoints" in drawn[-1][0]
     assert drawn[0][0] == drawn[1][0]
-    assert json.loads(drawn[0][1])["checkpoints"] == json.loads(drawn[1][1])["checkpoints"]
+    assert json.loads(drawn[0][1])[0]["checkpoints"] == json.loads(drawn[1][1])[0]["checkpoints"]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_source_and_a_model_of_the_users_own_are_run(cli, tmp_path, monkeypatc
     sys.modules.pop("mine_for_compute")
     result = cli("compute", *arguments, "--json")
     assert result.code == 0, result.err
-    assert json.loads(result.out)["train_pairs"] == 2
+    assert json.loads(result.out)[0]["train_pairs"] == 2
 
 
 def test_train_says_what_a_list_left_out_and_what_it_did_not_know(cli, project):
@@ -201,7 +201,7 @@ def test_train_says_what_a_list_left_out_and_what_it_did_not_know(cli, project):
     (project / "list.txt").write_text(f"\ufeff# mine\r\n{pair}\r\n{item}\r\nnonsense")
     result = cli("train", "--frequency", "500hz", "--exclusions-file", "list.txt", "--json")
     assert result.code == 0, result.err
-    found = json.loads(result.out)
+    (found,) = json.loads(result.out)
     assert found["left_out_pairs"] == [pair]
     assert found["left_out_items"] == [item]
     assert found["unknown_ids"] == ["nonsense"]
@@ -221,7 +221,7 @@ def test_a_list_of_each_mode_is_read_back_by_training(cli, project, mode):
         *("--exclusions-file", "exclusions/plastic_500hz_excluded_pairs.txt"),
     )
     assert result.code == 0, result.err
-    found = json.loads(result.out)
+    (found,) = json.loads(result.out)
     assert found["unknown_ids"] == []
     assert bool(found["left_out_pairs"]) == (mode == "ranking_pair")
     assert bool(found["left_out_items"]) <= (mode != "ranking_pair")
@@ -280,7 +280,7 @@ def test_compute_runs_on_the_users_own_folder(cli, tmp_path, monkeypatch):
         *("--pairs-file", PROJECT / "pairs.csv", "--json"),
     )
     assert result.code == 0, result.err
-    found = json.loads(result.out)
+    (found,) = json.loads(result.out)
     assert [each["name"] for each in found["checkpoints"]] == [f"model_epoch_{n}.pt" for n in (5, 10, 15, 20)]
     assert found["gradients_computed"] == 4 * 53
 

@@ -23,7 +23,7 @@ def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
     assert cli("train").code == 0
     done = cli("workflow", "--retrain", "--repeats", "2", "--at-once", "1", "--report", "report.md", "--json")
     assert done.code == 0, done.err
-    run = json.loads(done.out)["runs"][0]
+    run = json.loads(done.out)[0]
     judged = run["retraining"]
     division = judged["division"]
     assert (len(division["scoring"]), len(division["judging"])) == (7, 6)
@@ -81,7 +81,7 @@ def test_an_own_command_is_run_from_the_settings(cli, tmp_path):
     (tmp_path / "tracinctl.toml").write_text(SETTINGS + f'command = "{command}"\n')
     done = cli("workflow", "--retrain", "--repeats", "2", "--threshold", "90%", "--max-exclusions", "40", "--json")
     assert done.code == 0, done.err
-    judged = json.loads(done.out)["runs"][0]["retraining"]
+    judged = json.loads(done.out)[0]["retraining"]
     assert [arm["name"] for arm in judged["arms"]] == ["everything", "without the list", "without as many at random"]
     assert judged["differences"][0]["accuracy"]["item_standard_error"] > 0
     (tmp_path / "tracinctl.toml").write_text(SETTINGS + 'command = "python own.py"\n')

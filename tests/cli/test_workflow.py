@@ -32,14 +32,17 @@ def test_workflow_goes_on_where_one_frequency_fails(cli, project):
     (project / "checkpoints" / "plastic_500hz" / "model_epoch_1.pt").write_bytes(b"broken")
     result = cli("workflow", "--json")
     assert result.code == 1
-    runs = json.loads(result.out)["runs"]
+    runs = json.loads(result.out)
     assert [run["status"] for run in runs] == ["failed", "done"]
     assert "model_epoch_1.pt" in runs[0]["error"]
-    assert set(runs[0]) == {"material", "frequency", "status", "harmful", "excluded", "output_file", "error"}
+    assert set(runs[0]) == {
+        *("material", "frequency", "status", "scores_of", "train_pairs", "test_pairs", "active_test_pairs"),
+        *("harmful", "excluded", "planted", "caught", "wrong", "output_file", "report", "error", "warnings"),
+    }
     assert runs[1]["output_file"] == str(project / "exclusions" / "plastic_1000hz_excluded_pairs.txt")
     assert not (project / "exclusions" / "plastic_500hz_excluded_pairs.txt").exists()
     result = cli("workflow", "--fail-fast", "--json")
-    assert [run["status"] for run in json.loads(result.out)["runs"]] == ["failed", "skipped"]
+    assert [run["status"] for run in json.loads(result.out)] == ["failed", "skipped"]
     assert result.code == 1
 
 
@@ -90,7 +93,7 @@ def test_workflow_uses_scores_that_are_there_without_checkpoints(cli, tmp_path, 
     monkeypatch.chdir(tmp_path)
     write_score_file(tmp_path / "scores" / "box_1hz_influence_metadata.json", [[-1.0], [2.0]])
     result = cli("workflow", "--metadata-dir", "scores", "--frequencies", "1hz,2hz", "--json")
-    runs = json.loads(result.out)["runs"]
+    runs = json.loads(result.out)
     assert [(run["status"], run["harmful"]) for run in runs] == [("done", 1), ("failed", None)]
     assert "tracinctl train --material box --frequency 2hz" in result.err
     assert cli("workflow").code == 1
@@ -102,7 +105,7 @@ def test_workflow_runs_on_the_users_score_files(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = cli("workflow", "--metadata-dir", ROOT, "--frequencies", "500hz,1000hz", "--json")
     assert result.code == 0, result.err
-    assert [run["harmful"] for run in json.loads(result.out)["runs"]] == [186, 0]
+    assert [run["harmful"] for run in json.loads(result.out)] == [186, 0]
 
 
 def test_planted_truth_is_compared_with_the_list(cli, tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ def test_workers_read_it_scores_are_exact_and_a_changed_folder_is_named(project)
     readers.mkdir()
     code, out, err = tracinctl(project, "compute", "--num-workers", "2", "--json", READ_BY=str(readers))
     assert code == 0, err
-    told = json.loads(out)
+    (told,) = json.loads(out)
     assert told["gradients_computed"] == 2 * (own_ranker.TEXTS + own_ranker.HELD_OUT)
     assert len(list(readers.iterdir())) >= 2, "the workers read"
 

@@ -98,12 +98,12 @@ def test_the_command_prints_json_and_nothing_else(capsys, tmp_path, monkeypatch)
     write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", SCORES[1:])
     one = cli("plot", "sweep", "--json")
     assert one.code == 0, one.err
-    found = json.loads(one.out)
+    (found,) = json.loads(one.out)
     assert (found["material"], found["frequency"], found["view"]) == ("box", "1hz", "sweep")
     swept = json.loads(cli("sweep", "--json").out)[0]
     assert [each["harmful"] for each in found["thresholds"]] == [each["harmful"] for each in swept["thresholds"]]
     both = cli("plot", "top", "--json", "--output", "top.txt")
-    assert json.loads(both.out)["view"] == "top"
+    assert json.loads(both.out)[0]["view"] == "top"
     assert (tmp_path / "top.txt").read_text().startswith("box 1hz: top")
     write_score_file(tmp_path / "metadata" / "box_2hz_influence_metadata.json", SCORES[1:])
     assert [each["frequency"] for each in json.loads(cli("plot", "--json").out)] == ["1hz", "2hz"]

@@ -82,7 +82,7 @@ def test_recordings_of_different_lengths_are_compared_all_the_same(cli, project)
     write(project / "data/deg036/plastic/plastic_deg036_500hz_02.wav", tone(1500))
     result = cli("compute", "--frequency", "500hz", "--json")
     assert result.code == 0, result.err
-    assert json.loads(result.out)["train_pairs"]
+    assert json.loads(result.out)[0]["train_pairs"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_list_may_come_from_any_editor_and_name_pairs_and_items(cli, project, 
     (project / "list.txt").write_bytes((start + end_of_line.join(ids) + end).encode())
     result = cli("train", "--frequency", "500hz", "--exclusions-file", "list.txt", "--epochs", "1", "--json")
     assert result.code == 0, result.err
-    found = json.loads(result.out)
+    (found,) = json.loads(result.out)
     assert found["left_out_pairs"] == [f"{one}_{other}"]
     assert found["unknown_ids"] == ["nobody"]
     assert "nobody" in result.err
@@ -106,4 +106,4 @@ def test_a_list_may_come_from_any_editor_and_name_pairs_and_items(cli, project, 
 def test_a_project_at_any_path_works(cli, project):
     result = cli("exclude", "--frequency", "500hz", "--min-occurrences", "1", "--json")
     assert result.code == 0, result.err
-    assert json.loads(result.out)["file"] == str(project / SCORES)
+    assert json.loads(result.out)[0]["file"] == str(project / SCORES)

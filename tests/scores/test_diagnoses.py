@@ -1,5 +1,6 @@
 """What a careful colleague would say: each thing where it applies, once, and not where it does not."""
 
+import json
 import shutil
 
 import numpy as np
@@ -227,7 +228,11 @@ def test_every_command_that_shows_votes_says_it_once_on_stderr(cli, arguments):
     result = cli(*arguments)
     assert result.code == 0, result.err
     assert " ".join(result.err.split()).count("the rule asks for 18 votes") == 1
-    assert "the rule asks for 18 votes" not in result.out
+    if "--json" in arguments:
+        (warnings,) = (each["warnings"] for each in json.loads(result.out))
+        assert sum("the rule asks for 18 votes" in text for text in warnings) == 1
+    else:
+        assert "the rule asks for 18 votes" not in result.out
     assert "warning: box 1hz: " in result.err
     assert cli("-q", *arguments).err == ""
 

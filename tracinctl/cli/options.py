@@ -87,6 +87,12 @@ def settings_from(name: str, ctx: Any, values: dict[str, Any]) -> Any:
     return build(COMMANDS[name], values)
 
 
+def given_names(ctx: Any) -> frozenset[str]:
+    """The settings that a flag, a variable or the settings file gives, and that are not only defaults."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.command.settings}
+    return frozenset(name for name, source in sources.items() if source is not None and source.name != "DEFAULT")
+
+
 def settings_without_flags(ctx: Any, name: str, cls: type[Command]) -> Command:
     """The settings of another command, as it has them where it is run without a flag."""
     command = ctx.find_root().command.commands[name]

@@ -57,7 +57,7 @@ def judge_run(run: Run, settings: ProjectRetraining) -> Run:
         with terminal.progress(what=run.target.label) as progress:
             result = retrain_project(run.target, run.exclusions, settings, progress)
     except TracinctlError as error:
-        terminal.error(f"{run.target.label}: {error.message}", error.hint)
+        terminal.failure(error, run.target.label)
         return replace(run, status="failed", error=error)
     return replace(run, retraining=result)
 

@@ -80,20 +80,22 @@ class Diagnoses:
         self, label: str, source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
     ) -> None:
         """Look at the scores of one file."""
-        if terminal.quiet:
-            return
         from tracinctl.scores.diagnoses import diagnose
 
         self.put(label, diagnose(source, sweep=sweep, exclusions=exclusions))
 
     def put(self, label: str, found: Iterable[Diagnosis]) -> None:
         """Keep what was found in the scores of one file."""
-        for each in found if not terminal.quiet else ():
+        for each in found:
             self._found.setdefault(each.code, []).append((label, each))
+
+    def texts(self, label: str) -> list[str]:
+        """What was found in the scores of one file, a sentence each."""
+        return [each.text for found in self._found.values() for name, each in found if name == label]
 
     def tell(self) -> None:
         """Say all of it on stderr: below one warning what was seen in each file, what that means, and what to do."""
-        for found in self._found.values():
+        for found in () if terminal.quiet else self._found.values():
             if len(found) == 1:
                 ((label, only),) = found
                 terminal.warn(f"{label}: {only.text}", only.hint)
@@ -105,24 +107,19 @@ class Diagnoses:
             terminal.warn("\n".join(lines), "\n".join(hints))
 
 
-def tell_changes(file: ScoreFile, source: ScoreSource) -> None:
-    """Warn where scores were made from checkpoints or recordings that have changed since."""
+def tell_changes(file: ScoreFile, source: ScoreSource) -> list[str]:
+    """Warn where scores were made from checkpoints or recordings that have changed since; the same for JSON."""
     from tracinctl.project.staleness import changed_since
 
     changes = changed_since(file, source)
-    if changes and file.target is not None:
-        terminal.warn(
-            f"{file.label}: since these scores were made, {'; '.join(changes)}",
-            f"Compute them again: tracinctl compute {file.target.command_flags}",
-        )
+    if not changes or file.target is None:
+        return []
+    said = f"since these scores were made, {'; '.join(changes)}"
+    terminal.warn(f"{file.label}: {said}", f"Compute them again: tracinctl compute {file.target.command_flags}")
+    return [said]
 
 
 def check_one_form(*, json: bool, csv: bool) -> None:
     """Refuse to print two forms of one result."""
     if json and csv:
         raise UsageError("--json and --csv exclude each other", hint="Give one of them.")
-
-
-def one_or_list(results: list[Any]) -> Any:
-    """The JSON form of what a command did: an object for one file or frequency, a list for several."""
-    return results[0] if len(results) == 1 else results

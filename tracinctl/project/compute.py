@@ -69,6 +69,8 @@ class ComputeOutcome:
     def to_json(self) -> dict[str, Any]:
         """The result in plain values."""
         return {
+            "material": self.target.material,
+            "frequency": self.target.frequency,
             "output_file": None if self.output_file is None else str(self.output_file),
             "train_pairs": self.train_pairs,
             "test_pairs": self.test_pairs,
@@ -77,6 +79,7 @@ class ComputeOutcome:
             "checkpoints": [{"name": name, "weight": weight} for name, weight in self.checkpoints],
             "gradients_computed": self.gradients_computed,
             "seconds": round(self.seconds, 3),
+            "warnings": [*self.notes, *(each.text for each in self.diagnoses)],
         }
 
 

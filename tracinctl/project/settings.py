@@ -386,7 +386,8 @@ class WorkflowSettings:
         rule: what is left out.
         evaluate_only: compute and count, but write no list.
         fail_fast: stop at the first target that fails.
-        update_metadata: mark what is excluded in the users' records.
+        marking: whether what is excluded is marked in the users' records.
+        asked: names of the settings that somebody gave, and that are not only defaults.
     """
 
     compute: ComputeSettings = field(default_factory=ComputeSettings)
@@ -399,6 +400,7 @@ class WorkflowSettings:
         default=False, metadata={"help": "Stop at the first frequency that fails.", "panel": OUTPUT}
     )
     marking: Marking = field(default_factory=Marking, metadata={"panel": OUTPUT})
+    asked: frozenset[str] = frozenset()
 
 
 @dataclass(init=False, eq=False, repr=False)

@@ -53,6 +53,7 @@ class TrainOutcome:
             "train_loss": result.train_loss,
             "held_out_accuracy": result.held_out_accuracy,
             "held_out_loss": result.held_out_loss,
+            "warnings": list(self.notes),
         }
 
 

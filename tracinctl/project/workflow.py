@@ -10,11 +10,12 @@ import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
-from tracinctl.errors import ScoreFileError, TracinctlError
+from tracinctl.errors import ScoreFileError, TracinctlError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.compute import ComputeOutcome, compute_project_scores
 from tracinctl.project.config import holds_checkpoints
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
     from tracinctl.scores.source import ScoreSource
 
 Status = Literal["done", "failed", "skipped"]
+
+_OF_SCORES = frozenset(
+    {
+        *("loss_type", "margin", "ghm_bins", "ghm_alpha", "batch_size", "label_smoothing", "centring", "method"),
+        *("checkpoint_weights", "dtype", "layers", "projection_dim", "num_test_samples", "test_pair"),
+        "save_per_checkpoint",
+    }
+)
+"""Settings that other scores would follow from."""
+_OF_GHM = frozenset({"ghm_bins", "ghm_alpha", "batch_size"})
 
 
 @dataclass(frozen=True)
@@ -74,15 +85,35 @@ class Run:
     retraining: RetrainResult | None = None
     error: TracinctlError | None = None
 
+    @property
+    def made_before(self) -> date | None:
+        """The day of scores that were there already and whose checkpoints are gone; None for any other."""
+        if self.computed is not None or self.score_file is None:
+            return None
+        return datetime.fromtimestamp(self.score_file.stat().st_mtime, tz=UTC).astimezone().date()
+
+    @property
+    def status_text(self) -> str:
+        """The status in words."""
+        return self.status if self.made_before is None else f"scores of {self.made_before}, checkpoints gone"
+
     def to_json(self) -> dict[str, Any]:
         """The result in plain values."""
         judged = {} if self.retraining is None else {"retraining": self.retraining.to_json()}
+        source, exclusions, planted = self.source, self.exclusions, self.planted
         return {
             "material": self.target.material,
             "frequency": self.target.frequency,
             "status": self.status,
-            "harmful": None if self.exclusions is None else len(self.exclusions.harmful),
-            "excluded": None if self.exclusions is None else len(self.exclusions.ids),
+            "scores_of": None if self.made_before is None else self.made_before.isoformat(),
+            "train_pairs": None if source is None else len(source.train_ids),
+            "test_pairs": None if source is None else len(source.test_ids),
+            "active_test_pairs": None if exclusions is None else exclusions.active_test_pairs,
+            "harmful": None if exclusions is None else len(exclusions.harmful),
+            "excluded": None if exclusions is None else len(exclusions.ids),
+            "planted": None if planted is None else planted.planted,
+            "caught": None if planted is None else planted.caught,
+            "wrong": None if planted is None else planted.wrong,
             "output_file": None if self.output_file is None else str(self.output_file),
             "error": None if self.error is None else self.error.message,
             **judged,
@@ -142,6 +173,7 @@ def run_one(
     from tracinctl.scores.exclusion import choose_exclusions
     from tracinctl.scores.files.exclusion_list import write_exclusion_list
     from tracinctl.scores.files.open import open_scores
+    from tracinctl.scores.files.records import mark_excluded
     from tracinctl.scores.votes import parse_threshold
 
     threshold = parse_threshold(settings.rule.threshold)
@@ -161,6 +193,8 @@ def run_one(
             "or name the folders with --checkpoint-dir or --metadata-dir.",
         )
     source = open_scores(path)
+    if computed is None:
+        check_old_scores(target, path, settings, source)
     if settings.compute.divide and "division" not in source.provenance:
         raise ScoreFileError(
             f"{path} was made with all held-out pairs, so none is left to judge what it leads to",
@@ -179,6 +213,8 @@ def run_one(
     if not settings.evaluate_only:
         output = target.list_file
         write_exclusion_list(output, exclusions, path.name)
+        if settings.marking.update_metadata:
+            mark_excluded(source, exclusions, target.records, progress=progress)
     return Run(
         target,
         "done",
@@ -189,6 +225,30 @@ def run_one(
         output_file=output,
         planted=compare_with_planted(*planted, source, exclusions),
     )
+
+
+def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, source: ScoreSource) -> None:
+    """Make sure that scores whose checkpoints are gone are the ones that are asked for.
+
+    Raises:
+        UsageError: a setting asks for other scores.
+    """
+    made = source.provenance
+    made_with = {"label_smoothing": 0.0, "centring": 0.0, **made, "loss_type": made.get("loss")} if made else {}
+    made_with["projection_dim"] = made.get("projection", {}).get("dim")
+    compute = settings.compute
+    loss = compute.engine.loss
+    wanted = {**vars(compute), **vars(compute.engine), **vars(loss), "loss_type": loss.name}
+    wanted["test_pair"] = compute.test_pairs
+    for name in sorted(settings.asked & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)):
+        value = list(wanted[name]) if isinstance(wanted[name], tuple) else wanted[name]
+        if name not in made_with or made_with[name] != value:
+            known = f"were made with {made_with[name]}" if made_with.get(name) is not None else "do not say so"
+            raise UsageError(
+                f"`{name}` {value} is asked for, but the scores in {path} {known}, and there are no checkpoints in "
+                f"{target.checkpoints} to compute others from",
+                hint=f"Name the folder of checkpoints with `checkpoint_dir`, or leave `{name}` out to use these.",
+            )
 
 
 def compare_with_planted(

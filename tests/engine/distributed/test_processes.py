@@ -85,7 +85,7 @@ def test_processes_of_this_machine_give_what_one_gives(project, alone):
     code, out, err = run(project, tracinctl("--processes", "2", "--json"))
     assert code == 0, err
     assert np.array_equal(scores(project), alone), "to the bit"
-    assert json.loads(out)["gradients_computed"] == CHECKPOINTS * (ITEMS + HELD_OUT)
+    assert json.loads(out)[0]["gradients_computed"] == CHECKPOINTS * (ITEMS + HELD_OUT)
     assert err.count("a source may print") == 1
     lines = [line for line in err.splitlines() if ": gradients " in line]
     assert len(lines) == CHECKPOINTS
@@ -94,7 +94,7 @@ def test_processes_of_this_machine_give_what_one_gives(project, alone):
     assert len(list(project.glob("working.*"))) == 2
     code, out, _ = run(project, tracinctl("--json"))
     assert code == 0
-    assert json.loads(out)["gradients_computed"] == 0
+    assert json.loads(out)[0]["gradients_computed"] == 0
 
 
 def test_torchrun_gives_what_one_process_gives(project, tmp_path_factory):
@@ -106,7 +106,7 @@ def test_torchrun_gives_what_one_process_gives(project, tmp_path_factory):
     code, out, err = run(project, torchrun(3, "--json", "--memory", "14KiB"))
     assert code == 0, err
     assert np.array_equal(scores(project), scores(folder)), "to the bit"
-    assert json.loads(out)["train_pairs"] == ITEMS * (ITEMS - 1) // 2
+    assert json.loads(out)[0]["train_pairs"] == ITEMS * (ITEMS - 1) // 2
 
 
 def test_a_checkpoint_that_changes_after_the_work_was_divided_is_an_error(project):
@@ -160,7 +160,7 @@ def test_a_killed_process_ends_the_others_and_keeps_what_was_finished(project, s
     assert kept >= 1
     code, out, err = run(project, tracinctl("--json"))
     assert code == 0, err
-    assert json.loads(out)["gradients_computed"] == (CHECKPOINTS - kept) * (ITEMS + HELD_OUT)
+    assert json.loads(out)[0]["gradients_computed"] == (CHECKPOINTS - kept) * (ITEMS + HELD_OUT)
 
 
 def lives(pid):

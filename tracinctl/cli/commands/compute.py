@@ -10,7 +10,7 @@ import typer
 from tracinctl.cli import options
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
-from tracinctl.cli.score_files import SIGNS, Diagnoses, one_or_list, project_of
+from tracinctl.cli.score_files import SIGNS, Diagnoses, project_of
 from tracinctl.data.classes import shown_order
 from tracinctl.project.settings import ComputeCommand
 from tracinctl.text import count, duration, number
@@ -60,7 +60,7 @@ def compute(
                 show(outcome, settings.scores.metadata_dir)
     diagnoses.tell()
     if json:
-        terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
+        terminal.json([outcome.to_json() for outcome in outcomes])
 
 
 def tell(outcome: "ComputeOutcome") -> None:

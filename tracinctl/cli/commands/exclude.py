@@ -13,7 +13,6 @@ from tracinctl.cli.score_files import (
     Diagnoses,
     check_one_form,
     label_of,
-    one_or_list,
     project_of,
     selected_files,
     tell_changes,
@@ -65,6 +64,7 @@ def exclude(
     places = [output_file or list_path(project, file) for file in files]
     check_own_list_each(files, places)
     chosen = []
+    changes: dict[ScoreFile, list[str]] = {}
     for file, place in zip(files, places, strict=True):
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
@@ -77,7 +77,7 @@ def exclude(
                 max_exclusions=rule.max_exclusions,
                 mode=rule.mode,
             )
-        tell_changes(file, source)
+        changes[file] = tell_changes(file, source)
         chosen.append((file, source, exclusions, place))
     if settings.marking.update_metadata and not dry_run:
         for file, *_ in chosen:
@@ -98,7 +98,15 @@ def exclude(
             if not dry_run:
                 terminal.path(path)
     if json:
-        terminal.json(one_or_list([to_json(f, e, None if dry_run else p) for f, _, e, p in chosen]))
+        terminal.json(
+            [
+                {
+                    **to_json(file, exclusions, None if dry_run else path),
+                    "warnings": [*changes[file], *diagnoses.texts(file.label)],
+                }
+                for file, _, exclusions, path in chosen
+            ]
+        )
     elif csv:
         write_csv([(file, exclusions) for file, _, exclusions, _ in chosen])
 
@@ -136,6 +144,8 @@ def to_json(file: "ScoreFile", exclusions: "Exclusions", path: Path | None) -> d
     """The result in plain values; ``output_file`` is null where nothing was written."""
     return {
         "file": str(file.path),
+        "material": file.material,
+        "frequency": file.frequency,
         "output_file": None if path is None else str(path),
         "mode": exclusions.mode,
         "rule": exclusions.rule,

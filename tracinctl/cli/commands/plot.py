@@ -6,7 +6,7 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.cli.score_files import Diagnoses, label_of, one_or_list, project_of, selected_files, tell_changes
+from tracinctl.cli.score_files import Diagnoses, label_of, project_of, selected_files, tell_changes
 from tracinctl.errors import UsageError
 from tracinctl.plots.views import VIEW_LINES, VIEWS
 from tracinctl.project.settings import PlotCommand
@@ -59,6 +59,7 @@ def plot(
             hint=f"For example --frequency {files[0].frequency}",
         )
     results, pictures = [], []
+    warnings: dict[ScoreFile, list[str]] = {}
     diagnoses = Diagnoses()
     for file in files:
         with terminal.progress(what=file.label) as report:
@@ -88,7 +89,7 @@ def plot(
                 results.append(about | numbers)
             if not json or output is not None:
                 pictures.append(draw(view, request, f"{label_of(file, source)}: {view}"))
-        tell_changes(file, source)
+        warnings[file] = [*tell_changes(file, source), *diagnoses.texts(file.label)]
     diagnoses.tell()
     for number, picture in enumerate(pictures):
         if output is not None:
@@ -101,7 +102,7 @@ def plot(
                 terminal.text("")
             terminal.show(picture, width=terminal.width)
     if json:
-        terminal.json(one_or_list(results))
+        terminal.json([{**result, "warnings": warnings[file]} for file, result in zip(files, results, strict=True)])
 
 
 def with_test_pair(files: "list[ScoreFile]", test_pair: str) -> "list[ScoreFile]":

@@ -54,30 +54,31 @@ def sweep(
     tried, votes = parse_thresholds(settings.tried.thresholds), settings.votes
     project = project_of(ctx, settings.scores)
     judging = sweep_judging(ctx, settings.retraining.how) if settings.retraining.retrain else None
-    judged: dict[Path, dict[str, Any]] = {}
+    extra: dict[Path, dict[str, Any]] = {}
     results = []
     diagnoses = Diagnoses()
     for file in selected_files(ctx, project, settings.given, settings.selection):
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
             result = sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
-        tell_changes(file, source)
+        changes = tell_changes(file, source)
         results.append((file, result))
         if not json and not csv:
             with_upper = votes.upper_threshold is not None
             show(label_of(file, source), result, votes.min_occurrences, with_upper=with_upper)
             show_top(list(source.train_ids), result, settings.top)
         diagnoses.add(file.label, source, sweep=result)
+        extra[file.path] = {"warnings": [*changes, *diagnoses.texts(file.label)]}
         if judging is not None:
             found = judge_thresholds(file, source, judging, tried, votes)
-            judged[file.path] = {"retraining": found.to_json()}
+            extra[file.path]["retraining"] = found.to_json()
             if not json and not csv:
                 show_thresholds(file.label, found)
     diagnoses.tell()
     if json:
         terminal.json(
             [
-                {**result.to_json(str(file.path), file.material, file.frequency), **judged.get(file.path, {})}
+                {**result.to_json(str(file.path), file.material, file.frequency), **extra[file.path]}
                 for file, result in results
             ]
         )

@@ -8,7 +8,7 @@ import typer
 from tracinctl.cli import options
 from tracinctl.cli.options import settings_without_flags
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.cli.score_files import one_or_list, project_of
+from tracinctl.cli.score_files import project_of
 from tracinctl.data.classes import shown_order
 from tracinctl.errors import UsageError
 from tracinctl.project.settings import ComputeCommand, TrainCommand
@@ -57,7 +57,7 @@ def train(
         if not json:
             show(outcome, listed=exclusions_file is not None)
     if json:
-        terminal.json(one_or_list([outcome.to_json() for outcome in outcomes]))
+        terminal.json([outcome.to_json() for outcome in outcomes])
 
 
 def train_settings(settings: TrainCommand) -> TrainSettings:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.base import shown_value
-from tracinctl.cli.options import settings_without_flags
+from tracinctl.cli.options import given_names, settings_without_flags
 from tracinctl.cli.output.tables import Cell, Column
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, label_of, project_of, trains_itself
+from tracinctl.cli.usage import shown_value
 from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback
 from tracinctl.project.settings import SweepCommand, WorkflowCommand
@@ -22,6 +22,8 @@ from tracinctl.scores.options import Rule
 if TYPE_CHECKING:
     from tracinctl.project.target import Target
     from tracinctl.project.workflow import Run
+    from tracinctl.scores.source import ScoreSource
+    from tracinctl.scores.sweep import SweepResult
 
 EXAMPLES = """tracinctl workflow --frequencies 500hz,1000hz
 tracinctl workflow --threshold -5 --evaluate-only
@@ -51,6 +53,8 @@ def workflow(
     parse_threshold(rule.threshold)
     if report is not None:
         check_report_path(report)
+    if json and settings.plot is not None:
+        raise UsageError("`json` and `plot` exclude each other", hint="A view's numbers: tracinctl plot VIEW --json")
     if not compute.influence:
         raise UsageError(
             "workflow needs the scores that `compute_influence` writes",
@@ -75,7 +79,7 @@ def workflow(
         if run.computed is not None:
             tell(run.computed)
         if run.error is not None:
-            terminal.error(f"{run.target.label}: {run.error.message}", run.error.hint)
+            terminal.failure(run.error, run.target.label)
         if run.exclusions is not None and run.source is not None:
             diagnoses.add(run.target.label, run.source, exclusions=run.exclusions)
         if tried is not None and not json:
@@ -89,7 +93,11 @@ def workflow(
     start_processes(settings.processes.processes)
     with joined_processes() as shared:
         runs = run_workflow(
-            targets, replace(settings.workflow, compute=compute), watch=watch, finished=finished, processes=shared
+            targets,
+            replace(settings.workflow, compute=compute, asked=given_names(ctx)),
+            watch=watch,
+            finished=finished,
+            processes=shared,
         )
     if shared is not None and shared.rank:
         raise typer.Exit(int(any(run.status != "done" for run in runs)))
@@ -98,7 +106,13 @@ def workflow(
         runs = [judge_run(run, judging) for run in runs]
     custom = own or trains_itself(ctx)
     if json:
-        terminal.json({"runs": [run.to_json() for run in runs]})
+        written = None if report is None else str(report)
+        terminal.json(
+            [
+                {**run.to_json(), "report": written, "warnings": warnings_of(run, diagnoses), **swept_json(run, tried)}
+                for run in runs
+            ]
+        )
     else:
         show(runs, custom=custom)
         show_verdicts(runs)
@@ -106,6 +120,11 @@ def workflow(
         report_on(ctx, runs, report, custom=custom)
     if any(run.status != "done" for run in runs):
         raise typer.Exit(1)
+
+
+def warnings_of(run: "Run", diagnoses: Diagnoses) -> list[str]:
+    """What a user should know of a run, as its JSON has it."""
+    return [*(run.computed.notes if run.computed is not None else ()), *diagnoses.texts(run.target.label)]
 
 
 def draw_view(run: "Run", view: str, rule: Rule) -> None:
@@ -146,18 +165,32 @@ def report_on(ctx: Any, runs: "list[Run]", path: Path, *, custom: bool) -> None:
     terminal.path(path)
 
 
+def swept(source: "ScoreSource", settings: SweepCommand) -> "SweepResult":
+    """What each threshold would exclude, as ``tracinctl sweep`` finds it."""
+    from tracinctl.scores.sweep import sweep_thresholds
+    from tracinctl.scores.votes import parse_thresholds
+
+    votes = settings.votes
+    tried = parse_thresholds(settings.tried.thresholds)
+    return sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
+
+
+def swept_json(run: "Run", tried: SweepCommand | None) -> dict[str, Any]:
+    """The same for JSON; nothing where it is not asked for."""
+    if tried is None or run.source is None:
+        return {}
+    return {"thresholds": swept(run.source, tried).to_json("")["thresholds"]}
+
+
 def evaluate(run: "Run", settings: SweepCommand) -> None:
     """Print what each threshold would exclude, as ``tracinctl sweep`` does."""
     from tracinctl.cli.commands.sweep import show as show_sweep
     from tracinctl.project.selection import ScoreFile
-    from tracinctl.scores.sweep import sweep_thresholds
-    from tracinctl.scores.votes import parse_thresholds
 
     if run.source is None or run.score_file is None:
         return
     votes = settings.votes
-    tried = parse_thresholds(settings.tried.thresholds)
-    result = sweep_thresholds(run.source, tried, votes.min_occurrences, votes.upper_threshold)
+    result = swept(run.source, settings)
     label = label_of(ScoreFile(run.score_file, run.target), run.source)
     show_sweep(label, result, votes.min_occurrences, with_upper=votes.upper_threshold is not None)
 
@@ -197,7 +230,7 @@ def show(runs: "list[Run]", *, custom: bool) -> None:
 
 
 def _row(run: "Run", *, planted: bool) -> list[str | Cell]:
-    status = Cell(run.status, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
+    status = Cell(run.status_text, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
     if run.exclusions is None or run.source is None:
         return [run.target.frequency, status, *["-"] * (7 if planted else 4)]
     cells: list[str | Cell] = [

@@ -7,6 +7,7 @@ characters are shown as ``\x1b``, never sent, and Rich markup is never read from
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from tracinctl.cli.output.tables import Cell, Column
+    from tracinctl.errors import TracinctlError
     from tracinctl.progress import ProgressCallback
 
 _UNLIMITED = 100_000
@@ -36,6 +38,8 @@ class Terminal:
         self.kept = ""
         self.command = "tracinctl"
         self.arguments: list[str] = []
+        self.flags: dict[str, str] = {}
+        self.origins: dict[str, str] = {}
         self._consoles: dict[str, Console] = {}
         self._result_follows = False
 
@@ -134,7 +138,26 @@ class Terminal:
 
     def warn(self, text: str, hint: str = "") -> None:
         """Warn on stderr, even with -q."""
-        self._message("warning:", "bold yellow", text, hint)
+        self._message("warning:", "bold yellow", self.with_flags(text), self.with_flags(hint))
+
+    def failure(self, error: TracinctlError, label: str = "") -> None:
+        """Say what ended the work. The library names parameters, the person who reads it knows flags.
+
+        A wrong value that no flag gave is said to come from its variable or its line in the settings file.
+        """
+        from tracinctl.errors import SettingsError, UsageError
+
+        message, hint = error.message, error.hint
+        if not isinstance(error, SettingsError):
+            message, hint = self.with_flags(message), self.with_flags(hint)
+        if isinstance(error, UsageError):
+            named = [name for name in self.origins if f"`{name}`" in error.message]
+            hint = "\n".join([*([hint] if hint else []), *(f"The value comes from {self.origins[n]}." for n in named)])
+        self._message("error:", "bold red", f"{label}: {message}" if label else message, hint)
+
+    def with_flags(self, text: str) -> str:
+        """The text with the flags of this command in place of the parameters that it names: ``--memory``."""
+        return re.sub(r"`(\w+)`", lambda match: self.flags.get(match[1], match[0]), text)
 
     def error(self, text: str, hint: str = "") -> None:
         """Say on stderr what is wrong and what to do next."""

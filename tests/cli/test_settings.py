@@ -1,0 +1,223 @@
+"""One declaration a setting, and one meaning wherever it is given: file, variable or flag, one step or the workflow."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine, write_score_file
+
+import tracinctl
+from tracinctl.cli.app import app
+from tracinctl.cli.options import settings_from
+from tracinctl.project.declared import Kind, settings_of
+from tracinctl.project.settings import COMMANDS, SAME_SETTING
+from tracinctl.project.tables import identity
+
+PACKAGE = Path(tracinctl.__file__).parent
+STEPS = ("compute", "exclude")
+
+
+@pytest.fixture
+def cli(capsys):
+    return CommandLine(capsys)
+
+
+def other_value(setting):
+    """A value that is not the default, as a flag has it."""
+    if setting.choices:
+        return next(choice for choice in setting.choices if choice != setting.default)
+    kinds = {Kind.WHOLE: 7, Kind.NUMBER: 0.25, Kind.PATH: "other", Kind.LIST: "one,two", Kind.SCORE: "3"}
+    return str({**kinds, Kind.TEXT: "my:other", Kind.SIZE: "2GiB"}[setting.kind])
+
+
+def in_file(setting):
+    """The same as tracinctl.toml has it."""
+    if setting.kind is Kind.TRUTH:
+        return str(not setting.default).lower()
+    value = other_value(setting)
+    return value if setting.kind in {Kind.WHOLE, Kind.NUMBER} else f'"{value}"'
+
+
+def as_flag(setting):
+    name = setting.name.replace("_", "-")
+    if setting.kind is Kind.TRUTH:
+        return [f"--no-{name}" if setting.default else f"--{name}"]
+    return [f"--{name}", other_value(setting)]
+
+
+def asked(command, setting, *arguments):
+    """What a command makes of a setting, told by the class that declares it."""
+    import typer
+
+    program = typer.main.get_command(app)
+    parent = program.make_context("tracinctl", [command, *arguments])
+    ctx = program.commands[command].make_context(command, list(arguments), parent=parent)
+    found = settings_from(command, ctx, dict(ctx.params))
+    return next(value for value in held(found, setting))
+
+
+def held(group, setting):
+    """The values of a setting in a group of settings and the groups within it."""
+    if setting.owner in type(group).__mro__ and setting.field_name in vars(group):
+        yield getattr(group, setting.field_name)
+    for value in vars(group).values():
+        if hasattr(value, "__dataclass_fields__"):
+            yield from held(value, setting)
+
+
+SHARED = [
+    (step, setting)
+    for step in STEPS
+    for setting in settings_of(COMMANDS[step])
+    if identity(setting) in {identity(each) for each in settings_of(COMMANDS["workflow"])}
+]
+NAMES = [f"{step}-{setting.name}" for step, setting in SHARED]
+
+
+def test_workflow_takes_every_setting_of_its_steps():
+    missing = {
+        setting.name
+        for step in STEPS
+        for setting in settings_of(COMMANDS[step])
+        if identity(setting) not in {identity(each) for each in settings_of(COMMANDS["workflow"])}
+    }
+    assert missing == {"metadata_file", "output_file", "dry_run"}, "these name the files of one call"
+    assert set(SAME_SETTING["workflow"]) == set(STEPS)
+
+
+@pytest.mark.parametrize(("step", "setting"), SHARED, ids=NAMES)
+def test_a_setting_means_the_same_in_a_step_and_in_workflow(step, setting, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    usual = asked(step, setting)
+    assert asked("workflow", setting) == usual
+    given = asked(step, setting, *as_flag(setting)) if not setting.table and setting.kind is not Kind.TEXTS else None
+    if given is not None:
+        assert given != usual
+        assert asked("workflow", setting, *as_flag(setting)) == given
+    if setting.one_call:
+        return
+    for table in (setting.table,) if setting.table else (step, "workflow"):
+        (tmp_path / "tracinctl.toml").write_text(f"[{table}]\n{setting.name} = {in_file(setting)}\n")
+        found = asked(step, setting)
+        assert found != usual
+        assert asked("workflow", setting) == found
+    (tmp_path / "tracinctl.toml").unlink()
+    for table in () if setting.table else (step, "workflow"):
+        value = str(not setting.default).lower() if setting.kind is Kind.TRUTH else other_value(setting)
+        with monkeypatch.context() as patched:
+            patched.setenv(f"TRACINCTL_{table}_{setting.name}".upper(), value)
+            assert asked(step, setting) == asked("workflow", setting) == given
+
+
+FILE = """
+[compute]
+loss_type = "logistic"
+method = "margin"
+num_test_samples = 9
+save_per_checkpoint = true
+
+[exclude]
+threshold = "30%"
+min_occurrences = 2
+max_exclusions = 5
+update_metadata = true
+"""
+
+
+def test_workflow_writes_what_its_steps_write_one_by_one(cli, project, tmp_path):
+    with (project / "tracinctl.toml").open("a") as file:
+        file.write(FILE)
+    other = tmp_path / "step by step"
+    shutil.copytree(project, other)
+    assert cli("workflow", "--frequencies", "500hz").code == 0
+    written = {path.name: path.read_text() for folder in ("metadata", "exclusions") for path in Path(folder).iterdir()}
+    os.chdir(other)
+    assert cli("compute", "--frequency", "500hz").code == 0
+    assert cli("exclude", "--frequency", "500hz").code == 0
+    again = {path.name: path.read_text() for folder in ("metadata", "exclusions") for path in Path(folder).iterdir()}
+    assert written.keys() == again.keys()
+    assert any("per_checkpoint" in name for name in written)
+    assert [name for name in written if written[name] != again[name]] == []
+    assert '"excluded": true' in written["plastic_500hz_metadata.json"]
+
+
+def test_a_default_stands_in_one_place(tmp_path):
+    """Another default of the margin in its one place is that of help, of a run and of the API."""
+    shutil.copytree(PACKAGE, tmp_path / "tracinctl", ignore=shutil.ignore_patterns("__pycache__"))
+    declared = tmp_path / "tracinctl/engine/options.py"
+    text = declared.read_text()
+    assert text.count("margin: float = field(default=1.0") == 1
+    declared.write_text(text.replace("margin: float = field(default=1.0", "margin: float = field(default=7.5"))
+    code = (
+        "import contextlib, inspect, io, sys, tracinctl\n"
+        "from tracinctl.cli import app\n"
+        "from tracinctl.project.settings import ComputeSettings\n"
+        "for command in ('compute', 'workflow'):\n"
+        "    sys.argv, page = ['tracinctl', command, '--help'], io.StringIO()\n"
+        "    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):\n"
+        "        app.main()\n"
+        "    print(' '.join(page.getvalue().split('--margin')[1].split()).partition(']')[0])\n"
+        "for function in (tracinctl.compute_influence, tracinctl.RankingTracInCP):\n"
+        "    print(inspect.signature(function).parameters['margin'].default)\n"
+        "print(ComputeSettings().engine.loss.margin)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.splitlines() == [
+        *["X Margin of the standard and ghm losses. [default: 7.5"] * 2,
+        *["7.5"] * 3,
+    ]
+
+
+@pytest.fixture
+def old_scores(tmp_path, monkeypatch):
+    """Scores of a margin, whose checkpoints are gone."""
+    monkeypatch.chdir(tmp_path)
+    write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1.0], [2.0]])
+
+
+@pytest.mark.usefixtures("old_scores")
+@pytest.mark.parametrize("flags", [["--margin", "10"], ["--loss-type", "logistic"], ["--method", "fisher"]])
+def test_old_scores_are_not_used_where_others_are_asked_for(cli, flags):
+    result = cli("workflow", *flags)
+    assert result.code == 1
+    assert re.search(rf"{flags[0]} {flags[1]}(\.0)? is asked for, but the scores in .* do not say so", result.err)
+    assert not Path("exclusions").exists()
+
+
+@pytest.mark.usefixtures("old_scores")
+def test_the_status_of_old_scores_says_so(cli):
+    result = cli("workflow")
+    assert result.code == 0
+    assert "checkpoints gone" in result.out
+    (run,) = json.loads(cli("workflow", "--json").out)
+    assert run["status"] == "done"
+    assert run["scores_of"] in result.out
+
+
+@pytest.mark.usefixtures("old_scores")
+def test_what_is_asked_for_is_done_or_refused(cli):
+    assert cli("workflow", "--json", "--plot", "top").code == 2
+    assert cli("workflow", "--no-compute-influence").code == 2
+    (run,) = json.loads(cli("workflow", "--evaluate-only", "--json").out)
+    assert [each["threshold"] for each in run["thresholds"]] == [0, -5, -10, -15]
+    assert run["output_file"] is None
+
+
+@pytest.mark.usefixtures("old_scores")
+def test_a_value_that_the_library_refuses_says_where_it_comes_from(cli, monkeypatch):
+    Path("tracinctl.toml").write_text("[compute]\n\nmemory = 'much'\n")
+    result = cli("workflow")
+    assert result.code == 2
+    assert "error: --memory 'much' is no size" in result.err
+    assert "The value comes from tracinctl.toml, line 3." in result.err
+    Path("tracinctl.toml").unlink()
+    monkeypatch.setenv("TRACINCTL_COMPUTE_MEMORY", "more")
+    assert "The value comes from environment variable TRACINCTL_COMPUTE_MEMORY." in cli("workflow").err
+    assert "The value comes from" not in cli("workflow", "--memory", "most").err
