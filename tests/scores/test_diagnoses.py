@@ -85,6 +85,7 @@ def test_a_rule_that_finds_nothing_names_the_nearest_that_does():
     assert "the most is 7, which 2 pairs have below 0" in found.text
     assert "--min-occurrences 7" in found.hint
     assert of_list(scores, rule="7").keys() == {"helps-on-average"}, "and that rule does find them"
+    assert "the list is empty" in of_list(scores)["empty-list"].text
 
 
 def test_a_test_pair_that_gives_most_of_the_votes_is_named():

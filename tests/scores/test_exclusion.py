@@ -245,7 +245,9 @@ def test_by_total_a_cap_and_mirror_images_are_as_by_votes():
 
 def test_an_empty_list_is_a_list(tmp_path):
     write_exclusion_list(tmp_path / "x.txt", choose(threshold=parse_threshold("-99")), "s")
-    assert read_exclusion_list(tmp_path / "x.txt").ids == []
+    found = read_exclusion_list(tmp_path / "x.txt")
+    assert found.ids == []
+    assert found.notes == ["the exclusion list is empty, so training uses every pair"]
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\r", "# a", "", " a", "a ", "#", "a # b"])
@@ -283,6 +285,8 @@ def test_a_list_changed_by_hand_is_read_and_known_as_such(written):
     written.write_text(text.replace("m_0_m_1\n", "m_8_m_9  # my own\n\n# why\n"))
     changed = read_exclusion_list(written)
     assert changed.edited
+    assert changed.notes == ["the exclusion list was changed by hand since it was written"]
+    assert found.notes == []
     assert set(changed.ids) == {*found.ids} - {"m_0_m_1"} | {"m_8_m_9"}
     written.write_text(text.replace("m_0_m_1\n", ""))
     with pytest.raises(ExclusionListError, match="holds 2 ids, but its first line says 3") as error:

@@ -25,7 +25,7 @@ class TrainOutcome:
         target: of what.
         folder: where the checkpoints and pairs.csv are.
         result: what the trainer says.
-        notes: what a user should know of the recordings and pairs.
+        notes: what a user should know of the recordings, the pairs and the list.
         classes: from the lowest rank up; empty where the data are the user's own.
     """
 
@@ -74,8 +74,10 @@ def train_project_ranker(
     from tracinctl.scores.files.exclusion_list import read_exclusion_list
     from tracinctl.training.ranker import train_ranker
 
-    exclusions = None if exclusions_file is None else read_exclusion_list(exclusions_file).ids
+    listed = None if exclusions_file is None else read_exclusion_list(exclusions_file)
+    exclusions = None if listed is None else listed.ids
     data = load_data(target, origin, progress)
     folder = target.own_checkpoints if exclusions is None else target.retrained_checkpoints
     result = train_ranker(data, settings, folder, exclusions=exclusions, progress=progress)
-    return TrainOutcome(target, folder, result, data.notes, data.classes)
+    notes = [*data.notes, *([] if listed is None else listed.notes)]
+    return TrainOutcome(target, folder, result, notes, data.classes)

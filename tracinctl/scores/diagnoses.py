@@ -67,6 +67,7 @@ def diagnose(
         if not reasons:
             found += _about_rule(made.counted, _required(made))
     if exclusions is not None:
+        found += _about_empty_list(exclusions)
         found += _about_mean(exclusions)
         found += _about_cap(exclusions)
         found += _about_what_is_left(source, exclusions)
@@ -176,6 +177,17 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
             "upper-threshold-too-high",
             f"no score lies above the upper threshold {number(upper)}: the highest is {number(counted.highest)}",
             "Leave it out, or give a lower one.",
+        )
+
+
+def _about_empty_list(exclusions: Exclusions) -> Iterator[Diagnosis]:
+    if not exclusions.ids:
+        yield Diagnosis(
+            "empty-list",
+            "the list is empty, so training with it uses every pair",
+            "A share always lists some where any is harmful: --rule total --threshold 10%."
+            if exclusions.mode != "sample" and exclusions.rule == "votes"
+            else "",
         )
 
 

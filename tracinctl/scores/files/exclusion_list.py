@@ -42,6 +42,12 @@ class ExclusionList:
     comments: Sequence[str]
     edited: bool = False
 
+    @property
+    def notes(self) -> list[str]:
+        """What to know before training on it."""
+        empty = ["the exclusion list is empty, so training uses every pair"] if not self.ids else []
+        return [*empty, *(["the exclusion list was changed by hand since it was written"] if self.edited else [])]
+
 
 def list_text(exclusions: Exclusions, scores_name: str) -> str:
     """The list as it is written.
