@@ -27,11 +27,11 @@ def _alone(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def run():
-    """Runs commands in processes that can be killed."""
+def run(tmp_path_factory):
+    """Runs commands in processes that can be killed, on a disk that can fail."""
     from crash_projects import CrashServer
 
-    server = CrashServer()
+    server = CrashServer(tmp_path_factory.mktemp("server"))
     yield server
     server.close()
 

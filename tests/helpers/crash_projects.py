@@ -30,19 +30,46 @@ KILLED = -9
 
 @dataclass
 class End:
-    """How a run ended: its exit code, how long it took, how many changes it made to files, what it said."""
+    """How a run ended.
+
+    Attributes:
+        code: its exit code.
+        seconds: how long it took.
+        changes: how many changes it made to files, as Python sees them.
+        said: its words.
+        operations: what it asked of the disk, as ``disk_faults.c`` counts it.
+        failures: how many of these failed, or did half.
+    """
 
     code: int
     seconds: float
     changes: int
     said: str
+    operations: int = 0
+    failures: int = 0
+
+
+def disk_faults_library(folder):
+    """``disk_faults.c`` as a library, or None where there is no compiler for it."""
+    library = Path(folder) / "disk_faults.so"
+    source = Path(__file__).with_name("disk_faults.c")
+    try:
+        command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
+        done = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return library if done.returncode == 0 and sys.platform == "linux" else None
 
 
 class CrashServer:
     """Runs commands in processes of their own, which can be killed."""
 
-    def __init__(self):
+    def __init__(self, folder):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "500"}
+        library = disk_faults_library(folder)
+        self.disk_can_fail = library is not None
+        if library:
+            environment |= {"LD_PRELOAD": str(library), "DISK_FAULTS": str(library)}
         forks = "ignore:This process:DeprecationWarning"  # from Python 3.12 on, where libraries began threads
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-W", forks, str(Path(__file__).with_name("crash_server.py"))],
@@ -141,7 +168,7 @@ def contents(folder):
 
 
 def hidden(name):
-    return name.endswith(".lock") or ".tracinctl-" in name
+    return name.endswith(".lock") or ".tracinctl-" in name or name == ".tracinctl/digests.json"
 
 
 def leftovers(folder):

@@ -6,6 +6,7 @@ own, because a process that forks must have one thread only.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import functools
 import json
@@ -64,17 +65,28 @@ def prepare(job, root):
     return lambda: changes
 
 
+def disk_faults(job, root):
+    """Let the disk fail as the job says; gives what counts the operations, and the failures among them."""
+    if "DISK_FAULTS" not in os.environ:
+        return lambda: (0, 0)
+    library = ctypes.CDLL(os.environ["DISK_FAULTS"])
+    library.disk_faults_begin(root.encode(), job.get("disk_fault_at", 0), job.get("disk_fault", 0))
+    return lambda: (library.disk_faults_count(), library.disk_faults_fired())
+
+
 def run_command(job, tell):
     """The command, in this process, which ends with it."""
     os.chdir(job["folder"])
-    changes = prepare(job, os.path.realpath(job["folder"]))
+    root = os.path.realpath(job["folder"])
+    changes = prepare(job, root)
+    operations = disk_faults(job, root)
     from tracinctl.cli.app import app
     from tracinctl.cli.base import run
 
     code = run(app, job["arguments"])
     sys.stdout.flush()
     sys.stderr.flush()
-    os.write(tell, str(changes()).encode())
+    os.write(tell, json.dumps([changes(), *operations()]).encode())
     os._exit(code)
 
 
@@ -104,7 +116,7 @@ def ended(child, heard, said, begun):
     _, status = os.waitpid(child, 0)
     answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - begun}
     with open(heard, encoding="utf-8") as file:  # noqa: PTH123  a pipe has no path
-        answer["changes"] = int(file.read() or 0)
+        answer["changes"], answer["operations"], answer["failures"] = json.loads(file.read() or "[0, 0, 0]")
     with open(said, encoding="utf-8") as file:  # noqa: PTH123
         answer["said"] = file.read()
     return answer

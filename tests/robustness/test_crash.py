@@ -13,13 +13,15 @@ QUICK = [name for name in CASES if name != "demo elsewhere"]
 KILLS = 3
 NIGHTLY_KILLS = 100
 FAULTS = 3
+DISK_FAULTS = {"a short write": 1, "a full disk": 2, "a broken disk": 3}  # by number in disk_faults.c
+DISK_WORDS = ("No space left on device", "Input/output error")
 
 
 class Trial:
     """A command, the project before it and after it, and as many copies of the former as are asked for."""
 
     def __init__(self, run, start, folder, name):
-        self.run, self.folder, self.case = run, folder, CASES[name]
+        self.run, self.folder, self.name, self.case = run, folder, name, CASES[name]
         self.project = prepared(run, self.case, start, folder / "before")
         self.before = contents(self.project)
         whole = self.fresh()
@@ -152,3 +154,56 @@ def test_a_disk_that_fills_up_within_a_file(trial, share):
     assert_said(end, f"no file larger than {share} of {largest} bytes")
     assert_old_or_new(place, trial.before, trial.after, "where the disk is full")
     assert_finishes(trial.run, trial.case, place, trial.after, "where the disk was full")
+
+
+def disk_fault(trial, number, how):
+    """Let the disk fail at one operation; gives how many operations failed."""
+    place = trial.fresh()
+    end = trial.run(place, trial.case.arguments, disk_fault_at=number, disk_fault=DISK_FAULTS[how])
+    where = f"{how} at operation {number} of {trial.end.operations}"
+    assert_old_or_new(place, trial.before, trial.after, where, end.said)
+    if end.code == 0:
+        assert contents(place) == trial.after, f"{where} was passed over: {end.said}"
+    else:
+        assert how != "a short write", f"{where}: {end.said}"
+        assert end.failures, f"{where}: {end.said}"
+        assert_said(end, where)
+        assert any(words in end.said for words in DISK_WORDS), f"{where}: {end.said}"
+    assert_finishes(trial.run, trial.case, place, trial.after, where)
+    return end.failures
+
+
+@pytest.fixture
+def failing(trial):
+    if not trial.run.disk_can_fail:
+        pytest.skip("no compiler for a disk that fails, or no Linux")
+    return trial
+
+
+LEAST = {
+    "compute": 30,
+    "compute over another format": 30,
+    "train": 30,
+    "train again": 30,
+    "exclude": 20,
+    "workflow": 60,
+    "demo": 60,
+    "demo elsewhere": 60,
+}
+"""Operations of each case at the least: fewer would mean that they are no longer seen."""
+
+
+def test_a_disk_that_fails_at_an_operation(failing):
+    operations = failing.end.operations
+    assert operations >= LEAST[failing.name]
+    failures = {how: disk_fault(failing, random.Random(how).randrange(1, operations), how) for how in DISK_FAULTS}  # noqa: S311
+    assert failures["a full disk"]
+    assert failures["a broken disk"]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("how", DISK_FAULTS)
+def test_a_disk_that_fails_at_every_operation(failing, how):
+    failures = [disk_fault(failing, number, how) for number in range(1, failing.end.operations + 1)]
+    print(f"{failing.name}: {how}: {sum(map(bool, failures))} of {len(failures)} operations")  # noqa: T201 - a figure
+    assert sum(map(bool, failures)) >= len(failures) // 3
