@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html import unescape
@@ -340,3 +342,10 @@ def test_a_picture_is_not_written_as_png_and_what_to_write_instead_is_said(tmp_p
         save(picture("top", whole(np.ones((2, 2)))), tmp_path / "top.png")
     assert ".svg" in caught.value.hint
     assert not list(tmp_path.iterdir())
+
+
+def test_what_draws_and_what_writes_reports_is_loaded_when_it_does():
+    heavy = "{'plotext', 'jinja2', 'markdown_it', 'pandas', 'pyarrow', 'torch'}"
+    code = f"import sys, tracinctl.plots.report, tracinctl.plots.views.overview; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -19,7 +19,7 @@ from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, parse_thresholds
-from tracinctl.text import SIGNS, count, number, share
+from tracinctl.text import SIGNS, aligned, count, number, share
 
 FORMATS = (".html", ".md")
 WIDTH = 100
@@ -192,22 +192,24 @@ def _thresholds(chosen: Exclusions | None) -> Sequence[Threshold]:
 
 def _listed(chosen: Exclusions) -> dict[str, Any]:
     """What is left out, in tables, and what they do not show."""
-    mirrored, active = set(chosen.mirrored), chosen.active_test_pairs
+    mirrored, active, shown = set(chosen.mirrored), chosen.active_test_pairs, chosen.listed[:_MOST_ROWS]
     pairs = Table(
         ("harmful training pair", "votes", "mean score", "why")[: 4 if mirrored else 3],
         [
             [
                 pair.id,
                 f"{pair.votes:,} of {active:,} ({share(pair.votes, active)})",
-                number(pair.mean),
+                mean,
                 "the mirror image of a harmful pair" if pair.id in mirrored else "",
             ][: 4 if mirrored else 3]
-            for pair in chosen.listed[:_MOST_ROWS]
+            for pair, mean in zip(shown, aligned([pair.mean for pair in shown]), strict=True)
         ],
         numbers=(1, 2),
         codes=(0,),
     )
-    items = [[name, number(chosen.sample_scores.get(name, float("nan")))] for name in chosen.ids[:_MOST_ROWS]]
+    names = chosen.ids[:_MOST_ROWS]
+    scores = aligned([chosen.sample_scores.get(name, float("nan")) for name in names])
+    items = [[name, score] for name, score in zip(names, scores, strict=True)]
     tables = {
         "ranking_pair": [pairs],
         "full_pair": [pairs, Table(("item",), [item[:1] for item in items], codes=(0,))],
