@@ -13,8 +13,8 @@ from tracinctl.engine.options import EngineOptions, LossOptions
 from tracinctl.errors import ReviewError
 from tracinctl.project.compute import compute_project_scores
 from tracinctl.project.config import load_project, load_settings
-from tracinctl.project.review import ReviewSettings, open_review
-from tracinctl.project.settings import ComputeSettings, SourceSettings
+from tracinctl.project.review import open_review
+from tracinctl.project.settings import ComputeSettings, ReviewSettings, SourceSettings
 from tracinctl.project.target import Target
 from tracinctl.scores.files.open import open_scores
 
@@ -90,7 +90,7 @@ def test_items_are_scored_as_the_checkpoints_score_them(tmp_path, monkeypatch):
     compute_project_scores(
         target, ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
     )
-    review = open_review(target, origin, ReviewSettings(loss_type="logistic"))
+    review = open_review(target, origin, ReviewSettings())
     data, suspect = load("a", "b"), review.suspects[0]
     card = review.card(suspect.id)
     place = {name: k for k, name in enumerate(data.train.ids)}

@@ -56,7 +56,8 @@ def with_settings(name: str, function: Callable[..., None]) -> Callable[..., Non
 
     signature = inspect.signature(function, eval_str=True)
     kept = [parameter for parameter in signature.parameters.values() if parameter.name != "settings"]
-    place = [parameter.name for parameter in kept].index("json") if name != "completion" else len(kept)
+    names = [parameter.name for parameter in kept]
+    place = names.index("json") if "json" in names else len(kept)
     parameters = [*kept[:place], *map(_parameter, chosen), *kept[place:]]
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads it
         [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]

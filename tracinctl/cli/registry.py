@@ -28,5 +28,6 @@ ENTRIES = {
     "train": Entry(STEPS, "Step 4: the built-in ranker, with or without a list."),
     "pairs": Entry(STEPS, "A file of pairs from a table of comparisons.", needs_settings=False),
     "plot": Entry(INSPECT, "The scores, drawn in the terminal."),
+    "review": Entry(INSPECT, "Listen to suspects, look at them and decide, in a page on this machine."),
     "completion": Entry(SHELL, "The completion script of bash, zsh, fish or PowerShell.", needs_settings=False),
 }

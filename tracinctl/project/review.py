@@ -13,11 +13,12 @@ import numpy as np
 
 from tracinctl.errors import ReviewError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.project.settings import SourceSettings
+from tracinctl.project.settings import ReviewSettings, SourceSettings
 from tracinctl.project.sources import load_data, make_model
 from tracinctl.project.staleness import recordings_of
 from tracinctl.project.target import Target
-from tracinctl.review.suspects import ItemView, Order, Review, Suspect
+from tracinctl.review.suspects import ItemView, Review, Suspect
+from tracinctl.scores.caption import caption
 from tracinctl.text import number
 from tracinctl.user_code import call_function, has_function
 
@@ -30,27 +31,6 @@ if TYPE_CHECKING:
 
 _MOST_COMPARISONS = 40
 _MOST_FEATURES = 4096
-
-
-@dataclass(frozen=True)
-class ReviewSettings:
-    """What a review shows.
-
-    Attributes:
-        order: ``harm``, the most harmful suspects first, or ``error``, those that other comparisons contradict most.
-        threshold: a score below it is a vote.
-        checkpoint_prefix: how the names of checkpoint files begin.
-        loss_type: the training loss, named; shown at each checkpoint.
-        margin: of the loss.
-        who: the person who decides.
-    """
-
-    order: Order = "harm"
-    threshold: float = 0.0
-    checkpoint_prefix: str = "model_epoch_"
-    loss_type: str = "standard"
-    margin: float = 1.0
-    who: str = ""
 
 
 def open_review(
@@ -197,9 +177,7 @@ class _Evidence:
 
     def made_from(self) -> str:
         """What the scores are of, in a few words."""
-        about = self.source.provenance
-        parts = [f"{name} {about[name]}" for name in ("loss", "margin", "method") if name in about]
-        return ", ".join([*parts, f"{len(self.source.checkpoint_names)} checkpoints"])
+        return caption(self.source.provenance) or "scores of unknown origin"
 
     @property
     def _labelled(self) -> bool:
@@ -259,15 +237,16 @@ class _Evidence:
         """Checkpoint and loss of a pair, for the losses that have a name."""
         import torch
 
-        from tracinctl.engine.losses import pair_loss_values
+        from tracinctl.engine.losses import NAMED_LOSSES, pair_loss_values
 
         names, scores = self.scores
-        if not names or ":" in self.settings.loss_type:
+        loss, margin = self.source.provenance.get("loss"), self.source.provenance.get("margin", 1.0)
+        if not names or loss not in NAMED_LOSSES:
             return []
         pairs = self.data.train_pairs
         s_i, s_j = (torch.from_numpy(scores[:, side[place]].copy()) for side in (pairs.first, pairs.second))
         target = torch.full((len(names),), float(pairs.target[place]), dtype=torch.float64)
-        values = pair_loss_values(self.settings.loss_type, s_i, s_j, target, self.settings.margin)
+        values = pair_loss_values(str(loss), s_i, s_j, target, float(margin))
         return list(zip(names, values.tolist(), strict=True))
 
     @functools.cached_property

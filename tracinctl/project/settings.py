@@ -27,6 +27,7 @@ EVALUATION = "Evaluation"
 TRAINING = "Training"
 PICTURE = "Picture"
 DEMO = "Demo"
+REVIEW = "Review"
 
 FORMATS = ("auto", "json", "parquet")
 
@@ -378,6 +379,48 @@ class TrainProgram:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class ReviewSettings:
+    """What a review shows.
+
+    Attributes:
+        order: ``harm``, the most harmful suspects first, or ``error``, those that other comparisons contradict most.
+        threshold: a score below it is a vote.
+        checkpoint_prefix: how the names of checkpoint files begin.
+        who: the person who decides.
+    """
+
+    order: str = field(
+        default="harm",
+        metadata={
+            "help": "Which suspects come first: the most harmful ones, or those most surely wrong.",
+            "metavar": "ORDER",
+            "choices": {
+                "harm": "lowest total influence on the held-out pairs first",
+                "error": "those that the other comparisons contradict most first",
+            },
+        },
+    )
+    threshold: float = field(default=0.0, metadata={"help": "A score below it is a vote.", "metavar": "SCORE"})
+    checkpoint_prefix: str = field(
+        default="model_epoch_", metadata={"help": "How checkpoint file names begin.", "metavar": "TEXT"}
+    )
+    who: str = field(
+        default="",
+        metadata={"help": "Who decides.", "metavar": "NAME", "usual": "git's user.name", "one_call": True},
+    )
+
+
+@dataclass(eq=False, repr=False)
+class Decided:
+    """Whether people's decisions count."""
+
+    review: bool = field(
+        default=False,
+        metadata={"help": "Use people's decisions in reviews/: see tracinctl review.", "one_call": True},
+    )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class WorkflowSettings:
     """How a workflow runs.
 
@@ -400,6 +443,7 @@ class WorkflowSettings:
         default=False, metadata={"help": "Stop at the first frequency that fails.", "panel": OUTPUT}
     )
     marking: Marking = field(default_factory=Marking, metadata={"panel": OUTPUT})
+    decided: Decided = field(default_factory=Decided, metadata={"panel": RULE})
     asked: frozenset[str] = frozenset()
 
 
@@ -444,6 +488,7 @@ class ExcludeCommand:
     rule: Rule = field(metadata={"panel": RULE})
     lists: ListPlace = field(metadata={"panel": OUTPUT})
     marking: Marking = field(metadata={"panel": OUTPUT})
+    decided: Decided = field(metadata={"panel": RULE})
     given: GivenScores = field(metadata={"panel": WHICH})
     output_file: Path | None = field(
         default=None,
@@ -470,6 +515,7 @@ class TrainCommand:
     origin: SourceSettings = field(metadata={"panel": DATA, "without": ("source", "model", "seed")})
     training: TrainSettings = field(metadata={"panel": TRAINING})
     program: TrainProgram
+    decided: Decided = field(metadata={"panel": DATA})
     exclusions_file: Path | None = field(
         default=None,
         metadata={
@@ -547,6 +593,21 @@ class WorkflowCommand:
 
 
 @dataclass(init=False, eq=False, repr=False)
+class ReviewCommand:
+    """What ``tracinctl review`` can be asked for."""
+
+    selection: Selection = field(metadata={"panel": WHICH})
+    places: DataPlaces = field(metadata={"panel": DATA})
+    scores: ScorePlace = field(metadata={"panel": WHICH})
+    origin: SourceSettings = field(metadata={"panel": DATA})
+    review: ReviewSettings = field(metadata={"panel": REVIEW})
+    browser: bool = field(
+        default=True,
+        metadata={"help": "Open the page in a browser; without it, the address is printed.", "panel": REVIEW},
+    )
+
+
+@dataclass(init=False, eq=False, repr=False)
 class DemoCommand:
     """What ``tracinctl demo`` can be asked for."""
 
@@ -569,6 +630,7 @@ COMMANDS: Mapping[str, type] = {
     "train": TrainCommand,
     "plot": PlotCommand,
     "workflow": WorkflowCommand,
+    "review": ReviewCommand,
     "demo": DemoCommand,
 }
 """The settings of each command that has any."""

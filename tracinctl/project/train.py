@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.reviewed import reviewed_data, verdicts_of
 from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
@@ -63,8 +64,13 @@ def train_project_ranker(
     settings: TrainSettings,
     exclusions_file: Path | None = None,
     progress: ProgressCallback = no_progress,
+    *,
+    review: bool = False,
 ) -> TrainOutcome:
     """Train the built-in ranker on a target, without what a list names where one is given.
+
+    With ``review`` people's decisions count: what they left out is left out, what they turned round is trained the
+    other way round.
 
     Checkpoints that scores were made from are not touched by training with a list: it has a folder of its own.
 
@@ -77,6 +83,9 @@ def train_project_ranker(
     listed = None if exclusions_file is None else read_exclusion_list(exclusions_file)
     exclusions = None if listed is None else listed.ids
     data = load_data(target, origin, progress)
+    if review:
+        data, left_out = reviewed_data(data, verdicts_of(target))
+        exclusions = [*(exclusions or ()), *left_out]
     folder = target.own_checkpoints if exclusions is None else target.retrained_checkpoints
     result = train_ranker(data, settings, folder, exclusions=exclusions, progress=progress)
     notes = [*data.notes, *([] if listed is None else listed.notes)]

@@ -19,6 +19,7 @@ from tracinctl.errors import ScoreFileError, TracinctlError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.compute import ComputeOutcome, compute_project_scores
 from tracinctl.project.config import holds_checkpoints
+from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
 from tracinctl.project.selection import unknown_set
 from tracinctl.project.settings import WorkflowSettings
 from tracinctl.project.target import Target
@@ -71,6 +72,7 @@ class Run:
         output_file: the list; None where none was written.
         planted: the comparison with a planted truth; None without one.
         retraining: what training without the list showed; None where it was not asked for.
+        review: what people decided, where their decisions count.
         error: what went wrong.
     """
 
@@ -83,6 +85,7 @@ class Run:
     output_file: Path | None = None
     planted: PlantedCount | None = None
     retraining: RetrainResult | None = None
+    review: str = ""
     error: TracinctlError | None = None
 
     @property
@@ -101,6 +104,7 @@ class Run:
         """The result in plain values."""
         judged = {} if self.retraining is None else {"retraining": self.retraining.to_json()}
         source, exclusions, planted = self.source, self.exclusions, self.planted
+        reviewed = {"review": self.review} if self.review else {}
         return {
             "material": self.target.material,
             "frequency": self.target.frequency,
@@ -117,6 +121,7 @@ class Run:
             "output_file": None if self.output_file is None else str(self.output_file),
             "error": None if self.error is None else self.error.message,
             **judged,
+            **reviewed,
         }
 
 
@@ -209,10 +214,14 @@ def run_one(
         max_exclusions=settings.rule.max_exclusions,
         mode=settings.rule.mode,
     )
+    note = ""
+    if settings.decided.review:
+        reviewed = reviewed_exclusions(exclusions, source, verdicts_of(target))
+        exclusions, note = reviewed.exclusions, reviewed.note
     output = None
     if not settings.evaluate_only:
         output = target.list_file
-        write_exclusion_list(output, exclusions, path.name)
+        write_exclusion_list(output, exclusions, path.name, note)
         if settings.marking.update_metadata:
             mark_excluded(source, exclusions, target.records, progress=progress)
     return Run(
@@ -224,6 +233,7 @@ def run_one(
         exclusions=exclusions,
         output_file=output,
         planted=compare_with_planted(*planted, source, exclusions),
+        review=note,
     )
 
 

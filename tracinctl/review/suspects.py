@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-Order = Literal["harm", "error"]
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Review:
     """
 
     title: str
-    order: Order
+    order: str
     suspects: Sequence[Suspect]
     card: Callable[[str], Mapping[str, Any]]
     item: Callable[[str], ItemView]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tracinctl.project.config import Project
     from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.exclusion import Exclusions
+    from tracinctl.scores.source import ScoreSource
 
 EXAMPLES = """tracinctl exclude --threshold -5 --dry-run
 tracinctl exclude --frequency 500hz --min-occurrences 2 --max-exclusions 50"""
@@ -78,21 +79,26 @@ def exclude(
                 mode=rule.mode,
             )
         changes[file] = tell_changes(file, source)
-        chosen.append((file, source, exclusions, place))
+        note = ""
+        if settings.decided.review:
+            exclusions, note = with_decisions(file, source, exclusions)
+        chosen.append((file, source, exclusions, place, note))
     if settings.marking.update_metadata and not dry_run:
         for file, *_ in chosen:
             read_records(records_path(file))  # a broken one stops before a list is written
     diagnoses = Diagnoses()
-    for file, source, exclusions, path in chosen:
+    for file, source, exclusions, path, note in chosen:
         if not dry_run:
-            write_exclusion_list(path, exclusions, file.path.name)
+            write_exclusion_list(path, exclusions, file.path.name, note)
             if settings.marking.update_metadata:
                 with terminal.progress(what=file.label) as report:
                     marked = mark_excluded(source, exclusions, records_path(file), progress=report)
                 terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(file))}")
         diagnoses.add(file.label, source, exclusions=exclusions)
     diagnoses.tell()
-    for file, source, exclusions, path in chosen:
+    for file, source, exclusions, path, note in chosen:
+        if note:
+            terminal.say(f"{file.label}: {note}")
         if not json and not csv:
             show(file, label_of(file, source), exclusions, path, dry_run=dry_run, custom=trains_itself(ctx))
             if not dry_run:
@@ -104,11 +110,24 @@ def exclude(
                     **to_json(file, exclusions, None if dry_run else path),
                     "warnings": [*changes[file], *diagnoses.texts(file.label)],
                 }
-                for file, _, exclusions, path in chosen
+                for file, _, exclusions, path, _ in chosen
             ]
         )
     elif csv:
-        write_csv([(file, exclusions) for file, _, exclusions, _ in chosen])
+        write_csv([(file, exclusions) for file, _, exclusions, *_ in chosen])
+
+
+def with_decisions(file: ScoreFile, source: "ScoreSource", exclusions: "Exclusions") -> "tuple[Exclusions, str]":
+    """The list after people's decisions, and what they decided."""
+    from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
+
+    if file.target is None:
+        raise UsageError(
+            f"review: the name of {file.path} does not say which material and frequency it is of",
+            hint="Score files are named <material>_<frequency>_influence_metadata.json.",
+        )
+    reviewed = reviewed_exclusions(exclusions, source, verdicts_of(file.target))
+    return reviewed.exclusions, reviewed.note
 
 
 def list_path(project: "Project", file: "ScoreFile") -> Path:

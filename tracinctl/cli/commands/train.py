@@ -51,11 +51,13 @@ def train(
     outcomes = []
     for target in targets:
         with terminal.progress(what=target.label) as report:
-            outcome = train_project_ranker(target, origin, train_settings(settings), exclusions_file, report)
+            outcome = train_project_ranker(
+                target, origin, train_settings(settings), exclusions_file, report, review=settings.decided.review
+            )
         outcomes.append(outcome)
         tell(outcome)
         if not json:
-            show(outcome, listed=exclusions_file is not None)
+            show(outcome, listed=exclusions_file is not None or settings.decided.review)
     if json:
         terminal.json([outcome.to_json() for outcome in outcomes])
 

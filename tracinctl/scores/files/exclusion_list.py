@@ -49,8 +49,8 @@ class ExclusionList:
         return [*empty, *(["the exclusion list was changed by hand since it was written"] if self.edited else [])]
 
 
-def list_text(exclusions: Exclusions, scores_name: str) -> str:
-    """The list as it is written.
+def list_text(exclusions: Exclusions, scores_name: str, note: str = "") -> str:
+    """The list as it is written; ``note`` says what people decided.
 
     Raises:
         ExclusionListError: an id cannot stand on a line of its own.
@@ -61,6 +61,8 @@ def list_text(exclusions: Exclusions, scores_name: str) -> str:
         f"# from: {_one_line(scores_name)}",
         f"# ids: sha256 {_digest(exclusions.ids)}",
     ]
+    if note:
+        lines.append(f"# review: {_one_line(note)}")
     if exclusions.mirrored:
         lines.append(
             f"# the last {len(exclusions.mirrored)} are pairs above the other way round: their mirror images, which "
@@ -107,14 +109,14 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def write_exclusion_list(path: Path, exclusions: Exclusions, scores_name: str) -> None:
+def write_exclusion_list(path: Path, exclusions: Exclusions, scores_name: str, note: str = "") -> None:
     """Write a list, complete or not at all.
 
     Raises:
         ExclusionListError: an id cannot stand on a line of its own.
         TracinctlError: the file cannot be written.
     """
-    write_text_atomic(path, list_text(exclusions, scores_name))
+    write_text_atomic(path, list_text(exclusions, scores_name, note))
 
 
 def read_exclusion_list(path: Path) -> ExclusionList:

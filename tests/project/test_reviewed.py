@@ -1,0 +1,105 @@
+"""People's decisions in lists and in training data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tracinctl.data.pairs import Pairs, RankingData, Samples
+from tracinctl.errors import ReviewError
+from tracinctl.project.reviewed import note_of, reviewed_data, reviewed_exclusions
+from tracinctl.review.decisions import Decision, settle
+from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.files.exclusion_list import list_text
+from tracinctl.scores.table import InfluenceTable
+from tracinctl.scores.votes import parse_threshold
+
+ITEMS = [f"box_deg{angle:03}_1hz_{take:02}" for angle in (0, 36, 72) for take in range(2)]
+PAIRS = [(0, 2), (2, 0), (0, 4), (1, 3), (2, 4), (3, 5)]
+
+
+def named(i, j):
+    return f"{ITEMS[i]}_{ITEMS[j]}"
+
+
+def table():
+    """The first four pairs are harmful; the second is the first one's mirror image."""
+    scores = np.where(np.arange(6)[:, None] < 4, -1.0, 1.0) * np.ones((6, 3))
+    return InfluenceTable(
+        [named(*pair) for pair in PAIRS],
+        ["t1", "t2", "t3"],
+        scores,
+        train_items=[(ITEMS[i], ITEMS[j]) for i, j in PAIRS],
+    )
+
+
+def decided(**made):
+    return settle([Decision(name, decision, who="Anna") for name, decision in made.items()])
+
+
+def listed(verdicts):
+    exclusions = choose_exclusions(table(), threshold=parse_threshold("0"))
+    return list(reviewed_exclusions(exclusions, table(), verdicts).exclusions.ids)
+
+
+def test_without_a_decision_the_list_is_the_rules():
+    assert set(listed(settle([]))) == {named(*pair) for pair in PAIRS[:4]}
+
+
+@pytest.mark.parametrize("decision", ["keep", "turn"])
+def test_what_is_kept_or_turned_is_never_listed_nor_its_mirror_image(decision):
+    assert set(listed(decided(**{named(0, 2): decision}))) == {named(0, 4), named(1, 3)}
+
+
+def test_what_is_left_out_is_always_listed_items_too():
+    ids = listed(decided(**{named(2, 4): "leave_out", ITEMS[5]: "leave_out", "no such pair": "leave_out"}))
+    assert set(ids) == {named(*pair) for pair in PAIRS[:5]} | {ITEMS[5]}
+
+
+def test_disputed_and_unsure_decisions_change_nothing():
+    verdicts = settle(
+        [
+            Decision(named(0, 4), "keep", who="Anna"),
+            Decision(named(0, 4), "leave_out", who="Ben"),
+            Decision(named(1, 3), "unsure", who="Anna"),
+        ]
+    )
+    assert set(listed(verdicts)) == {named(*pair) for pair in PAIRS[:4]}
+    assert note_of(verdicts) == (
+        "2 decisions by people: 0 left out, 0 kept, 0 turned round, 1 disputed, which change nothing"
+    )
+
+
+def test_the_list_says_how_many_a_person_decided():
+    exclusions = choose_exclusions(table(), threshold=parse_threshold("0"))
+    reviewed = reviewed_exclusions(exclusions, table(), decided(**{named(0, 4): "keep"}))
+    text = list_text(reviewed.exclusions, "scores.json", reviewed.note)
+    assert "# review: 1 decision by people: 0 left out, 1 kept, 0 turned round" in text
+    assert text.startswith("# excluded: 3 ")
+
+
+def data():
+    i, j = (np.array(side) for side in zip(*PAIRS, strict=True))
+    labels = np.array([0.0, 0, 36, 36, 72, 72])
+    train = Samples(ITEMS, np.zeros((6, 2)), labels)
+    return RankingData(train, Pairs(i, j, np.sign(labels[i] - labels[j]).astype(int)), train, Pairs([0], [2], [-1]))
+
+
+def test_turned_pairs_are_trained_the_other_way_round():
+    changed, out = reviewed_data(data(), decided(**{named(0, 2): "turn", named(1, 3): "leave_out"}))
+    assert out == [named(1, 3)]
+    assert (changed.train_pairs.target * data().train_pairs.target).tolist() == [-1, 1, 1, 1, 1, 1]
+
+
+def test_a_relabelled_item_changes_all_of_its_pairs():
+    changed, out = reviewed_data(data(), decided(**{ITEMS[0]: "relabel:72"}))
+    assert changed.train.labels[0] == 72
+    assert changed.train_pairs.target.tolist()[:2] == [1, -1], "it ranks above deg036 now"
+    assert out == [named(0, 4)], "a pair of one class has no order"
+    assert changed.train_pairs.target.tolist()[3:] == data().train_pairs.target.tolist()[3:]
+
+
+def test_a_class_that_no_item_has_is_refused():
+    with pytest.raises(ReviewError, match="no item has the class 99") as error:
+        reviewed_data(data(), decided(**{ITEMS[0]: "relabel:99"}))
+    assert error.value.hint == "Classes are 0, 36, 72."

@@ -1,0 +1,69 @@
+"""``tracinctl review``: a page on this machine where a person listens, looks and decides."""
+
+import contextlib
+import getpass
+import os
+import subprocess
+import webbrowser
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import typer
+
+from tracinctl.cli.output.terminal import shown_path, terminal
+from tracinctl.cli.score_files import project_of, selected_files
+from tracinctl.errors import UsageError
+from tracinctl.project.settings import GivenScores, ReviewCommand
+
+EXAMPLES = """tracinctl review --frequency 500hz
+tracinctl review --frequency 500hz --order error --no-browser"""
+
+
+def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
+    """Listen to suspects, look at them and decide by keys, in a page on this machine.
+
+    The page shows both items of each suspect pair with sound, spectrogram and the reasons why it is suspect. Decisions
+    are written at once to reviews/<material>_<frequency>_review.csv; exclude, train and workflow use them with
+    --review. Ctrl-C ends the review.
+    """
+    from tracinctl.project.review import open_review
+    from tracinctl.review.serving import serve_review
+
+    project = project_of(ctx, settings.places, settings.scores)
+    files = selected_files(ctx, project, GivenScores(), settings.selection)
+    target = files[0].target
+    if len(files) > 1 or target is None:
+        raise UsageError(
+            f"there are scores of {len(files)} frequencies, and a review is of one",
+            hint=f"For example: tracinctl review --frequency {files[0].frequency}",
+        )
+    with terminal.progress(what=target.label) as report:
+        asked = replace(settings.review, who=settings.review.who or person())
+        opened = open_review(target, settings.origin, asked, report)
+    terminal.kept = f"Decisions are in {shown_path(opened.decisions)}."
+
+    def ready(address: str) -> None:
+        terminal.line(address)
+        terminal.say(f"{len(opened.suspects):,} suspects. Ctrl-C ends the review.")
+        if "SSH_CONNECTION" in os.environ:
+            port = urlsplit(address).port
+            terminal.say(f"From your own machine: ssh -L {port}:127.0.0.1:{port} HOST, then open the address there.")
+        elif settings.browser:
+            webbrowser.open(address)
+
+    # Ctrl-C is how a review ends
+    with contextlib.suppress(KeyboardInterrupt):
+        serve_review(opened, ready)
+    terminal.say(f"\nDecisions are in {shown_path(opened.decisions)}.")
+    terminal.say(f"Next: tracinctl exclude {target.command_flags} --review")
+
+
+def person() -> str:
+    """The name by which git knows the person, or that of the account."""
+    with contextlib.suppress(OSError):
+        done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)  # noqa: S607 - whichever git the person uses
+        if done.stdout.strip():
+            return done.stdout.strip()
+    with contextlib.suppress(OSError, KeyError, ImportError):
+        return getpass.getuser()
+    return ""

@@ -1,0 +1,131 @@
+"""What people decided in a review, applied to lists and to training data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tracinctl.errors import ReviewError
+from tracinctl.project.target import Target
+from tracinctl.review.decisions import KEEP, LEAVE_OUT, TURN, Verdicts, read_decisions, settle
+from tracinctl.text import count, first_few
+
+if TYPE_CHECKING:
+    from tracinctl.data.pairs import RankingData
+    from tracinctl.scores.exclusion import Exclusions
+    from tracinctl.scores.source import ScoreSource
+
+
+def verdicts_of(target: Target) -> Verdicts:
+    """What people decided on a target.
+
+    Raises:
+        ReviewError: there are no decisions, or they cannot be read.
+    """
+    made = read_decisions(target.review_file)
+    if not made:
+        raise ReviewError(
+            f"{target.label}: no decisions in {target.review_file}",
+            hint=f"Make them: tracinctl review {target.command_flags}",
+        )
+    return settle(made)
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A list after a review.
+
+    Attributes:
+        exclusions: the list: no pair that is kept or turned round, every pair and item that is left out.
+        note: what people decided, in a line.
+    """
+
+    exclusions: Exclusions
+    note: str
+
+
+def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: Verdicts) -> Reviewed:
+    """Apply decisions to a list; a decision on a pair holds for its mirror image too."""
+    mirror = _mirror_ids(source)
+    kept = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
+    out = _with_mirrors(verdicts.ids(LEAVE_OUT), mirror)
+    known = {*source.train_ids, *source.sample_ids, *(item for pair in source.train_items for item in pair)}
+    chosen = [name for name in exclusions.ids if name not in kept]
+    added = [name for name in out if name in known and name not in set(chosen)]
+    reviewed = replace(
+        exclusions,
+        ids=[*chosen, *added],
+        listed=[pair for pair in exclusions.listed if pair.id not in kept],
+        mirrored=[name for name in exclusions.mirrored if name not in kept],
+    )
+    return Reviewed(reviewed, note_of(verdicts))
+
+
+def note_of(verdicts: Verdicts) -> str:
+    """What people decided, in a line."""
+    parts = [
+        f"{len(verdicts.ids(decision)):,} {said}"
+        for decision, said in ((LEAVE_OUT, "left out"), (KEEP, "kept"), (TURN, "turned round"))
+    ]
+    parts += [f"{len(verdicts.relabelled()):,} relabelled"] if verdicts.relabelled() else []
+    parts += [f"{len(verdicts.disputed):,} disputed, which change nothing"] if verdicts.disputed else []
+    return f"{count(len(verdicts.agreed) + len(verdicts.disputed), 'decision')} by people: {', '.join(parts)}"
+
+
+def _mirror_ids(source: ScoreSource) -> Mapping[str, list[str]]:
+    """Pair id -> ids of the same two items the other way round."""
+    of: dict[tuple[str, str], list[str]] = {}
+    for name, (i, j) in zip(source.train_ids, source.train_items, strict=False):
+        of.setdefault((i, j), []).append(name)
+    return {
+        name: of.get((j, i), []) for name, (i, j) in zip(source.train_ids, source.train_items, strict=False) if i != j
+    }
+
+
+def _with_mirrors(names: list[str], mirror: Mapping[str, list[str]]) -> dict[str, None]:
+    return dict.fromkeys(other for name in names for other in (name, *mirror.get(name, ())))
+
+
+def reviewed_data(data: RankingData, verdicts: Verdicts) -> tuple[RankingData, list[str]]:
+    """Training data as people decided: turned pairs the other way round, relabelled items in their new class.
+
+    Returns:
+        The data, and the ids to leave out: those that people left out, and pairs whose items are now of one class.
+
+    Raises:
+        ReviewError: an item was given a class that no item has.
+    """
+    pairs = data.train_pairs
+    ids = pairs.row_ids(data.train.ids)
+    turned = {*verdicts.ids(TURN)}
+    target = np.where([name in turned for name in ids], -pairs.target, pairs.target)
+    out = verdicts.ids(LEAVE_OUT)
+    relabelled = {name: made for name, made in verdicts.relabelled().items() if name in set(data.train.ids)}
+    if relabelled:
+        labels = _relabelled(data, relabelled)
+        moved = np.array([name in relabelled for name in data.train.ids])
+        touched = moved[pairs.first] | moved[pairs.second]
+        order = np.sign(labels[pairs.first] - labels[pairs.second]).astype(np.int64)
+        out += [name for name, now in zip(ids, touched & (order == 0), strict=True) if now]
+        target = np.where(touched & (order != 0), order, target)
+        data = replace(data, train=replace(data.train, labels=labels))
+    return replace(data, train_pairs=replace(pairs, target=target)), out
+
+
+def _relabelled(data: RankingData, relabelled: Mapping[str, str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    if data.train.labels is None:
+        raise ReviewError("items were given other classes, but these items have none", hint="Remove these decisions.")
+    labels = np.asarray(data.train.labels, dtype=np.float64).copy()
+    known = {f"{value:g}": value for value in labels}
+    unknown = sorted({made for made in relabelled.values() if made not in known})
+    if unknown:
+        raise ReviewError(
+            f"no item has the class {first_few(unknown)}", hint=f"Classes are {first_few(sorted(known))}."
+        )
+    for row, name in enumerate(data.train.ids):
+        if name in relabelled:
+            labels[row] = known[relabelled[name]]
+    return labels
