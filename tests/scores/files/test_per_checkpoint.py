@@ -18,6 +18,7 @@ from tracinctl.scores.files.per_checkpoint import checkpoint_blocks, with_checkp
 
 def single(scores):
     per_checkpoint = np.random.default_rng(1).normal(size=(3, *np.shape(scores)))
+    per_checkpoint[2] = np.asarray(scores) - per_checkpoint[:2].sum(axis=0)
     return full(scores, per_checkpoint=per_checkpoint, checkpoint_names=["e_2.pt", "e_10.pt", "2.pt"])
 
 
@@ -88,3 +89,16 @@ def test_scores_of_single_checkpoints_that_cannot_be_told_apart_are_not_written(
     assert not list(tmp_path.iterdir())
     with pytest.raises(ScoreFileError, match="is not there"):
         with_checkpoints(source, tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("ending", [".json", ".parquet"])
+def test_scores_of_single_checkpoints_must_add_up_to_the_scores(tmp_path, ending):
+    source = single(np.random.default_rng(0).normal(size=(30, 4)))
+    path = tmp_path / f"x{ending}"
+    write_per_checkpoint_scores(source, path)
+    later = full(source.scores + 1e-3, checkpoint_names=source.checkpoint_names)
+    with pytest.raises(ScoreFileError, match="its checkpoints add up to others") as error:
+        list(checkpoint_blocks(with_checkpoints(later, path)))
+    assert "tracinctl compute --save-per-checkpoint" in error.value.hint
+    close = full(source.scores * (1 + 1e-12), checkpoint_names=source.checkpoint_names)
+    assert len(list(checkpoint_blocks(with_checkpoints(close, path)))) == 1

@@ -6,10 +6,11 @@ Parquet that of scores, with a column ``<test pair id>_<checkpoint file name>`` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.files.json import PREFIX, score_lines
-from tracinctl.scores.files.json_text import read_json
+from tracinctl.scores.files.json_text import JsonEntries, uncollected
 from tracinctl.scores.source import (
     Blocks,
     FloatArray,
@@ -29,6 +30,7 @@ from tracinctl.scores.source import (
 )
 
 _MAKE = "tracinctl compute --save-per-checkpoint"
+_ROUNDING = 1e-6  # of the largest score: sums in another order differ by a millionth of that
 
 
 def _keys(test_ids: Sequence[str], checkpoint_names: Sequence[str]) -> list[str]:
@@ -84,7 +86,7 @@ def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: Progr
         raise ScoreFileError(
             "the scores of single checkpoints cannot be told apart by their keys, test pair and checkpoint: "
             f"{', '.join(source.checkpoint_names)}",
-            hint="give checkpoints names of their own",
+            hint="Give checkpoints names of their own.",
         )
     columns = _InColumns(source, [key.removeprefix(PREFIX) for key in keys])
     if path.suffix == ".parquet":
@@ -106,7 +108,7 @@ class WithCheckpoints(KnownScores):
     def __init__(self, source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
         from tracinctl.scores.files.parquet import ParquetScores
 
-        self._source = source
+        self._source, self._path = source, path
         self._single = ParquetScores(path, progress)
         super().__init__(replace(source.meta, checkpoint_names=self._single.checkpoint_names))
         keys = [key.removeprefix(PREFIX) for key in _keys(self.test_ids, self.checkpoint_names)]
@@ -119,8 +121,26 @@ class WithCheckpoints(KnownScores):
 
     def checkpoint_blocks(self) -> Blocks:
         """As ``HasCheckpoints.checkpoint_blocks``."""
+        sums = _rows_of(self._source)
         for start, block in self._single.blocks():
-            yield start, block.reshape(len(block), len(self.test_ids), len(self.checkpoint_names))
+            single = block.reshape(len(block), len(self.test_ids), len(self.checkpoint_names))
+            _check_sums(self._path, single, np.array(list(islice(sums, len(block)))))
+            yield start, single
+
+
+def _rows_of(source: ScoreSource) -> Iterator[FloatArray]:
+    for _, block in source.blocks():
+        yield from block
+
+
+def _check_sums(path: Path, single: FloatArray, scores: FloatArray) -> None:
+    """Make sure that scores of checkpoints, shape (rows, test pairs, checkpoints), add up to the scores."""
+    largest = float(np.abs(single).sum(axis=2).max(initial=0.0))
+    if np.abs(single.sum(axis=2) - scores).max(initial=0.0) > _ROUNDING * largest:
+        raise ScoreFileError(
+            f"{path} does not belong to these scores: the scores of its checkpoints add up to others",
+            hint=f"One was computed later than the other. Make both again: {_MAKE}",
+        )
 
 
 def _foreign(path: Path) -> ScoreFileError:
@@ -141,32 +161,45 @@ def with_checkpoints(source: ScoreSource, path: Path, progress: ProgressCallback
         )
     if path.suffix == ".parquet":
         return WithCheckpoints(source, path, progress)
-    content = read_json(path, hint=f"Make it again: {_MAKE}")
-    foreign = _foreign(path)
-    if not isinstance(content, dict) or list(content) != list(source.train_ids):
-        raise foreign
-    rows = list(content.values())
-    head = f"{PREFIX}{source.test_ids[0]}_" if len(source.test_ids) else PREFIX
-    first = rows[0] if rows and isinstance(rows[0], dict) else {}
-    names = [key.removeprefix(head) for key in first if key.startswith(head)]
-    if source.checkpoint_names and set(source.checkpoint_names) <= set(names):
-        names = list(source.checkpoint_names)
-    keys = _keys(source.test_ids, names)
-    single = np.empty((len(rows), len(keys)))
-    for row, record in enumerate(rows):
-        if not isinstance(record, dict) or record.keys() != set(keys):
-            raise foreign
-        values = [record[key] for key in keys]
-        if not set(map(type, values)) <= {int, float}:
-            raise foreign
-        try:
-            single[row] = values
-        except OverflowError as error:
-            raise foreign from error
-    if not np.isfinite(single).all():
-        raise foreign
+    names, single = _read_json(source, path)
     scores: FloatArray = np.concatenate([block for _, block in source.blocks()])
-    in_order = single.reshape(len(rows), len(source.test_ids), len(names)).transpose(2, 0, 1)
-    return MemoryScores(
-        replace(source.meta, checkpoint_names=names), scores, per_checkpoint=np.ascontiguousarray(in_order)
-    )
+    _check_sums(path, single, scores)
+    meta = replace(source.meta, checkpoint_names=names)
+    return MemoryScores(meta, scores, per_checkpoint=np.ascontiguousarray(single.transpose(2, 0, 1)))
+
+
+def _read_json(source: ScoreSource, path: Path) -> tuple[list[str], FloatArray]:
+    """Names of the checkpoints, and scores of shape (train pairs, test pairs, checkpoints).
+
+    Raises:
+        ScoreFileError: the file is broken, or does not belong to the source.
+    """
+    train_ids, test_ids = list(source.train_ids), list(source.test_ids)
+    names: list[str] = []
+    keys: list[str] = []
+    rows: list[FloatArray] = []
+    with uncollected():
+        for train_id, record in JsonEntries(path, hint=f"Make it again: {_MAKE}"):
+            if len(rows) == len(train_ids) or train_id != train_ids[len(rows)] or not isinstance(record, dict):
+                raise _foreign(path)
+            if not rows:
+                names = _checkpoint_names(source, record)
+                keys = _keys(test_ids, names)
+            if record.keys() != set(keys) or not set(map(type, record.values())) <= {int, float}:
+                raise _foreign(path)
+            try:
+                rows.append(np.array([record[key] for key in keys], dtype=np.float64))
+            except OverflowError as error:
+                raise _foreign(path) from error
+    single = np.array(rows)
+    if len(rows) != len(train_ids) or not np.isfinite(single).all():
+        raise _foreign(path)
+    return names, single.reshape(len(rows), len(test_ids), len(names))
+
+
+def _checkpoint_names(source: ScoreSource, record: dict[str, Any]) -> list[str]:
+    """Those of the source where a record has them all, else those that its keys show."""
+    head = f"{PREFIX}{source.test_ids[0]}_" if len(source.test_ids) else PREFIX
+    names = [key.removeprefix(head) for key in record if key.startswith(head)]
+    known = list(source.checkpoint_names)
+    return known if known and set(known) <= set(names) else names
