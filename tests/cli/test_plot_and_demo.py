@@ -122,7 +122,7 @@ def test_scores_of_checkpoints_are_drawn_from_their_file(cli, project):
     path = project / "metadata" / "box_1hz_influence_metadata.json"
     content = json.loads(path.read_text())
     split = {
-        name: {f"{key}_model_epoch_{n}.pt": value * n for key, value in row.items() for n in (2, 10)}
+        name: {f"{key}_model_epoch_{n}.pt": value * n / 12 for key, value in row.items() for n in (2, 10)}
         for name, row in content.items()
     }
     beside = project / "metadata" / "box_1hz_per_checkpoint_influence_metadata.json"

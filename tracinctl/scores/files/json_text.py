@@ -23,25 +23,6 @@ _BLANKS = re.compile(r"[ \t\n\r]*")
 _LONGEST_WORD = 16  # letters at the end of a piece that may be the beginning of a longer word: -Infinity, 1.5e-
 
 
-def read_json(path: Path, hint: str = AGAIN) -> Any:
-    """The content of a JSON file, every key once.
-
-    Raises:
-        ScoreFileError: the file is missing, or is not JSON; ``hint`` says what to do then.
-    """
-    return parse_json(read_bytes(path, hint), path, hint)
-
-
-def read_bytes(path: Path, hint: str = AGAIN) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        ScoreFileError: the file is missing or cannot be read.
-    """
-    with opened(path, hint) as file:
-        return file.read()
-
-
 @contextlib.contextmanager
 def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
     """A file, open for reading; nothing but a file is read.
@@ -56,27 +37,6 @@ def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
             yield file
     except (OSError, ValueError) as error:  # a ValueError is a name with a null character in it
         raise ScoreFileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", hint=hint) from error
-
-
-def parse_json(data: bytes, path: Path, hint: str = AGAIN) -> Any:
-    """The content of a JSON file, every key once.
-
-    Raises:
-        ScoreFileError: it is not JSON.
-    """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ScoreFileError(f"{path} is not UTF-8 text: {error.reason}", hint=hint) from error
-    if not text.strip():
-        raise ScoreFileError(f"{path} is empty", hint=hint)
-    try:
-        with uncollected():
-            return json.loads(text, object_pairs_hook=_once)
-    except RecursionError as error:
-        raise ScoreFileError(f"{path} is nested too deeply to be a score file", hint=hint) from error
-    except ValueError as error:
-        raise ScoreFileError(f"{path} is not whole JSON: {error}", hint=hint) from error
 
 
 @contextlib.contextmanager
@@ -182,8 +142,7 @@ class JsonEntries:
             raise ScoreFileError(f"{self._path} is empty", hint=self._hint)
         if self._next() != "{":
             found = kind([] if self._next() == "[" else self._value())
-            hint = 'The form is {"<train pair>": {"tracin_influence_<test pair>": score}}.'
-            raise ScoreFileError(f"{self._path} holds {found}, wanted an object of training pairs", hint=hint)
+            raise ScoreFileError(f"{self._path} holds {found}, wanted an object of entries by id", hint=self._hint)
         self._at += 1
         seen: set[str] = set()
         while self._next() != "}" or seen:

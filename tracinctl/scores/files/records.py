@@ -16,7 +16,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path, locked
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.scores.files.json_text import json_text, laid_out, read_json, uncollected
+from tracinctl.scores.files.json_text import JsonEntries, json_text, laid_out, uncollected
 from tracinctl.scores.pair_ids import pair_items
 from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.votes import voters_against
@@ -32,8 +32,11 @@ def read_records(path: Path) -> Records:
     Raises:
         ScoreFileError: the file is there and is broken.
     """
-    records = read_json(path, hint=_MOVE_AWAY) if path.exists() else {}
-    if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
+    if not path.exists():
+        return {}
+    with uncollected():
+        records = dict(JsonEntries(path, hint=_MOVE_AWAY))
+    if not all(isinstance(record, dict) for record in records.values()):
         raise ScoreFileError(f"{path} does not hold records by id", hint=_MOVE_AWAY)
     return records
 
