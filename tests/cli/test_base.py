@@ -53,21 +53,35 @@ def test_help_starts_with_examples_and_fits_80_columns(cli, name):
 
 def test_a_command_without_settings_says_nothing_of_where_they_come_from(cli):
     assert "where each setting came from" in " ".join(cli("demo", "--help").out.split())
-    assert "Order of authority" not in cli("completion", "--help").out
+    assert "Precedence" not in cli("completion", "--help").out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_names_every_option_with_its_default_and_variable(cli, name):
-    text = " ".join(cli(name, "--help").out.split())
+def test_help_names_every_option_with_its_default_and_says_once_where_else_it_can_be_set(cli, name):
+    command = Commands()[name]
+    text = " ".join(cli(name, "--help-all" if command.daily else "--help").out.split())
+    if command.settings:
+        variable = f"TRACINCTL_{name}_{next(iter(command.settings))}".upper()
+        assert text.count("environment variable") == text.count(variable) == 1
     for param in Commands()[name].params:
         if param.param_type_name != "option" or param.hidden:
             continue
         assert all(option in text for option in (*param.opts, *param.secondary_opts))
         assert param.help
-        if param.allow_from_autoenv:
-            assert f"[TRACINCTL_{name.upper()}_{param.name.upper()}]" in text
         if param.default not in (None, False, True, 0, ()) and param.show_default is True:
             assert f"[default: {param.default}]" in text
+
+
+def test_workflow_help_shows_what_most_runs_are_given_and_where_the_rest_is(cli):
+    page, everything = cli("workflow", "--help").out, cli("workflow", "--help-all").out
+    assert len(page.splitlines()) < 80
+    assert "--threshold " in page
+    assert "--ghm-bins" not in page
+    assert "--ghm-bins" in everything
+    shown = [text.count("\n  --") + text.count("\n  -") for text in (page, everything)]
+    assert "tracinctl workflow --help-all shows" in page
+    assert shown[0] < shown[1] / 2
+    assert cli("sweep", "--help-all").code == 2
 
 
 @pytest.mark.parametrize("name", COMMANDS)

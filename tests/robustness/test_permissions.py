@@ -76,6 +76,6 @@ def test_it_is_named_and_nothing_is_written(cli, project, path, mode, command, s
     for each in said:
         assert each in message
     assert result.err.count("error: ") == 1
-    assert "did not expect" not in message
+    assert "internal error" not in message
     after = {name: data for name, data in contents(project).items() if "/cache/" not in name}
     assert after == {name: data for name, data in before.items() if "/cache/" not in name}

@@ -56,6 +56,7 @@ def build(name: str, entry: Entry) -> Any:
     command: Any = typer.main.get_command(app)
     command.name = name
     command.settings = declared_for(name)
+    command.daily = getattr(module, "DAILY", frozenset())
     return command
 
 

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from tracinctl.cli.output.help import command_help, group_help
 from tracinctl.cli.output.streams import is_terminal, let_streams_write_anything
 from tracinctl.cli.output.terminal import terminal
-from tracinctl.cli.processes import hold_tongue
+from tracinctl.cli.processes import mute_other_processes
 from tracinctl.cli.registry import ENTRIES
 from tracinctl.cli.usage import origins_of, show_sources, show_usage_error
 from tracinctl.errors import TracinctlError
@@ -73,6 +73,26 @@ def common_options(panel: str) -> list[TyperOption]:
     ]
 
 
+def help_all() -> TyperOption:
+    """--help-all, which shows the options that --help leaves out."""
+
+    def show(ctx: Any, _: Any, value: Any) -> None:
+        if value and not ctx.resilient_parsing:
+            typer.echo(command_help(ctx.command, ctx, everything=True), nl=False)
+            ctx.exit()
+
+    return TyperOption(
+        param_decls=["help_all", "--help-all"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        allow_from_autoenv=False,
+        callback=show,
+        help="Show all options and exit.",
+        rich_help_panel="Output",
+    )
+
+
 class Command(TyperCommand):
     """A command of tracinctl. Its epilog holds its examples, one a line."""
 
@@ -83,15 +103,22 @@ class Command(TyperCommand):
     needs_settings = True
     settings: Mapping[str, Setting] = MappingProxyType({})
     """What the flags are made from, by name."""
+    daily: frozenset[str] = frozenset()
+    """The options that ``--help`` shows where it does not show all."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
         formatter.write(command_help(self, ctx))
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, and ``--help-all`` where ``--help`` does not show all."""
+        params = super().get_params(ctx)
+        return [*params, help_all()] if self.daily else params
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the settings, unless only help is asked for, and let them be the flags' defaults."""
         terminal.command = ctx.command_path
-        if self.needs_settings and not {"--help", "-h"}.intersection(args):
+        if self.needs_settings and not {"--help", "-h", "--help-all"}.intersection(args):
             self.read_settings(ctx)
         return super().parse_args(ctx, args)
 
@@ -156,7 +183,7 @@ def quiet_broken_pipe() -> None:
 def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted."""
     let_streams_write_anything()
-    hold_tongue()
+    mute_other_processes()
     terminal.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         result = app(args=arguments, prog_name="tracinctl", standalone_mode=False)
@@ -187,8 +214,8 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
         if terminal.verbosity > 1:
             raise
         terminal.error(
-            f"tracinctl met something that it did not expect: {type(error).__name__}: {error}",
-            "This is a fault of the program. Run it again with -vv and report what it prints.",
+            f"internal error: {type(error).__name__}: {error}",
+            "This is a bug in tracinctl. Run it again with -vv and report what it prints.",
         )
         return 1
     if code == INTERRUPTED:

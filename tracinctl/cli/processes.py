@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
 import signal
-import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,8 +33,8 @@ def _shared() -> bool:
     return size.isdecimal() and int(size) > 1 and "RANK" in os.environ
 
 
-def hold_tongue() -> None:
-    """Let all but the first of several processes be silent."""
+def mute_other_processes() -> None:
+    """Let only the first of several processes write."""
     if _shared() and os.environ["RANK"] != "0":
         terminal.mute()
 
@@ -64,6 +61,8 @@ def start_processes(count: int) -> None:
     """
     if count <= 1 or _shared():
         return
+    import tempfile
+
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -81,6 +80,9 @@ def start_processes(count: int) -> None:
 
 
 def _launch(count: int, folder: Path) -> None:
+    import logging
+    import socket
+
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)  # it tells of each end in its own way

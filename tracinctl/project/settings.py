@@ -433,8 +433,8 @@ class WorkflowSettings:
         asked: names of the settings that somebody gave, and that are not only defaults.
     """
 
-    compute: ComputeSettings = field(default_factory=ComputeSettings)
     rule: Rule = field(default_factory=Rule, metadata={"panel": RULE})
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
     evaluate_only: bool = field(
         default=False,
         metadata={"help": "Compute and show what each threshold would exclude; write no list.", "panel": OUTPUT},

@@ -75,7 +75,7 @@ def tell(outcome: "TrainOutcome") -> None:
         terminal.warn(f"{outcome.target.label}: {note}")
     for ids, what in (
         (result.unknown_ids, ("names no training pair or item", "name no training pair or item")),
-        (result.held_out_ids, ("is held out, and was let be", "are held out, and were let be")),
+        (result.held_out_ids, ("is held out and was ignored", "are held out and were ignored")),
     ):
         if ids:
             terminal.warn(

@@ -29,6 +29,15 @@ EXAMPLES = """tracinctl workflow --frequencies 500hz,1000hz
 tracinctl workflow --threshold -5 --evaluate-only
 tracinctl workflow --frequencies 500hz,1000hz --retrain"""
 
+DAILY = frozenset(
+    {
+        *("material", "frequency", "checkpoint_dir", "metadata_dir", "output_dir", "loss_type", "method", "threshold"),
+        *("min_occurrences", "max_exclusions", "pair_mode", "evaluate_only", "retrain", "plot", "report", "json"),
+        *("quiet", "verbose", "help", "help_all"),
+    }
+)
+"""What most runs are given."""
+
 
 def workflow(
     *,
@@ -36,10 +45,10 @@ def workflow(
     settings: WorkflowCommand,
     json: options.Json = False,
 ) -> None:
-    """Do the whole way for several frequencies: influence scores, votes, exclusion lists, and the next command.
+    """Compute influence scores, write exclusion lists and name the next command, for several frequencies.
 
-    A frequency that fails does not stop the others; the exit code is then 1. Where there are no checkpoints, score
-    files that are there are used. A positive score is helpful, a negative one harmful.
+    A frequency that fails does not stop the others; the exit code is then 1. Without checkpoints, existing score files
+    are used. Positive scores are helpful, negative ones harmful.
     """
     # other commands too are loaded when the work begins, and not for help and completion
     from tracinctl.cli.commands.compute import kept, tell
@@ -213,7 +222,9 @@ def show(runs: "list[Run]", *, custom: bool) -> None:
     terminal.table(runs[0].target.material, columns, [_row(run, planted=planted) for run in runs])
     notes = [f"Scores: {SIGNS}. Active test pairs can vote."]
     if planted:
-        notes.append("Planted: bad pairs by planted.csv. Wrong: listed, not planted, no planted item.")
+        notes.append(
+            "Planted: known bad pairs (planted.csv); caught: planted and listed; wrong: listed but not planted."
+        )
     terminal.text("\n".join(notes), style="dim")
     written = [(run, run.output_file) for run in runs if run.output_file is not None]
     if not written:
@@ -224,7 +235,7 @@ def show(runs: "list[Run]", *, custom: bool) -> None:
         terminal.path(path)
     useful = [(run, path) for run, path in written if run.exclusions is not None and run.exclusions.ids]
     if useful:
-        terminal.text("\nNext, train without what they name")
+        terminal.text("\nNext: retrain without these pairs")
     for run, path in useful:
         terminal.line(f"  {next_command(run.target, shown_path(path), custom=custom)}")
 

@@ -16,23 +16,25 @@ _NAME_WIDTH = 27
 BOLD, DIM, CYAN, GREEN = "1", "2", "36", "32"
 
 
-def command_help(command: Any, ctx: Any) -> str:
-    """The help page of one command."""
+def command_help(command: Any, ctx: Any, *, everything: bool = False) -> str:
+    """The help page of one command: with its daily options, or with all of them."""
     paint = _Paint()
+    panels = _panels(command, ctx)
+    if command.daily and not everything:
+        panels = {title: [param for param in params if param.name in command.daily] for title, params in panels.items()}
     lines = _examples(command, paint)
     lines += [f"{paint('Usage', BOLD)}  {_usage(command, ctx)}", ""]
     lines += _prose(command.help or "")
-    for title, params in _panels(command, ctx).items():
-        lines += ["", paint(title, BOLD)]
+    for title, params in panels.items():
+        if params:
+            lines += ["", paint(title, BOLD)]
         for param in params:
             lines += _option(param, ctx, paint)
-    prefix = ctx.auto_envvar_prefix
-    if prefix and command.needs_settings:
-        rule = (
-            f"Order of authority: flag, environment variable (named above), tracinctl.toml [{command.name}], default. "
-            f"tracinctl -v {command.name} shows where each setting came from."
-        )
-        lines += ["", *_wrap(rule)]
+    if command.daily and not everything:
+        more = len(command.get_params(ctx)) - sum(map(len, panels.values()))
+        lines += ["", *_wrap(f"{ctx.command_path} --help-all shows {more} more options.")]
+    if command.needs_settings and command.settings:
+        lines += ["", *_wrap(_precedence(command))]
     return "\n".join(lines) + "\n"
 
 
@@ -53,8 +55,18 @@ def group_help(group: Any, ctx: Any, entries: Mapping[str, Any]) -> str:
         lines += ["", paint(title, BOLD)]
         for param in params:
             lines += _option(param, ctx, paint)
-    lines += ["", *_wrap("tracinctl COMMAND --help explains a command. Settings may stand in tracinctl.toml.")]
+    lines += ["", *_wrap("tracinctl COMMAND --help explains a command. Defaults can be set in tracinctl.toml.")]
     return "\n".join(lines) + "\n"
+
+
+def _precedence(command: Any) -> str:
+    """Where else a setting can come from: said once, with an option of this command as the example."""
+    name = next(iter(command.settings))
+    variable = f"TRACINCTL_{command.name}_{name}".upper()
+    return (
+        f"Precedence: flag, environment variable ({variable} for --{name.replace('_', '-')}), tracinctl.toml "
+        f"[{command.name}], default. tracinctl -v {command.name} shows where each setting came from."
+    )
 
 
 class _Paint:
@@ -107,7 +119,8 @@ def _panels(command: Any, ctx: Any) -> dict[str, list[Any]]:
             continue
         usual = "Arguments" if param.param_type_name == "argument" else "Output" if ctx.parent else "Options"
         panels.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(param)
-    return panels
+    output = panels.pop("Output", None)
+    return panels if output is None else {**panels, "Output": output}
 
 
 def _option(param: Any, ctx: Any, paint: _Paint) -> list[str]:
@@ -117,9 +130,6 @@ def _option(param: Any, ctx: Any, paint: _Paint) -> list[str]:
         notes.append(f"[default: {default}]")
     if param.required:
         notes.append("[required]")
-    own = getattr(param, "allow_from_autoenv", False) and param.name != "help"
-    if own and ctx.auto_envvar_prefix:
-        notes.append(f"[{ctx.auto_envvar_prefix}_{param.name.upper()}]")
     if param.param_type_name == "argument":
         names = param.make_metavar(ctx=ctx)
     else:
