@@ -62,7 +62,8 @@ class AllocationWatch:
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
-        yield value
+        if value.layout == torch.strided:  # a sparse one has no storage of its own
+            yield value
     elif isinstance(value, (list, tuple)):
         for part in value:
             yield from _tensors(part)

@@ -66,7 +66,8 @@ class ComputeOptions(EngineOptions):
     def __post_init__(self) -> None:
         for name, known in (("dtype", DTYPES), ("method", METHODS), ("checkpoint_weights", WEIGHTINGS)):
             value = getattr(self, name)
-            if isinstance(value, str) and value not in known:
+            own_weights = name == "checkpoint_weights" and not isinstance(value, str) and value is not None
+            if not own_weights and (not isinstance(value, str) or value not in known):
                 raise UsageError(f"unknown `{name}` {value!r}", hint=f"One of {', '.join(known)}.")
         check_whole("num_workers", self.num_workers, least=0)
         if self.projection_dim is not None:

@@ -30,7 +30,7 @@ def resolve_loss(loss: str | LossFunction) -> str | LossFunction:
     """
     if callable(loss) or loss in NAMED_LOSSES:
         return loss
-    if ":" not in loss:
+    if not isinstance(loss, str) or ":" not in loss:
         raise LossError(
             f"unknown loss {loss!r}", hint=f"One of {', '.join(NAMED_LOSSES)}, or your own as package.module:function."
         )

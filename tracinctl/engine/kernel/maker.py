@@ -20,7 +20,7 @@ from tracinctl.engine.kernel.item_kernel import KernelStore
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
 from tracinctl.engine.kernel.sizes import bytes_of_check, foreseen, measured, tensors_of
-from tracinctl.engine.memory import BlockSizes, Budget, block_sizes, check_room
+from tracinctl.engine.memory import BlockSizes, Budget, Measured, block_sizes, check_room
 from tracinctl.engine.model_errors import asking_model
 from tracinctl.errors import MemoryBudgetError, ModelError, NonFiniteError
 
@@ -83,11 +83,26 @@ class KernelMaker:
             with asking_model([self.items.ids[item]], inputs := give()):
                 self.gradients.prepare(inputs)
         if self._sizes is None:
-            self._sizes = block_sizes(self.budget, self.layout.columns, measured(self.gradients, read, rows))
+            self._sizes = block_sizes(self.budget, self.layout.columns, self._measured(groups, read, rows))
         # what is free, and what a pass took, may be something else in each process
         sizes = processes.each(lambda: self._sizes)[0]
         assert sizes is not None  # noqa: S101  just chosen
         return _Making(self, sizes, store, checkpoint, report, processes).run()
+
+    def _measured(self, items: list[int], read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured:
+        """What gradients take, measured on these items, one of each shape.
+
+        Raises:
+            ModelError: the model fails on one of them; it is named.
+        """
+        try:
+            with asking_model([self.items.ids[item] for item in items]):
+                return measured(self.gradients, read, items_a_row)
+        except ModelError:
+            for item, give in zip(items, read, strict=True):
+                with asking_model([self.items.ids[item]], inputs := give()):
+                    self.gradients.scores(inputs)
+            raise
 
     def _check_room(self, read: Sequence[Callable[[], Any]], items_a_row: int) -> None:
         """Raise MemoryBudgetError before anything is taken that goes beyond the memory."""
