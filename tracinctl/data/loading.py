@@ -17,7 +17,7 @@ from tracinctl.data.sound import read_sound
 from tracinctl.data.split import FloatArray, Split, split_by_seed
 from tracinctl.errors import DataError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.text import clean, count, first_few
+from tracinctl.text import clean, count, first_few, natural_key
 
 _ODD_LENGTH = 2.0  # times longer or shorter than the middle one
 
@@ -82,11 +82,16 @@ def load_recordings(
         file = read_pairs_file(pairs_file)
         split = split_by_file(ids, file, seed=seed, train_share=train_share, skip_missing=skip_missing)
         split = replace(split, notes=(*split.notes, *_overruled(split, pairs, ids, labels, seed, train_share)))
-    inputs, notes = _read_all(ranked.recordings, [*split.train, *split.test], channel, n_fft, hop, progress)
+    rows = [*split.train, *split.test]
+    inputs, notes = _read_all([ranked.recordings[row] for row in rows], channel, n_fft, hop, progress)
+    train, test = (
+        Samples([ids[row] for row in side], inputs.part(places), labels[side])
+        for side, places in ((split.train, slice(len(split.train))), (split.test, slice(len(split.train), None)))
+    )
     return RankingData(
-        train=_samples(ids, labels, inputs, split.train),
+        train=train,
         train_pairs=split.train_pairs,
-        test=_samples(ids, labels, inputs, split.test),
+        test=test,
         test_pairs=split.test_pairs,
         notes=(*ranked.notes, *split.notes, *notes),
         classes=tuple(ranked.rank),
@@ -107,20 +112,38 @@ def _overruled(
     return [f"the pairs file names other pairs than `pairs` = {rule}, which has no effect beside it"]
 
 
+class _Spectrograms:
+    """Spectrograms, in one tensor where they are of one shape: twice their size in memory would be felt."""
+
+    def __init__(self, count: int) -> None:
+        self._items: list[torch.Tensor] = [torch.empty(0)] * count
+        self._whole: torch.Tensor | None = None
+
+    def __setitem__(self, place: int, item: torch.Tensor) -> None:
+        if self._whole is None:
+            self._whole = torch.empty((len(self._items), *item.shape))
+        if item.shape == self._whole.shape[1:]:
+            self._whole[place] = item
+            item = self._whole[place]
+        self._items[place] = item
+
+    def part(self, places: slice) -> torch.Tensor | list[torch.Tensor]:
+        """Some of them: one tensor where all of these are of the first one's shape, else a list."""
+        items = self._items[places]
+        same = self._whole is not None and all(item.shape == self._whole.shape[1:] for item in items)
+        return self._whole[places] if same and self._whole is not None else items
+
+
 def _read_all(
-    recordings: Sequence[Recording],
-    rows: Sequence[int],
-    channel: int | None,
-    n_fft: int,
-    hop: int,
-    progress: ProgressCallback,
-) -> tuple[dict[int, torch.Tensor], list[str]]:
-    """The spectrograms of these recordings by row, and what a user should know of the files."""
-    inputs: dict[int, torch.Tensor] = {}
+    recordings: Sequence[Recording], channel: int | None, n_fft: int, hop: int, progress: ProgressCallback
+) -> tuple[_Spectrograms, list[str]]:
+    """The spectrograms of the recordings, and what a user should know of the files."""
+    inputs = _Spectrograms(len(recordings))
     heard: dict[str, _Heard] = {}
     first: tuple[str, int] | None = None
-    for done, row in enumerate(sorted(rows), 1):
-        recording = recordings[row]
+    in_order = sorted(range(len(recordings)), key=lambda place: natural_key(recordings[place].id))
+    for done, place in enumerate(in_order, 1):
+        recording = recordings[place]
         sound = read_sound(recording.path, channel)
         first = first or (recording.id, sound.rate)
         if sound.rate != first[1]:
@@ -128,9 +151,9 @@ def _read_all(
                 f"{clean(recording.path)} has {sound.rate} Hz, but {first[0]} has {first[1]} Hz",
                 hint="Resample them to one rate: their spectrograms cannot be compared otherwise.",
             )
-        inputs[row] = spectrogram(sound.samples, n_fft=n_fft, hop=hop, name=clean(recording.path))
+        inputs[place] = spectrogram(sound.samples, n_fft=n_fft, hop=hop, name=clean(recording.path))
         heard[recording.id] = _Heard(len(sound.samples), sound.unfinished, sound.cancelling)
-        progress(Progress("reading", done, len(rows), "recordings", name=recording.id))
+        progress(Progress("reading", done, len(recordings), "recordings", name=recording.id))
     return inputs, _notes(heard)
 
 
@@ -159,11 +182,3 @@ def _notes(heard: Mapping[str, _Heard]) -> list[str]:
         for text, names in kinds.items()
         if names
     ]
-
-
-def _samples(
-    ids: Sequence[str], labels: FloatArray, inputs: Mapping[int, torch.Tensor], rows: Sequence[int]
-) -> Samples:
-    chosen = [inputs[row] for row in rows]
-    stacked = torch.stack(chosen) if len({x.shape for x in chosen}) == 1 else chosen
-    return Samples([ids[row] for row in rows], stacked, labels[list(rows)])
