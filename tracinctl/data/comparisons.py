@@ -42,7 +42,7 @@ _TIE = frozenset({"tie", "tied", "equal", "same", "draw", "both", "neither", "ti
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns and meanings of cells that are given; None = told from the table.
+    """Names of columns and meanings of cells that are given; None = taken from the table.
 
     Attributes:
         winner, loser: the better and the worse item.

@@ -1,6 +1,6 @@
-"""The planted truth of a demo, ``planted.csv``: which comparisons and recordings are bad, and why.
+"""Known errors of a demo, ``planted.csv``: which comparisons and recordings are bad, and why.
 
-Columns: ``kind`` (``pair`` for a training comparison whose target was turned round, ``item`` for a recording filed
+Columns: ``kind`` (``pair`` for a training comparison whose target was flipped, ``item`` for a recording filed
 under a wrong angle), ``material``, ``frequency``, ``id`` (of the pair as in ``pairs.csv``, of the item as filed),
 ``what``.
 """
@@ -36,7 +36,7 @@ _COLUMNS: Final = tuple(field.name for field in fields(Planted))
 
 
 def write_planted(path: str | Path, planted: Iterable[Planted]) -> None:
-    """Write the planted truth; the file is complete or absent."""
+    """Write the known errors; the file is complete or absent."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -45,13 +45,13 @@ def write_planted(path: str | Path, planted: Iterable[Planted]) -> None:
 
 
 def read_planted(path: str | Path) -> list[Planted]:
-    """Read the planted truth, in the file's order.
+    """Read the known errors, in the file's order.
 
     Raises:
         DataError: the file is missing, is no such table, or names another kind than ``pair`` and ``item``.
     """
     path = Path(path)
-    found = []
+    planted = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
@@ -61,10 +61,10 @@ def read_planted(path: str | Path) -> list[Planted]:
                     raise _broken(path, f"line {reader.line_num} does not name {', '.join(_COLUMNS[:-1])}")
                 if values["kind"] not in (PAIR, ITEM):
                     raise _broken(path, f"line {reader.line_num} is of the kind {values['kind']!r}")
-                found.append(Planted(**values))
+                planted.append(Planted(**values))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _broken(path, str(getattr(error, "strerror", None) or error)) from error
-    return found
+    return planted
 
 
 def planted_ids(path: str | Path, material: str, frequency: str) -> tuple[set[str], set[str]]:
@@ -78,4 +78,4 @@ def planted_ids(path: str | Path, material: str, frequency: str) -> tuple[set[st
 
 
 def _broken(path: Path, why: str) -> DataError:
-    return DataError(f"{path} cannot be read as planted truth: {why}", hint="Move it away.")
+    return DataError(f"{path} cannot be read as a list of planted errors: {why}", hint="Correct it or move it away.")

@@ -1,7 +1,7 @@
 """The demo: a project folder with recordings, planted errors and trained checkpoints.
 
-Everything is made in a hidden folder inside and moved up when it is whole, the settings last, so a demo that was
-interrupted is no demo. The next run clears away what a killed one left, or moves up the rest of what was whole.
+Everything is made in a hidden folder inside and moved up when it is complete, the settings last, so an interrupted demo
+is no project. The next run removes what a killed run left, or moves up the rest of a complete demo.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ N_FFT, HOP = 256, 512
 SPLIT_SEED = 42
 SETTINGS_FILE = "tracinctl.toml"
 _WORK = ".tracinctl-demo"
-# in it: the project while it is made, the same when it is whole, and what to say of it
+# in it: the project while it is made, the same when it is complete, and the result to report
 _MADE, _WHOLE, _RESULT = "made", "whole", "result.json"
 
 
@@ -43,16 +43,16 @@ _MADE, _WHOLE, _RESULT = "made", "whole", "result.json"
 class DemoSize:
     """How large a demo is.
 
-    So large that held-out recordings can judge: of 45 takes of six angles 81 are held out, half of which choose what is
-    left out and half of which judge. With 20 takes the same was to be seen, but 18 judges could not tell it from luck
-    (3.7 points of accuracy, 95 % interval -3.6 to 11.0). Spectrograms are coarse and epochs few so that twenty
-    trainings a frequency take minutes.
+    Large enough for held-out recordings to judge: of 45 takes of six angles 81 are held out. Half of them choose what
+    is left out, and half judge. With 20 takes the 18 judging recordings cannot tell the gain from luck (3.7 points of
+    accuracy, 95 % interval -3.6 to 11.0). Coarse spectrograms and few epochs keep twenty trainings of a frequency
+    within minutes.
 
     Attributes:
         takes: recordings of each angle, for the trained material and for the other.
-        comparisons: training pairs a frequency.
-        flipped: the share of these whose target is turned round.
-        misfiled: training recordings a frequency that are filed under a wrong angle.
+        comparisons: training pairs of each frequency.
+        flipped: the share of these whose target is flipped.
+        misfiled: training recordings of each frequency that are filed under a wrong angle.
         epochs: of training.
     """
 
@@ -69,12 +69,12 @@ class DemoResult:
 
     Attributes:
         directory: the project folder.
-        material: the one that was trained.
+        material: of the trained rankers.
         frequencies: of the recordings.
-        recordings: how many.
-        planted_pairs: flipped comparisons, over all frequencies.
-        planted_items: recordings filed under a wrong angle.
-        held_out_accuracy: share of held-out pairs ranked rightly, a frequency.
+        recordings: number of recordings.
+        planted_pairs: number of flipped comparisons, over all frequencies.
+        planted_items: number of recordings filed under a wrong angle.
+        held_out_accuracy: share of held-out pairs that the ranker of each frequency ranks correctly.
     """
 
     directory: Path
@@ -122,7 +122,7 @@ def make_demo(
     tones = {name: _hertz(name) for name in dict.fromkeys(frequencies)}
     directory = directory.absolute()
     asked = json.dumps([list(tones), seed, astuple(size)])
-    not_empty = DataError(f"{directory} is not an empty folder", hint="name a folder that is not there yet")
+    not_empty = DataError(f"{directory} is not an empty folder", hint="Name a folder that does not exist yet.")
     if directory.exists() and not directory.is_dir():
         raise not_empty
     try:
@@ -145,7 +145,7 @@ def make_demo(
 
 @contextlib.contextmanager
 def _work_folder(directory: Path) -> Iterator[Path]:
-    """The hidden folder, held against other runs; it goes at the end, unless it holds what is still to be moved up."""
+    """The hidden folder, locked against other runs; removed at the end unless it holds files still to be moved up."""
     from filelock import FileLock, Timeout
 
     made = not directory.exists()
@@ -164,24 +164,24 @@ def _work_folder(directory: Path) -> Iterator[Path]:
                     with contextlib.suppress(OSError):
                         directory.rmdir()
     except Timeout as error:
-        raise DataError(f"another run is making a demo in {directory}", hint="name another folder") from error
+        raise DataError(f"another run is making a demo in {directory}", hint="Name another folder.") from error
 
 
 def _waiting(work: Path) -> list[Path]:
-    """What is whole and not yet in its place, the settings last: without them a folder is no project."""
+    """Complete files that are not yet in place, the settings last: without them a folder is no project."""
     whole = work / _WHOLE
-    found = whole.iterdir() if whole.is_dir() else ()
-    return sorted(found, key=lambda path: (path.name == SETTINGS_FILE, path.name))
+    paths = whole.iterdir() if whole.is_dir() else ()
+    return sorted(paths, key=lambda path: (path.name == SETTINGS_FILE, path.name))
 
 
 def _move_up(work: Path, directory: Path) -> None:
-    """Put what is whole in its place; the folder itself is not replaced, for it may be somebody's current one."""
+    """Move complete files into place; the folder itself stays, because it may be somebody's working folder."""
     for path in _waiting(work):
         os.rename(path, directory / path.name)  # noqa: PTH104 - unlike replace, it never takes the place of a folder
 
 
 def _finished(work: Path, directory: Path, asked: str) -> DemoResult | None:
-    """What a run that was killed at its very end made, where it was asked for the same."""
+    """The result of a run that was killed at its very end, if it made the same demo."""
     try:
         of, result = json.loads((work / _RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -193,7 +193,7 @@ def _finished(work: Path, directory: Path, asked: str) -> DemoResult | None:
 def _hertz(name: str) -> float:
     text = name.removesuffix("hz")
     if not name.endswith("hz") or not text.isdigit() or not 50 <= int(text) <= RATE // 8:  # noqa: PLR2004  hertz
-        raise UsageError(f"frequency {name!r} cannot be synthesised", hint=f"50hz to {RATE // 8}hz, written like 500hz")
+        raise UsageError(f"frequency {name!r} cannot be synthesised", hint=f"From 50hz to {RATE // 8}hz, written like 500hz.")
     return float(text)
 
 
@@ -223,7 +223,7 @@ def _fill(
         random = np.random.default_rng([seed, number, 1])
         named = functools.partial(_name_reports, progress, f"{TRAINED} {frequency}")
         data, flipped = _comparisons(work, frequency, size, random, named)
-        planted += [Planted(PAIR, TRAINED, frequency, pair, "target turned round") for pair in flipped]
+        planted += [Planted(PAIR, TRAINED, frequency, pair, "target flipped") for pair in flipped]
         result = train_ranker(data, settings, work / "checkpoints" / f"{TRAINED}_{frequency}", progress=named)
         accuracy[frequency] = result.held_out_accuracy
     write_planted(work / PLANTED_FILE, planted)
@@ -264,12 +264,12 @@ def _misfiled(size: DemoSize, random: np.random.Generator) -> dict[tuple[int, in
     places = [(angle, take) for angle in ANGLES for take in range(size.takes[0])]
     train, _ = split_items(len(places), SPLIT_SEED)
     chosen = random.choice(np.asarray(train), size.misfiled, replace=False)
-    found = {}
+    recorded_at = {}
     for index in chosen.tolist():
         angle, take = places[index]
         far = [other for other in ANGLES if abs(other - angle) >= 72]  # noqa: PLR2004  two steps of the angle
-        found[angle, take] = int(random.choice(far))
-    return found
+        recorded_at[angle, take] = int(random.choice(far))
+    return recorded_at
 
 
 def _write_recording(
@@ -297,7 +297,7 @@ def _write_recording(
 def _comparisons(
     work: Path, frequency: str, size: DemoSize, random: np.random.Generator, progress: ProgressCallback
 ) -> tuple[RankingData, list[str]]:
-    """Training comparisons of which some are turned round, held-out ones that are right, and the ids of the former."""
+    """The data of a frequency with some training comparisons flipped, and the ids of those."""
     from tracinctl.data.loading import load_recordings
 
     whole = load_recordings(work / "data", TRAINED, frequency, n_fft=N_FFT, hop=HOP, seed=SPLIT_SEED, progress=progress)
