@@ -204,6 +204,28 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file; False where there is nothing at all.
+
+    Raises:
+        TracinctlError: something else is in its place: a link that leads nowhere, a folder, a pipe or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise TracinctlError(
+                f"{path} is a link to {path.readlink()}, which is not there", hint="Mend the link, or remove it."
+            ) from None
+        return False
+    except OSError as error:
+        raise TracinctlError(f"{path} cannot be read: {error.strerror or error}", hint="Check its place.") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+        raise TracinctlError(f"{path} is not a file but {kind}", hint="Put a file there, or remove it.")
+    return True
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     import hashlib

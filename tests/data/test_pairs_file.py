@@ -7,7 +7,7 @@ import pytest
 
 from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.data.pairs_file import read_pairs_file, write_pairs_file
-from tracinctl.errors import DataError
+from tracinctl.errors import DataError, TracinctlError
 
 TRAIN, TEST = ("a", "b", "c"), ("x", "y")
 HEADER = "split,id1,id2,target\n"
@@ -63,7 +63,7 @@ def test_what_is_wrong_is_named_with_file_and_line(tmp_path, text, message):
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(DataError, match=r"no file of pairs .*nowhere\.csv"):
         read_pairs_file(tmp_path / "nowhere.csv")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(TracinctlError, match="is not a file but a folder"):
         read_pairs_file(tmp_path)
 
 

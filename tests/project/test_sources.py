@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import pytest
 from command_line import CommandLine
@@ -101,6 +102,24 @@ def test_a_recording_that_is_gone_is_named_and_its_pairs_can_be_left_out(cli, pr
     left = [row for row in rows if row["split"] == "train" and gone not in (row["id1"], row["id2"])]
     assert scored_ids(project) == [f"{row['id1']}_{row['id2']}" for row in left]
     assert f"there is no recording {gone}" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such links and pipes")
+@pytest.mark.parametrize("name", [PAIRS, "planted.csv", "tracinctl.toml"])
+@pytest.mark.parametrize(
+    ("put", "said_of_it"),
+    [
+        (lambda path: path.symlink_to("gone.csv"), "is a link to gone.csv, which is not there"),
+        (lambda path: path.mkdir(), "is not a file but a folder"),
+        (os.mkfifo, "is not a file but a device or a pipe"),
+    ],
+)
+def test_nothing_in_the_place_of_a_file_is_passed_over(cli, project, name, put, said_of_it):
+    (project / name).unlink(missing_ok=True)
+    put(project / name)
+    result = cli("workflow", "--frequencies", "500hz")
+    assert result.code != 0
+    assert f"{name} {said_of_it}" in said(result).replace(f"{project}/", "")
 
 
 def test_the_order_of_the_classes_is_printed_and_can_be_set(cli, project):

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import DataError
+from tracinctl.files import is_there
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,12 +84,12 @@ def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = S
 def _text(path: Path, what: str) -> tuple[str, int]:
     """The file's text from the header on, and how many empty lines stand in front of it."""
     try:
+        if not is_there(path):
+            raise DataError(f"there is no {what} {path}", hint="Check its path.")
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
         text = content.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"there is no {what} {path}", hint="Check its path.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no CSV file in UTF-8: {error}", hint="Save it as UTF-8.") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -138,7 +139,7 @@ def _read_parquet(path: Path, what: str) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():
+    if not is_there(path):
         raise DataError(f"there is no {what} {path}", hint="Check its path.")
     try:
         rows = pq.read_table(path).to_pylist()

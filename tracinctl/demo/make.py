@@ -193,7 +193,9 @@ def _finished(work: Path, directory: Path, asked: str) -> DemoResult | None:
 def _hertz(name: str) -> float:
     text = name.removesuffix("hz")
     if not name.endswith("hz") or not text.isdigit() or not 50 <= int(text) <= RATE // 8:  # noqa: PLR2004  hertz
-        raise UsageError(f"frequency {name!r} cannot be synthesised", hint=f"From 50hz to {RATE // 8}hz, written like 500hz.")
+        raise UsageError(
+            f"frequency {name!r} cannot be synthesised", hint=f"From 50hz to {RATE // 8}hz, written like 500hz."
+        )
     return float(text)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tracinctl.engine.checkpoints.files import is_checkpoint
 from tracinctl.errors import SettingsError
+from tracinctl.files import is_there
 from tracinctl.project.declared import Kind, Setting, settings_of
 from tracinctl.project.settings import COMMANDS
 from tracinctl.project.tables import PREFIX, example_of, keys_for, one_value, tables, variable
@@ -143,11 +144,15 @@ def find_score_files(metadata_dir: Path) -> list[tuple[str, str]]:
 
 
 def find_settings(start: Path) -> Path | None:
-    """The settings file of this folder or the nearest parent; None where there is none."""
+    """The settings file of this folder or the nearest parent; None where there is none.
+
+    Raises:
+        TracinctlError: something that is no file stands in its place.
+    """
     start = start.absolute()
     for folder in (start, *start.parents):
         candidate = folder / SETTINGS_NAME
-        if candidate.is_file():
+        if os.path.lexists(candidate) and is_there(candidate):
             return candidate
     return None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, UsageError
+from tracinctl.files import is_there
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data
@@ -77,7 +78,7 @@ def retrain_project(
     data = load_data(target, settings.origin, progress)
     division = divide_held_out(data, settings.origin.seed)
     truth = target.project.root / PLANTED_FILE
-    bad = set().union(*planted_ids(truth, target.material, target.frequency)) if truth.is_file() else set()
+    bad = set().union(*planted_ids(truth, target.material, target.frequency)) if is_there(truth) else set()
     trainer = _trainer(target, settings, data, division)
     trusted = not isinstance(trainer, CommandTrainer) or trainer.knows_judges
     return retrain(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracinctl.errors import DataError, ModelError, UsageError
+from tracinctl.files import is_there
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.target import Target
@@ -57,9 +58,13 @@ def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback
 
 
 def pairs_file_of(target: Target, origin: SourceSettings) -> Path | None:
-    """The pairs that training used, where they are written down."""
+    """The pairs that training used, where a file names them.
+
+    Raises:
+        TracinctlError: something that is no file stands in its place.
+    """
     beside = target.pairs_file
-    return origin.pairs_file or (beside if beside.is_file() else None)
+    return origin.pairs_file or (beside if is_there(beside) else None)
 
 
 def assumed_pairs(target: Target, origin: SourceSettings) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, TracinctlError, UsageError
+from tracinctl.files import is_there
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.compute import ComputeOutcome, compute_project_scores
 from tracinctl.project.config import holds_checkpoints
@@ -183,7 +184,7 @@ def run_one(
 
     threshold = parse_threshold(settings.rule.threshold)
     truth = target.project.root / PLANTED_FILE
-    planted = planted_ids(truth, target.material, target.frequency) if truth.is_file() else (set(), set())
+    planted = planted_ids(truth, target.material, target.frequency) if is_there(truth) else (set(), set())
     computed = None
     if settings.compute.origin.source is not None or holds_checkpoints(target.checkpoints):
         with processes.part() if processes else nullcontext():
