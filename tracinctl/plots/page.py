@@ -14,12 +14,11 @@ from typing import Any
 from markupsafe import Markup
 
 from tracinctl.plots.picture import Picture
-from tracinctl.plots.save import svg
+from tracinctl.plots.save import page, svg
 from tracinctl.text import clean
 
 _MEANT = re.compile(r"[\\`*_{}\[\]<>#|~!$&]|^[-+=]|(?<=\d)[.)](?=\s)")
 _TICKS = re.compile("`+")
-_TEMPLATES = files("tracinctl.plots") / "templates"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Document:
 
         environment = Environment(autoescape=True, finalize=self._text, trim_blocks=True, lstrip_blocks=True)
         environment.filters |= {"table": self._table, "block": self._block, "figure": self._figure}
-        source = (_TEMPLATES / template).read_text(encoding="utf-8")
+        source = (files("tracinctl.plots") / "templates" / template).read_text(encoding="utf-8")
         text = re.sub(r"\n{3,}", "\n\n", environment.from_string(source).render(values, page=self.page))
         return self._html(text) if self.page else text
 
@@ -115,8 +114,7 @@ class Document:
             body = body.replace(mark, more)
         sections = iter(range(1, 1 + body.count("<h2>")))
         body = re.sub("<h2>", lambda _: f'<h2 id="part-{next(sections)}">', body)
-        page = (_TEMPLATES / "page.html").read_text(encoding="utf-8")
-        return page.replace("@title", escape(self._plain(self._title))).replace("@body", body)
+        return page(self._plain(self._title), body)
 
 
 # tables that scroll can be reached by keys, and are named; text holds none of these marks, for it is escaped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 
 from rich.terminal_theme import TerminalTheme
@@ -40,25 +41,6 @@ svg.picture text {{ clip-path: none; }}
 _FRAME = 'viewBox="0 0 {terminal_width} {terminal_height}"'
 _FRAME_ALONE = 'width="{width}" height="{height}" viewBox="-14 -10 {width} {height}"'
 _PAPER = '<rect x="-14" y="-10" width="{width}" height="{height}" fill="var(--paper)"/>\n'
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>@title</title>
-<style>
-body { margin: 24px; background: #ffffff; }
-@media (prefers-color-scheme: dark) { body { background: #14171b; } }
-@media print { body { background: #ffffff; } }
-svg.picture { max-width: 100%; height: auto; }
-</style>
-</head>
-<body>
-@picture</body>
-</html>
-"""
 
 
 def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
@@ -68,6 +50,12 @@ def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
     template = _SVG.replace("@frame", frame).replace("@paper", paper).replace("@title", name)
     drawn = picture.printed().export_svg(title=title, theme=_THEME, code_format=template)
     return drawn.replace(f"fill: {_INK}", "fill: currentColor")
+
+
+def page(title: str, body: str) -> str:
+    """An HTML page that fetches nothing: light, dark, and on paper."""
+    frame = (files("tracinctl.plots") / "templates" / "page.html").read_text(encoding="utf-8")
+    return frame.replace("@title", escape(title)).replace("@body", body)
 
 
 def check_picture_path(path: Path) -> None:
@@ -94,6 +82,5 @@ def save(picture: Picture, path: Path) -> None:
     elif ending == ".svg":
         text = svg(picture, picture.title, alone=True)
     else:
-        page = _PAGE.replace("@title", escape(picture.title))
-        text = page.replace("@picture", svg(picture, picture.title, alone=True))
+        text = page(picture.title, f"<figure><div>{svg(picture, picture.title)}</div></figure>")
     write_text_atomic(path, text)

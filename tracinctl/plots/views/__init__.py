@@ -7,7 +7,7 @@ VIEW_LINES = {
     "heatmap": "mean influence by the classes of the two items",
     "top": "most harmful and most helpful training pairs",
     "checkpoints": "how scores move over training",
-    "self": "self-influence of pairs and items: the hard and the suspicious",
+    "self": "self-influence of pairs and items: hard pairs, suspicious items",
 }
 """What each view shows, in a line."""
 

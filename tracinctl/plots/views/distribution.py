@@ -60,8 +60,8 @@ def histogram_of(survey: Survey, columns: int) -> Histogram:
 def nothing(survey: Survey) -> Text:
     """What is said where there is nothing to draw."""
     return Text(
-        f"No score is other than zero, of {survey.total:,}: no test pair here can vote. "
-        "Compute with more test pairs or a larger --margin."
+        f"All {survey.total - survey.strange:,} finite scores are zero, so no test pair can vote. "
+        "Compute with more test pairs or a larger margin."
     )
 
 

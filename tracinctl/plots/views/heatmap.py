@@ -111,7 +111,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
     if room < least:
         raise PlotError(
             f"{size} classes need {least * size + first} columns, there are {width}",
-            hint="Make the terminal wider, or write a picture to a file with --output.",
+            hint="Make the terminal wider, or write the picture to a file.",
         )
     column = min(room, max([_WIDEST_CELL, *(len(number(value)) + 2 for value in values)]))
     texts = cell_texts(table.means, column - 1)

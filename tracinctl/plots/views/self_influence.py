@@ -1,4 +1,4 @@
-"""Self-influence of pairs and item-level influence: the hard and the suspicious."""
+"""Self-influence of pairs and item-level influence: hard pairs, suspicious items."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
     if source.self_influence is not None:
         yield heading("Self-influence of training pairs", palette.strong)
         yield from _bars(source.train_ids, source.self_influence, request)
-        yield Text("High: hard, rare or wrong. The model fits the pair by heart, or against the others.\n")
+        yield Text("High: hard, rare or wrong; the model memorised the pair, or fits it against the others.\n")
     if source.sample_influence is not None and len(source.sample_ids):
         outstanding = suspicious_items(FiniteScores(source))
         yield heading("Item-level influence", palette.strong)
@@ -59,7 +59,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
         yield Text(
             "High: suspicious; a wrong label pulls all pairs of an item one way. "
             f"● stands out from the rest: {count(len(outstanding), 'item')} of {len(source.sample_ids):,}, "
-            "what `exclude --pair-mode sample` would list.\n"
+            "which `exclude --pair-mode sample` lists.\n"
         )
     yield Text(
         "Both are never negative: size says how much, not whether a pair helps or harms; the view top says that."
