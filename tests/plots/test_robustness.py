@@ -25,6 +25,7 @@ from tracinctl.plots.save import save
 from tracinctl.plots.views import VIEWS
 from tracinctl.scores.diagnoses import Diagnosis
 from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.files.per_checkpoint import with_checkpoints, write_per_checkpoint_scores
 from tracinctl.scores.votes import parse_threshold
 
 HOSTILE = "m_[red]\x1b]0;owned\x07\n\r\x9b31m\u202e<script>alert(1)</script>&\"'`|"
@@ -304,6 +305,18 @@ def test_a_report_says_what_its_scores_are_of_and_breaks_lines_where_messages_do
     assert "\\n" not in text
     for line in ("checkpoints is empty", "and so is data", "Train", "first"):
         assert re.search(rf"(<p>|<strong>|> |\*\*){line}(</|\*\*|\n)", text), line
+
+
+def test_a_report_says_which_scores_of_checkpoints_do_not_belong_to_the_scores(tmp_path):
+    source = whole(np.random.default_rng(0).normal(size=(6, 4)))
+    other = replace(source, scores=source.scores * 2, per_checkpoint=source.per_checkpoint * 2)
+    beside = tmp_path / "box_1hz_per_checkpoint_influence.parquet"
+    write_per_checkpoint_scores(other, beside)
+    sections = [ReportSection("box 1hz", source=with_checkpoints(source, beside))]
+    write_report(tmp_path / "report.md", Report("box", sections, folder=tmp_path))
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert re.search(r"Over training: not drawn, .*does not belong to these scores", text)
+    assert "All scores" in text
 
 
 def test_a_page_can_be_used_by_keys_and_screen_readers(tmp_path):

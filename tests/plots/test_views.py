@@ -13,7 +13,6 @@ from rich.color import Color, ColorSystem
 from rich.style import Style
 from score_tables import InBlocks, matrices, scores_of_any_size, table
 
-from tracinctl.errors import PlotError
 from tracinctl.plots import survey
 from tracinctl.plots.drawing.axis import score_axis
 from tracinctl.plots.drawing.bars import Bar, eighths, upright, whole_steps
@@ -277,18 +276,6 @@ def test_boxes_of_checkpoints_say_where_their_scores_lie():
     assert len(adds) == 6
     for name, *cells in adds:
         assert [float(cell) for cell in cells] == pytest.approx([*means[name], means[name].sum()], rel=0.006, abs=0.006)
-
-
-def test_scores_of_checkpoints_that_do_not_add_up_to_the_scores_are_refused():
-    scores = some_scores(100, 6)
-    held = np.stack([scores * 0.25, scores * 0.75])
-    names = ["epoch_1.pt", "epoch_2.pt"]
-    assert "epoch 2" in plain("checkpoints", table(scores, per_checkpoint=held, checkpoint_names=names))
-    other_margin = table(scores + 0.01, per_checkpoint=held, checkpoint_names=names)
-    for test_pair in (None, other_margin.test_ids[2]):
-        with pytest.raises(PlotError, match="belong to other scores") as caught:
-            plain("checkpoints", other_margin, test_pair=test_pair)
-        assert "--save-per-checkpoint" in caught.value.hint
 
 
 def test_self_influence_and_items_are_drawn_highest_first():

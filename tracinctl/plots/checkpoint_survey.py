@@ -13,8 +13,6 @@ from tracinctl.plots.survey import place_of
 from tracinctl.scores.files.per_checkpoint import checkpoint_blocks
 from tracinctl.scores.source import FloatArray, ScoreSource
 
-_ROUNDING = 1e-6
-"""Of the largest score: how far the checkpoints' sums may lie from the scores."""
 _SORTED = 8 << 20
 """Scores at most that quantiles are taken from, all checkpoints together."""
 
@@ -43,10 +41,11 @@ class CheckpointSurvey:
 
 
 def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair: str | None) -> CheckpointSurvey:
-    """Read the scores of each checkpoint once, and the scores themselves, to see whether the two belong together.
+    """Read the scores of each checkpoint once.
 
     Raises:
-        PlotError: they were not kept, they belong to other scores, or there is no such test pair.
+        PlotError: they were not kept, or there is no such test pair.
+        ScoreFileError: they do not add up to the scores.
     """
     blocks = checkpoint_blocks(source)
     names = list(source.checkpoint_names)
@@ -81,7 +80,6 @@ def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair
         means[:, start : start + len(block)] = np.matmul(share, block).T
         sample.append(block[(-start) % every :: every].copy())
     taken = np.concatenate(sample)
-    _check_sums(source, columns, means)
     return CheckpointSurvey(
         names=names,
         quantiles=[_quantiles(taken[..., c], percents) for c in range(count)],
@@ -91,21 +89,6 @@ def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair
         means=means,
         strange=strange,
     )
-
-
-def _check_sums(source: ScoreSource, columns: slice, means: FloatArray) -> None:
-    """Raise PlotError where the checkpoints' scores do not add up to the scores themselves."""
-    together = np.zeros(means.shape[1])
-    for start, whole in source.blocks():
-        block = np.where(np.isfinite(whole[:, columns]), whole[:, columns], 0.0)
-        together[start : start + len(block)] = block @ np.full(block.shape[1], 1 / block.shape[1])
-    slack = max(_ROUNDING * float(np.abs(means).max()), np.finfo(np.float64).tiny)
-    # means, not sums, of the checkpoints: sums of scores near the largest float are none
-    if not np.allclose((means / len(means)).sum(axis=0), together / len(means), rtol=_ROUNDING, atol=slack):
-        raise PlotError(
-            "the scores of single checkpoints belong to other scores than these: they do not add up to them",
-            hint="Compute both again: tracinctl compute --save-per-checkpoint",
-        )
 
 
 def _quantiles(scores: npt.NDArray[np.float64], percents: Sequence[float]) -> list[float] | None:

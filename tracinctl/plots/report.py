@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracinctl import __version__
-from tracinctl.errors import PlotError
+from tracinctl.errors import PlotError, ScoreFileError
 from tracinctl.files import write_text_atomic
 from tracinctl.plots.page import Document, Table
 from tracinctl.plots.picture import Picture, draw
@@ -178,7 +178,7 @@ def _figures(
     for view, title in _VIEWS.items():
         try:
             yield title, draw(view, request, ""), ""
-        except PlotError as error:
+        except (PlotError, ScoreFileError) as error:
             # what the scores do not say is no fault of the report, and the reader learns what would say it
             yield title, None, f"{title}: not drawn, {error.message}."
 

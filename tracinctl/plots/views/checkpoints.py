@@ -41,7 +41,8 @@ def draw(request: Request) -> Iterator[RenderableType]:
     """Draw for each checkpoint where its scores lie, and what it adds to the most harmful and most helpful pairs.
 
     Raises:
-        PlotError: the scores of single checkpoints were not kept, or belong to other scores.
+        PlotError: the scores of single checkpoints were not kept.
+        ScoreFileError: they do not add up to the scores.
     """
     survey = survey_checkpoints(request.source, QUANTILES, request.test_pair)
     palette, total = request.palette, len(survey.names)
