@@ -123,7 +123,7 @@ def test_a_neighbour_of_a_form_gives_the_scores_of_its_items_or_is_refused(
         x = [change(x[0]), change(x[1]) if both_sides else x[1]]
         masks = [(m * 2)[: len(v)] for m, v in zip(masks, x, strict=True)]
         inputs = [form.build(*both) for both in zip(x, masks, strict=True)]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, IndexError):
         return  # numpy, torch or pandas refuse to build it
     changed = [held(inputs[0]), held(inputs[1]) if both_sides else inputs[1]]
     try:

@@ -472,6 +472,48 @@ def test_single_examples_under_any_loss(tmp_path):
     assert written["e1"] == {"tracin_self_influence": own["e1"], "again": own["e1"]}
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: [*rows, (*rows[0][:2], 0.5, *rows[0][3:])], "`target` must be whole numbers"),
+        (lambda rows: [*rows, (rows[0][0] + 1, *rows[0][1:])], "item t. has two different inputs"),
+        (lambda rows: [("text", *rows[0][1:])], "item t. cannot be read"),
+        (lambda rows: [], "there are no training pairs"),
+    ],
+)
+def test_the_class_of_the_first_users_refuses_what_it_would_have_to_guess(linear, change, said):
+    data, model, paths, _, _ = linear
+    x, ids, p = data.train.inputs, data.train.ids, data.train_pairs
+    rows = [(x[i], x[j], y, 0, 0, ids[i], ids[j]) for i, j, y in zip(p.first, p.second, p.target, strict=True)]
+    tracin = RankingTracInCP(model, paths)
+    with pytest.raises(DataError, match=said):
+        tracin.compute_influence_for_pair(change(rows), data.test.inputs[0], data.test.inputs[1], 1)
+    with pytest.raises(DataError, match="`test_x1` holds 2 items"):
+        tracin.compute_influence_for_pair(rows, data.test.inputs[:2], data.test.inputs[2:3], 1)
+
+
+def test_single_examples_that_cannot_be_worked_with_are_refused(tmp_path):
+    model = nn.Linear(3, 1)
+    paths, _, _ = make_checkpoints(model, tmp_path)
+    x, y = torch.randn(4, 3), torch.randn(4, 1)
+    rows = [(x[k], y[k], f"e{k}") for k in range(4)]
+    with pytest.raises(DataError, match=r"ids must be unique; 1 are not .e0."):
+        TracInCP(model, paths, nn.MSELoss()).compute_self_influence([*rows, rows[0]])
+    with pytest.raises(DataError, match="2 `test_inputs` but 1 `test_targets`"):
+        TracInCP(model, paths, nn.MSELoss()).compute_influence(rows, x[:2], y[:1])
+    with pytest.raises(ModelError, match="the model failed on item e2: RuntimeError"):
+        TracInCP(model, paths, nn.MSELoss()).compute_self_influence([*rows[:2], (x[2, :2], y[2], "e2")])
+    noisy = nn.Sequential(nn.Linear(3, 1), Drops())
+    paths, _, _ = make_checkpoints(noisy, tmp_path)
+    with pytest.raises(ModelError, match="item e0: the gradient of its loss is another"):
+        TracInCP(noisy, paths, nn.MSELoss()).compute_self_influence(rows)
+
+
+class Drops(nn.Module):
+    def forward(self, x):
+        return functional.dropout(x.expand(-1, 50), 0.5).mean(1, keepdim=True)
+
+
 def test_relative_weights_are_learning_rates_over_their_mean():
     names = ["a", "b"]
     assert checkpoint_weights([0.1, 0.3], names, "relative") == (pytest.approx([0.5, 1.5]), "")

@@ -113,7 +113,8 @@ def content_digest(value: ItemInput) -> str:
     state = hashlib.sha256(f"{_shape(value)}\0".encode())
     parts = [value[k] for k in sorted(value)] if isinstance(value, dict) else [value]
     for part in parts:
-        state.update(part.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
+        if part.numel():  # an empty one has no bytes to look at
+            state.update(part.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from tracinctl.data.pairs import Pairs, RankingData, Samples
+from tracinctl.data.pairs import Pairs, RankingData, Samples, check_unique
 from tracinctl.engine.checkpoints.load import apply_checkpoint, checkpoint_weights, load_checkpoint
 from tracinctl.engine.compute import compute_influence
 from tracinctl.engine.devices import choose_device
+from tracinctl.engine.item_forms import WANTED, FormError, item_of
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES
+from tracinctl.engine.model_errors import asking_model
 from tracinctl.engine.options import EngineOptions, LossOptions
-from tracinctl.errors import LossError, ScoreFileError
+from tracinctl.engine.own_model import own_model, plain_passes
+from tracinctl.errors import DataError, LossError, ModelError, NonFiniteError, ScoreFileError
 from tracinctl.files import write_text_atomic
 
 ExampleLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+_Example = tuple[Any, Any]  # inputs and target
 
 
 class TracInCP:
@@ -65,44 +68,77 @@ class TracInCP:
         Returns:
             ``{id: [score on each test example]}``. Positive = helpful.
         """
-        examples = list(dataset)
-        tests = [(x, y) for x, y in zip(test_inputs, test_targets, strict=True)]
+        examples, ids = _examples(dataset)
+        if len(test_inputs) != len(test_targets):
+            raise DataError(f"{len(test_inputs)} `test_inputs` but {len(test_targets)} `test_targets`")
+        tests = list(zip(test_inputs, test_targets, strict=True))
         total = np.zeros((len(examples), len(tests)))
-        for weight, train, test in self._gradients([(x, y) for x, y, _ in examples], tests):
+        for weight, train, test in self._gradients(examples, ids, tests):
             total += weight * (train @ test.T).cpu().numpy()
-        return {str(e[2]): [float(v) for v in row] for e, row in zip(examples, total, strict=True)}
+        return {name: row.tolist() for name, row in zip(ids, total, strict=True)}
 
     def compute_self_influence(self, dataset: Iterable[tuple[Any, Any, Any]]) -> dict[str, float]:
         """Influence of each training example on itself, ``{id: score}``. High = hard, rare or wrong."""
-        examples = list(dataset)
+        examples, ids = _examples(dataset)
         total = np.zeros(len(examples))
-        for weight, train, _ in self._gradients([(x, y) for x, y, _ in examples], []):
+        for weight, train, _ in self._gradients(examples, ids, []):
             total += weight * (train * train).sum(1).cpu().numpy()
-        return {str(e[2]): float(v) for e, v in zip(examples, total, strict=True)}
+        return dict(zip(ids, total.tolist(), strict=True))
 
-    def _gradients(self, train: list[Any], test: list[Any]) -> Iterable[tuple[float, torch.Tensor, torch.Tensor]]:
-        device = choose_device(self.device)
-        model = copy.deepcopy(self.model).to(device=device, dtype=DTYPES[self.dtype]).eval()
+    def _gradients(
+        self, train: list[_Example], ids: list[str], test: list[_Example]
+    ) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
+        """Yield each checkpoint's weight and the gradients of the examples' losses, one a row."""
+        device, dtype = choose_device(self.device), DTYPES[self.dtype]
         loaded = [load_checkpoint(p) for p in self.checkpoints]
         weights, _ = checkpoint_weights([c.learning_rate for c in loaded], [c.name for c in loaded], self.weighting)
-        wanted = [p for p in model.parameters() if p.requires_grad]
-        for weight, checkpoint in zip(weights, loaded, strict=True):
-            apply_checkpoint(model, checkpoint)
-            yield weight, self._rows(model, train, wanted, device), self._rows(model, test, wanted, device)
+        test_ids = [f"test {k}" for k in range(len(test))]
+        with plain_passes(device):
 
-    def _rows(self, model: Any, examples: list[Any], wanted: list[Any], device: torch.device) -> torch.Tensor:
+            def run_once(model: torch.nn.Module) -> None:
+                with asking_model(ids[:1]):
+                    model(_alone(train[0][0], torch.device("cpu"), torch.float32))
+
+            model, _ = own_model(self.model, device, dtype, ours=False, run_once=run_once)
+            for weight, checkpoint in zip(weights, loaded, strict=True):
+                apply_checkpoint(model, checkpoint)
+                self._check_same_again(model, train, ids, device)
+                yield (
+                    weight,
+                    self._rows(model, train, ids, device),
+                    self._rows(model, test, test_ids, device),
+                )
+
+    def _check_same_again(
+        self, model: torch.nn.Module, examples: list[_Example], ids: list[str], device: torch.device
+    ) -> None:
+        """Raise ModelError where the loss of the first example is another when it is asked again."""
+        if not examples:
+            return
+        once, again = (self._rows(model, examples[:1], ids[:1], device) for _ in range(2))
+        if not torch.allclose(once, again, rtol=1e-4, atol=1e-6 * float(once.abs().max())):
+            raise ModelError(
+                f"item {ids[0]}: the gradient of its loss is another when it is asked again",
+                hint="Turn off what is drawn at random in eval() mode, such as functional dropout.",
+            )
+
+    def _rows(
+        self, model: torch.nn.Module, examples: list[_Example], ids: list[str], device: torch.device
+    ) -> torch.Tensor:
+        dtype = DTYPES[self.dtype]
+        wanted = [p for p in model.parameters() if p.requires_grad]
         rows = torch.zeros(len(examples), sum(p.numel() for p in wanted), dtype=torch.float64)
-        for k, (inputs, target) in enumerate(examples):
-            x = torch.as_tensor(inputs).to(device).unsqueeze(0)
-            x = x.to(DTYPES[self.dtype]) if x.is_floating_point() else x
-            y = torch.as_tensor(target).to(device).unsqueeze(0)
-            with torch.enable_grad():
-                value = self.loss_fn(model(x), y.to(DTYPES[self.dtype]) if y.is_floating_point() else y)
+        for k, (name, (inputs, target)) in enumerate(zip(ids, examples, strict=True)):
+            x, y = _alone(inputs, device, dtype), _alone(target, device, dtype)
+            with torch.enable_grad(), asking_model([name], x):
+                value = self.loss_fn(model(x), y)
                 if value.numel() != 1:
                     raise LossError(f"the loss of one example has shape {tuple(value.shape)}, wanted one value")
                 slopes = torch.autograd.grad(value.reshape(()), wanted, allow_unused=True)
             parts = [torch.zeros_like(p) if g is None else g for p, g in zip(wanted, slopes, strict=True)]
             rows[k] = torch.cat([g.reshape(-1) for g in parts]).cpu().double()
+            if not bool(torch.isfinite(rows[k]).all()):
+                raise NonFiniteError(f"the gradient of item {name} is NaN or infinite")
         return rows
 
     @staticmethod
@@ -166,24 +202,29 @@ class RankingTracInCP:
             test_target: +1 or -1.
         """
         place: dict[str, int] = {}
-        inputs: list[torch.Tensor] = []
+        inputs: list[Any] = []
         first, second, target = [], [], []
         for x1, x2, y, _, _, id1, id2 in dataset:
             for item_id, x in ((str(id1), x1), (str(id2), x2)):
+                value = _input(item_id, x)
                 if item_id not in place:
                     place[item_id] = len(inputs)
-                    inputs.append(torch.as_tensor(x))
+                    inputs.append(value)
+                elif not _same(value, inputs[place[item_id]]):
+                    raise DataError(f"item {item_id} has two different inputs", hint="Give each item an id of its own.")
             first.append(place[str(id1)])
             second.append(place[str(id2)])
-            target.append(int(y))
-        tests = [torch.as_tensor(x) for x in (test_x1, test_x2)]
-        if inputs and tests[0].dim() == inputs[0].dim() + 1:
-            tests = [x[0] for x in tests]
+            target.append(y.item() if isinstance(y, torch.Tensor) else y)
+        if not inputs:
+            raise DataError("there are no training pairs", hint="The dataset yields none.")
+        tests = [
+            _without_leading(_input(f"test_x{k}", x), inputs[0], f"test_x{k}") for k, x in ((1, test_x1), (2, test_x2))
+        ]
         data = RankingData(
             Samples(list(place), inputs),
             Pairs(np.array(first), np.array(second), np.array(target)),
             Samples(["test_1", "test_2"], tests),
-            Pairs(np.array([0]), np.array([1]), np.array([int(torch.as_tensor(test_target).item())])),
+            Pairs(np.array([0]), np.array([1]), np.array([torch.as_tensor(test_target).item()])),
         )
         table = compute_influence(
             data,
@@ -194,3 +235,39 @@ class RankingTracInCP:
             **self.options,
         )
         return dict(zip(table.train_ids, table.scores[:, 0].tolist(), strict=True))
+
+
+def _examples(dataset: Iterable[tuple[Any, Any, Any]]) -> tuple[list[_Example], list[str]]:
+    """The examples of a dataset, and their ids."""
+    rows = list(dataset)
+    ids = [str(row[2]) for row in rows]
+    check_unique("dataset", ids)
+    return [(inputs, target) for inputs, target, _ in rows], ids
+
+
+def _alone(value: Any, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """A value with a leading dimension of 1."""
+    tensor = torch.as_tensor(value).to(device).unsqueeze(0)
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _input(item_id: str, value: Any) -> Any:
+    try:
+        return item_of(value)
+    except FormError as error:
+        raise DataError(f"item {item_id} cannot be read: {error}", hint=WANTED) from error
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) or isinstance(other, dict):
+        return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    return torch.equal(one, other)
+
+
+def _without_leading(value: Any, example: Any, name: str) -> Any:
+    """The input of a test item without the leading dimension of 1 that it may have."""
+    if isinstance(value, dict) or isinstance(example, dict) or value.dim() != example.dim() + 1:
+        return value
+    if len(value) != 1:
+        raise DataError(f"`{name}` holds {len(value)} items, wanted one")
+    return value[0]
