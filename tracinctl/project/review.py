@@ -34,7 +34,12 @@ _MOST_FEATURES = 4096
 
 
 def open_review(
-    target: Target, origin: SourceSettings, settings: ReviewSettings, progress: ProgressCallback = no_progress
+    target: Target,
+    origin: SourceSettings,
+    settings: ReviewSettings,
+    progress: ProgressCallback = no_progress,
+    *,
+    checkpoint_prefix: str = "model_epoch_",
 ) -> Review:
     """Gather all that a person needs to review the training pairs of a target.
 
@@ -52,9 +57,9 @@ def open_review(
         data=data,
         source=source,
         row=_rows_of(source, data, target),
-        effects=pair_effects(source, threshold=settings.threshold, progress=progress),
+        effects=pair_effects(source, progress=progress),
         chance=contradiction(data.train_pairs, len(data.train), _features(data.train.inputs)),
-        scores=_item_scores(target, origin, data, settings, progress),
+        scores=_item_scores(target, origin, data, checkpoint_prefix, progress),
         settings=settings,
     )
     suspects = evidence.suspects()
@@ -109,7 +114,7 @@ def _features(inputs: Any) -> npt.NDArray[np.float64] | None:
 
 
 def _item_scores(
-    target: Target, origin: SourceSettings, data: RankingData, settings: ReviewSettings, progress: ProgressCallback
+    target: Target, origin: SourceSettings, data: RankingData, prefix: str, progress: ProgressCallback
 ) -> tuple[Sequence[str], npt.NDArray[np.float64]]:
     """Names of the checkpoints and the scores of the training items at each; none where the checkpoints are gone."""
     from tracinctl.engine.checkpoints.load import list_checkpoints
@@ -117,7 +122,7 @@ def _item_scores(
     from tracinctl.errors import CheckpointError
 
     try:
-        paths = list_checkpoints(target.checkpoints, settings.checkpoint_prefix)
+        paths = list_checkpoints(target.checkpoints, prefix)
     except CheckpointError:
         return [], np.zeros((0, len(data.train)))
     scores = item_scores(data.train, make_model(origin, paths[0]), paths, score=data.score, progress=progress)

@@ -384,8 +384,6 @@ class ReviewSettings:
 
     Attributes:
         order: ``harm``, the most harmful suspects first, or ``error``, those that other comparisons contradict most.
-        threshold: a score below it is a vote.
-        checkpoint_prefix: how the names of checkpoint files begin.
         who: the person who decides.
     """
 
@@ -399,10 +397,6 @@ class ReviewSettings:
                 "error": "those that the other comparisons contradict most first",
             },
         },
-    )
-    threshold: float = field(default=0.0, metadata={"help": "A score below it is a vote.", "metavar": "SCORE"})
-    checkpoint_prefix: str = field(
-        default="model_epoch_", metadata={"help": "How checkpoint file names begin.", "metavar": "TEXT"}
     )
     who: str = field(
         default="",
@@ -599,7 +593,6 @@ class ReviewCommand:
     selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
     scores: ScorePlace = field(metadata={"panel": WHICH})
-    origin: SourceSettings = field(metadata={"panel": DATA})
     review: ReviewSettings = field(metadata={"panel": REVIEW})
     browser: bool = field(
         default=True,

@@ -117,7 +117,7 @@ def exclude(
         write_csv([(file, exclusions) for file, _, exclusions, *_ in chosen])
 
 
-def with_decisions(file: ScoreFile, source: "ScoreSource", exclusions: "Exclusions") -> "tuple[Exclusions, str]":
+def with_decisions(file: "ScoreFile", source: "ScoreSource", exclusions: "Exclusions") -> "tuple[Exclusions, str]":
     """The list after people's decisions, and what they decided."""
     from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
 

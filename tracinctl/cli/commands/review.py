@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 import typer
 
+from tracinctl.cli.options import settings_without_flags
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import project_of, selected_files
 from tracinctl.errors import UsageError
-from tracinctl.project.settings import GivenScores, ReviewCommand
+from tracinctl.project.settings import ComputeCommand, GivenScores, ReviewCommand
 
 EXAMPLES = """tracinctl review --frequency 500hz
 tracinctl review --frequency 500hz --order error --no-browser"""
@@ -39,7 +40,8 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
         )
     with terminal.progress(what=target.label) as report:
         asked = replace(settings.review, who=settings.review.who or person())
-        opened = open_review(target, settings.origin, asked, report)
+        made = settings_without_flags(ctx, "compute", ComputeCommand).compute
+        opened = open_review(target, made.origin, asked, report, checkpoint_prefix=made.checkpoint_prefix)
     terminal.kept = f"Decisions are in {shown_path(opened.decisions)}."
 
     def ready(address: str) -> None:
