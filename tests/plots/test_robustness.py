@@ -6,7 +6,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from html import unescape
+from html import escape, unescape
 
 import numpy as np
 import pytest
@@ -317,6 +317,13 @@ def test_a_report_says_which_scores_of_checkpoints_do_not_belong_to_the_scores(t
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert re.search(r"Over training: not drawn, .*does not belong to these scores", text)
     assert "All scores" in text
+
+
+@pytest.mark.parametrize("note", ["1. a", "23) b", "- c", "+ d", "# e", "> f", "a | b", "<b>", "[x](y)", "`t`", "*s*"])
+def test_what_means_something_in_markdown_stays_text(tmp_path, note):
+    section = ReportSection("box 1hz", source=whole(np.ones((2, 2))), notes=[note])
+    write_report(tmp_path / "report.html", Report("box", [section]))
+    assert f"<p>{escape(note)}</p>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_page_can_be_used_by_keys_and_screen_readers(tmp_path):

@@ -84,6 +84,16 @@ def test_bars_of_one_test_pair_are_its_scores():
         assert length == pytest.approx(abs(column_[name]) / largest * max(drawn.values()), abs=0.5001)
 
 
+def test_a_test_pair_that_cannot_vote_is_called_that():
+    scores = some_scores()
+    scores[:, 2] = 0
+    source = table(scores)
+    text = " ".join(plain("top", source, test_pair=source.test_ids[2]).split())
+    assert "Every score on it is zero: its margin is met at every checkpoint" in text
+    assert "none" not in text
+    assert "All 300 finite scores are zero" in plain("top", table(scores * 0))
+
+
 def chart(text):
     """The rows between the axes of a picture: their letters, and what the left axis ends at."""
     rows = [re.match(r"^ *([\d,]*) [┤│](.*)$", line) for line in text.splitlines()]

@@ -17,7 +17,7 @@ from tracinctl.plots.picture import Picture
 from tracinctl.plots.save import page, svg
 from tracinctl.text import clean
 
-_MEANT = re.compile(r"[\\`*_{}\[\]<>#|~!$&]|^[-+=]|(?<=\d)[.)](?=\s)")
+_MEANT = re.compile(r"[\\`*_{}\[\]<>#|~!$&]|^[-+=]|^(\d+)(?=[.)](\s|$))")
 _TICKS = re.compile("`+")
 
 
@@ -64,7 +64,9 @@ class Document:
     def _text(self, value: object) -> Markup:
         if isinstance(value, Markup):
             return value
-        return Markup(_MEANT.sub(lambda match: f"\\{match[0]}", self._plain(value)))  # noqa: S704  escaped here
+        # a number and a point would begin a list: the escape stands between them
+        escaped = _MEANT.sub(lambda match: f"{match[1]}\\" if match[1] else f"\\{match[0]}", self._plain(value))
+        return Markup(escaped)  # noqa: S704  escaped here
 
     def _code(self, value: str) -> str:
         """A code span for a table; its fence is longer than any run of backticks in it."""

@@ -13,6 +13,7 @@ from rich.text import Text
 from tracinctl.plots.drawing.bars import Bar
 from tracinctl.plots.drawing.tables import bar_table, heading
 from tracinctl.plots.request import Request
+from tracinctl.plots.views.distribution import nothing
 from tracinctl.scores.source import FloatArray
 from tracinctl.text import aligned, count
 
@@ -45,6 +46,10 @@ def draw(request: Request) -> Iterator[RenderableType]:
         tests, active = len(survey.scores.test_ids), survey.votes.active_test_pairs
         yield heading(f"Mean score over {count(tests, 'test pair')}, {active:,} active", palette.quiet)
         titles = ("Most harmful training pairs", "Most helpful training pairs")
+    if not harmful and not helpful:
+        why = "its margin is met at every checkpoint, so it has no gradient and cannot vote"
+        yield nothing(survey) if request.test_pair is None else Text(f"Every score on it is zero: {why}.")
+        return
     shown = aligned(survey.mean[harmful + helpful].tolist())
     size = max(map(len, shown), default=0)  # one for both, so that bars of both halves begin in one column
     cells = [Text(f"{value:>{size}}") for value in shown]
