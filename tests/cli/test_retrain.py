@@ -41,13 +41,20 @@ def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
     assert "list - everything" in again.out or run["excluded"] == 0
 
 
-def test_too_few_to_judge_is_said_and_is_no_failure(cli):
+def test_nothing_is_left_out_where_no_list_is_better_and_the_list_says_how_to_train(cli, tmp_path):
     cli("train")
-    few = cli(
-        "workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--threshold", "90%", "--max-exclusions", "40"
-    )
+    few = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--threshold", "90%")
     assert few.code == 0, few.err
-    assert "Cannot tell" in few.out
+    written = (tmp_path / "exclusions" / "plastic_500hz_excluded_pairs.txt").read_text().splitlines()
+    if "Leave nothing out; stop after" in few.out:
+        assert "rule: nothing" in "".join(written)
+        assert all(line.startswith("#") for line in written)
+    else:
+        assert "Cannot tell" in few.out
+        assert f"# excluded: {sum(not line.startswith('#') for line in written)} ids" in written[0]
+    assert "which list?" in few.out
+    assert max(map(len, few.out.splitlines())) <= 80
+    assert any(line.startswith("# train with: tracinctl train") and "--epochs" in line for line in written)
 
 
 def test_a_model_of_ones_own_needs_a_training_command(cli):
@@ -86,3 +93,15 @@ def test_an_own_command_is_run_from_the_settings(cli, tmp_path):
     assert judged["differences"][0]["accuracy"]["item_standard_error"] > 0
     (tmp_path / "tracinctl.toml").write_text(SETTINGS + 'command = "python own.py"\n')
     assert cli("workflow", "--retrain").code == 2
+
+
+def test_sweep_chooses_among_its_thresholds(cli):
+    cli("train")
+    assert cli("compute").code == 0
+    arguments = ("--thresholds", "0,-1000", "--retrain", "--repeats", "2", "--at-once", "1")
+    done = cli("sweep", *arguments)
+    assert done.code == 0, done.err
+    assert "which list?" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
+    judged = json.loads(cli("sweep", *arguments, "--json").out)[0]["retraining"]
+    assert {rule["rule"] for rule in judged["choice"]["rules"]} <= {"nothing", "threshold 0", "threshold -1000"}

@@ -125,8 +125,10 @@ def test_too_few_items_choose_nothing_and_say_so():
     assert "too few" in choice.why_not
 
 
-def test_a_rule_that_lists_nothing_is_not_tried():
-    choice, _ = chosen({0: 1.0}, candidates=[Candidate("empty", ((), ()), ())])
+def test_a_rule_that_lists_nothing_or_everything_is_not_tried():
+    everything = DATA.train_pairs.row_ids(DATA.train.ids)
+    candidates = [Candidate("empty", ((), ()), ()), Candidate("all", (everything, LISTED), LISTED)]
+    choice, _ = chosen({0: 1.0}, candidates=candidates)
     assert [gain.name for gain in choice.gains] == [NOTHING]
 
 

@@ -16,9 +16,10 @@ from tracinctl.project.settings import TrainCommand
 
 if TYPE_CHECKING:
     from tracinctl.project.retrain import ProjectRetraining
-    from tracinctl.project.settings import SourceSettings
+    from tracinctl.project.settings import SourceSettings, WorkflowSettings
     from tracinctl.project.workflow import Run
     from tracinctl.retraining.options import RetrainSettings
+    from tracinctl.retraining.trial import RetrainResult
 
 COLOURS = {"helped": "bold green", "hurt": "bold red"}
 UNDECIDED = "bold yellow"
@@ -45,55 +46,58 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def judge_run(run: Run, settings: ProjectRetraining) -> Run:
-    """The run with its verdict; a run without a list is as it was."""
-    from tracinctl.project.retrain import retrain_project
+def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining) -> Run:
+    """The run with the chosen list and its verdict; a run without scores is as it was."""
+    from tracinctl.project.retrain import retrain_project, write_chosen_list
     from tracinctl.retraining.trainer import KEPT
 
-    if run.status != "done" or run.exclusions is None:
+    if run.status != "done" or run.source is None:
         return run
     terminal.kept = KEPT
     try:
         with terminal.progress(what=run.target.label) as progress:
-            result = retrain_project(run.target, run.exclusions, settings, progress)
+            result = retrain_project(run.target, run.source, workflow.rule, workflow.compute, settings, progress)
     except TracinctlError as error:
         terminal.failure(error, run.target.label)
         return replace(run, status="failed", error=error)
-    return replace(run, retraining=result)
+    return write_chosen_list(run, result)
 
 
 def show_verdicts(runs: list[Run]) -> None:
-    """Print what training without the lists showed, a frequency at a time."""
-    from tracinctl.retraining.wording import (
-        ARM_COLUMNS,
-        DIFFERENCE_COLUMNS,
-        arm_rows,
-        difference_rows,
-        division_words,
-        note_words,
-        together_words,
-        verdict_words,
-    )
+    """Print what was chosen and what it does, a frequency at a time."""
+    from tracinctl.retraining.wording import together_words
 
     for run in runs:
-        result = run.retraining
-        if result is None:
-            continue
-        terminal.text("")
-        title = f"{run.target.label}: does leaving them out help? {len(result.seeds)} repeats"
-        if result.arms:
-            terminal.table(title, _columns(ARM_COLUMNS), arm_rows(result))
+        if run.retraining is not None:
             terminal.text("")
-            terminal.table("", _columns(DIFFERENCE_COLUMNS), difference_rows(result))
-            terminal.text(wrapped(note_words(result)), style="dim")
-        else:
-            terminal.text(title, style="bold")
-        terminal.text(wrapped(division_words(result)), style="dim")
-        verdict = verdict_words(result)
-        terminal.text(wrapped(verdict[0].upper() + verdict[1:]), style=COLOURS.get(result.judgement.verdict, UNDECIDED))
+            show_verdict(run.target.label, run.retraining)
     together = together_words([run.retraining for run in runs if run.retraining is not None])
     if together:
         terminal.text("\n" + wrapped(together), style="bold")
+
+
+def show_verdict(label: str, result: RetrainResult) -> None:
+    """Print the rules that were tried, the arms, their differences, and what to do."""
+    from tracinctl.retraining import wording
+
+    if result.choice is not None:
+        terminal.table(f"{label}: which list?", _columns(wording.RULE_COLUMNS), wording.rule_rows(result.choice))
+    if note := wording.choice_note(result):
+        terminal.text(wrapped(note), style="dim")
+        terminal.text("")
+    title = f"{label}: does leaving them out help? {len(result.seeds)} repeats"
+    if result.arms:
+        terminal.table(title, _columns(wording.ARM_COLUMNS), wording.arm_rows(result))
+        terminal.text("")
+        terminal.table("", _columns(wording.DIFFERENCE_COLUMNS), wording.difference_rows(result))
+        terminal.text(wrapped(wording.note_words(result)), style="dim")
+    elif result.choice is None:
+        terminal.text(title, style="bold")
+    terminal.text(wrapped(wording.division_words(result)), style="dim")
+    verdict = wording.verdict_words(result)
+    terminal.text(wrapped(verdict[0].upper() + verdict[1:]), style=COLOURS.get(result.judgement.verdict, UNDECIDED))
+    if action := wording.action_words(result):
+        terminal.text(wrapped(action), style="bold")
 
 
 def wrapped(text: str) -> str:

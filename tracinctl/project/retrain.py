@@ -1,32 +1,46 @@
-"""From a workflow's list to the verdict on it: the project's data, who judges, the trainer. Prints nothing."""
+"""From a target's scores to the chosen list and the verdict on it. Prints nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, UsageError
-from tracinctl.files import is_there
-from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.project.settings import SourceSettings
+from tracinctl.files import is_there, write_text_atomic
+from tracinctl.progress import Progress, ProgressCallback, no_progress
+from tracinctl.project.candidates import (
+    rule_candidate,
+    scores_by_method,
+    suspicion_candidates,
+    threshold_candidates,
+    total_candidates,
+)
+from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
+from tracinctl.project.workflow import Run, compare_with_planted
+from tracinctl.retraining.builtin_trainer import RankerTrainer
+from tracinctl.retraining.choice import Candidate, ChoiceSettings, choose, scoring_halves, too_few_to_choose
 from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
+from tracinctl.retraining.crossfit import out_of_fold
+from tracinctl.retraining.judging import Division, divide_held_out, pairs_within
 from tracinctl.retraining.options import RetrainSettings
-from tracinctl.retraining.trial import RetrainResult, retrain
+from tracinctl.retraining.runs import run_trainings
+from tracinctl.retraining.trainer import END, Recipe, Trained, Training
+from tracinctl.retraining.trial import EVERYTHING, RetrainResult, nothing_left_out, retrain
+from tracinctl.scores.exclusion import HarmfulPair
+from tracinctl.scores.source import ScoreSource, SomeColumns
 from tracinctl.training.options import TrainSettings
 
 if TYPE_CHECKING:
     from tracinctl.data.pairs import RankingData
-    from tracinctl.retraining.builtin_trainer import RankerTrainer
-    from tracinctl.retraining.judging import Division
-    from tracinctl.retraining.sweep import SweepJudgement
-    from tracinctl.scores.exclusion import Exclusions
-    from tracinctl.scores.source import ScoreSource
+    from tracinctl.scores.options import Rule, Votes
+    from tracinctl.scores.votes import Threshold
 
-    ListsOf = Callable[[ScoreSource], Mapping[str, Sequence[str]]]
+CHOOSING_SEEDS: Final = 2
+"""Seeds that the choice trains with; the verdict has as many as there are repeats."""
 
 
 @dataclass(frozen=True)
@@ -58,83 +72,179 @@ class ProjectRetraining:
                 "command = 'python train.py --exclusions-file {exclusions_file} --metrics {metrics_file}'",
             )
 
+    def at_once(self, progress: ProgressCallback) -> int:
+        """Trainings in parallel: one where each would write its metrics to the same file."""
+        if self.command is None or "{output_dir}" in self.metrics_file or self.how.parallel == 1:
+            return self.how.parallel
+        note = "one training at a time: metrics_file is the same for all; name a file in {output_dir}"
+        progress(Progress("retraining", 0, 1, "trainings", note=note))
+        return 1
+
 
 def retrain_project(
     target: Target,
-    exclusions: Exclusions,
+    source: ScoreSource,
+    rule: Rule,
+    compute: ComputeSettings,
     settings: ProjectRetraining,
     progress: ProgressCallback = no_progress,
 ) -> RetrainResult:
-    """Train with and without a list, and judge it by held-out items that did not choose it.
+    """Choose a list and how to train with it, and judge both by held-out items that had no part in the choice.
 
-    The list must come from scores that were computed with ``ComputeSettings.divide``.
+    Args:
+        target: of the scores.
+        source: scores of the scoring pairs, computed with ``ComputeSettings.divide``.
+        rule: the user's rule, whose list is one of those tried.
+        compute: how the scores were computed; other methods are computed likewise.
+        settings: how to train.
+        progress: receives trainings, and epochs within them.
 
     Raises:
         TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
     """
-    from tracinctl.retraining.judging import divide_held_out
+    work = _Work(target, settings, progress)
+    own = rule_candidate(source, work.half_pairs, rule)
 
-    settings.check()
-    data = load_data(target, settings.origin, progress)
-    division = divide_held_out(data, settings.origin.seed)
-    truth = target.project.root / PLANTED_FILE
-    bad = set().union(*planted_ids(truth, target.material, target.frequency)) if is_there(truth) else set()
-    trainer = _trainer(target, settings, data, division)
-    trusted = not isinstance(trainer, CommandTrainer) or trainer.knows_judges
-    return retrain(
-        trainer,
-        data,
-        division,
-        exclusions.ids,
-        settings.how,
-        target.retraining_dir,
-        truth=bad,
-        trust_means=trusted,
-        progress=progress,
-    )
+    def candidates() -> list[Candidate]:
+        if rule.mode != "ranking_pair":
+            return [own]
+        sources = scores_by_method(target, compute, work.data, work.division, source, progress)
+        totals = total_candidates(sources, work.half_pairs)
+        if settings.command is not None:
+            return [own, *totals]
+        suspicion = out_of_fold(work.train, work.data, settings.how.seed)
+        return [own, *totals, *suspicion_candidates(work.data, suspicion, totals)]
+
+    return work.judged(candidates, own)
 
 
 def judge_project_sweep(
     target: Target,
     source: ScoreSource,
-    lists_of: ListsOf,
+    thresholds: Sequence[Threshold],
+    votes: Votes,
     settings: ProjectRetraining,
     progress: ProgressCallback = no_progress,
-) -> SweepJudgement:
-    """Train with the list of each threshold, choose one, and judge it.
-
-    Args:
-        target: of the scores.
-        source: the scores; those of scoring pairs alone are used.
-        lists_of: gives the lists, by threshold, from these.
-        settings: how to train.
-        progress: is told of trainings, and of epochs within them.
+) -> RetrainResult:
+    """The same with the votes rule at each threshold as candidates.
 
     Raises:
         ScoreFileError: no score is of a scoring pair, or the scores were made under another division.
         TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
     """
-    from tracinctl.retraining.judging import divide_held_out
-    from tracinctl.retraining.sweep import judge_sweep
-    from tracinctl.scores.source import SomeColumns
-
-    settings.check()
-    data = load_data(target, settings.origin, progress)
-    division = divide_held_out(data, settings.origin.seed)
+    work = _Work(target, settings, progress)
     recorded = source.provenance.get("division")
-    if recorded is not None and recorded != division.to_json():
+    if recorded is not None and recorded != work.division.to_json():
         raise ScoreFileError(
             f"the scores of {target.label} were made under another division of the held-out items",
             hint=f"Compute them again: tracinctl compute {target.command_flags}",
         )
-    view = SomeColumns(source, data.test_pairs.take(division.rows(data, "scoring")).row_ids(data.test.ids))
+    scoring = work.data.test_pairs.take(work.division.rows(work.data, "scoring"))
+    view = SomeColumns(source, scoring.row_ids(work.data.test.ids))
     if not view.test_ids:
         raise ScoreFileError(
             f"no test pair of the scores of {target.label} has both items among those that score influence",
             hint=f"Compute with all held-out pairs: tracinctl compute {target.command_flags}",
         )
-    trainer = _trainer(target, settings, data, division)
-    return judge_sweep(trainer, data, division, lists_of(view), settings.how, target.retraining_dir, progress=progress)
+    candidates = threshold_candidates(view, work.half_pairs, thresholds, votes)
+    return work.judged(lambda: candidates, candidates[0])
+
+
+class _Work:
+    """The data of a target, who chooses and who judges, and the trainer."""
+
+    def __init__(self, target: Target, settings: ProjectRetraining, progress: ProgressCallback) -> None:
+        settings.check()
+        self.target, self.settings, self.progress = target, settings, progress
+        self.data = load_data(target, settings.origin, progress)
+        self.division = divide_held_out(self.data, settings.origin.seed)
+        self.halves = scoring_halves(self.data, self.division)
+        ids = self.data.test_pairs.row_ids(self.data.test.ids)
+        one, other = ({ids[row] for row in pairs_within(self.data, half)} for half in self.halves)
+        self.half_pairs = (one, other)
+        self.trainer = _trainer(target, settings, self.data, self.division)
+
+    def train(self, plan: Sequence[Training]) -> list[Trained]:
+        """Do trainings, as many at once as the trainer bears."""
+        return run_trainings(
+            self.trainer,
+            plan,
+            self.target.retraining_dir,
+            at_once=self.settings.at_once(self.progress),
+            progress=self.progress,
+        )
+
+    def judged(self, candidates: Callable[[], Sequence[Candidate]], usual: Candidate) -> RetrainResult:
+        """Choose among the candidates and judge the choice; ``usual`` is judged where none can be chosen."""
+        why_not = self._cannot_choose()
+        if why_not:
+            return replace(self._trial(usual.whole, Recipe(), Recipe()), why_no_choice=why_not)
+        own = self.settings.train.weight_decay
+        decays = (None,) if self.settings.command is not None else (None, max(0.01, 10 * own))
+        settings = ChoiceSettings(self.settings.how.seeds[:CHOOSING_SEEDS], decays)
+        choice = choose(self.train, self.data, self.halves, candidates(), settings)
+        if not choice.exclusions:
+            return replace(nothing_left_out(self.data, self.division, self.settings.how), choice=choice)
+        return replace(self._trial(choice.exclusions, choice.chosen.recipe, choice.tuned), choice=choice)
+
+    def _cannot_choose(self) -> str:
+        """Why no list can be chosen; empty where one can."""
+        few = too_few_to_choose(self.data, self.halves)
+        if few:
+            return few
+        trained = self.train([Training(EVERYTHING, 1, self.settings.how.seeds[0], ())])[0]
+        if all(name in trained.scores for name in self.division.scoring):
+            return ""
+        return "the training command gives no score to the held-out items that score influence"
+
+    def _trial(self, exclusions: Sequence[str], recipe: Recipe, tuned: Recipe) -> RetrainResult:
+        target, trainer = self.target, self.trainer
+        truth = target.project.root / PLANTED_FILE
+        bad = set().union(*planted_ids(truth, target.material, target.frequency)) if is_there(truth) else set()
+        return retrain(
+            trainer,
+            self.data,
+            self.division,
+            exclusions,
+            replace(self.settings.how, at_once=self.settings.at_once(no_progress)),
+            target.retraining_dir,
+            recipe=recipe,
+            tuned=tuned,
+            rivals=not isinstance(trainer, CommandTrainer),
+            truth=bad,
+            trust_means=not isinstance(trainer, CommandTrainer) or trainer.knows_judges,
+            progress=self.progress,
+        )
+
+
+def write_chosen_list(run: Run, result: RetrainResult) -> Run:
+    """The run with the chosen list, which replaces the list that its rule had written."""
+    choice, exclusions, source = result.choice, run.exclusions, run.source
+    if choice is None or exclusions is None or source is None:
+        return replace(run, retraining=result)
+    ids = list(choice.exclusions)
+    place = {name: row for row, name in enumerate(source.train_ids)}
+    votes, mean, totals = exclusions.counted.votes[0], exclusions.counted.mean, exclusions.counted.totals
+    rows = [place[name] for name in ids if name in place]
+    listed = [HarmfulPair(source.train_ids[k], int(votes[k]), float(mean[k]), float(totals[k])) for k in rows]
+    chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0)
+    if run.output_file is not None:
+        command = f"tracinctl train {run.target.command_flags} --exclusions-file THIS_FILE"
+        lines = [
+            f"# excluded: {len(ids)} ids (mode {exclusions.mode})",
+            f"# rule: {choice.chosen.name}; chosen by tracinctl workflow --retrain",
+            f"# train with: {command}{recipe_flags(choice.chosen.recipe)}",
+        ]
+        write_text_atomic(run.output_file, "\n".join([*lines, *ids]) + "\n")
+    truth = run.target.project.root / PLANTED_FILE
+    known = planted_ids(truth, run.target.material, run.target.frequency) if is_there(truth) else (set(), set())
+    return replace(run, exclusions=chosen, retraining=result, planted=compare_with_planted(*known, source, chosen))
+
+
+def recipe_flags(recipe: Recipe) -> str:
+    """The flags of ``tracinctl train`` that follow a recipe."""
+    flags = f" --epochs {recipe.stop}" if recipe.stop != END else ""
+    return flags + (f" --weight-decay {recipe.weight_decay:g}" if recipe.weight_decay is not None else "")
 
 
 def _trainer(
@@ -143,8 +253,6 @@ def _trainer(
     data: RankingData,
     division: Division,
 ) -> RankerTrainer | CommandTrainer:
-    from tracinctl.retraining.builtin_trainer import RankerTrainer
-
     if settings.command is None:
         return RankerTrainer(data, division, settings.train)
     return CommandTrainer(

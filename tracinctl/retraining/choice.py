@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tracinctl.data.leave_out import leave_out
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.retraining.judging import Division, FloatArray, divide, pair_correct, pairs_within
 from tracinctl.retraining.trainer import Recipe, Trained, Training
@@ -139,6 +140,15 @@ def scoring_halves(data: RankingData, division: Division) -> tuple[list[str], li
     return divide(division.scoring, own, division.seed + 1)
 
 
+def too_few_to_choose(data: RankingData, halves: tuple[Sequence[str], Sequence[str]]) -> str:
+    """Why these halves are too small to choose by; empty where they are not."""
+    for half in halves:
+        pairs = data.test_pairs.take(pairs_within(data, half))
+        if len(np.unique([pairs.first, pairs.second])) < FEWEST_ITEMS:
+            return "the held-out items that score are too few to choose by: hold out more"
+    return ""
+
+
 def choose(
     train: Train,
     data: RankingData,
@@ -155,14 +165,13 @@ def choose(
         candidates: the rules, without nothing.
         settings: how.
     """
-    judges = tuple(data.test_pairs.take(pairs_within(data, half)) for half in reversed(halves))
-    if any(len(np.unique([pairs.first, pairs.second])) < FEWEST_ITEMS for pairs in judges):
-        few = "the held-out items that score are too few to choose by: hold out more"
+    if few := too_few_to_choose(data, halves):
         nothing = Gain(NOTHING, 0, 0.0, 0.0, Recipe(), final=False)
         return Choice([nothing], nothing, (), Recipe(), few)
+    judges = [data.test_pairs.take(pairs_within(data, half)) for half in reversed(halves)]
     trials = _Trials(train, data, (judges[0], judges[1]), settings)
     trials.run([NOTHING], {NOTHING: Candidate(NOTHING, ((), ()), ())}, settings.decays, settings.seeds)
-    by_name = {candidate.name: candidate for candidate in candidates if len(candidate.whole)}
+    by_name = {candidate.name: candidate for candidate in candidates if _can_be_tried(candidate, data)}
     trials.run(list(by_name), by_name, settings.decays[:1], settings.seeds[:1])
     first = sorted(by_name, key=lambda name: -trials.gain(by_name[name], final=False).mean)
     finalists = first[: settings.finalists]
@@ -172,6 +181,12 @@ def choose(
     best = max([nothing, *(gain for gain in gains if gain.final)], key=_careful)
     order = sorted([nothing, *gains], key=lambda gain: (not gain.final, -_careful(gain)))
     return Choice(order, best, () if best is nothing else by_name[best.name].whole, nothing.recipe)
+
+
+def _can_be_tried(candidate: Candidate, data: RankingData) -> bool:
+    """Whether a rule lists something, and each of its lists leaves pairs to train on."""
+    lists = (candidate.whole, *candidate.halves)
+    return len(candidate.whole) > 0 and all(len(leave_out(data, ids).pairs) for ids in lists)
 
 
 def _careful(gain: Gain) -> float:

@@ -1,9 +1,9 @@
 """Whether one way of training ranks better than another: who judges, the difference with its interval, the verdict.
 
 **Who judges.** A list of exclusions is chosen by the scores of held-out pairs. On these pairs training without the list
-looks better than it is, for they have chosen it. So held-out *items* are divided: some score influence, the others
-judge, and a pair counts for a side only where both of its items are on it. Pairs of one item of either side count for
-neither.
+looks better than it is, because they have chosen it. So held-out *items* are divided: some score influence, the others
+judge, and a pair counts for a side only where both of its items are on it. Pairs that mix a scoring and a judging item
+are ignored.
 
 **The difference** is of means over training seeds and judging pairs, every seed trained both ways. Two things make it
 uncertain: other seeds would give other models, and other held-out items other pairs. Every seed meets every item, and
@@ -43,7 +43,7 @@ from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.errors import DataError
 from tracinctl.scores.student import student_t
 
-Verdict = Literal["helped", "no difference seen", "hurt", "cannot tell"]
+Verdict = Literal["helped", "no difference seen", "hurt", "cannot tell", "leave nothing out"]
 
 LEVEL: Final = 0.95
 FEWEST_ITEMS: Final = 6

@@ -33,6 +33,7 @@ import torch
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.engine.losses import pair_loss_values, resolve_loss
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.retraining.choice import Choice
 from tracinctl.retraining.judging import (
     Difference,
     Division,
@@ -116,6 +117,8 @@ class RetrainResult:
         arms: what each came to; empty where there was nothing to train.
         comparisons: list less everything first, then list less each rival, then the truth less everything.
         judgement: the verdict.
+        choice: what was chosen before, and how; None where the list was given.
+        why_no_choice: why a given list was judged; empty where there was a choice or none was wanted.
     """
 
     division: Division
@@ -125,10 +128,14 @@ class RetrainResult:
     arms: Sequence[ArmResult]
     comparisons: Sequence[Comparison]
     judgement: Judgement
+    choice: Choice | None = None
+    why_no_choice: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The result in plain values."""
         return {
+            "choice": None if self.choice is None else self.choice.to_json(),
+            "why_no_choice": self.why_no_choice,
             "verdict": self.judgement.verdict,
             "why": self.judgement.why,
             "repeats": len(self.seeds),
@@ -252,6 +259,13 @@ def _comparisons(
     rivals = [name for name in (RANDOM, ADDED, RAMP) if name in measured]
     differences = [less(WITHOUT, EVERYTHING), *(less(WITHOUT, name) for name in rivals)]
     return differences + ([less(TRUTH, EVERYTHING)] if TRUTH in measured else [])
+
+
+def nothing_left_out(data: RankingData, division: Division, settings: RetrainSettings) -> RetrainResult:
+    """The result where a choice has chosen to leave nothing out."""
+    counts = (len(division.rows(data, "scoring")), len(division.rows(data, "judging")))
+    why = "no list tried is better than training on everything by more than one standard error."
+    return RetrainResult(division, *counts, settings.seeds, [], [], Judgement("leave nothing out", why))
 
 
 def _nothing_to_judge(exclusions: Sequence[str], pairs: Pairs, division: Division) -> Judgement | None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tracinctl.retraining.judging import Difference, FloatArray, combined
-from tracinctl.retraining.sweep import SweepJudgement
-from tracinctl.retraining.trial import RANDOM, WITHOUT, ArmResult, Comparison, RetrainResult
+from tracinctl.retraining.choice import NOTHING, Choice
+from tracinctl.retraining.judging import Difference, combined
+from tracinctl.retraining.trainer import END, Recipe
+from tracinctl.retraining.trial import ADDED, RAMP, RANDOM, TRUTH, WITHOUT, ArmResult, Comparison, RetrainResult
+from tracinctl.text import count
 
+RULE_COLUMNS = ("rule", "left out", "points", "epochs", "weight decay")
 ARM_COLUMNS = ("trained on", "pairs", "accuracy", "spread", "loss", "spread")
 DIFFERENCE_COLUMNS = ("difference", "points", "95 % interval", "loss", "95 % interval")
 NOTE = (
-    "Accuracy: share of the judging pairs that are ranked rightly, mean over repeats. "
+    "Accuracy: share of the judging pairs that are ranked correctly, mean over repeats. "
     "Spread: standard deviation over repeats. Points: of accuracy. "
     "The intervals allow for other seeds and for other held-out items of the same kind."
 )
@@ -30,7 +33,7 @@ def division_words(result: RetrainResult) -> str:
         f"Of {len(division.scoring) + len(division.judging):,} held-out items, drawn by class with seed "
         f"{division.seed}, {len(division.scoring):,} score influence and chose the list "
         f"({result.scoring_pairs:,} pairs), {len(division.judging):,} judge ({result.judging_pairs:,} pairs). "
-        "Pairs of one item of each count for neither."
+        "Pairs that mix a scoring and a judging item are ignored."
     )
 
 
@@ -52,18 +55,18 @@ def verdict_words(result: RetrainResult) -> str:
         return f"{said}. It is better than leaving out as many at random {against}."
     if random.high < 0:
         return f"{said}. It is worse than leaving out as many at random {against}."
-    return f"{said}. From leaving out as many at random it cannot be told apart {against}."
+    return f"{said}. It does not differ from leaving out as many at random {against}."
 
 
 def together_words(results: Sequence[RetrainResult]) -> str:
     """What several frequencies say together, which is more than each alone; empty for fewer than two."""
-    told = [result.comparisons[0].accuracy for result in results if result.comparisons]
-    told = [each for each in told if math.isfinite(each.low)]
-    if len(told) < 2:  # noqa: PLR2004 - one says nothing new
+    known = [result.comparisons[0].accuracy for result in results if result.comparisons]
+    known = [gain for gain in known if math.isfinite(gain.low)]
+    if len(known) < 2:  # noqa: PLR2004 - one says nothing new
         return ""
-    both = combined(told)
+    both = combined(known)
     return (
-        f"All {len(told)} together: {points(both.mean)} points of accuracy without the lists, 95 % interval "
+        f"All {len(known)} together: {points(both.mean)} points of accuracy without the lists, 95 % interval "
         f"{points(both.low)} to {points(both.high)}."
     )
 
@@ -94,11 +97,11 @@ def difference_rows(result: RetrainResult) -> list[list[str]]:
     return [_difference(each) for each in result.comparisons]
 
 
-_SHORT = {WITHOUT: "list", RANDOM: "random"}
+_SHORT = {WITHOUT: "list", RANDOM: "random", TRUTH: "truly bad", ADDED: "pairs added", RAMP: "capped loss"}
 
 
 def _difference(each: Comparison) -> list[str]:
-    name = f"{_SHORT.get(each.arm, 'truly bad')} - {_SHORT.get(each.less, each.less)}"
+    name = f"{_SHORT[each.arm]} - {_SHORT.get(each.less, each.less)}"
     return [
         name,
         points(each.accuracy.mean),
@@ -130,42 +133,50 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "?"
 
 
-def threshold_rows(found: SweepJudgement) -> list[list[str]]:
-    """A row for training on everything, then one for each threshold; ``*`` marks the choice."""
-    rows = [["everything", "0", *_mean_and_spread(found.everything), "", ""]]
-    for row in found.rows:
-        chosen = "* " if row is found.chosen else ""
-        gain = [points(row.difference.mean), _interval(row.difference, 100, 1)]
-        rows.append([chosen + row.threshold, f"{row.left_out:,}", *_mean_and_spread(row.accuracy), *gain])
+def rule_rows(choice: Choice) -> list[list[str]]:
+    """A row for each rule that was tried, under RULE_COLUMNS; ``*`` marks the choice."""
+    rows = []
+    for gain in choice.gains:
+        mark = "* " if gain is choice.chosen else ""
+        mean = "" if gain.name == NOTHING else f"{points(gain.mean)} +- {gain.error * 100:.1f}"
+        rows.append([mark + gain.name, f"{gain.left_out:,}", mean, *_recipe_cells(gain.recipe)])
     return rows
 
 
-def _mean_and_spread(values: FloatArray) -> list[str]:
-    spread = float(values.std(ddof=1)) * 100 if len(values) > 1 else math.nan
-    mean = float(values.mean()) * 100
-    return [f"{_number(mean, 1)}%" if math.isfinite(mean) else "?", _number(spread, 1)]
+def _recipe_cells(recipe: Recipe) -> list[str]:
+    return ["all" if recipe.stop == END else str(recipe.stop), _decay(recipe)]
 
 
-def division_of_sweep(found: SweepJudgement) -> str:
-    """How the held-out items were divided in three."""
-    return (
-        f"Of {len(found.division.scoring) + len(found.division.judging):,} held-out items "
-        f"{len(found.division.scoring):,} score influence and make the lists, {len(found.choosing):,} choose the "
-        f"threshold ({found.choosing_pairs:,} pairs, the table above), and {len(found.confirming):,} judge the choice "
-        f"({found.confirming_pairs:,} pairs). The best of several looks better than it is on those who chose it."
-    )
+def _decay(recipe: Recipe) -> str:
+    return "usual" if recipe.weight_decay is None else f"{recipe.weight_decay:g}"
 
 
-def choice_words(found: SweepJudgement) -> str:
-    """The choice and the verdict on it."""
-    verdict = found.judgement.verdict
-    if found.chosen is None or found.confirmed is None:
-        return f"Chosen: no threshold. {verdict.capitalize()}: {found.judgement.why}"
-    gain = found.confirmed
-    said = f"Chosen: threshold {found.chosen.threshold}. On the items that had no part in the choice it "
-    said += {"helped": "helped", "hurt": "hurt"}.get(verdict, f"gives: {verdict}")
-    if math.isfinite(gain.mean):
-        said += f", {points(gain.mean)} points"
-    if math.isfinite(gain.low):
-        said += f", 95 % interval {points(gain.low)} to {points(gain.high)}"
-    return f"{said}; {found.judgement.why}" if verdict == "cannot tell" else f"{said}."
+def action_words(result: RetrainResult) -> str:
+    """What to do, in one line; empty where nothing was chosen between."""
+    choice = result.choice
+    if choice is None:
+        return ""
+    if not choice.exclusions:
+        return f"Leave nothing out; {_recipe_words(choice.tuned)}."
+    said = f"Leave out {count(len(choice.exclusions), 'id')} ({choice.chosen.name}) and "
+    said += _recipe_words(choice.chosen.recipe)
+    if not result.comparisons:
+        return f"{said}."
+    gain = result.comparisons[0].accuracy
+    interval = f", 95 % interval {points(gain.low)} to {points(gain.high)}" if math.isfinite(gain.low) else ""
+    return f"{said}: {points(gain.mean)} points over tuning alone{interval}."
+
+
+def _recipe_words(recipe: Recipe) -> str:
+    stop = "train to the end" if recipe.stop == END else f"stop after {count(recipe.stop, 'epoch')}"
+    return stop + ("" if recipe.weight_decay is None else f" with weight decay {recipe.weight_decay:g}")
+
+
+def choice_note(result: RetrainResult) -> str:
+    """How the choice was made, or why there was none."""
+    if result.choice is not None:
+        return (
+            "Points: gain in pair accuracy over leaving nothing out, with one standard error. Each half of the scoring "
+            "items makes a list, and the other half judges it. A rule is chosen where its gain exceeds its error."
+        )
+    return f"No list was chosen, because {result.why_no_choice}. Judged: your rule." if result.why_no_choice else ""

@@ -8,6 +8,7 @@ import typer
 from tracinctl.cli import options
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import shown_path, terminal
+from tracinctl.cli.retrain import show_verdict
 from tracinctl.cli.score_files import (
     SIGNS,
     Diagnoses,
@@ -17,7 +18,7 @@ from tracinctl.cli.score_files import (
     selected_files,
     tell_changes,
 )
-from tracinctl.cli.sweep_retrain import judge_thresholds, show_thresholds, sweep_judging
+from tracinctl.cli.sweep_retrain import judge_thresholds, sweep_judging
 from tracinctl.project.settings import SweepCommand
 from tracinctl.text import aligned, count, number
 
@@ -73,7 +74,7 @@ def sweep(
             found = judge_thresholds(file, source, judging, tried, votes)
             extra[file.path]["retraining"] = found.to_json()
             if not json and not csv:
-                show_thresholds(file.label, found)
+                show_verdict(file.label, found)
     diagnoses.tell()
     if json:
         terminal.json(

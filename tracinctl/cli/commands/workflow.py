@@ -112,7 +112,8 @@ def workflow(
         raise typer.Exit(int(any(run.status != "done" for run in runs)))
     diagnoses.tell()
     if judging is not None:
-        runs = [judge_run(run, judging) for run in runs]
+        asked = replace(settings.workflow, compute=compute)
+        runs = [judge_run(run, asked, judging) for run in runs]
     custom = own or trains_itself(ctx)
     if json:
         written = None if report is None else str(report)

@@ -1,0 +1,136 @@
+"""The lists that a retraining tries: by votes, by total influence under each method, out of fold. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from tracinctl.engine.options import METHODS
+from tracinctl.errors import MemoryBudgetError, UsageError
+from tracinctl.progress import Progress, ProgressCallback
+from tracinctl.project.config import holds_checkpoints
+from tracinctl.project.settings import ComputeSettings
+from tracinctl.project.sources import make_model, with_test_pairs
+from tracinctl.project.target import Target
+from tracinctl.retraining.choice import Candidate
+from tracinctl.retraining.crossfit import LISTED_ABOVE
+from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.source import ScoreSource, SomeColumns
+from tracinctl.scores.votes import Threshold, parse_threshold
+
+if TYPE_CHECKING:
+    from tracinctl.data.pairs import RankingData
+    from tracinctl.retraining.crossfit import FloatArray
+    from tracinctl.retraining.judging import Division
+    from tracinctl.scores.options import Rule, Votes
+
+ListOf = Callable[[ScoreSource], Sequence[str]]
+Halves = tuple[Collection[str], Collection[str]]
+
+TOTALS: Final = {"total below 0": "0", "lowest 10 % by total": "10%"}
+DOUBTED_ABOVE: Final = 0.5
+"""Out-of-fold share above which a pair is listed where influence speaks against it too."""
+
+
+def of_scores(name: str, source: ScoreSource, halves: Halves, list_of: ListOf) -> Candidate:
+    """A rule on scores: its lists from the test pairs within either half, and from all."""
+    one, other = (list_of(SomeColumns(source, half)) for half in halves)
+    return Candidate(name, (one, other), list_of(source))
+
+
+def rule_candidate(source: ScoreSource, halves: Halves, rule: Rule) -> Candidate:
+    """The user's own rule."""
+
+    def listed(view: ScoreSource) -> Sequence[str]:
+        return choose_exclusions(
+            view,
+            threshold=parse_threshold(rule.threshold),
+            rule=rule.rule,
+            upper_threshold=rule.upper_threshold,
+            min_occurrences=rule.min_occurrences,
+            max_exclusions=rule.max_exclusions,
+            mode=rule.mode,
+        ).ids
+
+    name = "your rule, total" if rule.rule == "total" else f"votes, {rule.min_occurrences}"
+    return of_scores(f"{name} below {rule.threshold}", source, halves, listed)
+
+
+def threshold_candidates(
+    source: ScoreSource, halves: Halves, thresholds: Sequence[Threshold], votes: Votes
+) -> list[Candidate]:
+    """The votes rule at each threshold."""
+
+    def at(threshold: Threshold) -> ListOf:
+        return lambda view: (
+            choose_exclusions(
+                view, threshold=threshold, min_occurrences=votes.min_occurrences, upper_threshold=votes.upper_threshold
+            ).ids
+        )
+
+    return [of_scores(f"threshold {one.text}", source, halves, at(one)) for one in thresholds]
+
+
+def total_candidates(sources: Mapping[str, ScoreSource], halves: Halves) -> list[Candidate]:
+    """Total influence under each method, at a few sizes."""
+
+    def at(text: str) -> ListOf:
+        return lambda view: choose_exclusions(view, threshold=parse_threshold(text), rule="total").ids
+
+    return [
+        of_scores(f"{method}, {name}", source, halves, at(text))
+        for method, source in sources.items()
+        for name, text in TOTALS.items()
+    ]
+
+
+def suspicion_candidates(data: RankingData, suspicion: FloatArray, totals: Sequence[Candidate]) -> list[Candidate]:
+    """Out-of-fold rankers alone, and with a margin total below 0."""
+    names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
+    listed = tuple(dict.fromkeys(names[suspicion > LISTED_ABOVE].tolist()))
+    candidates = [Candidate("out of fold", (listed, listed), listed)]
+    doubted = set(names[suspicion > DOUBTED_ABOVE].tolist())
+    for total in totals:
+        if total.name == "margin, total below 0":
+            one, other, whole = ([name for name in ids if name in doubted] for ids in (*total.halves, total.whole))
+            candidates.append(Candidate("margin total below 0 and out of fold", (one, other), whole))
+    return candidates
+
+
+def scores_by_method(
+    target: Target,
+    compute: ComputeSettings,
+    data: RankingData,
+    division: Division,
+    given: ScoreSource,
+    progress: ProgressCallback,
+) -> dict[str, ScoreSource]:
+    """The scores of the scoring pairs by every method: those given, and the others from the kernels that are kept."""
+    from tracinctl.engine.checkpoints.load import list_checkpoints
+    from tracinctl.engine.compute import ComputeOptions, compute_scores
+    from tracinctl.engine.losses import LossSettings, resolve_loss
+
+    own = str(given.provenance.get("method", compute.engine.method))
+    sources = {own: given}
+    if compute.origin.source is None and not holds_checkpoints(target.checkpoints):
+        return sources
+    checkpoints = list_checkpoints(target.checkpoints, compute.checkpoint_prefix)
+    scoring = with_test_pairs(data, division.rows(data, "scoring"))
+    loss = compute.engine.loss
+    resolved = LossSettings(**{**vars(loss), "loss": resolve_loss(loss.loss)})
+    engine = replace(compute.engine, loss=resolved)
+    folder = target.cache_dir if compute.cache else None
+    for method in METHODS:
+        if method == own:
+            continue
+        options = ComputeOptions(**{**vars(engine), "method": method}, cache=folder)
+        try:
+            result = compute_scores(scoring, make_model(compute.origin, checkpoints[0]), checkpoints, options, progress)
+        except (MemoryBudgetError, UsageError) as error:
+            progress(Progress("scores", 0, 1, "methods", method, note=f"not tried: {error.message}"))
+            continue
+        sources[method] = result.scores
+    return sources
