@@ -92,14 +92,15 @@ def test_what_was_trained_is_kept_and_the_same_command_goes_on(project, capsys, 
     cli = CommandLine(capsys)
     if command[0] == "sweep":
         assert cli("compute").code == 0
-    arguments = [*command, "--retrain", "--repeats", "6", "--at-once", "1"]
+    arguments = [*command, "--retrain", "--repeats", "2", "--at-once", "1"]
     interrupted(begun(project, *arguments), lambda: len(kept(project)) >= 2)
-    before = {path: path.read_bytes() for path in kept(project)}
-    assert 2 <= len(before) < 12
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in kept(project)}
     again = cli(*arguments)
     assert again.code == 0, again.err
-    assert int(re.search(r"(\d+) kept from before", again.err)[1]) == len(before)
-    assert all(path.read_bytes() == content for path, content in before.items())
+    assert sum(map(int, re.findall(r"(\d+) kept from before", again.err))) >= len(before)
+    assert len(kept(project)) > len(before) >= 2
+    for path, whole in before.items():
+        assert (path.read_bytes(), path.stat().st_mtime_ns) == whole
 
 
 def test_processes_that_have_only_just_begun_end_without_a_word(project):
@@ -107,5 +108,5 @@ def test_processes_that_have_only_just_begun_end_without_a_word(project):
     workers = []
     interrupted(run, lambda: workers.extend(children(run.pid)) or len(workers) >= 2)
     assert list((project / "temporary").iterdir()) == []
-    assert kept(project) == []
+    assert len(kept(project)) == 1, "of the one training before the processes"
     assert not any(map(alive, workers))
