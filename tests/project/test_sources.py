@@ -143,3 +143,14 @@ def test_links_of_recordings_may_lead_into_a_second_folder(cli, project):
     settings(project, 'linked_root = "store"\n')
     compute(cli)
     assert "removed" not in cli("sweep", "--frequency", "500hz").err
+
+
+def test_classes_channel_and_pairs_are_flags_too(cli, project):
+    order = cli("train", "--frequency", "500hz", "--classes", "deg072,deg036,deg000").out
+    assert "classes, lowest first: deg072 < deg036 < deg000" in order
+    result = cli("compute", "--frequency", "500hz", "--channel", "2")
+    assert result.code == 1
+    assert "only one channel, so there is no channel 2" in said(result)
+    assert cli("compute", "--frequency", "500hz", "--pairs", "drawn").code == 0
+    assert cli("compute", "--frequency", "500hz", "--pairs", "some").code == 2
+    assert cli("compute", "--frequency", "500hz", "--train-share", "2").code == 2

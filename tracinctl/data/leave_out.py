@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.data.recordings import nfc
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,19 @@ class LeftOut:
 
 
 def leave_out(data: RankingData, exclusions: Iterable[str] | None) -> LeftOut:
-    """Leave training pairs out by their id, or by the id of one of their items.
+    """Leave training pairs out by their id, or by the id of one of their items, in any Unicode form.
 
     The id ``a_b`` names every repeat of the pair that has the outcome of the first one, as lists did before repeats had
     ids. ``a_b#1`` names the first one alone.
     """
-    listed = list(dict.fromkeys(exclusions or ()))
+    listed = list(dict.fromkeys(map(nfc, exclusions or ())))
     wanted = set(listed)
-    pairs, ids = data.train_pairs, data.train.ids
+    pairs, ids, test_ids = data.train_pairs, [nfc(k) for k in data.train.ids], [nfc(k) for k in data.test.ids]
     names = _names_of_rows(pairs, ids)
     items = wanted & set(ids)
     rows = wanted.intersection(name for row in names for name in row)
-    tests = {name for row in _names_of_rows(data.test_pairs, data.test.ids) for name in row}
-    held_out = (wanted & (set(data.test.ids) | tests)) - items - rows
+    tests = {name for row in _names_of_rows(data.test_pairs, test_ids) for name in row}
+    held_out = (wanted & {*test_ids, *tests}) - items - rows
     excluded_item = np.array([k in items for k in ids], dtype=bool)
     excluded_row = np.array([not wanted.isdisjoint(k) for k in names], dtype=bool)
     keep = ~(excluded_row | excluded_item[pairs.first] | excluded_item[pairs.second])
@@ -53,7 +54,7 @@ def leave_out(data: RankingData, exclusions: Iterable[str] | None) -> LeftOut:
 def _names_of_rows(pairs: Pairs, item_ids: Sequence[str]) -> list[tuple[str, ...]]:
     """By which ids a list can name each row."""
     if pairs.ids is not None:
-        return [(name,) for name in pairs.ids]
+        return [(nfc(name),) for name in pairs.ids]
     names: list[tuple[str, ...]] = []
     outcome: dict[str, int] = {}
     for name, number, target in zip(
