@@ -82,3 +82,7 @@ class ReviewError(TracinctlError):
 
 class PlotError(TracinctlError):
     """A plot cannot be drawn in the room there is, or from the scores there are."""
+
+
+class CheckpointWarning(UserWarning):
+    """Checkpoints count otherwise than one may expect: by learning rates, as copies, or by how they were trained."""

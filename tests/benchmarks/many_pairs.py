@@ -205,7 +205,7 @@ def plain_fill(size: int) -> None:
 
 def assembled() -> ScoreSource:
     """The scores of the project in this folder, from kept kernels, before any of them is calculated."""
-    from tracinctl.engine.checkpoints.load import list_checkpoints
+    from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.compute import ComputeOptions, compute_scores
     from tracinctl.engine.losses import LossSettings
 

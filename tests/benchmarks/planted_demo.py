@@ -11,7 +11,7 @@ from planted_tasks import Task
 
 from tracinctl.data.planted import planted_ids
 from tracinctl.demo.make import DemoSize, make_demo
-from tracinctl.engine.checkpoints.load import list_checkpoints
+from tracinctl.engine.checkpoints.listing import list_checkpoints
 from tracinctl.project.config import load_project, load_settings
 from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data, make_model

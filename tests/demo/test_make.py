@@ -14,7 +14,8 @@ from tracinctl.data.recordings import available
 from tracinctl.data.sound import read_sound
 from tracinctl.demo.acoustics import MATERIALS
 from tracinctl.demo.make import HOP, N_FFT, DemoSize, make_demo
-from tracinctl.engine.checkpoints.load import list_checkpoints, load_checkpoint
+from tracinctl.engine.checkpoints.listing import list_checkpoints
+from tracinctl.engine.checkpoints.load import load_checkpoint
 from tracinctl.errors import DataError, UsageError
 from tracinctl.project.config import load_settings
 

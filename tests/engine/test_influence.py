@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from tracinctl import Pairs, RankingData, RankingTracInCP, Samples, TracInCP, compute_influence
-from tracinctl.engine.checkpoints.load import checkpoint_weights, list_checkpoints, load_checkpoint
+from tracinctl.engine.checkpoints.listing import list_checkpoints
+from tracinctl.engine.checkpoints.load import load_checkpoint
 from tracinctl.engine.compute import ComputeOptions, compute_scores
 from tracinctl.errors import CheckpointError, DataError, LossError, ModelError, NonFiniteError
 
@@ -389,7 +390,7 @@ def test_without_learning_rates_relative_is_uniform_and_absolute_fails(linear, t
     path = tmp_path / "bare.pt"
     torch.save(states[0], path)
     result = compute_scores(data, model, [path], ComputeOptions())
-    assert [weight for _, weight in result.checkpoints] == [1.0]
+    assert [checkpoint.weight for checkpoint in result.checkpoints] == [1.0]
     assert result.scores.provenance["checkpoints"][0]["learning_rate"] is None, "diagnoses say so"
     with pytest.raises(CheckpointError, match="learning rate"):
         compute_scores(data, model, [path], ComputeOptions(checkpoint_weights="absolute"))
@@ -512,12 +513,3 @@ def test_single_examples_that_cannot_be_worked_with_are_refused(tmp_path):
 class Drops(nn.Module):
     def forward(self, x):
         return functional.dropout(x.expand(-1, 50), 0.5).mean(1, keepdim=True)
-
-
-def test_relative_weights_are_learning_rates_over_their_mean():
-    names = ["a", "b"]
-    assert checkpoint_weights([0.1, 0.3], names, "relative") == (pytest.approx([0.5, 1.5]), "")
-    assert checkpoint_weights([0.1, 0.3], names, "absolute") == ([0.1, 0.3], "")
-    assert checkpoint_weights([0.1, 0.3], names, "uniform") == ([1.0, 1.0], "")
-    assert checkpoint_weights([0.1, None], names, "relative")[0] == [1.0, 1.0]
-    assert checkpoint_weights([0.0, 0.0], names, "relative")[0] == [1.0, 1.0]

@@ -10,7 +10,8 @@ from places import REFERENCE
 
 from tracinctl import RankingData, compute_influence
 from tracinctl.data.loading import load_recordings
-from tracinctl.engine.checkpoints.load import list_checkpoints, load_checkpoint
+from tracinctl.engine.checkpoints.listing import list_checkpoints
+from tracinctl.engine.checkpoints.load import load_checkpoint
 from tracinctl.training.models import HalvingPool, build_ranker
 
 PROJECT = REFERENCE / "their-project"

@@ -137,7 +137,7 @@ def test_a_file_that_changes_after_it_was_read_stops_the_run(cli, project, monke
     from tracinctl.engine import compute
 
     # what was read last is read by now; nothing is written yet
-    finish = compute.checkpoint_weights
+    finish = compute.weigh_checkpoints
 
     def change(*arguments):
         if how == "removed":
@@ -147,7 +147,7 @@ def test_a_file_that_changes_after_it_was_read_stops_the_run(cli, project, monke
             (project / name).write_bytes(data + b"\n")
         return finish(*arguments)
 
-    monkeypatch.setattr(compute, "checkpoint_weights", change)
+    monkeypatch.setattr(compute, "weigh_checkpoints", change)
     check_that_it_stops(cli, project, name)
 
 

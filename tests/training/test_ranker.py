@@ -16,7 +16,8 @@ from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.data.pairs_file import read_pairs_file
 from tracinctl.data.split import every_pair
 from tracinctl.engine.checkpoints.files import MOVING
-from tracinctl.engine.checkpoints.load import list_checkpoints, load_checkpoint
+from tracinctl.engine.checkpoints.listing import list_checkpoints
+from tracinctl.engine.checkpoints.load import load_checkpoint
 from tracinctl.errors import CheckpointError, LossError, TrainingError, UsageError
 from tracinctl.training import ranker as training
 from tracinctl.training.models import build_ranker

@@ -37,6 +37,7 @@ _TYPES: dict[Kind, Any] = {
     Kind.TEXTS: list[str],
     Kind.PATHS: list[Path],
     Kind.SIZE: str,
+    Kind.WEIGHTS: str,
 }
 _METAVARS = {Kind.WHOLE: "N", Kind.NUMBER: "X", Kind.PATH: "FILE"}
 

@@ -145,7 +145,7 @@ def show_usage_error(error: Any) -> None:
 def _loose_values(ctx: Any) -> list[str]:
     """What is said where a value stands alone, because a list was typed with blanks."""
     words = terminal.arguments
-    lists = {"frequency", "frequencies", "thresholds", "layers"}
+    lists = {"frequency", "frequencies", "thresholds", "layers", "ignore_keys", "checkpoint_weights"}
     known = {name for param in (ctx.command.params if ctx else ()) if param.name in lists for name in param.opts}
     for option, value, more in zip(words, words[1:], words[2:], strict=False):
         if option in known and not more.startswith("--"):

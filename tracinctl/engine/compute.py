@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,7 +15,17 @@ import torch
 
 from tracinctl.data.pairs import RankingData
 from tracinctl.engine.asking import OutputScore, ask_first_item, way_of_asking
-from tracinctl.engine.checkpoints.load import WEIGHTINGS, checkpoint_weights
+from tracinctl.engine.checkpoints.adapters import base_digest, with_adapter
+from tracinctl.engine.checkpoints.files import CheckpointSource
+from tracinctl.engine.checkpoints.record import notes_on_training
+from tracinctl.engine.checkpoints.weights import (
+    WEIGHTINGS,
+    WeighedCheckpoint,
+    check_own_weights,
+    copies_of_others,
+    unknown_rates,
+    weigh_checkpoints,
+)
 from tracinctl.engine.devices import choose_device
 from tracinctl.engine.distributed.divide import divided_kernels, shared_cache
 from tracinctl.engine.distributed.processes import Processes
@@ -23,7 +34,7 @@ from tracinctl.engine.gradients.items import ItemGradients, ScoreFunction
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.influence import InfluenceScores, NotOfDifferenceError
 from tracinctl.engine.items import Items
-from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, KernelWork, checkpoint_kernels
+from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, CheckpointKernel, KernelWork, checkpoint_kernels
 from tracinctl.engine.kernel.layout import KernelLayout, kernel_layout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import error_note
@@ -34,7 +45,7 @@ from tracinctl.engine.options import METHODS, EngineOptions
 from tracinctl.engine.own_loss import LossFunction
 from tracinctl.engine.own_model import own_model, plain_passes
 from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
-from tracinctl.errors import CheckpointError, DataError, UsageError
+from tracinctl.errors import CheckpointError, CheckpointWarning, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable
 from tracinctl.user_code import load_function
@@ -80,18 +91,20 @@ class ComputeResult:
 
     Attributes:
         scores: a source of scores, calculated block by block.
-        checkpoints: name and weight of each.
+        checkpoints: those that count, with their weights.
         taken: for each checkpoint, whether its kernel came from the cache.
         gradients_computed: item gradients that were taken.
-        notes: what a user should know (weights that fell back, and the like).
+        notes: what a user should know.
+        warnings: those by which the scores may be others than were meant.
         cache_files: the files of the kernels in use.
     """
 
     scores: InfluenceScores
-    checkpoints: Sequence[tuple[str, float]]
+    checkpoints: Sequence[WeighedCheckpoint]
     taken: Sequence[bool]
     gradients_computed: int
     notes: Sequence[str]
+    warnings: Sequence[str]
     cache_files: Collection[Path]
 
 
@@ -99,7 +112,7 @@ class ComputeResult:
 def compute_scores(
     data: RankingData,
     model: torch.nn.Module,
-    checkpoints: Sequence[Path],
+    checkpoints: Sequence[Path | CheckpointSource],
     options: ComputeOptions,
     progress: ProgressCallback = ...,
 ) -> ComputeResult: ...
@@ -109,7 +122,7 @@ def compute_scores(
 def compute_scores(
     data: RankingData,
     model: torch.nn.Module,
-    checkpoints: Sequence[Path],
+    checkpoints: Sequence[Path | CheckpointSource],
     options: ComputeOptions,
     progress: ProgressCallback = ...,
     *,
@@ -120,7 +133,7 @@ def compute_scores(
 def compute_scores(
     data: RankingData,
     model: torch.nn.Module,
-    checkpoints: Sequence[Path],
+    checkpoints: Sequence[Path | CheckpointSource],
     options: ComputeOptions,
     progress: ProgressCallback = no_progress,
     *,
@@ -147,14 +160,15 @@ def compute_scores(
 def _compute(
     data: RankingData,
     model: torch.nn.Module,
-    checkpoints: Sequence[Path],
+    checkpoints: Sequence[Path | CheckpointSource],
     options: ComputeOptions,
     progress: ProgressCallback,
     processes: Processes | None,
     *,
     of_difference: bool,
 ) -> ComputeResult | None:
-    _check(data, checkpoints)
+    _check(data, checkpoints, options)
+    sources = [replace(CheckpointSource.of(each), ignore_keys=tuple(options.ignore_keys or ())) for each in checkpoints]
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
     if device.type == "mps" and dtype == torch.float64:
         raise UsageError("MPS has no float64", hint="Use the `dtype` float32, or the `device` cpu.")
@@ -176,16 +190,20 @@ def _compute(
             ours=options.own_model,
             run_once=functools.partial(ask_first_item, items=items, ask=ask),
         )
-        work = _kernel_work(own, ask, items, layout, options, budget, device, len(checkpoints), processes)
+        own = with_adapter(own, sources)
+        work = _kernel_work(own, ask, items, layout, options, budget, device, sources, processes)
         kernels = (
-            divided_kernels(work, checkpoints, processes, progress)
+            divided_kernels(work, sources, processes, progress)
             if processes
-            else checkpoint_kernels(work, checkpoints, progress)
+            else checkpoint_kernels(work, sources, progress)
         )
     if kernels is None:
         return None
-    names = [kernel.name for kernel in kernels]
-    weights, note = checkpoint_weights([k.learning_rate for k in kernels], names, options.checkpoint_weights)
+    kernels, doubts = _without_copies(kernels, options)
+    names, records = [kernel.name for kernel in kernels], [kernel.record for kernel in kernels]
+    weighed, notes_on_weights = weigh_checkpoints(own, names, records, options.checkpoint_weights)
+    margin = options.loss.margin if options.loss.loss in ("standard", "ghm") else None
+    doubts += [*notes_on_weights, *notes_on_training(names, records, options.loss.name, margin)]
     train_same, test_same = (
         same_pairs(pairs, items.contents[part], [kernel.kernel.scores[part] for kernel in kernels])
         for pairs, part in (
@@ -197,7 +215,7 @@ def _compute(
         *items.notes,
         *notes_on_copies(items.ids, items.contents, len(data.train)),
         *(f"{name} was taken off the model for the pass" for name in removed),
-        *([note] if note else []),
+        *doubts,
         *layout.notes,
         *work.notes,
         *_notes_on_ties(data, options),
@@ -207,7 +225,7 @@ def _compute(
         provenance["removed"] = removed
     scores = InfluenceScores(
         [kernel.kernel for kernel in kernels],
-        weights,
+        [checkpoint.weight for checkpoint in weighed],
         train_ids=data.train.ids,
         test_ids=data.test.ids,
         train_pairs=data.train_pairs,
@@ -227,11 +245,13 @@ def _compute(
         {
             "name": kernel.name,
             "digest": kernel.digest,
-            "weight": weight,
-            "learning_rate": kernel.learning_rate,
+            "moment": checkpoint.moment,
+            "weight": checkpoint.weight,
+            "learning_rate": checkpoint.learning_rate,
+            "group_rates": list(checkpoint.group_rates),
             "gradient_zero": zero,
         }
-        for kernel, weight, zero in zip(kernels, weights, scores.zero_gradient, strict=True)
+        for kernel, checkpoint, zero in zip(kernels, weighed, scores.zero_gradient, strict=True)
     ]
     if projection := work.maker.gradients.projection:
         errors = [kernel.kernel.part("error") for kernel in kernels]
@@ -239,18 +259,33 @@ def _compute(
         provenance["projection"] = _projection(projection, errors)
     return ComputeResult(
         scores,
-        list(zip(names, weights, strict=True)),
+        weighed,
         [kernel.taken for kernel in kernels],
         len(items) * sum(not kernel.taken for kernel in kernels),
         notes,
+        [*doubts, *unknown_rates(weighed, options.checkpoint_weights)],
         frozenset(work.cache.used) if work.cache else frozenset(),
     )
 
 
-def _check(data: RankingData, checkpoints: Sequence[Path]) -> None:
+def _without_copies(
+    kernels: Sequence[CheckpointKernel], options: ComputeOptions
+) -> tuple[list[CheckpointKernel], list[str]]:
+    """The kernels of checkpoints that differ, where weights are not the caller's own, and what was left out."""
+    names = [kernel.name for kernel in kernels]
+    copies = copies_of_others(names, [kernel.record for kernel in kernels])
+    if not copies or not isinstance(options.checkpoint_weights, str):
+        return list(kernels), []
+    notes = [f"{names[place]} holds the same weights as {name}: it counts once" for place, name in copies.items()]
+    return [kernel for place, kernel in enumerate(kernels) if place not in copies], notes
+
+
+def _check(data: RankingData, checkpoints: Sequence[Path | CheckpointSource], options: ComputeOptions) -> None:
     """Raise TracinctlError where there is nothing to compute, or two rows have one id."""
     if not checkpoints:
         raise CheckpointError("no checkpoints", hint="Train first (`tracinctl train`), or give `checkpoint_dir`.")
+    if not isinstance(options.checkpoint_weights, str):
+        check_own_weights(options.checkpoint_weights, len(checkpoints))
     for pairs, samples, what in (
         (data.train_pairs, data.train, "training"),
         (data.test_pairs, data.test, "test"),
@@ -268,7 +303,7 @@ def _kernel_work(
     options: ComputeOptions,
     budget: Budget,
     device: torch.device,
-    checkpoints: int,
+    checkpoints: Sequence[CheckpointSource],
     processes: Processes | None,
 ) -> KernelWork:
     """What the kernels of all checkpoints have in common."""
@@ -276,25 +311,26 @@ def _kernel_work(
     if options.projection_dim is not None:
         projection = Projection(options.projection_dim, options.projection_seed)
         gradients = ItemGradients(model, layers=options.layers, score=ask, projection=projection)
-    in_memory = 8 * checkpoints * len(layout) * layout.columns <= budget.left // 4
+    in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= budget.left // 4
     cached = options.cache is not None or not in_memory or processes is not None
     return KernelWork(
         maker=KernelMaker(gradients, items, layout, device=device, dtype=DTYPES[options.dtype], budget=budget),
-        model_key=model_digest(model, ask),
+        model_key=model_digest(model, ask) + base_digest(model, checkpoints),
         dtype=options.dtype,
         exact=exact if gradients is not exact else None,
         cache=shared_cache(options.cache, processes) if cached else None,
         in_memory=in_memory,
+        by_rates=options.checkpoint_weights in ("relative", "absolute"),
     )
 
 
 def _provenance(options: ComputeOptions, work: KernelWork, layout: KernelLayout, items: Items) -> dict[str, Any]:
-    loss = options.loss
+    loss, weighting = options.loss, options.checkpoint_weights
     provenance: dict[str, Any] = {
         "method": options.method,
         "loss": loss.name,
         "margin": loss.margin,
-        "checkpoint_weights": options.checkpoint_weights,
+        "checkpoint_weights": weighting if isinstance(weighting, str) else list(map(float, weighting)),
         "dtype": options.dtype,
         "layers": list(options.layers) if options.layers is not None else None,
         "torch": torch.__version__,
@@ -337,7 +373,7 @@ def _notes_on_ties(data: RankingData, options: ComputeOptions) -> list[str]:
 def compute_influence(
     data: RankingData,
     model: torch.nn.Module,
-    checkpoints: Sequence[Path | str],
+    checkpoints: Sequence[Path | str | Mapping[str, Any]],
     *,
     method: str = ComputeOptions.method,
     loss: str | LossFunction = LossSettings.loss,
@@ -347,7 +383,7 @@ def compute_influence(
     batch_size: int = LossSettings.batch_size,
     label_smoothing: float = LossSettings.label_smoothing,
     centring: float = LossSettings.centring,
-    checkpoint_weights: str = ComputeOptions.checkpoint_weights,
+    checkpoint_weights: str | Sequence[float] = ComputeOptions.checkpoint_weights,
     dtype: str = ComputeOptions.dtype,
     device: str = ComputeOptions.device,
     layers: Sequence[str] | None = None,
@@ -356,6 +392,7 @@ def compute_influence(
     num_workers: int = ComputeOptions.num_workers,
     projection_dim: int | None = ComputeOptions.projection_dim,
     score: str | OutputScore | None = None,
+    ignore_keys: Sequence[str] | None = None,
     per_checkpoint: bool = False,
     progress: ProgressCallback | None = None,
 ) -> InfluenceTable:
@@ -367,7 +404,7 @@ def compute_influence(
     Args:
         data: items and pairs, training and held-out.
         model: gives items scores; its own state does not matter, its parameters' ``requires_grad`` does.
-        checkpoints: files, in order.
+        checkpoints: files or folders, or state dicts in memory, in order.
         method: ``tracin`` (effect on the test pair's loss), ``margin`` (on its margin y (s_i - s_j)) or ``fisher`` (the
             same, through the damped inverse of the training pairs' empirical Fisher matrix).
         loss: ``standard``, ``logistic``, ``ghm``, ``package.module:function``, or a function of (s_i, s_j, y). One with
@@ -378,7 +415,8 @@ def compute_influence(
         batch_size: training batch size, for ``ghm``.
         label_smoothing: of ``logistic``: the share of comparisons that are taken to be the wrong way round.
         centring: adds ``centring * (s_i + s_j)**2`` to the loss of each pair.
-        checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
+        checkpoint_weights: ``relative`` (learning rates over their mean), ``absolute`` (learning rates) or ``uniform``
+            (1 each); or numbers, one a checkpoint.
         dtype: of the gradients; products and sums are float64.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         layers: patterns of parameter names to take gradients of; None = all trainable ones.
@@ -388,6 +426,7 @@ def compute_influence(
         projection_dim: for large models: numbers that are kept of a layer's gradient, by random projection.
         score: a function of the model's output, or its name as ``package.module:function``, that gives one number an
             item; for models that give several logits, a tuple or a mapping.
+        ignore_keys: patterns of names of weights in checkpoints that are left out, ``ema.*`` for instance.
         per_checkpoint: also keep the scores of each checkpoint.
         progress: called with a ``Progress``.
 
@@ -410,8 +449,19 @@ def compute_influence(
         num_workers=num_workers,
         projection_dim=projection_dim,
         score=load_function(score, "score") if isinstance(score, str) else score,
+        ignore_keys=ignore_keys,
     )
-    paths = [Path(p) for p in checkpoints]
-    return compute_scores(data, model, paths, options, progress or no_progress).scores.table(
-        per_checkpoint=per_checkpoint
-    )
+    result = compute_scores(data, model, checkpoint_sources(checkpoints), options, progress or no_progress)
+    for text in result.warnings:
+        warnings.warn(text, CheckpointWarning, stacklevel=2)
+    return result.scores.table(per_checkpoint=per_checkpoint)
+
+
+def checkpoint_sources(checkpoints: Sequence[Path | str | Mapping[str, Any]]) -> list[CheckpointSource]:
+    """Checkpoints as a caller names them: paths, or state dicts in memory."""
+    return [
+        CheckpointSource(f"state {number}", checkpoint)
+        if isinstance(checkpoint, Mapping)
+        else CheckpointSource.of(Path(checkpoint))
+        for number, checkpoint in enumerate(checkpoints, 1)
+    ]

@@ -73,7 +73,7 @@ class EngineOptions:
 
     Attributes:
         loss: the pairwise loss of training.
-        checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
+        checkpoint_weights: ``relative``, ``absolute`` or ``uniform``; or numbers, one a checkpoint.
         dtype: of the gradients, ``float32`` or ``float64``; products and sums are always float64.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         layers: patterns of parameter names; None = all trainable parameters.
@@ -82,15 +82,18 @@ class EngineOptions:
         num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
         projection_dim: numbers that each layer's gradient is projected to at random; None = exact gradients.
         score: makes one number an item of the model's output; None = the output is the score.
+        ignore_keys: patterns of names of weights in checkpoints that are left out; None = of none.
     """
 
     loss: LossOptions = field(default_factory=LossOptions)
-    checkpoint_weights: str = field(
+    checkpoint_weights: str | Sequence[float] = field(
         default="relative",
         metadata={
-            "help": "relative: learning rate over the mean one; absolute: the learning rate; uniform: 1.",
+            "help": "relative: learning rate over the mean one; absolute: the learning rate; uniform: 1; "
+            "or numbers with commas, one a checkpoint.",
             "metavar": "HOW",
-            "choices": WEIGHTS,
+            "kind": "weights",
+            "suggestions": WEIGHTS,
         },
     )
     dtype: str = field(
@@ -156,5 +159,14 @@ class EngineOptions:
             "metavar": "MODULE:FUNCTION",
             "usual": "the output is the score",
             "example": "'my_project:score'",
+        },
+    )
+    ignore_keys: Sequence[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Leave out weights of checkpoints by their names, as patterns with commas: 'ema.*'.",
+            "metavar": "PATTERNS",
+            "usual": "none",
+            "example": "['ema.*']",
         },
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import Pairs, RankingData, Samples, check_unique
-from tracinctl.engine.checkpoints.load import apply_checkpoint, checkpoint_weights, load_checkpoint
-from tracinctl.engine.compute import compute_influence
+from tracinctl.engine.checkpoints.load import apply_checkpoint, load_checkpoint
+from tracinctl.engine.checkpoints.record import CheckpointRecord
+from tracinctl.engine.checkpoints.weights import copies_of_others, group_scales, unknown_rates, weigh_checkpoints
+from tracinctl.engine.compute import checkpoint_sources, compute_influence
 from tracinctl.engine.devices import choose_device
 from tracinctl.engine.item_forms import WANTED, FormError, item_of
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES
 from tracinctl.engine.model_errors import asking_model
 from tracinctl.engine.options import EngineOptions, LossOptions
 from tracinctl.engine.own_model import own_model, plain_passes
-from tracinctl.errors import DataError, LossError, ModelError, NonFiniteError, ScoreFileError
+from tracinctl.errors import CheckpointWarning, DataError, LossError, ModelError, NonFiniteError, ScoreFileError
 from tracinctl.files import write_text_atomic
 
 ExampleLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -31,7 +34,7 @@ class TracInCP:
 
     Args:
         model: the model; its own state does not matter.
-        checkpoints: files, in order.
+        checkpoints: files or folders, or state dicts in memory, in order.
         loss_fn: ``loss_fn(model(inputs), target)`` of one example, inputs and target with a leading dimension of 1.
         checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
         dtype: of the gradients.
@@ -41,15 +44,15 @@ class TracInCP:
     def __init__(
         self,
         model: torch.nn.Module,
-        checkpoints: Sequence[Path | str],
+        checkpoints: Sequence[Path | str | Mapping[str, Any]],
         loss_fn: ExampleLoss,
         *,
-        checkpoint_weights: str = EngineOptions.checkpoint_weights,
+        checkpoint_weights: str | Sequence[float] = EngineOptions.checkpoint_weights,
         dtype: str = EngineOptions.dtype,
         device: str = EngineOptions.device,
     ) -> None:
         self.model = model
-        self.checkpoints = [Path(p) for p in checkpoints]
+        self.checkpoints = checkpoints
         self.loss_fn = loss_fn
         self.weighting = checkpoint_weights
         self.dtype = dtype
@@ -90,8 +93,10 @@ class TracInCP:
     ) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
         """Yield each checkpoint's weight and the gradients of the examples' losses, one a row."""
         device, dtype = choose_device(self.device), DTYPES[self.dtype]
-        loaded = [load_checkpoint(p) for p in self.checkpoints]
-        weights, _ = checkpoint_weights([c.learning_rate for c in loaded], [c.name for c in loaded], self.weighting)
+        sources = checkpoint_sources(self.checkpoints)
+        names, records = [source.name for source in sources], [load_checkpoint(source).record for source in sources]
+        copies = copies_of_others(names, records) if isinstance(self.weighting, str) else {}
+        places = [place for place in range(len(sources)) if place not in copies]
         test_ids = [f"test {k}" for k in range(len(test))]
         with plain_passes(device):
 
@@ -100,14 +105,31 @@ class TracInCP:
                     model(_alone(train[0][0], torch.device("cpu"), torch.float32))
 
             model, _ = own_model(self.model, device, dtype, ours=False, run_once=run_once)
-            for weight, checkpoint in zip(weights, loaded, strict=True):
-                apply_checkpoint(model, checkpoint)
+            weighed, notes = weigh_checkpoints(
+                model, [names[k] for k in places], [records[k] for k in places], self.weighting
+            )
+            for text in [*notes, *unknown_rates(weighed, self.weighting)]:
+                warnings.warn(text, CheckpointWarning, stacklevel=3)
+            for place, checkpoint in zip(places, weighed, strict=True):
+                apply_checkpoint(model, load_checkpoint(sources[place]))
                 self._check_same_again(model, train, ids, device)
+                scale = self._scale(model, records[place])
                 yield (
-                    weight,
-                    self._rows(model, train, ids, device),
-                    self._rows(model, test, test_ids, device),
+                    checkpoint.weight,
+                    self._rows(model, train, ids, device) * scale,
+                    self._rows(model, test, test_ids, device) * scale,
                 )
+
+    def _scale(self, model: torch.nn.Module, record: CheckpointRecord) -> torch.Tensor:
+        """By what each number of a gradient is multiplied, so that parameter groups count by their own rates."""
+        by_rates = self.weighting in ("relative", "absolute")
+        scales = group_scales(model, record.rates).by_name if by_rates else {}
+        parts = [
+            torch.full((parameter.numel(),), scales.get(name, 1.0), dtype=torch.float64)
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        ]
+        return torch.cat(parts)
 
     def _check_same_again(
         self, model: torch.nn.Module, examples: list[_Example], ids: list[str], device: torch.device
@@ -170,7 +192,7 @@ class RankingTracInCP:
 
     Args:
         model: gives an item a score.
-        checkpoints: files, in order.
+        checkpoints: files or folders, or state dicts in memory, in order.
         loss_type: ``standard``, ``logistic``, ``ghm``, ``package.module:function``, or a function of (s_i, s_j, y).
         margin: of ``standard`` and ``ghm``.
         options: any other keyword of ``compute_influence``.
@@ -179,7 +201,7 @@ class RankingTracInCP:
     def __init__(
         self,
         model: torch.nn.Module,
-        checkpoints: Sequence[Path | str],
+        checkpoints: Sequence[Path | str | Mapping[str, Any]],
         loss_type: Any = LossOptions.loss,
         margin: float = LossOptions.margin,
         **options: Any,
@@ -229,7 +251,7 @@ class RankingTracInCP:
         table = compute_influence(
             data,
             self.model,
-            [Path(p) for p in self.checkpoints],
+            self.checkpoints,
             loss=self.loss_type,
             margin=self.margin,
             **self.options,

@@ -22,12 +22,16 @@ from tracinctl.project.sources import (
 )
 from tracinctl.project.staleness import FileStates, pairs_digests, recordings_of
 from tracinctl.project.target import Target
+from tracinctl.text import count, number
 from tracinctl.user_code import as_a_guest, load_function
 
 if TYPE_CHECKING:
+    from tracinctl.engine.checkpoints.weights import WeighedCheckpoint
     from tracinctl.engine.distributed.processes import Processes
     from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.source import ScoreSource
+
+_FEW = 8  # weights that fit into a line
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class ComputeOutcome:
         output_file: the scores; None where only self-influence was asked for.
         written: all files written or added to.
         train_pairs, test_pairs, active_test_pairs: how many; a test pair is active where a score is not zero.
-        checkpoints: name and weight of each, in order.
+        checkpoints: those that count, with their weights, in order.
         taken: for each checkpoint, whether its kernel came from the cache.
         gradients_computed: item gradients that were taken.
         seconds: how long it took.
@@ -56,7 +60,7 @@ class ComputeOutcome:
     train_pairs: int
     test_pairs: int
     active_test_pairs: int
-    checkpoints: Sequence[tuple[str, float]]
+    checkpoints: Sequence[WeighedCheckpoint]
     taken: Sequence[bool]
     gradients_computed: int
     seconds: float
@@ -65,6 +69,16 @@ class ComputeOutcome:
     diagnoses: Sequence[Diagnosis]
     cache_bytes: int
     freed_bytes: int
+
+    @property
+    def weights_in_words(self) -> str:
+        """The weights of the checkpoints in one line."""
+        weights = [number(checkpoint.weight) for checkpoint in self.checkpoints]
+        if len(set(weights)) == 1:
+            return f"{weights[0]} each"
+        if len(weights) <= _FEW:
+            return ", ".join(weights)
+        return f"{weights[0]} to {weights[-1]} in {count(len(weights), 'checkpoint')}"
 
     def to_json(self) -> dict[str, Any]:
         """The result in plain values."""
@@ -76,7 +90,10 @@ class ComputeOutcome:
             "test_pairs": self.test_pairs,
             "active_test_pairs": self.active_test_pairs,
             "classes": list(self.classes),
-            "checkpoints": [{"name": name, "weight": weight} for name, weight in self.checkpoints],
+            "checkpoints": [
+                {"name": each.name, "weight": each.weight, "learning_rate": each.learning_rate}
+                for each in self.checkpoints
+            ],
             "gradients_computed": self.gradients_computed,
             "seconds": round(self.seconds, 3),
             "warnings": [*self.notes, *(each.text for each in self.diagnoses)],
@@ -96,7 +113,7 @@ def compute_project_scores(
     Raises:
         TracinctlError: anything that is missing, broken, or does not fit together; nothing is half-written.
     """
-    from tracinctl.engine.checkpoints.load import list_checkpoints
+    from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.compute import ComputeOptions, compute_scores
     from tracinctl.engine.kernel.cache import KernelCache
     from tracinctl.engine.losses import LossSettings, resolve_loss

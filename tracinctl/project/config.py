@@ -332,12 +332,14 @@ def _kept(kind: Kind, value: Any, path: Path) -> Any:
         return value if isinstance(value, bool) and kind is Kind.TRUTH else None
     if kind is Kind.LIST:
         return _list(value)
+    if kind is Kind.WEIGHTS and isinstance(value, (list, int, float)):
+        return ",".join(_list(value if isinstance(value, list) else [value]) or ()) or None
     if kind is Kind.PATH:
         fits = isinstance(value, str) and value and "\0" not in value
         return Path(os.path.normpath(path.parent / Path(value).expanduser())) if fits else None
     if kind in {Kind.SCORE, Kind.SIZE}:
         return str(value) if isinstance(value, (int, float, str)) else None
-    types: Any = {Kind.TEXT: str, Kind.WHOLE: int, Kind.NUMBER: (int, float)}[kind]
+    types: Any = {Kind.TEXT: str, Kind.WEIGHTS: str, Kind.WHOLE: int, Kind.NUMBER: (int, float)}[kind]
     return value if isinstance(value, types) else None
 
 

@@ -4,7 +4,7 @@ A field of a settings class is a setting where its metadata has ``help``. Furthe
 
 - ``name``: how users call it, where the field is called otherwise; ``alias``: a second name.
 - ``kind``: ``list`` (a text with commas), ``texts`` and ``paths`` (may be given again), ``score`` (a number or a share)
-  or ``size`` (bytes), where the type does not say.
+  ``size`` (bytes) or ``weights`` (a word or numbers), where the type does not say.
 - ``metavar``, ``usual``: what help shows in place of a value, and as the default where that is None.
 - ``choices``, ``suggestions``: values and a line on each; others are refused, or taken as well.
 - ``least``: the smallest number.
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from tracinctl.errors import UsageError
+from tracinctl.text import nearest
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$", re.IGNORECASE)
 
@@ -43,6 +44,7 @@ class Kind(Enum):
     TEXTS = "a list of texts"
     PATHS = "a list of paths"
     SIZE = "a size such as '4GiB'"
+    WEIGHTS = "a word such as 'relative', or numbers with commas"
 
 
 _KINDS = {str: Kind.TEXT, Path: Kind.PATH, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.TRUTH}
@@ -112,6 +114,8 @@ class Setting:
             return tuple(given or ())
         if self.kind is Kind.SIZE and isinstance(given, str):
             return parse_size(given, self.name)
+        if self.kind is Kind.WEIGHTS and isinstance(given, str):
+            return parse_weights(given, self.name, self.suggestions)
         if self.kind is Kind.LIST and isinstance(given, str) and not self.is_text:
             return tuple(split_list(given, self.name))
         return given
@@ -168,6 +172,24 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
     group = cls()
     vars(group).update(given)
     return group
+
+
+def parse_weights(text: str, name: str, words: Mapping[str, str]) -> str | tuple[float, ...]:
+    """One of some words, or numbers with commas.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text in words:
+        return text
+    try:
+        return tuple(float(part) for part in split_list(text, name))
+    except ValueError as error:
+        near = nearest(text, words)
+        raise UsageError(
+            f"`{name}` cannot be {text!r}",
+            hint=f"Did you mean {near}?" if near else f"It is one of {', '.join(words)}, or numbers such as 2,1,1.",
+        ) from error
 
 
 def split_list(text: str, name: str) -> list[str]:

@@ -117,7 +117,7 @@ def _item_scores(
     target: Target, origin: SourceSettings, data: RankingData, prefix: str, progress: ProgressCallback
 ) -> tuple[Sequence[str], npt.NDArray[np.float64]]:
     """Names of the checkpoints and the scores of the training items at each; none where the checkpoints are gone."""
-    from tracinctl.engine.checkpoints.load import list_checkpoints
+    from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.item_scores import item_scores
     from tracinctl.errors import CheckpointError
 

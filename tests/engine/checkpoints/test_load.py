@@ -14,7 +14,8 @@ from small_models import make_checkpoints
 from torch import nn
 
 from tracinctl.engine.checkpoints.files import checkpoint_digest
-from tracinctl.engine.checkpoints.load import apply_checkpoint, list_checkpoints, load_checkpoint
+from tracinctl.engine.checkpoints.listing import list_checkpoints
+from tracinctl.engine.checkpoints.load import apply_checkpoint, load_checkpoint
 from tracinctl.errors import CheckpointError
 
 
@@ -106,7 +107,7 @@ def test_a_mismatch_names_the_first_keys_of_each_kind(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         apply_checkpoint(build(), load_checkpoint(tmp_path / "x.pt"))
     said = str(caught.value)
-    assert "missing: 0.bias, 1.weight, 1.bias and 5 more" in said
+    assert "missing: 0.bias, 1.weight, 1.bias and 4 more" in said
     assert "unexpected: more.0, more.1, more.2 and 2 more" in said
     assert "wrong shape: 0.weight is (4, 6), the model wants (5, 6)" in said
 
@@ -205,22 +206,33 @@ def test_a_trainers_folders_are_checkpoints_in_natural_order(trainer_folder):
     assert "--checkpoint-prefix checkpoint-" in caught.value.hint
 
 
-def test_the_rate_comes_from_elsewhere_where_it_was_not_logged(folder):
+def unlogged(folder):
+    """Take out of a folder's log what was logged at its own step."""
     state = json.loads((folder / "trainer_state.json").read_text())
-    last = state["log_history"].pop()["step"]
-    while last >= 10:
-        last = state["log_history"].pop()["step"]
+    state["log_history"] = [entry for entry in state["log_history"] if entry["step"] < state["global_step"]]
     (folder / "trainer_state.json").write_text(json.dumps(state))
-    assert load_checkpoint(folder).learning_rate == 0  # what the scheduler would have gone on with
-    for rates in ([0.5], [0.5, 0.25]):
-        torch.save({"_last_lr": rates}, folder / "scheduler.pt")
-        assert load_checkpoint(folder).learning_rate == 0.5
+
+
+def test_the_rate_of_the_step_comes_from_elsewhere_where_it_was_not_logged(folder):
+    unlogged(folder)
+    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "by the trainer's arguments"
+    (folder / "training_args.bin").unlink()
+    # a line through what was logged and what the scheduler would have gone on with, which is 0
+    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001)
     (folder / "scheduler.pt").unlink()
-    assert load_checkpoint(folder).learning_rate == 0  # the optimizer too
+    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the optimizer says the same"
     (folder / "optimizer.pt").unlink()
-    assert load_checkpoint(folder).learning_rate == state["log_history"][-1]["learning_rate"]
+    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the line goes on"
     (folder / "trainer_state.json").unlink()
     assert load_checkpoint(folder).learning_rate is None
+
+
+def test_a_rate_of_zero_that_nothing_explains_is_not_known(folder):
+    for name in ("training_args.bin", "trainer_state.json"):
+        (folder / name).unlink()
+    assert load_checkpoint(folder).learning_rate is None
+    torch.save({"_last_lr": [0.5, 0.25]}, folder / "scheduler.pt")
+    assert load_checkpoint(folder).learning_rate == 0.5
 
 
 def test_what_is_no_logged_rate_is_passed_over(folder):

@@ -13,7 +13,7 @@ from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, project_of
 from tracinctl.data.classes import shown_order
 from tracinctl.project.settings import ComputeCommand
-from tracinctl.text import count, duration, number
+from tracinctl.text import count, duration
 
 if TYPE_CHECKING:
     from tracinctl.project.compute import ComputeOutcome
@@ -70,9 +70,9 @@ def tell(outcome: "ComputeOutcome") -> None:
         terminal.warn(f"{label}: {note}")
     if outcome.freed_bytes:
         terminal.say(f"{label}: {_size(outcome.freed_bytes)} of unused kernels deleted")
-    for (name, weight), taken in zip(outcome.checkpoints, outcome.taken, strict=True):
+    for checkpoint, taken in zip(outcome.checkpoints, outcome.taken, strict=True):
         how = "taken from the cache" if taken else "computed"
-        terminal.detail(f"  {name}: weight {number(weight)}, {how}")
+        terminal.detail(f"  {checkpoint.name}: {checkpoint.described}, {how}")
     terminal.detail(f"  kernels kept: {_size(outcome.cache_bytes)}")
 
 
@@ -90,6 +90,7 @@ def show(outcome: "ComputeOutcome", metadata_dir: Path | None) -> None:
     )
     if outcome.classes:
         terminal.text(f"  classes, lowest first: {shown_order(outcome.classes)}", style="dim")
+    terminal.text(f"  weights of checkpoints: {outcome.weights_in_words}")
     for path in outcome.written:
         terminal.text(f"  {shown_path(path)}", style="dim")
         terminal.path(path)

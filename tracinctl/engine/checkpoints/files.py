@@ -1,18 +1,22 @@
-"""What on disk is a checkpoint: a file, or a folder that a Hugging Face trainer wrote.
+"""What is a checkpoint: a file, a folder that a trainer wrote, or a state in memory.
 
 Completion asks this too, so what it does not need is imported where it is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tracinctl.errors import CheckpointError
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 TRAINER_STATE = "trainer_state.json"
+ADAPTER_CONFIG = "adapter_config.json"
 
 STAGED = ".tracinctl-"
 """Begins the name of a hidden folder beside checkpoints: those of a training that is not over."""
@@ -21,6 +25,35 @@ MOVING = "-moving"
 
 _INDEX = ".index.json"
 _WEIGHTS = tuple(name + end for name in ("model.safetensors", "pytorch_model.bin") for end in ("", _INDEX))
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+_MODULES = "modules.json"  # of sentence-transformers
+_SHARDED = (".metadata", "pytorch_model_fsdp_0/.metadata")  # of torch.distributed.checkpoint, and accelerate's
+_DEEPSPEED = ("zero_to_fp32.py", "latest")
+_OTHERS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.onnx": "ONNX"}
+_BESIDE = (TRAINER_STATE, ADAPTER_CONFIG, _MODULES, "scheduler.pt", "scheduler.bin")
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """Where a checkpoint is, and what of it counts.
+
+    Attributes:
+        name: the file's, the folder's, or one made up for a state in memory.
+        place: a path, or what a file would hold.
+        ignore_keys: patterns of names of weights that are left out.
+    """
+
+    name: str
+    place: Path | Mapping[str, Any]
+    ignore_keys: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: Path | CheckpointSource) -> CheckpointSource:
+        """A path as a source, of which everything counts."""
+        return source if isinstance(source, CheckpointSource) else cls(source.name, source)
+
+    def __str__(self) -> str:
+        return str(self.place) if isinstance(self.place, Path) else self.name
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -29,7 +62,7 @@ def is_checkpoint(path: Path) -> bool:
         return False
     if path.suffix in SUFFIXES and path.is_file():
         return True
-    return any((path / name).is_file() for name in _WEIGHTS)
+    return path.is_dir() and any((path / name).is_file() for name in (*_WEIGHTS, *_ADAPTERS, _MODULES, *_SHARDED))
 
 
 def is_mixed(folder: Path) -> bool:
@@ -37,29 +70,74 @@ def is_mixed(folder: Path) -> bool:
     return any(folder.glob(f"{STAGED}*{MOVING}"))
 
 
-def weight_files(path: Path) -> list[Path]:
-    """The files that hold a checkpoint's weights: itself, or those of a folder, in order.
+def weight_files(path: Path) -> list[tuple[Path, str]]:
+    """The files that hold a checkpoint's weights, in order, each with what begins the names of its weights.
 
     Raises:
-        CheckpointError: a folder holds none, or its index names what is no file of the folder.
+        CheckpointError: a folder holds none that can be read, or its index names what is no file of the folder.
     """
     if not path.is_dir():
-        return [path]
-    found = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+        return [(path, "")]
+    if (path / _MODULES).is_file() and (parts := _modules(path)):
+        return parts
+    found = next((path / name for name in (*_WEIGHTS, *_ADAPTERS) if (path / name).is_file()), None)
     if found is None:
-        raise CheckpointError(f"{path} holds no weights", hint=f"wanted: one of {', '.join(_WEIGHTS)}")
-    return _shards(found) if found.name.endswith(_INDEX) else [found]
+        raise _no_weights(path)
+    second = next(iter(sorted(path.glob(f"{found.stem}_[0-9]{found.suffix}"))), None)
+    if second is not None:
+        raise CheckpointError(
+            f"{path} holds the weights of several models: {found.name} and {second.name}",
+            hint=f"Give the file of the one that was trained on pairs, for example {second}.",
+        )
+    return [(part, "") for part in (_shards(found) if found.name.endswith(_INDEX) else [found])]
+
+
+def _no_weights(path: Path) -> CheckpointError:
+    """The error that says what a folder is instead."""
+    sharded = next((path / name for name in _SHARDED if (path / name).is_file()), None)
+    if sharded is not None:
+        join = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
+        return CheckpointError(
+            f"{path} is a sharded checkpoint of torch.distributed, which cannot be read as it is",
+            hint=f"Join it: {join} {sharded.parent} joined.pt",
+        )
+    if any((path / name).is_file() for name in _DEEPSPEED):
+        return CheckpointError(
+            f"{path} is a checkpoint of DeepSpeed, which cannot be read as it is",
+            hint="Join it in its folder: python zero_to_fp32.py . joined",
+        )
+    for name, kind in _OTHERS.items():
+        if (path / name).is_file():
+            return CheckpointError(f"{path} holds weights of {kind}", hint="Save it with PyTorch: save_pretrained.")
+    return CheckpointError(f"{path} holds no weights", hint=f"Wanted: one of {', '.join((*_WEIGHTS, *_ADAPTERS))}.")
+
+
+def _modules(path: Path) -> list[tuple[Path, str]]:
+    """The weights of the modules of a sentence-transformers folder; empty where only the first one has any."""
+    index = path / _MODULES
+    parts: list[tuple[Path, str]] = []
+    try:
+        for module in json.loads(index.read_text(encoding="utf-8")):
+            name, place = str(module["name"]), str(module["path"])
+            if Path(place).name != place:
+                raise CheckpointError(f"{index} names {place!r}, which is no folder in its folder")
+            files = (path / place / file for file in _WEIGHTS)
+            weights = next((file for file in files if file.is_file()), None)
+            if weights is not None:
+                several = _shards(weights) if weights.name.endswith(_INDEX) else [weights]
+                parts.extend((part, f"{name}.") for part in several)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{index} is no list of modules: {type(error).__name__}: {error}") from error
+    return parts if len({prefix for _, prefix in parts}) > 1 or (parts and parts[0][0].parent != path) else []
 
 
 def _shards(index: Path) -> list[Path]:
-    import json
-
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{index} is no index of weights: {type(error).__name__}: {error}",
-            hint="it may be cut off; save the model again",
+            hint="It may be cut off: save the model again.",
         ) from error
     for name in names:
         # a name alone: a folder that was sent by somebody must not have other files read
@@ -67,7 +145,7 @@ def _shards(index: Path) -> list[Path]:
             raise CheckpointError(f"{index} names {name!r}, which is no file of weights in its folder")
         if not (index.parent / name).is_file():
             raise CheckpointError(
-                f"{index} names {name}, which is not there", hint="copy all files of the checkpoint, or save it again"
+                f"{index} names {name}, which is not there", hint="Copy all files of the checkpoint, or save it again."
             )
     return [index.parent / name for name in names]
 
@@ -78,18 +156,18 @@ def checkpoint_parts(path: Path) -> list[Path]:
     Raises:
         CheckpointError: see ``weight_files``.
     """
-    weights = weight_files(path)
+    weights = [file for file, _ in weight_files(path)]
     if not path.is_dir():
         return weights
-    beside = [path / name for name in (*(name for name in _WEIGHTS if name.endswith(_INDEX)), TRAINER_STATE)]
-    return [*weights, *(each for each in beside if each.is_file())]
+    beside = [path / name for name in (*(name for name in _WEIGHTS if name.endswith(_INDEX)), *_BESIDE)]
+    return [*weights, *(file for file in beside if file.is_file())]
 
 
-def checkpoint_digest(path: Path, digest_of: Callable[[Path], str] | None = None) -> str:
-    """SHA-256 of a file's bytes, or of the names and contents of a folder's parts, in hexadecimal.
+def checkpoint_digest(source: Path | CheckpointSource, digest_of: Callable[[Path], str] | None = None) -> str:
+    """SHA-256 of a file's bytes, of the names and contents of a folder's parts, or of a state in memory; hexadecimal.
 
     Args:
-        path: the checkpoint.
+        source: the checkpoint.
         digest_of: gives the digest of one file; None reads it.
 
     Raises:
@@ -100,13 +178,18 @@ def checkpoint_digest(path: Path, digest_of: Callable[[Path], str] | None = None
     from tracinctl.files import file_digest
 
     digest_of = digest_of or file_digest
+    path = source.place if isinstance(source, CheckpointSource) else source
+    if not isinstance(path, Path):
+        from tracinctl.engine.checkpoints.record import content_digest
+
+        return content_digest(path)
     part = path
     try:
         if not path.is_dir():
             return digest_of(path)
         state = hashlib.sha256()
         for part in checkpoint_parts(path):
-            state.update(f"{part.name}\0{digest_of(part)}\0".encode())
+            state.update(f"{part.relative_to(path).as_posix()}\0{digest_of(part)}\0".encode())
     except OSError as error:
         raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
     return state.hexdigest()

@@ -27,11 +27,14 @@ def without_wrappers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     return bare
 
 
-def state_for(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpoint: str) -> dict[str, torch.Tensor]:
-    """The part of a checkpoint's state that is the model's, under the model's names.
+def state_for(
+    model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpoint: str
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The part of a checkpoint's state that is the model's, under the model's names, and notes on what did not match.
 
     Weights that the model shares may be named once. What lies beside the model in the checkpoint (a loss, metrics) is
-    left out where the names tell the two apart.
+    left out where the names tell the two apart. Buffers of whole numbers (a count of batches, positions) are made by
+    the model itself: they may be missing, and may be there where this model has none.
 
     Raises:
         CheckpointError: names are missing, unexpected or of another shape, the first of each kind are named; or two
@@ -43,18 +46,55 @@ def state_for(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpo
         there = next((other for other in others if other in found), None)
         if there is not None:
             found.setdefault(name, found[there])
-    missing = [name for name in own if name not in found]
+    unsaved = {name for name, _ in model.named_buffers()} - own.keys()
+    made = [name for name in own if name not in found and _is_whole(own[name])]
+    extra = [name for name in found if name not in own and (name in unsaved or _is_whole(found[name]))]
+    found |= {name: own[name] for name in made}
+    for name in extra:
+        del found[name]
+    _check_fit(own, found, checkpoint)
+    for name, others in shared.items():
+        if not torch.equal(found[name], found[others[0]]):
+            raise CheckpointError(
+                f"checkpoint {checkpoint} holds different weights {others[0]} and {name}, which the model shares",
+                hint="Build the model as it was trained: there it did not share them.",
+            )
+    notes = [
+        f"checkpoint {checkpoint} {what}: {first_few(names)}"
+        for what, names in (
+            ("does not hold buffers that the model makes itself", made),
+            ("holds buffers that the model does not have", extra),
+        )
+        if names
+    ]
+    return found, notes
+
+
+def bare_name(name: str) -> str:
+    """The name of a weight without what wrappers put before it."""
+    name = _uncompiled(name)
+    while prefix := next((p for p in _WRAPPERS if name.startswith(p)), None):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    """Whether it holds whole numbers, which no parameter does."""
+    return not tensor.is_floating_point() and not tensor.is_complex()
+
+
+def _check_fit(own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], checkpoint: str) -> None:
+    """Raise CheckpointError where a state does not fit the model's names and shapes."""
     unexpected = [name for name in found if name not in own]
     shaped = [
         f"{name} is {tuple(found[name].shape)}, the model wants {tuple(own[name].shape)}"
         for name in own
         if name in found and own[name].shape != found[name].shape
     ]
-    complex_numbers = [
-        name for name in own if name in found and found[name].is_complex() and not own[name].is_complex()
-    ]
+    complex_numbers = [n for n in own if n in found and found[n].is_complex() and not own[n].is_complex()]
+    missing = [name for name in own if name not in found]
     wrong = [
-        f"{what}: {first_few(names, NAMED)}"
+        f"{what}: {first_few(names)}"
         for what, names in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -64,17 +104,13 @@ def state_for(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpo
         if names
     ]
     if wrong:
+        only_more = unexpected and not (missing or shaped or complex_numbers)
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit the model: {'; '.join(wrong)}",
-            hint="is it of another model? see --model, or `architecture` under [ranker] in tracinctl.toml",
+            hint=f"If the model does not need them: ignore_keys, for example {unexpected[0].partition('.')[0]}*."
+            if only_more
+            else "Is it of another model? See model, or `architecture` under [ranker] in tracinctl.toml.",
         )
-    for name, others in shared.items():
-        if not torch.equal(found[name], found[others[0]]):
-            raise CheckpointError(
-                f"checkpoint {checkpoint} holds different weights {others[0]} and {name}, which the model shares",
-                hint="build the model as it was trained: there it did not share them",
-            )
-    return found
 
 
 def _uncompiled(name: str) -> str:
@@ -103,9 +139,8 @@ def _renamed(
     whole = [p for p in prefixes if _all_there(p, names, bare, shared)]
     if len(whole) > 1 and "" not in whole:
         raise CheckpointError(
-            f"checkpoint {checkpoint} holds several states that fit the model, under "
-            f"{', '.join(repr(p) for p in whole[:NAMED])}",
-            hint="save the one that was trained alone: torch.save(model.state_dict(), ...)",
+            f"checkpoint {checkpoint} holds several states that fit the model, under {first_few([*map(repr, whole)])}",
+            hint=f"Leave out all but the one that was trained, by ignore_keys, for example {whole[-1]}*.",
         )
     if whole:
         prefix = "" if "" in whole else whole[0]

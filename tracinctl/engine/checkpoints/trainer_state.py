@@ -1,63 +1,128 @@
-"""The learning rate of a checkpoint that a Hugging Face trainer saved."""
+"""What lies beside the weights in a folder of Hugging Face's Trainer or of accelerate: step, schedule and rates."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tracinctl.engine.checkpoints.files import TRAINER_STATE
+from tracinctl.engine.checkpoints.rates import Rates, checked_rate, rates_of
+from tracinctl.engine.checkpoints.unpickle import Inert
 from tracinctl.errors import CheckpointError
 
-_BESIDE = ("scheduler.pt", "optimizer.pt")  # the smaller one first
+_SCHEDULERS = ("scheduler.pt", "scheduler.bin")
+_OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
+_ARGUMENTS = "training_args.bin"
+_CLOSE = 1e-6  # by which a rate that is calculated may differ from one that was written
+
+Read = Callable[[Path], Any]
 
 
-def trainer_learning_rate(folder: Path, rate_in: Callable[[Path], float | None]) -> float | None:
-    """The learning rate at the step of the checkpoint; None where nothing in the folder says it.
+@dataclass(frozen=True)
+class TrainerState:
+    """What ``trainer_state.json`` says.
 
-    The rate that ``trainer_state.json`` logged at that step; where training logged less often, the one that the
-    scheduler or the optimizer was saved with; where neither is there, the last one logged before.
+    Attributes:
+        step: of the checkpoint; None where there is no such file.
+        planned: steps of the whole training; None where it does not say.
+        logged: step -> learning rate.
+    """
+
+    step: int | None = None
+    planned: int | None = None
+    logged: Mapping[int, float] = field(default_factory=dict)
+
+
+def read_trainer_state(folder: Path) -> TrainerState:
+    """What the folder's ``trainer_state.json`` says, as far as it can be read."""
+    try:
+        state: Any = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
+        step, history = int(state["global_step"]), state["log_history"]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return TrainerState()
+    logged = {}
+    for entry in history if isinstance(history, list) else []:
+        rate = entry.get("learning_rate") if isinstance(entry, Mapping) else None
+        if isinstance(rate, (int, float)) and isinstance(entry.get("step"), int) and entry["step"] <= step:
+            logged[entry["step"]] = checked_rate(folder / TRAINER_STATE, rate)
+    planned = state.get("max_steps")
+    return TrainerState(step, planned if isinstance(planned, int) and planned > 0 else None, logged)
+
+
+def folder_rates(folder: Path, state: TrainerState, read: Read) -> Rates:
+    """What the files of a folder say of learning rates.
 
     Args:
         folder: of the checkpoint.
-        rate_in: reads the rate of a saved scheduler or optimizer.
+        state: of its trainer.
+        read: gives the content of a file.
     """
-    step, logged = _logged(folder / TRAINER_STATE)
-    if step in logged:
-        return checked_rate(folder / TRAINER_STATE, logged[step])
-    for name in _BESIDE:
-        if (folder / name).is_file() and (rate := rate_in(folder / name)) is not None:
-            return rate
-    before = [at for at in logged if at <= step]
-    return checked_rate(folder / TRAINER_STATE, logged[max(before)]) if before else None
+    scheduler = _content(folder, _SCHEDULERS, read)
+    rates = rates_of(folder, [], [scheduler] if scheduler else [])
+    if not rates.groups or rates.differ:  # the optimizer's file is as large as the weights, or larger
+        optimizer = _content(folder, _OPTIMIZERS, read)
+        rates = rates_of(folder, [optimizer] if optimizer else [], [scheduler] if scheduler else [])
+    if state.step is None:
+        return rates
+    # under the trainer's number of steps: a scheduler counts one for each process
+    now = next(iter(rates.after.values()), rates.saved)
+    rates = replace(rates, step=state.step, after={} if now is None else {state.step: now}, logged=state.logged)
+    if rates.taken is None and state.planned:
+        arguments = _content(folder, (_ARGUMENTS,), read)
+        return replace(rates, taken=_planned_rate(arguments, state, now))
+    return rates
 
 
-def checked_rate(path: Path, rate: float) -> float:
-    """The learning rate that a file says.
+def _content(folder: Path, names: Sequence[str], read: Read) -> Mapping[str, Any] | None:
+    for name in names:
+        if (folder / name).is_file():
+            try:
+                content = read(folder / name)
+            except CheckpointError:
+                continue
+            if isinstance(content, Inert) and isinstance(content.state, Mapping):
+                return content.state
+            if isinstance(content, Mapping):
+                return content
+    return None
 
-    Raises:
-        CheckpointError: scores cannot be weighted by it.
-    """
-    if not 0 <= rate < math.inf:
-        raise CheckpointError(
-            f"{path} says that its learning rate is {rate}, and scores cannot be weighted by that",
-            hint="leave the checkpoint out; training went wrong there",
-        )
-    return rate
+
+def _planned_rate(arguments: Mapping[str, Any] | None, state: TrainerState, after: float | None) -> float | None:
+    """The rate of the last step by the trainer's arguments, where they explain what was written of the schedule."""
+    assert state.step is not None and state.planned is not None  # noqa: S101, PT018  the caller looks
+    if arguments is None or state.step < 1:
+        return None
+    base, kind = arguments.get("learning_rate"), arguments.get("lr_scheduler_type")
+    kind = kind.arguments[0] if isinstance(kind, Inert) and kind.arguments else kind
+    warm = _warmup(arguments, state.planned)
+    if not isinstance(base, float) or kind not in {"linear", "cosine", "constant", "constant_with_warmup"}:
+        return None
+    now, before = (base * _share(str(kind), step, state.planned, warm) for step in (state.step, state.step - 1))
+    written = after if after is not None else state.logged.get(state.step)
+    fits = written is not None and any(
+        math.isclose(rate, written, rel_tol=_CLOSE, abs_tol=1e-15) for rate in (now, before)
+    )
+    return before if fits else None
 
 
-def _logged(path: Path) -> tuple[int, dict[int, float]]:
-    """The step of the checkpoint, and the learning rates by step."""
-    try:
-        state: Any = json.loads(path.read_text(encoding="utf-8"))
-        step, history = int(state["global_step"]), state["log_history"]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return -1, {}
-    logged: dict[int, float] = {}
-    for entry in history if isinstance(history, list) else []:
-        rate = entry.get("learning_rate") if isinstance(entry, Mapping) else None
-        if isinstance(rate, (int, float)) and isinstance(entry.get("step"), int):
-            logged[entry["step"]] = float(rate)
-    return step, logged
+def _warmup(arguments: Mapping[str, Any], steps: int) -> int:
+    """The steps of warm-up: as a number, or as a share of all."""
+    given = arguments.get("warmup_steps") or 0
+    if isinstance(given, (int, float)) and given >= 1:
+        return int(given)
+    share = given or arguments.get("warmup_ratio") or 0
+    return math.ceil(share * steps) if isinstance(share, (int, float)) else 0
+
+
+def _share(kind: str, step: int, steps: int, warm: int) -> float:
+    """The share of the first rate that is left after a step."""
+    if kind != "constant" and step < warm:
+        return step / warm
+    done = (step - warm) / max(1, steps - warm)
+    if kind == "linear":
+        return max(0.0, 1 - done)
+    return max(0.0, (1 + math.cos(math.pi * done)) / 2) if kind == "cosine" else 1.0

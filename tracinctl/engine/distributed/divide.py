@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracinctl.engine.checkpoints.files import CheckpointSource
 from tracinctl.engine.checkpoints.load import Checkpoint, load_checkpoint
+from tracinctl.engine.checkpoints.record import CheckpointRecord
 from tracinctl.engine.distributed.processes import Processes
 from tracinctl.engine.kernel.cache import KernelCache
 from tracinctl.engine.kernel.checkpoint_kernels import CheckpointKernel, KernelWork
@@ -27,14 +29,14 @@ class _State:
 
     name: str
     digest: str
-    learning_rate: float | None
+    record: CheckpointRecord
     identity: str
     kept: bool
     changed: str = ""
 
 
 def divided_kernels(
-    work: KernelWork, checkpoints: Sequence[Path], processes: Processes, progress: ProgressCallback
+    work: KernelWork, checkpoints: Sequence[CheckpointSource], processes: Processes, progress: ProgressCallback
 ) -> list[CheckpointKernel] | None:
     """The kernels of all checkpoints, in order, in the first process; None in the others.
 
@@ -76,7 +78,7 @@ def shared_cache(folder: Path | None, processes: Processes | None) -> KernelCach
     return cache or KernelCache(Path(place))
 
 
-def _make(work: KernelWork, path: Path, checkpoint: Checkpoint, report: Callable[[int], None]) -> None:
+def _make(work: KernelWork, path: CheckpointSource, checkpoint: Checkpoint, report: Callable[[int], None]) -> None:
     """Leave the kernel in the cache."""
     work.compute(path, checkpoint, report)
 
@@ -89,12 +91,12 @@ def _kernel(work: KernelWork, state: _State, taken: bool) -> CheckpointKernel:
             f"the first process does not find the kernel of {state.name} in {work.cache.folder}",
             hint="Processes that share a run must share the folder of the cache, on every machine.",
         )
-    return CheckpointKernel(state.name, state.digest, state.learning_rate, kernel, taken)
+    return CheckpointKernel(state.name, state.digest, state.record, kernel, taken)
 
 
-def _states(work: KernelWork, checkpoints: Sequence[Path], processes: Processes) -> list[_State]:
+def _states(work: KernelWork, checkpoints: Sequence[CheckpointSource], processes: Processes) -> list[_State]:
     """What is known of each checkpoint, and whether its kernel is in the cache; each process looks at its share."""
-    states: list[_State] = [_State("", "", None, "", kept=False)] * len(checkpoints)
+    states: list[_State] = [_State("", "", CheckpointRecord(), "", kept=False)] * len(checkpoints)
     shares = processes.each(lambda: [_state(work, path) for path in checkpoints[processes.rank :: processes.size]])
     for rank, share in enumerate(shares):
         states[rank :: processes.size] = share
@@ -102,22 +104,20 @@ def _states(work: KernelWork, checkpoints: Sequence[Path], processes: Processes)
     if not changed:
         return states
     work.notes.append(changed)
-    return [_State(state.name, state.digest, state.learning_rate, state.identity, kept=False) for state in states]
+    return [_State(state.name, state.digest, state.record, state.identity, kept=False) for state in states]
 
 
-def _state(work: KernelWork, path: Path) -> _State:
+def _state(work: KernelWork, path: CheckpointSource) -> _State:
     checkpoint = load_checkpoint(path)
     kept, changed = False, ""
     try:
         kept = work.kept(checkpoint) is not None
     except ScoresChangedError as error:
         changed = str(error)
-    return _State(
-        checkpoint.name, checkpoint.digest, checkpoint.learning_rate, work.identity(checkpoint), kept, changed
-    )
+    return _State(checkpoint.name, checkpoint.digest, checkpoint.record, work.identity(checkpoint), kept, changed)
 
 
-def load_unchanged(path: Path, digest: str) -> Checkpoint:
+def load_unchanged(path: CheckpointSource, digest: str) -> Checkpoint:
     """The checkpoint as it was when the work was divided.
 
     Raises:
@@ -131,7 +131,7 @@ def load_unchanged(path: Path, digest: str) -> Checkpoint:
     return checkpoint
 
 
-def _check_same(work: KernelWork, checkpoints: Sequence[Path], processes: Processes) -> None:
+def _check_same(work: KernelWork, checkpoints: Sequence[CheckpointSource], processes: Processes) -> None:
     """Raise DataError where not all processes see the same items, model and checkpoints."""
     items = hashlib.sha256(",".join([*work.items.ids, *work.items.digests]).encode()).hexdigest()
     names = [path.name for path in checkpoints]

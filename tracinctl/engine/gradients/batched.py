@@ -40,6 +40,7 @@ class BatchedGradients:
         names: of the parameters.
         apart: for a model that works on outputs of its layers in place.
         projection: of the gradients; None = they are exact.
+        scales: parameter name -> by what its gradient is multiplied; the caller may change it between blocks.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class BatchedGradients:
         *,
         apart: bool,
         projection: Projection | None = None,
+        scales: Mapping[str, float] | None = None,
     ) -> None:
         self.names = names
+        self._scales = {} if scales is None else scales
         self._projection = projection
         self._shapes = {name: model.get_parameter(name).shape for name in names}
         self.bytes_per_item = 0
@@ -182,6 +185,8 @@ class BatchedGradients:
             if name not in gathered:
                 p = self._asked.model.get_parameter(name)
                 gathered[name] = Dense(p.new_zeros(items, self._length(name)))
+            elif name in self._scales:
+                gathered[name] = _scaled(gathered[name], self._scales[name])
         return gathered
 
     def _forms_of(self, trace: Trace) -> list[tuple[str, Form]]:
@@ -214,6 +219,12 @@ class BatchedGradients:
         if isinstance(form, Taps):
             shape = torch.Size([*shape[:2], *(end - first for first, end in form.kept)])
         return shape.numel()
+
+
+def _scaled(feature: Feature, scale: float) -> Feature:
+    if isinstance(feature, Outer):
+        return Outer(feature.inputs, feature.outputs * scale)
+    return Dense(feature.values * scale)
 
 
 def _common(one: Form, other: Form) -> Form:

@@ -39,6 +39,7 @@ class ItemGradients:
         projection: of the gradients; None = they are exact.
 
     Attributes:
+        scales: parameter name -> by what its gradient is multiplied; others are as they are.
         names: of the parameters that count.
         parameters: how many numbers they are.
 
@@ -57,12 +58,13 @@ class ItemGradients:
     ) -> None:
         self.model = model.eval()
         self.projection = projection
+        self.scales: dict[str, float] = {}
         self._ask = score or _call
         self.names = _chosen(model, layers)
         self.parameters = sum(model.get_parameter(name).numel() for name in self.names)
         # models that change a layer's output in place are given a copy of it, which costs a little: so only these
         self._ways = [
-            BatchedGradients(model, self._score, self.names, apart=apart, projection=projection)
+            BatchedGradients(model, self._score, self.names, apart=apart, projection=projection, scales=self.scales)
             for apart in (False, True)
         ]
         if any(model.get_parameter(name).is_complex() for name in self.names):
@@ -77,7 +79,9 @@ class ItemGradients:
 
     def unlearned(self, model: torch.nn.Module) -> BatchedGradients:
         """The fast way for a model of this kind, as it is before it has learned anything of it."""
-        return BatchedGradients(model, self._score, self.names, apart=False, projection=self.projection)
+        return BatchedGradients(
+            model, self._score, self.names, apart=False, projection=self.projection, scales=self.scales
+        )
 
     def prepare(self, inputs: Any) -> None:
         """Find out, on the first item of ``inputs``, which way serves the model in the state that it is in.
@@ -160,9 +164,16 @@ class ItemGradients:
                     raise ModelError(
                         "an item's score has no gradient: the model's output does not depend on its parameters"
                     )
-                rows.append(torch.cat(self._plain(score, wanted)))
+                rows.append(torch.cat(self._scaled(self._plain(score, wanted))))
                 scores.append(score.detach())
         return [Dense(torch.stack(rows))], torch.stack(scores)
+
+    def _scaled(self, parts: list[torch.Tensor]) -> list[torch.Tensor]:
+        return (
+            [part * self.scales.get(name, 1.0) for name, part in zip(self.names, parts, strict=True)]
+            if self.scales
+            else parts
+        )
 
     def _plain(self, score: torch.Tensor, wanted: list[torch.nn.Parameter]) -> list[torch.Tensor]:
         """Gradient of one score by each parameter, flat; projected ones are so as they come, and gone."""

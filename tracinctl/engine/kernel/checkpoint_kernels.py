@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from tracinctl.engine.checkpoints.files import checkpoint_digest
+from tracinctl.engine.checkpoints.files import CheckpointSource, checkpoint_digest
 from tracinctl.engine.checkpoints.load import Checkpoint, apply_checkpoint, load_checkpoint
+from tracinctl.engine.checkpoints.record import CheckpointRecord
+from tracinctl.engine.checkpoints.weights import group_scales
 from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.items import Items
@@ -37,14 +38,14 @@ class CheckpointKernel:
     Attributes:
         name: the checkpoint's file name.
         digest: SHA-256 of the checkpoint's bytes.
-        learning_rate: None where the checkpoint does not say.
+        record: what the checkpoint says of its training.
         kernel: scores of all items and inner products of their gradients.
         taken: whether it came from the cache.
     """
 
     name: str
     digest: str
-    learning_rate: float | None
+    record: CheckpointRecord
     kernel: ItemKernel
     taken: bool
 
@@ -60,6 +61,7 @@ class KernelWork:
         exact: gradients that are not projected, to measure the error of those that are; None where none are.
         cache: where kernels are kept; None = nowhere.
         in_memory: whether the kernels of all checkpoints are held in memory.
+        by_rates: whether parameter groups count by their own learning rates.
         notes: what a user should know of the work, added as it is done.
     """
 
@@ -69,6 +71,7 @@ class KernelWork:
     exact: ItemGradients | None
     cache: KernelCache | None
     in_memory: bool
+    by_rates: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -83,14 +86,31 @@ class KernelWork:
 
     def identity(self, checkpoint: Checkpoint) -> str:
         """What a checkpoint's kernel is made from."""
-        projection = self.maker.gradients.projection
+        projection, scales = self.maker.gradients.projection, self.scales(checkpoint)
         return kernel_identity(
-            checkpoint.digest,
+            checkpoint.record.weights,
             self.model_key,
-            self.maker.gradients.names,
+            [f"{name} x {scales[name]!r}" if name in scales else name for name in self.maker.gradients.names],
             self.dtype,
             (projection.dim, projection.seed) if projection else None,
         )
+
+    def scales(self, checkpoint: Checkpoint) -> Mapping[str, float]:
+        """By what the gradients of each parameter are multiplied at a checkpoint; empty where all count alike."""
+        return group_scales(self.maker.gradients.model, checkpoint.record.rates).by_name if self.by_rates else {}
+
+    def apply(self, checkpoint: Checkpoint) -> None:
+        """Put the model, and what takes its gradients, into the state of a checkpoint.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit the model.
+        """
+        notes = apply_checkpoint(self.maker.gradients.model, checkpoint)
+        self.notes.extend(note for note in notes if note not in self.notes)
+        for gradients in (self.maker.gradients, self.exact):
+            if gradients is not None:
+                gradients.scales.clear()
+                gradients.scales.update(self.scales(checkpoint))
 
     def kept(self, checkpoint: Checkpoint) -> ItemKernel | None:
         """The checkpoint's kernel in the cache, or None.
@@ -101,7 +121,7 @@ class KernelWork:
         """
         kernel = self.opened(self.identity(checkpoint))
         if kernel is not None:
-            apply_checkpoint(self.maker.gradients.model, checkpoint)
+            self.apply(checkpoint)
             with full_precision():
                 check_scores(self.maker, kernel, checkpoint.name, int(checkpoint.digest[:8], 16), self.dtype)
         return kernel
@@ -138,7 +158,7 @@ class KernelWork:
 
     def compute(
         self,
-        path: Path,
+        path: CheckpointSource,
         checkpoint: Checkpoint,
         report: Callable[[int], None],
         processes: Processes = ALONE,
@@ -151,7 +171,7 @@ class KernelWork:
             CheckpointError: the checkpoint does not fit the model, or its file was changed meanwhile.
             TracinctlError: see ``KernelMaker.make``.
         """
-        apply_checkpoint(self.maker.gradients.model, checkpoint)
+        self.apply(checkpoint)
         first = processes.rank == 0
         with self.keeping(self.identity(checkpoint)) if first else nullcontext(_Making(_NoStore())) as making:
             with full_precision():
@@ -189,14 +209,14 @@ def full_precision() -> Any:
     )
 
 
-def check_unchanged(path: Path, checkpoint: Checkpoint) -> None:
+def check_unchanged(path: CheckpointSource, checkpoint: Checkpoint) -> None:
     """Raise CheckpointError where the file is no longer what was loaded."""
     if checkpoint_digest(path) != checkpoint.digest:
         raise CheckpointError(f"{path} changed while it was being worked on", hint="run again when training is over")
 
 
 def checkpoint_kernels(
-    work: KernelWork, checkpoints: Sequence[Path], progress: ProgressCallback
+    work: KernelWork, checkpoints: Sequence[CheckpointSource], progress: ProgressCallback
 ) -> list[CheckpointKernel]:
     """The kernels of all checkpoints, in order.
 
@@ -211,23 +231,26 @@ def checkpoint_kernels(
 
 
 def _kernels(
-    work: KernelWork, checkpoints: Sequence[Path], progress: ProgressCallback, *, reuse: bool
+    work: KernelWork, checkpoints: Sequence[CheckpointSource], progress: ProgressCallback, *, reuse: bool
 ) -> list[CheckpointKernel]:
-    kernels = []
+    kernels: list[CheckpointKernel] = []
+    made: dict[str, ItemKernel] = {}
     items, count = len(work.items), len(checkpoints)
     for index, path in enumerate(checkpoints):
 
-        def report(done: int, index: int = index, path: Path = path, note: str = "") -> None:
+        def report(done: int, index: int = index, path: CheckpointSource = path, note: str = "") -> None:
             finished = index + bool(note)
             progress(Progress("gradients", finished, count, "checkpoints", path.name, done, items, "items", note))
 
         report(0)
         checkpoint = load_checkpoint(path)
-        kernel = work.kept(checkpoint) if reuse else None
+        identity = work.identity(checkpoint)
+        kernel = made.get(identity) or (work.kept(checkpoint) if reuse else None)
         taken = kernel is not None
         if kernel is None:
             kernel = work.compute(path, checkpoint, report)
             assert kernel is not None  # noqa: S101  there is no other process
-        kernels.append(CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.learning_rate, kernel, taken))
+        made[identity] = kernel
+        kernels.append(CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.record, kernel, taken))
         report(items, note="taken from the cache" if taken else "computed")
     return kernels

@@ -1,0 +1,95 @@
+"""Folders of peft: an adapter's weights alone, over the weights of a base model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tracinctl.engine.checkpoints.files import ADAPTER_CONFIG, CheckpointSource
+from tracinctl.engine.checkpoints.record import weights_digest
+from tracinctl.errors import CheckpointError, ModelError
+from tracinctl.text import first_few
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds an adapter."""
+    return (path / ADAPTER_CONFIG).is_file()
+
+
+def with_adapter(model: torch.nn.Module, sources: Sequence[Path | CheckpointSource]) -> torch.nn.Module:
+    """The model with the adapter that its checkpoints are of, where they are adapters and it has none yet.
+
+    The layers of the adapter are put into the model's own; its other weights are no longer trained.
+
+    Raises:
+        CheckpointError: some checkpoints are adapters and some are not.
+        ModelError: peft is not installed, or does not know where the adapter belongs in this model.
+    """
+    places = [CheckpointSource.of(source).place for source in sources]
+    folders = [place for place in places if isinstance(place, Path) and is_adapter(place)]
+    if not folders:
+        return model
+    if len(folders) < len(places):
+        other = next(str(CheckpointSource.of(s)) for s, p in zip(sources, places, strict=True) if p not in folders)
+        raise CheckpointError(f"{folders[0]} is an adapter and {other} is none", hint="Give checkpoints of one kind.")
+    peft = _peft(folders[0])
+    if hasattr(model, "peft_config"):
+        return model
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folders[0]))
+        config.inference_mode = False  # or nothing would be trained
+        wrapped: torch.nn.Module = peft.get_peft_model(model, config)
+    except Exception as error:
+        raise ModelError(
+            f"the adapter {folders[0]} cannot be put over the model: {type(error).__name__}: "
+            f"{(str(error).splitlines() or [''])[0]}",
+            hint="The model must be the base model that the adapter was trained over.",
+        ) from error
+    like = next(model.parameters())
+    return wrapped.to(device=like.device, dtype=like.dtype).eval()
+
+
+def base_digest(model: torch.nn.Module, sources: Sequence[Path | CheckpointSource]) -> str:
+    """Digest of what an adapter's checkpoints do not hold of the model; empty where they are no adapters."""
+    places = [CheckpointSource.of(source).place for source in sources]
+    if not any(isinstance(place, Path) and is_adapter(place) for place in places):
+        return ""
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return weights_digest({name: value for name, value in model.state_dict().items() if name not in trained})
+
+
+def apply_adapter(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
+    """Put an adapter's weights into the model, whose other weights stay.
+
+    Raises:
+        CheckpointError: names are missing, unexpected, or of another shape.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    wanted: Mapping[str, torch.Tensor] = get_peft_model_state_dict(model)
+    wrong = [
+        f"{what}: {first_few(names)}"
+        for what, names in (
+            ("missing", [name for name in wanted if name not in state]),
+            ("unexpected", [name for name in state if name not in wanted]),
+            ("wrong shape", [n for n, t in wanted.items() if n in state and t.shape != state[n].shape]),
+        )
+        if names
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} does not fit the model's adapter: {'; '.join(wrong)}",
+            hint="All checkpoints of a run must be of one adapter and one base model.",
+        )
+    set_peft_model_state_dict(model, dict(state))
+
+
+def _peft(folder: Path) -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise ModelError(f"{folder} is an adapter, which takes peft to read", hint="pip install peft") from error
+    return peft

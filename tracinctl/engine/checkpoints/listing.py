@@ -1,0 +1,88 @@
+"""The checkpoints of a folder, in natural order; what lies there and is none is named, not passed over."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from tracinctl.engine.checkpoints.files import SUFFIXES, is_checkpoint, is_mixed
+from tracinctl.engine.checkpoints.load import load_checkpoint
+from tracinctl.errors import CheckpointError
+from tracinctl.text import first_few, natural_key
+
+
+def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
+    """The folder's checkpoints (files, or folders of a trainer) whose names start with ``prefix``, in natural order.
+
+    Raises:
+        CheckpointError: there is no such folder, no such checkpoint in it, one that cannot be read, checkpoints of two
+            trainings, or a training was killed while it replaced them.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"no checkpoints: {folder} is not a folder",
+            hint="Train first (`tracinctl train`), or give --checkpoint-dir.",
+        )
+    if is_mixed(folder):
+        raise CheckpointError(
+            f"{folder} may hold checkpoints of two trainings: one ended while it put its own in place",
+            hint="Run the same `tracinctl train` again: it finishes that.",
+        )
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
+        chosen = [path for path in entries if path.name.startswith(prefix) and _claims_to_be(path)]
+    except OSError as error:
+        raise CheckpointError(f"cannot read {error.filename or folder}: {error.strerror}") from error
+    if not chosen:
+        raise _none(folder, prefix, [path.name for path in entries if is_checkpoint(path)])
+    _check_endings(chosen)
+    return chosen
+
+
+def _claims_to_be(path: Path) -> bool:
+    """Whether an entry is a checkpoint.
+
+    Raises:
+        CheckpointError: it has the name of one, and cannot be read.
+    """
+    if path.suffix not in SUFFIXES or path.name.startswith("."):
+        return is_checkpoint(path)
+    if path.is_symlink() and not path.exists():
+        raise CheckpointError(
+            f"{path} is a link to a file that is not there", hint="Bring back the file, or remove the link."
+        )
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return is_checkpoint(path)
+    if not stat.S_ISREG(mode):
+        raise CheckpointError(f"{path} is a device or a pipe, not a checkpoint", hint="Move it out of the folder.")
+    return True
+
+
+def _none(folder: Path, prefix: str, names: Sequence[str]) -> CheckpointError:
+    others = f"; it holds {first_few(names)}" if names else ""
+    begin = f" {re.split(r'[0-9]', names[0])[0]}" if names else ""
+    return CheckpointError(
+        f"no checkpoint in {folder} has a name that starts with {prefix!r}{others}",
+        hint=f"Give --checkpoint-prefix{begin}, or train first (`tracinctl train`).",
+    )
+
+
+def _check_endings(paths: Sequence[Path]) -> None:
+    """Raise CheckpointError where files of two endings are no copies of each other: they are of two trainings."""
+    files = [path for path in paths if path.is_file()]
+    main = files[0].suffix if files else ""
+    others = [path for path in files if path.suffix != main]
+    if not others:
+        return
+    same = [path for path in files if path.suffix == main]
+    known = {load_checkpoint(path).record.weights for path in same}
+    for path in others:
+        if load_checkpoint(path).record.weights not in known:
+            beside = next((other for other in same if other.stem == path.stem), same[0])
+            raise CheckpointError(
+                f"{path.parent} seems to hold checkpoints of two trainings: {beside.name} and {path.name}",
+                hint="Move those of one training into another folder.",
+            )

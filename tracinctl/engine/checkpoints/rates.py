@@ -1,0 +1,171 @@
+"""What checkpoints say of learning rates, by parameter group, and which parameters a group holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tracinctl.engine.checkpoints.schedule import rates_before
+from tracinctl.errors import CheckpointError
+
+_SCHEDULERS = ("scheduler_state_dict", "lr_scheduler_state_dict", "lr_schedulers", "lr_scheduler", "scheduler")
+_OPTIMIZERS = ("optimizer_state_dict", "optimizer_states", "optimizer", "optim")
+
+
+@dataclass(frozen=True)
+class Group:
+    """A parameter group of an optimizer.
+
+    Attributes:
+        rate: its learning rate.
+        names: of its parameters, where the optimizer knows them.
+        shapes: of its parameters, as far as the optimizer's state shows them; as many as there are parameters.
+    """
+
+    rate: float
+    names: tuple[str, ...] | None
+    shapes: tuple[tuple[int, ...] | None, ...]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one checkpoint says of learning rates.
+
+    Attributes:
+        groups: of its optimizers.
+        taken: the rate of the step that led to it, where that is known; the largest of the groups.
+        step: how many steps its schedule had taken.
+        after: steps -> the rate of the schedule after so many, which is that of the next step.
+        logged: steps -> the rate that was logged then, of that step or of the next one.
+    """
+
+    groups: tuple[Group, ...] = ()
+    taken: float | None = None
+    step: int | None = None
+    after: Mapping[int, float] = field(default_factory=dict)
+    logged: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def saved(self) -> float | None:
+        """The largest rate that the optimizer was saved with."""
+        return max((group.rate for group in self.groups), default=None)
+
+    @property
+    def by_group(self) -> tuple[float, ...]:
+        """The rates of the groups."""
+        return tuple(group.rate for group in self.groups)
+
+    @property
+    def differ(self) -> bool:
+        """Whether the groups have different rates."""
+        return len({group.rate for group in self.groups}) > 1
+
+
+def rates_in(path: Path, content: Mapping[str, Any]) -> Rates:
+    """What the content of a checkpoint file says of learning rates.
+
+    Raises:
+        CheckpointError: a rate is no rate.
+    """
+    optimizer = next((content[key] for key in _OPTIMIZERS if content.get(key)), None)
+    scheduler = next((content[key] for key in _SCHEDULERS if content.get(key)), None)
+    return rates_of(path, list(_several(optimizer)), list(_several(scheduler)))
+
+
+def rates_of(path: Path, optimizers: Sequence[Mapping[str, Any]], schedulers: Sequence[Mapping[str, Any]]) -> Rates:
+    """What the states of optimizers and of their schedulers say.
+
+    Raises:
+        CheckpointError: a rate is no rate.
+    """
+    groups = tuple(group for state in optimizers for group in _groups(path, state))
+    last = [_last_rates(path, state) for state in schedulers]
+    before = [rates_before(state) for state in schedulers]
+    if before and all(before):
+        exact = [rate for rates in before for rate in rates or ()]
+        if len(exact) == len(groups):
+            groups = tuple(Group(rate, g.names, g.shapes) for rate, g in zip(exact, groups, strict=True))
+        return Rates(groups, taken=max(exact))
+    if len(last) == 1 and last[0] and not _waits(schedulers[0]):
+        step = schedulers[0].get("last_epoch")
+        if len(last[0]) == len(groups):
+            groups = tuple(Group(rate, g.names, g.shapes) for rate, g in zip(last[0], groups, strict=True))
+        elif not groups:
+            groups = tuple(Group(rate, None, ()) for rate in last[0])
+        if isinstance(step, int) and step > 0:
+            return Rates(groups, step=step, after={step: max(last[0])})
+    return Rates(groups)
+
+
+def checked_rate(path: Path, rate: Any) -> float:
+    """A learning rate that a file says.
+
+    Raises:
+        CheckpointError: scores cannot be weighted by it.
+    """
+    try:
+        value = float(rate)
+    except OverflowError:
+        value = math.inf
+    if not 0 <= value < math.inf:
+        raise CheckpointError(
+            f"{path} says that its learning rate is {value}, and scores cannot be weighted by that",
+            hint="Leave the checkpoint out: training went wrong there.",
+        )
+    return value
+
+
+def _several(states: Any) -> Iterator[Mapping[str, Any]]:
+    """One state, or a list of them as Lightning writes it."""
+    for state in states if isinstance(states, (list, tuple)) else [states]:
+        if isinstance(state, Mapping):
+            yield state
+
+
+def _waits(scheduler: Mapping[str, Any]) -> bool:
+    """Whether a schedule waits for a measure, so that its steps do not determine its rate."""
+    return "patience" in scheduler
+
+
+def _last_rates(path: Path, scheduler: Mapping[str, Any]) -> list[float]:
+    last = scheduler.get("_last_lr")
+    return [checked_rate(path, rate) for rate in last if _is_number(rate)] if isinstance(last, (list, tuple)) else []
+
+
+def _groups(path: Path, optimizer: Mapping[str, Any]) -> Iterator[Group]:
+    """The groups of an optimizer that say their learning rate."""
+    listed, states = optimizer.get("param_groups"), optimizer.get("state")
+    states = states if isinstance(states, Mapping) else {}
+    for group in listed if isinstance(listed, (list, tuple)) else []:
+        if not isinstance(group, Mapping) or not _is_number(group.get("lr")):
+            continue
+        members = group.get("params")
+        members = list(members) if isinstance(members, (list, tuple)) else []
+        names = group.get("param_names")
+        if not isinstance(names, (list, tuple)):
+            names = members if members and all(isinstance(name, str) for name in members) else None
+        yield Group(
+            checked_rate(path, group["lr"]),
+            None if names is None else tuple(map(str, names)),
+            tuple(_shape(states.get(member)) if isinstance(member, (int, str)) else None for member in members),
+        )
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.numel() == 1
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _shape(state: Any) -> tuple[int, ...] | None:
+    """The shape of a parameter, from what an optimizer keeps of it."""
+    for key in ("exp_avg", "momentum_buffer", "exp_avg_sq", "square_avg", "sum", "acc_delta"):
+        value = state.get(key) if isinstance(state, Mapping) else None
+        if isinstance(value, torch.Tensor):
+            return tuple(value.shape)
+    return None

@@ -1,0 +1,148 @@
+"""What a checkpoint says of the training that it is of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from tracinctl.engine.checkpoints.rates import Rates
+from tracinctl.engine.checkpoints.unpickle import Inert
+from tracinctl.text import first_few
+
+RUN = "run"
+"""Under this name of a checkpoint's arguments, what a training of tracinctl's own depends on."""
+
+PAIR_LOSSES = frozenset({"standard", "logistic", "ghm"})
+_SETTINGS = ("args", "hyper_parameters", "hparams", "config", "cfg", "settings", "opt", "training_args")
+_EPOCHS = ("epochs", "num_epochs", "max_epochs", "n_epochs", "num_train_epochs")
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """What a checkpoint says of its training.
+
+    Attributes:
+        weights: SHA-256 of the names, shapes and numbers of its state: the same in copies under other names.
+        rates: its learning rates.
+        unit: ``epoch`` or ``step``; empty where it does not say when it was saved.
+        done: epochs or steps of the training so far; None where it does not say.
+        planned: of the whole training; None where it does not say.
+        loss: the pairwise loss; None where it does not say.
+        margin: of the loss; None where it does not say.
+        run: of which training of tracinctl it is; None where it is of another program.
+    """
+
+    weights: str = ""
+    rates: Rates = field(default_factory=Rates)
+    unit: str = ""
+    done: int | None = None
+    planned: int | None = None
+    loss: str | None = None
+    margin: float | None = None
+    run: str | None = None
+
+    @property
+    def moment(self) -> str:
+        """When it was saved, in words."""
+        return "" if self.done is None else f"{self.unit} {self.done}"
+
+
+def record_of(content: Mapping[str, Any], weights: str, rates: Rates) -> CheckpointRecord:
+    """What the content of a checkpoint file says."""
+    settings = dict(_settings(content))
+    loss = settings.get("loss_type", settings.get("loss"))
+    epoch, step = content.get("epoch"), content.get("global_step")
+    unit, done = ("epoch", epoch) if _is_count(epoch) else ("step", step)
+    planned = next((settings[name] for name in _EPOCHS if _is_count(settings.get(name))), None)
+    margin, run = settings.get("margin"), settings.get(RUN)
+    return CheckpointRecord(
+        weights,
+        rates,
+        unit if _is_count(done) else "",
+        done if _is_count(done) else None,
+        planned if unit == "epoch" else None,
+        loss if isinstance(loss, str) else None,
+        float(margin) if isinstance(margin, (int, float)) and not isinstance(margin, bool) else None,
+        run if isinstance(run, str) else None,
+    )
+
+
+def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of a state: names, dtypes, shapes and numbers, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name]
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode(errors="replace"))
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def notes_on_training(
+    names: Sequence[str], records: Sequence[CheckpointRecord], loss: str, margin: float | None
+) -> list[str]:
+    """Where checkpoints say that they were trained otherwise than scores are asked for, or not to the end.
+
+    Args:
+        names: of the checkpoints, in order.
+        records: what they say.
+        loss: that is asked for.
+        margin: that is asked for; None where the loss has none.
+    """
+    notes = []
+    other = [k for k, record in enumerate(records) if record.loss not in {None, loss} and _names_a_loss(record.loss)]
+    if other:
+        notes.append(
+            f"{first_few([names[k] for k in other])}: trained with the loss {records[other[0]].loss}, but the scores "
+            f"are of {loss}"
+        )
+    if margin is not None and not other:
+        wide = [k for k, record in enumerate(records) if record.margin not in {None, margin}]
+        if wide:
+            notes.append(
+                f"{first_few([names[k] for k in wide])}: trained with margin {records[wide[0]].margin:g}, but the "
+                f"scores are of margin {margin:g}"
+            )
+    if len({record.run for record in records if record.run}) > 1:
+        notes.append("the checkpoints are of several trainings: their runs differ")
+    last = records[-1]
+    if last.done is not None and last.planned is not None and last.done + 1 < last.planned:
+        notes.append(
+            f"training ended early: the last checkpoint, {names[-1]}, is of {last.unit} {last.done} of {last.planned}"
+        )
+    return notes
+
+
+def _names_a_loss(text: str | None) -> bool:
+    return text in PAIR_LOSSES or (text is not None and ":" in text)
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a state in memory, and of what is beside it."""
+    digest = hashlib.sha256()
+    for name, value in content.items():
+        inner = value if isinstance(value, Mapping) else {str(name): value} if isinstance(value, torch.Tensor) else None
+        if inner is None:
+            text = repr(value)
+        else:
+            whole = all(isinstance(part, torch.Tensor) for part in inner.values())
+            text = weights_digest(inner) if whole else content_digest(inner)
+        digest.update(f"{name}\0{text}\0".encode(errors="replace"))
+    return digest.hexdigest()
+
+
+def _settings(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Settings beside the state, and those in a dictionary or namespace of settings."""
+    yield from ((str(key), value) for key, value in content.items())
+    for name in _SETTINGS:
+        part = content.get(name)
+        values = part.state or part if isinstance(part, Inert) else part
+        if isinstance(values, Mapping):
+            yield from ((str(key), value) for key, value in values.items())
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

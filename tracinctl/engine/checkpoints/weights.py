@@ -1,0 +1,223 @@
+"""Weights of checkpoints in the sum of influences: from their learning rates, or the caller's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tracinctl.engine.checkpoints.groups import rates_by_name
+from tracinctl.engine.checkpoints.rates import Rates
+from tracinctl.engine.checkpoints.record import CheckpointRecord
+from tracinctl.engine.checkpoints.schedule import rate_after
+from tracinctl.errors import CheckpointError, UsageError
+from tracinctl.text import count, first_few, number
+
+WEIGHTINGS = ("relative", "absolute", "uniform")
+_CLOSE = 1e-6  # two numbers that were written as one rate
+
+
+@dataclass(frozen=True)
+class GroupScales:
+    """By what gradients are multiplied, so that each parameter group counts by its own learning rate.
+
+    Attributes:
+        by_name: parameter -> square root of its learning rate over the checkpoint's; empty where there is one rate.
+        mean: the mean rate of the groups over their largest, where it is not known which parameters they hold; else 1.
+    """
+
+    by_name: Mapping[str, float]
+    mean: float = 1.0
+
+
+@dataclass(frozen=True)
+class WeighedCheckpoint:
+    """A checkpoint's part in the sum of influences.
+
+    Attributes:
+        name: the file's name, or the folder's.
+        moment: when it was saved, ``epoch 5`` for instance; empty where it does not say.
+        learning_rate: of the step that led to it, the largest of its parameter groups; None where it is not known.
+        group_rates: those of its groups, where they differ.
+        weight: its weight; a group's gradients count by its share of the largest rate.
+    """
+
+    name: str
+    moment: str
+    learning_rate: float | None
+    group_rates: tuple[float, ...]
+    weight: float
+
+    @property
+    def described(self) -> str:
+        """What is known of it, in one line."""
+        rates = ", ".join(f"{rate:.4g}" for rate in self.group_rates)
+        rate = "not known" if self.learning_rate is None else f"{self.learning_rate:.4g}"
+        parts = [self.moment, f"learning rate {rate}{f' (by group {rates})' if rates else ''}"]
+        return ", ".join([*filter(None, parts), f"weight {number(self.weight)}"])
+
+
+def weigh_checkpoints(
+    model: torch.nn.Module, names: Sequence[str], records: Sequence[CheckpointRecord], weighting: str | Sequence[float]
+) -> tuple[list[WeighedCheckpoint], list[str]]:
+    """The checkpoints of a run with their weights, and what a user should know of these.
+
+    Raises:
+        CheckpointError, UsageError: see ``checkpoint_weights``.
+    """
+    rates = learning_rates([record.rates for record in records])
+    notes: list[str] = []
+    if weighting in {"relative", "absolute"} if isinstance(weighting, str) else False:
+        scales = [group_scales(model, record.rates) for record in records]
+        rates = [None if rate is None else rate * s.mean for rate, s in zip(rates, scales, strict=True)]
+        notes = _on_groups(names, records, scales)
+    weights, more = checkpoint_weights(rates, names, weighting)
+    weighed = [
+        WeighedCheckpoint(name, record.moment, rate, record.rates.by_group if record.rates.differ else (), weight)
+        for name, record, rate, weight in zip(names, records, rates, weights, strict=True)
+    ]
+    return weighed, [*notes, *more]
+
+
+def unknown_rates(weighed: Sequence[WeighedCheckpoint], weighting: str | Sequence[float]) -> list[str]:
+    """The note that weights fell back to 1 each, where some checkpoints do not say their learning rate."""
+    without = [checkpoint.name for checkpoint in weighed if checkpoint.learning_rate is None]
+    if not without or weighting != "relative":
+        return []
+    of = f"{len(without)} of {count(len(weighed), 'checkpoint')} ({first_few(without)})"
+    return [f"the learning rate of {of} is not known: all checkpoints have weight 1"]
+
+
+def copies_of_others(names: Sequence[str], records: Sequence[CheckpointRecord]) -> dict[int, str]:
+    """Places of checkpoints with the weights of an earlier one -> the name of that one."""
+    first: dict[str, str] = {}
+    copies = {}
+    for place, (name, record) in enumerate(zip(names, records, strict=True)):
+        if record.weights in first:
+            copies[place] = first[record.weights]
+        first.setdefault(record.weights, name)
+    return copies
+
+
+def group_scales(model: torch.nn.Module, rates: Rates) -> GroupScales:
+    """How the parameter groups of a checkpoint's optimizer differ, for the parameters of a model."""
+    largest = rates.saved
+    if not largest or not rates.differ:
+        return GroupScales({})
+    by_name = rates_by_name(model, rates.groups)
+    if by_name is None:
+        sizes = [max(1, len(group.shapes)) for group in rates.groups]
+        mean = sum(group.rate * size for group, size in zip(rates.groups, sizes, strict=True)) / sum(sizes)
+        return GroupScales({}, mean / largest)
+    return GroupScales({name: math.sqrt(rate / largest) for name, rate in by_name.items()})
+
+
+def learning_rates(rates: Sequence[Rates]) -> list[float | None]:
+    """The rate of the step that led to each checkpoint of a run."""
+    next_ones = _logs_next_rates(rates)
+    points: dict[int, float] = {}
+    for each in rates:
+        points |= {step if next_ones else step - 1: rate for step, rate in each.logged.items()}
+    for each in rates:
+        points |= each.after
+    return [_learning_rate(each, points) for each in rates]
+
+
+def _learning_rate(rates: Rates, points: Mapping[int, float]) -> float | None:
+    if rates.taken is not None:
+        return rates.taken
+    if rates.step is None or not (rates.after or rates.logged):
+        return rates.saved
+    return rate_after(points, rates.step - 1)
+
+
+def _logs_next_rates(rates: Sequence[Rates]) -> bool:
+    """Whether what was logged at a step is the rate of the next one, as older versions of ``transformers`` log it."""
+    both = [(each.logged[s], r) for each in rates for s, r in each.after.items() if s in each.logged]
+    if any(not math.isclose(logged, after, rel_tol=_CLOSE) for logged, after in both):
+        return False
+    return bool(both) or any(
+        each.step in each.logged and not each.logged[each.step] and len(each.logged) > 1 for each in rates if each.step
+    )
+
+
+def checkpoint_weights(
+    rates: Sequence[float | None], names: Sequence[str], weighting: str | Sequence[float]
+) -> tuple[list[float], list[str]]:
+    """Weights ``w_c`` of checkpoints in the sum of influences, and what a user should know of them.
+
+    ``relative``: learning rate over the mean learning rate, or 1 where a checkpoint does not say its own;
+    ``absolute``: the learning rate (as in TracInCP, Pruthi et al. 2020); ``uniform``: 1. Or numbers of one's own.
+
+    Raises:
+        CheckpointError: ``absolute`` and a checkpoint without a learning rate.
+        UsageError: an unknown weighting, or numbers that are no weights.
+    """
+    if not isinstance(weighting, str):
+        return check_own_weights(weighting, len(names)), []
+    if weighting not in WEIGHTINGS:
+        raise UsageError(f"unknown `checkpoint_weights` {weighting!r}", hint=f"One of {', '.join(WEIGHTINGS)}.")
+    same = [1.0] * len(names)
+    if weighting == "uniform":
+        return same, []
+    without = [name for name, rate in zip(names, rates, strict=True) if rate is None]
+    if without and weighting == "absolute":
+        raise CheckpointError(
+            f"checkpoint {without[0]} does not say its learning rate, which `checkpoint_weights` absolute needs",
+            hint="Use relative or uniform, or give weights of your own.",
+        )
+    if without:
+        return same, []
+    known = [rate for rate in rates if rate is not None]
+    mean = sum(known) / len(known)
+    if not mean:
+        return same, ["the learning rates are all zero: all checkpoints have weight 1"]
+    values = known if weighting == "absolute" else [rate / mean for rate in known]
+    zero = [name for name, value in zip(names, values, strict=True) if not value]
+    return values, [_zero(zero)] if zero else []
+
+
+def check_own_weights(weights: Sequence[float], checkpoints: int) -> list[float]:
+    """The weights that a caller gives, one a checkpoint.
+
+    Raises:
+        UsageError: they are not as many, or one is negative, infinite or no number, or all are zero.
+    """
+    if len(weights) != checkpoints:
+        raise UsageError(
+            f"`checkpoint_weights` has {count(len(weights), 'number')} for {count(checkpoints, 'checkpoint')}",
+            hint="Give one number for each checkpoint, in their order.",
+        )
+    values = [float(weight) for weight in weights]
+    wrong = next((value for value in values if not 0 <= value < math.inf), None)
+    if wrong is not None or not any(values):
+        raise UsageError(
+            f"`checkpoint_weights` holds {number(wrong)}" if wrong is not None else "`checkpoint_weights` are all 0",
+            hint="Weights are numbers of at least 0, and one is above 0.",
+        )
+    return values
+
+
+def _zero(names: Sequence[str]) -> str:
+    return (
+        f"{first_few(names)} {'has' if len(names) == 1 else 'have'} learning rate 0 and so weight 0: "
+        f"{'it adds' if len(names) == 1 else 'they add'} nothing to the scores"
+    )
+
+
+def _on_groups(names: Sequence[str], records: Sequence[CheckpointRecord], scales: Sequence[GroupScales]) -> list[str]:
+    """What a user should know where parameter groups have rates of their own."""
+    mixed = [k for k, record in enumerate(records) if record.rates.differ]
+    notes = []
+    for known, what in (
+        (True, "each group's gradients count by its own rate"),
+        (False, "which parameters the groups hold is not known, so their mean rate counts for all"),
+    ):
+        those = [k for k in mixed if bool(scales[k].by_name) == known]
+        if those:
+            rates = ", ".join(f"{rate:.4g}" for rate in records[those[0]].rates.by_group)
+            of = f"{names[those[0]]} and {len(those) - 1:,} more" if len(those) > 1 else names[those[0]]
+            notes.append(f"learning rates differ by parameter group ({rates} in {of}): {what}")
+    return notes
