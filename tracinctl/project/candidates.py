@@ -109,7 +109,7 @@ def scores_by_method(
     progress: ProgressCallback,
 ) -> dict[str, ScoreSource]:
     """The scores of the scoring pairs by every method: those given, and the others from the kernels that are kept."""
-    from tracinctl.engine.checkpoints.load import list_checkpoints
+    from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.compute import ComputeOptions, compute_scores
     from tracinctl.engine.losses import LossSettings, resolve_loss
 
