@@ -257,7 +257,7 @@ def test_a_reader_that_goes_away_is_no_error(project):
     assert "Traceback" not in (err := process.stderr.read())
     assert "BrokenPipe" not in err
     process.stderr.close()
-    assert process.wait() == 1
+    assert process.wait() == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
@@ -281,3 +281,83 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback(project):
     assert "Traceback" not in err
     assert "interrupted" in err
     assert "the same command goes on from there" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep", "--frequency", "1Hz"], "Did you mean box 1hz?"),
+        (["exclude", "--frequency", "1Hz"], "Did you mean box 1hz?"),
+        (["plot", "--frequency", "1Hz"], "Did you mean box 1hz?"),
+        (["workflow", "--frequency", "1Hz"], "Did you mean box 1hz?"),
+        (["sweep", "--metadata-dir", "nowhere"], "no influence scores in nowhere"),
+        (["sweep", "--metadata-file", "nowhere.json"], "nowhere.json is not there"),
+        (["train", "--data-root", "nowhere"], "there is no data folder nowhere"),
+        (["exclude", "--threshold", "low"], "low"),
+        (["compute", "--memory", "much"], "--memory 'much' is no size"),
+    ],
+)
+def test_what_is_wrong_in_what_was_asked_is_exit_code_2(cli, project, arguments, said):
+    result = cli(*arguments)
+    assert result.code == 2, result.err
+    assert said in result.err
+
+
+@pytest.mark.parametrize("arguments", [["compute"], ["train"]])
+def test_a_frequency_in_another_case_is_answered_with_its_name(cli, project, arguments):
+    folder = project / "data" / "deg000" / "box"
+    folder.mkdir(parents=True)
+    (folder / "box_deg000_1hz_00.wav").touch()
+    result = cli(*arguments, "--frequency", "1Hz")
+    assert result.code == 2
+    assert "Did you mean 1hz?" in result.err
+
+
+def test_what_is_missing_though_nobody_named_it_is_exit_code_1(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli("sweep").code == 1
+    assert cli("compute").code == 1
+
+
+def test_columns_and_colour_are_as_the_environment_asks(cli, project, monkeypatch):
+    assert "\x1b" not in cli("sweep").out
+    assert max(map(len, cli("sweep", "--help").out.splitlines())) <= 80
+    monkeypatch.setenv("COLUMNS", "70")
+    assert max(map(len, cli("sweep", "--help").out.splitlines())) <= 70
+    assert max(map(len, cli("plot", "distribution").out.splitlines())) <= 70
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[" in cli("sweep").out
+    assert "\x1b[" in cli("sweep", "--help").out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in cli("sweep").out + cli("sweep", "--help").out
+
+
+EARLY = """
+import builtins, sys
+import tracinctl.__main__ as entry
+real = builtins.__import__
+def interrupted(name, *rest):
+    if name == "typer":
+        raise KeyboardInterrupt
+    return real(name, *rest)
+builtins.__import__ = interrupted
+entry.main()
+"""
+
+
+def test_ctrl_c_before_the_program_is_loaded_shows_no_traceback():
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["warning: interrupted", "  Nothing was written."]
+
+
+def test_sigterm_ends_with_143_and_says_what_is_kept(cli, project, monkeypatch):
+    from tracinctl.cli.base import end_by_signal
+
+    def ended(*_, **__):
+        end_by_signal(signal.SIGTERM, None)
+
+    monkeypatch.setattr("tracinctl.scores.files.open.open_scores", ended)
+    result = cli("sweep")
+    assert result.code == 143
+    assert result.err.startswith("warning: ended by SIGTERM\n")

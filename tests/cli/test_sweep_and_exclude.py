@@ -99,7 +99,7 @@ def test_a_file_that_is_meant_is_one_that_is_there(cli, project):
     write_scores(open_scores(project / "metadata" / "box_1hz_influence_metadata.json"), columns)
     (project / "metadata" / "box_1hz_influence_metadata.json").unlink()
     meant = cli("exclude", "--metadata-file", "metadata/box_1hz_influence_metadata.json")
-    assert meant.code == 1
+    assert meant.code == 2
     assert "Did you mean metadata/box_1hz_influence.parquet?" in meant.err
     (project / "planted.csv").write_text("a,b\n")
     other = cli("exclude", "--metadata-file", "planted.csv")
@@ -114,7 +114,7 @@ def test_a_missing_score_file_is_named_with_the_command_that_makes_it(cli, proje
     assert "box 1hz" in result.out
     assert "box_3hz_influence_metadata.json is not there" in result.err
     assert "tracinctl compute --material box --frequency 3hz" in result.err
-    assert cli("sweep", "--frequency", "3hz").code == 1
+    assert cli("sweep", "--frequency", "3hz").code == 2
 
 
 def test_without_any_scores_the_command_that_makes_them_is_named(cli, tmp_path, monkeypatch):
@@ -173,7 +173,7 @@ def test_a_broken_score_file_is_one_message(cli, tmp_path, content):
 
 def test_a_misspelt_file_or_folder_is_answered_with_the_nearest(cli, project):
     result = cli("sweep", "--metadata-file", "metadata/box_1hz_influence_metdata.json")
-    assert result.code == 1
+    assert result.code == 2
     assert "Did you mean metadata/box_1hz_influence_metadata.json?" in result.err
     assert "--metadata-dir metadata" in cli("sweep", "--metadata-file", "metadata").err
 

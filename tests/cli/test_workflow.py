@@ -48,7 +48,7 @@ def test_workflow_goes_on_where_one_frequency_fails(cli, project):
 
 def test_a_frequency_that_is_not_there_is_answered_with_the_nearest(cli, project):
     result = cli("workflow", "--frequencies", "500")
-    assert result.code == 1
+    assert result.code == 2
     assert "Did you mean plastic 500hz? There are " in result.err
     assert "tracinctl train --material plastic --frequency 500" in result.err
 
@@ -70,7 +70,7 @@ def test_workflow_draws_a_view_of_each_frequency_where_it_is_asked_for(cli, proj
 @pytest.mark.parametrize("ending", [".html", ".md"])
 def test_a_report_says_what_was_done_and_what_comes_next(cli, project, ending):
     result = cli("workflow", "--min-occurrences", "1", "--frequencies", "500hz,9hz", "--report", f"report{ending}")
-    assert result.code == 1, "one frequency is not there"
+    assert result.code == 2, "one frequency is not there"
     text = (project / f"report{ending}").read_text(encoding="utf-8")
     for said in (
         "tracinctl workflow --min-occurrences 1 --frequencies 500hz,9hz --report report",

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tracinctl import __version__
-from tracinctl.cli.base import BareCommand, Command, Group, run
+from tracinctl.cli.base import BareCommand, Command, Group, end_by_signal, run
 from tracinctl.cli.processes import leave
 from tracinctl.cli.registry import ENTRIES, Entry
 
@@ -100,11 +101,12 @@ def program(
         typer.echo(f"tracinctl {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+        typer.echo(ctx.get_help(), color=ctx.color)
 
 
 def main() -> None:
     """Run ``tracinctl``; this is what the installed command calls."""
+    signal.signal(signal.SIGTERM, end_by_signal)
     if COMPLETE_VARIABLE in os.environ:
         from tracinctl.cli.completion.complete import main as complete
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,12 +14,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from tracinctl.cli.output.help import command_help, group_help
-from tracinctl.cli.output.streams import is_terminal, let_streams_write_anything
+from tracinctl.cli.output.streams import in_colour, is_terminal, let_streams_write_anything
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.processes import mute_other_processes
 from tracinctl.cli.registry import ENTRIES
-from tracinctl.cli.usage import origins_of, show_sources, show_usage_error
-from tracinctl.errors import TracinctlError
+from tracinctl.cli.usage import names_missing_path, origins_of, show_sources, show_usage_error
+from tracinctl.errors import TracinctlError, UsageError
 
 if TYPE_CHECKING:
     from tracinctl.project.declared import Setting
@@ -78,7 +79,7 @@ def help_all() -> TyperOption:
 
     def show(ctx: Any, _: Any, value: Any) -> None:
         if value and not ctx.resilient_parsing:
-            typer.echo(command_help(ctx.command, ctx, everything=True), nl=False)
+            typer.echo(command_help(ctx.command, ctx, everything=True), nl=False, color=in_colour(sys.stdout))
             ctx.exit()
 
     return TyperOption(
@@ -108,6 +109,7 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
+        ctx.color = in_colour(sys.stdout)
         formatter.write(command_help(self, ctx))
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -151,7 +153,11 @@ class Command(TyperCommand):
             sys.stdout.flush()
         except BrokenPipeError:
             quiet_broken_pipe()
-            raise typer.Exit(1) from None
+            raise typer.Exit(0) from None
+        except TracinctlError as error:
+            if names_missing_path(self, ctx):
+                error.exit_code = UsageError.exit_code
+            raise
         return result
 
 
@@ -170,6 +176,7 @@ class Group(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
+        ctx.color = in_colour(sys.stdout)
         formatter.write(group_help(self, ctx, ENTRIES))
 
 
@@ -181,7 +188,11 @@ def quiet_broken_pipe() -> None:
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
-    """Run the program and return its exit code: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted."""
+    """Run the program and return its exit code.
+
+    0 done; 1 failed; 2 wrong in what was asked: a value, a name, or a path that is not there; 130 interrupted;
+    143 ended by SIGTERM. A reader of the output that goes away, as ``head`` does, is no failure.
+    """
     let_streams_write_anything()
     mute_other_processes()
     terminal.arguments = sys.argv[1:] if arguments is None else arguments
@@ -200,7 +211,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
         code = INTERRUPTED
     except BrokenPipeError:
         quiet_broken_pipe()
-        return 1
+        return 0
     except OSError as error:
         if terminal.verbosity > 1:
             _traceback()
@@ -221,8 +232,17 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
     if code == INTERRUPTED:
         if is_terminal(terminal.stream("err")):
             terminal.stream("err").write("\r\x1b[K")  # the ^C that a terminal writes
-        terminal.warn("interrupted", terminal.kept or "Nothing was written.")
-    return code
+        terminal.warn(
+            f"ended by {signal.Signals(terminal.ended_by).name}" if terminal.ended_by else "interrupted",
+            terminal.kept or "Nothing was written.",
+        )
+    return 128 + terminal.ended_by if code == INTERRUPTED and terminal.ended_by else code
+
+
+def end_by_signal(number: int, _: object) -> None:
+    """End as Ctrl-C does, so that what is half done is taken back, and let the exit code name the signal."""
+    terminal.ended_by = number
+    raise KeyboardInterrupt
 
 
 def _traceback() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.cli.output.terminal import terminal
-from tracinctl.errors import ScoreFileError, UsageError
+from tracinctl.errors import UsageError
 
 if TYPE_CHECKING:
     from tracinctl.project.config import Project, Settings
@@ -52,15 +52,16 @@ def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selec
     """The score files that the command is about; says which of the project's are missing.
 
     Raises:
-        ScoreFileError: one that was asked for by name is missing, or all are.
+        UsageError: one that was asked for by name is missing.
+        ScoreFileError: all are missing.
     """
     from tracinctl.project.selection import score_files
 
     files, missing = score_files(project, given.metadata_file, chosen.material, chosen.frequency)
     if missing and was_typed(ctx, "frequency"):
-        raise ScoreFileError(missing[0].message, hint=f"Make them: {missing[0].command}")
+        raise UsageError(missing[0].message, hint=missing[0].hint)
     for each in missing:
-        terminal.warn(each.message, f"Make them: {each.command}")
+        terminal.warn(each.message, each.hint)
     return files
 
 

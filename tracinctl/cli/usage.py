@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
@@ -68,6 +69,29 @@ def origins_of(command: Any, ctx: Any) -> dict[str, str]:
             place = file.place_of(command.name, setting)
             found[param.name] = f"{file.path}{file.line(*place) if place else ''}"
     return found
+
+
+_INPUTS = frozenset({"data_root", "linked_root", "exclusions_file", "pairs_file", "metadata_file"})
+_INPUTS_OF = {
+    "compute": frozenset({"checkpoint_dir"}),
+    "workflow": frozenset({"checkpoint_dir"}),
+    "sweep": frozenset({"metadata_dir"}),
+    "exclude": frozenset({"metadata_dir"}),
+    "plot": frozenset({"metadata_dir"}),
+}
+"""Paths that a command reads, and that must therefore be there where somebody names them."""
+
+
+def names_missing_path(command: Any, ctx: Any) -> bool:
+    """Whether a flag or variable names a path to read that is not there."""
+    for name in (_INPUTS | _INPUTS_OF.get(command.name, frozenset())) & ctx.params.keys():
+        source = ctx.get_parameter_source(name)
+        if source is None or source.name not in {"COMMANDLINE", "ENVIRONMENT"}:
+            continue
+        value = ctx.params[name]
+        if any(not Path(path).exists() for path in (value if isinstance(value, (list, tuple)) else [value])):
+            return True
+    return False
 
 
 def shown_value(value: Any) -> str:

@@ -67,9 +67,9 @@ class MissingScores:
         return f"no influence scores for {self.target.label}: {self.target.score_file} is not there"
 
     @property
-    def command(self) -> str:
-        """What makes it."""
-        return f"tracinctl compute {self.target.command_flags}"
+    def hint(self) -> str:
+        """What was probably meant, and the command that makes it."""
+        return f"{unknown_set(self.target)}Make them: tracinctl compute {self.target.command_flags}"
 
 
 def recordings_by_material(data_root: Path) -> dict[str, list[str]]:
@@ -132,21 +132,21 @@ def choose_frequencies(
     """The frequencies that are asked for or set, or all that are found.
 
     Raises:
-        DataError: nothing is found, or (where ``strict``) one that is asked for is not among what is found.
+        UsageError: nothing is found, or (where ``strict``) one that is asked for is not among what is found.
     """
     here = found.get(material, [])
     asked_for = list(project.frequencies) if asked is None else split_list(asked, "frequency")
     names = [_as_written(name, here) for name in asked_for]
     if ALL in names or not names:
         if not here:
-            raise DataError(f"no {material} in {where}", hint=_nearest(material, list(found), "materials"))
+            raise UsageError(f"no {material} in {where}", hint=_nearest(material, list(found), "materials"))
         return here
     if strict:
         for name in names:
             if name not in here:
                 if not here:
-                    raise DataError(f"no {material} in {where}", hint=_nearest(material, list(found), "materials"))
-                raise DataError(f"no {material} at {name} in {where}", hint=_nearest(name, here, "frequencies"))
+                    raise UsageError(f"no {material} in {where}", hint=_nearest(material, list(found), "materials"))
+                raise UsageError(f"no {material} at {name} in {where}", hint=_nearest(name, here, "frequencies"))
     return names
 
 
@@ -194,9 +194,9 @@ def score_files(
         else:
             missing.append(MissingScores(target))
     if not files:
-        raise ScoreFileError(
+        raise (ScoreFileError if frequency is None else UsageError)(
             "\n".join(each.message for each in missing),
-            hint="\n".join([f"Make them: {missing[0].command}", *_others(found)]),
+            hint="\n".join([missing[0].hint, *_others(found)]),
         )
     return files, missing
 

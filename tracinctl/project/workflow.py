@@ -193,9 +193,10 @@ def run_one(
         return Run(target, "done")
     path = target.score_file
     if not path.is_file():
-        raise ScoreFileError(
+        unknown = unknown_set(target)
+        raise (UsageError if unknown else ScoreFileError)(
             f"no checkpoints in {target.checkpoints}, and no scores in {path}",
-            hint=unknown_set(target) + f"Train first: tracinctl train {target.command_flags}\n"
+            hint=unknown + f"Train first: tracinctl train {target.command_flags}\n"
             "or name the folders with --checkpoint-dir or --metadata-dir.",
         )
     source = open_scores(path)

@@ -1,5 +1,7 @@
 """``tracinctl compute``: influence of each training pair on the held-out pairs."""
 
+from __future__ import annotations
+
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
@@ -63,7 +65,7 @@ def compute(
         terminal.json([outcome.to_json() for outcome in outcomes])
 
 
-def tell(outcome: "ComputeOutcome") -> None:
+def tell(outcome: ComputeOutcome) -> None:
     """Say on stderr what a user should know of how the scores came about."""
     label = outcome.target.label
     for note in outcome.notes:
@@ -76,7 +78,7 @@ def tell(outcome: "ComputeOutcome") -> None:
     terminal.detail(f"  kernels kept: {_size(outcome.cache_bytes)}")
 
 
-def show(outcome: "ComputeOutcome", metadata_dir: Path | None) -> None:
+def show(outcome: ComputeOutcome, metadata_dir: Path | None) -> None:
     """Print what was computed."""
     kept = sum(outcome.taken)
     reused = f", {kept} taken from the cache" if kept else ""

@@ -1,5 +1,7 @@
 """``tracinctl demo``: a project folder to try everything on."""
 
+from __future__ import annotations
+
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -56,8 +58,7 @@ def demo(
     for frequency, accuracy in result.held_out_accuracy.items():
         if accuracy is not None:
             terminal.text(f"  {result.material} {frequency}: trained, held-out accuracy {accuracy:.1%}", style="dim")
-    terminal.line(
-        f"Next: cd {shlex.quote(shown_path(result.directory))} && tracinctl workflow --frequencies "
-        f"{','.join(result.frequencies)}"
-    )
+    here = result.directory == Path.cwd()
+    step = "" if here else f"cd {shlex.quote(shown_path(result.directory))} && "
+    terminal.line(f"Next: {step}tracinctl workflow --frequencies {','.join(result.frequencies)}")
     terminal.path(result.directory)

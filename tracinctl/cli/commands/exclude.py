@@ -1,5 +1,7 @@
 """``tracinctl exclude``: the exclusion list."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +119,7 @@ def exclude(
         write_csv([(file, exclusions) for file, _, exclusions, *_ in chosen])
 
 
-def with_decisions(file: "ScoreFile", source: "ScoreSource", exclusions: "Exclusions") -> "tuple[Exclusions, str]":
+def with_decisions(file: ScoreFile, source: ScoreSource, exclusions: Exclusions) -> tuple[Exclusions, str]:
     """The list after people's decisions, and what they decided."""
     from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
 
@@ -130,14 +132,14 @@ def with_decisions(file: "ScoreFile", source: "ScoreSource", exclusions: "Exclus
     return reviewed.exclusions, reviewed.note
 
 
-def list_path(project: "Project", file: "ScoreFile") -> Path:
+def list_path(project: Project, file: ScoreFile) -> Path:
     """Where the list of a score file belongs."""
     if file.target is not None:
         return file.target.list_file
     return project.output_dir / f"{file.path.stem}_excluded_pairs.txt"
 
 
-def check_own_list_each(files: "list[ScoreFile]", places: list[Path]) -> None:
+def check_own_list_each(files: list[ScoreFile], places: list[Path]) -> None:
     """Refuse two score files whose lists would be one file, of which the second would replace the first."""
     first: dict[Path, ScoreFile] = {}
     for file, place in zip(files, places, strict=True):
@@ -149,7 +151,7 @@ def check_own_list_each(files: "list[ScoreFile]", places: list[Path]) -> None:
             )
 
 
-def records_path(file: "ScoreFile") -> Path:
+def records_path(file: ScoreFile) -> Path:
     """The users' records that belong to a score file: beside it."""
     if file.beside is not None:
         return file.beside.records
@@ -159,7 +161,7 @@ def records_path(file: "ScoreFile") -> Path:
     )
 
 
-def to_json(file: "ScoreFile", exclusions: "Exclusions", path: Path | None) -> dict[str, Any]:
+def to_json(file: ScoreFile, exclusions: Exclusions, path: Path | None) -> dict[str, Any]:
     """The result in plain values; ``output_file`` is null where nothing was written."""
     return {
         "file": str(file.path),
@@ -175,7 +177,7 @@ def to_json(file: "ScoreFile", exclusions: "Exclusions", path: Path | None) -> d
     }
 
 
-def write_csv(results: "list[tuple[ScoreFile, Exclusions]]") -> None:
+def write_csv(results: list[tuple[ScoreFile, Exclusions]]) -> None:
     """Write a line for every id on the lists; votes and mean score are those of a pair, influence that of an item."""
     lines: list[list[Any]] = []
     for file, exclusions in results:
@@ -195,7 +197,7 @@ def write_csv(results: "list[tuple[ScoreFile, Exclusions]]") -> None:
     terminal.csv(["file", "id", "mode", "votes", "mean_score", "sample_influence"], lines)
 
 
-def show(file: "ScoreFile", label: str, exclusions: "Exclusions", path: Path, *, dry_run: bool, custom: bool) -> None:
+def show(file: ScoreFile, label: str, exclusions: Exclusions, path: Path, *, dry_run: bool, custom: bool) -> None:
     """Print what was, or would be, listed."""
     from tracinctl.project.workflow import next_command
 

@@ -1,5 +1,7 @@
 """``tracinctl plot``: the scores, drawn in the terminal."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -105,7 +107,7 @@ def plot(
         terminal.json([{**result, "warnings": warnings[file]} for file, result in zip(files, results, strict=True)])
 
 
-def with_test_pair(files: "list[ScoreFile]", test_pair: str) -> "list[ScoreFile]":
+def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
     """The score files that know a test pair: with it alone on the command line, its frequency need not be there."""
     from tracinctl.scores.files.open import test_pairs_of
 
@@ -120,7 +122,7 @@ def with_test_pair(files: "list[ScoreFile]", test_pair: str) -> "list[ScoreFile]
     return [file for file in files if near and near in known[file]][:1] or files[:1]
 
 
-def with_checkpoint_scores(file: "ScoreFile", source: "ScoreSource", report: "ProgressCallback") -> "ScoreSource":
+def with_checkpoint_scores(file: ScoreFile, source: ScoreSource, report: ProgressCallback) -> ScoreSource:
     """The scores with those of each checkpoint, which lie beside their file."""
     from tracinctl.scores.files.per_checkpoint import with_checkpoints
 

@@ -1,5 +1,7 @@
 """``tracinctl sweep``: what each threshold would exclude."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +89,7 @@ def sweep(
         write_csv(results)
 
 
-def show(label: str, result: "SweepResult", rule: str, *, with_upper: bool) -> None:
+def show(label: str, result: SweepResult, rule: str, *, with_upper: bool) -> None:
     """Print one file's table."""
     required = result.rows[0].required_votes
     for most in range(_VOTE_COLUMNS, _FEWEST_VOTE_COLUMNS - 1, -1):
@@ -120,7 +122,7 @@ def show(label: str, result: "SweepResult", rule: str, *, with_upper: bool) -> N
     )
 
 
-def _row(row: "SweepRow", shown: list[int]) -> list[str]:
+def _row(row: SweepRow, shown: list[int]) -> list[str]:
     name = row.threshold.text if not row.threshold.quantile else f"{row.threshold.text} = {number(row.value)}"
     return [
         name,
@@ -142,7 +144,7 @@ def vote_columns(active: int, required: int, most: int) -> list[int]:
     return sorted(chosen)
 
 
-def show_top(ids: list[str], result: "SweepResult", top: int) -> None:
+def show_top(ids: list[str], result: SweepResult, top: int) -> None:
     """Print the pairs with most votes at the first threshold, then lowest mean score; or those of lowest total."""
     if not top:
         return
@@ -161,7 +163,7 @@ def show_top(ids: list[str], result: "SweepResult", top: int) -> None:
     terminal.text("")
 
 
-def write_csv(results: "list[tuple[ScoreFile, SweepResult]]") -> None:
+def write_csv(results: list[tuple[ScoreFile, SweepResult]]) -> None:
     """Write a line for every threshold of every file; of many numbers of votes the ones that a table has."""
     most = max((len(row.votes) for _, result in results for row in result.rows), default=0)
     numbers = set(range(1, most + 1)) if most <= _MOST_CSV_COLUMNS else set()

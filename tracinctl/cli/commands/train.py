@@ -1,5 +1,7 @@
 """``tracinctl train``: the built-in ranker, with or without an exclusion list."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,8 @@ def train(
     exclusions_file = settings.exclusions_file
     origin = replace(settings.origin, seed=settings_without_flags(ctx, "compute", ComputeCommand).compute.origin.seed)
     targets = training_sets(project, settings.selection.material, settings.selection.frequency)
+    if exclusions_file is not None and settings.selection.frequency is None:
+        targets = [target for target in targets if target.list_file.name == exclusions_file.name] or targets
     if exclusions_file is not None and len(targets) > 1:
         raise UsageError(
             f"`exclusions_file` is of one frequency, but there are {', '.join(target.frequency for target in targets)}",
@@ -68,7 +72,7 @@ def train_settings(settings: TrainCommand) -> TrainSettings:
     return replace(settings.training, architecture=origin.architecture or "small", normalise=origin.normalise)
 
 
-def tell(outcome: "TrainOutcome") -> None:
+def tell(outcome: TrainOutcome) -> None:
     """Warn of ids on the list that had no effect, and of what is odd in the recordings and pairs."""
     result = outcome.result
     for note in outcome.notes:
@@ -84,7 +88,7 @@ def tell(outcome: "TrainOutcome") -> None:
             )
 
 
-def show(outcome: "TrainOutcome", *, listed: bool) -> None:
+def show(outcome: TrainOutcome, *, listed: bool) -> None:
     """Print what was trained."""
     result = outcome.result
     terminal.text(f"{outcome.target.label}: trained on {count(len(result.train_pairs), 'pair')}")

@@ -1,5 +1,7 @@
 """``tracinctl workflow``: scores, exclusion lists and the next command, for several frequencies."""
 
+from __future__ import annotations
+
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -77,10 +79,10 @@ def workflow(
     chosen, own = settings.selection, compute.origin.source is not None
     targets = workflow_sets(project, chosen.material, chosen.frequency, custom_source=own)
 
-    def watch(target: "Target") -> AbstractContextManager[ProgressCallback]:
+    def watch(target: Target) -> AbstractContextManager[ProgressCallback]:
         return terminal.progress(what=target.label)
 
-    def finished(run: "Run") -> None:
+    def finished(run: Run) -> None:
         if run.status == "done":
             terminal.kept = (
                 f"Finished frequencies are kept, up to {run.target.frequency}; the same command goes on from there."
@@ -109,7 +111,7 @@ def workflow(
             processes=shared,
         )
     if shared is not None and shared.rank:
-        raise typer.Exit(int(any(run.status != "done" for run in runs)))
+        raise typer.Exit(exit_code(runs))
     diagnoses.tell()
     if judging is not None:
         asked = replace(settings.workflow, compute=compute)
@@ -128,16 +130,21 @@ def workflow(
         show_verdicts(runs)
     if report is not None:
         report_on(ctx, runs, report, custom=custom)
-    if any(run.status != "done" for run in runs):
-        raise typer.Exit(1)
+    raise typer.Exit(exit_code(runs))
 
 
-def warnings_of(run: "Run", diagnoses: Diagnoses) -> list[str]:
+def exit_code(runs: list[Run]) -> int:
+    """0 where all are done, 2 where nothing failed but what was asked for is not there, else 1."""
+    codes = {run.error.exit_code for run in runs if run.error is not None}
+    return min(codes, default=0)
+
+
+def warnings_of(run: Run, diagnoses: Diagnoses) -> list[str]:
     """What a user should know of a run, as its JSON has it."""
     return [*(run.computed.notes if run.computed is not None else ()), *diagnoses.texts(run.target.label)]
 
 
-def draw_view(run: "Run", view: str, rule: Rule) -> None:
+def draw_view(run: Run, view: str, rule: Rule) -> None:
     """Draw a view of the scores, with the rule's threshold marked."""
     from tracinctl.plots.picture import draw
     from tracinctl.plots.request import Request
@@ -157,7 +164,7 @@ def draw_view(run: "Run", view: str, rule: Rule) -> None:
     terminal.text("")
 
 
-def report_on(ctx: Any, runs: "list[Run]", path: Path, *, custom: bool) -> None:
+def report_on(ctx: Any, runs: list[Run], path: Path, *, custom: bool) -> None:
     """Write the report."""
     import shlex
 
@@ -175,7 +182,7 @@ def report_on(ctx: Any, runs: "list[Run]", path: Path, *, custom: bool) -> None:
     terminal.path(path)
 
 
-def swept(source: "ScoreSource", settings: SweepCommand) -> "SweepResult":
+def swept(source: ScoreSource, settings: SweepCommand) -> SweepResult:
     """What each threshold would exclude, as ``tracinctl sweep`` finds it."""
     from tracinctl.scores.sweep import sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds
@@ -185,14 +192,14 @@ def swept(source: "ScoreSource", settings: SweepCommand) -> "SweepResult":
     return sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
 
 
-def swept_json(run: "Run", tried: SweepCommand | None) -> dict[str, Any]:
+def swept_json(run: Run, tried: SweepCommand | None) -> dict[str, Any]:
     """The same for JSON; nothing where it is not asked for."""
     if tried is None or run.source is None:
         return {}
     return {"thresholds": swept(run.source, tried).to_json("")["thresholds"]}
 
 
-def evaluate(run: "Run", settings: SweepCommand) -> None:
+def evaluate(run: Run, settings: SweepCommand) -> None:
     """Print what each threshold would exclude, as ``tracinctl sweep`` does."""
     from tracinctl.cli.commands.sweep import show as show_sweep
     from tracinctl.project.selection import ScoreFile
@@ -205,7 +212,7 @@ def evaluate(run: "Run", settings: SweepCommand) -> None:
     show_sweep(label, result, votes.min_occurrences, with_upper=votes.upper_threshold is not None)
 
 
-def show(runs: "list[Run]", *, custom: bool) -> None:
+def show(runs: list[Run], *, custom: bool) -> None:
     """Print the table of all frequencies, and the commands that come next."""
     from tracinctl.project.workflow import next_command
 
@@ -241,7 +248,7 @@ def show(runs: "list[Run]", *, custom: bool) -> None:
         terminal.line(f"  {next_command(run.target, shown_path(path), custom=custom)}")
 
 
-def _row(run: "Run", *, planted: bool) -> list[str | Cell]:
+def _row(run: Run, *, planted: bool) -> list[str | Cell]:
     status = Cell(run.status_text, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
     if run.exclusions is None or run.source is None:
         return [run.target.frequency, status, *["-"] * (7 if planted else 4)]

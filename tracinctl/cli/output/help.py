@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from tracinctl.cli.output.streams import is_terminal, wants_colour
+from tracinctl.cli.output.streams import in_colour, is_terminal, pipe_width
 
 MAX_WIDTH = 100
 _NAME_WIDTH = 27
@@ -73,14 +73,14 @@ class _Paint:
     """Colour where stdout is a terminal that wants it."""
 
     def __init__(self) -> None:
-        self.on = is_terminal(sys.stdout) and wants_colour()
+        self.on = in_colour(sys.stdout)
 
     def __call__(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.on and text else text
 
 
 def _width() -> int:
-    return min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns if is_terminal(sys.stdout) else 80)
+    return min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns if is_terminal(sys.stdout) else pipe_width())
 
 
 def _wrap(text: str, indent: str = "", first: str | None = None) -> list[str]:

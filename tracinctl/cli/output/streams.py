@@ -52,11 +52,19 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
-def wants_colour() -> bool:
-    """Whether the environment allows colour (https://no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def in_colour(stream: TextIO) -> bool:
+    """Whether to write in colour: on a screen, or where FORCE_COLOR is set, and never where NO_COLOR is."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return is_terminal(stream) or bool(os.environ.get("FORCE_COLOR"))
 
 
 def terminal_width() -> int:
-    """Columns of the terminal."""
+    """Columns of the terminal; COLUMNS counts more than what the terminal says."""
     return max(20, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns)
+
+
+def pipe_width() -> int:
+    """Columns of a picture or page in a pipe: COLUMNS, where it is set."""
+    columns = os.environ.get("COLUMNS", "")
+    return max(20, int(columns)) if columns.isdecimal() and int(columns) else PIPE_WIDTH

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from tracinctl.cli.output.streams import PIPE_WIDTH, is_terminal, terminal_width, wants_colour
+from tracinctl.cli.output.streams import PIPE_WIDTH, in_colour, is_terminal, pipe_width, terminal_width
 from tracinctl.text import clean
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Terminal:
         self.kept = ""
         self.command = "tracinctl"
         self.arguments: list[str] = []
+        self.ended_by = 0
         self.flags: dict[str, str] = {}
         self.origins: dict[str, str] = {}
         self._consoles: dict[str, Console] = {}
@@ -192,7 +193,7 @@ class Terminal:
         from tracinctl.cli.output.progress import line_progress, live_progress
 
         console = self.console("err")
-        display = live_progress if console.is_terminal else line_progress
+        display = live_progress if is_terminal(self.stream("err")) else line_progress
         with display(console, what) as report:
             yield report
 
@@ -207,19 +208,19 @@ class Terminal:
             terminal = is_terminal(stream)
             self._consoles[name] = Console(
                 file=stream,
-                force_terminal=terminal,
+                force_terminal=terminal or in_colour(stream),
                 width=None if terminal else _UNLIMITED,
                 highlight=False,
                 markup=False,
                 emoji=False,
-                no_color=None if terminal else True,
+                no_color=not in_colour(stream),
             )
         return self._consoles[name]
 
     @property
     def width(self) -> int:
         """The width that a picture on stdout may have."""
-        return terminal_width() if is_terminal(self.stream("out")) else PIPE_WIDTH
+        return terminal_width() if is_terminal(self.stream("out")) else pipe_width()
 
     @property
     def height(self) -> int | None:
@@ -229,7 +230,7 @@ class Terminal:
     @property
     def colour(self) -> bool:
         """Whether a picture on stdout may use colour."""
-        return is_terminal(self.stream("out")) and wants_colour()
+        return in_colour(self.stream("out"))
 
     def _write(self, name: Literal["out", "err"], renderable: RenderableType, width: int | None) -> None:
         from rich.segment import Segment, Segments
@@ -240,8 +241,8 @@ class Terminal:
             self.stream("err").flush()
             self._result_follows = False
         console = self.console(name)
-        if width is None and not console.is_terminal and not _fits_itself(renderable):
-            width = PIPE_WIDTH
+        if width is None and not is_terminal(self.stream(name)) and not _fits_itself(renderable):
+            width = pipe_width()
         options = console.options if width is None else console.options.update_width(width)
         segments = [
             segment if segment.control else Segment(_clean_lines(segment.text), segment.style)
