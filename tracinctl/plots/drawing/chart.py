@@ -69,10 +69,13 @@ class Chart:
     def curve(self, heights: npt.ArrayLike, style: str) -> None:
         """A line of steps from the left, a height (0 at the bottom, 1 at the top) for each of two dots a column."""
         dots = self._dots(heights)
-        x = np.repeat((np.arange(len(dots)) + 0.5) / DOTS_ACROSS, 2)[1:]
-        y = (np.repeat(dots, 2)[:-1] + 0.5) / DOTS_DOWN
+        # corners alone: plotext takes its time for each point
+        steps = np.flatnonzero(np.diff(dots)) + 1
+        x = np.concatenate([[0], np.repeat(steps, 2), [len(dots) - 1]])
+        y = np.concatenate([dots[:1], np.stack([dots[steps - 1], dots[steps]], axis=1).ravel(), dots[-1:]])
         marker = self._plotext.marker("braille", pixel=self._pixel(style))
-        signal = self._figure.signal(x.tolist(), y.tolist(), marker=marker)
+        places = ((x + 0.5) / DOTS_ACROSS).tolist(), ((y + 0.5) / DOTS_DOWN).tolist()
+        signal = self._figure.signal(*places, marker=marker)
         self._figure.draw(signal.lines(True).density("full", scope="line"))
 
     def row_of(self, height: float) -> int:
