@@ -23,6 +23,9 @@ STAGED = ".tracinctl-"
 MOVING = "-moving"
 """Ends it while the checkpoints in it are put in the place of others."""
 
+ANY_PART = "*"
+"""In the name of a weight, where the model may have one more part: between a numbered module and what it wraps."""
+
 _INDEX = ".index.json"
 _WEIGHTS = tuple(name + end for name in ("model.safetensors", "pytorch_model.bin") for end in ("", _INDEX))
 _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -125,7 +128,7 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
             weights = next((file for file in files if file.is_file()), None)
             if weights is not None:
                 several = _shards(weights) if weights.name.endswith(_INDEX) else [weights]
-                parts.extend((part, f"{name}.") for part in several)
+                parts.extend((part, f"{name}.{ANY_PART}.") for part in several)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index} is no list of modules: {type(error).__name__}: {error}") from error
     return parts if len({prefix for _, prefix in parts}) > 1 or (parts and parts[0][0].parent != path) else []

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
+from tracinctl.engine.checkpoints.files import ANY_PART
 from tracinctl.errors import CheckpointError
 from tracinctl.text import first_few
 
@@ -41,6 +42,7 @@ def state_for(
             parts of the checkpoint fit the model.
     """
     own, shared = model.state_dict(), _shared(model)
+    state = {_filled_in(name, own): value for name, value in state.items()}
     found = dict(state if own.keys() <= state.keys() else _renamed(own, state, shared, checkpoint))
     for name, others in shared.items():
         there = next((other for other in others if other in found), None)
@@ -68,6 +70,16 @@ def state_for(
         if names
     ]
     return found, notes
+
+
+def _filled_in(name: str, own: Mapping[str, torch.Tensor]) -> str:
+    """The name with the part that the model has in the place of any part, or with none."""
+    head, mark, rest = name.partition(f".{ANY_PART}.")
+    if not mark:
+        return name
+    parts = dict.fromkeys(known.split(".")[1] for known in own if known.startswith(f"{head}."))
+    deeper = [f"{head}.{part}.{rest}" for part in parts if f"{head}.{part}.{rest}" in own]
+    return deeper[0] if len(deeper) == 1 and f"{head}.{rest}" not in own else f"{head}.{rest}"
 
 
 def bare_name(name: str) -> str:
