@@ -141,7 +141,7 @@ def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        wrong = next((each for each in path.parents if each.exists() and not each.is_dir()), path.parent)
+        wrong = next((place for place in path.parents if place.exists() and not place.is_dir()), path.parent)
         raise TracinctlError(f"cannot write {path}: {wrong} is a file, not a folder") from error
 
 
@@ -178,7 +178,7 @@ def _create_beside(path: Path) -> tuple[int | None, Path]:
         if sys.platform == "win32":
             os.close(handle)
             return None, temporary
-        with contextlib.suppress(OSError):  # a disk without locks: nobody clears there either
+        with contextlib.suppress(OSError):  # a disk without locks, where no run clears leftovers either
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, temporary

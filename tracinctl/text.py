@@ -22,7 +22,7 @@ def clean(text: object) -> str:
 
 
 def fit(text: object, width: int) -> str:
-    """The cleaned text in exactly so many columns: padded with blanks, or its middle left out."""
+    """The cleaned text in exactly ``width`` columns: padded with blanks, or with its middle left out."""
     from rich.cells import cell_len, set_cell_size
 
     shown = clean(text)
@@ -40,7 +40,7 @@ def fit(text: object, width: int) -> str:
 
 
 def fold(text: object, width: int) -> list[str]:
-    """The cleaned text in lines of at most so many columns, cut anywhere: ids have no blanks."""
+    """The cleaned text in lines of at most ``width`` columns, cut anywhere: ids have no blanks."""
     from rich.cells import cell_len
 
     lines = [""]
@@ -52,7 +52,7 @@ def fold(text: object, width: int) -> list[str]:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Words in lines of at most so many columns; a word that is longer is cut."""
+    """Words in lines of at most ``width`` columns; a longer word is cut."""
     from rich.cells import cell_len
 
     lines: list[str] = []
@@ -96,7 +96,7 @@ def aligned(values: Sequence[float]) -> list[str]:
 
 
 def share(part: float, whole: float) -> str:
-    """A part of a whole in percent; what is not nothing is never shown as 0 %."""
+    """A part of a whole in percent; a part that is not zero is never shown as 0 %."""
     if not whole:
         return "-"
     percent = 100 * part / whole
@@ -137,11 +137,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     wanted = name.casefold()
-    names = {each.casefold(): each for each in known}
+    names = {one.casefold(): one for one in known}
     if wanted in names:
         return names[wanted]
     if len(wanted.strip("-_")) >= _FEWEST_LETTERS:
-        longer = [each for each in names if each.startswith(wanted)]
+        longer = [one for one in names if one.startswith(wanted)]
         if longer:
             return names[min(longer, key=len)]
     near = get_close_matches(wanted, names, n=1, cutoff=_SIMILAR)
@@ -149,7 +149,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def number_within(value: float, width: int) -> str:
-    """A score in at most so many characters, with as many digits as there is room for; empty where there is none."""
+    """A score in at most ``width`` characters, with as many digits as fit; empty where none fits."""
     for shown in (number(value), *(f"{value:.{digits}g}" for digits in (3, 2, 1))):
         short = re.sub(r"e([+-])0*", lambda match: "e" + match[1].strip("+"), shown)
         if len(short) <= width:
@@ -158,7 +158,7 @@ def number_within(value: float, width: int) -> str:
 
 
 def apart(names: Sequence[str], width: int) -> list[str]:
-    """What tells names apart, in at most so many columns: ``epoch 5`` of ``model_epoch_5.pt``."""
+    """The part of each name that differs, in at most ``width`` columns: ``epoch 5`` of ``model_epoch_5.pt``."""
     from rich.cells import cell_len
 
     if len(names) > 1:
@@ -166,9 +166,9 @@ def apart(names: Sequence[str], width: int) -> list[str]:
         tail = _shared([name[len(head) :][::-1] for name in names])[::-1].lstrip("0123456789")
         cut = [name[len(head) : len(name) - len(tail)] for name in names]
         kind = head.rstrip("_-").rpartition("_")[2] if head.endswith(("_", "-")) else ""
-        for found in ([f"{kind} {each}" for each in cut], cut) if kind else (cut,):
-            if all(cut) and all(cell_len(each) <= width for each in found):
-                return found
+        for parts in ([f"{kind} {part}" for part in cut], cut) if kind else (cut,):
+            if all(cut) and all(cell_len(part) <= width for part in parts):
+                return parts
     return [fit(name, width).strip() for name in names]
 
 

@@ -355,7 +355,7 @@ def test_by_total_the_sums_of_scores_decide_and_are_shown(cli, project):
     assert "Harmful: the scores on all test pairs add up to less than" in shown.out
     assert "total score" in shown.out
     text = (project / "exclusions" / "box_1hz_excluded_pairs.txt").read_text()
-    assert "(the lowest 25% of the training pairs) (--rule total)" in text
+    assert "(the lowest 25% of the training pairs) (rule total)" in text
     [found] = json.loads(cli("sweep", "--frequency", "1hz", "--rule", "total", "--thresholds", "0,25%", "--json").out)
     ids = [line for line in text.splitlines() if not line.startswith("#")]
     assert [row["harmful"] for row in found["thresholds"]][1] == len(ids) > 0

@@ -51,16 +51,16 @@ def test_few_active_test_pairs(active, said):
     assert ("few-active" in found) is said
     if said:
         assert "only 19 of 60 test pairs are active (the other 41" in found["few-active"].text
-        assert "--margin" in found["few-active"].hint
+        assert "A larger margin" in found["few-active"].hint
 
 
 def test_few_test_pairs_at_all_ask_for_more_of_them():
     found = of_sweep(noise(columns=5))["few-active"]
     assert "there are only 5 test pairs" in found.text
-    assert "--num-test-samples" in found.hint
+    assert "`num_test_samples`" in found.hint
 
 
-@pytest.mark.parametrize(("columns", "hint"), [(39, "--num-test-samples"), (40, "--margin")])
+@pytest.mark.parametrize(("columns", "hint"), [(39, "`num_test_samples`"), (40, "A larger margin")])
 def test_more_test_pairs_are_asked_for_where_even_all_would_be_few(columns, hint):
     scores = noise(columns=columns)
     scores[:, 5:] = 0
@@ -82,8 +82,8 @@ def test_a_rule_that_finds_nothing_names_the_nearest_that_does():
     scores[3, :7] = scores[5, 5:12] = -2
     found = of_sweep(scores, "0,-1")["nothing-harmful"]
     assert "asks for 18 votes" in found.text
-    assert "the most is 7, which 2 pairs have below 0" in found.text
-    assert "--min-occurrences 7" in found.hint
+    assert "no training pair has more than 7, which 2 pairs have below 0" in found.text
+    assert "`min_occurrences` 7" in found.hint
     assert of_list(scores, rule="7").keys() == {"helps-on-average"}, "and that rule does find them"
     assert "the list is empty" in of_list(scores)["empty-list"].text
 
@@ -141,7 +141,7 @@ def in_classes(harmful):
 def test_an_item_that_loses_its_pairs_is_named():
     found = of_list(in_classes(lambda a, b: "box_deg036_1hz_2" in (a, b)))
     assert "leaves 1 item (nearly) without training pairs: box_deg036_1hz_2" in found["items-emptied"].text
-    assert "--pair-mode sample" in found["items-emptied"].hint
+    assert "`pair_mode` sample" in found["items-emptied"].hint
     assert "classes-emptied" not in found
 
 

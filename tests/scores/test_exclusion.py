@@ -191,7 +191,7 @@ def test_a_list_comes_back_whatever_an_editor_did_to_it(tmp_path, mode):
 def test_the_rule_stands_in_the_list_whole():
     source = table(SCORES)
     text = list_text(choose(source, min_occurrences="1", upper_threshold=4.5, max_exclusions=1), "s\n# x.json")
-    assert "at least 1 of 2 active test pairs score below 0 or above 4.5 (--min-occurrences 1); positive" in text
+    assert "at least 1 of 2 active test pairs score below 0 or above 4.5 (min_occurrences 1); positive" in text
     assert "positive = helpful, negative = harmful; a cap of 1 left 3 off" in text
     assert "# from: s?# x.json\n" in text
     assert "(50% of the non-zero scores)" in list_text(choose(source, threshold=parse_threshold("50%")), "s")
@@ -238,9 +238,7 @@ def test_by_total_a_cap_and_mirror_images_are_as_by_votes():
     assert (chosen.ids, chosen.cut) == (["u_v"], 2)
     assert choose(source, rule="total", max_exclusions=2).ids == ["u_v", "x_y", "y_x"]
     text = list_text(choose(source, rule="total", threshold=parse_threshold("67%")), "s")
-    assert (
-        "the total score on all 1 test pairs is below -4 (the lowest 67% of the training pairs) (--rule total)" in text
-    )
+    assert "the total score on all 1 test pairs is below -4 (the lowest 67% of the training pairs) (rule total)" in text
 
 
 def test_an_empty_list_is_a_list(tmp_path):

@@ -19,7 +19,7 @@ from tracinctl.scores.votes import VoteTable
 from tracinctl.text import first_few, number
 
 FEW_ACTIVE = 20
-"""Below so many active test pairs, votes order training pairs much worse than many do."""
+"""With fewer active test pairs, votes order training pairs much worse."""
 
 _MOST = 0.5  # a part above this is most
 _LEFT = 0.1  # what keeps no more than this of its pairs or items is nearly empty
@@ -52,7 +52,7 @@ class Diagnosis:
 def diagnose(
     source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
 ) -> list[Diagnosis]:
-    """Everything that applies, each once, the gravest first; the scores themselves are not read again."""
+    """Everything that applies, once, the gravest first; the scores are not read again."""
     given = [made for made in (exclusions, sweep) if made is not None]
     of_pairs = exclusions is None or exclusions.mode != "sample"
     reasons = [made.never_fires for made in given if made.never_fires and of_pairs]
@@ -73,8 +73,8 @@ def diagnose(
         found += _about_what_is_left(source, exclusions)
     found += _about_checkpoints(source.provenance)
     once: dict[str, Diagnosis] = {}
-    for each in found:
-        once.setdefault(each.code, each)
+    for diagnosis in found:
+        once.setdefault(diagnosis.code, diagnosis)
     return list(once.values())
 
 
@@ -87,7 +87,7 @@ def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any])
             Diagnosis(
                 "none-active",
                 f"none of the {test_pairs:,} test pairs is active: every score is zero",
-                "Compute with more test pairs or a larger --margin",
+                "Compute with more test pairs or a larger margin.",
             ),
         )
     return found
@@ -108,9 +108,9 @@ def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
                 if silent
                 else f"there {'is' if total == 1 else 'are'} only {total} test {'pair' if total == 1 else 'pairs'}"
             ),
-            "Score more held-out pairs (compute takes all of them unless --num-test-samples or --test-pair says less)"
+            "Score more held-out pairs: compute takes all, unless `num_test_samples` or `test_pair` asks for fewer."
             if total < 2 * FEW_ACTIVE
-            else "A larger --margin at compute, or checkpoints from earlier in training, make more of them active",
+            else "A larger margin at compute, or checkpoints from earlier in training, make more of them active.",
             meaning="so few votes order training pairs poorly",
         )
 
@@ -128,8 +128,8 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
                 "one-voter",
                 f"one test pair alone gives {share:.0%} of all votes below {number(counted.values[k])}, so votes "
                 "say mostly what it dislikes",
-                f"Look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}; "
-                "among more held-out pairs one counts less",
+                f"Look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}\n"
+                "Among more held-out pairs one counts less.",
             )
 
 
@@ -143,9 +143,9 @@ def _about_rule(counted: VoteTable, required: int) -> Iterator[Diagnosis]:
     count = "1 pair has" if pairs == 1 else f"{pairs:,} pairs have"
     yield Diagnosis(
         "nothing-harmful",
-        f"the rule asks for {required:,} votes, and no training pair has so many: the most is {most:,}, "
+        f"the rule asks for {required:,} votes, but no training pair has more than {most:,}, "
         f"which {count} below {number(counted.values[k])}",
-        f"--min-occurrences {most} would list {'it' if pairs == 1 else 'them'}",
+        f"With `min_occurrences` {most} the list would name {'it' if pairs == 1 else 'them'}.",
     )
 
 
@@ -155,7 +155,7 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "threshold-too-low",
             f"no score lies below {', '.join(map(number, below))}: the lowest is {number(counted.lowest)}",
-            "Scores have no natural scale; give a share of them, 1% for instance",
+            "Scores have no natural scale. Give a share of them, 1% for instance.",
         )
     elif below and counted.active.any():
         yield Diagnosis(
@@ -169,7 +169,7 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
             "threshold-too-high",
             f"every score lies below {', '.join(map(number, above))}: every active test pair votes against "
             "every training pair",
-            "Give a lower threshold, or a share of the scores, 1% for instance",
+            "Give a lower threshold, or a share of the scores, 1% for instance.",
         )
     upper = counted.upper_threshold
     if upper is not None and upper >= counted.highest and counted.active.any():
@@ -185,7 +185,7 @@ def _about_empty_list(exclusions: Exclusions) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "empty-list",
             "the list is empty, so training with it uses every pair",
-            "A share always lists some where any is harmful: --rule total --threshold 10%."
+            "By `rule` total and `threshold` 10%, the worst tenth is listed."
             if exclusions.mode != "sample" and exclusions.rule == "votes"
             else "",
         )
@@ -199,7 +199,7 @@ def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
             "helps-on-average",
             f"{helpful:,} of {len(harmful):,} harmful pairs have a positive mean score: they hurt "
             f"{exclusions.required_votes:,} or more test pairs, and over all of them they help",
-            "A higher --min-occurrences, 60% for instance, keeps such pairs off the list",
+            "A higher `min_occurrences`, 60% for instance, keeps such pairs off the list.",
         )
 
 
@@ -209,7 +209,7 @@ def _about_cap(exclusions: Exclusions) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "cap-cut",
             f"the cap of {exclusions.max_exclusions:,} left {exclusions.cut:,} {what} off the list",
-            "A higher --max-exclusions, or none, takes them in",
+            "A higher `max_exclusions`, or none, takes them in.",
         )
 
 
@@ -219,26 +219,26 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
         pairs = pair_items(source)
     except ScoreFileError:
         return
-    names = list(dict.fromkeys(each for pair in pairs for each in pair))
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
     number = {name: k for k, name in enumerate(names)}
     first = np.array([number[a] for a, _ in pairs], dtype=np.int64)
     second = np.array([number[b] for _, b in pairs], dtype=np.int64)
     listed = set(exclusions.ids)
     item_gone = np.zeros(len(names), dtype=bool)
     if exclusions.mode == "ranking_pair":
-        gone = np.array([each in listed for each in source.train_ids], dtype=bool)
+        gone = np.array([name in listed for name in source.train_ids], dtype=bool)
     else:
-        item_gone = np.array([each in listed for each in names], dtype=bool)
+        item_gone = np.array([name in listed for name in names], dtype=bool)
         gone = item_gone[first] | item_gone[second]
 
     if total and gone.mean() > _MOST:
         yield Diagnosis(
             "takes-most",
             f"the list takes {gone.mean():.0%} of the training pairs away",
-            "ask for more votes with --min-occurrences, a lower --threshold, or cap it with --max-exclusions",
+            "Ask for more votes (`min_occurrences`), give a lower `threshold`, or cap the list (`max_exclusions`).",
         )
     if total and gone.mean() >= 1 - _LEFT:
-        return  # with so many pairs gone, each item and class is nearly empty
+        return  # most pairs are gone, so every item and class is nearly empty
     before = np.bincount(first, minlength=len(names)) + np.bincount(second, minlength=len(names))
     after = before - np.bincount(first[gone], minlength=len(names)) - np.bincount(second[gone], minlength=len(names))
     class_of = class_of_items(names)
@@ -250,14 +250,14 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
             "items-emptied",
             f"the list leaves {len(ids):,} {'item' if len(ids) == 1 else 'items'} (nearly) without training pairs: "
             f"{first_few(ids)}",
-            "is the item itself bad? --pair-mode sample looks at items; else cap the list with --max-exclusions",
+            "Is the item itself bad? `pair_mode` sample looks at items. Else cap the list with `max_exclusions`.",
         )
     if classes:
         yield Diagnosis(
             "classes-emptied",
             f"the list leaves {'class' if len(classes) == 1 else 'classes'} {first_few(classes)} (nearly) empty: "
             f"a ranker trained with it cannot learn where {'it stands' if len(classes) == 1 else 'they stand'}",
-            "cap it with --max-exclusions, or look into the recordings of these classes",
+            "Cap the list with `max_exclusions`, or look into the recordings of these classes.",
         )
 
 
@@ -269,34 +269,36 @@ def _emptied_classes(
 ) -> list[str]:
     """The classes, in order, that are left with a tenth of their items or pairs at most; '' is no class."""
     emptied = []
-    for each in sorted({*of_items.tolist()} - {""}):
-        of_class = of_items == each
+    for name in sorted({*of_items.tolist()} - {""}):
+        of_class = of_items == name
         pairs_before = before[of_class].sum()
         few_items = (~item_gone[of_class]).mean() <= _LEFT
         if pairs_before >= _PAIRS_TO_TELL and (few_items or after[of_class].sum() <= _LEFT * pairs_before):
-            emptied.append(each)
+            emptied.append(name)
     return emptied
 
 
 def _about_checkpoints(provenance: Mapping[str, Any]) -> Iterator[Diagnosis]:
     listed = provenance.get("checkpoints")
-    checkpoints = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
-    silent = [str(each.get("name")) for each in checkpoints if each.get("gradient_zero") is True]
+    checkpoints = (
+        [checkpoint for checkpoint in listed if isinstance(checkpoint, Mapping)] if isinstance(listed, list) else []
+    )
+    silent = [str(point.get("name")) for point in checkpoints if point.get("gradient_zero") is True]
     if silent:
         all_of = " (all of them)" if len(silent) == len(checkpoints) else ""
         yield Diagnosis(
             "zero-gradient",
             f"{len(silent)} of {len(checkpoints)} checkpoints{all_of} add nothing to any score, for no pair has a "
             f"gradient there: {first_few(silent)}",
-            "every margin is met there; a larger --margin at compute, or checkpoints from earlier, say more",
+            "Every margin is met there. A larger margin at compute, or checkpoints from earlier, say more.",
         )
-    without = [str(each.get("name")) for each in checkpoints if each.get("learning_rate", 0) is None]
+    without = [str(point.get("name")) for point in checkpoints if point.get("learning_rate", 0) is None]
     if without and provenance.get("checkpoint_weights", "relative") != "uniform":
         yield Diagnosis(
             "no-learning-rate",
             f"{len(without)} of {len(checkpoints)} checkpoints hold no learning rate ({first_few(without)}), so all "
             "checkpoints have the same weight",
-            "keep the optimizer's state in checkpoints, or say --checkpoint-weights uniform",
+            "Keep the optimizer's state in checkpoints, or give `checkpoint_weights` uniform.",
         )
 
 

@@ -170,7 +170,8 @@ def _check(mode: str, max_exclusions: int | None) -> None:
         raise UsageError(f"unknown pair mode {mode!r}", hint=f"One of {', '.join(MODES)}.")
     if max_exclusions is not None and max_exclusions < 1:
         raise UsageError(
-            f"max-exclusions {max_exclusions} leaves nothing to exclude", hint="Give 1 or more, or no cap at all."
+            f"`max_exclusions` is {max_exclusions}, which leaves nothing to exclude",
+            hint="Give 1 or more, or no cap at all.",
         )
 
 

@@ -30,19 +30,19 @@ def split_pair_id(
     """
     cuts = [k for k, letter in enumerate(pair_id) if letter == "_"]
     if item_ids is not None:
-        found = [
+        splits = [
             (pair_id[:k], pair_id[k + 1 :]) for k in cuts if pair_id[:k] in item_ids and pair_id[k + 1 :] in item_ids
         ]
     else:
         name = material or pair_id.partition("_")[0]
-        found = [
+        splits = [
             (pair_id[:k], pair_id[k + 1 :])
             for k in cuts
             if pair_id.startswith(f"{name}_") and pair_id[k + 1 :].startswith(f"{name}_") and k > len(name)
         ]
-    if len(found) == 1:
-        return found[0]
-    what = "fits no two items" if not found else f"can be split in {len(found)} ways"
+    if len(splits) == 1:
+        return splits[0]
+    what = "fits no two items" if not splits else f"can be split in {len(splits)} ways"
     raise ScoreFileError(
         f"pair id {pair_id!r} {what}",
         hint="`tracinctl compute` writes the items' ids beside the scores; files without them need ids that repeat "
@@ -59,7 +59,7 @@ def split_pair_ids(
         ScoreFileError: the first that cannot be split.
     """
     known = set(item_ids) if item_ids is not None else None
-    return [split_pair_id(each, known, material) for each in pair_ids]
+    return [split_pair_id(pair_id, known, material) for pair_id in pair_ids]
 
 
 def pair_items(source: ScoreSource) -> Sequence[tuple[str, str]]:
@@ -73,7 +73,7 @@ def pair_items(source: ScoreSource) -> Sequence[tuple[str, str]]:
 
 def number_items(pairs: Sequence[tuple[str, str]]) -> tuple[ItemNumbers, ItemNumbers, int]:
     """Numbers of the first and the second items of pairs, from 0 up, and how many items there are."""
-    number = {each: k for k, each in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
+    number = {name: k for k, name in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
     flat = np.fromiter(map(number.__getitem__, chain.from_iterable(pairs)), dtype=np.int64, count=2 * len(pairs))
     return flat[0::2], flat[1::2], len(number)
 
@@ -84,10 +84,10 @@ def class_of_items(item_ids: Sequence[str]) -> dict[str, str]:
     Empty where no token looks like a class: where ids differ in their number of tokens, or every token has more than
     MOST_CLASSES values or more than one for two items.
     """
-    found = {each: re.search(r"(?:^|_)(deg\d+)(?:_|$)", each) for each in item_ids}
-    if all(found.values()):
-        return {each: match.group(1) for each, match in found.items() if match}
-    tokens = {each: each.split("_") for each in item_ids}
+    angles = {name: re.search(r"(?:^|_)(deg\d+)(?:_|$)", name) for name in item_ids}
+    if all(angles.values()):
+        return {name: match.group(1) for name, match in angles.items() if match}
+    tokens = {name: name.split("_") for name in item_ids}
     counts = {len(parts) for parts in tokens.values()}
     if len(counts) != 1:
         return {}
@@ -96,4 +96,4 @@ def class_of_items(item_ids: Sequence[str]) -> dict[str, str]:
     if not like_classes:
         return {}
     place = min(like_classes)[1]
-    return {each: parts[place] for each, parts in tokens.items()}
+    return {name: parts[place] for name, parts in tokens.items()}

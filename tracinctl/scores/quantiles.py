@@ -1,8 +1,8 @@
 """Exact quantiles of all non-zero scores, in bounded memory and few readings of the scores.
 
-The bit patterns of float64 sort like the numbers once the sign is dealt with, so a count of the uppermost 20 bits says
-in which bucket the score of a given rank lies. What lies in those buckets is then gathered and sorted; where that is
-too much to hold, the bits that follow are counted first.
+The bit patterns of float64 sort like the numbers once the sign bit is turned, so a count of the uppermost 20 bits says
+in which bucket the score of a given rank lies. The scores in those buckets are then gathered and sorted; where they are
+too many to hold, the bits that follow are counted first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Words = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
 
 GATHERED = 8 << 20
-"""So many scores at most are held to be sorted, 64 MiB."""
+"""Scores that are held to be sorted, at most: 64 MiB."""
 
 _WORD = 64
 _WIDTHS = (20, 16, 16, 12)  # bits that one reading counts: buckets of 0.4 % of a score's size at first
@@ -28,8 +28,8 @@ _TILE = 1 << 17  # scores looked at together, so that what is made of them stays
 
 
 @dataclass
-class _Wanted:
-    """A score that is looked for: the first bits of its sortable pattern, and its rank among those that share them."""
+class _Rank:
+    """A score to find: the first bits of its sortable pattern, and its rank among those that share them."""
 
     rank: int
     prefix: int = 0
@@ -56,21 +56,21 @@ def nonzero_quantiles(source: ScoreSource, shares: Sequence[float]) -> FloatArra
     if not total:
         return np.zeros(len(shares))
     # to six decimals, so that 29% of 100 scores is 29 of them and not, by rounding of 0.29, 28
-    wanted = [_Wanted(min(total - 1, int(round(share * total, 6)))) for share in shares]
+    ranks = [_Rank(min(total - 1, int(round(share * total, 6)))) for share in shares]
     known = 0
     for width in _WIDTHS:
         if known:
-            if sum({each.prefix: each.count for each in wanted}.values()) <= GATHERED:
+            if sum({rank.prefix: rank.count for rank in ranks}.values()) <= GATHERED:
                 break
-            following = _count_next_bits(source, {each.prefix for each in wanted}, known, width)
-        for each in wanted:
-            each.descend(following[each.prefix] if known else counts, width)
+            next_bits = _count_next_bits(source, {rank.prefix for rank in ranks}, known, width)
+        for rank in ranks:
+            rank.descend(next_bits[rank.prefix] if known else counts, width)
         known += width
     if known < _WORD:
-        held = _gather(source, {each.prefix for each in wanted}, known)
-        for each in wanted:
-            each.prefix = int(held[each.prefix][each.rank])
-    words = np.array([each.prefix for each in wanted], dtype=np.uint64)
+        held = _gather(source, {rank.prefix for rank in ranks}, known)
+        for rank in ranks:
+            rank.prefix = int(held[rank.prefix][rank.rank])
+    words = np.array([rank.prefix for rank in ranks], dtype=np.uint64)
     return np.where(words & _SIGN, words ^ _SIGN, ~words).view(np.float64)
 
 
@@ -105,13 +105,13 @@ def _words(source: ScoreSource, prefixes: set[int], known: int) -> Iterator[Word
     """The sortable patterns of the non-zero scores whose first counted bits are those of a prefix."""
     buckets = 1 << _WIDTHS[0]
     half = buckets // 2
-    looked_for = np.zeros(buckets, dtype=bool)
+    in_buckets = np.zeros(buckets, dtype=bool)
     for prefix in prefixes:
         bucket = prefix >> (known - _WIDTHS[0])
-        looked_for[bucket ^ half if bucket & half else bucket ^ (buckets - 1)] = True
+        in_buckets[bucket ^ half if bucket & half else bucket ^ (buckets - 1)] = True
     for tile, first in _tiles(source):
-        found = tile[looked_for.take(first)]
-        bits = found[found != 0].view(np.uint64)
+        chosen = tile[in_buckets.take(first)]
+        bits = chosen[chosen != 0].view(np.uint64)
         yield np.where(bits & _SIGN, ~bits, bits | _SIGN)
 
 
@@ -130,6 +130,6 @@ def _gather(source: ScoreSource, prefixes: set[int], known: int) -> dict[int, Wo
     held: dict[int, list[Words]] = {prefix: [] for prefix in prefixes}
     for words in _words(source, prefixes, known):
         first = words >> np.uint64(_WORD - known)
-        for prefix, found in held.items():
-            found.append(words[first == np.uint64(prefix)])
-    return {prefix: np.sort(np.concatenate(found)) for prefix, found in held.items()}
+        for prefix, parts in held.items():
+            parts.append(words[first == np.uint64(prefix)])
+    return {prefix: np.sort(np.concatenate(parts)) for prefix, parts in held.items()}

@@ -100,12 +100,12 @@ def never_fires(rule: str, required: int, active: int, test_pairs: int) -> str:
     if not active:
         return (
             f"none of the {test_pairs} test pairs is active: every score is zero, so no rule can find a harmful pair; "
-            "compute with more test pairs or a larger --margin"
+            "compute with more test pairs or a larger margin"
         )
     if required > active:
         return (
-            f"--min-occurrences {rule} asks for {required} votes, but only {active} of {test_pairs} test pairs are "
-            f"active; at most --min-occurrences {active} can be met, 60% would ask for "
+            f"`min_occurrences` {rule} asks for {required} votes, but only {active} of {test_pairs} test pairs are "
+            f"active; at most `min_occurrences` {active} can be met, 60% would ask for "
             f"{required_votes(DEFAULT_OCCURRENCES, active)}"
         )
     return ""

@@ -61,13 +61,13 @@ def parse_threshold(text: str) -> Threshold:
     if not math.isfinite(value) or (quantile and not 0 <= value <= 100):  # noqa: PLR2004  percent
         raise UsageError(
             f"threshold {text!r} is neither a score nor a share of the scores",
-            hint="a score is written -5, the lowest hundredth of all scores 1%",
+            hint="A score is written -5, the lowest hundredth of all scores 1%.",
         )
     if value > 0 and not quantile:
         raise UsageError(
             f"threshold {text!r} is above zero, so helpful scores would count as votes against a pair",
-            hint="scores below zero are harmful, so a threshold is 0 or lower, -5 for instance; "
-            "to count very high scores as votes too, give an upper threshold",
+            hint="Scores below zero are harmful, so a threshold is 0 or lower, -5 for instance. "
+            "To count very high scores as votes too, give an upper threshold.",
         )
     return Threshold(text, value / 100 if quantile else value, quantile)
 
@@ -78,7 +78,7 @@ def parse_thresholds(text: str) -> list[Threshold]:
     Raises:
         UsageError: an entry is empty or is no threshold.
     """
-    return [parse_threshold(each) for each in text.split(",")]
+    return [parse_threshold(part) for part in text.split(",")]
 
 
 def check_rule(rule: str, min_occurrences: str = DEFAULT_OCCURRENCES, upper_threshold: float | None = None) -> None:
@@ -114,8 +114,8 @@ def required_votes(rule: str, active: int) -> int:
     except ValueError:
         pass
     raise UsageError(
-        f"min-occurrences {text!r} is neither a number of votes nor a share of the active test pairs",
-        hint="three votes are written 3, six tenths of the active test pairs 60%",
+        f"`min_occurrences` is {text!r}, which is neither a number of votes nor a share of the active test pairs",
+        hint="Three votes are written 3, six tenths of the active test pairs 60%.",
     )
 
 
@@ -197,8 +197,8 @@ def count_votes(
 
 def resolve_thresholds(source: ScoreSource, thresholds: Sequence[Threshold]) -> FloatArray:
     """The scores that thresholds stand for, shape (thresholds,); the scores are read only where one is a share."""
-    values = np.array([each.value for each in thresholds], dtype=np.float64)
-    shares = [k for k, each in enumerate(thresholds) if each.quantile]
+    values = np.array([threshold.value for threshold in thresholds], dtype=np.float64)
+    shares = [k for k, threshold in enumerate(thresholds) if threshold.quantile]
     values[shares] = nonzero_quantiles(source, [thresholds[k].value for k in shares])
     return values
 
@@ -207,20 +207,20 @@ def voters_against(
     source: ScoreSource, counted: VoteTable, train_ids: Collection[str], progress: ProgressCallback = no_progress
 ) -> dict[str, list[str]]:
     """The test pairs that voted, at the first threshold, against each of these training pairs."""
-    looked_for = set(train_ids)
-    wanted = np.array([row for row, each in enumerate(source.train_ids) if each in looked_for], dtype=np.int64)
+    chosen = set(train_ids)
+    rows = np.array([row for row, name in enumerate(source.train_ids) if name in chosen], dtype=np.int64)
     names = np.array(source.test_ids, dtype=object)
-    found: dict[str, list[str]] = {}
-    for start, block in source.blocks() if wanted.size else ():
-        first, last = np.searchsorted(wanted, (start, start + len(block))).tolist()
-        for row in wanted[first:last].tolist():
+    voters: dict[str, list[str]] = {}
+    for start, block in source.blocks() if rows.size else ():
+        begin, end = np.searchsorted(rows, (start, start + len(block))).tolist()
+        for row in rows[begin:end].tolist():
             scores = block[row - start]
             vote = scores < counted.values[0]
             if counted.upper_threshold is not None:
                 vote |= scores > counted.upper_threshold
-            found[source.train_ids[row]] = names[vote & counted.active].tolist()
+            voters[source.train_ids[row]] = names[vote & counted.active].tolist()
         progress(Progress("voters", start + len(block), len(source.train_ids), "pairs"))
-    return found
+    return voters
 
 
 def total_below(totals: FloatArray, threshold: Threshold) -> float:
@@ -241,12 +241,12 @@ def _check_upper(upper: float | None, thresholds: Sequence[Threshold]) -> None:
         return
     if not math.isfinite(upper):
         raise UsageError(f"upper threshold {upper} is no score")
-    highest = max((each.value for each in thresholds if not each.quantile), default=-math.inf)
+    highest = max((limit.value for limit in thresholds if not limit.quantile), default=-math.inf)
     if highest >= upper:
         raise UsageError(
             f"upper threshold {number(upper)} does not lie above the threshold {number(highest)}, "
             "so all scores would vote",
-            hint="scores above the upper threshold vote against a pair; it is positive, 20 for instance",
+            hint="Scores above the upper threshold vote against a pair. It is positive, 20 for instance.",
         )
 
 

@@ -93,14 +93,14 @@ def _rule(exclusions: Exclusions) -> str:
         given = f" (the lowest {text} of the training pairs)" if quantile else ""
         return (
             f"the total score on all {len(exclusions.counted.active)} test pairs is below {number(exclusions.value)}"
-            f"{given} (--rule total); positive = helpful, negative = harmful{cap}"
+            f"{given} (rule total); positive = helpful, negative = harmful{cap}"
         )
     given = f" ({text} of the non-zero scores)" if quantile else ""
     upper = exclusions.counted.upper_threshold
     also = f" or above {number(upper)}" if upper is not None else ""
     return (
         f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs score below "
-        f"{number(exclusions.value)}{given}{also} (--min-occurrences {exclusions.min_occurrences}); "
+        f"{number(exclusions.value)}{given}{also} (min_occurrences {exclusions.min_occurrences}); "
         f"positive = helpful, negative = harmful{cap}"
     )
 

@@ -41,7 +41,7 @@ def read_json_scores(path: Path) -> MemoryScores:
     if path.name.endswith(PER_CHECKPOINT_ENDING):
         raise ScoreFileError(
             f"{path} holds the scores of single checkpoints, not their sums",
-            hint=f"the sums are in {path.name.removesuffix(PER_CHECKPOINT_ENDING)}{SCORES_ENDING}",
+            hint=f"The sums are in {path.name.removesuffix(PER_CHECKPOINT_ENDING)}{SCORES_ENDING}.",
         )
     entries = JsonEntries(path)
     names: list[str] = []
@@ -113,10 +113,10 @@ def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
 def _finite(values: Any) -> FloatArray:
     if not all(type(value) in (int, float) for value in values):
         raise TypeError("numbers are wanted")
-    found = np.array(values, dtype=np.float64)
-    if not np.isfinite(found).all():
+    numbers = np.array(values, dtype=np.float64)
+    if not np.isfinite(numbers).all():
         raise ValueError("finite numbers are wanted")
-    return found
+    return numbers
 
 
 def _score_names(record: dict[str, Any]) -> list[str]:
@@ -137,11 +137,11 @@ def _scores(path: Path, train_id: str, record: dict[str, Any]) -> Any:
     values = list(record.values())
     if set(map(type, values)) <= {float, int}:
         try:
-            found = np.array(values, dtype=np.float64)
+            numbers = np.array(values, dtype=np.float64)
         except OverflowError:
-            found = np.array([math.inf])
-        if np.isfinite(found).all():
-            return found
+            numbers = np.array([math.inf])
+        if np.isfinite(numbers).all():
+            return numbers
     name, value = next((k, v) for k, v in record.items() if not _is_score(v))
     shown = "missing (null)" if value is None else repr(value)[:40]
     raise ScoreFileError(
@@ -161,13 +161,13 @@ def _one_kind(path: Path, train_ids: Sequence[str]) -> None:
     if not path.name.endswith(SCORES_ENDING):
         return
     material, _, frequency = path.name.removesuffix(SCORES_ENDING).rpartition("_")
-    of_material = [each.startswith(f"{material}_") and f"_{material}_" in each for each in train_ids]
-    of_frequency = [each.count(f"_{frequency}_") > 1 for each in train_ids]
-    for what, name, of_it in (("materials", material, of_material), ("frequencies", frequency, of_frequency)):
-        if name and any(of_it) and not all(of_it):
+    of_material = [name.startswith(f"{material}_") and f"_{material}_" in name for name in train_ids]
+    of_frequency = [name.count(f"_{frequency}_") > 1 for name in train_ids]
+    for what, wanted, of_it in (("materials", material, of_material), ("frequencies", frequency, of_frequency)):
+        if wanted and any(of_it) and not all(of_it):
             raise ScoreFileError(
-                f"{path} mixes {what}: beside {name} it holds the pair {train_ids[of_it.index(False)]!r}",
-                hint=f"keep one file for each material and frequency; {AGAIN}",
+                f"{path} mixes {what}: beside {wanted} it holds the pair {train_ids[of_it.index(False)]!r}",
+                hint=f"Keep one file for each material and frequency. {AGAIN}",
             )
 
 
@@ -206,7 +206,7 @@ def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallbac
         raise ScoreFileError(f"{path} is where the sidecar stands", hint=f"Name the scores <name>{SCORES_ENDING}.")
     with contextlib.ExitStack() as last, atomic_paths(path, beside) as (temporary, temporary_beside):
         with temporary.open("wb") as file:
-            for text in score_lines(source, [PREFIX + each for each in source.test_ids], path, progress):
+            for text in score_lines(source, [PREFIX + test_id for test_id in source.test_ids], path, progress):
                 data = text.encode()
                 digest.update(data)
                 file.write(data)

@@ -52,12 +52,12 @@ def uncollected() -> Iterator[None]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
         seen: set[str] = set()
         key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add gives None, which is false
         raise ValueError(f"the key {key!r} stands there twice")
-    return found
+    return entries
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -76,7 +76,7 @@ def laid_out(value: Any, depth: int = 0) -> str:
     """The text of ``json_text(value, indent=2)``, many times as quickly where lists of plain values are long."""
     inner, outer = "\n" + "  " * (depth + 1), "\n" + "  " * depth
     if isinstance(value, dict) and value:
-        texts = [f"{json_text(key)}: {laid_out(each, depth + 1)}" for key, each in value.items()]
+        texts = [f"{json_text(key)}: {laid_out(entry, depth + 1)}" for key, entry in value.items()]
         return f"{{{inner}{f',{inner}'.join(texts)}{outer}}}"
     if isinstance(value, list) and value:
         if set(map(type, value)) <= {str, int, float, bool, type(None)}:
@@ -85,7 +85,7 @@ def laid_out(value: Any, depth: int = 0) -> str:
             if not joined.isascii():
                 joined = f",{inner}".join(map(json_text, value)).join("[]")
             return f"[{inner}{joined[1:-1]}{outer}]"
-        return f"[{inner}{f',{inner}'.join(laid_out(each, depth + 1) for each in value)}{outer}]"
+        return f"[{inner}{f',{inner}'.join(laid_out(entry, depth + 1) for entry in value)}{outer}]"
     return json_text(value)
 
 
@@ -141,8 +141,8 @@ class JsonEntries:
         if not self._next():
             raise ScoreFileError(f"{self._path} is empty", hint=self._hint)
         if self._next() != "{":
-            found = kind([] if self._next() == "[" else self._value())
-            raise ScoreFileError(f"{self._path} holds {found}, wanted an object of entries by id", hint=self._hint)
+            content = kind([] if self._next() == "[" else self._value())
+            raise ScoreFileError(f"{self._path} holds {content}, wanted an object of entries by id", hint=self._hint)
         self._at += 1
         seen: set[str] = set()
         while self._next() != "}" or seen:

@@ -1,4 +1,4 @@
-"""Score files: the users' JSON and Parquet, told apart by their ending."""
+"""Score files: the users' JSON and Parquet, known by their ending."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _PER_CHECKPOINT = "_per_checkpoint_influence.parquet"
 
 
 def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
-    """Open a score file: JSON is read whole, Parquet in blocks, of which each reading tells ``progress``.
+    """Open a score file: JSON is read whole, Parquet in blocks, and every reading calls ``progress``.
 
     Raises:
         ScoreFileError: the file is missing, broken, or not a score file.
     """
     path = Path(path)
     if path.is_dir():
-        raise ScoreFileError(f"{path} is a folder, not a score file", hint="name a file in it")
+        raise ScoreFileError(f"{path} is a folder, not a score file", hint="Name a file in it.")
     if path.suffix == ".parquet":
         from tracinctl.scores.files.parquet import ParquetScores
 
         if path.name.endswith(_PER_CHECKPOINT):
             raise ScoreFileError(
                 f"{path} holds the scores of single checkpoints, not their sums",
-                hint=f"the sums are in {path.name.removesuffix(_PER_CHECKPOINT)}_influence.parquet",
+                hint=f"The sums are in {path.name.removesuffix(_PER_CHECKPOINT)}_influence.parquet.",
             )
         return ParquetScores(path, progress)
     from tracinctl.scores.files.json import read_json_scores
@@ -41,7 +41,7 @@ def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSo
         return read_json_scores(path)
     except ScoreFileError as error:
         if error.hint == AGAIN and not path.name.endswith(_JSON):
-            hint = f"is it one of scores? Their names end in {_JSON} or _influence.parquet"
+            hint = f"Is it one of scores? Their names end in {_JSON} or _influence.parquet"
             raise ScoreFileError(error.message, hint=hint) from error
         raise
 
@@ -87,9 +87,9 @@ def load_influence_scores(path: Path | str) -> dict[str, dict[str, float]]:
     from tracinctl.scores.files.json import PREFIX
 
     source = open_scores(Path(path))
-    names = [f"{PREFIX}{each}" for each in source.test_ids]
-    found: dict[str, dict[str, float]] = {}
+    names = [f"{PREFIX}{test_id}" for test_id in source.test_ids]
+    scores: dict[str, dict[str, float]] = {}
     for start, block in source.blocks():
         for row, values in enumerate(block.tolist(), start):
-            found[source.train_ids[row]] = dict(zip(names, values, strict=True))
-    return found
+            scores[source.train_ids[row]] = dict(zip(names, values, strict=True))
+    return scores

@@ -82,7 +82,9 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
             beside.write_text(_sidecar(source, temporary, width), encoding="utf-8", newline="\n")
             last.enter_context(locked(path))  # two runs would else mix one's scores with the other's sidecar
     except (UnicodeEncodeError, pa.ArrowException) as error:
-        raise ScoreFileError(f"cannot write {path} as Parquet: {_first_line(error)}", hint="--format json") from error
+        raise ScoreFileError(
+            f"cannot write {path} as Parquet: {_first_line(error)}", hint="Write JSON: `format` json."
+        ) from error
 
 
 def _schema(source: ScoreSource) -> Any:
@@ -215,7 +217,7 @@ class ParquetScores(KnownScores):
         try:
             # pyarrow takes twelve times as long to hand out a list column as it takes to read its bytes
             with self._path.open("rb", buffering=0) as file:
-                self._check_same()  # what is read from here on is what was opened, whoever takes its place
+                self._check_same()  # from here on this file is read, even if another takes its place
                 for group in self._groups:
                     for piece in read_scores(file, group, width, step):
                         self._check(start, piece)
@@ -237,13 +239,15 @@ class ParquetScores(KnownScores):
             raise apart(self._path)
 
     def _check_same(self) -> None:
-        """Make sure that ids, and what several readings found, are of one file."""
+        """Make sure that the ids and the scores of every reading are of one file."""
         try:
             same = _stamp(self._path) == self._stamp
         except OSError:
             same = False
         if not same:
-            raise ScoreFileError(f"{self._path} changed while it was read", hint="Run again when nobody writes to it.")
+            raise ScoreFileError(
+                f"{self._path} changed while it was read", hint="Run again when no other program writes it."
+            )
 
 
 def read_scores(file: FileIO, group: ScoreBytes, width: int, step: int) -> Iterator[FloatArray]:
@@ -268,7 +272,7 @@ def _checked_frame(path: Path) -> list[ScoreBytes]:
     """
     beside = read_sidecar(path)
     size, width = beside["size"], len(beside["test_ids"])
-    groups = [ScoreBytes(*each) for each in beside["row_groups"]]
+    groups = [ScoreBytes(*group) for group in beside["row_groups"]]
     if path.stat().st_size != size or beside["frame_sha256"] != _frame_digest(path, groups, width, size):
         raise apart(path)
     return groups
@@ -287,7 +291,7 @@ def _about(path: Path, file: Any) -> Any:
     metadata = file.metadata
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
     columns = [group.column(k) for group in groups for k in range(group.num_columns)]
-    if any(each.compression != "UNCOMPRESSED" or each.has_dictionary_page for each in columns):
+    if any(column.compression != "UNCOMPRESSED" or column.has_dictionary_page for column in columns):
         raise ScoreFileError(f"{path} is packed in a way that tracinctl does not write", hint=AGAIN)
     return json.loads(raw)
 
@@ -333,12 +337,12 @@ def _numbers(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
     whole = column.combine_chunks()
     if isinstance(whole, pa.ChunkedArray) or whole.null_count or whole.type != pa.from_numpy_dtype(dtype):
         raise ValueError("self-influence or sums of rows are not finite numbers, or missing")
-    found = np.frombuffer(whole.buffers()[1], dtype=dtype)
-    return found[whole.offset : whole.offset + len(whole)]
+    numbers = np.frombuffer(whole.buffers()[1], dtype=dtype)
+    return numbers[whole.offset : whole.offset + len(whole)]
 
 
 def _finite(values: Any) -> FloatArray:
-    found = np.asarray(values)
-    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+    numbers = np.asarray(values)
+    if numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
         raise ValueError("self-influence or item-level influence is not finite")
-    return found.astype(np.float64)
+    return numbers.astype(np.float64)
