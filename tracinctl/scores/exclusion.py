@@ -123,46 +123,79 @@ def choose_exclusions(
     _check(mode, max_exclusions)
     check_rule(rule, min_occurrences, upper_threshold)
     suspicious = suspicious_items(source) if mode == "sample" else {}
-    by_total = rule == "total"
-    counted = count_votes(source, [BELOW_ZERO if by_total else threshold], upper_threshold, progress)
-    totals, active = counted.totals, counted.active_test_pairs
-    required = 0 if by_total else required_votes(min_occurrences, active)
-    value = total_below(totals, threshold) if by_total else float(counted.values[0])
-    order = _by_total(source, totals, value) if by_total else _by_votes(source, counted, required)
-    mirror = {} if mode == "sample" else _mirror_rows(_items(source, needed=mode == "full_pair"))
-    rows = [] if mode == "sample" else _capped(order, mirror, max_exclusions)
-    named = set(rows)
-    mirrors = [mirror[row] for row in rows if mirror.get(row, row) not in named] if mode == "ranking_pair" else []
-    written = {
-        "ranking_pair": lambda: [source.train_ids[row] for row in [*rows, *mirrors]],
-        "full_pair": lambda: _items_of(source, rows),
-        "sample": lambda: list(suspicious)[:max_exclusions],
-    }[mode]()
-
-    def harm(rows: Sequence[int]) -> list[HarmfulPair]:
-        votes, mean = counted.votes[0], counted.mean
-        return [
-            HarmfulPair(source.train_ids[row], int(votes[row]), float(mean[row]), float(totals[row])) for row in rows
-        ]
-
+    if rule == "total":
+        harmful = _by_total(source, count_votes(source, [BELOW_ZERO], progress=progress), threshold)
+    else:
+        harmful = _by_votes(source, count_votes(source, [threshold], upper_threshold, progress), min_occurrences)
+    kept, mirrors = ([], []) if mode == "sample" else _kept_rows(source, harmful.rows, mode, max_exclusions)
+    if mode == "sample":
+        written = list(suspicious)[:max_exclusions]
+    elif mode == "full_pair":
+        written = _items_of(source, kept)
+    else:
+        written = [source.train_ids[row] for row in [*kept, *mirrors]]
+    active = harmful.counted.active_test_pairs
+    why = never_fires(min_occurrences, harmful.required, active, len(source.test_ids))
     return Exclusions(
         mode=mode,
         rule=rule,
         threshold=threshold,
-        value=value,
+        value=harmful.value,
         min_occurrences=min_occurrences,
-        required_votes=required,
-        harmful=harm(order),
-        listed=harm(order if mode == "sample" else [*rows, *mirrors]),
+        required_votes=harmful.required,
+        harmful=harmful.pairs(source, harmful.rows),
+        listed=harmful.pairs(source, harmful.rows if mode == "sample" else [*kept, *mirrors]),
         ids=written,
         mirrored=[source.train_ids[row] for row in mirrors],
-        cut=len(suspicious) - len(written) if mode == "sample" else len(order) - len(rows),
+        cut=len(suspicious) - len(written) if mode == "sample" else len(harmful.rows) - len(kept),
         max_exclusions=max_exclusions,
         active_test_pairs=active,
-        never_fires="" if mode == "sample" else never_fires(min_occurrences, required, active, len(source.test_ids)),
+        never_fires="" if mode == "sample" else why,
         sample_scores={name: suspicious[name] for name in written} if mode == "sample" else {},
-        counted=counted,
+        counted=harmful.counted,
     )
+
+
+@dataclass(frozen=True)
+class _Harmful:
+    """The rows of the harmful pairs, the worst first, and what made them harmful."""
+
+    rows: list[int]
+    value: float
+    required: int
+    counted: VoteTable
+
+    def pairs(self, source: ScoreSource, rows: Sequence[int]) -> list[HarmfulPair]:
+        """Some rows as pairs."""
+        votes, mean, totals = self.counted.votes[0], self.counted.mean, self.counted.totals
+        return [
+            HarmfulPair(source.train_ids[row], int(votes[row]), float(mean[row]), float(totals[row])) for row in rows
+        ]
+
+
+def _by_votes(source: ScoreSource, counted: VoteTable, min_occurrences: str) -> _Harmful:
+    required = required_votes(min_occurrences, counted.active_test_pairs)
+    votes, mean, ids = counted.votes[0], counted.mean, source.train_ids
+    rows = np.flatnonzero(votes >= required).tolist()
+    rows.sort(key=lambda row: (-int(votes[row]), float(mean[row]), ids[row]))
+    return _Harmful(rows, float(counted.values[0]), required, counted)
+
+
+def _by_total(source: ScoreSource, counted: VoteTable, threshold: Threshold) -> _Harmful:
+    totals, ids = counted.totals, source.train_ids
+    value = total_below(totals, threshold)
+    rows = np.flatnonzero(totals < value).tolist()
+    rows.sort(key=lambda row: (float(totals[row]), ids[row]))
+    return _Harmful(rows, value, 0, counted)
+
+
+def _kept_rows(source: ScoreSource, rows: list[int], mode: str, cap: int | None) -> tuple[list[int], list[int]]:
+    """The harmful rows that the cap allows and, in mode ``ranking_pair``, their mirror images that are not harmful."""
+    mirror = _mirror_rows(_items(source, needed=mode == "full_pair"))
+    kept = _capped(rows, mirror, cap)
+    named = set(kept)
+    mirrors = [mirror[row] for row in kept if mirror.get(row, row) not in named] if mode == "ranking_pair" else []
+    return kept, mirrors
 
 
 def _check(mode: str, max_exclusions: int | None) -> None:
@@ -173,17 +206,6 @@ def _check(mode: str, max_exclusions: int | None) -> None:
             f"`max_exclusions` is {max_exclusions}, which leaves nothing to exclude",
             hint="Give 1 or more, or no cap at all.",
         )
-
-
-def _by_votes(source: ScoreSource, counted: VoteTable, required: int) -> list[int]:
-    votes, mean, ids = counted.votes[0], counted.mean, source.train_ids
-    rows = np.flatnonzero(votes >= required).tolist()
-    return sorted(rows, key=lambda row: (-int(votes[row]), float(mean[row]), ids[row]))
-
-
-def _by_total(source: ScoreSource, totals: FloatArray, value: float) -> list[int]:
-    ids = source.train_ids
-    return sorted(np.flatnonzero(totals < value).tolist(), key=lambda row: (float(totals[row]), ids[row]))
 
 
 def _items_of(source: ScoreSource, rows: Sequence[int]) -> list[str]:

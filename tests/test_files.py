@@ -1,0 +1,64 @@
+"""Files that belong together: all of them are replaced, or none."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tracinctl.errors import TracinctlError
+from tracinctl.files import atomic_path, atomic_paths
+
+
+def written(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def write_both(one, two):
+    with atomic_paths(one, two) as (a, b):
+        a.write_text("new")
+        b.write_text("new")
+
+
+def test_files_that_belong_together_are_replaced_together(tmp_path):
+    one, two = tmp_path / "one.txt", tmp_path / "deep" / "two.txt"
+    with atomic_paths(one, two) as (a, b):
+        a.write_text("1")
+        b.write_text("2")
+        assert not one.exists()
+        assert not two.exists()
+    assert (one.read_text(), two.read_text()) == ("1", "2")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["one.txt"]
+
+
+def test_where_one_cannot_be_finished_both_stay_as_they_were(tmp_path, monkeypatch):
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("old 1")
+    two.write_text("old 2")
+    flushed = []
+
+    def fail_at_the_second(handle):
+        flushed.append(handle)
+        if len(flushed) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail_at_the_second)
+    with pytest.raises(TracinctlError, match="No space left on device"):
+        write_both(one, two)
+    assert written(tmp_path) == {"one.txt": "old 1", "two.txt": "old 2"}
+
+
+def test_only_a_file_is_replaced(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(TracinctlError, match="it is a device or a pipe, not a file"), atomic_path(fifo):
+        pass
+    assert fifo.is_fifo()
+    with pytest.raises(TracinctlError, match="it is a folder"), atomic_path(tmp_path):
+        pass
+    link = tmp_path / "link"
+    link.symlink_to("nowhere")
+    with atomic_path(link) as temporary:
+        temporary.write_text("mine")
+    assert link.read_text() == "mine"
+    assert not link.is_symlink()
+    assert not Path("nowhere").exists()
