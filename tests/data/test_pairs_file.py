@@ -79,3 +79,49 @@ def test_what_is_written_is_read_back_the_same(tmp_path):
     assert _rows(train) == _rows(pairs)
     assert _rows(test) == [(0, 1, -1)]
     assert path.read_text(encoding="utf-8").startswith(HEADER + "train,")
+
+
+def test_optional_columns_are_read_and_every_other_one_is_a_group(tmp_path):
+    train, test = _read(
+        tmp_path,
+        "annotator;id;id1;id2;margin;split;target;weight\n"
+        "anna;r1;a;b;0.5;train;1;2\n;r2;a;b;0;train;-1;0.25\nbert;;x;y;;held-out;tie;\n",
+    )
+    assert train.ids == ("r1", "r2")
+    assert train.weight.tolist() == [2, 0.25]
+    assert train.margin.tolist() == [0.5, 0]
+    assert train.groups["annotator"].tolist() == ["anna", ""]
+    assert (test.ids, test.weight, test.margin) == (None, None, None)
+    assert test.target.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "message"),
+    [
+        ("weight", ("1", ""), "line 3: weight is empty"),
+        ("weight", ("1", "nan"), "line 3: the weight 'nan' is no number from 0 up"),
+        ("weight", ("-1", "1"), "line 2: the weight '-1' is no number from 0 up"),
+        ("margin", ("inf", "1"), "line 2: the margin 'inf'"),
+        ("id", ("r", "r"), "line 3: the id 'r' is given twice"),
+        ("id", ("r", ""), "line 3: id is empty"),
+    ],
+)
+def test_optional_columns_are_whole_or_refused_with_their_line(tmp_path, column, cells, message):
+    rows = [f"train,a,b,1,{cells[0]}", f"train,b,c,-1,{cells[1]}"]
+    with pytest.raises(DataError, match=message) as caught:
+        _read(tmp_path, "\n".join([f"{HEADER.strip()},{column}", *rows]))
+    assert caught.value.hint
+
+
+def test_all_columns_are_written_and_read_back(tmp_path):
+    groups = {"annotator": np.array(["anna", "bert, the elder"], dtype=object)}
+    train = Pairs([0, 0], [1, 1], [1, -1], ids=["r1", "r2"], weight=[1, 0.1], margin=[2, 0], groups=groups)
+    data = RankingData(Samples(TRAIN, None), train, Samples(TEST, None), Pairs([0], [1], [0], ties=True))
+    path = tmp_path / "pairs.csv"
+    write_pairs_file(path, data)
+    again, test = read_pairs_file(path).pairs(TRAIN, TEST)
+    for name in ("first", "second", "target", "weight", "margin"):
+        assert getattr(again, name).tolist() == getattr(train, name).tolist()
+    assert again.ids == train.ids
+    assert again.groups["annotator"].tolist() == groups["annotator"].tolist()
+    assert (test.target.tolist(), test.ids, test.weight) == ([0], None, None)

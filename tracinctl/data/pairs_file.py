@@ -134,20 +134,20 @@ class PairsFile:
         """A column that need not be there, or None where it is not or is empty throughout.
 
         Raises:
-            DataError: some of its cells are empty, or one that must be a number from 0 up is not.
+            DataError: some of its cells are empty, an id is given twice, or a number is not one from 0 up.
         """
         cells = self.table.frame[name].iloc[rows].str.strip() if name in self.table.frame else None
         if cells is None or (cells == "").all():
             return None
-        for row, text in zip(rows.tolist(), cells, strict=True):
-            if not text:
-                raise DataError(
-                    f"{self.table.where(row)}: {name} is empty", hint="Fill the column in every line, or in none."
-                )
-            if name != "id" and not _is_number(text):
-                raise DataError(
-                    f"{self.table.where(row)}: the {name} {text!r} is no number from 0 up", hint="Correct the line."
-                )
+        wrong = cells.duplicated() | (cells == "") if name == "id" else ~cells.map(_is_number)
+        if wrong.any():
+            row = int(rows[np.flatnonzero(wrong)[0]])
+            text = self.table.frame[name].iloc[row]
+            what = f"the id {text!r} is given twice" if name == "id" else f"the {name} {text!r} is no number from 0 up"
+            raise DataError(
+                f"{self.table.where(row)}: {what if text.strip() else f'{name} is empty'}",
+                hint="Fill the column in every line, or in none." if not text.strip() else "Correct the line.",
+            )
         return cells.tolist() if name == "id" else cells.astype(float).to_numpy()
 
 
@@ -180,19 +180,22 @@ def read_pairs_file(path: str | Path) -> PairsFile:
         lambda row: f"the split {row['split']!r} is neither {TRAIN} nor {HELD_OUT}",
     )
     _refuse(table, frame["id1"] == frame["id2"], lambda row: f"{row['id1']!r} is paired with itself")
-    texts = frame["target"].str.strip()
+    return PairsFile(table, _targets(table))
+
+
+def _targets(table: Table) -> npt.NDArray[np.int64]:
+    """+1, -1 or 0 of each row.
+
+    Raises:
+        DataError: a cell is none of these, or may mean two of them.
+    """
+    texts = table.frame["target"].str.strip()
     _refuse(table, ~texts.isin(_TARGETS), lambda row: f"the target {row['target']!r} is none of 1, -1 and 0")
-    target = texts.map(_TARGETS).to_numpy(dtype=np.int64)
+    target: npt.NDArray[np.int64] = texts.map(_TARGETS).to_numpy(dtype=np.int64)
     if not (target == -1).any():
-        _refuse(
-            table,
-            texts.isin(("0", "0.0")),
-            lambda row: (
-                f"the target {row['target']!r} may mean a tie or that the first item ranks below, as no target "
-                "of the file is -1; write tie or -1"
-            ),
-        )
-    return PairsFile(table, target)
+        why = "may mean a tie or that the first item ranks below, as no target is -1; write tie or -1"
+        _refuse(table, texts.isin(("0", "0.0")), lambda row: f"the target {row['target']!r} {why}")
+    return target
 
 
 def split_by_file(

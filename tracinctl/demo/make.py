@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import json
 import os
 import shutil
@@ -202,36 +203,51 @@ def _hertz(name: str) -> float:
 def _fill(
     work: Path, directory: Path, tones: dict[str, float], seed: int, size: DemoSize, progress: ProgressCallback
 ) -> DemoResult:
+    """Make the whole project in ``work``."""
     settings = TrainSettings(epochs=size.epochs, checkpoint_interval=3, learning_rate=0.007, batch_size=64)
-    planted: list[Planted] = []
+    items = _record_all(work, tones, seed, size, progress)
+    pairs: list[Planted] = []
     accuracy: dict[str, float | None] = {}
+    for number, frequency in enumerate(tones):
+        random = np.random.default_rng([seed, number, 1])
+        named = functools.partial(_name_reports, progress, f"{TRAINED} {frequency}")
+        data, flipped = _comparisons(work, frequency, size, random, named)
+        pairs += [Planted(PAIR, TRAINED, frequency, pair, "target flipped") for pair in flipped]
+        result = train_ranker(data, settings, work / "checkpoints" / f"{TRAINED}_{frequency}", progress=named)
+        accuracy[frequency] = result.held_out_accuracy
+    write_planted(work / PLANTED_FILE, [*items, *pairs])
+    _write_settings(work / SETTINGS_FILE, list(tones), settings)
+    recordings = sum(len(ANGLES) * takes for takes in size.takes) * len(tones)
+    return DemoResult(directory, TRAINED, list(tones), recordings, len(pairs), len(items), accuracy)
+
+
+def _record_all(
+    work: Path, tones: dict[str, float], seed: int, size: DemoSize, progress: ProgressCallback
+) -> list[Planted]:
+    """Write all recordings; returns those that are filed under a wrong angle."""
+    misfiled: list[Planted] = []
     total = sum(len(ANGLES) * takes for takes in size.takes) * len(tones)
     written = 0
     for number, (frequency, hertz) in enumerate(tones.items()):
         random = np.random.default_rng([seed, number])
         wrong = _misfiled(size, random)
-        for material, takes in ((TRAINED, size.takes[0]), (UNTRAINED, size.takes[1])):
-            for angle in ANGLES:
-                for take in range(takes):
-                    true = wrong.get((angle, take), angle) if material == TRAINED else angle
-                    _write_recording(work, material, frequency, angle, take, true, hertz, random)
-                    written += 1
-                    name = f"{material} {frequency}"
-                    progress(Progress("recording", written, total, "recordings", name))
-        for (angle, take), true in wrong.items():
-            item = _item(TRAINED, frequency, angle, take)
-            planted.append(Planted(ITEM, TRAINED, frequency, item, f"recorded at {true} degrees"))
-    for number, frequency in enumerate(tones):
-        random = np.random.default_rng([seed, number, 1])
-        named = functools.partial(_name_reports, progress, f"{TRAINED} {frequency}")
-        data, flipped = _comparisons(work, frequency, size, random, named)
-        planted += [Planted(PAIR, TRAINED, frequency, pair, "target flipped") for pair in flipped]
-        result = train_ranker(data, settings, work / "checkpoints" / f"{TRAINED}_{frequency}", progress=named)
-        accuracy[frequency] = result.held_out_accuracy
-    write_planted(work / PLANTED_FILE, planted)
+        for material, takes in zip((TRAINED, UNTRAINED), size.takes, strict=True):
+            for angle, take in itertools.product(ANGLES, range(takes)):
+                true = wrong.get((angle, take), angle) if material == TRAINED else angle
+                _write_recording(work, material, frequency, angle, take, true, hertz, random)
+                written += 1
+                progress(Progress("recording", written, total, "recordings", f"{material} {frequency}"))
+        misfiled += [
+            Planted(ITEM, TRAINED, frequency, _item(TRAINED, frequency, *filed), f"recorded at {true} degrees")
+            for filed, true in wrong.items()
+        ]
+    return misfiled
+
+
+def _write_settings(path: Path, frequencies: Sequence[str], settings: TrainSettings) -> None:
     text = SETTINGS.format(
         material=TRAINED,
-        frequencies=", ".join(f'"{name}"' for name in tones),
+        frequencies=", ".join(f'"{name}"' for name in frequencies),
         n_fft=N_FFT,
         hop=HOP,
         epochs=settings.epochs,
@@ -239,16 +255,7 @@ def _fill(
         learning_rate=settings.learning_rate,
         batch_size=settings.batch_size,
     )
-    (work / SETTINGS_FILE).write_text(text, encoding="utf-8")
-    return DemoResult(
-        directory,
-        TRAINED,
-        list(tones),
-        total,
-        sum(one.kind == PAIR for one in planted),
-        sum(one.kind == ITEM for one in planted),
-        accuracy,
-    )
+    path.write_text(text, encoding="utf-8")
 
 
 def _name_reports(progress: ProgressCallback, name: str, report: Progress) -> None:
