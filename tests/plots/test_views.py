@@ -16,7 +16,8 @@ from score_tables import InBlocks, matrices, scores_of_any_size, table
 from tracinctl.plots import survey
 from tracinctl.plots.drawing.axis import score_axis
 from tracinctl.plots.drawing.bars import Bar, eighths, upright, whole_steps
-from tracinctl.plots.drawing.colours import diverging
+from tracinctl.plots.drawing.chart import Chart, Tick
+from tracinctl.plots.drawing.colours import Palette, diverging
 from tracinctl.plots.survey import Histogram
 from tracinctl.plots.views import VIEWS
 from tracinctl.plots.views.overview import vote_groups
@@ -142,6 +143,20 @@ def test_a_threshold_is_marked_at_its_place_on_the_axis():
     above = next(line for line in lines if line.strip() == "-5")
     places = tick_places(lines)
     assert above.index("-5") + 1 == pytest.approx((places["-10"] + places["0"]) / 2, abs=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 49), st.sampled_from(["0", "-5", "100", "-1e12", "-0.001"])), min_size=1))
+def test_labels_stand_apart_below_their_marks(places):
+    lines = Chart(50, 1, Palette()).lines(below=[Tick(column, label) for column, label in places])
+    rule, labels = lines[1].plain, lines[2].plain
+    marks = {k for k, letter in enumerate(rule) if letter == "┬"}
+    shown = [(found.start(), found[0]) for found in re.finditer(r"\S+", labels)]
+    assert len(shown) == len(marks), "a mark for each label"
+    assert {label for _, label in shown} <= {label for _, label in places}, "whole, and apart"
+    for start, label in shown:
+        assert marks & set(range(start, start + len(label) + 1))
+    assert places[0][0] in marks, "the first has room always"
 
 
 def tick_places(lines):

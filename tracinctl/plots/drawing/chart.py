@@ -141,10 +141,11 @@ def _with_room(ticks: Sequence[Tick], columns: int) -> list[tuple[float, str, st
     taken: list[tuple[int, int]] = []
     for tick in ticks:
         size = cell_len(tick.label)
-        start = min(max(tick.column - (size - 1) // 2, 0), columns - size)
+        room = size + (size + 1) % 2  # with a blank behind it, a label of even size has its middle where the mark is
+        start = min(max(tick.column - room // 2, 0), columns - room)
         if start >= 0 and all(start + size < low or start > high for low, high in taken):
             taken.append((start, start + size))
-            kept.append((tick.column + 0.5, tick.label, tick.style))
+            kept.append((tick.column + 0.5, tick.label + " " * (room - size), tick.style))
     return kept
 
 
