@@ -48,6 +48,12 @@ class LossError(TracinctlError):
     """A loss function does not give one finite, differentiable value a pair."""
 
 
+class UnknownLossError(LossError):
+    """There is no loss of this name."""
+
+    exit_code = 2
+
+
 class NonFiniteError(TracinctlError):
     """A gradient, score or weight is NaN or infinite."""
 

@@ -184,11 +184,11 @@ HOSTILE = [
     *(
         Fault(f"{flag} {value!r} for {command[0]}", nothing, (*command, f"--{flag}", value), said, code)
         for flag, command, said, code in (
-            ("material", COMPUTE, ("There are the materials plastic",), 1),
-            ("frequency", ("compute",), ("There are the frequencies 500hz",), 1),
-            ("frequency", ("train",), ("There are the frequencies 500hz",), 1),
+            ("material", COMPUTE, ("There are the materials plastic",), 2),
+            ("frequency", ("compute",), ("There are the frequencies 500hz",), 2),
+            ("frequency", ("train",), ("There are the frequencies 500hz",), 2),
             ("frequency", ("sweep",), ("cannot be part of a file name",), 2),
-            ("frequencies", ("workflow",), ("cannot be part of a file name",), 1),
+            ("frequencies", ("workflow",), ("cannot be part of a file name",), 2),
         )
         for value in ("..", "a/b", "..\\b", "50\n0hz", "\x1b[31mred")
     ),

@@ -15,7 +15,7 @@ from torch.nn import functional
 from tracinctl.data.pairs import Pairs
 from tracinctl.engine.options import LossOptions
 from tracinctl.engine.own_loss import TRIED, LossFunction, derivatives_of_own, takes_columns
-from tracinctl.errors import LossError, UsageError
+from tracinctl.errors import LossError, UnknownLossError, UsageError
 from tracinctl.user_code import load_function
 
 FloatArray = npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ def resolve_loss(loss: str | LossFunction) -> str | LossFunction:
     if callable(loss) or loss in NAMED_LOSSES:
         return loss
     if not isinstance(loss, str) or ":" not in loss:
-        raise LossError(
+        raise UnknownLossError(
             f"unknown loss {loss!r}", hint=f"One of {', '.join(NAMED_LOSSES)}, or your own as package.module:function."
         )
     return load_function(loss, "loss", LossError)

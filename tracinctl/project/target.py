@@ -124,5 +124,5 @@ def file_name_part(material: str, frequency: str) -> str:
             or not value.isprintable()
             or (_WINDOWS and (any(c in value for c in _NOT_ON_WINDOWS) or value[-1] in ". "))
         ):
-            raise UsageError(f"{what} {value!r} cannot be part of a file name", hint=f"Give a plain name as {what}.")
+            raise UsageError(f"{what} {value!r} cannot be part of a file name", hint=f"Give a plain name as `{what}`.")
     return f"{material}_{frequency}"
