@@ -220,7 +220,10 @@ def _compute(
         *work.notes,
         *_notes_on_ties(data, options),
     ]
-    provenance = _provenance(options, work, layout, items) | {"notes": notes}
+    provenance = _provenance(options, work, layout, items) | {
+        "gradients": "; ".join(sorted({kernel.kernel.way for kernel in kernels})),
+        "notes": notes,
+    }
     if removed:
         provenance["removed"] = removed
     scores = InfluenceScores(

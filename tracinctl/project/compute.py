@@ -46,6 +46,7 @@ class ComputeOutcome:
         checkpoints: those that count, with their weights, in order.
         taken: for each checkpoint, whether its kernel came from the cache.
         gradients_computed: item gradients that were taken.
+        way: how gradients were taken, and why.
         seconds: how long it took.
         notes: what a user should know of how it went.
         classes: of the recordings, from the lowest rank up; empty where the data are the user's own.
@@ -63,6 +64,7 @@ class ComputeOutcome:
     checkpoints: Sequence[WeighedCheckpoint]
     taken: Sequence[bool]
     gradients_computed: int
+    way: str
     seconds: float
     notes: Sequence[str]
     classes: Sequence[str]
@@ -195,6 +197,7 @@ def compute_project_scores(
         checkpoints=result.checkpoints,
         taken=result.taken,
         gradients_computed=result.gradients_computed,
+        way=result.scores.provenance["gradients"],
         seconds=time.monotonic() - begun,
         notes=notes,
         classes=tuple(data.classes),

@@ -74,6 +74,44 @@ def test_padded_texts_score_as_in_a_loop_over_pairs(build, error, attention, tmp
     assert len(runs) < 11 + 7  # for eleven items, and seven passes that look whether scores can be trusted
 
 
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
+@pytest.mark.parametrize("build", [bert, llama])
+def test_models_that_were_set_up_for_checkpointing_are_taken_in_blocks(build, tmp_path):
+    model, data = build("sdpa"), preferences()
+    paths = make_checkpoints(model, tmp_path, rates=(0.1,), scale=0.3)
+    want = compute_influence(data, model, paths, loss="logistic", dtype="float64")
+    model.gradient_checkpointing_enable()
+    model.enable_input_require_grads()
+    got = compute_influence(data, model, paths, loss="logistic", dtype="float64")
+    assert got.provenance["gradients"] == "in blocks"
+    assert np.abs(got.scores - want.scores).max() < 1e-10 * np.abs(want.scores).max()
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(30, 4)
+        self.layer = torch.nn.LSTM(4, 5, batch_first=True)
+        self.score = torch.nn.Linear(5, 1)
+
+    def forward(self, input_ids, attention_mask):
+        return self.score((self.layer(self.embedding(input_ids))[0] * attention_mask.unsqueeze(-1)).mean(1))
+
+
+@pytest.mark.parametrize("memory", [None, 60_000])
+def test_why_gradients_are_taken_one_item_at_a_time_is_said(memory, tmp_path):
+    model, data = Recurrent(), preferences()
+    paths = make_checkpoints(model, tmp_path, scale=0.3)
+    scores, _, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
+    options = {"loss": "logistic", "dtype": "float64", "cache": tmp_path / "cache", "memory": memory}
+    table = compute_influence(data, model, paths, **options)
+    assert worst(table.scores, scores) < 1e-10
+    way = table.provenance["gradients"]
+    assert way.startswith("one item at a time: ")
+    assert "lstm" in way
+    assert compute_influence(data, model, paths, **options).provenance["gradients"] == way, "taken from the cache"
+
+
 def test_padding_changes_nothing(tmp_path):
     """The same texts, each as long as it is, in a list of inputs of different shapes."""
     model, data = bert("sdpa"), preferences()

@@ -75,6 +75,7 @@ def tell(outcome: ComputeOutcome) -> None:
     for checkpoint, taken in zip(outcome.checkpoints, outcome.taken, strict=True):
         how = "taken from the cache" if taken else "computed"
         terminal.detail(f"  {checkpoint.name}: {checkpoint.described}, {how}")
+    terminal.detail(f"  gradients: {outcome.way}")
     terminal.detail(f"  kernels kept: {_size(outcome.cache_bytes)}")
 
 

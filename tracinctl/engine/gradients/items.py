@@ -71,11 +71,17 @@ class ItemGradients:
             self._ways.clear()  # their formulas are of real numbers
         self._trusted: set[object] = set()
         self._examples: dict[object, Any] = {}
+        self._refusal = ""
 
     @property
     def bytes_per_item(self) -> int:
         """What the formulas keep of an item in a pass; 0 before ``prepare``, and where there is no fast way."""
         return self._ways[0].bytes_per_item if self._ways else 0
+
+    @property
+    def way(self) -> str:
+        """How gradients are taken, and why, in words; known after ``prepare``."""
+        return "in blocks" if self._ways else f"one item at a time: {self._refusal}"
 
     def unlearned(self, model: torch.nn.Module) -> BatchedGradients:
         """The fast way for a model of this kind, as it is before it has learned anything of it."""
@@ -101,10 +107,12 @@ class ItemGradients:
             return False
         try:
             known, found, scores = self._ways[0].learn(first)
-        except _REFUSALS:
+        except _REFUSALS as error:
+            self._refusal = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
             return False
         if known not in self._trusted:
             if not self._agrees(self._ways[0].whole(found), scores, *self._one_at_a_time(first)):
+                self._refusal = "in blocks they differ from those of plain autograd"
                 return False
             self._trusted.add(known)
         return True
@@ -156,17 +164,23 @@ class ItemGradients:
 
     def _one_at_a_time(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
         wanted = [self.model.get_parameter(name) for name in self.names]
-        rows, scores = [], []
+        count = len(next(iter(inputs.values()))) if isinstance(inputs, Mapping) else len(inputs)
+        rows: torch.Tensor | None = None
+        scores = []
         with torch.enable_grad():
-            for item in _each_alone(inputs):
+            for k, item in enumerate(_each_alone(inputs)):
                 score = self._score(self.model, item)
                 if not score.requires_grad:
                     raise ModelError(
                         "an item's score has no gradient: the model's output does not depend on its parameters"
                     )
-                rows.append(torch.cat(self._scaled(self._plain(score, wanted))))
+                parts = self._scaled(self._plain(score, wanted))
+                if rows is None:
+                    rows = parts[0].new_empty(count, sum(map(len, parts)))
+                torch.cat(parts, out=rows[k])
                 scores.append(score.detach())
-        return [Dense(torch.stack(rows))], torch.stack(scores)
+        assert rows is not None  # noqa: S101  a block has an item
+        return [Dense(rows)], torch.stack(scores)
 
     def _scaled(self, parts: list[torch.Tensor]) -> list[torch.Tensor]:
         return (

@@ -57,6 +57,9 @@ class UseWatch(TorchFunctionMode):
         if is_question(func):
             self.trace.asked = True
             return answer(func, args, kwargs)
+        if func is torch.Tensor.requires_grad_ and (*args[1:], *kwargs.values()) != (False,):
+            # hooks of training ask for a gradient by the first layer's output, which is no leaf here and needs none
+            return args[0]
         used = self._used(args, kwargs)
         if not used:
             return func(*args, **kwargs)

@@ -19,7 +19,7 @@ from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.items import Items
 from tracinctl.engine.kernel.cache import KernelCache, kernel_identity
-from tracinctl.engine.kernel.item_kernel import HeldKernel, HeldStore, ItemKernel, KernelStore
+from tracinctl.engine.kernel.item_kernel import WAY_LENGTH, HeldKernel, HeldStore, ItemKernel, KernelStore
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import projection_error
@@ -181,7 +181,8 @@ class KernelWork:
                     if self.exact is not None and first
                     else np.full(2, np.nan)
                 )
-            making.parts = parts
+            words = self.maker.gradients.way.encode()[:WAY_LENGTH].ljust(WAY_LENGTH)
+            making.parts = {**parts, "way": np.frombuffer(words, dtype=np.uint8)}
             check_unchanged(path, checkpoint)
         return making.kernel
 

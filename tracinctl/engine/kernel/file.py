@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.engine.kernel.array_file import ArrayFile, ArrayWriter, Spec
-from tracinctl.engine.kernel.item_kernel import HeldKernel, ItemKernel
+from tracinctl.engine.kernel.item_kernel import WAY_LENGTH, HeldKernel, ItemKernel
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.errors import CacheError
 
@@ -77,6 +77,7 @@ def _arrays(identity: int, items: int, rows: int, columns: int, pairs: int) -> d
         "lengths": (np.float64, (rows,)),
         "pairs": (np.float64, (pairs,)),
         "error": (np.float64, (2,)),
+        "way": (np.uint8, (WAY_LENGTH,)),
     }
 
 
@@ -121,7 +122,7 @@ class FileKernel(ItemKernel):
 
     def part(self, name: str) -> FloatArray:
         """As ``ItemKernel.part``."""
-        where = {"lengths": self._selection.rows, "error": None}.get(name, self._selection.items)
+        where = {"lengths": self._selection.rows, "error": None, "way": None}.get(name, self._selection.items)
         values = self._read(name)
         return np.asarray(values if where is None else values[where])
 
@@ -161,7 +162,7 @@ class FileKernel(ItemKernel):
 
     def loaded(self) -> HeldKernel:
         """The kernel in memory."""
-        parts = {name: self.part(name) for name in ("scores", "item_lengths", "lengths", "error")}
+        parts = {name: self.part(name) for name in ("scores", "item_lengths", "lengths", "error", "way")}
         return HeldKernel(self.layout, {**parts, "pairs": self.stored_pairs()}, self.rows(np.arange(len(self.layout))))
 
 

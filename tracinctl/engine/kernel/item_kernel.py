@@ -15,6 +15,10 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
+WAY_LENGTH = 256
+"""Bytes of the words that say how gradients were taken."""
+
+
 class KernelStore(Protocol):
     """Where the products are put as they are made: in memory, or in a file."""
 
@@ -35,7 +39,7 @@ class ItemKernel(ABC):
         """A part by its name.
 
         ``scores`` or ``item_lengths`` (squared, of the gradients), shape (items,); ``lengths``, shape (rows,); or
-        ``error``, see ``projection_error``.
+        ``error``, see ``projection_error``; or ``way``, as bytes.
         """
 
     @abstractmethod
@@ -45,6 +49,11 @@ class ItemKernel(ABC):
     @abstractmethod
     def stored_pairs(self) -> FloatArray:
         """Products of the layout's pairs, shape (pairs,)."""
+
+    @property
+    def way(self) -> str:
+        """How gradients were taken, and why, in words."""
+        return bytes(self.part("way").astype(np.uint8)).decode(errors="ignore").rstrip()
 
     @property
     def scores(self) -> FloatArray:
@@ -80,7 +89,7 @@ class HeldKernel(ItemKernel):
 
     Args:
         layout: its rows and columns.
-        parts: ``scores``, ``item_lengths``, ``lengths``, ``pairs`` and ``error``.
+        parts: ``scores``, ``item_lengths``, ``lengths``, ``pairs``, ``error`` and ``way``.
         products: shape (rows, columns).
     """
 
