@@ -231,6 +231,15 @@ def test_a_kept_result_is_of_its_settings_data_and_division(change):
     assert RankerTrainer(**base).key(dataclasses.replace(training, exclusions=())) != key
 
 
+def test_a_training_that_stops_early_is_the_beginning_of_a_longer_one():
+    trainer = RankerTrainer(DATA, DIVISION, dataclasses.replace(QUICK, epochs=4))
+    plan = [Training("all", 1, 5, (), stop=stop) for stop in (0, 2)]
+    whole, short = trainer.train(plan, lambda *_: None)
+    assert (whole.stops, short.stops) == ((1, 2, 3, 4), (1, 2))
+    assert all(short.scores[name] == whole.scores[name][:2] for name in DATA.test.ids)
+    assert trainer.key(plan[0]) != trainer.key(plan[1])
+
+
 def files(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.json"))}
 

@@ -48,7 +48,7 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
         exclusions=run.exclusions,
         diagnoses=diagnose(run.source, exclusions=run.exclusions),
         output_file="" if run.output_file is None else shown(run.output_file),
-        next_command=next_command(run.target, shown(run.output_file), custom=custom)
+        next_command=next_command(run.target, shown(run.output_file), custom=custom, recipe=run.recipe)
         if useful and run.output_file
         else "",
         retraining=_retraining(run),

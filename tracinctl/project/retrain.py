@@ -28,7 +28,7 @@ from tracinctl.retraining.crossfit import out_of_fold
 from tracinctl.retraining.judging import Division, divide_held_out, pairs_within
 from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
-from tracinctl.retraining.trainer import END, Recipe, Trained, Training
+from tracinctl.retraining.trainer import Recipe, Trained, Training
 from tracinctl.retraining.trial import EVERYTHING, RetrainResult, nothing_left_out, retrain
 from tracinctl.scores.exclusion import HarmfulPair
 from tracinctl.scores.source import ScoreSource, SomeColumns
@@ -233,18 +233,12 @@ def write_chosen_list(run: Run, result: RetrainResult) -> Run:
         lines = [
             f"# excluded: {len(ids)} ids (mode {exclusions.mode})",
             f"# rule: {choice.chosen.name}; chosen by tracinctl workflow --retrain",
-            f"# train with: {command}{recipe_flags(choice.chosen.recipe)}",
+            f"# train with: {command}{choice.chosen.recipe.flags}",
         ]
         write_text_atomic(run.output_file, "\n".join([*lines, *ids]) + "\n")
     truth = run.target.project.root / PLANTED_FILE
     known = planted_ids(truth, run.target.material, run.target.frequency) if is_there(truth) else (set(), set())
     return replace(run, exclusions=chosen, retraining=result, planted=compare_with_planted(*known, source, chosen))
-
-
-def recipe_flags(recipe: Recipe) -> str:
-    """The flags of ``tracinctl train`` that follow a recipe."""
-    flags = f" --epochs {recipe.stop}" if recipe.stop != END else ""
-    return flags + (f" --weight-decay {recipe.weight_decay:g}" if recipe.weight_decay is not None else "")
 
 
 def _trainer(

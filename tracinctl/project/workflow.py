@@ -101,6 +101,12 @@ class Run:
         """The status in words."""
         return self.status if self.made_before is None else f"scores of {self.made_before}, checkpoints gone"
 
+    @property
+    def recipe(self) -> str:
+        """The flags of ``tracinctl train`` that follow the recipe chosen with the list; empty where none was."""
+        choice = None if self.retraining is None else self.retraining.choice
+        return "" if choice is None else choice.chosen.recipe.flags
+
     def to_json(self) -> dict[str, Any]:
         """The result in plain values."""
         judged = {} if self.retraining is None else {"retraining": self.retraining.to_json()}
@@ -284,8 +290,11 @@ def compare_with_planted(
     return PlantedCount(len(pairs & place.keys()), len(pairs.intersection(names)), len(wrong))
 
 
-def next_command(target: Target, shown: str, *, custom: bool = False) -> str:
-    """The training command with the list, whose path is written as ``shown``; ``custom``: the user trains otherwise."""
+def next_command(target: Target, shown: str, *, custom: bool = False, recipe: str = "") -> str:
+    """The training command with the list, whose path is written as ``shown``.
+
+    ``custom``: the user trains with a program of their own; ``recipe``: flags that say how to train.
+    """
     if custom:
         return f"your training command with {shown}"
-    return f"tracinctl train {target.command_flags} --exclusions-file {shlex.quote(shown)}"
+    return f"tracinctl train {target.command_flags} --exclusions-file {shlex.quote(shown)}{recipe}"

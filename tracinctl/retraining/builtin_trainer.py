@@ -23,7 +23,7 @@ from tracinctl.errors import TrainingError
 from tracinctl.retraining.judging import Division
 from tracinctl.retraining.stack import Member, train_stack
 from tracinctl.retraining.stacked_model import pays
-from tracinctl.retraining.trainer import Epochs, Trained, Training
+from tracinctl.retraining.trainer import END, Epochs, Trained, Training
 from tracinctl.training.models import build_ranker
 from tracinctl.training.options import TrainSettings
 
@@ -69,7 +69,8 @@ class RankerTrainer:
     def key(self, training: Training) -> str:
         """What the result depends on, in 16 characters."""
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
-        settings = asdict(replace(self.settings, seed=training.seed, checkpoint_interval=1, weight_decay=decay))
+        own = replace(self.settings, seed=training.seed, weight_decay=decay, epochs=self._epochs(training))
+        settings = asdict(replace(own, checkpoint_interval=1))
         parts = [_VERSION, torch.__version__, settings, training.ramp, training.added, training.all_items]
         parts += [self.data_digest, sorted(training.exclusions)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -81,17 +82,21 @@ class RankerTrainer:
             TrainingError: no pair is left to train on, or a training diverges.
         """
         done: dict[int, Trained] = {}
-        for ramp in (False, True):
-            rows = [row for row, training in enumerate(trainings) if training.ramp is ramp]
-            if rows:
-                done |= zip(rows, self._train([trainings[row] for row in rows], report, ramp=ramp), strict=True)
+        kinds = [(training.ramp, self._epochs(training)) for training in trainings]
+        for kind in dict.fromkeys(kinds):
+            rows = [row for row, own in enumerate(kinds) if own == kind]
+            done |= zip(rows, self._train([trainings[row] for row in rows], report), strict=True)
         return [done[row] for row in range(len(trainings))]
 
-    def _train(self, trainings: Sequence[Training], report: Epochs, *, ramp: bool) -> list[Trained]:
-        settings, stops = self.settings, stops_until(self.settings.epochs)
+    def _epochs(self, training: Training) -> int:
+        return self.settings.epochs if training.stop == END else min(training.stop, self.settings.epochs)
+
+    def _train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
+        """Train rankers that have loss and epochs in common."""
+        settings, stops, ramp = self.settings, stops_until(self._epochs(trainings[0])), trainings[0].ramp
         inputs = self._inputs(with_held_out=any(training.added for training in trainings))
         members = [self._member(training) for training in trainings]
-        report(0, settings.epochs)
+        report(0, stops[-1])
         everyone = any(training.all_items for training in trainings)
         scored = [*self.data.test.inputs, *self.data.train.inputs] if everyone else self.data.test.inputs
         scores = train_stack(self._build, inputs, scored, members, settings, stops, ramp=ramp, report=report).double()
@@ -114,14 +119,7 @@ class RankerTrainer:
             )
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
         if training.added:
-            first = len(self.data.train)
-            more = self._scoring_pairs
-            parts = zip((pairs.first, pairs.second, pairs.target), (more.first, more.second, more.target), strict=True)
-            first_rows, second_rows, target = (
-                np.concatenate([own, other + (first if row < 2 else 0)])  # noqa: PLR2004 - the first two are indices
-                for row, (own, other) in enumerate(parts)
-            )
-            pairs = Pairs(first_rows, second_rows, target, ties=True)
+            pairs = _joined(pairs, self._scoring_pairs, len(self.data.train))
         return Member(pairs, self._scoring_pairs, training.seed, decay)
 
     def _inputs(self, *, with_held_out: bool) -> torch.Tensor | list[torch.Tensor]:
@@ -133,6 +131,12 @@ class RankerTrainer:
     @functools.cached_property
     def _scoring_pairs(self) -> Pairs:
         return self.data.test_pairs.take(self.division.rows(self.data, "scoring"))
+
+
+def _joined(own: Pairs, more: Pairs, offset: int) -> Pairs:
+    """Pairs of one set of items and of another, which comes behind it."""
+    first, second = np.concatenate([own.first, more.first + offset]), np.concatenate([own.second, more.second + offset])
+    return Pairs(first, second, np.concatenate([own.target, more.target]), ties=True)
 
 
 def data_digest(data: RankingData, division: Division) -> str:

@@ -26,6 +26,7 @@ class Training:
         ramp: cap the loss of each pair; see ``stack.train_stack``.
         added: train on the scoring pairs as well.
         all_items: score the training items too.
+        stop: the last stop that is wanted; a trainer may end there.
     """
 
     arm: str
@@ -36,6 +37,7 @@ class Training:
     ramp: bool = False
     added: bool = False
     all_items: bool = False
+    stop: int = END
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ class Recipe:
 
     weight_decay: float | None = None
     stop: int = END
+
+    @property
+    def flags(self) -> str:
+        """The flags of ``tracinctl train`` that follow it."""
+        epochs = f" --epochs {self.stop}" if self.stop != END else ""
+        return epochs + (f" --weight-decay {self.weight_decay:g}" if self.weight_decay is not None else "")
 
 
 Epochs = Callable[[int, int], None]

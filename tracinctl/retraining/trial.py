@@ -215,7 +215,17 @@ class _Arm:
     added: bool = False
 
     def training(self, k: int, seed: int) -> Training:
-        return Training(self.name, k + 1, seed, self.lists[k], self.recipe.weight_decay, self.ramp, self.added)
+        recipe = self.recipe
+        return Training(
+            self.name,
+            k + 1,
+            seed,
+            self.lists[k],
+            recipe.weight_decay,
+            self.ramp,
+            self.added,
+            stop=recipe.stop,
+        )
 
 
 def _arms(

@@ -245,7 +245,9 @@ def show(runs: list[Run], *, custom: bool) -> None:
     if useful:
         terminal.text("\nNext: retrain without these pairs")
     for run, path in useful:
-        terminal.line(f"  {next_command(run.target, shown_path(path), custom=custom)}")
+        terminal.line(f"  {next_command(run.target, shown_path(path), custom=custom, recipe=run.recipe)}")
+    if useful and all(run.retraining is None for run in runs):
+        terminal.text("The rule is careful. --retrain may find a list that helps more.", style="dim")
 
 
 def _row(run: Run, *, planted: bool) -> list[str | Cell]:
