@@ -1,5 +1,6 @@
 """The table of scores as the library hands it out: shown, looked into, saved and read again."""
 
+import doctest
 import subprocess
 import sys
 
@@ -9,10 +10,16 @@ from score_tables import full, same_bits, table
 
 from tracinctl import InfluenceTable
 from tracinctl.errors import UsageError
+from tracinctl.scores import table as table_module
 from tracinctl.scores.files.open import open_scores
 from tracinctl.scores.source import SomeColumns, WatchedScores
 
 SCORES = [[-1681.4, 2.0, 0.0], [3.0, 4.5, 0.0], [-0.5, 0.25, 0.0], [1.0, -1.0, 0.0]]
+
+
+def test_the_example_of_its_documentation_is_true():
+    tried = doctest.testmod(table_module)
+    assert (tried.attempted, tried.failed) == (5, 0)
 
 
 def test_a_table_is_shown_in_a_few_lines():

@@ -16,12 +16,14 @@ import numpy as np
 
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.scores.options import MODES
 from tracinctl.scores.pair_ids import number_items, pair_items
 from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.scores.sweep import never_fires
 from tracinctl.scores.votes import (
     BELOW_ZERO,
     DEFAULT_OCCURRENCES,
+    DEFAULT_RULE,
     Threshold,
     VoteTable,
     check_rule,
@@ -29,8 +31,6 @@ from tracinctl.scores.votes import (
     required_votes,
     total_below,
 )
-
-MODES = ("ranking_pair", "full_pair", "sample")
 
 OUTLIER = 3.5
 """How many robust standard deviations above the median an item stands out from (Iglewicz and Hoaglin 1993)."""
@@ -100,7 +100,7 @@ def choose_exclusions(
     source: ScoreSource,
     *,
     threshold: Threshold,
-    rule: str = "votes",
+    rule: str = DEFAULT_RULE,
     upper_threshold: float | None = None,
     min_occurrences: str = DEFAULT_OCCURRENCES,
     max_exclusions: int | None = None,

@@ -17,6 +17,7 @@ from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.votes import (
     BELOW_ZERO,
     DEFAULT_OCCURRENCES,
+    DEFAULT_RULE,
     Threshold,
     VoteTable,
     check_rule,
@@ -118,7 +119,7 @@ def sweep_thresholds(
     upper_threshold: float | None = None,
     progress: ProgressCallback = no_progress,
     *,
-    rule: str = "votes",
+    rule: str = DEFAULT_RULE,
 ) -> SweepResult:
     """What each threshold would exclude, by votes or by total score.
 

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 class InfluenceTable:
     """Influence of every training pair on every test pair.
 
+    >>> import numpy
+    >>> table = InfluenceTable(["a_b", "b_c"], ["x_y", "y_z"], numpy.array([[-1.5, -2.0], [0.5, 3.0]]))
+    >>> table
+    InfluenceTable: 2 training pairs x 2 test pairs (2 active)
+      scores: -2 to 3; positive = helpful, negative = harmful
+      most harmful: a_b (total -3.5)
+      most helpful: b_c (total 3.5)
+    >>> table.top(5)
+    [('a_b', -3.5)]
+    >>> float(table.to_pandas().loc["b_c", "y_z"])
+    3.0
+
     Attributes:
         train_ids: ids of the training pairs, one a row; unique.
         test_ids: ids of the test pairs, one a column; unique.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tracinctl.errors import UsageError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.options import RULES, RequiredVotes
+from tracinctl.scores.options import RULES, RequiredVotes, Votes
 from tracinctl.scores.quantiles import nonzero_quantiles
 from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.text import number
@@ -23,6 +23,7 @@ from tracinctl.text import number
 IntArray = npt.NDArray[np.int32]
 
 DEFAULT_OCCURRENCES = RequiredVotes.min_occurrences
+DEFAULT_RULE = Votes.rule
 _LANES = 8  # votes are bytes, and eight are added at once as one word of 64 bits
 _MOST = 255  # additions after which a byte of such a word is full
 _TILE_SCORES = 1 << 17
