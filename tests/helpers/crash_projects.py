@@ -129,7 +129,7 @@ CASES = {
         [["compute", "--frequency", "500hz", "--margin", "3", "--no-cache"]],
     ),
     "train": Case(["train", "--frequency", "500hz"], [], fresh=True),
-    "train again": Case(["train", "--frequency", "500hz", "--margin", "2"], []),
+    "train again": Case(["train", "--frequency", "500hz", "--margin", "2", "--force"], []),
     "exclude": Case(
         ["exclude", "--frequency", "500hz", "--update-metadata", "--min-occurrences", "1"],
         [["compute", "--frequency", "500hz", "--margin", "9"], ["exclude", "--frequency", "500hz"]],

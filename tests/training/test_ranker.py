@@ -18,6 +18,7 @@ from tracinctl.data.split import every_pair
 from tracinctl.engine.checkpoints.files import MOVING
 from tracinctl.engine.checkpoints.listing import list_checkpoints
 from tracinctl.engine.checkpoints.load import load_checkpoint
+from tracinctl.engine.checkpoints.record import notes_on_training
 from tracinctl.errors import CheckpointError, LossError, TrainingError, UsageError
 from tracinctl.training import ranker as training
 from tracinctl.training.models import build_ranker
@@ -184,8 +185,60 @@ def test_somebody_elses_checkpoints_are_not_replaced(data, tmp_path, content):
         train_ranker(data, QUICK, tmp_path)
     assert caught.value.hint
     assert _bytes(tmp_path) == before
-    train_ranker(data, QUICK, tmp_path, overwrite=True)
-    assert torch.load(theirs, weights_only=True)["args"]["epochs"] == 5
+
+
+def test_checkpoints_in_use_are_not_replaced_by_another_run(data, tmp_path):
+    folder = tmp_path / "checkpoints" / "a"
+    first = train_ranker(data, QUICK, folder)
+    before = _bytes(folder)
+    with pytest.raises(TrainingError, match=r"holds the checkpoints that scores\.json was made from") as caught:
+        train_ranker(data, dataclasses.replace(QUICK, seed=3), folder, in_use="scores.json")
+    assert str(tmp_path / "checkpoints-again") in caught.value.hint
+    assert _bytes(folder) == before
+    again = train_ranker(data, QUICK, folder, in_use="scores.json")
+    assert again.checkpoints == first.checkpoints, "the same run replaces nothing"
+    assert again.went_on_from == 5
+
+
+def test_the_accuracy_before_and_after_is_said_and_kept(data, tmp_path):
+    result = train_ranker(data, QUICK, tmp_path)
+    with torch.random.fork_rng():
+        torch.manual_seed(QUICK.seed)
+        fresh = build_ranker()
+    before = pair_accuracy(score_items(fresh, data.test.inputs), data.test_pairs)
+    assert result.untrained_accuracy == before != result.held_out_accuracy
+    for path in result.checkpoints:
+        assert torch.load(path, weights_only=True)["args"]["untrained_accuracy"] == before
+    assert result.went_on_from == 0
+
+
+def test_a_loss_of_ones_own_with_other_code_is_another_run(data, tmp_path, monkeypatch):
+    import sys
+    import types
+
+    module = types.ModuleType("tests_changing_loss")
+    monkeypatch.setitem(sys.modules, "tests_changing_loss", module)
+    settings = dataclasses.replace(QUICK, loss_type="tests_changing_loss:own")
+    module.own = lambda s_i, s_j, y: (1 - y * (s_i - s_j)) ** 2
+    first = train_ranker(data, settings, tmp_path)
+    assert train_ranker(data, settings, tmp_path).went_on_from == 5
+    module.own = lambda s_i, s_j, y: (2 - y * (s_i - s_j)) ** 2
+    changed = train_ranker(data, settings, tmp_path)
+    assert changed.went_on_from == 0
+    assert changed.held_out_loss != first.held_out_loss
+
+
+def test_a_training_that_was_stopped_is_known_by_its_last_checkpoint(data, tmp_path):
+    def stop(report):
+        if report.done == 2 and report.inner_done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_ranker(data, QUICK, tmp_path, progress=stop)
+    record = load_checkpoint(list_checkpoints(tmp_path)[-1]).record
+    assert (record.unit, record.done, record.planned) == ("epoch", 2, 5)
+    [note] = notes_on_training(["model_epoch_2.pt"], [record], "standard", 1.0)
+    assert note == "training ended early: the last checkpoint, model_epoch_2.pt, is of epoch 2 of 5"
 
 
 def _seen_pairs(data, monkeypatch, **keywords):

@@ -60,6 +60,11 @@ def _well_known(what: Any) -> bool:
     return (getattr(what, "__module__", None) or "").partition(".")[0] in {"torch", "builtins", "typing", "abc"}
 
 
+def code_digest(function: Any) -> str:
+    """SHA-256 of a function's code and what it holds; functions that it calls by name are not followed."""
+    return hashlib.sha256(_described(function).encode()).hexdigest()
+
+
 def _described(value: Any, depth: int = _DEPTH) -> str:
     """A text that is the same in every process for the same value, and another for another."""
     inner = depth - 1

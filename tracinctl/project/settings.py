@@ -519,6 +519,14 @@ class TrainCommand:
             "panel": DATA,
         },
     )
+    force: bool = field(
+        default=False,
+        metadata={
+            "help": "Replace checkpoints that scores were made from, and the pairs file beside them.",
+            "one_call": True,
+            "panel": OUTPUT,
+        },
+    )
 
 
 @dataclass(init=False, eq=False, repr=False)

@@ -95,7 +95,7 @@ def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:
     """Checkpoints, recordings and pairs of a target that are not those of the provenance, in words."""
     digests = Digests(target.project.cache_dir.parent / "digests.json")
     checkpoints = _checkpoints(target)
-    said = _differences("checkpoint", _digests_of_checkpoints(provenance), checkpoints, digests.of_checkpoint)
+    said = _differences("checkpoint", digests_of_checkpoints(provenance), checkpoints, digests.of_checkpoint)
     made_from = provenance.get("recordings")
     if isinstance(made_from, Mapping):
         # where a pairs file divides the items, further recordings take no part
@@ -171,7 +171,8 @@ def _content_digest(path: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _digests_of_checkpoints(provenance: Mapping[str, object]) -> dict[str, object]:
+def digests_of_checkpoints(provenance: Mapping[str, object]) -> dict[str, object]:
+    """Name of each checkpoint that scores were made from -> its digest."""
     listed = provenance.get("checkpoints")
     entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
     return {str(entry.get("name")): entry.get("digest") for entry in entries}

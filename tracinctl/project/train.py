@@ -7,15 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracinctl.engine.checkpoints.files import checkpoint_digest, is_checkpoint
+from tracinctl.errors import TracinctlError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.reviewed import reviewed_data, verdicts_of
 from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data
+from tracinctl.project.staleness import digests_of_checkpoints, pairs_digests
 from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
     from tracinctl.training.options import TrainSettings
     from tracinctl.training.ranker import TrainResult
+
+
+PAIRS_FILE = "pairs.csv"
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class TrainOutcome:
             "train_loss": result.train_loss,
             "held_out_accuracy": result.held_out_accuracy,
             "held_out_loss": result.held_out_loss,
+            "untrained_accuracy": result.untrained_accuracy,
+            "went_on_from": result.went_on_from,
             "warnings": list(self.notes),
         }
 
@@ -66,13 +74,15 @@ def train_project_ranker(
     progress: ProgressCallback = no_progress,
     *,
     review: bool = False,
+    force: bool = False,
 ) -> TrainOutcome:
     """Train the built-in ranker on a target, without what a list names where one is given.
 
     With ``review`` people's decisions count: what they left out is left out, what they turned round is trained the
     other way round.
 
-    Checkpoints that scores were made from are not touched by training with a list: it has a folder of its own.
+    Checkpoints that scores were made from are not touched by training with a list: it has a folder of its own. Without
+    ``force``, training of other settings or data does not replace them either, nor the folder's own pairs file.
 
     Raises:
         TracinctlError: recordings, pairs or list are missing or broken, or training cannot go on.
@@ -87,6 +97,32 @@ def train_project_ranker(
         data, left_out = reviewed_data(data, verdicts_of(target))
         exclusions = [*(exclusions or ()), *left_out]
     folder = target.own_checkpoints if exclusions is None else target.retrained_checkpoints
-    result = train_ranker(data, settings, folder, exclusions=exclusions, progress=progress)
+    if not force and exclusions is None and origin.pairs_file is not None:
+        _check_pairs(origin.pairs_file, folder / PAIRS_FILE)
+    in_use = "" if force else _scores_made_from(target, folder)
+    result = train_ranker(data, settings, folder, exclusions=exclusions, in_use=in_use, progress=progress)
     notes = [*data.notes, *([] if listed is None else listed.notes)]
     return TrainOutcome(target, folder, result, notes, data.classes)
+
+
+def _scores_made_from(target: Target, folder: Path) -> str:
+    """The name of the score file that was made from checkpoints in the folder; empty where there is none."""
+    from tracinctl.scores.files.open import open_scores
+
+    if not target.score_file.is_file():
+        return ""
+    try:
+        made_from = set(digests_of_checkpoints(open_scores(target.score_file).provenance).values())
+        here = {checkpoint_digest(path) for path in folder.iterdir() if is_checkpoint(path)}
+    except (OSError, TracinctlError):
+        return ""
+    return target.score_file.name if made_from & here else ""
+
+
+def _check_pairs(given: Path, own: Path) -> None:
+    """Raise UsageError where training would replace the folder's pairs file by other pairs."""
+    if own.is_file() and pairs_digests(given)["content"] != pairs_digests(own)["content"]:
+        raise UsageError(
+            f"{own} holds other pairs than {given}, and training would replace it",
+            hint="Train into another folder (`checkpoint_dir`), or use `force`.",
+        )

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracinctl.engine.checkpoints.files import MOVING, STAGED
+from tracinctl.engine.checkpoints.record import RUN
 from tracinctl.engine.checkpoints.safe_load import read_tensors
 from tracinctl.errors import TrainingError
 from tracinctl.files import locked
 
 CHECKPOINT_PREFIX: Final = "model_epoch_"
 PAIRS_FILE: Final = "pairs.csv"
-RUN: Final = "run"  # under this name of a checkpoint's args, what the run depends on
+UNTRAINED: Final = "untrained_accuracy"  # under this name of a checkpoint's args, that of the first weights
 
 
 class TrainingFolder:
@@ -29,7 +30,8 @@ class TrainingFolder:
     Args:
         folder: where they are at the end.
         fingerprint: what the run depends on.
-        overwrite: replace checkpoints that no run of this program wrote.
+        in_use: what was made from the checkpoints in the folder, so that a run of other settings or data does not
+            replace them; empty = they may be replaced.
 
     Attributes:
         place: where to write until ``finish`` is called.
@@ -37,13 +39,13 @@ class TrainingFolder:
         last: content of the latest of them; None where there is none.
 
     Raises:
-        TrainingError: the folder holds somebody else's checkpoints.
+        TrainingError: the folder holds somebody else's checkpoints, or such that are in use.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, *, overwrite: bool) -> None:
+    def __init__(self, folder: Path, fingerprint: str, *, in_use: str = "") -> None:
         found = {path: _own_checkpoint(path) for path in sorted(folder.glob(f"{CHECKPOINT_PREFIX}*.pt"))}
         foreign = [path for path, content in found.items() if content is None]
-        if foreign and not overwrite:
+        if foreign:
             raise TrainingError(
                 f"{folder} holds checkpoints of another training program, for example {foreign[0].name}; they are not "
                 "replaced",
@@ -53,6 +55,11 @@ class TrainingFolder:
         self._moving = folder / f"{STAGED}{fingerprint}{MOVING}"
         self._staged = self._moving if self._moving.is_dir() else folder / f"{STAGED}{fingerprint}"
         self._others = [path for path, content in found.items() if not _is_of(content, fingerprint)]
+        if self._others and in_use:
+            raise TrainingError(
+                f"{folder} holds the checkpoints that {in_use} was made from, and training would replace them",
+                hint=f"Train into another folder, for example `checkpoint_dir` {folder.parent}-again, or use `force`.",
+            )
         staged = {path: _own_checkpoint(path) for path in sorted(self._staged.glob(f"{CHECKPOINT_PREFIX}*.pt"))}
         self.place = self._staged if self._others or staged else folder
         self.kept: dict[int, Path] = {}
@@ -81,15 +88,15 @@ class TrainingFolder:
 
 
 @contextmanager
-def training_folder(folder: Path, fingerprint: str, *, overwrite: bool) -> Iterator[TrainingFolder]:
+def training_folder(folder: Path, fingerprint: str, *, in_use: str = "") -> Iterator[TrainingFolder]:
     """The folder, held against other runs that would mix their checkpoints with this one's.
 
     Raises:
-        TrainingError: it holds somebody else's checkpoints.
+        TrainingError: it holds somebody else's checkpoints, or such that are in use.
         TracinctlError: another run is training into it, or it cannot be written.
     """
     with locked(folder.absolute(), wait=0):
-        yield TrainingFolder(folder, fingerprint, overwrite=overwrite)
+        yield TrainingFolder(folder, fingerprint, in_use=in_use)
 
 
 def _own_checkpoint(path: Path) -> dict[str, Any] | None:

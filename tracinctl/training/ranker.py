@@ -24,11 +24,13 @@ from torch import nn
 from tracinctl.data.leave_out import leave_out
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.data.pairs_file import write_pairs_file
+from tracinctl.engine.checkpoints.record import RUN
+from tracinctl.engine.fingerprint import code_digest
 from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
 from tracinctl.errors import TrainingError
 from tracinctl.files import write_bytes_atomic
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.training.folder import CHECKPOINT_PREFIX, PAIRS_FILE, RUN, TrainingFolder, training_folder
+from tracinctl.training.folder import CHECKPOINT_PREFIX, PAIRS_FILE, UNTRAINED, TrainingFolder, training_folder
 from tracinctl.training.models import Ranker, build_ranker
 from tracinctl.training.options import TrainSettings
 
@@ -49,6 +51,8 @@ class TrainResult:
         train_pairs: the pairs trained on, repeated draws included.
         train_accuracy, held_out_accuracy: share of pairs that the last epoch ranks rightly, 0 to 1; None without pairs.
         train_loss, held_out_loss: mean loss of them; None without pairs.
+        untrained_accuracy: that of the held-out pairs before the first epoch; None without pairs.
+        went_on_from: the epoch of the checkpoint that the run went on from; 0 where it began anew.
         checkpoints: the files written, by epoch; empty without an output folder.
         left_out_pairs: ids of the exclusion list that left out a training pair.
         left_out_items: ids of the exclusion list that left out a training item.
@@ -63,6 +67,8 @@ class TrainResult:
     train_loss: float | None
     held_out_accuracy: float | None
     held_out_loss: float | None
+    untrained_accuracy: float | None
+    went_on_from: int
     checkpoints: list[Path]
     left_out_pairs: list[str]
     left_out_items: list[str]
@@ -78,7 +84,7 @@ def train_ranker(
     output_dir: str | Path | None,
     *,
     exclusions: Iterable[str] | None = None,
-    overwrite: bool = False,
+    in_use: str = "",
     progress: ProgressCallback = no_progress,
 ) -> TrainResult:
     """Train with Adam on ``data.train_pairs`` and write checkpoints and the pairs trained on.
@@ -94,13 +100,13 @@ def train_ranker(
         output_dir: gets ``model_epoch_<N>.pt`` every ``checkpoint_interval`` epochs and at the end, and ``pairs.csv``;
             None writes nothing.
         exclusions: ids of training pairs (``<id1>_<id2>``, that order only) and items to leave out.
-        overwrite: replace checkpoints in ``output_dir`` that this function did not write. Its own are replaced in any
-            case, or continued where they are of the same run.
+        in_use: what was made from the checkpoints in ``output_dir``, which other settings or data then do not replace.
+            Empty = they are replaced; those of the same run are continued in any case.
         progress: is told of epochs, and of batches within one.
 
     Raises:
         TrainingError: the list names nothing of these data, no training pair is left, ``output_dir`` holds somebody
-            else's checkpoints, or the loss is not finite.
+            else's checkpoints or such that are in use, or the loss is not finite.
     """
     left = leave_out(data, exclusions)
     data = RankingData(data.train, left.pairs, data.test, data.test_pairs, data.score)
@@ -123,11 +129,13 @@ def train_ranker(
     if output_dir is None:
         files = run.train(progress)
     else:
-        with training_folder(Path(output_dir), run.fingerprint, overwrite=overwrite) as folder:
+        with training_folder(Path(output_dir), run.fingerprint, in_use=in_use) as folder:
             files = run.train(progress, folder)
     return TrainResult(
         train_pairs=left.pairs,
         **run.measures,
+        untrained_accuracy=run.untrained_accuracy,
+        went_on_from=run.went_on_from,
         checkpoints=files,
         left_out_pairs=left.pair_ids,
         left_out_items=left.item_ids,
@@ -154,7 +162,9 @@ class _Run:
             self.optimizer, factor=0.5, patience=settings.patience
         )
         self.loss = _loss_function(settings)
-        self.epoch = 0
+        self.epoch = self.went_on_from = 0
+        held_out = score_items(self.model, data.test.inputs) if len(data.test_pairs) else torch.zeros(0)
+        self.untrained_accuracy = pair_accuracy(held_out, data.test_pairs)
         self.measures: dict[str, float | None] = dict.fromkeys(_MEASURES)
 
     def train(self, progress: ProgressCallback, folder: TrainingFolder | None = None) -> list[Path]:
@@ -233,7 +243,7 @@ class _Run:
             "model_state_dict": self.model.state_dict(),
             "optimizer_state_dict": self.optimizer.state_dict(),
             "scheduler_state_dict": self.scheduler.state_dict(),
-            "args": {**asdict(self.settings), RUN: self.fingerprint},
+            "args": {**asdict(self.settings), RUN: self.fingerprint, UNTRAINED: self.untrained_accuracy},
         }
         for name, key in _MEASURES.items():
             value = self.measures[name]
@@ -246,15 +256,17 @@ class _Run:
         self.model.load_state_dict(content["model_state_dict"])
         self.optimizer.load_state_dict(content["optimizer_state_dict"])
         self.scheduler.load_state_dict(content["scheduler_state_dict"])
-        self.epoch = content["epoch"]
+        self.epoch = self.went_on_from = content["epoch"]
         for name, key in _MEASURES.items():
             value = content[key]
             self.measures[name] = None if value is None else value / (100 if key.endswith("accuracy") else 1)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What the run depends on, in 16 characters: settings, items, pairs."""
+        """What the run depends on, in 16 characters: settings, the code of one's own loss, items, pairs."""
         digest = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode())
+        if callable(loss := resolve_loss(self.settings.loss_type)):
+            digest.update(code_digest(loss).encode())
         for samples, pairs in ((self.data.train, self.data.train_pairs), (self.data.test, self.data.test_pairs)):
             digest.update(json.dumps(samples.ids).encode())
             for x in samples.inputs:

@@ -56,7 +56,13 @@ def train(
     for target in targets:
         with terminal.progress(what=target.label) as report:
             outcome = train_project_ranker(
-                target, origin, train_settings(settings), exclusions_file, report, review=settings.decided.review
+                target,
+                origin,
+                train_settings(settings),
+                exclusions_file,
+                report,
+                review=settings.decided.review,
+                force=settings.force,
             )
         outcomes.append(outcome)
         tell(outcome)
@@ -93,6 +99,8 @@ def show(outcome: TrainOutcome, *, listed: bool) -> None:
     result = outcome.result
     terminal.text(f"{outcome.target.label}: trained on {count(len(result.train_pairs), 'pair')}")
     terminal.text(f"  {count(len(result.checkpoints), 'checkpoint')} in {shown_path(outcome.folder)}", style="dim")
+    if result.went_on_from:
+        terminal.text(f"  went on from epoch {result.went_on_from}", style="dim")
     if outcome.classes:
         terminal.text(f"  classes, lowest first: {shown_order(outcome.classes)}", style="dim")
     if listed:
@@ -101,5 +109,8 @@ def show(outcome: TrainOutcome, *, listed: bool) -> None:
             f"of the list, {count(result.rows_left_out, 'training pair')} in all"
         )
     if result.held_out_accuracy is not None and result.held_out_loss is not None:
-        terminal.text(f"  held-out pairs: accuracy {result.held_out_accuracy:.1%}, loss {number(result.held_out_loss)}")
+        before = "" if result.untrained_accuracy is None else f" ({result.untrained_accuracy:.1%} before training)"
+        terminal.text(
+            f"  held-out pairs: accuracy {result.held_out_accuracy:.1%}{before}, loss {number(result.held_out_loss)}"
+        )
     terminal.path(outcome.folder)

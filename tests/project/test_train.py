@@ -1,0 +1,69 @@
+"""Training in a project: what scores were made from, and the pairs beside it, are not replaced without being asked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from trained_project import make_trained
+
+from tracinctl.errors import TrainingError, UsageError
+from tracinctl.project.compute import compute_project_scores
+from tracinctl.project.config import load_project, load_settings
+from tracinctl.project.settings import ComputeSettings, SourceSettings
+from tracinctl.project.target import Target
+from tracinctl.project.train import train_project_ranker
+from tracinctl.training.options import TrainSettings
+
+ORIGIN = SourceSettings(n_fft=64, hop=64)
+SAME = TrainSettings(epochs=2, checkpoint_interval=1)
+OTHER = TrainSettings(epochs=1, checkpoint_interval=1)
+
+
+@pytest.fixture
+def target(tmp_path):
+    project = load_project(load_settings(make_trained(tmp_path) / "tracinctl.toml"))
+    return Target(project, "plastic", "500hz")
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_checkpoints_that_scores_were_made_from_stay(target):
+    train_project_ranker(target, ORIGIN, OTHER)
+    train_project_ranker(target, ORIGIN, SAME)
+    compute_project_scores(target, ComputeSettings(origin=ORIGIN))
+    before = files(target.own_checkpoints)
+    with pytest.raises(TrainingError, match=r"that plastic_500hz_influence_metadata\.json was made from"):
+        train_project_ranker(target, ORIGIN, OTHER)
+    assert files(target.own_checkpoints) == before
+    assert train_project_ranker(target, ORIGIN, SAME).result.went_on_from == 2
+    outcome = train_project_ranker(target, ORIGIN, OTHER, force=True)
+    assert files(target.own_checkpoints) != before
+    assert outcome.to_json()["untrained_accuracy"] is not None
+
+
+def test_the_folders_pairs_are_not_replaced_by_those_of_another_file(target):
+    own = target.pairs_file
+    lines = own.read_text().splitlines(keepends=True)
+    other = target.project.root / "other.csv"
+    other.write_text("".join(lines[:2] + lines[3:]))
+    origin = dataclasses.replace(ORIGIN, pairs_file=other)
+    with pytest.raises(UsageError, match=r"pairs\.csv holds other pairs than .*other\.csv"):
+        train_project_ranker(target, origin, SAME)
+    assert own.read_text() == "".join(lines)
+    other.write_bytes("".join(lines).replace("\n", "\r\n").encode())
+    train_project_ranker(target, origin, SAME)
+    other.write_text("".join(lines[:2] + lines[3:]))
+    train_project_ranker(target, origin, SAME, force=True)
+    assert len(own.read_text().splitlines()) == len(lines) - 1
+
+
+def test_further_columns_of_the_pairs_are_kept(target):
+    own = target.pairs_file
+    first, *rest = own.read_text().splitlines()
+    own.write_text("\n".join([f"{first},annotator", *(f"{line},anna" for line in rest)]) + "\n")
+    train_project_ranker(target, ORIGIN, OTHER)
+    assert own.read_text().splitlines()[0] == f"{first},annotator"
+    assert all(line.endswith(",anna") for line in own.read_text().splitlines()[1:])
