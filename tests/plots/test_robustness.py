@@ -326,6 +326,17 @@ def test_what_means_something_in_markdown_stays_text(tmp_path, note):
     assert f"<p>{escape(note)}</p>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("ending", [".html", ".md"])
+def test_a_report_takes_the_place_of_a_report_and_of_no_other_file(tmp_path, ending):
+    first = a_report(tmp_path, ending)
+    assert a_report(tmp_path, ending) == first
+    notes = tmp_path / f"report{ending}"
+    notes.write_text("my own notes\n" * 40)
+    with pytest.raises(PlotError, match="is not a report of tracinctl"):
+        a_report(tmp_path, ending)
+    assert notes.read_text() == "my own notes\n" * 40
+
+
 def test_a_page_can_be_used_by_keys_and_screen_readers(tmp_path):
     root = ET.fromstring(re.sub(r"<!DOCTYPE html>|<meta[^>]*>", "", a_report(tmp_path, ".html")))  # noqa: S314  ours
     links = [link.get("href") for link in root.iter("a")]

@@ -25,6 +25,8 @@ FORMATS = (".html", ".md")
 WIDTH = 100
 """Columns of the pictures."""
 
+_ENDING = f"Scores: {SIGNS}."
+_TAIL = 200  # bytes that hold it, at the end of a page too
 _MOST_ROWS = 200
 _VIEWS = {
     "distribution": "All scores",
@@ -98,11 +100,16 @@ class Report:
 
 
 def check_report_path(path: Path) -> None:
-    """Raise PlotError where a report cannot be written under this name; to be asked before the work begins."""
+    """Raise PlotError where a report cannot be written under this name; to be asked before the work begins.
+
+    A report takes the place of an earlier one, but of no other file.
+    """
     if path.suffix.lower() not in FORMATS:
         raise PlotError(
             f"a report cannot be written as {path.suffix or path.name!r}", hint=f"One of {', '.join(FORMATS)}"
         )
+    if path.is_file() and path.stat().st_size and _ENDING.encode() not in path.read_bytes()[-_TAIL:]:
+        raise PlotError(f"{path} is there and is not a report of tracinctl", hint="Name another file, or move it away.")
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -120,7 +127,7 @@ def write_report(path: Path, report: Report) -> None:
         summary=_summary(report.sections),
         sections=[_shown(section, report.top, colour=document.page) for section in report.sections],
         settings=Table(("setting", "value"), list(report.settings.items()), codes=(1,)),
-        ending=f"tracinctl {__version__}. Scores: {SIGNS}.",
+        ending=f"tracinctl {__version__}. {_ENDING}",
     )
     write_text_atomic(path, text)
 
