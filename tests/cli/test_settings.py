@@ -32,7 +32,7 @@ def other_value(setting):
     if setting.choices:
         return next(choice for choice in setting.choices if choice != setting.default)
     kinds = {Kind.WHOLE: 7, Kind.NUMBER: 0.25, Kind.PATH: "other", Kind.LIST: "one,two", Kind.SCORE: "3"}
-    return str({**kinds, Kind.TEXT: "my:other", Kind.SIZE: "2GiB"}[setting.kind])
+    return str({**kinds, Kind.TEXT: "my:other", Kind.SIZE: "2GiB", Kind.WEIGHTS: "uniform"}[setting.kind])
 
 
 def in_file(setting):
@@ -157,8 +157,8 @@ def test_a_default_stands_in_one_place(tmp_path):
         "import contextlib, inspect, io, sys, tracinctl\n"
         "from tracinctl.cli import app\n"
         "from tracinctl.project.settings import ComputeSettings\n"
-        "for command in ('compute', 'workflow'):\n"
-        "    sys.argv, page = ['tracinctl', command, '--help'], io.StringIO()\n"
+        "for words in (['compute', '--help'], ['workflow', '--help-all']):\n"
+        "    sys.argv, page = ['tracinctl', *words], io.StringIO()\n"
         "    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):\n"
         "        app.main()\n"
         "    print(' '.join(page.getvalue().split('--margin')[1].split()).partition(']')[0])\n"
@@ -186,7 +186,7 @@ def old_scores(tmp_path, monkeypatch):
 @pytest.mark.parametrize("flags", [["--margin", "10"], ["--loss-type", "logistic"], ["--method", "fisher"]])
 def test_old_scores_are_not_used_where_others_are_asked_for(cli, flags):
     result = cli("workflow", *flags)
-    assert result.code == 1
+    assert result.code == 2
     assert re.search(rf"{flags[0]} {flags[1]}(\.0)? is asked for, but the scores in .* do not say so", result.err)
     assert not Path("exclusions").exists()
 

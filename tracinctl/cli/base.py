@@ -18,7 +18,6 @@ from tracinctl.cli.output.streams import in_colour, is_terminal, let_streams_wri
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.processes import mute_other_processes
 from tracinctl.cli.registry import ENTRIES
-from tracinctl.cli.usage import names_missing_path, origins_of, show_sources, show_usage_error
 from tracinctl.errors import TracinctlError, UsageError
 
 if TYPE_CHECKING:
@@ -142,6 +141,8 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; -v first says where its settings came from."""
+        from tracinctl.cli.usage import names_missing_path, origins_of, show_sources
+
         terminal.flags = {
             param.name: param.opts[0] for param in self.params if param.name and param.param_type_name == "option"
         }
@@ -205,6 +206,8 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
         terminal.failure(error)
         return error.exit_code
     except _Misuse as error:
+        from tracinctl.cli.usage import show_usage_error
+
         show_usage_error(error)
         return getattr(error, "exit_code", 2)
     except KeyboardInterrupt:

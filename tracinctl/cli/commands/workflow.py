@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +10,20 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import given_names, settings_without_flags
-from tracinctl.cli.output.tables import Cell, Column
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, label_of, project_of, trains_itself
-from tracinctl.cli.usage import shown_value
 from tracinctl.errors import UsageError
-from tracinctl.progress import ProgressCallback
 from tracinctl.project.settings import SweepCommand, WorkflowCommand
-from tracinctl.scores.options import Rule
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from tracinctl.cli.output.tables import Cell
+    from tracinctl.progress import ProgressCallback
     from tracinctl.project.target import Target
     from tracinctl.project.workflow import Run
+    from tracinctl.scores.options import Rule
     from tracinctl.scores.source import ScoreSource
     from tracinctl.scores.sweep import SweepResult
 
@@ -168,6 +168,7 @@ def report_on(ctx: Any, runs: list[Run], path: Path, *, custom: bool) -> None:
     """Write the report."""
     import shlex
 
+    from tracinctl.cli.usage import shown_value
     from tracinctl.plots.report import write_report
     from tracinctl.project.report import workflow_report
 
@@ -214,6 +215,7 @@ def evaluate(run: Run, settings: SweepCommand) -> None:
 
 def show(runs: list[Run], *, custom: bool) -> None:
     """Print the table of all frequencies, and the commands that come next."""
+    from tracinctl.cli.output.tables import Column
     from tracinctl.project.workflow import next_command
 
     planted = any(run.planted is not None for run in runs)
@@ -251,6 +253,8 @@ def show(runs: list[Run], *, custom: bool) -> None:
 
 
 def _row(run: Run, *, planted: bool) -> list[str | Cell]:
+    from tracinctl.cli.output.tables import Cell
+
     status = Cell(run.status_text, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
     if run.exclusions is None or run.source is None:
         return [run.target.frequency, status, *["-"] * (7 if planted else 4)]
