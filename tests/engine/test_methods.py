@@ -10,7 +10,7 @@ from small_models import SMOOTH, make_checkpoints, make_data, worst
 
 from tracinctl import Pairs, compute_influence
 from tracinctl.engine.kernel import layout
-from tracinctl.engine.methods import METHODS
+from tracinctl.engine.options import METHODS
 from tracinctl.errors import MemoryBudgetError, UsageError
 
 
@@ -68,7 +68,7 @@ def test_little_memory_changes_no_score(method, tmp_path):
     if method == "fisher":
         with pytest.raises(MemoryBudgetError, match="at least 128KiB") as error:
             compute_influence(data, model, paths, memory=memory, **options)
-        assert "--memory 128KiB or more" in error.value.hint
+        assert "`memory` 128KiB or more" in error.value.hint
         memory = 128 << 10
     tight = compute_influence(data, model, paths, memory=memory, **options)
     assert worst(tight.scores, table.scores) < 1e-13
@@ -81,7 +81,7 @@ def test_of_many_items_fisher_says_what_serves_instead(tmp_path, monkeypatch):
     data, model, paths = make(tmp_path, train=12, test=6)
     with pytest.raises(UsageError, match="fisher needs") as error:
         compute_influence(data, model, paths, method="fisher")
-    assert "--method margin" in error.value.hint
+    assert "`method` margin" in error.value.hint
     few = compute_influence(data, model, paths, method="margin", dtype="float64")
     monkeypatch.undo()
     whole = compute_influence(data, model, paths, method="margin", dtype="float64")

@@ -77,14 +77,14 @@ def check_method(method: str, layout: KernelLayout, budget: Budget) -> None:
     """
     if method == "fisher" and layout.columns < len(layout):
         raise UsageError(
-            f"--method fisher needs the inner products of all items, which are held of {COMPLETE:,} items at most",
-            hint="--method margin needs no more than tracin does",
+            f"`method` fisher needs the inner products of all items, which are held of {COMPLETE:,} items at most",
+            hint="`method` margin needs no more than tracin does.",
         )
     if method == "fisher" and (least := 2 * _SQUARES * 8 * len(layout) ** 2) > budget.left:
         needed = size_text(budget.with_left(least))
         raise MemoryBudgetError(
-            f"--method fisher needs at least {needed} for {len(layout):,} items, {size_text(budget.given)} are allowed",
-            hint=f"give --memory {needed} or more; --method margin needs no more than tracin does",
+            f"`method` fisher needs at least {needed} for {len(layout):,} items, {size_text(budget.given)} are allowed",
+            hint=f"Give `memory` {needed} or more; `method` margin needs no more than tracin does.",
         )
 
 
