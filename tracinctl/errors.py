@@ -90,5 +90,9 @@ class PlotError(TracinctlError):
     """A plot cannot be drawn in the room there is, or from the scores there are."""
 
 
+class DataWarning(UserWarning):
+    """Items or pairs say less than one may expect: held-out items that also train, pairs of two equal items."""
+
+
 class CheckpointWarning(UserWarning):
     """Checkpoints count otherwise than one may expect: by learning rates, as copies, or by how they were trained."""

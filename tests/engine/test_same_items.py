@@ -92,3 +92,16 @@ def test_pairs_of_the_same_score_at_every_checkpoint_are_named_and_never_listed(
     table = result.scores.table()
     assert table.scores[table.train_ids.index("a2_a4")].any()
     assert set(listed(result)) == set(table.train_ids) - {"a2_a4"}
+
+
+def test_the_library_warns_of_them(tmp_path):
+    from tracinctl import compute_influence
+    from tracinctl.errors import DataWarning
+
+    model = torch.nn.Linear(4, 1)
+    path = tmp_path / "model_epoch_1.pt"
+    torch.save({"model_state_dict": model.state_dict(), "learning_rate": 0.1}, path)
+    train = Samples([f"a{k}" for k in range(4)], items(4))
+    data = RankingData(train, every_pair(4), train, every_pair(4))
+    with pytest.warns(DataWarning, match="4 of 4 held-out items have the same content as a training item"):
+        compute_influence(data, model, [path], loss="logistic", device="cpu", checkpoint_weights="uniform")

@@ -45,7 +45,7 @@ from tracinctl.engine.options import METHODS, EngineOptions
 from tracinctl.engine.own_loss import LossFunction
 from tracinctl.engine.own_model import own_model, plain_passes
 from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
-from tracinctl.errors import CheckpointError, CheckpointWarning, DataError, UsageError
+from tracinctl.errors import CheckpointError, CheckpointWarning, DataError, DataWarning, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable
 from tracinctl.user_code import load_function
@@ -104,7 +104,7 @@ class ComputeResult:
     taken: Sequence[bool]
     gradients_computed: int
     notes: Sequence[str]
-    warnings: Sequence[str]
+    warnings: Sequence[UserWarning]
     cache_files: Collection[Path]
 
 
@@ -211,9 +211,14 @@ def _compute(
             (data.test_pairs, slice(len(data.train), None)),
         )
     )
+    same = [
+        *notes_on_copies(items.ids, items.contents, len(data.train)),
+        *notes_on_same_pairs(train_same, data.train_pairs.row_ids(data.train.ids), "training"),
+        *notes_on_same_pairs(test_same, data.test_pairs.row_ids(data.test.ids), "held-out"),
+    ]
     notes = [
         *items.notes,
-        *notes_on_copies(items.ids, items.contents, len(data.train)),
+        *same,
         *(f"{name} was taken off the model for the pass" for name in removed),
         *doubts,
         *layout.notes,
@@ -240,8 +245,6 @@ def _compute(
         provenance=provenance,
         same_input=(train_same.input, test_same.input),
     )
-    notes += notes_on_same_pairs(train_same, scores.train_ids, "training")
-    notes += notes_on_same_pairs(test_same, scores.test_ids, "held-out")
     if train_same.score.any():
         provenance["indistinct_pairs"] = [scores.train_ids[row] for row in np.flatnonzero(train_same.score).tolist()]
     provenance["checkpoints"] = [
@@ -266,7 +269,10 @@ def _compute(
         [kernel.taken for kernel in kernels],
         len(items) * sum(not kernel.taken for kernel in kernels),
         notes,
-        [*doubts, *unknown_rates(weighed, options.checkpoint_weights)],
+        [
+            *map(DataWarning, same),
+            *map(CheckpointWarning, [*doubts, *unknown_rates(weighed, options.checkpoint_weights)]),
+        ],
         frozenset(work.cache.used) if work.cache else frozenset(),
     )
 
@@ -455,8 +461,8 @@ def compute_influence(
         ignore_keys=ignore_keys,
     )
     result = compute_scores(data, model, checkpoint_sources(checkpoints), options, progress or no_progress)
-    for text in result.warnings:
-        warnings.warn(text, CheckpointWarning, stacklevel=2)
+    for warning in result.warnings:
+        warnings.warn(warning, stacklevel=2)
     return result.scores.table(per_checkpoint=per_checkpoint)
 
 
