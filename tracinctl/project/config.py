@@ -238,6 +238,9 @@ def load_project(settings: Settings, start: Path | None = None) -> Project:
     )
 
 
+_OF_SCRIPTS = frozenset({"TRACINCTL_BIN"})  # the folder of the program, for scripts that run it
+
+
 def check_environment(environment: Mapping[str, str]) -> None:
     """Find misspelt ``TRACINCTL_...`` variables, and two that give one setting two values.
 
@@ -246,7 +249,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
     """
     known = _variables()
     for name in sorted(environment):
-        if name.startswith(f"{PREFIX}_") and name not in known:
+        if name.startswith(f"{PREFIX}_") and name not in known and name not in _OF_SCRIPTS:
             near = nearest(name.removeprefix(f"{PREFIX}_"), [each.removeprefix(f"{PREFIX}_") for each in known])
             command = next((each for each in COMMANDS if name.startswith(variable(each, "") + "_")), "")
             here = f"`tracinctl {command} --help`" if command else "`tracinctl COMMAND --help`"
