@@ -67,7 +67,7 @@ class ProjectRetraining:
             check_command(self.command, self.metrics_file)
         elif self.origin.source is not None or self.origin.model is not None:
             raise UsageError(
-                "--retrain trains the built-in ranker on recordings, and knows no way to train a model of your own",
+                "`retrain` trains the built-in ranker on recordings, and knows no way to train a model of your own",
                 hint="Name your training command in tracinctl.toml:\n[train]\n"
                 "command = 'python train.py --exclusions-file {exclusions_file} --metrics {metrics_file}'",
             )

@@ -112,10 +112,10 @@ def choose_material(project: Project, asked: str | None, found: dict[str, list[s
     if name is not None:
         return _as_written(name, found)
     if not found:
-        raise DataError(f"no material is named, and none is found in {where}", hint="Name one with --material.")
+        raise DataError(f"no material is named, and none is found in {where}", hint="Name one with `material`.")
     if len(found) > 1:
         raise UsageError(
-            f"which material? {where} has {', '.join(found)}", hint=f"For example --material {next(iter(found))}"
+            f"which material? {where} has {', '.join(found)}", hint=f"For example `material` {next(iter(found))}"
         )
     return next(iter(found))
 
@@ -164,7 +164,7 @@ def score_files(
             if path.is_dir():
                 raise ScoreFileError(
                     f"{path} is a folder, not a score file",
-                    hint=f"To use every score file in it: --metadata-dir {path}",
+                    hint=f"To use every score file in it: `metadata_dir` {path}",
                 )
             if not path.is_file():
                 raise ScoreFileError(f"score file {path} is not there", hint=_score_files_near(path))
@@ -182,7 +182,7 @@ def score_files(
             f"no influence scores in {where}",
             hint=_beside(project)
             or f"Make them: tracinctl compute --material {name} --frequency {each}\n"
-            "or name a file: --metadata-file FILE",
+            "or name a file: `metadata_file` FILE",
         )
     chosen = choose_material(project, material, found, where)
     names = choose_frequencies(project, frequency, chosen, found, where, strict=False)
@@ -215,13 +215,13 @@ def training_sets(
     if custom_source:
         name = material or project.material
         names = split_list(frequency, "frequency") if frequency else list(project.frequencies)
-        hint = "They name the files: --material digits --frequency all-sizes, or put them into tracinctl.toml."
+        hint = "They name the files: `material` digits `frequency` all-sizes, or put them into tracinctl.toml."
         if ALL in names:
             raise UsageError(
-                f"with a --source of your own, frequency cannot be '{ALL}': there is no list of all", hint=hint
+                f"with a `source` of your own, frequency cannot be '{ALL}': there is no list of all", hint=hint
             )
         if name is None or not names:
-            raise UsageError("with a --source of your own, material and frequency must be named", hint=hint)
+            raise UsageError("with a `source` of your own, material and frequency must be named", hint=hint)
         return [Target(project, name, each) for each in names]
     where = str(project.data_root)
     found = recordings_by_material(project.data_root)
@@ -276,7 +276,7 @@ def workflow_sets(
         raise DataError(
             f"no recordings, checkpoints or scores in {where}",
             hint=_beside(project)
-            or "Name the folders with --data-root, --checkpoint-dir and --metadata-dir.\n"
+            or "Name the folders with `data_root`, `checkpoint_dir` and `metadata_dir`.\n"
             "To try tracinctl without any: tracinctl demo my-project",
         )
     chosen = choose_material(project, material, found, where)
@@ -289,7 +289,7 @@ def _beside(project: Project) -> str:
     here = len(find_score_files(project.root))
     place = "." if project.root == Path.cwd() else shlex.quote(str(project.root))
     files = "1 score file lies" if here == 1 else f"{here} score files lie"
-    return f"{files} in {'this folder' if place == '.' else place} itself: add --metadata-dir {place}" if here else ""
+    return f"{files} in {'this folder' if place == '.' else place} itself: add `metadata_dir` {place}" if here else ""
 
 
 def _nearest(name: str, known: Sequence[str], what: str) -> str:

@@ -203,7 +203,7 @@ def run_one(
         raise (UsageError if unknown else ScoreFileError)(
             f"no checkpoints in {target.checkpoints}, and no scores in {path}",
             hint=unknown + f"Train first: tracinctl train {target.command_flags}\n"
-            "or name the folders with --checkpoint-dir or --metadata-dir.",
+            "or name the folders with `checkpoint_dir` or `metadata_dir`.",
         )
     source = open_scores(path)
     if computed is None:
@@ -211,7 +211,7 @@ def run_one(
     if settings.compute.divide and "division" not in source.provenance:
         raise ScoreFileError(
             f"{path} was made with all held-out pairs, so none is left to judge what it leads to",
-            hint=f"With checkpoints in {target.checkpoints} --retrain computes its own.",
+            hint=f"With checkpoints in {target.checkpoints} `retrain` computes its own.",
         )
     exclusions = choose_exclusions(
         source,
