@@ -189,7 +189,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SettingsError(f"settings file {path}: {reason}", hint="Check the path given for the settings file.") from error
+        raise SettingsError(
+            f"settings file {path}: {reason}", hint="Check the path given for the settings file."
+        ) from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"settings file {path}: not UTF-8 text", hint="Save the file as UTF-8.") from error
     except RecursionError as error:
