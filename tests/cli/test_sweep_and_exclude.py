@@ -147,6 +147,9 @@ def test_a_material_that_is_not_clear_is_asked_for(cli, project):
         (["exclude", "--pair-mode", "pairs"], "--pair-mode"),
         (["exclude", "--output-file", "x.txt"], "2 score files"),
         (["sweep", "--json", "--csv"], "exclude each other"),
+        (["sweep", "--csv", "--retrain"], "--csv has no columns for what --retrain finds"),
+        (["exclude", "--output-file", "a.txt", "--output-dir", "lists"], "exclude each other"),
+        (["plot", "--metadata-file", "a.json", "--frequency", "1hz"], "so --frequency has nothing to choose"),
         (["sweep", "--frequency", "1hz,,2hz"], "empty entry"),
     ],
 )

@@ -48,6 +48,12 @@ def was_typed(ctx: Any, name: str) -> bool:
     return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
 
 
+def was_flag(ctx: Any, name: str) -> bool:
+    """Whether a flag stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selection) -> list[ScoreFile]:
     """The score files that the command is about; says which of the project's are missing.
 
@@ -57,6 +63,12 @@ def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selec
     """
     from tracinctl.project.selection import score_files
 
+    dropped = [name for name in ("material", "frequency", "metadata_dir") if was_flag(ctx, name)]
+    if given.metadata_file and dropped:
+        raise UsageError(
+            f"`metadata_file` names the scores, so `{dropped[0]}` has nothing to choose",
+            hint="Leave out one of the two.",
+        )
     files, missing = score_files(project, given.metadata_file, chosen.material, chosen.frequency)
     if missing and was_typed(ctx, "frequency"):
         raise UsageError(missing[0].message, hint=missing[0].hint)

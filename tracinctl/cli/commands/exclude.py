@@ -19,6 +19,7 @@ from tracinctl.cli.score_files import (
     selected_files,
     tell_changes,
     trains_itself,
+    was_flag,
 )
 from tracinctl.errors import UsageError
 from tracinctl.project.settings import ExcludeCommand
@@ -55,6 +56,8 @@ def exclude(
     from tracinctl.scores.votes import parse_threshold
 
     check_one_form(json=json, csv=csv)
+    if settings.output_file is not None and was_flag(ctx, "output_dir"):
+        raise UsageError("`output_file` and `output_dir` exclude each other", hint="Give one of them.")
     rule, output_file, dry_run = settings.rule, settings.output_file, settings.dry_run
     limit = parse_threshold(rule.threshold)
     project = project_of(ctx, settings.scores, settings.lists)

@@ -21,6 +21,7 @@ from tracinctl.cli.score_files import (
     tell_changes,
 )
 from tracinctl.cli.sweep_retrain import judge_thresholds, sweep_judging
+from tracinctl.errors import UsageError
 from tracinctl.project.settings import SweepCommand
 from tracinctl.text import aligned, count, number
 
@@ -54,6 +55,8 @@ def sweep(
     from tracinctl.scores.votes import parse_thresholds
 
     check_one_form(json=json, csv=csv)
+    if csv and settings.retraining.retrain:
+        raise UsageError("`csv` has no columns for what `retrain` finds", hint="Give `json` instead.")
     tried, votes = parse_thresholds(settings.tried.thresholds), settings.votes
     project = project_of(ctx, settings.scores)
     judging = sweep_judging(ctx, settings.retraining.how) if settings.retraining.retrain else None
