@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tracinctl.errors import SettingsError
+from tracinctl.engine.options import WEIGHTS
+from tracinctl.errors import SettingsError, UsageError
 from tracinctl.project.config import (
     SETTINGS_NAME,
     check_environment,
@@ -15,7 +16,7 @@ from tracinctl.project.config import (
     load_settings,
     split_score_file_name,
 )
-from tracinctl.project.declared import settings_of
+from tracinctl.project.declared import parse_weights, settings_of
 from tracinctl.project.settings import COMMANDS
 from tracinctl.project.tables import tables
 
@@ -229,3 +230,24 @@ def test_two_variables_of_one_setting_must_agree():
         check_variables("workflow", both)
     check_variables("workflow", {**both, "TRACINCTL_COMPUTE_MARGIN": "3"})
     check_variables("sweep", both)
+
+
+@pytest.mark.parametrize(("text", "value"), [("relative", "relative"), ("2,1,1", (2, 1, 1)), ("0.5", (0.5,))])
+def test_weights_of_checkpoints_are_a_word_or_numbers(text, value):
+    assert parse_weights(text, "checkpoint_weights", WEIGHTS) == value
+
+
+@pytest.mark.parametrize("text", ["relativ", "1,b", "", "1,,2"])
+def test_other_weights_are_refused_with_what_was_meant(text):
+    with pytest.raises(UsageError, match="`checkpoint_weights` cannot be") as caught:
+        parse_weights(text, "checkpoint_weights", WEIGHTS)
+    assert ("relative?" if text == "relativ" else "numbers such as 2,1,1") in caught.value.hint
+
+
+def test_the_settings_file_may_list_weights(tmp_path):
+    (tmp_path / "tracinctl.toml").write_text("[compute]\ncheckpoint_weights = [2, 1, 1]\n")
+    assert load_settings(tmp_path / "tracinctl.toml").defaults_for("compute")["checkpoint_weights"] == "2,1,1"
+
+
+def test_the_variable_in_which_scripts_keep_the_programs_folder_is_no_misspelt_setting():
+    check_environment({"TRACINCTL_BIN": "/somewhere/bin"})

@@ -183,7 +183,7 @@ def parse_weights(text: str, name: str, words: Mapping[str, str]) -> str | tuple
     if text in words:
         return text
     try:
-        return tuple(float(part) for part in split_list(text, name))
+        return tuple(float(part) for part in text.split(","))  # equal numbers stay
     except ValueError as error:
         near = nearest(text, words)
         raise UsageError(
