@@ -14,8 +14,8 @@ from command_line import CommandLine, write_score_file
 import tracinctl
 from tracinctl.cli.app import app
 from tracinctl.cli.options import settings_from
+from tracinctl.project.commands import COMMANDS, SAME_SETTING
 from tracinctl.project.declared import Kind, settings_of
-from tracinctl.project.settings import COMMANDS, SAME_SETTING
 from tracinctl.project.tables import identity
 
 PACKAGE = Path(tracinctl.__file__).parent

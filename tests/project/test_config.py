@@ -6,6 +6,7 @@ import pytest
 
 from tracinctl.engine.options import WEIGHTS
 from tracinctl.errors import SettingsError, UsageError
+from tracinctl.project.commands import COMMANDS
 from tracinctl.project.config import (
     SETTINGS_NAME,
     check_environment,
@@ -17,7 +18,6 @@ from tracinctl.project.config import (
     split_score_file_name,
 )
 from tracinctl.project.declared import parse_weights, settings_of
-from tracinctl.project.settings import COMMANDS
 from tracinctl.project.tables import tables
 
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from tracinctl.project.commands import COMMANDS
 from tracinctl.project.declared import Kind, Setting, build, settings_of
-from tracinctl.project.settings import COMMANDS, OUTPUT
+from tracinctl.project.settings import OUTPUT
 
 Json = Annotated[
     bool,

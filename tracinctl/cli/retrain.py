@@ -12,7 +12,7 @@ from tracinctl.cli.output.streams import PIPE_WIDTH
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import TracinctlError
-from tracinctl.project.settings import TrainCommand
+from tracinctl.project.commands import TrainCommand
 
 if TYPE_CHECKING:
     from tracinctl.project.retrain import ProjectRetraining

@@ -10,8 +10,8 @@ from tracinctl.errors import UsageError
 
 if TYPE_CHECKING:
     from tracinctl.project.config import Project, Settings
+    from tracinctl.project.places import GivenScores, Selection
     from tracinctl.project.selection import ScoreFile
-    from tracinctl.project.settings import GivenScores, Selection
     from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.exclusion import Exclusions
     from tracinctl.scores.source import ScoreSource

@@ -8,7 +8,7 @@ from tracinctl.cli.options import settings_without_flags
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.retrain import retraining_settings
 from tracinctl.errors import UsageError
-from tracinctl.project.settings import ComputeCommand
+from tracinctl.project.commands import ComputeCommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

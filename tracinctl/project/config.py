@@ -15,8 +15,8 @@ from typing import Any
 from tracinctl.engine.checkpoints.files import is_checkpoint
 from tracinctl.errors import SettingsError
 from tracinctl.files import is_there
+from tracinctl.project.commands import COMMANDS
 from tracinctl.project.declared import Kind, Setting, settings_of
-from tracinctl.project.settings import COMMANDS
 from tracinctl.project.tables import PREFIX, example_of, keys_for, one_value, tables, variable
 from tracinctl.text import natural_key, nearest
 

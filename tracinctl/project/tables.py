@@ -3,8 +3,8 @@
 import functools
 from collections.abc import Iterator, Mapping
 
+from tracinctl.project.commands import COMMANDS, SAME_SETTING, TAKEN_OVER
 from tracinctl.project.declared import Kind, Setting, settings_of
-from tracinctl.project.settings import COMMANDS, SAME_SETTING, TAKEN_OVER
 
 PREFIX = "TRACINCTL"
 

@@ -14,7 +14,7 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, project_of
 from tracinctl.data.classes import shown_order
-from tracinctl.project.settings import ComputeCommand
+from tracinctl.project.commands import ComputeCommand
 from tracinctl.text import count, duration
 
 if TYPE_CHECKING:

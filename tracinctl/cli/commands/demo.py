@@ -10,8 +10,8 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.output.terminal import shown_path, terminal
+from tracinctl.project.commands import DemoCommand
 from tracinctl.project.declared import split_list
-from tracinctl.project.settings import DemoCommand
 from tracinctl.text import count
 
 EXAMPLES = """tracinctl demo my-project

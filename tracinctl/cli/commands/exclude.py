@@ -22,7 +22,7 @@ from tracinctl.cli.score_files import (
     was_flag,
 )
 from tracinctl.errors import UsageError
-from tracinctl.project.settings import ExcludeCommand
+from tracinctl.project.commands import ExcludeCommand
 from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import Diagnoses, label_of, project_of, selected_files, tell_changes
 from tracinctl.errors import UsageError
 from tracinctl.plots.views import VIEW_LINES, VIEWS
-from tracinctl.project.settings import PlotCommand
+from tracinctl.project.commands import PlotCommand
 from tracinctl.text import nearest
 
 if TYPE_CHECKING:

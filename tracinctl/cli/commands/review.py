@@ -14,7 +14,8 @@ from tracinctl.cli.options import settings_without_flags
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import project_of, selected_files
 from tracinctl.errors import UsageError
-from tracinctl.project.settings import ComputeCommand, GivenScores, ReviewCommand
+from tracinctl.project.commands import ComputeCommand, ReviewCommand
+from tracinctl.project.places import GivenScores
 
 EXAMPLES = """tracinctl review --frequency 500hz
 tracinctl review --frequency 500hz --order error --no-browser"""

@@ -22,7 +22,7 @@ from tracinctl.cli.score_files import (
 )
 from tracinctl.cli.sweep_retrain import judge_thresholds, sweep_judging
 from tracinctl.errors import UsageError
-from tracinctl.project.settings import SweepCommand
+from tracinctl.project.commands import SweepCommand
 from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:

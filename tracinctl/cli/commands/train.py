@@ -13,7 +13,7 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import project_of
 from tracinctl.data.classes import shown_order
 from tracinctl.errors import UsageError
-from tracinctl.project.settings import ComputeCommand, TrainCommand
+from tracinctl.project.commands import ComputeCommand, TrainCommand
 from tracinctl.text import count, first_few, number
 from tracinctl.training.options import TrainSettings
 

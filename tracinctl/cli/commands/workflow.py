@@ -14,7 +14,7 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, label_of, project_of, trains_itself
 from tracinctl.errors import UsageError
-from tracinctl.project.settings import SweepCommand, WorkflowCommand
+from tracinctl.project.commands import SweepCommand, WorkflowCommand
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
