@@ -73,7 +73,7 @@ def test_disputed_and_unsure_decisions_change_nothing():
 def test_the_list_says_how_many_a_person_decided():
     exclusions = choose_exclusions(table(), threshold=parse_threshold("0"))
     reviewed = reviewed_exclusions(exclusions, table(), decided(**{named(0, 4): "keep"}))
-    text = list_text(reviewed.exclusions, "scores.json", reviewed.note)
+    text = list_text(reviewed.exclusions, "scores.json", [f"review: {reviewed.note}"])
     assert "# review: 1 decision by people: 0 left out, 1 kept, 0 turned round" in text
     assert text.startswith("# excluded: 3 ")
 

@@ -27,6 +27,7 @@ ENTRIES = {
     "exclude": Entry(STEPS, "Step 3: the exclusion list."),
     "train": Entry(STEPS, "Step 4: the built-in ranker, with or without a list."),
     "pairs": Entry(STEPS, "A file of pairs from a table of comparisons.", needs_settings=False),
+    "status": Entry(INSPECT, "What there is, what it is of, and what is out of date."),
     "plot": Entry(INSPECT, "The scores, drawn in the terminal."),
     "review": Entry(INSPECT, "Listen to suspects, look at them and decide, in a page on this machine."),
     "completion": Entry(SHELL, "The completion script of bash, zsh, fish or PowerShell.", needs_settings=False),

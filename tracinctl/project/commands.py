@@ -189,6 +189,16 @@ class WorkflowCommand:
 
 
 @dataclass(init=False, eq=False, repr=False)
+class StatusCommand:
+    """What ``tracinctl status`` can be asked for."""
+
+    selection: Selection = field(metadata={"panel": WHICH})
+    places: DataPlaces = field(metadata={"panel": DATA})
+    scores: ScorePlace = field(metadata={"panel": WHICH})
+    lists: ListPlace = field(metadata={"panel": WHICH})
+
+
+@dataclass(init=False, eq=False, repr=False)
 class ReviewCommand:
     """What ``tracinctl review`` can be asked for."""
 
@@ -226,6 +236,7 @@ COMMANDS: Mapping[str, type] = {
     "plot": PlotCommand,
     "workflow": WorkflowCommand,
     "review": ReviewCommand,
+    "status": StatusCommand,
     "demo": DemoCommand,
 }
 """The settings of each command that has any."""

@@ -183,7 +183,7 @@ def run_one(
         TracinctlError: it cannot be done.
     """
     from tracinctl.scores.exclusion import choose_exclusions
-    from tracinctl.scores.files.exclusion_list import write_exclusion_list
+    from tracinctl.scores.files.exclusion_list import origin_notes, write_exclusion_list
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.files.records import mark_excluded
     from tracinctl.scores.votes import parse_threshold
@@ -229,7 +229,7 @@ def run_one(
     output = None
     if not settings.evaluate_only:
         output = target.list_file
-        write_exclusion_list(output, exclusions, path.name, note)
+        write_exclusion_list(output, exclusions, path.name, origin_notes(path, source.provenance, note))
         if settings.marking.update_metadata:
             mark_excluded(source, exclusions, target.records, progress=progress)
     return Run(

@@ -50,7 +50,7 @@ def exclude(
     ones harmful. Most votes come first, then the lowest mean score.
     """
     from tracinctl.scores.exclusion import choose_exclusions
-    from tracinctl.scores.files.exclusion_list import write_exclusion_list
+    from tracinctl.scores.files.exclusion_list import origin_notes, write_exclusion_list
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.files.records import mark_excluded, read_records
     from tracinctl.scores.votes import parse_threshold
@@ -94,7 +94,8 @@ def exclude(
     diagnoses = Diagnoses()
     for file, source, exclusions, path, note in chosen:
         if not dry_run:
-            write_exclusion_list(path, exclusions, file.path.name, note)
+            notes = origin_notes(file.path, source.provenance, note)
+            write_exclusion_list(path, exclusions, file.path.name, notes)
             if settings.marking.update_metadata:
                 with terminal.progress(what=file.label) as report:
                     marked = mark_excluded(source, exclusions, records_path(file), progress=report)

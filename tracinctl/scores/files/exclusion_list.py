@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tracinctl.errors import ExclusionListError
 from tracinctl.files import write_text_atomic
+from tracinctl.scores.caption import caption
 from tracinctl.scores.exclusion import Exclusions
+from tracinctl.scores.files.open import scores_digest
 from tracinctl.text import count, number
 
 _WHAT = {
@@ -49,8 +52,8 @@ class ExclusionList:
         return [*empty, *(["the exclusion list was changed by hand since it was written"] if self.edited else [])]
 
 
-def list_text(exclusions: Exclusions, scores_name: str, note: str = "") -> str:
-    """The list as it is written; ``note`` says what people decided.
+def list_text(exclusions: Exclusions, scores_name: str, notes: Sequence[str] = ()) -> str:
+    """The list as it is written; ``notes`` become further comment lines.
 
     Raises:
         ExclusionListError: an id cannot stand on a line of its own.
@@ -61,8 +64,7 @@ def list_text(exclusions: Exclusions, scores_name: str, note: str = "") -> str:
         f"# from: {_one_line(scores_name)}",
         f"# ids: sha256 {_digest(exclusions.ids)}",
     ]
-    if note:
-        lines.append(f"# review: {_one_line(note)}")
+    lines += [f"# {_one_line(note)}" for note in notes]
     if exclusions.mirrored:
         lines.append(
             f"# the last {len(exclusions.mirrored)} are pairs above the other way round: their mirror images, which "
@@ -109,14 +111,26 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def write_exclusion_list(path: Path, exclusions: Exclusions, scores_name: str, note: str = "") -> None:
+def origin_notes(scores: Path, provenance: Mapping[str, Any], review: str = "") -> list[str]:
+    """What a list says of the scores it is from, and of what people decided.
+
+    Raises:
+        ScoreFileError: the scores cannot be read.
+    """
+    about = caption(provenance)
+    notes = [f"scores: sha256 {scores_digest(scores)}"]
+    notes += [f"of: {about}"] if about else []
+    return [*notes, f"review: {review}"] if review else notes
+
+
+def write_exclusion_list(path: Path, exclusions: Exclusions, scores_name: str, notes: Sequence[str] = ()) -> None:
     """Write a list, complete or not at all.
 
     Raises:
         ExclusionListError: an id cannot stand on a line of its own.
         TracinctlError: the file cannot be written.
     """
-    write_text_atomic(path, list_text(exclusions, scores_name, note))
+    write_text_atomic(path, list_text(exclusions, scores_name, notes))
 
 
 def read_exclusion_list(path: Path) -> ExclusionList:

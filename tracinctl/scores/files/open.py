@@ -78,6 +78,22 @@ def write_scores(source: ScoreSource, path: Path, progress: ProgressCallback = n
         write_json_scores(source, path, progress)
 
 
+def scores_digest(path: Path) -> str:
+    """What tells these scores from others, in 16 characters: of the sidecar where there is one, else of the file.
+
+    Raises:
+        ScoreFileError: the file cannot be read.
+    """
+    from tracinctl.files import file_digest
+    from tracinctl.scores.files.sidecar import sidecar_path
+
+    beside = sidecar_path(path)
+    try:
+        return file_digest(beside if beside.is_file() else path)[:16]
+    except OSError as error:
+        raise ScoreFileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def load_influence_scores(path: Path | str) -> dict[str, dict[str, float]]:
     """The scores as the users' JSON holds them: ``{train pair id: {"tracin_influence_<test pair id>": score}}``.
 

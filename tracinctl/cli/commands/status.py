@@ -1,0 +1,50 @@
+"""``tracinctl status``: what there is, what it is of, and what is out of date."""
+
+import typer
+
+from tracinctl.cli import options
+from tracinctl.cli.output.terminal import terminal
+from tracinctl.cli.score_files import project_of
+from tracinctl.errors import DataError
+from tracinctl.project.commands import StatusCommand
+from tracinctl.project.selection import choose_frequencies, everything_by_material
+from tracinctl.project.target import Target
+
+EXAMPLES = """tracinctl status
+tracinctl status --frequency 500hz --json"""
+
+
+def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = False) -> None:
+    """Show what there is of each material and frequency, what it was made from, what is out of date and what is next.
+
+    Content decides what is out of date, not dates. Nothing is changed.
+    """
+    from tracinctl.project.status import status_of
+
+    project = project_of(ctx, settings.places, settings.scores, settings.lists)
+    found = everything_by_material(project)
+    if not found:
+        raise DataError(
+            f"no recordings, checkpoints or scores in {project.root}",
+            hint="To try tracinctl without any: tracinctl demo my-project",
+        )
+    asked = settings.selection.material or project.material
+    materials = [asked] if asked else list(found)
+    targets = [
+        Target(project, material, frequency)
+        for material in materials
+        for frequency in choose_frequencies(
+            project, settings.selection.frequency, material, found, str(project.root), strict=True
+        )
+    ]
+    statuses = [status_of(target) for target in targets]
+    if json:
+        terminal.json([one.to_json() for one in statuses])
+        return
+    for one in statuses:
+        terminal.text(one.target.label, style="bold")
+        width = max(len(name) for name, _ in one.rows())
+        for name, said in one.rows():
+            # a command is never broken, so that it can be copied
+            show = terminal.line if name == "next" else terminal.text
+            show(f"  {name:<{width}}  {said}")
