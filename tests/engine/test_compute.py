@@ -203,6 +203,7 @@ def test_influence_over_checkpoints_is_the_sum_over_each(tmp_path):
     assert worst(whole.scores, (torch.cat(left, 1) @ torch.cat(right, 1).T).numpy()) < 1e-13
 
 
+@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are said, and meant here
 def test_pairs_whose_margin_is_met_score_exactly_nothing(tmp_path):
     model = nn.Linear(1, 1, bias=False)
     data = make_data((1,), train=4, test=3, train_pairs=[(1, 0, 1), (2, 1, 1), (0, 3, 1)], test_pairs=[(1, 0, 1)])

@@ -95,6 +95,7 @@ def _ties(tmp_path, items):
     return data, model, path
 
 
+@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are said, and meant here
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("margin", [0.0, 1.0, 2.5])
 def test_a_margin_that_is_met_to_the_last_bit_counts_as_torch_has_it(dtype, margin, tmp_path):
@@ -209,6 +210,7 @@ def test_a_slope_that_is_not_finite_says_for_which_scores():
         pair_derivatives(root, np.array([1.0, 2.0]), np.array([0.0, 2.0]), np.ones(2), margin=1.0)
 
 
+@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are said, and meant here
 def test_pairs_of_one_item_with_itself_pull_nowhere(tmp_path):
     model = nn.Linear(6, 1)
     data = make_data((6,), train_pairs=[(1, 0, 1), (2, 2, 1)])

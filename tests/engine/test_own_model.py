@@ -203,6 +203,7 @@ def test_weights_of_eight_bits_are_taken_as_the_numbers_that_they_are(tmp_path):
 
 def test_mixed_precision_that_accelerate_wrapped_around_a_model_is_taken_off(tmp_path):
     accelerate = pytest.importorskip("accelerate")
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # other tests use it in full precision
     data, net = make_data((6,)), nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
     paths = make_checkpoints(net, tmp_path)
     plain = copy.deepcopy(net)
@@ -215,6 +216,7 @@ def test_mixed_precision_that_accelerate_wrapped_around_a_model_is_taken_off(tmp
     assert "mixed precision was taken off the model for the pass" in result.notes
     assert table.provenance["removed"] == ["mixed precision"]
     assert torch.equal(model(x), mixed), "the user's model has it still"
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_autocast_around_the_call_changes_nothing(tmp_path):

@@ -198,7 +198,7 @@ SETTINGS = {
     "batch_size": [{"loss": "ghm", "batch_size": 2}],
     "label_smoothing": [{"loss": "logistic", "label_smoothing": 0.2}],
     "centring": [{"loss": "logistic", "centring": 0.1}],
-    "checkpoint_weights": [{"checkpoint_weights": name} for name in ("relative", "absolute", "uniform")],
+    "checkpoint_weights": [{"checkpoint_weights": name} for name in ("relative", "absolute", "uniform", (1.0,))],
     "dtype": [{"dtype": "float32"}, {"dtype": "float64"}],
     "device": [{"device": "cpu"}],
     "layers": [{"layers": ["a.*"]}],
@@ -207,6 +207,7 @@ SETTINGS = {
     "num_workers": [{"num_workers": 0}],
     "projection_dim": [{"projection_dim": 10**6}],
     "score": [{"score": lambda output: output.squeeze(1)}],
+    "ignore_keys": [{"ignore_keys": ["ema.*"]}],
 }
 """Values of each setting under which scores are the oracle's."""
 
@@ -221,7 +222,7 @@ WRONG_SETTINGS = {
     "batch_size": [{"batch_size": 0}, {"batch_size": None}],
     "label_smoothing": [{"label_smoothing": 0.1}, {"loss": "logistic", "label_smoothing": 2}],
     "centring": [{"centring": -1}, {"centring": np.inf}],
-    "checkpoint_weights": [{"checkpoint_weights": "relativ"}],
+    "checkpoint_weights": [{"checkpoint_weights": value} for value in ("relativ", [1.0, 2.0], [np.nan], None)],
     "dtype": [{"dtype": "float16"}, {"dtype": torch.float32}, {"dtype": None}],
     "device": [{"device": "gpu"}, {"device": "cuda:99"}],
     "layers": [{"layers": ["b.*"]}],
@@ -230,4 +231,5 @@ WRONG_SETTINGS = {
     "num_workers": [{"num_workers": -1}, {"num_workers": 1.5}],
     "projection_dim": [{"projection_dim": 0}, {"projection_dim": "4"}],
     "score": [{"score": "nowhere:score"}, {"score": lambda output: (output, output)}, {"score": lambda output: None}],
+    "ignore_keys": [{"ignore_keys": ["a.*"]}],
 }
