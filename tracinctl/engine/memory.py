@@ -14,7 +14,7 @@ import torch
 from tracinctl.errors import MemoryBudgetError
 
 ITEMS_SHARE = 8
-"""One part in so many of the memory is for items that are kept as they are read."""
+"""The memory divided by this is for items that are kept as they are read."""
 
 _CHUNK = 128  # rows that meet the held ones at a time: more make products no faster
 _PREFERRED_BYTES = 24 << 20  # what a pass keeps; on a CPU larger blocks fall out of its cache
@@ -43,7 +43,7 @@ class Budget:
         return self.given - self.items
 
     def with_left(self, needed: int) -> int:
-        """Bytes to be given so that so many are left."""
+        """Bytes to be given so that the needed ones are left."""
         return -(-needed * ITEMS_SHARE // (ITEMS_SHARE - 1)) if self.keeps else needed
 
 
@@ -92,7 +92,7 @@ class Measured:
 
 
 def block_sizes(budget: Budget, columns: int, measured: Measured) -> BlockSizes:
-    """Sizes of blocks for the kernel of a checkpoint, of which ``columns`` rows meet all rows.
+    """Sizes of blocks for the kernel of a checkpoint, in which ``columns`` rows meet all rows.
 
     Raises:
         MemoryBudgetError: not even one row at a time fits; the message says what would do.
@@ -116,12 +116,12 @@ def check_room(budget: Budget, least: int) -> None:
         needed = size_text(budget.with_left(-(-least * 4 // 3)))
         raise MemoryBudgetError(
             f"the model's gradients need at least {needed}, {size_text(budget.given)} are allowed",
-            hint=f"give --memory {needed} or more, fewer --layers, or --projection-dim",
+            hint=f"Allow a `memory` of {needed} or more, take fewer `layers`, or give a `projection_dim`.",
         )
 
 
 def size_text(size: int) -> str:
-    """Bytes as --memory takes them, rounded up."""
+    """Bytes as the setting ``memory`` takes them, rounded up."""
     unit, name = (1 << 20, "MiB") if size >= 1 << 20 else (1 << 10, "KiB")
     return f"{-(-size // unit)}{name}"
 

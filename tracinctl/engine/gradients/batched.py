@@ -58,7 +58,7 @@ class BatchedGradients:
         self._projection = projection
         self._shapes = {name: model.get_parameter(name).shape for name in names}
         self.bytes_per_item = 0
-        self._asked = _Asked(model, score)
+        self._scored = _ScoredModel(model, score)
         self._apart = apart
         self._copied: set[str] = set()
         self._anchored: set[int] = set()
@@ -97,13 +97,13 @@ class BatchedGradients:
             if isinstance(part, Outer):
                 found[name] = torch.outer(part.outputs[0], part.inputs[0]).flatten()
             else:
-                shape = self._asked.model.get_parameter(name).shape
+                shape = self._scored.model.get_parameter(name).shape
                 found[name] = _spread_out(part.values[0], self._forms[name], shape)
         return found
 
     def _run(self, inputs: Any) -> tuple[Trace, Sequence[torch.Tensor], dict[Any, torch.Tensor | None], torch.Tensor]:
         """One run: what was seen, the maps' inputs, and gradients by number of output or name of copy; the scores."""
-        own = _places(self._asked.model)
+        own = _places(self._scored.model)
         leader: dict[int, str] = {}
         aliases = {name: leader.setdefault(id(p), name) for name, p in own.items()}
         fixed = {name: own[name].detach() for name in set(aliases.values())}
@@ -119,7 +119,7 @@ class BatchedGradients:
                 state = {f"model.{name}": copies.get(lead, fixed[lead]) for name, lead in aliases.items()}
                 watches.append(UseWatch(names, anchor, self._anchored, apart=self._apart))
                 with watches[-1]:
-                    score = torch.func.functional_call(self._asked, state, (_alone(item),), tie_weights=False)
+                    score = torch.func.functional_call(self._scored, state, (_alone(item),), tie_weights=False)
                 return score, watches[-1].trace.inputs, watches[-1].trace.outputs
 
             # of the ways to attend, the one that vmap can batch
@@ -183,7 +183,7 @@ class BatchedGradients:
                 add(name, Dense(flat if projection is None else projection.whole(name, flat, slope.shape[1:])))
         for name in self.names:
             if name not in gathered:
-                p = self._asked.model.get_parameter(name)
+                p = self._scored.model.get_parameter(name)
                 gathered[name] = Dense(p.new_zeros(items, self._length(name)))
             elif name in self._scales:
                 gathered[name] = _scaled(gathered[name], self._scales[name])
@@ -213,7 +213,7 @@ class BatchedGradients:
         return apart, [name for name in self.names if name not in apart]
 
     def _length(self, name: str) -> int:
-        shape, form = self._asked.model.get_parameter(name).shape, self._forms[name]
+        shape, form = self._scored.model.get_parameter(name).shape, self._forms[name]
         if self._projection is not None:
             return self._projection.size(shape)
         if isinstance(form, Taps):
@@ -245,7 +245,7 @@ def _spread_out(part: torch.Tensor, form: Form, shape: torch.Size) -> torch.Tens
     return whole.flatten()
 
 
-class _Asked(torch.nn.Module):
+class _ScoredModel(torch.nn.Module):
     """A model together with the way it is asked for scores."""
 
     def __init__(self, model: torch.nn.Module, score: ScoreFunction) -> None:

@@ -43,9 +43,9 @@ def answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     Raises:
         PartingError: it is not the same for all items.
     """
-    sight = _Sight()
-    _Seen.apply(args[0].detach(), sight)  # type: ignore[no-untyped-call]  # torch's
-    values = sight.values
+    batch = _Batch()
+    _Reveal.apply(args[0].detach(), batch)  # type: ignore[no-untyped-call]  # torch's
+    values = batch.values
     if values is None:  # the same tensor for all items
         return func(*args, **kwargs)
     if values[0].numel() != 1:
@@ -60,15 +60,15 @@ def answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return answers[0]
 
 
-class _Sight:
+class _Batch:
     values: torch.Tensor | None = None
 
 
-class _Seen(torch.autograd.Function):
+class _Reveal(torch.autograd.Function):
     """Gives its input as it is, and shows what it holds for all items, items first."""
 
     @staticmethod
-    def forward(values: torch.Tensor, _sight: _Sight) -> torch.Tensor:
+    def forward(values: torch.Tensor, _sight: _Batch) -> torch.Tensor:
         return values.clone()
 
     @staticmethod
@@ -80,7 +80,7 @@ class _Seen(torch.autograd.Function):
         return None, None
 
     @staticmethod
-    def vmap(_info: Any, in_dims: Sequence[int | None], values: torch.Tensor, sight: _Sight) -> Any:
+    def vmap(_info: Any, in_dims: Sequence[int | None], values: torch.Tensor, batch: _Batch) -> Any:
         place = in_dims[0] or 0  # torch asks only where it is a number
-        sight.values = values.movedim(place, 0)
+        batch.values = values.movedim(place, 0)
         return values.clone(), place

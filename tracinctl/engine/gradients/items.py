@@ -223,8 +223,8 @@ def _chosen(model: torch.nn.Module, layers: Sequence[str] | None) -> list[str]:
     for pattern in layers or ():
         if not fnmatch.filter(names, pattern):
             raise UsageError(
-                f"--layers {pattern!r} fits no trainable parameter",
-                hint=f"the parameters are {', '.join(names[:8])} ...",
+                f"`layers`: {pattern!r} fits no trainable parameter",
+                hint=f"The parameters are {', '.join(names[:8])} ...",
             )
     if layers is not None:
         names = [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in layers)]

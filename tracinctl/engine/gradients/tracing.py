@@ -92,7 +92,7 @@ class UseWatch(TorchFunctionMode):
                 found |= self._used(value, {})
         return found
 
-    def _record(self, seen: _Seen) -> torch.Tensor:
+    def _record(self, seen: _FormulaUse) -> torch.Tensor:
         output = seen.output()
         if len(self.trace.uses) in self.anchored:
             output = output + self.anchor.to(output.dtype)
@@ -103,21 +103,21 @@ class UseWatch(TorchFunctionMode):
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _FormulaUse:
     use: Use
     inputs: torch.Tensor
     output: Callable[[], torch.Tensor]
 
 
-def _linear(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+def _linear(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
     a = _arguments("input weight bias", args, kwargs)
     x, weight = a["input"], a["weight"]
     positions = x.numel() // max(1, x.shape[-1])
     use = Linear(watch.name(weight), watch.name(a["bias"]), positions, tuple(weight.shape))
-    return _Seen(use, x, lambda: func(*a.values()))
+    return _FormulaUse(use, x, lambda: func(*a.values()))
 
 
-def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
     names = "input weight bias stride padding dilation groups"
     a = _arguments(names, args, kwargs, stride=1, padding=0, dilation=1, groups=1)
     x, weight = a["input"], a["weight"]
@@ -128,20 +128,20 @@ def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | 
     shape, size = tuple(weight.shape), tuple(x.shape[2:])
     named = watch.name(weight), watch.name(a["bias"])
     use = Convolution(*named, shape, size, stride, padding, dilation, a["groups"])
-    return _Seen(use, x, lambda: func(*a.values()))
+    return _FormulaUse(use, x, lambda: func(*a.values()))
 
 
-def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
     names = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
     a = _arguments(names, args, kwargs, norm_type=2.0)
     if a["max_norm"] is not None or a["scale_grad_by_freq"]:
         return None
     x, weight, padding = a["input"], a["weight"], a["padding_idx"]
     use = Embedding(watch.name(weight), None, tuple(weight.shape), padding)
-    return _Seen(use, x, lambda: func(x, weight, padding))
+    return _FormulaUse(use, x, lambda: func(x, weight, padding))
 
 
-def _batch_norm(watch: UseWatch, _func: Any, args: Any, kwargs: Any) -> _Seen | None:
+def _batch_norm(watch: UseWatch, _func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
     names = "input running_mean running_var weight bias training momentum eps"
     a = _arguments(names, args, kwargs, training=False, momentum=0.1, eps=1e-5)
     x, weight, bias, mean = a["input"], a["weight"], a["bias"], a["running_mean"]
@@ -152,20 +152,20 @@ def _batch_norm(watch: UseWatch, _func: Any, args: Any, kwargs: Any) -> _Seen | 
     scale = weight * rate
     shape = _by_channel(x)
     use = ChannelAffine(watch.name(weight), watch.name(bias), mean, rate)
-    return _Seen(use, x, lambda: torch.addcmul((bias - mean * scale).view(shape), x, scale.view(shape)))
+    return _FormulaUse(use, x, lambda: torch.addcmul((bias - mean * scale).view(shape), x, scale.view(shape)))
 
 
-def _layer_norm(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+def _layer_norm(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
     a = _arguments("input normalized_shape weight bias eps", args, kwargs, eps=1e-5)
     weight, bias = a["weight"], a["bias"]
     if weight is None or bias is None:
         return None
     plain = func(a["input"], a["normalized_shape"], None, None, a["eps"])
     use = Affine(watch.name(weight), watch.name(bias), weight.numel())
-    return _Seen(use, plain, lambda: torch.addcmul(bias, plain, weight))
+    return _FormulaUse(use, plain, lambda: torch.addcmul(bias, plain, weight))
 
 
-def _group_norm(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | None:
+def _group_norm(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
     a = _arguments("input num_groups weight bias eps", args, kwargs, eps=1e-5)
     weight, bias = a["weight"], a["bias"]
     if weight is None or bias is None:
@@ -173,10 +173,10 @@ def _group_norm(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Seen | N
     plain = func(a["input"], a["num_groups"], None, None, a["eps"])
     shape = _by_channel(plain)
     use = ChannelAffine(watch.name(weight), watch.name(bias))
-    return _Seen(use, plain, lambda: torch.addcmul(bias.view(shape), plain, weight.view(shape)))
+    return _FormulaUse(use, plain, lambda: torch.addcmul(bias.view(shape), plain, weight.view(shape)))
 
 
-_READERS: dict[Any, Callable[[UseWatch, Any, Any, Any], _Seen | None]] = {
+_READERS: dict[Any, Callable[[UseWatch, Any, Any, Any], _FormulaUse | None]] = {
     functional.linear: _linear,
     torch.conv1d: _convolution,
     torch.conv2d: _convolution,
