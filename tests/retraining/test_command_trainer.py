@@ -132,3 +132,27 @@ def test_a_command_whose_repeats_are_all_alike_cannot_be_judged(tmp_path):
     result = retrain(own, DATA, DIVISION, LISTED, RetrainSettings(repeats=2), own.work / "kept")
     assert result.judgement.verdict == "cannot tell"
     assert "{seed}" in result.judgement.why
+
+
+def test_a_program_can_score_by_each_of_its_checkpoints(tmp_path):
+    own = trainer(tmp_path, command="true {exclusions_file}")
+    scores = dict.fromkeys((*DIVISION.judging, *DIVISION.scoring), 0.5)
+    trained = own._trained({"stops": {"10": scores, "2": dict.fromkeys(scores, -1.0)}})
+    assert trained.stops == (2, 10), "in the order of numbers"
+    assert set(trained.scores) == set(scores)
+    assert trained.scores[DIVISION.judging[0]] == (-1.0, 0.5)
+    with pytest.raises(KeyError):
+        own._trained({"stops": {"2": scores, "10": {}}})
+
+
+def test_trainings_that_share_a_file_of_metrics_run_one_at_a_time():
+    from tracinctl.project.retrain import ProjectRetraining
+
+    notes = []
+    how = RetrainSettings(at_once=4)
+    shared = ProjectRetraining(how, command="x {exclusions_file}", metrics_file="metrics.json")
+    assert shared.at_once(lambda state: notes.append(state.note)) == 1
+    assert "{output_dir}" in notes[0]
+    own = ProjectRetraining(how, command="x {exclusions_file}")
+    assert own.at_once(lambda state: notes.append(state.note)) == 4
+    assert len(notes) == 1

@@ -214,7 +214,7 @@ class _Trials:
         ]
         missing = [key for key in wanted if key not in self.done]
         plan = [
-            Training(f"without {name}", seeds.index(seed) + 1, seed, tuple(candidates[name].halves[half]), decay)
+            Training(_arm(name), seeds.index(seed) + 1, seed, tuple(candidates[name].halves[half]), decay)
             for name, half, decay, seed in missing
         ]
         self.done |= zip(missing, self.train(plan) if plan else (), strict=True)
@@ -229,19 +229,19 @@ class _Trials:
         best, usual = (_best_cells(right) for right in (own, base))
         differences = [one[best].mean(0) - two[usual].mean(0) for one, two in zip(own, base, strict=True)]
         random = np.random.default_rng([len(self.stops), 13])
-        errors = [item_error(each, pairs, random) for each, pairs in zip(differences, self.judges, strict=True)]
+        errors = [item_error(gain, pairs, random) for gain, pairs in zip(differences, self.judges, strict=True)]
         decay, stop = divmod(int(best[0]), len(self.stops))
         return Gain(
             candidate.name,
             len(candidate.whole),
-            float(np.mean([each.mean() for each in differences])),
+            float(np.mean([gain.mean() for gain in differences])),
             float(np.linalg.norm(errors)) / len(errors) if candidate.name != NOTHING else 0.0,
             Recipe(decays[decay], self.stops[stop]),
             final,
         )
 
     def _right(self, name: str, half: int, decays: Sequence[float | None], seeds: Sequence[int]) -> FloatArray:
-        """How often each judging pair is ranked rightly, mean over seeds: shape (cells, pairs)."""
+        """How often each judging pair is ranked correctly, mean over seeds: shape (cells, pairs)."""
         cells = []
         for decay in decays:
             trained = [self.done[name, half, decay, seed] for seed in seeds]
@@ -249,6 +249,10 @@ class _Trials:
                 scores = np.array([one.scores_at(stop, self.data.test.ids) for one in trained])
                 cells.append(pair_correct(scores, self.judges[half]).mean(0))
         return np.stack(cells)
+
+
+def _arm(name: str) -> str:
+    return "everything" if name == NOTHING else f"without what {name} lists"
 
 
 def _best_cells(right: Sequence[FloatArray]) -> Any:

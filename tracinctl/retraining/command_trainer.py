@@ -70,7 +70,7 @@ def check_command(command: str, metrics_file: str = METRICS_FILE) -> list[str]:
                 f"[train] command: there is no placeholder {{{name}}}",
                 hint=f"Did you mean {{{near}}}?"
                 if near
-                else f"There are {', '.join(f'{{{each}}}' for each in PLACEHOLDERS)}.",
+                else f"There are {', '.join(f'{{{known}}}' for known in PLACEHOLDERS)}.",
             )
     if "{exclusions_file}" not in command:
         raise UsageError(

@@ -47,8 +47,8 @@ Verdict = Literal["helped", "no difference seen", "hurt", "cannot tell", "leave 
 
 LEVEL: Final = 0.95
 FEWEST_ITEMS: Final = 6
-"""Judging items below which nothing is said: were each of five better off, a coin would do the same for one in
-sixteen; of six, for one in thirty-two, two-sided, the first below one in twenty."""
+"""Fewest judging items for a verdict. Five items that all gain are luck in one case of sixteen, two-sided; six in one
+of thirty-two, the first chance below one in twenty."""
 FEWEST_REPEATS: Final = 2
 
 FloatArray = npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ class Division:
     seed: int
 
     def rows(self, data: RankingData, side: Literal["scoring", "judging"]) -> IntArray:
-        """Rows of the held-out pairs of which both items are on this side."""
+        """Rows of the held-out pairs that have both items on this side."""
         return pairs_within(data, getattr(self, side))
 
     def to_json(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def divide(ids: Sequence[str], labels: npt.NDArray[Any] | None, seed: int) -> tu
 
 
 def pairs_within(data: RankingData, items: Sequence[str]) -> IntArray:
-    """Rows of the held-out pairs of which both items are among these."""
+    """Rows of the held-out pairs that have both of their items among these."""
     wanted = set(items)
     there = np.array([k in wanted for k in data.test.ids], dtype=bool)
     pairs = data.test_pairs
@@ -196,9 +196,9 @@ def difference_of_means(values: FloatArray) -> Difference:
 def combined(differences: Sequence[Difference]) -> Difference:
     """The mean of independent differences, each of other recordings, with its interval."""
     many = len(differences)
-    parts = [(each.seed_error**2 / many**2, each.item_error**2 / many**2, each.degrees) for each in differences]
+    parts = [(gain.seed_error**2 / many**2, gain.item_error**2 / many**2, gain.degrees) for gain in differences]
     variance = sum(seeds + items for seeds, items, _ in parts)
-    mean = sum(each.mean for each in differences) / many if many else math.nan
+    mean = sum(gain.mean for gain in differences) / many if many else math.nan
     if not math.isfinite(variance) or not math.isfinite(mean):
         return Difference(mean, -math.inf, math.inf, math.inf, math.inf, 0.0)
     below = sum((seeds + items) ** 2 / degrees for seeds, items, degrees in parts if degrees)
@@ -244,7 +244,7 @@ def judge(difference: Difference, *, errors: float, items: int | None, repeats: 
     if items is not None and items < FEWEST_ITEMS:
         return Judgement(
             "cannot tell",
-            f"{items} judging items are too few: it takes {FEWEST_ITEMS}, for of fewer even the same outcome for each "
+            f"{items} judging items are too few: it takes {FEWEST_ITEMS}. With fewer, even the same outcome for all "
             "would be luck more than once in twenty.",
         )
     if not math.isfinite(difference.low):
@@ -258,7 +258,7 @@ def judge(difference: Difference, *, errors: float, items: int | None, repeats: 
     if difference.high >= errors and difference.low <= -errors:
         return Judgement(
             "cannot tell",
-            "the interval is too wide: every error may have gone, or as many have come. More held-out items or more "
-            "repeats would tell.",
+            "the interval is wider than the error rate in both directions. More held-out items or more repeats would "
+            "narrow it.",
         )
     return Judgement("no difference seen", "the interval holds zero.")

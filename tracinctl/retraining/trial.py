@@ -144,7 +144,7 @@ class RetrainResult:
             "judging_pairs": self.judging_pairs,
             "division": self.division.to_json(),
             "arms": [arm.to_json() for arm in self.arms],
-            "differences": [each.to_json() for each in self.comparisons],
+            "differences": [comparison.to_json() for comparison in self.comparisons],
         }
 
 
@@ -287,7 +287,7 @@ def _nothing_to_judge(exclusions: Sequence[str], pairs: Pairs, division: Divisio
 
 
 def _cannot_be_judged(repeats: Sequence[Trained], *, by_items: bool, trust_means: bool) -> Judgement | None:
-    if len(repeats) > 1 and all(each == repeats[0] for each in repeats):
+    if len(repeats) > 1 and all(trained == repeats[0] for trained in repeats):
         return Judgement(
             "cannot tell", "every repeat came out the same, so luck cannot be seen: does the training use {seed}?"
         )
