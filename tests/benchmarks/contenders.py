@@ -15,7 +15,7 @@ from planted_tasks import Task
 
 from tracinctl import InfluenceTable, Pairs, compute_influence
 from tracinctl.engine.losses import pair_loss_values
-from tracinctl.engine.methods import METHODS
+from tracinctl.engine.options import METHODS
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.votes import parse_threshold
 

@@ -169,7 +169,7 @@ HOSTILE = [
     Fault(
         "settings a null", put("tracinctl.toml", 'data_root = "a\\u0000b"'), SWEEP, ("`data_root` must be a path",), 2
     ),
-    Fault("metadata nested", put(METADATA, DEEP), COMPUTE, (METADATA, "nested too deeply")),
+    Fault("metadata nested", put(METADATA, '{"id": ' + DEEP + "}"), COMPUTE, (METADATA, "nested too deeply")),
     Fault(
         "metadata cut off", faults.cut(METADATA), COMPUTE, (METADATA, "is not whole JSON", "Nothing was added to it")
     ),

@@ -14,7 +14,7 @@ from tracinctl import Pairs, RankingData, Samples
 from tracinctl.retraining import stacked_model
 from tracinctl.retraining.stack import Member, train_stack
 from tracinctl.training.models import build_ranker
-from tracinctl.training.options import TrainSettings, score_items, train_ranker
+from tracinctl.training.ranker import TrainSettings, score_items, train_ranker
 
 SETTINGS = TrainSettings(epochs=3, batch_size=32, patience=0)
 CLOSE = {"rtol": 0, "atol": 1e-4}  # Adam divides gradients by their size, so rounding grows by each step

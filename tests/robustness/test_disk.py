@@ -67,8 +67,9 @@ def test_a_recording_that_breaks_while_it_is_read_is_named(cli, project, monkeyp
 
     class Broken(soundfile.SoundFile):
         def read(self, *arguments, **more):
-            if str(self.name).endswith(WAV):
-                raise OSError(errno.EIO, os.strerror(errno.EIO), self.name)
+            name = str(getattr(self.name, "name", self.name))
+            if name.endswith(WAV):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), name)
             return super().read(*arguments, **more)
 
     monkeypatch.setattr(soundfile, "SoundFile", Broken)

@@ -54,7 +54,13 @@ def as_anybody():
         ("checkpoints/plastic_500hz", 0, COMPUTE, ("checkpoints/plastic_500hz",), 1),
         ("metadata", 0o555, COMPUTE, ("cannot write", "metadata", "Permission denied"), 1),
         ("exclusions", 0o555, EXCLUDE, ("cannot write", "exclusions", "Permission denied"), 1),
-        ("checkpoints/plastic_500hz", 0o555, TRAIN[:3], ("cannot write", "plastic_500hz", "Permission denied"), 1),
+        (
+            "checkpoints/plastic_500hz",
+            0o555,
+            (*TRAIN[:3], "--force"),
+            ("cannot write", "plastic_500hz", "Permission denied"),
+            1,
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -145,11 +145,9 @@ def pair_loss_values(
     """
     if loss in ("standard", "ghm"):
         values = functional.margin_ranking_loss(s_i, s_j, target, margin=margin, reduction="none")
-        return values if bool(target.all()) else values * target.abs()
+        return values * target.abs()
     if loss == "logistic":
         values = functional.softplus(-target * (s_i - s_j))
-        if bool(target.all()):
-            return values
         return torch.where(target == 0, functional.softplus(s_i - s_j) - (s_i - s_j) / 2, values)
     return loss(s_i, s_j, target)  # type: ignore[operator]  # names were dealt with above
 
