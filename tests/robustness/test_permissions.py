@@ -25,6 +25,9 @@ class Rights(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint32) for name in ("effective", "permitted", "inheritable")]
 
 
+FORCED = (*TRAIN[:3], "--force")
+
+
 @contextlib.contextmanager
 def as_anybody():
     """Without the rights that make permissions count for nothing, for this thread."""
