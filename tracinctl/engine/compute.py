@@ -40,10 +40,11 @@ from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import error_note
 from tracinctl.engine.losses import LossSettings, check_whole, resolve_loss
 from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
-from tracinctl.engine.methods import DAMPING, check_method
+from tracinctl.engine.methods import check_method
 from tracinctl.engine.options import METHODS, EngineOptions
 from tracinctl.engine.own_loss import LossFunction
 from tracinctl.engine.own_model import own_model, plain_passes
+from tracinctl.engine.provenance import notes_on_ties, projection_provenance, provenance_of
 from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
 from tracinctl.errors import CheckpointError, CheckpointWarning, DataError, DataWarning, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
@@ -223,9 +224,9 @@ def _compute(
         *doubts,
         *layout.notes,
         *work.notes,
-        *_notes_on_ties(data, options),
+        *notes_on_ties(data, options.loss, options.method),
     ]
-    provenance = _provenance(options, work, layout, items) | {
+    provenance = provenance_of(options, options.loss, work.model_key, layout.item_view, items) | {
         "gradients": "; ".join(sorted({kernel.kernel.way for kernel in kernels})),
         "notes": notes,
     }
@@ -262,7 +263,7 @@ def _compute(
     if projection := work.maker.gradients.projection:
         errors = [kernel.kernel.part("error") for kernel in kernels]
         notes.append(error_note(projection.dim, errors))
-        provenance["projection"] = _projection(projection, errors)
+        provenance["projection"] = projection_provenance(projection, errors)
     return ComputeResult(
         scores,
         weighed,
@@ -331,52 +332,6 @@ def _kernel_work(
         in_memory=in_memory,
         by_rates=options.checkpoint_weights in ("relative", "absolute"),
     )
-
-
-def _provenance(options: ComputeOptions, work: KernelWork, layout: KernelLayout, items: Items) -> dict[str, Any]:
-    loss, weighting = options.loss, options.checkpoint_weights
-    provenance: dict[str, Any] = {
-        "method": options.method,
-        "loss": loss.name,
-        "margin": loss.margin,
-        "checkpoint_weights": weighting if isinstance(weighting, str) else list(map(float, weighting)),
-        "dtype": options.dtype,
-        "layers": list(options.layers) if options.layers is not None else None,
-        "torch": torch.__version__,
-        "model": work.model_key,
-        "item_view": layout.item_view,
-        "items": dict(zip(items.ids, items.digests, strict=True)),
-    }
-    if options.method == "fisher":
-        provenance["damping"] = DAMPING
-    if loss.loss == "ghm":
-        provenance |= {"ghm_bins": loss.ghm_bins, "ghm_alpha": loss.ghm_alpha, "batch_size": loss.batch_size}
-    return provenance | {name: value for name in ("label_smoothing", "centring") if (value := getattr(loss, name))}
-
-
-def _projection(projection: Projection, errors: Sequence[FloatArray]) -> dict[str, Any]:
-    return {
-        "dim": projection.dim,
-        "seed": projection.seed,
-        "error": [
-            None if np.isnan(e).any() else {"correlation": float(e[0]), "root_mean_square": float(e[1])} for e in errors
-        ],
-    }
-
-
-def _notes_on_ties(data: RankingData, options: ComputeOptions) -> list[str]:
-    """How many ties have no gradient, and so score 0."""
-    notes = []
-    silent = not options.loss.knows_ties
-    for pairs, what, counts_for_nothing in (
-        (data.train_pairs, "training", silent),
-        (data.test_pairs, "held-out", silent or options.method != "tracin"),
-    ):
-        ties = int((pairs.target == 0).sum())
-        if ties and counts_for_nothing:
-            of = f"the loss {options.loss.name}" if silent else f"the method {options.method}"
-            notes.append(f"{ties:,} {what} pairs are ties, which {of} leaves out: they score 0")
-    return notes
 
 
 def compute_influence(

@@ -1,0 +1,67 @@
+"""What a computation says of itself: the settings its scores are of, and what a user should know of ties."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tracinctl.data.pairs import RankingData
+from tracinctl.engine.gradients.projection import Projection
+from tracinctl.engine.items import Items
+from tracinctl.engine.losses import LossSettings
+from tracinctl.engine.methods import DAMPING
+from tracinctl.engine.options import EngineOptions
+
+
+def provenance_of(
+    options: EngineOptions, loss: LossSettings, model_key: str, item_view: Any, items: Items
+) -> dict[str, Any]:
+    """The settings, model and items that scores are of, in plain values."""
+    weighting = options.checkpoint_weights
+    provenance: dict[str, Any] = {
+        "method": options.method,
+        "loss": loss.name,
+        "margin": loss.margin,
+        "checkpoint_weights": weighting if isinstance(weighting, str) else list(map(float, weighting)),
+        "dtype": options.dtype,
+        "layers": list(options.layers) if options.layers is not None else None,
+        "torch": torch.__version__,
+        "model": model_key,
+        "item_view": item_view,
+        "items": dict(zip(items.ids, items.digests, strict=True)),
+    }
+    if options.method == "fisher":
+        provenance["damping"] = DAMPING
+    if loss.loss == "ghm":
+        provenance |= {"ghm_bins": loss.ghm_bins, "ghm_alpha": loss.ghm_alpha, "batch_size": loss.batch_size}
+    return provenance | {name: value for name in ("label_smoothing", "centring") if (value := getattr(loss, name))}
+
+
+def projection_provenance(projection: Projection, errors: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
+    """The projection of the gradients and its error at each checkpoint; None where the error is not known."""
+    return {
+        "dim": projection.dim,
+        "seed": projection.seed,
+        "error": [
+            None if np.isnan(e).any() else {"correlation": float(e[0]), "root_mean_square": float(e[1])} for e in errors
+        ],
+    }
+
+
+def notes_on_ties(data: RankingData, loss: LossSettings, method: str) -> list[str]:
+    """How many ties have no gradient, and so score 0."""
+    notes = []
+    silent = not loss.knows_ties
+    for pairs, what, counts_for_nothing in (
+        (data.train_pairs, "training", silent),
+        (data.test_pairs, "held-out", silent or method != "tracin"),
+    ):
+        ties = int((pairs.target == 0).sum())
+        if ties and counts_for_nothing:
+            of = f"the loss {loss.name}" if silent else f"the method {method}"
+            notes.append(f"{ties:,} {what} pairs are ties, which {of} leaves out: they score 0")
+    return notes
