@@ -3,7 +3,6 @@
 import importlib
 import os
 import signal
-import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import typer
 
 from tracinctl import __version__
 from tracinctl.cli.base import BareCommand, Command, Group, end_by_signal, run
-from tracinctl.cli.processes import leave
+from tracinctl.cli.processes import end_at_once, leave
 from tracinctl.cli.registry import ENTRIES, Entry
 
 COMPLETE_VARIABLE = "_TRACINCTL_COMPLETE"
@@ -110,5 +109,5 @@ def main() -> None:
     if COMPLETE_VARIABLE in os.environ:
         from tracinctl.cli.completion.complete import main as complete
 
-        sys.exit(complete(app, os.environ))
+        end_at_once(complete(app, os.environ))
     leave(run(app))

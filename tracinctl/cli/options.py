@@ -113,9 +113,9 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         type_ = Literal[tuple(setting.choices)]
     if setting.kind in {Kind.TEXTS, Kind.PATHS}:
         default = None
-    if default is None:
-        type_ |= None
+    # typer takes an option as a default in half the time that it takes one in Annotated
     option = typer.Option(
+        default,
         *_names(setting),
         metavar=setting.metadata.get("metavar", _METAVARS.get(setting.kind)),
         help=setting.metadata["help"],
@@ -124,9 +124,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         show_default=setting.metadata.get("usual", True),
         allow_from_autoenv=False,
     )
-    return inspect.Parameter(
-        setting.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type_, option]
-    )
+    return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=type_)
 
 
 def _names(setting: Setting) -> list[str]:

@@ -47,7 +47,13 @@ def leave(code: int) -> NoReturn:
     """
     if not _shared():
         sys.exit(code)
-    gc.collect()  # temporary folders go with those who use them
+    # temporary folders go with those who use them
+    gc.collect()
+    end_at_once(code)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process without taking the interpreter down, which costs a tenth of a short answer's time."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

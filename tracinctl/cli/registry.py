@@ -10,7 +10,7 @@ INSPECT = "Inspect"
 SHELL = "Shell"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Entry:
     """A command: its panel and line on the program's help page, and whether it reads the settings."""
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from tracinctl.data.classes import order_classes
 from tracinctl.errors import DataError
 from tracinctl.text import count, first_few, natural_key, nearest
 
@@ -41,7 +40,7 @@ class Recording:
     take: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RankedRecordings:
     """The recordings of a material and frequency, by class from the lowest rank up, then by take.
 
@@ -127,6 +126,8 @@ def rank_recordings(
         DataError: what ``find_recordings`` and ``order_classes`` raise.
     """
     recordings, misnamed = _find(Path(data_root), material, frequency, linked_root)
+    from tracinctl.data.classes import order_classes
+
     order = order_classes({r.angle for r in recordings}, None if classes is None else [nfc(name) for name in classes])
     ranked = sorted(recordings, key=lambda r: order.rank[r.angle])  # stable: takes stay in order
     notes = [order.note] if order.note else []

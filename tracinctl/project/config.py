@@ -29,7 +29,7 @@ PER_CHECKPOINT = "_per_checkpoint"
 """What stands in the names of files that hold the scores of each checkpoint."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Settings:
     """What a settings file says, checked.
 

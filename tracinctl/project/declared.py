@@ -19,7 +19,7 @@ A field of a settings class is a setting where its metadata has ``help``. Furthe
 import functools
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Any, get_args, get_origin
 from tracinctl.errors import UsageError
 from tracinctl.text import nearest
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$", re.IGNORECASE)
+_SIZE = r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$"
 
 
 class Kind(Enum):
@@ -50,7 +50,7 @@ class Kind(Enum):
 _KINDS = {str: Kind.TEXT, Path: Kind.PATH, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.TRUTH}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Setting:
     """One setting.
 
@@ -129,10 +129,16 @@ class Setting:
 @functools.cache
 def settings_of(cls: type) -> tuple[Setting, ...]:
     """The settings of a class and of the groups in it, in the order of their fields."""
-    return tuple(_walk(cls, "", ()))
+    return _walk(cls, "", ())
 
 
-def _walk(cls: type, panel: str, without: tuple[str, ...]) -> Any:
+# commands share their groups, and each group is read once
+@functools.cache
+def _walk(cls: type, panel: str, without: tuple[str, ...]) -> tuple[Setting, ...]:
+    return tuple(_settings_in(cls, panel, without))
+
+
+def _settings_in(cls: type, panel: str, without: tuple[str, ...]) -> Iterator[Setting]:
     owners = {name: each for each in reversed(cls.__mro__) for name in inspect.get_annotations(each)}
     for part in fields(cls):
         here = part.metadata.get("panel", panel)
@@ -210,7 +216,7 @@ def parse_size(text: str, name: str = "memory") -> int:
     Raises:
         UsageError: the text is no size above zero.
     """
-    match = _SIZE.match(text)
+    match = re.match(_SIZE, text, re.IGNORECASE)
     if match is None or not float(match[1]):
         raise UsageError(f"`{name}` {text!r} is no size", hint=f"For example `{name}` 4GiB")
     number, letter, binary = match.groups()

@@ -55,7 +55,7 @@ class ScoreFile:
         return replace(self.target, project=self.target.project.with_places(metadata_dir=self.path.parent))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MissingScores:
     """Scores that are not there, and the command that makes them."""
 

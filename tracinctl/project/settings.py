@@ -29,7 +29,7 @@ REVIEW = "Review"
 FORMATS = ("auto", "json", "parquet")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class SourceSettings:
     """Where items, pairs and the model come from.
 
@@ -125,7 +125,7 @@ class SourceSettings:
     )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class ComputeSettings:
     """How influence is computed and what is written.
 
@@ -265,7 +265,7 @@ class TrainProgram:
     )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class ReviewSettings:
     """What a review shows.
 
@@ -301,7 +301,7 @@ class Decided:
     )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class WorkflowSettings:
     """How a workflow runs.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tracinctl.errors import UsageError
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class RetrainSettings:
     """How often, and how.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tracinctl.errors import UsageError
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class TrainSettings:
     """How to train.
 

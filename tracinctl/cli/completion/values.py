@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tracinctl.errors import TracinctlError
-from tracinctl.plots.views import VIEW_LINES
 from tracinctl.project.config import Project, find_settings, load_project, load_settings
 from tracinctl.project.selection import ALL, everything_by_material, score_file_names, scores_by_material
 from tracinctl.project.target import Target
@@ -105,6 +104,12 @@ def test_pairs_in(path: Path) -> list[str]:
     return [key.removeprefix(_TEST_PREFIX) for key in scores] if isinstance(scores, dict) else []
 
 
+def _views(_: Project, __: Given) -> Candidates:
+    from tracinctl.plots.views import VIEW_LINES
+
+    return [*VIEW_LINES.items()]
+
+
 _OFFERS: Mapping[str, Callable[[Project, Given], Candidates]] = {
     "material": _materials,
     "frequency": _frequencies,
@@ -112,5 +117,5 @@ _OFFERS: Mapping[str, Callable[[Project, Given], Candidates]] = {
     "metadata_file": _score_files,
     "exclusions_file": _exclusion_lists,
     "test_pair": _test_pairs,
-    "view": lambda *_: [*VIEW_LINES.items()],
+    "view": _views,
 }

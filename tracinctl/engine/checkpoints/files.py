@@ -5,7 +5,6 @@ Completion asks this too, so what it does not need is imported where it is used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +119,7 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
     index = path / _MODULES
     parts: list[tuple[Path, str]] = []
     try:
-        for module in json.loads(index.read_text(encoding="utf-8")):
+        for module in _read_json(index):
             name, place = str(module["name"]), str(module["path"])
             if Path(place).name != place:
                 raise CheckpointError(f"{index} names {place!r}, which is no folder in its folder")
@@ -136,7 +135,7 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(_read_json(index)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{index} is no index of weights: {type(error).__name__}: {error}",
@@ -196,3 +195,10 @@ def checkpoint_digest(source: Path | CheckpointSource, digest_of: Callable[[Path
     except OSError as error:
         raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
     return state.hexdigest()
+
+
+def _read_json(path: Path) -> Any:
+    # completion imports this module and reads no JSON
+    import json
+
+    return json.loads(path.read_text(encoding="utf-8"))
