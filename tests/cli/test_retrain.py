@@ -8,7 +8,9 @@ import pytest
 from command_line import CommandLine
 from wav_trees import SETTINGS, retrainable
 
-from tracinctl.scores.files.open import open_scores
+from tracinctl.scores.files.exclusion_list import read_exclusion_list
+
+LIST = "exclusions/plastic_500hz_excluded_pairs.txt"
 
 
 @pytest.fixture
@@ -27,11 +29,7 @@ def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
     judged = run["retraining"]
     division = judged["division"]
     assert (len(division["scoring"]), len(division["judging"])) == (7, 6)
-    scores = open_scores(tmp_path / "metadata" / "plastic_500hz_influence_metadata.json")
-    assert scores.provenance["division"] == division
-    assert len(scores.test_ids) == judged["scoring_pairs"]
     judges = set(division["judging"])
-    assert not any(name in pair for pair in scores.test_ids for name in judges)
     assert judged["seeds"] == [43, 44], "not the seed of the checkpoints that chose the list"
     assert "judge" in (tmp_path / "report.md").read_text()
     assert f"{len(judges)} judge" in (tmp_path / "report.md").read_text()
@@ -63,14 +61,47 @@ def test_a_model_of_ones_own_needs_a_training_command(cli):
     assert "[train]" in refused.err
 
 
-def test_scores_that_all_held_out_pairs_made_are_refused(cli, tmp_path):
+def test_the_question_leaves_the_scores_as_they_were_and_says_what_list_it_replaces(cli, tmp_path):
     cli("train")
-    assert cli("workflow").code == 0
+    assert cli("workflow", "--min-occurrences", "1").code == 0
+    files = [path for path in (tmp_path / "metadata").iterdir() if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    listed = read_exclusion_list(tmp_path / LIST)
+    done = cli("workflow", "--retrain", "--repeats", "2", "--at-once", "1", "--min-occurrences", "1", "--json")
+    assert done.code == 0, done.err
+    assert {path: path.read_bytes() for path in files} == before
+    [run] = json.loads(done.out)
+    now = read_exclusion_list(tmp_path / LIST)
+    assert run["replaced"] == listed.summary != now.summary
+    assert len(now.ids) == run["excluded"] == run["retraining"]["choice"]["left_out"]
+    assert now.rule == run["retraining"]["choice"]["chosen"]
+    assert now.is_own
+    assert not now.edited
+
+
+def test_a_list_edited_by_hand_is_refused_before_any_training(cli, tmp_path):
+    cli("train")
+    assert cli("workflow", "--min-occurrences", "1").code == 0
+    head = [line for line in (tmp_path / LIST).read_text().splitlines() if line.startswith(("# rule", "# ids"))]
+    (tmp_path / LIST).write_text("\n".join(["# excluded: 1 id", *head, "by hand"]) + "\n")
+    edited = (tmp_path / LIST).read_bytes()
+    refused = cli("workflow", "--retrain", "--repeats", "1")
+    assert refused.code == 2
+    assert "edited by hand" in refused.err
+    assert "--force" in refused.err
+    assert (tmp_path / LIST).read_bytes() == edited
+    assert not (tmp_path / ".tracinctl" / "retraining").exists()
+
+
+def test_scores_whose_checkpoints_are_gone_can_be_judged_and_evaluating_writes_no_list(cli, tmp_path):
+    cli("train")
+    assert cli("compute").code == 0
     for path in (tmp_path / "checkpoints" / "plastic_500hz").glob("*.pt"):
         path.unlink()
-    refused = cli("workflow", "--retrain")
-    assert refused.code == 1
-    assert "none is left to judge" in refused.err
+    done = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--evaluate-only", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)[0]["retraining"]["choice"]["rules"]
+    assert not (tmp_path / LIST).exists()
 
 
 def test_an_own_command_is_run_from_the_settings(cli, tmp_path):

@@ -209,6 +209,7 @@ def test_exclude_json_is_the_documented_result(cli, project):
         "required_votes": 2,
         "harmful": 2,
         "excluded": ["box_deg000_1hz_00_box_deg036_1hz_00"],
+        "replaced": None,
     }
     several = json.loads(cli("exclude", "--json").out)
     assert [each["harmful"] for each in several] == [2, 1]
@@ -377,3 +378,30 @@ def test_by_total_what_is_about_votes_is_refused(cli, project, command, more):
     result = cli(command, "--frequency", "1hz", "--rule", "total", *more)
     assert result.code == 2
     assert "is about votes, and the rule total has none" in " ".join(result.err.split())
+
+
+def test_a_list_of_another_rule_is_named_and_one_edited_by_hand_stays(cli, project):
+    listed = project / "exclusions" / "box_1hz_excluded_pairs.txt"
+    assert cli("exclude", "--frequency", "1hz").code == 0
+    other = cli("exclude", "--frequency", "1hz", "--threshold", "-6.5")
+    assert "Replaced: was 2 pairs, at least 2 of 3 active test pairs score below 0" in other.out
+    assert "Replaced" not in cli("exclude", "--frequency", "1hz", "--threshold", "-6.5").out
+    head = [line for line in listed.read_text().splitlines() if line.startswith("# ids")]
+    listed.write_text("\n".join([*head, "# excluded: 1 id", "by hand"]) + "\n")
+    for command in ("exclude", "workflow"):
+        refused = cli(command, "--frequency", "1hz")
+        assert refused.code == 2
+        assert "was edited by hand" in refused.err
+        assert "--force" in refused.err
+    assert "by hand" in listed.read_text()
+    assert cli("exclude", "--frequency", "1hz", "--force").code == 0
+    assert "by hand" not in listed.read_text()
+
+
+def test_no_file_of_another_kind_becomes_a_list(cli, project):
+    for name, content in {"pairs.csv": b"split,id1,id2,target\n", "sound.wav": b"RIFF\xff\xfe"}.items():
+        (project / name).write_bytes(content)
+        refused = cli("exclude", "--frequency", "1hz", "--output-file", name)
+        assert refused.code == 2
+        assert "is not replaced" in refused.err
+        assert (project / name).read_bytes() == content

@@ -37,7 +37,8 @@ def test_workflow_goes_on_where_one_frequency_fails(cli, project):
     assert "model_epoch_1.pt" in runs[0]["error"]
     assert set(runs[0]) == {
         *("material", "frequency", "status", "scores_of", "train_pairs", "test_pairs", "active_test_pairs"),
-        *("harmful", "excluded", "planted", "caught", "wrong", "output_file", "report", "error", "warnings"),
+        *("harmful", "excluded", "planted", "caught", "wrong", "output_file", "replaced", "report", "error"),
+        "warnings",
     }
     assert runs[1]["output_file"] == str(project / "exclusions" / "plastic_1000hz_excluded_pairs.txt")
     assert not (project / "exclusions" / "plastic_500hz_excluded_pairs.txt").exists()

@@ -48,7 +48,8 @@ def processors() -> int:
 
 def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining) -> Run:
     """The run with the chosen list and its verdict; a run without scores is as it was."""
-    from tracinctl.project.retrain import retrain_project, write_chosen_list
+    from tracinctl.project.retrain import recipe_notes, retrain_project, with_choice
+    from tracinctl.project.workflow import write_list
     from tracinctl.retraining.trainer import KEPT
 
     if run.status != "done" or run.source is None:
@@ -57,10 +58,11 @@ def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining)
     try:
         with terminal.progress(what=run.target.label) as progress:
             result = retrain_project(run.target, run.source, workflow.rule, workflow.compute, settings, progress)
+            chosen = with_choice(run, result)
+            return write_list(chosen, workflow, progress, recipe_notes(chosen))
     except TracinctlError as error:
         terminal.failure(error, run.target.label)
         return replace(run, status="failed", error=error)
-    return write_chosen_list(run, result)
 
 
 def show_verdicts(runs: list[Run]) -> None:

@@ -25,6 +25,7 @@ from tracinctl.project.settings import (
     Decided,
     Marking,
     Processes,
+    Replacing,
     Retraining,
     ReviewSettings,
     SourceSettings,
@@ -77,6 +78,7 @@ class ExcludeCommand:
     lists: ListPlace = field(metadata={"panel": OUTPUT})
     marking: Marking = field(metadata={"panel": OUTPUT})
     decided: Decided = field(metadata={"panel": RULE})
+    replacing: Replacing = field(metadata={"panel": OUTPUT})
     given: GivenScores = field(metadata={"panel": WHICH})
     output_file: Path | None = field(
         default=None,

@@ -140,12 +140,6 @@ def compute_project_scores(
     pairs_file = None if settings.origin.source is not None else pairs_file_of(target, settings.origin)
     if pairs_file is not None:
         about["pairs_file"] = pairs_digests(pairs_file)
-    if settings.divide:
-        from tracinctl.retraining.judging import divide_held_out
-
-        division = divide_held_out(data, settings.origin.seed)
-        data = with_test_pairs(data, division.rows(data, "scoring"))
-        about["division"] = division.to_json()
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     folder = target.cache_dir if settings.cache else None
     score = load_function(engine.score, "--score") if isinstance(engine.score, str) else engine.score

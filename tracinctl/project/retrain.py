@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.errors import ScoreFileError, UsageError
-from tracinctl.files import is_there, write_text_atomic
+from tracinctl.files import is_there
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.project.candidates import (
     rule_candidate,
@@ -93,7 +93,7 @@ def retrain_project(
 
     Args:
         target: of the scores.
-        source: scores of the scoring pairs, computed with ``ComputeSettings.divide``.
+        source: scores on held-out pairs; those of the scoring pairs alone are used.
         rule: the user's rule, whose list is one of those tried.
         compute: how the scores were computed; other methods are computed likewise.
         settings: how to train.
@@ -103,6 +103,7 @@ def retrain_project(
         TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
     """
     work = _Work(target, settings, progress)
+    source = work.scoring_scores(source)
     own = rule_candidate(source, work.half_pairs, rule)
 
     def candidates() -> list[Candidate]:
@@ -129,24 +130,11 @@ def judge_project_sweep(
     """The same with the votes rule at each threshold as candidates.
 
     Raises:
-        ScoreFileError: no score is of a scoring pair, or the scores were made under another division.
+        ScoreFileError: no score is of a scoring pair.
         TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
     """
     work = _Work(target, settings, progress)
-    recorded = source.provenance.get("division")
-    if recorded is not None and recorded != work.division.to_json():
-        raise ScoreFileError(
-            f"the scores of {target.label} were made under another division of the held-out items",
-            hint=f"Compute them again: tracinctl compute {target.command_flags}",
-        )
-    scoring = work.data.test_pairs.take(work.division.rows(work.data, "scoring"))
-    view = SomeColumns(source, scoring.row_ids(work.data.test.ids))
-    if not view.test_ids:
-        raise ScoreFileError(
-            f"no test pair of the scores of {target.label} has both items among those that score influence",
-            hint=f"Compute with all held-out pairs: tracinctl compute {target.command_flags}",
-        )
-    candidates = threshold_candidates(view, work.half_pairs, thresholds, votes)
+    candidates = threshold_candidates(work.scoring_scores(source), work.half_pairs, thresholds, votes)
     return work.judged(lambda: candidates, candidates[0])
 
 
@@ -163,6 +151,21 @@ class _Work:
         one, other = ({ids[row] for row in pairs_within(self.data, half)} for half in self.halves)
         self.half_pairs = (one, other)
         self.trainer = _trainer(target, settings, self.data, self.division)
+
+    def scoring_scores(self, source: ScoreSource) -> ScoreSource:
+        """The scores on the scoring pairs: a score does not depend on other test pairs.
+
+        Raises:
+            ScoreFileError: there is none.
+        """
+        scoring = self.data.test_pairs.take(self.division.rows(self.data, "scoring"))
+        view = SomeColumns(source, scoring.row_ids(self.data.test.ids))
+        if not view.test_ids:
+            raise ScoreFileError(
+                f"no test pair of the scores of {self.target.label} has both items among those that score influence",
+                hint=f"Compute with all held-out pairs: tracinctl compute {self.target.command_flags}",
+            )
+        return view
 
     def train(self, plan: Sequence[Training]) -> list[Trained]:
         """Do trainings, as many at once as the trainer bears."""
@@ -217,8 +220,8 @@ class _Work:
         )
 
 
-def write_chosen_list(run: Run, result: RetrainResult) -> Run:
-    """The run with the chosen list, which replaces the list that its rule had written."""
+def with_choice(run: Run, result: RetrainResult) -> Run:
+    """The run with what was chosen in place of what its rule lists."""
     choice, exclusions, source = result.choice, run.exclusions, run.source
     if choice is None or exclusions is None or source is None:
         return replace(run, retraining=result)
@@ -227,18 +230,18 @@ def write_chosen_list(run: Run, result: RetrainResult) -> Run:
     votes, mean, totals = exclusions.counted.votes[0], exclusions.counted.mean, exclusions.counted.totals
     rows = [place[name] for name in ids if name in place]
     listed = [HarmfulPair(source.train_ids[k], int(votes[k]), float(mean[k]), float(totals[k])) for k in rows]
-    chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0)
-    if run.output_file is not None:
-        command = f"tracinctl train {run.target.command_flags} --exclusions-file THIS_FILE"
-        lines = [
-            f"# excluded: {len(ids)} ids (mode {exclusions.mode})",
-            f"# rule: {choice.chosen.name}; chosen by tracinctl workflow --retrain",
-            f"# train with: {command}{choice.chosen.recipe.flags}",
-        ]
-        write_text_atomic(run.output_file, "\n".join([*lines, *ids]) + "\n")
+    said = f"{choice.chosen.name}; chosen by tracinctl workflow --retrain"
+    chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0, chosen_by=said)
     truth = run.target.project.root / PLANTED_FILE
     known = planted_ids(truth, run.target.material, run.target.frequency) if is_there(truth) else (set(), set())
     return replace(run, exclusions=chosen, retraining=result, planted=compare_with_planted(*known, source, chosen))
+
+
+def recipe_notes(run: Run) -> list[str]:
+    """What a list says of how to train with it; nothing where no recipe was chosen."""
+    if run.retraining is None or run.retraining.choice is None:
+        return []
+    return [f"train with: tracinctl train {run.target.command_flags} --exclusions-file THIS_FILE{run.recipe}"]
 
 
 def _trainer(

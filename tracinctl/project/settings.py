@@ -139,8 +139,6 @@ class ComputeSettings:
         influence, self_influence, save_per_checkpoint: what is written.
         file_format: ``json``, ``parquet``, or ``auto``: Parquet for more than a million scores.
         prune_cache: whether kernels of this target that were not used are deleted.
-        divide: whether half of the held-out items have no part in the scores, so that they can judge what the scores
-            lead to; see ``judging``.
     """
 
     origin: SourceSettings = field(default_factory=SourceSettings, metadata={"panel": DATA})
@@ -207,7 +205,6 @@ class ComputeSettings:
             "panel": OUTPUT,
         },
     )
-    divide: bool = False
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -231,6 +228,16 @@ class Marking:
     update_metadata: bool = field(
         default=False,
         metadata={"help": "Mark what is excluded in <material>_<frequency>_metadata.json as well."},
+    )
+
+
+@dataclass(init=False, eq=False, repr=False)
+class Replacing:
+    """Whether a list that a person made is replaced."""
+
+    force: bool = field(
+        default=False,
+        metadata={"help": "Replace a list that was edited by hand or written by another program.", "one_call": True},
     )
 
 
@@ -311,6 +318,8 @@ class WorkflowSettings:
         evaluate_only: compute and count, but write no list.
         fail_fast: stop at the first target that fails.
         marking: whether what is excluded is marked in the users' records.
+        replacing: whether a list that a person made is replaced.
+        list_later: whether the list is written later, by what chooses it.
         asked: names of the settings that somebody gave, and that are not only defaults.
     """
 
@@ -325,4 +334,6 @@ class WorkflowSettings:
     )
     marking: Marking = field(default_factory=Marking, metadata={"panel": OUTPUT})
     decided: Decided = field(default_factory=Decided, metadata={"panel": RULE})
+    replacing: Replacing = field(default_factory=Replacing, metadata={"panel": OUTPUT})
+    list_later: bool = False
     asked: frozenset[str] = frozenset()

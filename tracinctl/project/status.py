@@ -158,30 +158,19 @@ def _list(target: Target) -> tuple[str, list[str]]:
     except TracinctlError as error:
         return "cannot be read", [f"list: {error.message}"]
     edited = ", edited by hand" if listed.edited else ""
-    said = f"{count(len(listed.ids), 'id')}{edited}, {_written(path)}{_rule(listed)}"
+    said = f"{count(len(listed.ids), 'id')}{edited}, {_written(path)}{f'; {listed.rule}' if listed.rule else ''}"
     return said, _list_is_older(target, listed)
-
-
-def _rule(listed: ExclusionList) -> str:
-    rule = _comment(listed, "rule")
-    return f"; {rule.partition(';')[0]}" if rule else ""
 
 
 def _list_is_older(target: Target, listed: ExclusionList) -> list[str]:
     """Whether the list was made from other scores than those that are there."""
     from tracinctl.scores.files.open import scores_digest
 
-    made_from = _comment(listed, "scores")
+    made_from = listed.comment("scores")
     if not made_from or not target.score_file.is_file():
         return []
     same = made_from == f"sha256 {scores_digest(target.score_file)}"
     return [] if same else ["list: the scores were made again since"]
-
-
-def _comment(listed: ExclusionList, name: str) -> str:
-    """What a comment line of the list says under this name."""
-    start = f"{name}:"
-    return next((line.removeprefix(start).strip() for line in listed.comments if line.startswith(start)), "")
 
 
 def _decisions(target: Target) -> str:

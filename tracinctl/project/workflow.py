@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -71,6 +71,7 @@ class Run:
         source: the scores, opened.
         exclusions: what is left out.
         output_file: the list; None where none was written.
+        replaced: what another list in its place held, ``111 pairs, RULE``; empty where there was none.
         planted: the comparison with a planted truth; None without one.
         retraining: what training without the list showed; None where it was not asked for.
         review: what people decided, where their decisions count.
@@ -84,6 +85,7 @@ class Run:
     source: ScoreSource | None = None
     exclusions: Exclusions | None = None
     output_file: Path | None = None
+    replaced: str = ""
     planted: PlantedCount | None = None
     retraining: RetrainResult | None = None
     review: str = ""
@@ -126,6 +128,7 @@ class Run:
             "caught": None if planted is None else planted.caught,
             "wrong": None if planted is None else planted.wrong,
             "output_file": None if self.output_file is None else str(self.output_file),
+            "replaced": self.replaced or None,
             "error": None if self.error is None else self.error.message,
             **judged,
             **reviewed,
@@ -183,12 +186,13 @@ def run_one(
         TracinctlError: it cannot be done.
     """
     from tracinctl.scores.exclusion import choose_exclusions
-    from tracinctl.scores.files.exclusion_list import origin_notes, write_exclusion_list
+    from tracinctl.scores.files.exclusion_list import list_to_replace
     from tracinctl.scores.files.open import open_scores
-    from tracinctl.scores.files.records import mark_excluded
     from tracinctl.scores.votes import parse_threshold
 
     threshold = parse_threshold(settings.rule.threshold)
+    if not settings.evaluate_only:
+        list_to_replace(target.list_file, force=settings.replacing.force)
     truth = target.project.root / PLANTED_FILE
     planted = planted_ids(truth, target.material, target.frequency) if is_there(truth) else (set(), set())
     computed = None
@@ -208,11 +212,6 @@ def run_one(
     source = open_scores(path)
     if computed is None:
         check_old_scores(target, path, settings, source)
-    if settings.compute.divide and "division" not in source.provenance:
-        raise ScoreFileError(
-            f"{path} was made with all held-out pairs, so none is left to judge what it leads to",
-            hint=f"With checkpoints in {target.checkpoints} `retrain` computes its own.",
-        )
     exclusions = choose_exclusions(
         source,
         threshold=threshold,
@@ -226,23 +225,37 @@ def run_one(
     if settings.decided.review:
         reviewed = reviewed_exclusions(exclusions, source, verdicts_of(target))
         exclusions, note = reviewed.exclusions, reviewed.note
-    output = None
-    if not settings.evaluate_only:
-        output = target.list_file
-        write_exclusion_list(output, exclusions, path.name, origin_notes(path, source.provenance, note))
-        if settings.marking.update_metadata:
-            mark_excluded(source, exclusions, target.records, progress=progress)
-    return Run(
+    run = Run(
         target,
         "done",
         score_file=path,
         computed=computed,
         source=source,
         exclusions=exclusions,
-        output_file=output,
         planted=compare_with_planted(*planted, source, exclusions),
         review=note,
     )
+    return run if settings.list_later else write_list(run, settings, progress)
+
+
+def write_list(run: Run, settings: WorkflowSettings, progress: ProgressCallback, notes: Sequence[str] = ()) -> Run:
+    """The run with its list written, unless it is only evaluated; ``notes`` become further comment lines.
+
+    Raises:
+        TracinctlError: the list cannot be written, or one that a person made is there.
+    """
+    from tracinctl.scores.files.exclusion_list import origin_notes, replace_exclusion_list
+    from tracinctl.scores.files.records import mark_excluded
+
+    source, exclusions, scores = run.source, run.exclusions, run.score_file
+    if settings.evaluate_only or source is None or exclusions is None or scores is None:
+        return run
+    path = run.target.list_file
+    notes = [*origin_notes(scores, source.provenance, run.review), *notes]
+    replaced = replace_exclusion_list(path, exclusions, scores.name, notes, force=settings.replacing.force)
+    if settings.marking.update_metadata:
+        mark_excluded(source, exclusions, run.target.records, progress=progress)
+    return replace(run, output_file=path, replaced=replaced)
 
 
 def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, source: ScoreSource) -> None:

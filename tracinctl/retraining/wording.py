@@ -179,4 +179,8 @@ def choice_note(result: RetrainResult) -> str:
             "Points: gain in pair accuracy over leaving nothing out, with one standard error. Each half of the scoring "
             "items makes a list, and the other half judges it. A rule is chosen where its gain exceeds its error."
         )
-    return f"No list was chosen, because {result.why_no_choice}. Judged: your rule." if result.why_no_choice else ""
+    return (
+        f"No list was chosen, because {result.why_no_choice}. Judged: your rule, by its list from the scoring pairs."
+        if result.why_no_choice
+        else ""
+    )

@@ -76,6 +76,7 @@ class Exclusions:
         never_fires: why the rule can never fire; empty where it can.
         sample_scores: item-level influence of the items on the list, in mode ``sample``.
         counted: the votes; under rule ``total`` those below 0.
+        chosen_by: how the list was chosen, where trainings chose it; empty where the rule did.
     """
 
     mode: str
@@ -94,6 +95,7 @@ class Exclusions:
     never_fires: str
     sample_scores: Mapping[str, float]
     counted: VoteTable
+    chosen_by: str = ""
 
 
 def choose_exclusions(

@@ -50,7 +50,7 @@ def exclude(
     ones harmful. Most votes come first, then the lowest mean score.
     """
     from tracinctl.scores.exclusion import choose_exclusions
-    from tracinctl.scores.files.exclusion_list import origin_notes, write_exclusion_list
+    from tracinctl.scores.files.exclusion_list import list_to_replace, origin_notes, replace_exclusion_list
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.files.records import mark_excluded, read_records
     from tracinctl.scores.votes import parse_threshold
@@ -69,6 +69,10 @@ def exclude(
         )
     places = [output_file or list_path(project, file) for file in files]
     check_own_list_each(files, places)
+    force = settings.replacing.force
+    for place in () if dry_run else places:
+        list_to_replace(place, force=force)
+    replaced: dict[Path, str] = {}
     chosen = []
     changes: dict[ScoreFile, list[str]] = {}
     for file, place in zip(files, places, strict=True):
@@ -95,7 +99,7 @@ def exclude(
     for file, source, exclusions, path, note in chosen:
         if not dry_run:
             notes = origin_notes(file.path, source.provenance, note)
-            write_exclusion_list(path, exclusions, file.path.name, notes)
+            replaced[path] = replace_exclusion_list(path, exclusions, file.path.name, notes, force=force)
             if settings.marking.update_metadata:
                 with terminal.progress(what=file.label) as report:
                     marked = mark_excluded(source, exclusions, records_path(file), progress=report)
@@ -106,7 +110,15 @@ def exclude(
         if note:
             terminal.say(f"{file.label}: {note}")
         if not json and not csv:
-            show(file, label_of(file, source), exclusions, path, dry_run=dry_run, custom=trains_itself(ctx))
+            show(
+                file,
+                label_of(file, source),
+                exclusions,
+                path,
+                dry_run=dry_run,
+                custom=trains_itself(ctx),
+                replaced=replaced.get(path, ""),
+            )
             if not dry_run:
                 terminal.path(path)
     if json:
@@ -114,6 +126,7 @@ def exclude(
             [
                 {
                     **to_json(file, exclusions, None if dry_run else path),
+                    "replaced": replaced.get(path) or None,
                     "warnings": [*changes[file], *diagnoses.texts(file.label)],
                 }
                 for file, _, exclusions, path, _ in chosen
@@ -201,7 +214,9 @@ def write_csv(results: list[tuple[ScoreFile, Exclusions]]) -> None:
     terminal.csv(["file", "id", "mode", "votes", "mean_score", "sample_influence"], lines)
 
 
-def show(file: ScoreFile, label: str, exclusions: Exclusions, path: Path, *, dry_run: bool, custom: bool) -> None:
+def show(
+    file: ScoreFile, label: str, exclusions: Exclusions, path: Path, *, dry_run: bool, custom: bool, replaced: str = ""
+) -> None:
     """Print what was, or would be, listed."""
     from tracinctl.project.workflow import next_command
 
@@ -245,6 +260,8 @@ def show(file: ScoreFile, label: str, exclusions: Exclusions, path: Path, *, dry
         terminal.text(f"Dry run: {shown_path(path)} was not written.\n")
         return
     terminal.text(f"Written: {shown_path(path)}")
+    if replaced:
+        terminal.text(f"Replaced: was {replaced}", style="dim")
     if file.target is not None:
         terminal.line(f"Next: {next_command(file.target, shown_path(path), custom=custom)}")
         terminal.text("")

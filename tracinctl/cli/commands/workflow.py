@@ -74,7 +74,6 @@ def workflow(
     project = project_of(ctx, settings.places, settings.scores, settings.lists)
     judging = None
     if settings.retraining.retrain:
-        compute = replace(compute, divide=True)
         judging = retraining_settings(ctx, compute.origin, settings.retraining.how)
     chosen, own = settings.selection, compute.origin.source is not None
     targets = workflow_sets(project, chosen.material, chosen.frequency, custom_source=own)
@@ -100,12 +99,13 @@ def workflow(
 
     tried = settings_without_flags(ctx, "sweep", SweepCommand) if settings.workflow.evaluate_only else None
     diagnoses = Diagnoses()
+    asked = replace(settings.workflow, list_later=judging is not None, asked=given_names(ctx))
     terminal.kept = kept(cache=compute.cache)
     start_processes(settings.processes.processes)
     with joined_processes() as shared:
         runs = run_workflow(
             targets,
-            replace(settings.workflow, compute=compute, asked=given_names(ctx)),
+            asked,
             watch=watch,
             finished=finished,
             processes=shared,
@@ -114,7 +114,6 @@ def workflow(
         raise typer.Exit(exit_code(runs))
     diagnoses.tell()
     if judging is not None:
-        asked = replace(settings.workflow, compute=compute)
         runs = [judge_run(run, asked, judging) for run in runs]
     custom = own or trains_itself(ctx)
     if json:
@@ -242,6 +241,8 @@ def show(runs: list[Run], *, custom: bool) -> None:
     terminal.text("\nExclusion lists")
     for run, path in written:
         terminal.text(f"  {shown_path(path)}" + ("" if run.exclusions and run.exclusions.ids else "  (empty)"))
+        if run.replaced:
+            terminal.text(f"    replaced: was {run.replaced}", style="dim")
         terminal.path(path)
     useful = [(run, path) for run, path in written if run.exclusions is not None and run.exclusions.ids]
     if useful:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracinctl.errors import ExclusionListError
+from tracinctl.errors import ExclusionListError, UsageError
 from tracinctl.files import write_text_atomic
 from tracinctl.scores.caption import caption
 from tracinctl.scores.exclusion import Exclusions
@@ -44,6 +44,27 @@ class ExclusionList:
     ids: Sequence[str]
     comments: Sequence[str]
     edited: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether tracinctl wrote it."""
+        return any(_COUNT.match(line) for line in self.comments)
+
+    def comment(self, name: str) -> str:
+        """What its comment line of this name says; empty where there is none."""
+        start = f"{name}:"
+        return next((line.removeprefix(start).strip() for line in self.comments if line.startswith(start)), "")
+
+    @property
+    def rule(self) -> str:
+        """The rule that chose it, in words; empty where it does not say."""
+        return self.comment("rule").partition(";")[0]
+
+    @property
+    def summary(self) -> str:
+        """``111 pairs, at least 3 of 5 active test pairs score below -5``."""
+        what = "pair" if "(mode ranking_pair)" in self.comment("excluded") else "id"
+        return count(len(self.ids), what) + (f", {self.rule}" if self.rule else "")
 
     @property
     def notes(self) -> list[str]:
@@ -87,6 +108,8 @@ def _id_of(line: str) -> str:
 
 
 def _rule(exclusions: Exclusions) -> str:
+    if exclusions.chosen_by:
+        return exclusions.chosen_by
     cap = f"; a cap of {exclusions.max_exclusions} left {exclusions.cut} off" if exclusions.cut else ""
     if exclusions.mode == "sample":
         return f"item-level influence far above the median{cap}"
@@ -131,6 +154,48 @@ def write_exclusion_list(path: Path, exclusions: Exclusions, scores_name: str, n
         TracinctlError: the file cannot be written.
     """
     write_text_atomic(path, list_text(exclusions, scores_name, notes))
+
+
+def replace_exclusion_list(
+    path: Path, exclusions: Exclusions, scores_name: str, notes: Sequence[str] = (), *, force: bool = False
+) -> str:
+    """Write a list, and say what it replaces: ``111 pairs, RULE``; empty where there was no other list.
+
+    Raises:
+        UsageError: without ``force``, a list that was edited by hand or that tracinctl did not write is there.
+        ExclusionListError: an id cannot stand on a line of its own.
+        TracinctlError: the file cannot be written.
+    """
+    before = list_to_replace(path, force=force)
+    write_exclusion_list(path, exclusions, scores_name, notes)
+    if before is None:
+        return ""
+    same = before.rule == _rule(exclusions).partition(";")[0] and set(before.ids) == set(exclusions.ids)
+    return "" if same else before.summary
+
+
+def list_to_replace(path: Path, *, force: bool = False) -> ExclusionList | None:
+    """The list that is at a path; None where there is none, or only an empty file.
+
+    Raises:
+        UsageError: without ``force``, it was edited by hand or tracinctl did not write it.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return None
+    # a link is replaced by a file of its own: what it leads to stays
+    force = force or path.is_symlink()
+    hint = "Write to another place, or replace it with `force`."
+    try:
+        listed = read_exclusion_list(path)
+    except ExclusionListError as error:
+        if force:
+            return None
+        raise UsageError(f"{path} is not replaced: {error.message}", hint=hint) from error
+    if not force and not listed.is_own:
+        raise UsageError(f"{path} is not replaced: tracinctl did not write it", hint=hint)
+    if not force and listed.edited:
+        raise UsageError(f"{path} is not replaced: it was edited by hand", hint=hint)
+    return listed
 
 
 def read_exclusion_list(path: Path) -> ExclusionList:
