@@ -209,6 +209,7 @@ def test_exclude_json_is_the_documented_result(cli, project):
         "required_votes": 2,
         "harmful": 2,
         "excluded": ["box_deg000_1hz_00_box_deg036_1hz_00"],
+        "excluded_before": 0,
         "replaced": None,
     }
     several = json.loads(cli("exclude", "--json").out)

@@ -36,8 +36,19 @@ def test_workflow_goes_on_where_one_frequency_fails(cli, project):
     assert [run["status"] for run in runs] == ["failed", "done"]
     assert "model_epoch_1.pt" in runs[0]["error"]
     assert set(runs[0]) == {
-        *("material", "frequency", "status", "scores_of", "train_pairs", "test_pairs", "active_test_pairs"),
-        *("harmful", "excluded", "planted", "caught", "wrong", "output_file", "replaced", "report", "error"),
+        *("material", "frequency", "round", "status", "scores_of", "train_pairs", "test_pairs", "active_test_pairs"),
+        *(
+            "harmful",
+            "excluded",
+            "excluded_before",
+            "planted",
+            "caught",
+            "wrong",
+            "output_file",
+            "replaced",
+            "report",
+            "error",
+        ),
         "warnings",
     }
     assert runs[1]["output_file"] == str(project / "exclusions" / "plastic_1000hz_excluded_pairs.txt")

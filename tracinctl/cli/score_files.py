@@ -31,9 +31,11 @@ def settings_of(ctx: Any) -> Settings:
 def project_of(ctx: Any, *places: Any) -> Project:
     """The project of the settings, its places as the groups of settings say."""
     from tracinctl.project.config import load_project
+    from tracinctl.project.round_places import in_one_round
 
     said = {name: value for group in places for name, value in vars(group).items()}
-    return load_project(settings_of(ctx)).with_places(**said)
+    given = {name for name in said if was_typed(ctx, name)}
+    return in_one_round(load_project(settings_of(ctx)).with_places(**said), given=given)
 
 
 def trains_itself(ctx: Any) -> bool:

@@ -169,6 +169,15 @@ class WorkflowCommand:
     scores: ScorePlace = field(metadata={"panel": OUTPUT})
     lists: ListPlace = field(metadata={"panel": OUTPUT})
     retraining: Retraining = field(metadata={"panel": EVALUATION})
+    rounds: int = field(
+        default=1,
+        metadata={
+            "help": "Train, score and list N times, each time without what the rounds before listed.",
+            "least": 1,
+            "one_call": True,
+            "panel": EVALUATION,
+        },
+    )
     plot: str | None = field(
         default=None,
         metadata={

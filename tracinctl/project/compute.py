@@ -140,6 +140,7 @@ def compute_project_scores(
     pairs_file = None if settings.origin.source is not None else pairs_file_of(target, settings.origin)
     if pairs_file is not None:
         about["pairs_file"] = pairs_digests(pairs_file)
+    about |= _rounds_before(target)
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     folder = target.cache_dir if settings.cache else None
     score = load_function(engine.score, "--score") if isinstance(engine.score, str) else engine.score
@@ -199,6 +200,21 @@ def compute_project_scores(
         cache_bytes=cache.size(),
         freed_bytes=freed,
     )
+
+
+def _rounds_before(target: Target) -> dict[str, Any]:
+    """The round, and what those before it had left out; empty in the first one.
+
+    Raises:
+        ExclusionListError: what training left beside its checkpoints is no list.
+    """
+    from tracinctl.scores.files.exclusion_list import read_exclusion_list
+
+    if not target.left_out_file.is_file():
+        return {}
+    left_out = read_exclusion_list(target.left_out_file).ids
+    # a training program of one's own may leave its list beside checkpoints in any folder
+    return {"round": max(2, target.round), "left_out_before": list(left_out)}
 
 
 def _read_once(target: Target, origin: SourceSettings, checkpoints: Sequence[Path]) -> FileStates:

@@ -40,7 +40,7 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
     if run.source is None or run.score_file is None:
         return ReportSection(title, error="not begun, for another frequency had failed")
     source, notes = _with_checkpoints(run, run.source)
-    useful = run.output_file is not None and run.exclusions is not None and run.exclusions.ids
+    useful = run.output_file is not None and run.exclusions is not None and run.exclusions.new_ids
     return ReportSection(
         title,
         source=source,

@@ -30,7 +30,7 @@ from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
 from tracinctl.retraining.trainer import Recipe, Trained, Training
 from tracinctl.retraining.trial import EVERYTHING, RetrainResult, nothing_left_out, retrain
-from tracinctl.scores.exclusion import HarmfulPair
+from tracinctl.scores.exclusion import HarmfulPair, with_earlier
 from tracinctl.scores.source import ScoreSource, SomeColumns
 from tracinctl.training.options import TrainSettings
 
@@ -231,7 +231,8 @@ def with_choice(run: Run, result: RetrainResult) -> Run:
     rows = [place[name] for name in ids if name in place]
     listed = [HarmfulPair(source.train_ids[k], int(votes[k]), float(mean[k]), float(totals[k])) for k in rows]
     said = f"{choice.chosen.name}; chosen by tracinctl workflow --retrain"
-    chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0, chosen_by=said)
+    chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0, chosen_by=said, earlier=())
+    chosen = with_earlier(chosen, source.provenance)
     truth = run.target.project.root / PLANTED_FILE
     known = planted_ids(truth, run.target.material, run.target.frequency) if is_there(truth) else (set(), set())
     return replace(run, exclusions=chosen, retraining=result, planted=compare_with_planted(*known, source, chosen))

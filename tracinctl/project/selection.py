@@ -14,6 +14,7 @@ from unicodedata import normalize
 from tracinctl.errors import DataError, ScoreFileError, UsageError
 from tracinctl.project.config import Project, find_score_files, split_score_file_name
 from tracinctl.project.declared import split_list
+from tracinctl.project.round_places import at_round, round_of
 from tracinctl.project.target import Target
 from tracinctl.text import natural_key, nearest
 
@@ -169,7 +170,9 @@ def score_files(
             if not path.is_file():
                 raise ScoreFileError(f"score file {path} is not there", hint=_score_files_near(path))
             split = split_score_file_name(path, project.frequencies)
-            files.append(ScoreFile(path, Target(project, *split) if split else None))
+            number = round_of(path.absolute().parent)
+            own = project if number == 1 else at_round(project, number)
+            files.append(ScoreFile(path, Target(own, *split) if split else None))
         return files, []
 
     where = str(project.metadata_dir)
@@ -251,10 +254,11 @@ def everything_by_material(project: Project) -> dict[str, list[str]]:
 def unknown_set(target: Target) -> str:
     """What was probably meant by a material and frequency of which there is nothing; empty where there is something."""
     found = everything_by_material(target.project)
+    asked = f"{target.material} {target.frequency}"
     known = [f"{name} {each}" for name, frequencies in found.items() for each in frequencies]
-    if target.label in known or not known:
+    if asked in known or not known:
         return ""
-    near = nearest(target.label, known)
+    near = nearest(asked, known)
     guess = f"Did you mean {near}? " if near else ""
     return f"{guess}There are {', '.join(known)}.\n"
 

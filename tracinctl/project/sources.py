@@ -64,6 +64,8 @@ def pairs_file_of(target: Target, origin: SourceSettings) -> Path | None:
         TracinctlError: something that is no file stands in its place.
     """
     beside = target.pairs_file
+    if is_there(beside) and is_there(target.left_out_file):
+        return beside  # a named file holds the pairs of the first round
     return origin.pairs_file or (beside if is_there(beside) else None)
 
 

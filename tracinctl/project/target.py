@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from tracinctl.errors import UsageError
 from tracinctl.project.config import PER_CHECKPOINT, Project, holds_checkpoints
-
-RETRAINED = "retrained"
-"""Folder of the checkpoints that were trained without the pairs of a list."""
+from tracinctl.project.round_places import at_round, round_of
 
 _WINDOWS = sys.platform == "win32"
 _NOT_ON_WINDOWS = '<>:"|?*'  # a colon leads to another drive there, or into a stream behind the file
@@ -31,8 +29,17 @@ class Target:
 
     @property
     def label(self) -> str:
-        """What people call it: ``plastic 500hz``."""
-        return f"{self.material} {self.frequency}"
+        """What people call it: ``plastic 500hz``, in later rounds ``plastic 500hz round 2``."""
+        return f"{self.material} {self.frequency}" + (f" round {self.round}" if self.round > 1 else "")
+
+    @property
+    def round(self) -> int:
+        """Which round its checkpoints are of."""
+        return round_of(self.project.checkpoint_dir)
+
+    def at_round(self, number: int) -> Target:
+        """The same target in another round."""
+        return replace(self, project=at_round(self.project, number))
 
     @property
     def name(self) -> str:
@@ -84,11 +91,6 @@ class Target:
         return self.project.checkpoint_dir / self.name
 
     @property
-    def retrained_checkpoints(self) -> Path:
-        """The folder that training with an exclusion list writes checkpoints to."""
-        return self.project.checkpoint_dir / RETRAINED / self.name
-
-    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints: its own, or checkpoint_dir where that holds checkpoints itself."""
         own, shared = self.own_checkpoints, self.project.checkpoint_dir
@@ -98,6 +100,11 @@ class Target:
     def pairs_file(self) -> Path:
         """The pairs that training used, written beside its checkpoints."""
         return self.checkpoints / "pairs.csv"
+
+    @property
+    def left_out_file(self) -> Path:
+        """The ids that training left out, written beside its checkpoints."""
+        return self.checkpoints / "excluded_pairs.txt"
 
     @property
     def cache_dir(self) -> Path:

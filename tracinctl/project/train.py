@@ -48,6 +48,7 @@ class TrainOutcome:
         return {
             "material": self.target.material,
             "frequency": self.target.frequency,
+            "round": self.target.round,
             "output_dir": str(self.folder),
             "checkpoints": [path.name for path in result.checkpoints],
             "classes": list(self.classes),
@@ -81,8 +82,8 @@ def train_project_ranker(
     With ``review`` people's decisions count: what they left out is left out, what they turned round is trained the
     other way round.
 
-    Checkpoints that scores were made from are not touched by training with a list: it has a folder of its own. Without
-    ``force``, training of other settings or data does not replace them either, nor the folder's own pairs file.
+    Training with a list begins the round after that of the list, which has a folder of its own. Without ``force``,
+    training of other settings or data does not replace them either, nor the folder's own pairs file.
 
     Raises:
         TracinctlError: recordings, pairs or list are missing or broken, or training cannot go on.
@@ -92,17 +93,22 @@ def train_project_ranker(
 
     listed = None if exclusions_file is None else read_exclusion_list(exclusions_file)
     exclusions = None if listed is None else listed.ids
+    trained = target
+    if listed is not None or review:
+        # a list names what is left out of all pairs, which are those of the first round
+        trained = target.at_round(1 + (1 if listed is None else listed.round))
+        target = target.at_round(1)
     data = load_data(target, origin, progress)
     if review:
         data, left_out = reviewed_data(data, verdicts_of(target))
         exclusions = [*(exclusions or ()), *left_out]
-    folder = target.own_checkpoints if exclusions is None else target.retrained_checkpoints
+    folder = trained.own_checkpoints
     if not force and exclusions is None and origin.pairs_file is not None:
         _check_pairs(origin.pairs_file, folder / PAIRS_FILE)
-    in_use = "" if force else _scores_made_from(target, folder)
+    in_use = "" if force else _scores_made_from(target, folder) or _scores_made_from(trained, folder)
     result = train_ranker(data, settings, folder, exclusions=exclusions, in_use=in_use, progress=progress)
     notes = [*data.notes, *([] if listed is None else listed.notes)]
-    return TrainOutcome(target, folder, result, notes, data.classes)
+    return TrainOutcome(trained, folder, result, notes, data.classes)
 
 
 def _scores_made_from(target: Target, folder: Path) -> str:

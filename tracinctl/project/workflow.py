@@ -117,6 +117,7 @@ class Run:
         return {
             "material": self.target.material,
             "frequency": self.target.frequency,
+            "round": self.target.round,
             "status": self.status,
             "scores_of": None if self.made_before is None else self.made_before.isoformat(),
             "train_pairs": None if source is None else len(source.train_ids),
@@ -124,6 +125,7 @@ class Run:
             "active_test_pairs": None if exclusions is None else exclusions.active_test_pairs,
             "harmful": None if exclusions is None else len(exclusions.harmful),
             "excluded": None if exclusions is None else len(exclusions.ids),
+            "excluded_before": None if exclusions is None else len(exclusions.earlier),
             "planted": None if planted is None else planted.planted,
             "caught": None if planted is None else planted.caught,
             "wrong": None if planted is None else planted.wrong,
@@ -185,7 +187,7 @@ def run_one(
     Raises:
         TracinctlError: it cannot be done.
     """
-    from tracinctl.scores.exclusion import choose_exclusions
+    from tracinctl.scores.exclusion import choose_exclusions, with_earlier
     from tracinctl.scores.files.exclusion_list import list_to_replace
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.votes import parse_threshold
@@ -225,6 +227,7 @@ def run_one(
     if settings.decided.review:
         reviewed = reviewed_exclusions(exclusions, source, verdicts_of(target))
         exclusions, note = reviewed.exclusions, reviewed.note
+    exclusions = with_earlier(exclusions, source.provenance)
     run = Run(
         target,
         "done",
@@ -294,7 +297,7 @@ def compare_with_planted(
     if not pairs and not items:
         return None
     if exclusions.mode == "sample":
-        listed = set(exclusions.ids)
+        listed = set(exclusions.new_ids)
         return PlantedCount(len(items), len(listed & items), len(listed - items))
     place = {name: row for row, name in enumerate(source.train_ids)}
     of_pair = pair_items(source)

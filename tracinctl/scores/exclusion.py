@@ -10,7 +10,8 @@ id stands in a list in that order. So where training saw both, both are named; a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,7 @@ class Exclusions:
         sample_scores: item-level influence of the items on the list, in mode ``sample``.
         counted: the votes; under rule ``total`` those below 0.
         chosen_by: how the list was chosen, where trainings chose it; empty where the rule did.
+        earlier: ids of the rounds before, which stand first in ``ids``.
     """
 
     mode: str
@@ -96,6 +98,26 @@ class Exclusions:
     sample_scores: Mapping[str, float]
     counted: VoteTable
     chosen_by: str = ""
+    earlier: Sequence[str] = ()
+
+    @property
+    def new_ids(self) -> Sequence[str]:
+        """The ids without those of the rounds before."""
+        return self.ids[len(self.earlier) :]
+
+
+def earlier_ids(provenance: Mapping[str, Any]) -> list[str]:
+    """What the rounds before had left out, as the scores say."""
+    listed = provenance.get("left_out_before")
+    return [str(name) for name in listed] if isinstance(listed, list) else []
+
+
+def with_earlier(exclusions: Exclusions, provenance: Mapping[str, Any]) -> Exclusions:
+    """The exclusions with those of the rounds before, so that a list holds all that training leaves out."""
+    earlier = earlier_ids(provenance)
+    known = set(earlier)
+    new = [name for name in exclusions.new_ids if name not in known]
+    return replace(exclusions, ids=[*earlier, *new], earlier=earlier)
 
 
 def choose_exclusions(

@@ -8,7 +8,7 @@ While they are put in place that folder has another name, by which readers know 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +17,12 @@ from tracinctl.engine.checkpoints.files import MOVING, STAGED
 from tracinctl.engine.checkpoints.record import RUN
 from tracinctl.engine.checkpoints.safe_load import read_tensors
 from tracinctl.errors import TrainingError
-from tracinctl.files import locked
+from tracinctl.files import locked, write_text_atomic
 
 CHECKPOINT_PREFIX: Final = "model_epoch_"
 PAIRS_FILE: Final = "pairs.csv"
+LEFT_OUT_FILE: Final = "excluded_pairs.txt"
+"""The ids that were left out, one a line."""
 UNTRAINED: Final = "untrained_accuracy"  # under this name of a checkpoint's args, that of the first weights
 
 
@@ -70,12 +72,22 @@ class TrainingFolder:
                 if content["epoch"] == max(self.kept):
                     self.last = content
 
+    def keep_left_out(self, exclusions: Sequence[str] | None) -> None:
+        """Write which ids were left out; nothing where no list was given."""
+        path = self.place / LEFT_OUT_FILE
+        if exclusions is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_text_atomic(path, "".join(f"{name}\n" for name in exclusions))
+
     def finish(self) -> list[Path]:
         """Put the run's files in place of what was there before; returns its checkpoints, by epoch."""
         names = {path.name for path in self.kept.values()}
         if self.place == self._staged:
             if self._staged != self._moving:
                 self._staged.rename(self._moving)
+            if not (self._moving / LEFT_OUT_FILE).is_file():
+                (self.folder / LEFT_OUT_FILE).unlink(missing_ok=True)
             for path in sorted(self._moving.iterdir()):
                 path.replace(self.folder / path.name)
             for path in self._others:

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -97,8 +97,8 @@ def train_ranker(
         data: items and pairs; the held-out pairs decide when the learning rate is halved (the training loss where there
             are none).
         settings: how to train.
-        output_dir: gets ``model_epoch_<N>.pt`` every ``checkpoint_interval`` epochs and at the end, and ``pairs.csv``;
-            None writes nothing.
+        output_dir: gets ``model_epoch_<N>.pt`` every ``checkpoint_interval`` epochs and at the end, ``pairs.csv``, and
+            with exclusions ``excluded_pairs.txt``; None writes nothing.
         exclusions: ids of training pairs (``<id1>_<id2>``, that order only) and items to leave out.
         in_use: what was made from the checkpoints in ``output_dir``, which other settings or data then do not replace.
             Empty = they are replaced; those of the same run are continued in any case.
@@ -108,6 +108,7 @@ def train_ranker(
         TrainingError: the list names nothing of these data, no training pair is left, ``output_dir`` holds somebody
             else's checkpoints or such that are in use, or the loss is not finite.
     """
+    exclusions = None if exclusions is None else list(exclusions)
     left = leave_out(data, exclusions)
     data = RankingData(data.train, left.pairs, data.test, data.test_pairs, data.score)
     if not left.rows:
@@ -125,7 +126,7 @@ def train_ranker(
             f"{left.unknown[0]!r} for instance",
             hint="Is the list of this material and frequency? One that leaves nothing out trains on everything.",
         )
-    run = _Run(data, settings)
+    run = _Run(data, settings, exclusions)
     if output_dir is None:
         files = run.train(progress)
     else:
@@ -149,8 +150,9 @@ def train_ranker(
 class _Run:
     """Model, optimizer and schedule between two epochs, and what was measured after the last one."""
 
-    def __init__(self, data: RankingData, settings: TrainSettings) -> None:
+    def __init__(self, data: RankingData, settings: TrainSettings, exclusions: Sequence[str] | None = None) -> None:
         self.data = data
+        self.exclusions = exclusions
         self.settings = settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -173,6 +175,7 @@ class _Run:
             if folder.last is not None:
                 self.go_on_from(folder.last)
             write_pairs_file(folder.place / PAIRS_FILE, self.data)
+            folder.keep_left_out(self.exclusions)
         for epoch in range(self.epoch + 1, self.settings.epochs + 1):
             self.train_one_epoch(epoch, progress)
             if folder is not None and (epoch % self.settings.checkpoint_interval == 0 or epoch == self.settings.epochs):

@@ -49,7 +49,7 @@ def exclude(
     A vote is a score below the threshold; a pair with enough votes is harmful. Positive scores are helpful, negative
     ones harmful. Most votes come first, then the lowest mean score.
     """
-    from tracinctl.scores.exclusion import choose_exclusions
+    from tracinctl.scores.exclusion import choose_exclusions, with_earlier
     from tracinctl.scores.files.exclusion_list import list_to_replace, origin_notes, replace_exclusion_list
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.files.records import mark_excluded, read_records
@@ -91,6 +91,7 @@ def exclude(
         note = ""
         if settings.decided.review:
             exclusions, note = with_decisions(file, source, exclusions)
+        exclusions = with_earlier(exclusions, source.provenance)
         chosen.append((file, source, exclusions, place, note))
     if settings.marking.update_metadata and not dry_run:
         for file, *_ in chosen:
@@ -191,6 +192,7 @@ def to_json(file: ScoreFile, exclusions: Exclusions, path: Path | None) -> dict[
         "required_votes": exclusions.required_votes,
         "harmful": len(exclusions.harmful),
         "excluded": list(exclusions.ids),
+        "excluded_before": len(exclusions.earlier),
     }
 
 
@@ -221,11 +223,11 @@ def show(
     from tracinctl.project.workflow import next_command
 
     what = "items" if exclusions.mode != "ranking_pair" else "pairs"
-    title = f"{label}: {count(len(exclusions.ids), what[:-1])} to leave out"
+    title = f"{label}: {count(len(exclusions.new_ids), what[:-1])} to leave out"
     if exclusions.mode == "sample":
         columns = [Column("item"), Column("item-level influence", "right")]
         scores = exclusions.sample_scores
-        names = exclusions.ids[:_SHOWN]
+        names = exclusions.new_ids[:_SHOWN]
         rows = [[*row] for row in zip(names, aligned([scores[name] for name in names]), strict=True)]
     else:
         total = exclusions.rule == "total"
@@ -243,7 +245,7 @@ def show(
     if entries > _SHOWN:
         lines.append(f"... and {entries - _SHOWN:,} more")
     if exclusions.mode == "ranking_pair" and exclusions.mirrored:
-        own = len(exclusions.ids) - len(exclusions.mirrored)
+        own = len(exclusions.new_ids) - len(exclusions.mirrored)
         mirrors = count(len(exclusions.mirrored), "mirror image")
         lines.append(f"{count(own, 'harmful pair')} and {mirrors}: the same comparison, the other way round.")
     if exclusions.mode != "sample" and exclusions.rule == "total":
@@ -255,6 +257,8 @@ def show(
             f"{count(exclusions.active_test_pairs, 'active test pair')}, below {number(exclusions.value)}."
         )
         lines.append(f"{SIGNS.capitalize()}.")
+    if exclusions.earlier:
+        lines.append(f"The list begins with the {count(len(exclusions.earlier), 'id')} of the rounds before.")
     terminal.text("\n".join(lines), style="dim")
     if dry_run:
         terminal.text(f"Dry run: {shown_path(path)} was not written.\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import typer
 from tracinctl.cli import options
 from tracinctl.cli.options import settings_without_flags
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.cli.score_files import project_of
+from tracinctl.cli.score_files import project_of, was_typed
 from tracinctl.data.classes import shown_order
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, TrainCommand
@@ -34,8 +35,10 @@ def train(
 ) -> None:
     """Train the built-in ranker, with or without an exclusion list, and write its checkpoints.
 
-    Without a list they are written to checkpoints/<material>_<frequency>; with one, to checkpoints/retrained/..., so
-    that the checkpoints which the scores were made from stay. The pairs trained on lie beside them as pairs.csv.
+    Without a list they are written to checkpoints/<material>_<frequency>. Training with a list is the next round: it
+    writes to checkpoints/retrained/..., with the list of round 2 to checkpoints/retrained-3/... and so on, so that the
+    checkpoints which the scores were made from stay. The pairs trained on lie beside them as pairs.csv, and the ids
+    left out as excluded_pairs.txt.
     """
     from tracinctl.project.selection import training_sets
     from tracinctl.project.train import train_project_ranker
@@ -44,7 +47,7 @@ def train(
     exclusions_file = settings.exclusions_file
     origin = replace(settings.origin, seed=settings_without_flags(ctx, "compute", ComputeCommand).compute.origin.seed)
     targets = training_sets(project, settings.selection.material, settings.selection.frequency)
-    if exclusions_file is not None and settings.selection.frequency is None:
+    if exclusions_file is not None and not was_typed(ctx, "frequency"):
         targets = [target for target in targets if target.list_file.name == exclusions_file.name] or targets
     if exclusions_file is not None and len(targets) > 1:
         raise UsageError(
@@ -113,4 +116,7 @@ def show(outcome: TrainOutcome, *, listed: bool) -> None:
         terminal.text(
             f"  held-out pairs: accuracy {result.held_out_accuracy:.1%}{before}, loss {number(result.held_out_loss)}"
         )
+    if outcome.target.round > 1:
+        folder = shlex.quote(shown_path(outcome.target.project.checkpoint_dir))
+        terminal.line(f"Next: tracinctl workflow {outcome.target.command_flags} --checkpoint-dir {folder}")
     terminal.path(outcome.folder)

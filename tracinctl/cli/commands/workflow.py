@@ -14,13 +14,14 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.cli.score_files import SIGNS, Diagnoses, label_of, project_of, trains_itself
 from tracinctl.errors import UsageError
-from tracinctl.project.commands import SweepCommand, WorkflowCommand
+from tracinctl.project.commands import SweepCommand, TrainCommand, WorkflowCommand
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tracinctl.cli.output.tables import Cell
     from tracinctl.progress import ProgressCallback
+    from tracinctl.project.rounds import RoundSettings
     from tracinctl.project.target import Target
     from tracinctl.project.workflow import Run
     from tracinctl.scores.options import Rule
@@ -54,8 +55,10 @@ def workflow(
     """
     # other commands too are loaded when the work begins, and not for help and completion
     from tracinctl.cli.commands.compute import kept, tell
+    from tracinctl.cli.commands.train import tell as tell_training
     from tracinctl.cli.retrain import judge_run, retraining_settings, show_verdicts
     from tracinctl.plots.report import check_report_path
+    from tracinctl.project.rounds import last_of_each, run_rounds
     from tracinctl.project.selection import workflow_sets
     from tracinctl.project.workflow import run_workflow
     from tracinctl.scores.votes import parse_threshold
@@ -98,38 +101,74 @@ def workflow(
             draw_view(run, settings.plot, rule)
 
     tried = settings_without_flags(ctx, "sweep", SweepCommand) if settings.workflow.evaluate_only else None
+    several = round_settings(ctx, settings) if settings.rounds > 1 else None
     diagnoses = Diagnoses()
     asked = replace(settings.workflow, list_later=judging is not None, asked=given_names(ctx))
     terminal.kept = kept(cache=compute.cache)
-    start_processes(settings.processes.processes)
-    with joined_processes() as shared:
-        runs = run_workflow(
-            targets,
-            asked,
-            watch=watch,
-            finished=finished,
-            processes=shared,
-        )
-    if shared is not None and shared.rank:
-        raise typer.Exit(exit_code(runs))
+    if several is not None:
+        runs = run_rounds(targets, several, asked, watch=watch, trained=tell_training, finished=finished)
+    else:
+        start_processes(settings.processes.processes)
+        with joined_processes() as shared:
+            runs = run_workflow(targets, asked, watch=watch, finished=finished, processes=shared)
+        if shared is not None and shared.rank:
+            raise typer.Exit(exit_code(runs))
     diagnoses.tell()
     if judging is not None:
         runs = [judge_run(run, asked, judging) for run in runs]
     custom = own or trains_itself(ctx)
     if json:
         written = None if report is None else str(report)
-        terminal.json(
-            [
-                {**run.to_json(), "report": written, "warnings": warnings_of(run, diagnoses), **swept_json(run, tried)}
-                for run in runs
-            ]
-        )
+        said = {
+            run.target: {
+                **run.to_json(),
+                "report": written,
+                "warnings": warnings_of(run, diagnoses),
+                **swept_json(run, tried),
+            }
+            for run in runs
+        }
+        terminal.json([{**said[run.target], **rounds_json(run, said)} for run in last_of_each(runs)])
     else:
         show(runs, custom=custom)
         show_verdicts(runs)
     if report is not None:
         report_on(ctx, runs, report, custom=custom)
     raise typer.Exit(exit_code(runs))
+
+
+def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
+    """How several rounds run; what cannot go with them is said before any work."""
+    from tracinctl.cli.commands.train import train_settings
+    from tracinctl.project.rounds import RoundSettings
+
+    for name, given in (
+        ("retrain", settings.retraining.retrain),
+        ("evaluate_only", settings.workflow.evaluate_only),
+        ("processes", settings.processes.processes > 1),
+        ("review", settings.workflow.decided.review),
+    ):
+        if given:
+            raise UsageError(f"`rounds` and `{name}` exclude each other", hint="Give one of them.")
+    as_train = settings_without_flags(ctx, "train", TrainCommand)
+    if as_train.program.command is not None:
+        raise UsageError(
+            "`rounds` trains the built-in ranker, and tracinctl.toml names a training command of your own",
+            hint="Run it with each list, and name the new checkpoints with `checkpoint_dir`.",
+        )
+    rounds = RoundSettings(settings.rounds, settings.workflow.compute.origin, train_settings(as_train))
+    rounds.check()
+    return rounds
+
+
+def rounds_json(last: Run, said: dict[Target, dict[str, Any]]) -> dict[str, Any]:
+    """All rounds of a material and frequency; nothing where there was one."""
+    own = [
+        one
+        for target, one in said.items()
+        if (target.material, target.frequency) == (last.target.material, last.target.frequency)
+    ]
+    return {"rounds": own} if len(own) > 1 else {}
 
 
 def exit_code(runs: list[Run]) -> int:
@@ -215,11 +254,14 @@ def evaluate(run: Run, settings: SweepCommand) -> None:
 def show(runs: list[Run], *, custom: bool) -> None:
     """Print the table of all frequencies, and the commands that come next."""
     from tracinctl.cli.output.tables import Column
+    from tracinctl.project.rounds import last_of_each
     from tracinctl.project.workflow import next_command
 
     planted = any(run.planted is not None for run in runs)
+    rounds = any(run.target.round > 1 for run in runs)
     columns = [
         Column("frequency"),
+        *([Column("round", "right")] if rounds else []),
         Column("status"),
         Column("pairs", "right"),
         Column("active", "right"),
@@ -228,7 +270,7 @@ def show(runs: list[Run], *, custom: bool) -> None:
     ]
     if planted:
         columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
-    terminal.table(runs[0].target.material, columns, [_row(run, planted=planted) for run in runs])
+    terminal.table(runs[0].target.material, columns, [_row(run, planted=planted, rounds=rounds) for run in runs])
     notes = [f"Scores: {SIGNS}. Active test pairs can vote."]
     if planted:
         notes.append(
@@ -240,11 +282,12 @@ def show(runs: list[Run], *, custom: bool) -> None:
         return
     terminal.text("\nExclusion lists")
     for run, path in written:
-        terminal.text(f"  {shown_path(path)}" + ("" if run.exclusions and run.exclusions.ids else "  (empty)"))
+        terminal.text(f"  {shown_path(path)}{_about_list(run)}")
         if run.replaced:
             terminal.text(f"    replaced: was {run.replaced}", style="dim")
         terminal.path(path)
-    useful = [(run, path) for run, path in written if run.exclusions is not None and run.exclusions.ids]
+    last = last_of_each(runs)
+    useful = [(run, path) for run, path in written if run in last and run.exclusions and run.exclusions.new_ids]
     if useful:
         terminal.text("\nNext: retrain without these pairs")
     for run, path in useful:
@@ -253,19 +296,30 @@ def show(runs: list[Run], *, custom: bool) -> None:
         terminal.text("The rule is careful. --retrain may find a list that helps more.", style="dim")
 
 
-def _row(run: Run, *, planted: bool) -> list[str | Cell]:
+def _about_list(run: Run) -> str:
+    """What stands behind the path of a list."""
+    exclusions = run.exclusions
+    if exclusions is None or not exclusions.ids:
+        return "  (empty)"
+    if not exclusions.earlier:
+        return ""
+    return f"  ({len(exclusions.new_ids):,} new, {len(exclusions.earlier):,} of the rounds before)"
+
+
+def _row(run: Run, *, planted: bool, rounds: bool) -> list[str | Cell]:
     from tracinctl.cli.output.tables import Cell
 
     status = Cell(run.status_text, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
+    name = [run.target.frequency, *([str(run.target.round)] if rounds else [])]
     if run.exclusions is None or run.source is None:
-        return [run.target.frequency, status, *["-"] * (7 if planted else 4)]
+        return [*name, status, *["-"] * (7 if planted else 4)]
     cells: list[str | Cell] = [
-        run.target.frequency,
+        *name,
         status,
         f"{len(run.source.train_ids):,}",
         f"{run.exclusions.active_test_pairs:,}/{len(run.source.test_ids):,}",
         f"{len(run.exclusions.harmful):,}",
-        f"{len(run.exclusions.ids):,}",
+        f"{len(run.exclusions.new_ids):,}",
     ]
     if planted:
         truth = run.planted

@@ -12,7 +12,7 @@ from typing import Any
 from tracinctl.errors import ExclusionListError, UsageError
 from tracinctl.files import write_text_atomic
 from tracinctl.scores.caption import caption
-from tracinctl.scores.exclusion import Exclusions
+from tracinctl.scores.exclusion import Exclusions, earlier_ids
 from tracinctl.scores.files.open import scores_digest
 from tracinctl.text import count, number
 
@@ -25,6 +25,7 @@ _WHAT = {
 
 _COUNT = re.compile(r"excluded: (\d+) ")
 _DIGEST = re.compile(r"ids: sha256 ([0-9a-f]{16})$")
+_NUMBER = re.compile(r"[1-9]\d{0,8}")
 _COMMENT_BEHIND = re.compile(r"\s#")
 
 
@@ -54,6 +55,12 @@ class ExclusionList:
         """What its comment line of this name says; empty where there is none."""
         start = f"{name}:"
         return next((line.removeprefix(start).strip() for line in self.comments if line.startswith(start)), "")
+
+    @property
+    def round(self) -> int:
+        """The round whose scores it was made from."""
+        said = _NUMBER.match(self.comment("round"))
+        return 1 if said is None else int(said[0])
 
     @property
     def rule(self) -> str:
@@ -143,6 +150,9 @@ def origin_notes(scores: Path, provenance: Mapping[str, Any], review: str = "") 
     about = caption(provenance)
     notes = [f"scores: sha256 {scores_digest(scores)}"]
     notes += [f"of: {about}"] if about else []
+    earlier = earlier_ids(provenance)
+    if "round" in provenance:
+        notes.append(f"round: {provenance['round']}; the first {count(len(earlier), 'id')} are of the rounds before")
     return [*notes, f"review: {review}"] if review else notes
 
 

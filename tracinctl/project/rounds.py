@@ -1,0 +1,103 @@
+"""Several rounds of a target: train, score, list, and again without the list. Prints nothing.
+
+What is kept when it is interrupted: every checkpoint, score file and list that was finished. The same call goes on from
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tracinctl.errors import TracinctlError, UsageError
+from tracinctl.project.config import holds_checkpoints
+from tracinctl.project.settings import SourceSettings, WorkflowSettings
+from tracinctl.project.target import Target
+from tracinctl.project.train import TrainOutcome, train_project_ranker
+from tracinctl.project.workflow import Run, Watch, run_one
+
+if TYPE_CHECKING:
+    from tracinctl.training.options import TrainSettings
+
+
+@dataclass(frozen=True)
+class RoundSettings:
+    """How many rounds, and how each trains.
+
+    Attributes:
+        number: of rounds.
+        origin: the recordings and pairs to train on.
+        train: how the built-in ranker trains.
+    """
+
+    number: int
+    origin: SourceSettings
+    train: TrainSettings
+
+    def check(self) -> None:
+        """Raise UsageError where the built-in ranker cannot train the rounds."""
+        if self.origin.source is not None or self.origin.model is not None:
+            raise UsageError(
+                "`rounds` trains the built-in ranker, and knows no way to train a model of your own",
+                hint="Train with each list yourself, and name the new checkpoints with `checkpoint_dir`.",
+            )
+
+
+def run_rounds(
+    targets: Sequence[Target],
+    rounds: RoundSettings,
+    settings: WorkflowSettings,
+    *,
+    watch: Watch,
+    trained: Callable[[TrainOutcome], None],
+    finished: Callable[[Run], None],
+) -> list[Run]:
+    """A run for each round of each target; a target ends early where a round lists nothing new or fails.
+
+    Args:
+        targets: in the order in which they run, each at the round it begins with.
+        rounds: how many, and how to train.
+        settings: how to score and list.
+        watch: gives a progress callback for the time that a round takes.
+        trained: is told of each training.
+        finished: is told of each run at its end.
+    """
+    runs: list[Run] = []
+    for first in targets:
+        if settings.fail_fast and any(run.status == "failed" for run in runs):
+            runs.append(Run(first, "skipped"))
+            finished(runs[-1])
+            continue
+        for target in (first.at_round(first.round + k) if k else first for k in range(rounds.number)):
+            runs.append(_run(target, rounds, settings, watch, trained))
+            finished(runs[-1])
+            if runs[-1].exclusions is None or not runs[-1].exclusions.new_ids:
+                break
+    return runs
+
+
+def _run(
+    target: Target,
+    rounds: RoundSettings,
+    settings: WorkflowSettings,
+    watch: Watch,
+    trained: Callable[[TrainOutcome], None],
+) -> Run:
+    """One round; what went wrong stands in the run."""
+    try:
+        with watch(target) as progress:
+            list_before = target.at_round(target.round - 1).list_file if target.round > 1 else None
+            if list_before is not None or not holds_checkpoints(target.checkpoints):
+                outcome = train_project_ranker(
+                    target, rounds.origin, rounds.train, list_before, progress, force=settings.replacing.force
+                )
+                trained(outcome)
+            return run_one(target, settings, progress)
+    except TracinctlError as error:
+        return Run(target, "failed", error=error)
+
+
+def last_of_each(runs: Sequence[Run]) -> list[Run]:
+    """The last run of each material and frequency, in their order."""
+    return list({(run.target.material, run.target.frequency): run for run in runs}.values())
