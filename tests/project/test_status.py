@@ -17,6 +17,13 @@ def cli(capsys):
     return CommandLine(capsys)
 
 
+def load_checkpoint(path):
+    """The held-out accuracy in per cent, as torch reads it."""
+    import torch
+
+    return torch.load(path, weights_only=True)["val_accuracy"]
+
+
 @pytest.fixture
 def status(cli):
     def ask():
@@ -31,20 +38,24 @@ def status(cli):
 def test_each_step_is_seen_and_names_the_next(project, cli, status):
     said = status()
     assert said["recordings"] == 12
-    assert said["checkpoints"].startswith("2 checkpoints")
+    assert said["checkpoints"]["number"] == 2
+    assert 0 <= said["checkpoints"]["held_out_accuracy"] <= 1
+    assert 0 <= said["checkpoints"]["untrained_accuracy"] <= 1
     assert (said["scores"], said["list"], said["out_of_date"]) == (None, None, [])
     assert said["next"] == "tracinctl compute --material plastic --frequency 500hz"
     assert cli("compute", "--frequency", "500hz", "--margin", "3").code == 0
     said = status()
-    assert "margin 3" in said["scores"]
+    assert (said["scores"]["margin"], said["scores"]["loss"], said["scores"]["checkpoints"]) == (3.0, "standard", 2)
     assert said["next"].startswith("tracinctl exclude")
     assert cli("exclude", "--frequency", "500hz").code == 0
     said = status()
-    assert "edited" not in said["list"]
+    assert said["list"]["edited"] is False
     assert said["out_of_date"] == []
     text = cli("status", "--frequency", "500hz").out
     assert text.splitlines()[0] == "plastic 500hz"
     assert "margin 3" in text
+    trained = load_checkpoint(project / "checkpoints" / NAME / "model_epoch_2.pt")
+    assert f"held-out accuracy {trained:.1f}%" in text
 
 
 def test_a_list_of_other_scores_and_an_edited_list_are_seen(project, cli, status):
@@ -58,8 +69,11 @@ def test_a_list_of_other_scores_and_an_edited_list_are_seen(project, cli, status
     head = [line for line in path.read_text().splitlines() if line.startswith("#") and "excluded:" not in line]
     path.write_text("\n".join([*head, "by hand"]) + "\n")
     said = status()
-    assert "1 id, edited by hand" in said["list"]
+    assert (said["list"]["ids"], said["list"]["edited"]) == (1, True)
     assert said["out_of_date"] == []
+    assert "1 id, edited by hand" in cli("status", "--frequency", "500hz").out
+    assert cli("compute", "--frequency", "500hz", "--margin", "2").code == 0
+    assert status()["next"].endswith("--dry-run"), "a list of a person's own is looked at first"
 
 
 def test_changed_checkpoints_make_the_scores_out_of_date(project, cli, status):
@@ -77,8 +91,15 @@ def test_decisions_and_what_cannot_be_read_are_said(project, cli, status):
     (project / "exclusions").mkdir(exist_ok=True)
     (project / "exclusions" / f"{NAME}_excluded_pairs.txt").write_bytes(b"\xff\xfe")
     said = status()
-    assert said["decisions"] == "1 decision by people: 0 left out, 1 kept, 0 turned round"
-    assert said["list"] == "cannot be read"
+    assert said["decisions"] == {
+        **dict.fromkeys(("left_out", "turned", "relabelled", "disputed"), 0),
+        "kept": 1,
+        "readable": True,
+    }
+    assert said["list"]["readable"] is False
+    text = cli("status", "--frequency", "500hz").out
+    assert "1 decision by people: 0 left out, 1 kept, 0 turned round" in text
+    assert "cannot be read" in text
     assert "not UTF-8" in said["out_of_date"][0]
 
 
@@ -100,3 +121,45 @@ def test_asking_changes_no_file_of_the_project(project, cli, status):
     before = files()
     status()
     assert files() == before
+
+
+def test_each_round_is_shown_and_followed_to_the_next(project, cli, status):
+    rule = ("--min-occurrences", "1", "--max-exclusions", "4")
+    assert cli("workflow", "--frequency", "500hz", *rule).code == 0
+    list_1 = f"exclusions/{NAME}_excluded_pairs.txt"
+    train = f"tracinctl train --material plastic --frequency 500hz --exclusions-file {list_1}"
+    assert status()["next"] == train
+    assert cli(*train.split()[1:]).code == 0
+    said = status()
+    assert [one["round"] for one in said["rounds"]] == [1, 2]
+    assert said["rounds"][1]["pairs"]["train"] < said["pairs"]["train"]
+    assert (said["rounds"][1]["scores"], said["rounds"][1]["list"]) == (None, None)
+    workflow = "tracinctl workflow --material plastic --frequency 500hz --checkpoint-dir checkpoints/retrained"
+    assert said["next"] == workflow
+    assert cli(*workflow.split()[1:], *rule).code == 0
+    said = status()
+    assert said["rounds"][1]["list"]["ids"] > said["list"]["ids"] == 4
+    assert said["next"].endswith(f"--exclusions-file exclusions/retrained/{NAME}_excluded_pairs.txt")
+    text = cli("status", "--frequency", "500hz").out
+    assert text.index("round 1") < text.index("round 2")
+    assert cli("exclude", "--frequency", "500hz", "--min-occurrences", "1", "--max-exclusions", "2").code == 0
+    said = status()
+    assert said["rounds"][1]["out_of_date"] == ["checkpoints: the list of round 1 changed since they were trained"]
+    assert said["next"] == f"{train} --force"
+    assert cli(*train.split()[1:], "--force").code == 0
+    stale = status()["rounds"][1]["out_of_date"]
+    assert [reason.partition(":")[0] for reason in stale] == ["scores", "scores"], "checkpoints and pairs changed"
+
+
+def test_a_checkpoint_of_another_program_says_no_accuracy(project, status):
+    import torch
+
+    folder = project / "checkpoints" / NAME
+    for content in (b"broken", None):
+        path = folder / "model_epoch_3.pt"
+        if content is None:
+            torch.save({"model_state_dict": {"w": torch.zeros(2)}, "val_accuracy": "good", "args": {}}, path)
+        else:
+            path.write_bytes(content)
+        said = status()["checkpoints"]
+        assert (said["number"], said["held_out_accuracy"], said["untrained_accuracy"]) == (3, None, None)

@@ -2,22 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.engine.checkpoints.files import is_checkpoint
+from tracinctl.engine.checkpoints.measures import measures_of
 from tracinctl.errors import TracinctlError
+from tracinctl.project.round_places import round_of
 from tracinctl.project.selection import recordings_by_material
 from tracinctl.project.staleness import changes, recordings_of
 from tracinctl.project.target import Target
 from tracinctl.scores.caption import caption
-from tracinctl.text import count
+from tracinctl.text import count, natural_key
 
 if TYPE_CHECKING:
     from tracinctl.scores.files.exclusion_list import ExclusionList
+
+
+@dataclass(frozen=True)
+class CheckpointStatus:
+    """The checkpoints of a round: how many, when the last one was written, and how well it ranks held-out pairs."""
+
+    number: int
+    written: datetime
+    held_out_accuracy: float | None = None
+    untrained_accuracy: float | None = None
+
+    def __str__(self) -> str:
+        said = f"{count(self.number, 'checkpoint')}, written {_minute(self.written)}"
+        if self.held_out_accuracy is None:
+            return said
+        before = "" if self.untrained_accuracy is None else f" ({self.untrained_accuracy:.1%} before training)"
+        return f"{said}; held-out accuracy {self.held_out_accuracy:.1%}{before}"
+
+
+@dataclass(frozen=True)
+class ScoreStatus:
+    """The scores of a round; ``about`` says what they are of, and is empty where they cannot be read."""
+
+    file: Path
+    written: datetime
+    readable: bool
+    about: str = ""
+    method: str | None = None
+    loss: str | None = None
+    margin: float | None = None
+    checkpoints: int | None = None
+    test_pairs: int | None = None
+
+    def __str__(self) -> str:
+        if not self.readable:
+            return "cannot be read"
+        tests = count(self.test_pairs or 0, "test pair")
+        return f"{self.about or 'of unknown origin'}; {tests}, written {_minute(self.written)}"
+
+
+@dataclass(frozen=True)
+class ListStatus:
+    """The exclusion list of a round: its ids, those of earlier rounds among them, and the rule that chose it."""
+
+    file: Path
+    written: datetime
+    readable: bool
+    ids: int = 0
+    edited: bool = False
+    rule: str = ""
+
+    def __str__(self) -> str:
+        if not self.readable:
+            return "cannot be read"
+        edited = ", edited by hand" if self.edited else ""
+        rule = f"; {self.rule}" if self.rule else ""
+        return f"{count(self.ids, 'id')}{edited}, written {_minute(self.written)}{rule}"
+
+
+@dataclass(frozen=True)
+class DecisionStatus:
+    """How many suspects people decided, and how; ``about`` says it in words."""
+
+    readable: bool
+    about: str
+    left_out: int = 0
+    kept: int = 0
+    turned: int = 0
+    relabelled: int = 0
+    disputed: int = 0
+
+    def __str__(self) -> str:
+        return self.about
+
+
+@dataclass(frozen=True)
+class RoundStatus:
+    """What there is of one round; None where there is nothing.
+
+    Attributes:
+        target: which material and frequency, in which round.
+        pairs: how many pairs its pairs file holds, by split; empty without a file.
+        checkpoints, scores, exclusions: what there is of them.
+        out_of_date: what is no longer of what it was made from, and why.
+    """
+
+    target: Target
+    pairs: Mapping[str, int]
+    checkpoints: CheckpointStatus | None
+    scores: ScoreStatus | None
+    exclusions: ListStatus | None
+    out_of_date: Sequence[str]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Name and text of what there is, in the order of the steps."""
+        pairs = ", ".join(f"{number:,} {split}" for split, number in self.pairs.items())
+        parts = (("checkpoints", self.checkpoints), ("scores", self.scores), ("list", self.exclusions))
+        return [("pairs", pairs or "none"), *((name, "none" if part is None else str(part)) for name, part in parts)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The round in plain values."""
+        return {
+            "round": self.target.round,
+            "pairs": dict(self.pairs),
+            "checkpoints": _plain(self.checkpoints),
+            "scores": _plain(self.scores),
+            "list": _plain(self.exclusions),
+            "out_of_date": list(self.out_of_date),
+        }
 
 
 @dataclass(frozen=True)
@@ -27,77 +139,92 @@ class TargetStatus:
     Attributes:
         target: which.
         recordings: how many there are.
-        pairs: how many pairs its pairs file holds, by split; empty without a file.
-        checkpoints: how many there are, and when the last one was written.
-        scores: what the scores are of, and when they were written; empty without scores.
-        exclusions: what the list is of; empty without a list.
-        decisions: what people decided; empty where nobody did.
-        out_of_date: what is no longer of what it was made from, and why.
+        rounds: what there is of each round, at least of the first.
+        decisions: what people decided; None where nobody did.
         next: the command that comes next.
     """
 
     target: Target
     recordings: int
-    pairs: Mapping[str, int]
-    checkpoints: str
-    scores: str
-    exclusions: str
-    decisions: str
-    out_of_date: Sequence[str]
+    rounds: Sequence[RoundStatus]
+    decisions: DecisionStatus | None
     next: str
 
     def rows(self) -> list[tuple[str, str]]:
-        """Name and text of what there is, in the order of the steps."""
-        pairs = ", ".join(f"{number:,} {split}" for split, number in self.pairs.items())
-        rows = [
-            ("recordings", count(self.recordings, "recording") if self.recordings else ""),
-            ("pairs", pairs),
-            ("checkpoints", self.checkpoints),
-            ("scores", self.scores),
-            ("list", self.exclusions),
-            ("decisions", self.decisions),
-            *(("out of date", reason) for reason in self.out_of_date),
-            ("next", self.next),
-        ]
-        return [(name, text or "none") for name, text in rows]
+        """Name and text of what there is, in the order of the steps; each later round begins with its number."""
+        rows = [("recordings", count(self.recordings, "recording") if self.recordings else "none")]
+        for one in self.rounds:
+            if len(self.rounds) > 1:
+                rows.append((f"round {one.target.round}", ""))
+            rows += one.rows()
+            rows += [("out of date", reason) for reason in one.out_of_date]
+        return [*rows, ("decisions", "none" if self.decisions is None else str(self.decisions)), ("next", self.next)]
 
     def to_json(self) -> dict[str, Any]:
-        """The status in plain values."""
+        """The status in plain values: the first round, and all of them under ``rounds``."""
+        rounds = [one.to_json() for one in self.rounds]
         return {
             "material": self.target.material,
             "frequency": self.target.frequency,
             "recordings": self.recordings,
-            "pairs": dict(self.pairs),
-            "checkpoints": self.checkpoints or None,
-            "scores": self.scores or None,
-            "list": self.exclusions or None,
-            "decisions": self.decisions or None,
-            "out_of_date": list(self.out_of_date),
+            **rounds[0],
+            "decisions": _plain(self.decisions),
+            "rounds": rounds,
             "next": self.next,
+            "warnings": [reason for one in self.rounds for reason in one.out_of_date],
         }
+
+
+def _plain(part: Any) -> dict[str, Any] | None:
+    """A part in plain values: paths and times as texts."""
+    if part is None:
+        return None
+    values = {name: value for name, value in asdict(part).items() if name != "about"}
+    return {
+        name: value.isoformat(timespec="seconds")
+        if isinstance(value, datetime)
+        else str(value)
+        if isinstance(value, Path)
+        else value
+        for name, value in values.items()
+    }
+
+
+def _minute(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M}"
+
+
+def _written(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, tz=UTC).astimezone()
 
 
 def status_of(target: Target) -> TargetStatus:
     """What there is of a target; what cannot be read is said in its place."""
-    checkpoints = _checkpoints(target)
+    rounds = [_round(one) for one in _rounds(target)]
+    return TargetStatus(target, _recordings(target), rounds, _decisions(target), _next(rounds))
+
+
+def _rounds(target: Target) -> Iterator[Target]:
+    """The target in each round of which there is something, the first one always."""
+    yield target
+    project = target.project
+    if target.round > 1:
+        return
+    numbers = set()
+    for place in (project.checkpoint_dir, project.metadata_dir, project.output_dir):
+        if place.is_dir():
+            numbers |= {round_of(folder) for folder in place.iterdir() if folder.is_dir()}
+    for number in sorted(numbers - {1}):
+        later = target.at_round(number)
+        if later.own_checkpoints.is_dir() or later.score_file.is_file() or later.list_file.is_file():
+            yield later
+
+
+def _round(target: Target) -> RoundStatus:
     scores, stale = _scores(target)
     exclusions, list_stale = _list(target)
-    out_of_date = [*stale, *list_stale]
-    return TargetStatus(
-        target,
-        _recordings(target),
-        _pairs(target),
-        f"{count(len(checkpoints), 'checkpoint')}, {_written(checkpoints[-1])}" if checkpoints else "",
-        scores,
-        exclusions,
-        _decisions(target),
-        out_of_date,
-        _next(target, bool(checkpoints), scores=bool(scores), exclusions=bool(exclusions), stale=bool(out_of_date)),
-    )
-
-
-def _written(path: Path) -> str:
-    return f"written {datetime.fromtimestamp(path.stat().st_mtime, tz=UTC).astimezone():%Y-%m-%d %H:%M}"
+    out_of_date = [*_trained_with_another_list(target), *stale, *list_stale]
+    return RoundStatus(target, _pairs(target), _checkpoints(target), scores, exclusions, out_of_date)
 
 
 def _recordings(target: Target) -> int:
@@ -123,43 +250,74 @@ def _pairs(target: Target) -> dict[str, int]:
     }
 
 
-def _checkpoints(target: Target) -> list[Path]:
+def _checkpoints(target: Target) -> CheckpointStatus | None:
     try:
-        return sorted(filter(is_checkpoint, target.checkpoints.iterdir()), key=lambda path: path.stat().st_mtime_ns)
+        paths = sorted(filter(is_checkpoint, target.checkpoints.iterdir()), key=lambda path: natural_key(path.name))
     except OSError:
+        return None
+    if not paths:
+        return None
+    measures = measures_of(paths[-1])
+    written = max(map(_written, paths))
+    return CheckpointStatus(len(paths), written, measures.held_out_accuracy, measures.untrained_accuracy)
+
+
+def _trained_with_another_list(target: Target) -> list[str]:
+    """Whether a later round was trained without other ids than the list of the round before names now."""
+    before = target.at_round(target.round - 1).list_file
+    if target.round == 1 or not before.is_file() or not target.left_out_file.is_file():
         return []
+    from tracinctl.scores.files.exclusion_list import read_exclusion_list
+
+    try:
+        listed, left_out = (set(read_exclusion_list(path).ids) for path in (before, target.left_out_file))
+    except TracinctlError:
+        return []
+    # people's decisions may have left out more than the list names
+    same = listed == left_out or (listed < left_out and target.review_file.is_file())
+    return [] if same else [f"checkpoints: the list of round {target.round - 1} changed since they were trained"]
 
 
-def _scores(target: Target) -> tuple[str, list[str]]:
+def _scores(target: Target) -> tuple[ScoreStatus | None, list[str]]:
     """What the scores are of, and what has changed since."""
     path = target.score_file
     if not path.is_file():
-        return "", []
+        return None, []
     from tracinctl.scores.files.open import open_scores
 
     try:
         source = open_scores(path)
     except TracinctlError as error:
-        return "cannot be read", [f"scores: {error.message}"]
-    about = caption(source.provenance) or "of unknown origin"
-    said = f"{about}; {count(len(source.test_ids), 'test pair')}, {_written(path)}"
-    return said, [f"scores: {change}" for change in changes(target, source.provenance)]
+        return ScoreStatus(path, _written(path), readable=False), [f"scores: {error.message}"]
+    made = source.provenance
+    checkpoints = made.get("checkpoints")
+    status = ScoreStatus(
+        path,
+        _written(path),
+        readable=True,
+        about=caption(made),
+        method=made.get("method"),
+        loss=made.get("loss"),
+        margin=made.get("margin"),
+        checkpoints=len(checkpoints) if isinstance(checkpoints, (list, tuple)) else None,
+        test_pairs=len(source.test_ids),
+    )
+    return status, [f"scores: {change}" for change in changes(target, made)]
 
 
-def _list(target: Target) -> tuple[str, list[str]]:
+def _list(target: Target) -> tuple[ListStatus | None, list[str]]:
     """What the list is of, and why it is out of date."""
     path = target.list_file
     if not path.is_file():
-        return "", []
+        return None, []
     from tracinctl.scores.files.exclusion_list import read_exclusion_list
 
     try:
         listed = read_exclusion_list(path)
     except TracinctlError as error:
-        return "cannot be read", [f"list: {error.message}"]
-    edited = ", edited by hand" if listed.edited else ""
-    said = f"{count(len(listed.ids), 'id')}{edited}, {_written(path)}{f'; {listed.rule}' if listed.rule else ''}"
-    return said, _list_is_older(target, listed)
+        return ListStatus(path, _written(path), readable=False), [f"list: {error.message}"]
+    status = ListStatus(path, _written(path), True, len(listed.ids), listed.edited, listed.rule)
+    return status, _list_is_older(target, listed)
 
 
 def _list_is_older(target: Target, listed: ExclusionList) -> list[str]:
@@ -173,23 +331,62 @@ def _list_is_older(target: Target, listed: ExclusionList) -> list[str]:
     return [] if same else ["list: the scores were made again since"]
 
 
-def _decisions(target: Target) -> str:
+def _decisions(target: Target) -> DecisionStatus | None:
     if not target.review_file.is_file():
-        return ""
+        return None
     from tracinctl.project.reviewed import note_of
-    from tracinctl.review.decisions import read_decisions, settle
+    from tracinctl.review.decisions import KEEP, LEAVE_OUT, TURN, read_decisions, settle
 
     try:
-        return note_of(settle(read_decisions(target.review_file)))
+        verdicts = settle(read_decisions(target.review_file))
     except TracinctlError as error:
-        return error.message
+        return DecisionStatus(readable=False, about=error.message)
+    left_out, kept, turned = (len(verdicts.ids(decision)) for decision in (LEAVE_OUT, KEEP, TURN))
+    relabelled, disputed = len(verdicts.relabelled()), len(verdicts.disputed)
+    return DecisionStatus(True, note_of(verdicts), left_out, kept, turned, relabelled, disputed)
 
 
-def _next(target: Target, checkpoints: bool, *, scores: bool, exclusions: bool, stale: bool) -> str:
-    if not checkpoints and not scores:
-        return f"tracinctl train {target.command_flags}"
-    if not scores or (stale and checkpoints):
-        return f"tracinctl compute {target.command_flags}"
-    if not exclusions or stale:
-        return f"tracinctl exclude {target.command_flags}"
-    return f"tracinctl workflow {target.command_flags} --retrain"
+def _next(rounds: Sequence[RoundStatus]) -> str:
+    """The command that the first round which lacks something or is out of date asks for, or what follows the last."""
+    for one in rounds:
+        flags, before = one.target.command_flags, one.target.at_round(1)
+        stale = {reason.partition(":")[0] for reason in one.out_of_date}
+        given = f" --exclusions-file {_shown(_list_before(one))}" if one.target != before else ""
+        places = f" --checkpoint-dir {_shown(one.target.project.checkpoint_dir)}" if one.target != before else ""
+        if one.scores is None and one.checkpoints is None:
+            return f"tracinctl train {flags}{given}"
+        if "checkpoints" in stale:
+            return f"tracinctl train {flags}{given} --force"
+        if one.checkpoints is not None and (one.scores is None or "scores" in stale):
+            return f"tracinctl {'workflow' if places else 'compute'} {flags}{places}"
+        if one.exclusions is None or stale:
+            scores = f" --metadata-dir {_shown(one.target.project.metadata_dir)}" if places else ""
+            # a list that a person edited is not replaced without force: look first
+            edited = one.exclusions is not None and one.exclusions.edited
+            return f"tracinctl exclude {flags}{scores}{' --dry-run' if edited else ''}"
+    return _next_round(rounds[-1])
+
+
+def _next_round(last: RoundStatus) -> str:
+    """The training without the last list; where that names nothing new, the question whether another list helps."""
+    flags = last.target.command_flags
+    if last.exclusions is not None and last.exclusions.ids > _left_out(last.target):
+        return f"tracinctl train {flags} --exclusions-file {_shown(last.exclusions.file)}"
+    return f"tracinctl workflow {flags} --retrain"
+
+
+def _left_out(target: Target) -> int:
+    """How many ids the training of this round left out."""
+    from tracinctl.scores.files.exclusion_list import read_exclusion_list
+
+    return len(read_exclusion_list(target.left_out_file).ids) if target.left_out_file.is_file() else 0
+
+
+def _list_before(one: RoundStatus) -> Path:
+    return one.target.at_round(one.target.round - 1).list_file
+
+
+def _shown(path: Path) -> str:
+    """A path for a command line: relative to the working folder where it lies below."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -1,5 +1,9 @@
 """``tracinctl status``: what there is, what it is of, and what is out of date."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import typer
 
 from tracinctl.cli import options
@@ -9,6 +13,9 @@ from tracinctl.errors import DataError
 from tracinctl.project.commands import StatusCommand
 from tracinctl.project.selection import choose_frequencies, everything_by_material
 from tracinctl.project.target import Target
+
+if TYPE_CHECKING:
+    from tracinctl.project.status import TargetStatus
 
 EXAMPLES = """tracinctl status
 tracinctl status --frequency 500hz --json"""
@@ -42,9 +49,14 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
         terminal.json([one.to_json() for one in statuses])
         return
     for one in statuses:
-        terminal.text(one.target.label, style="bold")
-        width = max(len(name) for name, _ in one.rows())
-        for name, said in one.rows():
-            # a command is never broken, so that it can be copied
-            show = terminal.line if name == "next" else terminal.text
-            show(f"  {name:<{width}}  {said}")
+        show(one)
+
+
+def show(one: TargetStatus) -> None:
+    """Print what there is of one material and frequency."""
+    terminal.text(one.target.label, style="bold")
+    width = max(len(name) for name, _ in one.rows())
+    for name, said in one.rows():
+        # a command is never broken, so that it can be copied
+        say = terminal.line if name == "next" else terminal.text
+        say(f"  {name:<{width}}  {said}".rstrip())

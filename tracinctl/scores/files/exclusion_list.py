@@ -49,7 +49,7 @@ class ExclusionList:
     @property
     def is_own(self) -> bool:
         """Whether tracinctl wrote it."""
-        return any(_COUNT.match(line) for line in self.comments)
+        return any(_COUNT.match(line) or _DIGEST.match(line) for line in self.comments)
 
     def comment(self, name: str) -> str:
         """What its comment line of this name says; empty where there is none."""
