@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tracinctl.review.suspects import ItemView, Review, Suspect
+from tracinctl.review.suspects import Card, ItemView, Review, Strip, Suspect
 
 HOSTILE = [
     'a"b',
@@ -40,23 +40,33 @@ def make_review(folder: Path, count: int = 30, names: list[str] | None = None, s
     )
     pairs = [(items[k % len(items)], items[(k + 1 + k // len(items)) % len(items)]) for k in range(count)]
     suspects = [
-        Suspect(f"{a}_{b}#{k}", (a, b), "high above low" if k % 2 else "low above high", float(count - k), 0.5)
+        Suspect(f"{a}_{b}#{k}", (a, b), ("high", "low") if k % 2 else ("low",), float(count - k), f"annotator {k % 3}")
         for k, (a, b) in enumerate(pairs)
     ]
 
-    def card(name: str) -> dict:
-        suspect = next(one for one in suspects if one.id == name)
-        return {
-            "claim": f"{suspect.items[0]} ranks above {suspect.items[1]}",
-            "reasons": [["votes", 12], ["total influence", -3.25]],
-            "losses": [["model_epoch_1.pt", 0.5], ["model_epoch_2.pt", 1.25]],
-            "hurts": [["x_y", -1.5]],
-            "comparisons": {suspect.items[0]: [["p", "ranks above item_03"]]},
-            "strips": {item: {"score": 0.5, "others": [0.1, 0.4, 0.9]} for item in suspect.items},
-        }
+    by_id = {suspect.id: suspect for suspect in suspects}
+
+    def card(name: str) -> Card:
+        winner, loser = by_id[name].items
+        return Card(
+            claim=f"{winner} ranks above {loser}",
+            reasons=[("votes", "12 of 20"), ("total influence", -3.25)],
+            losses=[("model_epoch_1.pt", 0.5), ("model_epoch_2.pt", 1.25)],
+            hurts=[("x_y", -1.5)],
+            comparisons={winner: [("p", "ranks above item_03")]},
+            strips={item: Strip(0.5, [0.1, 0.4, 0.9], -1.0, 2.0) for item in (winner, loser)},
+        )
 
     def item(name: str) -> ItemView:
         return ItemView(name, label="high", text="" if sounds else f"text of {name}", sound=tones.get(name))
 
-    decisions = folder / "reviews" / "plastic_500hz_review.csv"
-    return Review("plastic 500hz", "harm", suspects, card, item, decisions, "Anna", ("high", "low"))
+    return Review(
+        title="plastic 500hz",
+        suspects=suspects,
+        card=card,
+        item=item,
+        decisions=folder / "reviews" / "plastic_500hz_review.csv",
+        who="Anna",
+        folders=[folder / "data"],
+        classes=("high", "low"),
+    )

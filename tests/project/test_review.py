@@ -65,20 +65,20 @@ def test_the_card_of_a_recording_pair(recordings):
     line = next(line for line in recordings.pairs_file.read_text().splitlines() if suspect.id in line.replace(",", "_"))
     first, outcome = line.split(",")[1], line.split(",")[3]
     assert (winner == first) == (outcome == "1")
-    assert card["claim"] == f"{winner} ranks above {loser}"
-    assert suspect.label == f"{angles[0]} above {angles[1]}"
+    assert card.claim == f"{winner} ranks above {loser}"
+    assert suspect.classes == tuple(f"deg{angle:03}" for angle in angles)
     row = rows[suspect.id]
-    assert dict(card["reasons"])["total influence on held-out pairs"] == pytest.approx(row.sum())
-    assert dict(card["reasons"])["held-out pairs that it hurts"].startswith(f"{(row < 0).sum():,} of ")
+    assert dict(card.reasons)["total influence on held-out pairs"] == pytest.approx(row.sum())
+    assert dict(card.reasons)["held-out pairs that it hurts"].startswith(f"{(row < 0).sum():,} of ")
     order = np.argsort(row, kind="stable")[:5]
-    assert [name for name, _ in card["hurts"]] == [source.test_ids[k] for k in order if row[k] < 0]
-    assert len(card["losses"]) == 2
+    assert [name for name, _ in card.hurts] == [source.test_ids[k] for k in order if row[k] < 0]
+    assert len(card.losses) == 2
     for item in (winner, loser):
         view = review.item(item)
         assert view.sound is not None
         assert view.sound.is_file()
-        assert all(f"ranks above {item}" != text for _, text in card["comparisons"][item])
-        assert card["comparisons"][item]
+        assert all(f"ranks above {item}" != text for _, text in card.comparisons[item])
+        assert card.comparisons[item]
 
 
 def test_items_are_scored_as_the_checkpoints_score_them(tmp_path, monkeypatch):
@@ -94,16 +94,18 @@ def test_items_are_scored_as_the_checkpoints_score_them(tmp_path, monkeypatch):
     data, suspect = load("a", "b"), review.suspects[0]
     card = review.card(suspect.id)
     place = {name: k for k, name in enumerate(data.train.ids)}
-    for (name, loss), path in zip(card["losses"], sorted(target.checkpoints.iterdir()), strict=True):
+    for (name, loss), path in zip(card.losses, sorted(target.checkpoints.iterdir()), strict=True):
         model = build_model().eval()
         model.load_state_dict(torch.load(path, weights_only=True))
         with torch.no_grad():
             scores = [float(model(data.train.inputs[place[item]][None])) for item in suspect.items]
         assert name == path.name
         assert loss == pytest.approx(np.log1p(np.exp(scores[1] - scores[0])), rel=1e-5)
-    strip = card["strips"][suspect.items[0]]
-    assert strip["score"] == pytest.approx(scores[0], rel=1e-5)
-    assert len(strip["others"]) == len(data.train) - 1
+    strip = card.strips[suspect.items[0]]
+    assert strip.score == pytest.approx(scores[0], rel=1e-5)
+    assert len(strip.others) == len(data.train) - 1
+    assert strip.low <= min(strip.score, *strip.others)
+    assert strip.high >= max(strip.score, *strip.others)
 
 
 def test_a_source_may_describe_its_items(tmp_path, monkeypatch):
@@ -120,7 +122,7 @@ def test_a_source_may_describe_its_items(tmp_path, monkeypatch):
     )
     review = open_review(target, origin, ReviewSettings(order="error"))
     assert review.item("item3").text == "text of item3"
-    chances = [suspect.chance for suspect in review.suspects]
+    chances = [suspect.suspicion for suspect in review.suspects]
     assert chances == sorted(chances, reverse=True)
     assert all(chance > 0.5 for chance in chances)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.errors import ReviewError
-from tracinctl.project.reviewed import note_of, reviewed_data, reviewed_exclusions
+from tracinctl.project.reviewed import class_names, note_of, reviewed_data, reviewed_exclusions
 from tracinctl.review.decisions import Decision, settle
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.files.exclusion_list import list_text
@@ -88,7 +91,59 @@ def data():
 def test_turned_pairs_are_trained_the_other_way_round():
     changed, out = reviewed_data(data(), decided(**{named(0, 2): "turn", named(1, 3): "leave_out"}))
     assert out == [named(1, 3)]
-    assert (changed.train_pairs.target * data().train_pairs.target).tolist() == [-1, 1, 1, 1, 1, 1]
+    turned = (changed.train_pairs.target * data().train_pairs.target).tolist()
+    assert turned == [-1, -1, 1, 1, 1, 1], "the second pair says the same as the first, the other way round"
+
+
+def test_an_opposite_opinion_on_the_same_items_is_not_turned_along():
+    pairs = Pairs([0, 2], [2, 0], [1, 1], ids=["Anna says", "Ben says"])
+    changed, _ = reviewed_data(replace(data(), train_pairs=pairs), settle([Decision("Anna says", "turn")]))
+    assert changed.train_pairs.target.tolist() == [-1, 1]
+
+
+class TestGroups:
+    """Decisions on an annotator hold for that person's comparisons."""
+
+    GROUPS: ClassVar = {"annotator": np.array(["Anna", "Ben", "Anna", "Ben", "Cy", "Cy"])}
+
+    def grouped(self):
+        return replace(data(), train_pairs=replace(data().train_pairs, groups=self.GROUPS))
+
+    def verdicts(self, **more):
+        made = {"annotator:Anna": "leave_out", "annotator:Cy": "turn", "annotator:Ben": "unsure", **more}
+        return decided(**made)
+
+    def test_they_are_left_out_or_turned(self):
+        changed, out = reviewed_data(self.grouped(), self.verdicts())
+        assert set(out) == {named(*PAIRS[0]), named(*PAIRS[2])}
+        turned = (changed.train_pairs.target * data().train_pairs.target).tolist()
+        assert turned == [1, 1, 1, 1, -1, -1]
+
+    def test_a_decision_on_the_pair_itself_comes_first(self):
+        _, out = reviewed_data(self.grouped(), self.verdicts(**{named(*PAIRS[0]): "keep"}))
+        assert out == [named(*PAIRS[2])]
+
+    def test_lists_follow_them(self):
+        scores = replace(table(), groups={name: values.tolist() for name, values in self.GROUPS.items()})
+        exclusions = choose_exclusions(scores, threshold=parse_threshold("0"))
+        verdicts = decided(**{"annotator:Ben": "keep", "annotator:Cy": "leave_out"})
+        reviewed = reviewed_exclusions(exclusions, scores, verdicts)
+        # Ben's second pair is a mirror image of Anna's first
+        assert set(reviewed.exclusions.ids) == {named(*PAIRS[2]), named(*PAIRS[4]), named(*PAIRS[5])}
+        assert reviewed.note == "2 decisions by people: 1 left out, 1 kept, 0 turned round"
+
+    def test_groups_that_contradict_each_other_decide_nothing(self):
+        groups = {**self.GROUPS, "day": np.array(["Monday"] * 6)}
+        both = replace(data(), train_pairs=replace(data().train_pairs, groups=groups))
+        _, out = reviewed_data(both, decided(**{"annotator:Anna": "leave_out", "day:Monday": "keep"}))
+        assert out == []
+
+
+def test_items_are_relabelled_by_the_names_of_classes():
+    named_classes = replace(data(), classes=("low", "middle", "high"))
+    assert class_names(named_classes) == {0.0: "low", 36.0: "middle", 72.0: "high"}
+    changed, _ = reviewed_data(named_classes, decided(**{ITEMS[0]: "relabel:high"}))
+    assert changed.train.labels[0] == 72
 
 
 def test_a_relabelled_item_changes_all_of_its_pairs():

@@ -11,11 +11,13 @@ import threading
 import pytest
 from review_project import HOSTILE, make_review
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tracinctl.review.decisions import read_decisions
+from tracinctl.review.decisions import Decision, read_decisions, record
 from tracinctl.review.serving import serve_review
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -99,6 +101,21 @@ def press(browser, key):
     wait_for(browser, lambda: suspect(browser) != before)
 
 
+def written(served, want):
+    """Wait until the file holds these decisions, id -> decision."""
+    path, seen = served.review.decisions, {}
+
+    def there():
+        seen.clear()
+        seen.update({one.id: one.decision for one in read_decisions(path)})
+        return seen == want
+
+    try:
+        WebDriverWait(None, 30, poll_frequency=0.02).until(lambda _: there())
+    except TimeoutException:
+        assert seen == want
+
+
 def test_decisions_by_keys_stay_after_a_reload_and_after_the_server_is_killed(browser, serve):
     served = serve()
     open_page(browser, served)
@@ -106,22 +123,73 @@ def test_decisions_by_keys_stay_after_a_reload_and_after_the_server_is_killed(br
     assert suspect(browser) == ids[0]
     for key in "lktu":
         press(browser, key)
-    made = {one.id: one.decision for one in read_decisions(served.review.decisions)}
-    assert made == dict(zip(ids, ["leave_out", "keep", "turn", "unsure"], strict=False))
+    want = dict(zip(ids, ["leave_out", "keep", "turn", "unsure"], strict=False))
+    written(served, want)
     press(browser, "z")
     assert suspect(browser) == ids[3]
-    assert ids[3] not in {one.id for one in read_decisions(served.review.decisions)}
+    del want[ids[3]]
+    written(served, want)
     browser.refresh()
     wait_for(browser, lambda: suspect(browser) == ids[3])
     assert browser.find_element(By.ID, "progress").text == "3 of 30 decided"
     served.kill()
     ActionChains(browser).send_keys("k").perform()
     wait_for(browser, lambda: "Start it again" in browser.find_element(By.ID, "message").text)
-    assert len(read_decisions(served.review.decisions)) == 3
+    assert browser.find_element(By.ID, "progress").text == "3 of 30 decided", "what was not written is taken back"
+    written(served, want)
     open_page(browser, serve())
     assert suspect(browser) == ids[3], "the first undecided one"
     press(browser, "k")
-    assert len(read_decisions(served.review.decisions)) == 4
+    written(served, {**want, ids[3]: "keep"})
+
+
+def test_fast_keys_decide_one_suspect_each(browser, serve):
+    served = serve(sounds=False)
+    open_page(browser, served)
+    keys = "lktulktulk"
+    ActionChains(browser).send_keys(keys).perform()
+    made = {"l": "leave_out", "k": "keep", "t": "turn", "u": "unsure"}
+    ids = [one.id for one in served.review.suspects]
+    written(served, {name: made[key] for name, key in zip(ids, keys, strict=False)})
+    ActionChains(browser).send_keys("zzz").perform()
+    written(served, {name: made[key] for name, key in zip(ids, keys[:-3], strict=False)})
+
+
+def test_a_note_is_written_with_who_and_when_before_or_behind_the_decision(browser, serve):
+    served = serve(sounds=False)
+    open_page(browser, served)
+    ids = [one.id for one in served.review.suspects]
+    ActionChains(browser).send_keys("o").send_keys("a kettle, not a speaker").send_keys(Keys.ENTER).perform()
+    press(browser, "l")
+    press(browser, "k")
+    press(browser, "p")
+    ActionChains(browser).send_keys("o").send_keys("quiet").send_keys(Keys.ENTER).perform()
+
+    def notes():
+        return {one.id: (one.decision, one.note, one.who) for one in read_decisions(served.review.decisions)}
+
+    want = {ids[0]: ("leave_out", "a kettle, not a speaker", "Anna"), ids[1]: ("keep", "quiet", "Anna")}
+    wait_for(browser, lambda: notes() == want)
+    assert all(one.when.startswith("20") for one in read_decisions(served.review.decisions))
+    assert suspect(browser) == ids[1]
+    wait_for(browser, lambda: "quiet" in browser.find_element(By.ID, "card").text)
+
+
+def test_where_two_people_disagree_is_shown(browser, serve):
+    served = serve(sounds=False)
+    ids = [one.id for one in served.review.suspects]
+    made = [Decision(ids[7], "keep", "sounds right", "Ben"), Decision(ids[7], "turn", who="Anna")]
+    record(served.review.decisions, made)
+    open_page(browser, served)
+    browser.find_element(By.CSS_SELECTOR, "#filter-state option[value=disputed]").click()
+    wait_for(browser, lambda: suspect(browser) == ids[7])
+    assert browser.find_element(By.ID, "where").text == "1 of 1, by annotator 1: disputed, turn round"
+    text = browser.find_element(By.ID, "card").text
+    assert "Ben keep, “sounds right”" in text
+    assert "Anna turn round" in text
+    ActionChains(browser).send_keys("k").perform()
+    wait_for(browser, lambda: {one.decision for one in read_decisions(served.review.decisions)} == {"keep"})
+    wait_for(browser, lambda: "disputed" not in browser.find_element(By.ID, "where").text)
 
 
 def test_filters_the_list_relabelling_and_all_suspects_of_an_item(browser, serve):
@@ -132,19 +200,28 @@ def test_filters_the_list_relabelling_and_all_suspects_of_an_item(browser, serve
     ActionChains(browser).send_keys("r").perform()
     wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#choices button"))
     browser.find_elements(By.CSS_SELECTOR, "#choices button")[1].click()
-    wait_for(browser, served.review.decisions.exists)
-    assert [(one.id, one.decision) for one in read_decisions(served.review.decisions)] == [("item_00", "relabel:low")]
-    wait_for(browser, lambda: suspect(browser) != served.review.suspects[0].id)
+    written(served, {"item_00": "relabel:low"})
     press(browser, "p")
+    wait_for(browser, lambda: browser.find_element(By.ID, "where").text.endswith("item_00: class low"))
     ActionChains(browser).send_keys("a").perform()
     wait_for(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#choices button")) == 7)
     browser.find_elements(By.CSS_SELECTOR, "#choices button")[0].click()
     mine = {one.id for one in served.review.suspects if "item_00" in one.items}
-    wait_for(browser, lambda: mine <= {one.id for one in read_decisions(served.review.decisions)})
+    written(served, {"item_00": "relabel:low", **dict.fromkeys(mine, "leave_out")})
     browser.find_element(By.CSS_SELECTOR, "#filter-state option[value=decided]").click()
     browser.find_element(By.ID, "show-list").click()
     listed = wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#rows button"))
     assert {row.find_element(By.TAG_NAME, "span").text for row in listed} == mine
+    assert {row.find_element(By.CLASS_NAME, "state").text for row in listed} == {"leave out"}
+    for choice in ("#filter-state option[value='']", "#filter-class option[value=high]"):
+        browser.find_element(By.CSS_SELECTOR, choice).click()
+    high = [one for one in served.review.suspects if "high" in one.classes]
+    assert 0 < len(high) < 30
+    wait_for(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#rows button")) == len(high))
+    browser.find_element(By.CSS_SELECTOR, "#filter-annotator option[value='annotator 1']").click()
+    both = [one.id for one in high if one.annotator == "annotator 1"]
+    rows = browser.find_elements(By.CSS_SELECTOR, "#rows button")
+    assert [row.find_element(By.TAG_NAME, "span").text for row in rows] == both
 
 
 def test_hostile_names_are_shown_as_they_are_and_run_nothing(browser, serve):
@@ -169,13 +246,10 @@ def test_the_sound_has_a_length_and_plays(browser, serve):
     assert browser.execute_script("return arguments[0].duration", players[0]) == pytest.approx(0.5, abs=0.01)
     ActionChains(browser).send_keys("1").perform()
     wait_for(browser, lambda: browser.execute_script("return arguments[0].currentTime > 0", players[0]))
-    drawn = browser.execute_script(
-        "const c = document.querySelector('canvas.spectrogram');"
-        "return [c.width, c.height, new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size]"
-    )
-    assert drawn[0] > 1
-    assert drawn[1] == 160
-    assert drawn[2] > 20, "the picture is drawn"
+    picture = browser.find_element(By.CSS_SELECTOR, "img.spectrogram")
+    wait_for(browser, lambda: browser.execute_script("return arguments[0].naturalWidth", picture) > 1)
+    assert browser.execute_script("return arguments[0].naturalHeight", picture) == 160
+    assert picture.get_attribute("alt") == "Spectrogram of item_00: 0.5 seconds, 0 to 4000 Hz"
 
 
 def test_five_thousand_suspects_are_all_in_the_list(browser, serve):

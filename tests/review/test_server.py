@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import base64
+import html
+import io
 import json
+import re
+import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 from review_project import HOSTILE, make_review
 from starlette.testclient import TestClient
 
 from tracinctl.review.decisions import Decision, read_decisions, record
-from tracinctl.review.server import COOKIE, ReviewServer
+from tracinctl.review.server import ReviewServer
+from tracinctl.review.suspects import ItemView
 
 HOST = "http://127.0.0.1:8000"
+ELEMENTS = {"div", "section", "h3", "p", "img", "span", "audio", "svg", "rect", "details", "summary", "ul", "li"} | {
+    *("table", "tr", "th", "td")
+}
 
 
 @pytest.fixture
@@ -55,7 +66,7 @@ def test_the_token_is_good_once_and_the_cookie_keeps_the_session(server, inside)
     assert inside.get("/").status_code == 200
     assert client(server).get(f"/?token={server.token}").status_code == 403
     assert client(server).get("/?token=wrong").status_code == 403
-    assert client(server).get("/suspects", headers={"cookie": f"{COOKIE}=wrong"}).status_code == 403
+    assert client(server).get("/suspects", headers={"cookie": f"{server.cookie}=wrong"}).status_code == 403
 
 
 def test_another_host_name_is_refused(server):
@@ -108,7 +119,7 @@ def test_all_suspects_come_in_order_with_the_decisions_of_everybody(inside, revi
     record(review.decisions, [Decision(name, "keep", who="Ben"), Decision(name, "turn", who="Anna")])
     said = inside.get("/suspects").json()
     assert [one["id"] for one in said["suspects"]] == [suspect.id for suspect in review.suspects]
-    assert said["suspects"][4] | {} == said["suspects"][4] | {"decision": "turn", "others": [["Ben", "keep"]]}
+    assert said["suspects"][4] | {} == said["suspects"][4] | {"decision": "turn", "classes": ["low"]}
     assert said["disputed"] == [name]
     assert said["expectation"] == ""
 
@@ -122,9 +133,11 @@ def test_after_twenty_decisions_the_page_says_what_to_expect(inside, review):
 @pytest.mark.parametrize("place", range(12, 18))
 def test_hostile_ids_come_back_as_they_are(inside, review, place):
     suspect = review.suspects[place]
-    card = inside.get("/card", params={"id": suspect.id}).json()
-    assert card["id"] == suspect.id
-    assert [item["id"] for item in card["items"]] == list(suspect.items)
+    card = inside.get("/card", params={"id": suspect.id}).text
+    heads = [html.unescape(head) for head in re.findall("<h3>(.*?)</h3>", card)]
+    assert heads[:2] == list(suspect.items)
+    # no other element than those of the template
+    assert set(re.findall(r"<(\w+)", card)) <= ELEMENTS
 
 
 def test_sound_is_served_in_parts_and_drawn(inside):
@@ -133,12 +146,36 @@ def test_sound_is_served_in_parts_and_drawn(inside):
     part = inside.get("/sound", params={"item": "item_00"}, headers={"range": "bytes=100-199"})
     assert part.status_code == 206
     assert part.content == whole.content[100:200]
-    drawn = inside.get("/spectrogram", params={"item": "item_00"}).json()
-    levels = base64.b64decode(drawn["levels"])
-    assert len(levels) == drawn["rows"] * drawn["columns"]
+    answer = inside.get("/spectrogram", params={"item": "item_00"})
+    assert answer.headers["content-type"] == "image/png"
+    with Image.open(io.BytesIO(answer.content)) as image:
+        levels = np.asarray(image)
     # the tone of 200 Hz is the brightest row: 4,000 Hz in 160 rows of 25 Hz, the highest first
-    rows = [sum(levels[k * drawn["columns"] : (k + 1) * drawn["columns"]]) for k in range(drawn["rows"])]
-    assert abs(rows.index(max(rows)) - (160 - 200 / 25)) <= 1
+    assert abs(levels.sum(axis=1, dtype=int).argmax() - (160 - 200 / 25)) <= 1
+
+
+def test_a_file_that_became_a_link_out_of_the_folders_is_not_served(inside, review, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "secret.wav"
+    sound = review.item("item_00").sound
+    shutil.copy(sound, outside)
+    sound.unlink()
+    sound.symlink_to(outside)
+    for page in ("/sound", "/spectrogram"):
+        answer = inside.get(page, params={"item": "item_00"})
+        assert answer.status_code == 400
+        assert "lies outside" in answer.json()["error"]
+    card = inside.get("/card", params={"id": review.suspects[0].id})
+    assert "lies outside" in card.text, "the card is shown without the sound"
+
+
+def test_an_aiff_file_is_played_as_wav_in_parts(inside, review, server):
+    sound = review.item("item_00").sound
+    samples, rate = soundfile.read(sound)
+    soundfile.write(sound.with_suffix(".aiff"), samples, rate)
+    server.review = replace(review, item=lambda name: ItemView(name, sound=sound.with_suffix(".aiff")))
+    part = inside.get("/sound", params={"item": "item_00"}, headers={"range": "bytes=0-3"})
+    assert (part.status_code, part.content, part.headers["content-type"]) == (206, b"RIFF", "audio/wav")
+    server.close()
 
 
 @pytest.mark.parametrize("item", ["../0", "/etc/passwd", "", "item_00/../item_01", "data/0.wav", "item_00\0"])

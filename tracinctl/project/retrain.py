@@ -20,6 +20,7 @@ from tracinctl.project.candidates import (
 from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
+from tracinctl.project.unseeing import write_doubts
 from tracinctl.project.workflow import Run, compare_with_planted
 from tracinctl.retraining.builtin_trainer import RankerTrainer
 from tracinctl.retraining.choice import Candidate, ChoiceSettings, choose, scoring_halves, too_few_to_choose
@@ -114,6 +115,7 @@ def retrain_project(
         if settings.command is not None:
             return [own, *totals]
         suspicion = out_of_fold(work.train, work.data, settings.how.seed)
+        write_doubts(target, work.data, suspicion)
         return [own, *totals, *suspicion_candidates(work.data, suspicion, totals)]
 
     return work.judged(candidates, own)

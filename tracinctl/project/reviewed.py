@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracinctl.errors import ReviewError
 from tracinctl.project.target import Target
-from tracinctl.review.decisions import KEEP, LEAVE_OUT, TURN, Verdicts, read_decisions, settle
+from tracinctl.review.decisions import KEEP, LEAVE_OUT, TURN, UNSURE, Verdicts, read_decisions, settle
 from tracinctl.text import count, first_few
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Reviewed:
 
 
 def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: Verdicts) -> Reviewed:
-    """Apply decisions to a list; a decision on a pair holds for its mirror image too."""
+    """Apply decisions to a list; a decision on a pair holds for its mirror image too, one on a group for its pairs."""
+    note = note_of(verdicts)
+    verdicts = of_pairs(verdicts, source.train_ids, source.groups)
     mirror = _mirror_ids(source)
     kept = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
     out = _with_mirrors(verdicts.ids(LEAVE_OUT), mirror)
@@ -61,7 +63,7 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
         listed=[pair for pair in exclusions.listed if pair.id not in kept],
         mirrored=[name for name in exclusions.mirrored if name not in kept],
     )
-    return Reviewed(reviewed, note_of(verdicts))
+    return Reviewed(reviewed, note)
 
 
 def note_of(verdicts: Verdicts) -> str:
@@ -89,8 +91,42 @@ def _with_mirrors(names: list[str], mirror: Mapping[str, list[str]]) -> dict[str
     return dict.fromkeys(other for name in names for other in (name, *mirror.get(name, ())))
 
 
+def of_pairs(verdicts: Verdicts, ids: Sequence[str], groups: Mapping[str, Iterable[Any]]) -> Verdicts:
+    """Verdicts on groups, ``<column>:<value>``, as verdicts on their pairs; a pair's own decisions come first.
+
+    A pair of several groups that were decided differently keeps none of these decisions.
+    """
+    of_groups = [
+        [f"{column}:{value}" for value in values]
+        for column, values in groups.items()
+        if any(name.startswith(f"{column}:") for name in verdicts.agreed)
+    ]
+    if not of_groups:
+        return verdicts
+    agreed = dict(verdicts.agreed)
+    for name, *names in zip(ids, *of_groups, strict=True):
+        made = {verdicts.agreed[group] for group in names if verdicts.agreed.get(group, UNSURE) != UNSURE}
+        if len(made) == 1 and name not in verdicts.disputed and verdicts.agreed.get(name, UNSURE) == UNSURE:
+            agreed[name] = made.pop()
+    return Verdicts(agreed, verdicts.disputed)
+
+
+def class_names(data: RankingData) -> dict[float, str]:
+    """Label of items -> name of its class, from the lowest rank up; without names, 36 and not 36.0."""
+    labels = [part.labels for part in (data.train, data.test) if part.labels is not None]
+    known = sorted({float(label) for part in labels for label in part})
+    named = len(known) == len(data.classes)
+    return dict(zip(known, data.classes if named else map(_plain, known), strict=True))
+
+
+def _plain(label: float) -> str:
+    return f"{label:.15g}"
+
+
 def reviewed_data(data: RankingData, verdicts: Verdicts) -> tuple[RankingData, list[str]]:
     """Training data as people decided: turned pairs the other way round, relabelled items in their new class.
+
+    A pair that says the same as a turned one of the same two items, the other way round, is turned with it.
 
     Returns:
         The data, and the ids to leave out: those that people left out, and pairs whose items are now of one class.
@@ -100,9 +136,13 @@ def reviewed_data(data: RankingData, verdicts: Verdicts) -> tuple[RankingData, l
     """
     pairs = data.train_pairs
     ids = pairs.row_ids(data.train.ids)
+    verdicts = of_pairs(verdicts, ids, pairs.groups)
     turned = {*verdicts.ids(TURN)}
-    target = np.where([name in turned for name in ids], -pairs.target, pairs.target)
-    out = verdicts.ids(LEAVE_OUT)
+    sides = list(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True))
+    mirrors = {(j, i, -y) for name, (i, j, y) in zip(ids, sides, strict=True) if name in turned}
+    turn = [name in turned or side in mirrors for name, side in zip(ids, sides, strict=True)]
+    target = np.where(turn, -pairs.target, pairs.target)
+    out = [name for name in verdicts.ids(LEAVE_OUT) if name not in _groups(pairs.groups)]
     relabelled = {name: made for name, made in verdicts.relabelled().items() if name in set(data.train.ids)}
     if relabelled:
         labels = _relabelled(data, relabelled)
@@ -115,17 +155,19 @@ def reviewed_data(data: RankingData, verdicts: Verdicts) -> tuple[RankingData, l
     return replace(data, train_pairs=replace(pairs, target=target)), out
 
 
+def _groups(groups: Mapping[str, Iterable[Any]]) -> set[str]:
+    return {f"{column}:{value}" for column, values in groups.items() for value in values}
+
+
 def _relabelled(data: RankingData, relabelled: Mapping[str, str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     if data.train.labels is None:
         raise ReviewError("items were given other classes, but these items have none", hint="Remove these decisions.")
     labels = np.asarray(data.train.labels, dtype=np.float64).copy()
-    known = {f"{value:g}": value for value in labels}
-    unknown = sorted({made for made in relabelled.values() if made not in known})
+    label_of = {name: label for label, name in class_names(data).items()}
+    unknown = sorted({made for made in relabelled.values() if made not in label_of})
     if unknown:
-        raise ReviewError(
-            f"no item has the class {first_few(unknown)}", hint=f"Classes are {first_few(sorted(known))}."
-        )
+        raise ReviewError(f"no item has the class {first_few(unknown)}", hint=f"Classes are {first_few([*label_of])}.")
     for row, name in enumerate(data.train.ids):
         if name in relabelled:
-            labels[row] = known[relabelled[name]]
+            labels[row] = label_of[relabelled[name]]
     return labels

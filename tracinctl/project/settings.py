@@ -277,9 +277,19 @@ class ReviewSettings:
     """What a review shows.
 
     Attributes:
+        by: what is decided on: ``pair``, ``item``, or the values of a column of the pairs, such as ``annotator``.
         order: ``harm``, the most harmful suspects first, or ``error``, those that other comparisons contradict most.
         who: the person who decides.
     """
+
+    by: str = field(
+        default="pair",
+        metadata={
+            "help": "What to decide on: pair, item, or a column of the pairs file such as annotator.",
+            "metavar": "WHAT",
+            "one_call": True,
+        },
+    )
 
     order: str = field(
         default="harm",

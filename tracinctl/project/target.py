@@ -116,6 +116,11 @@ class Target:
         """The trainings that judge its lists."""
         return self.project.cache_dir.parent / "retraining" / self.name
 
+    @property
+    def doubts_file(self) -> Path:
+        """How many of the rankers that did not train on a pair rank it the other way."""
+        return self.retraining_dir / "out_of_fold.csv"
+
 
 def file_name_part(material: str, frequency: str) -> str:
     """``<material>_<frequency>``, which every file name starts with.

@@ -73,6 +73,13 @@ class Verdicts:
         return {name: made.removeprefix(RELABEL) for name, made in self.agreed.items() if made.startswith(RELABEL)}
 
 
+def spoken(decision: str) -> str:
+    """A decision as people say it."""
+    if decision == TURN:
+        return "turn round"
+    return f"class {decision.removeprefix(RELABEL)}" if decision.startswith(RELABEL) else decision.replace("_", " ")
+
+
 def check_decision(decision: str) -> str:
     """The decision, where it is one.
 
@@ -148,14 +155,19 @@ def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tup
         write_decisions(path, [*there, *decisions])
 
 
+def by_id(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+    """Id -> the decisions on it, one a person: the last row counts."""
+    result: dict[str, list[Decision]] = {}
+    for made in {(made.id, made.who): made for made in decisions}.values():
+        result.setdefault(made.id, []).append(made)
+    return result
+
+
 def settle(decisions: Iterable[Decision]) -> Verdicts:
     """What people agree on, and where they disagree. The last row of an id and person counts."""
-    by_id: dict[str, list[Decision]] = {}
-    for made in {(made.id, made.who): made for made in decisions}.values():
-        by_id.setdefault(made.id, []).append(made)
     agreed: dict[str, str] = {}
     disputed: dict[str, tuple[Decision, ...]] = {}
-    for name, of_all in by_id.items():
+    for name, of_all in by_id(decisions).items():
         sure = {made.decision for made in of_all if made.decision != UNSURE}
         if len(sure) > 1:
             disputed[name] = tuple(of_all)

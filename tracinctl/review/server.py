@@ -7,32 +7,35 @@ item, never by path.
 
 from __future__ import annotations
 
-import base64
+import functools
+import hashlib
 import hmac
-import io
 import secrets
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tracinctl.errors import TracinctlError
-from tracinctl.review.decisions import Decision, check_decision, read_decisions, record, settle
+from tracinctl.review.cards import Cards, Links
+from tracinctl.review.decisions import RELABEL, Decision, by_id, check_decision, read_decisions, record, settle
 from tracinctl.review.expectation import expect_errors
-from tracinctl.review.spectrogram import FLOOR_DB, picture_of
-from tracinctl.review.suspects import Review
+from tracinctl.review.spectrogram import picture_of
+from tracinctl.review.suspects import ItemView, Review
 
-COOKIE = "tracinctl-review"
-_PLAYABLE = {".wav", ".flac", ".ogg", ".mp3"}
-_MOST_AT_ONCE = 10_000
+# what browsers play, and its media type
+_PLAYABLE = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".mp3": "audio/mpeg"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "media-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -44,6 +47,10 @@ _HEADERS = {
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+def _address(page: str) -> Callable[[ItemView], str]:
+    return lambda view: f"/{page}?{urlencode({'item': view.id})}"
+
+
 class ReviewServer:
     """The pages and answers of one review.
 
@@ -52,21 +59,26 @@ class ReviewServer:
 
     Attributes:
         token: of the first visit: ``/?token=...``.
+        cookie: the name of the session's cookie.
         app: the application, for any ASGI server.
     """
 
     def __init__(self, review: Review) -> None:
         self.review = review
         self.token = secrets.token_urlsafe(24)
+        # cookies are shared by all ports of a machine: each of two reviews has its own
+        self.cookie = f"tracinctl-review-{secrets.token_hex(4)}"
         self._session = secrets.token_urlsafe(24)
         self._visited = False
         self._known = {suspect.id: suspect for suspect in review.suspects}
         self._items = {item for suspect in review.suspects for item in suspect.items}
+        self._cards = Cards(review, Links(_address("spectrogram"), _address("sound"), _address("picture")))
         self.app = Starlette(
             routes=[
                 Route("/", self._first_page),
                 Route("/page.js", self._inside(self._file("page.js", "text/javascript"))),
                 Route("/page.css", self._inside(self._file("page.css", "text/css"))),
+                Route("/card.css", self._inside(self._file("card.css", "text/css"))),
                 Route("/suspects", self._inside(self._suspects)),
                 Route("/card", self._inside(self._card)),
                 Route("/spectrogram", self._inside(self._spectrogram)),
@@ -77,12 +89,20 @@ class ReviewServer:
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
         )
 
+    @functools.cached_property
+    def _copies(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="tracinctl-review-", ignore_cleanup_errors=True)
+
+    def close(self) -> None:
+        """Remove the copies of sounds that browsers cannot play as they are."""
+        self._copies.cleanup()
+
     async def _first_page(self, request: Request) -> Response:
         given = request.query_params.get("token")
         if given is not None and not self._visited and hmac.compare_digest(given.encode(), self.token.encode()):
             self._visited = True
             answer = RedirectResponse("/", status_code=303)
-            answer.set_cookie(COOKIE, self._session, httponly=True, samesite="strict")
+            answer.set_cookie(self.cookie, self._session, httponly=True, samesite="strict")
             return answer
         return await self._inside(self._file("page.html", "text/html"))(request)
 
@@ -90,7 +110,7 @@ class ReviewServer:
         """The handler, for requests of this session only."""
 
         async def checked(request: Request) -> Response:
-            if not hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self._session.encode()):
+            if not hmac.compare_digest(request.cookies.get(self.cookie, "").encode(), self._session.encode()):
                 answer: Response = PlainTextResponse(
                     "This address was used already, or is not the one that tracinctl printed.\n"
                     "Stop tracinctl review with Ctrl-C and start it again for a new address.\n",
@@ -122,59 +142,47 @@ class ReviewServer:
         review = self.review
         made = read_decisions(review.decisions)
         mine = {one.id: one for one in made if one.who == review.who}
-        others: dict[str, list[list[str]]] = {}
-        for one in made:
-            if one.who != review.who:
-                others.setdefault(one.id, []).append([one.who, one.decision])
+        relabelled = {one.id: one.decision for one in mine.values() if one.decision.startswith(RELABEL)}
         return {
             "title": review.title,
-            "order": review.order,
+            "by": review.by,
             "who": review.who,
             "classes": list(review.classes),
             "suspects": [
                 {
                     "id": suspect.id,
                     "items": suspect.items,
-                    "label": suspect.label,
+                    "classes": suspect.classes,
                     "annotator": suspect.annotator,
-                    "chance": suspect.chance,
                     "decision": mine[suspect.id].decision if suspect.id in mine else "",
                     "note": mine[suspect.id].note if suspect.id in mine else "",
-                    "others": others.get(suspect.id, []),
                 }
                 for suspect in review.suspects
             ],
-            "relabelled": {one.id: one.decision for one in mine.values() if one.id not in self._known},
-            "disputed": sorted(settle(made).disputed),
-            "expectation": self._expectation(mine),
+            "relabelled": {name: decision for name, decision in relabelled.items() if name not in self._known},
+            **self._progress(made),
         }
 
-    def _expectation(self, mine: dict[str, Decision]) -> str:
+    def _progress(self, made: Sequence[Decision]) -> dict[str, Any]:
+        """What changes with each decision beside the decision itself."""
+        mine = {one.id: one for one in made if one.who == self.review.who}
         errors = [mine[suspect.id].is_error if suspect.id in mine else None for suspect in self.review.suspects]
         said = expect_errors([suspect.suspicion for suspect in self.review.suspects], errors)
-        return said.sentence() if said is not None else ""
+        return {
+            "disputed": sorted(settle(made).disputed),
+            "expectation": said.sentence() if said is not None else "",
+        }
 
     async def _card(self, request: Request) -> Response:
         name = request.query_params.get("id", "")
         if name not in self._known:
             raise TracinctlError(f"no suspect {name!r}")
-        return JSONResponse(await run_in_threadpool(self._card_of, name))
+        return HTMLResponse(await run_in_threadpool(self._card_of, name))
 
-    def _card_of(self, name: str) -> dict[str, Any]:
-        views = [self.review.item(item) for item in self._known[name].items]
-        items = [
-            {
-                "id": view.id,
-                "label": view.label,
-                "text": view.text,
-                "sound": view.sound is not None,
-                "picture": view.picture is not None,
-            }
-            for view in views
-        ]
-        return {**self.review.card(name), "id": name, "items": items}
+    def _card_of(self, name: str) -> str:
+        return self._cards.html(self._known[name], by_id(read_decisions(self.review.decisions)))
 
-    def _item_of(self, request: Request) -> Any:
+    def _item_of(self, request: Request) -> ItemView:
         name = request.query_params.get("item", "")
         if name not in self._items:
             raise TracinctlError(f"no item {name!r}")
@@ -184,30 +192,35 @@ class ReviewServer:
         path = self._item_of(request).sound
         if path is None:
             return PlainTextResponse("no sound", status_code=404)
-        drawn = await run_in_threadpool(picture_of, path)
-        return JSONResponse(
-            {
-                "rows": drawn.rows,
-                "columns": drawn.columns,
-                "levels": base64.b64encode(drawn.levels).decode(),
-                "seconds": drawn.seconds,
-                "highest": drawn.highest,
-                "floor": FLOOR_DB,
-            },
-            headers={"Cache-Control": "private, max-age=600"},
-        )
+        drawn = await run_in_threadpool(picture_of, self.review.file(path))
+        return Response(drawn.png(), media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
 
     async def _sound(self, request: Request) -> Response:
         path = self._item_of(request).sound
         if path is None:
             return PlainTextResponse("no sound", status_code=404)
-        if path.suffix.lower() in _PLAYABLE:
-            return FileResponse(path)
-        return Response(await run_in_threadpool(_as_wav, path), media_type="audio/wav")
+        real = self.review.file(path)
+        if path.suffix.lower() not in _PLAYABLE:
+            real = await run_in_threadpool(self._converted, real)
+        return FileResponse(real, media_type=_PLAYABLE.get(path.suffix.lower(), "audio/wav"))
+
+    def _converted(self, path: Path) -> Path:
+        """The sound as a WAV file, which browsers play and seek in; it goes with the server."""
+        import soundfile
+
+        copy = Path(self._copies.name) / f"{hashlib.sha256(str(path).encode()).hexdigest()}.wav"
+        if not copy.exists():
+            samples, rate = soundfile.read(path)
+            made = copy.with_suffix(f".{secrets.token_hex(4)}")
+            soundfile.write(made, samples, rate, format="WAV")
+            made.replace(copy)
+        return copy
 
     async def _picture(self, request: Request) -> Response:
         path = self._item_of(request).picture
-        return PlainTextResponse("no picture", status_code=404) if path is None else FileResponse(path)
+        return (
+            PlainTextResponse("no picture", status_code=404) if path is None else FileResponse(self.review.file(path))
+        )
 
     async def _decide(self, request: Request) -> Response:
         if request.headers.get("origin") != f"http://{request.headers.get('host')}":
@@ -219,21 +232,12 @@ class ReviewServer:
         except (ValueError, KeyError, TypeError, AttributeError):
             return PlainTextResponse("not a decision", status_code=400)
         unknown = [name for name in wanted if name not in self._known and name not in self._items]
-        if unknown or len(wanted) > _MOST_AT_ONCE:
-            raise TracinctlError(f"no suspect {unknown[0]!r}" if unknown else "too many decisions at once")
-        return JSONResponse({"expectation": await run_in_threadpool(self._record, wanted, note)})
+        if unknown:
+            raise TracinctlError(f"no suspect {unknown[0]!r}")
+        return JSONResponse(await run_in_threadpool(self._record, wanted, note))
 
-    def _record(self, wanted: dict[str, str], note: str) -> str:
+    def _record(self, wanted: dict[str, str], note: str) -> dict[str, Any]:
         who, when = self.review.who, datetime.now(UTC).isoformat(timespec="seconds")
         made = [Decision(name, check_decision(text), note, who, when) for name, text in wanted.items() if text]
         record(self.review.decisions, made, withdrawn=[(name, who) for name, text in wanted.items() if not text])
-        return self._expectation({one.id: one for one in read_decisions(self.review.decisions) if one.who == who})
-
-
-def _as_wav(path: Any) -> bytes:
-    import soundfile
-
-    samples, rate = soundfile.read(path)
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format="WAV")
-    return buffer.getvalue()
+        return self._progress(read_decisions(self.review.decisions))

@@ -36,4 +36,7 @@ def serve_review(review: Review, ready: Callable[[str], None]) -> None:
         listening.listen()
         ready(f"http://127.0.0.1:{listening.getsockname()[1]}/?token={server.token}")
         config = uvicorn.Config(server.app, log_level="critical", access_log=False, lifespan="off")
-        uvicorn.Server(config).run(sockets=[listening])
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            server.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +15,8 @@ FLOOR_DB = -100.0
 """What is drawn darkest; 0 dB is a sine of full scale."""
 
 _WINDOW = 1024
-_COLUMNS = 360
-_ROWS = 160
+# of the pictures in a page, and of the small ones in a report: frequencies, times
+LARGE, SMALL = (160, 360), (48, 120)
 
 
 @dataclass(frozen=True)
@@ -24,34 +26,73 @@ class Picture:
     Attributes:
         rows, columns: its size; the first row is the highest frequency.
         levels: one byte a cell, row by row: 0 is FLOOR_DB, 255 is 0 dB.
-        seconds: length of the recording.
-        highest: frequency of the first row, in hertz.
     """
 
     rows: int
     columns: int
     levels: bytes
+
+    def png(self) -> bytes:
+        """The picture as a PNG file with a palette from dark blue over magenta to yellow."""
+        lines = b"".join(
+            b"\0" + self.levels[start : start + self.columns] for start in range(0, len(self.levels), self.columns)
+        )
+        head = struct.pack(">IIBBBBB", self.columns, self.rows, 8, 3, 0, 0, 0)
+        chunks = ((b"IHDR", head), (b"PLTE", _palette()), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in chunks)
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def _palette() -> bytes:
+    x = np.arange(256) / 255
+    colours = (1.6 * x, 1.1 * x**2 - 0.1, 0.35 + 0.5 * np.sin(3.4 * x) - 0.55 * x**2)
+    return np.clip(np.stack(colours, axis=1) * 255, 0, 255).astype(np.uint8).tobytes()
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a spectrogram covers.
+
+    Attributes:
+        seconds: length of the recording.
+        highest: the highest frequency, in hertz.
+    """
+
     seconds: float
     highest: float
 
 
-def picture_of(path: Path) -> Picture:
-    """The spectrogram of a recording, at most 160 x 360 cells.
+def extent_of(path: Path) -> Extent | None:
+    """Length and highest frequency as the file's header says; None where it says neither."""
+    import soundfile
+
+    try:
+        about = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError):
+        return None
+    return Extent(about.frames / about.samplerate, about.samplerate / 2)
+
+
+def picture_of(path: Path, size: tuple[int, int] = LARGE) -> Picture:
+    """The spectrogram of a recording, at most ``size`` cells.
 
     Raises:
         DataError: the recording cannot be read.
     """
-    sound = read_sound(path)
-    samples, rate = sound.samples, sound.rate
-    seconds = len(samples) / rate
+    samples = read_sound(path).samples
+    most_rows, most_columns = size
     if len(samples) < _WINDOW:
         samples = np.pad(samples, (0, _WINDOW - len(samples)))
-    starts = np.linspace(0, len(samples) - _WINDOW, min(_COLUMNS, 1 + (len(samples) - _WINDOW) // 64)).astype(int)
+    columns = min(most_columns, 1 + (len(samples) - _WINDOW) // 64)
+    starts = np.linspace(0, len(samples) - _WINDOW, columns).astype(int)
     window = np.hanning(_WINDOW)
     frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[starts] * window
     magnitude = np.abs(np.fft.rfft(frames, axis=1))[:, 1:] * 2 / window.sum()
-    edges = np.linspace(0, magnitude.shape[1], _ROWS + 1).astype(int)[:-1]
+    edges = np.linspace(0, magnitude.shape[1], most_rows + 1).astype(int)[:-1]
     peaks = np.maximum.reduceat(magnitude, edges, axis=1)
     level = np.clip(20 * np.log10(np.maximum(peaks, 1e-10)), FLOOR_DB, 0)
     cells = np.round((level - FLOOR_DB) / -FLOOR_DB * 255).astype(np.uint8).T[::-1]
-    return Picture(cells.shape[0], cells.shape[1], cells.tobytes(), seconds, rate / 2)
+    return Picture(cells.shape[0], cells.shape[1], cells.tobytes())

@@ -1,16 +1,19 @@
 "use strict";
 
-// All text that comes from data is put in with textContent: an id may hold any character.
+// Text from data is put in with textContent: an id may hold any character. Cards come escaped from the server.
 const $ = (id) => document.getElementById(id);
 const words = { leave_out: "leave out", keep: "keep", turn: "turn round", unsure: "unsure" };
+let by = "pair";
 let all = [];
 let shown = [];
 let place = 0;
 let classes = [];
 let disputed = new Set();
+let relabelled = new Map();
+let known = new Map();
+let waiting = Promise.resolve();
 const undo = [];
 const cards = new Map();
-const pictures = new Map();
 
 function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
@@ -39,229 +42,192 @@ async function ask(address, options) {
     } catch { /* the answer is plain text */ }
     throw new Error(said);
   }
-  return JSON.parse(body);
+  return body;
 }
 
 const word = (decision) => words[decision] || decision.replace("relabel:", "class ");
-const query = (name, value) => `${name}=${encodeURIComponent(value)}`;
 
 function cardOf(id) {
   if (!cards.has(id)) {
-    const asked = ask(`/card?${query("id", id)}`);
+    const asked = ask(`/card?id=${encodeURIComponent(id)}`);
     asked.catch(() => cards.delete(id));
     cards.set(id, asked);
   }
   return cards.get(id);
 }
 
-function pictureOf(item) {
-  if (!pictures.has(item)) {
-    const asked = ask(`/spectrogram?${query("item", item)}`);
-    asked.catch(() => pictures.delete(item));
-    pictures.set(item, asked);
-  }
-  return pictures.get(item);
+// the pictures of a card are fetched before it is shown
+async function prepare(id) {
+  const html = await cardOf(id);
+  for (const image of new DOMParser().parseFromString(html, "text/html").images) new Image().src = image.getAttribute("src");
 }
 
-// dark blue over magenta to yellow, by level
-function colour(level) {
-  const x = level / 255;
-  return [255 * Math.min(1, 1.6 * x), 255 * Math.max(0, x * x * 1.1 - 0.1), 255 * Math.max(0, 0.35 + 0.5 * Math.sin(3.4 * x) - 0.55 * x * x)];
+// a new class of one of its items decides a suspect too
+function decisionOf(suspect) {
+  if (suspect.decision) return suspect.decision;
+  const item = suspect.items.find((name) => relabelled.get(name));
+  return item === undefined ? "" : `${item}: ${word(relabelled.get(item))}`;
 }
 
-function paint(canvas, drawn) {
-  canvas.width = drawn.columns;
-  canvas.height = drawn.rows;
-  const bytes = Uint8Array.from(atob(drawn.levels), (letter) => letter.charCodeAt(0));
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(drawn.columns, drawn.rows);
-  bytes.forEach((level, k) => image.data.set([...colour(level), 255], 4 * k));
-  context.putImageData(image, 0, 0);
-  canvas.setAttribute("aria-label", `Spectrogram, ${drawn.seconds.toFixed(2)} seconds, 0 to ${Math.round(drawn.highest)} hertz`);
-}
+const stateOf = (suspect) => [disputed.has(suspect.id) ? "disputed" : "", word(decisionOf(suspect))].filter(Boolean).join(", ");
 
-function paintStrip(canvas, strip) {
-  const values = [...strip.others, strip.score];
-  const low = Math.min(...values);
-  const range = Math.max(...values) - low || 1;
-  // computed colours follow light and dark; a canvas cannot read variables
-  const { color, caretColor } = getComputedStyle(canvas);
-  const context = canvas.getContext("2d");
-  canvas.width = 600;
-  canvas.height = 44;
-  const mark = (value, top, width, ink) => {
-    context.fillStyle = ink;
-    context.fillRect(8 + (584 * (value - low)) / range - width / 2, top, width, 44 - 2 * top);
-  };
-  for (const value of strip.others) mark(value, 12, 2, caretColor);
-  mark(strip.score, 2, 6, color);
-}
-
-function itemView(item, card, side) {
-  const box = element("section", { className: "item" });
-  box.append(element("h3", { textContent: item.id }));
-  if (item.label) box.append(element("p", { className: "dim", textContent: item.label }));
-  if (item.text) box.append(element("p", { className: "text", textContent: item.text }));
-  if (item.picture) box.append(element("img", { src: `/picture?${query("item", item.id)}`, alt: item.id }));
-  if (item.sound) {
-    const canvas = element("canvas", { className: "spectrogram" });
-    canvas.setAttribute("role", "img");
-    pictureOf(item.id).then((drawn) => paint(canvas, drawn)).catch((error) => say(error.message));
-    const player = element("audio", { controls: true, preload: "metadata", src: `/sound?${query("item", item.id)}` });
-    player.dataset.side = side;
-    player.addEventListener("error", () => say(`${item.id}: the sound cannot be played`));
-    box.append(canvas, player);
-  }
-  const strip = (card.strips || {})[item.id];
-  if (strip) {
-    const canvas = element("canvas", { className: "strip" });
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `Score ${strip.score.toPrecision(4)} among ${strip.others.length} other items of its class`);
-    canvas.dataset.item = item.id;
-    box.append(element("p", { className: "dim", textContent: "score among the other items of its class" }), canvas);
-  }
-  const others = (card.comparisons || {})[item.id] || [];
-  if (others.length) {
-    const list = element("details", {}, element("summary", { textContent: others.length === 1 ? "1 other comparison" : `${others.length} other comparisons` }));
-    for (const [id, text] of others) list.append(element("p", { className: "dim", textContent: text, title: id }));
-    box.append(list);
-  }
-  return box;
-}
-
-function table(title, rows) {
-  const body = element("tbody");
-  for (const [name, value] of rows) {
-    body.append(element("tr", {}, element("td", { textContent: name }), element("td", { className: "number", textContent: value })));
-  }
-  return element("section", {}, element("h3", { textContent: title }), element("table", {}, body));
-}
-
-const figure = (value) => (typeof value === "number" ? Number(value.toPrecision(4)).toString() : value);
-
-async function show(id) {
+async function show() {
   const suspect = shown[place];
+  mark();
   if (!suspect) {
     $("where").textContent = "No suspect is left under these filters.";
     $("claim").textContent = "";
-    $("items").replaceChildren();
-    $("evidence").replaceChildren();
+    $("card").replaceChildren();
     return;
   }
-  let card;
+  let html;
   try {
-    card = await cardOf(suspect.id);
+    html = await cardOf(suspect.id);
   } catch (error) {
     say(error.message);
     return;
   }
   if (shown[place] !== suspect) return;
-  $("where").textContent = `${place + 1} of ${shown.length}${suspect.annotator ? `, by ${suspect.annotator}` : ""}`;
-  $("claim").textContent = card.claim;
-  $("items").replaceChildren(...card.items.map((item, k) => itemView(item, card, k + 1)));
-  for (const canvas of $("items").querySelectorAll("canvas.strip")) paintStrip(canvas, card.strips[canvas.dataset.item]);
-  const evidence = [table("Why it is suspected", card.reasons.map(([name, value]) => [name, figure(value)]))];
-  if ((card.losses || []).length) evidence.push(table("Its loss at each checkpoint", card.losses.map(([name, value]) => [name, figure(value)])));
-  if ((card.hurts || []).length) evidence.push(table("Held-out pairs that it hurts most", card.hurts.map(([name, value]) => [name, figure(value)])));
-  if (suspect.others.length) evidence.push(table("Decided by others", suspect.others.map(([who, decision]) => [who, word(decision)])));
-  $("evidence").replaceChildren(...evidence);
-  $("note").value = suspect.note;
-  $("choices").hidden = true;
+  const from = suspect.annotator ? `, by ${suspect.annotator}` : "";
+  const state = stateOf(suspect);
+  $("where").textContent = `${place + 1} of ${shown.length}${from}${state ? `: ${state}` : ""}`;
+  $("card").innerHTML = html;
+  $("claim").textContent = $("card").firstElementChild.dataset.claim;
+  if (document.body.dataset.suspect !== suspect.id) {
+    // a note in the making stays where the same card is shown again
+    $("note").value = suspect.note;
+    $("choices").hidden = true;
+  }
+  mark();
+  document.body.dataset.suspect = suspect.id;
+  for (const ahead of [1, 2]) if (shown[place + ahead]) prepare(shown[place + ahead].id).catch(() => {});
+}
+
+// the state of the suspect on its buttons and in the list
+function mark() {
+  const suspect = shown[place];
   for (const button of document.querySelectorAll("[data-decision]")) {
-    button.setAttribute("aria-pressed", String(button.dataset.decision === suspect.decision));
+    button.setAttribute("aria-pressed", String(Boolean(suspect) && button.dataset.decision === suspect.decision));
   }
   for (const row of $("rows").querySelectorAll("[aria-current]")) row.removeAttribute("aria-current");
   const row = $("rows").querySelector(`[data-place="${place}"]`);
   if (row) row.setAttribute("aria-current", "true");
-  document.body.dataset.suspect = suspect.id;
-  for (const ahead of [1, 2]) {
-    const next = shown[place + ahead];
-    if (next) cardOf(next.id).then((said) => said.items.filter((item) => item.sound).forEach((item) => pictureOf(item.id).catch(() => {}))).catch(() => {});
-  }
 }
 
-function tell(expectation) {
-  const decided = all.filter((suspect) => suspect.decision).length;
+function tell(said) {
+  const decided = all.filter((suspect) => decisionOf(suspect)).length;
   $("progress").textContent = `${decided} of ${all.length} decided`;
   $("bar").setAttribute("aria-valuemax", all.length);
   $("bar").setAttribute("aria-valuenow", decided);
   $("bar-done").style.width = `${(100 * decided) / Math.max(1, all.length)}%`;
-  if (expectation !== undefined) $("expectation").textContent = expectation;
-}
-
-function stateOf(row, suspect) {
-  row.lastChild.textContent = suspect.decision ? word(suspect.decision) : disputed.has(suspect.id) ? "disputed" : "";
+  if (said) {
+    disputed = new Set(said.disputed);
+    $("expectation").textContent = said.expectation && `${said.expectation}.`;
+  }
+  if (!$("list").hidden) for (const row of $("rows").querySelectorAll("button")) row.lastChild.textContent = stateOf(shown[row.dataset.place]);
 }
 
 function fillList() {
-  const rows = shown.map((suspect, k) => {
-    const button = element("button", {}, element("span", { textContent: suspect.id }), element("span", { className: "state" }));
+  $("rows").replaceChildren(...shown.map((suspect, k) => {
+    const button = element("button", {}, element("span", { textContent: suspect.id }), element("span", { className: "state", textContent: stateOf(suspect) }));
     button.dataset.place = k;
-    stateOf(button, suspect);
     return element("li", {}, button);
-  });
-  $("rows").replaceChildren(...rows);
+  }));
+  mark();
 }
 
-function filter(keep) {
+function filter() {
+  const keep = shown[place];
   const state = $("filter-state").value;
-  const label = $("filter-label").value;
+  const label = $("filter-class").value;
   const annotator = $("filter-annotator").value;
   shown = all.filter((suspect) =>
-    (!state || (state === "disputed" ? disputed.has(suspect.id) : Boolean(suspect.decision) === (state === "decided"))) &&
-    (!label || suspect.label === label) && (!annotator || suspect.annotator === annotator));
-  place = Math.max(0, shown.findIndex((suspect) => suspect.id === keep));
+    (!state || (state === "disputed" ? disputed.has(suspect.id) : Boolean(decisionOf(suspect)) === (state === "decided"))) &&
+    (!label || suspect.classes.includes(label)) && (!annotator || suspect.annotator === annotator));
+  place = Math.max(0, shown.indexOf(keep));
   if (!$("list").hidden) fillList();
   show();
 }
 
 function go(step) {
-  place = Math.min(Math.max(0, place + step), Math.max(0, shown.length - 1));
-  show();
-}
-
-async function send(changes, note) {
+  const next = Math.min(Math.max(0, place + step), Math.max(0, shown.length - 1));
+  if (next === place) {
+    say(step > 0 ? "This is the last one." : "This is the first one.");
+    return;
+  }
   say("");
-  const asked = Object.fromEntries(changes.map(([id, decision]) => [id, decision]));
-  const answer = await ask("/decide", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ decisions: asked, note }) });
-  const byId = new Map(changes);
-  for (const suspect of all) {
-    if (byId.has(suspect.id)) Object.assign(suspect, { decision: byId.get(suspect.id), note: byId.get(suspect.id) ? note : "" });
-  }
-  for (const row of $("rows").querySelectorAll("button")) stateOf(row, shown[row.dataset.place]);
-  tell(answer.expectation);
+  place = next;
+  show();
+  scrollTo(0, 0);
 }
 
-async function decide(ids, decision) {
-  const byId = new Map(all.map((suspect) => [suspect.id, suspect]));
-  const before = ids.map((id) => [id, byId.has(id) ? byId.get(id).decision : "", byId.has(id) ? byId.get(id).note : ""]);
-  const at = place;
-  try {
-    await send(ids.map((id) => [id, decision]), $("note").value);
-    undo.push([before, shown[at] && shown[at].id]);
-    if (place === at) go(1);
-    if (place === at) show();
-  } catch (error) {
-    say(error.message);
+// a change is {id, decision, note}
+function remember(changes) {
+  for (const { id, decision, note } of changes) {
+    const suspect = known.get(id);
+    if (suspect) Object.assign(suspect, { decision, note: decision ? note : "" });
+    else if (decision) relabelled.set(id, decision);
+    else relabelled.delete(id);
   }
+  const ids = new Set(changes.map((change) => change.id));
+  for (const suspect of all) if (ids.has(suspect.id) || suspect.items.some((item) => ids.has(item))) cards.delete(suspect.id);
 }
 
-async function takeBack() {
+// shown at once, and written one after another in the order of the keys; what cannot be written is taken back
+function send(changes, before) {
+  remember(changes);
+  tell();
+  const byNote = new Map();
+  for (const { id, decision, note } of changes) byNote.set(note, { ...byNote.get(note), [id]: decision });
+  waiting = waiting.then(async () => {
+    try {
+      for (const [note, decisions] of byNote) {
+        tell(JSON.parse(await ask("/decide", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ decisions, note }) })));
+      }
+      for (const { id } of changes) cards.delete(id);
+      if (shown[place] && changes.some(({ id }) => shown[place].id === id || shown[place].items.includes(id))) show();
+    } catch (error) {
+      remember(before);
+      tell();
+      show();
+      say(error.message);
+    }
+  });
+}
+
+function before(ids) {
+  return ids.map((id) => {
+    const suspect = known.get(id);
+    return suspect ? { id, decision: suspect.decision, note: suspect.note } : { id, decision: relabelled.get(id) || "", note: "" };
+  });
+}
+
+function decide(ids, decision, step = 1) {
+  if (decision === "turn" && by === "item") {
+    say("An item cannot be turned round. Leave it out, keep it or relabel it.");
+    return;
+  }
+  const note = $("note").value;
+  const was = before(ids);
+  undo.push([was, shown[place]]);
+  say("");
+  send(ids.map((id) => ({ id, decision, note })), was);
+  if (step && place + step < shown.length) go(step);
+  else show();
+}
+
+function takeBack() {
   const last = undo.pop();
   if (!last) {
     say("There is nothing to undo since this page was opened.");
     return;
   }
-  const [before, id] = last;
-  try {
-    await send(before.map(([name, decision]) => [name, decision]), before[0][2]);
-    const back = shown.findIndex((suspect) => suspect.id === id);
-    if (back >= 0) place = back;
-    show();
-  } catch (error) {
-    undo.push(last);
-    say(error.message);
-  }
+  const [was, suspect] = last;
+  say("");
+  send(was, before(was.map((change) => change.id)));
+  const back = shown.indexOf(suspect);
+  if (back >= 0) place = back;
+  show();
 }
 
 function choose(title, options) {
@@ -280,8 +246,8 @@ function choose(title, options) {
 function relabel() {
   const suspect = shown[place];
   if (!suspect) return;
-  if (!classes.length) {
-    say("These items have no classes.");
+  if (!classes.length || !suspect.items.length) {
+    say("There are no classes to choose from.");
     return;
   }
   const options = suspect.items.flatMap((item) => classes.map((name) => [`${item}: ${name}`, () => decide([item], `relabel:${name}`)]));
@@ -290,17 +256,16 @@ function relabel() {
 
 function ofItem() {
   const suspect = shown[place];
-  if (!suspect) return;
+  if (!suspect || by !== "pair") return;
   const options = suspect.items.flatMap((item) => {
     const ids = all.filter((other) => other.items.includes(item) && !other.decision).map((other) => other.id);
-    return ["leave_out", "keep", "turn"].map((decision) => [`${word(decision)} all ${ids.length} undecided of ${item}`, () => decide(ids, decision)]);
+    return ["leave_out", "keep", "turn"].map((decision) => [`${word(decision)} all ${ids.length} undecided of ${item}`, () => ids.length && decide(ids, decision)]);
   });
   choose("All suspects of an item:", options);
 }
 
 function play(side) {
-  const players = [...document.querySelectorAll("audio")];
-  for (const player of players) {
+  for (const player of document.querySelectorAll("audio")) {
     if (player.dataset.side === String(side) && player.paused) player.play().catch((error) => say(error.message));
     else player.pause();
   }
@@ -312,32 +277,47 @@ function toggle(button, section) {
   if (section === "list" && !$("list").hidden) fillList();
 }
 
+const one = (decision) => () => shown[place] && decide([shown[place].id], decision);
 const keys = {
-  l: () => decide([shown[place].id], "leave_out"),
-  k: () => decide([shown[place].id], "keep"),
-  t: () => decide([shown[place].id], "turn"),
-  u: () => decide([shown[place].id], "unsure"),
-  r: relabel, z: takeBack, n: () => go(1), p: () => go(-1),
-  ArrowRight: () => go(1), ArrowLeft: () => go(-1),
-  1: () => play(1), 2: () => play(2), a: ofItem,
+  l: one("leave_out"), k: one("keep"), t: one("turn"), u: one("unsure"),
+  r: relabel, z: takeBack, n: () => go(1), p: () => go(-1), ArrowRight: () => go(1), ArrowLeft: () => go(-1),
+  1: () => play(1), 2: () => play(2), a: ofItem, o: () => $("note").focus(),
   i: () => toggle("show-list", "list"), "?": () => toggle("show-keys", "keys"),
+  Escape: () => { $("choices").hidden = true; },
 };
 
 document.addEventListener("keydown", (event) => {
-  const typing = ["INPUT", "SELECT", "TEXTAREA", "AUDIO"].includes(event.target.tagName);
-  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const run = keys[event.key];
-  if (run && (shown[place] || "zi?".includes(event.key))) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target === $("note")) {
+    if (event.key === "Escape" && shown[place]) $("note").value = shown[place].note;
+    if (event.key === "Enter" || event.key === "Escape") $("note").blur();
+    return;
+  }
+  // arrows and digits belong to the control that has the focus
+  if (["SELECT", "AUDIO"].includes(event.target.tagName) && (event.key.length > 1 || event.target.tagName === "SELECT")) return;
+  if (keys[event.key]) {
     event.preventDefault();
-    run();
+    keys[event.key]();
   }
 });
 
+// a note that is changed behind a decision is written too
+$("note").addEventListener("change", () => {
+  const suspect = shown[place];
+  if (suspect && suspect.decision && $("note").value !== suspect.note) decide([suspect.id], suspect.decision, 0);
+});
+
+// errors of pictures and sounds do not bubble; they hide no other message
+document.addEventListener("error", (event) => {
+  if (!$("message").hidden) return;
+  if (event.target.tagName === "AUDIO") say(`${event.target.getAttribute("aria-label")}: cannot be played`);
+  if (event.target.tagName === "IMG") say(`${event.target.alt}: cannot be drawn`);
+}, true);
+
 async function begin() {
-  for (const button of document.querySelectorAll("[data-decision]")) {
-    button.addEventListener("click", () => shown[place] && decide([shown[place].id], button.dataset.decision));
-  }
+  for (const button of document.querySelectorAll("[data-decision]")) button.addEventListener("click", one(button.dataset.decision));
   $("relabel").addEventListener("click", relabel);
+  $("all-of-item").addEventListener("click", ofItem);
   $("undo").addEventListener("click", takeBack);
   $("previous").addEventListener("click", () => go(-1));
   $("next").addEventListener("click", () => go(1));
@@ -347,28 +327,34 @@ async function begin() {
     const row = event.target.closest("button");
     if (row) { place = Number(row.dataset.place); show(); }
   });
-  for (const id of ["filter-state", "filter-label", "filter-annotator"]) {
-    $(id).addEventListener("change", () => filter(shown[place] && shown[place].id));
-  }
+  for (const id of ["filter-state", "filter-class", "filter-annotator"]) $(id).addEventListener("change", () => { $(id).blur(); filter(); });
   let said;
   try {
-    said = await ask("/suspects");
+    said = JSON.parse(await ask("/suspects"));
   } catch (error) {
     say(error.message);
     return;
   }
   all = said.suspects;
+  by = said.by;
   classes = said.classes;
-  disputed = new Set(said.disputed);
+  known = new Map(all.map((suspect) => [suspect.id, suspect]));
+  relabelled = new Map(Object.entries(said.relabelled));
   $("title").textContent = said.title;
+  $("who").textContent = said.who && ` by ${said.who}.`;
   document.title = `tracinctl review: ${said.title}`;
-  for (const [id, values] of [["filter-label", all.map((s) => s.label)], ["filter-annotator", all.map((s) => s.annotator)]]) {
-    for (const value of [...new Set(values)].filter(Boolean).sort()) $(id).append(element("option", { value, textContent: value }));
-  }
+  const used = new Set(all.flatMap((suspect) => suspect.classes));
+  const options = [["filter-class", classes.filter((name) => used.has(name))], ["filter-annotator", [...new Set(all.map((suspect) => suspect.annotator))].filter(Boolean).sort()]];
+  for (const [id, values] of options) for (const value of values) $(id).append(element("option", { value, textContent: value }));
+  $("classes").hidden = !classes.length;
   $("annotators").hidden = !all.some((suspect) => suspect.annotator);
-  tell(said.expectation);
-  const first = all.findIndex((suspect) => !suspect.decision);
-  filter(all[Math.max(0, first)] && all[Math.max(0, first)].id);
+  $("relabel").hidden = !classes.length || !all.some((suspect) => suspect.items.length);
+  $("all-of-item").hidden = by !== "pair";
+  document.querySelector("[data-decision=turn]").hidden = by === "item";
+  tell(said);
+  shown = all;
+  place = Math.max(0, all.findIndex((suspect) => !decisionOf(suspect)));
+  show();
 }
 
 begin();

@@ -1,0 +1,287 @@
+"""All that is known against training pairs, items and groups of pairs: who is suspect, and why."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tracinctl.project.reviewed import class_names
+from tracinctl.review.suspects import Card, Figures, Strip, Suspect
+from tracinctl.scores.groups import group_influence, groups_of
+from tracinctl.text import number
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tracinctl.data.pairs import RankingData
+    from tracinctl.scores.effects import PairEffects
+    from tracinctl.scores.groups import GroupInfluence
+    from tracinctl.scores.source import ScoreSource
+
+    FloatArray = npt.NDArray[np.float64]
+    IntArray = npt.NDArray[np.int64]
+
+_MOST_COMPARISONS = 40
+_CONTRADICTED = 0.5
+
+
+@dataclass(frozen=True)
+class ItemScores:
+    """The scores of the training items: names of the checkpoints, and shape (checkpoints, items)."""
+
+    checkpoints: Sequence[str]
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows in the scores of the pairs of a group."""
+
+    influence: GroupInfluence
+    rows: IntArray
+
+
+@dataclass
+class Evidence:
+    """What scores, other comparisons and rankers say of the training pairs.
+
+    Attributes:
+        data: items and pairs.
+        source: the scores.
+        place: the row in the training pairs of each scored pair.
+        effects: what each scored pair does to the held-out pairs.
+        chance: for each training pair, the probability that a further comparison says the opposite.
+        scores: of the training items.
+        doubts: for each training pair, the share of the rankers that did not train on it and rank it the other way;
+            NaN where that is not known.
+    """
+
+    data: RankingData
+    source: ScoreSource
+    place: IntArray
+    effects: PairEffects
+    chance: FloatArray
+    scores: ItemScores
+    doubts: FloatArray
+    by: str = "pair"
+    _groups: dict[str, _Group] = field(default_factory=dict)
+
+    def suspects(self, by: str = "pair", order: str = "harm") -> list[Suspect]:
+        """What is suspect, the most suspect first.
+
+        Args:
+            by: ``pair``: pairs that hurt in total, or that other comparisons contradict; ``item``: all items; a column
+                of the pairs: all of its values.
+            order: ``harm``: items with the largest item-level influence first, others with the lowest total
+                influence; ``error``: those that other comparisons contradict most.
+
+        Raises:
+            TracinctlError: the pairs have no such column.
+        """
+        self.by = by
+        found = self._suspect_pairs(order) if by == "pair" else self._suspect_groups(order)
+        return sorted(found, key=lambda suspect: (-suspect.suspicion, suspect.id))
+
+    def _suspect_pairs(self, order: str) -> list[Suspect]:
+        annotators = self.data.train_pairs.groups.get("annotator")
+        by_harm = order == "harm"
+        suspicion, least = (-self.effects.total, 0.0) if by_harm else (self.chance[self.place], _CONTRADICTED)
+        found = []
+        for row in np.flatnonzero(suspicion > least).tolist():
+            place = self.place[row]
+            sides = self._sides(place)
+            who = "" if annotators is None else str(annotators[place])
+            found.append(Suspect(self.source.train_ids[row], sides, self._classes(sides), float(suspicion[row]), who))
+        return found
+
+    def _suspect_groups(self, order: str) -> list[Suspect]:
+        groups = groups_of(self.source, self.by)
+        rows: dict[str, list[int]] = defaultdict(list)
+        for row, names in enumerate(groups):
+            for name in names:
+                rows[name].append(row)
+        own = self._item_influence if self.by == "item" else {}
+        found = []
+        for influence in group_influence(self.effects.total, groups):
+            group = _Group(influence, np.array(rows[influence.name], dtype=np.int64))
+            items = (influence.name,) if self.by == "item" else ()
+            name = influence.name if items else f"{self.by}:{influence.name}"
+            harm = own.get(name, -influence.total)
+            suspicion = harm if order == "harm" else float(self.chance[self.place[group.rows]].mean())
+            self._groups[name] = group
+            found.append(Suspect(name, items, self._classes(items), suspicion))
+        return found
+
+    @functools.cached_property
+    def _item_influence(self) -> Mapping[str, float]:
+        influence = self.source.sample_influence
+        return {} if influence is None else dict(zip(self.source.sample_ids, map(float, influence), strict=True))
+
+    @functools.cached_property
+    def _item_place(self) -> Mapping[str, int]:
+        return {name: k for k, name in enumerate(self.data.train.ids)}
+
+    @functools.cached_property
+    def _row(self) -> Mapping[str, int]:
+        return {name: row for row, name in enumerate(self.source.train_ids)}
+
+    @functools.cached_property
+    def _pair_ids(self) -> Sequence[str]:
+        return self.data.train_pairs.row_ids(self.data.train.ids)
+
+    @functools.cached_property
+    def _class_of_item(self) -> Mapping[str, str]:
+        labels = self.data.train.labels
+        if labels is None:
+            return {}
+        names = class_names(self.data)
+        return {name: names[float(label)] for name, label in zip(self.data.train.ids, labels, strict=True)}
+
+    def class_of(self, item: str) -> str:
+        """The name of an item's class; empty where items have none."""
+        return self._class_of_item.get(item, "")
+
+    def _classes(self, items: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in dict.fromkeys(map(self.class_of, items)) if name)
+
+    def _sides(self, place: int) -> tuple[str, str]:
+        """Ids of the item that ranks above and of the one below."""
+        pairs, ids = self.data.train_pairs, self.data.train.ids
+        i, j = ids[pairs.first[place]], ids[pairs.second[place]]
+        return (i, j) if pairs.target[place] >= 0 else (j, i)
+
+    def _claim(self, place: int) -> str:
+        winner, loser = self._sides(place)
+        return f"{winner} {'ranks above' if self.data.train_pairs.target[place] else 'ties'} {loser}"
+
+    def card(self, name: str) -> Card:
+        """The card of a suspect."""
+        return self._pair_card(name) if self.by == "pair" else self._group_card(name)
+
+    def _pair_card(self, name: str) -> Card:
+        row = self._row[name]
+        place, effects = int(self.place[row]), self.effects
+        items = self._sides(place)
+        reasons: list[tuple[str, float | str]] = [
+            ("total influence on held-out pairs", float(effects.total[row])),
+            ("held-out pairs that it hurts", f"{effects.votes[row]:,} of {effects.active:,}"),
+            ("probability that a further comparison says the opposite", f"{self.chance[place]:.0%}"),
+        ]
+        if not np.isnan(self.doubts[place]):
+            reasons.append(("rankers that never saw it and rank it the other way", f"{self.doubts[place]:.0%}"))
+        if self.source.self_influence is not None:
+            reasons.append(("self-influence", float(self.source.self_influence[row])))
+        return Card(
+            claim=self._claim(place),
+            reasons=reasons,
+            losses=self._losses(np.array([place])),
+            hurts=[
+                (self.source.test_ids[column], float(score))
+                for column, score in zip(effects.hurt[row], effects.hurt_by[row], strict=True)
+                if score < 0
+            ],
+            comparisons={item: self._comparisons(item, place) for item in items},
+            strips=self._strips(items),
+        )
+
+    def _group_card(self, name: str) -> Card:
+        group = self._groups[name]
+        of, places = group.influence, self.place[group.rows]
+        chance, doubts = self.chance[places], self.doubts[places]
+        items = (name,) if self.by == "item" else ()
+        reasons: list[tuple[str, float | str]] = []
+        if name in self._item_influence:
+            reasons.append(("item-level influence", self._item_influence[name]))
+        reasons += [
+            ("total influence on held-out pairs", of.total),
+            ("influence per comparison, with its 95 % interval", _interval(of)),
+            ("comparisons that hurt in total", f"{of.harmful:,} of {of.pairs:,}"),
+            ("comparisons that others contradict", f"{(chance > _CONTRADICTED).sum():,} of {of.pairs:,}"),
+        ]
+        if not np.isnan(doubts).all():
+            share = float(np.nanmean(doubts))
+            reasons.append(("rankers that never saw a comparison and rank it the other way", f"{share:.0%} on average"))
+        worst = sorted(group.rows.tolist(), key=lambda row: (float(self.effects.total[row]), row))
+        return Card(
+            claim=f"{name}, {of.pairs:,} comparison{'' if of.pairs == 1 else 's'}",
+            reasons=reasons,
+            losses=self._losses(places),
+            pairs=[(self.source.train_ids[row], self._said_of(row)) for row in worst[:_MOST_COMPARISONS]],
+            more_pairs=max(0, len(worst) - _MOST_COMPARISONS),
+            strips=self._strips(items),
+        )
+
+    def _said_of(self, row: int) -> str:
+        place = int(self.place[row])
+        total, chance = number(float(self.effects.total[row])), f"{self.chance[place]:.0%}"
+        return f"{self._claim(place)}: total influence {total}, contradicted with probability {chance}"
+
+    def _losses(self, places: IntArray) -> Figures:
+        """Each checkpoint and the mean loss of some pairs there, for the losses that have a name."""
+        import torch
+
+        from tracinctl.engine.losses import NAMED_LOSSES, pair_loss_values
+
+        values, made = self.scores.values, self.source.provenance
+        loss = made.get("loss")
+        if not self.scores.checkpoints or loss not in NAMED_LOSSES:
+            return []
+        pairs = self.data.train_pairs
+        own = pairs.margin if pairs.margin is not None else np.full(len(pairs), float(made.get("margin", 1.0)))
+        target = torch.from_numpy(pairs.target[places].astype(np.float64))
+        means = []
+        for at in values:
+            s_i, s_j = (torch.from_numpy(at[side[places]]) for side in (pairs.first, pairs.second))
+            # a margin of its own shifts the difference of the scores
+            shift = torch.from_numpy(own[places]) * target
+            each = pair_loss_values(str(loss), s_i - (shift if loss != "logistic" else 0), s_j, target, 0.0)
+            means.append(float(each.mean()))
+        return list(zip(self.scores.checkpoints, means, strict=True))
+
+    @functools.cached_property
+    def _places_by_item(self) -> Mapping[int, list[int]]:
+        places: dict[int, list[int]] = defaultdict(list)
+        pairs = self.data.train_pairs
+        for place, (i, j) in enumerate(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)):
+            places[i].append(place)
+            places[j].append(place)
+        return places
+
+    def _comparisons(self, item: str, but: int) -> list[tuple[str, str]]:
+        """Id and outcome of an item's other comparisons."""
+        said: list[tuple[str, str]] = []
+        for place in self._places_by_item[self._item_place[item]]:
+            if place != but and len(said) < _MOST_COMPARISONS:
+                winner, loser = self._sides(place)
+                other, how = (loser, "ranks above") if winner == item else (winner, "ranks below")
+                how = how if self.data.train_pairs.target[place] else "ties"
+                of = f", class {self.class_of(other)}" if self.class_of(other) else ""
+                said.append((self._pair_ids[place], f"{how} {other}{of}"))
+        return said
+
+    def _strips(self, items: Sequence[str]) -> Mapping[str, Strip]:
+        """The items' scores at the last checkpoint beside those of the other items of their class."""
+        if not self.scores.checkpoints:
+            return {}
+        last = self.scores.values[-1]
+        low, high = float(last.min()), float(last.max())
+        return {item: Strip(float(last[self._item_place[item]]), self._peers(item, last), low, high) for item in items}
+
+    def _peers(self, item: str, scores: FloatArray) -> list[float]:
+        of, mine = self.class_of(item), self._item_place[item]
+        return [
+            float(score)
+            for k, (name, score) in enumerate(zip(self.data.train.ids, scores, strict=True))
+            if k != mine and self.class_of(name) == of
+        ]
+
+
+def _interval(of: GroupInfluence) -> str:
+    if not np.isfinite(of.low):
+        return number(of.mean)
+    return f"{number(of.mean)} ({number(of.low)} to {number(of.high)})"

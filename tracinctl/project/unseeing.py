@@ -1,0 +1,47 @@
+"""What rankers that did not train on a pair say of it: kept by a retraining, read by a review."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tracinctl.files import write_text_atomic
+from tracinctl.project.target import Target
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tracinctl.data.pairs import RankingData
+
+_COLUMNS = ("id", "target", "share")
+
+
+def write_doubts(target: Target, data: RankingData, doubts: npt.NDArray[np.float64]) -> None:
+    """Keep the share of unseeing rankers that rank each training pair the other way.
+
+    Raises:
+        TracinctlError: the file cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    pairs = data.train_pairs
+    writer.writerows(zip(pairs.row_ids(data.train.ids), pairs.target.tolist(), doubts.tolist(), strict=True))
+    write_text_atomic(target.doubts_file, text.getvalue())
+
+
+def read_doubts(target: Target, data: RankingData) -> npt.NDArray[np.float64]:
+    """The shares that are kept of these training pairs; NaN where none is, or where it is of the other outcome."""
+    pairs = data.train_pairs
+    try:
+        text = target.doubts_file.read_text(encoding="utf-8")
+        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        kept = {(row["id"], int(row["target"])): float(row["share"]) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        # it can be made again at any time, and says nothing where it is damaged
+        kept = {}
+    names = zip(pairs.row_ids(data.train.ids), pairs.target.tolist(), strict=True)
+    return np.array([kept.get(name, np.nan) for name in names], dtype=np.float64)

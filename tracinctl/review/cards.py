@@ -1,0 +1,152 @@
+"""The card of a suspect as HTML: the same in the page of a review and in the report of a workflow."""
+
+from __future__ import annotations
+
+import base64
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from tracinctl.errors import DataError
+from tracinctl.review.decisions import Decision, spoken
+from tracinctl.review.spectrogram import FLOOR_DB, SMALL, Extent, extent_of, picture_of
+from tracinctl.review.suspects import ItemView, Review, Strip, Suspect
+from tracinctl.text import clean, count, number
+
+STRIP_WIDTH = 1000
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where a card finds what it shows of an item.
+
+    Attributes:
+        spectrogram: the address of the picture of a sound.
+        sound, picture: the address of a sound or picture; empty where it cannot be reached.
+        preload: whether the lengths of sounds are read at once.
+    """
+
+    spectrogram: Callable[[ItemView], str]
+    sound: Callable[[ItemView], str]
+    picture: Callable[[ItemView], str]
+    preload: bool = True
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards as HTML.
+
+    Attributes:
+        review: what is reviewed.
+        links: see there.
+        level: of the headings of items.
+    """
+
+    review: Review
+    links: Links
+    level: int = 3
+
+    def html(self, suspect: Suspect, decisions: Mapping[str, Sequence[Decision]]) -> str:
+        """The card of a suspect.
+
+        Args:
+            suspect: of the review.
+            decisions: id -> what people decided on it.
+        """
+        card = self.review.card(suspect.id)
+        views = [self.review.item(name) for name in suspect.items]
+        shown = [self._shown(view, card.strips.get(view.id)) for view in views]
+        longest = max((item["extent"].seconds for item in shown if item["extent"]), default=0.0)
+        return str(
+            _template().render(
+                card=card,
+                items=shown,
+                pair=len(views) > 1,
+                longest=longest,
+                decisions=[(name, made) for name in (suspect.id, *suspect.items) for made in decisions.get(name, ())],
+                of=suspect.id,
+                level=self.level,
+                preload="metadata" if self.links.preload else "none",
+                floor=FLOOR_DB,
+            )
+        )
+
+    def _shown(self, view: ItemView, strip: Strip | None) -> dict[str, Any]:
+        problem, extent = "", None
+        sound = spectrogram = picture = ""
+        try:
+            if view.sound is not None:
+                extent = extent_of(self.review.file(view.sound))
+                sound, spectrogram = self.links.sound(view), self.links.spectrogram(view)
+            if view.picture is not None:
+                self.review.file(view.picture)
+                picture = self.links.picture(view)
+        except DataError as error:
+            problem = error.message
+        return {
+            "view": view,
+            "extent": extent if extent is None or extent.seconds > 0 else None,
+            "sound": sound,
+            "spectrogram": spectrogram,
+            "picture": picture,
+            "problem": problem,
+            "strip": None if strip is None else marks(strip),
+        }
+
+
+def marks(strip: Strip) -> dict[str, Any]:
+    """Where the scores of a strip are drawn, from 0 to STRIP_WIDTH, and what it says in words."""
+    range_ = (strip.high - strip.low) or 1.0
+
+    def at(score: float) -> int:
+        return round(STRIP_WIDTH * (score - strip.low) / range_)
+
+    others = count(len(strip.others), "other item")
+    above = sum(other < strip.score for other in strip.others)
+    return {
+        "score": at(strip.score),
+        "others": sorted({at(score) for score in strip.others}),
+        "low": number(strip.low),
+        "high": number(strip.high),
+        "width": STRIP_WIDTH,
+        "words": f"score {number(strip.score)}, above {above:,} of {others} of its class",
+    }
+
+
+def embedded(review: Review, view: ItemView) -> str:
+    """A small spectrogram as an address that holds the picture itself; empty for an item without sound.
+
+    Raises:
+        DataError: the recording cannot be read.
+    """
+    if view.sound is None:
+        return ""
+    return "data:image/png;base64," + base64.b64encode(picture_of(review.file(view.sound), SMALL).png()).decode()
+
+
+def style() -> str:
+    """The style sheet of cards."""
+    return _file("card.css")
+
+
+def _file(name: str) -> str:
+    return (files("tracinctl.review") / "page" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _template() -> Any:
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"figure": _figure, "spoken": spoken, "size": _size, "count": count, "clean": clean}
+    return environment.from_string(_file("card.html"))
+
+
+def _figure(value: float | str) -> str:
+    return value if isinstance(value, str) else number(value)
+
+
+def _size(extent: Extent) -> str:
+    return f"{number(extent.seconds)} seconds, 0 to {number(extent.highest)} Hz"
