@@ -12,11 +12,11 @@ class Progress:
 
     Attributes:
         task: what is being done, in a word or two ("gradients", "scores", "training").
-        name: the part in hand, a checkpoint's file name for instance.
+        name: the current part, a checkpoint's file name for instance.
         done, total, unit: whole parts finished, of how many, and what they are ("checkpoints").
-        inner_done, inner_total, inner_unit: the same within the part in hand ("items"); total 0 where there is none.
+        inner_done, inner_total, inner_unit: the same within the current part ("items"); total 0 without parts.
         note: what is worth saying of the part that was just finished ("taken from the cache"); mostly empty.
-        hands: how many parts are in hand at once; the inner numbers are then those of all of them together.
+        hands: how many parts are worked on at once; the inner numbers are then sums over all of them.
     """
 
     task: str

@@ -46,7 +46,7 @@ def findings(
     tables = {
         name: compute_influence(task.data, model, checkpoints, method=name, loss=loss, cache=cache) for name in METHODS
     }
-    losses = _train_losses(task, model, checkpoints, loss)
+    losses = train_losses(task, model, checkpoints, loss)
     random = np.random.default_rng([seed, 2])
     if task.error == "mislabelled":
         table = tables["tracin"]
@@ -101,7 +101,7 @@ def _item_mean(pairs: Pairs, values: np.ndarray, items: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _train_losses(task: Task, model: torch.nn.Module, checkpoints: Sequence[Path], loss: str) -> np.ndarray:
+def train_losses(task: Task, model: torch.nn.Module, checkpoints: Sequence[Path], loss: str) -> np.ndarray:
     """Mean loss of each training pair over the checkpoints."""
     pairs, total = task.data.train_pairs, np.zeros(len(task.data.train_pairs))
     model.eval()

@@ -19,7 +19,7 @@ from tracinctl.errors import DataError
 FloatArray = npt.NDArray[np.float64]
 
 DENSE_ITEMS = 2048
-"""Up to so many items the covariance of the scores is kept; beyond, features are not used."""
+"""Up to this many items the covariance of the scores is kept; beyond, features are not used."""
 
 _OWN_VARIANCE = 0.5
 _SHARED_VARIANCE = 2.0

@@ -13,7 +13,7 @@ from tracinctl.data.recordings import nfc
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The training pairs that an exclusion list leaves, and what became of each of its ids (see TrainResult)."""
+    """The training pairs that an exclusion list leaves, and how each of its ids was used (see TrainResult)."""
 
     pairs: Pairs
     rows: int

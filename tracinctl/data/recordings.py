@@ -56,7 +56,7 @@ class RankedRecordings:
 
 
 def available(data_root: str | Path) -> dict[str, list[str]]:
-    """Which frequencies there are of which material, both in natural order; empty without a data folder."""
+    """The frequencies of each material, both in natural order; empty without a data folder."""
     frequencies: dict[str, set[str]] = {}
     for angle, material, folder in _folders(Path(data_root)):
         for name in _sound_names(folder):

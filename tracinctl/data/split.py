@@ -18,7 +18,7 @@ EVERY, DRAWN = "every", "drawn"
 RULES: Final = (EVERY, DRAWN)
 MOST_TRAIN_PAIRS: Final = 100_000
 MOST_TEST_PAIRS: Final = 5_000
-"""Of more pairs than these so many are drawn: together they make a score file of 4 GB."""
+"""Limits on the pairs, beyond which pairs are drawn: together they make a score file of 4 GB."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def pair_count(labels: FloatArray) -> int:
 def every_pair(labels: FloatArray, most: int | None = None, seed: int = 42) -> Pairs:
     """Every pair of items of different class once, in item order; target +1 where the first ranks above.
 
-    Of more than ``most`` so many are drawn, each with the same chance.
+    Of more than ``most``, that many are drawn, each with the same chance.
     """
     if most is not None and pair_count(labels) > most:
         return _some_pairs(labels, most, seed)

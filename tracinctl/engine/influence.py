@@ -284,7 +284,7 @@ class InfluenceScores:
         if self._hold:
             step = min(shown, max(1, self._room // (4 * 8 * tests)))
         else:
-            # a pair takes a row of scores, and the rows of its two items, of which there are only so many
+            # a pair takes a row of scores and the rows of its two items, and many pairs share few items
             room = self._room - 3 * self._at_once  # three such pieces are there while rows are calculated
             all_items = 8 * self._rows * tests
             step = max((room - all_items) // (8 * tests), room // (3 * 8 * tests), 1)

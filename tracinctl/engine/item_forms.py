@@ -178,7 +178,7 @@ def rows_of(inputs: Any) -> Rows:
     """The rows of inputs in any form that ``Samples`` documents.
 
     Raises:
-        FormError: the form is none of these.
+        FormError: the form is not one of these.
     """
     if isinstance(inputs, torch.Tensor):
         return TensorRows(inputs) if not inputs.is_nested else ListRows(inputs.unbind())

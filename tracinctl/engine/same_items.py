@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SamePairs:
-    """Pairs of which the model cannot tell the two items apart.
+    """Pairs whose two items the model cannot tell apart.
 
     Attributes:
         input: whether both items of a pair are the same input, shape (pairs,).

@@ -75,7 +75,7 @@ def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair
         flat = block.reshape(len(block), -1)
         negative += (flat < 0).sum(axis=0).reshape(tests, count).sum(axis=0)
         nonzero += (flat != 0).sum(axis=0).reshape(tests, count).sum(axis=0)
-        # divided as they are added: sums of scores near the largest float are none
+        # divided before they are added, because sums of scores near the largest float overflow
         size += (np.matmul(share, np.abs(block)) / pairs).sum(axis=0)
         means[:, start : start + len(block)] = np.matmul(share, block).T
         sample.append(block[(-start) % every :: every].copy())

@@ -53,7 +53,7 @@ class ReportSection:
 
     Attributes:
         title: what it is called, "plastic 500hz".
-        source: the scores; None where there are none, ``error`` says why then.
+        source: the scores; None where they cannot be read, and ``error`` says why.
         score_file: where they are, as it is to be shown.
         exclusions: what is left out; None where nothing was chosen.
         diagnoses: what to know before the list is used.
@@ -178,7 +178,7 @@ def _rule(chosen: Exclusions) -> str:
 def _figures(
     section: ReportSection, source: ScoreSource, top: int, *, colour: bool
 ) -> Iterator[tuple[str, Picture | None, str]]:
-    """(Title, picture, why there is none) of each view."""
+    """(Title, picture, reason for a missing picture) of each view."""
     chosen = section.exclusions
     rule = chosen.min_occurrences if chosen is not None else DEFAULT_OCCURRENCES
     request = Request(source, WIDTH, colour, _thresholds(chosen), top=top, min_occurrences=rule)

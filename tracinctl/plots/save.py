@@ -72,7 +72,7 @@ def save(picture: Picture, path: Path) -> None:
     """Write a picture; the file's ending decides the form. The same picture gives the same bytes.
 
     Raises:
-        PlotError: the ending is none of FORMATS.
+        PlotError: the ending is not one of FORMATS.
         TracinctlError: the file cannot be written.
     """
     check_picture_path(path)

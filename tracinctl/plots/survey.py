@@ -21,7 +21,7 @@ _SAMPLE = 200_000
 _TILE = 1 << 16
 """Scores worked on together, so that what is made of them stays in the processor's cache."""
 _BINS = 1.5
-"""Bins of a histogram, at most so many times the root of the number of scores."""
+"""Limit on the bins of a histogram, as a multiple of the square root of the number of scores."""
 
 
 class FiniteScores(KnownScores):
@@ -107,7 +107,7 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
 
 
 def middle(values: FloatArray) -> float:
-    """The upper median, one of the values themselves; 0 where there are none."""
+    """The upper median, which is one of the values; 0 without values."""
     return float(np.partition(values, values.size // 2)[values.size // 2]) if values.size else 0.0
 
 

@@ -130,7 +130,7 @@ def compute_project_scores(
     loss = LossSettings(**{**vars(engine.loss), "loss": resolve_loss(engine.loss.loss)})
     checkpoints = list_checkpoints(target.checkpoints, settings.checkpoint_prefix)
     if settings.self_influence:
-        read_records(target.records)  # a broken one is told of before the work, not after
+        read_records(target.records)  # a broken file is reported before the work, not after
     others = _read_once(target, settings.origin, checkpoints)
     recordings = FileStates.of(recordings_of(target) if settings.origin.source is None else {})
     data = load_data(target, settings.origin, progress)
@@ -152,7 +152,7 @@ def compute_project_scores(
     if result is None:
         return None
 
-    # before anything is written: what changes later is newer than the scores, and is told of where they are used
+    # read before anything is written, so that a later change counts as newer than the scores
     recordings.check_unchanged()
     others.check_unchanged()
     watched = WatchedScores(result.scores, about)

@@ -22,7 +22,7 @@ from tracinctl.text import natural_key, nearest
 
 SETTINGS_NAME = "tracinctl.toml"
 
-_SLIP = 0.8  # of 1 for equal names: a key so much like a known one is misspelt and not misplaced
+_SLIP = 0.8  # likeness (1 = equal) above which a key is a misspelling rather than in the wrong table
 
 _SCORE_FILE = re.compile(r"^(?P<project>.+)_influence(?:_metadata\.json|\.parquet)$")
 PER_CHECKPOINT = "_per_checkpoint"
@@ -34,7 +34,7 @@ class Settings:
     """What a settings file says, checked.
 
     Attributes:
-        path: the file; None where there is none.
+        path: the file; None without a file.
         values: table -> key -> value. Paths are absolute, lists are tuples of text.
     """
 
@@ -144,7 +144,7 @@ def find_score_files(metadata_dir: Path) -> list[tuple[str, str]]:
 
 
 def find_settings(start: Path) -> Path | None:
-    """The settings file of this folder or the nearest parent; None where there is none.
+    """The settings file of this folder or the nearest parent; None without one.
 
     Raises:
         TracinctlError: something that is no file stands in its place.
@@ -306,7 +306,7 @@ def _checked(path: Path, table: str, key: str, value: Any) -> Any:
     """The value of a key as it is kept: a path absolute, a list a tuple of text.
 
     Raises:
-        SettingsError: there is no such key, or the value is none that it takes.
+        SettingsError: the key is unknown, or its value is wrong.
     """
     known = tables()[table]
     if key not in known:

@@ -252,7 +252,7 @@ def everything_by_material(project: Project) -> dict[str, list[str]]:
 
 
 def unknown_set(target: Target) -> str:
-    """What was probably meant by a material and frequency of which there is nothing; empty where there is something."""
+    """What was probably meant by a material and frequency that do not exist; empty where they do."""
     found = everything_by_material(target.project)
     asked = f"{target.material} {target.frequency}"
     known = [f"{name} {each}" for name, frequencies in found.items() for each in frequencies]

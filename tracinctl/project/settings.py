@@ -223,7 +223,7 @@ class Processes:
 
 @dataclass(init=False, eq=False, repr=False)
 class Marking:
-    """Whether the users' records are told of a list."""
+    """Whether a list is marked in the users' records."""
 
     update_metadata: bool = field(
         default=False,

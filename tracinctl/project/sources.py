@@ -105,7 +105,7 @@ def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
 
 
 def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArray[np.int64]:
-    """Rows of the held-out pairs to use: those that are named, or so many drawn with the seed, or all.
+    """Rows of the held-out pairs to use: those that are named, a number drawn with the seed, or all.
 
     Raises:
         DataError: a named pair is not there.

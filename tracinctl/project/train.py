@@ -112,7 +112,7 @@ def train_project_ranker(
 
 
 def _scores_made_from(target: Target, folder: Path) -> str:
-    """The name of the score file that was made from checkpoints in the folder; empty where there is none."""
+    """The name of the score file that was made from checkpoints in the folder; empty without one."""
     from tracinctl.scores.files.open import open_scores
 
     if not target.score_file.is_file():

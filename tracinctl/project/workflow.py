@@ -66,7 +66,7 @@ class Run:
     Attributes:
         target: of what.
         status: ``done``, ``failed``, or ``skipped`` after a failure with ``fail_fast``.
-        score_file: the scores; None where there are none.
+        score_file: the scores; None without scores.
         computed: how they were computed; None where the file was there already.
         source: the scores, opened.
         exclusions: what is left out.
@@ -158,7 +158,7 @@ def run_workflow(
         targets: in the order in which they run.
         settings: how.
         watch: gives a progress callback for the time that a target takes.
-        finished: is told of each run at its end.
+        finished: receives each run at its end.
         processes: share the computing; the first one does the rest alone.
     """
     runs: list[Run] = []
@@ -288,7 +288,7 @@ def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, sou
 def compare_with_planted(
     pairs: set[str], items: set[str], source: ScoreSource, exclusions: Exclusions
 ) -> PlantedCount | None:
-    """How the list compares with the planted pairs and items; None where there are none.
+    """How the list compares with the planted pairs and items; None without planted ones.
 
     A pair is rightly on the list where it was planted, or where one of its items was filed under a wrong class.
     """

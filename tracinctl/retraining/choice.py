@@ -26,7 +26,7 @@ import numpy as np
 
 from tracinctl.data.leave_out import leave_out
 from tracinctl.data.pairs import Pairs, RankingData
-from tracinctl.retraining.judging import Division, FloatArray, divide, pair_correct, pairs_within
+from tracinctl.retraining.judging import Division, FloatArray, divide_items, pair_correct, pairs_within
 from tracinctl.retraining.trainer import Recipe, Trained, Training
 
 NOTHING: Final = "nothing"
@@ -133,11 +133,8 @@ class Choice:
 
 
 def scoring_halves(data: RankingData, division: Division) -> tuple[list[str], list[str]]:
-    """The scoring items in two halves, by class as evenly as it goes."""
-    place = {name: row for row, name in enumerate(data.test.ids)}
-    labels = data.test.labels
-    own = None if labels is None else np.asarray(labels)[[place[name] for name in division.scoring]]
-    return divide(division.scoring, own, division.seed + 1)
+    """The scoring items in two halves, by query or by class as evenly as it goes."""
+    return divide_items(data, division.scoring, division.seed + 1)
 
 
 def too_few_to_choose(data: RankingData, halves: tuple[Sequence[str], Sequence[str]]) -> str:

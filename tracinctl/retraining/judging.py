@@ -51,6 +51,9 @@ FEWEST_ITEMS: Final = 6
 of thirty-two, the first chance below one in twenty."""
 FEWEST_REPEATS: Final = 2
 
+_FEWEST_GROUPS = 12
+_LARGEST_GROUP = 0.25  # of the items
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -86,8 +89,7 @@ def divide_held_out(data: RankingData, seed: int) -> Division:
     pairs = data.test_pairs
     paired = np.unique(np.concatenate([pairs.first, pairs.second]))
     ids = [data.test.ids[k] for k in paired]
-    labels = None if data.test.labels is None else np.asarray(data.test.labels)[paired]
-    scoring, judging = divide(ids, labels, seed)
+    scoring, judging = divide_items(data, ids, seed)
     division = Division(tuple(scoring), tuple(judging), seed)
     if not len(division.rows(data, "scoring")):
         raise DataError(
@@ -95,6 +97,43 @@ def divide_held_out(data: RankingData, seed: int) -> Division:
             hint="Hold out more items, or leave --retrain out.",
         )
     return division
+
+
+def divide_items(data: RankingData, ids: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
+    """Divide held-out items into two parts, each in the order of ``ids``.
+
+    Items that only meet others of their own query or debate stay with them where there are many such groups and none
+    holds more than a quarter of the items, so that hardly a pair is lost. Otherwise see ``divide``.
+    """
+    place = {name: row for row, name in enumerate(data.test.ids)}
+    rows = np.array([place[name] for name in ids], dtype=np.int64)
+    groups = _connected(data.test_pairs.take(pairs_within(data, ids)), len(data.test))[rows]
+    _, sizes = np.unique(groups, return_counts=True)
+    if (sizes > 1).sum() >= _FEWEST_GROUPS and sizes.max() <= _LARGEST_GROUP * len(ids):
+        return _divide_groups(ids, groups, seed)
+    return divide(ids, None if data.test.labels is None else np.asarray(data.test.labels)[rows], seed)
+
+
+def _connected(pairs: Pairs, items: int) -> IntArray:
+    """The lowest row that each item is linked to by pairs, directly or through others."""
+    group = np.arange(items)
+    before = None
+    while before is None or (before != group).any():
+        before = group.copy()
+        for one, other in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
+            np.minimum.at(group, one, group[other])
+        group = group[group]
+    return group
+
+
+def _divide_groups(ids: Sequence[str], groups: IntArray, seed: int) -> tuple[list[str], list[str]]:
+    """Whole groups in random order, each to the part that has fewer items so far."""
+    random = np.random.default_rng([seed, 5])
+    parts: tuple[list[int], list[int]] = ([], [])
+    for group in random.permutation(np.unique(groups)):
+        min(parts, key=len).extend(np.flatnonzero(groups == group).tolist())
+    one, other = ([ids[row] for row in sorted(part)] for part in parts)
+    return one, other
 
 
 def divide(ids: Sequence[str], labels: npt.NDArray[Any] | None, seed: int) -> tuple[list[str], list[str]]:

@@ -72,7 +72,7 @@ class Exclusions:
         ids: what to write: pair ids, or item ids.
         mirrored: ids in ``ids`` that are there only as mirror images of harmful pairs.
         cut: harmful pairs (or items) that a cap left off.
-        max_exclusions: the cap; None where there is none.
+        max_exclusions: the cap; None for no cap.
         active_test_pairs: test pairs that can vote.
         never_fires: why the rule can never fire; empty where it can.
         sample_scores: item-level influence of the items on the list, in mode ``sample``.

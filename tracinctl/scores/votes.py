@@ -86,7 +86,7 @@ def check_rule(rule: str, min_occurrences: str = DEFAULT_OCCURRENCES, upper_thre
     """Refuse what is no rule.
 
     Raises:
-        UsageError: ``rule`` is none of RULES, ``min_occurrences`` asks for no number of votes, or votes are described
+        UsageError: ``rule`` is not one of RULES, ``min_occurrences`` is not a number of votes, or votes are described
             under the rule total, which has none.
     """
     if rule not in RULES:

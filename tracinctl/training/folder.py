@@ -38,7 +38,7 @@ class TrainingFolder:
     Attributes:
         place: where to write until ``finish`` is called.
         kept: epoch -> checkpoint of this run that is there already.
-        last: content of the latest of them; None where there is none.
+        last: content of the latest one; None without a checkpoint.
 
     Raises:
         TrainingError: the folder holds somebody else's checkpoints, or such that are in use.

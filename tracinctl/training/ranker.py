@@ -57,7 +57,7 @@ class TrainResult:
         left_out_pairs: ids of the exclusion list that left out a training pair.
         left_out_items: ids of the exclusion list that left out a training item.
         unknown_ids: ids of the list that name neither.
-        held_out_ids: ids of the list that name a held-out item or pair; they were let be.
+        held_out_ids: ids of the list that name a held-out item or pair; they were ignored.
         rows_left_out: how many training pairs were left out, repeated draws included.
         model: the ranker after the last epoch, in eval mode.
     """
@@ -102,7 +102,7 @@ def train_ranker(
         exclusions: ids of training pairs (``<id1>_<id2>``, that order only) and items to leave out.
         in_use: what was made from the checkpoints in ``output_dir``, which other settings or data then do not replace.
             Empty = they are replaced; those of the same run are continued in any case.
-        progress: is told of epochs, and of batches within one.
+        progress: receives epochs, and batches within an epoch.
 
     Raises:
         TrainingError: the list names nothing of these data, no training pair is left, ``output_dir`` holds somebody

@@ -78,7 +78,7 @@ def test_a_kernel_of_an_adapter_is_of_its_base_model_too(tmp_path):
 def test_an_adapter_of_another_model_or_beside_whole_checkpoints_is_refused(tmp_path):
     data = make_data((6,))
     paths, _ = adapters(tmp_path, (0.1,))
-    with pytest.raises(CheckpointError, match=r"is an adapter and .* is none"):
+    with pytest.raises(CheckpointError, match=r"is an adapter and .* is not"):
         compute_influence(data, Base(), [*paths, *make_checkpoints(Base(), tmp_path / "whole")])
     torch.save({"base_model.model.other.weight": torch.ones(2)}, paths[0] / "adapter_model.bin")
     (paths[0] / "adapter_model.safetensors").unlink()

@@ -158,7 +158,7 @@ def list_path(project: Project, file: ScoreFile) -> Path:
 
 
 def check_own_list_each(files: list[ScoreFile], places: list[Path]) -> None:
-    """Refuse two score files whose lists would be one file, of which the second would replace the first."""
+    """Refuse two score files whose lists would be the same file."""
     first: dict[Path, ScoreFile] = {}
     for file, place in zip(files, places, strict=True):
         other = first.setdefault(place.absolute(), file)

@@ -137,7 +137,7 @@ def _row(row: SweepRow, shown: list[int]) -> list[str]:
 
 
 def vote_columns(active: int, required: int, most: int) -> list[int]:
-    """At most so many numbers of votes to show: all, or the first, the required one, the last and some between."""
+    """A limited choice of numbers of votes: all, or the first, the required one, the last and some between."""
     if active <= most:
         return list(range(1, active + 1))
     chosen = {1, min(required, active), active}

@@ -58,7 +58,7 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
     """A line for every checkpoint that is finished, with the time left; smaller parts have one every ten seconds."""
     pace: dict[str, Pace] = {}
     seen: dict[str, int] = {}
-    told: dict[str, float] = {}
+    last_line: dict[str, float] = {}
     lines: set[str] = set()
     prefix = f"{clean(what)}: " if what else ""
 
@@ -76,10 +76,10 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
         if state.unit not in LARGE_UNITS:
             # what is soon done needs no line; what had one has one more at its end
             spoken = state.task in lines and state.done == state.total
-            if not spoken and now - told.setdefault(state.task, now) < LINE_EVERY:
+            if not spoken and now - last_line.setdefault(state.task, now) < LINE_EVERY:
                 return
             lines.add(state.task)
-        told[state.task] = now
+        last_line[state.task] = now
         left = clock.left(state)
         parts = [f"{prefix}{state.task} {state.done}/{state.total} {state.unit}"]
         parts += [clean(part) for part in (state.name, state.note) if part]
@@ -93,7 +93,7 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
 
 @contextmanager
 def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
-    """Bars that are wiped away at the end: one for the parts, one for the items within the part in hand."""
+    """Bars that are wiped away at the end: one for the parts, one for the items within the current part."""
     from rich.cells import cell_len
     from rich.progress import BarColumn, Task, TaskID, TextColumn
     from rich.progress import Progress as RichProgress

@@ -274,7 +274,7 @@ def sentence(text: str) -> str:
 
 
 def hanging(text: str, width: int, indent: str, first: str | None = None) -> str:
-    """Words in lines of at most so many columns below each other; a longer word, a path say, keeps a line whole."""
+    """Words in lines of at most this many columns; a longer word, such as a path, keeps a line to itself."""
     import textwrap
 
     lines = textwrap.wrap(

@@ -34,7 +34,7 @@ def with_adapter(model: torch.nn.Module, sources: Sequence[Path | CheckpointSour
         return model
     if len(folders) < len(places):
         other = next(str(CheckpointSource.of(s)) for s, p in zip(sources, places, strict=True) if p not in folders)
-        raise CheckpointError(f"{folders[0]} is an adapter and {other} is none", hint="Give checkpoints of one kind.")
+        raise CheckpointError(f"{folders[0]} is an adapter and {other} is not", hint="Give checkpoints of one kind.")
     peft = _peft(folders[0])
     if hasattr(model, "peft_config"):
         return model

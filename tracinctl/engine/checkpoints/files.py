@@ -51,7 +51,7 @@ class CheckpointSource:
 
     @classmethod
     def of(cls, source: Path | CheckpointSource) -> CheckpointSource:
-        """A path as a source, of which everything counts."""
+        """A path as a source, with all of its weights."""
         return source if isinstance(source, CheckpointSource) else cls(source.name, source)
 
     def __str__(self) -> str:

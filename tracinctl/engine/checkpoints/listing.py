@@ -1,4 +1,4 @@
-"""The checkpoints of a folder, in natural order; what lies there and is none is named, not passed over."""
+"""The checkpoints of a folder, in natural order; any other file is named, not passed over."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def load_checkpoint(source: Path | CheckpointSource) -> Checkpoint:
 
     Raises:
         CheckpointError: it is missing, broken, something else, holds code or what would swell in memory, holds no state
-            of a model, or says a learning rate that is none.
+            of a model, or its learning rate is not a number.
     """
     source = CheckpointSource.of(source)
     if not isinstance(source.place, Path):

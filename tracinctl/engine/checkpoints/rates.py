@@ -40,7 +40,7 @@ class Rates:
         groups: of its optimizers.
         taken: the rate of the step that led to it, where that is known; the largest of the groups.
         step: how many steps its schedule had taken.
-        after: steps -> the rate of the schedule after so many, which is that of the next step.
+        after: steps -> the rate of the schedule after them, which is that of the next step.
         logged: steps -> the rate that was logged then, of that step or of the next one.
     """
 

@@ -33,7 +33,7 @@ class CheckpointRecord:
         planned: of the whole training; None where it does not say.
         loss: the pairwise loss; None where it does not say.
         margin: of the loss; None where it does not say.
-        run: of which training of tracinctl it is; None where it is of another program.
+        run: the training of tracinctl that wrote it; None for another program's.
     """
 
     weights: str = ""

@@ -154,7 +154,7 @@ def _place(raw: bytearray, entry: zipfile.ZipInfo) -> slice:
 
 
 def _check_sums(path: Path, raw: bytearray, places: Mapping[str, tuple[zipfile.ZipInfo, slice]]) -> None:
-    """Raise CheckpointError where a part is not what was written; a torch that is told so writes no sums at all."""
+    """Raise CheckpointError where a part is not what was written. Torch can be set to write no checksums."""
     if not any(entry.CRC for entry, _ in places.values()):
         return
     view = memoryview(raw)

@@ -33,7 +33,7 @@ def rates_before(scheduler: Mapping[str, Any]) -> list[float] | None:
 
 
 def _factor(scheduler: Mapping[str, Any], step: int) -> float | None:
-    """By what a schedule has multiplied the first rates after so many steps, of those with a ``gamma``."""
+    """The factor on the first rates after some steps, for schedules with a ``gamma``."""
     gamma, every, milestones = (scheduler.get(name) for name in ("gamma", "step_size", "milestones"))
     if not isinstance(gamma, (int, float)) or "scale_fn" in scheduler or "base_momentums" in scheduler:
         return None
@@ -46,7 +46,7 @@ def _factor(scheduler: Mapping[str, Any], step: int) -> float | None:
 
 
 def rate_after(points: Mapping[int, float], step: int) -> float | None:
-    """The rate of a schedule after so many steps, by a line through the nearest steps that are known.
+    """The rate of a schedule after some steps, by a line through the nearest known steps.
 
     None where none is known, or a single one, which is zero: what it came down from is then unknown.
     """

@@ -138,7 +138,7 @@ class NoPlainTensor:
 
 
 def module_state(module: Inert, prefix: str = "") -> dict[str, Any]:
-    """The parameters and saved buffers of a ``torch.nn.Module`` that was pickled whole; empty where it is none."""
+    """The parameters and saved buffers of a ``torch.nn.Module`` that was pickled whole; empty for anything else."""
     inner = module.state if isinstance(module.state, dict) else {}
     if prefix.count(".") > _DEPTH or not isinstance(inner.get("_parameters"), dict):
         return {}

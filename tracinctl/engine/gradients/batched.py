@@ -67,7 +67,7 @@ class BatchedGradients:
     def learn(self, inputs: Any) -> tuple[object, dict[str, Feature], torch.Tensor]:
         """Learn from one item what form each gradient has; gives what is known of the run, gradients, the score.
 
-        Two runs of which the same is known used all parameters in the same way.
+        Two equal traces used all parameters in the same way.
         """
         trace, ins, slopes, scores = self._run(inputs)
         for name, form in self._forms_of(trace):

@@ -184,7 +184,7 @@ class Projection:
 
 
 def _steps(count: int, numbers: int) -> list[tuple[int, int]]:
-    """Where pieces of ``count`` things begin and end, if one is so many numbers."""
+    """Where pieces of ``count`` things begin and end, for things of this many numbers."""
     step = max(1, _AT_ONCE // max(1, numbers))
     return [(begin, min(begin + step, count)) for begin in range(0, count, step)]
 

@@ -127,7 +127,7 @@ class KernelWork:
         return kernel
 
     def opened(self, identity: str) -> ItemKernel | None:
-        """The kernel of this identity in the cache, held in memory where they all are; None where there is none."""
+        """The cached kernel of this identity, in memory where all kernels are; None if the cache has none."""
         kernel = self.cache.get(identity, self.layout) if self.cache else None
         try:
             return kernel.loaded() if kernel is not None and self.in_memory else kernel

@@ -27,10 +27,10 @@ from tracinctl.engine.items import Items
 IntArray = npt.NDArray[np.int64]
 
 COMPLETE = 2048
-"""Of so many items (32 MiB a checkpoint), all inner products are held."""
+"""Up to this many items (32 MiB a checkpoint), all inner products are held."""
 
 NEIGHBOURS = 1024
-"""Of more, so many training items have columns."""
+"""With more items, this many training items have columns."""
 
 _ONCE = 0.75  # pairs an item, up to which rows are pairs
 
@@ -42,10 +42,10 @@ class KernelLayout:
     Attributes:
         first: item of each row, shape (rows,).
         second: item whose gradient is taken off it, shape (rows,); None where rows are items.
-        columns: so many rows, the first ones, have columns.
+        columns: this many of the first rows have columns.
         pairs: rows of the two items of each training pair, shape (pairs, 2), where not all rows have columns.
         train_rows, test_rows: rows of the training items and held-out items; of the pairs where rows are pairs.
-        neighbours: columns of the training items that the item-level view goes by; empty where there is none.
+        neighbours: columns of the training items that the item-level view uses; empty without that view.
         digests: of the rows, 16 bytes each, shape (rows, 16).
         item_digests: of the items, shape (items, 16).
     """

@@ -304,7 +304,7 @@ class _Making:
     # Products of the items of training pairs, where not all rows have columns
 
     def _pairs_within(self, taken: Rows, rows: IntArray) -> None:
-        """Those of which both items are among these rows."""
+        """Pairs whose two items are both among these rows."""
         pairs = self.layout.pairs
         if self.again or not len(pairs):
             return
@@ -314,7 +314,7 @@ class _Making:
         self.parts["pairs"][both] = row_products(taken, i, j, self.sizes.scratch)
 
     def _pairs_apart(self, pieces: list[IntArray]) -> None:
-        """Those whose items were in different pieces, and of which none has a column."""
+        """Pairs whose items were in different pieces and have no column."""
         pairs = self.layout.pairs
         if not len(pairs):
             return
@@ -341,7 +341,7 @@ def _nothing() -> None:
 
 
 def _room(feature: Feature, items: int) -> Feature:
-    """Room for the same of so many items."""
+    """Room for the same for this many items."""
     tensors = [t.new_empty(items, *t.shape[1:]) for t in tensors_of(feature)]
     return Dense(*tensors) if len(tensors) == 1 else Outer(*tensors)
 

@@ -54,7 +54,7 @@ class Rows:
 
     @staticmethod
     def room(like: Sequence[Sequence[Sequence[int]]], rows: int, device: torch.device, dtype: torch.dtype) -> Rows:
-        """Room for so many rows with parts of these shapes."""
+        """Room for this many rows with parts of these shapes."""
         shapes = [[[*shape[:-2], rows, shape[-1]] for shape in part] for part in like]
         return Rows(tuple(tuple(torch.empty(s, device=device, dtype=dtype) for s in part) for part in shapes))
 

@@ -12,7 +12,7 @@ from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.kernel.maker import KernelMaker
 
 _LEAST, _MOST = 2, 32
-_PART = 32  # one item in so many is scored: 1 % of the time of a cold run, about
+_PART = 32  # one item in 32 is scored, about 1 % of the time of a cold run
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # of the largest score; rounding differs with the size of a block
 
 

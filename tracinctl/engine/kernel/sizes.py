@@ -33,7 +33,7 @@ def bytes_of_check(gradients: ItemGradients, dtype: torch.dtype) -> int:
 
 
 def measured(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured:
-    """What gradients take of which the form is known.
+    """Memory that gradients of a known form take.
 
     Args:
         gradients: ``prepare`` was called with these items.
@@ -46,7 +46,7 @@ def measured(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_
 def foreseen(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured | None:
     """The same of gradients that were never taken, without the memory for it.
 
-    None where the model asks for the numbers in its tensors, for there are none.
+    None where the model reads the numbers in its tensors, which a dry run does not have.
     """
     given = [partial(_without_numbers, give) for give in read]
     try:

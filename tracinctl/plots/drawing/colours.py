@@ -50,7 +50,7 @@ class Palette(NamedTuple):
         return self.ramp[min(place, len(self.ramp) - 1) if lines <= len(self.ramp) else place * len(self.ramp) // lines]
 
 
-# each has a contrast of at least 3 to white and to black; the two of the signs are told apart by people who see no red
+# each has a contrast of at least 3 to white and to black; people who see no red can tell the two signs apart
 # or no green; lines run from red over ochre and green to violet
 COLOURS = Palette(
     "#d6604d",

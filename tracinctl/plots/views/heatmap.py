@@ -98,7 +98,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
     """Draw a cell for each two classes; the lower left half would repeat the upper right, and is drawn as well.
 
     Raises:
-        PlotError: the ids show no classes, or there is no room for so many.
+        PlotError: the ids show no classes, or the classes do not fit.
     """
     table = class_means(request.source, request.means.mean)
     width, palette, size = request.width, request.palette, len(table.classes)

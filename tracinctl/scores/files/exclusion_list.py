@@ -110,7 +110,7 @@ def _digest(ids: Sequence[str]) -> str:
 
 
 def _id_of(line: str) -> str:
-    """The id on a line of a list; empty where there is none. A comment may follow it."""
+    """The id on a line of a list; empty for a line without an id. A comment may follow it."""
     return "" if line.startswith("#") else _COMMENT_BEHIND.split(line, maxsplit=1)[0].strip()
 
 

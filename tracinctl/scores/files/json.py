@@ -78,7 +78,7 @@ def read_json_scores(path: Path) -> MemoryScores:
 
 
 def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
-    """What the sidecar says, as arguments of ScoreMeta; None where there is none, as beside a file of others.
+    """What the sidecar says, as arguments of ScoreMeta; None without a sidecar, as beside another program's file.
 
     Raises:
         ScoreFileError: the sidecar is broken, or belongs to other scores.

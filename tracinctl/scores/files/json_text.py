@@ -28,7 +28,7 @@ def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
     """A file, open for reading; nothing but a file is read.
 
     Raises:
-        ScoreFileError: it is missing, is none, or breaks while it is read.
+        ScoreFileError: it is missing, is no score file, or breaks while it is read.
     """
     try:
         if path.exists() and not path.is_file():

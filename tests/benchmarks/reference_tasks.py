@@ -1,0 +1,128 @@
+"""Ranking tasks from real comparisons: votes of people on arguments, and LightGBM's web search example.
+
+The files are not part of the project. Their folder is given by the variable ``TRACINCTL_REFERENCE``, or is
+``shared/reference`` beside the project; its README files say what they hold and where they are from.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from planted_tasks import Task
+
+from tracinctl import Pairs, RankingData, Samples
+
+REFERENCE = Path(os.environ.get("TRACINCTL_REFERENCE", Path(__file__).resolve().parents[3] / "shared" / "reference"))
+
+_PARTS = (0.5, 0.2, 0.3)  # of the items of a debate, or of the queries: train, score, judge
+_SHRUNK_BY = 5  # votes at the mean agreement, added to those of each annotator
+_MAJORITY = 0.2  # share of the votes by which one side must lead; equal votes count as 0
+_CLEAR_MAJORITY = 0.4
+
+
+def arguments_task(seed: int) -> Task:
+    """Train on the vote of a pair's least competent annotator; the majority is the truth.
+
+    Competence is the agreement with the others' majority over all votes of an annotator, shrunk by five votes.
+    """
+    folder = REFERENCE / "arguments"
+    items = pd.read_csv(folder / "items.csv.gz")
+    features = np.load(folder / "features.npy").astype(np.float64)
+    pairs = _majorities(pd.read_csv(folder / "votes.csv.gz"), {name: row for row, name in enumerate(items["item"])})
+    random = np.random.default_rng([seed, 21])
+    part = np.empty(len(items), dtype=np.int64)
+    for rows in items.groupby("debate").indices.values():
+        part[rows] = _parts(random, len(rows))
+    of_pair = np.where(part[pairs["i"]] == part[pairs["j"]], part[pairs["i"]], -1)
+    pairs["truth"] = np.sign(pairs["lead"]).where(pairs["lead"].abs() >= _MAJORITY, 0).astype(int)
+    train = pairs[(of_pair == 0) & (pairs["truth"] != 0) & (pairs["weakest"] != 0)]
+    score = pairs[(of_pair == 1) & (pairs["truth"] != 0)]
+    judge = pairs[(of_pair == 2) & (pairs["lead"].abs() >= _CLEAR_MAJORITY)]
+    bad = (train["weakest"] != train["truth"]).to_numpy()
+    chosen = (train.assign(target=train["weakest"]), *(side.assign(target=side["truth"]) for side in (score, judge)))
+    return _task("arguments", "votes", features, part, chosen, bad)
+
+
+def letor_task(seed: int, share: float) -> Task:
+    """Pairs of documents of one query and of different grade, a share of them flipped."""
+    folder = REFERENCE / "letor"
+    with gzip.open(folder / "rank.train.query.gz", "rt") as stream:
+        counts = [int(line) for line in stream]
+    with gzip.open(folder / "rank.train.gz", "rt") as stream:
+        lines = [line.split() for line in stream]
+    grades, features = np.array([int(line[0]) for line in lines]), np.zeros((len(lines), 301))
+    for row, line in enumerate(lines):
+        for entry in line[1:]:
+            column, _, value = entry.partition(":")
+            features[row, int(column)] = float(value)
+    random = np.random.default_rng([seed, 22])
+    part = np.repeat(_parts(random, len(counts)), counts)
+    rows, at = [], 0
+    for count in counts:
+        i, j = np.triu_indices(count, 1)
+        rows.append(np.stack([i + at, j + at], 1)[grades[at + i] != grades[at + j]])
+        at += count
+    both = np.concatenate(rows)
+    both = np.where(random.random((len(both), 1)) < 0.5, both, both[:, ::-1])
+    frame = pd.DataFrame({"i": both[:, 0], "j": both[:, 1]})
+    frame["target"] = np.where(grades[frame["i"]] > grades[frame["j"]], 1, -1)
+    sides = [frame[part[frame["i"]] == k].copy() for k in range(3)]
+    bad = np.zeros(len(sides[0]), dtype=bool)
+    bad[random.permutation(len(bad))[: round(share * len(bad))]] = True
+    sides[0].loc[bad, "target"] *= -1
+    return _task("letor", "flipped" if share else "clean", features, part, sides, bad, share)
+
+
+def _majorities(votes: pd.DataFrame, row_of: dict[str, int]) -> pd.DataFrame:
+    """A row a pair: items ``i`` and ``j``, by how much i leads, and the vote of the weakest annotator."""
+    first, second = (votes[name].map(row_of).to_numpy() for name in ("item1", "item2"))
+    turned = first > second
+    votes = votes.assign(
+        i=np.minimum(first, second), j=np.maximum(first, second), vote=np.where(turned, -votes["vote"], votes["vote"])
+    )
+    by_pair = votes.groupby(["i", "j"])["vote"]
+    total, count = by_pair.transform("sum"), by_pair.transform("count")
+    others = np.sign(total - votes["vote"])
+    told = (others != 0) & (count > 1)
+    agrees = (others == votes["vote"]).where(told)
+    usual = agrees.mean()
+    of_annotator = agrees.groupby(votes["annotator"])
+    competence = (of_annotator.sum() + _SHRUNK_BY * usual) / (of_annotator.count() + _SHRUNK_BY)
+    votes = votes.assign(lead=total / count, competence=votes["annotator"].map(competence))
+    weakest = votes.sort_values("competence", kind="stable").drop_duplicates(["i", "j"])
+    return weakest.rename(columns={"vote": "weakest"})[["i", "j", "lead", "weakest"]].sort_values(["i", "j"])
+
+
+def _parts(random: np.random.Generator, count: int) -> np.ndarray:
+    """0, 1 or 2 for each of a number of things, in random order."""
+    limits = np.round(np.cumsum(_PARTS) * count).astype(int)
+    return np.searchsorted(limits, random.permutation(count), side="right")
+
+
+def _task(
+    name: str,
+    error: str,
+    features: np.ndarray,
+    part: np.ndarray,
+    sides: Iterable[pd.DataFrame],
+    bad: np.ndarray,
+    share: float = 0.0,
+) -> Task:
+    train = part == 0
+    values = (features - features[train].mean(0)) / (features[train].std(0) + 1e-9)
+    samples, pairs = [], []
+    for k, (label, side) in enumerate(zip(("train", "test", "judge"), sides, strict=True)):
+        rows = np.flatnonzero(part == k)
+        place = np.full(len(part), -1)
+        place[rows] = np.arange(len(rows))
+        inputs = torch.tensor(values[rows], dtype=torch.float32)
+        samples.append(Samples([f"{label}{row}" for row in rows], inputs))
+        pairs.append(Pairs(place[side["i"]], place[side["j"]], side["target"].to_numpy()))
+    data = RankingData(samples[0], pairs[0], samples[1], pairs[1])
+    return Task(name, error, share, data, bad, samples[2], pairs[2])
