@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tracinctl.plots.request import Request
 from tracinctl.scores.caption import caption
 from tracinctl.scores.diagnoses import Diagnosis
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.scores.source import ScoreSource
+from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, parse_thresholds
 from tracinctl.text import SIGNS, aligned, count, number, share
@@ -28,6 +28,7 @@ WIDTH = 100
 _ENDING = f"Scores: {SIGNS}."
 _TAIL = 200  # bytes that hold it, at the end of a page too
 _MOST_ROWS = 200
+_LEAST_GROUP = 2  # training pairs with one value, on average, from which on a column is worth a picture
 _VIEWS = {
     "distribution": "All scores",
     "sweep": "What each threshold would exclude",
@@ -60,6 +61,7 @@ class ReportSection:
         output_file: where the list was written; empty where it was not.
         next_command: what to type next; empty where nothing is left to do.
         retraining: what training without the list showed; None where nobody asked.
+        contradicted: share of the out-of-fold rankers that rank each training pair the other way; None = not known.
         notes: sentences about how the scores came about ("4 checkpoints computed, none taken from the cache").
         error: what went wrong; empty where nothing did.
         hint: what to do about it.
@@ -73,6 +75,7 @@ class ReportSection:
     output_file: str = ""
     next_command: str = ""
     retraining: Retraining | None = None
+    contradicted: FloatArray | None = None
     notes: Sequence[str] = ()
     error: str = ""
     hint: str = ""
@@ -188,6 +191,15 @@ def _figures(
         except (PlotError, ScoreFileError) as error:
             # what the scores do not say is no fault of the report, and the reader learns what would say it
             yield title, None, f"{title}: not drawn, {error.message}."
+    for column in _grouping_columns(source):
+        grouped = replace(request, by=column, contradicted=section.contradicted)
+        yield f"By {column}", draw("groups", grouped, ""), ""
+
+
+def _grouping_columns(source: ScoreSource) -> list[str]:
+    """The further columns that several training pairs have a value of in common."""
+    most = len(source.train_ids) / _LEAST_GROUP
+    return [name for name, values in source.groups.items() if 1 < len(set(values)) <= most]
 
 
 def _thresholds(chosen: Exclusions | None) -> Sequence[Threshold]:

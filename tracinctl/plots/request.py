@@ -9,7 +9,7 @@ from functools import cached_property
 from tracinctl.plots.drawing.colours import COLOURS, Palette
 from tracinctl.plots.survey import Survey, survey
 from tracinctl.scores.caption import caption
-from tracinctl.scores.source import ScoreSource
+from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, required_votes
 from tracinctl.text import wrap
 
@@ -30,6 +30,8 @@ class Request:
         test_pair: id of the one test pair to look at; None = all.
         top: how many pairs or items are named.
         min_occurrences: the rule of votes.
+        by: what the view groups goes by; None = an annotator, a further column, or the classes.
+        contradicted: share of the out-of-fold rankers that rank each training pair the other way; None = not known.
         height: rows that the screen has; charts grow and shrink with it. None = the usual size.
     """
 
@@ -41,6 +43,8 @@ class Request:
     top: int = 10
     min_occurrences: str = DEFAULT_OCCURRENCES
     height: int | None = None
+    by: str | None = None
+    contradicted: FloatArray | None = None
 
     @property
     def width(self) -> int:

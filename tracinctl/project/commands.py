@@ -32,7 +32,7 @@ from tracinctl.project.settings import (
     TrainProgram,
     WorkflowSettings,
 )
-from tracinctl.scores.options import RequiredVotes, Rule, Thresholds, Votes
+from tracinctl.scores.options import Grouping, RequiredVotes, Rule, Thresholds, Votes
 from tracinctl.training.options import TrainSettings
 
 
@@ -55,12 +55,14 @@ class SweepCommand:
     scores: ScorePlace = field(metadata={"panel": WHICH})
     tried: Thresholds = field(metadata={"panel": RULE})
     votes: Votes = field(metadata={"panel": RULE})
+    grouping: Grouping = field(metadata={"panel": RULE})
     retraining: Retraining = field(metadata={"panel": EVALUATION})
     given: GivenScores = field(metadata={"panel": WHICH})
     top: int = field(
         default=0,
         metadata={
-            "help": "List this many of the pairs with most votes as well, at the first threshold.",
+            "help": "List this many of the pairs with most votes as well, at the first threshold; with --by, show this "
+            "many groups (20 unless given).",
             "least": 0,
             "example": "10",
             "panel": OUTPUT,
@@ -75,6 +77,7 @@ class ExcludeCommand:
     selection: Selection = field(metadata={"panel": WHICH})
     scores: ScorePlace = field(metadata={"panel": WHICH})
     rule: Rule = field(metadata={"panel": RULE})
+    grouping: Grouping = field(metadata={"panel": RULE})
     lists: ListPlace = field(metadata={"panel": OUTPUT})
     marking: Marking = field(metadata={"panel": OUTPUT})
     decided: Decided = field(metadata={"panel": RULE})
@@ -133,6 +136,7 @@ class PlotCommand:
     scores: ScorePlace = field(metadata={"panel": WHICH})
     tried: Thresholds = field(metadata={"panel": PICTURE})
     votes: RequiredVotes = field(metadata={"panel": RULE})
+    grouping: Grouping = field(metadata={"panel": PICTURE})
     given: GivenScores = field(metadata={"panel": WHICH})
     test_pair: str | None = field(
         default=None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracinctl.errors import ScoreFileError
+from tracinctl.project.unseeing import doubts_of_scores
 from tracinctl.project.workflow import Run, next_command
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
         if useful and run.output_file
         else "",
         retraining=_retraining(run),
+        contradicted=doubts_of_scores(run.target, source.train_ids) if source.groups else None,
         notes=[*_notes(run), *notes],
     )
 

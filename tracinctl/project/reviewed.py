@@ -55,7 +55,8 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
     kept = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
     out = _with_mirrors(verdicts.ids(LEAVE_OUT), mirror)
     known = {*source.train_ids, *source.sample_ids, *(item for pair in source.train_items for item in pair)}
-    chosen = [name for name in exclusions.ids if name not in kept]
+    # the first of several comparisons of two items may be listed as a_b#1
+    chosen = [name for name in exclusions.ids if name not in kept and name.removesuffix("#1") not in kept]
     added = [name for name in out if name in known and name not in set(chosen)]
     reviewed = replace(
         exclusions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,13 +36,24 @@ def write_doubts(target: Target, data: RankingData, doubts: npt.NDArray[np.float
 
 def read_doubts(target: Target, data: RankingData) -> npt.NDArray[np.float64]:
     """The shares that are kept of these training pairs; NaN where none is, or where it is of the other outcome."""
-    pairs = data.train_pairs
+    kept, pairs = _kept(target), data.train_pairs
+    names = zip(pairs.row_ids(data.train.ids), pairs.target.tolist(), strict=True)
+    return np.array([kept.get(name, np.nan) for name in names], dtype=np.float64)
+
+
+def doubts_of_scores(target: Target | None, train_ids: Sequence[str]) -> npt.NDArray[np.float64] | None:
+    """The shares that are kept of the training pairs of scores; None where one of the pairs has none."""
+    kept = {} if target is None else {name: share for (name, _), share in _kept(target).items()}
+    if not train_ids or not kept.keys() >= {*train_ids}:
+        return None
+    return np.array([kept[name] for name in train_ids], dtype=np.float64)
+
+
+def _kept(target: Target) -> dict[tuple[str, int], float]:
+    """Id and outcome -> share; none where the file is damaged: it can be made again at any time."""
     try:
         text = target.doubts_file.read_text(encoding="utf-8")
         rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        kept = {(row["id"], int(row["target"])): float(row["share"]) for row in rows}
+        return {(row["id"], int(row["target"])): float(row["share"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        # it can be made again at any time, and says nothing where it is damaged
-        kept = {}
-    names = zip(pairs.row_ids(data.train.ids), pairs.target.tolist(), strict=True)
-    return np.array([kept.get(name, np.nan) for name in names], dtype=np.float64)
+        return {}

@@ -53,6 +53,8 @@ def diagnose(
     source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
 ) -> list[Diagnosis]:
     """Everything that applies, once, the gravest first; the scores are not read again."""
+    if exclusions is not None and exclusions.by:
+        return _about_groups(source, exclusions)
     given = [made for made in (exclusions, sweep) if made is not None]
     of_pairs = exclusions is None or exclusions.mode != "sample"
     reasons = [made.never_fires for made in given if made.never_fires and of_pairs]
@@ -76,6 +78,14 @@ def diagnose(
     for diagnosis in found:
         once.setdefault(diagnosis.code, diagnosis)
     return list(once.values())
+
+
+def _about_groups(source: ScoreSource, exclusions: Exclusions) -> list[Diagnosis]:
+    """What applies to a list of whole groups."""
+    found = diagnose_scores(len(source.test_ids), exclusions.active_test_pairs, source.provenance)
+    if exclusions.never_fires and exclusions.active_test_pairs:
+        found.append(Diagnosis("never-fires", exclusions.never_fires))
+    return [*found, *_about_empty_list(exclusions), *_about_cap(exclusions), *_about_what_is_left(source, exclusions)]
 
 
 def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any]) -> list[Diagnosis]:
@@ -182,10 +192,11 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
 
 def _about_empty_list(exclusions: Exclusions) -> Iterator[Diagnosis]:
     if not exclusions.ids:
+        of = " of the groups" if exclusions.by else ""
         yield Diagnosis(
             "empty-list",
             "the list is empty, so training with it uses every pair",
-            "By `rule` total and `threshold` 10%, the worst tenth is listed."
+            f"By `rule` total and `threshold` 10%, the worst tenth{of} is listed."
             if exclusions.mode != "sample" and exclusions.rule == "votes"
             else "",
         )
@@ -206,6 +217,7 @@ def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
 def _about_cap(exclusions: Exclusions) -> Iterator[Diagnosis]:
     if exclusions.cut:
         what = "suspicious items" if exclusions.mode == "sample" else "harmful pairs"
+        what = f"harmful groups by {exclusions.by}" if exclusions.by else what
         yield Diagnosis(
             "cap-cut",
             f"the cap of {exclusions.max_exclusions:,} left {exclusions.cut:,} {what} off the list",
@@ -223,7 +235,8 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
     number = {name: k for k, name in enumerate(names)}
     first = np.array([number[a] for a, _ in pairs], dtype=np.int64)
     second = np.array([number[b] for _, b in pairs], dtype=np.int64)
-    listed = set(exclusions.ids)
+    # the first of several comparisons of two items may be listed as a_b#1
+    listed = {*exclusions.ids, *(name.removesuffix("#1") for name in exclusions.ids)}
     item_gone = np.zeros(len(names), dtype=bool)
     if exclusions.mode == "ranking_pair":
         gone = np.array([name in listed for name in source.train_ids], dtype=bool)

@@ -79,6 +79,7 @@ class Exclusions:
         counted: the votes; under rule ``total`` those below 0.
         chosen_by: how the list was chosen, where trainings chose it; empty where the rule did.
         earlier: ids of the rounds before, which stand first in ``ids``.
+        by: the column whose groups ``harmful`` and ``listed`` hold; empty where they hold pairs.
     """
 
     mode: str
@@ -98,6 +99,7 @@ class Exclusions:
     sample_scores: Mapping[str, float]
     counted: VoteTable
     chosen_by: str = ""
+    by: str = ""
     earlier: Sequence[str] = ()
 
     @property

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError, UsageError
+from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.pair_ids import class_of_items, pair_items
-from tracinctl.scores.source import ScoreSource
+from tracinctl.scores.source import Blocks, FloatArray, KnownScores, ScoreMeta, ScoreSource, in_blocks
 from tracinctl.scores.student import student_t
-from tracinctl.text import nearest
+from tracinctl.text import natural_key, nearest
 
-FloatArray = npt.NDArray[np.float64]
+ITEM: Final = "item"
+CLASS: Final = "class"
+USUAL: Final = "annotator"
+
+CONTRADICTED_ABOVE: Final = 0.5
+"""Share of the out-of-fold rankers above which they contradict a pair."""
+
+_MOST_BYTES = 1 << 30
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class GroupInfluence:
         mean: total per training pair.
         low, high: 95 % interval of the mean over pairs like these; infinite for a group of one pair.
         harmful: pairs of the group with a negative total.
+        contradicted: share of its pairs that most rankers trained without them rank the other way, 0 to 1; None where
+            not known.
     """
 
     name: str
@@ -37,67 +50,201 @@ class GroupInfluence:
     low: float
     high: float
     harmful: int
+    contradicted: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same in plain values; an infinite end is null, and what is not known is left out."""
+        plain = {key: None if isinstance(v, float) and math.isinf(v) else v for key, v in asdict(self).items()}
+        return plain if self.contradicted is not None else {k: v for k, v in plain.items() if k != "contradicted"}
 
 
-def group_influence(totals: FloatArray, groups: Sequence[Sequence[str]]) -> list[GroupInfluence]:
-    """Influence by group, the most harmful mean first, then by name.
+@dataclass(frozen=True)
+class Members:
+    """Which training pairs are in which groups.
+
+    Attributes:
+        by: the column, ``item`` or ``class``.
+        names: of the groups, in natural order.
+        rows: of training pairs, ascending; a pair in several groups comes several times.
+        groups: places in ``names``, one for each of ``rows``.
+    """
+
+    by: str
+    names: Sequence[str]
+    rows: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, by: str, names_of_rows: Iterable[Collection[str]]) -> Members:
+        """Of the names of each training pair's groups."""
+        flat = [(row, name) for row, names in enumerate(names_of_rows) for name in names]
+        names = sorted({name for _, name in flat}, key=natural_key)
+        place = {name: k for k, name in enumerate(names)}
+        rows = np.array([row for row, _ in flat], dtype=np.int64)
+        return cls(by, names, rows, np.array([place[name] for _, name in flat], dtype=np.int64))
+
+    def rows_of(self, names: Iterable[str]) -> list[int]:
+        """The training pairs of some groups, group by group, each once."""
+        place = {name: k for k, name in enumerate(self.names)}
+        order = np.argsort(self.groups, kind="stable")
+        ends = np.searchsorted(self.groups[order], np.arange(len(self.names) + 1))
+        parts = (self.rows[order[ends[k] : ends[k + 1]]].tolist() for k in (place[name] for name in names))
+        return list(dict.fromkeys(row for part in parts for row in part))
+
+
+def group_influence(
+    totals: FloatArray, members: Members, contradicted: FloatArray | None = None
+) -> list[GroupInfluence]:
+    """Influence by group, in the order of the groups.
 
     Args:
         totals: summed influence of each training pair on the held-out pairs, shape (train pairs,).
-        groups: the groups of each training pair, of the same length: one name, or several where a pair is in several
-            (it has two items, say).
+        members: the groups.
+        contradicted: share of the out-of-fold rankers that rank each training pair the other way, same shape.
+    """
+    # in units of the largest, so that no square overflows
+    unit = float(np.abs(totals).max(initial=0.0)) or 1.0
+    n, which, values = len(members.names), members.groups, totals[members.rows] / unit
+    pairs = np.bincount(which, minlength=n)
+    total = np.bincount(which, values, minlength=n)
+    mean = total / np.maximum(pairs, 1)
+    squares = np.bincount(which, (values - mean[which]) ** 2, minlength=n)
+    harmful = np.bincount(which, values < 0, minlength=n)
+    doubted = None if contradicted is None else contradicted[members.rows] > CONTRADICTED_ABOVE
+    share = None if doubted is None else np.bincount(which, doubted, minlength=n) / np.maximum(pairs, 1)
+    result = []
+    for k, name in enumerate(members.names):
+        degrees = int(pairs[k]) - 1
+        half = unit * (student_t(degrees) * math.sqrt(squares[k] / degrees / pairs[k])) if degrees else math.inf
+        whole, middle = min(max(unit * float(total[k]), -_LARGEST), _LARGEST), unit * float(mean[k])
+        doubt = None if share is None else float(share[k])
+        result.append(
+            GroupInfluence(name, degrees + 1, whole, middle, middle - half, middle + half, int(harmful[k]), doubt)
+        )
+    return result
+
+
+def most_harmful_first(groups: Iterable[GroupInfluence]) -> list[GroupInfluence]:
+    """The groups by their mean per training pair, then by name."""
+    return sorted(groups, key=lambda group: (group.mean, natural_key(group.name)))
+
+
+class GroupScores(KnownScores):
+    """Scores of groups on each held-out pair: the mean of their training pairs' scores, one row a group.
+
+    A threshold so means the same for groups as for pairs, and a large group has no more votes than a small one.
+
+    Attributes:
+        members: the groups.
+        influence: of each group, in the same order.
+    """
+
+    def __init__(
+        self, meta: ScoreMeta, scores: FloatArray, members: Members, influence: Sequence[GroupInfluence]
+    ) -> None:
+        super().__init__(meta)
+        self.members, self.influence = members, influence
+        self._scores = scores
+
+    def blocks(self) -> Blocks:
+        """Yield (first row, scores of shape (rows, test pairs)) from the first group to the last."""
+        return in_blocks(self._scores)
+
+
+def group_scores(
+    source: ScoreSource,
+    by: str,
+    *,
+    contradicted: FloatArray | None = None,
+    progress: ProgressCallback = no_progress,
+) -> GroupScores:
+    """Read the scores once, and sum them up by group.
+
+    Args:
+        source: the scores of the training pairs.
+        by: see ``members_of``.
+        contradicted: see ``group_influence``.
+        progress: called with a ``Progress``.
 
     Raises:
-        ScoreFileError: the two differ in length.
+        UsageError: the pairs have no such column, or it has too many values to group by.
+        ScoreFileError: the ids do not show items or classes.
     """
-    if len(totals) != len(groups):
-        raise ScoreFileError(f"there are {len(totals):,} training pairs and {len(groups):,} rows of groups")
-    names = sorted({name for row in groups for name in row})
-    place = {name: k for k, name in enumerate(names)}
-    rows = np.array([row for row, of in enumerate(groups) for _ in of], dtype=np.int64)
-    which = np.array([place[name] for of in groups for name in of], dtype=np.int64)
-    values = totals[rows]
-    count = np.bincount(which, minlength=len(names))
-    total = np.bincount(which, values, minlength=len(names))
-    mean = total / np.maximum(count, 1)
-    squares = np.bincount(which, (values - mean[which]) ** 2, minlength=len(names))
-    harmful = np.bincount(which, values < 0, minlength=len(names))
-    found = []
-    for k, name in enumerate(names):
-        n = int(count[k])
-        half = student_t(n - 1) * float(np.sqrt(squares[k] / (n - 1) / n)) if n > 1 else np.inf
-        found.append(
-            GroupInfluence(
-                name, n, float(total[k]), float(mean[k]), float(mean[k]) - half, float(mean[k]) + half, int(harmful[k])
-            )
+    members = members_of(source, by)
+    if 8 * len(members.names) * len(source.test_ids) > _MOST_BYTES:
+        raise UsageError(
+            f"the column {by!r} has {len(members.names):,} values, too many to group by",
+            hint="Group by a column that several training pairs have a value of in common.",
         )
-    return sorted(found, key=lambda group: (group.mean, group.name))
+    totals, sums = _sums(source, members, progress)
+    influence = group_influence(totals, members, contradicted)
+    sums /= np.array([[max(1, group.pairs)] for group in influence])
+    provenance = {name: value for name, value in source.provenance.items() if name != "indistinct_pairs"}
+    return GroupScores(ScoreMeta(members.names, source.test_ids, provenance=provenance), sums, members, influence)
 
 
-def groups_of(source: ScoreSource, by: str) -> list[tuple[str, ...]]:
-    """The groups of each training pair.
+def _sums(source: ScoreSource, members: Members, progress: ProgressCallback) -> tuple[FloatArray, FloatArray]:
+    """Of each training pair's scores, shape (train pairs,), and of each group's on each held-out pair."""
+    rows = len(source.train_ids)
+    totals, sums = np.zeros(rows), np.zeros((len(members.names), len(source.test_ids)))
+    with np.errstate(over="ignore", invalid="ignore"):  # of scores so large that their sum is infinite
+        for start, block in source.blocks():
+            stop = start + len(block)
+            totals[start:stop] = block.sum(axis=1)
+            own = slice(*np.searchsorted(members.rows, (start, stop)).tolist())
+            # a row at a time is faster than a sorted copy of the block, and needs no room
+            for row, group in zip((members.rows[own] - start).tolist(), members.groups[own].tolist(), strict=True):
+                sums[group] += block[row]
+            progress(Progress("groups", min(stop, rows), rows, "pairs"))
+    return np.nan_to_num(totals), np.nan_to_num(sums)
+
+
+def members_of(source: ScoreSource, by: str) -> Members:
+    """The groups of the training pairs.
 
     Args:
         source: the scores.
-        by: ``item`` (both items of a pair), ``class`` (the classes of both), or a further column of the pairs.
+        by: a further column of the pairs, ``item`` (a pair counts for both of its items), or ``class`` (for the classes
+            of both).
 
     Raises:
         UsageError: the pairs have no such column.
         ScoreFileError: the ids do not show items or classes.
     """
     if by in source.groups:
-        return [(value,) for value in source.groups[by]]
-    if by == "item":
-        return [tuple(dict.fromkeys(pair)) for pair in pair_items(source)]
-    if by == "class":
+        return Members.of(by, ((value,) for value in source.groups[by]))
+    if by == ITEM:
+        return Members.of(by, (dict.fromkeys(pair) for pair in pair_items(source)))
+    if by == CLASS:
         pairs = pair_items(source)
         classes = class_of_items(list(dict.fromkeys(item for pair in pairs for item in pair)))
         if not classes:
             raise ScoreFileError("the items' ids do not show their classes", hint="Group by item instead.")
-        return [tuple(dict.fromkeys(classes[item] for item in pair)) for pair in pairs]
-    known = [*source.groups, "item", "class"]
+        return Members.of(by, (dict.fromkeys(classes[item] for item in pair) for pair in pairs))
+    known = [*source.groups, ITEM, CLASS]
     near = nearest(by, known)
     raise UsageError(
         f"the training pairs have no column {by!r} to group by",
-        hint=f"Did you mean {near}?" if near else f"There is {', '.join(known)}.",
+        hint=f"Did you mean {near}?" if near else f"Group by {', '.join(known)}.",
     )
+
+
+def usual_column(source: ScoreSource) -> str:
+    """What to group by where nobody says: annotator, else the first further column, else class, else item."""
+    if source.groups:
+        return USUAL if USUAL in source.groups else next(iter(source.groups))
+    try:
+        members_of(source, CLASS)
+    except ScoreFileError:
+        return ITEM
+    return CLASS
+
+
+def names_for_list(source: ScoreSource, rows: Iterable[int]) -> list[str]:
+    """What an exclusion list calls some rows, and them alone.
+
+    In a list ``a_b`` stands for every repeat of the pair, so the first of several is called ``a_b#1``.
+    """
+    ids, items = source.train_ids, source.train_items
+    repeated = {name.removesuffix("#2") for name in ids if name.endswith("#2")} if items else set()
+    return [f"{ids[k]}#1" if ids[k] in repeated and ids[k] == "_".join(items[k]) else ids[k] for k in rows]

@@ -103,3 +103,18 @@ class Thresholds:
             "example": "[0, -5, '1%']",
         },
     )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Grouping:
+    """Whether pairs count one by one or in groups."""
+
+    by: str | None = field(
+        default=None,
+        metadata={
+            "help": "Take whole groups of training pairs: by annotator or another column of the pairs file, by item, "
+            "or by class of the items.",
+            "metavar": "COLUMN",
+            "one_call": True,
+        },
+    )

@@ -11,6 +11,7 @@ import numpy as np
 
 from tracinctl.errors import UsageError
 from tracinctl.scores.files.open import write_scores
+from tracinctl.scores.groups import GroupInfluence, group_scores, most_harmful_first
 from tracinctl.scores.source import Blocks, FloatArray, ScoreMeta, in_blocks
 from tracinctl.text import SIGNS, count, number
 
@@ -114,6 +115,18 @@ class InfluenceTable:
         sizes = -totals if harmful else totals
         rows = sorted(np.flatnonzero(sizes > 0).tolist(), key=lambda row: (-sizes[row], self.train_ids[row]))
         return [(self.train_ids[row], float(totals[row])) for row in rows[:k]]
+
+    def by_group(self, by: str) -> list[GroupInfluence]:
+        """The influence of groups of training pairs, the most harmful mean per pair first.
+
+        Args:
+            by: a name in ``groups``, ``item`` (a pair counts for both of its items), or ``class``.
+
+        Raises:
+            UsageError: the pairs have no such column.
+            ScoreFileError: the ids do not show items or classes.
+        """
+        return most_harmful_first(group_scores(self, by).influence)
 
     def save(self, path: Path | str) -> None:
         """Write the scores and all that is known, for ``open_scores`` and ``tracinctl exclude``, ``sweep``, ``plot``.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tracinctl.cli import options
+from tracinctl.cli.groups import group_table, read_groups, rule_text
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.score_files import (
@@ -26,13 +28,16 @@ from tracinctl.project.commands import ExcludeCommand
 from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:
+    from tracinctl.progress import ProgressCallback
     from tracinctl.project.config import Project
     from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.exclusion import Exclusions
+    from tracinctl.scores.groups import GroupScores
     from tracinctl.scores.source import ScoreSource
 
 EXAMPLES = """tracinctl exclude --threshold -5 --dry-run
-tracinctl exclude --frequency 500hz --min-occurrences 2 --max-exclusions 50"""
+tracinctl exclude --frequency 500hz --min-occurrences 2 --max-exclusions 50
+tracinctl exclude --frequency 500hz --by annotator --rule total --threshold 5%"""
 
 _SHOWN = 10
 
@@ -49,17 +54,18 @@ def exclude(
     A vote is a score below the threshold; a pair with enough votes is harmful. Positive scores are helpful, negative
     ones harmful. Most votes come first, then the lowest mean score.
     """
-    from tracinctl.scores.exclusion import choose_exclusions, with_earlier
+    from tracinctl.scores.exclusion import with_earlier
     from tracinctl.scores.files.exclusion_list import list_to_replace, origin_notes, replace_exclusion_list
     from tracinctl.scores.files.open import open_scores
-    from tracinctl.scores.files.records import mark_excluded, read_records
+    from tracinctl.scores.files.records import read_records
     from tracinctl.scores.votes import parse_threshold
 
     check_one_form(json=json, csv=csv)
+    check_grouping(settings)
     if settings.output_file is not None and was_flag(ctx, "output_dir"):
         raise UsageError("`output_file` and `output_dir` exclude each other", hint="Give one of them.")
     rule, output_file, dry_run = settings.rule, settings.output_file, settings.dry_run
-    limit = parse_threshold(rule.threshold)
+    parse_threshold(rule.threshold)
     project = project_of(ctx, settings.scores, settings.lists)
     files = selected_files(ctx, project, settings.given, settings.selection)
     if output_file is not None and len(files) > 1:
@@ -78,63 +84,101 @@ def exclude(
     for file, place in zip(files, places, strict=True):
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
-            exclusions = choose_exclusions(
-                source,
-                threshold=limit,
-                rule=rule.rule,
-                upper_threshold=rule.upper_threshold,
-                min_occurrences=rule.min_occurrences,
-                max_exclusions=rule.max_exclusions,
-                mode=rule.mode,
-            )
+            exclusions, grouped = choose(file, source, settings, report)
         changes[file] = tell_changes(file, source)
         note = ""
         if settings.decided.review:
             exclusions, note = with_decisions(file, source, exclusions)
         exclusions = with_earlier(exclusions, source.provenance)
-        chosen.append((file, source, exclusions, place, note))
+        chosen.append(Chosen(file, source, exclusions, place, note, grouped))
     if settings.marking.update_metadata and not dry_run:
-        for file, *_ in chosen:
-            read_records(records_path(file))  # a broken one stops before a list is written
+        for one in chosen:
+            read_records(records_path(one.file))  # a broken one stops before a list is written
     diagnoses = Diagnoses()
-    for file, source, exclusions, path, note in chosen:
+    for one in chosen:
         if not dry_run:
-            notes = origin_notes(file.path, source.provenance, note)
-            replaced[path] = replace_exclusion_list(path, exclusions, file.path.name, notes, force=force)
+            notes = origin_notes(one.file.path, one.source.provenance, one.note)
+            said = replace_exclusion_list(one.path, one.exclusions, one.file.path.name, notes, force=force)
+            replaced[one.path] = said
             if settings.marking.update_metadata:
-                with terminal.progress(what=file.label) as report:
-                    marked = mark_excluded(source, exclusions, records_path(file), progress=report)
-                terminal.say(f"{count(marked, 'record')} marked in {shown_path(records_path(file))}")
-        diagnoses.add(file.label, source, exclusions=exclusions)
+                mark(one)
+        diagnoses.add(one.file.label, one.source, exclusions=one.exclusions)
     diagnoses.tell()
-    for file, source, exclusions, path, note in chosen:
-        if note:
-            terminal.say(f"{file.label}: {note}")
+    for one in chosen:
+        if one.note:
+            terminal.say(f"{one.file.label}: {one.note}")
         if not json and not csv:
-            show(
-                file,
-                label_of(file, source),
-                exclusions,
-                path,
-                dry_run=dry_run,
-                custom=trains_itself(ctx),
-                replaced=replaced.get(path, ""),
-            )
+            show(one, dry_run=dry_run, custom=trains_itself(ctx), replaced=replaced.get(one.path, ""))
             if not dry_run:
-                terminal.path(path)
+                terminal.path(one.path)
     if json:
         terminal.json(
             [
                 {
-                    **to_json(file, exclusions, None if dry_run else path),
-                    "replaced": replaced.get(path) or None,
-                    "warnings": [*changes[file], *diagnoses.texts(file.label)],
+                    **to_json(one, None if dry_run else one.path),
+                    "replaced": replaced.get(one.path) or None,
+                    "warnings": [*changes[one.file], *diagnoses.texts(one.file.label)],
                 }
-                for file, _, exclusions, path, _ in chosen
+                for one in chosen
             ]
         )
     elif csv:
-        write_csv([(file, exclusions) for file, _, exclusions, *_ in chosen])
+        write_csv(chosen, by=settings.grouping.by)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A list: its scores, what it names, where it is written, what people decided, and the scores of its groups."""
+
+    file: ScoreFile
+    source: ScoreSource
+    exclusions: Exclusions
+    path: Path
+    note: str
+    grouped: GroupScores | None
+
+
+def check_grouping(settings: ExcludeCommand) -> None:
+    """Refuse what groups of pairs have no part in."""
+    if settings.grouping.by is not None and settings.rule.mode != "ranking_pair":
+        raise UsageError(
+            f"`by` leaves out the pairs of whole groups, and `pair_mode` {settings.rule.mode} leaves out items",
+            hint="Leave out one of the two.",
+        )
+
+
+def choose(
+    file: ScoreFile, source: ScoreSource, settings: ExcludeCommand, progress: ProgressCallback
+) -> tuple[Exclusions, GroupScores | None]:
+    """What to leave out, and the scores of the groups where whole groups are chosen."""
+    from tracinctl.scores.exclusion import choose_exclusions
+    from tracinctl.scores.group_exclusion import choose_groups
+    from tracinctl.scores.votes import parse_threshold
+
+    rule = settings.rule
+    if settings.grouping.by is not None:
+        grouped = read_groups(file, source, settings.grouping.by, progress)
+        return choose_groups(source, grouped, rule), grouped
+    exclusions = choose_exclusions(
+        source,
+        threshold=parse_threshold(rule.threshold),
+        rule=rule.rule,
+        upper_threshold=rule.upper_threshold,
+        min_occurrences=rule.min_occurrences,
+        max_exclusions=rule.max_exclusions,
+        mode=rule.mode,
+    )
+    return exclusions, None
+
+
+def mark(one: Chosen) -> None:
+    """Mark what is on the list in the users' records."""
+    from tracinctl.scores.files.records import mark_excluded
+
+    place = records_path(one.file)
+    with terminal.progress(what=one.file.label) as report:
+        marked = mark_excluded(one.source, one.exclusions, place, grouped=one.grouped, progress=report)
+    terminal.say(f"{count(marked, 'record')} marked in {shown_path(place)}")
 
 
 def with_decisions(file: ScoreFile, source: ScoreSource, exclusions: Exclusions) -> tuple[Exclusions, str]:
@@ -179,12 +223,13 @@ def records_path(file: ScoreFile) -> Path:
     )
 
 
-def to_json(file: ScoreFile, exclusions: Exclusions, path: Path | None) -> dict[str, Any]:
+def to_json(one: Chosen, path: Path | None) -> dict[str, Any]:
     """The result in plain values; ``output_file`` is null where nothing was written."""
-    return {
-        "file": str(file.path),
-        "material": file.material,
-        "frequency": file.frequency,
+    exclusions = one.exclusions
+    plain = {
+        "file": str(one.file.path),
+        "material": one.file.material,
+        "frequency": one.file.frequency,
         "output_file": None if path is None else str(path),
         "mode": exclusions.mode,
         "rule": exclusions.rule,
@@ -194,78 +239,115 @@ def to_json(file: ScoreFile, exclusions: Exclusions, path: Path | None) -> dict[
         "excluded": list(exclusions.ids),
         "excluded_before": len(exclusions.earlier),
     }
+    if one.grouped is None:
+        return plain
+    influence = {group.name: group for group in one.grouped.influence}
+    groups = [influence[group.id].to_json() | {"votes": group.votes} for group in exclusions.listed]
+    return {**plain, "by": exclusions.by, "groups": groups}
 
 
-def write_csv(results: list[tuple[ScoreFile, Exclusions]]) -> None:
-    """Write a line for every id on the lists; votes and mean score are those of a pair, influence that of an item."""
+def write_csv(results: list[Chosen], *, by: str | None = None) -> None:
+    """Write a line for every id on the lists; votes and mean score are those of a pair, influence that of an item.
+
+    Of a list of whole groups each line names the group, whose votes and mean score it has.
+    """
     lines: list[list[Any]] = []
-    for file, exclusions in results:
+    for one in results:
+        exclusions = one.exclusions
         by_id = {pair.id: pair for pair in exclusions.listed}
+        group_of = group_of_ids(one)
         for name in exclusions.ids:
-            pair = by_id.get(name)
-            lines.append(
-                [
-                    shown_path(file.path),
-                    name,
-                    exclusions.mode,
-                    pair.votes if pair else None,
-                    pair.mean if pair else None,
-                    exclusions.sample_scores.get(name),
-                ]
-            )
-    terminal.csv(["file", "id", "mode", "votes", "mean_score", "sample_influence"], lines)
+            pair = by_id.get(group_of.get(name, name))
+            values = [pair.votes if pair else None, pair.mean if pair else None]
+            more = exclusions.sample_scores.get(name) if by is None else group_of.get(name)
+            lines.append([shown_path(one.file.path), name, exclusions.mode, *values, more])
+    terminal.csv(["file", "id", "mode", "votes", "mean_score", by or "sample_influence"], lines)
 
 
-def show(
-    file: ScoreFile, label: str, exclusions: Exclusions, path: Path, *, dry_run: bool, custom: bool, replaced: str = ""
-) -> None:
+def group_of_ids(one: Chosen) -> dict[str, str]:
+    """Id on the list -> the first listed group that it is in."""
+    from tracinctl.scores.groups import names_for_list
+
+    found: dict[str, str] = {}
+    if one.grouped is None:
+        return found
+    for group in one.exclusions.listed:
+        for name in names_for_list(one.source, one.grouped.members.rows_of([group.id])):
+            found.setdefault(name, group.id)
+    return found
+
+
+def show(one: Chosen, *, dry_run: bool, custom: bool, replaced: str = "") -> None:
     """Print what was, or would be, listed."""
     from tracinctl.project.workflow import next_command
 
-    what = "items" if exclusions.mode != "ranking_pair" else "pairs"
-    title = f"{label}: {count(len(exclusions.new_ids), what[:-1])} to leave out"
-    if exclusions.mode == "sample":
-        columns = [Column("item"), Column("item-level influence", "right")]
-        scores = exclusions.sample_scores
-        names = exclusions.new_ids[:_SHOWN]
-        rows = [[*row] for row in zip(names, aligned([scores[name] for name in names]), strict=True)]
-    else:
-        total = exclusions.rule == "total"
-        what = "total score" if total else "mean score"
-        columns = [Column("harmful training pair"), Column("votes", "right"), Column(what, "right")]
-        pairs = exclusions.listed[:_SHOWN]
-        shown = aligned([pair.total if total else pair.mean for pair in pairs])
-        rows = [[pair.id, f"{pair.votes:,}", score] for pair, score in zip(pairs, shown, strict=True)]
+    exclusions, path = one.exclusions, one.path
+    title, columns, rows = table_of(one)
     if rows:
         terminal.table(title, columns, rows)
     else:
         terminal.text(title, style="bold")
-    entries = len(exclusions.sample_scores) if exclusions.mode == "sample" else len(exclusions.listed)
-    lines = []
-    if entries > _SHOWN:
-        lines.append(f"... and {entries - _SHOWN:,} more")
-    if exclusions.mode == "ranking_pair" and exclusions.mirrored:
-        own = len(exclusions.new_ids) - len(exclusions.mirrored)
-        mirrors = count(len(exclusions.mirrored), "mirror image")
-        lines.append(f"{count(own, 'harmful pair')} and {mirrors}: the same comparison, the other way round.")
-    if exclusions.mode != "sample" and exclusions.rule == "total":
-        lines.append(f"Harmful: the scores on all test pairs add up to less than {number(exclusions.value)}.")
-        lines.append(f"{SIGNS.capitalize()}.")
-    elif exclusions.mode != "sample":
-        lines.append(
-            f"Harmful: {count(exclusions.required_votes, 'vote')} or more of "
-            f"{count(exclusions.active_test_pairs, 'active test pair')}, below {number(exclusions.value)}."
-        )
-        lines.append(f"{SIGNS.capitalize()}.")
-    if exclusions.earlier:
-        lines.append(f"The list begins with the {count(len(exclusions.earlier), 'id')} of the rounds before.")
-    terminal.text("\n".join(lines), style="dim")
+    terminal.text("\n".join(about_list(exclusions)), style="dim")
     if dry_run:
         terminal.text(f"Dry run: {shown_path(path)} was not written.\n")
         return
     terminal.text(f"Written: {shown_path(path)}")
     if replaced:
         terminal.text(f"Replaced: was {replaced}", style="dim")
-    if file.target is not None:
-        terminal.line(f"Next: {next_command(file.target, shown_path(path), custom=custom)}")
+    if one.file.target is not None:
+        terminal.line(f"Next: {next_command(one.file.target, shown_path(path), custom=custom)}")
         terminal.text("")
+
+
+def table_of(one: Chosen) -> tuple[str, list[Column], list[list[str]]]:
+    """Title, columns and rows of what is listed: groups, items or pairs."""
+    exclusions, label = one.exclusions, label_of(one.file, one.source)
+    pairs = exclusions.listed[:_SHOWN]
+    if one.grouped is not None:
+        influence = {group.name: group for group in one.grouped.influence}
+        columns, rows = group_table(exclusions.by, [influence[group.id] for group in pairs])
+        votes = [[f"{group.votes:,}"] for group in pairs]
+        groups = count(len(exclusions.listed), "group")
+        title = f"{label}: {groups} by {exclusions.by} to leave out, {count(len(exclusions.new_ids), 'training pair')}"
+        rows = [[*row[:2], *vote, *row[2:]] for row, vote in zip(rows, votes, strict=True)]
+        return title, [*columns[:2], Column("votes", "right"), *columns[2:]], rows
+    what = "items" if exclusions.mode != "ranking_pair" else "pairs"
+    title = f"{label}: {count(len(exclusions.new_ids), what[:-1])} to leave out"
+    if exclusions.mode == "sample":
+        scores = exclusions.sample_scores
+        names = exclusions.new_ids[:_SHOWN]
+        cells = aligned([scores[name] for name in names])
+        columns = [Column("item"), Column("item-level influence", "right")]
+        return title, columns, [[*row] for row in zip(names, cells, strict=True)]
+    total = exclusions.rule == "total"
+    columns = [
+        Column("harmful training pair"),
+        Column("votes", "right"),
+        Column("total score" if total else "mean score", "right"),
+    ]
+    shown = aligned([pair.total if total else pair.mean for pair in pairs])
+    return title, columns, [[pair.id, f"{pair.votes:,}", score] for pair, score in zip(pairs, shown, strict=True)]
+
+
+def about_list(exclusions: Exclusions) -> list[str]:
+    """What the table does not show, and what makes a pair or group harmful, line by line."""
+    entries = len(exclusions.sample_scores) if exclusions.mode == "sample" else len(exclusions.listed)
+    lines = [f"... and {entries - _SHOWN:,} more"] if entries > _SHOWN else []
+    if exclusions.mode == "ranking_pair" and exclusions.mirrored:
+        own = len(exclusions.new_ids) - len(exclusions.mirrored)
+        mirrors = count(len(exclusions.mirrored), "mirror image")
+        lines.append(f"{count(own, 'harmful pair')} and {mirrors}: the same comparison, the other way round.")
+    if exclusions.earlier:
+        lines.append(f"The list begins with the {count(len(exclusions.earlier), 'id')} of the rounds before.")
+    if exclusions.mode == "sample":
+        return lines
+    if exclusions.by:
+        lines.append(rule_text(exclusions.rule, exclusions.required_votes, number(exclusions.value)))
+    elif exclusions.rule == "total":
+        lines.append(f"Harmful: the scores on all test pairs add up to less than {number(exclusions.value)}.")
+    else:
+        lines.append(
+            f"Harmful: {count(exclusions.required_votes, 'vote')} or more of "
+            f"{count(exclusions.active_test_pairs, 'active test pair')}, below {number(exclusions.value)}."
+        )
+    return [*lines, f"{SIGNS.capitalize()}."]

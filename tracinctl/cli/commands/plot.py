@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from tracinctl.scores.source import ScoreSource
 
 EXAMPLES = """tracinctl plot overview --frequency 500hz
-tracinctl plot top --frequency 500hz --top 15 --output top.svg"""
+tracinctl plot top --frequency 500hz --top 15 --output top.svg
+tracinctl plot groups --frequency 500hz --by item"""
 
 FILE_WIDTH = 100
 
@@ -42,6 +43,7 @@ def plot(
     from tracinctl.plots.picture import draw, numbers_of
     from tracinctl.plots.request import Request
     from tracinctl.plots.save import check_picture_path, save
+    from tracinctl.project.unseeing import doubts_of_scores
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.sweep import sweep_of, sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds, required_votes
@@ -50,6 +52,8 @@ def plot(
     required_votes(min_occurrences, 0)
     if output is not None:
         check_picture_path(output)
+    if settings.grouping.by is not None and view != "groups":
+        raise UsageError(f"`by` is of the view groups, not of {view}", hint="Draw the view groups, or leave it out.")
     project = project_of(ctx, settings.scores)
     marked = parse_thresholds(settings.tried.thresholds)
     files = selected_files(ctx, project, settings.given, settings.selection)
@@ -77,6 +81,10 @@ def plot(
                 top=settings.top,
                 min_occurrences=min_occurrences,
                 height=terminal.height if output is None else None,
+                by=settings.grouping.by,
+                contradicted=doubts_of_scores(file.target if file.in_project else None, source.train_ids)
+                if view == "groups"
+                else None,
             )
             if view == "overview":
                 swept = (

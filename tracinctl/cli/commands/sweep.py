@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracinctl.cli import options
+from tracinctl.cli.groups import sweep_groups
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.retrain import show_verdict
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """tracinctl sweep --thresholds -5,-10
 tracinctl sweep --frequency 500hz --min-occurrences 2 --json
+tracinctl sweep --frequency 500hz --by annotator --top 10
 tracinctl sweep --frequency 500hz --thresholds 0,-10 --retrain"""
 
 _VOTE_COLUMNS = 6
@@ -55,6 +57,12 @@ def sweep(
     from tracinctl.scores.votes import parse_thresholds
 
     check_one_form(json=json, csv=csv)
+    if settings.grouping.by is not None:
+        project = project_of(ctx, settings.scores)
+        files = selected_files(ctx, project, settings.given, settings.selection)
+        tried = parse_thresholds(settings.tried.thresholds)
+        sweep_groups(files, settings.grouping.by, tried, settings, "json" if json else "csv" if csv else "")
+        return
     if csv and settings.retraining.retrain:
         raise UsageError("`csv` has no columns for what `retrain` finds", hint="Give `json` instead.")
     tried, votes = parse_thresholds(settings.tried.thresholds), settings.votes

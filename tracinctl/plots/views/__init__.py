@@ -6,6 +6,7 @@ VIEW_LINES = {
     "sweep": "harmful pairs against threshold, a line for each number of votes",
     "heatmap": "mean influence by the classes of the two items",
     "top": "most harmful and most helpful training pairs",
+    "groups": "mean influence of groups: annotators, items, classes or another column (--by)",
     "checkpoints": "how scores move over training",
     "self": "self-influence of pairs and items: hard pairs, suspicious items",
 }

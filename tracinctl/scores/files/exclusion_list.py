@@ -86,12 +86,16 @@ def list_text(exclusions: Exclusions, scores_name: str, notes: Sequence[str] = (
     Raises:
         ExclusionListError: an id cannot stand on a line of its own.
     """
+    what = _WHAT[exclusions.mode]
+    if exclusions.by:
+        what = f"training pairs, all those of {count(len(exclusions.listed), 'group')} by {_one_line(exclusions.by)}"
     lines = [
-        f"# excluded: {len(exclusions.ids)} {_WHAT[exclusions.mode]} (mode {exclusions.mode})",
+        f"# excluded: {len(exclusions.ids)} {what} (mode {exclusions.mode})",
         f"# rule: {_rule(exclusions)}",
         f"# from: {_one_line(scores_name)}",
         f"# ids: sha256 {_digest(exclusions.ids)}",
     ]
+    lines += [f"# group: {_one_line(group.id)}" for group in exclusions.listed] if exclusions.by else []
     lines += [f"# {_one_line(note)}" for note in notes]
     if exclusions.mirrored:
         lines.append(
@@ -121,17 +125,19 @@ def _rule(exclusions: Exclusions) -> str:
     if exclusions.mode == "sample":
         return f"item-level influence far above the median{cap}"
     quantile, text = exclusions.threshold.quantile, exclusions.threshold.text
+    score = "score, the mean of each group's training pairs," if exclusions.by else "score"
     if exclusions.rule == "total":
-        given = f" (the lowest {text} of the training pairs)" if quantile else ""
+        given = f" (the lowest {text} of the {'groups' if exclusions.by else 'training pairs'})" if quantile else ""
         return (
-            f"the total score on all {len(exclusions.counted.active)} test pairs is below {number(exclusions.value)}"
+            f"the total {score} on all {len(exclusions.counted.active)} test pairs is below {number(exclusions.value)}"
             f"{given} (rule total); positive = helpful, negative = harmful{cap}"
         )
     given = f" ({text} of the non-zero scores)" if quantile else ""
     upper = exclusions.counted.upper_threshold
     also = f" or above {number(upper)}" if upper is not None else ""
+    what = "have a mean score of the group's training pairs below" if exclusions.by else "score below"
     return (
-        f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs score below "
+        f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs {what} "
         f"{number(exclusions.value)}{given}{also} (min_occurrences {exclusions.min_occurrences}); "
         f"positive = helpful, negative = harmful{cap}"
     )

@@ -17,6 +17,7 @@ from tracinctl.files import atomic_path, locked
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.files.json_text import JsonEntries, json_text, laid_out, uncollected
+from tracinctl.scores.groups import GroupScores
 from tracinctl.scores.pair_ids import pair_items
 from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.votes import voters_against
@@ -91,14 +92,20 @@ def write_self_influence(source: ScoreSource, path: Path) -> None:
 
 
 def mark_excluded(
-    source: ScoreSource, exclusions: Exclusions, path: Path, *, progress: ProgressCallback = no_progress
+    source: ScoreSource,
+    exclusions: Exclusions,
+    path: Path,
+    *,
+    grouped: GroupScores | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> int:
     """Mark what is on the list: ``excluded``, a reason in ``notes``, ``tracin_info``. Returns how many were marked.
 
     In mode ``ranking_pair`` the items stay in training, so the pairs' own records are marked; otherwise the items', in
     ``full_pair`` with the votes against the worst of their harmful pairs. Marks of earlier lists are taken away. What a
     person wrote stays: their notes, an ``excluded`` of their own, a ``tracin_info`` of another form, beside which ours
-    is ``tracinctl_info``.
+    is ``tracinctl_info``. Where the list is of whole groups, ``grouped`` are their scores, and each pair is marked with
+    what speaks against its group.
 
     Raises:
         ScoreFileError: the file is there and is broken, or a pair's items are not known.
@@ -108,6 +115,11 @@ def mark_excluded(
     about: dict[str, dict[str, Any]] = {}
     if exclusions.mode == "sample":
         about = {item: _info(date, 0, value, []) for item, value in exclusions.sample_scores.items()}
+    elif grouped is not None:
+        voters = voters_against(grouped, exclusions.counted, [group.id for group in exclusions.listed], progress)
+        for group in exclusions.listed:
+            for row in grouped.members.rows_of([group.id]):
+                about.setdefault(source.train_ids[row], _info(date, group.votes, group.mean, voters[group.id]))
     else:
         voters = voters_against(source, exclusions.counted, [pair.id for pair in exclusions.listed], progress)
         place = {name: row for row, name in enumerate(source.train_ids)}

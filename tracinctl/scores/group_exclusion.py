@@ -1,0 +1,41 @@
+"""Which groups of training pairs to leave out: an annotator, a session, an item with all pairs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tracinctl.scores.exclusion import Exclusions, choose_exclusions
+from tracinctl.scores.groups import GroupScores, names_for_list
+from tracinctl.scores.options import Rule
+from tracinctl.scores.source import ScoreSource
+from tracinctl.scores.votes import parse_threshold
+
+
+def choose_groups(source: ScoreSource, grouped: GroupScores, rule: Rule) -> Exclusions:
+    """Choose groups by the rule that holds for pairs, applied to the mean scores of each group.
+
+    Args:
+        source: the scores of the training pairs.
+        grouped: those of their groups.
+        rule: which groups are harmful; ``max_exclusions`` caps groups.
+
+    Returns:
+        ``harmful`` and ``listed`` hold groups, ``ids`` all training pairs of the listed groups.
+    """
+    chosen = choose_exclusions(
+        grouped,
+        threshold=parse_threshold(rule.threshold),
+        rule=rule.rule,
+        upper_threshold=rule.upper_threshold,
+        min_occurrences=rule.min_occurrences,
+    )
+    listed = chosen.harmful[: rule.max_exclusions]
+    return replace(
+        chosen,
+        by=grouped.members.by,
+        listed=listed,
+        ids=names_for_list(source, grouped.members.rows_of(group.id for group in listed)),
+        mirrored=[],
+        cut=len(chosen.harmful) - len(listed),
+        max_exclusions=rule.max_exclusions,
+    )
