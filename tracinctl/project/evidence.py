@@ -12,7 +12,7 @@ import numpy as np
 
 from tracinctl.project.reviewed import class_names
 from tracinctl.review.suspects import Card, Figures, Strip, Suspect
-from tracinctl.scores.groups import group_influence, groups_of
+from tracinctl.scores.groups import group_influence, members_of
 from tracinctl.text import number
 
 if TYPE_CHECKING:
@@ -100,15 +100,11 @@ class Evidence:
         return found
 
     def _suspect_groups(self, order: str) -> list[Suspect]:
-        groups = groups_of(self.source, self.by)
-        rows: dict[str, list[int]] = defaultdict(list)
-        for row, names in enumerate(groups):
-            for name in names:
-                rows[name].append(row)
+        members = members_of(self.source, self.by)
         own = self._item_influence if self.by == "item" else {}
         found = []
-        for influence in group_influence(self.effects.total, groups):
-            group = _Group(influence, np.array(rows[influence.name], dtype=np.int64))
+        for influence in group_influence(self.effects.total, members):
+            group = _Group(influence, np.array(members.rows_of([influence.name]), dtype=np.int64))
             items = (influence.name,) if self.by == "item" else ()
             name = influence.name if items else f"{self.by}:{influence.name}"
             harm = own.get(name, -influence.total)

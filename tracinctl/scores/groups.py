@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -85,11 +86,14 @@ class Members:
 
     def rows_of(self, names: Iterable[str]) -> list[int]:
         """The training pairs of some groups, group by group, each once."""
-        place = {name: k for k, name in enumerate(self.names)}
-        order = np.argsort(self.groups, kind="stable")
-        ends = np.searchsorted(self.groups[order], np.arange(len(self.names) + 1))
-        parts = (self.rows[order[ends[k] : ends[k + 1]]].tolist() for k in (place[name] for name in names))
+        parts = (self._rows_by_name[name].tolist() for name in names)
         return list(dict.fromkeys(row for part in parts for row in part))
+
+    @cached_property
+    def _rows_by_name(self) -> dict[str, npt.NDArray[np.int64]]:
+        order = np.argsort(self.groups, kind="stable")
+        ends = np.searchsorted(self.groups[order], np.arange(1, len(self.names)))
+        return dict(zip(self.names, np.split(self.rows[order], ends), strict=True))
 
 
 def group_influence(
