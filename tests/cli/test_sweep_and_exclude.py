@@ -60,6 +60,7 @@ def test_sweep_json_is_the_documented_result_and_nothing_else(cli, project):
                 {"threshold": -5.0, "votes": {"1": 2, "2": 2, "3": 1}, "required_votes": 3, "harmful": 1},
                 {"threshold": -7.5, "votes": {"1": 1, "2": 0, "3": 0}, "required_votes": 3, "harmful": 0},
             ],
+            "top": [],
         }
     ]
 
@@ -406,3 +407,16 @@ def test_no_file_of_another_kind_becomes_a_list(cli, project):
         assert refused.code == 2
         assert "is not replaced" in refused.err
         assert (project / name).read_bytes() == content
+
+
+def test_sweep_lists_the_same_pairs_for_people_and_for_programs(cli, project):
+    arguments = ("sweep", "--frequency", "1hz", "--thresholds", "-5", "--top", "2")
+    (found,) = json.loads(cli(*arguments, "--json").out)
+    assert [(pair["votes"], pair["mean"], pair["total"]) for pair in found["top"]] == [(3, -7, -21), (2, -4, -12)]
+    shown = cli(*arguments).out
+    assert shown.index(found["top"][0]["pair"]) < shown.index(found["top"][1]["pair"])
+    (total,) = json.loads(cli(*arguments, "--rule", "total", "--json").out)
+    assert [pair["total"] for pair in total["top"]] == [-21, -12]
+    refused = cli(*arguments, "--csv")
+    assert refused.code == 2
+    assert "--top" in refused.err

@@ -65,6 +65,8 @@ def sweep(
         return
     if csv and settings.retraining.retrain:
         raise UsageError("`csv` has no columns for what `retrain` finds", hint="Give `json` instead.")
+    if csv and settings.top:
+        raise UsageError("`csv` has no lines for the pairs that `top` lists", hint="Give `json` instead.")
     tried, votes = parse_thresholds(settings.tried.thresholds), settings.votes
     project = project_of(ctx, settings.scores)
     judging = sweep_judging(ctx, settings.retraining.how) if settings.retraining.retrain else None
@@ -77,12 +79,13 @@ def sweep(
             result = sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
         changes = tell_changes(file, source)
         results.append((file, result))
+        top = top_pairs(list(source.train_ids), result, settings.top)
         if not json and not csv:
             with_upper = votes.upper_threshold is not None
             show(label_of(file, source), result, votes.min_occurrences, with_upper=with_upper)
-            show_top(list(source.train_ids), result, settings.top)
+            show_top(result, top)
         diagnoses.add(file.label, source, sweep=result)
-        extra[file.path] = {"warnings": [*changes, *diagnoses.texts(file.label)]}
+        extra[file.path] = {"top": top, "warnings": [*changes, *diagnoses.texts(file.label)]}
         if judging is not None:
             found = judge_thresholds(file, source, judging, tried, votes)
             extra[file.path]["retraining"] = found.to_json()
@@ -155,20 +158,34 @@ def vote_columns(active: int, required: int, most: int) -> list[int]:
     return sorted(chosen)
 
 
-def show_top(ids: list[str], result: SweepResult, top: int) -> None:
-    """Print the pairs with most votes at the first threshold, then lowest mean score; or those of lowest total."""
-    if not top:
+def top_pairs(ids: list[str], result: SweepResult, top: int) -> list[dict[str, Any]]:
+    """The pairs with most votes at the first threshold, then lowest mean score; or those of lowest total."""
+    counted, total = result.counted, result.rule == "total"
+    votes, scores = counted.votes[0], counted.totals if total else counted.mean
+    order = sorted(range(len(ids)), key=lambda row: (0 if total else -int(votes[row]), float(scores[row]), ids[row]))
+    return [
+        {
+            "pair": ids[row],
+            "votes": int(votes[row]),
+            "mean": float(counted.mean[row]),
+            "total": float(counted.totals[row]),
+        }
+        for row in order[:top]
+    ]
+
+
+def show_top(result: SweepResult, pairs: list[dict[str, Any]]) -> None:
+    """Print these pairs."""
+    if not pairs:
         return
     total = result.rule == "total"
-    votes, scores = result.counted.votes[0], result.counted.totals if total else result.counted.mean
-    order = sorted(range(len(ids)), key=lambda row: (0 if total else -int(votes[row]), float(scores[row]), ids[row]))
     columns = [
         Column("training pair"),
         Column("votes", "right"),
         Column("total score" if total else "mean score", "right"),
     ]
-    cells = aligned([float(scores[row]) for row in order[:top]])
-    rows = [[ids[row], f"{int(votes[row]):,}", cell] for row, cell in zip(order, cells, strict=False)]
+    cells = aligned([pair["total" if total else "mean"] for pair in pairs])
+    rows = [[pair["pair"], f"{pair['votes']:,}", cell] for pair, cell in zip(pairs, cells, strict=True)]
     title = "Lowest totals" if total else f"Most votes at threshold {result.rows[0].threshold.text}"
     terminal.table(title, columns, rows)
     terminal.text("")
