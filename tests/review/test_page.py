@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 
 import pytest
+from page_checks import check_page
 from review_project import HOSTILE, make_review
-from selenium import webdriver
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -19,33 +18,6 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from tracinctl.review.decisions import Decision, read_decisions, record
 from tracinctl.review.serving import serve_review
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="chromium and chromedriver are not installed"
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        "--autoplay-policy=no-user-gesture-required",
-        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
-        "--window-size=1300,1000",
-    ):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def _serve(folder, count, names, sounds, addresses):
@@ -250,6 +222,20 @@ def test_the_sound_has_a_length_and_plays(browser, serve):
     wait_for(browser, lambda: browser.execute_script("return arguments[0].naturalWidth", picture) > 1)
     assert browser.execute_script("return arguments[0].naturalHeight", picture) == 160
     assert picture.get_attribute("alt") == "Spectrogram of item_00: 0.5 seconds, 0 to 4000 Hz"
+
+
+def test_the_page_reads_well_everywhere(browser, serve):
+    open_page(browser, serve())
+    ActionChains(browser).send_keys("i?r").perform()
+    check_page(browser)
+    landmarks = browser.execute_script(
+        "return ['header', 'nav', 'main'].map((n) => document.querySelectorAll(n).length)"
+    )
+    assert landmarks == [1, 1, 1]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not browser.find_element(By.ID, "decide").is_displayed()
+    assert browser.find_element(By.CSS_SELECTOR, "img.spectrogram").is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_five_thousand_suspects_are_all_in_the_list(browser, serve):

@@ -31,6 +31,15 @@ class Table:
     codes: Sequence[int] = ()
 
 
+@dataclass(frozen=True)
+class Card:
+    """Something to look at closely: its id, a title, and markup in which all text is escaped."""
+
+    id: str
+    title: str
+    html: str
+
+
 class Document:
     """A document in the making.
 
@@ -45,14 +54,15 @@ class Document:
         self.page = page
         self._title = title
         self._folder = "" if folder is None else f"{folder}{os.sep}"
-        self._pictures: list[str] = []
+        self._parts: list[str] = []
+        self._style = self._allowed = ""
 
     def render(self, template: str, **values: Any) -> str:
         """The document from a template of this package."""
         from jinja2 import Environment
 
         environment = Environment(autoescape=True, finalize=self._text, trim_blocks=True, lstrip_blocks=True)
-        environment.filters |= {"table": self._table, "block": self._block, "figure": self._figure}
+        environment.filters |= {"table": self._table, "block": self._block, "figure": self._figure, "card": self._card}
         source = (files("tracinctl.plots") / "templates" / template).read_text(encoding="utf-8")
         text = re.sub(r"\n{3,}", "\n\n", environment.from_string(source).render(values, page=self.page))
         return self._html(text) if self.page else text
@@ -92,22 +102,36 @@ class Document:
         fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0))
         return Markup(f"{fence}{language}\n{text}\n{fence}")  # noqa: S704  fenced
 
+    def allow(self, style: str, policy: str) -> None:
+        """Add a style sheet and directives of the content security policy, which markup that is put in needs."""
+        self._style, self._allowed = style, policy
+
+    def _card(self, card: Card) -> Markup:
+        """A card, in a page only."""
+        number, name = len(self._parts) + 1, escape(self._plain(card.title))
+        self._parts.append(
+            f'<article class="card" aria-labelledby="card-{number}"><h4 id="card-{number}">{name}</h4>\n'
+            f"<p><code>{escape(self._plain(card.id))}</code></p>\n{card.html}</article>\n"
+        )
+        return self._block("", f"part {len(self._parts) - 1}")
+
     def _figure(self, picture: Picture, title: str) -> Markup:
         if not self.page:
             return Markup(f"#### {self._text(title)}\n\n{self._block(picture.plain, 'text')}")  # noqa: S704  escaped
         name = escape(self._plain(title))
-        self._pictures.append(
+        self._parts.append(
             f'<figure><figcaption>{name}</figcaption><div role="region" aria-label="{name}" tabindex="0">\n'
             f"{svg(picture, self._plain(title))}</div></figure>\n"
         )
-        return self._block("", f"picture {len(self._pictures) - 1}")
+        return self._block("", f"part {len(self._parts) - 1}")
 
     def _html(self, text: str) -> str:
         from markdown_it import MarkdownIt
 
         def fence(_: object, tokens: Sequence[Any], at: int, *__: object) -> str:
             kind, _, place = tokens[at].info.partition(" ")
-            return self._pictures[int(place)] if kind == "picture" else f"<pre>{escape(tokens[at].content)}</pre>\n"
+            # text holds no such comment, for it is escaped
+            return f"<!--{place}-->" if kind == "part" else f"<pre>{escape(tokens[at].content)}</pre>\n"
 
         reader = MarkdownIt("commonmark", {"html": False}).enable("table")
         reader.add_render_rule("fence", fence)
@@ -116,7 +140,8 @@ class Document:
             body = body.replace(mark, more)
         sections = iter(range(1, 1 + body.count("<h2>")))
         body = re.sub("<h2>", lambda _: f'<h2 id="part-{next(sections)}">', body)
-        return page(self._plain(self._title), body)
+        body = re.sub("<!--([0-9]+)-->", lambda match: self._parts[int(match[1])], body)
+        return page(self._plain(self._title), body, style=self._style, allowed=self._allowed)
 
 
 # tables that scroll can be reached by keys, and are named; text holds none of these marks, for it is escaped

@@ -10,7 +10,7 @@ from typing import Any
 from tracinctl import __version__
 from tracinctl.errors import PlotError, ScoreFileError
 from tracinctl.files import write_text_atomic
-from tracinctl.plots.page import Document, Table
+from tracinctl.plots.page import Card, Document, Table
 from tracinctl.plots.picture import Picture, draw
 from tracinctl.plots.request import Request
 from tracinctl.scores.caption import caption
@@ -29,6 +29,8 @@ _ENDING = f"Scores: {SIGNS}."
 _TAIL = 200  # bytes that hold it, at the end of a page too
 _MOST_ROWS = 200
 _LEAST_GROUP = 2  # training pairs with one value, on average, from which on a column is worth a picture
+# pictures are in the page; sounds are in the folder beside it
+_CARDS_NEED = "; img-src 'self' data: file:; media-src 'self' file:"
 _VIEWS = {
     "distribution": "All scores",
     "sweep": "What each threshold would exclude",
@@ -49,6 +51,23 @@ class Retraining:
 
 
 @dataclass(frozen=True)
+class Suspects:
+    """The most suspect training pairs, to be looked at one by one.
+
+    Attributes:
+        intro: which they are, and how they are decided on.
+        table: what is known of each, for a report without pictures.
+        cards: the same with pictures and sounds, for a page.
+        style: the cards' style sheet.
+    """
+
+    intro: str
+    table: Table
+    cards: Sequence[Card] = ()
+    style: str = ""
+
+
+@dataclass(frozen=True)
 class ReportSection:
     """What a report says of one frequency.
 
@@ -60,6 +79,7 @@ class ReportSection:
         diagnoses: what to know before the list is used.
         output_file: where the list was written; empty where it was not.
         next_command: what to type next; empty where nothing is left to do.
+        suspects: to be looked at; None where there are none.
         retraining: what training without the list showed; None where nobody asked.
         contradicted: share of the out-of-fold rankers that rank each training pair the other way; None = not known.
         notes: sentences about how the scores came about ("4 checkpoints computed, none taken from the cache").
@@ -74,6 +94,7 @@ class ReportSection:
     diagnoses: Sequence[Diagnosis] = ()
     output_file: str = ""
     next_command: str = ""
+    suspects: Suspects | None = None
     retraining: Retraining | None = None
     contradicted: FloatArray | None = None
     notes: Sequence[str] = ()
@@ -124,6 +145,9 @@ def write_report(path: Path, report: Report) -> None:
     """
     check_report_path(path)
     document = Document(report.title, report.folder, page=path.suffix.lower() == ".html")
+    for section in report.sections:
+        if section.suspects is not None and section.suspects.cards:
+            document.allow(section.suspects.style, _CARDS_NEED)
     text = document.render(
         "report.md",
         report=report,

@@ -52,9 +52,17 @@ def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
     return drawn.replace(f"fill: {_INK}", "fill: currentColor")
 
 
-def page(title: str, body: str) -> str:
-    """An HTML page that fetches nothing: light, dark, and on paper."""
+def page(title: str, body: str, *, style: str = "", allowed: str = "") -> str:
+    """An HTML page that fetches nothing: light, dark, and on paper.
+
+    Args:
+        title: of the page.
+        body: its content.
+        style: further style sheet.
+        allowed: further directives of the page's content security policy.
+    """
     frame = (files("tracinctl.plots") / "templates" / "page.html").read_text(encoding="utf-8")
+    frame = frame.replace("@style", style).replace("@allowed", allowed)
     return frame.replace("@title", escape(title)).replace("@body", body)
 
 

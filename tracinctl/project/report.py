@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracinctl.errors import ScoreFileError
+from tracinctl.errors import ScoreFileError, TracinctlError
 from tracinctl.project.unseeing import doubts_of_scores
 from tracinctl.project.workflow import Run, next_command
 
 if TYPE_CHECKING:
-    from tracinctl.plots.report import Report, ReportSection, Retraining
+    from tracinctl.plots.report import Report, ReportSection, Retraining, Suspects
     from tracinctl.scores.source import ScoreSource
 
 
@@ -22,13 +23,33 @@ def workflow_report(
     settings: Mapping[str, str] | None = None,
     shown: Callable[[Path], str] = str,
     custom: bool = False,
+    suspects: Callable[[Run], Suspects] | None = None,
 ) -> Report:
-    """The report of these runs; ``shown`` writes a path as the reader should see it, ``custom``: see next_command."""
+    """The report of these runs.
+
+    Args:
+        runs: one a section.
+        command: the command line that made it.
+        settings: names and values to list.
+        shown: writes a path as the reader should see it.
+        custom: see ``next_command``.
+        suspects: gives the suspects of a run; a TracinctlError that it raises becomes a note.
+    """
     from tracinctl.plots.report import Report
 
     title = f"tracinctl: {', '.join(dict.fromkeys(run.target.material for run in runs))}"
-    sections = [_section(run, shown, custom) for run in runs]
+    sections = [_with_suspects(_section(run, shown, custom), run, suspects) for run in runs]
     return Report(title, sections, command=command, settings=settings or {}, folder=Path.cwd())
+
+
+def _with_suspects(section: ReportSection, run: Run, suspects: Callable[[Run], Suspects] | None) -> ReportSection:
+    if suspects is None or section.source is None:
+        return section
+    try:
+        return replace(section, suspects=suspects(run))
+    except TracinctlError as error:
+        note = f"No suspects are shown: {error.message}.{f' {error.hint}' if error.hint else ''}"
+        return replace(section, notes=[*section.notes, note])
 
 
 def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSection:

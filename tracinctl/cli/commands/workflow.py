@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tracinctl.cli.output.tables import Cell
+    from tracinctl.plots.report import Suspects
     from tracinctl.progress import ProgressCallback
     from tracinctl.project.rounds import RoundSettings
+    from tracinctl.project.settings import ComputeSettings
     from tracinctl.project.target import Target
     from tracinctl.project.workflow import Run
     from tracinctl.scores.options import Rule
@@ -133,7 +135,7 @@ def workflow(
         show(runs, custom=custom)
         show_verdicts(runs)
     if report is not None:
-        report_on(ctx, runs, report, custom=custom)
+        report_on(ctx, runs, report, compute, custom=custom)
     raise typer.Exit(exit_code(runs))
 
 
@@ -202,13 +204,18 @@ def draw_view(run: Run, view: str, rule: Rule) -> None:
     terminal.text("")
 
 
-def report_on(ctx: Any, runs: list[Run], path: Path, *, custom: bool) -> None:
+def report_on(ctx: Any, runs: list[Run], path: Path, compute: ComputeSettings, *, custom: bool) -> None:
     """Write the report."""
     import shlex
 
     from tracinctl.cli.usage import shown_value
     from tracinctl.plots.report import write_report
     from tracinctl.project.report import workflow_report
+    from tracinctl.project.report_cards import report_suspects
+
+    def suspects(run: Run) -> Suspects:
+        with terminal.progress(what=run.target.label) as progress:
+            return report_suspects(run, compute.origin, path, progress, checkpoint_prefix=compute.checkpoint_prefix)
 
     settings = {
         name.replace("_", "-"): shown_value(value)
@@ -216,7 +223,10 @@ def report_on(ctx: Any, runs: list[Run], path: Path, *, custom: bool) -> None:
         if name not in {"report", "json"} and shown_value(value) != "not set"
     }
     command = shlex.join(["tracinctl", *terminal.arguments])
-    write_report(path, workflow_report(runs, command=command, settings=settings, shown=shown_path, custom=custom))
+    write_report(
+        path,
+        workflow_report(runs, command=command, settings=settings, shown=shown_path, custom=custom, suspects=suspects),
+    )
     terminal.say(f"Report: {shown_path(path)}")
     terminal.path(path)
 

@@ -1,0 +1,99 @@
+"""The most suspect training pairs of a run as cards for its report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.review import open_review
+from tracinctl.project.settings import ReviewSettings, SourceSettings
+from tracinctl.project.workflow import Run
+from tracinctl.review.cards import Cards, Links, embedded, style
+from tracinctl.review.decisions import Decision, by_id, read_decisions, spoken
+from tracinctl.text import count, number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tracinctl.plots.page import Table
+    from tracinctl.plots.report import Suspects
+    from tracinctl.review.suspects import Review, Suspect
+
+MOST_CARDS = 50
+
+
+def report_suspects(
+    run: Run,
+    origin: SourceSettings,
+    report: Path,
+    progress: ProgressCallback = no_progress,
+    *,
+    checkpoint_prefix: str = "model_epoch_",
+) -> Suspects:
+    """The first suspects of a run, the most harmful first.
+
+    Args:
+        run: its scores and items are those of the project.
+        origin: where items and pairs come from.
+        report: the file of the report; sounds are named by their way from there.
+        progress: called with a ``Progress``.
+        checkpoint_prefix: of the checkpoints' names.
+
+    Raises:
+        TracinctlError: nothing is suspect, or items, scores or decisions cannot be read.
+    """
+    from tracinctl.plots.page import Card
+    from tracinctl.plots.report import Suspects
+
+    review = open_review(run.target, origin, ReviewSettings(), progress, checkpoint_prefix=checkpoint_prefix)
+    shown = review.suspects[:MOST_CARDS]
+    decisions = by_id(read_decisions(review.decisions))
+    cards: list[Card] = []
+    if report.suffix.lower() == ".html":
+        drawn = Cards(review, _links(review, report.parent), level=5)
+        for place, suspect in enumerate(shown, start=1):
+            title = f"{place}. {review.card(suspect.id).claim}"
+            cards.append(Card(suspect.id, title, drawn.html(suspect, decisions)))
+    few = "All" if len(shown) == len(review.suspects) else "The first"
+    intro = (
+        f"{few} {count(len(shown), 'training pair')} that hurt the held-out pairs in total, the most harmful first. "
+        f"To decide on them: tracinctl review {run.target.command_flags}"
+    )
+    return Suspects(intro, _table(review, shown, decisions), cards, style())
+
+
+def _links(review: Review, folder: Path) -> Links:
+    def beside(path: Path | None) -> str:
+        if path is None:
+            return ""
+        try:
+            return quote(Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix())
+        except ValueError:
+            # it is on another drive
+            return path.absolute().as_uri()
+
+    return Links(
+        spectrogram=lambda view: embedded(review, view),
+        sound=lambda view: beside(view.sound),
+        picture=lambda view: beside(view.picture),
+        preload=False,
+    )
+
+
+def _table(review: Review, shown: Sequence[Suspect], decisions: Mapping[str, Sequence[Decision]]) -> Table:
+    from tracinctl.plots.page import Table
+
+    cards = [review.card(suspect.id) for suspect in shown]
+    reasons = list(dict.fromkeys(name for card in cards for name, _ in card.reasons))
+    rows = []
+    for suspect, card in zip(shown, cards, strict=True):
+        of = dict(card.reasons)
+        values = [of.get(name, "") for name in reasons]
+        decided = "; ".join(
+            f"{made.who or 'somebody'}: {spoken(made.decision)}" for made in decisions.get(suspect.id, ())
+        )
+        rows.append([suspect.id, card.claim, *[v if isinstance(v, str) else number(v) for v in values], decided])
+    return Table(("training pair", "claim", *reasons, "decided"), rows, numbers=range(2, 2 + len(reasons)), codes=(0,))
