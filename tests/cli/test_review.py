@@ -59,6 +59,21 @@ def test_the_page_is_served_until_it_is_interrupted(scored):
     assert "Traceback" not in err
 
 
+def test_the_file_of_another_person_is_merged_and_disagreement_is_shown(scored, cli):
+    record(scored / "reviews/plastic_500hz_review.csv", [Decision("p", "keep", who="Anna")])
+    record(scored / "bens.csv", [Decision("p", "turn", who="Ben"), Decision("q", "leave_out", who="Ben")])
+    result = cli("review", "--frequency", "500hz", "--merge", "bens.csv")
+    assert result.code == 0
+    counts = "1 left out, 0 kept, 0 turned round, 1 disputed, which change nothing"
+    assert result.out.splitlines() == [
+        f"reviews/plastic_500hz_review.csv: 2 decisions by people: {counts}",
+        "  p  Anna: keep, Ben: turn round",
+    ]
+    missing = cli("review", "--frequency", "500hz", "--merge", "none.csv")
+    assert missing.code == 2
+    assert "`--merge`" in missing.err or "--merge" in missing.err
+
+
 def test_several_frequencies_are_refused_with_an_example(scored, cli):
     assert cli("compute", "--frequency", "1000hz").code == 0
     result = cli("review", "--no-browser")

@@ -32,7 +32,9 @@ def write_tone(path: Path, hertz: float = 440.0, seconds: float = 0.5, rate: int
     return path
 
 
-def make_review(folder: Path, count: int = 30, names: list[str] | None = None, sounds: bool = True) -> Review:
+def make_review(
+    folder: Path, count: int = 30, names: list[str] | None = None, sounds: bool = True, by: str = "pair"
+) -> Review:
     """``count`` suspects over items of two classes; ``names`` become items of their own."""
     items = [f"item_{k:02}" for k in range(12)] + list(names or [])
     tones = (
@@ -44,10 +46,12 @@ def make_review(folder: Path, count: int = 30, names: list[str] | None = None, s
         for k, (a, b) in enumerate(pairs)
     ]
 
+    if by == "item":
+        suspects = [Suspect(name, (name,), ("high",), -float(k)) for k, name in enumerate(items)]
     by_id = {suspect.id: suspect for suspect in suspects}
 
     def card(name: str) -> Card:
-        winner, loser = by_id[name].items
+        winner, loser = by_id[name].items[0], by_id[name].items[-1]
         return Card(
             claim=f"{winner} ranks above {loser}",
             reasons=[("votes", "12 of 20"), ("total influence", -3.25)],
@@ -68,5 +72,6 @@ def make_review(folder: Path, count: int = 30, names: list[str] | None = None, s
         decisions=folder / "reviews" / "plastic_500hz_review.csv",
         who="Anna",
         folders=[folder / "data"],
+        by=by,
         classes=("high", "low"),
     )

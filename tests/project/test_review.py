@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import torch
 from shared_project import build_model, load, make_project
 
 from tracinctl.engine.options import EngineOptions, LossOptions
-from tracinctl.errors import ReviewError
+from tracinctl.errors import DataError, ReviewError, UsageError
 from tracinctl.project.compute import compute_project_scores
 from tracinctl.project.config import load_project, load_settings
 from tracinctl.project.review import open_review
 from tracinctl.project.settings import ComputeSettings, ReviewSettings, SourceSettings
+from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
+from tracinctl.project.unseeing import read_doubts, write_doubts
 from tracinctl.scores.files.open import open_scores
 
 ORIGIN = SourceSettings(n_fft=64, hop=64)
@@ -125,6 +128,110 @@ def test_a_source_may_describe_its_items(tmp_path, monkeypatch):
     chances = [suspect.suspicion for suspect in review.suspects]
     assert chances == sorted(chances, reverse=True)
     assert all(chance > 0.5 for chance in chances)
+
+
+def test_items_come_by_their_item_level_influence_with_all_of_their_pairs(recordings):
+    rows, source = rows_of(recordings)
+    review = open_review(recordings, ORIGIN, ReviewSettings(by="item"))
+    influence = dict(zip(source.sample_ids, source.sample_influence, strict=True))
+    want = sorted(influence, key=lambda name: (-influence[name], name))
+    assert [suspect.id for suspect in review.suspects] == want
+    name = want[0]
+    assert review.suspects[0].items == (name,)
+    card, reasons = review.card(name), dict(review.card(name).reasons)
+    mine = {pair: rows[pair].sum() for pair, of in zip(source.train_ids, source.train_items, strict=True) if name in of}
+    assert card.claim == f"{name}, {len(mine)} comparisons"
+    assert reasons["item-level influence"] == pytest.approx(influence[name])
+    assert reasons["total influence on held-out pairs"] == pytest.approx(sum(mine.values()))
+    assert [pair for pair, _ in card.pairs] == sorted(mine, key=lambda pair: mine[pair])[:40]
+    assert card.more_pairs == max(0, len(mine) - 40)
+    assert name in card.strips
+
+
+@pytest.fixture
+def crowd(tmp_path, monkeypatch):
+    """A project whose pairs have annotators; two of three comparisons are by Ann."""
+    make_project(tmp_path, 1)
+    (tmp_path / "crowd.py").write_text(
+        "from dataclasses import replace\n\nimport numpy as np\nimport shared_project\n\n\n"
+        "def load(frequency, material):\n    data = shared_project.load(frequency, material)\n"
+        "    who = np.array(['Ann', 'Bob', 'Ann'] * len(data.train_pairs))[: len(data.train_pairs)]\n"
+        "    pairs = replace(data.train_pairs, groups={'annotator': who})\n"
+        "    return replace(data, train_pairs=pairs)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
+    origin = SourceSettings(source="crowd:load", model="shared_project:build_model")
+    compute_project_scores(target, ComputeSettings(origin=origin, engine=LOGISTIC))
+    return target, origin
+
+
+def test_annotators_are_reviewed_as_groups_of_their_pairs(crowd):
+    target, origin = crowd
+    rows, source = rows_of(target)
+    review = open_review(target, origin, ReviewSettings(by="annotator"))
+    totals = {"annotator:Ann": 0.0, "annotator:Bob": 0.0}
+    for name, who in zip(source.train_ids, source.groups["annotator"], strict=True):
+        totals[f"annotator:{who}"] += rows[name].sum()
+    assert [suspect.id for suspect in review.suspects] == sorted(totals, key=totals.get)
+    for suspect in review.suspects:
+        reasons = dict(review.card(suspect.id).reasons)
+        assert suspect.items == ()
+        assert reasons["total influence on held-out pairs"] == pytest.approx(totals[suspect.id])
+    assert {suspect.annotator for suspect in open_review(target, origin, ReviewSettings()).suspects} <= {"Ann", "Bob"}
+
+
+def test_a_column_that_the_pairs_lack_is_refused(crowd):
+    with pytest.raises(UsageError, match="no column 'anotator'") as error:
+        open_review(*crowd, ReviewSettings(by="anotator"))
+    assert error.value.hint == "Did you mean annotator?"
+
+
+def test_what_unseeing_rankers_say_stands_in_the_card_until_the_outcome_changes(recordings):
+    review = open_review(recordings, ORIGIN, ReviewSettings())
+    name = "rankers that never saw it and rank it the other way"
+    assert name not in dict(review.card(review.suspects[0].id).reasons)
+    data = load_data(recordings, ORIGIN)
+    shares = np.linspace(0, 1, len(data.train_pairs))
+    write_doubts(recordings, data, shares)
+    try:
+        review = open_review(recordings, ORIGIN, ReviewSettings())
+        place = data.train_pairs.row_ids(data.train.ids).index(review.suspects[0].id)
+        assert dict(review.card(review.suspects[0].id).reasons)[name] == f"{shares[place]:.0%}"
+        other = replace(data, train_pairs=replace(data.train_pairs, target=-data.train_pairs.target))
+        assert np.isnan(read_doubts(recordings, other)).all()
+        recordings.doubts_file.write_text("id,target,share\nx")
+        assert np.isnan(read_doubts(recordings, data)).all()
+    finally:
+        recordings.doubts_file.unlink()
+
+
+@pytest.mark.parametrize("ending", [".png", ".wav"])
+def test_a_source_may_give_pictures_and_sounds_of_its_own_folders_only(tmp_path, monkeypatch, ending):
+    project, outside = tmp_path / "project", tmp_path / "outside"
+    project.mkdir()
+    outside.mkdir()
+    make_project(project, 1)
+    for folder in (project, outside):
+        (folder / f"shown{ending}").write_bytes(b"")
+    (project / "pictured.py").write_text(
+        "from pathlib import Path\n\nfrom shared_project import load\n\n\n"
+        f"def describe(item):\n    return Path('{project}' if item == 'item3' else '{outside}') / 'shown{ending}'\n"
+    )
+    monkeypatch.chdir(project)
+    monkeypatch.syspath_prepend(str(project))
+    target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
+    origin = SourceSettings(source="pictured:load", model="shared_project:build_model")
+    compute_project_scores(target, ComputeSettings(origin=origin, engine=LOGISTIC))
+    review = open_review(target, origin, ReviewSettings(order="error"))
+    view = review.item("item3")
+    path = view.picture or view.sound
+    assert (view.picture is None) == (ending == ".wav")
+    assert review.file(path) == (project / f"shown{ending}").resolve()
+    view = review.item("item4")
+    with pytest.raises(DataError, match="lies outside the project's folders"):
+        review.file(view.picture or view.sound)
 
 
 def test_scores_of_other_pairs_are_refused(recordings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tracinctl.errors import ReviewError
-from tracinctl.review.decisions import Decision, read_decisions, record, settle, write_decisions
+from tracinctl.review.decisions import Decision, merge, read_decisions, record, settle, write_decisions
 
 HOSTILE = ['a,b_c"d', "ünï_çode", "<b>_</b>", "=1+1_x", " space _end ", "a;b_c\td"]
 
@@ -60,6 +60,24 @@ def test_people_who_disagree_are_shown_and_decide_nothing():
     assert {d.who for d in verdicts.disputed["other"]} == {"Anna", "Ben"}
     assert verdicts.ids("turn") == ["half"]
     assert verdicts.relabelled() == {"item": "deg036"}
+
+
+def test_files_of_two_people_merge_and_the_later_decision_of_one_person_counts(path, tmp_path):
+    early, late = "2024-05-01T10:00:00+00:00", "2024-05-02T09:00:00+00:00"
+    write_decisions(path, [Decision("p", "keep", who="Anna", when=late), Decision("q", "turn", who="Anna", when=early)])
+    other = [
+        Decision("p", "turn", who="Anna", when=early),
+        Decision("q", "keep", who="Anna", when=late),
+        Decision("p", "leave_out", who="Ben", when=early),
+    ]
+    verdicts = merge(path, other)
+    assert {(made.id, made.who): made.decision for made in read_decisions(path)} == {
+        ("p", "Anna"): "keep",
+        ("q", "Anna"): "keep",
+        ("p", "Ben"): "leave_out",
+    }
+    assert set(verdicts.disputed) == {"p"}
+    assert merge(path, other) == verdicts, "merging twice changes nothing"
 
 
 @pytest.mark.parametrize(

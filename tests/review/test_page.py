@@ -20,20 +20,20 @@ from tracinctl.review.decisions import Decision, read_decisions, record
 from tracinctl.review.serving import serve_review
 
 
-def _serve(folder, count, names, sounds, addresses):
-    serve_review(make_review(folder, count, names, sounds), addresses.put)
+def _serve(folder, how, addresses):
+    serve_review(make_review(folder, *how), addresses.put)
 
 
 class Served:
     """A review served by a process that can be killed."""
 
-    def __init__(self, folder, count=30, names=None, sounds=True):
+    def __init__(self, folder, count=30, names=None, sounds=True, by="pair"):
         context = multiprocessing.get_context("spawn")
         addresses = context.Queue()
-        self.process = context.Process(target=_serve, args=(folder, count, names, sounds, addresses), daemon=True)
+        self.process = context.Process(target=_serve, args=(folder, (count, names, sounds, by), addresses), daemon=True)
         self.process.start()
         self.address = addresses.get(timeout=60)
-        self.review = make_review(folder, count, names, sounds)
+        self.review = make_review(folder, count, names, sounds, by)
 
     def kill(self):
         self.process.kill()
@@ -194,6 +194,26 @@ def test_filters_the_list_relabelling_and_all_suspects_of_an_item(browser, serve
     both = [one.id for one in high if one.annotator == "annotator 1"]
     rows = browser.find_elements(By.CSS_SELECTOR, "#rows button")
     assert [row.find_element(By.TAG_NAME, "span").text for row in rows] == both
+
+
+def test_items_are_decided_by_themselves_and_cannot_be_turned(browser, serve):
+    served = serve(sounds=False, by="item")
+    open_page(browser, served)
+    assert not browser.find_element(By.CSS_SELECTOR, "[data-decision=turn]").is_displayed()
+    assert not browser.find_element(By.ID, "all-of-item").is_displayed()
+    ActionChains(browser).send_keys("t").perform()
+    assert "cannot be turned round" in browser.find_element(By.ID, "message").text
+    press(browser, "l")
+    ActionChains(browser).send_keys("r").perform()
+    wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#choices button"))
+    assert [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#choices button")] == [
+        "item_01: high",
+        "item_01: low",
+        "Cancel",
+    ]
+    browser.find_elements(By.CSS_SELECTOR, "#choices button")[1].click()
+    written(served, {"item_00": "leave_out", "item_01": "relabel:low"})
+    assert browser.find_element(By.ID, "progress").text == "2 of 12 decided"
 
 
 def test_hostile_names_are_shown_as_they_are_and_run_nothing(browser, serve):

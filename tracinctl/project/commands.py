@@ -225,6 +225,15 @@ class ReviewCommand:
         default=True,
         metadata={"help": "Open the page in a browser; without it, the address is printed.", "panel": REVIEW},
     )
+    merge: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Add the decisions of another file, say where people disagree, and open no page.",
+            "metavar": "FILE",
+            "one_call": True,
+            "panel": REVIEW,
+        },
+    )
 
 
 @dataclass(init=False, eq=False, repr=False)

@@ -65,7 +65,7 @@ def open_review(
     )
     suspects = evidence.suspects(settings.by, settings.order)
     if not suspects:
-        raise ReviewError(f"{target.label}: no training pair is suspect", hint="Try --order error.")
+        raise ReviewError(f"{target.label}: no training pair is suspect", hint="Try `order` error.")
     describe = _describer(target, origin)
     project, shown = target.project, suspects[:MOST_SUSPECTS]
     many = f"the first {len(shown):,} of {len(suspects):,}" if len(suspects) > len(shown) else f"{len(shown):,}"

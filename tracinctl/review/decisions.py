@@ -155,6 +155,19 @@ def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tup
         write_decisions(path, [*there, *decisions])
 
 
+def merge(path: Path, decisions: Iterable[Decision]) -> Verdicts:
+    """Add the decisions of another file to a file; of one id and person the later one counts.
+
+    Raises:
+        TracinctlError: the file cannot be read or written.
+    """
+    with locked(path):
+        # ISO times in UTC sort as they follow each other; of equal ones those of the other file come last
+        merged = sorted([*read_decisions(path), *decisions], key=lambda made: made.when)
+        write_decisions(path, merged)
+        return settle(read_decisions(path))
+
+
 def by_id(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
     """Id -> the decisions on it, one a person: the last row counts."""
     result: dict[str, list[Decision]] = {}

@@ -1,11 +1,15 @@
 """``tracinctl review``: a page on this machine where a person listens, looks and decides."""
 
+from __future__ import annotations
+
 import contextlib
 import getpass
 import os
 import subprocess
 import webbrowser
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import typer
@@ -17,7 +21,11 @@ from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, ReviewCommand
 from tracinctl.project.places import GivenScores
 
+if TYPE_CHECKING:
+    from tracinctl.project.target import Target
+
 EXAMPLES = """tracinctl review --frequency 500hz
+tracinctl review --frequency 500hz --by item
 tracinctl review --frequency 500hz --order error --no-browser"""
 
 
@@ -39,6 +47,9 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
             f"there are scores of {len(files)} frequencies, and a review is of one",
             hint=f"For example: tracinctl review --frequency {files[0].frequency}",
         )
+    if settings.merge is not None:
+        merge_file(target, settings.merge)
+        return
     with terminal.progress(what=target.label) as report:
         asked = replace(settings.review, who=settings.review.who or person())
         made = settings_without_flags(ctx, "compute", ComputeCommand).compute
@@ -59,6 +70,22 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
         serve_review(opened, ready)
     terminal.say(f"\nDecisions are in {shown_path(opened.decisions)}.")
     terminal.say(f"Next: tracinctl exclude {target.command_flags} --review")
+
+
+def merge_file(target: Target, path: Path) -> None:
+    """Add the decisions of another file to those of a target, and show what people disagree on."""
+    from tracinctl.project.reviewed import note_of
+    from tracinctl.review.decisions import merge, read_decisions, spoken
+
+    if not path.is_file():
+        raise UsageError(f"`merge`: there is no file {path}", hint="Name the file of another person's decisions.")
+    verdicts = merge(target.review_file, read_decisions(path))
+    terminal.text(f"{shown_path(target.review_file)}: {note_of(verdicts)}")
+    for name, made in sorted(verdicts.disputed.items()):
+        said = ", ".join(f"{one.who or 'somebody'}: {spoken(one.decision)}" for one in made)
+        terminal.text(f"  {name}  {said}")
+    if verdicts.disputed:
+        terminal.say(f"To settle these: tracinctl review {target.command_flags}, and show the disputed ones")
 
 
 def person() -> str:
