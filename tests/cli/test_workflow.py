@@ -153,3 +153,28 @@ def test_who_trains_with_a_program_of_their_own_is_not_sent_to_train(cli, projec
     for text in (result.out, (project / "report.md").read_text(), cli("exclude", "--min-occurrences", "1").out):
         assert f"your training command with {listed}" in text
         assert "tracinctl train" not in text
+
+
+def test_old_scores_of_another_source_model_or_pairs_file_are_refused(cli, project):
+    """With the checkpoints gone nothing else can be computed."""
+    name = "plastic_500hz"
+    pairs = project / "checkpoints" / name / "pairs.csv"
+    assert cli("compute", "--frequency", "500hz", "--pairs-file", str(pairs)).code == 0
+    same, other = project / "same.csv", project / "other.csv"
+    same.write_bytes(pairs.read_bytes())
+    other.write_text("".join(pairs.read_text().splitlines(keepends=True)[:-1]))
+    for path in (project / "checkpoints" / name).iterdir():
+        path.unlink()
+    assert cli("workflow", "--frequency", "500hz", "--pairs-file", str(same), "--train-share", "0.7").code == 0
+    for flag, value in {
+        "--source": "my:load",
+        "--model": "my:model",
+        "--pairs-file": "other.csv",
+        "--train-share": "0.5",
+        "--seed": "7",
+    }.items():
+        refused = cli("workflow", "--frequency", "500hz", flag, value)
+        assert refused.code == 2, (flag, refused.err)
+        assert flag in refused.err
+        assert value in refused.err
+        assert "no checkpoints" in refused.err

@@ -140,7 +140,7 @@ def compute_project_scores(
     pairs_file = None if settings.origin.source is not None else pairs_file_of(target, settings.origin)
     if pairs_file is not None:
         about["pairs_file"] = pairs_digests(pairs_file)
-    about |= _rounds_before(target)
+    about |= {"origin": _origin(settings.origin), **_rounds_before(target)}
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     folder = target.cache_dir if settings.cache else None
     score = load_function(engine.score, "--score") if isinstance(engine.score, str) else engine.score
@@ -200,6 +200,12 @@ def compute_project_scores(
         cache_bytes=cache.size(),
         freed_bytes=freed,
     )
+
+
+def _origin(origin: SourceSettings) -> dict[str, Any]:
+    """Where items, pairs and the model are from, in plain values; the pairs file is told by its content."""
+    values = {name: value for name, value in vars(origin).items() if name != "pairs_file" and value is not None}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _rounds_before(target: Target) -> dict[str, Any]:

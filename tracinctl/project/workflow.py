@@ -7,7 +7,7 @@ checkpoint; the same call goes on from there.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -23,6 +23,7 @@ from tracinctl.project.config import holds_checkpoints
 from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
 from tracinctl.project.selection import unknown_set
 from tracinctl.project.settings import WorkflowSettings
+from tracinctl.project.staleness import pairs_digests
 from tracinctl.project.target import Target
 
 if TYPE_CHECKING:
@@ -198,7 +199,8 @@ def run_one(
     truth = target.project.root / PLANTED_FILE
     planted = planted_ids(truth, target.material, target.frequency) if is_there(truth) else (set(), set())
     computed = None
-    if settings.compute.origin.source is not None or holds_checkpoints(target.checkpoints):
+    own_source = settings.compute.origin.source is not None and not target.score_file.is_file()
+    if own_source or holds_checkpoints(target.checkpoints):
         with processes.part() if processes else nullcontext():
             computed = compute_project_scores(target, settings.compute, progress, processes)
     if processes is not None and processes.rank:
@@ -270,11 +272,16 @@ def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, sou
     made = source.provenance
     made_with = {"label_smoothing": 0.0, "centring": 0.0, **made, "loss_type": made.get("loss")} if made else {}
     made_with["projection_dim"] = made.get("projection", {}).get("dim")
+    origin = made.get("origin", {})
+    made_with |= {"source": origin.get("source"), "model": origin.get("model"), **origin}
     compute = settings.compute
     loss = compute.engine.loss
-    wanted = {**vars(compute), **vars(compute.engine), **vars(loss), "loss_type": loss.name}
+    wanted = {**vars(compute), **vars(compute.engine), **vars(loss), **vars(compute.origin), "loss_type": loss.name}
     wanted["test_pair"] = compute.test_pairs
-    for name in sorted(settings.asked & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)):
+    if compute.origin.pairs_file is not None and "pairs_file" in settings.asked:
+        _check_old_pairs(compute.origin.pairs_file, path, made.get("pairs_file"))
+    asked = settings.asked & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)
+    for name in sorted(asked | (settings.asked & {"source", "model", *origin})):
         value = list(wanted[name]) if isinstance(wanted[name], tuple) else wanted[name]
         if name not in made_with or made_with[name] != value:
             known = f"were made with {made_with[name]}" if made_with.get(name) is not None else "do not say so"
@@ -283,6 +290,16 @@ def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, sou
                 f"{target.checkpoints} to compute others from",
                 hint=f"Name the folder of checkpoints with `checkpoint_dir`, or leave `{name}` out to use these.",
             )
+
+
+def _check_old_pairs(asked: Path, scores: Path, made_from: object) -> None:
+    """Raise UsageError where scores whose checkpoints are gone are of other pairs than those that are asked for."""
+    if not isinstance(made_from, Mapping) or pairs_digests(asked)["content"] != made_from.get("content"):
+        raise UsageError(
+            f"`pairs_file` {asked} is asked for, but the scores in {scores} are of other pairs, and there are "
+            "no checkpoints to compute others from",
+            hint="Name the folder of checkpoints with `checkpoint_dir`, or leave `pairs_file` out to use these.",
+        )
 
 
 def compare_with_planted(
