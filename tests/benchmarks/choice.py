@@ -11,8 +11,7 @@ part: the mean over seeds with its standard error, and how many training pairs i
 - the truth left out, random pairs (as many as the truth), and rivals: each tuned by all scoring items, which did not
   make these lists. Highest loss and self-influence at the checkpoints, the worst tenth; cleanlab's confident learning
   on out-of-fold probabilities; the lowest preference strength of an ensemble turned round, a tenth (Wang et al. 2024,
-  arXiv 2401.06080); suspects out of fold turned round; a capped (ramp) loss; a logistic loss with and without smoothed
-  labels.
+  arXiv 2401.06080); suspects out of fold turned round; a capped (ramp) loss; a logistic loss with smoothed labels.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,11 +37,12 @@ from torch import nn
 from tracinctl import InfluenceTable, Pairs, compute_influence
 from tracinctl.engine.options import METHODS
 from tracinctl.errors import CheckpointWarning
-from tracinctl.project.candidates import of_scores, suspicion_candidates, total_candidates
+from tracinctl.project.candidates import margin_candidates, of_scores, suspicion_candidates, total_candidates
 from tracinctl.retraining.builtin_trainer import stops_until
-from tracinctl.retraining.choice import NOTHING, Choice, ChoiceSettings, choose
+from tracinctl.retraining.choice import NOTHING, ChoiceSettings, choose
 from tracinctl.retraining.crossfit import LISTED_ABOVE, out_of_fold
 from tracinctl.retraining.judging import divide_items, pair_correct, pairs_within
+from tracinctl.retraining.margins import mean_margins
 from tracinctl.retraining.stack import Member, train_stack
 from tracinctl.retraining.trainer import Recipe, Trained, Training
 from tracinctl.scores.exclusion import choose_exclusions
@@ -54,6 +55,7 @@ TUNED = (1, 2)  # their seeds
 DECAYS = (None, 0.01, 0.1)
 CHECKPOINTS = 6
 ENSEMBLE = 8
+FISHER_ITEMS = 2048
 WORST = 0.1
 SMOOTHED = 0.1
 EPOCHS = {"digits": 30, "arguments": 10, "letor": 10}
@@ -181,8 +183,24 @@ class Bench:
         return paths
 
 
-def rows_of(bench: Bench, seed: int) -> dict[str, tuple[float, int]]:
-    """Points of accuracy over the ranker tuned alone, and pairs left out or turned, of each row of the table."""
+class Rows(NamedTuple):
+    """What one seed shows.
+
+    Attributes:
+        chosen: the rule that was chosen.
+        tuned: accuracy of the ranker tuned alone, in per cent.
+        gains: row -> points over that, and training pairs left out or turned round.
+        seen: rule -> the gain that the choice saw, its standard error, and whether it was a finalist.
+    """
+
+    chosen: str
+    tuned: float
+    gains: dict[str, tuple[float, int]]
+    seen: dict[str, tuple[float, float, bool]]
+
+
+def rows_of(bench: Bench, seed: int) -> Rows:
+    """Train, choose and judge with one seed."""
     data, names = bench.task.data, bench.names
     halves = divide_items(data, data.test.ids, seed)
     pair_names = np.array(data.test_pairs.row_ids(data.test.ids), dtype=object)
@@ -192,7 +210,7 @@ def rows_of(bench: Bench, seed: int) -> dict[str, tuple[float, int]]:
         paths = bench.checkpoints(Path(folder), seed)
         tables = {
             method: compute_influence(data, bench.build(), paths, method=method, cache=Path(folder) / "cache")
-            for method in METHODS
+            for method in (METHODS if len(data.train) + len(data.test) <= FISHER_ITEMS else ("tracin", "margin"))
         }
         losses = train_losses(bench.task, bench.build(), paths, "standard")
     totals = total_candidates(tables, (one, other))
@@ -204,6 +222,7 @@ def rows_of(bench: Bench, seed: int) -> dict[str, tuple[float, int]]:
     )
     suspicion = out_of_fold(bench.train, data, seed)
     candidates = [votes, *totals, *suspicion_candidates(data, suspicion, totals)]
+    candidates += margin_candidates(data, mean_margins(bench.train, data, seed))
     choice = choose(bench.train, data, halves, candidates, ChoiceSettings(TUNED, DECAYS))
     whole = {candidate.name: candidate.whole for candidate in candidates} | {NOTHING: ()}
 
@@ -221,16 +240,9 @@ def rows_of(bench: Bench, seed: int) -> dict[str, tuple[float, int]]:
     if choice.chosen.name == NOTHING:
         accuracy["chosen"] = accuracy["tuned alone"]
     changed = {v.name: int((~v.kept | v.turned).sum()) for v in variants}
-    return _with_choice(
-        choice,
-        {name: (100 * (own - accuracy["tuned alone"]), changed[name]) for name, own in accuracy.items()}
-        | {"accuracy tuned alone": (100 * accuracy["tuned alone"], 0)},
-    )
-
-
-def _with_choice(choice: Choice, rows: dict[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:
-    print(f"  chose {choice.chosen.name}, stop {choice.chosen.recipe.stop}", file=sys.stderr)
-    return rows
+    rows = {name: (100 * (own - accuracy["tuned alone"]), changed[name]) for name, own in accuracy.items()}
+    seen = {gain.name: (100 * gain.mean, 100 * gain.error, gain.final) for gain in choice.gains}
+    return Rows(choice.chosen.name, 100 * accuracy["tuned alone"], rows, seen)
 
 
 def _rivals(
@@ -260,7 +272,6 @@ def _rivals(
         Variant("lowest strength, turned", everything, weakest),
         Variant("out of fold, turned", everything, suspicion > LISTED_ABOVE),
         Variant("capped loss", everything, bench.none, ramp=True),
-        Variant("logistic loss", everything, bench.none, settings={"loss_type": "logistic"}),
         Variant(
             "smoothed labels",
             everything,
@@ -298,27 +309,29 @@ def main() -> None:
     parser.add_argument("--error", choices=["flipped", "mislabelled"], default="flipped")
     parser.add_argument("--epochs", type=int, help="passes of the recipe as given")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--keep", type=Path, help="a file to add each seed's rows to, as JSON lines")
     given = parser.parse_args()
     torch.set_num_threads(1)
     epochs = given.epochs or EPOCHS.get(given.source, USUAL_EPOCHS)
-    every: list[dict[str, tuple[float, int]]] = []
-    for seed in range(given.seeds):
+    every: list[Rows] = []
+    for seed in range(given.first, given.first + given.seeds):
         began = time.perf_counter()
         task = make_task(given.source, given.error, given.share, seed)
-        bench = Bench(task, replace(TrainSettings(), epochs=epochs, batch_size=64))
-        every.append(rows_of(bench, seed))
-        print(
-            f"seed {seed}: chosen {every[-1]['chosen'][0]:+.1f}, {time.perf_counter() - began:.0f} s", file=sys.stderr
-        )
+        rows = rows_of(Bench(task, replace(TrainSettings(), epochs=epochs, batch_size=64)), seed)
+        every.append(rows)
+        said = f"chose {rows.chosen}, {rows.gains['chosen'][0]:+.1f}, {time.perf_counter() - began:.0f} s"
+        print(f"seed {seed}: {said}", file=sys.stderr)
         if given.keep:
             with given.keep.open("a") as stream:
-                stream.write(json.dumps([given.source, given.error, given.share, seed, every[-1]]) + "\n")
+                stream.write(json.dumps([given.source, given.error, given.share, seed, rows]) + "\n")
+    nothing = sum(rows.chosen == NOTHING for rows in every)
     print(f"{given.source}, {given.share:.0%} {given.error}, {epochs} passes, {given.seeds} seeds")
-    for name in every[0]:
-        gains = np.array([rows[name][0] for rows in every if name in rows])
+    print(f"tuned alone: {np.mean([rows.tuned for rows in every]):.1f} %; nothing left out in {nothing} seeds")
+    for name in every[0].gains:
+        gains = np.array([rows.gains[name][0] for rows in every if name in rows.gains])
         error = gains.std(ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else np.nan
-        pairs = np.mean([rows[name][1] for rows in every if name in rows])
+        pairs = np.mean([rows.gains[name][1] for rows in every if name in rows.gains])
         print(f"{name:<40}{gains.mean():>+7.2f} +- {error:.2f}{pairs:>8.0f} pairs")
 
 

@@ -21,6 +21,7 @@ from tracinctl.retraining.judging import (
     difference_of_means,
     divide,
     divide_held_out,
+    divide_items,
     judge,
     pair_correct,
 )
@@ -58,6 +59,35 @@ def test_another_seed_divides_otherwise_and_items_without_a_class_are_divided_to
     ids = [f"i{k}" for k in range(30)]
     assert len({tuple(divide(ids, None, seed)[0]) for seed in range(5)}) == 5
     assert len(divide(ids, None, 0)[0]) == 15
+
+
+def test_items_of_one_query_stay_together_where_there_are_many_queries():
+    ids = [f"h{k}" for k in range(60)]
+    query = np.random.default_rng(0).permutation(np.repeat(np.arange(15), 4))
+    first, second = np.triu_indices(60, 1)
+    own = query[first] == query[second]
+    pairs = Pairs(first[own], second[own], np.ones(own.sum(), int))
+    data = held_out(np.zeros(60))
+    data = RankingData(data.train, data.train_pairs, data.test, pairs)
+    for seed in range(5):
+        one, two = divide_items(data, ids, seed)
+        assert sorted(one + two) == sorted(ids)
+        assert abs(len(one) - len(two)) <= 4
+        assert not {query[ids.index(name)] for name in one} & {query[ids.index(name)] for name in two}
+    assert divide_items(data, ids, 0) != divide_items(data, ids, 1)
+
+
+@pytest.mark.parametrize("groups", [2, 11])
+def test_few_queries_are_divided_item_by_item(groups):
+    query = np.arange(60) % groups
+    first, second = np.triu_indices(60, 1)
+    own = query[first] == query[second]
+    data = held_out(np.zeros(60))
+    pairs = Pairs(first[own], second[own], np.ones(own.sum(), int))
+    data = RankingData(data.train, data.train_pairs, data.test, pairs)
+    one, two = divide_items(data, data.test.ids, 0)
+    assert len(one) == len(two) == 30
+    assert {query[data.test.ids.index(name)] for name in one} & {query[data.test.ids.index(name)] for name in two}
 
 
 def test_a_pair_counts_for_a_side_only_with_both_of_its_items():

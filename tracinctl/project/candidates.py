@@ -31,6 +31,7 @@ ListOf = Callable[[ScoreSource], Sequence[str]]
 Halves = tuple[Collection[str], Collection[str]]
 
 TOTALS: Final = {"total below 0": "0", "lowest 10 % by total": "10%"}
+LEAST_FITTED: Final = (0.1, 0.2)
 DOUBTED_ABOVE: Final = 0.5
 """Out-of-fold share above which a pair is listed where influence speaks against it too."""
 
@@ -98,6 +99,14 @@ def suspicion_candidates(data: RankingData, suspicion: FloatArray, totals: Seque
             one, other, whole = ([name for name in ids if name in doubted] for ids in (*total.halves, total.whole))
             candidates.append(Candidate("margin total below 0 and out of fold", (one, other), whole))
     return candidates
+
+
+def margin_candidates(data: RankingData, margins: FloatArray) -> list[Candidate]:
+    """The pairs that rankers fit least, at a few sizes."""
+    names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
+    order = np.argsort(margins, kind="stable")[: int(np.isfinite(margins).sum())]
+    lists = {share: tuple(names[order[: round(share * len(order))]].tolist()) for share in LEAST_FITTED}
+    return [Candidate(f"least fitted {100 * share:g} %", (ids, ids), ids) for share, ids in lists.items()]
 
 
 def scores_by_method(

@@ -11,6 +11,7 @@ from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.files import is_there
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.project.candidates import (
+    margin_candidates,
     rule_candidate,
     scores_by_method,
     suspicion_candidates,
@@ -27,6 +28,7 @@ from tracinctl.retraining.choice import Candidate, ChoiceSettings, choose, scori
 from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
 from tracinctl.retraining.crossfit import out_of_fold
 from tracinctl.retraining.judging import Division, divide_held_out, pairs_within
+from tracinctl.retraining.margins import mean_margins
 from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
 from tracinctl.retraining.trainer import Recipe, Trained, Training
@@ -116,7 +118,9 @@ def retrain_project(
             return [own, *totals]
         suspicion = out_of_fold(work.train, work.data, settings.how.seed)
         write_doubts(target, work.data, suspicion)
-        return [own, *totals, *suspicion_candidates(work.data, suspicion, totals)]
+        margins = mean_margins(work.train, work.data, settings.how.seed)
+        fitted = margin_candidates(work.data, margins)
+        return [own, *totals, *suspicion_candidates(work.data, suspicion, totals), *fitted]
 
     return work.judged(candidates, own)
 

@@ -196,6 +196,7 @@ class _Trials:
     def __init__(self, train: Train, data: RankingData, judges: tuple[Pairs, Pairs], settings: ChoiceSettings) -> None:
         self.train, self.data, self.judges, self.settings = train, data, judges, settings
         self.done: dict[tuple[str, int, float | None, int], Trained] = {}
+        self.shared: set[str] = set()
         self.stops: tuple[int, ...] = ()
 
     def run(
@@ -206,8 +207,14 @@ class _Trials:
         seeds: Sequence[int],
     ) -> None:
         """Train with the lists of these rules, what was not trained yet."""
+        # a rule that lists the same for both halves is trained once for both
+        self.shared |= {name for name in names if candidates[name].halves[0] == candidates[name].halves[1]}
         wanted = [
-            (name, half, decay, seed) for seed in seeds for decay in decays for name in names for half in range(2)
+            (name, half, decay, seed)
+            for seed in seeds
+            for decay in decays
+            for name in names
+            for half in range(1 if name in self.shared else 2)
         ]
         missing = [key for key in wanted if key not in self.done]
         plan = [
@@ -241,7 +248,7 @@ class _Trials:
         """How often each judging pair is ranked correctly, mean over seeds: shape (cells, pairs)."""
         cells = []
         for decay in decays:
-            trained = [self.done[name, half, decay, seed] for seed in seeds]
+            trained = [self.done[name, 0 if name in self.shared else half, decay, seed] for seed in seeds]
             for stop in self.stops:
                 scores = np.array([one.scores_at(stop, self.data.test.ids) for one in trained])
                 cells.append(pair_correct(scores, self.judges[half]).mean(0))
