@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from tracinctl.project.target import Target
 from tracinctl.project.unseeing import read_doubts
 from tracinctl.review.suspects import ItemView, Review
 from tracinctl.scores.caption import caption
+from tracinctl.training.threads import one_thread
 from tracinctl.user_code import call_function, has_function
 
 if TYPE_CHECKING:
@@ -128,7 +130,9 @@ def _item_scores(
         paths = list_checkpoints(target.checkpoints, prefix)
     except CheckpointError:
         return ItemScores([], np.zeros((0, len(data.train))))
-    scores = item_scores(data.train, make_model(origin, paths[0]), paths, score=data.score, progress=progress)
+    # the built-in ranker is small: on a busy machine its threads would wait for each other
+    with one_thread() if origin.model is None else nullcontext():
+        scores = item_scores(data.train, make_model(origin, paths[0]), paths, score=data.score, progress=progress)
     return ItemScores([path.name for path in paths], scores)
 
 
