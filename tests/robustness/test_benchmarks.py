@@ -21,7 +21,7 @@ def test_every_way_that_is_timed_computes_the_same_scores(capsys):
     engine_speed.main(["--tiny", "--model", "small", "--frames", "24", "--rounds", "1", "--markdown"])
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     ways = [row[1].strip() for row in table[2:]]
-    assert [engine_speed.FLOOR, engine_speed.COLD, engine_speed.CACHED, *engine_speed.RIVALS] == [
+    assert [*engine_speed.FLOORS, engine_speed.COLD, engine_speed.CACHED, *engine_speed.RIVALS] == [
         way for way in ways if "batches of 8" not in way
     ]
     assert all(float(row[3]) > 0 for row in table[2:])

@@ -226,3 +226,33 @@ def test_a_norm_may_have_a_scale_or_a_shift_alone(weight, bias):
     gradients = ItemGradients(model)
     gradients.prepare(torch.randn(3, 6))
     assert gradients._ways
+
+
+class Viewed(nn.Module):
+    """Looks at an image as one row, which needs its channels first."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(2, 3, 3)
+        self.pool = nn.MaxPool2d(2)
+        self.score = nn.Linear(12, 1)
+
+    def forward(self, x):
+        return self.score(self.pool(self.convolution(x)).view(len(x), -1))
+
+
+class Flattened(Viewed):
+    def forward(self, x):
+        return self.score(self.pool(self.convolution(x)).flatten(1))
+
+
+@pytest.mark.parametrize(("kind", "ways"), [(Flattened, 4), (Viewed, 2)])
+def test_channels_are_last_where_the_model_allows_it(kind, ways):
+    torch.manual_seed(0)
+    model = kind().double()
+    inputs = torch.randn(5, 2, 6, 6, dtype=torch.float64)
+    [features] = assert_products_agree(model, inputs)
+    gradients = ItemGradients(model)
+    gradients.prepare(inputs)
+    assert len(gradients._ways) == ways
+    assert len(Rows.of(features, differences=False)) == len(inputs)

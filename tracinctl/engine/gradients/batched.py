@@ -39,6 +39,8 @@ class BatchedGradients:
         score: gives the score of one item, shape (), from the model and the item's input with a leading 1.
         names: of the parameters.
         apart: for a model that works on outputs of its layers in place.
+        channels_last: store images in the model with the channels last. On a CPU, pooling is then eight times as fast;
+            a model that takes a ``view`` of an image fails.
         projection: of the gradients; None = they are exact.
         scales: parameter name -> by what its gradient is multiplied; the caller may change it between blocks.
     """
@@ -50,6 +52,7 @@ class BatchedGradients:
         names: Sequence[str],
         *,
         apart: bool,
+        channels_last: bool = False,
         projection: Projection | None = None,
         scales: Mapping[str, float] | None = None,
     ) -> None:
@@ -60,6 +63,7 @@ class BatchedGradients:
         self.bytes_per_item = 0
         self._scored = _ScoredModel(model, score)
         self._apart = apart
+        self.channels_last = channels_last
         self._copied: set[str] = set()
         self._anchored: set[int] = set()
         self._forms: dict[str, Form] = {}
@@ -117,7 +121,9 @@ class BatchedGradients:
 
             def run(copies: Any, item: Any, anchor: torch.Tensor, names: Any = names, watches: Any = watches) -> Any:
                 state = {f"model.{name}": copies.get(lead, fixed[lead]) for name, lead in aliases.items()}
-                watches.append(UseWatch(names, anchor, self._anchored, apart=self._apart))
+                watches.append(
+                    UseWatch(names, anchor, self._anchored, apart=self._apart, channels_last=self.channels_last)
+                )
                 with watches[-1]:
                     score = torch.func.functional_call(self._scored, state, (_alone(item),), tie_weights=False)
                 return score, watches[-1].trace.inputs, watches[-1].trace.outputs

@@ -64,7 +64,8 @@ class ItemGradients:
         self.parameters = sum(model.get_parameter(name).numel() for name in self.names)
         # models that change a layer's output in place are given a copy of it, which costs a little: so only these
         self._ways = [
-            BatchedGradients(model, self._score, self.names, apart=apart, projection=projection, scales=self.scales)
+            self._batched(model, apart=apart, channels_last=channels_last)
+            for channels_last in ((True, False) if _gains_by_channels_last(model) else (False,))
             for apart in (False, True)
         ]
         if any(model.get_parameter(name).is_complex() for name in self.names):
@@ -85,8 +86,17 @@ class ItemGradients:
 
     def unlearned(self, model: torch.nn.Module) -> BatchedGradients:
         """The fast way for a model of this kind, as it is before it has learned anything of it."""
+        return self._batched(model, apart=False, channels_last=_gains_by_channels_last(self.model))
+
+    def _batched(self, model: torch.nn.Module, *, apart: bool, channels_last: bool) -> BatchedGradients:
         return BatchedGradients(
-            model, self._score, self.names, apart=False, projection=self.projection, scales=self.scales
+            model,
+            self._score,
+            self.names,
+            apart=apart,
+            channels_last=channels_last,
+            projection=self.projection,
+            scales=self.scales,
         )
 
     def prepare(self, inputs: Any) -> None:
@@ -107,6 +117,9 @@ class ItemGradients:
             return False
         try:
             known, found, scores = self._ways[0].learn(first)
+            if self._ways[0].channels_last and known not in self._trusted:
+                # one item alone may be stored in another order than several, and a `view` then works for it alone
+                self._ways[0](_twice(first))
         except _REFUSALS as error:
             self._refusal = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
             return False
@@ -233,10 +246,21 @@ def _chosen(model: torch.nn.Module, layers: Sequence[str] | None) -> list[str]:
     return names
 
 
+def _gains_by_channels_last(model: torch.nn.Module) -> bool:
+    """Whether the model has convolutions of images, on a CPU."""
+    return any(isinstance(part, torch.nn.Conv2d) and part.weight.device.type == "cpu" for part in model.modules())
+
+
 def _flat(gradient: torch.Tensor) -> torch.Tensor:
     """A gradient as real numbers in a row; the two parts of a complex number are two of them."""
     dense = gradient if gradient.layout == torch.strided else gradient.to_dense()
     return (torch.view_as_real(dense) if dense.is_complex() else dense).reshape(-1)
+
+
+def _twice(item: Any) -> Any:
+    if isinstance(item, Mapping):
+        return {key: torch.cat([value, value]) for key, value in item.items()}
+    return torch.cat([item, item])
 
 
 def _shape(inputs: Any) -> object:

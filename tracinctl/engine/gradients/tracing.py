@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 from tracinctl.engine.gradients.branches import answer, is_question
 from tracinctl.engine.gradients.uses import Affine, ChannelAffine, Convolution, Embedding, Linear, Use
 
+_IMAGES = 4  # dimensions of the weight of a two-dimensional convolution
+
 
 @dataclass
 class Trace:
@@ -41,13 +43,23 @@ class UseWatch(TorchFunctionMode):
         anchor: a differentiable zero.
         anchored: numbers of the uses whose outputs it is added to, for nothing before them is differentiable.
         apart: hand the model copies of the outputs, for it works on them in place.
+        channels_last: store the outputs of two-dimensional convolutions with the channels last.
     """
 
-    def __init__(self, names: Mapping[int, str], anchor: torch.Tensor, anchored: set[int], *, apart: bool) -> None:
+    def __init__(
+        self,
+        names: Mapping[int, str],
+        anchor: torch.Tensor,
+        anchored: set[int],
+        *,
+        apart: bool,
+        channels_last: bool = False,
+    ) -> None:
         super().__init__()
         self.names = names
         self.anchor, self.anchored = anchor, anchored
         self.apart = apart
+        self.channels_last = channels_last
         self.trace = Trace()
 
     def __torch_function__(
@@ -128,6 +140,9 @@ def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Formula
     shape, size = tuple(weight.shape), tuple(x.shape[2:])
     named = watch.name(weight), watch.name(a["bias"])
     use = Convolution(*named, shape, size, stride, padding, dilation, a["groups"])
+    if watch.channels_last and watch.name(weight) is not None and weight.dim() == _IMAGES:
+        # `contiguous` leaves a weight of one input channel as it is, and then the output has its channels first
+        a["weight"] = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
     return _FormulaUse(use, x, lambda: func(*a.values()))
 
 
