@@ -1,0 +1,45 @@
+"""A week of commands in short: after each one ``status`` is what the files say. ``week.py`` is the long form."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from command_line import CommandLine
+from week import NAME, ONE, WEEK, Files, differences, without_an_id
+
+LOOKS = ("status", "sweep", "plot")
+STEPS = [step for step in WEEK if not step.interrupt and step.command[:1] not in ([name] for name in LOOKS)]
+
+
+@pytest.fixture
+def cli(capsys):
+    return CommandLine(capsys)
+
+
+def status(cli):
+    return json.loads(cli("status", *ONE, "--json").out)[0]
+
+
+def test_status_is_true_after_each_command_of_a_week(project, cli):
+    assert len(STEPS) > 20
+    files, seen = Files(project), set()
+    for number, step in enumerate(STEPS):
+        if step.by_hand is without_an_id:
+            files.edited(1, step.by_hand)
+        elif step.by_hand is not None:
+            step.by_hand(project)
+        else:
+            result = cli(*step.command)
+            assert result.code == step.code, (step, result.err)
+        assert differences(files, status(cli)) == [], (number, step)
+        seen |= {kind for one in (1, 2, 3) for kind in files.truth(one)["stale"]}
+    assert seen == {"checkpoints", "scores", "list"}, "the week meets everything that can be out of date"
+
+
+def test_a_status_that_is_not_true_is_found(project, cli):
+    files = Files(project)
+    said = status(cli)
+    assert differences(files, said) == []
+    (project / "checkpoints" / NAME / "model_epoch_1.pt").unlink()
+    assert differences(files, said) == ["round 1, checkpoints: said 2, true 1"]
