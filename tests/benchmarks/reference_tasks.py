@@ -24,17 +24,23 @@ _PARTS = (0.5, 0.2, 0.3)  # of the items of a debate, or of the queries: train, 
 _SHRUNK_BY = 5  # votes at the mean agreement, added to those of each annotator
 _MAJORITY = 0.2  # share of the votes by which one side must lead; equal votes count as 0
 _CLEAR_MAJORITY = 0.4
+_JUDGED_PAIRS = 10
+_CAREFUL_FROM = 0.6
 
 
-def arguments_task(seed: int) -> Task:
-    """Train on the vote of a pair's least competent annotator; the majority is the truth.
+def arguments_task(seed: int, vote: str = "weakest") -> Task:
+    """Train on one vote a pair, which knows its annotator; the majority is the truth.
 
-    Competence is the agreement with the others' majority over all votes of an annotator, shrunk by five votes.
+    ``vote`` is ``weakest``, that of the least competent annotator, or ``drawn``, one at random. Competence is the
+    agreement with the others' majority over all votes of an annotator, shrunk by five votes.
     """
     folder = REFERENCE / "arguments"
     items = pd.read_csv(folder / "items.csv.gz")
     features = np.load(folder / "features.npy").astype(np.float64)
-    pairs = _majorities(pd.read_csv(folder / "votes.csv.gz"), {name: row for row, name in enumerate(items["item"])})
+    votes = pd.read_csv(folder / "votes.csv.gz")
+    if vote == "drawn":
+        votes = votes.sample(frac=1, random_state=seed)
+    pairs = _majorities(votes, {name: row for row, name in enumerate(items["item"])}, weakest=vote == "weakest")
     random = np.random.default_rng([seed, 21])
     part = np.empty(len(items), dtype=np.int64)
     for rows in items.groupby("debate").indices.values():
@@ -79,8 +85,8 @@ def letor_task(seed: int, share: float) -> Task:
     return _task("letor", "flipped" if share else "clean", features, part, sides, bad, share)
 
 
-def _majorities(votes: pd.DataFrame, row_of: dict[str, int]) -> pd.DataFrame:
-    """A row a pair: items ``i`` and ``j``, by how much i leads, and the vote of the weakest annotator."""
+def _majorities(votes: pd.DataFrame, row_of: dict[str, int], *, weakest: bool) -> pd.DataFrame:
+    """A row a pair: items ``i`` and ``j``, by how much i leads, and the vote of its weakest or first annotator."""
     first, second = (votes[name].map(row_of).to_numpy() for name in ("item1", "item2"))
     turned = first > second
     votes = votes.assign(
@@ -95,8 +101,23 @@ def _majorities(votes: pd.DataFrame, row_of: dict[str, int]) -> pd.DataFrame:
     of_annotator = agrees.groupby(votes["annotator"])
     competence = (of_annotator.sum() + _SHRUNK_BY * usual) / (of_annotator.count() + _SHRUNK_BY)
     votes = votes.assign(lead=total / count, competence=votes["annotator"].map(competence))
-    weakest = votes.sort_values("competence", kind="stable").drop_duplicates(["i", "j"])
-    return weakest.rename(columns={"vote": "weakest"})[["i", "j", "lead", "weakest"]].sort_values(["i", "j"])
+    ordered = votes.sort_values("competence", kind="stable") if weakest else votes[votes["vote"] != 0]
+    one = ordered.drop_duplicates(["i", "j"])
+    return one.rename(columns={"vote": "weakest"})[["i", "j", "lead", "weakest", "annotator"]].sort_values(["i", "j"])
+
+
+def careless_annotators() -> dict[str, bool]:
+    """Whether an annotator agrees with the others' majority on less than 60 % of their pairs, where these are ten.
+
+    Votes for neither side do not count.
+    """
+    votes = pd.read_csv(REFERENCE / "arguments" / "votes.csv.gz")
+    by_pair = votes.groupby(["item1", "item2"])["vote"]
+    others = np.sign(by_pair.transform("sum") - votes["vote"])
+    told = (others != 0) & (votes["vote"] != 0) & (by_pair.transform("count") > 1)
+    of_annotator = (others == votes["vote"])[told].groupby(votes["annotator"][told])
+    agrees = of_annotator.mean()[of_annotator.count() >= _JUDGED_PAIRS]
+    return (agrees < _CAREFUL_FROM).to_dict()
 
 
 def _parts(random: np.random.Generator, count: int) -> np.ndarray:
@@ -123,6 +144,7 @@ def _task(
         place[rows] = np.arange(len(rows))
         inputs = torch.tensor(values[rows], dtype=torch.float32)
         samples.append(Samples([f"{label}{row}" for row in rows], inputs))
-        pairs.append(Pairs(place[side["i"]], place[side["j"]], side["target"].to_numpy()))
+        groups = {"annotator": side["annotator"].to_numpy()} if "annotator" in side else {}
+        pairs.append(Pairs(place[side["i"]], place[side["j"]], side["target"].to_numpy(), groups=groups))
     data = RankingData(samples[0], pairs[0], samples[1], pairs[1])
     return Task(name, error, share, data, bad, samples[2], pairs[2])

@@ -24,6 +24,7 @@ from tracinctl.retraining.judging import Division
 from tracinctl.retraining.stack import Member, train_stack
 from tracinctl.retraining.stacked_model import pays
 from tracinctl.retraining.trainer import END, Epochs, Trained, Training
+from tracinctl.training.loss import joined
 from tracinctl.training.models import build_ranker
 from tracinctl.training.options import TrainSettings
 
@@ -119,7 +120,7 @@ class RankerTrainer:
             )
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
         if training.added:
-            pairs = _joined(pairs, self._scoring_pairs, len(self.data.train))
+            pairs = joined(pairs, self._scoring_pairs, len(self.data.train), self.settings)
         return Member(pairs, self._scoring_pairs, training.seed, decay)
 
     def _inputs(self, *, with_held_out: bool) -> torch.Tensor | list[torch.Tensor]:
@@ -133,12 +134,6 @@ class RankerTrainer:
         return self.data.test_pairs.take(self.division.rows(self.data, "scoring"))
 
 
-def _joined(own: Pairs, more: Pairs, offset: int) -> Pairs:
-    """Pairs of one set of items and of another, which comes behind it."""
-    first, second = np.concatenate([own.first, more.first + offset]), np.concatenate([own.second, more.second + offset])
-    return Pairs(first, second, np.concatenate([own.target, more.target]), ties=True)
-
-
 def data_digest(data: RankingData, division: Division) -> str:
     """SHA-256 of items, pairs and who judges."""
     digest = hashlib.sha256(json.dumps(division.to_json(), sort_keys=True).encode())
@@ -149,4 +144,7 @@ def data_digest(data: RankingData, division: Division) -> str:
                 digest.update(str(tuple(x.shape)).encode() + np.ascontiguousarray(x.numpy()).tobytes())
         for values in (pairs.first, pairs.second, pairs.target):
             digest.update(values.tobytes() + b"|")
+        for name in ("weight", "margin"):
+            if (values := getattr(pairs, name)) is not None:
+                digest.update(name.encode() + values.tobytes() + b"|")
     return digest.hexdigest()

@@ -8,18 +8,20 @@ grouped convolution. A model that vmap cannot run, or whose items differ in shap
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from tracinctl.data.pairs import IntArray, Pairs
+from tracinctl.data.pairs import FloatArray, IntArray, Pairs
 from tracinctl.errors import TrainingError
 from tracinctl.retraining.stacked_loss import StackedLoss
 from tracinctl.retraining.stacked_model import Inputs, StackedModel
 from tracinctl.retraining.stacked_optimizer import StackedAdam, StackedPlateau
+from tracinctl.training.loss import base_margin, trained_rows
 from tracinctl.training.options import TrainSettings
 
 _ITEMS_AT_ONCE = 256  # scored together
@@ -73,6 +75,7 @@ def train_stack(
     Raises:
         TrainingError: a loss or a score is not finite.
     """
+    members = [replace(member, pairs=trained_rows(member.pairs, settings)) for member in members]
     model = StackedModel(build, [member.seed for member in members], device)
     run = _Run(model, train, held_out, members, settings, StackedLoss(settings, ramp=ramp))
     scores = []
@@ -105,7 +108,7 @@ class _Run:
 
     def train_one_epoch(self, epoch: int) -> None:
         totals = np.zeros(len(self.members))
-        for batch in _batches(self.members, epoch, self.settings.batch_size):
+        for batch in _batches(self.members, epoch, self.settings):
             losses = self._step(batch, epoch)
             totals += losses.cpu().double().numpy() * batch.there.sum(1)
         self.held_out_scores = self._score_held_out()
@@ -129,7 +132,8 @@ class _Run:
         scores = self.model.scores(part, self.train, items, there)
         s_i, s_j = torch.gather(scores, 1, torch.from_numpy(places).to(scores.device)).chunk(2, 1)
         target, counted = (torch.from_numpy(x).to(scores) for x in (batch.target, batch.there))
-        losses = self.loss(s_i, s_j, target, counted)
+        own = (None if x is None else torch.from_numpy(x).to(scores) for x in (batch.weight, batch.margin))
+        losses = self.loss(s_i, s_j, target, counted, *own)
         losses.sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         return losses.detach()
 
@@ -149,7 +153,9 @@ class _Run:
                 losses.append(total / len(member.pairs))
                 continue
             s_i, s_j = scores[torch.from_numpy(pairs.first)], scores[torch.from_numpy(pairs.second)]
-            losses.append(float(self.loss.values(s_i, s_j, torch.from_numpy(pairs.target).to(scores)).mean()))
+            target = torch.from_numpy(pairs.target).to(scores)
+            margin = None if pairs.margin is None else torch.from_numpy(pairs.margin).to(scores)
+            losses.append(float(self.loss.values(s_i, s_j, target, margin).mean()))
         return torch.tensor(losses, dtype=torch.float64)
 
     def _diverged(self, how: str) -> TrainingError:
@@ -166,10 +172,17 @@ class _Batch:
     second: IntArray
     target: IntArray
     there: Any
+    weight: FloatArray | None
+    margin: FloatArray | None
 
     def take(self, part: slice) -> _Batch:
         """The same of some members."""
-        return _Batch(self.first[part], self.second[part], self.target[part], self.there[part])
+        return self.cut(lambda values: values[part])
+
+    def cut(self, part: Callable[[Any], Any]) -> _Batch:
+        """The same with a part of each array."""
+        cut: dict[str, Any] = {name: None if values is None else part(values) for name, values in vars(self).items()}
+        return _Batch(**cut)
 
     def items(self) -> tuple[IntArray, IntArray, Any]:
         """Each member's different items, where its pairs' scores lie among them, and which items are there.
@@ -191,17 +204,21 @@ class _Batch:
         return items, places, (np.arange(counts.max()) < counts) & own.any(1, keepdims=True)
 
 
-def _batches(members: Sequence[Member], epoch: int, size: int) -> list[_Batch]:
+def _batches(members: Sequence[Member], epoch: int, settings: TrainSettings) -> list[_Batch]:
     """The steps of an epoch; a member with fewer pairs takes no part in the last ones."""
-    steps = -(-max(len(member.pairs) for member in members) // size)
-    parts = {name: np.zeros((len(members), steps * size), dtype=np.int64) for name in ("first", "second", "target")}
-    there = np.zeros((len(members), steps * size), dtype=bool)
+    size = settings.batch_size
+    shape = len(members), -(-max(len(member.pairs) for member in members) // size) * size
+    first, second, target = np.zeros((3, *shape), dtype=np.int64)
+    whole = _Batch(first, second, target, np.zeros(shape, dtype=bool), None, None)
+    if any(member.pairs.weight is not None for member in members):
+        whole = replace(whole, weight=np.ones(shape))
+    if any(member.pairs.margin is not None for member in members):
+        whole = replace(whole, margin=np.full(shape, base_margin(settings)))
     for row, member in enumerate(members):
         order = np.random.default_rng([member.seed, epoch]).permutation(len(member.pairs))
-        for name, values in parts.items():
-            values[row, : len(order)] = getattr(member.pairs, name)[order]
-        there[row, : len(order)] = True
-    return [
-        _Batch(**{name: values[:, at : at + size] for name, values in parts.items()}, there=there[:, at : at + size])
-        for at in range(0, steps * size, size)
-    ]
+        for name in ("first", "second", "target", "weight", "margin"):
+            own = getattr(member.pairs, name)
+            if own is not None:
+                getattr(whole, name)[row, : len(order)] = own[order]
+        whole.there[row, : len(order)] = True
+    return [whole.cut(itemgetter((slice(None), slice(at, at + size)))) for at in range(0, shape[1], size)]

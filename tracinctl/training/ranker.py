@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -26,11 +26,12 @@ from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.data.pairs_file import write_pairs_file
 from tracinctl.engine.checkpoints.record import RUN
 from tracinctl.engine.fingerprint import code_digest
-from tracinctl.engine.losses import ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
+from tracinctl.engine.losses import resolve_loss
 from tracinctl.errors import TrainingError
 from tracinctl.files import write_bytes_atomic
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.training.folder import CHECKPOINT_PREFIX, PAIRS_FILE, UNTRAINED, TrainingFolder, training_folder
+from tracinctl.training.loss import checked_loss, ghm_weights, row_losses, trained_rows
 from tracinctl.training.models import Ranker, build_ranker
 from tracinctl.training.options import TrainSettings
 
@@ -59,6 +60,7 @@ class TrainResult:
         unknown_ids: ids of the list that name neither.
         held_out_ids: ids of the list that name a held-out item or pair; they were ignored.
         rows_left_out: how many training pairs were left out, repeated draws included.
+        ties_left_out: how many of ``train_pairs`` are ties that the loss has no gradient for.
         model: the ranker after the last epoch, in eval mode.
     """
 
@@ -75,6 +77,7 @@ class TrainResult:
     unknown_ids: list[str]
     held_out_ids: list[str]
     rows_left_out: int
+    ties_left_out: int
     model: Ranker
 
 
@@ -127,6 +130,11 @@ def train_ranker(
             hint="Is the list of this material and frequency? One that leaves nothing out trains on everything.",
         )
     run = _Run(data, settings, exclusions)
+    if not len(run.pairs):
+        raise TrainingError(
+            f"all {len(left.pairs)} training pairs are ties, which the loss {settings.loss_type} leaves out",
+            hint="The loss logistic takes a tie as half a win for either item.",
+        )
     if output_dir is None:
         files = run.train(progress)
     else:
@@ -143,6 +151,7 @@ def train_ranker(
         unknown_ids=left.unknown,
         held_out_ids=left.held_out,
         rows_left_out=left.rows - len(left.pairs),
+        ties_left_out=len(left.pairs) - len(run.pairs),
         model=run.model.eval(),
     )
 
@@ -163,7 +172,8 @@ class _Run:
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=0.5, patience=settings.patience
         )
-        self.loss = _loss_function(settings)
+        self.loss = checked_loss(settings)
+        self.pairs = trained_rows(data.train_pairs, settings)
         self.epoch = self.went_on_from = 0
         held_out = score_items(self.model, data.test.inputs) if len(data.test_pairs) else torch.zeros(0)
         self.untrained_accuracy = pair_accuracy(held_out, data.test_pairs)
@@ -185,32 +195,42 @@ class _Run:
         return [] if folder is None else folder.finish()
 
     def train_one_epoch(self, epoch: int, progress: ProgressCallback) -> None:
-        settings, pairs = self.settings, self.data.train_pairs
+        settings, pairs = self.settings, self.pairs
         order = np.random.default_rng([settings.seed, epoch]).permutation(len(pairs))
         batches = [order[at : at + settings.batch_size] for at in range(0, len(order), settings.batch_size)]
         total_loss, right = 0.0, 0
         self.model.train()
         for k, rows in enumerate(batches):
             batch = pairs.take(rows)
-            target = torch.from_numpy(batch.target)
             items, places = np.unique(np.stack([batch.first, batch.second]), return_inverse=True)
             scores = _forward(self.model, self.data.train.inputs, items)
             s_i, s_j = scores[torch.from_numpy(places.reshape(2, -1))]
-            loss = self.loss(s_i, s_j, target.to(scores.dtype), weighted=True).mean()
+            loss = self._losses(s_i, s_j, batch, weighted=True).mean()
             if not torch.isfinite(loss):
                 raise self._diverged(f"the loss is {loss.item()} in epoch {epoch}, batch {k + 1} of {len(batches)}")
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
             self.optimizer.step()
             total_loss += loss.item() * len(rows)
-            right += int(((s_i - s_j) * target > 0).sum())
+            right += int(((s_i - s_j) * torch.from_numpy(batch.target) > 0).sum())
             progress(
                 Progress(
                     "training", epoch - 1, settings.epochs, "epochs", f"epoch {epoch}", k + 1, len(batches), "batches"
                 )
             )
-        self._finish(epoch, train_loss=total_loss / len(pairs), train_accuracy=right / len(pairs))
+        self._finish(epoch, train_loss=total_loss / len(pairs), train_accuracy=right / max(1, ranked))
         progress(Progress("training", epoch, settings.epochs, "epochs", f"epoch {epoch}", note=self._note()))
+
+    def _losses(self, s_i: torch.Tensor, s_j: torch.Tensor, pairs: Pairs, *, weighted: bool) -> torch.Tensor:
+        """The loss of each pair; ``weighted`` by its row, and by the gradient density of the batch (``ghm``)."""
+        target, margin = torch.from_numpy(pairs.target).to(s_i.dtype), _optional(pairs.margin, s_i)
+        losses = row_losses(self.loss, s_i, s_j, target, self.settings.margin, margin)
+        if not weighted:
+            return losses
+        if self.loss == "ghm":
+            losses = losses * ghm_weights(s_i, s_j, target, self.settings, margin)
+        weight = _optional(pairs.weight, s_i)
+        return losses if weight is None else losses * weight
 
     def _finish(self, epoch: int, *, train_loss: float, train_accuracy: float) -> None:
         pairs, held_out_loss = self.data.test_pairs, None
@@ -219,8 +239,7 @@ class _Run:
             raise self._diverged(f"after epoch {epoch} some held-out scores are NaN or infinite")
         if len(pairs):
             s_i, s_j = scores[torch.from_numpy(pairs.first)], scores[torch.from_numpy(pairs.second)]
-            target = torch.from_numpy(pairs.target).to(scores.dtype)
-            held_out_loss = float(self.loss(s_i, s_j, target, weighted=False).mean())
+            held_out_loss = float(self._losses(s_i, s_j, pairs, weighted=False).mean())
         self.scheduler.step(train_loss if held_out_loss is None else held_out_loss)
         self.epoch = epoch
         self.measures = {
@@ -276,6 +295,9 @@ class _Run:
                 digest.update(str(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
             for values in (pairs.first, pairs.second, pairs.target):
                 digest.update(values.tobytes() + b"|")
+            for name in ("weight", "margin"):
+                if (values := getattr(pairs, name)) is not None:
+                    digest.update(name.encode() + values.tobytes() + b"|")
         return digest.hexdigest()[:16]
 
 
@@ -290,35 +312,8 @@ def _plain(value: Any) -> Any:
     return value.clone() if isinstance(value, torch.Tensor) else value
 
 
-class _Loss(Protocol):
-    def __call__(self, s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor, *, weighted: bool) -> torch.Tensor: ...
-
-
-def _loss_function(settings: TrainSettings) -> _Loss:
-    """Values (pairs,) of the loss; ``weighted`` where the gradient density of the batch weighs them (``ghm``).
-
-    Raises:
-        LossError: there is no such loss, or it is no differentiable function of two scores.
-    """
-    loss = resolve_loss(settings.loss_type)
-    two = np.array([0.5, -0.5])
-    pair_derivatives(loss, two, -two, np.array([1.0, 1.0]), margin=settings.margin)
-
-    def values(s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor, *, weighted: bool) -> torch.Tensor:
-        losses = pair_loss_values(loss, s_i, s_j, y, settings.margin)
-        if loss == "ghm" and weighted:
-            scores = (s_i.detach().double().numpy(), s_j.detach().double().numpy(), y.double().numpy())
-            weights = ghm_weights(
-                *scores,
-                margin=settings.margin,
-                bins=settings.ghm_bins,
-                alpha=settings.ghm_alpha,
-                batch_size=len(y),  # the density is that of the batch alone
-            )
-            losses = losses * torch.from_numpy(weights).to(losses.dtype)
-        return losses
-
-    return values
+def _optional(values: np.ndarray[Any, Any] | None, like: torch.Tensor) -> torch.Tensor | None:
+    return None if values is None else torch.from_numpy(values).to(like.dtype)
 
 
 def score_items(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
@@ -333,7 +328,8 @@ def score_items(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor]) -> 
 
 
 def pair_accuracy(scores: torch.Tensor, pairs: Pairs) -> float | None:
-    """Share of pairs whose scores differ in the direction of the target, 0 to 1; None without pairs."""
+    """Share of pairs whose scores differ in the direction of the target, 0 to 1; None without pairs but ties."""
+    pairs = pairs.take(pairs.target != 0)
     if not len(pairs):
         return None
     difference = scores[torch.from_numpy(pairs.first)] - scores[torch.from_numpy(pairs.second)]

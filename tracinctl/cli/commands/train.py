@@ -86,6 +86,12 @@ def tell(outcome: TrainOutcome) -> None:
     result = outcome.result
     for note in outcome.notes:
         terminal.warn(f"{outcome.target.label}: {note}")
+    if result.ties_left_out:
+        terminal.warn(
+            f"{outcome.target.label}: {count(result.ties_left_out, 'training pair')} of equal rank left out: this loss "
+            "has no gradient for a tie",
+            "The loss logistic takes a tie as half a win for either item.",
+        )
     for ids, what in (
         (result.unknown_ids, ("names no training pair or item", "name no training pair or item")),
         (result.held_out_ids, ("is held out and was ignored", "are held out and were ignored")),

@@ -1,0 +1,93 @@
+"""The training loss of ranking pairs, with the weight, margin and ties of each row."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tracinctl.data.pairs import FloatArray, Pairs
+from tracinctl.engine.losses import LossSettings, pair_derivatives, pair_loss_values, resolve_loss
+from tracinctl.engine.losses import ghm_weights as density_weights
+from tracinctl.engine.own_loss import LossFunction
+from tracinctl.training.options import TrainSettings
+
+
+def checked_loss(settings: TrainSettings) -> str | LossFunction:
+    """The loss of the settings.
+
+    Raises:
+        LossError: there is no such loss, or it is no differentiable function of two scores.
+    """
+    loss = resolve_loss(settings.loss_type)
+    two = np.array([0.5, -0.5])
+    pair_derivatives(loss, two, -two, np.array([1.0, 1.0]), margin=settings.margin)
+    return loss
+
+
+def row_losses(
+    loss: str | LossFunction,
+    s_i: torch.Tensor,
+    s_j: torch.Tensor,
+    target: torch.Tensor,
+    margin: float,
+    row_margin: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The loss of each row without its weight, in the shape of the scores.
+
+    A row's own margin takes the place of ``margin``; the logistic loss has only that one, and one's own loss none.
+    """
+    if row_margin is not None and isinstance(loss, str):
+        # the difference must exceed the margin: the same as a difference that is smaller by it
+        s_i, margin = s_i - row_margin * target, 0.0
+    return pair_loss_values(loss, s_i, s_j, target, margin)
+
+
+def ghm_weights(
+    s_i: torch.Tensor,
+    s_j: torch.Tensor,
+    target: torch.Tensor,
+    settings: TrainSettings,
+    row_margin: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Weights by the gradient density of a batch; ties, which have no gradient, are no part of it."""
+    ranked = target != 0
+    own = settings.margin if row_margin is None else row_margin[ranked].double().cpu().numpy()
+    values = (x.detach()[ranked].double().cpu().numpy() for x in (s_i, s_j, target))
+    weights = torch.ones_like(s_i)
+    found = density_weights(
+        *values, margin=own, bins=settings.ghm_bins, alpha=settings.ghm_alpha, batch_size=int(ranked.sum())
+    )
+    weights[ranked] = torch.from_numpy(found).to(weights)
+    return weights
+
+
+def base_margin(settings: TrainSettings) -> float:
+    """The margin of a row that has none of its own, among rows that have one."""
+    return 0.0 if settings.loss_type == "logistic" else settings.margin
+
+
+def trained_rows(pairs: Pairs, settings: TrainSettings) -> Pairs:
+    """The pairs without the ties that the loss has no gradient for."""
+    loss = LossSettings(resolve_loss(settings.loss_type))
+    ties = pairs.target == 0
+    return pairs if loss.knows_ties or not ties.any() else pairs.take(~ties)
+
+
+def joined(own: Pairs, more: Pairs, offset: int, settings: TrainSettings) -> Pairs:
+    """Pairs of one set of items and of another, which comes behind it, with the weights and margins of both."""
+
+    def both(name: str, usual: float) -> FloatArray | None:
+        parts = [getattr(pairs, name) for pairs in (own, more)]
+        if parts[0] is None and parts[1] is None:
+            return None
+        filled = [np.full(len(p), usual) if part is None else part for p, part in zip((own, more), parts, strict=True)]
+        return np.concatenate(filled)
+
+    return Pairs(
+        np.concatenate([own.first, more.first + offset]),
+        np.concatenate([own.second, more.second + offset]),
+        np.concatenate([own.target, more.target]),
+        weight=both("weight", 1.0),
+        margin=both("margin", base_margin(settings)),
+        ties=True,
+    )
