@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command_line import CommandLine
 
+from tracinctl.cli.completion.values import candidates_for
 from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.project.config import load_project, load_settings
 from tracinctl.project.target import Target
@@ -166,3 +167,22 @@ def test_the_report_has_a_picture_for_each_column(cli, target):
     text = (target.project.root / "report.md").read_text()
     assert "By annotator" in text
     assert "4 groups by annotator" in text
+
+
+def test_one_training_pair_shows_whom_it_hurts_and_helps(cli, target):
+    name, row = "_".join(PAIRS[6]), SCORES[6]
+    [found] = json.loads(cli("plot", "top", "--train-pair", name, "--top", "2", "--json").out)
+    assert [entry["score"] for entry in found["hurts"]] == sorted(row[row < 0])[:2]
+    assert [entry["score"] for entry in found["helps"]] == sorted(row[row > 0], reverse=True)[:2]
+    out = cli("plot", "top", "--train-pair", name).out
+    assert f"Of training pair {name}" in out
+    assert max(map(len, out.splitlines())) <= 80
+    wrong = cli("plot", "top", "--train-pair", name + "x")
+    assert wrong.code != 0
+    assert f"Did you mean {name}?" in wrong.err
+    assert "--train-pair is of the view top" in cli("plot", "sweep", "--train-pair", name).err
+
+
+def test_completion_offers_the_pairs_on_the_list(cli, target):
+    cli("exclude", "--by", "annotator")
+    assert [value for value, _ in candidates_for("pair_id", {})] == ["_".join(pair) for pair in PAIRS[6:12]]

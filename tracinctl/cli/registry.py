@@ -29,6 +29,7 @@ ENTRIES = {
     "pairs": Entry(STEPS, "A file of pairs from a table of comparisons.", needs_settings=False),
     "status": Entry(INSPECT, "What there is, what it is of, and what is out of date."),
     "plot": Entry(INSPECT, "The scores, drawn in the terminal."),
+    "explain": Entry(INSPECT, "Why a training pair is listed, and what contradicts it."),
     "review": Entry(INSPECT, "Listen to suspects, look at them and decide, in a page on this machine."),
     "completion": Entry(SHELL, "The completion script of bash, zsh, fish or PowerShell.", needs_settings=False),
 }

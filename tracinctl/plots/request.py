@@ -28,6 +28,7 @@ class Request:
         colour: whether colours (or any other style) are used at all.
         thresholds: marked and counted.
         test_pair: id of the one test pair to look at; None = all.
+        train_pair: id of the one training pair whose scores the view top shows; None = all.
         top: how many pairs or items are named.
         min_occurrences: the rule of votes.
         by: what the view groups goes by; None = an annotator, a further column, or the classes.
@@ -45,6 +46,7 @@ class Request:
     height: int | None = None
     by: str | None = None
     contradicted: FloatArray | None = None
+    train_pair: str | None = None
 
     @property
     def width(self) -> int:

@@ -147,6 +147,15 @@ class PlotCommand:
             "panel": PICTURE,
         },
     )
+    train_pair: str | None = field(
+        default=None,
+        metadata={
+            "help": "Scores of this training pair only: the held-out pairs that it hurts and helps (view top).",
+            "metavar": "ID",
+            "one_call": True,
+            "panel": PICTURE,
+        },
+    )
     output: Path | None = field(
         default=None,
         metadata={
@@ -237,6 +246,15 @@ class ReviewCommand:
 
 
 @dataclass(init=False, eq=False, repr=False)
+class ExplainCommand:
+    """What ``tracinctl explain`` can be asked for."""
+
+    selection: Selection = field(metadata={"panel": WHICH})
+    places: DataPlaces = field(metadata={"panel": DATA})
+    scores: ScorePlace = field(metadata={"panel": WHICH})
+
+
+@dataclass(init=False, eq=False, repr=False)
 class DemoCommand:
     """What ``tracinctl demo`` can be asked for."""
 
@@ -261,6 +279,7 @@ COMMANDS: Mapping[str, type] = {
     "workflow": WorkflowCommand,
     "review": ReviewCommand,
     "status": StatusCommand,
+    "explain": ExplainCommand,
     "demo": DemoCommand,
 }
 """The settings of each command that has any."""

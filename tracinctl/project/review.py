@@ -50,21 +50,8 @@ def open_review(
         TracinctlError: scores, items or checkpoints are missing, the scores are of other pairs than the project's, or
             the pairs have no column to group by.
     """
-    from tracinctl.data.bradley_terry import contradiction
-    from tracinctl.scores.effects import pair_effects
-    from tracinctl.scores.files.open import open_scores
-
-    source = open_scores(target.score_file)
-    data = load_data(target, origin, progress)
-    evidence = Evidence(
-        data=data,
-        source=source,
-        place=_places_of(source, data, target),
-        effects=pair_effects(source, progress=progress),
-        chance=contradiction(data.train_pairs, len(data.train), _features(data.train.inputs)),
-        scores=_item_scores(target, origin, data, checkpoint_prefix, progress),
-        doubts=read_doubts(target, data),
-    )
+    evidence = gather_evidence(target, origin, progress, checkpoint_prefix=checkpoint_prefix)
+    source, data = evidence.source, evidence.data
     suspects = evidence.suspects(settings.by, settings.order)
     if not suspects:
         raise ReviewError(f"{target.label}: no training pair is suspect", hint="Try `order` error.")
@@ -85,6 +72,31 @@ def open_review(
         folders=[project.root, project.data_root, *([project.linked_root] if project.linked_root else [])],
         by=settings.by,
         classes=list(class_names(data).values()),
+    )
+
+
+def gather_evidence(
+    target: Target, origin: SourceSettings, progress: ProgressCallback, *, checkpoint_prefix: str
+) -> Evidence:
+    """All that is known against the training pairs of a target.
+
+    Raises:
+        TracinctlError: scores or items are missing, or the scores are of other pairs than the project's.
+    """
+    from tracinctl.data.bradley_terry import contradiction
+    from tracinctl.scores.effects import pair_effects
+    from tracinctl.scores.files.open import open_scores
+
+    source = open_scores(target.score_file)
+    data = load_data(target, origin, progress)
+    return Evidence(
+        data=data,
+        source=source,
+        place=_places_of(source, data, target),
+        effects=pair_effects(source, progress=progress),
+        chance=contradiction(data.train_pairs, len(data.train), _features(data.train.inputs)),
+        scores=_item_scores(target, origin, data, checkpoint_prefix, progress),
+        doubts=read_doubts(target, data),
     )
 
 

@@ -65,6 +65,31 @@ def pair_effects(
     return PairEffects(total, votes, int(active.sum()), hurt, hurt_by, helped, helped_by)
 
 
+def opposed_pairs(source: ScoreSource, row: int, count: int = 5) -> list[tuple[str, float]]:
+    """The training pairs that teach most nearly the opposite of one: ids, and the cosine of their scores with its own.
+
+    Reads the scores up to twice.
+    A cosine of -1 undoes what the pair does on every held-out pair; only negative ones are given.
+    """
+    own = _row(source, row)
+    cosine = np.zeros(len(source.train_ids))
+    for start, block in source.blocks():
+        lengths = np.linalg.norm(block, axis=1) * np.linalg.norm(own)
+        cosine[start : start + len(block)] = np.divide(
+            block @ own, lengths, out=np.zeros(len(block)), where=lengths > 0
+        )
+    order = np.argsort(cosine, kind="stable")[:count].tolist()
+    return [(source.train_ids[k], float(cosine[k])) for k in order if cosine[k] < 0]
+
+
+def _row(source: ScoreSource, row: int) -> FloatArray:
+    """The scores of one training pair."""
+    for start, block in source.blocks():
+        if start <= row < start + len(block):
+            return np.array(block[row - start], dtype=np.float64)
+    raise IndexError(row)
+
+
 def _lowest(block: FloatArray, named: int) -> tuple[IntArray, FloatArray]:
     """Columns and values of the lowest scores of each row; equal scores in column order."""
     if named < block.shape[1]:

@@ -218,6 +218,7 @@ class _Run:
                     "training", epoch - 1, settings.epochs, "epochs", f"epoch {epoch}", k + 1, len(batches), "batches"
                 )
             )
+        ranked = len(pairs) - int((pairs.target == 0).sum())
         self._finish(epoch, train_loss=total_loss / len(pairs), train_accuracy=right / max(1, ranked))
         progress(Progress("training", epoch, settings.epochs, "epochs", f"epoch {epoch}", note=self._note()))
 

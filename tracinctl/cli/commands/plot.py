@@ -54,6 +54,12 @@ def plot(
         check_picture_path(output)
     if settings.grouping.by is not None and view != "groups":
         raise UsageError(f"`by` is of the view groups, not of {view}", hint="Draw the view groups, or leave it out.")
+    if settings.train_pair is not None and (view != "top" or test_pair is not None):
+        other = "test_pair" if test_pair is not None else view
+        raise UsageError(
+            f"`train_pair` is of the view top, all test pairs beside each other, and not of {other}",
+            hint="For example: tracinctl plot top --train-pair ID",
+        )
     project = project_of(ctx, settings.scores)
     marked = parse_thresholds(settings.tried.thresholds)
     files = selected_files(ctx, project, settings.given, settings.selection)
@@ -78,6 +84,7 @@ def plot(
                 terminal.colour if output is None else output.suffix != ".txt",
                 marked,
                 test_pair=test_pair,
+                train_pair=settings.train_pair,
                 top=settings.top,
                 min_occurrences=min_occurrences,
                 height=terminal.height if output is None else None,

@@ -87,6 +87,21 @@ def _test_pairs(project: Project, given: Given) -> Candidates:
     return [(name, "test pair") for name in ids]
 
 
+def _train_pairs(project: Project, given: Given) -> Candidates:
+    """What lists name, of the chosen material and frequency where they are given."""
+    from tracinctl.scores.files.exclusion_list import read_exclusion_list
+
+    material = given["material"][-1] if "material" in given else project.material
+    asked = [name for name in given.get("frequency", [""])[-1].split(",") if name and name != ALL]
+    ids: dict[str, None] = {}
+    for m, names in scores_by_material(project.metadata_dir).items():
+        for f in names:
+            path = Target(project, m, f).list_file
+            if material in (None, m) and (not asked or f in asked) and path.is_file():
+                ids |= dict.fromkeys(name.removesuffix("#1") for name in read_exclusion_list(path).ids)
+    return [(name, "on the list") for name in ids]
+
+
 def test_pairs_in(path: Path) -> list[str]:
     """Test pairs of a score file: from its first training pair, or from the sidecar of a Parquet file."""
     import json
@@ -117,5 +132,7 @@ _OFFERS: Mapping[str, Callable[[Project, Given], Candidates]] = {
     "metadata_file": _score_files,
     "exclusions_file": _exclusion_lists,
     "test_pair": _test_pairs,
+    "train_pair": _train_pairs,
+    "pair_id": _train_pairs,
     "view": _views,
 }

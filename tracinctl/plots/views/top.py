@@ -10,16 +10,25 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tracinctl.errors import PlotError
 from tracinctl.plots.drawing.bars import Bar
 from tracinctl.plots.drawing.tables import bar_table, heading
 from tracinctl.plots.request import Request
 from tracinctl.plots.views.distribution import nothing
 from tracinctl.scores.source import FloatArray
-from tracinctl.text import aligned, count
+from tracinctl.text import aligned, clean, count, nearest
 
 
 def numbers(request: Request) -> dict[str, Any]:
     """The pairs with their scores."""
+    if request.train_pair is not None:
+        scores, names = scores_of(request), request.source.test_ids
+        hurt, helped = extremes(scores, names, request.top)
+        return {
+            "train_pair": request.train_pair,
+            "hurts": named(names, hurt, scores, "score"),
+            "helps": named(names, helped, scores, "score"),
+        }
     survey = request.means
     harmful, helpful = extremes(survey.mean, survey.scores.train_ids, request.top)
     return {
@@ -36,9 +45,18 @@ def named(names: Sequence[str], rows: Sequence[int], values: FloatArray, key: st
 def draw(request: Request) -> Iterator[RenderableType]:
     """Draw them, the longest bars first; both halves have one scale."""
     survey, palette = request.means, request.palette
+    if request.train_pair is not None:
+        scores, test_ids = scores_of(request), request.source.test_ids
+        yield heading(f"Of training pair {request.train_pair} on {count(len(test_ids), 'test pair')}", palette.quiet)
+        if not scores.any():
+            yield Text("Its score on every test pair is zero.")
+            return
+        yield from _halves(
+            ("Test pairs that it hurts most", "Test pairs that it helps most"), scores, test_ids, request
+        )
+        return
     names = survey.scores.train_ids
     harmful, helpful = extremes(survey.mean, names, request.top)
-    limit = max((abs(float(survey.mean[row])) for row in (*harmful[:1], *helpful[:1])), default=0.0)
     if request.test_pair is not None:
         yield heading(f"On test pair {request.test_pair}", palette.quiet)
         titles = ("Strongest opponents (harmful)", "Strongest proponents (helpful)")
@@ -50,14 +68,43 @@ def draw(request: Request) -> Iterator[RenderableType]:
         why = "its margin is met at every checkpoint, so it has no gradient and cannot vote"
         yield nothing(survey) if request.test_pair is None else Text(f"Every score on it is zero: {why}.")
         return
-    shown = aligned(survey.mean[harmful + helpful].tolist())
+    yield from _halves(titles, survey.mean, names, request)
+
+
+def scores_of(request: Request) -> FloatArray:
+    """The scores of the one training pair on each test pair.
+
+    Raises:
+        PlotError: there is no such training pair.
+    """
+    ids, wanted = list(request.source.train_ids), request.train_pair or ""
+    if wanted not in ids:
+        near = nearest(wanted, ids)
+        hint = f"Did you mean {clean(near)}?" if near else ""
+        if wanted in request.source.test_ids:
+            hint = f"It is a test pair: --test-pair {clean(wanted)} shows who hurts it."
+        raise PlotError(f"there is no training pair {clean(wanted)!r} in these scores", hint=hint)
+    row = ids.index(wanted)
+    for start, block in request.means.scores.blocks():
+        if row < start + len(block):
+            return np.array(block[row - start], dtype=np.float64)
+    raise IndexError(row)
+
+
+def _halves(
+    titles: tuple[str, str], scores: FloatArray, names: Sequence[str], request: Request
+) -> Iterator[RenderableType]:
+    """The lowest scores and the highest, on one scale."""
+    harmful, helpful = extremes(scores, names, request.top)
+    limit = max((abs(float(scores[row])) for row in (*harmful[:1], *helpful[:1])), default=0.0)
+    shown = aligned(scores[harmful + helpful].tolist())
     size = max(map(len, shown), default=0)  # one for both, so that bars of both halves begin in one column
     cells = [Text(f"{value:>{size}}") for value in shown]
     for title, rows in zip(titles, (harmful, helpful), strict=True):
         yield Text()
-        yield heading(title, palette.strong)
+        yield heading(title, request.palette.strong)
         part, cells = cells[: len(rows)], cells[len(rows) :]
-        yield _bars([names[row] for row in rows], part, survey.mean[rows].tolist(), limit, request)
+        yield _bars([names[row] for row in rows], part, scores[rows].tolist(), limit, request)
 
 
 def _bars(

@@ -1,0 +1,69 @@
+"""Why a pair is listed: each figure against the scores and checkpoints themselves."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from command_line import CommandLine
+from score_tables import InBlocks, table
+
+from tests.project.test_review import ORIGIN, recordings, rows_of  # noqa: F401 - a fixture
+from tracinctl.errors import UsageError
+from tracinctl.project.explain import explain_pair
+from tracinctl.scores.effects import opposed_pairs
+
+
+def test_an_explanation_says_what_the_scores_say(recordings):  # noqa: F811 - the fixture
+    rows, source = rows_of(recordings)
+    name = min(rows, key=lambda key: rows[key].sum())
+    found = explain_pair(recordings, ORIGIN, name)
+    row = rows[name]
+    assert found.total == pytest.approx(row.sum())
+    assert found.votes == (row < 0).sum()
+    assert [score for _, score in found.card.hurts] == pytest.approx(sorted(row[row < 0])[:5])
+    assert [score for _, score in found.helps] == pytest.approx(sorted(row[row > 0], reverse=True)[:5])
+    assert len(found.card.losses) > 1
+    cosine = {other: row @ one / np.linalg.norm(row) / np.linalg.norm(one) for other, one in rows.items() if one.any()}
+    want = sorted(cosine, key=cosine.get)[:5]
+    assert [value for _, value in found.opposed] == pytest.approx(
+        [cosine[other] for other in want if cosine[other] < 0]
+    )
+    plain = found.to_json()
+    assert plain["pair"] == name
+    assert [entry["checkpoint"] for entry in plain["losses"]] == [point for point, _ in found.card.losses]
+    assert any("--retrain" in text for text in found.missing)
+    assert source.train_ids
+
+
+def test_a_pair_that_is_not_there_is_named_with_the_nearest(recordings):  # noqa: F811 - the fixture
+    rows, source = rows_of(recordings)
+    name = next(iter(rows))
+    with pytest.raises(UsageError, match="no training pair") as error:
+        explain_pair(recordings, ORIGIN, f"{name}x")
+    assert "Did you mean" in error.value.hint
+    with pytest.raises(UsageError, match="is a held-out pair"):
+        explain_pair(recordings, ORIGIN, source.test_ids[0])
+
+
+def test_opposed_pairs_are_those_of_lowest_cosine_and_none_that_agrees():
+    source = table([[1.0, 2.0], [-2.0, -4.0], [0.0, 0.0], [-1.0, 0.5], [3.0, 6.0], [-1.0, 0.0]])
+    slow = InBlocks(source, 4)
+    found = opposed_pairs(slow, 0)
+    assert [name for name, _ in found] == [source.train_ids[1], source.train_ids[5]]
+    assert [value for _, value in found] == pytest.approx([-1.0, -1 / 5**0.5])
+    assert slow.readings == 2
+
+
+def test_the_command_prints_it_and_gives_it_as_json(recordings, capsys, monkeypatch):  # noqa: F811 - the fixture
+    rows, _ = rows_of(recordings)
+    name = min(rows, key=lambda key: rows[key].sum())
+    monkeypatch.chdir(recordings.project.root)
+    cli = CommandLine(capsys)
+    result = cli("explain", name)
+    assert result.code == 0, result.err
+    assert "Its loss at each checkpoint" in result.out
+    assert "teach most nearly the opposite" in result.out
+    assert json.loads(cli("explain", name, "--json").out)["total"] == pytest.approx(rows[name].sum())
+    assert cli("explain", name + "x").code == 2

@@ -1,0 +1,78 @@
+"""``tracinctl explain``: why a training pair is listed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tracinctl.cli import options
+from tracinctl.cli.options import settings_without_flags
+from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.terminal import terminal
+from tracinctl.cli.score_files import SIGNS, project_of, selected_files
+from tracinctl.errors import UsageError
+from tracinctl.project.commands import ComputeCommand, ExplainCommand
+from tracinctl.project.places import GivenScores
+from tracinctl.text import aligned, number
+
+if TYPE_CHECKING:
+    from tracinctl.project.explain import Explanation
+
+EXAMPLES = """tracinctl explain a1_a2 --frequency 500hz
+tracinctl explain a1_a2 --frequency 500hz --json"""
+
+
+def explain(
+    *,
+    ctx: typer.Context,
+    pair_id: Annotated[str, typer.Argument(metavar="ID", help="A training pair, as lists and plots name it.")],
+    settings: ExplainCommand,
+    json: options.Json = False,
+) -> None:
+    """Why a training pair is listed: its loss over training, whom it hurts, and what contradicts it.
+
+    Positive scores are helpful, negative ones harmful.
+    """
+    from tracinctl.project.explain import explain_pair
+
+    project = project_of(ctx, settings.places, settings.scores)
+    files = selected_files(ctx, project, GivenScores(), settings.selection)
+    target = files[0].target
+    if len(files) > 1 or target is None:
+        raise UsageError(
+            f"there are scores of {len(files)} frequencies, and a pair is of one",
+            hint=f"For example: tracinctl explain {pair_id} --frequency {files[0].frequency}",
+        )
+    made = settings_without_flags(ctx, "compute", ComputeCommand).compute
+    with terminal.progress(what=target.label) as report:
+        found = explain_pair(target, made.origin, pair_id, report, checkpoint_prefix=made.checkpoint_prefix)
+    if json:
+        terminal.json(found.to_json())
+        return
+    show(target.label, found)
+
+
+def show(label: str, found: Explanation) -> None:
+    """Print it."""
+    card = found.card
+    terminal.text(f"{label}: {found.id}", style="bold")
+    terminal.text(f"{card.claim}\n")
+    reasons = [[name, number(value) if isinstance(value, float) else value] for name, value in card.reasons]
+    terminal.table("", [Column("reason"), Column("", "right")], reasons)
+    for title, column, rows in (
+        ("Its loss at each checkpoint", "checkpoint", card.losses),
+        ("Held-out pairs that it hurts most", "held-out pair", card.hurts),
+        ("Held-out pairs that it helps most", "held-out pair", found.helps),
+        ("Training pairs that teach most nearly the opposite (-1: exactly)", "training pair", found.opposed),
+    ):
+        if rows:
+            terminal.text("")
+            cells = aligned([float(value) for _, value in rows])
+            names = [name for name, _ in rows]
+            terminal.table(title, [Column(column), Column("", "right")], list(zip(names, cells, strict=True)))
+    for item, said in card.comparisons.items():
+        if said:
+            terminal.text("")
+            terminal.table(f"Other comparisons of {item}", [Column("training pair"), Column("says")], said)
+    terminal.text("\n".join(["", *found.missing, f"{SIGNS.capitalize()}."]), style="dim")

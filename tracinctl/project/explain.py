@@ -1,0 +1,118 @@
+"""Why a training pair is suspect: what scores, checkpoints and other comparisons say of it. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracinctl.errors import UsageError
+from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.review import gather_evidence
+from tracinctl.project.settings import SourceSettings
+from tracinctl.project.target import Target
+from tracinctl.review.suspects import Card
+from tracinctl.scores.effects import opposed_pairs
+from tracinctl.text import nearest
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is known of one training pair.
+
+    Attributes:
+        id: of the pair.
+        card: its claim, the reasons to suspect it, its loss at each checkpoint, whom it hurts, and its items' other
+            comparisons.
+        total: its summed influence on the held-out pairs.
+        votes: held-out pairs that it hurts, of ``active`` that can vote.
+        active: see ``votes``.
+        helps: the held-out pairs that it helps most, with the influence on each.
+        opposed: the training pairs that teach most nearly the opposite, with the cosine of the scores.
+        missing: what is not known, and how to get it.
+    """
+
+    id: str
+    card: Card
+    total: float
+    votes: int
+    active: int
+    helps: Sequence[tuple[str, float]]
+    opposed: Sequence[tuple[str, float]]
+    missing: Sequence[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same in plain values."""
+
+        def named(rows: Any, name: str, value: str) -> list[dict[str, Any]]:
+            return [{name: key, value: number} for key, number in rows]
+
+        return {
+            "pair": self.id,
+            "claim": self.card.claim,
+            "total": self.total,
+            "votes": self.votes,
+            "active_test_pairs": self.active,
+            "reasons": dict(self.card.reasons),
+            "losses": named(self.card.losses, "checkpoint", "loss"),
+            "hurts": named(self.card.hurts, "test_pair", "score"),
+            "helps": named(self.helps, "test_pair", "score"),
+            "opposed": named(self.opposed, "pair", "cosine"),
+            "comparisons": {item: named(said, "pair", "says") for item, said in self.card.comparisons.items()},
+            "missing": list(self.missing),
+        }
+
+
+def explain_pair(
+    target: Target,
+    origin: SourceSettings,
+    name: str,
+    progress: ProgressCallback = no_progress,
+    *,
+    checkpoint_prefix: str = "model_epoch_",
+) -> Explanation:
+    """Gather what is known of a training pair.
+
+    Raises:
+        UsageError: the scores have no such pair.
+        TracinctlError: scores or items are missing.
+    """
+    evidence = gather_evidence(target, origin, progress, checkpoint_prefix=checkpoint_prefix)
+    source, effects = evidence.source, evidence.effects
+    ids = list(source.train_ids)
+    if name not in ids:
+        held_out = name in source.test_ids
+        near = nearest(name, ids)
+        raise UsageError(
+            f"{name!r} is a held-out pair" if held_out else f"there is no training pair {name!r} in these scores",
+            hint=f"Its opponents: tracinctl plot top --test-pair {name}"
+            if held_out
+            else (f"Did you mean {near}?" if near else ""),
+        )
+    row, card = ids.index(name), evidence.card(name)
+    helped = zip(effects.helped[row], effects.helped_by[row], strict=True)
+    return Explanation(
+        name,
+        card,
+        float(effects.total[row]),
+        int(effects.votes[row]),
+        effects.active,
+        [(source.test_ids[column], float(score)) for column, score in helped if score > 0],
+        opposed_pairs(source, row),
+        _missing(card, target),
+    )
+
+
+def _missing(card: Card, target: Target) -> list[str]:
+    said = []
+    if not card.losses:
+        said.append(
+            f"Its loss at each checkpoint is not known: that takes the checkpoints in {target.checkpoints} and one of "
+            "the losses standard, logistic and ghm."
+        )
+    if not any("never saw" in reason for reason, _ in card.reasons):
+        said.append(
+            "What rankers say that never saw it is not known: tracinctl workflow --retrain with the built-in ranker "
+            "finds out."
+        )
+    return said
