@@ -37,7 +37,7 @@ def scored(project, cli):
 
 
 def test_the_page_is_served_until_it_is_interrupted(scored):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}
     command = [sys.executable, "-m", "tracinctl", "review", "--frequency", "500hz", "--no-browser", "--who", "Anna"]
     with subprocess.Popen(
         command, cwd=scored, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -57,6 +57,8 @@ def test_the_page_is_served_until_it_is_interrupted(scored):
     assert out == ""
     assert "reviews/plastic_500hz_review.csv" in err
     assert "Traceback" not in err
+    port = address.partition("/?")[0].rpartition(":")[2]
+    assert f"ssh -L {port}:127.0.0.1:{port} HOST" in err
 
 
 def test_the_file_of_another_person_is_merged_and_disagreement_is_shown(scored, cli):

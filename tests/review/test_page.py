@@ -127,6 +127,22 @@ def test_fast_keys_decide_one_suspect_each(browser, serve):
     written(served, {name: made[key] for name, key in zip(ids, keys[:-3], strict=False)})
 
 
+def test_a_server_killed_between_fast_keys_leaves_the_first_decisions_whole(browser, serve):
+    served = serve(sounds=False)
+    open_page(browser, served)
+    ids = [one.id for one in served.review.suspects]
+    ActionChains(browser).send_keys("l" * 6).perform()
+    wait_for(browser, served.review.decisions.exists)
+    ActionChains(browser).send_keys("k" * 12).perform()
+    served.kill()
+    ActionChains(browser).send_keys("k").perform()
+    wait_for(browser, lambda: "Start it again" in browser.find_element(By.ID, "message").text)
+    made = [one.id for one in read_decisions(served.review.decisions)]
+    assert set(made) == set(ids[: len(made)]), "in the order of the keys, none left out"
+    shown = int(browser.find_element(By.ID, "progress").text.partition(" ")[0])
+    assert len(made) - 1 <= shown <= len(made), "the page shows what is written, but for the key being answered"
+
+
 def test_a_note_is_written_with_who_and_when_before_or_behind_the_decision(browser, serve):
     served = serve(sounds=False)
     open_page(browser, served)
