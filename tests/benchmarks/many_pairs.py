@@ -42,6 +42,8 @@ COMMANDS = {
     "sweep, 10 scores": ["sweep", "--thresholds", THRESHOLDS, "--json"],
     "sweep, 10 shares": ["sweep", "--thresholds", SHARES, "--json"],
     "exclude": ["exclude", "--threshold", "0", "--json"],
+    "sweep by annotator": ["sweep", "--by", "annotator", "--thresholds", THRESHOLDS, "--json"],
+    "exclude by annotator": ["exclude", "--by", "annotator", "--threshold", "0", "--dry-run", "--json"],
     "exclude, items of pairs": ["exclude", "--pair-mode", "full_pair", "--json"],
     "exclude, update metadata": ["exclude", "--update-metadata", "--min-occurrences", "90%", "--json"],
     "plot overview": ["plot", "overview"],
@@ -72,7 +74,8 @@ WANTED, TESTED, WIDTH = {pairs}, {test_pairs}, 16
 def every_pair(wanted, value):
     items = int((1 + (1 + 8 * wanted) ** 0.5) / 2) + 1
     first, second = (each[:wanted] for each in np.triu_indices(items, 1))
-    return items, lambda value: Pairs(first, second, np.where(value[first] > value[second], 1, -1))
+    groups = {{"annotator": np.arange(wanted) * 7919 % 3000}}
+    return items, lambda value: Pairs(first, second, np.where(value[first] > value[second], 1, -1), groups=groups)
 
 
 def samples(name, items, seed):
