@@ -215,14 +215,15 @@ def test_a_source_may_give_pictures_and_sounds_of_its_own_folders_only(tmp_path,
     make_project(project, 1)
     for folder in (project, outside):
         (folder / f"shown{ending}").write_bytes(b"")
-    (project / "pictured.py").write_text(
+    module = f"shows_{ending[1:]}"  # a module is imported once in a process
+    (project / f"{module}.py").write_text(
         "from pathlib import Path\n\nfrom shared_project import load\n\n\n"
         f"def describe(item):\n    return Path('{project}' if item == 'item3' else '{outside}') / 'shown{ending}'\n"
     )
     monkeypatch.chdir(project)
     monkeypatch.syspath_prepend(str(project))
     target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    origin = SourceSettings(source="pictured:load", model="shared_project:build_model")
+    origin = SourceSettings(source=f"{module}:load", model="shared_project:build_model")
     compute_project_scores(target, ComputeSettings(origin=origin, engine=LOGISTIC))
     review = open_review(target, origin, ReviewSettings(order="error"))
     view = review.item("item3")
