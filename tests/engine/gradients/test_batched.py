@@ -256,3 +256,23 @@ def test_channels_are_last_where_the_model_allows_it(kind, ways):
     gradients.prepare(inputs)
     assert len(gradients._ways) == ways
     assert len(Rows.of(features, differences=False)) == len(inputs)
+
+
+class Tables(nn.Module):
+    """Users by items, as in Bayesian personalised ranking."""
+
+    def __init__(self, padding=None):
+        super().__init__()
+        self.users = nn.Embedding(40, 16, padding_idx=padding)
+        self.things = nn.Embedding(60, 16)
+
+    def forward(self, ids):
+        return (self.users(ids[:, 0]) * self.things(ids[:, 1])).sum(-1)
+
+
+@pytest.mark.parametrize("padding", [None, 3])
+def test_a_row_of_a_table_is_an_outer_product(padding):
+    torch.manual_seed(0)
+    ids = torch.tensor([[3, 5], [3, 7], [1, 5], [39, 59], [3, 5]])
+    [features] = assert_products_agree(Tables(padding).double(), ids)
+    assert numbers(features) == 40 + 60 + 2 * 16, "shorter than 100 rows of 16 numbers"

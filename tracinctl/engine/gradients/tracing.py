@@ -152,7 +152,7 @@ def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUs
     if a["max_norm"] is not None or a["scale_grad_by_freq"]:
         return None
     x, weight, padding = a["input"], a["weight"], a["padding_idx"]
-    use = Embedding(watch.name(weight), None, tuple(weight.shape), padding)
+    use = Embedding(watch.name(weight), None, tuple(weight.shape), padding, x.numel())
     return _FormulaUse(use, x, lambda: func(x, weight, padding))
 
 

@@ -92,8 +92,7 @@ class Linear(Use):
     @property
     def form(self) -> Form:
         """An outer product where there is one position and it is worth it."""
-        short = _WORTH * sum(self.shape) < _numel(self.shape)
-        return AsOuter() if self.positions == 1 and short else Whole()
+        return _linear_form(self.positions, self.shape)
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
         """Sums over positions of outer products."""
@@ -176,14 +175,27 @@ class Embedding(Use):
 
     shape: tuple[int, ...]
     padding: int | None
+    positions: int = 0
 
-    def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:  # noqa: ARG002 - see Use
-        """Each position's gradient, added to the row that was looked up there."""
+    @property
+    def form(self) -> Form:
+        """An outer product where one row is looked up and it is worth it."""
+        return _linear_form(self.positions, self.shape)
+
+    def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
+        """Each position's gradient, added to the row that was looked up there.
+
+        Of one position it is an outer product: a one at the row, by that gradient.
+        """
         assert self.weight is not None  # noqa: S101  there is no other parameter
         items, (rows, width) = len(slope), self.shape
         index, b = inputs.reshape(items, -1), slope.reshape(items, -1, width)
         if self.padding is not None:
             b = b * (index != self.padding % rows).unsqueeze(-1)
+        if isinstance(form, AsOuter):
+            row = torch.zeros(items, rows, dtype=b.dtype, device=b.device).scatter_(1, index, 1.0)
+            yield self.weight, Outer(b[:, 0], row)
+            return
         total = torch.zeros(items, rows, width, dtype=b.dtype, device=b.device)
         total.scatter_add_(1, index.unsqueeze(-1).expand(-1, -1, width), b)
         yield self.weight, Dense(total.reshape(items, -1))
@@ -225,6 +237,10 @@ class ChannelAffine(Use):
             yield self.weight, Dense(weight if self.rate is None else weight * self.rate)
         if self.bias is not None:
             yield self.bias, Dense(b.sum((1, 3)))
+
+
+def _linear_form(positions: int, shape: Sequence[int]) -> Form:
+    return AsOuter() if positions == 1 and _WORTH * sum(shape) < _numel(shape) else Whole()
 
 
 def _numel(shape: Sequence[int]) -> int:
