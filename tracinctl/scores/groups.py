@@ -191,14 +191,18 @@ def _sums(source: ScoreSource, members: Members, progress: ProgressCallback) -> 
     """Of each training pair's scores, shape (train pairs,), and of each group's on each held-out pair."""
     rows = len(source.train_ids)
     totals, sums = np.zeros(rows), np.zeros((len(members.names), len(source.test_ids)))
+    ones = np.ones(len(source.test_ids))
     with np.errstate(over="ignore", invalid="ignore"):  # of scores so large that their sum is infinite
         for start, block in source.blocks():
             stop = start + len(block)
-            totals[start:stop] = block.sum(axis=1)
+            totals[start:stop] = block @ ones
             own = slice(*np.searchsorted(members.rows, (start, stop)).tolist())
-            # a row at a time is faster than a sorted copy of the block, and needs no room
-            for row, group in zip((members.rows[own] - start).tolist(), members.groups[own].tolist(), strict=True):
-                sums[group] += block[row]
+            rows_here, groups_here = members.rows[own] - start, members.groups[own]
+            # group by group, so that a sum stays in the cache, and a row at a time, which takes no room
+            order = np.argsort(groups_here, kind="stable")
+            for row, group in zip(rows_here[order].tolist(), groups_here[order].tolist(), strict=True):
+                whole = sums[group]
+                np.add(whole, block[row], out=whole)
             progress(Progress("groups", min(stop, rows), rows, "pairs"))
     return np.nan_to_num(totals), np.nan_to_num(sums)
 
