@@ -191,7 +191,10 @@ class Pairs:
         wrong = np.flatnonzero((self.first < 0) | (self.first >= items) | (self.second < 0) | (self.second >= items))
         if wrong.size:
             shown = ", ".join(f"pair {k}: ({self.first[k]}, {self.second[k]})" for k in wrong[:_NAMED])
-            raise DataError(f"{what}: {wrong.size} pairs point to items that are not there, of {items} ({shown})")
+            raise DataError(
+                f"{what}: {wrong.size} pairs point to items that are not there, of {items} ({shown})",
+                hint=f"Pairs number the items from 0: here from 0 to {items - 1}.",
+            )
 
 
 @dataclass(frozen=True)

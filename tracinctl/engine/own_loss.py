@@ -20,6 +20,8 @@ LossFunction = Callable[..., torch.Tensor]
 TRIED = 64
 """Pairs that a function is tried on."""
 
+_FINITE = "Give a finite value and slope for all scores: guard logarithms, roots and divisions."
+_BY_SCORES = "Compute it from s_i and s_j with torch's functions, without detach()."
 _SCORES_AND_TARGET = 3  # arguments that every loss takes
 
 
@@ -57,18 +59,22 @@ def derivatives_of_own(
         value = _own_values(loss, name, scores, target, pairs)
         if not bool(torch.isfinite(value).all()):
             bad = int((~torch.isfinite(value)).nonzero()[0])
-            raise LossError(f"loss {name} is {value[bad].item()} for scores {s_i[bad]:g} and {s_j[bad]:g}")
+            raise LossError(
+                f"loss {name} is {value[bad].item()} for scores {s_i[bad]:g} and {s_j[bad]:g}", hint=_FINITE
+            )
         if not value.requires_grad:
-            raise LossError(f"loss {name} has no gradient: its value does not depend on the scores through torch")
+            raise LossError(
+                f"loss {name} has no gradient: its value does not depend on the scores through torch", hint=_BY_SCORES
+            )
         slopes = torch.autograd.grad(value.sum(), scores, allow_unused=True)
     _check_rows(loss, name, value.detach(), scores, target, pairs)
     if all(slope is None for slope in slopes):
-        raise LossError(f"loss {name} has no gradient by the scores")
+        raise LossError(f"loss {name} has no gradient by the scores", hint=_BY_SCORES)
     a_i, a_j = (np.zeros_like(s_i) if slope is None else slope.numpy() for slope in slopes)
     bad_rows = np.flatnonzero(~(np.isfinite(a_i) & np.isfinite(a_j)))
     if bad_rows.size:
         k = bad_rows[0]
-        raise LossError(f"loss {name} has a non-finite gradient for scores {s_i[k]:g} and {s_j[k]:g}")
+        raise LossError(f"loss {name} has a non-finite gradient for scores {s_i[k]:g} and {s_j[k]:g}", hint=_FINITE)
     return a_i, a_j
 
 
@@ -86,7 +92,10 @@ def _own_values(
             f"loss {name} failed: {said(error)}", hint="It gets tensors of shape (pairs,): s_i, s_j and the target."
         ) from error
     if not isinstance(value, torch.Tensor):
-        raise LossError(f"loss {name} gave a {type(value).__name__}, wanted a tensor with one value a pair")
+        raise LossError(
+            f"loss {name} gave a {type(value).__name__}, wanted a tensor with one value a pair",
+            hint="Return the tensor itself: no item(), numpy() or list.",
+        )
     if value.shape != scores[0].shape:
         raise LossError(
             f"loss {name} gave shape {tuple(value.shape)}, wanted {tuple(scores[0].shape)}: one value a pair",

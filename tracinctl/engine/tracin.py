@@ -155,12 +155,18 @@ class TracInCP:
             with torch.enable_grad(), asking_model([name], x):
                 value = self.loss_fn(model(x), y)
                 if value.numel() != 1:
-                    raise LossError(f"the loss of one example has shape {tuple(value.shape)}, wanted one value")
+                    raise LossError(
+                        f"the loss of example {name} has shape {tuple(value.shape)}, wanted one value",
+                        hint="Take the mean or the sum over its outputs.",
+                    )
                 slopes = torch.autograd.grad(value.reshape(()), wanted, allow_unused=True)
             parts = [torch.zeros_like(p) if g is None else g for p, g in zip(wanted, slopes, strict=True)]
             rows[k] = torch.cat([g.reshape(-1) for g in parts]).cpu().double()
             if not bool(torch.isfinite(rows[k]).all()):
-                raise NonFiniteError(f"the gradient of item {name} is NaN or infinite")
+                raise NonFiniteError(
+                    f"the gradient of item {name} is NaN or infinite",
+                    hint="Leave the item out, or look at its input and at the loss.",
+                )
         return rows
 
     @staticmethod

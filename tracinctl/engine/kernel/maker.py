@@ -358,5 +358,5 @@ def _check_finite(features: list[Feature], scores: torch.Tensor, ids: list[str],
                 if len(bad):
                     raise NonFiniteError(
                         f"checkpoint {checkpoint}: the {what} of item {ids[int(bad[0])]} is NaN or infinite",
-                        hint="leave the checkpoint or the item out, or look at the recording and the training run",
+                        hint="Leave the checkpoint or the item out, or look at the recording and the training run",
                     )
