@@ -78,6 +78,11 @@ def test_steps_and_views(project, checked):
     checked("exclude", *ONE, "--pair-mode", "sample", "--dry-run")
     for view in VIEWS:
         checked("plot", view)
+    [pair, *_] = checked("sweep", *ONE, "--top", "1")[0]["top"]
+    checked("plot", "top", *ONE, "--train-pair", pair["pair"])
+    checked("explain", pair["pair"], *ONE)
+    assert checked("sweep", *ONE, "--by", "class")[0]["groups"]
+    checked("exclude", *ONE, "--by", "item", "--min-occurrences", "1", "--dry-run")
     checked("train", "--exclusions-file", f"exclusions/{NAME}_excluded_pairs.txt")
     status = checked("status")
     assert status[0]["list"]["ids"] == 3
