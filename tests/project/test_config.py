@@ -159,7 +159,8 @@ def test_every_command_has_a_table_and_every_table_a_meaning():
 def test_every_setting_of_a_command_is_a_flag_of_it(name):
     from tracinctl.cli.app import Commands
 
-    flags = {param.name for param in Commands()[name].params} - {"quiet", "verbose", "json", "csv", "view", "directory"}
+    others = {"quiet", "verbose", "json", "csv", "view", "directory", "pair_id"}
+    flags = {param.name for param in Commands()[name].params} - others
     assert flags == {setting.name for setting in settings_of(COMMANDS[name]) if not setting.table}
 
 
