@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import shutil
@@ -188,6 +189,16 @@ def a_copy_of_a_checkpoint():
     model = nn.Linear(6, 1)
     paths = make_checkpoints(model, Path("own"))
     compute(model, checkpoints=[*paths, shutil.copy(paths[0], "own/model_epoch_5_best.pt")])
+
+
+@case(errors.DiskWarning, given="cannot flush files", why="Invalid argument", way_out="one run at a time")
+def a_disk_that_cannot_flush():
+    def no_fsync(_):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", no_fsync)
+        compute(cache="cache")
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)

@@ -96,3 +96,7 @@ class DataWarning(UserWarning):
 
 class CheckpointWarning(UserWarning):
     """Checkpoints count otherwise than one may expect: by learning rates, as copies, or by how they were trained."""
+
+
+class DiskWarning(UserWarning):
+    """A disk does not know locks, permissions or flushing, so files are written without."""

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from tracinctl.errors import TracinctlError
+from tracinctl.errors import DiskWarning, TracinctlError
 
 if sys.platform != "win32":
     import fcntl
 
+_UNKNOWN_TO_DISK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM}
 _KEPT_SUFFIX = 20  # of a path's ending, which some writers choose their format by
 _OURS = ".tracinctl-"  # stands in the names of temporary files, and in no other
 
@@ -53,7 +56,7 @@ def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
             temporaries = tuple(held.enter_context(_temporary_beside(path)) for path in paths)
             yield temporaries
             for path, temporary in zip(paths, temporaries, strict=True):
-                with temporary.open("r+b") as file:
+                with temporary.open("r+b") as file, _unless_disk_cannot("flush files", path):
                     os.fsync(file.fileno())
                 _hand_on_permissions(path, temporary)
             for path, temporary in zip(paths, temporaries, strict=True):
@@ -63,6 +66,25 @@ def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
     except OSError as error:
         message = f"cannot write {paths[0]}: {error.strerror or error}"
         raise TracinctlError(message, hint=_way_out(error)) from error
+
+
+@contextlib.contextmanager
+def _unless_disk_cannot(what: str, path: Path) -> Iterator[None]:
+    """Go on, with a warning, where a disk does not know an operation that only adds safety, as network disks may."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNKNOWN_TO_DISK:
+            raise
+        _warn_once(what, error.strerror, path.parent)
+
+
+@functools.cache
+def _warn_once(what: str, reason: str, folder: Path) -> None:
+    text = (
+        f"the disk of {folder} cannot {what} ({reason}): files are written without. Let one run at a time write there"
+    )
+    warnings.warn(text, DiskWarning, stacklevel=2)
 
 
 def _check_place(path: Path) -> None:
@@ -95,7 +117,8 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
         if place.is_symlink():  # older versions of the library would empty the file that it leads to
             raise TracinctlError(f"cannot write {path}: its lock {place} is a symbolic link", hint="Remove the link.")
         try:
-            lock.acquire()
+            if _can_lock(place):
+                lock.acquire()
         except Timeout:  # which is also said where the folder was taken away in that moment, because it was empty
             _make_folder(path)
             lock.acquire(timeout=0)
@@ -109,6 +132,21 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _can_lock(place: Path) -> bool:
+    """Whether the disk knows locks; filelock takes a disk that does not for a lock that another process holds."""
+    if sys.platform == "win32":
+        return True
+    handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        with _unless_disk_cannot("lock files", place):
+            with contextlib.suppress(BlockingIOError):  # another run holds it
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -188,8 +226,9 @@ def _create_beside(path: Path) -> tuple[int | None, Path]:
 def _hand_on_permissions(path: Path, temporary: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         mode = path.lstat().st_mode
-        if stat.S_ISREG(mode):
-            temporary.chmod(stat.S_IMODE(mode))
+        if stat.S_ISREG(mode) and mode != temporary.stat().st_mode:
+            with _unless_disk_cannot("keep permissions", path):
+                temporary.chmod(stat.S_IMODE(mode))
 
 
 def _flush_folder(folder: Path) -> None:

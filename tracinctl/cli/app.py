@@ -3,16 +3,20 @@
 import importlib
 import os
 import signal
+import warnings
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tracinctl import __version__
+from tracinctl import __version__, errors
 from tracinctl.cli.base import BareCommand, Command, Group, end_by_signal, run
+from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.processes import end_at_once, leave
 from tracinctl.cli.registry import ENTRIES, Entry
+
+_show_warning = warnings.showwarning
 
 COMPLETE_VARIABLE = "_TRACINCTL_COMPLETE"
 
@@ -103,9 +107,18 @@ def program(
         typer.echo(ctx.get_help(), color=ctx.color)
 
 
+def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """Show tracinctl's own warnings as the program shows others, without a line of its code."""
+    if category.__module__ == errors.__name__:
+        terminal.warn(str(message))
+    else:
+        _show_warning(message, category, *place, **more)
+
+
 def main() -> None:
     """Run ``tracinctl``; this is what the installed command calls."""
     signal.signal(signal.SIGTERM, end_by_signal)
+    warnings.showwarning = show_warning
     if COMPLETE_VARIABLE in os.environ:
         from tracinctl.cli.completion.complete import main as complete
 

@@ -121,7 +121,14 @@ class Command(TyperCommand):
         terminal.command = ctx.command_path
         if self.needs_settings and not {"--help", "-h", "--help-all"}.intersection(args):
             self.read_settings(ctx)
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for name in (param.name for param in self.params if getattr(param.type, "name", "") == "path"):
+            value = ctx.params.get(name)
+            if isinstance(value, list | tuple):
+                ctx.params[name] = [in_home(Path(one)) for one in value]
+            elif value is not None:
+                ctx.params[name] = in_home(Path(value))
+        return rest
 
     def read_settings(self, ctx: Any) -> None:
         """Read the settings file and the environment: what they say are the defaults of this command's flags."""
@@ -132,7 +139,7 @@ class Command(TyperCommand):
         check_environment(os.environ)
         check_variables(name, os.environ)
         named = ctx.find_root().params.get("config")
-        ctx.obj = load_settings(Path(named) if named else find_settings(Path.cwd()))
+        ctx.obj = load_settings(in_home(Path(named)) if named else find_settings(working_folder()))
         ctx.default_map = ctx.obj.defaults_for(name)
         variables = command_variables(name)
         for param in self.params:
@@ -179,6 +186,34 @@ class Group(TyperGroup):
         """Write the help page."""
         ctx.color = in_colour(sys.stdout)
         formatter.write(group_help(self, ctx, ENTRIES))
+
+
+def in_home(path: Path) -> Path:
+    """The path with ``~`` replaced; a shell leaves it in ``--flag=~/file`` and within quotes.
+
+    Raises:
+        UsageError: the user's home is not known.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{path}: the home folder of ~ is not known", hint="Set HOME, or write the whole path."
+        ) from error
+
+
+def working_folder() -> Path:
+    """The folder that the program runs in.
+
+    Raises:
+        UsageError: it was removed.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError(
+            "the working folder is no longer there", hint="Change to a folder that is, then run the command again."
+        ) from error
 
 
 def quiet_broken_pipe() -> None:

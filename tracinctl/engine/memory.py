@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from tracinctl.engine.container import container_memory
 from tracinctl.errors import MemoryBudgetError
 
 ITEMS_SHARE = 8
@@ -130,10 +131,15 @@ def free_memory(device: torch.device, local: int = 1) -> int:
     """Free bytes on the device: this process's part of them, where ``local`` ones of the machine use it."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0]) // -(-local // torch.cuda.device_count())
+    limits = (_machine_memory(), container_memory())
+    return min(limit for limit in limits if limit is not None) // local
+
+
+def _machine_memory() -> int:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024 // local
+                return int(line.split()[1]) * 1024
     except OSError:
         pass
-    return (8 << 30) // local
+    return 8 << 30

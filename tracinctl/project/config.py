@@ -24,6 +24,7 @@ SETTINGS_NAME = "tracinctl.toml"
 
 _SLIP = 0.8  # likeness (1 = equal) above which a key is a misspelling rather than in the wrong table
 
+_BACKSLASH = re.compile(r"Unescaped '\\' in a string|Invalid hex value")  # as in "C:\data" and "C:\Users"
 _SCORE_FILE = re.compile(r"^(?P<project>.+)_influence(?:_metadata\.json|\.parquet)$")
 PER_CHECKPOINT = "_per_checkpoint"
 """What stands in the names of files that hold the scores of each checkpoint."""
@@ -200,6 +201,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:  # not TOML, or a number of more digits than Python reads
         hint = "Texts stand in quotes, lists in square brackets, for example  frequencies = ['500hz', '1000hz']"
+        if _BACKSLASH.search(str(error)):
+            hint = r"Write a path with backslashes in single quotes, for example  data_root = 'C:\data'"
         raise SettingsError(f"settings file {path}: not valid TOML: {error}", hint=hint) from error
 
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -170,8 +170,10 @@ class Terminal:
 
         seen = is_terminal(self.stream("err"))
         width = terminal_width() if seen else _UNLIMITED
-        text = text.replace(f"{Path.cwd()}{os.sep}", "")  # paths are short where they can be
-        hint = hint.replace(f"{Path.cwd()}{os.sep}", "")
+        # paths are short where they can be; the folder may have been removed
+        with suppress(OSError):
+            text = text.replace(f"{Path.cwd()}{os.sep}", "")
+            hint = hint.replace(f"{Path.cwd()}{os.sep}", "")
         body = "\n".join(hanging(line, width, " " * (len(label) + 1)) for line in text.splitlines()).lstrip()
         message = Text.assemble((label, style), " ", body)
         arrow = "→ " if seen and "utf" in (self.stream("err").encoding or "").lower() else ""

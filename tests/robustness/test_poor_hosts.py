@@ -1,0 +1,97 @@
+"""Disks without locks, permissions or flushing, a folder that is gone, an unknown home: go on, or say what to do."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+
+from tracinctl.errors import DiskWarning, TracinctlError
+from tracinctl.files import locked, write_text_atomic
+
+
+def refuses(number):
+    def operation(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return operation
+
+
+def write_under_lock(path, *texts):
+    for text in texts:
+        with locked(path, wait=0):
+            write_text_atomic(path, text)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "number", "said"),
+    [
+        (fcntl, "flock", errno.ENOLCK, "lock files"),
+        (fcntl, "flock", errno.ENOSYS, "lock files"),
+        (os, "fsync", errno.EINVAL, "flush files"),
+        (Path, "chmod", errno.EPERM, "keep permissions"),
+    ],
+)
+def test_a_disk_that_knows_less_gets_its_files_and_one_warning(tmp_path, monkeypatch, owner, name, number, said):
+    path = tmp_path / "list.txt"
+    path.write_text("old")
+    path.chmod(0o600)
+    monkeypatch.setattr(owner, name, refuses(number))
+    with pytest.warns(DiskWarning, match=said) as warned:
+        write_under_lock(path, "new", "newer")
+    assert len(warned) == 1
+    assert str(tmp_path) in str(warned[0].message)
+    assert path.read_text() == "newer"
+
+
+@pytest.mark.parametrize("name", ["fsync"])
+def test_a_disk_that_fails_is_an_error(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(os, name, refuses(errno.EIO))
+    with pytest.raises(TracinctlError, match="Input/output error"):
+        write_under_lock(tmp_path / "list.txt", "new")
+    assert not (tmp_path / "list.txt").exists()
+
+
+def test_a_lock_that_another_run_holds_still_keeps_this_one_out(tmp_path):
+    path = tmp_path / "list.txt"
+    with locked(path), pytest.raises(TracinctlError, match="another process"):
+        write_under_lock(path, "new")
+
+
+def test_a_working_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    shutil.rmtree(tmp_path / "gone")
+    result = CommandLine(capsys)("sweep")
+    assert result.code == 2
+    assert "working folder is no longer there" in result.err
+    assert "Change to a folder that is" in result.err
+
+
+@pytest.mark.parametrize("arguments", [("sweep", "--metadata-file=~/s.json"), ("--config=~/t.toml", "sweep")])
+def test_a_tilde_is_the_home_folder_and_one_that_is_not_known_is_named(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert "home/" in CommandLine(capsys)(*arguments).err
+
+    def unknown(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    result = CommandLine(capsys)(*arguments)
+    assert result.code == 2
+    assert "Set HOME" in result.err
+
+
+@pytest.mark.parametrize("path", [r"C:\data", r"C:\Users\anna", r"\\server\share"])
+def test_a_path_with_backslashes_in_toml_is_to_stand_in_single_quotes(tmp_path, monkeypatch, capsys, path):
+    monkeypatch.chdir(tmp_path)
+    Path("tracinctl.toml").write_text(f'data_root = "{path}"\n')
+    result = CommandLine(capsys)("sweep")
+    assert result.code == 2
+    assert "in single quotes" in result.err

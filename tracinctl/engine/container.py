@@ -1,0 +1,49 @@
+"""The memory that a container may still take, which the machine's own count does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = ("memory.max", "memory.current", "inactive_file")
+
+
+def container_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that are left under the narrowest memory limit of this process's control groups; None without a limit."""
+    left = [free for folder, names in _groups(root) if (free := _left(folder, *names)) is not None]
+    return min(left, default=None)
+
+
+def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """The folders of the control groups from this process's own up to the top, of either version.
+
+    Within a container the path that the system names may lie outside; the top is then the container's own group.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    mounted = root / "sys/fs/cgroup"
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            top, names = mounted, _V2
+        elif "memory" in controllers.split(","):
+            top, names = mounted / "memory", _V1
+        else:
+            continue
+        group = Path(path.lstrip("/"))
+        yield from ((top / folder, names) for folder in (group, *group.parents) if ".." not in folder.parts)
+
+
+def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+    """What a group may still take: cached files that the system can drop do not count as taken."""
+    try:
+        most = int((folder / limit).read_text(encoding="ascii"))
+        taken = int((folder / usage).read_text(encoding="ascii"))
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):  # no such group, or no limit: "max"
+        return None
+    stat = dict(line.split() for line in lines)
+    return max(0, most - taken + int(stat.get(reclaimable, 0)))
