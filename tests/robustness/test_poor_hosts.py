@@ -95,3 +95,12 @@ def test_a_path_with_backslashes_in_toml_is_to_stand_in_single_quotes(tmp_path, 
     result = CommandLine(capsys)("sweep")
     assert result.code == 2
     assert "in single quotes" in result.err
+
+
+def test_a_tilde_in_the_settings_without_a_known_home_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("tracinctl.toml").write_text('data_root = "~nobody-of-this-name/data"\n')
+    result = CommandLine(capsys)("sweep")
+    assert result.code == 2
+    assert "'~nobody-of-this-name/data' is not known" in result.err
+    assert "Set HOME" in result.err

@@ -344,7 +344,7 @@ def _kept(kind: Kind, value: Any, path: Path) -> Any:
         return ",".join(_list(value if isinstance(value, list) else [value]) or ()) or None
     if kind is Kind.PATH:
         fits = isinstance(value, str) and value and "\0" not in value
-        return Path(os.path.normpath(path.parent / Path(value).expanduser())) if fits else None
+        return _placed(value, path) if fits else None
     if kind in {Kind.SCORE, Kind.SIZE}:
         return str(value) if isinstance(value, (int, float, str)) else None
     types: Any = {Kind.TEXT: str, Kind.WEIGHTS: str, Kind.WHOLE: int, Kind.NUMBER: (int, float)}[kind]
@@ -361,3 +361,14 @@ def _list(value: Any) -> tuple[str, ...] | None:
 
 def _said(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _placed(value: str, settings_file: Path) -> Path:
+    """A path as a settings file means it: from the file's folder, or from the user's home."""
+    try:
+        return Path(os.path.normpath(settings_file.parent / Path(value).expanduser()))
+    except RuntimeError as error:
+        raise SettingsError(
+            f"settings file {settings_file}: the home folder of {value!r} is not known",
+            hint="Set HOME, or write the whole path.",
+        ) from error
