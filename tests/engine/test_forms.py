@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from pathlib import Path
 
 import numpy as np
 import oracle
 import pytest
 import torch
+from checkpoint_forms import CHECKPOINTS, STATES
 from forms import (
     CONTAINERS,
     FOR_ORACLE,
@@ -27,8 +29,9 @@ from small_models import worst
 from torch import nn
 
 from tracinctl import Pairs, RankingData, Samples, compute_influence
+from tracinctl.engine.checkpoints.load import _STATE_KEYS, load_checkpoint
 from tracinctl.engine.options import EngineOptions, LossOptions
-from tracinctl.errors import TracinctlError
+from tracinctl.errors import CheckpointError, TracinctlError
 
 # changed items may be equal to others, which is said and changes no score
 pytestmark = pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")
@@ -196,3 +199,53 @@ def test_a_wrong_value_of_a_setting_is_refused(name, k, checkpoints):
 def test_every_setting_of_the_engine_is_entered():
     declared = {field.name for cls in (EngineOptions, LossOptions) for field in dataclasses.fields(cls)}
     assert declared == SETTINGS.keys() == WRONG_SETTINGS.keys()
+
+
+def scores_by(checkpoint):
+    """Scores of the same items by a checkpoint of any form."""
+    inputs = [torch.tensor(np.stack(v)) for v in vectors(4, WIDTH)[0]]
+    options = {"loss": "logistic", "dtype": "float64", "device": "cpu"}
+    return compute_influence(data_of(inputs), Masked(), [checkpoint], **options).scores
+
+
+def state_in(path):
+    return torch.load(path, weights_only=True)["model_state_dict"]
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_documented_form_of_checkpoints_gives_the_oracles_scores(name, checkpoints, tmp_path):
+    scores = scores_by(CHECKPOINTS[name].save(state_in(checkpoints[WIDTH]), tmp_path))
+    want = expected(vectors(4, WIDTH)[0], None, checkpoints[WIDTH], WIDTH, loss="logistic")
+    assert worst(scores, want) < 1e-10
+
+
+@pytest.mark.parametrize("change", STATES)
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_neighbour_of_a_form_of_checkpoints_gives_these_scores_or_is_refused(name, change, checkpoints, tmp_path):
+    try:
+        checkpoint = CHECKPOINTS[name].save(STATES[change](state_in(checkpoints[WIDTH])), tmp_path)
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return  # torch or safetensors refuses to write it
+    try:
+        scores = scores_by(checkpoint)
+    except TracinctlError:
+        return
+    want = expected(vectors(4, WIDTH)[0], None, checkpoints[WIDTH], WIDTH, loss="logistic")
+    assert worst(scores, want) < 1e-10
+
+
+def test_every_documented_form_of_checkpoints_is_entered():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    sentence = re.search(r"Checkpoints are files\s+of (.*?)\.", readme, flags=re.DOTALL).group(1)
+    names = [part.strip() for part in re.split(r",| or ", " ".join(sentence.split())) if part.strip()]
+    entered = {form.name for form in CHECKPOINTS.values()}
+    assert all(any(name in part for name in entered) for part in names)
+    assert all(any(name in part for part in names) for name in entered)
+    assert all(name.casefold() in inspect.getdoc(load_checkpoint).casefold() for name in entered)
+    assert {form.key for form in CHECKPOINTS.values()} - {""} == set(_STATE_KEYS)
+
+
+def test_whole_numbers_for_weights_are_refused_by_name(checkpoints):
+    state = {key: value.to(torch.int8) for key, value in state_in(checkpoints[WIDTH]).items()}
+    with pytest.raises(CheckpointError, match=r"whole numbers, as in a quantised model: a\.weight"):
+        scores_by(state)

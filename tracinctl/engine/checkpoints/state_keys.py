@@ -104,6 +104,8 @@ def _check_fit(own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor
         if name in found and own[name].shape != found[name].shape
     ]
     complex_numbers = [n for n in own if n in found and found[n].is_complex() and not own[n].is_complex()]
+    # quantised weights are no weights without their scale
+    whole = [n for n in own if n in found and _is_whole(found[n]) and not _is_whole(own[n])]
     missing = [name for name in own if name not in found]
     wrong = [
         f"{what}: {first_few(names)}"
@@ -112,11 +114,12 @@ def _check_fit(own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor
             ("unexpected", unexpected),
             ("wrong shape", shaped),
             ("complex", complex_numbers),
+            ("whole numbers, as in a quantised model", whole),
         )
         if names
     ]
     if wrong:
-        only_more = unexpected and not (missing or shaped or complex_numbers)
+        only_more = unexpected and not (missing or shaped or complex_numbers or whole)
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit the model: {'; '.join(wrong)}",
             hint=f"If the model does not need them: ignore_keys, for example {unexpected[0].partition('.')[0]}*."
