@@ -86,7 +86,7 @@ def test_workflow_takes_every_setting_of_its_steps():
         for setting in settings_of(COMMANDS[step])
         if identity(setting) not in {identity(each) for each in settings_of(COMMANDS["workflow"])}
     }
-    assert missing == {"metadata_file", "output_file", "dry_run"}, "these name the files of one call"
+    assert missing == {"metadata_file", "output_file", "dry_run", "by"}, "these belong to one call"
     assert set(SAME_SETTING["workflow"]) == set(STEPS)
 
 
