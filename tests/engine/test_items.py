@@ -14,6 +14,7 @@ from small_models import MODELS, make_checkpoints, make_data
 
 from tracinctl import Samples, compute_influence
 from tracinctl.engine import items as engine_items
+from tracinctl.engine.item_forms import rows_of
 from tracinctl.engine.items import Items
 from tracinctl.errors import DataError
 
@@ -127,6 +128,22 @@ def test_on_linux_workers_read_any_dataset_whatever_the_interpreters_custom(begi
     begin("forkserver")  # Python 3.14's
     items = Items([Samples("abcd", Broken(lambda: torch.zeros(3)))], workers=2)
     assert items.digests == Items([Samples("abcd", Broken(lambda: torch.zeros(3)))]).digests
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
+def test_items_that_workers_read_hold_no_file_open():
+    class Many(Broken):
+        def __len__(self):
+            return 50
+
+    samples = Samples([f"i{k}" for k in range(50)], Many(lambda: torch.zeros(3)))
+    items = Items([samples], workers=2)
+    before = len(os.listdir("/proc/self/fd"))
+    kept = [value for value, _ in engine_items._read(rows_of(samples.inputs), range(50), samples.ids, 2)]
+    assert len(kept) == 50
+    assert len(os.listdir("/proc/self/fd")) < before + 10
+    assert items.digests == Items([samples]).digests
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])

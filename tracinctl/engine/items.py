@@ -76,12 +76,20 @@ def _read_by_workers(reader: _Reader, workers: int) -> Generator[Any, None, None
             "or read without workers: `num_workers` 0.",
         ) from error
     try:
-        yield from values
+        for value in values:
+            yield value if isinstance(value, _Unread) else (_copied(value[0]), value[1])
     except RuntimeError as error:
         raise DataError(
             f"a worker process that reads items stopped: {first_line(error)}",
             hint="Use fewer workers where memory ran out; `num_workers` 0 shows any other reason.",
         ) from error
+
+
+def _copied(value: ItemInput) -> ItemInput:
+    """The same in memory of this process: a tensor that a worker shares holds an open file as long as it lives."""
+    if isinstance(value, dict):
+        return {name: part.clone() for name, part in value.items()}
+    return value.clone()
 
 
 def _read(rows: Rows, numbers: Sequence[int], ids: Sequence[str], workers: int) -> Iterator[tuple[ItemInput, bool]]:
