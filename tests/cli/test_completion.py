@@ -16,7 +16,7 @@ from score_tables import table
 
 from tracinctl.cli.app import app
 from tracinctl.cli.completion import scripts as completion_scripts
-from tracinctl.cli.completion.complete import complete, join_equals
+from tracinctl.cli.completion.complete import complete, join_breaks
 from tracinctl.cli.registry import ENTRIES
 from tracinctl.scores.files.open import write_scores
 
@@ -71,7 +71,12 @@ def test_a_comma_list_goes_on_with_what_it_does_not_hold_yet(project):
 
 def test_an_equals_sign_joins_option_and_value(project):
     assert values("sweep", "--frequency=10") == ["--frequency=1000hz"]
-    assert join_equals(["sweep", "--frequency", "=", "10"]) == ["sweep", "--frequency=10"]
+    assert join_breaks(["sweep", "--frequency", "=", "10"]) == ["sweep", "--frequency=10"]
+
+
+def test_colons_join_the_parts_of_an_id():
+    assert join_breaks(["plot", "top", "--test-pair", "clip", ":", "a"]) == ["plot", "top", "--test-pair", "clip:a"]
+    assert join_breaks(["--test-pair", "clip", "::", "a", ":", ""]) == ["--test-pair", "clip::a:"]
 
 
 def test_materials_and_score_files_are_those_of_the_project(project):
@@ -311,6 +316,19 @@ class Shell:
         os.close(self.terminal)
         os.kill(self.pid, 9)
         os.waitpid(self.pid, 0)
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_an_id_with_colons_is_completed_in_the_real_shell(name, project, tmp_path):
+    scores = {"a_b": {"tracin_influence_clip:one:x_clip:two": 1.0, "tracin_influence_other": -1.0}}
+    (project / "metadata" / "plastic_500hz_influence_metadata.json").write_text(json.dumps(scores))
+    shell = Shell(name, project, tmp_path)
+    try:
+        for typed in ("cl", "clip:o", "clip:one:"):
+            found = shell.arguments(f"tracinctl plot top --test-pair {typed}\t")
+            assert found == ["plot", "top", "--test-pair", "clip:one:x_clip:two"]
+    finally:
+        shell.close()
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])

@@ -60,10 +60,14 @@ def main(app: typer.Typer, environment: Mapping[str, str]) -> int:
     if shell in {"powershell", "pwsh"}:
         words = [*sys.argv[1:], environment.get("_TRACINCTL_WORD", "")]
     if shell == "bash":
-        words = join_equals(words)
+        words = join_breaks(words)
     how, found = complete(app, words)
     if shell == "bash" and words[-1].startswith("--") and "=" in words[-1]:
         found = [(value.partition("=")[2], text) for value, text in found]
+    elif shell == "bash" and ":" in words[-1]:
+        # bash replaces only what follows the last colon
+        typed = words[-1].rpartition(":")[0] + ":"
+        found = [(value.removeprefix(typed), text) for value, text in found]
     if joined:
         sys.stdout.write("".join(f"{value}\n" for value, _ in found))
     else:
@@ -126,13 +130,13 @@ def walk(program: Any, words: Sequence[str]) -> Cursor:
     return cursor
 
 
-def join_equals(words: Sequence[str]) -> list[str]:
-    """Put ``--option = value``, which bash gives as three words, together again."""
+def join_breaks(words: Sequence[str]) -> list[str]:
+    """Put ``--option = value`` and ``a : b``, which bash gives as three words each, together again."""
     joined: list[str] = []
     glue = False
     for word in words:
-        if joined and joined[-1].startswith("--") and word == "=":
-            joined[-1] += "="
+        if joined and ((joined[-1].startswith("--") and word == "=") or (word and not word.strip(":"))):
+            joined[-1] += word
             glue = True
         elif glue:
             joined[-1] += word
