@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,10 +140,10 @@ def test_items_that_workers_read_hold_no_file_open():
 
     samples = Samples([f"i{k}" for k in range(50)], Many(lambda: torch.zeros(3)))
     items = Items([samples], workers=2)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
     kept = [value for value, _ in engine_items._read(rows_of(samples.inputs), range(50), samples.ids, 2)]
     assert len(kept) == 50
-    assert len(os.listdir("/proc/self/fd")) < before + 10
+    assert len([*Path("/proc/self/fd").iterdir()]) < before + 10
     assert items.digests == Items([samples]).digests
 
 
