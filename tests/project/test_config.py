@@ -252,3 +252,10 @@ def test_the_settings_file_may_list_weights(tmp_path):
 
 def test_the_variable_in_which_scripts_keep_the_programs_folder_is_no_misspelt_setting():
     check_environment({"TRACINCTL_BIN": "/somewhere/bin"})
+
+
+def test_a_path_whose_backslash_began_a_line_break_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "tracinctl.toml").write_text('data_root = "C:\\new"\n')
+    with pytest.raises(SettingsError, match=r"line 1: `data_root` is 'C:\\new', which is no path") as caught:
+        load_settings(tmp_path / "tracinctl.toml")
+    assert "single quotes" in caught.value.hint

@@ -6,10 +6,13 @@ import errno
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from places import ROOT
 
 from tracinctl.errors import DiskWarning, TracinctlError
 from tracinctl.files import locked, write_text_atomic
@@ -104,3 +107,22 @@ def test_a_tilde_in_the_settings_without_a_known_home_is_named(tmp_path, monkeyp
     assert result.code == 2
     assert "'~nobody-of-this-name/data' is not known" in result.err
     assert "Set HOME" in result.err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_from_the_start_leads_to_nowhere(tmp_path, closed):
+    (tmp_path / "m_f_influence_metadata.json").write_text('{"a_b": {"tracin_influence_c_d": -1.0}}')
+    command = f"exec '{sys.executable}' -m tracinctl exclude --metadata-file m_f_influence_metadata.json"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --output-file list.txt {closed}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a_b" in (tmp_path / "list.txt").read_text().splitlines()
+    assert "Traceback" not in done.stderr
+    if closed == "2>&-":
+        assert "list.txt" in done.stdout

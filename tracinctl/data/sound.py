@@ -108,7 +108,7 @@ def _one_channel(
     if levels[1] and not mean.any():
         raise DataError(
             f"the channels of {_shown(path)} cancel each other: their average is silent",
-            hint="Use one of them, for example `channel` = 1.",
+            hint="Use one of them, for example `channel` 1.",
         )
     return mean, levels[0] < CANCELLING * levels[1]
 

@@ -183,6 +183,9 @@ def load_settings(path: Path | None) -> Settings:
     return Settings(path, values)
 
 
+_SINGLE_QUOTES = r"Write a path with backslashes in single quotes, for example  data_root = 'C:\data'"
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     import tomllib
 
@@ -202,7 +205,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except ValueError as error:  # not TOML, or a number of more digits than Python reads
         hint = "Texts stand in quotes, lists in square brackets, for example  frequencies = ['500hz', '1000hz']"
         if _BACKSLASH.search(str(error)):
-            hint = r"Write a path with backslashes in single quotes, for example  data_root = 'C:\data'"
+            hint = _SINGLE_QUOTES
         raise SettingsError(f"settings file {path}: not valid TOML: {error}", hint=hint) from error
 
 
@@ -317,6 +320,9 @@ def _checked(path: Path, table: str, key: str, value: Any) -> Any:
     setting = known[key]
     shown = f"`{key}` in [{table}]" if table else f"`{key}`"
     where = f"settings file {path}{line_of(path, table, key)}"
+    if setting.kind is Kind.PATH and isinstance(value, str) and not value.isprintable():
+        # in double quotes, the backslash of C:\new is the beginning of a line break
+        raise SettingsError(f"{where}: {shown} is {value!r}, which is no path", hint=_SINGLE_QUOTES)
     kept = _kept(setting.kind, value, path)
     if kept is None:
         raise SettingsError(

@@ -210,7 +210,7 @@ def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
             "helps-on-average",
             f"{helpful:,} of {len(harmful):,} harmful pairs have a positive mean score: they hurt "
             f"{exclusions.required_votes:,} or more test pairs, and over all of them they help",
-            "A higher `min_occurrences`, 60% for instance, keeps such pairs off the list.",
+            "With `rule` total, a pair is listed only if it hurts the test pairs in sum.",
         )
 
 

@@ -6,6 +6,7 @@ import codecs
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import TextIO
 
 PIPE_WIDTH = 80
@@ -37,7 +38,14 @@ def _look_alike(error: UnicodeError) -> tuple[str, int]:
 
 
 def let_streams_write_anything() -> None:
-    """Let stdout and stderr write what their encoding does not have: looked alike, or else escaped."""
+    """Let stdout and stderr write what their encoding does not have: looked alike, or else escaped.
+
+    A stream that is closed from the start, as services and window programs do it, leads to nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+            setattr(sys, name, nowhere)
     codecs.register_error(ERRORS, _look_alike)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
