@@ -198,7 +198,7 @@ HEAVY = ("torch", "pandas", "pyarrow", "plotext", "numpy", "rich", "hashlib", "s
 def test_completion_and_help_load_nothing_heavy(project, arguments, variables):
     code = (
         "import os, sys\nfrom tracinctl.cli.app import main\n"
-        # completion ends its process at once
+        # help and completion end their process at once
         "os._exit = sys.exit\n"
         "try:\n    main()\n"
         f"finally:\n    print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"

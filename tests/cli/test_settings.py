@@ -154,7 +154,9 @@ def test_a_default_stands_in_one_place(tmp_path):
     assert text.count("margin: float = field(default=1.0") == 1
     declared.write_text(text.replace("margin: float = field(default=1.0", "margin: float = field(default=7.5"))
     code = (
-        "import contextlib, inspect, io, sys, tracinctl\n"
+        "import contextlib, inspect, io, os, sys, tracinctl\n"
+        # help ends its process at once
+        "os._exit = sys.exit\n"
         "from tracinctl.cli import app\n"
         "from tracinctl.project.settings import ComputeSettings\n"
         "for words in (['compute', '--help'], ['workflow', '--help-all']):\n"

@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tracinctl import __version__, errors
-from tracinctl.cli.base import BareCommand, Command, Group, end_by_signal, run
+from tracinctl.cli.base import HELP_FLAGS, BareCommand, Command, Group, end_by_signal, run
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.processes import end_at_once, leave
 from tracinctl.cli.registry import ENTRIES, Entry
@@ -123,4 +124,7 @@ def main() -> None:
         from tracinctl.cli.completion.complete import main as complete
 
         end_at_once(complete(app, os.environ))
-    leave(run(app))
+    code = run(app)
+    if HELP_FLAGS.intersection(sys.argv):
+        end_at_once(code)
+    leave(code)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracinctl.project.declared import Setting
 
 INTERRUPTED = 130
+HELP_FLAGS = frozenset({"-h", "--help", "--help-all"})
 
 # The base of typer's errors of usage has a public name only in its later releases.
 _Misuse: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -119,7 +120,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the settings, unless only help is asked for, and let them be the flags' defaults."""
         terminal.command = ctx.command_path
-        if self.needs_settings and not {"--help", "-h", "--help-all"}.intersection(args):
+        if self.needs_settings and not HELP_FLAGS.intersection(args):
             self.read_settings(ctx)
         rest = super().parse_args(ctx, args)
         for name in (param.name for param in self.params if getattr(param.type, "name", "") == "path"):

@@ -320,7 +320,7 @@ def _checked(path: Path, table: str, key: str, value: Any) -> Any:
     setting = known[key]
     shown = f"`{key}` in [{table}]" if table else f"`{key}`"
     where = f"settings file {path}{line_of(path, table, key)}"
-    if setting.kind is Kind.PATH and isinstance(value, str) and not value.isprintable():
+    if setting.kind is Kind.PATH and isinstance(value, str) and not value.replace("\0", "").isprintable():
         # in double quotes, the backslash of C:\new is the beginning of a line break
         raise SettingsError(f"{where}: {shown} is {value!r}, which is no path", hint=_SINGLE_QUOTES)
     kept = _kept(setting.kind, value, path)
