@@ -14,6 +14,7 @@ import urllib.request
 import pytest
 from command_line import CommandLine
 from places import ROOT
+from trained_project import turn_round
 
 from tracinctl.review.decisions import Decision, record
 
@@ -26,12 +27,7 @@ def cli(capsys):
 @pytest.fixture
 def scored(project, cli):
     """A project with scores of one frequency, some comparisons of which are the wrong way round."""
-    pairs = project / "checkpoints" / "plastic_500hz" / "pairs.csv"
-    lines = pairs.read_text().splitlines()
-    for k in range(1, len(lines), 3):
-        head, _, outcome = lines[k].rpartition(",")
-        lines[k] = f"{head},{-int(outcome)}"
-    pairs.write_text("\n".join(lines) + "\n")
+    turn_round(project / "checkpoints" / "plastic_500hz" / "pairs.csv")
     assert cli("compute", "--frequency", "500hz").code == 0
     return project
 

@@ -34,3 +34,12 @@ def make_trained(folder):
         settings = TrainSettings(epochs=2, checkpoint_interval=1)
         train_project_ranker(Target(project, "plastic", frequency), SourceSettings(n_fft=64, hop=64), settings)
     return folder
+
+
+def turn_round(pairs):
+    """Turn every third comparison of a pairs file the wrong way round."""
+    lines = pairs.read_text().splitlines()
+    for k in range(1, len(lines), 3):
+        head, _, outcome = lines[k].rpartition(",")
+        lines[k] = f"{head},{-int(outcome)}"
+    pairs.write_text("\n".join(lines) + "\n")

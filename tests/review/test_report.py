@@ -9,6 +9,7 @@ from command_line import CommandLine
 from page_checks import check_page
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
+from trained_project import turn_round
 
 from tracinctl.review.decisions import Decision, record
 
@@ -16,12 +17,7 @@ from tracinctl.review.decisions import Decision, record
 @pytest.fixture
 def scored(project, capsys):
     """A project some comparisons of which are the wrong way round, with scores, a decision and both reports."""
-    pairs = project / "checkpoints" / "plastic_500hz" / "pairs.csv"
-    lines = pairs.read_text().splitlines()
-    for k in range(1, len(lines), 3):
-        head, _, outcome = lines[k].rpartition(",")
-        lines[k] = f"{head},{-int(outcome)}"
-    pairs.write_text("\n".join(lines) + "\n")
+    turn_round(project / "checkpoints" / "plastic_500hz" / "pairs.csv")
     cli = CommandLine(capsys)
     assert cli("compute", "--frequency", "500hz").code == 0
     first = harmful_first(project)[0]

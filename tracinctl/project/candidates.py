@@ -17,7 +17,7 @@ from tracinctl.project.sources import make_model, with_test_pairs
 from tracinctl.project.target import Target
 from tracinctl.retraining.choice import Candidate
 from tracinctl.retraining.crossfit import LISTED_ABOVE
-from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.exclusion import choose_by_rule, choose_exclusions
 from tracinctl.scores.source import ScoreSource, SomeColumns
 from tracinctl.scores.votes import Threshold, parse_threshold
 
@@ -44,20 +44,8 @@ def of_scores(name: str, source: ScoreSource, halves: Halves, list_of: ListOf) -
 
 def rule_candidate(source: ScoreSource, halves: Halves, rule: Rule) -> Candidate:
     """The user's own rule."""
-
-    def listed(view: ScoreSource) -> Sequence[str]:
-        return choose_exclusions(
-            view,
-            threshold=parse_threshold(rule.threshold),
-            rule=rule.rule,
-            upper_threshold=rule.upper_threshold,
-            min_occurrences=rule.min_occurrences,
-            max_exclusions=rule.max_exclusions,
-            mode=rule.mode,
-        ).ids
-
     name = "your rule, total" if rule.rule == "total" else f"votes, {rule.min_occurrences}"
-    return of_scores(f"{name} below {rule.threshold}", source, halves, listed)
+    return of_scores(f"{name} below {rule.threshold}", source, halves, lambda view: choose_by_rule(view, rule).ids)
 
 
 def threshold_candidates(

@@ -203,7 +203,7 @@ def compute_project_scores(
 
 
 def _origin(origin: SourceSettings) -> dict[str, Any]:
-    """Where items, pairs and the model are from, in plain values; the pairs file is told by its content."""
+    """Where items, pairs and the model are from, in plain values; a digest of its content stands for the pairs file."""
     values = {name: value for name, value in vars(origin).items() if name != "pairs_file" and value is not None}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 

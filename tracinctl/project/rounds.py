@@ -84,7 +84,7 @@ def _run(
     watch: Watch,
     trained: Callable[[TrainOutcome], None],
 ) -> Run:
-    """One round; what went wrong stands in the run."""
+    """One round; its run holds the error where it failed."""
     try:
         with watch(target) as progress:
             list_before = target.at_round(target.round - 1).list_file if target.round > 1 else None

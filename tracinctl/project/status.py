@@ -205,7 +205,7 @@ def status_of(target: Target) -> TargetStatus:
 
 
 def _rounds(target: Target) -> Iterator[Target]:
-    """The target in each round of which there is something, the first one always."""
+    """The target in the first round, and in each later round that has files."""
     yield target
     project = target.project
     if target.round > 1:

@@ -188,12 +188,13 @@ def run_one(
     Raises:
         TracinctlError: it cannot be done.
     """
-    from tracinctl.scores.exclusion import choose_exclusions, with_earlier
+    from tracinctl.scores.exclusion import choose_by_rule, with_earlier
     from tracinctl.scores.files.exclusion_list import list_to_replace
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.votes import parse_threshold
 
-    threshold = parse_threshold(settings.rule.threshold)
+    # a threshold that cannot be read is refused before the work
+    parse_threshold(settings.rule.threshold)
     if not settings.evaluate_only:
         list_to_replace(target.list_file, force=settings.replacing.force)
     truth = target.project.root / PLANTED_FILE
@@ -216,15 +217,7 @@ def run_one(
     source = open_scores(path)
     if computed is None:
         check_old_scores(target, path, settings, source)
-    exclusions = choose_exclusions(
-        source,
-        threshold=threshold,
-        rule=settings.rule.rule,
-        upper_threshold=settings.rule.upper_threshold,
-        min_occurrences=settings.rule.min_occurrences,
-        max_exclusions=settings.rule.max_exclusions,
-        mode=settings.rule.mode,
-    )
+    exclusions = choose_by_rule(source, settings.rule)
     note = ""
     if settings.decided.review:
         reviewed = reviewed_exclusions(exclusions, source, verdicts_of(target))

@@ -17,7 +17,7 @@ import numpy as np
 
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.scores.options import MODES
+from tracinctl.scores.options import MODES, Rule
 from tracinctl.scores.pair_ids import number_items, pair_items
 from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.scores.sweep import never_fires
@@ -29,6 +29,7 @@ from tracinctl.scores.votes import (
     VoteTable,
     check_rule,
     count_votes,
+    parse_threshold,
     required_votes,
     total_below,
 )
@@ -120,6 +121,19 @@ def with_earlier(exclusions: Exclusions, provenance: Mapping[str, Any]) -> Exclu
     known = set(earlier)
     new = [name for name in exclusions.new_ids if name not in known]
     return replace(exclusions, ids=[*earlier, *new], earlier=earlier)
+
+
+def choose_by_rule(source: ScoreSource, rule: Rule) -> Exclusions:
+    """What a rule leaves out; see ``choose_exclusions``."""
+    return choose_exclusions(
+        source,
+        threshold=parse_threshold(rule.threshold),
+        rule=rule.rule,
+        upper_threshold=rule.upper_threshold,
+        min_occurrences=rule.min_occurrences,
+        max_exclusions=rule.max_exclusions,
+        mode=rule.mode,
+    )
 
 
 def choose_exclusions(

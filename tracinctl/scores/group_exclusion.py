@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tracinctl.scores.exclusion import Exclusions, choose_exclusions
+from tracinctl.scores.exclusion import Exclusions, choose_by_rule
 from tracinctl.scores.groups import GroupScores, names_for_list
 from tracinctl.scores.options import Rule
 from tracinctl.scores.source import ScoreSource
-from tracinctl.scores.votes import parse_threshold
 
 
 def choose_groups(source: ScoreSource, grouped: GroupScores, rule: Rule) -> Exclusions:
@@ -22,13 +21,7 @@ def choose_groups(source: ScoreSource, grouped: GroupScores, rule: Rule) -> Excl
     Returns:
         ``harmful`` and ``listed`` hold groups, ``ids`` all training pairs of the listed groups.
     """
-    chosen = choose_exclusions(
-        grouped,
-        threshold=parse_threshold(rule.threshold),
-        rule=rule.rule,
-        upper_threshold=rule.upper_threshold,
-        min_occurrences=rule.min_occurrences,
-    )
+    chosen = choose_by_rule(grouped, replace(rule, max_exclusions=None, mode="ranking_pair"))
     listed = chosen.harmful[: rule.max_exclusions]
     return replace(
         chosen,

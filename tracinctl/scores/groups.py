@@ -238,7 +238,7 @@ def members_of(source: ScoreSource, by: str) -> Members:
 
 
 def usual_column(source: ScoreSource) -> str:
-    """What to group by where nobody says: annotator, else the first further column, else class, else item."""
+    """The column to group by where none is given: annotator, else the first further column, else class, else item."""
     if source.groups:
         return USUAL if USUAL in source.groups else next(iter(source.groups))
     try:

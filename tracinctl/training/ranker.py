@@ -329,7 +329,7 @@ def score_items(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor]) -> 
 
 
 def pair_accuracy(scores: torch.Tensor, pairs: Pairs) -> float | None:
-    """Share of pairs whose scores differ in the direction of the target, 0 to 1; None without pairs but ties."""
+    """Share of pairs whose scores differ in the direction of the target, 0 to 1; None where all pairs are ties."""
     pairs = pairs.take(pairs.target != 0)
     if not len(pairs):
         return None

@@ -151,24 +151,14 @@ def choose(
     file: ScoreFile, source: ScoreSource, settings: ExcludeCommand, progress: ProgressCallback
 ) -> tuple[Exclusions, GroupScores | None]:
     """What to leave out, and the scores of the groups where whole groups are chosen."""
-    from tracinctl.scores.exclusion import choose_exclusions
+    from tracinctl.scores.exclusion import choose_by_rule
     from tracinctl.scores.group_exclusion import choose_groups
-    from tracinctl.scores.votes import parse_threshold
 
     rule = settings.rule
     if settings.grouping.by is not None:
         grouped = read_groups(file, source, settings.grouping.by, progress)
         return choose_groups(source, grouped, rule), grouped
-    exclusions = choose_exclusions(
-        source,
-        threshold=parse_threshold(rule.threshold),
-        rule=rule.rule,
-        upper_threshold=rule.upper_threshold,
-        min_occurrences=rule.min_occurrences,
-        max_exclusions=rule.max_exclusions,
-        mode=rule.mode,
-    )
-    return exclusions, None
+    return choose_by_rule(source, rule), None
 
 
 def mark(one: Chosen) -> None:
