@@ -10,7 +10,7 @@ from command_line import CommandLine, write_score_file
 from reference_project import ROOT, needs_reference
 from score_tables import table
 
-from tracinctl.cli.score_files import label_of
+from tracinctl.cli.output.diagnoses import label_of
 from tracinctl.project.config import load_project, load_settings
 from tracinctl.project.selection import ScoreFile
 from tracinctl.project.target import Target

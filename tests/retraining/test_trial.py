@@ -147,7 +147,7 @@ def test_an_empty_list_has_nothing_to_judge(tmp_path):
 
 
 def test_the_tables_fit_eighty_columns_and_their_json_is_whole(tmp_path, capsys):
-    from tracinctl.cli.retrain import show_verdicts
+    from tracinctl.cli.output.retraining import show_verdicts
     from tracinctl.project.workflow import Run
 
     result = judged(Pretended(harm=3.0), tmp_path / "kept")

@@ -149,7 +149,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; -v first says where its settings came from."""
-        from tracinctl.cli.usage import names_missing_path, origins_of, show_sources
+        from tracinctl.cli.output.usage import names_missing_path, origins_of, show_sources
 
         terminal.flags = {
             param.name: param.opts[0] for param in self.params if param.name and param.param_type_name == "option"
@@ -242,7 +242,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
         terminal.failure(error)
         return error.exit_code
     except _Misuse as error:
-        from tracinctl.cli.usage import show_usage_error
+        from tracinctl.cli.output.usage import show_usage_error
 
         show_usage_error(error)
         return getattr(error, "exit_code", 2)

@@ -1,4 +1,4 @@
-"""The flags of a command, made from the settings that its class declares."""
+"""The flags of a command, made from the settings that its class declares, and what a run of it was given."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from tracinctl.cli.output.terminal import terminal
+from tracinctl.errors import UsageError
 from tracinctl.project.commands import COMMANDS
 from tracinctl.project.declared import Kind, Setting, build, settings_of
 from tracinctl.project.settings import OUTPUT
+
+if TYPE_CHECKING:
+    from tracinctl.project.config import Project, Settings
+    from tracinctl.project.places import GivenScores, Selection
+    from tracinctl.project.selection import ScoreFile
 
 Json = Annotated[
     bool,
@@ -80,9 +87,7 @@ def settings_from(name: str, ctx: Any, values: dict[str, Any]) -> Any:
     Raises:
         UsageError: a value makes no sense.
     """
-    from tracinctl.project.config import Settings
-
-    file = (ctx.find_object(Settings) if ctx else None) or Settings()
+    file = file_settings(ctx)
     for setting in settings_of(COMMANDS[name]):
         place = file.place_of(name, setting) if setting.table else None
         if place is not None:
@@ -132,3 +137,68 @@ def _names(setting: Setting) -> list[str]:
     if setting.kind is Kind.TRUTH and setting.default:
         return [f"{flag}/--no-{flag.removeprefix('--')}" for flag in flags]
     return flags
+
+
+def file_settings(ctx: Any) -> Settings:
+    """The settings of the file and the environment; none of either for a command that takes no context."""
+    from tracinctl.project.config import Settings
+
+    settings: Settings | None = ctx.find_object(Settings) if ctx is not None else None
+    return settings or Settings()
+
+
+def project_of(ctx: Any, *places: Any) -> Project:
+    """The project of the settings, its places as the groups of settings say."""
+    from tracinctl.project.config import load_project
+    from tracinctl.project.round_places import in_one_round
+
+    said = {name: value for group in places for name, value in vars(group).items()}
+    given = {name for name in said if was_typed(ctx, name)}
+    return in_one_round(load_project(file_settings(ctx)).with_places(**said), given=given)
+
+
+def trains_itself(ctx: Any) -> bool:
+    """Whether the settings name a source or a training program of the user's own, which ``tracinctl train`` is not."""
+    settings = file_settings(ctx)
+    return settings.get("", "source") is not None or settings.get("train", "command") is not None
+
+
+def was_typed(ctx: Any, name: str) -> bool:
+    """Whether a flag stands on the command line or in the environment, and not only in the settings file."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
+
+
+def was_flag(ctx: Any, name: str) -> bool:
+    """Whether a flag stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selection) -> list[ScoreFile]:
+    """The score files that the command is about; says which of the project's are missing.
+
+    Raises:
+        UsageError: one that was asked for by name is missing.
+        ScoreFileError: all are missing.
+    """
+    from tracinctl.project.selection import score_files
+
+    dropped = [name for name in ("material", "frequency", "metadata_dir") if was_flag(ctx, name)]
+    if given.metadata_file and dropped:
+        raise UsageError(
+            f"`metadata_file` names the scores, so `{dropped[0]}` has nothing to choose",
+            hint="Leave out one of the two.",
+        )
+    files, missing = score_files(project, given.metadata_file, chosen.material, chosen.frequency)
+    if missing and was_typed(ctx, "frequency"):
+        raise UsageError(missing[0].message, hint=missing[0].hint)
+    for each in missing:
+        terminal.warn(each.message, each.hint)
+    return files
+
+
+def check_one_form(*, json: bool, csv: bool) -> None:
+    """Refuse to print two forms of one result."""
+    if json and csv:
+        raise UsageError("--json and --csv exclude each other", hint="Give one of them.")

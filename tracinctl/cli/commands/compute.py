@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracinctl.cli import options
+from tracinctl.cli.options import project_of
+from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
-from tracinctl.cli.score_files import SIGNS, Diagnoses, project_of
 from tracinctl.data.classes import shown_order
 from tracinctl.project.commands import ComputeCommand
 from tracinctl.text import count, duration

@@ -9,20 +9,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.groups import group_table, read_groups, rule_text
+from tracinctl.cli.options import check_one_form, project_of, selected_files, trains_itself, was_flag
+from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, tell_changes
+from tracinctl.cli.output.groups import group_table, read_groups, rule_text
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.cli.score_files import (
-    SIGNS,
-    Diagnoses,
-    check_one_form,
-    label_of,
-    project_of,
-    selected_files,
-    tell_changes,
-    trains_itself,
-    was_flag,
-)
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ExcludeCommand
 from tracinctl.text import aligned, count, number

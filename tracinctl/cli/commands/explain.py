@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import settings_without_flags
+from tracinctl.cli.options import project_of, selected_files, settings_without_flags
+from tracinctl.cli.output.diagnoses import SIGNS
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
-from tracinctl.cli.score_files import SIGNS, project_of, selected_files
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, ExplainCommand
 from tracinctl.project.places import GivenScores

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tracinctl.cli import options
+from tracinctl.cli.options import project_of, selected_files
+from tracinctl.cli.output.diagnoses import Diagnoses, label_of, tell_changes
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.cli.score_files import Diagnoses, label_of, project_of, selected_files, tell_changes
 from tracinctl.errors import UsageError
 from tracinctl.plots.views import VIEW_LINES, VIEWS
 from tracinctl.project.commands import PlotCommand

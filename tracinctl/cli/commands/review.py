@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from tracinctl.cli.options import settings_without_flags
+from tracinctl.cli.options import project_of, selected_files, settings_without_flags
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.cli.score_files import project_of, selected_files
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, ReviewCommand
 from tracinctl.project.places import GivenScores

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from tracinctl.cli import options
+from tracinctl.cli.options import project_of
 from tracinctl.cli.output.terminal import terminal
-from tracinctl.cli.score_files import project_of
 from tracinctl.errors import DataError
 from tracinctl.project.commands import StatusCommand
 from tracinctl.project.selection import choose_frequencies, everything_by_material

@@ -8,20 +8,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.groups import sweep_groups
+from tracinctl.cli.options import check_one_form, project_of, selected_files
+from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, tell_changes
+from tracinctl.cli.output.groups import sweep_groups
+from tracinctl.cli.output.retraining import judge_thresholds, show_verdict, sweep_judging
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.cli.retrain import show_verdict
-from tracinctl.cli.score_files import (
-    SIGNS,
-    Diagnoses,
-    check_one_form,
-    label_of,
-    project_of,
-    selected_files,
-    tell_changes,
-)
-from tracinctl.cli.sweep_retrain import judge_thresholds, sweep_judging
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import SweepCommand
 from tracinctl.text import aligned, count, number

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import settings_without_flags
+from tracinctl.cli.options import project_of, settings_without_flags, was_typed
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.cli.score_files import project_of, was_typed
 from tracinctl.data.classes import shown_order
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, TrainCommand

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import given_names, settings_without_flags
+from tracinctl.cli.options import given_names, project_of, settings_without_flags, trains_itself
+from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
-from tracinctl.cli.score_files import SIGNS, Diagnoses, label_of, project_of, trains_itself
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import SweepCommand, TrainCommand, WorkflowCommand
 
@@ -58,7 +58,7 @@ def workflow(
     # other commands too are loaded when the work begins, and not for help and completion
     from tracinctl.cli.commands.compute import kept, tell
     from tracinctl.cli.commands.train import tell as tell_training
-    from tracinctl.cli.retrain import judge_run, retraining_settings, show_verdicts
+    from tracinctl.cli.output.retraining import judge_run, retraining_settings, show_verdicts
     from tracinctl.plots.report import check_report_path
     from tracinctl.project.rounds import last_of_each, run_rounds
     from tracinctl.project.selection import workflow_sets
@@ -208,7 +208,7 @@ def report_on(ctx: Any, runs: list[Run], path: Path, compute: ComputeSettings, *
     """Write the report."""
     import shlex
 
-    from tracinctl.cli.usage import shown_value
+    from tracinctl.cli.output.usage import shown_value
     from tracinctl.plots.report import write_report
     from tracinctl.project.report import workflow_report
     from tracinctl.project.report_cards import report_suspects

@@ -1,16 +1,13 @@
-"""What the commands about score files share: the project they are in, and the files they are about."""
+"""What commands say about the scores they read: their label, what has changed since, and diagnoses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tracinctl.cli.output.terminal import terminal
-from tracinctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from tracinctl.project.config import Project, Settings
-    from tracinctl.project.places import GivenScores, Selection
     from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.exclusion import Exclusions
@@ -18,65 +15,6 @@ if TYPE_CHECKING:
     from tracinctl.scores.sweep import SweepResult
 
 SIGNS = "positive = helpful, negative = harmful"
-
-
-def settings_of(ctx: Any) -> Settings:
-    """The settings that the command was given."""
-    from tracinctl.project.config import Settings
-
-    settings: Settings | None = ctx.find_object(Settings)
-    return settings or Settings()
-
-
-def project_of(ctx: Any, *places: Any) -> Project:
-    """The project of the settings, its places as the groups of settings say."""
-    from tracinctl.project.config import load_project
-    from tracinctl.project.round_places import in_one_round
-
-    said = {name: value for group in places for name, value in vars(group).items()}
-    given = {name for name in said if was_typed(ctx, name)}
-    return in_one_round(load_project(settings_of(ctx)).with_places(**said), given=given)
-
-
-def trains_itself(ctx: Any) -> bool:
-    """Whether the settings name a source or a training program of the user's own, which ``tracinctl train`` is not."""
-    settings = settings_of(ctx)
-    return settings.get("", "source") is not None or settings.get("train", "command") is not None
-
-
-def was_typed(ctx: Any, name: str) -> bool:
-    """Whether a flag stands on the command line or in the environment, and not only in the settings file."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
-
-
-def was_flag(ctx: Any, name: str) -> bool:
-    """Whether a flag stands on the command line."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selection) -> list[ScoreFile]:
-    """The score files that the command is about; says which of the project's are missing.
-
-    Raises:
-        UsageError: one that was asked for by name is missing.
-        ScoreFileError: all are missing.
-    """
-    from tracinctl.project.selection import score_files
-
-    dropped = [name for name in ("material", "frequency", "metadata_dir") if was_flag(ctx, name)]
-    if given.metadata_file and dropped:
-        raise UsageError(
-            f"`metadata_file` names the scores, so `{dropped[0]}` has nothing to choose",
-            hint="Leave out one of the two.",
-        )
-    files, missing = score_files(project, given.metadata_file, chosen.material, chosen.frequency)
-    if missing and was_typed(ctx, "frequency"):
-        raise UsageError(missing[0].message, hint=missing[0].hint)
-    for each in missing:
-        terminal.warn(each.message, each.hint)
-    return files
 
 
 def label_of(file: ScoreFile, source: ScoreSource) -> str:
@@ -132,9 +70,3 @@ def tell_changes(file: ScoreFile, source: ScoreSource) -> list[str]:
     said = f"since these scores were made, {'; '.join(changes)}"
     terminal.warn(f"{file.label}: {said}", f"Compute them again: tracinctl compute {file.target.command_flags}")
     return [said]
-
-
-def check_one_form(*, json: bool, csv: bool) -> None:
-    """Refuse to print two forms of one result."""
-    if json and csv:
-        raise UsageError("--json and --csv exclude each other", hint="Give one of them.")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, tell_changes
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import shown_path, terminal
-from tracinctl.cli.score_files import SIGNS, Diagnoses, label_of, tell_changes
 from tracinctl.errors import UsageError
 from tracinctl.text import aligned, count, number, share
 
