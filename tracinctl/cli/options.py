@@ -60,7 +60,7 @@ def with_settings(name: str, function: Callable[..., None]) -> Callable[..., Non
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
-        own = {each.name: given.pop(each.name) for each in chosen}
+        own = {setting.name: given.pop(setting.name) for setting in chosen}
         function(settings=settings_from(name, given.get("ctx"), own), **given)
 
     signature = inspect.signature(function, eval_str=True)
@@ -152,9 +152,9 @@ def project_of(ctx: Any, *places: Any) -> Project:
     from tracinctl.project.config import load_project
     from tracinctl.project.round_places import in_one_round
 
-    said = {name: value for group in places for name, value in vars(group).items()}
-    given = {name for name in said if was_typed(ctx, name)}
-    return in_one_round(load_project(file_settings(ctx)).with_places(**said), given=given)
+    values = {name: value for group in places for name, value in vars(group).items()}
+    given = {name for name in values if was_typed(ctx, name)}
+    return in_one_round(load_project(file_settings(ctx)).with_places(**values), given=given)
 
 
 def trains_itself(ctx: Any) -> bool:
@@ -193,8 +193,8 @@ def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selec
     files, missing = score_files(project, given.metadata_file, chosen.material, chosen.frequency)
     if missing and was_typed(ctx, "frequency"):
         raise UsageError(missing[0].message, hint=missing[0].hint)
-    for each in missing:
-        terminal.warn(each.message, each.hint)
+    for error in missing:
+        terminal.warn(error.message, error.hint)
     return files
 
 

@@ -98,9 +98,9 @@ def _by_number(numbers: dict[str, float], note: str = "") -> ClassOrder:
 def _varying(numbers: Sequence[Sequence[str]]) -> int | None:
     """Which number of the names differs from class to class; None where that is not one alone."""
     width = len(numbers[0])
-    if any(len(each) != width for each in numbers):
+    if any(len(row) != width for row in numbers):
         return None
-    varying = [k for k in range(width) if len({float(each[k]) for each in numbers}) > 1]
+    varying = [k for k in range(width) if len({float(row[k]) for row in numbers}) > 1]
     if not varying:
         return 0  # equal numbers, which is said as such
     return varying[0] if len(varying) == 1 else None

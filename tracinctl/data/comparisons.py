@@ -168,8 +168,8 @@ def _targets(table: Table, pair: tuple[str, str], outcome: str, columns: Columns
             hint="Say what cells mean with `first_wins`, `second_wins` and `tie`, or take the line out.",
         )
     words = {1: clean(pair[0]), -1: clean(pair[1]), 0: "tie"}
-    said = [f"{clean(cell)} = {words[value]}" for cell, value in meanings.items()]
-    return np.array([meanings[cell] for cell in cells], dtype=np.int64), ", ".join(said)
+    meaning_texts = [f"{clean(cell)} = {words[value]}" for cell, value in meanings.items()]
+    return np.array([meanings[cell] for cell in cells], dtype=np.int64), ", ".join(meaning_texts)
 
 
 def _meanings(table: Table, cells: Sequence[str], pair: tuple[str, str], columns: Columns) -> dict[str, int]:

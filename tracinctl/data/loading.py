@@ -167,7 +167,7 @@ class _Heard:
 
 
 def _notes(heard: Mapping[str, _Heard]) -> list[str]:
-    middle = float(np.median([each.frames for each in heard.values()])) if heard else 0.0
+    middle = float(np.median([recording.frames for recording in heard.values()])) if heard else 0.0
     kinds = {
         "{} whose header was never finished, read to the end": [k for k, h in heard.items() if h.unfinished],
         "{} whose channels nearly cancel each other when they are averaged; `channel` takes one of them": [

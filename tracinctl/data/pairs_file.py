@@ -112,7 +112,7 @@ class PairsFile:
             wrong = here & ~(frame["id1"].isin(places) & frame["id2"].isin(places)).to_numpy(dtype=bool)
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
-                item = next(each for each in (frame["id1"][row], frame["id2"][row]) if each not in places)
+                item = next(item_id for item_id in (frame["id1"][row], frame["id2"][row]) if item_id not in places)
                 raise _unknown_item(self.table.where(row), item, name, index)
 
     def _side(self, name: str, places: Mapping[str, int]) -> Pairs:

@@ -69,9 +69,9 @@ def import_pairs(
         raise DataError(f"{table.path} has no rows", hint="Each row is one comparison.")
     columns = columns or Columns()
     compared = find_comparisons(table, columns)
-    items, ids, said = _items(table, compared, columns)
+    items, ids, item_notes = _items(table, compared, columns)
     frame, named = _frame(table, compared, columns, ids)
-    understood = [f"{count(len(frame), 'row')}: {compared.understood}", *said, *named]
+    understood = [f"{count(len(frame), 'row')}: {compared.understood}", *item_notes, *named]
     notes: list[str] = []
     frame = _without_selves(frame, notes)
     frame = _split(table, frame, columns, seed, train_share, understood, notes)
@@ -150,8 +150,8 @@ def _items(
         [_named_text(contents, ask, text) for ask, text in zip(asked, side, strict=True)] for side in cells
     )
     of = f" with {clean(prompt)} before it" if prompt else ""
-    said = f"items are texts{of}: each gets an id made from it, and {count(len(contents), 'text')} are written too"
-    return contents, (first, second), [said]
+    note = f"items are texts{of}: each gets an id made from it, and {count(len(contents), 'text')} are written too"
+    return contents, (first, second), [note]
 
 
 def _named_text(contents: dict[str, Any], prompt: Any, text: Any) -> str:
@@ -200,9 +200,9 @@ def _frame(
             column = f"source_{name}" if name in {*COLUMNS, *OPTIONAL} else name
             out[column] = [cell_text(value) for value in cells]
             groups.append(clean(column))
-    said = [f"further columns, which group rows: {', '.join(groups)}"] if groups else []
-    said += [f"columns of texts, which are not kept: {', '.join(left)}"] if left else []
-    return pd.DataFrame(out).assign(line=table.lines), said
+    notes = [f"further columns, which group rows: {', '.join(groups)}"] if groups else []
+    notes += [f"columns of texts, which are not kept: {', '.join(left)}"] if left else []
+    return pd.DataFrame(out).assign(line=table.lines), notes
 
 
 def _is_split(name: str, columns: Columns) -> bool:

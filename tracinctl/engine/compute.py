@@ -169,7 +169,9 @@ def _compute(
     of_difference: bool,
 ) -> ComputeResult | None:
     _check(data, checkpoints, options)
-    sources = [replace(CheckpointSource.of(each), ignore_keys=tuple(options.ignore_keys or ())) for each in checkpoints]
+    sources = [
+        replace(CheckpointSource.of(given), ignore_keys=tuple(options.ignore_keys or ())) for given in checkpoints
+    ]
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
     if device.type == "mps" and dtype == torch.float64:
         raise UsageError("MPS has no float64", hint="Use the `dtype` float32, or the `device` cpu.")

@@ -164,7 +164,7 @@ class InfluenceScores:
             self._last = checkpoint, fisher_kernel(self._kernels[checkpoint], self._train, a.first, a.second)
         return self._last[1]
 
-    def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray, found: FloatArray) -> FloatArray:
+    def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray, products: FloatArray) -> FloatArray:
         """Put into ``found``, shape (rows, test pairs), the influence of rows of the training side on the test pairs.
 
         Rows of A then pick and add two of these; where rows are pairs, one.
@@ -175,15 +175,15 @@ class InfluenceScores:
         for start in range(0, len(rows), step):
             block = kernel.rows(layout.train_rows[rows[start : start + step]])
             if layout.second is not None:
-                found[start : start + step] = block[:, layout.test_rows] * b.first
+                products[start : start + step] = block[:, layout.test_rows] * b.first
                 continue
             part = block[:, layout.test_rows[self._test.first]]
             part *= b.first
             other = block[:, layout.test_rows[self._test.second]]
             other *= b.second
             part += other
-            found[start : start + step] = part
-        return found
+            products[start : start + step] = part
+        return products
 
     def _sides(self, start: int, stop: int) -> tuple[IntArray, IntArray]:
         """Rows of the training side that make up these training pairs."""
@@ -240,11 +240,11 @@ class InfluenceScores:
             if self._layout.second is None and self._difference:
                 done -= np.take(held.on_test, rows_j, axis=0)
             place = total[at : at + len(first)]
-            found = np.matmul(first[live, None], done, out=place[:, None] if whole else None)
+            products = np.matmul(first[live, None], done, out=place[:, None] if whole else None)
             if self._layout.second is None and not self._difference:
-                found += np.matmul(second[live, None], np.take(held.on_test, rows_j, axis=0))
+                products += np.matmul(second[live, None], np.take(held.on_test, rows_j, axis=0))
             if not whole:
-                place[live] = found[:, 0]
+                place[live] = products[:, 0]
 
     def _add(
         self, total: FloatArray, on_test: FloatArray, i: IntArray, j: IntArray, a: _Slopes, weight: float, start: int

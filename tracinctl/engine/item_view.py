@@ -85,10 +85,10 @@ def item_disagreement(
         Shape (items,), a negative log likelihood, never below zero.
     """
     n = len(scores)
-    found = np.zeros(n)
+    disagreement = np.zeros(n)
     spread = float(scores.std())
     if spread <= 1e-9 * float(np.abs(scores).max()):
-        return found  # items that all score alike cannot disagree
+        return disagreement  # items that all score alike cannot disagree
     scores = scores / spread
     cells = min(_CELLS, memory // _CELL_BYTES)
     weights = _NeighbourWeights(kernel, lengths, neighbours, cells)
@@ -103,8 +103,8 @@ def item_disagreement(
         say = weights.rows(start, stop)
         heard = say.sum(1)
         likelihood = (say * loss).sum(1)[heard > 0] / heard[heard > 0]  # nobody is heard where the only neighbour is it
-        found[start:stop][heard > 0] = -np.log(np.maximum(likelihood, np.finfo(np.float64).tiny))
-    return np.maximum(found, 0.0)
+        disagreement[start:stop][heard > 0] = -np.log(np.maximum(likelihood, np.finfo(np.float64).tiny))
+    return np.maximum(disagreement, 0.0)
 
 
 class _Shortfall:

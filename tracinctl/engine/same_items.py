@@ -39,8 +39,8 @@ def same_pairs(pairs: Pairs, contents: Sequence[str], scores: Sequence[FloatArra
     _, number = np.unique(np.asarray(contents), return_inverse=True)
     equal = number[pairs.first] == number[pairs.second]
     score = np.ones(len(pairs), dtype=np.bool_)
-    for each in scores:
-        score &= each[pairs.first] == each[pairs.second]
+    for own_scores in scores:
+        score &= own_scores[pairs.first] == own_scores[pairs.second]
     return SamePairs(equal, equal | score)
 
 

@@ -93,12 +93,12 @@ class ComputeOutcome:
             "active_test_pairs": self.active_test_pairs,
             "classes": list(self.classes),
             "checkpoints": [
-                {"name": each.name, "weight": each.weight, "learning_rate": each.learning_rate}
-                for each in self.checkpoints
+                {"name": part.name, "weight": part.weight, "learning_rate": part.learning_rate}
+                for part in self.checkpoints
             ],
             "gradients_computed": self.gradients_computed,
             "seconds": round(self.seconds, 3),
-            "warnings": [*self.notes, *(each.text for each in self.diagnoses)],
+            "warnings": [*self.notes, *(part.text for part in self.diagnoses)],
         }
 
 

@@ -56,9 +56,9 @@ class Settings:
         same = [(t, key) for t, key in places if t in one_value(command)]
         values = {place: self.values[place[0]][place[1]] for place in same}
         if len(set(values.values())) > 1:
-            said = [f"{_said(value)} in [{t}]{self.line(t, key)}" for (t, key), value in values.items()]
+            described = [f"{_said(value)} in [{t}]{self.line(t, key)}" for (t, key), value in values.items()]
             raise SettingsError(
-                f"settings file {self.path}: `{setting.name}` has two values: {' and '.join(said)}",
+                f"settings file {self.path}: `{setting.name}` has two values: {' and '.join(described)}",
                 hint="Both tables mean the same setting. Keep one of the two.",
             )
         return places[0] if places else None
@@ -69,13 +69,13 @@ class Settings:
         Raises:
             SettingsError: two tables that mean the same step hold different values.
         """
-        found = {}
+        defaults = {}
         for setting in tables()[command].values():
             place = self.place_of(command, setting)
             if place is not None:
                 value = self.values[place[0]][place[1]]
-                found[setting.name] = ",".join(value) if isinstance(value, tuple) else value
-        return found
+                defaults[setting.name] = ",".join(value) if isinstance(value, tuple) else value
+        return defaults
 
     def line(self, table: str, key: str) -> str:
         """``, line 7``: where a key stands; empty where that cannot be told."""
@@ -140,8 +140,8 @@ def find_score_files(metadata_dir: Path) -> list[tuple[str, str]]:
         names = [entry.name for entry in os.scandir(metadata_dir)]
     except OSError:
         return []
-    found = {split for name in names if (split := split_score_file_name(Path(name))) is not None}
-    return sorted(found, key=lambda pair: (natural_key(pair[0]), natural_key(pair[1])))
+    score_files = {split for name in names if (split := split_score_file_name(Path(name))) is not None}
+    return sorted(score_files, key=lambda pair: (natural_key(pair[0]), natural_key(pair[1])))
 
 
 def find_settings(start: Path) -> Path | None:
@@ -172,7 +172,7 @@ def load_settings(path: Path | None) -> Settings:
         if isinstance(value, dict):
             if key not in tables():
                 raise _unknown(path, "", key, [name for name in tables() if name], "[{}]")
-            values[key] = {inner: _checked(path, key, inner, found) for inner, found in value.items()}
+            values[key] = {inner: _checked(path, key, inner, content) for inner, content in value.items()}
         elif key in tables() and key:
             raise SettingsError(
                 f"settings file {path}{line_of(path, '', key)}: `{key}` is a table, not a value",
@@ -258,8 +258,8 @@ def check_environment(environment: Mapping[str, str]) -> None:
     known = _variables()
     for name in sorted(environment):
         if name.startswith(f"{PREFIX}_") and name not in known and name not in _OF_SCRIPTS:
-            near = nearest(name.removeprefix(f"{PREFIX}_"), [each.removeprefix(f"{PREFIX}_") for each in known])
-            command = next((each for each in COMMANDS if name.startswith(variable(each, "") + "_")), "")
+            near = nearest(name.removeprefix(f"{PREFIX}_"), [word.removeprefix(f"{PREFIX}_") for word in known])
+            command = next((word for word in COMMANDS if name.startswith(variable(word, "") + "_")), "")
             here = f"`tracinctl {command} --help`" if command else "`tracinctl COMMAND --help`"
             hint = f"Did you mean {PREFIX}_{near}?" if near else f"{here} lists the settings that variables can hold."
             what = f"{command} has no such setting" if command else "there is no such setting"
@@ -276,19 +276,19 @@ def check_variables(command: str, environment: Mapping[str, str]) -> None:
         names = [variable(t, key) for t, key in keys_for(command, setting) if t in one_value(command)]
         given = {name: environment[name] for name in names if environment.get(name)}
         if len(set(given.values())) > 1:
-            said = " and ".join(f"{name}={value}" for name, value in given.items())
+            assignments = " and ".join(f"{name}={value}" for name, value in given.items())
             raise SettingsError(
-                f"`{setting.name}` has two values: {said}",
+                f"`{setting.name}` has two values: {assignments}",
                 hint="Both variables mean the same setting. Keep one of the two.",
             )
 
 
 def _variables() -> list[str]:
     """Every variable that is read."""
-    found = [variable("", "config"), *(variable("", key) for key, setting in tables()[""].items() if not setting.table)]
+    names = [variable("", "config"), *(variable("", key) for key, setting in tables()[""].items() if not setting.table)]
     for command, settings in COMMANDS.items():
-        found += [variable(command, key) for each in settings_of(settings) if not each.table for key in each.names]
-    return found
+        names += [variable(command, key) for one in settings_of(settings) if not one.table for key in one.names]
+    return names
 
 
 def _unknown(path: Path, table: str, key: str, known: Sequence[str], form: str) -> SettingsError:

@@ -139,7 +139,7 @@ def _walk(cls: type, panel: str, without: tuple[str, ...]) -> tuple[Setting, ...
 
 
 def _settings_in(cls: type, panel: str, without: tuple[str, ...]) -> Iterator[Setting]:
-    owners = {name: each for each in reversed(cls.__mro__) for name in inspect.get_annotations(each)}
+    owners = {name: base for base in reversed(cls.__mro__) for name in inspect.get_annotations(base)}
     for part in fields(cls):
         here = part.metadata.get("panel", panel)
         if is_dataclass(part.type):
@@ -152,8 +152,8 @@ def _settings_in(cls: type, panel: str, without: tuple[str, ...]) -> Iterator[Se
 def _kind(part: Any) -> Kind:
     if "kind" in part.metadata:
         return Kind[part.metadata["kind"].upper()]
-    types = [each for each in (get_args(part.type) or (part.type,)) if each is not type(None)]
-    if any(get_origin(each) in {tuple, Sequence} for each in types):
+    types = [member for member in (get_args(part.type) or (part.type,)) if member is not type(None)]
+    if any(get_origin(member) in {tuple, Sequence} for member in types):
         return Kind.LIST
     return _KINDS[types[0]]
 

@@ -58,7 +58,7 @@ class Explanation:
             "hurts": named(self.card.hurts, "test_pair", "score"),
             "helps": named(self.helps, "test_pair", "score"),
             "opposed": named(self.opposed, "pair", "cosine"),
-            "comparisons": {item: named(said, "pair", "says") for item, said in self.card.comparisons.items()},
+            "comparisons": {item: named(others, "pair", "says") for item, others in self.card.comparisons.items()},
             "missing": list(self.missing),
         }
 
@@ -104,15 +104,15 @@ def explain_pair(
 
 
 def _missing(card: Card, target: Target) -> list[str]:
-    said = []
+    reasons = []
     if not card.losses:
-        said.append(
+        reasons.append(
             f"Its loss at each checkpoint is not known: that takes the checkpoints in {target.checkpoints} and one of "
             "the losses standard, logistic and ghm."
         )
     if not any("never saw" in reason for reason, _ in card.reasons):
-        said.append(
+        reasons.append(
             "What rankers say that never saw it is not known: tracinctl workflow --retrain with the built-in ranker "
             "finds out."
         )
-    return said
+    return reasons

@@ -236,8 +236,8 @@ def with_choice(run: Run, result: RetrainResult) -> Run:
     votes, mean, totals = exclusions.counted.votes[0], exclusions.counted.mean, exclusions.counted.totals
     rows = [place[name] for name in ids if name in place]
     listed = [HarmfulPair(source.train_ids[k], int(votes[k]), float(mean[k]), float(totals[k])) for k in rows]
-    said = f"{choice.chosen.name}; chosen by tracinctl workflow --retrain"
-    chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0, chosen_by=said, earlier=())
+    rule_text = f"{choice.chosen.name}; chosen by tracinctl workflow --retrain"
+    chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0, chosen_by=rule_text, earlier=())
     chosen = with_earlier(chosen, source.provenance)
     truth = run.target.project.root / PLANTED_FILE
     known = planted_ids(truth, run.target.material, run.target.frequency) if is_there(truth) else (set(), set())

@@ -70,8 +70,8 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
 def note_of(verdicts: Verdicts) -> str:
     """What people decided, in a line."""
     parts = [
-        f"{len(verdicts.ids(decision)):,} {said}"
-        for decision, said in ((LEAVE_OUT, "left out"), (KEEP, "kept"), (TURN, "turned round"))
+        f"{len(verdicts.ids(decision)):,} {done}"
+        for decision, done in ((LEAVE_OUT, "left out"), (KEEP, "kept"), (TURN, "turned round"))
     ]
     parts += [f"{len(verdicts.relabelled()):,} relabelled"] if verdicts.relabelled() else []
     parts += [f"{len(verdicts.disputed):,} disputed, which change nothing"] if verdicts.disputed else []

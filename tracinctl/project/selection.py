@@ -82,27 +82,27 @@ def recordings_by_material(data_root: Path) -> dict[str, list[str]]:
 
 def scores_by_material(metadata_dir: Path) -> dict[str, list[str]]:
     """Material -> frequencies, in natural order, from the names of score files."""
-    found: dict[str, list[str]] = {}
+    frequencies: dict[str, list[str]] = {}
     for material, frequency in find_score_files(metadata_dir):
-        found.setdefault(material, []).append(frequency)
-    return found
+        frequencies.setdefault(material, []).append(frequency)
+    return frequencies
 
 
 def checkpoints_by_material(checkpoint_dir: Path) -> dict[str, list[str]]:
     """Material -> frequencies, in natural order, from the folders of checkpoints."""
-    found: dict[str, list[str]] = {}
+    frequencies: dict[str, list[str]] = {}
     try:
         names = sorted((entry.name for entry in checkpoint_dir.iterdir()), key=natural_key)
     except OSError:
-        return found
+        return frequencies
     for name in names:
         material, _, frequency = name.rpartition("_")
         if material and frequency and (checkpoint_dir / name).is_dir():
-            found.setdefault(material, []).append(frequency)
-    return found
+            frequencies.setdefault(material, []).append(frequency)
+    return frequencies
 
 
-def choose_material(project: Project, asked: str | None, found: dict[str, list[str]], where: str) -> str:
+def choose_material(project: Project, asked: str | None, choices: dict[str, list[str]], where: str) -> str:
     """The material that is asked for, set, or the only one found.
 
     Raises:
@@ -111,14 +111,15 @@ def choose_material(project: Project, asked: str | None, found: dict[str, list[s
     """
     name = asked or project.material
     if name is not None:
-        return _as_written(name, found)
-    if not found:
+        return _as_written(name, choices)
+    if not choices:
         raise DataError(f"no material is named, and none is found in {where}", hint="Name one with `material`.")
-    if len(found) > 1:
+    if len(choices) > 1:
         raise UsageError(
-            f"which material? {where} has {', '.join(found)}", hint=f"For example `material` {next(iter(found))}"
+            f"which material? {where} has {', '.join(choices)}",
+            hint=f"For example `material` {next(iter(choices))}",
         )
-    return next(iter(found))
+    return next(iter(choices))
 
 
 def _as_written(name: str, known: Iterable[str]) -> str:
@@ -128,25 +129,31 @@ def _as_written(name: str, known: Iterable[str]) -> str:
 
 
 def choose_frequencies(
-    project: Project, asked: str | None, material: str, found: dict[str, list[str]], where: str, *, strict: bool = True
+    project: Project,
+    asked: str | None,
+    material: str,
+    choices: dict[str, list[str]],
+    where: str,
+    *,
+    strict: bool = True,
 ) -> list[str]:
     """The frequencies that are asked for or set, or all that are found.
 
     Raises:
         UsageError: nothing is found, or (where ``strict``) one that is asked for is not among what is found.
     """
-    here = found.get(material, [])
+    here = choices.get(material, [])
     asked_for = list(project.frequencies) if asked is None else split_list(asked, "frequency")
     names = [_as_written(name, here) for name in asked_for]
     if ALL in names or not names:
         if not here:
-            raise UsageError(f"no {material} in {where}", hint=_nearest(material, list(found), "materials"))
+            raise UsageError(f"no {material} in {where}", hint=_nearest(material, list(choices), "materials"))
         return here
     if strict:
         for name in names:
             if name not in here:
                 if not here:
-                    raise UsageError(f"no {material} in {where}", hint=_nearest(material, list(found), "materials"))
+                    raise UsageError(f"no {material} in {where}", hint=_nearest(material, list(choices), "materials"))
                 raise UsageError(f"no {material} at {name} in {where}", hint=_nearest(name, here, "frequencies"))
     return names
 
@@ -176,19 +183,19 @@ def score_files(
         return files, []
 
     where = str(project.metadata_dir)
-    found = scores_by_material(project.metadata_dir)
-    if not found:
+    available = scores_by_material(project.metadata_dir)
+    if not available:
         name = material or project.material or "NAME"
         wanted = [] if frequency is None else [entry for entry in split_list(frequency, "frequency") if entry != ALL]
-        each = (wanted or list(project.frequencies) or ["NAME"])[0]
+        error = (wanted or list(project.frequencies) or ["NAME"])[0]
         raise ScoreFileError(
             f"no influence scores in {where}",
             hint=_beside(project)
-            or f"Make them: tracinctl compute --material {name} --frequency {each}\n"
+            or f"Make them: tracinctl compute --material {name} --frequency {error}\n"
             "or name a file: `metadata_file` FILE",
         )
-    chosen = choose_material(project, material, found, where)
-    names = choose_frequencies(project, frequency, chosen, found, where, strict=False)
+    chosen = choose_material(project, material, available, where)
+    names = choose_frequencies(project, frequency, chosen, available, where, strict=False)
     files, missing = [], []
     for name in names:
         target = Target(project, chosen, name)
@@ -198,8 +205,8 @@ def score_files(
             missing.append(MissingScores(target))
     if not files:
         raise (ScoreFileError if frequency is None else UsageError)(
-            "\n".join(each.message for each in missing),
-            hint="\n".join([missing[0].hint, *_others(found)]),
+            "\n".join(error.message for error in missing),
+            hint="\n".join([missing[0].hint, *_others(available)]),
         )
     return files, missing
 
@@ -225,16 +232,16 @@ def training_sets(
             )
         if name is None or not names:
             raise UsageError("with a `source` of your own, material and frequency must be named", hint=hint)
-        return [Target(project, name, each) for each in names]
+        return [Target(project, name, frequency_name) for frequency_name in names]
     where = str(project.data_root)
-    found = recordings_by_material(project.data_root)
-    if not found:
+    available = recordings_by_material(project.data_root)
+    if not available:
         from tracinctl.data.recordings import no_recordings
 
         error = no_recordings(project.data_root)
         raise DataError(error.message, hint=f"{error.hint}\nTo try tracinctl without any: tracinctl demo my-project")
-    chosen = choose_material(project, material, found, where)
-    names = choose_frequencies(project, frequency, chosen, found, where)
+    chosen = choose_material(project, material, available, where)
+    names = choose_frequencies(project, frequency, chosen, available, where)
     return [Target(project, chosen, name) for name in names]
 
 
@@ -253,9 +260,9 @@ def everything_by_material(project: Project) -> dict[str, list[str]]:
 
 def unknown_set(target: Target) -> str:
     """What was probably meant by a material and frequency that do not exist; empty where they do."""
-    found = everything_by_material(target.project)
+    available = everything_by_material(target.project)
     asked = f"{target.material} {target.frequency}"
-    known = [f"{name} {each}" for name, frequencies in found.items() for each in frequencies]
+    known = [f"{name} {frequency}" for name, frequencies in available.items() for frequency in frequencies]
     if asked in known or not known:
         return ""
     near = nearest(asked, known)
@@ -275,16 +282,16 @@ def workflow_sets(
     if custom_source:
         return training_sets(project, material, frequencies, custom_source=True)
     where = f"{project.data_root}, {project.checkpoint_dir} or {project.metadata_dir}"
-    found = everything_by_material(project)
-    if not found:
+    available = everything_by_material(project)
+    if not available:
         raise DataError(
             f"no recordings, checkpoints or scores in {where}",
             hint=_beside(project)
             or "Name the folders with `data_root`, `checkpoint_dir` and `metadata_dir`.\n"
             "To try tracinctl without any: tracinctl demo my-project",
         )
-    chosen = choose_material(project, material, found, where)
-    names = choose_frequencies(project, frequencies, chosen, found, where, strict=False)
+    chosen = choose_material(project, material, available, where)
+    names = choose_frequencies(project, frequencies, chosen, available, where, strict=False)
     return [Target(project, chosen, name) for name in names]
 
 
@@ -302,8 +309,8 @@ def _nearest(name: str, known: Sequence[str], what: str) -> str:
     return f"{guess}There are the {what} {', '.join(known)}." if known else f"There are no {what}."
 
 
-def _others(found: dict[str, list[str]]) -> list[str]:
-    there = [f"{material} {frequency}" for material, frequencies in found.items() for frequency in frequencies]
+def _others(available: dict[str, list[str]]) -> list[str]:
+    there = [f"{material} {frequency}" for material, frequencies in available.items() for frequency in frequencies]
     return [f"Scores are there for: {', '.join(there)}."] if there else []
 
 

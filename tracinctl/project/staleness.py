@@ -40,13 +40,13 @@ class FileStates:
     @classmethod
     def of(cls, paths: Mapping[str, Path], *, digests: bool = True) -> FileStates:
         """The files as they are now; one that cannot be read is left to whoever needs it."""
-        found, marks = {}, {}
+        states, marks = {}, {}
         for name, path in paths.items():
             with contextlib.suppress(OSError):
                 marks[name] = _mark(path)
                 if digests:
-                    found[name] = file_digest(path)
-        return cls(paths, found, marks)
+                    states[name] = file_digest(path)
+        return cls(paths, states, marks)
 
     def check_unchanged(self) -> None:
         """Make sure that nobody has written the files since.
@@ -95,17 +95,17 @@ def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:
     """Checkpoints, recordings and pairs of a target that are not those of the provenance, in words."""
     digests = Digests(target.project.cache_dir.parent / "digests.json")
     checkpoints = _checkpoints(target)
-    said = _differences("checkpoint", digests_of_checkpoints(provenance), checkpoints, digests.of_checkpoint)
+    differences = _differences("checkpoint", digests_of_checkpoints(provenance), checkpoints, digests.of_checkpoint)
     made_from = provenance.get("recordings")
     if isinstance(made_from, Mapping):
         # where a pairs file divides the items, further recordings take no part
         recordings = _recordings(target)
         if target.pairs_file.is_file():
             recordings = {name: path for name, path in recordings.items() if name in made_from}
-        said += _differences("recording", made_from, recordings, digests.of_file)
-    said += _changed_pairs(target, provenance.get("pairs_file"), digests)
+        differences += _differences("recording", made_from, recordings, digests.of_file)
+    differences += _changed_pairs(target, provenance.get("pairs_file"), digests)
     digests.remember()
-    return said
+    return differences
 
 
 def _differences(
@@ -121,15 +121,15 @@ def _differences(
         except (OSError, CheckpointError):
             return True
 
-    said = []
+    differences = []
     for how, names in (
         ("changed", [name for name in made_from if name in here and differs(name)]),
         ("removed", [name for name in made_from if name not in here]),
         ("added", [name for name in here if name not in made_from and _looks_like_one(name, made_from)]),
     ):
         if names:
-            said.append(f"{what}{'s' if len(names) > 1 else ''} {how}: {first_few(names)}")
-    return said
+            differences.append(f"{what}{'s' if len(names) > 1 else ''} {how}: {first_few(names)}")
+    return differences
 
 
 def _looks_like_one(name: str, made_from: Mapping[str, object]) -> bool:

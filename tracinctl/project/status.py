@@ -33,11 +33,11 @@ class CheckpointStatus:
     untrained_accuracy: float | None = None
 
     def __str__(self) -> str:
-        said = f"{count(self.number, 'checkpoint')}, written {_minute(self.written)}"
+        text = f"{count(self.number, 'checkpoint')}, written {_minute(self.written)}"
         if self.held_out_accuracy is None:
-            return said
+            return text
         before = "" if self.untrained_accuracy is None else f" ({self.untrained_accuracy:.1%} before training)"
-        return f"{said}; held-out accuracy {self.held_out_accuracy:.1%}{before}"
+        return f"{text}; held-out accuracy {self.held_out_accuracy:.1%}{before}"
 
 
 @dataclass(frozen=True)

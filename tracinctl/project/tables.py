@@ -14,26 +14,26 @@ Table = Mapping[str, Setting]
 @functools.cache
 def tables() -> Mapping[str, Table]:
     """Every setting there is: table ("" for the top of the file) -> key -> setting."""
-    found: dict[str, dict[str, Setting]] = {"": {}, **{command: {} for command in COMMANDS}}
+    by_table: dict[str, dict[str, Setting]] = {"": {}, **{command: {} for command in COMMANDS}}
     for command in COMMANDS:
         for setting in settings_of(COMMANDS[command]):
             if not setting.one_call:
-                table = found.setdefault(setting.table or command, {})
+                table = by_table.setdefault(setting.table or command, {})
                 table |= dict.fromkeys(setting.names, setting)
-    found[""] = _top(found)
-    return found
+    by_table[""] = _top(by_table)
+    return by_table
 
 
-def _top(found: Mapping[str, Table]) -> dict[str, Setting]:
+def _top(by_table: Mapping[str, Table]) -> dict[str, Setting]:
     """Settings that may stand at the top: those meant for all commands, and those that one meaning alone has."""
     by_name: dict[str, dict[tuple[type, str], Setting]] = {}
-    for table in found.values():
+    for table in by_table.values():
         for name, setting in table.items():
             by_name.setdefault(name, {})[identity(setting)] = setting
     chosen: dict[str, Setting] = {}
     for name, settings in by_name.items():
-        meant = [each for each in settings.values() if each.metadata.get("top")] or list(settings.values())
-        if len(meant) == 1 and name not in found:
+        meant = [shared for shared in settings.values() if shared.metadata.get("top")] or list(settings.values())
+        if len(meant) == 1 and name not in by_table:
             chosen[name] = meant[0]
     return dict(sorted(chosen.items(), key=lambda entry: not entry[1].metadata.get("top")))
 
@@ -65,7 +65,9 @@ def variables_for(command: str, setting: Setting) -> list[str]:
 
 def command_variables(command: str) -> dict[str, list[str]]:
     """The environment variables of each flag of a command."""
-    return {each.name: variables_for(command, each) for each in settings_of(COMMANDS[command]) if not each.table}
+    return {
+        setting.name: variables_for(command, setting) for setting in settings_of(COMMANDS[command]) if not setting.table
+    }
 
 
 def variable(table: str, key: str) -> str:

@@ -28,7 +28,7 @@ def _checkpoints(provenance: Mapping[str, Any]) -> list[str]:
     listed = provenance.get("checkpoints")
     if not isinstance(listed, (list, tuple)) or not listed:
         return []
-    names = [str(each.get("name", "?")) if isinstance(each, Mapping) else str(each) for each in listed]
+    names = [str(entry.get("name", "?")) if isinstance(entry, Mapping) else str(entry) for entry in listed]
     shown = apart(names, _WIDEST_NAME)
     ends = shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
     weights = provenance.get("checkpoint_weights", "relative")

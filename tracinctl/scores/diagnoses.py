@@ -58,41 +58,46 @@ def diagnose(
     given = [made for made in (exclusions, sweep) if made is not None]
     of_pairs = exclusions is None or exclusions.mode != "sample"
     reasons = [made.never_fires for made in given if made.never_fires and of_pairs]
-    found = [Diagnosis("never-fires", reason) for reason in reasons]
+    diagnoses = [Diagnosis("never-fires", reason) for reason in reasons]
     for made in given[:1]:
-        found[:0] = _about_mirror_images(source, made.counted)
+        diagnoses[:0] = _about_mirror_images(source, made.counted)
     for made in given if of_pairs else []:
         if made.rule == "total":
-            found += _about_activity(len(source.test_ids), made.counted.active_test_pairs)
+            diagnoses += _about_activity(len(source.test_ids), made.counted.active_test_pairs)
             continue
-        found += _about_votes(source, made.counted)
+        diagnoses += _about_votes(source, made.counted)
         if not reasons:
-            found += _about_rule(made.counted, _required(made))
+            diagnoses += _about_rule(made.counted, _required(made))
     if exclusions is not None:
-        found += _about_empty_list(exclusions)
-        found += _about_mean(exclusions)
-        found += _about_cap(exclusions)
-        found += _about_what_is_left(source, exclusions)
-    found += _about_checkpoints(source.provenance)
+        diagnoses += _about_empty_list(exclusions)
+        diagnoses += _about_mean(exclusions)
+        diagnoses += _about_cap(exclusions)
+        diagnoses += _about_what_is_left(source, exclusions)
+    diagnoses += _about_checkpoints(source.provenance)
     once: dict[str, Diagnosis] = {}
-    for diagnosis in found:
+    for diagnosis in diagnoses:
         once.setdefault(diagnosis.code, diagnosis)
     return list(once.values())
 
 
 def _about_groups(source: ScoreSource, exclusions: Exclusions) -> list[Diagnosis]:
     """What applies to a list of whole groups."""
-    found = diagnose_scores(len(source.test_ids), exclusions.active_test_pairs, source.provenance)
+    diagnoses = diagnose_scores(len(source.test_ids), exclusions.active_test_pairs, source.provenance)
     if exclusions.never_fires and exclusions.active_test_pairs:
-        found.append(Diagnosis("never-fires", exclusions.never_fires))
-    return [*found, *_about_empty_list(exclusions), *_about_cap(exclusions), *_about_what_is_left(source, exclusions)]
+        diagnoses.append(Diagnosis("never-fires", exclusions.never_fires))
+    return [
+        *diagnoses,
+        *_about_empty_list(exclusions),
+        *_about_cap(exclusions),
+        *_about_what_is_left(source, exclusions),
+    ]
 
 
 def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any]) -> list[Diagnosis]:
     """What holds of scores whatever is made of them: how many test pairs are active, and what checkpoints give."""
-    found = [*_about_activity(test_pairs, active), *_about_checkpoints(provenance)]
+    diagnoses = [*_about_activity(test_pairs, active), *_about_checkpoints(provenance)]
     if test_pairs and not active:
-        found.insert(
+        diagnoses.insert(
             0,
             Diagnosis(
                 "none-active",
@@ -100,7 +105,7 @@ def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any])
                 "Compute with more test pairs or a larger margin.",
             ),
         )
-    return found
+    return diagnoses
 
 
 def _required(made: Exclusions | SweepResult) -> int:

@@ -71,7 +71,7 @@ class InfluenceTable:
     @classmethod
     def of(cls, meta: ScoreMeta, scores: FloatArray, *, per_checkpoint: FloatArray | None = None) -> InfluenceTable:
         """A table of scores and of what is known beside them."""
-        known = {each.name: getattr(meta, each.name) for each in fields(meta)}
+        known = {part.name: getattr(meta, part.name) for part in fields(meta)}
         return cls(scores=scores, per_checkpoint=per_checkpoint, **known)
 
     @property

@@ -45,8 +45,8 @@ class TrainingFolder:
     """
 
     def __init__(self, folder: Path, fingerprint: str, *, in_use: str = "") -> None:
-        found = {path: _own_checkpoint(path) for path in sorted(folder.glob(f"{CHECKPOINT_PREFIX}*.pt"))}
-        foreign = [path for path, content in found.items() if content is None]
+        checkpoints = {path: _own_checkpoint(path) for path in sorted(folder.glob(f"{CHECKPOINT_PREFIX}*.pt"))}
+        foreign = [path for path, content in checkpoints.items() if content is None]
         if foreign:
             raise TrainingError(
                 f"{folder} holds checkpoints of another training program, for example {foreign[0].name}; they are not "
@@ -56,7 +56,7 @@ class TrainingFolder:
         self.folder = folder
         self._moving = folder / f"{STAGED}{fingerprint}{MOVING}"
         self._staged = self._moving if self._moving.is_dir() else folder / f"{STAGED}{fingerprint}"
-        self._others = [path for path, content in found.items() if not _is_of(content, fingerprint)]
+        self._others = [path for path, content in checkpoints.items() if not _is_of(content, fingerprint)]
         if self._others and in_use:
             raise TrainingError(
                 f"{folder} holds the checkpoints that {in_use} was made from, and training would replace them",
@@ -66,7 +66,7 @@ class TrainingFolder:
         self.place = self._staged if self._others or staged else folder
         self.kept: dict[int, Path] = {}
         self.last: Mapping[str, Any] | None = None
-        for path, content in (found | staged).items():
+        for path, content in (checkpoints | staged).items():
             if content is not None and _is_of(content, fingerprint):
                 self.kept[content["epoch"]] = path
                 if content["epoch"] == max(self.kept):

@@ -54,10 +54,10 @@ def ghm_weights(
     own = settings.margin if row_margin is None else row_margin[ranked].double().cpu().numpy()
     values = (x.detach()[ranked].double().cpu().numpy() for x in (s_i, s_j, target))
     weights = torch.ones_like(s_i)
-    found = density_weights(
+    densities = density_weights(
         *values, margin=own, bins=settings.ghm_bins, alpha=settings.ghm_alpha, batch_size=int(ranked.sum())
     )
-    weights[ranked] = torch.from_numpy(found).to(weights)
+    weights[ranked] = torch.from_numpy(densities).to(weights)
     return weights
 
 

@@ -84,15 +84,15 @@ def architecture_of(state_dict: Mapping[str, torch.Tensor]) -> str:
     Raises:
         ModelError: it belongs to none of them; the first differences from the nearest are named.
     """
-    found = {key: tuple(value.shape) for key, value in state_dict.items()}
+    shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
     differences = []
     for architecture in ARCHITECTURES:
         with torch.device("meta"):
             wanted = {key: tuple(value.shape) for key, value in build_ranker(architecture).state_dict().items()}
-        if found == wanted:
+        if shapes == wanted:
             return architecture
-        wrong = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-        differences.append((len(wrong), architecture, wrong[0], wanted.get(wrong[0]), found.get(wrong[0])))
+        wrong = sorted(key for key in shapes.keys() | wanted.keys() if shapes.get(key) != wanted.get(key))
+        differences.append((len(wrong), architecture, wrong[0], wanted.get(wrong[0]), shapes.get(wrong[0])))
     _, architecture, key, want, have = min(differences)
     raise ModelError(
         f"the checkpoint is of neither built-in ranker; the nearest is {architecture!r}, where {key} "

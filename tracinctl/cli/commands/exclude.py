@@ -89,8 +89,8 @@ def exclude(
     for one in chosen:
         if not dry_run:
             notes = origin_notes(one.file.path, one.source.provenance, one.note)
-            said = replace_exclusion_list(one.path, one.exclusions, one.file.path.name, notes, force=force)
-            replaced[one.path] = said
+            change = replace_exclusion_list(one.path, one.exclusions, one.file.path.name, notes, force=force)
+            replaced[one.path] = change
             if settings.marking.update_metadata:
                 mark(one)
         diagnoses.add(one.file.label, one.source, exclusions=one.exclusions)
@@ -249,13 +249,13 @@ def group_of_ids(one: Chosen) -> dict[str, str]:
     """Id on the list -> the first listed group that it is in."""
     from tracinctl.scores.groups import names_for_list
 
-    found: dict[str, str] = {}
+    groups: dict[str, str] = {}
     if one.grouped is None:
-        return found
+        return groups
     for group in one.exclusions.listed:
         for name in names_for_list(one.source, one.grouped.members.rows_of([group.id])):
-            found.setdefault(name, group.id)
-    return found
+            groups.setdefault(name, group.id)
+    return groups
 
 
 def show(one: Chosen, *, dry_run: bool, custom: bool, replaced: str = "") -> None:

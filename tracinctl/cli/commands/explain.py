@@ -46,33 +46,33 @@ def explain(
         )
     made = settings_without_flags(ctx, "compute", ComputeCommand).compute
     with terminal.progress(what=target.label) as report:
-        found = explain_pair(target, made.origin, pair_id, report, checkpoint_prefix=made.checkpoint_prefix)
+        explanation = explain_pair(target, made.origin, pair_id, report, checkpoint_prefix=made.checkpoint_prefix)
     if json:
-        terminal.json(found.to_json())
+        terminal.json(explanation.to_json())
         return
-    show(target.label, found)
+    show(target.label, explanation)
 
 
-def show(label: str, found: Explanation) -> None:
+def show(label: str, explanation: Explanation) -> None:
     """Print it."""
-    card = found.card
-    terminal.text(f"{label}: {found.id}", style="bold")
+    card = explanation.card
+    terminal.text(f"{label}: {explanation.id}", style="bold")
     terminal.text(f"{card.claim}\n")
     reasons = [[name, number(value) if isinstance(value, float) else value] for name, value in card.reasons]
     terminal.table("", [Column("reason"), Column("", "right")], reasons)
     for title, column, rows in (
         ("Its loss at each checkpoint", "checkpoint", card.losses),
         ("Held-out pairs that it hurts most", "held-out pair", card.hurts),
-        ("Held-out pairs that it helps most", "held-out pair", found.helps),
-        ("Training pairs that teach most nearly the opposite (-1: exactly)", "training pair", found.opposed),
+        ("Held-out pairs that it helps most", "held-out pair", explanation.helps),
+        ("Training pairs that teach most nearly the opposite (-1: exactly)", "training pair", explanation.opposed),
     ):
         if rows:
             terminal.text("")
             cells = aligned([float(value) for _, value in rows])
             names = [name for name, _ in rows]
             terminal.table(title, [Column(column), Column("", "right")], list(zip(names, cells, strict=True)))
-    for item, said in card.comparisons.items():
-        if said:
+    for item, comparisons in card.comparisons.items():
+        if comparisons:
             terminal.text("")
-            terminal.table(f"Other comparisons of {item}", [Column("training pair"), Column("says")], said)
-    terminal.text("\n".join(["", *found.missing, f"{SIGNS.capitalize()}."]), style="dim")
+            terminal.table(f"Other comparisons of {item}", [Column("training pair"), Column("says")], comparisons)
+    terminal.text("\n".join(["", *explanation.missing, f"{SIGNS.capitalize()}."]), style="dim")

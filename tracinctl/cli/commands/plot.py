@@ -130,9 +130,9 @@ def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
     if len(files) == 1:
         return files  # whether it does shows when it is read
     known = {file: test_pairs_of(file.path) for file in files}
-    found = [file for file in files if test_pair in known[file]]
-    if found:
-        return found
+    files_with_pair = [file for file in files if test_pair in known[file]]
+    if files_with_pair:
+        return files_with_pair
     near = nearest(test_pair, [name for names in known.values() for name in names])
     # the error, when it is read, says what the id is or which is the nearest
     return [file for file in files if near and near in known[file]][:1] or files[:1]

@@ -81,8 +81,8 @@ def merge_file(target: Target, path: Path) -> None:
     verdicts = merge(target.review_file, read_decisions(path))
     terminal.text(f"{shown_path(target.review_file)}: {note_of(verdicts)}")
     for name, made in sorted(verdicts.disputed.items()):
-        said = ", ".join(f"{one.who or 'somebody'}: {spoken(one.decision)}" for one in made)
-        terminal.text(f"  {name}  {said}")
+        decisions = ", ".join(f"{one.who or 'somebody'}: {spoken(one.decision)}" for one in made)
+        terminal.text(f"  {name}  {decisions}")
     if verdicts.disputed:
         terminal.say(f"To settle these: tracinctl review {target.command_flags}, and show the disputed ones")
 

@@ -29,19 +29,19 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
     from tracinctl.project.status import status_of
 
     project = project_of(ctx, settings.places, settings.scores, settings.lists)
-    found = everything_by_material(project)
-    if not found:
+    frequencies = everything_by_material(project)
+    if not frequencies:
         raise DataError(
             f"no recordings, checkpoints or scores in {project.root}",
             hint="To try tracinctl without any: tracinctl demo my-project",
         )
     asked = settings.selection.material or project.material
-    materials = [asked] if asked else list(found)
+    materials = [asked] if asked else list(frequencies)
     targets = [
         Target(project, material, frequency)
         for material in materials
         for frequency in choose_frequencies(
-            project, settings.selection.frequency, material, found, str(project.root), strict=True
+            project, settings.selection.frequency, material, frequencies, str(project.root), strict=True
         )
     ]
     statuses = [status_of(target) for target in targets]
@@ -56,7 +56,7 @@ def show(one: TargetStatus) -> None:
     """Print what there is of one material and frequency."""
     terminal.text(one.target.label, style="bold")
     width = max(len(name) for name, _ in one.rows())
-    for name, said in one.rows():
+    for name, text in one.rows():
         # a command is never broken, so that it can be copied
         say = terminal.line if name == "next" else terminal.text
-        say(f"  {name:<{width}}  {said}".rstrip())
+        say(f"  {name:<{width}}  {text}".rstrip())

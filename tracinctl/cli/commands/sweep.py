@@ -79,10 +79,10 @@ def sweep(
         diagnoses.add(file.label, source, sweep=result)
         extra[file.path] = {"top": top, "warnings": [*changes, *diagnoses.texts(file.label)]}
         if judging is not None:
-            found = judge_thresholds(file, source, judging, tried, votes)
-            extra[file.path]["retraining"] = found.to_json()
+            verdict = judge_thresholds(file, source, judging, tried, votes)
+            extra[file.path]["retraining"] = verdict.to_json()
             if not json and not csv:
-                show_verdict(file.label, found)
+                show_verdict(file.label, verdict)
     diagnoses.tell()
     if json:
         terminal.json(

@@ -121,7 +121,7 @@ def workflow(
     custom = own or trains_itself(ctx)
     if json:
         written = None if report is None else str(report)
-        said = {
+        results = {
             run.target: {
                 **run.to_json(),
                 "report": written,
@@ -130,7 +130,7 @@ def workflow(
             }
             for run in runs
         }
-        terminal.json([{**said[run.target], **rounds_json(run, said)} for run in last_of_each(runs)])
+        terminal.json([{**results[run.target], **rounds_json(run, results)} for run in last_of_each(runs)])
     else:
         show(runs, custom=custom)
         show_verdicts(runs)
@@ -163,11 +163,11 @@ def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
     return rounds
 
 
-def rounds_json(last: Run, said: dict[Target, dict[str, Any]]) -> dict[str, Any]:
+def rounds_json(last: Run, results: dict[Target, dict[str, Any]]) -> dict[str, Any]:
     """All rounds of a material and frequency; nothing where there was one."""
     own = [
         one
-        for target, one in said.items()
+        for target, one in results.items()
         if (target.material, target.frequency) == (last.target.material, last.target.frequency)
     ]
     return {"rounds": own} if len(own) > 1 else {}

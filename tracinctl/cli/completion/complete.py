@@ -61,17 +61,17 @@ def main(app: typer.Typer, environment: Mapping[str, str]) -> int:
         words = [*sys.argv[1:], environment.get("_TRACINCTL_WORD", "")]
     if shell == "bash":
         words = join_breaks(words)
-    how, found = complete(app, words)
+    how, candidates = complete(app, words)
     if shell == "bash" and words[-1].startswith("--") and "=" in words[-1]:
-        found = [(value.partition("=")[2], text) for value, text in found]
+        candidates = [(value.partition("=")[2], text) for value, text in candidates]
     elif shell == "bash" and ":" in words[-1]:
         # bash replaces only what follows the last colon
         typed = words[-1].rpartition(":")[0] + ":"
-        found = [(value.removeprefix(typed), text) for value, text in found]
+        candidates = [(value.removeprefix(typed), text) for value, text in candidates]
     if joined:
-        sys.stdout.write("".join(f"{value}\n" for value, _ in found))
+        sys.stdout.write("".join(f"{value}\n" for value, _ in candidates))
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in (how, *("\t".join(pair) for pair in found))))
+        sys.stdout.write("".join(f"{line}\n" for line in (how, *("\t".join(pair) for pair in candidates))))
     return 0
 
 
@@ -88,14 +88,14 @@ def complete(app: typer.Typer, words: Sequence[str]) -> tuple[str, list[tuple[st
         option = _option(cursor.command, name)
         if option is None or not _takes_value(option):
             return "plain", []
-        how, found = _values(option, value, cursor)
-        return how, [(f"{name}={value}", text) for value, text in found]
+        how, candidates = _values(option, value, cursor)
+        return how, [(f"{name}={value}", text) for value, text in candidates]
     if word.startswith("-"):
         return "plain", _options(cursor, word)
     commands = getattr(cursor.command, "commands", None)
     if commands is not None:
-        found = [(name, _line(entry.summary)) for name, entry in ENTRIES.items()]
-        return "plain", [(name, text) for name, text in found if name.startswith(word)]
+        candidates = [(name, _line(entry.summary)) for name, entry in ENTRIES.items()]
+        return "plain", [(name, text) for name, text in candidates if name.startswith(word)]
     arguments = [param for param in cursor.command.params if param.param_type_name == "argument"]
     if cursor.arguments < len(arguments):
         return _values(arguments[cursor.arguments], word, cursor)
@@ -164,37 +164,37 @@ def _values(param: Any, word: str, cursor: Cursor) -> tuple[str, list[tuple[str,
     if param.metavar in {"DIR", "DIRECTORY"}:
         return "dirs", []
     choices = setting.suggestions.items() if setting else [(str(one), "") for one in getattr(param.type, "choices", ())]
-    found = candidates_for(name, cursor.values) or [*choices]
-    found = [(value, text) for value, text in found if value.isprintable()]
+    candidates = candidates_for(name, cursor.values) or [*choices]
+    candidates = [(value, text) for value, text in candidates if value.isprintable()]
     if setting is None or setting.kind is not Kind.LIST:
-        found = [(value, text) for value, text in found if value.startswith(word)]
-        return "files" if param.metavar == "FILE" and not found else "plain", found
+        candidates = [(value, text) for value, text in candidates if value.startswith(word)]
+        return "files" if param.metavar == "FILE" and not candidates else "plain", candidates
     head, comma, item = word.rpartition(",")
     taken = head.split(",") if head else []
     whole = "all" in taken
-    found = [
+    candidates = [
         (f"{head}{comma}{value}", text)
-        for value, text in found
+        for value, text in candidates
         if value.startswith(item) and value not in taken and not whole and not (value == "all" and taken)
     ]
-    return "list", found
+    return "list", candidates
 
 
 def _options(cursor: Cursor, word: str) -> list[tuple[str, str]]:
-    found = []
+    candidates = []
     for param in [*cursor.command.params]:
         if param.param_type_name != "option" or param.hidden or (param in cursor.used and not param.multiple):
             continue
         names = [name for name in (*param.opts, *param.secondary_opts) if name.startswith("--") or word == name]
         # An alias is offered only where its own beginning was typed.
         first = [name for name in (*param.opts[:2], *param.secondary_opts) if name.startswith("--")]
-        found += [
+        candidates += [
             (name, _line(param.help))
             for name in names
             if name.startswith(word) and (name in {first[0], *param.secondary_opts} or len(word) > len("--freq"))
         ]
-    found.append(("--help", "Show help."))
-    return [(name, text) for name, text in found if name.startswith(word)]
+    candidates.append(("--help", "Show help."))
+    return [(name, text) for name, text in candidates if name.startswith(word)]
 
 
 def _option(command: Any, name: str) -> Any:

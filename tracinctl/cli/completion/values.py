@@ -45,11 +45,13 @@ def _materials(project: Project, _: Given) -> Candidates:
 
 
 def _frequencies(project: Project, given: Given) -> Candidates:
-    found = everything_by_material(project)
+    by_material = everything_by_material(project)
     material = given["material"][-1] if "material" in given else project.material
-    chosen: Iterable[str] = found.get(material or "", ())
+    chosen: Iterable[str] = by_material.get(material or "", ())
     if not chosen:
-        chosen = sorted({name for names in found.values() for name in names} | {*project.frequencies}, key=natural_key)
+        chosen = sorted(
+            {name for names in by_material.values() for name in names} | {*project.frequencies}, key=natural_key
+        )
     names = [*chosen]
     return [*((name, "") for name in names), (ALL, "every frequency found")] if names else []
 

@@ -37,26 +37,26 @@ class Diagnoses:
 
         self.put(label, diagnose(source, sweep=sweep, exclusions=exclusions))
 
-    def put(self, label: str, found: Iterable[Diagnosis]) -> None:
+    def put(self, label: str, diagnoses: Iterable[Diagnosis]) -> None:
         """Keep what was found in the scores of one file."""
-        for each in found:
-            self._found.setdefault(each.code, []).append((label, each))
+        for diagnosis in diagnoses:
+            self._found.setdefault(diagnosis.code, []).append((label, diagnosis))
 
     def texts(self, label: str) -> list[str]:
         """What was found in the scores of one file, a sentence each."""
-        return [each.text for found in self._found.values() for name, each in found if name == label]
+        return [diagnosis.text for labelled in self._found.values() for name, diagnosis in labelled if name == label]
 
     def tell(self) -> None:
         """Say all of it on stderr: below one warning what was seen in each file, what that means, and what to do."""
-        for found in () if terminal.quiet else self._found.values():
-            if len(found) == 1:
-                ((label, only),) = found
+        for labelled in () if terminal.quiet else self._found.values():
+            if len(labelled) == 1:
+                ((label, only),) = labelled
                 terminal.warn(f"{label}: {only.text}", only.hint)
                 continue
-            lines = [f"{label}: {each.seen}" for label, each in found]
-            meaning = found[0][1].meaning
+            lines = [f"{label}: {diagnosis.seen}" for label, diagnosis in labelled]
+            meaning = labelled[0][1].meaning
             lines += [f"{meaning[0].upper()}{meaning[1:]}."] if meaning else []
-            hints = dict.fromkeys(each.hint for _, each in found if each.hint)
+            hints = dict.fromkeys(diagnosis.hint for _, diagnosis in labelled if diagnosis.hint)
             terminal.warn("\n".join(lines), "\n".join(hints))
 
 
@@ -67,6 +67,6 @@ def tell_changes(file: ScoreFile, source: ScoreSource) -> list[str]:
     changes = changed_since(file, source)
     if not changes or file.target is None:
         return []
-    said = f"since these scores were made, {'; '.join(changes)}"
-    terminal.warn(f"{file.label}: {said}", f"Compute them again: tracinctl compute {file.target.command_flags}")
-    return [said]
+    warning = f"since these scores were made, {'; '.join(changes)}"
+    terminal.warn(f"{file.label}: {warning}", f"Compute them again: tracinctl compute {file.target.command_flags}")
+    return [warning]

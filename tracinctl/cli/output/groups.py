@@ -93,8 +93,8 @@ class GroupSweep:
         from tracinctl.scores.groups import most_harmful_first
 
         plain = self.result.to_json(str(self.file.path), self.file.material, self.file.frequency)
-        for k, (row, said) in enumerate(zip(self.result.rows, plain["thresholds"], strict=True)):
-            said["harmful_pairs"] = self.pairs(row, k)
+        for k, (row, threshold) in enumerate(zip(self.result.rows, plain["thresholds"], strict=True)):
+            threshold["harmful_pairs"] = self.pairs(row, k)
         plain["train_pairs"] = len(self.source.train_ids)
         groups = [group.to_json() for group in most_harmful_first(self.grouped.influence)]
         return {**plain, "by": self.grouped.members.by, "groups": groups}
@@ -127,8 +127,8 @@ def sweep_groups(
     if form == "json":
         terminal.json(
             [
-                {**one.to_json(), "warnings": [*said, *diagnoses.texts(one.file.label)]}
-                for one, said in zip(sweeps, warnings, strict=True)
+                {**one.to_json(), "warnings": [*notes, *diagnoses.texts(one.file.label)]}
+                for one, notes in zip(sweeps, warnings, strict=True)
             ]
         )
     elif form == "csv":
@@ -148,9 +148,9 @@ def _show_sweep(one: GroupSweep, top: int) -> None:
     terminal.table(title, *group_table(by, groups[:top]))
     more = [f"... and {len(groups) - top:,} more, less harmful; --top shows more."] if len(groups) > top else []
     known = any(group.contradicted is not None for group in groups)
-    said = ["Contradicted: pairs that most rankers trained without them rank the other way."] if known else []
+    explained = ["Contradicted: pairs that most rankers trained without them rank the other way."] if known else []
     what = f"Total, per pair: influence on all {result.test_pairs:,} test pairs. {SIGNS.capitalize()}."
-    terminal.text("\n".join([*more, what, *said, ""]), style="dim")
+    terminal.text("\n".join([*more, what, *explained, ""]), style="dim")
     columns = [
         Column("threshold", "right"),
         Column("harmful groups", "right", "bold"),

@@ -33,8 +33,8 @@ def _look_alike(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     wanted = error.object[error.start : error.end]
-    found = "".join(_STANDS_IN.get(each) or each.encode("ascii", "backslashreplace").decode() for each in wanted)
-    return found, error.end
+    text = "".join(_STANDS_IN.get(char) or char.encode("ascii", "backslashreplace").decode() for char in wanted)
+    return text, error.end
 
 
 def let_streams_write_anything() -> None:

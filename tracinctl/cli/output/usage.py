@@ -56,7 +56,7 @@ def origins_of(command: Any, ctx: Any) -> dict[str, str]:
     """The variable, or the file and line, that each setting's value came from; flags and defaults are left out."""
     from tracinctl.project.config import Settings
 
-    found = {}
+    origins = {}
     file: Settings | None = ctx.find_object(Settings)
     for param in command.params:
         source = ctx.get_parameter_source(param.name)
@@ -64,11 +64,11 @@ def origins_of(command: Any, ctx: Any) -> dict[str, str]:
         if source is None or setting is None:
             continue
         if source.name == "ENVIRONMENT":
-            found[param.name] = f"environment variable {variable_of(param, ctx)}"
+            origins[param.name] = f"environment variable {variable_of(param, ctx)}"
         elif source.name == "DEFAULT_MAP" and file is not None:
             place = file.place_of(command.name, setting)
-            found[param.name] = f"{file.path}{file.line(*place) if place else ''}"
-    return found
+            origins[param.name] = f"{file.path}{file.line(*place) if place else ''}"
+    return origins
 
 
 _INPUTS = frozenset({"data_root", "linked_root", "exclusions_file", "pairs_file", "metadata_file"})

@@ -82,16 +82,16 @@ def weight_files(path: Path) -> list[tuple[Path, str]]:
         return [(path, "")]
     if (path / _MODULES).is_file() and (parts := _modules(path)):
         return parts
-    found = next((path / name for name in (*_WEIGHTS, *_ADAPTERS) if (path / name).is_file()), None)
-    if found is None:
+    weights = next((path / name for name in (*_WEIGHTS, *_ADAPTERS) if (path / name).is_file()), None)
+    if weights is None:
         raise _no_weights(path)
-    second = next(iter(sorted(path.glob(f"{found.stem}_[0-9]{found.suffix}"))), None)
+    second = next(iter(sorted(path.glob(f"{weights.stem}_[0-9]{weights.suffix}"))), None)
     if second is not None:
         raise CheckpointError(
-            f"{path} holds the weights of several models: {found.name} and {second.name}",
+            f"{path} holds the weights of several models: {weights.name} and {second.name}",
             hint=f"Give the file of the one that was trained on pairs, for example {second}.",
         )
-    return [(part, "") for part in (_shards(found) if found.name.endswith(_INDEX) else [found])]
+    return [(part, "") for part in (_shards(weights) if weights.name.endswith(_INDEX) else [weights])]
 
 
 def _no_weights(path: Path) -> CheckpointError:

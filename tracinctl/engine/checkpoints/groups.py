@@ -22,8 +22,8 @@ def rates_by_name(model: torch.nn.Module, groups: Sequence[Group]) -> Mapping[st
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if all(group.names for group in groups):
         given = {bare_name(name): group.rate for group in groups for name in group.names or ()}
-        found = {name: given.get(bare_name(name)) for name in trainable}
-        return {name: rate or 0.0 for name, rate in found.items()} if any(found.values()) else None
+        by_name = {name: given.get(bare_name(name)) for name in trainable}
+        return {name: rate or 0.0 for name, rate in by_name.items()} if any(by_name.values()) else None
     count = sum(len(group.shapes) for group in groups)
     for parameters in (dict(model.named_parameters()), trainable):
         if len(parameters) == count:

@@ -96,11 +96,11 @@ def _load_folder(path: Path) -> Checkpoint:
     state: dict[str, torch.Tensor] = {}
     for part, prefix in weight_files(path):
         raw = _read(part)
-        found = _state_of(read_tensors(part, raw))
-        if found is None:
+        tensors = _state_of(read_tensors(part, raw))
+        if tensors is None:
             raise CheckpointError(f"{part} holds no state of a model", hint="Save the checkpoint again.")
-        check_state(part, found, len(raw))
-        state |= {f"{prefix}{name}": value for name, value in found.items()}
+        check_state(part, tensors, len(raw))
+        state |= {f"{prefix}{name}": value for name, value in tensors.items()}
     trainer = read_trainer_state(path)
     rates = folder_rates(path, trainer, lambda place: read_tensors(place, _read(place)))
     if checkpoint_digest(path) != digest:

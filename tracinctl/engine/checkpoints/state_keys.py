@@ -43,20 +43,20 @@ def state_for(
     """
     own, shared = model.state_dict(), _shared(model)
     state = {_filled_in(name, own): value for name, value in state.items()}
-    found = dict(state if own.keys() <= state.keys() else _renamed(own, state, shared, checkpoint))
+    renamed = dict(state if own.keys() <= state.keys() else _renamed(own, state, shared, checkpoint))
     for name, others in shared.items():
-        there = next((other for other in others if other in found), None)
+        there = next((other for other in others if other in renamed), None)
         if there is not None:
-            found.setdefault(name, found[there])
+            renamed.setdefault(name, renamed[there])
     unsaved = {name for name, _ in model.named_buffers()} - own.keys()
-    made = [name for name in own if name not in found and _is_whole(own[name])]
-    extra = [name for name in found if name not in own and (name in unsaved or _is_whole(found[name]))]
-    found |= {name: own[name] for name in made}
+    made = [name for name in own if name not in renamed and _is_whole(own[name])]
+    extra = [name for name in renamed if name not in own and (name in unsaved or _is_whole(renamed[name]))]
+    renamed |= {name: own[name] for name in made}
     for name in extra:
-        del found[name]
-    _check_fit(own, found, checkpoint)
+        del renamed[name]
+    _check_fit(own, renamed, checkpoint)
     for name, others in shared.items():
-        if not torch.equal(found[name], found[others[0]]):
+        if not torch.equal(renamed[name], renamed[others[0]]):
             raise CheckpointError(
                 f"checkpoint {checkpoint} holds different weights {others[0]} and {name}, which the model shares",
                 hint="Build the model as it was trained: there it did not share them.",
@@ -69,7 +69,7 @@ def state_for(
         )
         if names
     ]
-    return found, notes
+    return renamed, notes
 
 
 def _filled_in(name: str, own: Mapping[str, torch.Tensor]) -> str:
@@ -95,18 +95,18 @@ def _is_whole(tensor: torch.Tensor) -> bool:
     return not tensor.is_floating_point() and not tensor.is_complex()
 
 
-def _check_fit(own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], checkpoint: str) -> None:
+def _check_fit(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
     """Raise CheckpointError where a state does not fit the model's names and shapes."""
-    unexpected = [name for name in found if name not in own]
+    unexpected = [name for name in state if name not in own]
     shaped = [
-        f"{name} is {tuple(found[name].shape)}, the model wants {tuple(own[name].shape)}"
+        f"{name} is {tuple(state[name].shape)}, the model wants {tuple(own[name].shape)}"
         for name in own
-        if name in found and own[name].shape != found[name].shape
+        if name in state and own[name].shape != state[name].shape
     ]
-    complex_numbers = [n for n in own if n in found and found[n].is_complex() and not own[n].is_complex()]
+    complex_numbers = [n for n in own if n in state and state[n].is_complex() and not own[n].is_complex()]
     # quantised weights are no weights without their scale
-    whole = [n for n in own if n in found and _is_whole(found[n]) and not _is_whole(own[n])]
-    missing = [name for name in own if name not in found]
+    whole = [n for n in own if n in state and _is_whole(state[n]) and not _is_whole(own[n])]
+    missing = [name for name in own if name not in state]
     wrong = [
         f"{what}: {first_few(names)}"
         for what, names in (

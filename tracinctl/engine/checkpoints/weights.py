@@ -118,11 +118,11 @@ def learning_rates(rates: Sequence[Rates]) -> list[float | None]:
     """The rate of the step that led to each checkpoint of a run."""
     next_ones = _logs_next_rates(rates)
     points: dict[int, float] = {}
-    for each in rates:
-        points |= {step if next_ones else step - 1: rate for step, rate in each.logged.items()}
-    for each in rates:
-        points |= each.after
-    return [_learning_rate(each, points) for each in rates]
+    for recorded in rates:
+        points |= {step if next_ones else step - 1: rate for step, rate in recorded.logged.items()}
+    for recorded in rates:
+        points |= recorded.after
+    return [_learning_rate(recorded, points) for recorded in rates]
 
 
 def _learning_rate(rates: Rates, points: Mapping[int, float]) -> float | None:
@@ -135,11 +135,11 @@ def _learning_rate(rates: Rates, points: Mapping[int, float]) -> float | None:
 
 def _logs_next_rates(rates: Sequence[Rates]) -> bool:
     """Whether what was logged at a step is the rate of the next one, as older versions of ``transformers`` log it."""
-    both = [(each.logged[s], r) for each in rates for s, r in each.after.items() if s in each.logged]
+    both = [(rate.logged[s], r) for rate in rates for s, r in rate.after.items() if s in rate.logged]
     if any(not math.isclose(logged, after, rel_tol=_CLOSE) for logged, after in both):
         return False
     return bool(both) or any(
-        each.step in each.logged and not each.logged[each.step] and len(each.logged) > 1 for each in rates if each.step
+        rate.step in rate.logged and not rate.logged[rate.step] and len(rate.logged) > 1 for rate in rates if rate.step
     )
 
 

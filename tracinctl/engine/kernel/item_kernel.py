@@ -66,13 +66,13 @@ class ItemKernel(ABC):
         Rows of ``at_once`` bytes are looked at together.
         """
         low, high = np.minimum(first, second), np.maximum(first, second)
-        found = np.empty(len(low))
+        products = np.empty(len(low))
         known = low < self.layout.columns
         if not known.all():
             pairs = self.layout.pairs
             keys = pairs[:, 0] * len(self.layout) + pairs[:, 1]
             at = np.searchsorted(keys, low[~known] * len(self.layout) + high[~known])
-            found[~known] = self.stored_pairs()[at]
+            products[~known] = self.stored_pairs()[at]
         places = np.flatnonzero(known)
         places = places[np.argsort(high[places], kind="stable")]
         step = max(1, at_once // (8 * self.layout.columns))
@@ -80,8 +80,8 @@ class ItemKernel(ABC):
         for k in range(0, len(distinct), step):
             these = places[begins[k] : begins[k + step] if k + step < len(distinct) else None]
             block = self.rows(distinct[k : k + step])
-            found[these] = block[np.searchsorted(distinct[k : k + step], high[these]), low[these]]
-        return found
+            products[these] = block[np.searchsorted(distinct[k : k + step], high[these]), low[these]]
+        return products
 
 
 class HeldKernel(ItemKernel):

@@ -42,11 +42,11 @@ def projection_error(maker: KernelMaker, exact: ItemGradients, checkpoint: str) 
         true = scores(exact)
     except MemoryBudgetError:
         return np.full(2, np.nan)
-    found = scores(maker.gradients)
-    if len(some) < _FOUR or not true.any() or not found.std() or not true.std():
+    projected = scores(maker.gradients)
+    if len(some) < _FOUR or not true.any() or not projected.std() or not true.std():
         return np.full(2, np.nan)
-    off = np.sqrt(((found - true) ** 2).mean() / (true**2).mean())
-    return np.array([np.corrcoef(found, true)[0, 1], off])
+    off = np.sqrt(((projected - true) ** 2).mean() / (true**2).mean())
+    return np.array([np.corrcoef(projected, true)[0, 1], off])
 
 
 def _nobody(done: int) -> None:

@@ -49,14 +49,16 @@ def draw(request: Request) -> Iterator[RenderableType]:
     shown = _spaced(total, min(_MOST_ROWS, request.rows(12, beside=19)))
     yield heading("Where each checkpoint's scores lie", palette.strong)
     yield from _boxes(survey, shown, request.width, palette)
-    said = "├ 5 to 95 % ┤ of the scores other than zero, ━ the middle half, ┃ the median; harmful: their share below 0."
+    legend = (
+        "├ 5 to 95 % ┤ of the scores other than zero, ━ the middle half, ┃ the median; harmful: their share below 0."
+    )
     if len(shown) < total:
-        said += f" {len(shown)} of {total} checkpoints, evenly spaced."
+        legend += f" {len(shown)} of {total} checkpoints, evenly spaced."
     if survey.every > 1:
-        said += f" From one training pair in {survey.every:,}; shares and means are of all."
+        legend += f" From one training pair in {survey.every:,}; shares and means are of all."
     if survey.strange:
-        said += f" Not finite, left out: {survey.strange:,}."
-    yield Text(f"{said}\n")
+        legend += f" Not finite, left out: {survey.strange:,}."
+    yield Text(f"{legend}\n")
     yield from _pairs(request, survey)
 
 

@@ -103,14 +103,14 @@ def _below_thresholds(survey: Survey, palette: Palette) -> Table:
 
 def remarks(survey: Survey, axis: str = "") -> Iterator[Text]:
     """What is not in the picture, and how its axis runs."""
-    said = []
+    sentences = []
     if survey.zeros:
         idle = int((~survey.votes.active).sum())
         why = f" ({count(idle, 'test pair')} without any score)" if idle else ""
-        said.append(f"Exactly zero, not drawn: {survey.zeros:,}{why}.")
+        sentences.append(f"Exactly zero, not drawn: {survey.zeros:,}{why}.")
     if survey.strange:
-        said.append(f"Not finite, left out: {survey.strange:,}.")
+        sentences.append(f"Not finite, left out: {survey.strange:,}.")
     if axis:
-        said.append(f"Score axis {axis}: columns there are wider, and hold more.")
-    if said:
-        yield Text(" ".join(said))
+        sentences.append(f"Score axis {axis}: columns there are wider, and hold more.")
+    if sentences:
+        yield Text(" ".join(sentences))

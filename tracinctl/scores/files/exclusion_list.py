@@ -59,8 +59,8 @@ class ExclusionList:
     @property
     def round(self) -> int:
         """The round whose scores it was made from."""
-        said = _NUMBER.match(self.comment("round"))
-        return 1 if said is None else int(said[0])
+        match = _NUMBER.match(self.comment("round"))
+        return 1 if match is None else int(match[0])
 
     @property
     def rule(self) -> str:
@@ -224,11 +224,11 @@ def read_exclusion_list(path: Path) -> ExclusionList:
     lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     comments = [line[1:].strip() for line in lines if line.startswith("#")]
     ids = list(dict.fromkeys(filter(None, map(_id_of, lines))))
-    said = next((int(found[1]) for found in map(_COUNT.match, comments) if found), len(ids))
-    written = next((found[1] for found in map(_DIGEST.match, comments) if found), None)
-    if said != len(ids):
+    declared = next((int(match[1]) for match in map(_COUNT.match, comments) if match), len(ids))
+    written = next((match[1] for match in map(_DIGEST.match, comments) if match), None)
+    if declared != len(ids):
         raise ExclusionListError(
-            f"exclusion list {path} holds {count(len(ids), 'id')}, but its first line says {said:,}",
+            f"exclusion list {path} holds {count(len(ids), 'id')}, but its first line says {declared:,}",
             hint="Write it again: tracinctl exclude\n"
             "If you changed it by hand, correct the number in its first line, or remove that line.",
         )

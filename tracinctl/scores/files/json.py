@@ -86,20 +86,20 @@ def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
     beside = sidecar_path(path)
     if beside == path or not (beside.exists() or beside.is_symlink()):
         return None
-    said = read_sidecar(path)
-    if said.get("scores_sha256") != digest:
+    sidecar = read_sidecar(path)
+    if sidecar.get("scores_sha256") != digest:
         raise apart(path)
     try:
-        own, sample = said["self_influence"], said["sample_influence"]
-        items = [(str(a), str(b)) for a, b in said["train_items"]]
-        groups = {str(name): [str(value) for value in values] for name, values in said.get("groups", {}).items()}
+        own, sample = sidecar["self_influence"], sidecar["sample_influence"]
+        items = [(str(a), str(b)) for a, b in sidecar["train_items"]]
+        groups = {str(name): [str(value) for value in values] for name, values in sidecar.get("groups", {}).items()}
         known = {
             "train_items": items,
             "self_influence": None if own is None else _finite(own),
             "sample_ids": [] if sample is None else list(sample),
             "sample_influence": None if sample is None else _finite(list(sample.values())),
-            "checkpoint_names": [str(name) for name in said["checkpoint_names"]],
-            "provenance": {**said["provenance"]},
+            "checkpoint_names": [str(name) for name in sidecar["checkpoint_names"]],
+            "provenance": {**sidecar["provenance"]},
             "groups": groups,
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
