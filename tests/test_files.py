@@ -1,12 +1,13 @@
 """Files that belong together: all of them are replaced, or none."""
 
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
 from tracinctl.errors import TracinctlError
-from tracinctl.files import atomic_path, atomic_paths
+from tracinctl.files import atomic_path, atomic_paths, locked
 
 
 def written(folder):
@@ -62,3 +63,39 @@ def test_only_a_file_is_replaced(tmp_path):
     assert link.read_text() == "mine"
     assert not link.is_symlink()
     assert not Path("nowhere").exists()
+
+
+def test_a_lock_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "list.txt"
+    with locked(path):
+        assert list(written(tmp_path)) == [".list.txt.lock"]
+    assert written(tmp_path) == {}
+
+
+def test_a_lock_file_that_its_holder_removes_in_that_moment_is_no_lock(tmp_path, monkeypatch):
+    path, lock = tmp_path / "list.txt", tmp_path / ".list.txt.lock"
+    take, taken = fcntl.flock, []
+
+    def remove_first(handle, how):
+        if not taken:
+            lock.unlink()
+        taken.append(how)
+        take(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with locked(path, wait=0):
+        assert lock.exists()
+        with pytest.raises(TracinctlError, match="another process is writing it"), locked(path, wait=0):
+            pass
+    assert len(taken) == 3
+    assert written(tmp_path) == {}
+
+
+def test_who_waits_for_a_lock_gets_it_when_it_is_let_go(tmp_path, monkeypatch):
+    path = tmp_path / "list.txt"
+    first = locked(path)
+    first.__enter__()
+    monkeypatch.setattr("time.sleep", lambda _: first.__exit__(None, None, None))
+    with locked(path):
+        assert list(written(tmp_path)) == [".list.txt.lock"]
+    assert written(tmp_path) == {}

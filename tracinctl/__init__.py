@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from tracinctl._version import __version__
+
+# typing takes ten milliseconds to load, in which Ctrl-C would give a traceback; type checkers know this name
+TYPE_CHECKING = False
 
 _EXPORTS = {
     "InfluenceTable": "tracinctl.scores.table",
@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from tracinctl.data.pairs import Pairs, RankingData, Samples
     from tracinctl.engine.compute import compute_influence
     from tracinctl.engine.tracin import RankingTracInCP, TracInCP
@@ -44,5 +46,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: importing tracinctl alone loads no heavy library."""
     if name in _EXPORTS:
+        import importlib
+
         return getattr(importlib.import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ import functools
 import os
 import stat
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ if sys.platform != "win32":
 
 _UNKNOWN_TO_DISK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM}
 _KEPT_SUFFIX = 20  # of a path's ending, which some writers choose their format by
+_POLL = 0.05  # seconds between two attempts to take a lock
 _OURS = ".tracinctl-"  # stands in the names of temporary files, and in no other
 
 
@@ -108,45 +110,73 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
     Raises:
         TracinctlError: another process has held it for ``wait`` seconds, or the place cannot be written.
     """
-    from filelock import FileLock, Timeout
-
     place = path.with_name(f".{path.name}.lock")
-    lock = FileLock(place, timeout=wait)
-    try:
-        _make_folder(path)
-        if place.is_symlink():  # older versions of the library would empty the file that it leads to
-            raise TracinctlError(f"cannot write {path}: its lock {place} is a symbolic link", hint="Remove the link.")
+    with contextlib.ExitStack() as held:
         try:
-            if _can_lock(place):
-                lock.acquire()
-        except Timeout:  # which is also said where the folder was taken away in that moment, because it was empty
-            _make_folder(path)
-            lock.acquire(timeout=0)
-    except Timeout as error:
-        raise TracinctlError(
-            f"cannot write {path}: another process is writing it", hint="Run again when it is done."
-        ) from error
-    except OSError as error:
-        raise TracinctlError(f"cannot write {path}: {error.strerror or error}", hint=_way_out(error)) from error
+            if place.is_symlink():
+                raise TracinctlError(f"cannot write {path}: its lock {place} is a symbolic link", hint="Remove it.")
+            held.enter_context(_lock_file(place, wait))
+        except TimeoutError as error:
+            raise TracinctlError(
+                f"cannot write {path}: another process is writing it", hint="Run again when it is done."
+            ) from error
+        except OSError as error:
+            raise TracinctlError(f"cannot write {path}: {error.strerror or error}", hint=_way_out(error)) from error
+        yield
+
+
+@contextlib.contextmanager
+def _lock_file(place: Path, wait: float) -> Iterator[None]:
+    """Hold a lock file, and remove it afterwards; who waits for it then makes a new one.
+
+    Raises:
+        TimeoutError: another process has held it for ``wait`` seconds.
+    """
+    if sys.platform == "win32":
+        from filelock import FileLock
+
+        try:
+            with FileLock(place, timeout=wait):
+                yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows keeps a file that another run has open
+                place.unlink()
+        return
+    handle = _flock(place, wait)
     try:
         yield
     finally:
-        lock.release()
-
-
-def _can_lock(place: Path) -> bool:
-    """Whether the disk knows locks; filelock takes a disk that does not for a lock that another process holds."""
-    if sys.platform == "win32":
-        return True
-    handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    try:
-        with _unless_disk_cannot("lock files", place):
-            with contextlib.suppress(BlockingIOError):  # another run holds it
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return True
-    finally:
+        with contextlib.suppress(OSError):
+            place.unlink()
         os.close(handle)
-    return False
+
+
+def _flock(place: Path, wait: float) -> int:
+    end = time.monotonic() + wait
+    while (handle := _try_flock(place)) is None:
+        if time.monotonic() >= end:
+            raise TimeoutError
+        time.sleep(_POLL)
+    return handle
+
+
+def _try_flock(place: Path) -> int | None:
+    """The open lock file; None where another process holds it. Without a lock where the disk knows none."""
+    while True:
+        _make_folder(place)  # another run may have taken it away because it was empty
+        handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            with _unless_disk_cannot("lock files", place):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_nlink:
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its holder removed it before it was locked here
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -172,8 +172,8 @@ def hidden(name):
 
 
 def leftovers(folder):
-    """What of temporary files is there."""
-    return [path.name for path in folder.rglob("*") if ".tracinctl-" in path.name]
+    """What of temporary files and locks is there."""
+    return [path.name for path in folder.rglob("*") if ".tracinctl-" in path.name or path.suffix == ".lock"]
 
 
 def assert_old_or_new(folder, before, after, how, said=""):
