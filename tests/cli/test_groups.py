@@ -126,7 +126,7 @@ def test_exclude_by_group_marks_its_pairs_in_the_records(cli, target):
     [
         (["exclude", "--by", "annotator", "--pair-mode", "sample"], "--by leaves out the pairs of whole groups"),
         (["sweep", "--by", "annotator", "--retrain"], "--retrain judges lists of single pairs"),
-        (["plot", "top", "--by", "annotator"], "--by is of the view groups"),
+        (["plot", "top", "--by", "annotator"], "--by works with the view groups only"),
         (["sweep", "--by", "anotator"], "no column 'anotator'"),
         (["plot", "groups", "--by", "anotator"], "no column 'anotator'"),
     ],
@@ -180,7 +180,7 @@ def test_one_training_pair_shows_whom_it_hurts_and_helps(cli, target):
     wrong = cli("plot", "top", "--train-pair", name + "x")
     assert wrong.code != 0
     assert f"Did you mean {name}?" in wrong.err
-    assert "--train-pair is of the view top" in cli("plot", "sweep", "--train-pair", name).err
+    assert "--train-pair works with the view top only" in cli("plot", "sweep", "--train-pair", name).err
 
 
 def test_completion_offers_the_pairs_on_the_list(cli, target):

@@ -19,7 +19,6 @@ from tracinctl.project.commands import ExcludeCommand
 from tracinctl.text import aligned, count, number
 
 if TYPE_CHECKING:
-    from tracinctl.progress import ProgressCallback
     from tracinctl.project.config import Project
     from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.exclusion import Exclusions
@@ -45,70 +44,39 @@ def exclude(
     A vote is a score below the threshold; a pair with enough votes is harmful. Positive scores are helpful, negative
     ones harmful. Most votes come first, then the lowest mean score.
     """
-    from tracinctl.scores.exclusion import with_earlier
-    from tracinctl.scores.files.exclusion_list import list_to_replace, origin_notes, replace_exclusion_list
-    from tracinctl.scores.files.open import open_scores
-    from tracinctl.scores.files.records import read_records
+    from tracinctl.scores.files.exclusion_list import list_to_replace
     from tracinctl.scores.votes import parse_threshold
 
     check_one_form(json=json, csv=csv)
     check_grouping(settings)
     if settings.output_file is not None and was_flag(ctx, "output_dir"):
         raise UsageError("`output_file` and `output_dir` exclude each other", hint="Give one of them.")
-    rule, output_file, dry_run = settings.rule, settings.output_file, settings.dry_run
-    parse_threshold(rule.threshold)
+    parse_threshold(settings.rule.threshold)
     project = project_of(ctx, settings.scores, settings.lists)
     files = selected_files(ctx, project, settings.given, settings.selection)
-    if output_file is not None and len(files) > 1:
-        raise UsageError(
-            f"--output-file names one list, but there are {len(files)} score files",
-            hint="Choose one with --metadata-file or --frequency, or leave --output-file out.",
-        )
-    places = [output_file or list_path(project, file) for file in files]
-    check_own_list_each(files, places)
-    force = settings.replacing.force
-    for place in () if dry_run else places:
-        list_to_replace(place, force=force)
-    replaced: dict[Path, str] = {}
-    chosen = []
-    changes: dict[ScoreFile, list[str]] = {}
-    for file, place in zip(files, places, strict=True):
-        with terminal.progress(what=file.label) as report:
-            source = open_scores(file.path, report)
-            exclusions, grouped = choose(file, source, settings, report)
-        changes[file] = tell_changes(file, source)
-        note = ""
-        if settings.decided.review:
-            exclusions, note = with_decisions(file, source, exclusions)
-        exclusions = with_earlier(exclusions, source.provenance)
-        chosen.append(Chosen(file, source, exclusions, place, note, grouped))
-    if settings.marking.update_metadata and not dry_run:
-        for one in chosen:
-            read_records(records_path(one.file))  # a broken one stops before a list is written
+    places = list_paths(project, files, settings.output_file)
+    for place in () if settings.dry_run else places:
+        list_to_replace(place, force=settings.replacing.force)
+    chosen = [choose(file, place, settings) for file, place in zip(files, places, strict=True)]
+    replaced = {} if settings.dry_run else write_lists(chosen, settings)
     diagnoses = Diagnoses()
     for one in chosen:
-        if not dry_run:
-            notes = origin_notes(one.file.path, one.source.provenance, one.note)
-            change = replace_exclusion_list(one.path, one.exclusions, one.file.path.name, notes, force=force)
-            replaced[one.path] = change
-            if settings.marking.update_metadata:
-                mark(one)
         diagnoses.add(one.file.label, one.source, exclusions=one.exclusions)
     diagnoses.tell()
     for one in chosen:
         if one.note:
             terminal.say(f"{one.file.label}: {one.note}")
         if not json and not csv:
-            show(one, dry_run=dry_run, custom=trains_itself(ctx), replaced=replaced.get(one.path, ""))
-            if not dry_run:
+            show(one, dry_run=settings.dry_run, custom=trains_itself(ctx), replaced=replaced.get(one.path, ""))
+            if not settings.dry_run:
                 terminal.path(one.path)
     if json:
         terminal.json(
             [
                 {
-                    **to_json(one, None if dry_run else one.path),
+                    **to_json(one, None if settings.dry_run else one.path),
                     "replaced": replaced.get(one.path) or None,
-                    "warnings": [*changes[one.file], *diagnoses.texts(one.file.label)],
+                    "warnings": [*one.changes, *diagnoses.texts(one.file.label)],
                 }
                 for one in chosen
             ]
@@ -119,7 +87,17 @@ def exclude(
 
 @dataclass(frozen=True)
 class Chosen:
-    """A list: its scores, what it names, where it is written, what people decided, and the scores of its groups."""
+    """A list that was chosen.
+
+    Attributes:
+        file: the score file.
+        source: its scores.
+        exclusions: what the list names.
+        path: where the list is written.
+        note: what people decided, in words.
+        grouped: the scores of groups, if whole groups are chosen.
+        changes: what has changed since the scores were made.
+    """
 
     file: ScoreFile
     source: ScoreSource
@@ -127,6 +105,7 @@ class Chosen:
     path: Path
     note: str
     grouped: GroupScores | None
+    changes: list[str]
 
 
 def check_grouping(settings: ExcludeCommand) -> None:
@@ -138,18 +117,43 @@ def check_grouping(settings: ExcludeCommand) -> None:
         )
 
 
-def choose(
-    file: ScoreFile, source: ScoreSource, settings: ExcludeCommand, progress: ProgressCallback
-) -> tuple[Exclusions, GroupScores | None]:
-    """What to leave out, and the scores of the groups where whole groups are chosen."""
-    from tracinctl.scores.exclusion import choose_by_rule
+def choose(file: ScoreFile, place: Path, settings: ExcludeCommand) -> Chosen:
+    """Choose what to leave out by the scores of one file, and by people's decisions."""
+    from tracinctl.scores.exclusion import choose_by_rule, with_earlier
+    from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.group_exclusion import choose_groups
 
-    rule = settings.rule
-    if settings.grouping.by is not None:
-        grouped = read_groups(file, source, settings.grouping.by, progress)
-        return choose_groups(source, grouped, rule), grouped
-    return choose_by_rule(source, rule), None
+    grouped, note = None, ""
+    with terminal.progress(what=file.label) as report:
+        source = open_scores(file.path, report)
+        if settings.grouping.by is None:
+            exclusions = choose_by_rule(source, settings.rule)
+        else:
+            grouped = read_groups(file, source, settings.grouping.by, report)
+            exclusions = choose_groups(source, grouped, settings.rule)
+    changes = tell_changes(file, source)
+    if settings.decided.review:
+        exclusions, note = with_decisions(file, source, exclusions)
+    return Chosen(file, source, with_earlier(exclusions, source.provenance), place, note, grouped, changes)
+
+
+def write_lists(chosen: list[Chosen], settings: ExcludeCommand) -> dict[Path, str]:
+    """Write the lists, and mark what they name if that is asked for; path -> the list that was replaced."""
+    from tracinctl.scores.files.exclusion_list import origin_notes, replace_exclusion_list
+    from tracinctl.scores.files.records import read_records
+
+    if settings.marking.update_metadata:
+        for one in chosen:
+            read_records(records_path(one.file))  # a broken one stops before a list is written
+    replaced = {}
+    for one in chosen:
+        notes = origin_notes(one.file.path, one.source.provenance, one.note)
+        replaced[one.path] = replace_exclusion_list(
+            one.path, one.exclusions, one.file.path.name, notes, force=settings.replacing.force
+        )
+        if settings.marking.update_metadata:
+            mark(one)
+    return replaced
 
 
 def mark(one: Chosen) -> None:
@@ -175,23 +179,29 @@ def with_decisions(file: ScoreFile, source: ScoreSource, exclusions: Exclusions)
     return reviewed.exclusions, reviewed.note
 
 
-def list_path(project: Project, file: ScoreFile) -> Path:
-    """Where the list of a score file belongs."""
-    if file.target is not None:
-        return file.target.list_file
-    return project.output_dir / f"{file.path.stem}_excluded_pairs.txt"
+def list_paths(project: Project, files: list[ScoreFile], output_file: Path | None) -> list[Path]:
+    """Where the list of each score file is written.
 
-
-def check_own_list_each(files: list[ScoreFile], places: list[Path]) -> None:
-    """Refuse two score files whose lists would be the same file."""
-    first: dict[Path, ScoreFile] = {}
-    for file, place in zip(files, places, strict=True):
-        other = first.setdefault(place.absolute(), file)
+    Raises:
+        UsageError: two lists would be the same file.
+    """
+    if output_file is not None and len(files) > 1:
+        raise UsageError(
+            f"--output-file names one list, but there are {len(files)} score files",
+            hint="Choose one with --metadata-file or --frequency, or leave --output-file out.",
+        )
+    places: list[Path] = []
+    owners: dict[Path, ScoreFile] = {}
+    for file in files:
+        own = file.target.list_file if file.target else project.output_dir / f"{file.path.stem}_excluded_pairs.txt"
+        places.append(output_file or own)
+        other = owners.setdefault(places[-1].absolute(), file)
         if other is not file:
             raise UsageError(
-                f"{shown_path(other.path)} and {shown_path(file.path)} would both write {shown_path(place)}",
+                f"{shown_path(other.path)} and {shown_path(file.path)} would both write {shown_path(own)}",
                 hint="Give them one at a time, each with its own --output-file.",
             )
+    return places
 
 
 def records_path(file: ScoreFile) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,9 +17,15 @@ from tracinctl.project.commands import PlotCommand
 from tracinctl.text import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tracinctl.plots.picture import Picture
+    from tracinctl.plots.request import Request
     from tracinctl.progress import ProgressCallback
     from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.source import ScoreSource
+    from tracinctl.scores.votes import Threshold
 
 EXAMPLES = """tracinctl plot overview --frequency 500hz
 tracinctl plot top --frequency 500hz --top 15 --output top.svg
@@ -41,86 +48,133 @@ def plot(
     json: options.Json = False,
 ) -> None:
     """Draw the scores in the terminal. Positive scores are helpful, negative ones harmful."""
-    from tracinctl.plots.picture import draw, numbers_of
-    from tracinctl.plots.request import Request
-    from tracinctl.plots.save import check_picture_path, save
-    from tracinctl.project.unseeing import doubts_of_scores
-    from tracinctl.scores.files.open import open_scores
-    from tracinctl.scores.sweep import sweep_of, sweep_thresholds
+    from tracinctl.plots.save import check_picture_path
     from tracinctl.scores.votes import parse_thresholds, required_votes
 
-    min_occurrences, test_pair, output = settings.votes.min_occurrences, settings.test_pair, settings.output
-    required_votes(min_occurrences, 0)
-    if output is not None:
-        check_picture_path(output)
-    if settings.grouping.by is not None and view != "groups":
-        raise UsageError(f"`by` is of the view groups, not of {view}", hint="Draw the view groups, or leave it out.")
-    if settings.train_pair is not None and (view != "top" or test_pair is not None):
-        other = "test_pair" if test_pair is not None else view
-        raise UsageError(
-            f"`train_pair` is of the view top, all test pairs beside each other, and not of {other}",
-            hint="For example: tracinctl plot top --train-pair ID",
-        )
+    required_votes(settings.votes.min_occurrences, 0)
+    if settings.output is not None:
+        check_picture_path(settings.output)
+    check_view(view, settings)
     project = project_of(ctx, settings.scores)
     marked = parse_thresholds(settings.tried.thresholds)
     files = selected_files(ctx, project, settings.given, settings.selection)
-    if test_pair is not None:
-        files = with_test_pair(files, test_pair)
-    if output is not None and len(files) > 1:
+    if settings.test_pair is not None:
+        files = with_test_pair(files, settings.test_pair)
+    if settings.output is not None and len(files) > 1:
         raise UsageError(
             f"--output names one picture, but there are {len(files)} score files",
             hint=f"For example --frequency {files[0].frequency}",
         )
-    results, pictures = [], []
-    warnings: dict[ScoreFile, list[str]] = {}
     diagnoses = Diagnoses()
-    for file in files:
-        with terminal.progress(what=file.label) as report:
-            source = open_scores(file.path, report)
-            if view == "checkpoints":
-                source = with_checkpoint_scores(file, source, report)
-            request = Request(
-                source,
-                terminal.width if output is None else FILE_WIDTH,
-                terminal.colour if output is None else output.suffix != ".txt",
-                marked,
-                test_pair=test_pair,
-                train_pair=settings.train_pair,
-                top=settings.top,
-                min_occurrences=min_occurrences,
-                height=terminal.height if output is None else None,
-                by=settings.grouping.by,
-                contradicted=doubts_of_scores(file.target if file.in_project else None, source.train_ids)
-                if view == "groups"
-                else None,
-            )
-            if view == "overview":
-                swept = (
-                    sweep_of(source, request.survey.votes, min_occurrences)
-                    if test_pair is None
-                    else sweep_thresholds(source, marked, min_occurrences)
-                )
-                diagnoses.add(file.label, source, sweep=swept)
-            if json:
-                numbers = numbers_of(view, request)
-                about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
-                results.append(about | numbers)
-            if not json or output is not None:
-                pictures.append(draw(view, request, f"{label_of(file, source)}: {view}"))
-        warnings[file] = [*tell_changes(file, source), *diagnoses.texts(file.label)]
+    drawings = [draw_file(view, file, settings, marked, diagnoses, json=json) for file in files]
     diagnoses.tell()
+    show([drawing.picture for drawing in drawings if drawing.picture is not None], settings.output, json=json)
+    if json:
+        terminal.json(
+            [
+                {**drawing.numbers, "warnings": [*drawing.changes, *diagnoses.texts(drawing.file.label)]}
+                for drawing in drawings
+            ]
+        )
+
+
+def check_view(view: str, settings: PlotCommand) -> None:
+    """Refuse settings that the view does not use."""
+    if settings.grouping.by is not None and view != "groups":
+        raise UsageError(
+            f"`by` works with the view groups only, not with {view}", hint="Draw the view groups, or leave out `by`."
+        )
+    if settings.train_pair is not None and settings.test_pair is not None:
+        raise UsageError("`train_pair` and `test_pair` exclude each other", hint="Give one of them.")
+    if settings.train_pair is not None and view != "top":
+        raise UsageError(
+            f"`train_pair` works with the view top only, not with {view}",
+            hint="For example: tracinctl plot top --train-pair ID",
+        )
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A view of one score file: its numbers for JSON, its picture, and what has changed since the scores were made."""
+
+    file: ScoreFile
+    numbers: dict[str, Any]
+    picture: Picture | None
+    changes: list[str]
+
+
+def draw_file(
+    view: str,
+    file: ScoreFile,
+    settings: PlotCommand,
+    marked: Sequence[Threshold],
+    diagnoses: Diagnoses,
+    *,
+    json: bool,
+) -> Drawing:
+    """Draw a view of one score file."""
+    from tracinctl.plots.picture import draw, numbers_of
+    from tracinctl.scores.files.open import open_scores
+    from tracinctl.scores.sweep import sweep_of, sweep_thresholds
+
+    votes, numbers = settings.votes.min_occurrences, {}
+    with terminal.progress(what=file.label) as report:
+        source = open_scores(file.path, report)
+        if view == "checkpoints":
+            source = with_checkpoint_scores(file, source, report)
+        request = request_for(view, file, source, settings, marked)
+        if view == "overview":
+            if settings.test_pair is None:
+                swept = sweep_of(source, request.survey.votes, votes)
+            else:
+                swept = sweep_thresholds(source, marked, votes)
+            diagnoses.add(file.label, source, sweep=swept)
+        if json:
+            about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
+            numbers = about | numbers_of(view, request)
+        wanted = not json or settings.output is not None
+        picture = draw(view, request, f"{label_of(file, source)}: {view}") if wanted else None
+    return Drawing(file, numbers, picture, tell_changes(file, source))
+
+
+def request_for(
+    view: str, file: ScoreFile, source: ScoreSource, settings: PlotCommand, marked: Sequence[Threshold]
+) -> Request:
+    """What to draw, for the terminal or for a file of pictures."""
+    from tracinctl.plots.request import Request
+    from tracinctl.project.unseeing import doubts_of_scores
+
+    output = settings.output
+    doubts = doubts_of_scores(file.target if file.in_project else None, source.train_ids) if view == "groups" else None
+    return Request(
+        source,
+        terminal.width if output is None else FILE_WIDTH,
+        terminal.colour if output is None else output.suffix != ".txt",
+        marked,
+        test_pair=settings.test_pair,
+        train_pair=settings.train_pair,
+        top=settings.top,
+        min_occurrences=settings.votes.min_occurrences,
+        height=terminal.height if output is None else None,
+        by=settings.grouping.by,
+        contradicted=doubts,
+    )
+
+
+def show(pictures: list[Picture], output: Path | None, *, json: bool) -> None:
+    """Print the pictures, or write the only one to a file."""
+    from tracinctl.plots.save import save
+
     for number, picture in enumerate(pictures):
-        if output is not None:
-            save(picture, output)
-            if not json:
-                terminal.text(f"Written: {shown_path(output)}")
-                terminal.path(output)
-        else:
+        if output is None:
             if number:
                 terminal.text("")
             terminal.show(picture, width=terminal.width)
-    if json:
-        terminal.json([{**result, "warnings": warnings[file]} for file, result in zip(files, results, strict=True)])
+            continue
+        save(picture, output)
+        if not json:
+            terminal.text(f"Written: {shown_path(output)}")
+            terminal.path(output)
 
 
 def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
