@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,11 @@ from tracinctl.user_code import as_a_guest, load_function
 
 if TYPE_CHECKING:
     from tracinctl.engine.checkpoints.weights import WeighedCheckpoint
+    from tracinctl.engine.compute import ComputeOptions
     from tracinctl.engine.distributed.processes import Processes
+    from tracinctl.engine.influence import InfluenceScores
     from tracinctl.scores.diagnoses import Diagnosis
-    from tracinctl.scores.source import ScoreSource
+    from tracinctl.scores.source import ScoreSource, WatchedScores
 
 _FEW = 8  # weights that fit into a line
 
@@ -116,35 +118,22 @@ def compute_project_scores(
         TracinctlError: anything that is missing, broken, or does not fit together; nothing is half-written.
     """
     from tracinctl.engine.checkpoints.listing import list_checkpoints
-    from tracinctl.engine.compute import ComputeOptions, compute_scores
+    from tracinctl.engine.compute import compute_scores
     from tracinctl.engine.kernel.cache import KernelCache
-    from tracinctl.engine.losses import LossSettings, resolve_loss
     from tracinctl.scores.diagnoses import diagnose_scores
-    from tracinctl.scores.files.open import write_scores
-    from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
-    from tracinctl.scores.files.records import read_records, write_self_influence
+    from tracinctl.scores.files.records import read_records
     from tracinctl.scores.source import WatchedScores
 
     begun, since = time.monotonic(), time.time()
-    engine = settings.engine
-    loss = LossSettings(**{**vars(engine.loss), "loss": resolve_loss(engine.loss.loss)})
     checkpoints = list_checkpoints(target.checkpoints, settings.checkpoint_prefix)
     if settings.self_influence:
         read_records(target.records)  # a broken file is reported before the work, not after
     others = _read_once(target, settings.origin, checkpoints)
     recordings = FileStates.of(recordings_of(target) if settings.origin.source is None else {})
     data = load_data(target, settings.origin, progress)
-    used = {*data.train.ids, *data.test.ids}
-    digests = {name: digest for name, digest in recordings.digests.items() if name in used}
-    about: dict[str, Any] = {"recordings": digests} if digests else {}
-    pairs_file = None if settings.origin.source is not None else pairs_file_of(target, settings.origin)
-    if pairs_file is not None:
-        about["pairs_file"] = pairs_digests(pairs_file)
-    about |= {"origin": _origin(settings.origin), **_rounds_before(target)}
+    made_from = _made_from(target, settings.origin, recordings, {*data.train.ids, *data.test.ids})
     data = with_test_pairs(data, choose_test_pairs(data, settings))
-    folder = target.cache_dir if settings.cache else None
-    score = load_function(engine.score, "--score") if isinstance(engine.score, str) else engine.score
-    options = ComputeOptions(**{**vars(engine), "loss": loss, "score": score}, cache=folder, own_model=True)
+    options = _options(target, settings)
     with as_a_guest():  # a model or a dataset may print, and stdout is for results
         result = compute_scores(
             data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
@@ -155,27 +144,10 @@ def compute_project_scores(
     # read before anything is written, so that a later change counts as newer than the scores
     recordings.check_unchanged()
     others.check_unchanged()
-    watched = WatchedScores(result.scores, about)
-    written: list[Path] = []
+    watched = WatchedScores(result.scores, made_from)
     assumed = assumed_pairs(target, settings.origin)
     notes = [*([assumed] if assumed else []), *data.notes, *result.notes]
-    output: Path | None = None
-    if settings.influence:
-        output, other = score_paths(target, settings.file_format, watched)
-        write_scores(watched, output, progress)
-        written.append(output)
-        if other.is_file():
-            notes.append(f"{other.name} held older scores and was removed")
-        remove_scores(other)  # a run that was killed here may have left what lies beside them
-    if settings.save_per_checkpoint:
-        path, other = score_paths(target, settings.file_format, watched, per_checkpoint=True)
-        write_per_checkpoint_scores(result.scores, path, progress)
-        written.append(path)
-        remove_scores(other)
-    if settings.self_influence:
-        path = target.records
-        write_self_influence(result.scores, path)
-        written.append(path)
+    written = _write(target, settings, watched, result.scores, notes, progress)
     if not watched.seen:
         for _ in watched.blocks():
             pass
@@ -184,7 +156,7 @@ def compute_project_scores(
     active = int(watched.active.sum())
     return ComputeOutcome(
         target=target,
-        output_file=output,
+        output_file=written[0] if settings.influence else None,
         written=written,
         train_pairs=len(watched.train_ids),
         test_pairs=len(watched.test_ids),
@@ -200,6 +172,60 @@ def compute_project_scores(
         cache_bytes=cache.size(),
         freed_bytes=freed,
     )
+
+
+def _options(target: Target, settings: ComputeSettings) -> ComputeOptions:
+    """The options of the engine, with the user's functions loaded."""
+    from tracinctl.engine.compute import ComputeOptions
+    from tracinctl.engine.losses import LossSettings, resolve_loss
+
+    engine = settings.engine
+    loss = LossSettings(**{**vars(engine.loss), "loss": resolve_loss(engine.loss.loss)})
+    score = load_function(engine.score, "--score") if isinstance(engine.score, str) else engine.score
+    folder = target.cache_dir if settings.cache else None
+    return ComputeOptions(**{**vars(engine), "loss": loss, "score": score}, cache=folder, own_model=True)
+
+
+def _made_from(target: Target, origin: SourceSettings, recordings: FileStates, used: Collection[str]) -> dict[str, Any]:
+    """What the scores are made from, for their provenance: digests of the files, settings, and earlier rounds."""
+    digests = {name: digest for name, digest in recordings.digests.items() if name in used}
+    made_from: dict[str, Any] = {"recordings": digests} if digests else {}
+    pairs_file = None if origin.source is not None else pairs_file_of(target, origin)
+    if pairs_file is not None:
+        made_from["pairs_file"] = pairs_digests(pairs_file)
+    return made_from | {"origin": _origin(origin), **_rounds_before(target)}
+
+
+def _write(
+    target: Target,
+    settings: ComputeSettings,
+    watched: WatchedScores,
+    scores: InfluenceScores,
+    notes: list[str],
+    progress: ProgressCallback,
+) -> list[Path]:
+    """Write the files that are asked for, the scores first; adds to the notes what was removed."""
+    from tracinctl.scores.files.open import write_scores
+    from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
+    from tracinctl.scores.files.records import write_self_influence
+
+    written: list[Path] = []
+    if settings.influence:
+        path, other = score_paths(target, settings.file_format, watched)
+        write_scores(watched, path, progress)
+        written.append(path)
+        if other.is_file():
+            notes.append(f"{other.name} held older scores and was removed")
+        remove_scores(other)  # a run that was killed here may have left what lies beside them
+    if settings.save_per_checkpoint:
+        path, other = score_paths(target, settings.file_format, watched, per_checkpoint=True)
+        write_per_checkpoint_scores(scores, path, progress)
+        written.append(path)
+        remove_scores(other)
+    if settings.self_influence:
+        write_self_influence(scores, target.records)
+        written.append(target.records)
+    return written
 
 
 def _origin(origin: SourceSettings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,14 @@ from tracinctl.errors import UsageError
 from tracinctl.project.commands import SweepCommand, TrainCommand, WorkflowCommand
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from tracinctl.cli.output.tables import Cell
     from tracinctl.plots.report import Suspects
     from tracinctl.progress import ProgressCallback
     from tracinctl.project.rounds import RoundSettings
-    from tracinctl.project.settings import ComputeSettings
+    from tracinctl.project.settings import ComputeSettings, WorkflowSettings
     from tracinctl.project.target import Target
     from tracinctl.project.workflow import Run
     from tracinctl.scores.options import Rule
@@ -56,87 +58,109 @@ def workflow(
     are used. Positive scores are helpful, negative ones harmful.
     """
     # other commands too are loaded when the work begins, and not for help and completion
-    from tracinctl.cli.commands.compute import kept, tell
-    from tracinctl.cli.commands.train import tell as tell_training
+    from tracinctl.cli.commands.compute import kept
     from tracinctl.cli.output.retraining import judge_run, retraining_settings, show_verdicts
-    from tracinctl.plots.report import check_report_path
-    from tracinctl.project.rounds import last_of_each, run_rounds
+    from tracinctl.project.rounds import last_of_each
     from tracinctl.project.selection import workflow_sets
-    from tracinctl.project.workflow import run_workflow
-    from tracinctl.scores.votes import parse_threshold
 
-    rule, compute, report = settings.workflow.rule, settings.workflow.compute, settings.report
-    parse_threshold(rule.threshold)
-    if report is not None:
-        check_report_path(report)
-    if json and settings.plot is not None:
-        raise UsageError("`json` and `plot` exclude each other", hint="A view's numbers: tracinctl plot VIEW --json")
-    if not compute.influence:
-        raise UsageError(
-            "workflow needs the scores that `compute_influence` writes",
-            hint="Leave `compute_influence` on, or run tracinctl compute.",
-        )
+    check(settings, json=json)
+    compute = settings.workflow.compute
     project = project_of(ctx, settings.places, settings.scores, settings.lists)
     judging = None
     if settings.retraining.retrain:
         judging = retraining_settings(ctx, compute.origin, settings.retraining.how)
     chosen, own = settings.selection, compute.origin.source is not None
     targets = workflow_sets(project, chosen.material, chosen.frequency, custom_source=own)
-
-    def watch(target: Target) -> AbstractContextManager[ProgressCallback]:
-        return terminal.progress(what=target.label)
-
-    def finished(run: Run) -> None:
-        if run.status == "done":
-            terminal.kept = (
-                f"Finished frequencies are kept, up to {run.target.frequency}; the same command goes on from there."
-            )
-        if run.computed is not None:
-            tell(run.computed)
-        if run.error is not None:
-            terminal.failure(run.error, run.target.label)
-        if run.exclusions is not None and run.source is not None:
-            diagnoses.add(run.target.label, run.source, exclusions=run.exclusions)
-        if tried is not None and not json:
-            evaluate(run, tried)
-        if settings.plot is not None and not json:
-            draw_view(run, settings.plot, rule)
-
     tried = settings_without_flags(ctx, "sweep", SweepCommand) if settings.workflow.evaluate_only else None
-    several = round_settings(ctx, settings) if settings.rounds > 1 else None
-    diagnoses = Diagnoses()
     asked = replace(settings.workflow, list_later=judging is not None, asked=given_names(ctx))
+    diagnoses = Diagnoses()
     terminal.kept = kept(cache=compute.cache)
-    if several is not None:
-        runs = run_rounds(targets, several, asked, watch=watch, trained=tell_training, finished=finished)
-    else:
-        start_processes(settings.processes.processes)
-        with joined_processes() as shared:
-            runs = run_workflow(targets, asked, watch=watch, finished=finished, processes=shared)
-        if shared is not None and shared.rank:
-            raise typer.Exit(exit_code(runs))
+    finished = functools.partial(show_run, settings=settings, tried=tried, diagnoses=diagnoses, json=json)
+    runs = run_targets(ctx, targets, settings, asked, finished)
     diagnoses.tell()
     if judging is not None:
         runs = [judge_run(run, asked, judging) for run in runs]
     custom = own or trains_itself(ctx)
     if json:
-        written = None if report is None else str(report)
-        results = {
-            run.target: {
-                **run.to_json(),
-                "report": written,
-                "warnings": warnings_of(run, diagnoses),
-                **swept_json(run, tried),
-            }
-            for run in runs
-        }
+        results = {run.target: run_json(run, settings.report, diagnoses, tried) for run in runs}
         terminal.json([{**results[run.target], **rounds_json(run, results)} for run in last_of_each(runs)])
     else:
         show(runs, custom=custom)
         show_verdicts(runs)
-    if report is not None:
-        report_on(ctx, runs, report, compute, custom=custom)
+    if settings.report is not None:
+        report_on(ctx, runs, settings.report, compute, custom=custom)
     raise typer.Exit(exit_code(runs))
+
+
+def check(settings: WorkflowCommand, *, json: bool) -> None:
+    """Refuse what makes no sense before any work."""
+    from tracinctl.plots.report import check_report_path
+    from tracinctl.scores.votes import parse_threshold
+
+    parse_threshold(settings.workflow.rule.threshold)
+    if settings.report is not None:
+        check_report_path(settings.report)
+    if json and settings.plot is not None:
+        raise UsageError("`json` and `plot` exclude each other", hint="A view's numbers: tracinctl plot VIEW --json")
+    if not settings.workflow.compute.influence:
+        raise UsageError(
+            "workflow needs the scores that `compute_influence` writes",
+            hint="Leave `compute_influence` on, or run tracinctl compute.",
+        )
+
+
+def run_targets(
+    ctx: Any,
+    targets: list[Target],
+    settings: WorkflowCommand,
+    workflow: WorkflowSettings,
+    finished: Callable[[Run], None],
+) -> list[Run]:
+    """Run all frequencies: in rounds, in several processes, or one after the other."""
+    from tracinctl.cli.commands.train import tell
+    from tracinctl.project.rounds import run_rounds
+    from tracinctl.project.workflow import run_workflow
+
+    def watch(target: Target) -> AbstractContextManager[ProgressCallback]:
+        return terminal.progress(what=target.label)
+
+    if settings.rounds > 1:
+        rounds = round_settings(ctx, settings)
+        return run_rounds(targets, rounds, workflow, watch=watch, trained=tell, finished=finished)
+    start_processes(settings.processes.processes)
+    with joined_processes() as shared:
+        runs = run_workflow(targets, workflow, watch=watch, finished=finished, processes=shared)
+    if shared is not None and shared.rank:
+        raise typer.Exit(exit_code(runs))
+    return runs
+
+
+def show_run(
+    run: Run, *, settings: WorkflowCommand, tried: SweepCommand | None, diagnoses: Diagnoses, json: bool
+) -> None:
+    """Show what came of one frequency, and keep its diagnoses for later."""
+    from tracinctl.cli.commands.compute import tell
+
+    if run.status == "done":
+        terminal.kept = (
+            f"Finished frequencies are kept, up to {run.target.frequency}; the same command goes on from there."
+        )
+    if run.computed is not None:
+        tell(run.computed)
+    if run.error is not None:
+        terminal.failure(run.error, run.target.label)
+    if run.exclusions is not None and run.source is not None:
+        diagnoses.add(run.target.label, run.source, exclusions=run.exclusions)
+    if tried is not None and not json:
+        evaluate(run, tried)
+    if settings.plot is not None and not json:
+        draw_view(run, settings.plot, settings.workflow.rule)
+
+
+def run_json(run: Run, report: Path | None, diagnoses: Diagnoses, tried: SweepCommand | None) -> dict[str, Any]:
+    """What came of one frequency, in plain values."""
+    written = None if report is None else str(report)
+    return {**run.to_json(), "report": written, "warnings": warnings_of(run, diagnoses), **swept_json(run, tried)}
 
 
 def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
