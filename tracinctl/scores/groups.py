@@ -76,13 +76,24 @@ class Members:
     groups: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, by: str, names_of_rows: Iterable[Collection[str]]) -> Members:
-        """Of the names of each training pair's groups."""
+    def of(cls, by: str, name_of_rows: Sequence[str]) -> Members:
+        """Each training pair in one group, of this name."""
+        return cls._made(by, np.arange(len(name_of_rows)), name_of_rows)
+
+    @classmethod
+    def of_several(cls, by: str, names_of_rows: Iterable[Collection[str]]) -> Members:
+        """Each training pair in the groups of these names."""
         flat = [(row, name) for row, names in enumerate(names_of_rows) for name in names]
-        names = sorted({name for _, name in flat}, key=natural_key)
-        place = {name: k for k, name in enumerate(names)}
-        rows = np.array([row for row, _ in flat], dtype=np.int64)
-        return cls(by, names, rows, np.array([place[name] for _, name in flat], dtype=np.int64))
+        return cls._made(by, np.array([row for row, _ in flat], dtype=np.int64), [name for _, name in flat])
+
+    @classmethod
+    def _made(cls, by: str, rows: npt.NDArray[np.int64], names: Iterable[str]) -> Members:
+        first: dict[str, int] = {}
+        met = np.array([first.setdefault(name, len(first)) for name in names], dtype=np.int64)
+        ordered = sorted(first, key=natural_key)
+        place = np.empty(len(ordered), dtype=np.int64)
+        place[[first[name] for name in ordered]] = np.arange(len(ordered))
+        return cls(by, ordered, rows, place[met])
 
     def rows_of(self, names: Iterable[str]) -> list[int]:
         """The training pairs of some groups, group by group, each once."""
@@ -192,17 +203,15 @@ def _sums(source: ScoreSource, members: Members, progress: ProgressCallback) -> 
     rows = len(source.train_ids)
     totals, sums = np.zeros(rows), np.zeros((len(members.names), len(source.test_ids)))
     ones = np.ones(len(source.test_ids))
+    whole = list(sums)  # views, which are made once
     with np.errstate(over="ignore", invalid="ignore"):  # of scores so large that their sum is infinite
         for start, block in source.blocks():
             stop = start + len(block)
             totals[start:stop] = block @ ones
             own = slice(*np.searchsorted(members.rows, (start, stop)).tolist())
-            rows_here, groups_here = members.rows[own] - start, members.groups[own]
-            # group by group, so that a sum stays in the cache, and a row at a time, which takes no room
-            order = np.argsort(groups_here, kind="stable")
-            for row, group in zip(rows_here[order].tolist(), groups_here[order].tolist(), strict=True):
-                whole = sums[group]
-                np.add(whole, block[row], out=whole)
+            # a row at a time takes no room, and costs less than to bring rows of one group together
+            for row, group in zip((members.rows[own] - start).tolist(), members.groups[own].tolist(), strict=True):
+                whole[group] += block[row]
             progress(Progress("groups", min(stop, rows), rows, "pairs"))
     return np.nan_to_num(totals), np.nan_to_num(sums)
 
@@ -220,15 +229,15 @@ def members_of(source: ScoreSource, by: str) -> Members:
         ScoreFileError: the ids do not show items or classes.
     """
     if by in source.groups:
-        return Members.of(by, ((value,) for value in source.groups[by]))
+        return Members.of(by, source.groups[by])
     if by == ITEM:
-        return Members.of(by, (dict.fromkeys(pair) for pair in pair_items(source)))
+        return Members.of_several(by, (dict.fromkeys(pair) for pair in pair_items(source)))
     if by == CLASS:
         pairs = pair_items(source)
         classes = class_of_items(list(dict.fromkeys(item for pair in pairs for item in pair)))
         if not classes:
             raise ScoreFileError("the items' ids do not show their classes", hint="Group by item instead.")
-        return Members.of(by, (dict.fromkeys(classes[item] for item in pair) for pair in pairs))
+        return Members.of_several(by, (dict.fromkeys(classes[item] for item in pair) for pair in pairs))
     known = [*source.groups, ITEM, CLASS]
     near = nearest(by, known)
     raise UsageError(
