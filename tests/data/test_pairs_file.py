@@ -50,7 +50,7 @@ def test_columns_may_stand_in_any_order_with_others_between_and_windows_line_end
         (HEADER + "train,,b,1\n", "line 2: id1 is empty"),
         (HEADER + "train,a,a,1\n", "line 2: 'a' is paired with itself"),
         (HEADER + 'train,"a,b,1\n', "no CSV file"),
-        (b"\xff\xfe\x00", "no CSV file in UTF-8"),
+        (b"\xff\xfe\x00", "text in UTF-16"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_line(tmp_path, text, message):

@@ -102,6 +102,16 @@ def test_columns_can_be_named(tmp_path):
         ("left,right,choice\na,b,left\nc,d,nan\n", "line 3: choice is 'nan'"),
         ("left,right,choice\na,b,left\nc,d,maybe\n", "line 3: choice is 'maybe'"),
         ("winner,loser,split\na,b,train\nc,d,later\n", "line 3: split is 'later'"),
+        ("winner,loser\na,b\nc,NaN\n", "line 3: loser is 'NaN', which stands for a missing cell"),
+        ("winner,loser,weight\na,b,1\nc,d,\n", "line 3: weight is empty"),
+        ("winner;loser;weight\n\na;b;0,5\n", "line 3: weight is '0,5', which is no number from 0 up"),
+        ("winner,loser,margin\na,b,-1\n", "line 2: margin is '-1'"),
+        ("left,right\na,b\n", "which column says whether left or right is better"),
+        ("prompt,completion,label\nq,a,1\n", "one answer with a label, as trl's unpaired preference does"),
+        ("prompt,completion\nq,a\n", "as trl's prompt-completion does"),
+        ("prompt\nq\n", "as trl's prompt-only does"),
+        ("text\nq\n", "one text, as trl's language modeling does"),
+        ("messages\nq\n", "one conversation, as trl's language modeling does"),
     ],
 )
 def test_what_cannot_be_understood_is_named_with_its_line(tmp_path, text, message):
@@ -113,6 +123,41 @@ def test_what_cannot_be_understood_is_named_with_its_line(tmp_path, text, messag
 def test_null_cells_are_refused_with_their_line(tmp_path):
     with pytest.raises(DataError, match="line 2: rejected is empty"):
         brought(tmp_path, '{"chosen": "a", "rejected": "b"}\n{"chosen": "a", "rejected": null}\n', name="t.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PAR1....", "a Parquet file"),
+        (b"PK\x03\x04....", "an Excel workbook or another zip file"),
+        ("winner,loser\n".encode("utf-16"), "text in UTF-16"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path, content, message):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        import_pairs(tmp_path / "t.csv")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffwinner,loser,split\r\na,b,train\r\n\r\nc,b,train\r\n",
+        "winner;loser;split\na;b;train\n\nc;b;train\n",
+        "sep=;\nwinner;loser;split\na;b;train\nc;b;train\n",
+        'winner,loser,note,split\n"a",b,"so, ""he"" said,\nand went",train\nc,b,,train\n',
+        "\n\nwinner\tloser\tsplit\na\tb\ttrain\nc\tb\ttrain",
+    ],
+)
+def test_csv_of_spreadsheets_is_read(tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content.encode())
+    assert outcome(import_pairs(tmp_path / "t.csv")) == WANTED
+
+
+def test_a_table_in_columns_is_refused(tmp_path):
+    with pytest.raises(DataError, match="line 1: winner is neither a text nor a list of messages"):
+        brought(tmp_path, '{"winner": ["a", "c"], "loser": ["b", "d"]}', name="t.jsonl")
 
 
 def test_further_columns_are_groups_and_weights_are_kept(tmp_path):
@@ -154,13 +199,28 @@ class TestTexts:
         items = {item.pop("id"): item for item in map(json.loads, paths[1].read_text().splitlines())}
         assert [(items[i], items[j]) for i, j in outcome(pairs)] == contents
 
-    def test_prompts_and_messages_of_trl(self, tmp_path):
-        said = [{"role": "assistant", "content": "yes"}], [{"role": "assistant", "content": "no"}]
-        prompt = [{"role": "user", "content": "may I?"}]
-        rows = [{"prompt": prompt, "chosen": said[k], "rejected": said[1 - k], "split": "train"} for k in (0, 1)]
-        pairs = brought(tmp_path, self.lines(rows), name="t.jsonl")
-        one, other = ({"prompt": prompt, "text": text} for text in said)
+    @pytest.mark.parametrize("messages", [False, True])
+    @pytest.mark.parametrize("explicit", [False, True])
+    def test_preferences_of_trl(self, tmp_path, messages, explicit):
+        def said(role, text):
+            return [{"role": role, "content": text}] if messages else text
+
+        prompt = said("user", "May I go out and play?")
+        answers = [said("assistant", text) for text in (" Yes, of course you may.", " No, you have to stay.")]
+        whole = answers if explicit else [prompt + answer for answer in answers]
+        rows = [{"chosen": whole[k], "rejected": whole[1 - k], "margin": k + 0.5, "split": "train"} for k in (0, 1)]
+        rows = [{"prompt": prompt, **row} for row in rows] if explicit else rows
+        pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+        pairs = import_pairs(tmp_path / "t.parquet")
+        one, other = ({"prompt": prompt, "text": text} if explicit else {"text": text} for text in whole)
+        assert pairs.frame["margin"].tolist() == ["0.5", "1.5"]
+        assert not any("not kept" in line for line in pairs.understood)
         self.check(pairs, tmp_path, [(one, other), (other, one)])
+
+    def test_steps_of_trl_are_refused_by_name(self, tmp_path):
+        row = {"prompt": "How many?", "completions": ["First, one.", "Then two."], "labels": [True, False]}
+        with pytest.raises(DataError, match="steps of one answer with a label each, as trl's stepwise supervision"):
+            brought(tmp_path, self.lines([row]), name="t.jsonl")
 
     def test_binarised_feedback(self, tmp_path):
         row = {
@@ -172,23 +232,75 @@ class TestTexts:
             "score_chosen": 8.5,
             "score_rejected": 7.0,
         }
-        pd.DataFrame([row, {**row, "prompt": "Another one?", "prompt_id": "p2"}]).to_parquet(tmp_path / "t.parquet")
+        rows = [row, {**row, "prompt": "Another one?", "prompt_id": "p2", "score_rejected": 9.0}]
+        pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
         pairs = import_pairs(tmp_path / "t.parquet")
         assert pairs.frame["prompt_id"].tolist() == ["p1", "p2"]
         assert pairs.frame["score_chosen"].tolist() == ["8.5", "8.5"]
         assert "messages" not in pairs.frame
         assert len(pairs.items) == 4
         assert sorted(pairs.frame["split"]) == ["held-out", "train"]
+        assert pairs.notes == [
+            "1 row where score_chosen is not above score_rejected, and yet chosen counts as the better item: row 2"
+        ]
 
-    def test_answers_with_scores_of_ultrafeedback(self, tmp_path):
-        answers = [{"response": f"answer {k}", "overall_score": score} for k, score in enumerate((7, 9, 7))]
-        row = {"instruction": "Explain it to me, please, at length.", "completions": answers, "source": "x"}
-        pairs = brought(tmp_path, self.lines([row, {**row, "instruction": "And now something else"}]), name="t.jsonl")
+    def test_cleaned_binarised_feedback(self, tmp_path):
+        answers = {"chosen_response": "Well, it depends on the day.", "rejected_response": "No."}
+        about = {"source": "evol", "chosen_avg_rating": 5.0, "rejected_avg_rating": 3.75, "chosen_model": "gpt-4"}
+        rows = [{"instruction": f"Tell me {k}", **answers, **about, "split": "train"} for k in range(2)]
+        pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+        pairs = import_pairs(tmp_path / "t.parquet")
+        good, bad = ({"prompt": "Tell me 0", "text": text} for text in answers.values())
+        assert [(pairs.items[i], pairs.items[j]) for i, j in outcome(pairs)][:1] == [(good, bad)]
+        assert pairs.frame["chosen_model"].tolist() == ["gpt-4"] * 2
+        assert pairs.notes == ["no row is a held-out pair"]
+
+    def feedback(self, prompt, scores, *, overall):
+        """A row of UltraFeedback: every answer with ratings, and with an overall score or without."""
+        answers = []
+        for k, score in enumerate(scores):
+            rated = {"Rating": str(score), "Rationale": "Because it is."}
+            answer = {
+                "response": f"answer {k}",
+                "model": f"m{k}",
+                "annotations": {"honesty": rated, "helpfulness": rated},
+            }
+            answers.append({**answer, "overall_score": float(score)} if overall else answer)
+        return {"source": "x", "instruction": prompt, "models": ["m0"], "completions": answers}
+
+    @pytest.mark.parametrize("overall", [True, False])
+    def test_answers_with_scores_of_ultrafeedback(self, tmp_path, overall):
+        prompts = ["Explain it to me, please, at length.", "And now something else", "No two differ"]
+        scores = [(3, 5, 3), (3, 5, 3), (4, 4)]
+        rows = [self.feedback(*row, overall=overall) for row in zip(prompts, scores, strict=True)]
+        pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+        pairs = import_pairs(tmp_path / "t.parquet")
         assert len(pairs.frame) == 4  # the two of equal score are no comparison
-        first = {"prompt": row["instruction"], "text": "answer 1"}
-        rest = [{"prompt": row["instruction"], "text": f"answer {k}"} for k in (0, 2)]
+        best = {"prompt": prompts[0], "text": "answer 1"}
+        rest = [{"prompt": prompts[0], "text": f"answer {k}"} for k in (0, 2)]
         contents = [(pairs.items[i], pairs.items[j]) for i, j in outcome(pairs)]
-        assert [c for c in contents if c[0] == first] == [(first, rest[0]), (first, rest[1])]
+        assert [c for c in contents if c[0] == best] == [(best, rest[0]), (best, rest[1])]
+        assert pairs.frame["chosen_model"].tolist() == ["m1"] * 4
+        assert pairs.frame["rejected_model"].tolist() == ["m0", "m2"] * 2
+        assert pairs.frame["source"].tolist() == ["x"] * 4
+        assert "1 row without two answers of different score" in pairs.understood
+
+    @pytest.mark.parametrize(
+        ("answers", "message"),
+        [
+            (
+                [{"response": "a", "overall_score": 1}, {"response": "b"}],
+                "line 1: answer 2 of completions has no score",
+            ),
+            ([{"overall_score": 1}], "line 1: answer 1 of completions has no response"),
+            (7, "line 1: completions is no list of answers"),
+            ([{"response": "a", "overall_score": 1}], "no two answers to one prompt differ in score"),
+        ],
+    )
+    def test_answers_without_scores_are_refused_with_their_line(self, tmp_path, answers, message):
+        with pytest.raises(DataError, match=message) as caught:
+            brought(tmp_path, self.lines([{"prompt": "p", "completions": answers}]), name="t.jsonl")
+        assert "Rating" in caught.value.hint
 
     def test_short_names_of_a_query_stay_ids(self, tmp_path):
         pairs = brought(tmp_path, table("query,winner,loser,split", "q1,d1,d2,train", "q2,d1,d3,train"))

@@ -329,7 +329,7 @@ FAULTS = [
     Fault("pairs of an unknown item", pairs(f"train,{A},nobody,1"), COMPUTE, (f"{PAIRS}, line 2",)),
     Fault("pairs with a wrong target", some_train_pair(lambda line: line[:-1] + "7"), COMPUTE, (PAIRS, "7'")),
     Fault("pairs of an item with itself", some_train_pair(with_itself), COMPUTE, (PAIRS, "paired with itself")),
-    Fault("pairs binary", put(PAIRS, b"\xff\xfe\x00"), COMPUTE, (PAIRS, "no CSV file in UTF-8")),
+    Fault("pairs binary", put(PAIRS, b"\xff\xfe\x00"), COMPUTE, (PAIRS, "text in UTF-16")),
     Fault("pairs with a null character", put(PAIRS, "split,id1,id2,target\n\0,\0,\0,\0\n"), COMPUTE, (PAIRS,)),
     # settings
     Fault(

@@ -24,16 +24,28 @@ IntArray = npt.NDArray[np.int64]
 BETTER_AND_WORSE: Final = (
     ("winner", "loser"), ("chosen", "rejected"), ("better", "worse"), ("preferred", "dispreferred"),
     ("preferred", "rejected"), ("positive", "negative"), ("winnerid", "loserid"), ("chosenid", "rejectedid"),
+    ("chosenresponse", "rejectedresponse"),
 )  # fmt: skip
 FIRST_AND_SECOND: Final = (
     ("id1", "id2"), ("item1", "item2"), ("left", "right"), ("first", "second"), ("a", "b"), ("itema", "itemb"),
     ("leftid", "rightid"), ("leftitem", "rightitem"), ("firstitem", "seconditem"), ("response1", "response2"),
     ("responsea", "responseb"), ("response0", "response1"), ("optiona", "optionb"), ("modela", "modelb"),
-    ("text1", "text2"), ("sentence1", "sentence2"), ("x1", "x2"),
+    ("text1", "text2"), ("sentence1", "sentence2"), ("x1", "x2"), ("humanrefa", "humanrefb"),
 )  # fmt: skip
 OUTCOMES: Final = (
-    "target", "label", "choice", "winner", "preference", "preferred", "vote", "outcome", "result", "better", "answer"
+    "target", "label", "choice", "winner", "preference", "preferred", "vote", "outcome", "result", "better", "answer",
+    "labels", "betterresponseid",
 )  # fmt: skip
+
+SINGLES: Final = (
+    (("completions", "labels"), "steps of one answer with a label each, as trl's stepwise supervision does"),
+    (("completion", "label"), "one answer with a label, as trl's unpaired preference does"),
+    (("completion",), "one answer to one prompt, as trl's prompt-completion does"),
+    (("messages",), "one conversation, as trl's language modeling does"),
+    (("text",), "one text, as trl's language modeling does"),
+    (("prompt",), "a prompt alone, as trl's prompt-only does"),
+)
+"""Columns of layouts whose rows compare nothing, and what a row holds."""
 
 _FIRST = frozenset({"left", "l", "first", "1st", "a", "item1", "itema", "id1", "responsea", "modela", "optiona"})
 _SECOND = frozenset({"right", "r", "second", "2nd", "b", "item2", "itemb", "id2", "responseb", "modelb", "optionb"})
@@ -113,13 +125,31 @@ def find_comparisons(table: Table, columns: Columns) -> Comparisons:
     pair = _pair(names, columns.first, columns.second, FIRST_AND_SECOND)
     outcome = columns.outcome or _outcome(names, pair or ())
     if pair is None or outcome is None:
-        raise DataError(
-            f"{table.path}: which columns compare two items? There are {first_few([clean(n) for n in names], 8)}",
-            hint="Name them: `winner` and `loser`, or `first`, `second` and `outcome`.",
-        )
+        raise _not_found(table, names, pair)
     target, meaning = _targets(table, pair, outcome, columns)
     understood = f"{clean(pair[0])} against {clean(pair[1])}, {clean(outcome)} says which is better: {meaning}"
     return Comparisons(*pair, target, (*pair, outcome), understood)
+
+
+def _not_found(table: Table, names: Sequence[str], pair: tuple[str, str] | None) -> DataError:
+    """The error of a table in which no comparison is found."""
+    there = f"There are {first_few([clean(n) for n in names], 8)}"
+    if pair:
+        return DataError(
+            f"{table.path}: which column says whether {clean(pair[0])} or {clean(pair[1])} is better? {there}",
+            hint="Name it by `outcome`, and what its cells mean by `first_wins`.",
+        )
+    plain_names = {plain(name) for name in names}
+    for columns, what in SINGLES:
+        if plain_names.issuperset(columns):
+            return DataError(
+                f"{table.path}: a row holds {what}, so no two items are compared",
+                hint="A row needs two items and which is better: columns chosen and rejected, for example.",
+            )
+    return DataError(
+        f"{table.path}: which columns compare two items? {there}",
+        hint="Name them: `winner` and `loser`, or `first`, `second` and `outcome`.",
+    )
 
 
 def plain(name: Any) -> str:

@@ -139,7 +139,7 @@ class PairsFile:
         cells = self.table.frame[name].iloc[rows].str.strip() if name in self.table.frame else None
         if cells is None or (cells == "").all():
             return None
-        wrong = cells.duplicated() | (cells == "") if name == "id" else ~cells.map(_is_number)
+        wrong = cells.duplicated() | (cells == "") if name == "id" else ~cells.map(is_number)
         if wrong.any():
             row = int(rows[np.flatnonzero(wrong)[0]])
             text = self.table.frame[name].iloc[row]
@@ -285,7 +285,8 @@ def _refuse(table: Table, wrong: pd.Series[bool], why: Any) -> None:
         raise DataError(f"{table.where(row)}: {why(table.frame.iloc[row])}", hint="Correct the line or take it out.")
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a cell is a number from 0 up, as weights and margins are."""
     try:
         return 0 <= float(text) < float("inf")
     except ValueError:

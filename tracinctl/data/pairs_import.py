@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tracinctl.data.answers import answers_in_pairs
 from tracinctl.data.comparisons import Columns, Comparisons, cell_text, find_column, find_comparisons, plain
-from tracinctl.data.pairs_file import COLUMNS, HELD_OUT, OPTIONAL, TRAIN
+from tracinctl.data.pairs_file import COLUMNS, HELD_OUT, OPTIONAL, TRAIN, is_number
 from tracinctl.data.recordings import ENDINGS, nfc
 from tracinctl.data.split import TRAIN_SHARE
 from tracinctl.data.tables import Table, read_table
@@ -30,6 +30,7 @@ SPLITS: Final = {
 }
 """What cells of a split column mean."""
 
+_MISSING = frozenset({"nan", "NaN", "NAN", "<NA>", "null", "NULL", "None"})
 _LONGEST_ID = 100  # characters; a longer cell is a text, and its item gets an id made from it
 _ID_DIGITS = 12
 _LARGEST_PART = 0.5  # of the items: where more hang together by comparisons, items are divided one by one
@@ -64,15 +65,16 @@ def import_pairs(
         DataError: the table cannot be read or understood, or cannot be divided; file and line are named.
         UsageError: a column that is given is not there.
     """
-    table = _flat(read_table(path, "table of comparisons"))
+    table = read_table(path, "table of comparisons")
     if not len(table.frame):
         raise DataError(f"{table.path} has no rows", hint="Each row is one comparison.")
+    table, answered = answers_in_pairs(table)
     columns = columns or Columns()
     compared = find_comparisons(table, columns)
     items, ids, item_notes = _items(table, compared, columns)
     frame, named = _frame(table, compared, columns, ids)
-    understood = [f"{count(len(frame), 'row')}: {compared.understood}", *item_notes, *named]
-    notes: list[str] = []
+    understood = [f"{count(len(frame), 'row')}: {compared.understood}", *answered, *item_notes, *named]
+    notes = _scores_against(table, compared)
     frame = _without_selves(frame, notes)
     frame = _split(table, frame, columns, seed, train_share, understood, notes)
     return ImportedPairs(frame, items, understood, notes)
@@ -105,29 +107,6 @@ def sentence(row: Mapping[str, Any]) -> str:
     return clean(f"{row['id1']} {verb} {row['id2']}, {row['split']}" + (f" ({', '.join(more)})" if more else ""))
 
 
-def _flat(table: Table) -> Table:
-    """UltraFeedback's layout, in which a row holds all answers to a prompt, as one row a pair of unequal answers."""
-    import pandas as pd
-
-    answers, prompt = (
-        find_column(table.frame.columns, names) for names in (("completions",), ("instruction", "prompt"))
-    )
-    if answers is None or prompt is None:
-        return table
-    rows, lines = [], []
-    for row, (text, listed) in enumerate(zip(table.frame[prompt], table.frame[answers], strict=True)):
-        if not isinstance(listed, Sequence) or any("overall_score" not in answer for answer in listed):
-            raise DataError(
-                f"{table.where(row)}: {answers} is no list of answers with an overall_score", hint="Correct the row."
-            )
-        for a, b in combinations(listed, 2):
-            if a["overall_score"] != b["overall_score"]:
-                better, worse = (a, b) if a["overall_score"] > b["overall_score"] else (b, a)
-                rows.append({"prompt": text, "chosen": better["response"], "rejected": worse["response"]})
-                lines.append(table.lines[row])
-    return replace(table, frame=pd.DataFrame(rows, dtype=object), lines=np.asarray(lines, dtype=np.int64))
-
-
 def _items(
     table: Table, compared: Comparisons, columns: Columns
 ) -> tuple[dict[str, Any], tuple[list[str], list[str]], list[str]]:
@@ -137,8 +116,14 @@ def _items(
         for row, value in enumerate(column):
             if cell_text(value) == "":
                 raise DataError(f"{table.where(row)}: {clean(name)} is empty", hint="Fill it in, or take the line out.")
-    prompt = columns.prompt or find_column(table.frame.columns, ("prompt", "instruction", "question"))
+            if isinstance(value, (list, dict)) and not _are_messages(value):
+                raise DataError(
+                    f"{table.where(row)}: {clean(name)} is neither a text nor a list of messages",
+                    hint="Each row is one comparison. A message has a role and a content.",
+                )
+    prompt = _prompt(table, columns)
     if prompt is None and not any(_is_text(value) for column in cells for value in column):
+        _refuse_missing(table, compared)
         first, second = _names(cells[0]), _names(cells[1])
         if all(name.lower().endswith(ENDINGS) for name in (*first, *second)):
             first, second = ([Path(name.replace("\\", "/")).stem for name in side] for side in (first, second))
@@ -152,6 +137,20 @@ def _items(
     of = f" with {clean(prompt)} before it" if prompt else ""
     note = f"items are texts{of}: each gets an id made from it, and {count(len(contents), 'text')} are written too"
     return contents, (first, second), [note]
+
+
+def _prompt(table: Table, columns: Columns) -> str | None:
+    return columns.prompt or find_column(table.frame.columns, ("prompt", "instruction", "question", "history"))
+
+
+def _refuse_missing(table: Table, compared: Comparisons) -> None:
+    for name in (compared.first, compared.second):
+        for row, value in enumerate(table.frame[name]):
+            if value in _MISSING:
+                raise DataError(
+                    f"{table.where(row)}: {clean(name)} is {value!r}, which stands for a missing cell",
+                    hint="Fill it in, or take the line out.",
+                )
 
 
 def _named_text(contents: dict[str, Any], prompt: Any, text: Any) -> str:
@@ -169,6 +168,10 @@ def _is_text(value: Any) -> bool:
     return not isinstance(value, (str, int, float)) or (
         isinstance(value, str) and (len(value) > _LONGEST_ID or "\n" in value or len(value.split()) > 4)  # noqa: PLR2004
     )
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) and {"role", "content"} <= set(one) for one in value)
 
 
 def _frame(
@@ -189,11 +192,15 @@ def _frame(
             )
     groups, left = [], []
     for name in map(str, table.frame.columns):
-        if name in compared.used or (name == own and "id" in out) or _is_split(name, columns):
+        if (
+            name in {*compared.used, _prompt(table, columns)}
+            or (name == own and "id" in out)
+            or _is_split(name, columns)
+        ):
             continue
         cells = table.frame[name].tolist()
         if plain(name) in {"weight", "margin"}:
-            out[plain(name)] = [cell_text(value) for value in cells]
+            out[plain(name)] = _amounts(table, name)
         elif any(_is_text(value) for value in cells if value is not None):
             left.append(clean(name))
         else:
@@ -203,6 +210,41 @@ def _frame(
     notes = [f"further columns, which group rows: {', '.join(groups)}"] if groups else []
     notes += [f"columns of texts, which are not kept: {', '.join(left)}"] if left else []
     return pd.DataFrame(out).assign(line=table.lines), notes
+
+
+def _amounts(table: Table, name: str) -> list[str]:
+    """The cells of a column of weights or margins: numbers from 0 up, or all empty.
+
+    Raises:
+        DataError: a cell is empty or no such number.
+    """
+    cells = [cell_text(value) for value in table.frame[name]]
+    for row, cell in enumerate(cells if any(cells) else ()):
+        if not is_number(cell):
+            what = (
+                f"{clean(name)} is {clean(cell)!r}, which is no number from 0 up" if cell else f"{clean(name)} is empty"
+            )
+            hint = "Write it like 0.5." if cell else "Fill the column in every line, or in none."
+            raise DataError(f"{table.where(row)}: {what}", hint=hint)
+    return cells
+
+
+def _scores_against(table: Table, compared: Comparisons) -> list[str]:
+    """What to say where the scores of the two items, as trl's ``score_chosen``, do not rank the better one higher."""
+    names = list(table.frame.columns)
+    pairs = [(f"score{side}", f"{side}score", f"{side}rating", f"{side}avgrating") for side in ("chosen", "rejected")]
+    better, worse = (find_column(names, usual) for usual in pairs)
+    if better is None or worse is None or plain(compared.first) not in {"chosen", "chosenresponse"}:
+        return []
+    scores = [[cell_text(value) for value in table.frame[name]] for name in (better, worse)]
+    known = [
+        (row, float(a), float(b))
+        for row, (a, b) in enumerate(zip(*scores, strict=True))
+        if is_number(a) and is_number(b)
+    ]
+    lines = [str(table.lines[row]) for row, a, b in known if a <= b]
+    what = f"{clean(better)} is not above {clean(worse)}, and yet {clean(compared.first)} counts as the better item"
+    return [f"{count(len(lines), 'row')} where {what}: {table.unit} {first_few(lines)}"] if lines else []
 
 
 def _is_split(name: str, columns: Columns) -> bool:
