@@ -27,7 +27,7 @@ def demo_tasks(
 
     Nothing of it judges: what leaving out regains here is what ``tracinctl workflow --retrain`` shows.
     """
-    made = make_demo(folder, [FREQUENCY], seed, size=size)
+    [made] = make_demo(folder, [FREQUENCY], seed, size=size).trained
     settings = load_settings(folder / "tracinctl.toml")
     project = load_project(settings)
     origin = SourceSettings(n_fft=settings.get("features", "n_fft", 0), hop=settings.get("features", "hop", 0))

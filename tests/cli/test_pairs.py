@@ -37,7 +37,8 @@ def test_import_prints_what_it_understood_and_the_first_rows(cli, tmp_path):
 
 
 def test_import_gives_its_result_as_json(cli):
-    found = json.loads(cli("pairs", "import", "votes.csv", "--json").out)
+    [found] = json.loads(cli("pairs", "import", "votes.csv", "--json").out)
+    assert (found["material"], found["frequency"], found["file"]) == (None, None, "votes.csv")
     assert (found["train_pairs"], found["held_out_pairs"]) == (2, 1)
     assert found["columns"] == ["split", "id1", "id2", "target", "annotator"]
     assert [row["id1"] for row in found["first_rows"]] == ["a", "b", "x"]

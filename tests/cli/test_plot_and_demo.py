@@ -9,7 +9,7 @@ import pytest
 from command_line import CommandLine, write_score_file
 
 from tracinctl.cli.app import Commands
-from tracinctl.demo.make import DemoResult
+from tracinctl.demo.make import DemoResult, DemoSet
 from tracinctl.plots.views import VIEWS
 
 ITEMS = [f"box_deg{angle:03}_1hz_{take:02}" for angle in (0, 36, 72) for take in range(3)]
@@ -146,14 +146,22 @@ def test_demo_says_what_was_planted_and_what_comes_next(cli, tmp_path, monkeypat
 
     def made(directory, frequencies, seed, *, progress):
         asked.append((directory, frequencies, seed))
-        return DemoResult(directory.absolute(), "plastic", frequencies, 324, 300, 4, {"500hz": 0.9, "1000hz": None})
+        trained = [DemoSet("plastic", name, 270, 150, 2, 0.9) for name in frequencies]
+        return DemoResult(directory.absolute(), [*trained, DemoSet("metal", "500hz", 36)])
 
     monkeypatch.setattr("tracinctl.demo.make.make_demo", made)
     result = cli("demo", "my project", "--frequencies", "500hz,1000hz", "--seed", "7")
     assert asked == [(Path("my project"), ["500hz", "1000hz"], 7)]
     assert "300 flipped comparisons" in result.out
     assert "Next: cd 'my project' && tracinctl workflow --frequencies 500hz,1000hz" in result.out
-    assert json.loads(cli("demo", "x", "--json").out)["planted_items"] == 4
+    assert "576 recordings, 300 flipped comparisons, 4 recordings filed" in result.out
+    assert result.out.count("held-out accuracy 90.0%") == 2
+    sets = json.loads(cli("demo", "x", "--json").out)
+    assert [(each["material"], each["frequency"], each["planted_items"]) for each in sets] == [
+        ("plastic", "500hz", 2),
+        ("plastic", "1000hz", 2),
+        ("metal", "500hz", 0),
+    ]
     assert cli("-q", "demo", "x").out == f"{tmp_path / 'x'}\n"
 
 

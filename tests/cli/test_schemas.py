@@ -13,7 +13,7 @@ from jsonschema.exceptions import ValidationError
 from wav_trees import retrainable
 
 from tracinctl.cli.registry import ENTRIES
-from tracinctl.demo.make import DemoResult
+from tracinctl.demo.make import DemoResult, DemoSet
 from tracinctl.plots.views import VIEWS
 
 NAME = "plastic_500hz"
@@ -119,11 +119,11 @@ def test_pairs_of_a_table(tmp_path, monkeypatch, checked):
 def test_the_demo(tmp_path, monkeypatch, checked):
     def made(directory, frequencies, seed, *, progress):
         del seed, progress
-        return DemoResult(directory.absolute(), "plastic", frequencies, 324, 300, 4, {"500hz": 0.9, "1000hz": None})
+        return DemoResult(directory.absolute(), [DemoSet("plastic", frequencies[0], 270, 150, 4, 0.9)])
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tracinctl.demo.make.make_demo", made)
-    assert checked("demo", "x")["planted_items"] == 4
+    assert checked("demo", "x")[0]["planted_items"] == 4
 
 
 def test_a_value_of_another_kind_fails(project, cli):

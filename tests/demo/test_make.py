@@ -38,7 +38,10 @@ def test_it_looks_like_the_users_own_folder(demo):
     assert available(folder / "data") == {"metal": ["500hz", "1000hz"], "plastic": ["500hz", "1000hz"]}
     assert (folder / "data/deg036/plastic/plastic_deg036_500hz_04.wav").is_file()
     assert (folder / "tracinctl.toml").is_file()
-    assert demo.recordings == 2 * 6 * 7 == len(list(folder.rglob("*.wav")))
+    for made in demo.sets:
+        recordings = folder.rglob(f"{made.material}_*_{made.frequency}_*.wav")
+        assert made.recordings == len(list(recordings)) == (30 if made.material == "plastic" else 12)
+    assert len(demo.sets) == 4
     assert not list(folder.parent.glob(".*"))
 
 

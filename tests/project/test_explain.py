@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+import soundfile
 from command_line import CommandLine
 from score_tables import InBlocks, table
 
@@ -65,5 +67,21 @@ def test_the_command_prints_it_and_gives_it_as_json(recordings, capsys, monkeypa
     assert result.code == 0, result.err
     assert "Its loss at each checkpoint" in result.out
     assert "teach most nearly the opposite" in result.out
-    assert json.loads(cli("explain", name, "--json").out)["total"] == pytest.approx(rows[name].sum())
+    assert json.loads(cli("explain", name, "--json").out)[0]["total"] == pytest.approx(rows[name].sum())
     assert cli("explain", name + "x").code == 2
+
+
+@pytest.mark.parametrize("command", ["explain", "review"])
+def test_scores_of_other_recordings_are_said_to_be_so(recordings, tmp_path, capsys, monkeypatch, command):  # noqa: F811
+    folder = shutil.copytree(recordings.project.root, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("tracinctl.review.serving.serve_review", lambda *_: None)
+    arguments = [command, *([next(iter(rows_of(recordings)[0]))] if command == "explain" else ["--no-browser"])]
+    cli = CommandLine(capsys)
+    assert "since these scores were made" not in cli(*arguments).err
+    path = next(folder.glob("data/*/plastic/*_500hz_*.wav"))
+    sound, rate = soundfile.read(path)
+    soundfile.write(path, sound * 0.5, rate)
+    result = cli(*arguments)
+    assert result.code == 0, result.err
+    assert f"since these scores were made, recording changed: {path.stem}" in result.err

@@ -209,7 +209,7 @@ def test_in_mode_sample_votes_have_no_part():
     )
     found = of_list(source, mode="sample", max_exclusions=1)
     assert set(found) == {"cap-cut"}
-    assert "suspicious items" in found["cap-cut"].text
+    assert "left 1 suspicious item off" in found["cap-cut"].text
 
 
 @pytest.fixture

@@ -65,26 +65,37 @@ class DemoSize:
 
 
 @dataclass(frozen=True)
-class DemoResult:
-    """What was made.
+class DemoSet:
+    """What was made of a material and frequency.
 
     Attributes:
-        directory: the project folder.
-        material: of the trained rankers.
-        frequencies: of the recordings.
+        material: see ``MATERIALS``.
+        frequency: of the tone.
         recordings: number of recordings.
-        planted_pairs: number of flipped comparisons, over all frequencies.
+        planted_pairs: number of flipped comparisons.
         planted_items: number of recordings filed under a wrong angle.
-        held_out_accuracy: share of held-out pairs that the ranker of each frequency ranks correctly.
+        held_out_accuracy: share of held-out pairs that the ranker ranks correctly; None where none was trained.
     """
 
-    directory: Path
     material: str
-    frequencies: Sequence[str]
+    frequency: str
     recordings: int
-    planted_pairs: int
-    planted_items: int
-    held_out_accuracy: dict[str, float | None]
+    planted_pairs: int = 0
+    planted_items: int = 0
+    held_out_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The project folder that was made, and what is in it of each material and frequency."""
+
+    directory: Path
+    sets: Sequence[DemoSet]
+
+    @property
+    def trained(self) -> list[DemoSet]:
+        """Those with a trained ranker."""
+        return [each for each in self.sets if each.material == TRAINED]
 
 
 SETTINGS = """\
@@ -188,7 +199,7 @@ def _finished(work: Path, directory: Path, asked: str) -> DemoResult | None:
     except (OSError, ValueError):
         return None
     same = of == asked and not (work / _MADE).exists()
-    return DemoResult(**{**result, "directory": directory}) if same else None
+    return DemoResult(directory, [DemoSet(**each) for each in result["sets"]]) if same else None
 
 
 def _hertz(name: str) -> float:
@@ -207,18 +218,21 @@ def _fill(
     settings = TrainSettings(epochs=size.epochs, checkpoint_interval=3, learning_rate=0.007, batch_size=64)
     items = _record_all(work, tones, seed, size, progress)
     pairs: list[Planted] = []
-    accuracy: dict[str, float | None] = {}
+    sets: list[DemoSet] = []
+    recordings = [len(ANGLES) * takes for takes in size.takes]
     for number, frequency in enumerate(tones):
         random = np.random.default_rng([seed, number, 1])
         named = functools.partial(_name_reports, progress, f"{TRAINED} {frequency}")
         data, flipped = _comparisons(work, frequency, size, random, named)
         pairs += [Planted(PAIR, TRAINED, frequency, pair, "target flipped") for pair in flipped]
         result = train_ranker(data, settings, work / "checkpoints" / f"{TRAINED}_{frequency}", progress=named)
-        accuracy[frequency] = result.held_out_accuracy
+        sets += [
+            DemoSet(TRAINED, frequency, recordings[0], len(flipped), size.misfiled, result.held_out_accuracy),
+            DemoSet(UNTRAINED, frequency, recordings[1]),
+        ]
     write_planted(work / PLANTED_FILE, [*items, *pairs])
     _write_settings(work / SETTINGS_FILE, list(tones), settings)
-    recordings = sum(len(ANGLES) * takes for takes in size.takes) * len(tones)
-    return DemoResult(directory, TRAINED, list(tones), recordings, len(pairs), len(items), accuracy)
+    return DemoResult(directory, sets)
 
 
 def _record_all(

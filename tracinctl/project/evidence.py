@@ -59,6 +59,7 @@ class Evidence:
         scores: of the training items.
         doubts: for each training pair, the share of the rankers that did not train on it and rank it the other way;
             NaN where that is not known.
+        changes: what the scores were made from and is no longer as it was, in words.
     """
 
     data: RankingData
@@ -68,6 +69,7 @@ class Evidence:
     chance: FloatArray
     scores: ItemScores
     doubts: FloatArray
+    changes: Sequence[str] = ()
     by: str = "pair"
     _groups: dict[str, _Group] = field(default_factory=dict)
 

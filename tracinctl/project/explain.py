@@ -30,6 +30,7 @@ class Explanation:
         helps: the held-out pairs that it helps most, with the influence on each.
         opposed: the training pairs that teach most nearly the opposite, with the cosine of the scores.
         missing: what is not known, and how to get it.
+        changes: what the scores were made from and is no longer as it was, in words.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Explanation:
     helps: Sequence[tuple[str, float]]
     opposed: Sequence[tuple[str, float]]
     missing: Sequence[str]
+    changes: Sequence[str]
 
     def to_json(self) -> dict[str, Any]:
         """The same in plain values."""
@@ -100,6 +102,7 @@ def explain_pair(
         [(source.test_ids[column], float(score)) for column, score in helped if score > 0],
         opposed_pairs(source, row),
         _missing(card, target),
+        evidence.changes,
     )
 
 

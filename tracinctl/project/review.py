@@ -16,7 +16,7 @@ from tracinctl.project.evidence import Evidence, ItemScores
 from tracinctl.project.reviewed import class_names
 from tracinctl.project.settings import ReviewSettings, SourceSettings
 from tracinctl.project.sources import load_data, make_model
-from tracinctl.project.staleness import recordings_of
+from tracinctl.project.staleness import changes, recordings_of
 from tracinctl.project.target import Target
 from tracinctl.project.unseeing import read_doubts
 from tracinctl.review.suspects import ItemView, Review
@@ -72,6 +72,7 @@ def open_review(
         folders=[project.root, project.data_root, *([project.linked_root] if project.linked_root else [])],
         by=settings.by,
         classes=list(class_names(data).values()),
+        changes=evidence.changes,
     )
 
 
@@ -97,6 +98,7 @@ def gather_evidence(
         chance=contradiction(data.train_pairs, len(data.train), _features(data.train.inputs)),
         scores=_item_scores(target, origin, data, checkpoint_prefix, progress),
         doubts=read_doubts(target, data),
+        changes=changes(target, source.provenance),
     )
 
 

@@ -107,6 +107,7 @@ class Review:
         folders: sounds and pictures are served from these folders only.
         by: what a suspect is: ``pair``, ``item``, or the column of the pairs that groups them.
         classes: the classes that an item can be given.
+        changes: what the scores were made from and is no longer as it was, in words.
     """
 
     title: str
@@ -118,6 +119,7 @@ class Review:
     folders: Sequence[Path]
     by: str = "pair"
     classes: Sequence[str] = ()
+    changes: Sequence[str] = ()
 
     def file(self, path: Path) -> Path:
         """The file of a sound or picture.

@@ -16,7 +16,7 @@ from tracinctl.scores.pair_ids import class_of_items, pair_items
 from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.sweep import SweepResult
 from tracinctl.scores.votes import VoteTable
-from tracinctl.text import first_few, number
+from tracinctl.text import count, first_few, number
 
 FEW_ACTIVE = 20
 """With fewer active test pairs, votes order training pairs much worse."""
@@ -155,11 +155,10 @@ def _about_rule(counted: VoteTable, required: int) -> Iterator[Diagnosis]:
     k, row = np.unravel_index(counted.votes.argmax(), counted.votes.shape)
     most = int(counted.votes[k, row])
     pairs = int(np.count_nonzero(counted.votes[k] == most))
-    count = "1 pair has" if pairs == 1 else f"{pairs:,} pairs have"
     yield Diagnosis(
         "nothing-harmful",
         f"the rule asks for {required:,} votes, but no training pair has more than {most:,}, "
-        f"which {count} below {number(counted.values[k])}",
+        f"which {count(pairs, 'pair has', 'pairs have')} below {number(counted.values[k])}",
         f"With `min_occurrences` {most} the list would name {'it' if pairs == 1 else 'them'}.",
     )
 
@@ -221,11 +220,12 @@ def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
 
 def _about_cap(exclusions: Exclusions) -> Iterator[Diagnosis]:
     if exclusions.cut:
-        what = "suspicious items" if exclusions.mode == "sample" else "harmful pairs"
-        what = f"harmful groups by {exclusions.by}" if exclusions.by else what
+        one = "suspicious item" if exclusions.mode == "sample" else "harmful pair"
+        what = count(exclusions.cut, "harmful group" if exclusions.by else one)
+        what += f" by {exclusions.by}" if exclusions.by else ""
         yield Diagnosis(
             "cap-cut",
-            f"the cap of {exclusions.max_exclusions:,} left {exclusions.cut:,} {what} off the list",
+            f"the cap of {exclusions.max_exclusions:,} left {what} off the list",
             "A higher `max_exclusions`, or none, takes them in.",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -38,27 +39,18 @@ def demo(
     with terminal.progress(what="demo") as report:
         result = make_demo(directory, split_list(settings.frequencies, "frequencies"), settings.seed, progress=report)
     if json:
-        terminal.json(
-            {
-                "directory": str(result.directory),
-                "material": result.material,
-                "frequencies": list(result.frequencies),
-                "recordings": result.recordings,
-                "planted_pairs": result.planted_pairs,
-                "planted_items": result.planted_items,
-                "held_out_accuracy": result.held_out_accuracy,
-            }
-        )
+        terminal.json([asdict(each) | {"directory": str(result.directory), "warnings": []} for each in result.sets])
         return
     terminal.text(
-        f"{shown_path(result.directory)}: {count(result.recordings, 'recording')}, "
-        f"{count(result.planted_pairs, 'flipped comparison')}, "
-        f"{count(result.planted_items, 'recording')} filed under a wrong angle"
+        f"{shown_path(result.directory)}: {count(sum(each.recordings for each in result.sets), 'recording')}, "
+        f"{count(sum(each.planted_pairs for each in result.sets), 'flipped comparison')}, "
+        f"{count(sum(each.planted_items for each in result.sets), 'recording')} filed under a wrong angle"
     )
-    for frequency, accuracy in result.held_out_accuracy.items():
-        if accuracy is not None:
-            terminal.text(f"  {result.material} {frequency}: trained, held-out accuracy {accuracy:.1%}", style="dim")
+    for each in result.trained:
+        if each.held_out_accuracy is not None:
+            accuracy = f"trained, held-out accuracy {each.held_out_accuracy:.1%}"
+            terminal.text(f"  {each.material} {each.frequency}: {accuracy}", style="dim")
     here = result.directory == Path.cwd()
     step = "" if here else f"cd {shlex.quote(shown_path(result.directory))} && "
-    terminal.line(f"Next: {step}tracinctl workflow --frequencies {','.join(result.frequencies)}")
+    terminal.line(f"Next: {step}tracinctl workflow --frequencies {','.join(each.frequency for each in result.trained)}")
     terminal.path(result.directory)

@@ -285,7 +285,7 @@ def show(one: Chosen, *, dry_run: bool, custom: bool, replaced: str = "") -> Non
     terminal.text(f"Written: {shown_path(path)}")
     if replaced:
         terminal.text(f"Replaced: was {replaced}", style="dim")
-    if one.file.target is not None:
+    if one.file.target is not None and exclusions.new_ids:
         terminal.line(f"Next: {next_command(one.file.target, shown_path(path), custom=custom)}")
         terminal.text("")
 

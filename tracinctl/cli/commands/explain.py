@@ -8,7 +8,7 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import project_of, selected_files, settings_without_flags
-from tracinctl.cli.output.diagnoses import SIGNS
+from tracinctl.cli.output.diagnoses import SIGNS, tell_changes_of
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import UsageError
@@ -47,8 +47,10 @@ def explain(
     made = settings_without_flags(ctx, "compute", ComputeCommand).compute
     with terminal.progress(what=target.label) as report:
         explanation = explain_pair(target, made.origin, pair_id, report, checkpoint_prefix=made.checkpoint_prefix)
+    changes = tell_changes_of(target, explanation.changes)
     if json:
-        terminal.json(explanation.to_json())
+        names = {"material": target.material, "frequency": target.frequency, "round": target.round}
+        terminal.json([names | explanation.to_json() | {"warnings": changes}])
         return
     show(target.label, explanation)
 

@@ -81,22 +81,25 @@ def pairs(
     for note in imported.notes:
         terminal.warn(f"{shown_path(file)}: {note}")
     if json:
-        terminal.json(to_json(imported, written))
+        terminal.json([to_json(file, imported, written)])
     else:
         show(file, imported, written)
 
 
-def to_json(imported: "ImportedPairs", written: list[Path]) -> dict[str, object]:
-    """The result in plain values."""
+def to_json(file: Path, imported: "ImportedPairs", written: list[Path]) -> dict[str, object]:
+    """The result in plain values; the pairs may be used with any material and frequency."""
     sizes = imported.frame["split"].value_counts()
     return {
+        "material": None,
+        "frequency": None,
+        "file": str(file),
         "written": [str(path) for path in written],
         "understood": list(imported.understood),
-        "notes": list(imported.notes),
         "train_pairs": int(sizes.get("train", 0)),
         "held_out_pairs": int(sizes.get("held-out", 0)),
         "columns": list(imported.frame.columns),
         "first_rows": imported.frame.head(_SHOWN).to_dict("records"),
+        "warnings": list(imported.notes),
     }
 
 

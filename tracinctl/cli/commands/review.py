@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import typer
 
 from tracinctl.cli.options import project_of, selected_files, settings_without_flags
+from tracinctl.cli.output.diagnoses import tell_changes_of
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, ReviewCommand
@@ -53,6 +54,7 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
         asked = replace(settings.review, who=settings.review.who or person())
         made = settings_without_flags(ctx, "compute", ComputeCommand).compute
         opened = open_review(target, made.origin, asked, report, checkpoint_prefix=made.checkpoint_prefix)
+    tell_changes_of(target, opened.changes)
     terminal.kept = f"Decisions are in {shown_path(opened.decisions)}."
 
     def ready(address: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tracinctl.cli.output.terminal import terminal
 
 if TYPE_CHECKING:
     from tracinctl.project.selection import ScoreFile
+    from tracinctl.project.target import Target
     from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.exclusion import Exclusions
     from tracinctl.scores.source import ScoreSource
@@ -64,9 +65,13 @@ def tell_changes(file: ScoreFile, source: ScoreSource) -> list[str]:
     """Warn where scores were made from checkpoints or recordings that have changed since; the same for JSON."""
     from tracinctl.project.staleness import changed_since
 
-    changes = changed_since(file, source)
-    if not changes or file.target is None:
+    return [] if file.target is None else tell_changes_of(file.target, changed_since(file, source))
+
+
+def tell_changes_of(target: Target, changes: Sequence[str]) -> list[str]:
+    """The same for a target of which the changes are known."""
+    if not changes:
         return []
     warning = f"since these scores were made, {'; '.join(changes)}"
-    terminal.warn(f"{file.label}: {warning}", f"Compute them again: tracinctl compute {file.target.command_flags}")
+    terminal.warn(f"{target.label}: {warning}", f"Compute them again: tracinctl compute {target.command_flags}")
     return [warning]
