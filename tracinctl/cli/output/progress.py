@@ -1,9 +1,9 @@
-"""Two ways to show progress: a live display on a terminal, and lines in a log."""
+"""How far work is, and how long it still takes; and progress as lines in a log."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,6 @@ LARGE_UNITS = frozenset({"checkpoints", "frequencies", "runs", "trainings"})
 
 LINE_EVERY = 10.0
 """Seconds between the lines that tell of smaller parts."""
-
-LEAST_BAR = 10
-"""Columns that a bar should have at least."""
 
 RATE_AFTER = 0.2
 """Seconds that a rate is made from at least: parts that are soon done would tell of wild ones."""
@@ -84,109 +81,20 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
         parts = [f"{prefix}{state.task} {state.done}/{state.total} {state.unit}"]
         parts += [clean(part) for part in (state.name, state.note) if part]
         if state.done < state.total and left is not None:
-            parts.append(_left(left))
+            parts.append(left_text(left))
         console.file.write(", ".join(parts) + "\n")
         console.file.flush()
 
     yield report
 
 
-@contextmanager
-def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
-    """Bars that are wiped away at the end: one for the parts, one for the items within the current part."""
-    from rich.cells import cell_len
-    from rich.progress import BarColumn, Task, TaskID, TextColumn
-    from rich.progress import Progress as RichProgress
-    from rich.table import Table
-
-    fields = ("label", "", "count", "speed")
-    widest = [0] * len(fields)
-    shown: tuple[TaskID, ...] = ()  # put in place as a whole: what is drawn at any moment is neither half nor empty
-
-    class Display(RichProgress):
-        def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
-            drawn = [task for task in tasks if task.id in shown]
-            table = super().make_tasks_table(drawn)
-            # Room for the ^C that a terminal writes: on a full line it would begin another, which stays behind.
-            table.width = max(20, console.width - len("^C") - 1)
-            for k, name in enumerate(fields):
-                widest[k] = max([widest[k], *(cell_len(task.fields.get(name, "")) for task in drawn)])
-            # A column that grew keeps its width: bars that move with every number are hard to look at.
-            if sum(widest) + len(fields) + LEAST_BAR <= table.width:
-                for column, width in zip(table.columns, widest, strict=False):
-                    column.min_width = width or None
-            return table
-
-    columns = (
-        TextColumn("{task.fields[label]}", markup=False),
-        BarColumn(
-            bar_width=None, style="bright_black", complete_style="cyan", finished_style="cyan", pulse_style="cyan"
-        ),
-        TextColumn("{task.fields[count]}", justify="right", markup=False),
-        TextColumn("{task.fields[speed]}", style="dim", justify="right", markup=False),
-    )
-    display = Display(
-        *columns,
-        console=console,
-        transient=True,
-        expand=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        refresh_per_second=8,
-    )
-    pace: dict[tuple[str, str], Pace] = {}
-    bars: dict[str, tuple[TaskID, TaskID]] = {}
-    reached: dict[str, int] = {}
-
-    def new_bar() -> TaskID:
-        return display.add_task("", total=1, label="", count="", speed="")
-
-    def report(state: Progress) -> None:
-        nonlocal shown
-        if state.task not in bars:
-            bars[state.task] = (new_bar(), new_bar())
-        outer, inner = bars[state.task]
-        if state.done < reached.get(state.task, 0):
-            pace.clear()
-        reached[state.task] = state.done
-        clock = pace.setdefault((state.task, ""), Pace())
-        share = finished(state)
-        left = clock.left(state)
-        display.update(
-            outer,
-            total=1,
-            completed=share,
-            label=" ".join(part for part in (clean(what), state.task) if part),
-            count=f"{state.done}/{state.total} {state.unit}",
-            speed=_left(left) if left is not None and share < 1 else "",
-        )
-        if state.inner_total:
-            key = (state.task, f"{state.done} {state.name}")
-            inner_clock = pace.setdefault(key, Pace())
-            display.update(
-                inner,
-                total=state.inner_total,
-                completed=state.inner_done,
-                label="  " + clean(state.name),
-                count=f"{state.inner_done}/{state.inner_total} {state.inner_unit}",
-                speed=_rate(inner_clock.rate(state.inner_done), state.inner_unit),
-            )
-        if outer not in shown:
-            widest[:] = [0] * len(fields)
-        shown = (outer, inner) if state.inner_total or inner in shown else (outer,)
-
-    # libraries take a while to load, in which nothing else tells that the command was understood
-    begun = display.add_task("", total=None, label=f"{clean(what)} starting".strip(), count="", speed="")
-    shown = (begun,)
-    with display:
-        yield report
-
-
-def _left(seconds: float) -> str:
+def left_text(seconds: float) -> str:
+    """The time that is left, in words."""
     return f"{duration(max(1.0, seconds))} left"
 
 
-def _rate(rate: float | None, unit: str) -> str:
+def rate_text(rate: float | None, unit: str) -> str:
+    """How many units are done per second; empty if that is not known yet."""
     if rate is None:
         return ""
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"  # noqa: PLR2004 - two figures are enough

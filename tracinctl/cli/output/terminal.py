@@ -192,11 +192,11 @@ class Terminal:
         if self.quiet:
             yield no_progress
             return
-        from tracinctl.cli.output.progress import line_progress, live_progress
-
-        console = self.console("err")
-        display = live_progress if is_terminal(self.stream("err")) else line_progress
-        with display(console, what) as report:
+        if is_terminal(self.stream("err")):
+            from tracinctl.cli.output.live import live_progress as display
+        else:
+            from tracinctl.cli.output.progress import line_progress as display
+        with display(self.console("err"), what) as report:
             yield report
 
     # How

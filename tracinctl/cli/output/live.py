@@ -1,0 +1,126 @@
+"""Progress on a terminal: bars that are wiped away at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.progress import BarColumn, Task, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from tracinctl.cli.output.progress import Pace, finished, left_text, rate_text
+from tracinctl.progress import Progress, ProgressCallback
+from tracinctl.text import clean
+
+LEAST_BAR = 10
+"""Columns that a bar should have at least."""
+
+_FIELDS = ("label", "", "count", "speed")
+
+
+@contextmanager
+def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
+    """Show a bar for the parts of the work, and one for the items within the current part."""
+    bars = Bars(console, clean(what))
+    with bars.display:
+        yield bars.report
+
+
+class Bars:
+    """The bars of one piece of work, and how fast each of its tasks goes."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        self.display = Display(
+            _text("label"),
+            BarColumn(
+                bar_width=None, style="bright_black", complete_style="cyan", finished_style="cyan", pulse_style="cyan"
+            ),
+            _text("count", justify="right"),
+            _text("speed", justify="right", style="dim"),
+            console=console,
+            transient=True,
+            expand=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            refresh_per_second=8,
+        )
+        self._what = what
+        self._pace: dict[tuple[str, str], Pace] = {}
+        self._bars: dict[str, tuple[TaskID, TaskID]] = {}
+        self._reached: dict[str, int] = {}
+        # libraries take a while to load; until then this bar shows that the command was understood
+        self.display.shown = (self._new_bar(f"{what} starting".strip(), total=None),)
+
+    def report(self, state: Progress) -> None:
+        """Move the bars."""
+        if state.task not in self._bars:
+            self._bars[state.task] = (self._new_bar(), self._new_bar())
+        outer, inner = self._bars[state.task]
+        if state.done < self._reached.get(state.task, 0):
+            self._pace.clear()
+        self._reached[state.task] = state.done
+        share, left = finished(state), self._pace_of(state.task).left(state)
+        self.display.update(
+            outer,
+            completed=share,
+            label=" ".join(part for part in (self._what, state.task) if part),
+            count=f"{state.done}/{state.total} {state.unit}",
+            speed=left_text(left) if left is not None and share < 1 else "",
+        )
+        if state.inner_total:
+            pace = self._pace_of(state.task, f"{state.done} {state.name}")
+            self.display.update(
+                inner,
+                total=state.inner_total,
+                completed=state.inner_done,
+                label="  " + clean(state.name),
+                count=f"{state.inner_done}/{state.inner_total} {state.inner_unit}",
+                speed=rate_text(pace.rate(state.inner_done), state.inner_unit),
+            )
+        self.display.show(outer, inner, both=bool(state.inner_total))
+
+    def _pace_of(self, task: str, part: str = "") -> Pace:
+        return self._pace.setdefault((task, part), Pace())
+
+    def _new_bar(self, label: str = "", total: float | None = 1) -> TaskID:
+        return self.display.add_task("", total=total, label=label, count="", speed="")
+
+
+class Display(RichProgress):
+    """Rich's display of the bars that are shown, with columns that do not move."""
+
+    def __init__(self, *columns: TextColumn | BarColumn, **settings: Any) -> None:
+        # put in place as a whole: what is drawn at any moment is neither half nor empty
+        self.shown: tuple[TaskID, ...] = ()
+        self._widest = [0] * len(_FIELDS)
+        super().__init__(*columns, **settings)
+
+    def show(self, outer: TaskID, inner: TaskID, *, both: bool) -> None:
+        """Show the bars of a task; the inner one stays once it was shown."""
+        if outer not in self.shown:
+            self._widest = [0] * len(_FIELDS)
+        self.shown = (outer, inner) if both or inner in self.shown else (outer,)
+
+    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+        """The table that rich draws."""
+        drawn = [task for task in tasks if task.id in self.shown]
+        table = super().make_tasks_table(drawn)
+        if not drawn:  # also while rich's own constructor runs, before there is a console
+            return table
+        # room for the ^C that a terminal writes: on a full line it would begin another, which stays behind
+        table.width = max(20, self.console.width - len("^C") - 1)
+        for k, name in enumerate(_FIELDS):
+            self._widest[k] = max([self._widest[k], *(cell_len(task.fields.get(name, "")) for task in drawn)])
+        # a column that grew keeps its width: bars that move with every number are hard to look at
+        if sum(self._widest) + len(_FIELDS) + LEAST_BAR <= table.width:
+            for column, width in zip(table.columns, self._widest, strict=False):
+                column.min_width = width or None
+        return table
+
+
+def _text(field: str, **style: Any) -> TextColumn:
+    return TextColumn(f"{{task.fields[{field}]}}", markup=False, **style)
