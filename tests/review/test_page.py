@@ -16,6 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tracinctl.files import locked
 from tracinctl.review.decisions import Decision, read_decisions, record
 from tracinctl.review.serving import serve_review
 
@@ -115,37 +116,57 @@ def test_decisions_by_keys_stay_after_a_reload_and_after_the_server_is_killed(br
     written(served, {**want, ids[3]: "keep"})
 
 
-def test_fast_keys_decide_one_suspect_each(browser, serve):
-    served = serve(sounds=False)
-    open_page(browser, served)
-    keys = "lktulktulk"
-    ActionChains(browser).send_keys(keys).perform()
-    made = {"l": "leave_out", "k": "keep", "t": "turn", "u": "unsure"}
-    ids = [one.id for one in served.review.suspects]
-    written(served, {name: made[key] for name, key in zip(ids, keys, strict=False)})
-    ActionChains(browser).send_keys("zzz").perform()
-    written(served, {name: made[key] for name, key in zip(ids, keys[:-3], strict=False)})
+def decided(browser):
+    """How many suspects the page shows as decided."""
+    return int(browser.find_element(By.ID, "progress").text.partition(" ")[0])
 
 
-def test_a_server_killed_between_fast_keys_leaves_the_first_decisions_whole(browser, serve):
+def test_a_key_that_comes_before_the_last_decision_is_written_is_refused_and_its_suspect_stays(browser, serve):
     served = serve(sounds=False)
     open_page(browser, served)
     ids = [one.id for one in served.review.suspects]
-    ActionChains(browser).send_keys("l" * 6).perform()
-    wait_for(browser, served.review.decisions.exists)
-    ActionChains(browser).send_keys("k" * 12).perform()
-    served.kill()
-    ActionChains(browser).send_keys("k").perform()
+    with locked(served.review.decisions):
+        ActionChains(browser).send_keys("lkt").perform()
+        message = browser.find_element(By.ID, "message")
+        wait_for(browser, lambda: "still being written" in message.text)
+        assert (suspect(browser), decided(browser)) == (ids[0], 0)
+    wait_for(browser, lambda: suspect(browser) == ids[1])
+    assert decided(browser) == 1
+    assert not message.is_displayed()
+    written(served, {ids[0]: "leave_out"})
+
+
+def test_fast_keys_decide_the_suspect_that_they_were_pressed_at(browser, serve):
+    served = serve(sounds=False)
+    open_page(browser, served)
+    ActionChains(browser).send_keys("l" * 25).perform()
+    ids = [one.id for one in served.review.suspects]
+    wait_for(browser, lambda: not browser.execute_script("return writing"))
+    written(served, dict.fromkeys(ids[: decided(browser)], "leave_out"))
+    assert suspect(browser) == ids[decided(browser)]
+    assert decided(browser) >= 1
+
+
+def test_a_server_killed_between_the_fastest_keys_loses_the_key_being_pressed_at_most(browser, serve):
+    served = serve(sounds=False, count=400)
+    open_page(browser, served)
+    ids = [one.id for one in served.review.suspects]
+
+    def kill_soon():
+        wait_for(browser, lambda: len(read_decisions(served.review.decisions)) > 4)
+        served.kill()
+
+    killer = threading.Thread(target=kill_soon)
+    killer.start()
+    while killer.is_alive():
+        ActionChains(browser).send_keys("l" * 10).perform()
+    ActionChains(browser).send_keys("l").perform()
     wait_for(browser, lambda: "Start it again" in browser.find_element(By.ID, "message").text)
-    made = [one.id for one in read_decisions(served.review.decisions)]
-    assert set(made) == set(ids[: len(made)]), "in the order of the keys, none left out"
-
-    def shown():
-        return int(browser.find_element(By.ID, "progress").text.partition(" ")[0])
-
-    # the keys that wait are taken back one after the other
-    wait_for(browser, lambda: shown() <= len(made))
-    assert len(made) - 1 <= shown(), "the page shows what is written, but for the key being answered"
+    made = {one.id for one in read_decisions(served.review.decisions)}
+    shown = decided(browser)
+    assert made == set(ids[: len(made)]), "in the order of the keys, none left out"
+    assert len(made) > 4
+    assert shown <= len(made) <= shown + 1, "all that the page shows as decided, and at most the key being answered"
 
 
 def test_a_note_is_written_with_who_and_when_before_or_behind_the_decision(browser, serve):
@@ -234,7 +255,7 @@ def test_items_are_decided_by_themselves_and_cannot_be_turned(browser, serve):
     ]
     browser.find_elements(By.CSS_SELECTOR, "#choices button")[1].click()
     written(served, {"item_00": "leave_out", "item_01": "relabel:low"})
-    assert browser.find_element(By.ID, "progress").text == "2 of 12 decided"
+    wait_for(browser, lambda: browser.find_element(By.ID, "progress").text == "2 of 12 decided")
 
 
 def test_hostile_names_are_shown_as_they_are_and_run_nothing(browser, serve):

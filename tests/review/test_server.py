@@ -48,8 +48,9 @@ def inside(server):
     return browser
 
 
-def decide(browser, decisions, origin=HOST, **more):
-    return browser.post("/decide", json={"decisions": decisions, **more}, headers={"origin": origin} if origin else {})
+def decide(browser, decisions, origin=HOST, note=""):
+    changes = [{"id": name, "decision": decision, "note": note} for name, decision in decisions.items()]
+    return browser.post("/decide", json={"decisions": changes}, headers={"origin": origin} if origin else {})
 
 
 PAGES = ["/", "/page.js", "/page.css", "/suspects", "/card?id=x", "/spectrogram?item=item_00", "/sound?item=item_00"]
@@ -101,9 +102,11 @@ def test_decisions_are_on_the_disk_when_they_are_answered(inside, review):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"decisions": {"no such": "keep"}}, "no suspect 'no such'"),
-        ({"decisions": {"item_00": "remove"}}, "unknown decision 'remove'"),
+        ({"decisions": [{"id": "no such", "decision": "keep"}]}, "no suspect 'no such'"),
+        ({"decisions": [{"id": "item_00", "decision": "remove"}]}, "unknown decision 'remove'"),
+        ({"decisions": [{"id": "item_00"}]}, "not a decision"),
         ({"decisions": ["item_00"]}, "not a decision"),
+        ({"decisions": 3}, "not a decision"),
         ([], "not a decision"),
     ],
 )

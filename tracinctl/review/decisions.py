@@ -128,8 +128,8 @@ def _decision(row: Mapping[str, str | None], path: Path, line: int) -> Decision:
     return Decision(**values)
 
 
-def write_decisions(path: Path, decisions: Iterable[Decision]) -> None:
-    """Write decisions, the last one of each id and person, complete or not at all.
+def write_decisions(path: Path, decisions: Iterable[Decision]) -> list[Decision]:
+    """Write decisions, the last one of each id and person, complete or not at all; returns them.
 
     Raises:
         TracinctlError: the file cannot be written.
@@ -138,13 +138,17 @@ def write_decisions(path: Path, decisions: Iterable[Decision]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for made in sorted(last.values(), key=lambda made: (natural_key(made.id), made.id, made.who)):
-        writer.writerow([made.id, made.decision, made.note, made.who, made.when])
+    rows = sorted(last.values(), key=lambda made: (natural_key(made.id), made.id, made.who))
+    writer.writerows([made.id, made.decision, made.note, made.who, made.when] for made in rows)
     write_text_atomic(path, text.getvalue())
+    return rows
 
 
-def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tuple[str, str]] = ()) -> None:
+def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tuple[str, str]] = ()) -> list[Decision]:
     """Add decisions to a file; ``withdrawn`` names (id, person) whose decision goes. Other people's rows stay.
+
+    Returns:
+        What the file holds now.
 
     Raises:
         TracinctlError: the file cannot be read or written.
@@ -152,7 +156,7 @@ def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tup
     gone = set(withdrawn)
     with locked(path):
         there = [made for made in read_decisions(path) if (made.id, made.who) not in gone]
-        write_decisions(path, [*there, *decisions])
+        return write_decisions(path, [*there, *decisions])
 
 
 def merge(path: Path, decisions: Iterable[Decision]) -> Verdicts:

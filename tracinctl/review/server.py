@@ -13,6 +13,7 @@ import hmac
 import secrets
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -226,18 +227,19 @@ class ReviewServer:
         if request.headers.get("origin") != f"http://{request.headers.get('host')}":
             return PlainTextResponse("decisions are taken from this page only", status_code=403)
         try:
-            asked = await request.json()
-            wanted = {str(name): str(decision) for name, decision in asked["decisions"].items()}
-            note = str(asked.get("note", ""))
+            asked = (await request.json())["decisions"]
+            changes = [Decision(str(one["id"]), str(one["decision"]), str(one.get("note", ""))) for one in asked]
         except (ValueError, KeyError, TypeError, AttributeError):
             return PlainTextResponse("not a decision", status_code=400)
-        unknown = [name for name in wanted if name not in self._known and name not in self._items]
+        unknown = [one.id for one in changes if one.id not in self._known and one.id not in self._items]
         if unknown:
             raise TracinctlError(f"no suspect {unknown[0]!r}")
-        return JSONResponse(await run_in_threadpool(self._record, wanted, note))
+        return JSONResponse(await run_in_threadpool(self._record, changes))
 
-    def _record(self, wanted: dict[str, str], note: str) -> dict[str, Any]:
+    def _record(self, changes: Sequence[Decision]) -> dict[str, Any]:
+        """Write decisions, and take those without a word back. They are on the disk when the answer is sent."""
         who, when = self.review.who, datetime.now(UTC).isoformat(timespec="seconds")
-        made = [Decision(name, check_decision(text), note, who, when) for name, text in wanted.items() if text]
-        record(self.review.decisions, made, withdrawn=[(name, who) for name, text in wanted.items() if not text])
-        return self._progress(read_decisions(self.review.decisions))
+        made = [replace(one, who=who, when=when) for one in changes if one.decision and check_decision(one.decision)]
+        return self._progress(
+            record(self.review.decisions, made, withdrawn=[(one.id, who) for one in changes if not one.decision])
+        )

@@ -11,7 +11,8 @@ let classes = [];
 let disputed = new Set();
 let relabelled = new Map();
 let known = new Map();
-let waiting = Promise.resolve();
+let writing = false;
+const tooSoon = "The last decision is still being written. Press the key again.";
 const undo = [];
 const cards = new Map();
 
@@ -173,26 +174,26 @@ function remember(changes) {
   for (const suspect of all) if (ids.has(suspect.id) || suspect.items.some((item) => ids.has(item))) cards.delete(suspect.id);
 }
 
-// shown at once, and written one after another in the order of the keys; what cannot be written is taken back
-function send(changes, before) {
-  remember(changes);
-  tell();
-  const byNote = new Map();
-  for (const { id, decision, note } of changes) byNote.set(note, { ...byNote.get(note), [id]: decision });
-  waiting = waiting.then(async () => {
-    try {
-      for (const [note, decisions] of byNote) {
-        tell(JSON.parse(await ask("/decide", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ decisions, note }) })));
-      }
-      for (const { id } of changes) cards.delete(id);
-      if (shown[place] && changes.some(({ id }) => shown[place].id === id || shown[place].items.includes(id))) show();
-    } catch (error) {
-      remember(before);
-      tell();
-      show();
-      say(error.message);
-    }
-  });
+// One decision is written at a time, and shown once it is on the disk: whatever ends the server or the page then loses
+// the key being pressed at most. A key that comes sooner is refused, and the suspect stays until it is pressed again.
+async function write(changes) {
+  if (writing) {
+    say(tooSoon);
+    return false;
+  }
+  writing = true;
+  try {
+    const told = JSON.parse(await ask("/decide", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ decisions: changes }) }));
+    remember(changes);
+    tell(told);
+    say("");
+    return true;
+  } catch (error) {
+    say(error.message);
+    return false;
+  } finally {
+    writing = false;
+  }
 }
 
 function before(ids) {
@@ -202,29 +203,30 @@ function before(ids) {
   });
 }
 
-function decide(ids, decision, step = 1) {
+async function decide(ids, decision, step = 1) {
   if (decision === "turn" && by === "item") {
     say("An item cannot be turned round. Leave it out, keep it or relabel it.");
     return;
   }
   const note = $("note").value;
   const was = before(ids);
-  undo.push([was, shown[place]]);
-  say("");
-  send(ids.map((id) => ({ id, decision, note })), was);
-  if (step && place + step < shown.length) go(step);
+  const suspect = shown[place];
+  if (!await write(ids.map((id) => ({ id, decision, note })))) return;
+  undo.push([was, suspect]);
+  // someone may have gone on by themselves meanwhile
+  if (shown[place] === suspect && step && place + step < shown.length) go(step);
   else show();
 }
 
-function takeBack() {
-  const last = undo.pop();
+async function takeBack() {
+  const last = undo.at(-1);
   if (!last) {
     say("There is nothing to undo since this page was opened.");
     return;
   }
   const [was, suspect] = last;
-  say("");
-  send(was, before(was.map((change) => change.id)));
+  if (!await write(was)) return;
+  undo.pop();
   const back = shown.indexOf(suspect);
   if (back >= 0) place = back;
   show();
@@ -297,6 +299,8 @@ document.addEventListener("keydown", (event) => {
   if (["SELECT", "AUDIO"].includes(event.target.tagName) && (event.key.length > 1 || event.target.tagName === "SELECT")) return;
   if (keys[event.key]) {
     event.preventDefault();
+    // a decision key that is held down decides once
+    if (event.repeat && "lktuz".includes(event.key)) return;
     keys[event.key]();
   }
 });
