@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
+from tracinctl.engine import heap as heap_module
 from tracinctl.engine.heap import Heap
 
 MIB = 1 << 20
@@ -24,3 +28,25 @@ def test_freed_pieces_between_pieces_in_use_are_given_back():
     assert heap._resident() > before - 8 * MIB, "freed, and still there"
     heap.trim()
     assert heap._resident() < before - 24 * MIB
+
+
+PASSES = """
+import resource, runpy, sys
+runpy.run_path(sys.argv[1])["Heap"](int(sys.argv[2]))
+faults = []
+for _ in range(3):
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    pieces = [bytearray(8 << 20) for _ in range(4)]
+    del pieces
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begun)
+print(faults[-1])
+"""
+
+
+@pytest.mark.parametrize(("memory", "kept"), [(1 << 30, True), (48 * MIB, False)])
+def test_pages_stay_from_pass_to_pass_where_there_is_room(memory, kept):
+    if Heap(memory)._trim is None:
+        pytest.skip("no glibc")
+    command = [sys.executable, "-c", PASSES, heap_module.__file__, str(memory)]
+    faults = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (faults < 1000) == kept, "32 MiB are 8,192 pages"

@@ -200,6 +200,7 @@ def _compute(
             if processes
             else checkpoint_kernels(work, sources, progress)
         )
+    work.maker.release()
     if kernels is None:
         return None
     kernels, doubts = _without_copies(kernels, options)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 _STATM = Path("/proc/self/statm")
+_LARGE = (32 << 20) - (1 << 16)  # bytes of the largest piece by which glibc adapts itself
+_ROOM = 16 * _LARGE  # memory in which the twofold of it may stay with the process
 
 
 class Heap:
@@ -30,6 +32,10 @@ class Heap:
         self._begin = self._resident()
         self._next = self._begin + self._room
         self._step = memory // 16
+        if self._trim is not None and memory >= _ROOM:
+            # once a piece of this size was freed, glibc keeps pieces up to it for the next pass, as any program does
+            # that frees one; with fresh pages for each pass a convolution of images takes up to six times as long
+            bytearray(_LARGE)
 
     def trim(self) -> None:
         """Give freed memory back where the process has grown much since the last time."""

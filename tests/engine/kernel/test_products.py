@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tracinctl.engine.gradients.uses import Dense, Outer
-from tracinctl.engine.kernel.products import Rows, row_products, squared_lengths
+from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
 
 ITEMS = 12
 
@@ -36,3 +36,7 @@ def test_products_of_rows_are_those_of_whole_gradients(features, differences, sc
     first, second = np.indices((len(want), len(want))).reshape(2, -1)
     np.testing.assert_allclose(row_products(rows, first, second, scratch), (want @ want.T).ravel(), rtol=1e-12)
     np.testing.assert_allclose(squared_lengths(rows, scratch), (want**2).sum(1), rtol=1e-12)
+    for count in (2, len(want)):
+        leading = inner_products(rows[:count], rows, scratch, leading=True)
+        np.testing.assert_allclose(leading, want[:count] @ want.T, rtol=1e-12)
+        assert differences or (leading[:, :count] == leading[:, :count].T).all()

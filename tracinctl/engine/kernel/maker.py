@@ -58,6 +58,7 @@ class KernelMaker:
         self.device, self.dtype, self.budget = device, dtype, budget
         self.heap = Heap(budget.left)
         self._sizes: BlockSizes | None = None
+        self._room: Rows | None = None
 
     def make(
         self, store: KernelStore, *, checkpoint: str, report: Callable[[int], None], processes: Processes = ALONE
@@ -88,6 +89,17 @@ class KernelMaker:
         sizes = processes.each(lambda: self._sizes)[0]
         assert sizes is not None  # noqa: S101  just chosen
         return _Making(self, sizes, store, checkpoint, report, processes).run()
+
+    def room(self, shapes: Sequence[Sequence[Sequence[int]]], rows: int) -> Rows:
+        """Room for a tile, the same one for all tiles and checkpoints: the system gives fresh pages slowly."""
+        if self._room is None or len(self._room) < rows or self._room[:rows].shapes != Rows.shapes_of(shapes, rows):
+            self._room = None
+            self._room = Rows.room(shapes, rows, self.device, self.dtype)
+        return self._room[:rows]
+
+    def release(self) -> None:
+        """Give the memory of tiles back."""
+        self._room = None
 
     def _measured(self, items: list[int], read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured:
         """What gradients take, measured on these items, one of each shape.
@@ -148,14 +160,18 @@ class _Making:
         columns = self.layout.columns
         for start in range(0, columns, self.sizes.tile):
             tile = np.arange(start, min(start + self.sizes.tile, columns))
+            end = start + len(tile)
             held = self._hold(tile)
-            inside = [(held[k[0] - start : k[-1] + 1 - start], k) for k in _pieces(tile, self.sizes.chunk)]
-            outside = _pieces(np.arange(start + len(tile), len(self.layout)), self.sizes.chunk)
-            for rows, values in self._meet(held, [*inside, *((None, k) for k in outside)]):
-                self.store.write(int(rows[0]), start, values)
-                if start + len(tile) <= rows[0] < columns:  # met once, and the other way round it is the same
-                    across = values[: columns - int(rows[0])].T
-                    self.store.write(start, int(rows[0]), np.ascontiguousarray(across))
+            # rows of the tile meet those from them on: the other way round it is the same
+            inside = [(held[k[0] - start :], k) for k in _pieces(tile, self.sizes.chunk)]
+            outside = _pieces(np.arange(end, len(self.layout)), self.sizes.chunk)
+            for rows, values in self._meet([*inside, *((held, k) for k in outside)], held=len(inside)):
+                row = int(rows[0])
+                column = row if row < end else start
+                self.store.write(row, column, values)
+                if row < columns:
+                    across = values[: columns - row, len(rows) if row < end else 0 :].T
+                    self.store.write(end - len(across), row, np.ascontiguousarray(across))
             del held, inside  # or two tiles were there while the next one is taken
             if not self.again:
                 self.again = True
@@ -194,7 +210,7 @@ class _Making:
                 if len(piece) == len(rows):
                     return block
                 if held is None:
-                    held = Rows.room(block.shapes, len(rows), self.maker.device, self.maker.dtype)
+                    held = self.maker.room(block.shapes, len(rows))
                 held.put(start, block)
                 start += len(piece)
                 del block
@@ -208,32 +224,38 @@ class _Making:
         own.append(self._take(pieces[self.processes.rank]))
         return own[0].shapes
 
-    def _meet(self, held: Rows, pieces: list[tuple[Rows | None, IntArray]]) -> Iterator[tuple[IntArray, FloatArray]]:
-        """Yield, in the first process, (rows, their products with the held ones) of each piece.
+    def _meet(self, pieces: list[tuple[Rows, IntArray]], held: int = 0) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Yield, in the first process, (rows, their products with gradients that are there) of each piece.
 
-        A piece comes with its gradients, or they are taken here, by the process whose turn it is.
+        A piece is what its rows meet, and the rows. Those of the first ``held`` pieces begin what they meet, all others
+        are taken here, by the process whose turn it is.
         """
         rank, size = self.processes.rank, self.processes.size
         for k in range(0, len(pieces), size):
             now = pieces[k : k + size]
             own: list[FloatArray] = []
-            self.processes.each(lambda: own.append(self._products(held, *now[rank])) if rank < len(now) else None)  # noqa: B023 - called at once
-            for source, (_, rows) in enumerate(now):
+            there = k + rank < held
+            self.processes.each(
+                lambda: own.append(self._products(*now[rank], there=there)) if rank < len(now) else None  # noqa: B023 - called at once
+            )
+            for source, (met, rows) in enumerate(now):
                 if source and rank == source:
                     self.processes.hand_over(torch.from_numpy(own[0]), source)
                 elif rank == 0:
-                    values = np.empty((len(rows), len(held))) if source else own[0]
+                    values = np.empty((len(rows), len(met))) if source else own[0]
                     if source:
                         self.processes.hand_over(torch.from_numpy(values), source)
                     yield rows, values
 
-    def _products(self, held: Rows, taken: Rows | None, rows: IntArray) -> FloatArray:
-        """Products of these rows with the held ones."""
-        if taken is None:
+    def _products(self, met: Rows, rows: IntArray, *, there: bool) -> FloatArray:
+        """Products of these rows, whose gradients are ``there`` at the beginning of those that they meet."""
+        if there:
+            taken = met[: len(rows)]
+        else:
             taken = self._take(rows)
             self._pairs_within(taken, rows)
         self.maker.heap.trim()
-        return inner_products(taken, held, self.sizes.scratch, exact=self.exact)
+        return inner_products(taken, met, self.sizes.scratch, exact=self.exact, leading=there)
 
     def _take(self, rows: IntArray) -> Rows:
         """Gradients of these rows."""
@@ -325,7 +347,8 @@ class _Making:
             tile = firsts[start : start + self.sizes.tile]
             these = apart[(pairs[apart, 0] >= tile[0]) & (pairs[apart, 0] <= tile[-1])]
             partners = _pieces(np.unique(pairs[these, 1]), self.sizes.chunk)
-            for rows, values in self._meet(self._hold(tile), [(None, k) for k in partners]):
+            held = self._hold(tile)
+            for rows, values in self._meet([(held, k) for k in partners]):
                 here = these[np.isin(pairs[these, 1], rows)]
                 left, right = np.searchsorted(rows, pairs[here, 1]), np.searchsorted(tile, pairs[here, 0])
                 self.parts["pairs"][here] = values[left, right]

@@ -24,6 +24,7 @@ _CACHED = 8 << 20  # bytes of a processor's cache: float64 copies that fit are m
 _NEAR = 1 << 20  # bytes of the cache next to a core
 _ROWS_TOGETHER = 32  # rows that are taken by place at a time, at the least where there is room
 _SHORT = 1024  # numbers that are summed up in the gradients' own dtype: float32 is off by some 1e-7 of the lengths
+_MATRIX = 2  # dimensions
 _LEAST_COLUMNS = 16  # numbers of a row taken into float64 at a time, at the least
 
 
@@ -55,8 +56,13 @@ class Rows:
     @staticmethod
     def room(like: Sequence[Sequence[Sequence[int]]], rows: int, device: torch.device, dtype: torch.dtype) -> Rows:
         """Room for this many rows with parts of these shapes."""
-        shapes = [[[*shape[:-2], rows, shape[-1]] for shape in part] for part in like]
+        shapes = Rows.shapes_of(like, rows)
         return Rows(tuple(tuple(torch.empty(s, device=device, dtype=dtype) for s in part) for part in shapes))
+
+    @staticmethod
+    def shapes_of(like: Sequence[Sequence[Sequence[int]]], rows: int) -> list[list[list[int]]]:
+        """Shapes of this many rows with parts of these shapes."""
+        return [[[*shape[:-2], rows, shape[-1]] for shape in part] for part in like]
 
     @property
     def shapes(self) -> list[list[list[int]]]:
@@ -84,13 +90,22 @@ class Rows:
                 t[..., start : start + len(rows), :] = value
 
 
-def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True) -> FloatArray:
-    """Inner products of two sets of gradients, shape (left rows, right rows); float64 copies take ``scratch`` bytes."""
+def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True, leading: bool = False) -> FloatArray:
+    """Inner products of two sets of gradients, shape (left rows, right rows).
+
+    Args:
+        left: gradients.
+        right: gradients.
+        scratch: bytes that float64 copies may take.
+        exact: whether products of single gradients are taken in float64.
+        leading: whether ``left`` is the beginning of ``right``, whose products among themselves are symmetric.
+    """
     total: torch.Tensor | None = None
     for a, b in zip(left.parts, right.parts, strict=True):
-        part = _products(a[0], b[0], scratch) if exact or len(a) > 1 else _short_products(a[0], b[0])
+        symmetric = leading and (a[0].dim() == _MATRIX or len(a[0]) == 1)
+        part = _products(a[0], b[0], scratch, leading=symmetric) if exact or len(a) > 1 else _short_products(a[0], b[0])
         if len(a) > 1:
-            part *= _products(a[1], b[1], scratch)
+            part *= _products(a[1], b[1], scratch, leading=symmetric)
             part = part.sum((0, 2)) if len(part) == 1 else part[0, :, 0] - part[0, :, 1] - part[1, :, 0] + part[1, :, 1]
         total = part if total is None else total.add_(part)
     assert total is not None  # noqa: S101  a model has at least one parameter, so there is at least one part
@@ -147,18 +162,28 @@ def _exact(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.float64 if tensor.device.type != "mps" else torch.float32)
 
 
-def _products(a: torch.Tensor, b: torch.Tensor, scratch: int) -> torch.Tensor:
+def _products(a: torch.Tensor, b: torch.Tensor, scratch: int, *, leading: bool) -> torch.Tensor:
     """(rows, rows) of tensors (rows, numbers); (sides, rows, sides, rows) of tensors (sides, rows, numbers)."""
     x, y = a.flatten(0, -2), b.flatten(0, -2)
-    columns = max(_LEAST_COLUMNS, _in_cache(x, scratch) // (8 * (len(x) + len(y))))
-    total: torch.Tensor | None = None
+    first = len(x) if leading else 0
+    columns = max(_LEAST_COLUMNS, _in_cache(x, scratch) // (8 * (len(x) + len(y) - first)))
+    total = _exact(x.new_zeros(len(x), len(y)))
     for start in range(0, x.shape[1], columns):
-        p = _exact(x[:, start : start + columns])
-        q = p if a is b else _exact(y[:, start : start + columns])
-        total = p @ q.T if total is None else total.addmm_(p, q.T)
-    if total is None:
-        total = _exact(x.new_zeros(len(x), len(y)))
+        q = _exact(y[:, start : start + columns])
+        p = q[:first] if leading else _exact(x[:, start : start + columns])
+        if leading:
+            total[:, :first] += _symmetric(p)
+        if len(q) > first:
+            total[:, first:].addmm_(p, q[first:].T)
     return total.reshape(*a.shape[:-1], *b.shape[:-1])
+
+
+def _symmetric(p: torch.Tensor) -> torch.Tensor:
+    """``p @ p.T``, for which numpy takes every product once, and torch twice."""
+    if p.device.type != "cpu":
+        return p @ p.T
+    values = p.numpy()
+    return torch.from_numpy(values @ values.T)
 
 
 def _short_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -31,6 +31,8 @@ def projection_error(maker: KernelMaker, exact: ItemGradients, checkpoint: str) 
         some, None, len(some), nothing.reshape(0, 2), nothing, nothing, nothing, digests[some], digests
     )
 
+    maker.release()
+
     def scores(gradients: ItemGradients) -> FloatArray:
         store = HeldStore(layout)
         KernelMaker(gradients, maker.items, layout, device=maker.device, dtype=maker.dtype, budget=maker.budget).make(
