@@ -36,6 +36,14 @@ def test_import_prints_what_it_understood_and_the_first_rows(cli, tmp_path):
     assert (len(train), len(test)) == (2, 1)
 
 
+def test_texts_are_for_a_source_of_ones_own(cli, tmp_path):
+    rows = [{"chosen": f"The answer {k} is long and good", "rejected": f"No {k}"} for k in range(4)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    out = cli("pairs", "import", "t.jsonl").out
+    assert "pairs_items.jsonl" in out
+    assert "tracinctl compute --source my_project:load" in " ".join(out.split())
+
+
 def test_import_gives_its_result_as_json(cli):
     [found] = json.loads(cli("pairs", "import", "votes.csv", "--json").out)
     assert (found["material"], found["frequency"], found["file"]) == (None, None, "votes.csv")

@@ -102,6 +102,8 @@ def test_a_wrong_frame_is_refused(change, said):
 def test_labels_are_one_an_item():
     with pytest.raises(DataError, match="2 `labels` for 3 ids"):
         Samples(ITEMS, np.zeros((3, 2)), labels=np.zeros(2))
+    with pytest.raises(DataError, match="4 `texts` for 3 ids"):
+        Samples(ITEMS, np.zeros((3, 2)), texts=["x"] * 4)
 
 
 @pytest.mark.parametrize(

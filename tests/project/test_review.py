@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from shared_project import build_model, load, make_project
 
+from tracinctl.data.item_texts import items_file
 from tracinctl.engine.options import EngineOptions, LossOptions
 from tracinctl.errors import DataError, ReviewError, UsageError
 from tracinctl.project.compute import compute_project_scores
@@ -128,6 +130,34 @@ def test_a_source_may_describe_its_items(tmp_path, monkeypatch):
     chances = [suspect.suspicion for suspect in review.suspects]
     assert chances == sorted(chances, reverse=True)
     assert all(chance > 0.5 for chance in chances)
+
+
+@pytest.mark.parametrize("source", ["texts", "pairs.csv", "data/votes.csv", "nowhere"])
+def test_items_of_text_show_their_text_without_a_function_for_it(tmp_path, monkeypatch, source):
+    """The text is that of the source's ``Samples``, or of the file that an import of the pairs wrote."""
+    make_project(tmp_path, 1)
+    given = "texts=[f'text of {name}' for name in data.train.ids]" if source == "texts" else ""
+    module = tmp_path.name  # of its own, as modules are loaded once
+    (tmp_path / f"{module}.py").write_text(
+        "from dataclasses import replace\nimport shared_project\n\n\ndef load(frequency, material):\n"
+        "    data = shared_project.load(frequency, material)\n"
+        f"    return replace(data, train=replace(data.train, {given}))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if source.endswith(".csv"):
+        Path("data").mkdir()
+        rows = [{"id": f"item{k}", "prompt": "Well?", "text": f"text of item{k}"} for k in range(20)]
+        items_file(Path(source)).write_text("\n".join(map(json.dumps, rows)))
+    target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
+    pairs_file = Path(source) if source.startswith("data") else None
+    origin = SourceSettings(source=f"{module}:load", model="shared_project:build_model", pairs_file=pairs_file)
+    compute_project_scores(
+        target, ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
+    )
+    review = open_review(target, origin, ReviewSettings())
+    shown = {"texts": "text of item3", "nowhere": ""}.get(source, "Well?\n\ntext of item3")
+    assert review.item("item3").text == shown
 
 
 def test_items_come_by_their_item_level_influence_with_all_of_their_pairs(recordings):

@@ -217,20 +217,23 @@ class Samples:
         ids: one unique text an item.
         inputs: of the model, see above.
         labels: class or rank value an item, shape (items,); None where unknown.
+        texts: what people read of an item, one text an item, where inputs are made from texts; None where they are not.
 
     Raises:
-        DataError: ids are not unique, or labels are not one an item.
+        DataError: ids are not unique, or labels or texts are not one an item.
     """
 
     ids: Sequence[str]
     inputs: Any
     labels: npt.NDArray[Any] | None = None
+    texts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(str(i) for i in self.ids))
         check_unique("samples", self.ids)
-        if self.labels is not None and len(self.labels) != len(self.ids):
-            raise DataError(f"samples: {len(self.labels)} `labels` for {len(self.ids)} ids; they must be equally many")
+        for name in ("labels", "texts"):
+            if (values := getattr(self, name)) is not None and len(values) != len(self.ids):
+                raise DataError(f"samples: {len(values)} `{name}` for {len(self.ids)} ids; they must be equally many")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -13,6 +13,7 @@ import numpy as np
 
 from tracinctl.data.answers import answers_in_pairs
 from tracinctl.data.comparisons import Columns, Comparisons, cell_text, find_column, find_comparisons, plain
+from tracinctl.data.item_texts import items_file
 from tracinctl.data.pairs_file import COLUMNS, HELD_OUT, OPTIONAL, TRAIN, is_number
 from tracinctl.data.recordings import ENDINGS, nfc
 from tracinctl.data.split import TRAIN_SHARE
@@ -91,7 +92,7 @@ def write_imported(pairs: ImportedPairs, path: str | Path) -> list[Path]:
     contents = {path: pairs.frame.to_csv(index=False, lineterminator="\n")}
     if pairs.items:
         lines = [json.dumps({"id": name, **content}, ensure_ascii=False) for name, content in pairs.items.items()]
-        contents[path.with_name(f"{path.stem}_items.jsonl")] = "\n".join(lines) + "\n"
+        contents[items_file(path)] = "\n".join(lines) + "\n"
     for place, text in contents.items():
         if place.exists() and not (place.is_file() and place.read_bytes() == text.encode()):
             raise DataError(f"{place} is there already", hint="Name another file, or move it away.")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracinctl.data.item_texts import items_file, read_item_texts
 from tracinctl.errors import ReviewError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.evidence import Evidence, ItemScores
@@ -55,7 +56,7 @@ def open_review(
     suspects = evidence.suspects(settings.by, settings.order)
     if not suspects:
         raise ReviewError(f"{target.label}: no training pair is suspect", hint="Try `order` error.")
-    describe = _describer(target, origin)
+    describe = _describer(target, origin, data)
     project, shown = target.project, suspects[:MOST_SUSPECTS]
     many = f"the first {len(shown):,} of {len(suspects):,}" if len(suspects) > len(shown) else f"{len(shown):,}"
 
@@ -150,14 +151,15 @@ def _item_scores(
     return ItemScores([path.name for path in paths], scores)
 
 
-def _describer(target: Target, origin: SourceSettings) -> Callable[[str, str], ItemView]:
-    """How items are shown: recordings by their sound, others by ``describe(item)`` in the module of the source."""
+def _describer(target: Target, origin: SourceSettings, data: RankingData) -> Callable[[str, str], ItemView]:
+    """How items are shown: recordings by their sound, others by ``describe(item)`` beside the source, or their text."""
     if origin.source is None:
         sounds = recordings_of(target)
         return lambda name, label: ItemView(name, label, sound=sounds.get(name))
     name_of = f"{origin.source.partition(':')[0]}:describe"
     if not has_function(name_of, "source"):
-        return ItemView
+        texts = _texts(target, origin, data)
+        return lambda name, label: ItemView(name, label, text=texts.get(name, ""))
 
     def describe(name: str, label: str) -> ItemView:
         given = call_function(name_of, "describe", name)
@@ -172,3 +174,16 @@ def _describer(target: Target, origin: SourceSettings) -> Callable[[str, str], I
         return ItemView(name, label, text=given)
 
     return describe
+
+
+def _texts(target: Target, origin: SourceSettings, data: RankingData) -> Mapping[str, str]:
+    """Id -> text of the training items: of the source, else of the file that an import of the pairs wrote.
+
+    Raises:
+        DataError: that file is broken.
+    """
+    if data.train.texts is not None:
+        return dict(zip(data.train.ids, map(str, data.train.texts), strict=True))
+    pairs_files = (origin.pairs_file, target.pairs_file, target.project.root / "pairs.csv")
+    beside = [items_file(path) for path in pairs_files if path is not None]
+    return next((read_item_texts(path) for path in beside if path.is_file()), {})

@@ -119,4 +119,9 @@ def show(file: Path, imported: "ImportedPairs", written: list[Path]) -> None:
     for path in written:
         terminal.text(f"  {shown_path(path)}", style="dim")
         terminal.path(path)
-    terminal.line(f"Next: tracinctl compute --pairs-file {shlex.quote(shown_path(written[0]))}")
+    if imported.items:
+        terminal.line(
+            "Next: let your own source read both files, and name it: tracinctl compute --source my_project:load"
+        )
+    else:
+        terminal.line(f"Next: tracinctl compute --pairs-file {shlex.quote(shown_path(written[0]))}")

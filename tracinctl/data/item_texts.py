@@ -1,0 +1,46 @@
+"""Texts of items, in the file that an import of texts writes beside the file of pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tracinctl.data.comparisons import cell_text
+from tracinctl.data.tables import read_table
+from tracinctl.errors import DataError
+
+
+def items_file(pairs_file: Path) -> Path:
+    """Where the texts stand that a file of pairs compares."""
+    return pairs_file.with_name(f"{pairs_file.stem}_items.jsonl")
+
+
+def read_item_texts(path: Path) -> dict[str, str]:
+    """Id -> text of each item, with its prompt before it.
+
+    Raises:
+        DataError: the file is missing, or no such file.
+    """
+    table = read_table(path, "file of items")
+    missing = [name for name in ("id", "text") if name not in table.frame]
+    if missing:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)}", hint="A line holds an item's id and text, as JSON."
+        )
+    rows = table.frame.to_dict("records")
+    return {cell_text(row["id"]): _with_prompt(row.get("prompt"), row["text"]) for row in rows}
+
+
+def _with_prompt(prompt: Any, text: Any) -> str:
+    before, after = _readable(prompt), _readable(text)
+    # a whole conversation begins with its prompt
+    return f"{before}\n\n{after}" if before and before not in after else after
+
+
+def _readable(value: Any) -> str:
+    """A text, or the messages of a conversation one below the other, each with its role."""
+    if isinstance(value, list):
+        return "\n\n".join(
+            f"{one.get('role', '')}: {one.get('content', '')}" if isinstance(one, dict) else str(one) for one in value
+        )
+    return cell_text(value)
