@@ -16,7 +16,7 @@ from command_line import write_score_file
 from small_models import Model, make_checkpoints, make_data
 from torch import nn
 
-from tracinctl import compute_influence, errors
+from tracinctl import compute_influence, errors, files
 from tracinctl.cli.app import app
 from tracinctl.engine.kernel import array_file
 from tracinctl.errors import TracinctlError
@@ -198,6 +198,7 @@ def a_disk_that_cannot_flush():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", no_fsync)
+        patch.setattr(files, "_warned_of", set())
         compute(cache="cache")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import stat
 import sys
@@ -24,6 +23,7 @@ from tracinctl.errors import DiskWarning, TracinctlError
 if sys.platform != "win32":
     import fcntl
 
+_warned_of: set[tuple[str, int]] = set()  # operations, and the disks that do not know them
 _UNKNOWN_TO_DISK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM}
 _KEPT_SUFFIX = 20  # of a path's ending, which some writers choose their format by
 _POLL = 0.05  # seconds between two attempts to take a lock
@@ -76,17 +76,24 @@ def _unless_disk_cannot(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _UNKNOWN_TO_DISK:
+        if not disk_cannot(what, path.parent, error):
             raise
-        _warn_once(what, error.strerror, path.parent)
 
 
-@functools.cache
-def _warn_once(what: str, reason: str, folder: Path) -> None:
-    text = (
-        f"the disk of {folder} cannot {what} ({reason}): files are written without. Let one run at a time write there"
-    )
-    warnings.warn(text, DiskWarning, stacklevel=2)
+def disk_cannot(what: str, folder: Path, error: OSError) -> bool:
+    """Whether an error says that a disk does not know an operation; each disk is warned of once."""
+    if error.errno not in _UNKNOWN_TO_DISK:
+        return False
+    disk = (what, folder.stat().st_dev)
+    if disk not in _warned_of:
+        _warned_of.add(disk)
+        warnings.warn(
+            f"the disk of {folder} cannot {what} ({error.strerror}): files are written without. Let one run at a time "
+            "write there",
+            DiskWarning,
+            stacklevel=2,
+        )
+    return True
 
 
 def _check_place(path: Path) -> None:
@@ -115,7 +122,7 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
         try:
             if place.is_symlink():
                 raise TracinctlError(f"cannot write {path}: its lock {place} is a symbolic link", hint="Remove it.")
-            held.enter_context(_lock_file(place, wait))
+            held.enter_context(lock_file(place, wait))
         except TimeoutError as error:
             raise TracinctlError(
                 f"cannot write {path}: another process is writing it", hint="Run again when it is done."
@@ -126,7 +133,7 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock_file(place: Path, wait: float) -> Iterator[None]:
+def lock_file(place: Path, wait: float) -> Iterator[None]:
     """Hold a lock file, and remove it afterwards; who waits for it then makes a new one.
 
     Raises:

@@ -14,8 +14,11 @@ import pytest
 from command_line import CommandLine
 from places import ROOT
 
+from tracinctl import files
+from tracinctl.demo.make import DemoSize, make_demo
 from tracinctl.errors import DiskWarning, TracinctlError
 from tracinctl.files import locked, write_text_atomic
+from tracinctl.retraining.run_folder import clear_left_over, run_folder
 
 
 def refuses(number):
@@ -23,6 +26,11 @@ def refuses(number):
         raise OSError(number, os.strerror(number))
 
     return operation
+
+
+@pytest.fixture(autouse=True)
+def no_disk_warned_of(monkeypatch):
+    monkeypatch.setattr(files, "_warned_of", set())
 
 
 def write_under_lock(path, *texts):
@@ -50,6 +58,33 @@ def test_a_disk_that_knows_less_gets_its_files_and_one_warning(tmp_path, monkeyp
     assert len(warned) == 1
     assert str(tmp_path) in str(warned[0].message)
     assert path.read_text() == "newer"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_demo_is_made_where_a_disk_has_no_locks(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(fcntl, "flock", refuses(number))
+    with pytest.warns(DiskWarning, match="lock files") as warned:
+        make_demo(tmp_path / "demo", ["500hz"], size=DemoSize((5, 2), 30, 0.25, 1, 1))
+    assert len(warned) == 1
+    assert (tmp_path / "demo" / "tracinctl.toml").is_file()
+
+
+def two_runs(work):
+    with run_folder(work, "a") as one:
+        with run_folder(work, "b") as other:
+            assert one.path != other.path
+        assert one.command_lock is None
+        assert clear_left_over(work) == [], "nobody can tell whether their owners live"
+        assert one.path.is_dir()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_trainings_by_a_command_go_on_where_a_disk_has_no_locks(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(fcntl, "flock", refuses(number))
+    with pytest.warns(DiskWarning, match="lock files") as warned:
+        two_runs(tmp_path)
+    assert len(warned) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["fsync"])

@@ -23,7 +23,7 @@ from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.data.planted import ITEM, PAIR, PLANTED_FILE, Planted, write_planted
 from tracinctl.demo.acoustics import MATERIALS, RATE, record
 from tracinctl.errors import DataError, TracinctlError, UsageError
-from tracinctl.files import write_text_atomic
+from tracinctl.files import lock_file, write_text_atomic
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.training.options import TrainSettings
 from tracinctl.training.ranker import train_ranker
@@ -158,13 +158,11 @@ def make_demo(
 @contextlib.contextmanager
 def _work_folder(directory: Path) -> Iterator[Path]:
     """The hidden folder, locked against other runs; removed at the end unless it holds files still to be moved up."""
-    from filelock import FileLock, Timeout
-
     made = not directory.exists()
     work = directory / _WORK
     work.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(work / "lock", timeout=0):
+        with lock_file(work / "lock", wait=0):
             try:
                 yield work
             finally:
@@ -175,7 +173,7 @@ def _work_folder(directory: Path) -> Iterator[Path]:
                 if made:
                     with contextlib.suppress(OSError):
                         directory.rmdir()
-    except Timeout as error:
+    except TimeoutError as error:
         raise DataError(f"another run is making a demo in {directory}", hint="Name another folder.") from error
 
 

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracinctl.files import disk_cannot
+
 try:
     import fcntl
 except ImportError:  # Windows has no such locks: folders are still apart, and what is left over stays
@@ -79,15 +81,16 @@ def _end(group: Path) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """An open file descriptor that holds the file's lock; None where another process holds it."""
+    """An open file descriptor that holds the file's lock; None where another process holds it, or the disk has none."""
     if fcntl is None:
         return None
     held = None
     try:
         held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         if held is not None:
             os.close(held)
+            disk_cannot("lock files", path.parent.parent, error)
         return None
     return held
