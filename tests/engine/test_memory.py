@@ -107,10 +107,10 @@ def test_a_method_that_needs_more_is_told_how_much_would_do():
     digests = np.zeros((1000, 16), dtype=np.uint8)
     layout = KernelLayout(rows, None, 1000, none, rows[:800], rows[800:], rows[:800], digests, digests)
     with pytest.raises(MemoryBudgetError, match="fisher needs at least 123MiB for 1,000 items") as refused:
-        check_method("fisher", layout, Budget(100 * MIB))
+        check_method("fisher", layout, 1, Budget(100 * MIB))
     assert "`memory` 123MiB" in refused.value.hint
-    check_method("fisher", layout, Budget(123 * MIB))
-    check_method("margin", layout, Budget(100 * MIB))
+    check_method("fisher", layout, 1, Budget(123 * MIB))
+    check_method("margin", layout, 1, Budget(100 * MIB))
 
 
 class Read(torch.utils.data.Dataset):

@@ -38,13 +38,19 @@ from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, CheckpointKernel,
 from tracinctl.engine.kernel.layout import KernelLayout, kernel_layout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import error_note
+from tracinctl.engine.landmarks import landmark_note
 from tracinctl.engine.losses import LossSettings, check_whole, resolve_loss
 from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
 from tracinctl.engine.methods import check_method
 from tracinctl.engine.options import METHODS, EngineOptions
 from tracinctl.engine.own_loss import LossFunction
 from tracinctl.engine.own_model import own_model, plain_passes
-from tracinctl.engine.provenance import notes_on_ties, projection_provenance, provenance_of
+from tracinctl.engine.provenance import (
+    errors_in_plain_values,
+    notes_on_ties,
+    projection_provenance,
+    provenance_of,
+)
 from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
 from tracinctl.errors import CheckpointError, CheckpointWarning, DataError, DataWarning, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
@@ -182,8 +188,15 @@ def _compute(
     )
     items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
     budget = Budget(memory, items.kept_bytes, items.read_again)
-    layout = kernel_layout(items, len(data.train), data.train_pairs, data.test_pairs, of_difference=of_difference)
-    check_method(options.method, layout, budget)
+    layout = kernel_layout(
+        items,
+        len(data.train),
+        data.train_pairs,
+        data.test_pairs,
+        of_difference=of_difference,
+        landmarks=options.method == "fisher",
+    )
+    check_method(options.method, layout, len(checkpoints), budget)
     ask = way_of_asking(data.score, options.score, positional=items.positional)
     with plain_passes(device):
         own, removed = own_model(
@@ -263,6 +276,9 @@ def _compute(
         }
         for kernel, checkpoint, zero in zip(kernels, weighed, scores.zero_gradient, strict=True)
     ]
+    if (fisher := scores.fisher) and fisher.landmarks:
+        notes.append(landmark_note(fisher.landmarks, fisher.errors))
+        provenance["landmarks"] = {"count": fisher.landmarks, "error": errors_in_plain_values(fisher.errors)}
     if projection := work.maker.gradients.projection:
         errors = [kernel.kernel.part("error") for kernel in kernels]
         notes.append(error_note(projection.dim, errors))

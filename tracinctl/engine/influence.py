@@ -17,11 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.data.pairs import Pairs
+from tracinctl.engine.fisher import FisherKernels
 from tracinctl.engine.heap import Heap
 from tracinctl.engine.item_view import item_disagreement
 from tracinctl.engine.kernel.item_kernel import ItemKernel
+from tracinctl.engine.landmark_kernel import LandmarkKernel
 from tracinctl.engine.losses import LossSettings
-from tracinctl.engine.methods import fisher_kernel, margin_slopes
+from tracinctl.engine.methods import margin_slopes
+from tracinctl.engine.pair_rows import PairRows
 from tracinctl.scores.source import ScoreMeta, rows_per_block
 from tracinctl.scores.table import InfluenceTable
 
@@ -126,7 +129,6 @@ class InfluenceScores:
         self._room = memory // 2  # of the bound: the other half is for kernels in memory, and for who reads the blocks
         self._heap = Heap(memory)
         self._at_once = min(_AT_ONCE, self._room // 8)
-        self._last: tuple[int, ItemKernel] | None = None
         self._difference = True
         self.zero_gradient = []
         for c in range(len(kernels)):
@@ -137,6 +139,10 @@ class InfluenceScores:
             )
         if self._layout.second is not None and not self._difference:
             raise NotOfDifferenceError
+        self.fisher: FisherKernels | None = None
+        if method == "fisher":
+            self.fisher = FisherKernels(self._kernels, self._pair_rows, len(self.sample_ids), self._room)
+            self._room -= self.fisher.held_bytes
         bytes_held = 8 * len(kernels) * (2 * len(train_pairs) + self._rows * len(test_pairs))
         self._hold = bytes_held <= self._room // 2
 
@@ -155,14 +161,20 @@ class InfluenceScores:
             b = _Slopes(*margin_slopes(self._test))
         return a.without(self._same[0]), b.without(self._same[1])
 
-    def _kernel(self, checkpoint: int) -> ItemKernel:
+    def _kernel(self, checkpoint: int) -> ItemKernel | LandmarkKernel:
         """The inner products that scores are made of."""
-        if self._method != "fisher":
-            return self._kernels[checkpoint]
-        if self._last is None or self._last[0] != checkpoint:
-            a, _ = self._slopes(checkpoint)
-            self._last = checkpoint, fisher_kernel(self._kernels[checkpoint], self._train, a.first, a.second)
-        return self._last[1]
+        return self.fisher[checkpoint] if self.fisher else self._kernels[checkpoint]
+
+    def _pair_rows(self, checkpoint: int) -> tuple[PairRows, PairRows]:
+        """The training pairs and the held-out pairs by the rows of kernels that they are made of, one or two."""
+        layout, (a, b) = self._layout, self._slopes(checkpoint)
+        if layout.second is not None:
+            one = ((layout.train_rows, a.first), (layout.test_rows, b.first))
+            train, test = (PairRows(rows, rows, first, np.zeros(len(rows))) for rows, first in one)
+            return train, test
+        two = ((layout.train_rows, self._train, a), (layout.test_rows, self._test, b))
+        train, test = (PairRows(rows[pairs.first], rows[pairs.second], s.first, s.second) for rows, pairs, s in two)
+        return train, test
 
     def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray, products: FloatArray) -> FloatArray:
         """Put into ``found``, shape (rows, test pairs), the influence of rows of the training side on the test pairs.
@@ -310,17 +322,12 @@ class InfluenceScores:
     def self_influence(self) -> FloatArray:
         """Influence of each training pair on itself, shape (train pairs,): row-wise a K a^T, four entries a pair."""
         total = np.zeros(len(self._train))
-        rows = self._layout.train_rows
         for c, weight in enumerate(self._weights):
-            a, _ = self._slopes(c)
-            kernel = self._kernel(c)
-            lengths = kernel.part("lengths")
-            if self._layout.second is not None:
-                total += weight * a.first**2 * lengths[rows]
-                continue
-            i, j = rows[self._train.first], rows[self._train.second]
-            across = kernel.pair_products(i, j, self._at_once)
-            total += weight * (a.first**2 * lengths[i] + 2 * a.first * a.second * across + a.second**2 * lengths[j])
+            pairs, kernel = self._pair_rows(c)[0], self._kernel(c)
+            if isinstance(kernel, LandmarkKernel):
+                total += weight * kernel.squared_lengths(pairs, self._at_once)
+            else:
+                total += weight * pairs.squared_lengths(kernel, self._at_once)
         return total
 
     @cached_property

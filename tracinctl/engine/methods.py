@@ -10,7 +10,8 @@ pairs that are far from right have no more of it than others.
 ``fisher``: ``margin`` with the training pair's gradient taken through the damped inverse of the empirical Fisher matrix
 F, the mean outer product of the training pairs' gradients: what many other pairs teach as well counts less. That is
 influence with F for the Hessian (Koh and Liang 2017, arXiv 1703.04730), times the damping, so that scores keep their
-scale. In item space it is one solve of the size of the training items a checkpoint.
+scale. In item space it is one solve of the size of the training items a checkpoint; where these are many, landmarks
+stand for them (``landmark_kernel``).
 
 Left out, measured on scikit-learn's digits with 15 % of the comparisons flipped, medians over seeds 100 and 101: AUC by
 votes and by mean score, precision and recall of the default rule, linear datamodeling score.
@@ -49,16 +50,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.data.pairs import Pairs
-from tracinctl.engine.kernel.item_kernel import HeldKernel, ItemKernel
-from tracinctl.engine.kernel.layout import COMPLETE, KernelLayout
+from tracinctl.engine.kernel.layout import KernelLayout
+from tracinctl.engine.landmarks import check_landmarks
 from tracinctl.engine.memory import Budget, size_text
-from tracinctl.errors import MemoryBudgetError, UsageError
+from tracinctl.errors import MemoryBudgetError
 
 FloatArray = npt.NDArray[np.float64]
-
-
-DAMPING = 10.0
-"""Of ``fisher``: what is added to F's diagonal, over F's trace an item."""
 
 
 _SQUARES = 8  # arrays of items by items that are there at a time while an inverse is applied
@@ -70,52 +67,16 @@ def margin_slopes(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
     return -target, target
 
 
-def check_method(method: str, layout: KernelLayout, budget: Budget) -> None:
-    """Raise UsageError where the kernel does not hold what the method needs, MemoryBudgetError where memory does not.
+def check_method(method: str, layout: KernelLayout, checkpoints: int, budget: Budget) -> None:
+    """Raise MemoryBudgetError where the memory does not hold what the method needs.
 
     Half of it is for what is calculated from kernels.
     """
     if method == "fisher" and layout.columns < len(layout):
-        raise UsageError(
-            f"`method` fisher needs the inner products of all items, which are held of {COMPLETE:,} items at most",
-            hint="`method` margin needs no more than tracin does.",
-        )
-    if method == "fisher" and (least := 2 * _SQUARES * 8 * len(layout) ** 2) > budget.left:
+        check_landmarks(layout, checkpoints, budget)
+    elif method == "fisher" and (least := 2 * _SQUARES * 8 * len(layout) ** 2) > budget.left:
         needed = size_text(budget.with_left(least))
         raise MemoryBudgetError(
             f"`method` fisher needs at least {needed} for {len(layout):,} items, {size_text(budget.given)} are allowed",
             hint=f"Give `memory` {needed} or more; `method` margin needs no more than tracin does.",
         )
-
-
-def fisher_kernel(kernel: ItemKernel, pairs: Pairs, first: FloatArray, second: FloatArray) -> HeldKernel:
-    """The kernel with the training items' gradients taken through the damped inverse of F.
-
-    F = J^T M J with J the score gradients of the training items and M = A^T A / pairs, A as in ``influence``. With
-    K = J J^T and d = 10 trace(F) / items, by Woodbury: J d (d + F)^-1 = d (d + K M)^-1 J.
-
-    Args:
-        kernel: of all items, with all of their inner products.
-        pairs: by index into the training items.
-        first: derivatives of the pairs' losses by their first scores, shape (pairs,).
-        second: the same by their second scores.
-
-    Returns:
-        The rows of training items as above, the others as they were; all as it was where no pair has a gradient.
-    """
-    layout = kernel.layout
-    train, n = layout.train_rows, len(layout.train_rows)
-    products = np.array(kernel.rows(np.arange(len(layout))))
-    i, j = pairs.first, pairs.second
-    cells = np.concatenate([i * n + i, i * n + j, j * n + i, j * n + j])
-    both = first * second
-    M = np.bincount(cells, np.concatenate([first**2, both, both, second**2]), n * n).reshape(n, n)
-    F = products[np.ix_(train, train)] @ (M / max(1, len(pairs)))
-    damping = DAMPING * np.trace(F) / n
-    if damping > 0:
-        F[np.diag_indices(n)] += damping
-        products[train] = np.linalg.solve(F / damping, products[train])
-    lengths = np.array(kernel.part("lengths"))
-    lengths[train] = products[train, train]
-    parts = {"scores": kernel.scores, "item_lengths": kernel.part("item_lengths"), "pairs": kernel.stored_pairs()}
-    return HeldKernel(layout, parts | {"lengths": lengths}, products)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 
 from tracinctl.data.pairs import RankingData
+from tracinctl.engine.fisher import DAMPING
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.items import Items
 from tracinctl.engine.losses import LossSettings
-from tracinctl.engine.methods import DAMPING
 from tracinctl.engine.options import EngineOptions
 
 
@@ -43,13 +43,14 @@ def provenance_of(
 
 def projection_provenance(projection: Projection, errors: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
     """The projection of the gradients and its error at each checkpoint; None where the error is not known."""
-    return {
-        "dim": projection.dim,
-        "seed": projection.seed,
-        "error": [
-            None if np.isnan(e).any() else {"correlation": float(e[0]), "root_mean_square": float(e[1])} for e in errors
-        ],
-    }
+    return {"dim": projection.dim, "seed": projection.seed, "error": errors_in_plain_values(errors)}
+
+
+def errors_in_plain_values(errors: Sequence[npt.NDArray[np.float64]]) -> list[dict[str, float] | None]:
+    """Correlation and root mean square error at each checkpoint; None where they are not known."""
+    return [
+        None if np.isnan(e).any() else {"correlation": float(e[0]), "root_mean_square": float(e[1])} for e in errors
+    ]
 
 
 def notes_on_ties(data: RankingData, loss: LossSettings, method: str) -> list[str]:

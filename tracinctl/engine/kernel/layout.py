@@ -7,8 +7,8 @@ A kernel has a row for every item, and a column for the items that come first am
 - Of more items, the held-out ones have columns, and ``NEIGHBOURS`` training items, by which the item-level view judges
   the others; and the products of the items of each training pair are held.
 - Of more items that occur in hardly more than one pair each, as in preference data, and under a loss of the
-  difference of scores, rows are not items but pairs: the difference of their gradients. Columns are the held-out pairs.
-  That is a quarter of the products.
+  difference of scores, rows are not items but pairs: the difference of their gradients. Columns are the held-out pairs,
+  and for methods that need landmarks ``NEIGHBOURS`` training pairs. That is a quarter of the products.
 """
 
 from __future__ import annotations
@@ -95,7 +95,13 @@ class KernelLayout:
 
 
 def kernel_layout(
-    items: Items, train_items: int, train_pairs: Pairs, test_pairs: Pairs, *, of_difference: bool
+    items: Items,
+    train_items: int,
+    train_pairs: Pairs,
+    test_pairs: Pairs,
+    *,
+    of_difference: bool,
+    landmarks: bool = False,
 ) -> KernelLayout:
     """What a kernel must hold for these pairs.
 
@@ -105,6 +111,7 @@ def kernel_layout(
         train_pairs: by index into the training items.
         test_pairs: by index into the held-out items.
         of_difference: whether the loss is known to depend on the difference of scores alone.
+        landmarks: whether some training rows must have columns even where rows are pairs.
     """
     count = len(items)
     digests = np.frombuffer(bytes.fromhex("".join(d[:32] for d in items.digests)), dtype=np.uint8).reshape(-1, 16)
@@ -120,7 +127,8 @@ def kernel_layout(
             order, None, count, nothing.reshape(0, 2), train, place[train_items:], train, digests[order], digests
         )
     if of_difference and len(train_pairs) <= _ONCE * len(np.unique([train_pairs.first, train_pairs.second])):
-        return _pairs_layout(digests, shape, train_items, train_pairs, test_pairs)
+        more = NEIGHBOURS if landmarks else 0
+        return _pairs_layout(digests, shape, train_items, train_pairs, test_pairs, more)
     test = np.arange(train_items, count)
     # which ones are neighbours follows from their content, so that it is the same whatever else there is
     by_content = np.lexsort(digests[:train_items].T[::-1])
@@ -146,32 +154,40 @@ def kernel_layout(
 
 
 def _pairs_layout(
-    digests: npt.NDArray[np.uint8], shape: IntArray, train_items: int, train_pairs: Pairs, test_pairs: Pairs
+    digests: npt.NDArray[np.uint8],
+    shape: IntArray,
+    train_items: int,
+    train_pairs: Pairs,
+    test_pairs: Pairs,
+    neighbours: int,
 ) -> KernelLayout:
     train_rows, train_once = _once(train_pairs)
     test_rows, test_once = _once(test_pairs)
     first = np.concatenate([test_once[:, 0] + train_items, train_once[:, 0]])
     second = np.concatenate([test_once[:, 1] + train_items, train_once[:, 1]])
     held_out = len(test_once)
-    train = held_out + np.lexsort([shape[train_once[:, 1]], shape[train_once[:, 0]]])
-    test = np.lexsort([shape[second[:held_out]], shape[first[:held_out]]])
-    order = np.concatenate([test, train])
+    own = b"".join(hashlib.sha256(row.tobytes()).digest()[:16] for row in _side_by_side(digests, first, second))
+    own_digests = np.frombuffer(own, dtype=np.uint8).reshape(-1, 16)
+    by_content = np.lexsort(own_digests[held_out:].T[::-1])
+    parts = np.arange(held_out), held_out + by_content[:neighbours], held_out + np.sort(by_content[neighbours:])
+    order = np.concatenate([part[np.lexsort([shape[second[part]], shape[first[part]]])] for part in parts])
     place = _places(order)
-    first, second = first[order], second[order]
-    both = np.concatenate([digests[first], digests[second]], axis=1)
-    own = b"".join(hashlib.sha256(row.tobytes()).digest()[:16] for row in both)
     nothing = np.zeros(0, dtype=np.int64)
     return KernelLayout(
-        first,
-        second,
-        held_out,
+        first[order],
+        second[order],
+        held_out + len(parts[1]),
         nothing.reshape(0, 2),
         place[held_out:][train_rows],
         place[:held_out][test_rows],
         nothing,
-        np.frombuffer(own, dtype=np.uint8).reshape(-1, 16),
+        own_digests[order],
         digests,
     )
+
+
+def _side_by_side(digests: npt.NDArray[np.uint8], first: IntArray, second: IntArray) -> npt.NDArray[np.uint8]:
+    return np.concatenate([digests[first], digests[second]], axis=1)
 
 
 def _once(pairs: Pairs) -> tuple[IntArray, IntArray]:

@@ -1,0 +1,99 @@
+"""Method ``fisher``: kernels whose training rows are discounted for what many training pairs have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.engine.kernel.item_kernel import HeldKernel, ItemKernel
+from tracinctl.engine.landmark_kernel import LandmarkKernel
+from tracinctl.engine.landmarks import choose_landmarks
+from tracinctl.engine.pair_rows import PairRows
+
+FloatArray = npt.NDArray[np.float64]
+
+DAMPING = 10.0
+"""What is added to F's diagonal, over F's trace an item."""
+
+
+class FisherKernels:
+    """The discounted kernels of all checkpoints, one of them in memory at a time.
+
+    Exact where all inner products are held; otherwise some items, the landmarks, stand for all.
+
+    Args:
+        kernels: one a checkpoint, all of one layout.
+        pairs: gives the training pairs, with the derivatives of their losses, and the held-out ones, with those of
+            minus their margins, at a checkpoint.
+        items: training items.
+        room: bytes.
+
+    Attributes:
+        landmarks: how many there are; 0 where kernels are exact.
+        errors: see ``LandmarkKernel.error``, one a checkpoint; empty where kernels are exact.
+        held_bytes: what stays in memory of all checkpoints.
+    """
+
+    def __init__(
+        self,
+        kernels: Sequence[ItemKernel],
+        pairs: Callable[[int], tuple[PairRows, PairRows]],
+        items: int,
+        room: int,
+    ) -> None:
+        self._kernels, self._pairs = kernels, pairs
+        self._last: tuple[int, ItemKernel] | None = None
+        self._by_landmarks: list[LandmarkKernel] = []
+        self.landmarks = self.held_bytes = 0
+        layout = kernels[0].layout
+        if layout.columns < len(layout):
+            chosen = choose_landmarks(layout, len(kernels), room)
+            self.landmarks, self.held_bytes = len(chosen.rows), chosen.held_bytes
+            self._by_landmarks = [
+                LandmarkKernel(kernel, chosen, *pairs(c), damping=DAMPING / items) for c, kernel in enumerate(kernels)
+            ]
+        self.errors = [kernel.error for kernel in self._by_landmarks]
+
+    def __getitem__(self, checkpoint: int) -> ItemKernel | LandmarkKernel:
+        if self._by_landmarks:
+            for other in self._by_landmarks[:checkpoint] + self._by_landmarks[checkpoint + 1 :]:
+                other.release()
+            return self._by_landmarks[checkpoint]
+        if self._last is None or self._last[0] != checkpoint:
+            self._last = checkpoint, exact_fisher_kernel(self._kernels[checkpoint], self._pairs(checkpoint)[0])
+        return self._last[1]
+
+
+def exact_fisher_kernel(kernel: ItemKernel, pairs: PairRows) -> HeldKernel:
+    """The kernel with the training items' gradients taken through the damped inverse of F.
+
+    F = J^T M J with J the score gradients of the training items and M = A^T A / pairs, A as in ``influence``. With
+    K = J J^T and d = 10 trace(F) / items, by Woodbury: J d (d + F)^-1 = d (d + K M)^-1 J.
+
+    Args:
+        kernel: of all items, with all of their inner products.
+        pairs: the training pairs, with the derivatives of their losses.
+
+    Returns:
+        The rows of training items as above, the others as they were; all as it was where no pair has a gradient.
+    """
+    layout = kernel.layout
+    train, n = layout.train_rows, len(layout.train_rows)
+    place = np.zeros(len(layout), dtype=np.int64)
+    place[train] = np.arange(n)
+    products = np.array(kernel.rows(np.arange(len(layout))))
+    i, j = place[pairs.i], place[pairs.j]
+    cells = np.concatenate([i * n + i, i * n + j, j * n + i, j * n + j])
+    both = pairs.first * pairs.second
+    M = np.bincount(cells, np.concatenate([pairs.first**2, both, both, pairs.second**2]), n * n).reshape(n, n)
+    F = products[np.ix_(train, train)] @ (M / max(1, len(pairs)))
+    damping = DAMPING * np.trace(F) / n
+    if damping > 0:
+        F[np.diag_indices(n)] += damping
+        products[train] = np.linalg.solve(F / damping, products[train])
+    lengths = np.array(kernel.part("lengths"))
+    lengths[train] = products[train, train]
+    parts = {"scores": kernel.scores, "item_lengths": kernel.part("item_lengths"), "pairs": kernel.stored_pairs()}
+    return HeldKernel(layout, parts | {"lengths": lengths}, products)

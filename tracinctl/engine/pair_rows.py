@@ -1,0 +1,43 @@
+"""Gradients of pairs as sums of two rows of a kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tracinctl.engine.kernel.item_kernel import ItemKernel
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """The gradients of pairs: ``first`` times that of row ``i``, and ``second`` times that of row ``j`` of a kernel.
+
+    Where rows are pairs already, ``second`` is 0. All are of shape (pairs,).
+    """
+
+    i: IntArray
+    j: IntArray
+    first: FloatArray
+    second: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.i)
+
+    def __getitem__(self, some: slice | IntArray) -> PairRows:
+        return PairRows(self.i[some], self.j[some], self.first[some], self.second[some])
+
+    def of(self, block: FloatArray) -> FloatArray:
+        """Products with the pairs' gradients of the rows of ``block``, whose columns are the kernel's."""
+        return np.asarray(block[:, self.i] * self.first + block[:, self.j] * self.second)
+
+    def squared_lengths(self, kernel: ItemKernel, at_once: int) -> FloatArray:
+        """Of the pairs' gradients, shape (pairs,)."""
+        lengths = kernel.part("lengths")
+        across = kernel.pair_products(self.i, self.j, at_once) if self.second.any() else 0.0
+        ends = self.first**2 * lengths[self.i] + self.second**2 * lengths[self.j]
+        return np.asarray(ends + 2 * self.first * self.second * across)
