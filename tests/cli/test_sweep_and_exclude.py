@@ -92,7 +92,7 @@ def test_sweep_lists_the_pairs_with_most_votes(cli, project):
 def test_a_rule_that_can_never_fire_is_explained(cli, project):
     result = cli("sweep", "--thresholds", "0", "--frequency", "2hz", "--min-occurrences", "2")
     assert result.code == 0
-    assert "asks for 2 votes, but only 1 of 2 test pairs are active" in " ".join(result.err.split())
+    assert "needs 2 votes, but only 1 of 2 test pairs are active" in " ".join(result.err.split())
 
 
 def test_a_file_that_is_meant_is_one_that_is_there(cli, project):

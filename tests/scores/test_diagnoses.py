@@ -71,7 +71,7 @@ def test_a_rule_that_can_never_fire_names_one_that_can():
     scores = noise()
     scores[:, 25:] = 0
     found = of_list(scores, rule="26")
-    assert "asks for 26 votes, but only 25 of 30 test pairs are active" in found["never-fires"].text
+    assert "needs 26 votes, but only 25 of 30 test pairs are active" in found["never-fires"].text
     assert "nothing-harmful" not in found, "one reason is enough"
     assert "never-fires" not in of_list(scores, rule="25")
     assert "every score is zero" in of_sweep(np.zeros((3, 3)))["never-fires"].text

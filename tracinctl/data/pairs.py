@@ -87,12 +87,12 @@ class Pairs:
     def _check_lengths(self) -> None:
         if not len(self.first) == len(self.second) == len(self.target):
             raise DataError(
-                f"pairs: first, second and target have {len(self.first)}, {len(self.second)} "
-                f"and {len(self.target)} entries; they must be equally many"
+                f"pairs: first, second and target have {len(self.first):,}, {len(self.second):,} "
+                f"and {len(self.target):,} entries; they must be equally many"
             )
         for name, values in (("ids", self.ids), ("weight", self.weight), ("margin", self.margin), *self.groups.items()):
             if values is not None and len(values) != len(self):
-                raise DataError(f"pairs: `{name}` has {len(values)} entries for {len(self)} pairs")
+                raise DataError(f"pairs: `{name}` has {len(values):,} entries for {len(self):,} pairs")
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, items: Sequence[str], *, ties: bool = False) -> Pairs:

@@ -73,7 +73,7 @@ class TracInCP:
         """
         examples, ids = _examples(dataset)
         if len(test_inputs) != len(test_targets):
-            raise DataError(f"{len(test_inputs)} `test_inputs` but {len(test_targets)} `test_targets`")
+            raise DataError(f"{len(test_inputs):,} `test_inputs` but {len(test_targets):,} `test_targets`")
         tests = list(zip(test_inputs, test_targets, strict=True))
         total = np.zeros((len(examples), len(tests)))
         for weight, train, test in self._gradients(examples, ids, tests):
@@ -297,5 +297,5 @@ def _without_leading(value: Any, example: Any, name: str) -> Any:
     if isinstance(value, dict) or isinstance(example, dict) or value.dim() != example.dim() + 1:
         return value
     if len(value) != 1:
-        raise DataError(f"`{name}` holds {len(value)} items, wanted one")
+        raise DataError(f"`{name}` holds {len(value):,} items, wanted one")
     return value[0]

@@ -100,14 +100,14 @@ def never_fires(rule: str, required: int, active: int, test_pairs: int) -> str:
     """Why a rule that asks for ``required`` votes can never be met, and what could; empty where it can."""
     if not active:
         return (
-            f"none of the {test_pairs} test pairs is active: every score is zero, so no rule can find a harmful pair; "
+            f"none of the {test_pairs:,} test pairs is active: every score is zero, so no rule finds a harmful pair; "
             "compute with more test pairs or a larger margin"
         )
     if required > active:
         return (
-            f"`min_occurrences` {rule} asks for {required} votes, but only {active} of {test_pairs} test pairs are "
-            f"active; at most `min_occurrences` {active} can be met, 60% would ask for "
-            f"{required_votes(DEFAULT_OCCURRENCES, active)}"
+            f"`min_occurrences` {rule} needs {required:,} votes, but only {active:,} of {test_pairs:,} test pairs are "
+            f"active; at most `min_occurrences` {active:,} can be met, 60% would ask for "
+            f"{required_votes(DEFAULT_OCCURRENCES, active):,}"
         )
     return ""
 

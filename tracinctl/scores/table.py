@@ -65,7 +65,7 @@ class InfluenceTable:
         if self.scores.shape != (len(self.train_ids), len(self.test_ids)):
             raise ValueError(
                 f"scores of shape {self.scores.shape} do not fit "
-                f"{len(self.train_ids)} training pairs x {len(self.test_ids)} test pairs"
+                f"{len(self.train_ids):,} training pairs x {len(self.test_ids):,} test pairs"
             )
 
     @classmethod

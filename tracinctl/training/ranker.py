@@ -120,7 +120,7 @@ def train_ranker(
         )
     if not len(left.pairs):
         raise TrainingError(
-            f"none of the {left.rows} training pairs is left after the exclusion list",
+            f"none of the {left.rows:,} training pairs is left after the exclusion list",
             hint="Use a milder rule: a lower --threshold, more --min-occurrences or a smaller --max-exclusions.",
         )
     if left.unknown and not (left.pair_ids or left.item_ids or left.held_out):
@@ -132,7 +132,7 @@ def train_ranker(
     run = _Run(data, settings, exclusions)
     if not len(run.pairs):
         raise TrainingError(
-            f"all {len(left.pairs)} training pairs are ties, which the loss {settings.loss_type} leaves out",
+            f"all {len(left.pairs):,} training pairs are ties, which the loss {settings.loss_type} leaves out",
             hint="The loss logistic takes a tie as half a win for either item.",
         )
     if output_dir is None:

@@ -61,18 +61,18 @@ def show(label: str, explanation: Explanation) -> None:
     terminal.text(f"{label}: {explanation.id}", style="bold")
     terminal.text(f"{card.claim}\n")
     reasons = [[name, number(value) if isinstance(value, float) else value] for name, value in card.reasons]
-    terminal.table("", [Column("reason"), Column("", "right")], reasons)
-    for title, column, rows in (
-        ("Its loss at each checkpoint", "checkpoint", card.losses),
-        ("Held-out pairs that it hurts most", "held-out pair", card.hurts),
-        ("Held-out pairs that it helps most", "held-out pair", explanation.helps),
-        ("Training pairs that teach most nearly the opposite (-1: exactly)", "training pair", explanation.opposed),
+    terminal.table("", [Column("reason"), Column("value", "right")], reasons)
+    for title, column, value, rows in (
+        ("Its loss at each checkpoint", "checkpoint", "loss", card.losses),
+        ("Held-out pairs that it hurts most", "held-out pair", "score", card.hurts),
+        ("Held-out pairs that it helps most", "held-out pair", "score", explanation.helps),
+        ("Training pairs that teach most nearly the opposite", "training pair", "cosine", explanation.opposed),
     ):
         if rows:
             terminal.text("")
-            cells = aligned([float(value) for _, value in rows])
+            cells = aligned([float(cell) for _, cell in rows])
             names = [name for name, _ in rows]
-            terminal.table(title, [Column(column), Column("", "right")], list(zip(names, cells, strict=True)))
+            terminal.table(title, [Column(column), Column(value, "right")], list(zip(names, cells, strict=True)))
     for item, comparisons in card.comparisons.items():
         if comparisons:
             terminal.text("")

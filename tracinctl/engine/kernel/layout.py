@@ -68,7 +68,7 @@ class KernelLayout:
         """What the item-level view goes by, in words."""
         if self.second is not None:
             return "squared pull"
-        return "all items" if self.columns == len(self) else f"{len(self.neighbours)} neighbours"
+        return "all items" if self.columns == len(self) else f"{len(self.neighbours):,} neighbours"
 
     @property
     def notes(self) -> list[str]:

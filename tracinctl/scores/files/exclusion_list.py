@@ -121,7 +121,7 @@ def _id_of(line: str) -> str:
 def _rule(exclusions: Exclusions) -> str:
     if exclusions.chosen_by:
         return exclusions.chosen_by
-    cap = f"; a cap of {exclusions.max_exclusions} left {exclusions.cut} off" if exclusions.cut else ""
+    cap = f"; a cap of {exclusions.max_exclusions:,} left {exclusions.cut:,} off" if exclusions.cut else ""
     if exclusions.mode == "sample":
         return f"item-level influence far above the median{cap}"
     quantile, text = exclusions.threshold.quantile, exclusions.threshold.text
@@ -129,15 +129,15 @@ def _rule(exclusions: Exclusions) -> str:
     if exclusions.rule == "total":
         given = f" (the lowest {text} of the {'groups' if exclusions.by else 'training pairs'})" if quantile else ""
         return (
-            f"the total {score} on all {len(exclusions.counted.active)} test pairs is below {number(exclusions.value)}"
-            f"{given} (rule total); positive = helpful, negative = harmful{cap}"
+            f"the total {score} on all {len(exclusions.counted.active):,} test pairs is below "
+            f"{number(exclusions.value)}{given} (rule total); positive = helpful, negative = harmful{cap}"
         )
     given = f" ({text} of the non-zero scores)" if quantile else ""
     upper = exclusions.counted.upper_threshold
     also = f" or above {number(upper)}" if upper is not None else ""
     what = "have a mean score of the group's training pairs below" if exclusions.by else "score below"
     return (
-        f"at least {exclusions.required_votes} of {exclusions.active_test_pairs} active test pairs {what} "
+        f"at least {exclusions.required_votes:,} of {exclusions.active_test_pairs:,} active test pairs {what} "
         f"{number(exclusions.value)}{given}{also} (min_occurrences {exclusions.min_occurrences}); "
         f"positive = helpful, negative = harmful{cap}"
     )
