@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from command_line import CommandLine, write_score_file
+from command_line import CommandLine, strange_names, write_score_file
 from places import ROOT
 
 from tracinctl.cli.app import Commands
@@ -361,3 +361,26 @@ def test_sigterm_ends_with_143_and_says_what_is_kept(cli, project, monkeypatch):
     result = cli("sweep")
     assert result.code == 143
     assert result.err.startswith("warning: ended by SIGTERM\n")
+
+
+@pytest.mark.parametrize("command", ["sweep", "exclude", "plot", "review", "explain x_y"])
+def test_a_command_without_scores_names_only_flags_that_it_has(cli, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    result = cli(*command.split())
+    assert "Make them: tracinctl compute --material NAME --frequency NAME" in result.err
+    takes_files = "--metadata-file" in cli(command.split()[0], "--help-all").out
+    assert takes_files == ("or name a file: --metadata-file FILE" in result.err.lower())
+
+
+def test_a_setting_without_a_flag_is_named_with_the_file_that_holds_it(cli, project):
+    (project / "tracinctl.toml").write_text('material = "box"\nfrequencies = ["1hz"]\nsource = "nowhere:load"\n')
+    (project / "checkpoints/box_1hz").mkdir(parents=True)
+    (project / "checkpoints/box_1hz/model_epoch_1.pt").touch()
+    assert "error: source (in tracinctl.toml) 'nowhere:load'" in cli("review").err
+    assert "error: --source 'nowhere:load'" in cli("compute").err
+
+
+@pytest.mark.parametrize("message", ["Give a smaller `memory`.", "Give a smaller --memory."])
+def test_a_message_that_names_what_the_command_does_not_have_fails_its_test(message):
+    assert strange_names("sweep", message)
+    assert strange_names("workflow", message.replace("`memory`", "--memory")) == []

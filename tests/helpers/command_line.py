@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
+import typer
 
 from tracinctl.cli.app import app
 from tracinctl.cli.base import run
 from tracinctl.cli.output.terminal import terminal
+from tracinctl.cli.registry import ENTRIES
 
 
 @dataclass
@@ -18,8 +21,34 @@ class Result:
     err: str
 
 
+def options_of(command):
+    """The flags of a command, and the names that the library calls them by."""
+    params = command.params
+    flags = {flag for param in params for flag in (*param.opts, *param.secondary_opts)}
+    return flags | {"--help", "--help-all"}, {param.name for param in params}
+
+
+PROGRAM = typer.main.get_command(app)
+OPTIONS = {name: options_of(PROGRAM.commands[name]) for name in ENTRIES} | {"": options_of(PROGRAM)}
+NAMES = set().union(*(names for _, names in OPTIONS.values()))
+
+
+def strange_names(command, said):
+    """What messages of a command name and it does not have: a flag of another command needs that command beside it.
+
+    Settings files have names of their own, and users' training programs have flags of their own.
+    """
+    of_file = "error: settings file" in said
+    found = [] if of_file else [f"`{name}`" for name in re.findall(r"`(\w+)`", said) if name in NAMES]
+    for line in (line for line in said.splitlines() if "ommand = " not in line):
+        named = {"", command, *(word for word in re.findall(r"\w+", line) if word in OPTIONS)}
+        known = set().union(*(OPTIONS[name][0] for name in named))
+        found += [flag for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", line) if flag not in known]
+    return found
+
+
 class CommandLine:
-    """Runs commands and keeps what they wrote apart."""
+    """Runs commands and keeps what they wrote apart; a message that names what the command does not have fails."""
 
     def __init__(self, capsys):
         self.capsys = capsys
@@ -28,7 +57,12 @@ class CommandLine:
         terminal.__init__()
         self.capsys.readouterr()
         code = run(app, [str(argument) for argument in arguments])
-        return Result(code, *self.capsys.readouterr())
+        result = Result(code, *self.capsys.readouterr())
+        command = next((str(word) for word in arguments if word in OPTIONS), "")
+        # what is wrong in the command line itself may be named as it was typed
+        typed = " ".join(map(str, arguments))
+        assert [name for name in strange_names(command, result.err) if name not in typed] == [], result.err
+        return result
 
 
 def write_score_file(path, scores, train_ids=None, test_ids=None):

@@ -291,7 +291,7 @@ def test_processes_that_die_at_their_start_are_one_error_and_no_wait(tmp_path, a
     before = children(os.getpid())
     with pytest.raises(ProcessLostError, match="was ended from outside") as error:
         run_trainings(DiesWhenItIsRead(), PLAN, tmp_path / "kept", at_once=at_once, progress=lambda _: None)
-    assert "--at-once 1" in error.value.hint
+    assert "`at_once` 1" in error.value.hint
     assert files(tmp_path / "kept") == {}
     assert not [pid for pid in children(os.getpid()) if pid not in before and alive(pid)]
 

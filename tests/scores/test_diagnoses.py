@@ -57,10 +57,10 @@ def test_few_active_test_pairs(active, said):
 def test_few_test_pairs_at_all_ask_for_more_of_them():
     found = of_sweep(noise(columns=5))["few-active"]
     assert "there are only 5 test pairs" in found.text
-    assert "`num_test_samples`" in found.hint
+    assert "tracinctl compute takes all" in found.hint
 
 
-@pytest.mark.parametrize(("columns", "hint"), [(39, "`num_test_samples`"), (40, "A larger margin")])
+@pytest.mark.parametrize(("columns", "hint"), [(39, "tracinctl compute takes all"), (40, "A larger margin")])
 def test_more_test_pairs_are_asked_for_where_even_all_would_be_few(columns, hint):
     scores = noise(columns=columns)
     scores[:, 5:] = 0

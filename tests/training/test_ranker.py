@@ -354,7 +354,7 @@ def test_training_that_diverges_says_when_and_what_to_do(data, tmp_path):
     broken = dataclasses.replace(data.train, inputs=data.train.inputs * torch.nan)
     with pytest.raises(TrainingError, match="epoch 1, batch 1") as caught:
         train_ranker(RankingData(broken, data.train_pairs, data.test, data.test_pairs), QUICK, tmp_path)
-    assert "--learning-rate" in caught.value.hint
+    assert "`learning_rate`" in caught.value.hint
     assert not list(tmp_path.glob("*.pt"))
 
 

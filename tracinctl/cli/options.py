@@ -106,6 +106,7 @@ def settings_without_flags(ctx: Any, name: str, cls: type[Command]) -> Command:
     command = ctx.find_root().command.commands[name]
     other = command.make_context(name, [], parent=ctx.parent)
     settings = settings_from(name, other, dict(other.params))
+    terminal.flags = {key: f"{key} (in tracinctl.toml)" for key in command.settings} | terminal.flags
     assert isinstance(settings, cls)  # noqa: S101 - the caller names the class of the command
     return settings
 
@@ -175,8 +176,10 @@ def was_flag(ctx: Any, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selection) -> list[ScoreFile]:
+def selected_files(ctx: Any, project: Project, given: GivenScores | None, chosen: Selection) -> list[ScoreFile]:
     """The score files that the command is about; says which of the project's are missing.
+
+    ``given`` is None for a command that takes no files by name.
 
     Raises:
         UsageError: one that was asked for by name is missing.
@@ -185,12 +188,13 @@ def selected_files(ctx: Any, project: Project, given: GivenScores, chosen: Selec
     from tracinctl.project.selection import score_files
 
     dropped = [name for name in ("material", "frequency", "metadata_dir") if was_flag(ctx, name)]
-    if given.metadata_file and dropped:
+    paths = None if given is None else given.metadata_file
+    if paths and dropped:
         raise UsageError(
             f"`metadata_file` names the scores, so `{dropped[0]}` has nothing to choose",
             hint="Leave out one of the two.",
         )
-    files, missing = score_files(project, given.metadata_file, chosen.material, chosen.frequency)
+    files, missing = score_files(project, paths, chosen.material, chosen.frequency)
     if missing and was_typed(ctx, "frequency"):
         raise UsageError(missing[0].message, hint=missing[0].hint)
     for error in missing:

@@ -181,7 +181,7 @@ def _options(target: Target, settings: ComputeSettings) -> ComputeOptions:
 
     engine = settings.engine
     loss = LossSettings(**{**vars(engine.loss), "loss": resolve_loss(engine.loss.loss)})
-    score = load_function(engine.score, "--score") if isinstance(engine.score, str) else engine.score
+    score = load_function(engine.score, "`score`") if isinstance(engine.score, str) else engine.score
     folder = target.cache_dir if settings.cache else None
     return ComputeOptions(**{**vars(engine), "loss": loss, "score": score}, cache=folder, own_model=True)
 

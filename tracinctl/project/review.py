@@ -157,7 +157,7 @@ def _describer(target: Target, origin: SourceSettings, data: RankingData) -> Cal
         sounds = recordings_of(target)
         return lambda name, label: ItemView(name, label, sound=sounds.get(name))
     name_of = f"{origin.source.partition(':')[0]}:describe"
-    if not has_function(name_of, "source"):
+    if not has_function(name_of, "`source`"):
         texts = _texts(target, origin, data)
         return lambda name, label: ItemView(name, label, text=texts.get(name, ""))
 

@@ -159,9 +159,11 @@ def choose_frequencies(
 
 
 def score_files(
-    project: Project, given: Sequence[Path], material: str | None, frequency: str | None
+    project: Project, given: Sequence[Path] | None, material: str | None, frequency: str | None
 ) -> tuple[list[ScoreFile], list[MissingScores]]:
     """The score files that are given, or those of the project, and what is missing of these.
+
+    ``given`` is None where a command takes no files by name.
 
     Raises:
         ScoreFileError: a given file is not there, or none of the project's is.
@@ -187,12 +189,11 @@ def score_files(
     if not available:
         name = material or project.material or "NAME"
         wanted = [] if frequency is None else [entry for entry in split_list(frequency, "frequency") if entry != ALL]
-        error = (wanted or list(project.frequencies) or ["NAME"])[0]
+        first = (wanted or list(project.frequencies) or ["NAME"])[0]
+        by_name = "" if given is None else "\nor name a file: `metadata_file` FILE"
         raise ScoreFileError(
             f"no influence scores in {where}",
-            hint=_beside(project)
-            or f"Make them: tracinctl compute --material {name} --frequency {error}\n"
-            "or name a file: `metadata_file` FILE",
+            hint=_beside(project) or f"Make them: tracinctl compute --material {name} --frequency {first}{by_name}",
         )
     chosen = choose_material(project, material, available, where)
     names = choose_frequencies(project, frequency, chosen, available, where, strict=False)

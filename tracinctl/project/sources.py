@@ -32,10 +32,10 @@ def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback
     from tracinctl.data.pairs import RankingData
 
     if origin.source is not None:
-        data = call_function(origin.source, "--source", target.frequency, target.material)
+        data = call_function(origin.source, "`source`", target.frequency, target.material)
         if not isinstance(data, RankingData):
             raise DataError(
-                f"--source {origin.source} gave a {type(data).__name__}, not a tracinctl.RankingData",
+                f"`source` {origin.source} gave a {type(data).__name__}, not a tracinctl.RankingData",
                 hint="See RankingData(train=Samples(...), train_pairs=Pairs(...), test=..., test_pairs=...).",
             )
         return data
@@ -89,10 +89,10 @@ def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
     from torch import nn
 
     if origin.model is not None:
-        model = call_function(origin.model, "--model")
+        model = call_function(origin.model, "`model`")
         if not isinstance(model, nn.Module):
             raise ModelError(
-                f"--model {origin.model} gave a {type(model).__name__}, not a torch.nn.Module",
+                f"`model` {origin.model} gave a {type(model).__name__}, not a torch.nn.Module",
                 hint="The function takes nothing and returns the model.",
             )
         return model
@@ -115,7 +115,7 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
 
     pairs = data.test_pairs
     if settings.test_pairs and settings.num_test_samples is not None:
-        raise UsageError("--test-pair and --num-test-samples exclude each other", hint="Give one of them.")
+        raise UsageError("`test_pair` and `num_test_samples` exclude each other", hint="Give one of them.")
     if settings.test_pairs:
         ids = pairs.row_ids(data.test.ids)
         rows = []
@@ -134,7 +134,7 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
         return np.array(rows, dtype=np.int64)
     if settings.num_test_samples is not None and settings.num_test_samples < 1:
         raise UsageError(
-            f"--num-test-samples {settings.num_test_samples} leaves no test pair", hint="Leave it out to use all."
+            f"`num_test_samples` {settings.num_test_samples} leaves no test pair", hint="Leave it out to use all."
         )
     if settings.num_test_samples is None or settings.num_test_samples >= len(pairs):
         return np.arange(len(pairs))

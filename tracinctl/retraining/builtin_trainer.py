@@ -116,7 +116,7 @@ class RankerTrainer:
         if not len(pairs):
             raise TrainingError(
                 f"none of the {len(self.data.train_pairs):,} training pairs is left {training.arm}",
-                hint="Use a milder rule: a lower --threshold, more --min-occurrences or a smaller --max-exclusions.",
+                hint="List fewer: tracinctl exclude with a lower threshold, more votes or a cap.",
             )
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
         if training.added:

@@ -94,7 +94,7 @@ def divide_held_out(data: RankingData, seed: int) -> Division:
     if not len(division.rows(data, "scoring")):
         raise DataError(
             f"of {len(ids)} held-out items half judge, and the others make no pair that could score influence",
-            hint="Hold out more items, or leave --retrain out.",
+            hint="Hold out more items, or leave `retrain` out.",
         )
     return division
 

@@ -160,7 +160,7 @@ class _Run:
 
     def _diverged(self, how: str) -> TrainingError:
         return TrainingError(
-            f"training diverged: {how}", hint=f"Try a smaller --learning-rate than {self.settings.learning_rate:g}."
+            f"training diverged: {how}", hint=f"Try a smaller `learning_rate` than {self.settings.learning_rate:g}."
         )
 
 

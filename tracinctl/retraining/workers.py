@@ -127,7 +127,7 @@ def _taken(queue: deque[Batch]) -> Iterator[Batch]:
 
 def _lost(cause: BaseException) -> ProcessLostError:
     lost = ProcessLostError(
-        "a process that trained was ended from outside", hint=f"Perhaps memory ran out: try --at-once 1. {KEPT}"
+        "a process that trained was ended from outside", hint=f"Perhaps memory ran out: try `at_once` 1. {KEPT}"
     )
     lost.__cause__ = cause
     return lost

@@ -123,7 +123,7 @@ def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
                 if silent
                 else f"there {'is' if total == 1 else 'are'} only {total} test {'pair' if total == 1 else 'pairs'}"
             ),
-            "Score more held-out pairs: compute takes all, unless `num_test_samples` or `test_pair` asks for fewer."
+            "Score more held-out pairs: tracinctl compute takes all of them unless fewer are asked for."
             if total < 2 * FEW_ACTIVE
             else "A larger margin at compute, or checkpoints from earlier in training, make more of them active.",
             meaning="so few votes order training pairs poorly",

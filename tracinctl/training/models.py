@@ -97,7 +97,7 @@ def architecture_of(state_dict: Mapping[str, torch.Tensor]) -> str:
     raise ModelError(
         f"the checkpoint is of neither built-in ranker; the nearest is {architecture!r}, where {key} "
         f"{_shape(want)}, here it {_shape(have)}",
-        hint="Name the model that it was trained with: --model your_module:build_model.",
+        hint="Name the model that it was trained with: `model` your_module:build_model.",
     )
 
 

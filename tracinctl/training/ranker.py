@@ -121,7 +121,7 @@ def train_ranker(
     if not len(left.pairs):
         raise TrainingError(
             f"none of the {left.rows:,} training pairs is left after the exclusion list",
-            hint="Use a milder rule: a lower --threshold, more --min-occurrences or a smaller --max-exclusions.",
+            hint="List fewer: tracinctl exclude with a lower threshold, more votes or a cap.",
         )
     if left.unknown and not (left.pair_ids or left.item_ids or left.held_out):
         raise TrainingError(
@@ -252,7 +252,7 @@ class _Run:
 
     def _diverged(self, how: str) -> TrainingError:
         rate = self.optimizer.param_groups[0]["lr"]
-        return TrainingError(f"training diverged: {how}", hint=f"Try a smaller --learning-rate than {rate:g}.")
+        return TrainingError(f"training diverged: {how}", hint=f"Try a smaller `learning_rate` than {rate:g}.")
 
     def _note(self) -> str:
         accuracy = self.measures["held_out_accuracy"]

@@ -203,7 +203,7 @@ def test_a_trainers_folders_are_checkpoints_in_natural_order(trainer_folder):
     with pytest.raises(CheckpointError) as caught:
         list_checkpoints(where)
     assert "it holds checkpoint-5, checkpoint-10" in str(caught.value)
-    assert "--checkpoint-prefix checkpoint-" in caught.value.hint
+    assert "`checkpoint_prefix` checkpoint-" in caught.value.hint
 
 
 def unlogged(folder):

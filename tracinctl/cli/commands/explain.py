@@ -13,7 +13,6 @@ from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, ExplainCommand
-from tracinctl.project.places import GivenScores
 from tracinctl.text import aligned, number
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def explain(
     from tracinctl.project.explain import explain_pair
 
     project = project_of(ctx, settings.places, settings.scores)
-    files = selected_files(ctx, project, GivenScores(), settings.selection)
+    files = selected_files(ctx, project, None, settings.selection)
     target = files[0].target
     if len(files) > 1 or target is None:
         raise UsageError(

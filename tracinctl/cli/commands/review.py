@@ -19,7 +19,6 @@ from tracinctl.cli.output.diagnoses import tell_changes_of
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, ReviewCommand
-from tracinctl.project.places import GivenScores
 
 if TYPE_CHECKING:
     from tracinctl.project.target import Target
@@ -40,7 +39,7 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
     from tracinctl.review.serving import serve_review
 
     project = project_of(ctx, settings.places, settings.scores)
-    files = selected_files(ctx, project, GivenScores(), settings.selection)
+    files = selected_files(ctx, project, None, settings.selection)
     target = files[0].target
     if len(files) > 1 or target is None:
         raise UsageError(

@@ -23,7 +23,7 @@ def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
     if not folder.is_dir():
         raise CheckpointError(
             f"no checkpoints: {folder} is not a folder",
-            hint="Train first (`tracinctl train`), or give --checkpoint-dir.",
+            hint="Train first (`tracinctl train`), or give `checkpoint_dir`.",
         )
     if is_mixed(folder):
         raise CheckpointError(
@@ -66,7 +66,7 @@ def _none(folder: Path, prefix: str, names: Sequence[str]) -> CheckpointError:
     begin = f" {re.split(r'[0-9]', names[0])[0]}" if names else ""
     return CheckpointError(
         f"no checkpoint in {folder} has a name that starts with {prefix!r}{others}",
-        hint=f"Give --checkpoint-prefix{begin}, or train first (`tracinctl train`).",
+        hint=f"Give `checkpoint_prefix`{begin}, or train first (`tracinctl train`).",
     )
 
 

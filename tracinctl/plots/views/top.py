@@ -82,7 +82,7 @@ def scores_of(request: Request) -> FloatArray:
         near = nearest(wanted, ids)
         hint = f"Did you mean {clean(near)}?" if near else ""
         if wanted in request.source.test_ids:
-            hint = f"It is a test pair: --test-pair {clean(wanted)} shows who hurts it."
+            hint = f"It is a test pair: `test_pair` {clean(wanted)} shows who hurts it."
         raise PlotError(f"there is no training pair {clean(wanted)!r} in these scores", hint=hint)
     row = ids.index(wanted)
     for start, block in request.means.scores.blocks():
