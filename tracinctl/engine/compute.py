@@ -178,14 +178,39 @@ def _compute(
     sources = [
         replace(CheckpointSource.of(given), ignore_keys=tuple(options.ignore_keys or ())) for given in checkpoints
     ]
+    made = _make_kernels(data, model, sources, options, progress, processes, of_difference=of_difference)
+    return None if made is None else _result(data, options, made)
+
+
+@dataclass(frozen=True)
+class _Kernels:
+    """The kernels of all checkpoints, and what they were made with."""
+
+    kernels: Sequence[CheckpointKernel]
+    work: KernelWork
+    model: torch.nn.Module
+    removed: Sequence[str]
+    items: Items
+    budget: Budget
+
+
+def _make_kernels(
+    data: RankingData,
+    model: torch.nn.Module,
+    sources: Sequence[CheckpointSource],
+    options: ComputeOptions,
+    progress: ProgressCallback,
+    processes: Processes | None,
+    *,
+    of_difference: bool,
+) -> _Kernels | None:
+    """Take the gradients and multiply them; None in a process that only shares the work."""
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
     if device.type == "mps" and dtype == torch.float64:
         raise UsageError("MPS has no float64", hint="Use the `dtype` float32, or the `device` cpu.")
-    memory = (
-        options.memory
-        if options.memory is not None
-        else free_memory(device, processes.local_size if processes else 1) // 4
-    )
+    memory = options.memory
+    if memory is None:
+        memory = free_memory(device, processes.local_size if processes else 1) // 4
     items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
     budget = Budget(memory, items.kept_bytes, items.read_again)
     layout = kernel_layout(
@@ -196,16 +221,11 @@ def _compute(
         of_difference=of_difference,
         landmarks=options.method == "fisher",
     )
-    check_method(options.method, layout, len(checkpoints), budget)
+    check_method(options.method, layout, len(sources), budget)
     ask = way_of_asking(data.score, options.score, positional=items.positional)
     with plain_passes(device):
-        own, removed = own_model(
-            model,
-            device,
-            dtype,
-            ours=options.own_model,
-            run_once=functools.partial(ask_first_item, items=items, ask=ask),
-        )
+        run_once = functools.partial(ask_first_item, items=items, ask=ask)
+        own, removed = own_model(model, device, dtype, ours=options.own_model, run_once=run_once)
         own = with_adapter(own, sources)
         work = _kernel_work(own, ask, items, layout, options, budget, device, sources, processes)
         kernels = (
@@ -214,11 +234,15 @@ def _compute(
             else checkpoint_kernels(work, sources, progress)
         )
     work.maker.release()
-    if kernels is None:
-        return None
-    kernels, doubts = _without_copies(kernels, options)
+    return None if kernels is None else _Kernels(kernels, work, own, removed, items, budget)
+
+
+def _result(data: RankingData, options: ComputeOptions, made: _Kernels) -> ComputeResult:
+    """Weigh the checkpoints, and put scores, provenance, notes and warnings together."""
+    work, items = made.work, made.items
+    kernels, doubts = _without_copies(made.kernels, options)
     names, records = [kernel.name for kernel in kernels], [kernel.record for kernel in kernels]
-    weighed, notes_on_weights = weigh_checkpoints(own, names, records, options.checkpoint_weights)
+    weighed, notes_on_weights = weigh_checkpoints(made.model, names, records, options.checkpoint_weights)
     margin = options.loss.margin if options.loss.loss in ("standard", "ghm") else None
     doubts += [*notes_on_weights, *notes_on_training(names, records, options.loss.name, margin)]
     train_same, test_same = (
@@ -236,18 +260,18 @@ def _compute(
     notes = [
         *items.notes,
         *same,
-        *(f"{name} was taken off the model for the pass" for name in removed),
+        *(f"{name} was taken off the model for the pass" for name in made.removed),
         *doubts,
-        *layout.notes,
+        *work.maker.layout.notes,
         *work.notes,
         *notes_on_ties(data, options.loss, options.method),
     ]
-    provenance = provenance_of(options, options.loss, work.model_key, layout.item_view, items) | {
+    provenance = provenance_of(options, options.loss, work.model_key, work.maker.layout.item_view, items) | {
         "gradients": "; ".join(sorted({kernel.kernel.way for kernel in kernels})),
         "notes": notes,
     }
-    if removed:
-        provenance["removed"] = removed
+    if made.removed:
+        provenance["removed"] = made.removed
     scores = InfluenceScores(
         [kernel.kernel for kernel in kernels],
         [checkpoint.weight for checkpoint in weighed],
@@ -257,14 +281,37 @@ def _compute(
         test_pairs=data.test_pairs,
         settings=options.loss,
         method=options.method,
-        memory=budget.left,
+        memory=made.budget.left,
         checkpoint_names=names,
         provenance=provenance,
         same_input=(train_same.input, test_same.input),
     )
     if train_same.score.any():
         provenance["indistinct_pairs"] = [scores.train_ids[row] for row in np.flatnonzero(train_same.score).tolist()]
-    provenance["checkpoints"] = [
+    provenance["checkpoints"] = _checkpoint_provenance(kernels, weighed, scores)
+    if (fisher := scores.fisher) and fisher.landmarks:
+        notes.append(landmark_note(fisher.landmarks, fisher.errors))
+        provenance["landmarks"] = {"count": fisher.landmarks, "error": errors_in_plain_values(fisher.errors)}
+    if projection := work.maker.gradients.projection:
+        errors = [kernel.kernel.part("error") for kernel in kernels]
+        notes.append(error_note(projection.dim, errors))
+        provenance["projection"] = projection_provenance(projection, errors)
+    doubts += unknown_rates(weighed, options.checkpoint_weights)
+    return ComputeResult(
+        scores,
+        weighed,
+        [kernel.taken for kernel in kernels],
+        len(items) * sum(not kernel.taken for kernel in kernels),
+        notes,
+        [*map(DataWarning, same), *map(CheckpointWarning, doubts)],
+        frozenset(work.cache.used) if work.cache else frozenset(),
+    )
+
+
+def _checkpoint_provenance(
+    kernels: Sequence[CheckpointKernel], weighed: Sequence[WeighedCheckpoint], scores: InfluenceScores
+) -> list[dict[str, Any]]:
+    return [
         {
             "name": kernel.name,
             "digest": kernel.digest,
@@ -276,25 +323,6 @@ def _compute(
         }
         for kernel, checkpoint, zero in zip(kernels, weighed, scores.zero_gradient, strict=True)
     ]
-    if (fisher := scores.fisher) and fisher.landmarks:
-        notes.append(landmark_note(fisher.landmarks, fisher.errors))
-        provenance["landmarks"] = {"count": fisher.landmarks, "error": errors_in_plain_values(fisher.errors)}
-    if projection := work.maker.gradients.projection:
-        errors = [kernel.kernel.part("error") for kernel in kernels]
-        notes.append(error_note(projection.dim, errors))
-        provenance["projection"] = projection_provenance(projection, errors)
-    return ComputeResult(
-        scores,
-        weighed,
-        [kernel.taken for kernel in kernels],
-        len(items) * sum(not kernel.taken for kernel in kernels),
-        notes,
-        [
-            *map(DataWarning, same),
-            *map(CheckpointWarning, [*doubts, *unknown_rates(weighed, options.checkpoint_weights)]),
-        ],
-        frozenset(work.cache.used) if work.cache else frozenset(),
-    )
 
 
 def _without_copies(
