@@ -18,7 +18,7 @@ ITEMS_SHARE = 8
 """The memory divided by this is for items that are kept as they are read."""
 
 _CHUNK = 128  # rows that meet the held ones at a time: more make products no faster
-_PREFERRED_BYTES = 24 << 20  # what a pass keeps; on a CPU larger blocks fall out of its cache
+_PREFERRED_BYTES = 64 << 20  # what a pass keeps; the tensors of larger ones are no longer kept for the next (``Heap``)
 _MARGIN = 1.25  # libraries take some room of their own that torch does not know of
 
 

@@ -67,6 +67,7 @@ class BatchedGradients:
         self._copied: set[str] = set()
         self._anchored: set[int] = set()
         self._forms: dict[str, Form] = {}
+        self._apart_names: list[str] = []
 
     def learn(self, inputs: Any) -> tuple[object, dict[str, Feature], torch.Tensor]:
         """Learn from one item what form each gradient has; gives what is known of the run, gradients, the score.
@@ -76,6 +77,8 @@ class BatchedGradients:
         trace, ins, slopes, scores = self._run(inputs)
         for name, form in self._forms_of(trace):
             self._forms[name] = _common(self._forms.get(name, form), form)
+        outer = {name for name, form in self._forms.items() if isinstance(form, AsOuter)}
+        self._apart_names = [name for name in self.names if name in outer or self._length(name) >= _APART]
         known = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
         # what is compared with plain autograd is all projected in the one way that both can
         forms = self._forms if self._projection is None else {}
@@ -101,8 +104,7 @@ class BatchedGradients:
             if isinstance(part, Outer):
                 found[name] = torch.outer(part.outputs[0], part.inputs[0]).flatten()
             else:
-                shape = self._scored.model.get_parameter(name).shape
-                found[name] = _spread_out(part.values[0], self._forms[name], shape)
+                found[name] = _spread_out(part.values[0], self._forms[name], self._shapes[name])
         return found
 
     def _run(self, inputs: Any) -> tuple[Trace, Sequence[torch.Tensor], dict[Any, torch.Tensor | None], torch.Tensor]:
@@ -148,9 +150,8 @@ class BatchedGradients:
     ) -> list[Feature]:
         """One feature for each long parameter, and one for all short ones."""
         gathered = self._gathered(trace, ins, slopes, items, self._forms)
-        apart, together = self._order()
-        features = [gathered[name] for name in apart]
-        short = [part.values for name in together if isinstance(part := gathered[name], Dense)]
+        features = [gathered.pop(name) for name in self._apart_names]
+        short = [part.values for name in self.names if isinstance(part := gathered.get(name), Dense)]
         return [*features, Dense(torch.cat(short, dim=1))] if short else features
 
     def _gathered(
@@ -213,13 +214,8 @@ class BatchedGradients:
                 found[use.bias] = Whole()
         return [(name, found.get(name, Whole())) for name in self.names]
 
-    def _order(self) -> tuple[list[str], list[str]]:
-        """Names of the parameters with a feature of their own, and of those that share one."""
-        apart = [n for n in self.names if isinstance(self._forms[n], AsOuter) or self._length(n) >= _APART]
-        return apart, [name for name in self.names if name not in apart]
-
     def _length(self, name: str) -> int:
-        shape, form = self._scored.model.get_parameter(name).shape, self._forms[name]
+        shape, form = self._shapes[name], self._forms[name]
         if self._projection is not None:
             return self._projection.size(shape)
         if isinstance(form, Taps):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Taps:
 Form = Whole | AsOuter | Taps
 Found = Iterable[tuple[str, Dense | Outer]]
 
+_PLANE = 2  # dimensions of an image
+_LARGE_IMAGE = 1 << 16  # numbers of an image's patches; of 1x1025x47, patches take three times as long
 _WORTH = 8  # times shorter that an outer product must be
 
 
@@ -137,12 +140,38 @@ class Convolution(Use):
         """Patches times output gradients, summed over positions."""
         items, alone = slope.shape[:2]
         if self.weight is not None:
-            patches = self._patches(inputs, form)
-            outputs = slope.reshape(len(patches), self.shape[0] // self.groups, -1)
-            weight = torch.bmm(outputs, patches.transpose(1, 2)).reshape(items, alone, -1)
+            if self._by_image(inputs):
+                weight = self._image_by_image(inputs.flatten(0, 1), slope.flatten(0, 1), form)
+            else:
+                patches = self._patches(inputs, form)
+                outputs = slope.reshape(len(patches), self.shape[0] // self.groups, -1)
+                weight = torch.bmm(outputs, patches.transpose(1, 2))
+            weight = weight.reshape(items, alone, -1)
             yield self.weight, Dense(weight[:, 0] if alone == 1 else weight.sum(1))
         if self.bias is not None:
             yield self.bias, Dense(slope.reshape(*slope.shape[:3], -1).sum((1, 3)))
+
+    def _by_image(self, inputs: torch.Tensor) -> bool:
+        """Whether torch's own gradient of each image takes less time than patches do, which is so for large ones."""
+        numbers = _numel(self.shape[1:]) * _numel(self._outs)
+        on_cpu = inputs.device.type == "cpu" and inputs.dtype == torch.float32
+        return on_cpu and len(self.stride) == _PLANE and numbers >= _LARGE_IMAGE
+
+    def _image_by_image(self, images: torch.Tensor, slope: torch.Tensor, form: Form) -> torch.Tensor:
+        """Gradients of the weight by each image: (images, outputs, inputs, *places of the kernel)."""
+        if slope.is_contiguous(memory_format=torch.channels_last):
+            # `contiguous` leaves images of one channel as they are, and then a slower way is taken
+            images = torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
+        more = (self.stride, self.padding, self.dilation, self.groups)
+        weight = torch.stack(
+            [
+                conv2d_weight(image, self.shape, b, *more)  # type: ignore[no-untyped-call]  # torch's
+                for image, b in zip(images.split(1), slope.split(1), strict=True)
+            ]
+        )
+        for d, (first, end) in enumerate(form.kept if isinstance(form, Taps) else ()):
+            weight = weight.narrow(3 + d, first, end - first)
+        return weight
 
     def _patches(self, inputs: torch.Tensor, form: Form) -> torch.Tensor:
         """What each output position sees: (items and rows and groups, numbers of a patch, positions)."""
