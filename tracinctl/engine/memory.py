@@ -18,7 +18,7 @@ ITEMS_SHARE = 8
 """The memory divided by this is for items that are kept as they are read."""
 
 _CHUNK = 128  # rows that meet the held ones at a time: more make products no faster
-_PREFERRED_BYTES = 64 << 20  # what a pass keeps; the tensors of larger ones are no longer kept for the next (``Heap``)
+_PREFERRED_BYTES = 64 << 20  # what a pass keeps and gives; pages of larger tensors do not stay for the next (``Heap``)
 _MARGIN = 1.25  # libraries take some room of their own that torch does not know of
 
 
@@ -98,7 +98,8 @@ def block_sizes(budget: Budget, columns: int, measured: Measured) -> BlockSizes:
     Raises:
         MemoryBudgetError: not even one row at a time fits; the message says what would do.
     """
-    row, items_a_row, kept = measured.row, measured.items_a_row, measured.kept
+    row, items_a_row = measured.row, measured.items_a_row
+    kept = measured.kept + row // items_a_row
     taken, work = measured.taken, int(_MARGIN * measured.work)
     check_room(budget, measured.least)
     spare = budget.left * 3 // 4 - measured.least

@@ -166,7 +166,7 @@ class Convolution(Use):
         weight = torch.stack(
             [
                 conv2d_weight(image, self.shape, b, *more)  # type: ignore[no-untyped-call]  # torch's
-                for image, b in zip(images.split(1), slope.split(1), strict=True)
+                for image, b in zip(torch.split(images, 1), torch.split(slope, 1), strict=True)
             ]
         )
         for d, (first, end) in enumerate(form.kept if isinstance(form, Taps) else ()):
