@@ -40,6 +40,15 @@ def test_the_narrowest_limit_from_the_own_group_to_the_top_counts(tmp_path, line
     assert container_memory(tmp_path) == 0
 
 
+@pytest.mark.parametrize("stat", [None, "", "what is this\n", "inactive_file many\n"])
+def test_a_limit_holds_where_nothing_is_told_of_cached_files(tmp_path, stat):
+    named(tmp_path, "0::/")
+    group(tmp_path / "sys/fs/cgroup", V2, 1000, 300, 50)
+    told = tmp_path / "sys/fs/cgroup/memory.stat"
+    told.unlink() if stat is None else told.write_text(stat)
+    assert container_memory(tmp_path) == 700
+
+
 @pytest.mark.parametrize("line", ["0::/a", "0::/", "0::/../elsewhere"])
 def test_no_limit_is_none(tmp_path, line):
     assert container_memory(tmp_path) is None

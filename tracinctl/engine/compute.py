@@ -210,7 +210,7 @@ def _make_kernels(
         raise UsageError("MPS has no float64", hint="Use the `dtype` float32, or the `device` cpu.")
     memory = options.memory
     if memory is None:
-        memory = free_memory(device, processes.local_size if processes else 1) // 4
+        memory = free_memory(device, processes.local_size if processes else None) // 4
     items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
     budget = Budget(memory, items.kept_bytes, items.read_again)
     layout = kernel_layout(

@@ -42,8 +42,14 @@ def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
     try:
         most = int((folder / limit).read_text(encoding="ascii"))
         taken = int((folder / usage).read_text(encoding="ascii"))
-        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):  # no such group, or no limit: "max"
         return None
-    stat = dict(line.split() for line in lines)
-    return max(0, most - taken + int(stat.get(reclaimable, 0)))
+    return max(0, most - taken + _counted(folder / "memory.stat", reclaimable))
+
+
+def _counted(path: Path, name: str) -> int:
+    """A count of the group; 0 where it is not told."""
+    try:
+        return int(dict(line.split() for line in path.read_text(encoding="ascii").splitlines()).get(name, 0))
+    except (OSError, ValueError):
+        return 0

@@ -128,8 +128,9 @@ def size_text(size: int) -> str:
     return f"{-(-size // unit)}{name}"
 
 
-def free_memory(device: torch.device, local: int = 1) -> int:
+def free_memory(device: torch.device, local: int | None = None) -> int:
     """Free bytes on the device: this process's part of them, where ``local`` ones of the machine use it."""
+    local = local or 1
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0]) // -(-local // torch.cuda.device_count())
     limits = (_machine_memory(), container_memory())
