@@ -8,6 +8,7 @@ import re
 import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -294,6 +295,30 @@ REFUSED = {
         "on item t0: ValueError: Expected more than 1 value per channel",
         "running statistics",
     ),
+    "frozen weights": (
+        lambda: nn.Linear(6, 1).requires_grad_(requires_grad=False),
+        make_data((6,)),
+        "no trainable parameter",
+        "requires_grad",
+    ),
+    "no gradient": (
+        lambda: Model(lambda m, x: m.a(x)[:, 0].detach(), a=nn.Linear(6, 1)),
+        make_data((6,)),
+        "no gradient",
+        "detach",
+    ),
+    "no tensor": (
+        lambda: Model(lambda m, x: m.a(x).tolist(), a=nn.Linear(6, 1)),
+        make_data((6,)),
+        "gave a list",
+        "torch's operations",
+    ),
+    "a shape of its own": (
+        lambda: Model(lambda m, x: m.a(x).reshape(7, 1), a=nn.Linear(6, 1)),
+        make_data((6,)),
+        "on item t0: RuntimeError: shape '.7, 1.' is invalid",
+        r"given \(1, 6\) float32",
+    ),
 }
 
 
@@ -330,6 +355,26 @@ def test_a_function_makes_one_score_of_a_models_output(forward, score, tmp_path)
     data, paths = make_data((6,)), make_checkpoints(plain, tmp_path)
     want = compute_influence(data, plain, paths, loss="logistic").scores
     assert worst(compute_influence(data, build(forward), paths, loss="logistic", score=score).scores, want) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda m, x: m.b(torch.tanh(m.a(x))),
+        lambda m, x: m.b(torch.tanh(m.a(x)))[:, None].expand(-1, 3, -1),
+        lambda m, x: ("what", m.b(torch.tanh(m.a(x)))),
+        lambda m, x: {"hidden": m.a(x), "pooled": m.b(torch.tanh(m.a(x)))[:, :1]},
+        lambda m, x: SimpleNamespace(logits=m.b(torch.tanh(m.a(x)))),
+    ],
+)
+def test_the_function_that_a_refusal_names_works(forward, tmp_path):
+    data, model = make_data((6,)), Model(forward, a=nn.Linear(6, 5), b=nn.Linear(5, 2))
+    paths = make_checkpoints(model, tmp_path)
+    with pytest.raises(ModelError, match="wanted one score an item") as caught:
+        compute_influence(data, model, paths, loss="logistic")
+    _, _, written = caught.value.hint.partition("lambda output: ")
+    score = eval(f"lambda output: {written}")  # noqa: S307  it is what the program advises
+    assert compute_influence(data, model, paths, loss="logistic", score=score).scores.any()
 
 
 def test_a_score_function_is_found_by_name_and_given_once(tmp_path, monkeypatch):

@@ -33,6 +33,14 @@ _HINTS = (
         r"shapes cannot be multiplied|size mismatch|must match the size|expected .*dim|Expected \dD",
         "An item goes to the model with a leading dimension of 1: look at the shape of the inputs.",
     ),
+    (
+        r"expanded size of the tensor .* must match the existing size",
+        "The item is longer than the model takes: cut it as in training.",
+    ),
+    (
+        r"not compiled with CUDA|NVIDIA driver|No CUDA",
+        "Let forward move what it makes to the device of its inputs, not to one that it names.",
+    ),
     (r"index out of range|out of bounds", "An item holds a number that the model's embedding has no row for."),
 )
 _TYPES = r"same dtype|scalar type|dtype|not implemented for '(Short|Int|Long|Byte|Char|Bool|Half)'"
@@ -97,7 +105,43 @@ def _hint(error: BaseException, inputs: Any) -> str:
     for pattern, hint in _HINTS:
         if re.search(pattern, text):
             return hint
-    return "The model is called in eval() mode with one item, which has a leading dimension of 1."
+    given = f"It was given {_described(inputs)}" if inputs is not None else "It gets one item"
+    return f"{given}, where the leading 1 is the item: call it so in eval() mode to see where it fails."
+
+
+def score_hint(output: Any) -> str:
+    """What to do about an output of the model that is not one score an item."""
+    name, part = "output", output
+    if _is_tensor(getattr(output, "logits", None)):
+        name, part = "output.logits", output.logits
+    elif isinstance(output, Mapping):
+        # what a head makes of the hidden states comes behind them
+        items = reversed(list(output.items()))
+        name, part = next(((f"output[{k!r}]", v) for k, v in items if _is_tensor(v)), (name, None))
+    elif isinstance(output, (tuple, list)):
+        name, part = next(((f"output[{k}]", v) for k, v in enumerate(output) if _is_tensor(v)), (name, None))
+    if not _is_tensor(part):
+        return "Let forward give a tensor made by torch's operations, so that the score has a gradient."
+    if part.dim() == 2 and part.shape[1] > 1:  # noqa: PLR2004  two axes: items and what each has
+        name = f"{name}[:, 1] - {name}[:, 0]"
+    elif part.dim() > 1:
+        name = f"{name}[:, {'-1, ' * (part.dim() - 2)}0]"
+    return (
+        f"Give `score`, a function that makes one number an item of the model's output, such as lambda output: {name}"
+    )
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _described(inputs: Any) -> str:
+    """Shapes and types of an item."""
+    if isinstance(inputs, Mapping):
+        return ", ".join(f"{name} {_described(value)}" for name, value in inputs.items())
+    if not isinstance(inputs, torch.Tensor):
+        return type(inputs).__name__
+    return f"{tuple(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"
 
 
 def _tensors(inputs: Any) -> list[torch.Tensor]:

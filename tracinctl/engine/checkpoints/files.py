@@ -193,7 +193,9 @@ def checkpoint_digest(source: Path | CheckpointSource, digest_of: Callable[[Path
         for part in checkpoint_parts(path):
             state.update(f"{part.relative_to(path).as_posix()}\0{digest_of(part)}\0".encode())
     except OSError as error:
-        raise CheckpointError(f"cannot read {part}: {error.strerror}") from error
+        raise CheckpointError(
+            f"cannot read {part}: {error.strerror}", hint="Check its path and permissions."
+        ) from error
     return state.hexdigest()
 
 

@@ -34,7 +34,9 @@ def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
         entries = sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
         chosen = [path for path in entries if path.name.startswith(prefix) and _claims_to_be(path)]
     except OSError as error:
-        raise CheckpointError(f"cannot read {error.filename or folder}: {error.strerror}") from error
+        raise CheckpointError(
+            f"cannot read {error.filename or folder}: {error.strerror}", hint="Check its path and permissions."
+        ) from error
     if not chosen:
         raise _none(folder, prefix, [path.name for path in entries if is_checkpoint(path)])
     _check_endings(chosen)

@@ -121,7 +121,8 @@ def _read(path: Path) -> bytearray:
     except OSError as error:
         dangling = path.is_symlink() and not path.exists()
         raise CheckpointError(
-            f"cannot read {path}: {'it is a link to a file that is not there' if dangling else error.strerror}"
+            f"cannot read {path}: {'it is a link to a file that is not there' if dangling else error.strerror}",
+            hint="Check its path and permissions.",
         ) from error
     return raw
 
@@ -173,4 +174,7 @@ def _check_finite(state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
         # torch knows of no NaN in numbers of eight bits
         values = tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
         if (values.is_floating_point() or values.is_complex()) and not bool(torch.isfinite(values).all()):
-            raise CheckpointError(f"checkpoint {checkpoint}: {key} holds NaN or infinite weights")
+            raise CheckpointError(
+                f"checkpoint {checkpoint}: {key} holds NaN or infinite weights",
+                hint="Leave it out: the training had come to nothing there.",
+            )

@@ -16,14 +16,11 @@ import torch
 from tracinctl.engine.gradients.batched import BatchedGradients
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.gradients.uses import Dense, Feature
+from tracinctl.engine.model_errors import score_hint
 from tracinctl.errors import ModelError, UsageError
 
 ScoreFunction = Callable[[Any, Any], Any]
 
-_SCORE_HINT = (
-    "Give `score`, a function that makes one number an item of the model's output: "
-    "lambda output: output[:, 1] - output[:, 0]"
-)
 _REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)  # of torch.vmap
 
 
@@ -158,11 +155,12 @@ class ItemGradients:
         output = self._ask(model, inputs)
         value = getattr(output, "logits", output)
         if not isinstance(value, torch.Tensor):
-            raise ModelError(f"the model gave a {type(output).__name__}, wanted one score an item", hint=_SCORE_HINT)
+            given = type(output).__name__
+            raise ModelError(f"the model gave a {given}, wanted one score an item", hint=score_hint(output))
         if value.numel() != 1:
             raise ModelError(
                 f"the model gave shape {tuple(value.shape)} for one item, wanted one score an item: (1,) or (1, 1)",
-                hint=_SCORE_HINT,
+                hint=score_hint(output),
             )
         return value.reshape(())
 
@@ -185,7 +183,8 @@ class ItemGradients:
                 score = self._score(self.model, item)
                 if not score.requires_grad:
                     raise ModelError(
-                        "an item's score has no gradient: the model's output does not depend on its parameters"
+                        "an item's score has no gradient: the model's output does not depend on its parameters",
+                        hint="Take no_grad, detach and decisions such as argmax out of forward.",
                     )
                 parts = self._scaled(self._plain(score, wanted))
                 if rows is None:
@@ -242,7 +241,10 @@ def _chosen(model: torch.nn.Module, layers: Sequence[str] | None) -> list[str]:
     if layers is not None:
         names = [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in layers)]
     if not names:
-        raise ModelError("the model has no trainable parameter, so no item has a gradient")
+        raise ModelError(
+            "the model has no trainable parameter, so no item has a gradient",
+            hint="Set requires_grad on the parameters that training changed.",
+        )
     return names
 
 
