@@ -155,7 +155,7 @@ class Items:
         self._kept: dict[int, ItemInput] = {}
         self.kept_bytes = 0
         self.ids: list[str] = []
-        self._shapes: list[tuple[Any, ...]] = []
+        self._by_shape: dict[tuple[Any, ...], list[int]] = {}
         self.contents: list[str] = []
         self.digests: list[str] = []
         self.notes: list[str] = []
@@ -179,22 +179,25 @@ class Items:
             self._kept[number] = value
             self.kept_bytes += size
         self._where.append((rows, begin))
-        self._shapes.append(_shape(value))
+        alike = self._by_shape.setdefault(_shape(value), [])
+        alike.append(number)
         self.contents.append(content_digest(value))
         self.digests.append(digest(self.ids[number], self.contents[number]))
-        if number:
-            self._check_arguments(number)
+        if len(alike) == 1:
+            self._check_arguments()
 
     @property
     def positional(self) -> bool:
         """Whether items are the positional arguments of the model, by number."""
-        return bool(self._shapes) and 0 in _arguments(self._shapes[0])
+        return any(0 in _arguments(shape) for shape in self._by_shape)
 
-    def _check_arguments(self, number: int) -> None:
-        names, first = _arguments(self._shapes[number]), _arguments(self._shapes[0])
+    def _check_arguments(self) -> None:
+        """Raise DataError where the last shape that came up has other arguments than the first one."""
+        shapes = list(self._by_shape)
+        names, first = _arguments(shapes[-1]), _arguments(shapes[0])
         if names != first:
             raise DataError(
-                f"item {self.ids[number]} holds {_words(names)}, and item {self.ids[0]} holds {_words(first)}",
+                f"item {self.ids[len(self) - 1]} holds {_words(names)}, and item {self.ids[0]} holds {_words(first)}",
                 hint="All items, held-out ones too, must have the same form.",
             )
 
@@ -209,10 +212,7 @@ class Items:
 
     def groups(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
         """Indices of the items of each input shape."""
-        by_shape: dict[tuple[Any, ...], list[int]] = {}
-        for index, shape in enumerate(self._shapes):
-            by_shape.setdefault(shape, []).append(index)
-        return [np.asarray(rows, dtype=np.int64) for rows in by_shape.values()]
+        return [np.asarray(rows, dtype=np.int64) for rows in self._by_shape.values()]
 
     def stack(self, rows: Sequence[int], device: torch.device, dtype: torch.dtype) -> ItemInput:
         """Inputs of these items, items first, on the device; floating point ones in ``dtype``."""

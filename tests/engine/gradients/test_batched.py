@@ -10,7 +10,7 @@ from small_models import MODELS, OF_BATCHES, Model, make_inputs
 from torch import nn
 
 from tracinctl.engine.gradients.items import ItemGradients
-from tracinctl.engine.gradients.uses import Dense, Taps
+from tracinctl.engine.gradients.uses import Dense, Outer, Taps
 from tracinctl.engine.kernel.products import Rows, inner_products, squared_lengths
 from tracinctl.errors import ModelError
 
@@ -45,7 +45,7 @@ def assert_products_agree(model, *blocks):
 
 
 def numbers(features):
-    return sum(t.shape[1] for f in features for t in ((f.values,) if isinstance(f, Dense) else (f.inputs, f.outputs)))
+    return sum(t[0].numel() for f in features for t in ((f.inputs, f.outputs) if isinstance(f, Outer) else (f.values,)))
 
 
 SIDES = st.tuples(st.integers(1, 7), st.integers(1, 7))
@@ -271,8 +271,51 @@ class Tables(nn.Module):
 
 
 @pytest.mark.parametrize("padding", [None, 3])
-def test_a_row_of_a_table_is_an_outer_product(padding):
+def test_a_table_has_gradients_by_the_rows_that_are_touched(padding):
     torch.manual_seed(0)
     ids = torch.tensor([[3, 5], [3, 7], [1, 5], [39, 59], [3, 5]])
     [features] = assert_products_agree(Tables(padding).double(), ids)
-    assert numbers(features) == 40 + 60 + 2 * 16, "shorter than 100 rows of 16 numbers"
+    assert numbers(features) == 2 * (1 + 16), "a row of 16 numbers of each table"
+
+
+class Text(nn.Module):
+    """Tokens looked up in two ways, or in one and by a linear map as well; other tokens come with it."""
+
+    def __init__(self, kind, *, scored=False):
+        super().__init__()
+        self.table = nn.Embedding(200, 6, padding_idx=0) if kind == "embedding" else nn.EmbeddingBag(200, 6, mode=kind)
+        self.score = nn.Linear(6, 1)
+        self.scored = scored
+
+    def forward(self, ids):
+        if isinstance(self.table, nn.EmbeddingBag):
+            return self.score(torch.tanh(self.table(ids)))
+        rows = self.table(ids)
+        if self.scored:
+            return torch.tanh(rows @ self.table.weight.T).mean((1, 2))
+        return self.score(torch.tanh(rows).mean(1) + self.table(ids[:, :1])[:, 0])
+
+
+TOKENS = [torch.tensor([[7, 7, 9], [9, 0, 7], [5, 6, 8]]), torch.tensor([[7, 199, 5, 5], [0, 0, 0, 1]])]
+"""Some stand twice in an item, some are padding, and one item is longer than another."""
+
+
+@pytest.mark.parametrize(("kind", "positions"), [("embedding", 5), ("sum", 4), ("mean", 4)])
+def test_several_rows_of_a_table_are_touched(kind, positions):
+    torch.manual_seed(0)
+    features = assert_products_agree(Text(kind).double(), *TOKENS)
+    assert [numbers(some) for some in features] == [positions * (1 + 6) + 6 + 1] * 2, "less than 200 rows"
+
+
+def test_a_table_that_is_a_linear_map_as_well_is_whole():
+    torch.manual_seed(0)
+    features = assert_products_agree(Text("embedding", scored=True).double(), *TOKENS)
+    assert all(numbers(some) >= 200 * 6 for some in features)
+
+
+def test_a_bag_that_is_no_plain_sum_of_rows_is_right_too():
+    for options in ({"mode": "max"}, {"mode": "sum", "padding_idx": 7}):
+        torch.manual_seed(0)
+        model = Text("sum").double()
+        model.table = nn.EmbeddingBag(200, 6, **options).double()
+        assert_products_agree(model, *TOKENS)

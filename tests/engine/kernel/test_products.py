@@ -6,24 +6,31 @@ import numpy as np
 import pytest
 import torch
 
-from tracinctl.engine.gradients.uses import Dense, Outer
+from tracinctl.engine.gradients.uses import Dense, Outer, Touched
 from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
 
 ITEMS = 12
 
 
+TABLE = (9, 3)
+
+
 @pytest.fixture
 def features():
-    """Gradients of two parameters, one dense and one as an outer product."""
+    """Gradients of three parameters: one dense, one as an outer product, one as four rows of a table."""
     random = torch.Generator().manual_seed(0)
     dense, inputs, outputs = (torch.randn(ITEMS, n, generator=random, dtype=torch.float64) for n in (5, 4, 3))
-    return [Dense(dense), Outer(inputs, outputs)]
+    numbers = torch.randint(0, TABLE[0], (ITEMS, 4, 1), generator=random)
+    rows = torch.randn(ITEMS, 4, TABLE[1], generator=random, dtype=torch.float64)
+    return [Dense(dense), Outer(inputs, outputs), Touched(torch.cat([numbers, rows], -1))]
 
 
 def whole(features, *, differences):
     """The same as a matrix, one row an item or a difference of items."""
-    dense, outer = features
-    gradient = torch.cat([dense.values, torch.einsum("ij,ik->ijk", outer.inputs, outer.outputs).flatten(1)], dim=1)
+    dense, outer, touched = features
+    table = torch.stack([Touched(one[None]).first(TABLE).flatten() for one in touched.values])
+    product = torch.einsum("ij,ik->ijk", outer.inputs, outer.outputs).flatten(1)
+    gradient = torch.cat([dense.values, product, table], dim=1)
     return (gradient[: ITEMS // 2] - gradient[ITEMS // 2 :] if differences else gradient).numpy()
 
 

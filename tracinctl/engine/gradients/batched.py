@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tracinctl.engine.gradients.branches import PartingError
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.gradients.tracing import Trace, UseWatch
-from tracinctl.engine.gradients.uses import AsOuter, Dense, Feature, Form, Outer, Taps, Whole
+from tracinctl.engine.gradients.uses import AsOuter, AsRows, Dense, Feature, Form, Outer, Taps, Touched, Whole
 from tracinctl.errors import ModelError
 
 ScoreFunction = Callable[[Any, Any], Any]
@@ -77,7 +77,7 @@ class BatchedGradients:
         trace, ins, slopes, scores = self._run(inputs)
         for name, form in self._forms_of(trace):
             self._forms[name] = _common(self._forms.get(name, form), form)
-        outer = {name for name, form in self._forms.items() if isinstance(form, AsOuter)}
+        outer = {name for name, form in self._forms.items() if isinstance(form, AsOuter | AsRows)}
         self._apart_names = [name for name in self.names if name in outer or self._length(name) >= _APART]
         known = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
         # what is compared with plain autograd is all projected in the one way that both can
@@ -103,6 +103,8 @@ class BatchedGradients:
         for name, part in gathered.items():
             if isinstance(part, Outer):
                 found[name] = torch.outer(part.outputs[0], part.inputs[0]).flatten()
+            elif isinstance(part, Touched):
+                found[name] = part.first(self._shapes[name]).flatten()
             else:
                 found[name] = _spread_out(part.values[0], self._forms[name], self._shapes[name])
         return found
@@ -167,7 +169,9 @@ class BatchedGradients:
 
         def add(name: str, part: Feature) -> None:
             there = gathered.get(name)
-            if there is not None:
+            if isinstance(there, Touched) and isinstance(part, Touched):
+                part = Touched(torch.cat([there.values, part.values], 1))
+            elif there is not None:
                 assert isinstance(there, Dense)  # noqa: S101  a weight that is used twice is no outer product
                 assert isinstance(part, Dense)  # noqa: S101  the same
                 part = Dense(there.values + part.values)
@@ -189,12 +193,21 @@ class BatchedGradients:
                 flat = slope.reshape(items, -1)
                 add(name, Dense(flat if projection is None else projection.whole(name, flat, slope.shape[1:])))
         for name in self.names:
+            wanted = forms.get(name)
             if name not in gathered:
-                p = self._scored.model.get_parameter(name)
-                gathered[name] = Dense(p.new_zeros(items, self._length(name)))
+                gathered[name] = self._nothing(name, items, wanted)
             elif name in self._scales:
                 gathered[name] = _scaled(gathered[name], self._scales[name])
+            if isinstance(part := gathered[name], Touched) and isinstance(wanted, AsRows):
+                gathered[name] = part.at_most(wanted.positions)
         return gathered
+
+    def _nothing(self, name: str, items: int, form: Form | None) -> Feature:
+        """Gradients of a parameter that no item depends on."""
+        p = self._scored.model.get_parameter(name)
+        if isinstance(form, AsRows):
+            return Touched(p.new_zeros(items, form.positions, 1 + p.shape[1]))
+        return Dense(p.new_zeros(items, self._length(name)))
 
     def _forms_of(self, trace: Trace) -> list[tuple[str, Form]]:
         """The form that the gradient of each parameter has in one run.
@@ -206,7 +219,7 @@ class BatchedGradients:
             if use.weight is not None:
                 there, form = found.get(use.weight), use.form
                 if there is not None:
-                    form = there | form if isinstance(there, Taps) and isinstance(form, Taps) else Whole()
+                    form = _of_both(there, form)
                 found[use.weight] = (
                     form if self._projection is None else self._projection.form(form, self._shapes[use.weight])
                 )
@@ -224,13 +237,26 @@ class BatchedGradients:
 
 
 def _scaled(feature: Feature, scale: float) -> Feature:
+    if isinstance(feature, Touched):
+        return feature.times(scale)
     if isinstance(feature, Outer):
         return Outer(feature.inputs, feature.outputs * scale)
     return Dense(feature.values * scale)
 
 
+def _of_both(one: Form, other: Form) -> Form:
+    """The form of a sum of gradients of these forms."""
+    if isinstance(one, Taps) and isinstance(other, Taps):
+        return one | other
+    if isinstance(one, AsRows) and isinstance(other, AsRows):
+        return AsRows(one.positions + other.positions)
+    return Whole()
+
+
 def _common(one: Form, other: Form) -> Form:
     """The form that serves runs of either form."""
+    if isinstance(one, AsRows) and isinstance(other, AsRows):
+        return AsRows(max(one.positions, other.positions))
     if isinstance(one, Taps) and isinstance(other, Taps):
         return one | other
     return one if one == other else Whole()

@@ -25,7 +25,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from tracinctl.engine.gradients.uses import AsOuter, Convolution, Dense, Embedding, Form, Found, Linear, Use, Whole
+from tracinctl.engine.gradients.uses import (
+    AsOuter,
+    AsRows,
+    Convolution,
+    Dense,
+    Embedding,
+    Form,
+    Found,
+    Linear,
+    Use,
+    Whole,
+)
 
 _AT_ONCE = 1 << 18  # numbers that are projected together
 _SCATTERED = 100  # multiplications that putting a number into its bucket takes as long as
@@ -60,7 +71,9 @@ class Projection:
     _drawn: dict[Any, _Draw] = field(default_factory=dict, repr=False, compare=False)
 
     def form(self, form: Form, shape: Sequence[int]) -> Form:
-        """The form that is kept, for a gradient that could be taken in this one: an outer product where it is short."""
+        """The form that is kept, for a gradient that could be taken in this one: what is short stays exact."""
+        if isinstance(form, AsRows):
+            return form if form.positions * (1 + shape[1]) <= self.dim else Whole()
         return form if isinstance(form, AsOuter) and sum(_matrix(shape)) <= self.dim else Whole()
 
     def size(self, shape: Sequence[int]) -> int:
@@ -84,7 +97,7 @@ class Projection:
             form: of the weight's gradient: as an outer product, or whole.
             shapes: of the parameters.
         """
-        if use.weight is not None and not isinstance(form, AsOuter):
+        if use.weight is not None and not isinstance(form, AsOuter | AsRows):
             weight = self._of_weight(use.weight, use, inputs, slope)
             if weight is not None:
                 yield use.weight, Dense(weight)

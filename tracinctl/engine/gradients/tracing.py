@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 from tracinctl.engine.gradients.branches import answer, is_question
 from tracinctl.engine.gradients.uses import Affine, ChannelAffine, Convolution, Embedding, Linear, Use
 
+_EMBEDDING = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
+_BAGS = 2  # dimensions of the rows of bags of one size
 _IMAGES = 4  # dimensions of the weight of a two-dimensional convolution
 
 
@@ -74,10 +76,13 @@ class UseWatch(TorchFunctionMode):
             return args[0]
         used = self._used(args, kwargs)
         if not used:
-            return func(*args, **kwargs)
+            return _look_up(*args, **kwargs) if func is functional.embedding else func(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
             with self:
                 return _attend(*args, **kwargs)
+        if func is functional.embedding_bag and (bags := _bags(args, kwargs)) is not None:
+            with self:
+                return bags()
         seen = None
         # the formulas take a map's input to be no parameter
         if func in _READERS and self.name(args[0] if args else kwargs.get("input")) is None:
@@ -147,13 +152,43 @@ def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Formula
 
 
 def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
-    names = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
-    a = _arguments(names, args, kwargs, norm_type=2.0)
+    a = _arguments(_EMBEDDING, args, kwargs, norm_type=2.0)
     if a["max_norm"] is not None or a["scale_grad_by_freq"]:
         return None
     x, weight, padding = a["input"], a["weight"], a["padding_idx"]
     use = Embedding(watch.name(weight), None, tuple(weight.shape), padding, x.numel())
     return _FormulaUse(use, x, lambda: func(x, weight, padding))
+
+
+def _look_up(*args: Any, **kwargs: Any) -> torch.Tensor:
+    """``functional.embedding`` of a table that may be each item's own: torch.vmap lets its padding have a gradient."""
+    names = _EMBEDDING.removesuffix(" sparse")
+    a = _arguments(names, args, kwargs, norm_type=2.0, scale_grad_by_freq=False)
+    x, weight, padding = a["input"], a["weight"], a["padding_idx"]
+    rows: torch.Tensor = functional.embedding(*(a | {"padding_idx": None}).values())
+    if padding is None:
+        return rows
+    return torch.where((x == padding % weight.shape[0]).unsqueeze(-1), rows.detach(), rows)
+
+
+def _bags(args: Any, kwargs: Any) -> Callable[[], torch.Tensor] | None:
+    """An ``EmbeddingBag`` of bags of one size as the look-ups that it makes, and their sum or mean."""
+    names = (
+        "input weight offsets max_norm norm_type scale_grad_by_freq mode sparse per_sample_weights "
+        "include_last_offset padding_idx"
+    )
+    a = _arguments(names, args, kwargs, mode="mean")
+    plain = all(not a[name] for name in ("max_norm", "scale_grad_by_freq")) and a["offsets"] is None
+    if not plain or a["padding_idx"] is not None or a["mode"] not in ("sum", "mean") or a["input"].dim() != _BAGS:
+        return None
+
+    def give() -> torch.Tensor:
+        rows = functional.embedding(a["input"], a["weight"])
+        if a["per_sample_weights"] is not None:
+            rows = rows * a["per_sample_weights"].unsqueeze(-1)
+        return rows.sum(1) if a["mode"] == "sum" else rows.mean(1)
+
+    return give
 
 
 def _batch_norm(watch: UseWatch, _func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:

@@ -30,7 +30,31 @@ class Outer:
     outputs: torch.Tensor
 
 
-Feature = Dense | Outer
+@dataclass(frozen=True)
+class Touched:
+    """Gradients of a table by the rows that were looked up, shape (items, positions, 1 + width).
+
+    The number of the row stands first, its gradient follows. Several positions of a row add up.
+    """
+
+    values: torch.Tensor
+
+    def at_most(self, positions: int) -> Touched:
+        """The same with this many positions, so that items of several lengths fit together."""
+        return Touched(functional.pad(self.values, (0, 0, 0, positions - self.values.shape[1])))
+
+    def times(self, scale: float) -> Touched:
+        """The gradients times a number."""
+        return Touched(torch.cat([self.values[..., :1], self.values[..., 1:] * scale], -1))
+
+    def first(self, shape: Sequence[int]) -> torch.Tensor:
+        """The gradient of the first item, as a whole table."""
+        row = self.values[0]
+        table: torch.Tensor = row.new_zeros(tuple(shape))
+        return table.index_add_(0, row[:, 0].long(), row[:, 1:])
+
+
+Feature = Dense | Outer | Touched
 
 
 @dataclass(frozen=True)
@@ -60,12 +84,20 @@ class Taps:
         return Taps(tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in both))
 
 
-Form = Whole | AsOuter | Taps
-Found = Iterable[tuple[str, Dense | Outer]]
+@dataclass(frozen=True)
+class AsRows:
+    """The gradient of a table as the rows that an item looks up, at this many positions at most."""
+
+    positions: int
+
+
+Form = Whole | AsOuter | AsRows | Taps
+Found = Iterable[tuple[str, Feature]]
 
 _PLANE = 2  # dimensions of an image
 _LARGE_IMAGE = 1 << 16  # numbers of an image's patches; of 1x1025x47, patches take three times as long
-_WORTH = 8  # times shorter that an outer product must be
+_WORTH = 8  # times shorter that an outer product, or the rows of a table, must be
+_COUNTED = 1 << 24  # rows of a table whose numbers float32 knows apart
 
 
 @dataclass(frozen=True)
@@ -208,22 +240,20 @@ class Embedding(Use):
 
     @property
     def form(self) -> Form:
-        """An outer product where one row is looked up and it is worth it."""
-        return _linear_form(self.positions, self.shape)
+        """The rows that are looked up, where that is worth it."""
+        rows, width = self.shape
+        short = _WORTH * self.positions * (1 + width) < rows * width
+        return AsRows(self.positions) if short and rows <= _COUNTED else Whole()
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
-        """Each position's gradient, added to the row that was looked up there.
-
-        Of one position it is an outer product: a one at the row, by that gradient.
-        """
+        """Each position's gradient, with the number of the row that was looked up there or added to that row."""
         assert self.weight is not None  # noqa: S101  there is no other parameter
         items, (rows, width) = len(slope), self.shape
         index, b = inputs.reshape(items, -1), slope.reshape(items, -1, width)
         if self.padding is not None:
             b = b * (index != self.padding % rows).unsqueeze(-1)
-        if isinstance(form, AsOuter):
-            row = torch.zeros(items, rows, dtype=b.dtype, device=b.device).scatter_(1, index, 1.0)
-            yield self.weight, Outer(b[:, 0], row)
+        if isinstance(form, AsRows):
+            yield self.weight, Touched(torch.cat([index.unsqueeze(-1).to(b.dtype), b], -1))
             return
         total = torch.zeros(items, rows, width, dtype=b.dtype, device=b.device)
         total.scatter_add_(1, index.unsqueeze(-1).expand(-1, -1, width), b)

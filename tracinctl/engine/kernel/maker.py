@@ -12,7 +12,7 @@ import torch
 
 from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.gradients.items import ItemGradients
-from tracinctl.engine.gradients.uses import Dense, Feature, Outer
+from tracinctl.engine.gradients.uses import Feature
 from tracinctl.engine.heap import Heap
 from tracinctl.engine.item_check import check_items
 from tracinctl.engine.items import Items
@@ -366,7 +366,7 @@ def _nothing() -> None:
 def _room(feature: Feature, items: int) -> Feature:
     """Room for the same for this many items."""
     tensors = [t.new_empty(items, *t.shape[1:]) for t in tensors_of(feature)]
-    return Dense(*tensors) if len(tensors) == 1 else Outer(*tensors)
+    return type(feature)(*tensors)
 
 
 def _check_finite(features: list[Feature], scores: torch.Tensor, ids: list[str], checkpoint: str) -> None:

@@ -5,6 +5,7 @@ differences already, a piece is multiplied in the gradients' own dtype, at half 
 
 A ``Rows`` holds gradients one a row: of items, or of the differences of two items each. Gradients that were left as
 outer products stay so, and of a difference both items' are kept: their products are taken apart and put together after.
+Gradients of a table by the rows that were touched stay so too, and only rows that both sides touch are multiplied.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tracinctl.engine.gradients.uses import Feature, Outer
+from tracinctl.engine.gradients.uses import Feature, Outer, Touched
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -30,7 +31,11 @@ _LEAST_COLUMNS = 16  # numbers of a row taken into float64 at a time, at the lea
 
 @dataclass(frozen=True)
 class Rows:
-    """Gradients of some rows: each part is one tensor (rows, numbers), or two (sides, rows, numbers) of a product."""
+    """Gradients of some rows.
+
+    Each part is one tensor (rows, numbers), or two (sides, rows, numbers) of a product, or one (positions, rows, 1 +
+    width) of rows of a table, the number of the row first.
+    """
 
     parts: tuple[tuple[torch.Tensor, ...], ...]
 
@@ -46,6 +51,8 @@ class Rows:
                 both = (feature.inputs, feature.outputs)
                 sides = 2 if differences else 1
                 parts.append(tuple(t.reshape(sides, len(t) // sides, -1) for t in both))
+            elif isinstance(feature, Touched):
+                parts.append((_by_position(feature, differences=differences),))
             elif differences:
                 half = len(feature.values) // 2
                 parts.append((feature.values[:half].sub_(feature.values[half:]),))
@@ -102,6 +109,10 @@ def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True,
     """
     total: torch.Tensor | None = None
     for a, b in zip(left.parts, right.parts, strict=True):
+        if _touched(a):
+            part = _touched_products(a[0], b[0], scratch)
+            total = part if total is None else total.add_(part)
+            continue
         symmetric = leading and (a[0].dim() == _MATRIX or len(a[0]) == 1)
         part = _products(a[0], b[0], scratch, leading=symmetric) if exact or len(a) > 1 else _short_products(a[0], b[0])
         if len(a) > 1:
@@ -117,7 +128,7 @@ def squared_lengths(rows: Rows, scratch: int, *, exact: bool = True) -> FloatArr
     count = len(rows)
     total = np.zeros(count)
     for part in rows.parts:
-        if len(part) > 1:
+        if len(part) > 1 or _touched(part):
             total += row_products(Rows((part,)), np.arange(count), np.arange(count), scratch)
             continue
         if not exact:
@@ -135,6 +146,9 @@ def row_products(rows: Rows, first: npt.NDArray[np.int64], second: npt.NDArray[n
     total = np.zeros(len(first))
     for part in rows.parts:
         room = _in_cache(part[0], scratch)
+        if _touched(part):
+            total += _touched_row_products(part[0], first, second, room)
+            continue
         if len(part) == 1:
             for some in torch.split(part[0], max(_LEAST_COLUMNS, room // (16 * _ROWS_TOGETHER)), dim=1):
                 step = max(1, room // (16 * max(1, some.shape[1])))
@@ -176,6 +190,61 @@ def _products(a: torch.Tensor, b: torch.Tensor, scratch: int, *, leading: bool) 
         if len(q) > first:
             total[:, first:].addmm_(p, q[first:].T)
     return total.reshape(*a.shape[:-1], *b.shape[:-1])
+
+
+def _by_position(feature: Touched, *, differences: bool) -> torch.Tensor:
+    """Positions first; of differences first those of the first items, then those of the second ones, taken off."""
+    values = feature.values.transpose(0, 1)
+    if not differences:
+        return values
+    half = values.shape[1] // 2
+    second = values[:, half:].clone()
+    second[..., 1:].neg_()
+    return torch.cat([values[:, :half], second])
+
+
+def _touched(part: Sequence[torch.Tensor]) -> bool:
+    """Whether a part holds rows of a table."""
+    return len(part) == 1 and part[0].dim() > _MATRIX
+
+
+def _touched_products(a: torch.Tensor, b: torch.Tensor, scratch: int) -> torch.Tensor:
+    """(rows, rows) of tensors (positions, rows, 1 + width), by the rows of the table that both touch."""
+    numbers = [t[..., 0].long().contiguous() for t in (a, b)]
+    common = torch.unique(numbers[1][torch.isin(numbers[1], numbers[0])])
+    total = _exact(a.new_zeros(a.shape[1], b.shape[1]))
+    room = _in_cache(a, scratch) // (8 * (a.shape[1] + b.shape[1]))
+    columns = min(a.shape[2] - 1, max(_LEAST_COLUMNS, room))
+    for rows in torch.split(common, max(1, room // columns)) if len(common) else ():
+        for begin in range(1, a.shape[2], columns):
+            x, y = (_of_table(n, t[..., begin : begin + columns], rows) for n, t in zip(numbers, (a, b), strict=True))
+            total.addmm_(x, y.T)
+    return total
+
+
+def _of_table(numbers: torch.Tensor, values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Gradients of these rows of a table, from their numbers and values by (positions, items): (items, numbers)."""
+    place = torch.searchsorted(rows, numbers).clamp_(max=len(rows) - 1)
+    position, item = torch.nonzero(rows[place] == numbers, as_tuple=True)
+    values = _exact(values[position, item])
+    total = values.new_zeros(numbers.shape[1] * len(rows), values.shape[1])
+    return total.index_add_(0, item * len(rows) + place[position, item], values).reshape(numbers.shape[1], -1)
+
+
+def _touched_row_products(
+    values: torch.Tensor, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], room: int
+) -> FloatArray:
+    """As ``row_products``: the positions of two rows of gradients meet where they are of the same row of the table."""
+    positions, _, width = values.shape
+    step = max(1, room // (8 * positions * (2 * width + 2 * positions)))
+    total = np.zeros(len(first))
+    for start in range(0, len(first), step):
+        i, j = (torch.from_numpy(k[start : start + step]).to(values.device) for k in (first, second))
+        a, b = (values[:, k].transpose(0, 1) for k in (i, j))
+        products = torch.bmm(_exact(a[..., 1:]), _exact(b[..., 1:]).transpose(1, 2))
+        same = a[..., 0].unsqueeze(2) == b[..., 0].unsqueeze(1)
+        total[start : start + step] = products.mul_(same).sum((1, 2)).cpu().double().numpy()
+    return total
 
 
 def _symmetric(p: torch.Tensor) -> torch.Tensor:

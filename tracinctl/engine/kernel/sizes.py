@@ -11,7 +11,7 @@ import torch
 
 from tracinctl.engine.allocations import AllocationWatch
 from tracinctl.engine.gradients.items import ItemGradients
-from tracinctl.engine.gradients.uses import Dense, Feature
+from tracinctl.engine.gradients.uses import Feature, Outer
 from tracinctl.engine.items import bytes_of_input
 from tracinctl.engine.memory import Measured
 
@@ -20,7 +20,7 @@ _CHECKED = 8  # times that an item's exact gradient is there while it is compare
 
 def tensors_of(feature: Feature) -> tuple[torch.Tensor, ...]:
     """The tensors of a feature, items first."""
-    return (feature.values,) if isinstance(feature, Dense) else (feature.inputs, feature.outputs)
+    return (feature.inputs, feature.outputs) if isinstance(feature, Outer) else (feature.values,)
 
 
 def bytes_of_check(gradients: ItemGradients, dtype: torch.dtype) -> int:
