@@ -143,3 +143,20 @@ def test_a_kernel_made_for_fisher_serves_the_other_methods(tmp_path):
     assert all(result.taken)
     alone = compute_influence(data, model, paths, loss="logistic")
     assert worst(result.scores.table().scores, alone.scores) < 1e-6
+
+
+@pytest.mark.usefixtures("few_columns")
+def test_rows_from_a_file_give_the_scores_of_rows_that_are_calculated(tmp_path):
+    data, model, paths = make(tmp_path, 3)
+
+    def scores(memory):
+        options = ComputeOptions(LossSettings("logistic"), method="fisher", memory=memory, dtype="float64")
+        return compute_scores(data, model, paths, options).scores
+
+    few = scores(100 << 10)
+    blocks = [block for _, block in few.blocks()]
+    assert len(blocks) > 1
+    assert few._row_files
+    again = scores(100 << 10)
+    assert worst(again.block(0, len(data.train_pairs)), np.concatenate(blocks)) < 1e-12
+    assert not again._row_files

@@ -25,6 +25,7 @@ from tracinctl.engine.landmark_kernel import LandmarkKernel
 from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.methods import margin_slopes
 from tracinctl.engine.pair_rows import PairRows
+from tracinctl.engine.row_file import RowFile
 from tracinctl.scores.source import ScoreMeta, rows_per_block
 from tracinctl.scores.table import InfluenceTable
 
@@ -129,6 +130,7 @@ class InfluenceScores:
         self._room = memory // 2  # of the bound: the other half is for kernels in memory, and for who reads the blocks
         self._heap = Heap(memory)
         self._at_once = min(_AT_ONCE, self._room // 8)
+        self._row_files: list[RowFile] = []
         self._difference = True
         self.zero_gradient = []
         for c in range(len(kernels)):
@@ -168,13 +170,8 @@ class InfluenceScores:
     def _pair_rows(self, checkpoint: int) -> tuple[PairRows, PairRows]:
         """The training pairs and the held-out pairs by the rows of kernels that they are made of, one or two."""
         layout, (a, b) = self._layout, self._slopes(checkpoint)
-        if layout.second is not None:
-            one = ((layout.train_rows, a.first), (layout.test_rows, b.first))
-            train, test = (PairRows(rows, rows, first, np.zeros(len(rows))) for rows, first in one)
-            return train, test
-        two = ((layout.train_rows, self._train, a), (layout.test_rows, self._test, b))
-        train, test = (PairRows(rows[pairs.first], rows[pairs.second], s.first, s.second) for rows, pairs, s in two)
-        return train, test
+        train = PairRows.of(layout, layout.train_rows, self._train, a.first, a.second)
+        return train, PairRows.of(layout, layout.test_rows, self._test, b.first, b.second)
 
     def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray, products: FloatArray) -> FloatArray:
         """Put into ``found``, shape (rows, test pairs), the influence of rows of the training side on the test pairs.
@@ -196,6 +193,9 @@ class InfluenceScores:
             part += other
             products[start : start + step] = part
         return products
+
+    def _rows_on_test(self, checkpoint: int, b: _Slopes, rows: IntArray) -> FloatArray:
+        return self._on_test(checkpoint, b, rows, np.empty((len(rows), len(self._test))))
 
     def _sides(self, start: int, stop: int) -> tuple[IntArray, IntArray]:
         """Rows of the training side that make up these training pairs."""
@@ -221,7 +221,7 @@ class InfluenceScores:
         rows_i, rows_j = np.searchsorted(needed, i), np.searchsorted(needed, j)
         for c in chosen:
             a, b = self._slopes(c)
-            on_test = self._on_test(c, b, needed, np.empty((len(needed), len(self._test))))
+            on_test = self._row_files[c].read(needed) if self._row_files else self._rows_on_test(c, b, needed)
             self._add(total, on_test, rows_i, rows_j, a, self._weights[c], start)
         return total
 
@@ -300,11 +300,23 @@ class InfluenceScores:
             room = self._room - 3 * self._at_once  # three such pieces are there while rows are calculated
             all_items = 8 * self._rows * tests
             step = max((room - all_items) // (8 * tests), room // (3 * 8 * tests), 1)
+            if step < total and self.fisher and self.fisher.landmarks and not self._row_files:
+                self._row_files = self._calculated_rows()
         for start in range(0, total, step):
             scores = self.block(start, min(start + step, total))
             for k in range(0, len(scores), shown):
                 yield start + k, scores[k : k + shown]
             del scores
+
+    def _calculated_rows(self) -> list[RowFile]:
+        """What all rows of the training side do to the test pairs, one file a checkpoint."""
+        files = [RowFile(len(self._test)) for _ in self._weights]
+        step = max(1, self._at_once // (8 * len(self._test)))
+        for c, file in enumerate(files):
+            _, b = self._slopes(c)
+            for start in range(0, self._rows, step):
+                file.append(self._rows_on_test(c, b, np.arange(start, min(start + step, self._rows))))
+        return files
 
     def checkpoint_blocks(self) -> Iterator[tuple[int, FloatArray]]:
         """Yield (first row, weighted scores of shape (rows, test pairs, checkpoints)), from the first row on."""

@@ -146,13 +146,13 @@ class LandmarkKernel:
         marks = self._landmarks.rows
         if len(checks) < _TWO or not len(test) or self._d <= 0:
             return np.full(2, np.nan)
-        weights = self._Q @ (self._Q.T @ test.of(self._kernel.rows(marks)))
+        weights = self._Q @ (self._Q.T @ test.times(self._kernel.rows(marks)))
         X, K = np.empty((len(self._training), len(test))), np.empty((len(self._training), len(checks)))
         for where, block in self._blocks():
-            X[where] = test.of(block) - block[:, marks] @ weights
+            X[where] = test.times(block) - block[:, marks] @ weights
             K[where] = block[:, checks]
         here = np.searchsorted(self._training, checks)
-        missing = test.of(self._kernel.rows(checks)) - X[here] - K.T @ self._by_moments(train, X) / self._d
+        missing = test.times(self._kernel.rows(checks)) - X[here] - K.T @ self._by_moments(train, X) / self._d
         i, j = np.triu_indices(len(checks), 1)
         scores, off = X[here][i] - X[here][j], missing[i] - missing[j]
         if not scores.std() or not (scores + off).std():

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tracinctl.data.pairs import Pairs
 from tracinctl.engine.kernel.item_kernel import ItemKernel
+from tracinctl.engine.kernel.layout import KernelLayout
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -25,13 +27,20 @@ class PairRows:
     first: FloatArray
     second: FloatArray
 
+    @staticmethod
+    def of(layout: KernelLayout, rows: IntArray, pairs: Pairs, first: FloatArray, second: FloatArray) -> PairRows:
+        """Pairs with derivatives by both scores; ``rows`` are those of their items, or their own."""
+        if layout.second is not None:
+            return PairRows(rows, rows, first, np.zeros(len(rows)))
+        return PairRows(rows[pairs.first], rows[pairs.second], first, second)
+
     def __len__(self) -> int:
         return len(self.i)
 
     def __getitem__(self, some: slice | IntArray) -> PairRows:
         return PairRows(self.i[some], self.j[some], self.first[some], self.second[some])
 
-    def of(self, block: FloatArray) -> FloatArray:
+    def times(self, block: FloatArray) -> FloatArray:
         """Products with the pairs' gradients of the rows of ``block``, whose columns are the kernel's."""
         return np.asarray(block[:, self.i] * self.first + block[:, self.j] * self.second)
 
