@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from choice import EPOCHS, Bench, Variant
+from bench import Bench, Variant
 from reference_tasks import REFERENCE, arguments_task, careless_annotators
 from sklearn.metrics import roc_auc_score
 
@@ -94,7 +94,7 @@ def main() -> None:
     """Run, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=EPOCHS["arguments"])
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--vote", choices=["weakest", "drawn"], default="weakest")
     given = parser.parse_args()
     if not (REFERENCE / "arguments" / "votes.csv.gz").is_file():

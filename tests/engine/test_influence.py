@@ -154,7 +154,7 @@ def linear(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # of torch, about vmap over attention
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm"])
+@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm", "capped"])
 def test_scores_equal_the_oracle(name, loss, tmp_path):
     build, shape = MODELS[name]
     torch.manual_seed(1)
@@ -218,7 +218,7 @@ def repeated(pairs):
     )
 
 
-@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm"])
+@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm", "capped"])
 def test_rows_are_the_callers_pairs_in_their_order(linear, loss):
     data, model, paths, states, weights = linear
     data = RankingData(data.train, repeated(data.train_pairs), data.test, repeated(data.test_pairs))

@@ -23,6 +23,7 @@ from tracinctl.engine.item_view import item_disagreement
 from tracinctl.engine.losses import LossSettings, ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
 from tracinctl.errors import LossError, UsageError
 from tracinctl.project.settings import ComputeSettings
+from tracinctl.training.options import TrainSettings
 
 SCORES = st.floats(-1e4, 1e4)
 TARGETS = st.sampled_from([1.0, -1.0])
@@ -37,6 +38,29 @@ def by_autograd(loss, s_i, s_j, y):
     scores = [torch.tensor([s], dtype=torch.float64, requires_grad=True) for s in (s_i, s_j)]
     value = loss(*scores, torch.tensor([y], dtype=torch.float64))
     return tuple(g.item() for g in torch.autograd.grad(value.sum(), scores))
+
+
+@given(s_i=st.floats(-50, 50), s_j=st.floats(-50, 50), y=st.sampled_from([1.0, -1.0, 0.0]), margin=st.floats(0.1, 10))
+def test_the_capped_loss_is_at_most_twice_the_margin_and_slopes_as_autograd_does(s_i, s_j, y, margin):
+    def loss(s_i, s_j, y):
+        return pair_loss_values("capped", s_i, s_j, y, margin)
+
+    scores = [torch.tensor([s], dtype=torch.float64) for s in (s_i, s_j)]
+    value = loss(*scores, torch.tensor([y], dtype=torch.float64)).item()
+    assert 0 <= value <= 2 * margin
+    assert value == pytest.approx(y**2 * 2 * margin * math.tanh(max(0, margin - y * (s_i - s_j)) / (2 * margin)))
+    assert derivatives("capped", s_i, s_j, y, margin) == pytest.approx(by_autograd(loss, s_i, s_j, y), abs=1e-12)
+
+
+def test_a_capped_loss_needs_a_margin():
+    with pytest.raises(UsageError, match="above 0"):
+        LossSettings("capped", margin=0.0)
+    with pytest.raises(UsageError, match="above 0"):
+        TrainSettings(loss_type="capped", margin=0.0)
+    none = pair_loss_values("capped", *torch.tensor([[1.0], [2.0], [1.0]]), 0.0)
+    assert none.tolist() == pytest.approx([0.0], abs=1e-20), (
+        "a pair with a margin of 0 of its own has no loss, and no NaN"
+    )
 
 
 @given(s_i=SCORES, s_j=SCORES, y=TARGETS, margin=st.floats(0, 100))

@@ -20,7 +20,7 @@ def make(folder, **options):
     return make_data(kind, 5, **options), model, make_checkpoints(model, folder, seed=5)
 
 
-@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm"])
+@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm", "capped"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_equals_the_slow_version(method, loss, tmp_path):
     data, model, paths = make(tmp_path, train=9, test=6)

@@ -30,9 +30,16 @@ def pair_loss(name, margin, row_margin=None, smoothing=0.0, centring=0.0):
         return name
     if name == "logistic":
         named = functools.partial(logistic, margin=row_margin or 0.0, smoothing=smoothing)
+    elif name == "capped":
+        named = functools.partial(capped, margin=margin if row_margin is None else row_margin)
     else:
         named = nn.MarginRankingLoss(margin=margin if row_margin is None else row_margin, reduction="none")
     return lambda s_i, s_j, y: named(s_i, s_j, y) + centring * (s_i + s_j) ** 2
+
+
+def capped(s_i, s_j, y, margin):
+    """The margin loss, bent so that it never exceeds two margins."""
+    return 2 * margin * torch.tanh(torch.relu(margin - y * (s_i - s_j)) / (2 * margin))
 
 
 def pair_losses(pairs, name, margin, **options):

@@ -10,11 +10,19 @@ import pytest
 
 from tests.retraining.test_trial import DATA, DIVISION, LISTED
 from tracinctl import Pairs
-from tracinctl.retraining.choice import NOTHING, Candidate, ChoiceSettings, choose, item_error, scoring_halves
+from tracinctl.retraining.choice import (
+    NOTHING,
+    Candidate,
+    ChoiceSettings,
+    choose,
+    item_error,
+    scoring_halves,
+    smoothed,
+)
 from tracinctl.retraining.trainer import Recipe, Trained
 
 HALVES = scoring_halves(DATA, DIVISION)
-STOPS = (1, 3, 9)
+STOPS = (1, 3, 5)
 PLACE = {name: row for row, name in enumerate(DATA.test.ids)}
 SETTINGS = ChoiceSettings(seeds=(1, 2, 3), decays=(None, 0.1), finalists=2)
 
@@ -67,6 +75,44 @@ def test_a_list_that_clearly_helps_is_chosen_with_its_best_stop_and_decay():
     assert [gain.name for gain in choice.gains] == ["good", NOTHING, "bad"]
     assert choice.chosen.mean > choice.chosen.error > 0
     assert json.loads(json.dumps(choice.to_json(), allow_nan=False))["chosen"] == "good"
+
+
+def test_a_loss_is_chosen_like_a_list():
+    class Robust(Noise):
+        def trained(self, training):
+            assert not training.exclusions
+            self.noise[0] = 0.2 if training.loss == "capped" else 3.0
+            return super().trained(training)
+
+    train = Robust({})
+    choice = choose(train, DATA, HALVES, [Candidate("everything, capped loss", loss="capped")], SETTINGS)
+    assert choice.chosen.recipe.loss == "capped"
+    assert choice.chosen.recipe.flags.endswith(" --loss-type capped")
+    assert list(choice.exclusions) == []
+    assert choice.tuned.loss is None
+
+
+def test_a_rule_without_scores_is_judged_by_all_scoring_pairs():
+    """What it ranks wrongly are pairs of an item of either half, which a half alone does not have."""
+    halves = [set(half) for half in HALVES]
+
+    class Across(Noise):
+        def trained(self, training):
+            # within a half in order; with a list the halves are apart the wrong way round
+            shift = {name: (10 if name in halves[0] else 0) if training.exclusions else 0 for name in DATA.test.ids}
+            return Trained({name: (PLACE[name] % 4 + shift[name],) * 3 for name in DATA.test.ids}, STOPS)
+
+    same = Candidate("same", (LISTED[:3], LISTED[:3]), LISTED[:3])
+    gains = {gain.name: gain for gain in choose(Across({}), DATA, HALVES, [same, candidate("own", 3)], SETTINGS).gains}
+    assert gains["own"].mean == 0
+    assert gains["same"].mean < -0.1
+
+
+def test_neighbouring_cells_are_averaged():
+    cells = np.zeros((2, 4))
+    cells[0, 1] = 1
+    across = np.array([0.5 / 1.5, 1 / 2, 0.5 / 2, 0])
+    assert smoothed(cells) == pytest.approx(np.array([[1 / 1.5], [0.5 / 1.5]]) * across)
 
 
 def test_nothing_is_chosen_where_no_gain_exceeds_its_error():

@@ -118,9 +118,10 @@ def test_a_model_of_ones_own_is_trained_by_the_ordinary_optimizer_just_so():
 def test_a_capped_loss_has_no_gradient_far_on_the_wrong_side():
     from tracinctl.retraining.stacked_loss import StackedLoss
 
-    loss = StackedLoss(TrainSettings(margin=0.5), ramp=True)
-    s_i = torch.tensor([-3.0, -0.2, 0.2, 3.0], requires_grad=True)
+    loss = StackedLoss(TrainSettings(margin=0.5, loss_type="capped"))
+    s_i = torch.tensor([-30.0, -0.2, 0.2, 3.0], requires_grad=True)
     values = loss.values(s_i, torch.zeros(4), torch.ones(4))
-    torch.testing.assert_close(values, torch.tensor([1.0, 0.7, 0.3, 0.0]))
+    torch.testing.assert_close(values, torch.tensor([30.5, 0.7, 0.3, 0.0]).tanh())
     values.sum().backward()
-    assert s_i.grad.tolist() == [0.0, -1.0, -1.0, 0.0]
+    slopes = [0.0, -1 / np.cosh(0.7) ** 2, -1 / np.cosh(0.3) ** 2, 0.0]
+    torch.testing.assert_close(s_i.grad, torch.tensor(slopes, dtype=torch.float32))

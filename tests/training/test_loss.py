@@ -57,7 +57,7 @@ def by_hand(train, pairs, settings):
         losses = []
         for k in used:
             margin = None if pairs.margin is None else float(pairs.margin[k])
-            loss = pair_loss("logistic" if settings.loss_type == "logistic" else "standard", settings.margin, margin)
+            loss = pair_loss(settings.loss_type, settings.margin, margin)
             y = torch.tensor([float(pairs.target[k])])
             value = loss(scores[pairs.first[k]].reshape(1), scores[pairs.second[k]].reshape(1), y)
             losses.append(value * (1.0 if pairs.weight is None else pairs.weight[k]))
@@ -68,7 +68,7 @@ def by_hand(train, pairs, settings):
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("loss", ["standard", "logistic"])
+@pytest.mark.parametrize("loss", ["standard", "logistic", "capped"])
 @pytest.mark.parametrize("names", [(), ("weight",), ("margin",), ("weight", "margin")])
 def test_ranker_and_stack_train_as_a_loop_over_pairs_does(loss, names):
     pairs = crowd(**{name: COLUMNS[name] for name in names})

@@ -318,7 +318,7 @@ def test_a_list_that_leaves_nothing_is_an_error_and_writes_nothing(data, tmp_pat
         train_ranker(RankingData(data.train, Pairs([], [], []), data.test, data.test_pairs), QUICK, None)
 
 
-@pytest.mark.parametrize("loss", ["logistic", "ghm", "tests_own_loss:squared"])
+@pytest.mark.parametrize("loss", ["logistic", "ghm", "capped", "tests_own_loss:squared"])
 def test_every_loss_trains_and_gives_its_own_weights(data, monkeypatch, loss):
     import sys
     import types

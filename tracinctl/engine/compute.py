@@ -39,7 +39,7 @@ from tracinctl.engine.kernel.layout import KernelLayout, kernel_layout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import error_note
 from tracinctl.engine.landmarks import landmark_note
-from tracinctl.engine.losses import LossSettings, check_whole, resolve_loss
+from tracinctl.engine.losses import OF_MARGIN, LossSettings, check_whole, resolve_loss
 from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
 from tracinctl.engine.methods import check_method
 from tracinctl.engine.options import METHODS, EngineOptions
@@ -243,7 +243,7 @@ def _result(data: RankingData, options: ComputeOptions, made: _Kernels) -> Compu
     kernels, doubts = _without_copies(made.kernels, options)
     names, records = [kernel.name for kernel in kernels], [kernel.record for kernel in kernels]
     weighed, notes_on_weights = weigh_checkpoints(made.model, names, records, options.checkpoint_weights)
-    margin = options.loss.margin if options.loss.loss in ("standard", "ghm") else None
+    margin = options.loss.margin if options.loss.loss in OF_MARGIN else None
     doubts += [*notes_on_weights, *notes_on_training(names, records, options.loss.name, margin)]
     train_same, test_same = (
         same_pairs(pairs, items.contents[part], [kernel.kernel.scores[part] for kernel in kernels])

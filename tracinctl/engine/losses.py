@@ -19,7 +19,10 @@ from tracinctl.errors import LossError, UnknownLossError, UsageError
 from tracinctl.user_code import load_function
 
 FloatArray = npt.NDArray[np.float64]
-NAMED_LOSSES = ("standard", "logistic", "ghm")
+NAMED_LOSSES = ("standard", "logistic", "ghm", "capped")
+OF_MARGIN = ("standard", "ghm", "capped")
+_CAP = 2.0  # margins
+_TINY = 1e-30  # where a pair has a margin of 0, its capped loss is 0
 
 
 def resolve_loss(loss: str | LossFunction) -> str | LossFunction:
@@ -52,6 +55,8 @@ class LossSettings(LossOptions):
     def __post_init__(self) -> None:
         for name in ("margin", "ghm_alpha", "centring"):
             _check_number(name, getattr(self, name))
+        if self.loss == "capped" and not self.margin:
+            raise UsageError("`margin` is 0, and must be above 0 for the loss capped, whose most it is twice")
         _check_number("label_smoothing", self.label_smoothing, most=0.5)
         for name in ("ghm_bins", "batch_size"):
             check_whole(name, getattr(self, name), least=1)
@@ -65,7 +70,7 @@ class LossSettings(LossOptions):
     @property
     def knows_ties(self) -> bool:
         """Whether a tie has a gradient under this loss."""
-        return self.loss not in ("standard", "ghm") or bool(self.centring)
+        return self.loss not in OF_MARGIN or bool(self.centring)
 
     @cached_property
     def of_difference(self) -> bool:
@@ -141,15 +146,25 @@ def pair_loss_values(
     """Loss of each pair, shape (pairs,), differentiable in the scores. ``ghm`` gives the margin loss without weights.
 
     ``standard`` is max(0, margin - y (s_i - s_j)), and 0 for a tie; ``logistic`` is log(1 + exp(-y (s_i - s_j))), the
-    loss of Bradley-Terry and RankNet, and for a tie the mean of both outcomes.
+    loss of Bradley-Terry and RankNet, and for a tie the mean of both outcomes. ``capped`` is 2 m tanh(x / 2 m) with x
+    the standard loss and m the margin: a pair far on the wrong side has hardly a gradient, so wrong comparisons harm
+    less.
     """
     if loss in ("standard", "ghm"):
         values = functional.margin_ranking_loss(s_i, s_j, target, margin=margin, reduction="none")
         return values * target.abs()
+    if loss == "capped":
+        return capped_losses(s_i, s_j, target, torch.full_like(s_i, margin))
     if loss == "logistic":
         values = functional.softplus(-target * (s_i - s_j))
         return torch.where(target == 0, functional.softplus(s_i - s_j) - (s_i - s_j) / 2, values)
     return loss(s_i, s_j, target)  # type: ignore[operator]  # names were dealt with above
+
+
+def capped_losses(s_i: torch.Tensor, s_j: torch.Tensor, target: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+    """The loss ``capped`` of each pair; ``margin`` is that of all pairs or of each."""
+    most = (_CAP * margin).clamp(min=_TINY)
+    return most * torch.tanh((margin - target * (s_i - s_j)).clamp(min=0) / most) * target.abs()
 
 
 def ghm_weights(
@@ -192,10 +207,12 @@ def pair_derivatives(
     Raises:
         LossError: a function gives a wrong shape, a non-finite value, or a value that does not depend on the scores.
     """
-    if loss in ("standard", "ghm"):
+    if loss in OF_MARGIN:
         missing = margin - target * (s_i - s_j)
         active = missing >= 0 if counts_at_the_kink() else missing > 0
         slope = np.where(active, -target, 0.0)
+        if loss == "capped":
+            slope *= 1 - np.tanh(missing / np.maximum(_CAP * np.asarray(margin), _TINY)) ** 2
         return slope, -slope
     if loss == "logistic":
         return _logistic_slopes(s_i - s_j, target, 0.0, 0.0)

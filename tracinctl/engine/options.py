@@ -17,6 +17,7 @@ LOSSES = {
     "standard": "margin ranking loss",
     "logistic": "RankNet / Bradley-Terry",
     "ghm": "margin loss weighted by gradient density",
+    "capped": "margin loss of at most twice the margin, which wrong comparisons harm less",
 }
 WEIGHTS = {
     "relative": "learning rate over the mean learning rate",
@@ -30,8 +31,8 @@ class LossOptions:
     """The pairwise loss of training and its numbers.
 
     Attributes:
-        loss: ``standard``, ``logistic``, ``ghm``, or a function of (s_i, s_j, y).
-        margin: of ``standard`` and ``ghm``, where the pairs have no margins of their own.
+        loss: ``standard``, ``logistic``, ``ghm``, ``capped``, or a function of (s_i, s_j, y).
+        margin: of ``standard``, ``ghm`` and ``capped``, where the pairs have no margins of their own.
         ghm_bins, ghm_alpha, batch_size: of ``ghm``; batch_size is that of training.
         label_smoothing: of ``logistic``: the share of comparisons that are taken to be the wrong way round.
         centring: adds ``centring * (s_i + s_j)**2`` to each pair's loss.
@@ -41,12 +42,13 @@ class LossOptions:
         default="standard",
         metadata={
             "name": "loss_type",
-            "help": "The loss of training: standard, logistic, ghm, or your own as MODULE:FUNCTION of (s_i, s_j, y).",
+            "help": "The loss of training: standard, logistic, ghm, capped, or your own as MODULE:FUNCTION of "
+            "(s_i, s_j, y).",
             "metavar": "LOSS",
             "suggestions": LOSSES,
         },
     )
-    margin: float = field(default=1.0, metadata={"help": "Margin of the standard and ghm losses."})
+    margin: float = field(default=1.0, metadata={"help": "Margin of the standard, ghm and capped losses."})
     ghm_bins: int = field(default=10, metadata={"help": "Bins of the ghm loss.", "least": 1})
     ghm_alpha: float = field(default=0.75, metadata={"help": "Exponent of the ghm loss."})
     batch_size: int = field(default=32, metadata={"help": "Batch size of training; the ghm loss needs it.", "least": 1})

@@ -32,7 +32,7 @@ from tracinctl.retraining.margins import mean_margins
 from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
 from tracinctl.retraining.trainer import Recipe, Trained, Training
-from tracinctl.retraining.trial import EVERYTHING, RetrainResult, nothing_left_out, retrain
+from tracinctl.retraining.trial import CAPPED, EVERYTHING, RetrainResult, nothing_left_out, retrain
 from tracinctl.scores.exclusion import HarmfulPair, with_earlier
 from tracinctl.scores.source import ScoreSource, SomeColumns
 from tracinctl.training.options import TrainSettings
@@ -108,10 +108,12 @@ def retrain_project(
     work = _Work(target, settings, progress)
     source = work.scoring_scores(source)
     own = rule_candidate(source, work.half_pairs, rule)
+    can = settings.command is None and settings.train.loss_type != "capped" and settings.train.margin > 0
+    capped = [Candidate(CAPPED, loss="capped")] if can else []
 
     def candidates() -> list[Candidate]:
         if rule.mode != "ranking_pair":
-            return [own]
+            return [own, *capped]
         sources = scores_by_method(target, compute, work.data, work.division, source, progress)
         totals = total_candidates(sources, work.half_pairs)
         if settings.command is not None:
@@ -120,7 +122,7 @@ def retrain_project(
         write_doubts(target, work.data, suspicion)
         margins = mean_margins(work.train, work.data, settings.how.seed)
         fitted = margin_candidates(work.data, margins)
-        return [own, *totals, *suspicion_candidates(work.data, suspicion, totals), *fitted]
+        return [own, *totals, *suspicion_candidates(work.data, suspicion, totals), *fitted, *capped]
 
     return work.judged(candidates, own)
 
@@ -192,7 +194,7 @@ class _Work:
         decays = (None,) if self.settings.command is not None else (None, max(0.01, 10 * own))
         settings = ChoiceSettings(self.settings.how.seeds[:CHOOSING_SEEDS], decays)
         choice = choose(self.train, self.data, self.halves, candidates(), settings)
-        if not choice.exclusions:
+        if not choice.exclusions and not choice.chosen.recipe.loss:
             return replace(nothing_left_out(self.data, self.division, self.settings.how), choice=choice)
         return replace(self._trial(choice.exclusions, choice.chosen.recipe, choice.tuned), choice=choice)
 

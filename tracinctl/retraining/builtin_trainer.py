@@ -28,7 +28,7 @@ from tracinctl.training.loss import joined
 from tracinctl.training.models import build_ranker
 from tracinctl.training.options import TrainSettings
 
-_VERSION = 2  # of what a kept result means
+_VERSION = 3  # of what a kept result means
 _TOGETHER: Final = 16
 _STOPS: Final = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800)
 
@@ -72,7 +72,7 @@ class RankerTrainer:
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
         own = replace(self.settings, seed=training.seed, weight_decay=decay, epochs=self._epochs(training))
         settings = asdict(replace(own, checkpoint_interval=1))
-        parts = [_VERSION, torch.__version__, settings, training.ramp, training.added, training.all_items]
+        parts = [_VERSION, torch.__version__, settings, training.loss, training.added, training.all_items]
         parts += [self.data_digest, sorted(training.exclusions)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -83,7 +83,7 @@ class RankerTrainer:
             TrainingError: no pair is left to train on, or a training diverges.
         """
         done: dict[int, Trained] = {}
-        kinds = [(training.ramp, self._epochs(training)) for training in trainings]
+        kinds = [(training.loss, self._epochs(training)) for training in trainings]
         for kind in dict.fromkeys(kinds):
             rows = [row for row, own in enumerate(kinds) if own == kind]
             done |= zip(rows, self._train([trainings[row] for row in rows], report), strict=True)
@@ -94,13 +94,14 @@ class RankerTrainer:
 
     def _train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
         """Train rankers that have loss and epochs in common."""
-        settings, stops, ramp = self.settings, stops_until(self._epochs(trainings[0])), trainings[0].ramp
+        loss = trainings[0].loss or self.settings.loss_type
+        settings, stops = replace(self.settings, loss_type=loss), stops_until(self._epochs(trainings[0]))
         inputs = self._inputs(with_held_out=any(training.added for training in trainings))
         members = [self._member(training) for training in trainings]
         report(0, stops[-1])
         everyone = any(training.all_items for training in trainings)
         scored = [*self.data.test.inputs, *self.data.train.inputs] if everyone else self.data.test.inputs
-        scores = train_stack(self._build, inputs, scored, members, settings, stops, ramp=ramp, report=report).double()
+        scores = train_stack(self._build, inputs, scored, members, settings, stops, report=report).double()
         trained = []
         for training, own, member in zip(trainings, scores, members, strict=True):
             ids = [*self.data.test.ids, *(self.data.train.ids if training.all_items else ())]

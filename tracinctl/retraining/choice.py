@@ -2,15 +2,18 @@
 
 No fixed rule is right everywhere, and much of what a list seems to gain on an untuned ranker is what stopping earlier
 gains. So lists, stops and weight decays are chosen together, against training on everything with stop and weight decay
-chosen in the same way.
+chosen in the same way. The capped loss, under which pairs
+far on the wrong side have hardly a say, is one of the candidates.
 
 **Halves swapped.** Pairs that scored must not choose: judged by them, a list made from a total seems to gain four times
 what it gains. The items that score are halved. Each rule makes one list from either half, each list is judged by the
 other half, and the rule is judged by the mean. The rule is chosen, not the list: that is made again from all of them.
+A rule that uses no score, such as out-of-fold rankers, is judged by all scoring pairs.
 
-**Cells.** A weight decay with a stop is a cell. A rule is judged by the mean of its best three cells less that of the
-best three with nothing left out, and less one standard error of this difference (bootstrap over items): only what
-remains above zero is chosen over nothing. Then the rule's best cell says how to train.
+**Cells.** A weight decay with a stop is a cell. Neighbouring cells rank alike, so the accuracy of a cell is averaged
+with that of its neighbours before cells are compared. A rule is judged by the mean of its best three cells less that of
+the best three with nothing left out, and less half a standard error of this difference (bootstrap over items): only
+what remains above zero is chosen over nothing. Then the rule's best cell says how to train.
 
 **Cost.** All rules are tried once with the usual weight decay. The best few are then trained with every weight decay
 and seed. Stops cost nothing, for one training is scored at each.
@@ -35,7 +38,8 @@ FEWEST_ITEMS: Final = 3
 
 _BEST_CELLS = 3
 _DRAWS = 200  # of the bootstrap
-_STANDARD_ERRORS = 1.0
+_STANDARD_ERRORS = 0.5
+_NEIGHBOUR = 0.5  # weight of a neighbouring cell
 
 Train = Callable[[Sequence[Training]], Sequence[Trained]]
 
@@ -48,11 +52,13 @@ class Candidate:
         name: of the rule.
         halves: the ids that it lists from the scores of either half of the scoring items.
         whole: the ids that it lists from all of them.
+        loss: to train under; None = the usual one.
     """
 
     name: str
-    halves: tuple[Sequence[str], Sequence[str]]
-    whole: Sequence[str]
+    halves: tuple[Sequence[str], Sequence[str]] = ((), ())
+    whole: Sequence[str] = ()
+    loss: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,13 +98,12 @@ class Gain:
 
     def to_json(self) -> dict[str, Any]:
         """The gain in plain values."""
-        recipe = {"weight_decay": self.recipe.weight_decay, "epochs": self.recipe.stop}
         return {
             "rule": self.name,
             "left_out": self.left_out,
             "gain": self.mean,
             "standard_error": self.error,
-            **recipe,
+            **_recipe_json(self.recipe),
             "final": self.final,
         }
 
@@ -126,10 +131,14 @@ class Choice:
         return {
             "chosen": self.chosen.name,
             "left_out": len(self.exclusions),
-            "tuned": {"weight_decay": self.tuned.weight_decay, "epochs": self.tuned.stop},
+            "tuned": _recipe_json(self.tuned),
             "rules": [gain.to_json() for gain in self.gains],
             "why_not": self.why_not,
         }
+
+
+def _recipe_json(recipe: Recipe) -> dict[str, Any]:
+    return {"weight_decay": recipe.weight_decay, "epochs": recipe.stop, "loss": recipe.loss}
 
 
 def scoring_halves(data: RankingData, division: Division) -> tuple[list[str], list[str]]:
@@ -165,23 +174,25 @@ def choose(
     if few := too_few_to_choose(data, halves):
         nothing = Gain(NOTHING, 0, 0.0, 0.0, Recipe(), final=False)
         return Choice([nothing], nothing, (), Recipe(), few)
-    judges = [data.test_pairs.take(pairs_within(data, half)) for half in reversed(halves)]
-    trials = _Trials(train, data, (judges[0], judges[1]), settings)
-    trials.run([NOTHING], {NOTHING: Candidate(NOTHING, ((), ()), ())}, settings.decays, settings.seeds)
+    nothing_out = Candidate(NOTHING)
+    trials = _Trials(train, data, halves, settings)
+    trials.run([NOTHING], {NOTHING: nothing_out}, settings.decays, settings.seeds)
     by_name = {candidate.name: candidate for candidate in candidates if _can_be_tried(candidate, data)}
     trials.run(list(by_name), by_name, settings.decays[:1], settings.seeds[:1])
     first = sorted(by_name, key=lambda name: -trials.gain(by_name[name], final=False).mean)
     finalists = first[: settings.finalists]
     trials.run(finalists, by_name, settings.decays, settings.seeds)
     gains = [trials.gain(by_name[name], final=name in finalists) for name in by_name]
-    nothing = trials.gain(Candidate(NOTHING, ((), ()), ()), final=True)
+    nothing = trials.gain(nothing_out, final=True)
     best = max([nothing, *(gain for gain in gains if gain.final)], key=_careful)
     order = sorted([nothing, *gains], key=lambda gain: (not gain.final, -_careful(gain)))
     return Choice(order, best, () if best is nothing else by_name[best.name].whole, nothing.recipe)
 
 
 def _can_be_tried(candidate: Candidate, data: RankingData) -> bool:
-    """Whether a rule lists something, and each of its lists leaves pairs to train on."""
+    """Whether a rule changes something, and each of its lists leaves pairs to train on."""
+    if candidate.loss is not None:
+        return True
     lists = (candidate.whole, *candidate.halves)
     return len(candidate.whole) > 0 and all(len(leave_out(data, ids).pairs) for ids in lists)
 
@@ -191,10 +202,20 @@ def _careful(gain: Gain) -> float:
 
 
 class _Trials:
-    """The trainings of a choice, and how each pair of the judging halves was ranked."""
+    """The trainings of a choice, and how each judging pair was ranked."""
 
-    def __init__(self, train: Train, data: RankingData, judges: tuple[Pairs, Pairs], settings: ChoiceSettings) -> None:
-        self.train, self.data, self.judges, self.settings = train, data, judges, settings
+    def __init__(
+        self,
+        train: Train,
+        data: RankingData,
+        halves: tuple[Sequence[str], Sequence[str]],
+        settings: ChoiceSettings,
+    ) -> None:
+        self.train, self.data, self.settings = train, data, settings
+        every, one, other = (
+            data.test_pairs.take(pairs_within(data, items)) for items in ((*halves[0], *halves[1]), *halves)
+        )
+        self.swapped, self.every = [(0, other), (1, one)], [(0, every)]
         self.done: dict[tuple[str, int, float | None, int], Trained] = {}
         self.shared: set[str] = set()
         self.stops: tuple[int, ...] = ()
@@ -207,7 +228,7 @@ class _Trials:
         seeds: Sequence[int],
     ) -> None:
         """Train with the lists of these rules, what was not trained yet."""
-        # a rule that lists the same for both halves is trained once for both
+        # a rule that lists the same for both halves is trained once, and judged by all scoring pairs
         self.shared |= {name for name in names if candidates[name].halves[0] == candidates[name].halves[1]}
         wanted = [
             (name, half, decay, seed)
@@ -218,7 +239,14 @@ class _Trials:
         ]
         missing = [key for key in wanted if key not in self.done]
         plan = [
-            Training(_arm(name), seeds.index(seed) + 1, seed, tuple(candidates[name].halves[half]), decay)
+            Training(
+                _arm(name),
+                seeds.index(seed) + 1,
+                seed,
+                tuple(candidates[name].halves[half]),
+                decay,
+                candidates[name].loss,
+            )
             for name, half, decay, seed in missing
         ]
         self.done |= zip(missing, self.train(plan) if plan else (), strict=True)
@@ -228,30 +256,33 @@ class _Trials:
         """What a rule gains by all trainings so far of its own; nothing by the same weight decays and seeds."""
         decays = self.settings.decays if final else self.settings.decays[:1]
         seeds = self.settings.seeds if final else self.settings.seeds[:1]
-        own = [self._right(candidate.name, half, decays, seeds) for half in range(2)]
-        base = [self._right(NOTHING, half, decays, seeds) for half in range(2)]
-        best, usual = (_best_cells(right) for right in (own, base))
+        judges = self.every if candidate.name in self.shared else self.swapped
+        own = [self._right(candidate.name, half, pairs, decays, seeds) for half, pairs in judges]
+        base = [self._right(NOTHING, 0, pairs, decays, seeds) for _, pairs in judges]
+        best, usual = (_best_cells(right, len(decays)) for right in (own, base))
         differences = [one[best].mean(0) - two[usual].mean(0) for one, two in zip(own, base, strict=True)]
         random = np.random.default_rng([len(self.stops), 13])
-        errors = [item_error(gain, pairs, random) for gain, pairs in zip(differences, self.judges, strict=True)]
+        errors = [item_error(gain, pairs, random) for gain, (_, pairs) in zip(differences, judges, strict=True)]
         decay, stop = divmod(int(best[0]), len(self.stops))
         return Gain(
             candidate.name,
             len(candidate.whole),
             float(np.mean([gain.mean() for gain in differences])),
             float(np.linalg.norm(errors)) / len(errors) if candidate.name != NOTHING else 0.0,
-            Recipe(decays[decay], self.stops[stop]),
+            Recipe(decays[decay], self.stops[stop], candidate.loss),
             final,
         )
 
-    def _right(self, name: str, half: int, decays: Sequence[float | None], seeds: Sequence[int]) -> FloatArray:
-        """How often each judging pair is ranked correctly, mean over seeds: shape (cells, pairs)."""
+    def _right(
+        self, name: str, half: int, pairs: Pairs, decays: Sequence[float | None], seeds: Sequence[int]
+    ) -> FloatArray:
+        """How often each of the pairs is ranked correctly, mean over seeds: shape (cells, pairs)."""
         cells = []
         for decay in decays:
-            trained = [self.done[name, 0 if name in self.shared else half, decay, seed] for seed in seeds]
+            trained = [self.done[name, half, decay, seed] for seed in seeds]
             for stop in self.stops:
                 scores = np.array([one.scores_at(stop, self.data.test.ids) for one in trained])
-                cells.append(pair_correct(scores, self.judges[half]).mean(0))
+                cells.append(pair_correct(scores, pairs).mean(0))
         return np.stack(cells)
 
 
@@ -259,10 +290,22 @@ def _arm(name: str) -> str:
     return "everything" if name == NOTHING else f"without what {name} lists"
 
 
-def _best_cells(right: Sequence[FloatArray]) -> Any:
+def _best_cells(right: Sequence[FloatArray], decays: int) -> Any:
     """Rows of the best cells by the mean over both halves, the best first."""
-    means = np.mean([half.mean(1) for half in right], axis=0)
-    return np.argsort(-means, kind="stable")[:_BEST_CELLS]
+    means = np.mean([half.mean(1) for half in right], axis=0).reshape(decays, -1)
+    return np.argsort(-smoothed(means).ravel(), kind="stable")[:_BEST_CELLS]
+
+
+def smoothed(cells: FloatArray) -> FloatArray:
+    """The accuracy of each weight decay (rows) and stop (columns), averaged with that of its neighbours."""
+    rows, columns = (_neighbours(count) for count in cells.shape)
+    return rows @ cells @ columns.T
+
+
+def _neighbours(count: int) -> FloatArray:
+    """Weights that average each of a row of numbers with its neighbours: shape (count, count)."""
+    weights = np.eye(count) + _NEIGHBOUR * (np.eye(count, k=1) + np.eye(count, k=-1))
+    return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
 def item_error(values: FloatArray, pairs: Pairs, random: np.random.Generator) -> float:

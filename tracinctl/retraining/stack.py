@@ -52,7 +52,6 @@ def train_stack(
     settings: TrainSettings,
     stops: Sequence[int],
     *,
-    ramp: bool = False,
     device: str | torch.device = "cpu",
     report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> torch.Tensor:
@@ -65,7 +64,6 @@ def train_stack(
         members: the rankers.
         settings: how to train; seed and weight decay are the members'.
         stops: epochs after which held-out items are scored, the last one at most ``settings.epochs``.
-        ramp: cap each pair's loss at twice the margin, so that a pair far on the wrong side has no more say.
         device: where to calculate.
         report: receives the finished epochs and their total.
 
@@ -77,7 +75,7 @@ def train_stack(
     """
     members = [replace(member, pairs=trained_rows(member.pairs, settings)) for member in members]
     model = StackedModel(build, [member.seed for member in members], device)
-    run = _Run(model, train, held_out, members, settings, StackedLoss(settings, ramp=ramp))
+    run = _Run(model, train, held_out, members, settings, StackedLoss(settings))
     scores = []
     for epoch in range(1, max(stops) + 1):
         run.train_one_epoch(epoch)

@@ -13,14 +13,13 @@ class StackedLoss:
 
     Args:
         settings: which loss, and its margin.
-        ramp: cap a pair's loss at twice the margin.
 
     Raises:
         LossError: there is no such loss, or it is no differentiable function of two scores.
     """
 
-    def __init__(self, settings: TrainSettings, *, ramp: bool) -> None:
-        self.settings, self.ramp = settings, ramp
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
         self.loss = checked_loss(settings)
 
     def __call__(
@@ -37,7 +36,7 @@ class StackedLoss:
         ``weight`` and ``margin`` are those of each pair, None where no pair has one of its own.
         """
         losses = self.values(s_i, s_j, target, margin)
-        if self.loss == "ghm" and not self.ramp:
+        if self.loss == "ghm":
             losses = losses * self._density_weights(s_i, s_j, target, counted, margin)
         if weight is not None:
             losses = losses * weight
@@ -50,9 +49,6 @@ class StackedLoss:
         self, s_i: torch.Tensor, s_j: torch.Tensor, target: torch.Tensor, margin: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The loss of each pair without its weight, in the shape of the scores."""
-        if self.ramp:
-            own = torch.full_like(s_i, self.settings.margin) if margin is None else margin
-            return (own - target * (s_i - s_j)).clamp(min=0).minimum(2 * own) * target.abs()
         own_flat = None if margin is None else margin.flatten()
         flat = row_losses(self.loss, s_i.flatten(), s_j.flatten(), target.flatten(), self.settings.margin, own_flat)
         return flat.reshape(s_i.shape)

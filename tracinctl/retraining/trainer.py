@@ -23,7 +23,7 @@ class Training:
         seed: of the training; the same in all arms of a repeat.
         exclusions: ids of training pairs and items to leave out.
         weight_decay: of the optimizer; None = that of the trainer's own recipe.
-        ramp: cap the loss of each pair; see ``stack.train_stack``.
+        loss: to train under; None = that of the trainer's own recipe.
         added: train on the scoring pairs as well.
         all_items: score the training items too.
         stop: the last stop that is wanted; a trainer may end there.
@@ -34,7 +34,7 @@ class Training:
     seed: int
     exclusions: tuple[str, ...]
     weight_decay: float | None = None
-    ramp: bool = False
+    loss: str | None = None
     added: bool = False
     all_items: bool = False
     stop: int = END
@@ -70,16 +70,19 @@ class Recipe:
     Attributes:
         weight_decay: of the optimizer; None = that of the trainer's own recipe.
         stop: epochs to train; END = as long as the trainer's own recipe says.
+        loss: to train under; None = that of the trainer's own recipe.
     """
 
     weight_decay: float | None = None
     stop: int = END
+    loss: str | None = None
 
     @property
     def flags(self) -> str:
         """The flags of ``tracinctl train`` that follow it."""
         epochs = f" --epochs {self.stop}" if self.stop != END else ""
-        return epochs + (f" --weight-decay {self.weight_decay:g}" if self.weight_decay is not None else "")
+        decay = f" --weight-decay {self.weight_decay:g}" if self.weight_decay is not None else ""
+        return epochs + decay + (f" --loss-type {self.loss}" if self.loss else "")
 
 
 Epochs = Callable[[int, int], None]

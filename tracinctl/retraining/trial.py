@@ -7,7 +7,10 @@ Every repeat trains with one seed, the same in all arms:
 - ``without as many at random``: as many training comparisons (with their mirror images) or items, drawn anew each time,
 - ``without the truly bad``, where a planted truth is there,
 - with ``rivals``, ``with the scoring pairs added``: what the held-out pairs that made the list are worth as training
-  pairs; and ``everything, capped loss``: each pair's loss is capped at twice the margin.
+  pairs; and ``everything, capped loss``: a loss under which a pair far on the wrong side has
+  hardly a gradient.
+
+Where a choice leaves nothing out and takes the capped loss, that arm stands in the place of ``without the list``.
 
 Each arm trains for the same number of epochs, as a user would: leaving pairs out also means fewer steps. The random arm
 has as few, so the second comparison, list against random, is one at equal steps.
@@ -23,7 +26,7 @@ anything is trained; the other differences are shown with their intervals and ch
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,7 +56,7 @@ WITHOUT: Final = "without the list"
 RANDOM: Final = "without as many at random"
 TRUTH: Final = "without the truly bad"
 ADDED: Final = "with the scoring pairs added"
-RAMP: Final = "everything, capped loss"
+CAPPED: Final = "everything, capped loss"
 
 
 _USUAL: Final = Recipe()
@@ -172,9 +175,10 @@ def retrain(
         exclusions: ids of pairs and items on the list, which was chosen by scoring pairs alone.
         settings: how often.
         folder: where finished trainings are kept.
-        recipe: how to train with a list; also for the arms ``random`` and ``truth``.
+        recipe: how to train with a list; also for the arms ``random`` and ``truth``. Where it names
+            a loss, the list is empty.
         tuned: how to train on everything; also for the other arms.
-        rivals: train the arms ``added`` and ``ramp`` as well.
+        rivals: train the arms ``added`` and ``capped`` as well.
         truth: ids of what is truly bad; empty where not known.
         trust_means: whether an accuracy that a trainer measured itself is that of the judging pairs.
         progress: receives trainings, and epochs within them.
@@ -183,7 +187,7 @@ def retrain(
         TracinctlError: a training fails.
     """
     pairs = data.test_pairs.take(division.rows(data, "judging"))
-    nothing = _nothing_to_judge(exclusions, pairs, division)
+    nothing = _nothing_to_judge(exclusions, pairs, division, recipe)
     counts = (len(division.rows(data, "scoring")), len(pairs))
     if nothing is not None:
         return RetrainResult(division, *counts, settings.seeds, [], [], nothing)
@@ -194,7 +198,8 @@ def retrain(
     measured = {arm.name: _measure(by_arm[arm.name], arm.recipe.stop, data, pairs, settings) for arm in arms}
     results = [_result(arm, by_arm[arm.name], measured[arm.name]) for arm in arms]
     by_items = all(trained.scores for trained in done)
-    differences = _comparisons(measured, pairs, by_items=by_items)
+    judged = CAPPED if recipe.loss else WITHOUT
+    differences = _comparisons(judged, measured, pairs, by_items=by_items)
     judgement = _cannot_be_judged(by_arm[EVERYTHING], by_items=by_items, trust_means=trust_means) or judge(
         differences[0].accuracy,
         errors=1 - float(results[0].accuracy.mean()),
@@ -211,7 +216,6 @@ class _Arm:
     name: str
     lists: Sequence[tuple[str, ...]]
     recipe: Recipe
-    ramp: bool = False
     added: bool = False
 
     def training(self, k: int, seed: int) -> Training:
@@ -222,7 +226,7 @@ class _Arm:
             seed,
             self.lists[k],
             recipe.weight_decay,
-            self.ramp,
+            recipe.loss,
             self.added,
             stop=recipe.stop,
         )
@@ -239,15 +243,17 @@ def _arms(
     rivals: bool,
 ) -> list[_Arm]:
     nothing: list[tuple[str, ...]] = [()] * settings.repeats
-    arms = [
-        _Arm(EVERYTHING, nothing, tuned),
-        _Arm(WITHOUT, [tuple(exclusions)] * settings.repeats, recipe),
-        _Arm(RANDOM, [as_many_at_random(data, exclusions, seed) for seed in settings.seeds], recipe),
-    ]
+    arms = [_Arm(EVERYTHING, nothing, tuned)]
+    if not recipe.loss:
+        random = [as_many_at_random(data, exclusions, seed) for seed in settings.seeds]
+        arms += [_Arm(WITHOUT, [tuple(exclusions)] * settings.repeats, recipe), _Arm(RANDOM, random, recipe)]
     if truth:
-        arms.append(_Arm(TRUTH, [tuple(sorted(truth))] * settings.repeats, recipe))
+        with_list = tuned if recipe.loss else recipe
+        arms.append(_Arm(TRUTH, [tuple(sorted(truth))] * settings.repeats, with_list))
     if rivals:
-        arms += [_Arm(ADDED, nothing, tuned, added=True), _Arm(RAMP, nothing, tuned, ramp=True)]
+        arms.append(_Arm(ADDED, nothing, tuned, added=True))
+    if recipe.loss or (rivals and settings.margin > 0):
+        arms.append(_Arm(CAPPED, nothing, recipe if recipe.loss else replace(tuned, loss="capped")))
     return arms
 
 
@@ -257,29 +263,29 @@ def _result(arm: _Arm, trained: Sequence[Trained], measured: tuple[FloatArray, F
 
 
 def _comparisons(
-    measured: Mapping[str, tuple[FloatArray, FloatArray]], pairs: Pairs, *, by_items: bool
+    judged: str, measured: Mapping[str, tuple[FloatArray, FloatArray]], pairs: Pairs, *, by_items: bool
 ) -> list[Comparison]:
-    """The list less each other arm, then each of these less everything."""
+    """The judged arm less everything and less each rival, then the truth less everything."""
 
     def less(arm: str, other: str) -> Comparison:
         gains = [one - two for one, two in zip(measured[arm], measured[other], strict=True)]
         accuracy, loss = (difference_of(gain, pairs) if by_items else difference_of_means(gain[:, 0]) for gain in gains)
         return Comparison(arm, other, accuracy, loss)
 
-    rivals = [name for name in (RANDOM, ADDED, RAMP) if name in measured]
-    differences = [less(WITHOUT, EVERYTHING), *(less(WITHOUT, name) for name in rivals)]
+    rivals = [name for name in (RANDOM, ADDED, CAPPED) if name in measured and name != judged]
+    differences = [less(judged, EVERYTHING), *(less(judged, name) for name in rivals)]
     return differences + ([less(TRUTH, EVERYTHING)] if TRUTH in measured else [])
 
 
 def nothing_left_out(data: RankingData, division: Division, settings: RetrainSettings) -> RetrainResult:
     """The result where a choice has chosen to leave nothing out."""
     counts = (len(division.rows(data, "scoring")), len(division.rows(data, "judging")))
-    why = "no list tried is better than training on everything by more than one standard error."
+    why = "nothing tried is better than training on everything by more than half a standard error."
     return RetrainResult(division, *counts, settings.seeds, [], [], Judgement("leave nothing out", why))
 
 
-def _nothing_to_judge(exclusions: Sequence[str], pairs: Pairs, division: Division) -> Judgement | None:
-    if not exclusions:
+def _nothing_to_judge(exclusions: Sequence[str], pairs: Pairs, division: Division, recipe: Recipe) -> Judgement | None:
+    if not exclusions and not recipe.loss:
         return Judgement("cannot tell", "the list is empty: there is nothing to train without.")
     if not len(pairs):
         return Judgement("cannot tell", f"the {len(division.judging)} judging items make no pair.")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tracinctl.retraining.choice import NOTHING, Choice
 from tracinctl.retraining.judging import Difference, combined
 from tracinctl.retraining.trainer import END, Recipe
-from tracinctl.retraining.trial import ADDED, RAMP, RANDOM, TRUTH, WITHOUT, ArmResult, Comparison, RetrainResult
+from tracinctl.retraining.trial import ADDED, CAPPED, RANDOM, TRUTH, WITHOUT, ArmResult, Comparison, RetrainResult
 from tracinctl.text import count
 
 RULE_COLUMNS = ("rule", "left out", "points", "epochs", "weight decay")
@@ -42,13 +42,15 @@ def verdict_words(result: RetrainResult) -> str:
     judgement = result.judgement
     if not result.comparisons:
         return f"{judgement.verdict}: {judgement.why}"
-    first, random = result.comparisons[0].accuracy, result.comparisons[1].accuracy
-    said = f"{judgement.verdict}: {points(first.mean)} points of accuracy without the list"
+    first = result.comparisons[0].accuracy
+    how = "with the capped loss" if result.comparisons[0].arm == CAPPED else "without the list"
+    said = f"{judgement.verdict}: {points(first.mean)} points of accuracy {how}"
     if math.isfinite(first.low):
         said += f", 95 % interval {points(first.low)} to {points(first.high)}"
     if judgement.verdict == "cannot tell":
         return f"{said}; {judgement.why}"
-    if not math.isfinite(random.low):
+    random = next((each.accuracy for each in result.comparisons if each.less == RANDOM), None)
+    if random is None or not math.isfinite(random.low):
         return f"{said}."
     against = f"({points(random.low)} to {points(random.high)})"
     if random.low > 0:
@@ -97,7 +99,7 @@ def difference_rows(result: RetrainResult) -> list[list[str]]:
     return [_difference(each) for each in result.comparisons]
 
 
-_SHORT = {WITHOUT: "list", RANDOM: "random", TRUTH: "truly bad", ADDED: "pairs added", RAMP: "capped loss"}
+_SHORT = {WITHOUT: "list", RANDOM: "random", TRUTH: "truly bad", ADDED: "pairs added", CAPPED: "capped loss"}
 
 
 def _difference(each: Comparison) -> list[str]:
@@ -156,10 +158,10 @@ def action_words(result: RetrainResult) -> str:
     choice = result.choice
     if choice is None:
         return ""
+    recipe = choice.chosen.recipe
+    said = f"Leave out {count(len(choice.exclusions), 'id')} ({choice.chosen.name}) and {_recipe_words(recipe)}"
     if not choice.exclusions:
-        return f"Leave nothing out; {_recipe_words(choice.tuned)}."
-    said = f"Leave out {count(len(choice.exclusions), 'id')} ({choice.chosen.name}) and "
-    said += _recipe_words(choice.chosen.recipe)
+        said = f"Leave nothing out; {_recipe_words(recipe)}"
     if not result.comparisons:
         return f"{said}."
     gain = result.comparisons[0].accuracy
@@ -169,7 +171,8 @@ def action_words(result: RetrainResult) -> str:
 
 def _recipe_words(recipe: Recipe) -> str:
     stop = "train to the end" if recipe.stop == END else f"stop after {count(recipe.stop, 'epoch')}"
-    return stop + ("" if recipe.weight_decay is None else f" with weight decay {recipe.weight_decay:g}")
+    decay = "" if recipe.weight_decay is None else f" with weight decay {recipe.weight_decay:g}"
+    return (f"train under the {recipe.loss} loss and " if recipe.loss else "") + stop + decay
 
 
 def choice_note(result: RetrainResult) -> str:
@@ -177,7 +180,8 @@ def choice_note(result: RetrainResult) -> str:
     if result.choice is not None:
         return (
             "Points: gain in pair accuracy over leaving nothing out, with one standard error. Each half of the scoring "
-            "items makes a list, and the other half judges it. A rule is chosen where its gain exceeds its error."
+            "items makes a list, and the other half judges it; a rule without scores is judged by all of them. A rule "
+            "is chosen where its gain exceeds half its error."
         )
     return (
         f"No list was chosen, because {result.why_no_choice}. Judged: your rule, by its list from the scoring pairs."

@@ -17,7 +17,7 @@ def caption(provenance: Mapping[str, Any]) -> str:
     parts = [_METHODS.get(str(method), str(method))] if method else []
     parts += [f"{loss} loss"] if loss else []
     margin = provenance.get("margin")
-    if isinstance(margin, (int, float)) and loss in {"standard", "ghm"}:
+    if isinstance(margin, (int, float)) and loss in {"standard", "ghm", "capped"}:
         parts.append(f"margin {number(margin)}")
     parts += _checkpoints(provenance)
     date = provenance.get("date")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import FloatArray, Pairs
-from tracinctl.engine.losses import LossSettings, pair_derivatives, pair_loss_values, resolve_loss
+from tracinctl.engine.losses import LossSettings, capped_losses, pair_derivatives, pair_loss_values, resolve_loss
 from tracinctl.engine.losses import ghm_weights as density_weights
 from tracinctl.engine.own_loss import LossFunction
 from tracinctl.training.options import TrainSettings
@@ -36,6 +36,8 @@ def row_losses(
 
     A row's own margin takes the place of ``margin``; the logistic loss has only that one, and one's own loss none.
     """
+    if row_margin is not None and loss == "capped":
+        return capped_losses(s_i, s_j, target, row_margin)
     if row_margin is not None and isinstance(loss, str):
         # the difference must exceed the margin: the same as a difference that is smaller by it
         s_i, margin = s_i - row_margin * target, 0.0

@@ -17,8 +17,9 @@ class TrainSettings:
         epochs: passes over the training pairs.
         checkpoint_interval: epochs between checkpoints; the last epoch always gets one.
         loss_type: ``standard`` (margin loss), ``logistic``, ``ghm`` (margin loss weighted by gradient density in the
-            batch), or ``package.module:function`` of ``(s_i, s_j, y)``.
-        margin: by how much the scores of a pair must differ (``standard`` and ``ghm``).
+            batch), ``capped`` (margin loss of at most twice the margin), or ``package.module:function`` of
+            ``(s_i, s_j, y)``.
+        margin: by how much the scores of a pair must differ (``standard``, ``ghm`` and ``capped``).
         learning_rate: of Adam at the start; halved when the held-out loss stops falling for ``patience`` epochs.
         batch_size: pairs a step.
         weight_decay: of Adam.
@@ -36,12 +37,12 @@ class TrainSettings:
     loss_type: str = field(
         default="standard",
         metadata={
-            "help": "standard, logistic or ghm.",
+            "help": "standard, logistic, ghm or capped.",
             "metavar": "LOSS",
-            "suggestions": {"standard": "", "logistic": "", "ghm": ""},
+            "suggestions": {"standard": "", "logistic": "", "ghm": "", "capped": ""},
         },
     )
-    margin: float = field(default=1.0, metadata={"help": "Margin of the standard and ghm losses."})
+    margin: float = field(default=1.0, metadata={"help": "Margin of the standard, ghm and capped losses."})
     learning_rate: float = field(default=0.003, metadata={"help": "Adam's learning rate at the start."})
     batch_size: int = field(default=32, metadata={"help": "Pairs in a training step.", "least": 1})
     weight_decay: float = field(default=1e-5, metadata={"help": "Adam's weight decay."})
@@ -62,3 +63,5 @@ class TrainSettings:
                 raise UsageError(
                     f"{name} is {value}; it must be {'above' if name == 'learning_rate' else 'at least'} 0"
                 )
+        if self.loss_type == "capped" and not self.margin:
+            raise UsageError("margin is 0; it must be above 0 for the loss capped, whose most it is twice")

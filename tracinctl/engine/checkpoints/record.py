@@ -16,7 +16,7 @@ from tracinctl.text import first_few
 RUN = "run"
 """Under this name of a checkpoint's arguments, what a training of tracinctl's own depends on."""
 
-PAIR_LOSSES = frozenset({"standard", "logistic", "ghm"})
+PAIR_LOSSES = frozenset({"standard", "logistic", "ghm", "capped"})
 _SETTINGS = ("args", "hyper_parameters", "hparams", "config", "cfg", "settings", "opt", "training_args")
 _EPOCHS = ("epochs", "num_epochs", "max_epochs", "n_epochs", "num_train_epochs")
 
