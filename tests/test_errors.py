@@ -140,7 +140,7 @@ class DiesInItsProcess:
         return (os._exit, (3,))
 
 
-@case(errors.ProcessLostError, given="a process that trained", why="was ended from outside", way_out="--at-once 1")
+@case(errors.ProcessLostError, given="a process that trained", why="was ended from outside", way_out="`at_once` 1")
 def a_process_that_the_system_ends():
     plan = [Training(arm, 1, 5, ()) for arm in ("all", "some")]
     run_trainings(DiesInItsProcess(), plan, Path("kept"), at_once=2, progress=lambda _: None)
@@ -171,10 +171,10 @@ def decisions_without_columns():
     command("review", "--frequency", "500hz", "--merge", "anna.csv")
 
 
-@case(errors.PlotError, given="'.xyz'", why="cannot be written as", way_out="One of .txt, .svg, .html")
-def a_plot_of_an_unknown_format():
-    write_score_file(Path("scores.json"), [[-20.0, -30.0], [1.0, 2.0]])
-    command("plot", "top", "--metadata-file", "scores.json", "--output", "plot.xyz")
+@case(errors.PlotError, given="these scores", why="do not say the self-influence", way_out="tracinctl compute")
+def a_view_of_what_is_not_known():
+    write_score_file(Path("metadata/plastic_500hz_influence_metadata.json"), [[-20.0, -30.0], [1.0, 2.0]])
+    command("plot", "self", "--frequency", "500hz")
 
 
 @case(errors.DataWarning, given="t2_t1", why="two items of the same input", way_out="never listed")

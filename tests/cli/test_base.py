@@ -384,3 +384,29 @@ def test_a_setting_without_a_flag_is_named_with_the_file_that_holds_it(cli, proj
 def test_a_message_that_names_what_the_command_does_not_have_fails_its_test(message):
     assert strange_names("sweep", message)
     assert strange_names("workflow", message.replace("`memory`", "--memory")) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "plot top --test-pair nope",
+        "plot top --train-pair nope",
+        "plot top --output picture.png",
+        "workflow --report report.png",
+        "sweep --metadata-file metadata",
+        "exclude --output-file metadata",
+        "pairs import nope.csv",
+        "sweep --by nope",
+        "demo .",
+    ],
+)
+def test_what_is_wrong_in_what_was_asked_ends_with_2(cli, project, line):
+    result = cli(*line.split())
+    assert result.code == 2, result.err
+    assert result.err.startswith("error: ")
+
+
+def test_a_wrong_choice_is_named_by_its_flag_alone(cli, project):
+    err = cli("compute", "--method", "nope").err
+    assert "invalid value for '--method': 'nope' is not one of" in err
+    assert "TRACINCTL" not in err

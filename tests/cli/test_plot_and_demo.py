@@ -56,7 +56,7 @@ def test_one_held_out_pair_shows_its_proponents_and_opponents(cli, project):
     assert min(scores, key=scores.get) in out
     assert max(scores, key=scores.get) in out
     result = cli("plot", "top", "--test-pair", test_pair + "x")
-    assert result.code == 1
+    assert result.code == 2
     assert test_pair in result.err
 
 
@@ -79,11 +79,11 @@ def test_a_pair_that_is_no_test_pair_is_told_what_it_is(cli, project):
             path, scores, [f"m_0_m_{number}1", f"m_2_m_{number}3"], [f"m_8_m_{number}9", f"m_6_m_{number}7"]
         )
     trained = cli("plot", "top", "--test-pair", "m_0_m_11")
-    assert trained.code == 1
+    assert trained.code == 2
     assert "'m_0_m_11' is a training pair" in trained.err
     assert "m_8_m_19, for example" in trained.err
     turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_7_m_6")
-    assert turned.code == 1
+    assert turned.code == 2
     assert "the other way round" not in turned.err, "m_7 is another item"
     turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_07_m_6")
     assert "It is there the other way round: m_6_m_07" in turned.err
@@ -100,7 +100,7 @@ def test_a_picture_is_written_to_a_file(cli, project, ending, begin):
 
 def test_a_picture_of_an_unknown_kind_or_of_two_files_is_refused(cli, project):
     result = cli("plot", "--output", "top.png")
-    assert result.code == 1
+    assert result.code == 2
     assert ".svg" in result.err
     assert not Path("top.png").exists()
     write_score_file(project / "metadata" / "box_2hz_influence_metadata.json", [[1.0]])
@@ -169,7 +169,7 @@ def test_demo_refuses_a_folder_that_holds_something(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.txt").touch()
     result = cli("demo", ".")
-    assert (result.code, result.out) == (1, "")
+    assert (result.code, result.out) == (2, "")
     assert "not an empty folder" in result.err
     assert sorted(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
     assert cli("demo").code == 2, "the folder must be named"

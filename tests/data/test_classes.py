@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tracinctl.data.classes import order_classes, shown_order
-from tracinctl.errors import DataError
+from tracinctl.errors import DataError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -67,5 +67,5 @@ def test_a_given_order_ranks_and_may_name_classes_that_are_not_there():
     ("given", "message"), [(["a", "b"], "c has recordings"), (["a", "b", "c", "a"], "a is named twice")]
 )
 def test_a_given_order_names_each_class_once(given, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UsageError, match=message):
         order_classes({"a", "b", "c"}, given)

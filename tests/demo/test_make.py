@@ -16,7 +16,7 @@ from tracinctl.demo.acoustics import MATERIALS
 from tracinctl.demo.make import HOP, N_FFT, DemoSize, make_demo
 from tracinctl.engine.checkpoints.listing import list_checkpoints
 from tracinctl.engine.checkpoints.load import load_checkpoint
-from tracinctl.errors import DataError, UsageError
+from tracinctl.errors import UsageError
 from tracinctl.project.config import load_settings
 
 SMALL = DemoSize(takes=(5, 2), comparisons=60, flipped=0.25, misfiled=1, epochs=2)
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_bytes(demo, tmp_path):
 
 def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(DataError, match="not an empty folder"):
+    with pytest.raises(UsageError, match="not an empty folder"):
         make_demo(tmp_path, size=SMALL)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 

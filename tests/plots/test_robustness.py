@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.style import Style
 from score_tables import matrices, scores_of_any_size, table
 
-from tracinctl.errors import PlotError
+from tracinctl.errors import PlotError, UsageError
 from tracinctl.plots.report import Report, ReportSection, write_report
 from tracinctl.plots.save import save
 from tracinctl.plots.views import VIEWS
@@ -332,7 +332,7 @@ def test_a_report_takes_the_place_of_a_report_and_of_no_other_file(tmp_path, end
     assert a_report(tmp_path, ending) == first
     notes = tmp_path / f"report{ending}"
     notes.write_text("my own notes\n" * 40)
-    with pytest.raises(PlotError, match="is not a report of tracinctl"):
+    with pytest.raises(UsageError, match="is not a report of tracinctl"):
         a_report(tmp_path, ending)
     assert notes.read_text() == "my own notes\n" * 40
 
@@ -369,7 +369,7 @@ def test_a_view_says_what_its_scores_are_of(view):
 
 
 def test_a_picture_is_not_written_as_png_and_what_to_write_instead_is_said(tmp_path):
-    with pytest.raises(PlotError, match="cannot be written") as caught:
+    with pytest.raises(UsageError, match="cannot be written") as caught:
         save(picture("top", whole(np.ones((2, 2)))), tmp_path / "top.png")
     assert ".svg" in caught.value.hint
     assert not list(tmp_path.iterdir())

@@ -149,7 +149,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; -v first says where its settings came from."""
-        from tracinctl.cli.output.usage import names_missing_path, origins_of, show_sources
+        from tracinctl.cli.output.usage import names_wrong_path, origins_of, show_sources
 
         terminal.flags = {
             param.name: param.opts[0] for param in self.params if param.name and param.param_type_name == "option"
@@ -164,7 +164,7 @@ class Command(TyperCommand):
             quiet_broken_pipe()
             raise typer.Exit(0) from None
         except TracinctlError as error:
-            if names_missing_path(self, ctx):
+            if names_wrong_path(self, ctx):
                 error.exit_code = UsageError.exit_code
             raise
         return result

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tracinctl.errors import DataError
+from tracinctl.errors import DataError, UsageError
 from tracinctl.text import clean, first_few, natural_key
 
 _SIGNED = re.compile(r"[+\-\N{MINUS SIGN}]?\d+(?:\.\d+)?")
@@ -37,7 +37,8 @@ def order_classes(names: Collection[str], given: Sequence[str] | None = None) ->
     several numbers the one that differs from class to class counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
 
     Raises:
-        DataError: a class is missing in the given order, two classes have one rank, or only some names have a number.
+        UsageError: a class is missing in the given order, or named twice.
+        DataError: two classes have one rank, or only some names have a number.
     """
     if given is not None:
         return _given_order(names, given)
@@ -72,11 +73,11 @@ def shown_order(classes: Sequence[str]) -> str:
 def _given_order(names: Collection[str], given: Sequence[str]) -> ClassOrder:
     twice = [name for k, name in enumerate(given) if name in given[:k]]
     if twice:
-        raise DataError(f"classes: {clean(twice[0])} is named twice", hint="Name each class once, the lowest first.")
+        raise UsageError(f"`classes`: {clean(twice[0])} is named twice", hint="Name each class once, the lowest first.")
     missing = sorted(set(names) - set(given), key=natural_key)
     if missing:
-        raise DataError(
-            f"classes: {first_few([clean(name) for name in missing])} has recordings, but is not in the order "
+        raise UsageError(
+            f"`classes`: {first_few([clean(name) for name in missing])} has recordings, but is not in the order "
             f"{shown_order(given)}",
             hint="Name every class in `classes`, the lowest rank first.",
         )

@@ -126,15 +126,14 @@ def make_demo(
     """Make a demo project in ``directory``, which must be absent or empty.
 
     Raises:
-        UsageError: a frequency is not written like ``500hz``.
-        DataError: the folder holds something.
+        UsageError: a frequency is not written like ``500hz``, or the folder holds something.
         TracinctlError: it cannot be written.
     """
     size = size or DemoSize()
     tones = {name: _hertz(name) for name in dict.fromkeys(frequencies)}
     directory = directory.absolute()
     asked = json.dumps([list(tones), seed, astuple(size)])
-    not_empty = DataError(f"{directory} is not an empty folder", hint="Name a folder that does not exist yet.")
+    not_empty = UsageError(f"{directory} is not an empty folder", hint="Name a folder that does not exist yet.")
     if directory.exists() and not directory.is_dir():
         raise not_empty
     try:

@@ -12,7 +12,7 @@ from rich.constrain import Constrain
 from rich.measure import Measurement
 from rich.text import Text
 
-from tracinctl.errors import PlotError
+from tracinctl.errors import PlotError, UsageError
 from tracinctl.plots.drawing.colours import signs
 from tracinctl.plots.request import Request
 from tracinctl.plots.views import VIEWS
@@ -60,7 +60,7 @@ class Picture:
 def _view(name: str) -> Any:
     """The module of a view: ``draw`` gives the parts of its picture, ``numbers`` what it draws in plain values."""
     if name not in VIEWS:
-        raise PlotError(f"there is no view {clean(name)!r}", hint=f"One of {', '.join(VIEWS)}")
+        raise UsageError(f"there is no view {clean(name)!r}", hint=f"One of {', '.join(VIEWS)}")
     return import_module(f"tracinctl.plots.views.{'self_influence' if name == 'self' else name}")
 
 
@@ -70,7 +70,8 @@ def draw(view: str, request: Request, title: str) -> Picture:
     Views of one request look the scores over once.
 
     Raises:
-        PlotError: there is no such view, no room for it, or the scores do not say what it shows.
+        UsageError: there is no such view.
+        PlotError: there is no room for it, or the scores do not say what it shows.
     """
     module, width = _view(view), request.width
     if width < NARROWEST:
@@ -94,7 +95,8 @@ def numbers_of(view: str, request: Request) -> dict[str, Any]:
     """The numbers of a view; they do not depend on the room there is.
 
     Raises:
-        PlotError: there is no such view, or the scores do not say what it shows.
+        UsageError: there is no such view.
+        PlotError: the scores do not say what it shows.
     """
     numbers: dict[str, Any] = _view(view).numbers(request)
     return numbers

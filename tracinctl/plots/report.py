@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracinctl import __version__
-from tracinctl.errors import PlotError, ScoreFileError
+from tracinctl.errors import PlotError, ScoreFileError, UsageError
 from tracinctl.files import write_text_atomic
 from tracinctl.plots.page import Card, Document, Table
 from tracinctl.plots.picture import Picture, draw
@@ -124,23 +124,25 @@ class Report:
 
 
 def check_report_path(path: Path) -> None:
-    """Raise PlotError where a report cannot be written under this name; to be asked before the work begins.
+    """Raise UsageError where a report cannot be written under this name; to be asked before the work begins.
 
     A report takes the place of an earlier one, but of no other file.
     """
     if path.suffix.lower() not in FORMATS:
-        raise PlotError(
+        raise UsageError(
             f"a report cannot be written as {path.suffix or path.name!r}", hint=f"One of {', '.join(FORMATS)}"
         )
     if path.is_file() and path.stat().st_size and _ENDING.encode() not in path.read_bytes()[-_TAIL:]:
-        raise PlotError(f"{path} is there and is not a report of tracinctl", hint="Name another file, or move it away.")
+        raise UsageError(
+            f"{path} is there and is not a report of tracinctl", hint="Name another file, or move it away."
+        )
 
 
 def write_report(path: Path, report: Report) -> None:
     """Write a report as one file that needs no other: ``.html`` or ``.md``. The same report gives the same bytes.
 
     Raises:
-        PlotError: the ending is neither.
+        UsageError: the ending is neither.
         TracinctlError: the file cannot be written.
     """
     check_report_path(path)
@@ -212,7 +214,7 @@ def _figures(
     for view, title in _VIEWS.items():
         try:
             yield title, draw(view, request, ""), ""
-        except (PlotError, ScoreFileError) as error:
+        except (PlotError, ScoreFileError, UsageError) as error:
             # what the scores do not say is no fault of the report, and the reader learns what would say it
             yield title, None, f"{title}: not drawn, {error.message}."
     for column in _grouping_columns(source):

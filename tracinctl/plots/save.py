@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.terminal_theme import TerminalTheme
 
-from tracinctl.errors import PlotError
+from tracinctl.errors import UsageError
 from tracinctl.files import write_text_atomic
 from tracinctl.plots.picture import Picture
 
@@ -67,11 +67,11 @@ def page(title: str, body: str, *, style: str = "", allowed: str = "") -> str:
 
 
 def check_picture_path(path: Path) -> None:
-    """Raise PlotError where a picture cannot be written under this name; to be asked before the work begins."""
+    """Raise UsageError where a picture cannot be written under this name; to be asked before the work begins."""
     ending = path.suffix.lower()
     if ending not in FORMATS:
         more = "" if ending != ".png" else ": an .svg is sharp at every size, and browsers save it as .png"
-        raise PlotError(
+        raise UsageError(
             f"a plot cannot be written as {path.suffix or path.name!r}", hint=f"One of {', '.join(FORMATS)}{more}"
         )
 
@@ -80,7 +80,7 @@ def save(picture: Picture, path: Path) -> None:
     """Write a picture; the file's ending decides the form. The same picture gives the same bytes.
 
     Raises:
-        PlotError: the ending is not one of FORMATS.
+        UsageError: the ending is not one of FORMATS.
         TracinctlError: the file cannot be written.
     """
     check_picture_path(path)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.errors import PlotError
+from tracinctl.errors import PlotError, UsageError
 from tracinctl.plots.drawing.axis import Axis, score_axis
 from tracinctl.scores.source import FloatArray, KnownScores, ScoreSource
 from tracinctl.scores.votes import Threshold, VoteTable, count_votes
@@ -30,7 +30,7 @@ class FiniteScores(KnownScores):
     While its blocks are read the first time, it notes what ``Survey`` says.
 
     Raises:
-        PlotError: there is no such test pair.
+        UsageError: there is no such test pair.
     """
 
     def __init__(self, source: ScoreSource, test_pair: str | None = None) -> None:
@@ -86,13 +86,13 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
     """The column of a test pair.
 
     Raises:
-        PlotError: there is no such test pair; the same one turned round, or the nearest one, is named.
+        UsageError: there is no such test pair; the same one turned round, or the nearest one, is named.
     """
     for place, name in enumerate(test_ids):
         if name == test_pair:
             return place
     if test_pair in train_ids:
-        raise PlotError(
+        raise UsageError(
             f"{clean(test_pair)!r} is a training pair",
             hint=f"A test pair is one of held-out items: {clean(test_ids[0])}, for example." if len(test_ids) else "",
         )
@@ -103,7 +103,7 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
     hint = f"Did you mean {clean(near)}?" if near else ""
     if other_way:
         hint = f"It is there the other way round: {clean(other_way)}"
-    raise PlotError(f"there is no test pair {clean(test_pair)!r} in these scores", hint=hint)
+    raise UsageError(f"there is no test pair {clean(test_pair)!r} in these scores", hint=hint)
 
 
 def middle(values: FloatArray) -> float:
@@ -176,7 +176,8 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
     """Read all scores once (and a few times more for each threshold that is a quantile).
 
     Raises:
-        PlotError: there is no such test pair, or there are no scores.
+        UsageError: there is no such test pair.
+        PlotError: there are no scores.
     """
     scores = FiniteScores(source, test_pair)
     if not len(scores.train_ids) or not len(scores.test_ids):

@@ -70,7 +70,7 @@ class MissingScores:
     @property
     def hint(self) -> str:
         """What was probably meant, and the command that makes it."""
-        return f"{unknown_set(self.target)}Make them: tracinctl compute {self.target.command_flags}"
+        return unknown_set(self.target) or f"Make them: tracinctl compute {self.target.command_flags}"
 
 
 def recordings_by_material(data_root: Path) -> dict[str, list[str]]:
@@ -260,7 +260,7 @@ def everything_by_material(project: Project) -> dict[str, list[str]]:
 
 
 def unknown_set(target: Target) -> str:
-    """What was probably meant by a material and frequency that do not exist; empty where they do."""
+    """What was probably meant by a material and frequency that do not exist, a line; empty where they do."""
     available = everything_by_material(target.project)
     asked = f"{target.material} {target.frequency}"
     known = [f"{name} {frequency}" for name, frequencies in available.items() for frequency in frequencies]
@@ -268,7 +268,7 @@ def unknown_set(target: Target) -> str:
         return ""
     near = nearest(asked, known)
     guess = f"Did you mean {near}? " if near else ""
-    return f"{guess}There are {', '.join(known)}.\n"
+    return f"{guess}There are {', '.join(known)}."
 
 
 def workflow_sets(

@@ -108,8 +108,7 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
     """Rows of the held-out pairs to use: those that are named, a number drawn with the seed, or all.
 
     Raises:
-        DataError: a named pair is not there.
-        UsageError: both a number and names are given, or the number is not positive.
+        UsageError: a named pair is not there, both a number and names are given, or the number is not positive.
     """
     import numpy as np
 
@@ -122,7 +121,7 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
         for name in settings.test_pairs:
             if name not in ids:
                 near = nearest(name, ids)
-                raise DataError(
+                raise UsageError(
                     f"there is no held-out pair {name!r}",
                     hint=f"Did you mean {near}?"
                     if near

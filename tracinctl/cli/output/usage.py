@@ -71,26 +71,30 @@ def origins_of(command: Any, ctx: Any) -> dict[str, str]:
     return origins
 
 
-_INPUTS = frozenset({"data_root", "linked_root", "exclusions_file", "pairs_file", "metadata_file"})
-_INPUTS_OF = {
+_FOLDERS = frozenset({"data_root", "linked_root"})
+_FILES = frozenset({"exclusions_file", "pairs_file", "metadata_file", "file", "merge"})
+_WRITTEN = frozenset({"output_file", "output", "report"})
+_FOLDERS_OF = {
     "compute": frozenset({"checkpoint_dir"}),
     "workflow": frozenset({"checkpoint_dir"}),
     "sweep": frozenset({"metadata_dir"}),
     "exclude": frozenset({"metadata_dir"}),
     "plot": frozenset({"metadata_dir"}),
 }
-"""Paths that a command reads, and that must therefore be there where somebody names them."""
+"""Folders and files that a command reads, which must be there where somebody names them, and files that it writes."""
 
 
-def names_missing_path(command: Any, ctx: Any) -> bool:
-    """Whether a flag or variable names a path to read that is not there."""
-    for name in (_INPUTS | _INPUTS_OF.get(command.name, frozenset())) & ctx.params.keys():
+def names_wrong_path(command: Any, ctx: Any) -> bool:
+    """Whether a flag or variable names a folder or file to read that is not there, or a folder in place of a file."""
+    folders = _FOLDERS | _FOLDERS_OF.get(command.name, frozenset())
+    for name in (folders | _FILES | _WRITTEN) & ctx.params.keys():
         source = ctx.get_parameter_source(name)
         if source is None or source.name not in {"COMMANDLINE", "ENVIRONMENT"}:
             continue
         value = ctx.params[name]
-        if any(not Path(path).exists() for path in (value if isinstance(value, (list, tuple)) else [value])):
-            return True
+        for path in map(Path, value if isinstance(value, (list, tuple)) else [value]):
+            if path.is_dir() if name in _WRITTEN else not (path.is_file() if name in _FILES else path.exists()):
+                return True
     return False
 
 
@@ -144,6 +148,7 @@ def show_usage_error(error: Any) -> None:
     else:
         message = " ".join(message.split())
         message = message[0].lower() + message[1:] if message else "wrong usage"
+        message = re.sub(r" \(env var: '.*?'\)", "", message)
         for technical, plain in _PLAIN_WORDS.items():
             message = message.replace(technical, plain)
     param = getattr(error, "param", None)

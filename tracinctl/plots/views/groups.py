@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tracinctl.errors import PlotError, ScoreFileError, UsageError
+from tracinctl.errors import PlotError, ScoreFileError
 from tracinctl.plots.drawing.axis import Axis, score_axis
 from tracinctl.plots.drawing.chart import Chart, Tick
 from tracinctl.plots.drawing.colours import Palette
@@ -66,12 +66,13 @@ def _grouped(request: Request) -> GroupScores:
     """The groups' scores.
 
     Raises:
-        PlotError: the scores do not say such groups.
+        PlotError: the scores do not say which groups there are.
+        UsageError: there are no such groups.
     """
     scores = request.means.scores
     try:
         return group_scores(scores, request.by or usual_column(scores), contradicted=request.contradicted)
-    except (ScoreFileError, UsageError) as error:
+    except ScoreFileError as error:
         raise PlotError(error.message, hint=error.hint) from error
 
 

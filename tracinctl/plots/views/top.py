@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tracinctl.errors import PlotError
+from tracinctl.errors import UsageError
 from tracinctl.plots.drawing.bars import Bar
 from tracinctl.plots.drawing.tables import bar_table, heading
 from tracinctl.plots.request import Request
@@ -75,7 +75,7 @@ def scores_of(request: Request) -> FloatArray:
     """The scores of the one training pair on each test pair.
 
     Raises:
-        PlotError: there is no such training pair.
+        UsageError: there is no such training pair.
     """
     ids, wanted = list(request.source.train_ids), request.train_pair or ""
     if wanted not in ids:
@@ -83,7 +83,7 @@ def scores_of(request: Request) -> FloatArray:
         hint = f"Did you mean {clean(near)}?" if near else ""
         if wanted in request.source.test_ids:
             hint = f"It is a test pair: `test_pair` {clean(wanted)} shows who hurts it."
-        raise PlotError(f"there is no training pair {clean(wanted)!r} in these scores", hint=hint)
+        raise UsageError(f"there is no training pair {clean(wanted)!r} in these scores", hint=hint)
     row = ids.index(wanted)
     for start, block in request.means.scores.blocks():
         if row < start + len(block):
