@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import inspect
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import write_score_file
+from places import ROOT
 from small_models import Model, make_checkpoints, make_data
 from torch import nn
 
@@ -219,3 +221,19 @@ def test_a_user_who_meets_it_learns_what_was_given_why_it_cannot_be_and_what_to_
     assert wanted.given in message
     assert wanted.why in message
     assert wanted.way_out in text
+
+
+def _without_way_out():
+    """Where an error is made without a hint, and its message does not say either what must be."""
+    kinds = {kind.__name__ for kind in ALL if issubclass(kind, TracinctlError)}
+    for path in sorted((ROOT / "tracinctl").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for call in ast.walk(ast.parse(text)):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in kinds:
+                message = ast.get_source_segment(text, call) or ""
+                if " must " not in message and not any(word.arg == "hint" for word in call.keywords):
+                    yield f"{path.relative_to(ROOT)}, line {call.lineno}: {message}"
+
+
+def test_every_error_says_what_to_do():
+    assert list(_without_way_out()) == []

@@ -217,7 +217,10 @@ def _make_folder(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         wrong = next((place for place in path.parents if place.exists() and not place.is_dir()), path.parent)
-        raise TracinctlError(f"cannot write {path}: {wrong} is a file, not a folder") from error
+        raise TracinctlError(
+            f"cannot write {path}: {wrong} is a file, not a folder",
+            hint="Move the file away, or write to another place.",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -330,6 +333,7 @@ def write_text_atomic(path: Path, text: str) -> None:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise TracinctlError(
-            f"cannot write {path}: the text holds {text[error.start]!r}, which UTF-8 has not"
+            f"cannot write {path}: the text holds {text[error.start]!r}, which UTF-8 has not",
+            hint="Rename what holds it.",
         ) from error
     write_bytes_atomic(path, data)

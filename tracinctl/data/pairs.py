@@ -92,7 +92,10 @@ class Pairs:
             )
         for name, values in (("ids", self.ids), ("weight", self.weight), ("margin", self.margin), *self.groups.items()):
             if values is not None and len(values) != len(self):
-                raise DataError(f"pairs: `{name}` has {len(values):,} entries for {len(self):,} pairs")
+                raise DataError(
+                    f"pairs: `{name}` has {len(values):,} entries for {len(self):,} pairs",
+                    hint="Give one entry a pair.",
+                )
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, items: Sequence[str], *, ties: bool = False) -> Pairs:
@@ -322,5 +325,8 @@ def _places(ids: npt.NDArray[Any], place: Mapping[str, int], name: str) -> IntAr
     unknown = [k for k, item in enumerate(names) if item not in place]
     if unknown:
         shown = ", ".join(f"row {k}: {names[k]}" for k in unknown[:_NAMED])
-        raise DataError(f"pairs: column {name} holds {len(unknown)} unknown items ({shown})")
+        raise DataError(
+            f"pairs: column {name} holds {len(unknown)} unknown items ({shown})",
+            hint="Give the ids of all items, as their Samples have them.",
+        )
     return np.array([place[item] for item in names], dtype=np.int64)

@@ -150,7 +150,10 @@ def make_demo(
                 (work / _MADE).rename(work / _WHOLE)
                 _move_up(work, directory)
     except OSError as error:
-        raise TracinctlError(f"cannot write {directory}: {error.strerror or error}") from error
+        raise TracinctlError(
+            f"cannot write {directory}: {error.strerror or error}",
+            hint="Check its permissions, or name another folder.",
+        ) from error
     return result
 
 

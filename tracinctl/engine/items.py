@@ -262,7 +262,7 @@ def _rows(samples: Samples) -> Rows:
     except FormError as error:
         raise DataError(f"samples: `inputs` cannot be read: {error}", hint=WANTED) from error
     if len(rows) != len(samples.ids):
-        raise DataError(f"samples: {len(samples.ids):,} ids but {len(rows):,} inputs")
+        raise DataError(f"samples: {len(samples.ids):,} ids but {len(rows):,} inputs", hint="Give one input an id.")
     return rows
 
 

@@ -73,7 +73,10 @@ class TracInCP:
         """
         examples, ids = _examples(dataset)
         if len(test_inputs) != len(test_targets):
-            raise DataError(f"{len(test_inputs):,} `test_inputs` but {len(test_targets):,} `test_targets`")
+            raise DataError(
+                f"{len(test_inputs):,} `test_inputs` but {len(test_targets):,} `test_targets`",
+                hint="Give one target a test input.",
+            )
         tests = list(zip(test_inputs, test_targets, strict=True))
         total = np.zeros((len(examples), len(tests)))
         for weight, train, test in self._gradients(examples, ids, tests):
@@ -184,9 +187,15 @@ class TracInCP:
             try:
                 records = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise ScoreFileError(f"{path} is not JSON, so nothing was added to it: {error}") from error
+                raise ScoreFileError(
+                    f"{path} is not JSON, so nothing was added to it: {error}",
+                    hint="Name another file, or move it away.",
+                ) from error
             if not isinstance(records, dict):
-                raise ScoreFileError(f"{path} does not hold records by id, so nothing was added to it")
+                raise ScoreFileError(
+                    f"{path} does not hold records by id, so nothing was added to it",
+                    hint="Name another file, or move it away.",
+                )
         for key, value in scores.items():
             record = records.setdefault(key, {})
             record[score_name] = value if isinstance(value, (int, float)) else [float(v) for v in value]
@@ -297,5 +306,7 @@ def _without_leading(value: Any, example: Any, name: str) -> Any:
     if isinstance(value, dict) or isinstance(example, dict) or value.dim() != example.dim() + 1:
         return value
     if len(value) != 1:
-        raise DataError(f"`{name}` holds {len(value):,} items, wanted one")
+        raise DataError(
+            f"`{name}` holds {len(value):,} items, wanted one", hint="Give one item, with a leading dimension of 1."
+        )
     return value[0]

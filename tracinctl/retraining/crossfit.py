@@ -61,7 +61,10 @@ def out_of_fold(
         UsageError: the number of rankers is odd or too small, or there is no round.
     """
     if rankers < 2 or rankers % 2 or rounds < 1:  # noqa: PLR2004 - two halves make a pair
-        raise UsageError(f"`rankers` is {rankers} and `rounds` {rounds}; it takes an even number and at least one")
+        raise UsageError(
+            f"`rankers` is {rankers} and `rounds` {rounds}; it takes an even number and at least one",
+            hint="Give 2 rankers and 1 round, or more.",
+        )
     comparisons = comparison_rows(data)
     names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
     suspicion = np.zeros(len(data.train_pairs))

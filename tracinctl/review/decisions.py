@@ -105,7 +105,10 @@ def read_decisions(path: Path) -> list[Decision]:
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        raise ReviewError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+        raise ReviewError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}",
+            hint="Check its permissions, and save it as UTF-8.",
+        ) from error
     if conflict := _CONFLICT.search(text):
         line = text.count("\n", 0, conflict.start()) + 1
         raise ReviewError(f"{path}, line {line}: a merge conflict", hint="Keep the rows of both sides.")
@@ -116,7 +119,7 @@ def read_decisions(path: Path) -> list[Decision]:
         return [_decision(row, path, reader.line_num) for row in reader]
     except csv.Error as error:
         # the count stands at the last row that could be read
-        raise ReviewError(f"{path}, line {reader.line_num + 1}: {error}") from error
+        raise ReviewError(f"{path}, line {reader.line_num + 1}: {error}", hint="Correct the line.") from error
 
 
 def _decision(row: Mapping[str, str | None], path: Path, line: int) -> Decision:

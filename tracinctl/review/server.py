@@ -177,7 +177,7 @@ class ReviewServer:
     async def _card(self, request: Request) -> Response:
         name = request.query_params.get("id", "")
         if name not in self._known:
-            raise TracinctlError(f"no suspect {name!r}")
+            raise TracinctlError(f"no suspect {name!r}", hint="Load the page again.")
         return HTMLResponse(await run_in_threadpool(self._card_of, name))
 
     def _card_of(self, name: str) -> str:
@@ -186,7 +186,7 @@ class ReviewServer:
     def _item_of(self, request: Request) -> ItemView:
         name = request.query_params.get("item", "")
         if name not in self._items:
-            raise TracinctlError(f"no item {name!r}")
+            raise TracinctlError(f"no item {name!r}", hint="Load the page again.")
         return self.review.item(name)
 
     async def _spectrogram(self, request: Request) -> Response:
@@ -233,7 +233,7 @@ class ReviewServer:
             return PlainTextResponse("not a decision", status_code=400)
         unknown = [one.id for one in changes if one.id not in self._known and one.id not in self._items]
         if unknown:
-            raise TracinctlError(f"no suspect {unknown[0]!r}")
+            raise TracinctlError(f"no suspect {unknown[0]!r}", hint="Load the page again.")
         return JSONResponse(await run_in_threadpool(self._record, changes))
 
     def _record(self, changes: Sequence[Decision]) -> dict[str, Any]:

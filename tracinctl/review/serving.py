@@ -32,7 +32,10 @@ def serve_review(review: Review, ready: Callable[[str], None]) -> None:
         try:
             listening.bind(("127.0.0.1", 0))
         except OSError as error:
-            raise ReviewError(f"no port of this machine can be used: {error.strerror}") from error
+            raise ReviewError(
+                f"no port of this machine can be used: {error.strerror}",
+                hint="End a program that takes up ports, then run again.",
+            ) from error
         listening.listen()
         ready(f"http://127.0.0.1:{listening.getsockname()[1]}/?token={server.token}")
         config = uvicorn.Config(server.app, log_level="critical", access_log=False, lifespan="off")

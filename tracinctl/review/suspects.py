@@ -134,5 +134,5 @@ class Review:
                 hint="Put it there, or name its folder as `linked_root`.",
             )
         if not real.is_file():
-            raise DataError(f"{path} is not there")
+            raise DataError(f"{path} is not there", hint="Put it back, or let describe name another file.")
         return real

@@ -163,7 +163,8 @@ def checked_blocks(source: ScoreSource) -> Blocks:
     """
     if not len(source.train_ids) or not len(source.test_ids):
         raise ScoreFileError(
-            f"no scores to write: {len(source.train_ids):,} training pairs on {len(source.test_ids):,} test pairs"
+            f"no scores to write: {len(source.train_ids):,} training pairs on {len(source.test_ids):,} test pairs",
+            hint="Give training pairs and test pairs.",
         )
     for start, block in source.blocks():
         if not np.isfinite(block).all():

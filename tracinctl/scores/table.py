@@ -141,7 +141,10 @@ class InfluenceTable:
             TracinctlError: the file cannot be written.
         """
         if Path(path).suffix not in {".json", ".parquet"}:
-            raise UsageError(f"scores are saved as .json or .parquet, not as {Path(path).name!r}")
+            raise UsageError(
+                f"scores are saved as .json or .parquet, not as {Path(path).name!r}",
+                hint="Let its name end in .json or .parquet.",
+            )
         write_scores(self, Path(path))
 
     def __repr__(self) -> str:

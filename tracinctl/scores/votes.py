@@ -241,7 +241,7 @@ def _check_upper(upper: float | None, thresholds: Sequence[Threshold]) -> None:
     if upper is None:
         return
     if not math.isfinite(upper):
-        raise UsageError(f"upper threshold {upper} is no score")
+        raise UsageError(f"upper threshold {upper} is no score", hint="Give a number, 20 for instance.")
     highest = max((limit.value for limit in thresholds if not limit.quantile), default=-math.inf)
     if highest >= upper:
         raise UsageError(

@@ -122,14 +122,19 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
         for module in _read_json(index):
             name, place = str(module["name"]), str(module["path"])
             if Path(place).name != place:
-                raise CheckpointError(f"{index} names {place!r}, which is no folder in its folder")
+                raise CheckpointError(
+                    f"{index} names {place!r}, which is no folder in its folder",
+                    hint="Save the model again, all in one folder.",
+                )
             files = (path / place / file for file in _WEIGHTS)
             weights = next((file for file in files if file.is_file()), None)
             if weights is not None:
                 several = _shards(weights) if weights.name.endswith(_INDEX) else [weights]
                 parts.extend((part, f"{name}.{ANY_PART}.") for part in several)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{index} is no list of modules: {type(error).__name__}: {error}") from error
+        raise CheckpointError(
+            f"{index} is no list of modules: {type(error).__name__}: {error}", hint="Save the model again."
+        ) from error
     return parts if len({prefix for _, prefix in parts}) > 1 or (parts and parts[0][0].parent != path) else []
 
 
@@ -144,7 +149,10 @@ def _shards(index: Path) -> list[Path]:
     for name in names:
         # a name alone: a folder that was sent by somebody must not have other files read
         if not isinstance(name, str) or not name.endswith(SUFFIXES) or "\\" in name or Path(name).name != name:
-            raise CheckpointError(f"{index} names {name!r}, which is no file of weights in its folder")
+            raise CheckpointError(
+                f"{index} names {name!r}, which is no file of weights in its folder",
+                hint="Save the model again, all in one folder.",
+            )
         if not (index.parent / name).is_file():
             raise CheckpointError(
                 f"{index} names {name}, which is not there", hint="Copy all files of the checkpoint, or save it again."

@@ -244,7 +244,9 @@ def read_exclusion_list(path: Path) -> ExclusionList:
 def _text_of(path: Path) -> str:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise ExclusionListError(f"cannot read exclusion list {path}: it is a device or a pipe, not a file")
+            raise ExclusionListError(
+                f"cannot read exclusion list {path}: it is a device or a pipe, not a file", hint="Name a file."
+            )
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ExclusionListError(

@@ -32,7 +32,10 @@ def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise ScoreFileError(f"{path} is no file of scores, but a {'folder' if path.is_dir() else 'device'}")
+            raise ScoreFileError(
+                f"{path} is no file of scores, but a {'folder' if path.is_dir() else 'device'}",
+                hint="Name the file itself.",
+            )
         with path.open("rb") as file:
             yield file
     except (OSError, ValueError) as error:  # a ValueError is a name with a null character in it

@@ -91,7 +91,9 @@ def scores_digest(path: Path) -> str:
     try:
         return file_digest(beside if beside.is_file() else path)[:16]
     except OSError as error:
-        raise ScoreFileError(f"cannot read {path}: {error.strerror or error}") from error
+        raise ScoreFileError(
+            f"cannot read {path}: {error.strerror or error}", hint="Check its path and permissions."
+        ) from error
 
 
 def load_influence_scores(path: Path | str) -> dict[str, dict[str, float]]:
