@@ -4,8 +4,8 @@ Register-ArgumentCompleter -Native -CommandName tracinctl -ScriptBlock {
     $program = $commandAst.CommandElements[0].ToString()
     $words = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -lt $cursorPosition } |
         Select-Object -Skip 1 | ForEach-Object { $_.ToString().Trim('"', "'") })
-    # A list with commas is an array to PowerShell, which may name the part at the cursor alone: the program is given
-    # the whole list, and of what it answers the part is given back.
+    # PowerShell reads a comma-separated list as an array and may pass only the part at the cursor. The program gets
+    # the whole list, and the part at the cursor is cut from its answer.
     $at = $commandAst.CommandElements |
         Where-Object { $_.Extent.StartOffset -lt $cursorPosition -and $_.Extent.EndOffset -ge $cursorPosition } |
         Select-Object -Last 1
@@ -16,7 +16,7 @@ Register-ArgumentCompleter -Native -CommandName tracinctl -ScriptBlock {
         $head = $typed.Substring(0, $typed.Length - $word.Length)
         $word = $typed
     }
-    # The word at the cursor travels in a variable: an empty argument would be lost on the way to the program.
+    # PowerShell drops empty arguments, so the word at the cursor is passed in a variable.
     $Env:_TRACINCTL_COMPLETE = "complete_powershell"
     $Env:_TRACINCTL_WORD = $word
     try {

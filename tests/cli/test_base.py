@@ -128,9 +128,9 @@ def test_the_version_is_printed(cli):
         (
             ["sweep", "--thresholds", "-5,", "-10"],
             "no such option: -1",
-            "one word, without blanks: --thresholds -5,-10",
+            "Write a list without spaces: --thresholds -5,-10",
         ),
-        (["sweep", "--frequency", "1hz", "2hz"], "unexpected extra argument", "without blanks: --frequency 1hz,2hz"),
+        (["sweep", "--frequency", "1hz", "2hz"], "unexpected extra argument", "without spaces: --frequency 1hz,2hz"),
         (["exclude", "--max-exclusions", "0"], "0 is not 1 or more", "See tracinctl exclude --help."),
         (["completion"], "missing argument 'SHELL'. Choose from: bash, zsh", "See tracinctl completion --help."),
         (["sweep", "extra"], "unexpected extra argument", "See tracinctl sweep --help."),
@@ -233,7 +233,7 @@ def test_an_interruption_says_what_was_kept_and_how_to_go_on(cli, project, monke
     result = cli("train")
     assert (result.code, result.out) == (130, "")
     assert "interrupted" in result.err
-    assert "the same command goes on" in result.err
+    assert "run the same command to continue" in result.err
 
 
 def program(*arguments):
@@ -280,7 +280,7 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback(project):
     assert out == ""
     assert "Traceback" not in err
     assert "interrupted" in err
-    assert "the same command goes on from there" in err
+    assert "run the same command to continue" in err
 
 
 @pytest.mark.parametrize(
@@ -291,10 +291,10 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback(project):
         (["plot", "--frequency", "1Hz"], "Did you mean box 1hz?"),
         (["workflow", "--frequency", "1Hz"], "Did you mean box 1hz?"),
         (["sweep", "--metadata-dir", "nowhere"], "no influence scores in nowhere"),
-        (["sweep", "--metadata-file", "nowhere.json"], "nowhere.json is not there"),
+        (["sweep", "--metadata-file", "nowhere.json"], "there is no score file nowhere.json"),
         (["train", "--data-root", "nowhere"], "there is no data folder nowhere"),
         (["exclude", "--threshold", "low"], "low"),
-        (["compute", "--memory", "much"], "--memory 'much' is no size"),
+        (["compute", "--memory", "much"], "--memory 'much' is not a size"),
     ],
 )
 def test_what_is_wrong_in_what_was_asked_is_exit_code_2(cli, project, arguments, said):

@@ -55,7 +55,7 @@ def test_sweep_lists_groups_and_what_each_threshold_would_exclude(cli, target):
     assert ["0", "1", "25.0%", "6", "37.5%"] in lines
     assert "contradicted" not in result.out
     few = cli("sweep", "--by", "annotator", "--top", "1").out
-    assert "... and 3 more, less harmful" in few
+    assert "... and 3 less harmful ones" in few
     assert "Anna" not in few
 
 
@@ -126,7 +126,7 @@ def test_exclude_by_group_marks_its_pairs_in_the_records(cli, target):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["exclude", "--by", "annotator", "--pair-mode", "sample"], "--by leaves out the pairs of whole groups"),
+        (["exclude", "--by", "annotator", "--pair-mode", "sample"], "--by leaves out pairs"),
         (["sweep", "--by", "annotator", "--retrain"], "--retrain judges lists of single pairs"),
         (["plot", "top", "--by", "annotator"], "--by works with the view groups only"),
         (["sweep", "--by", "anotator"], "no column 'anotator'"),

@@ -62,7 +62,7 @@ def test_the_file_of_another_person_is_merged_and_disagreement_is_shown(scored, 
     record(scored / "bens.csv", [Decision("p", "turn", who="Ben"), Decision("q", "leave_out", who="Ben")])
     result = cli("review", "--frequency", "500hz", "--merge", "bens.csv")
     assert result.code == 0
-    counts = "1 left out, 0 kept, 0 turned round, 1 disputed, which change nothing"
+    counts = "1 left out, 0 kept, 0 turned round, 1 disputed and ignored"
     assert result.out.splitlines() == [
         f"reviews/plastic_500hz_review.csv: 2 decisions by people: {counts}",
         "  p  Anna: keep, Ben: turn round",

@@ -189,7 +189,7 @@ def old_scores(tmp_path, monkeypatch):
 def test_old_scores_are_not_used_where_others_are_asked_for(cli, flags):
     result = cli("workflow", *flags)
     assert result.code == 2
-    assert re.search(rf"{flags[0]} {flags[1]}(\.0)? is asked for, but the scores in .* do not say so", result.err)
+    assert re.search(rf"{flags[0]} is {flags[1]}(\.0)?, but the scores in .* do not say so", result.err)
     assert not Path("exclusions").exists()
 
 
@@ -217,7 +217,7 @@ def test_a_value_that_the_library_refuses_says_where_it_comes_from(cli, monkeypa
     Path("tracinctl.toml").write_text("[compute]\n\nmemory = 'much'\n")
     result = cli("workflow")
     assert result.code == 2
-    assert "error: --memory 'much' is no size" in result.err
+    assert "error: --memory 'much' is not a size" in result.err
     assert "The value comes from tracinctl.toml, line 3." in result.err
     Path("tracinctl.toml").unlink()
     monkeypatch.setenv("TRACINCTL_COMPUTE_MEMORY", "more")

@@ -113,7 +113,7 @@ def test_a_missing_score_file_is_named_with_the_command_that_makes_it(cli, proje
     result = cli("sweep")
     assert result.code == 0, "what is there is shown"
     assert "box 1hz" in result.out
-    assert "box_3hz_influence_metadata.json is not there" in result.err
+    assert "there is no metadata/box_3hz_influence_metadata.json" in result.err
     assert "tracinctl compute --material box --frequency 3hz" in result.err
     assert cli("sweep", "--frequency", "3hz").code == 2
 
@@ -148,9 +148,12 @@ def test_a_material_that_is_not_clear_is_asked_for(cli, project):
         (["exclude", "--pair-mode", "pairs"], "--pair-mode"),
         (["exclude", "--output-file", "x.txt"], "2 score files"),
         (["sweep", "--json", "--csv"], "exclude each other"),
-        (["sweep", "--csv", "--retrain"], "--csv has no columns for what --retrain finds"),
+        (["sweep", "--csv", "--retrain"], "--csv cannot show the result of --retrain"),
         (["exclude", "--output-file", "a.txt", "--output-dir", "lists"], "exclude each other"),
-        (["plot", "--metadata-file", "a.json", "--frequency", "1hz"], "so --frequency has nothing to choose"),
+        (
+            ["plot", "--metadata-file", "a.json", "--frequency", "1hz"],
+            "--metadata-file and --frequency both choose the scores",
+        ),
         (["sweep", "--frequency", "1hz,,2hz"], "empty entry"),
     ],
 )
@@ -329,7 +332,7 @@ def test_score_files_in_the_folder_itself_are_pointed_at(cli, tmp_path, monkeypa
     write_score_file(tmp_path / "box_1hz_influence_metadata.json", [[-6, -7], [1, 2]])
     refused = cli(command)
     assert refused.code == 1
-    assert "1 score file lies in this folder itself: add --metadata-dir ." in refused.err
+    assert "1 score file is in this folder itself: add --metadata-dir ." in refused.err
     assert cli(command, "--metadata-dir", ".").code == 0
 
 

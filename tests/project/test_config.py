@@ -64,14 +64,14 @@ def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
         ("materiel = 'x'", "unknown key `materiel`", "Did you mean `material`?"),
         ("[sweeep]\ntop = 1", "unknown key [sweeep]", "Did you mean [sweep]?"),
         ("[sweep]\nthreshold = 1", "unknown key `threshold` in [sweep]", "Did you mean `thresholds`?"),
-        ("seed = 3", "line 1: unknown key `seed`", "`seed` belongs into [compute] or [train] or [workflow] or [demo]"),
+        ("seed = 3", "line 1: unknown key `seed`", "Put `seed` in [compute] or [train] or [workflow] or [demo]"),
         (
             "loss_type = 'ghm'",
             "unknown key `loss_type`",
-            "belongs into [compute] or [train] or [workflow].",
+            "in [compute] or [train] or [workflow].",
         ),
-        ("[sweep]\nepochs = 1", "unknown key `epochs` in [sweep]", "`epochs` belongs into [train]."),
-        ("zzz = 1", "unknown key `zzz`", "Known here: `material`"),
+        ("[sweep]\nepochs = 1", "unknown key `epochs` in [sweep]", "Put `epochs` in [train]."),
+        ("zzz = 1", "unknown key `zzz`", "Keys here are `material`"),
         ("material = 3", "`material` must be a text, not 3", "For example  material = 'plastic'"),
         ("[train]\nepochs = '30'", "`epochs` in [train] must be a whole number, not '30'", "For example  epochs = 30"),
         ("[sweep]\ntop = 'ten'", "`top` in [sweep] must be a whole number, not 'ten'", "For example  top = 10"),
@@ -81,7 +81,7 @@ def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
         ("frequencies = [[1]]", "`frequencies` must be a list", "For example  frequencies = ['500hz'"),
         ("data_root = ''", "`data_root` must be a path, not ''", "relative to the settings file"),
         ("sweep = 3", "`sweep` is a table, not a value", "[sweep]"),
-        ("material = [", "not valid TOML", "Texts stand in quotes"),
+        ("material = [", "not valid TOML", "Put texts in quotes"),
     ],
 )
 def test_a_wrong_setting_is_named_with_file_and_remedy(tmp_path, text, said, hint):
@@ -214,7 +214,7 @@ def test_a_value_out_of_range_is_named_with_its_line(tmp_path, text, said, hint)
     [
         ("TRACINCTL_SWEP_TOP", "Did you mean TRACINCTL_SWEEP_TOP?"),
         ("TRACINCTL_MATERIEL", "Did you mean TRACINCTL_MATERIAL?"),
-        ("TRACINCTL_ZZZZ_QQQQQQQQ", "--help` lists the settings that variables can hold."),
+        ("TRACINCTL_ZZZZ_QQQQQQQQ", "--help` for the settings."),
         ("TRACINCTL_FEATURES_HOP", ""),
         ("TRACINCTL_TRAIN_COMMAND", ""),
     ],
@@ -256,6 +256,6 @@ def test_the_variable_in_which_scripts_keep_the_programs_folder_is_no_misspelt_s
 
 def test_a_path_whose_backslash_began_a_line_break_is_refused_with_the_way_out(tmp_path):
     (tmp_path / "tracinctl.toml").write_text('data_root = "C:\\new"\n')
-    with pytest.raises(SettingsError, match=r"line 1: `data_root` is 'C:\\new', which is no path") as caught:
+    with pytest.raises(SettingsError, match=r"line 1: `data_root` is 'C:\\new', which is not a path") as caught:
         load_settings(tmp_path / "tracinctl.toml")
     assert "single quotes" in caught.value.hint

@@ -66,7 +66,7 @@ def test_the_command_prints_it_and_gives_it_as_json(recordings, capsys, monkeypa
     result = cli("explain", name)
     assert result.code == 0, result.err
     assert "Its loss at each checkpoint" in result.out
-    assert "teach most nearly the opposite" in result.out
+    assert "contradict it most" in result.out
     assert json.loads(cli("explain", name, "--json").out)[0]["total"] == pytest.approx(rows[name].sum())
     assert cli("explain", name + "x").code == 2
 

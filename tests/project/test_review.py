@@ -220,7 +220,7 @@ def test_a_column_that_the_pairs_lack_is_refused(crowd):
 
 def test_what_unseeing_rankers_say_stands_in_the_card_until_the_outcome_changes(recordings):
     review = open_review(recordings, ORIGIN, ReviewSettings())
-    name = "rankers that never saw it and rank it the other way"
+    name = "rankers trained without it that rank it the other way"
     assert name not in dict(review.card(review.suspects[0].id).reasons)
     data = load_data(recordings, ORIGIN)
     shares = np.linspace(0, 1, len(data.train_pairs))

@@ -68,9 +68,7 @@ def test_disputed_and_unsure_decisions_change_nothing():
         ]
     )
     assert set(listed(verdicts)) == {named(*pair) for pair in PAIRS[:4]}
-    assert note_of(verdicts) == (
-        "2 decisions by people: 0 left out, 0 kept, 0 turned round, 1 disputed, which change nothing"
-    )
+    assert note_of(verdicts) == ("2 decisions by people: 0 left out, 0 kept, 0 turned round, 1 disputed and ignored")
 
 
 def test_the_list_says_how_many_a_person_decided():

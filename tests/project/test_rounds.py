@@ -71,7 +71,7 @@ def test_the_steps_one_by_one_write_the_same_list_of_a_second_round(project, cli
         ("--metadata-file", f"metadata/retrained/{NAME}_influence_metadata.json"),
     ):
         done = cli("exclude", *scores, *rule)
-        assert "begins with the 5 ids of the rounds before" in done.out
+        assert "begins with 5 ids from earlier rounds" in done.out
         assert f"--exclusions-file exclusions/retrained/{NAME}_excluded_pairs.txt" in done.out
         assert listed(project, "retrained") == whole
 
@@ -90,7 +90,7 @@ def test_several_rounds_train_score_and_list_what_is_left(project, cli):
     again = cli("workflow", *ONE, "--rounds", "3", *rule)
     assert again.code == 0, again.err
     assert [listed(project, folder).ids for folder in ("", "retrained", "retrained-3")] == ids
-    assert f"({len(ids[2]) - len(ids[1])} new, {len(ids[1])} of the rounds before)" in again.out
+    assert f"({len(ids[2]) - len(ids[1])} new, {len(ids[1])} from earlier rounds)" in again.out
     assert again.out.count("--exclusions-file") == 1
     assert f"--exclusions-file exclusions/retrained-3/{NAME}_excluded_pairs.txt" in again.out
 

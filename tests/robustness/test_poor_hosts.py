@@ -107,8 +107,8 @@ def test_a_working_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
     shutil.rmtree(tmp_path / "gone")
     result = CommandLine(capsys)("sweep")
     assert result.code == 2
-    assert "working folder is no longer there" in result.err
-    assert "Change to a folder that is" in result.err
+    assert "the current folder no longer exists" in result.err
+    assert "Change to another folder" in result.err
 
 
 @pytest.mark.parametrize("arguments", [("sweep", "--metadata-file=~/s.json"), ("--config=~/t.toml", "sweep")])
@@ -140,7 +140,7 @@ def test_a_tilde_in_the_settings_without_a_known_home_is_named(tmp_path, monkeyp
     Path("tracinctl.toml").write_text('data_root = "~nobody-of-this-name/data"\n')
     result = CommandLine(capsys)("sweep")
     assert result.code == 2
-    assert "'~nobody-of-this-name/data' is not known" in result.err
+    assert "'~nobody-of-this-name/data' is unknown" in result.err
     assert "Set HOME" in result.err
 
 

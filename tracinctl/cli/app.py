@@ -1,4 +1,4 @@
-"""The program ``tracinctl``: its commands, and the flags that stand before them."""
+"""The program ``tracinctl``: its commands, and the flags that come before them."""
 
 import importlib
 import os
@@ -23,7 +23,7 @@ COMPLETE_VARIABLE = "_TRACINCTL_COMPLETE"
 
 
 class Commands(MutableMapping[str, Any]):
-    """Commands by name, each built when it is first asked for."""
+    """Commands by name, each built when first used."""
 
     def __init__(self) -> None:
         self._built: dict[str, Any] = {}
@@ -47,7 +47,7 @@ class Commands(MutableMapping[str, Any]):
 
 
 def build(name: str, entry: Entry) -> Any:
-    """Load a command's module and make its command."""
+    """Import a command's module and build the command."""
     from tracinctl.cli.options import declared_for, with_settings
 
     module = importlib.import_module(f"tracinctl.cli.commands.{name}")
@@ -66,7 +66,7 @@ def build(name: str, entry: Entry) -> Any:
 
 
 class Program(Group):
-    """The program, its commands loaded when they are needed."""
+    """The program. It imports a command when it is needed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -91,7 +91,7 @@ def program(
         typer.Option(
             "--config",
             metavar="FILE",
-            help="Settings file; without it, tracinctl.toml of this folder or the nearest parent.",
+            help="Settings file. Default: tracinctl.toml in this folder or the nearest parent.",
         ),
     ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.", allow_from_autoenv=False)] = False,
@@ -109,7 +109,7 @@ def program(
 
 
 def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    """Show tracinctl's own warnings as the program shows others, without a line of its code."""
+    """Show a Python warning in the program's own form, without the source line that raised it."""
     if category.__module__ == errors.__name__:
         terminal.warn(str(message))
     else:

@@ -1,4 +1,4 @@
-"""What all commands have in common: -q and -v, help, where settings came from, and one path for every error."""
+"""The base of all commands: -q and -v, help, the sources of settings, and error handling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 HELP_FLAGS = frozenset({"-h", "--help", "--help-all"})
 
-# The base of typer's errors of usage has a public name only in its later releases.
+# The base class of typer's usage errors is public only in later releases.
 _Misuse: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
@@ -39,7 +39,7 @@ def _set_verbosity(value: int) -> None:
 
 
 def common_options(panel: str) -> list[TyperOption]:
-    """-q and -v, which may stand before or after the name of the command."""
+    """-q and -v, which may come before or after the command name."""
 
     def callback(setter: Callable[[Any], None]) -> Callable[[Any, Any, Any], Any]:
         def apply(ctx: Any, _: Any, value: Any) -> Any:
@@ -68,14 +68,14 @@ def common_options(panel: str) -> list[TyperOption]:
             count=True,
             default=0,
             callback=callback(_set_verbosity),
-            help="Say where each setting came from and what was taken from the cache; -vv shows tracebacks.",
+            help="Show where each setting came from and what came from the cache; -vv shows tracebacks.",
             **shared,
         ),
     ]
 
 
 def help_all() -> TyperOption:
-    """--help-all, which shows the options that --help leaves out."""
+    """--help-all, which also shows the options that --help leaves out."""
 
     def show(ctx: Any, _: Any, value: Any) -> None:
         if value and not ctx.resilient_parsing:
@@ -95,7 +95,7 @@ def help_all() -> TyperOption:
 
 
 class Command(TyperCommand):
-    """A command of tracinctl. Its epilog holds its examples, one a line."""
+    """A command of tracinctl. Its epilog holds its examples, one per line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,9 +103,9 @@ class Command(TyperCommand):
 
     needs_settings = True
     settings: Mapping[str, Setting] = MappingProxyType({})
-    """What the flags are made from, by name."""
+    """The settings behind the flags, by name."""
     daily: frozenset[str] = frozenset()
-    """The options that ``--help`` shows where it does not show all."""
+    """The options that ``--help`` shows, if it does not show all."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
@@ -113,12 +113,12 @@ class Command(TyperCommand):
         formatter.write(command_help(self, ctx))
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters, and ``--help-all`` where ``--help`` does not show all."""
+        """The parameters, and ``--help-all`` if ``--help`` does not show all."""
         params = super().get_params(ctx)
         return [*params, help_all()] if self.daily else params
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the settings, unless only help is asked for, and let them be the flags' defaults."""
+        """Use the settings as the flags' defaults; skip reading them when only help is shown."""
         terminal.command = ctx.command_path
         if self.needs_settings and not HELP_FLAGS.intersection(args):
             self.read_settings(ctx)
@@ -132,7 +132,7 @@ class Command(TyperCommand):
         return rest
 
     def read_settings(self, ctx: Any) -> None:
-        """Read the settings file and the environment: what they say are the defaults of this command's flags."""
+        """Read the settings file and the environment, and use their values as the flags' defaults."""
         from tracinctl.project.config import check_environment, check_variables, find_settings, load_settings
         from tracinctl.project.tables import command_variables
 
@@ -148,7 +148,7 @@ class Command(TyperCommand):
                 param.envvar = variables[param.name]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; -v first says where its settings came from."""
+        """Run the command; with -v, show first where its settings came from."""
         from tracinctl.cli.output.usage import names_wrong_path, origins_of, show_sources
 
         terminal.flags = {
@@ -177,7 +177,7 @@ class BareCommand(Command):
 
 
 class Group(TyperGroup):
-    """The program itself. Its epilog holds its examples, one a line."""
+    """The program itself. Its epilog holds its examples, one per line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -190,21 +190,21 @@ class Group(TyperGroup):
 
 
 def in_home(path: Path) -> Path:
-    """The path with ``~`` replaced; a shell leaves it in ``--flag=~/file`` and within quotes.
+    """Expand ``~`` in a path. Shells do not expand it in ``--flag=~/file`` or within quotes.
 
     Raises:
-        UsageError: the user's home is not known.
+        UsageError: the user's home folder is unknown.
     """
     try:
         return path.expanduser()
     except RuntimeError as error:
         raise UsageError(
-            f"{path}: the home folder of ~ is not known", hint="Set HOME, or write the whole path."
+            f"{path}: the home folder of ~ is unknown", hint="Set HOME, or write the whole path."
         ) from error
 
 
 def working_folder() -> Path:
-    """The folder that the program runs in.
+    """The current folder.
 
     Raises:
         UsageError: it was removed.
@@ -213,12 +213,12 @@ def working_folder() -> Path:
         return Path.cwd()
     except FileNotFoundError as error:
         raise UsageError(
-            "the working folder is no longer there", hint="Change to a folder that is, then run the command again."
+            "the current folder no longer exists", hint="Change to another folder and run the command again."
         ) from error
 
 
 def quiet_broken_pipe() -> None:
-    """Let nothing more be written to a pipe whose reader has gone, not even while Python shuts down."""
+    """Stop writing to a pipe whose reader has gone, even while Python shuts down."""
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, sys.stdout.fileno())
     os.close(silent)
@@ -227,8 +227,8 @@ def quiet_broken_pipe() -> None:
 def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code.
 
-    0 done; 1 failed; 2 wrong in what was asked: a value, a name, or a path that is not there; 130 interrupted;
-    143 ended by SIGTERM. A reader of the output that goes away, as ``head`` does, is no failure.
+    0 done; 1 failed; 2 wrong usage (a wrong value or name, or a path that does not exist); 130 interrupted;
+    143 ended by SIGTERM. It is no failure when the reader of the output goes away, as ``head`` does.
     """
     let_streams_write_anything()
     mute_other_processes()
@@ -255,10 +255,10 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
         if terminal.verbosity > 1:
             _traceback()
         place = f"{error.filename}: " if error.filename else ""
-        terminal.error(f"{place}{error.strerror or error}", "Check that the place is there and may be written to.")
+        terminal.error(f"{place}{error.strerror or error}", "Check that the path exists and that you may write to it.")
         return 1
     except MemoryError:
-        terminal.error("there is not enough memory", "Give compute less at a time with --memory, for example 2GiB.")
+        terminal.error("out of memory", "Limit what compute uses with --memory, for example 2GiB.")
         return 1
     except Exception as error:
         if terminal.verbosity > 1:
@@ -279,7 +279,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
 
 
 def end_by_signal(number: int, _: object) -> None:
-    """End as Ctrl-C does, so that what is half done is taken back, and let the exit code name the signal."""
+    """End as Ctrl-C does, so that unfinished work is undone; the exit code names the signal."""
     terminal.ended_by = number
     raise KeyboardInterrupt
 

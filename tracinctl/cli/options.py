@@ -1,4 +1,4 @@
-"""The flags of a command, made from the settings that its class declares, and what a run of it was given."""
+"""The flags of a command, made from its settings class, and the settings of a run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Command = TypeVar("Command")
 
 
 def with_settings(name: str, function: Callable[..., None]) -> Callable[..., None]:
-    """The command's function with a flag for each setting in place of its ``settings``, which is made from them."""
+    """Wrap a command's function: a flag for each setting replaces the parameter ``settings``."""
     chosen = list(declared_for(name).values())
     if not chosen:
         return function
@@ -71,7 +71,7 @@ def with_settings(name: str, function: Callable[..., None]) -> Callable[..., Non
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads it
         [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )
-    command.__annotations__ = {}  # the signature has them, and typer need not evaluate them a second time
+    command.__annotations__ = {}  # the signature has them; typer would evaluate them twice
     return command
 
 
@@ -82,7 +82,7 @@ def declared_for(command: str) -> dict[str, Setting]:
 
 
 def settings_from(name: str, ctx: Any, values: dict[str, Any]) -> Any:
-    """A command's settings, from the values of its flags and what ``tracinctl.toml`` alone can hold.
+    """A command's settings, from its flags and from the settings that only ``tracinctl.toml`` can hold.
 
     Raises:
         UsageError: a value makes no sense.
@@ -96,18 +96,18 @@ def settings_from(name: str, ctx: Any, values: dict[str, Any]) -> Any:
 
 
 def given_names(ctx: Any) -> frozenset[str]:
-    """The settings that a flag, a variable or the settings file gives, and that are not only defaults."""
+    """Names of the settings that a flag, a variable or the settings file gives."""
     sources = {name: ctx.get_parameter_source(name) for name in ctx.command.settings}
     return frozenset(name for name, source in sources.items() if source is not None and source.name != "DEFAULT")
 
 
 def settings_without_flags(ctx: Any, name: str, cls: type[Command]) -> Command:
-    """The settings of another command, as it has them where it is run without a flag."""
+    """The settings that another command has when it is run without flags."""
     command = ctx.find_root().command.commands[name]
     other = command.make_context(name, [], parent=ctx.parent)
     settings = settings_from(name, other, dict(other.params))
     terminal.flags = {key: f"{key} (in tracinctl.toml)" for key in command.settings} | terminal.flags
-    assert isinstance(settings, cls)  # noqa: S101 - the caller names the class of the command
+    assert isinstance(settings, cls)  # noqa: S101 - the caller passes the command's class
     return settings
 
 
@@ -119,7 +119,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         type_ = Literal[tuple(setting.choices)]
     if setting.kind in {Kind.TEXTS, Kind.PATHS}:
         default = None
-    # typer takes an option as a default in half the time that it takes one in Annotated
+    # typer reads an option from a default in half the time that Annotated takes
     option = typer.Option(
         default,
         *_names(setting),
@@ -141,7 +141,7 @@ def _names(setting: Setting) -> list[str]:
 
 
 def file_settings(ctx: Any) -> Settings:
-    """The settings of the file and the environment; none of either for a command that takes no context."""
+    """The settings of the file and the environment; empty without a context."""
     from tracinctl.project.config import Settings
 
     settings: Settings | None = ctx.find_object(Settings) if ctx is not None else None
@@ -149,7 +149,7 @@ def file_settings(ctx: Any) -> Settings:
 
 
 def project_of(ctx: Any, *places: Any) -> Project:
-    """The project of the settings, its places as the groups of settings say."""
+    """The project, with the folders that the groups of settings name."""
     from tracinctl.project.config import load_project
     from tracinctl.project.round_places import in_one_round
 
@@ -159,30 +159,30 @@ def project_of(ctx: Any, *places: Any) -> Project:
 
 
 def trains_itself(ctx: Any) -> bool:
-    """Whether the settings name a source or a training program of the user's own, which ``tracinctl train`` is not."""
+    """Whether the settings name the user's own source or training program, so that ``tracinctl train`` is not used."""
     settings = file_settings(ctx)
     return settings.get("", "source") is not None or settings.get("train", "command") is not None
 
 
 def was_typed(ctx: Any, name: str) -> bool:
-    """Whether a flag stands on the command line or in the environment, and not only in the settings file."""
+    """Whether a setting was given on the command line or in the environment."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
 
 
 def was_flag(ctx: Any, name: str) -> bool:
-    """Whether a flag stands on the command line."""
+    """Whether a setting was given on the command line."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def selected_files(ctx: Any, project: Project, given: GivenScores | None, chosen: Selection) -> list[ScoreFile]:
-    """The score files that the command is about; says which of the project's are missing.
+    """The score files that the command reads; warns of missing ones.
 
     ``given`` is None for a command that takes no files by name.
 
     Raises:
-        UsageError: one that was asked for by name is missing.
+        UsageError: a file given by name is missing.
         ScoreFileError: all are missing.
     """
     from tracinctl.project.selection import score_files
@@ -191,8 +191,8 @@ def selected_files(ctx: Any, project: Project, given: GivenScores | None, chosen
     paths = None if given is None else given.metadata_file
     if paths and dropped:
         raise UsageError(
-            f"`metadata_file` names the scores, so `{dropped[0]}` has nothing to choose",
-            hint="Leave out one of the two.",
+            f"`metadata_file` and `{dropped[0]}` both choose the scores",
+            hint="Leave out one of them.",
         )
     files, missing = score_files(project, paths, chosen.material, chosen.frequency)
     if missing and was_typed(ctx, "frequency"):
@@ -203,6 +203,6 @@ def selected_files(ctx: Any, project: Project, given: GivenScores | None, chosen
 
 
 def check_one_form(*, json: bool, csv: bool) -> None:
-    """Refuse to print two forms of one result."""
+    """Refuse two output formats at once."""
     if json and csv:
         raise UsageError("--json and --csv exclude each other", hint="Give one of them.")

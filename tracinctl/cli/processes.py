@@ -1,7 +1,7 @@
 """Several processes for one command: started here by ``--processes``, or by ``torchrun`` on any number of machines.
 
-Each process runs the same command line. The first one alone speaks, whether it has a result, progress or an error; what
-only the starter can know, that a process was killed, the starter says.
+Each process runs the same command line. Only the first one writes results, progress and errors. Only the launcher knows
+when a process was killed, so it reports that.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tracinctl.errors import ProcessLostError, TracinctlError
 if TYPE_CHECKING:
     from tracinctl.engine.distributed.processes import Processes
 
-_MEETING_FILE = "_TRACINCTL_MEETING_FILE"  # set for the processes that are started here
-_HINT = "Checkpoints that were finished are kept in the cache; the same command goes on from there."
+_MEETING_FILE = "_TRACINCTL_MEETING_FILE"  # set for the processes that this module starts
+_HINT = "Finished checkpoints are kept in the cache; run the same command to continue."
 
 
 def _shared() -> bool:
@@ -34,7 +34,7 @@ def _shared() -> bool:
 
 
 def mute_other_processes() -> None:
-    """Let only the first of several processes write."""
+    """Mute all processes but the first."""
     if _shared() and os.environ["RANK"] != "0":
         terminal.mute()
 
@@ -42,18 +42,18 @@ def mute_other_processes() -> None:
 def leave(code: int) -> NoReturn:
     """End this process with this exit code.
 
-    One that shared a run ends at once: a thread of torch.distributed may still let go of a tensor, and that aborts a
-    process whose interpreter is being taken down.
+    A process that shared a run ends at once: a thread of torch.distributed may still release a tensor, which aborts a
+    process whose interpreter is shutting down.
     """
     if not _shared():
         sys.exit(code)
-    # temporary folders go with those who use them
+    # remove the temporary folders first
     gc.collect()
     end_at_once(code)
 
 
 def end_at_once(code: int) -> NoReturn:
-    """End this process without taking the interpreter down, which costs a tenth of a short answer's time."""
+    """End this process without shutting the interpreter down, which takes a tenth of a short command's time."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -61,9 +61,9 @@ def end_at_once(code: int) -> NoReturn:
 
 
 def start_processes(count: int) -> None:
-    """Run this command line in ``count`` processes of this machine, by torch's launcher, and end with their exit code.
+    """Run this command line in ``count`` processes on this machine with torch's launcher; end with their exit code.
 
-    Does nothing for one process, or where this is one of several already.
+    Does nothing if ``count`` is 1 or this process is one of several already.
     """
     if count <= 1 or _shared():
         return
@@ -91,12 +91,12 @@ def _launch(count: int, folder: Path) -> None:
 
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)  # it tells of each end in its own way
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)  # it reports each end in its own way
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     if loopback is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    # processes meet in files: a store of TCP would listen to the whole network
+    # processes meet through a file, because a TCP store would listen on the whole network
     os.environ |= {_MEETING_FILE: str(folder / "processes"), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     config = LaunchConfig(
         min_nodes=1,
@@ -117,11 +117,11 @@ def _exit_code(count: int, failures: dict[int, Any]) -> int:
     """The exit code of processes that failed.
 
     Raises:
-        ProcessLostError: one of them was killed, which none of them can say.
+        ProcessLostError: one of them was killed and could not report it.
     """
     for rank, failure in failures.items():
-        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # by which the launcher ends the others
-            memory = "Perhaps memory ran out: see --memory. " if failure.exitcode == -signal.SIGKILL else ""
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # the launcher ends the others by SIGTERM
+            memory = "Memory may have run out; limit it with --memory. " if failure.exitcode == -signal.SIGKILL else ""
             raise ProcessLostError(
                 f"process {rank} of {count} (counted from 0) was ended by {signal.Signals(-failure.exitcode).name}",
                 hint=memory + _HINT,
@@ -131,10 +131,10 @@ def _exit_code(count: int, failures: dict[int, Any]) -> int:
 
 @contextmanager
 def joined_processes() -> Iterator[Processes | None]:
-    """Meet the processes that share this run; None where this one is alone.
+    """Join the processes that share this run; None if there is only this one.
 
     Raises:
-        TracinctlError: what ended the run, here or in another process.
+        TracinctlError: the error that ended the run, here or in another process.
     """
     if not _shared():
         yield None
@@ -142,7 +142,7 @@ def joined_processes() -> Iterator[Processes | None]:
     from tracinctl.engine.distributed.processes import join_processes
 
     def stop(*_: object) -> None:
-        raise ProcessLostError("another process of this run ended, or the run was told to end", hint=_HINT)
+        raise ProcessLostError("another process of this run ended, or the run was ended", hint=_HINT)
 
     meeting_file = os.environ.get(_MEETING_FILE)
     signal.signal(signal.SIGTERM, stop)
@@ -150,10 +150,10 @@ def joined_processes() -> Iterator[Processes | None]:
         with join_processes(f"file://{meeting_file}" if meeting_file else "env://") as processes:
             yield processes
     except TracinctlError as error:
-        # what started the processes ends this one when another has ended: it has a word to say first
+        # the launcher ends this process when another has ended; let it report that first
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if isinstance(error, ProcessLostError) and meeting_file:
-            terminal.mute()  # what started this process knows more
+            terminal.mute()  # the launcher knows more
         raise
     except KeyboardInterrupt:
         if meeting_file:

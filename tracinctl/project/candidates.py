@@ -1,4 +1,4 @@
-"""The lists that a retraining tries: by votes, by total influence under each method, out of fold. Prints nothing."""
+"""The lists that a retraining tries: by votes, by total influence under each method, and out of fold."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ Halves = tuple[Collection[str], Collection[str]]
 TOTALS: Final = {"total below 0": "0", "lowest 10 % by total": "10%"}
 LEAST_FITTED: Final = (0.1, 0.2)
 DOUBTED_ABOVE: Final = 0.5
-"""Out-of-fold share above which a pair is listed where influence speaks against it too."""
+"""Out-of-fold share above which a pair is listed if its influence is negative too."""
 
 
 def of_scores(name: str, source: ScoreSource, halves: Halves, list_of: ListOf) -> Candidate:
-    """A rule on scores: its lists from the test pairs within either half, and from all."""
+    """A rule on scores: its lists from the test pairs of each half, and of both."""
     one, other = (list_of(SomeColumns(source, half)) for half in halves)
     return Candidate(name, (one, other), list_of(source))
 
@@ -64,7 +64,7 @@ def threshold_candidates(
 
 
 def total_candidates(sources: Mapping[str, ScoreSource], halves: Halves) -> list[Candidate]:
-    """Total influence under each method, at a few sizes."""
+    """Total influence under each method, for a few list sizes."""
 
     def at(text: str) -> ListOf:
         return lambda view: choose_exclusions(view, threshold=parse_threshold(text), rule="total").ids
@@ -77,7 +77,7 @@ def total_candidates(sources: Mapping[str, ScoreSource], halves: Halves) -> list
 
 
 def suspicion_candidates(data: RankingData, suspicion: FloatArray, totals: Sequence[Candidate]) -> list[Candidate]:
-    """Out-of-fold rankers alone, and with a margin total below 0."""
+    """Out-of-fold rankers alone, and together with a margin total below 0."""
     names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
     listed = tuple(dict.fromkeys(names[suspicion > LISTED_ABOVE].tolist()))
     candidates = [Candidate("out of fold", (listed, listed), listed)]
@@ -90,7 +90,7 @@ def suspicion_candidates(data: RankingData, suspicion: FloatArray, totals: Seque
 
 
 def margin_candidates(data: RankingData, margins: FloatArray) -> list[Candidate]:
-    """The pairs that rankers fit least, at a few sizes."""
+    """The pairs that rankers fit least, for a few list sizes."""
     names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
     order = np.argsort(margins, kind="stable")[: int(np.isfinite(margins).sum())]
     lists = {share: tuple(names[order[: round(share * len(order))]].tolist()) for share in LEAST_FITTED}
@@ -105,7 +105,7 @@ def scores_by_method(
     given: ScoreSource,
     progress: ProgressCallback,
 ) -> dict[str, ScoreSource]:
-    """The scores of the scoring pairs by every method: those given, and the others from the kernels that are kept."""
+    """The scoring pairs' scores by every method: the given ones, and others from the kept kernels."""
     from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.compute import ComputeOptions, compute_scores
     from tracinctl.engine.losses import LossSettings, resolve_loss

@@ -1,7 +1,7 @@
-"""What each command can be asked for, and which commands share a setting; see ``settings``.
+"""The settings class of each command, and the commands that share settings; see ``settings``.
 
-``--help`` and completion load this module: only the standard library is imported, and these classes do without the
-methods that take a dataclass longest to make.
+``--help`` and completion import this module, so it imports only the standard library, and its dataclasses skip the
+methods that are slow to generate.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ from tracinctl.training.options import TrainSettings
 
 @dataclass(init=False, eq=False, repr=False)
 class ComputeCommand:
-    """What ``tracinctl compute`` can be asked for."""
+    """The settings of ``tracinctl compute``."""
 
     selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
@@ -49,7 +49,7 @@ class ComputeCommand:
 
 @dataclass(init=False, eq=False, repr=False)
 class SweepCommand:
-    """What ``tracinctl sweep`` can be asked for."""
+    """The settings of ``tracinctl sweep``."""
 
     selection: Selection = field(metadata={"panel": WHICH})
     scores: ScorePlace = field(metadata={"panel": WHICH})
@@ -61,8 +61,8 @@ class SweepCommand:
     top: int = field(
         default=0,
         metadata={
-            "help": "List this many of the pairs with most votes as well, at the first threshold; with --by, show this "
-            "many groups (20 unless given).",
+            "help": "Also list the N pairs with the most votes at the first threshold; with --by, show N groups "
+            "instead of 20.",
             "least": 0,
             "example": "10",
             "panel": OUTPUT,
@@ -72,7 +72,7 @@ class SweepCommand:
 
 @dataclass(init=False, eq=False, repr=False)
 class ExcludeCommand:
-    """What ``tracinctl exclude`` can be asked for."""
+    """The settings of ``tracinctl exclude``."""
 
     selection: Selection = field(metadata={"panel": WHICH})
     scores: ScorePlace = field(metadata={"panel": WHICH})
@@ -86,7 +86,7 @@ class ExcludeCommand:
     output_file: Path | None = field(
         default=None,
         metadata={
-            "help": "Where to write the list of a single score file; without it, "
+            "help": "The list to write, for a single score file. Default: "
             "<material>_<frequency>_excluded_pairs.txt in the folder of lists.",
             "metavar": "FILE",
             "one_call": True,
@@ -95,13 +95,13 @@ class ExcludeCommand:
     )
     dry_run: bool = field(
         default=False,
-        metadata={"help": "Show what would be listed, and write nothing.", "one_call": True, "panel": OUTPUT},
+        metadata={"help": "Show what would be listed; write nothing.", "one_call": True, "panel": OUTPUT},
     )
 
 
 @dataclass(init=False, eq=False, repr=False)
 class TrainCommand:
-    """What ``tracinctl train`` can be asked for."""
+    """The settings of ``tracinctl train``."""
 
     selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
@@ -112,7 +112,7 @@ class TrainCommand:
     exclusions_file: Path | None = field(
         default=None,
         metadata={
-            "help": "Leave out the pairs and items that this list names.",
+            "help": "Leave out the pairs and items on this list.",
             "metavar": "FILE",
             "example": "'exclusions/plastic_500hz_excluded_pairs.txt'",
             "panel": DATA,
@@ -121,7 +121,7 @@ class TrainCommand:
     force: bool = field(
         default=False,
         metadata={
-            "help": "Replace checkpoints that scores were made from, and the pairs file beside them.",
+            "help": "Replace checkpoints even if scores were made from them, and the pairs file beside them.",
             "one_call": True,
             "panel": OUTPUT,
         },
@@ -130,7 +130,7 @@ class TrainCommand:
 
 @dataclass(init=False, eq=False, repr=False)
 class PlotCommand:
-    """What ``tracinctl plot`` can be asked for."""
+    """The settings of ``tracinctl plot``."""
 
     selection: Selection = field(metadata={"panel": WHICH})
     scores: ScorePlace = field(metadata={"panel": WHICH})
@@ -141,7 +141,7 @@ class PlotCommand:
     test_pair: str | None = field(
         default=None,
         metadata={
-            "help": "Scores on this test pair only: its proponents and opponents (view top).",
+            "help": "Show the scores on this test pair only: its proponents and opponents (view top).",
             "metavar": "ID",
             "one_call": True,
             "panel": PICTURE,
@@ -150,7 +150,7 @@ class PlotCommand:
     train_pair: str | None = field(
         default=None,
         metadata={
-            "help": "Scores of this training pair only: the held-out pairs that it hurts and helps (view top).",
+            "help": "Show the scores of this training pair only: the held-out pairs it hurts and helps (view top).",
             "metavar": "ID",
             "one_call": True,
             "panel": PICTURE,
@@ -167,13 +167,13 @@ class PlotCommand:
     )
     top: int = field(
         default=10,
-        metadata={"help": "Number of pairs or items to name.", "least": 1, "panel": PICTURE},
+        metadata={"help": "Number of pairs or items to show.", "least": 1, "panel": PICTURE},
     )
 
 
 @dataclass(init=False, eq=False, repr=False)
 class WorkflowCommand:
-    """What ``tracinctl workflow`` can be asked for."""
+    """The settings of ``tracinctl workflow``."""
 
     selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
@@ -185,7 +185,7 @@ class WorkflowCommand:
     rounds: int = field(
         default=1,
         metadata={
-            "help": "Train, score and list N times, each time without what the rounds before listed.",
+            "help": "Train, score and list N times, each time without what earlier rounds listed.",
             "least": 1,
             "one_call": True,
             "panel": EVALUATION,
@@ -194,7 +194,7 @@ class WorkflowCommand:
     plot: str | None = field(
         default=None,
         metadata={
-            "help": "Draw this view of each frequency as well: overview, distribution, top, ...",
+            "help": "Also draw this view of each frequency: overview, distribution, top, ...",
             "metavar": "VIEW",
             "choices": VIEW_LINES,
             "example": "'overview'",
@@ -214,7 +214,7 @@ class WorkflowCommand:
 
 @dataclass(init=False, eq=False, repr=False)
 class StatusCommand:
-    """What ``tracinctl status`` can be asked for."""
+    """The settings of ``tracinctl status``."""
 
     selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
@@ -224,7 +224,7 @@ class StatusCommand:
 
 @dataclass(init=False, eq=False, repr=False)
 class ReviewCommand:
-    """What ``tracinctl review`` can be asked for."""
+    """The settings of ``tracinctl review``."""
 
     selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
@@ -232,12 +232,12 @@ class ReviewCommand:
     review: ReviewSettings = field(metadata={"panel": REVIEW})
     browser: bool = field(
         default=True,
-        metadata={"help": "Open the page in a browser; without it, the address is printed.", "panel": REVIEW},
+        metadata={"help": "Open the page in a browser, or only print its address.", "panel": REVIEW},
     )
     merge: Path | None = field(
         default=None,
         metadata={
-            "help": "Add the decisions of another file, say where people disagree, and open no page.",
+            "help": "Add the decisions of another file and show where people disagree; opens no page.",
             "metavar": "FILE",
             "one_call": True,
             "panel": REVIEW,
@@ -247,7 +247,7 @@ class ReviewCommand:
 
 @dataclass(init=False, eq=False, repr=False)
 class ExplainCommand:
-    """What ``tracinctl explain`` can be asked for."""
+    """The settings of ``tracinctl explain``."""
 
     selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
@@ -256,12 +256,12 @@ class ExplainCommand:
 
 @dataclass(init=False, eq=False, repr=False)
 class DemoCommand:
-    """What ``tracinctl demo`` can be asked for."""
+    """The settings of ``tracinctl demo``."""
 
     frequencies: str = field(
         default="500hz,1000hz",
         metadata={
-            "help": "Frequencies, with commas.",
+            "help": "Comma-separated frequencies.",
             "metavar": "NAMES",
             "kind": "list",
             "panel": DEMO,
@@ -282,17 +282,17 @@ COMMANDS: Mapping[str, type] = {
     "explain": ExplainCommand,
     "demo": DemoCommand,
 }
-"""The settings of each command that has any."""
+"""The settings class of each command with settings."""
 
 SAME_SETTING: Mapping[str, tuple[str, ...]] = {
     "compute": ("workflow",),
     "exclude": ("workflow",),
     "workflow": ("compute", "exclude"),
 }
-"""Commands that do the same step: a setting of one holds for the other, and two values for it are an error."""
+"""Commands that do the same step: they share their settings, and two values for one setting are an error."""
 
 TAKEN_OVER: Mapping[str, tuple[str, ...]] = {
     "sweep": ("exclude", "workflow"),
     "plot": ("exclude", "workflow"),
 }
-"""Commands whose settings hold where a command's own table does not name them."""
+"""Commands whose tables are searched for settings that a command's own table lacks."""

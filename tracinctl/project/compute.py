@@ -1,4 +1,4 @@
-"""From a project's files to its score files: source, model, checkpoints, influence, files. Prints nothing."""
+"""Compute a project's scores: read its data, model and checkpoints, compute influence, write score files."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
     from tracinctl.scores.diagnoses import Diagnosis
     from tracinctl.scores.source import ScoreSource, WatchedScores
 
-_FEW = 8  # weights that fit into a line
+_FEW = 8  # number of weights that fit on a line
 
 
 @dataclass(frozen=True)
 class ComputeOutcome:
-    """What was computed.
+    """The result of a computation.
 
     Attributes:
-        target: of what.
-        output_file: the scores; None where only self-influence was asked for.
+        target: the material and frequency.
+        output_file: the scores; None if only self-influence was computed.
         written: all files written or added to.
-        train_pairs, test_pairs, active_test_pairs: how many; a test pair is active where a score is not zero.
-        checkpoints: those that count, with their weights, in order.
+        train_pairs, test_pairs, active_test_pairs: numbers of pairs; a test pair is active if a score is not zero.
+        checkpoints: the checkpoints with a weight above zero, in order.
         taken: for each checkpoint, whether its kernel came from the cache.
-        gradients_computed: item gradients that were taken.
-        way: how gradients were taken, and why.
-        seconds: how long it took.
-        notes: what a user should know of how it went.
-        classes: of the recordings, from the lowest rank up; empty where the data are the user's own.
-        diagnoses: what a user should know of the scores.
+        gradients_computed: number of item gradients computed.
+        way: how gradients were computed, and why.
+        seconds: duration.
+        notes: remarks on the computation for the user.
+        classes: classes of the recordings, lowest rank first; empty for the user's own data.
+        diagnoses: remarks on the scores for the user.
         cache_bytes: size of the kernels kept for this material and frequency.
-        freed_bytes: what pruning deleted.
+        freed_bytes: size of the kernels that pruning deleted.
     """
 
     target: Target
@@ -76,7 +76,7 @@ class ComputeOutcome:
 
     @property
     def weights_in_words(self) -> str:
-        """The weights of the checkpoints in one line."""
+        """The weights of the checkpoints on one line."""
         weights = [number(checkpoint.weight) for checkpoint in self.checkpoints]
         if len(set(weights)) == 1:
             return f"{weights[0]} each"
@@ -85,7 +85,7 @@ class ComputeOutcome:
         return f"{weights[0]} to {weights[-1]} in {count(len(weights), 'checkpoint')}"
 
     def to_json(self) -> dict[str, Any]:
-        """The result in plain values."""
+        """The result for JSON."""
         return {
             "material": self.target.material,
             "frequency": self.target.frequency,
@@ -112,10 +112,10 @@ def compute_project_scores(
 ) -> ComputeOutcome | None:
     """Compute the influence of a target and write its files.
 
-    With ``processes`` they share the work; the first one writes the files, and the others get None.
+    With ``processes``, they share the work. The first one writes the files; the others return None.
 
     Raises:
-        TracinctlError: anything that is missing, broken, or does not fit together; nothing is half-written.
+        TracinctlError: something is missing, broken, or does not fit together; no file is half-written.
     """
     from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.compute import compute_scores
@@ -134,14 +134,14 @@ def compute_project_scores(
     made_from = _made_from(target, settings.origin, recordings, {*data.train.ids, *data.test.ids})
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     options = _options(target, settings)
-    with as_a_guest():  # a model or a dataset may print, and stdout is for results
+    with as_a_guest():  # a model or dataset may print, and stdout is for results
         result = compute_scores(
             data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
         )
     if result is None:
         return None
 
-    # read before anything is written, so that a later change counts as newer than the scores
+    # read before writing, so that a later change counts as newer than the scores
     recordings.check_unchanged()
     others.check_unchanged()
     watched = WatchedScores(result.scores, made_from)
@@ -216,7 +216,7 @@ def _write(
         written.append(path)
         if other.is_file():
             notes.append(f"{other.name} held older scores and was removed")
-        remove_scores(other)  # a run that was killed here may have left what lies beside them
+        remove_scores(other)  # a run that was killed here may have left files beside the scores
     if settings.save_per_checkpoint:
         path, other = score_paths(target, settings.file_format, watched, per_checkpoint=True)
         write_per_checkpoint_scores(scores, path, progress)
@@ -229,28 +229,28 @@ def _write(
 
 
 def _origin(origin: SourceSettings) -> dict[str, Any]:
-    """Where items, pairs and the model are from, in plain values; a digest of its content stands for the pairs file."""
+    """The origin of items, pairs and model, for JSON, with a digest of the pairs file's content."""
     values = {name: value for name, value in vars(origin).items() if name != "pairs_file" and value is not None}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _rounds_before(target: Target) -> dict[str, Any]:
-    """The round, and what those before it had left out; empty in the first one.
+    """The round, and what earlier rounds left out; empty in the first round.
 
     Raises:
-        ExclusionListError: what training left beside its checkpoints is no list.
+        ExclusionListError: the list beside the checkpoints is broken.
     """
     from tracinctl.scores.files.exclusion_list import read_exclusion_list
 
     if not target.left_out_file.is_file():
         return {}
     left_out = read_exclusion_list(target.left_out_file).ids
-    # a training program of one's own may leave its list beside checkpoints in any folder
+    # a user's own training program may put its list beside checkpoints in any folder
     return {"round": max(2, target.round), "left_out_before": list(left_out)}
 
 
 def _read_once(target: Target, origin: SourceSettings, checkpoints: Sequence[Path]) -> FileStates:
-    """What is read at the beginning or now and then, and must be the same at the end."""
+    """The state of the files that are read during the work and must not change meanwhile."""
     parts = [part for path in checkpoints for part in checkpoint_parts(path)]
     pairs = None if origin.source is not None else pairs_file_of(target, origin)
     return FileStates.of({str(path): path for path in [*parts, *([pairs] if pairs else [])]}, digests=False)
@@ -259,10 +259,10 @@ def _read_once(target: Target, origin: SourceSettings, checkpoints: Sequence[Pat
 def score_paths(
     target: Target, file_format: str, scores: ScoreSource, *, per_checkpoint: bool = False
 ) -> tuple[Path, Path]:
-    """Where scores are written, and where scores of the other format would lie.
+    """The path of the scores to write, and of scores in the other format.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: the format is unknown.
     """
     from tracinctl.scores.files.open import JSON_LIMIT
 
@@ -276,7 +276,7 @@ def score_paths(
 
 
 def remove_scores(path: Path) -> None:
-    """Remove a score file and what lies beside it."""
+    """Remove a score file and its sidecar files."""
     from tracinctl.scores.files.sidecar import sidecar_path
 
     path.unlink(missing_ok=True)

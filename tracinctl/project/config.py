@@ -1,6 +1,6 @@
-"""Project settings (``tracinctl.toml``) and the places where a project keeps its files.
+"""Project settings (``tracinctl.toml``) and a project's folders.
 
-Only the standard library is imported here: completion and ``--help`` read settings too.
+This module imports only the standard library, because completion and ``--help`` read settings too.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from tracinctl.text import natural_key, nearest
 
 SETTINGS_NAME = "tracinctl.toml"
 
-_SLIP = 0.8  # likeness (1 = equal) above which a key is a misspelling rather than in the wrong table
+_SLIP = 0.8  # similarity (1 = equal) above which an unknown key counts as misspelt, not as in the wrong table
 
 _BACKSLASH = re.compile(r"Unescaped '\\' in a string|Invalid hex value")  # as in "C:\data" and "C:\Users"
 _SCORE_FILE = re.compile(r"^(?P<project>.+)_influence(?:_metadata\.json|\.parquet)$")
 PER_CHECKPOINT = "_per_checkpoint"
-"""What stands in the names of files that hold the scores of each checkpoint."""
+"""The part of a file name that marks scores of each checkpoint."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Settings:
-    """What a settings file says, checked.
+    """The checked content of a settings file.
 
     Attributes:
         path: the file; None without a file.
@@ -43,14 +43,14 @@ class Settings:
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def get(self, table: str, key: str, default: Any = None) -> Any:
-        """The value of a key, or the default where the file does not name it."""
+        """The value of a key, or the default if the file does not have it."""
         return self.values.get(table, {}).get(key, default)
 
     def place_of(self, command: str, setting: Setting) -> tuple[str, str] | None:
-        """(table, key) that holds a setting of a command; None where the file does not name it.
+        """(table, key) that holds a setting of a command; None if the file does not have it.
 
         Raises:
-            SettingsError: two tables that mean the same step hold different values.
+            SettingsError: two tables of the same step hold different values.
         """
         places = [(t, key) for t, key in keys_for(command, setting) if key in self.values.get(t, {})]
         same = [(t, key) for t, key in places if t in one_value(command)]
@@ -59,15 +59,15 @@ class Settings:
             described = [f"{_said(value)} in [{t}]{self.line(t, key)}" for (t, key), value in values.items()]
             raise SettingsError(
                 f"settings file {self.path}: `{setting.name}` has two values: {' and '.join(described)}",
-                hint="Both tables mean the same setting. Keep one of the two.",
+                hint="Both set the same setting. Keep one of them.",
             )
         return places[0] if places else None
 
     def defaults_for(self, command: str) -> dict[str, Any]:
-        """Defaults of a command's flags: its own table first, then those of the same step, then the top of the file.
+        """Defaults of a command's flags: from its own table, then tables of the same step, then the top of the file.
 
         Raises:
-            SettingsError: two tables that mean the same step hold different values.
+            SettingsError: two tables of the same step hold different values.
         """
         defaults = {}
         for setting in tables()[command].values():
@@ -78,21 +78,21 @@ class Settings:
         return defaults
 
     def line(self, table: str, key: str) -> str:
-        """``, line 7``: where a key stands; empty where that cannot be told."""
+        """The line of a key as ``, line 7``; empty if it is not found."""
         return "" if self.path is None else line_of(self.path, table, key)
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where a project keeps its files, and what it is about.
+    """A project: its folders, its material and its frequencies.
 
     Attributes:
         root: the settings file's folder, or the current folder.
-        data_root: recordings; checkpoint_dir: checkpoints, a folder a material and frequency;
-        metadata_dir: scores; output_dir: exclusion lists; cache_dir: what can be computed again.
-        material: what stands first in every file name; None where not said.
-        frequencies: empty where not said.
-        linked_root: a second folder that recordings may be links into; None where they may not.
+        data_root: recordings; checkpoint_dir: checkpoints, one folder per material and frequency;
+        metadata_dir: scores; output_dir: exclusion lists; cache_dir: files that can be computed again.
+        material: the first part of every file name; None if not set.
+        frequencies: empty if not set.
+        linked_root: a second folder that recordings may link into; None forbids links.
     """
 
     root: Path
@@ -106,12 +106,12 @@ class Project:
     linked_root: Path | None = None
 
     def with_places(self, **changes: Any) -> Project:
-        """This project with other places; None changes nothing."""
+        """This project with other folders; None changes nothing."""
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 
 def holds_checkpoints(folder: Path) -> bool:
-    """Whether a folder directly holds what looks like checkpoints."""
+    """Whether a folder itself contains files or folders that look like checkpoints."""
     try:
         return any(is_checkpoint(path) for path in folder.iterdir())
     except OSError:
@@ -119,9 +119,9 @@ def holds_checkpoints(folder: Path) -> bool:
 
 
 def split_score_file_name(path: Path, frequencies: Sequence[str] = ()) -> tuple[str, str] | None:
-    """Material and frequency from a score file's name; None where the name does not say.
+    """Material and frequency from a score file's name; None if the name does not have them.
 
-    Frequencies that are known are looked for first; otherwise the frequency is what follows the last underscore.
+    A known frequency is looked for first; otherwise the frequency is the part after the last underscore.
     """
     match = _SCORE_FILE.match(path.name)
     if match is None or match["project"].endswith(PER_CHECKPOINT):
@@ -148,7 +148,7 @@ def find_settings(start: Path) -> Path | None:
     """The settings file of this folder or the nearest parent; None without one.
 
     Raises:
-        TracinctlError: something that is no file stands in its place.
+        TracinctlError: its path is not a file.
     """
     start = start.absolute()
     for folder in (start, *start.parents):
@@ -159,10 +159,10 @@ def find_settings(start: Path) -> Path | None:
 
 
 def load_settings(path: Path | None) -> Settings:
-    """Read and check a settings file; without one, empty settings.
+    """Read and check a settings file; return empty settings without one.
 
     Raises:
-        SettingsError: the file is not there or is not TOML, a key is unknown, or a value is wrong.
+        SettingsError: the file is missing or is not TOML, a key is unknown, or a value is wrong.
     """
     if path is None:
         return Settings()
@@ -176,7 +176,7 @@ def load_settings(path: Path | None) -> Settings:
         elif key in tables() and key:
             raise SettingsError(
                 f"settings file {path}{line_of(path, '', key)}: `{key}` is a table, not a value",
-                hint=f"Write [{key}] on a line of its own and its settings below.",
+                hint=f"Write [{key}] on its own line and its settings below.",
             )
         else:
             values[""][key] = _checked(path, "", key, value)
@@ -200,17 +200,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"settings file {path}: not UTF-8 text", hint="Save the file as UTF-8.") from error
     except RecursionError as error:
         raise SettingsError(
-            f"settings file {path}: nested too deeply", hint="No setting is a list of lists."
+            f"settings file {path}: nested too deeply", hint="Settings are never lists of lists."
         ) from error
     except ValueError as error:  # not TOML, or a number of more digits than Python reads
-        hint = "Texts stand in quotes, lists in square brackets, for example  frequencies = ['500hz', '1000hz']"
+        hint = "Put texts in quotes and lists in square brackets, for example  frequencies = ['500hz', '1000hz']"
         if _BACKSLASH.search(str(error)):
             hint = _SINGLE_QUOTES
         raise SettingsError(f"settings file {path}: not valid TOML: {error}", hint=hint) from error
 
 
 def line_of(path: Path, table: str, key: str) -> str:
-    """``, line 7``: where a key of a table stands, or a table itself; empty where that cannot be told."""
+    """The line of a table or of its key as ``, line 7``; empty if it is not found."""
     header = re.compile(r"^\s*\[\s*([\w\"'-]+)\s*\]")
     entry = re.compile(rf"^\s*(?:\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[=\].]")
     here = ""
@@ -227,7 +227,7 @@ def line_of(path: Path, table: str, key: str) -> str:
 
 
 def load_project(settings: Settings, start: Path | None = None) -> Project:
-    """The project of these settings: places that the file does not name have their usual names under its folder."""
+    """The project of these settings; folders that the file does not set have default names in its folder."""
     root = settings.path.parent if settings.path is not None else (start or Path.cwd()).absolute()
 
     def place(key: str, usual: str) -> Path:
@@ -250,10 +250,10 @@ _OF_SCRIPTS = frozenset({"TRACINCTL_BIN"})  # the folder of the program, for scr
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
-    """Find misspelt ``TRACINCTL_...`` variables, and two that give one setting two values.
+    """Refuse misspelt ``TRACINCTL_...`` variables.
 
     Raises:
-        SettingsError: a variable begins with ``TRACINCTL_`` but names no flag that can be set.
+        SettingsError: a variable begins with ``TRACINCTL_`` but belongs to no setting.
     """
     known = _variables()
     for name in sorted(environment):
@@ -261,16 +261,16 @@ def check_environment(environment: Mapping[str, str]) -> None:
             near = nearest(name.removeprefix(f"{PREFIX}_"), [word.removeprefix(f"{PREFIX}_") for word in known])
             command = next((word for word in COMMANDS if name.startswith(variable(word, "") + "_")), "")
             here = f"`tracinctl {command} --help`" if command else "`tracinctl COMMAND --help`"
-            hint = f"Did you mean {PREFIX}_{near}?" if near else f"{here} lists the settings that variables can hold."
+            hint = f"Did you mean {PREFIX}_{near}?" if near else f"See {here} for the settings."
             what = f"{command} has no such setting" if command else "there is no such setting"
             raise SettingsError(f"environment variable {name}: {what}", hint=hint)
 
 
 def check_variables(command: str, environment: Mapping[str, str]) -> None:
-    """Find two variables that give one setting of a command two values.
+    """Refuse two variables that give one setting of a command different values.
 
     Raises:
-        SettingsError: there are two.
+        SettingsError: there are two such variables.
     """
     for setting in tables().get(command, {}).values():
         names = [variable(t, key) for t, key in keys_for(command, setting) if t in one_value(command)]
@@ -279,12 +279,12 @@ def check_variables(command: str, environment: Mapping[str, str]) -> None:
             assignments = " and ".join(f"{name}={value}" for name, value in given.items())
             raise SettingsError(
                 f"`{setting.name}` has two values: {assignments}",
-                hint="Both variables mean the same setting. Keep one of the two.",
+                hint="Both variables set the same setting. Keep one of them.",
             )
 
 
 def _variables() -> list[str]:
-    """Every variable that is read."""
+    """All variables of settings."""
     names = [variable("", "config"), *(variable("", key) for key, setting in tables()[""].items() if not setting.table)]
     for command, settings in COMMANDS.items():
         names += [variable(command, key) for one in settings_of(settings) if not one.table for key in one.names]
@@ -299,17 +299,17 @@ def _unknown(path: Path, table: str, key: str, known: Sequence[str], form: str) 
     near = nearest(key, known)
     slip = SequenceMatcher(None, key, near).ratio() >= _SLIP
     if homes and not slip:
-        hint = f"`{key}` belongs into {' or '.join(f'[{home}]' for home in homes)}."
+        hint = f"Put `{key}` in {' or '.join(f'[{home}]' for home in homes)}."
     elif near:
         hint = f"Did you mean {form.format(near)}?"
     else:
         usual = [name for name in known if table or name not in tables()[""] or tables()[""][name].metadata.get("top")]
-        hint = "Known here: " + ", ".join(form.format(name) for name in usual) + "."
+        hint = "Keys here are " + ", ".join(form.format(name) for name in usual) + "."
     return SettingsError(f"settings file {path}{line_of(path, table, key)}: unknown key {shown}", hint=hint)
 
 
 def _checked(path: Path, table: str, key: str, value: Any) -> Any:
-    """The value of a key as it is kept: a path absolute, a list a tuple of text.
+    """The checked value of a key: paths are absolute, lists are tuples of text.
 
     Raises:
         SettingsError: the key is unknown, or its value is wrong.
@@ -321,8 +321,8 @@ def _checked(path: Path, table: str, key: str, value: Any) -> Any:
     shown = f"`{key}` in [{table}]" if table else f"`{key}`"
     where = f"settings file {path}{line_of(path, table, key)}"
     if setting.kind is Kind.PATH and isinstance(value, str) and not value.replace("\0", "").isprintable():
-        # in double quotes, the backslash of C:\new is the beginning of a line break
-        raise SettingsError(f"{where}: {shown} is {value!r}, which is no path", hint=_SINGLE_QUOTES)
+        # in double quotes, TOML reads the \n of C:\new as a line break
+        raise SettingsError(f"{where}: {shown} is {value!r}, which is not a path", hint=_SINGLE_QUOTES)
     kept = _kept(setting.kind, value, path)
     if kept is None:
         raise SettingsError(
@@ -330,18 +330,18 @@ def _checked(path: Path, table: str, key: str, value: Any) -> Any:
         )
     if setting.choices and kept not in setting.choices:
         near = nearest(str(kept), list(setting.choices))
-        known_values = f"It is one of {', '.join(setting.choices)}."
+        known_values = f"Choose one of {', '.join(setting.choices)}."
         raise SettingsError(
             f"{where}: {shown} cannot be {value!r}", hint=f"Did you mean {near}?" if near else known_values
         )
     least = setting.metadata.get("least")
     if least is not None and kept < least:
-        raise SettingsError(f"{where}: {shown} is {kept}, not {least} or more", hint=example_of(key, setting))
+        raise SettingsError(f"{where}: {shown} is {kept}; it must be {least} or more", hint=example_of(key, setting))
     return kept
 
 
 def _kept(kind: Kind, value: Any, path: Path) -> Any:
-    """The value as it is kept; None where it is not of its kind."""
+    """The converted value; None if it is of the wrong kind."""
     if isinstance(value, bool) or kind is Kind.TRUTH:
         return value if isinstance(value, bool) and kind is Kind.TRUTH else None
     if kind is Kind.LIST:
@@ -370,11 +370,11 @@ def _said(value: Any) -> str:
 
 
 def _placed(value: str, settings_file: Path) -> Path:
-    """A path as a settings file means it: from the file's folder, or from the user's home."""
+    """A path in a settings file, resolved from the file's folder or from the user's home."""
     try:
         return Path(os.path.normpath(settings_file.parent / Path(value).expanduser()))
     except RuntimeError as error:
         raise SettingsError(
-            f"settings file {settings_file}: the home folder of {value!r} is not known",
+            f"settings file {settings_file}: the home folder of {value!r} is unknown",
             hint="Set HOME, or write the whole path.",
         ) from error

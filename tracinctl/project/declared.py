@@ -1,19 +1,19 @@
-"""Settings as their fields declare them, read for flags, tables, variables, completion and help.
+"""Settings, read from dataclass fields, for flags, tables, variables, completion and help.
 
-A field of a settings class is a setting where its metadata has ``help``. Further keys of the metadata:
+A field of a settings class is a setting if its metadata has ``help``. Other keys of the metadata:
 
-- ``name``: how users call it, where the field is called otherwise; ``alias``: a second name.
-- ``kind``: ``list`` (a text with commas), ``texts`` and ``paths`` (may be given again), ``score`` (a number or a share)
-  ``size`` (bytes) or ``weights`` (a word or numbers), where the type does not say.
-- ``metavar``, ``usual``: what help shows in place of a value, and as the default where that is None.
-- ``choices``, ``suggestions``: values and a line on each; others are refused, or taken as well.
-- ``least``: the smallest number.
-- ``example``: a value as ``tracinctl.toml`` has it, where the default is None.
-- ``panel``: the heading in help, which the field of a group hands down to its members.
-- ``table``: the table of ``tracinctl.toml`` that alone holds it, without flag and variable.
-- ``one_call``: a flag that belongs to one call and is no setting of a project.
-- ``top``: it may stand at the top of ``tracinctl.toml`` and mean all commands.
-- ``without``: members of a group that the command has no flag for.
+- ``name``: the user's name for it, if it differs from the field's; ``alias``: a second name.
+- ``kind``: if the type is not enough: ``list`` (comma-separated), ``texts`` and ``paths`` (may be repeated), ``score``
+  (a number or a share), ``size`` (bytes) or ``weights`` (a word or numbers).
+- ``metavar``: what help shows in place of a value; ``usual``: what help shows for a default of None.
+- ``choices``, ``suggestions``: values and a description of each; choices refuse other values, suggestions accept them.
+- ``least``: the smallest allowed number.
+- ``example``: a value in ``tracinctl.toml``, for a default of None.
+- ``panel``: the heading in help; the field of a group passes it to its members.
+- ``table``: the only table of ``tracinctl.toml`` for a setting that has no flag or variable.
+- ``one_call``: a flag only, not a setting of a project.
+- ``top``: also allowed at the top of ``tracinctl.toml``, for all commands.
+- ``without``: members of a group without a flag in this command.
 """
 
 import functools
@@ -32,7 +32,7 @@ _SIZE = r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$"
 
 
 class Kind(Enum):
-    """What a setting holds. The value is the word used in messages."""
+    """The kind of a setting's value, with the words for it in messages."""
 
     TEXT = "a text"
     PATH = "a path"
@@ -40,11 +40,11 @@ class Kind(Enum):
     NUMBER = "a number"
     TRUTH = "true or false"
     SCORE = "a number or a text such as '1%'"
-    LIST = "a list, or a text with commas"
+    LIST = "a list, or a comma-separated text"
     TEXTS = "a list of texts"
     PATHS = "a list of paths"
     SIZE = "a size such as '4GiB'"
-    WEIGHTS = "a word such as 'relative', or numbers with commas"
+    WEIGHTS = "a word such as 'relative', or comma-separated numbers"
 
 
 _KINDS = {str: Kind.TEXT, Path: Kind.PATH, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.TRUTH}
@@ -55,10 +55,10 @@ class Setting:
     """One setting.
 
     Attributes:
-        name: in ``tracinctl.toml`` and, with dashes, as a flag.
-        owner: the class that declares it, and ``field_name``: the field there. Both together tell settings apart.
-        kind: what it holds.
-        default: its value where nobody gives one.
+        name: the name in ``tracinctl.toml`` and, with dashes, of the flag.
+        owner, field_name: the class that declares it and its field there; together they identify a setting.
+        kind: the kind of its value.
+        default: its value if nobody gives one.
         metadata: the rest of the declaration.
         panel: the heading in help.
     """
@@ -79,27 +79,27 @@ class Setting:
 
     @property
     def choices(self) -> Mapping[str, str]:
-        """The values that are taken, and a line on each; empty where any is."""
+        """The allowed values with a description of each; empty if any value is allowed."""
         return dict(self.metadata.get("choices", {}))
 
     @property
     def suggestions(self) -> Mapping[str, str]:
-        """Values for completion, and a line on each."""
+        """Values for completion with a description of each."""
         return dict(self.metadata.get("suggestions", {})) or self.choices
 
     @property
     def table(self) -> str:
-        """The table that alone holds it; empty where the command's own does."""
+        """The only table that holds it; empty if the command's own table does."""
         return str(self.metadata.get("table", ""))
 
     @property
     def one_call(self) -> bool:
-        """Whether it is a flag that belongs to one call."""
+        """Whether it is a flag only."""
         return bool(self.metadata.get("one_call"))
 
     @property
     def example(self) -> str:
-        """How ``tracinctl.toml`` has it."""
+        """An example value for ``tracinctl.toml``."""
         if "example" in self.metadata:
             return str(self.metadata["example"])
         if self.kind is Kind.LIST:
@@ -109,7 +109,7 @@ class Setting:
         return repr(self.default)
 
     def value(self, given: Any) -> Any:
-        """The field's value from what typer or the settings file gives."""
+        """Convert a value from typer or the settings file to the field's value."""
         if self.kind in {Kind.TEXTS, Kind.PATHS}:
             return tuple(given or ())
         if self.kind is Kind.SIZE and isinstance(given, str):
@@ -122,17 +122,17 @@ class Setting:
 
     @property
     def is_text(self) -> bool:
-        """Whether the field keeps a list as the text that was given."""
+        """Whether the field keeps a list as comma-separated text."""
         return bool(self.metadata.get("kind") == "list")
 
 
 @functools.cache
 def settings_of(cls: type) -> tuple[Setting, ...]:
-    """The settings of a class and of the groups in it, in the order of their fields."""
+    """The settings of a class and of its groups, in the order of their fields."""
     return _walk(cls, "", ())
 
 
-# commands share their groups, and each group is read once
+# commands share groups; read each group once
 @functools.cache
 def _walk(cls: type, panel: str, without: tuple[str, ...]) -> tuple[Setting, ...]:
     return tuple(_settings_in(cls, panel, without))
@@ -159,7 +159,7 @@ def _kind(part: Any) -> Kind:
 
 
 def build(cls: type, values: Mapping[str, Any]) -> Any:
-    """A settings class from the values of its settings by name; what is not named keeps its default.
+    """Build a settings class from values by setting name; other settings keep their defaults.
 
     Raises:
         UsageError: a value makes no sense.
@@ -181,28 +181,28 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
 
 
 def parse_weights(text: str, name: str, words: Mapping[str, str]) -> str | tuple[float, ...]:
-    """One of some words, or numbers with commas.
+    """Read one of some words, or comma-separated numbers.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the text is neither.
     """
     if text in words:
         return text
     try:
-        return tuple(float(part) for part in text.split(","))  # equal numbers stay
+        return tuple(float(part) for part in text.split(","))  # keeps equal numbers
     except ValueError as error:
         near = nearest(text, words)
         raise UsageError(
             f"`{name}` cannot be {text!r}",
-            hint=f"Did you mean {near}?" if near else f"It is one of {', '.join(words)}, or numbers such as 2,1,1.",
+            hint=f"Did you mean {near}?" if near else f"Choose one of {', '.join(words)}, or numbers such as 2,1,1.",
         ) from error
 
 
 def split_list(text: str, name: str) -> list[str]:
-    """The entries of a comma list, blanks around them taken off.
+    """The entries of a comma-separated list, without spaces around them.
 
     Raises:
-        UsageError: the list is empty or has an empty entry; ``name`` names it in the message.
+        UsageError: the list or an entry is empty; the message names the list by ``name``.
     """
     entries = [entry.strip() for entry in text.split(",")]
     if not all(entries):
@@ -211,14 +211,14 @@ def split_list(text: str, name: str) -> list[str]:
 
 
 def parse_size(text: str, name: str = "memory") -> int:
-    """Bytes from ``4GiB``, ``500 MB`` or ``2g``; a bare number is bytes.
+    """Read a size such as ``4GiB``, ``500 MB`` or ``2g``; a number alone is bytes.
 
     Raises:
-        UsageError: the text is no size above zero.
+        UsageError: the text is not a size above zero.
     """
     match = re.match(_SIZE, text, re.IGNORECASE)
     if match is None or not float(match[1]):
-        raise UsageError(f"`{name}` {text!r} is no size", hint=f"For example `{name}` 4GiB")
+        raise UsageError(f"`{name}` {text!r} is not a size", hint=f"For example `{name}` 4GiB")
     number, letter, binary = match.groups()
     base = 1024 if binary or not text.lower().rstrip().endswith("b") else 1000
     return int(float(number) * base ** " kmgt".index(letter.lower() or " "))

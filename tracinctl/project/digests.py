@@ -1,7 +1,7 @@
-"""SHA-256 of files, remembered by what the file system says of them, so that asking again reads nothing.
+"""SHA-256 of files, remembered with their file-system data, so that an unchanged file is read only once.
 
-A remembered digest holds while inode, size and both times of a file are exactly those of the moment it was taken; they
-are compared for equality only, so neither a clock that was set back nor a copied date hides a change.
+A remembered digest is valid while the file's inode, size and both times are exactly the same. They are compared for
+equality, so neither a clock that was set back nor a copied date hides a change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Digests:
     """Digests of files.
 
     Args:
-        memory: the file in which they are remembered; one that cannot be read is as good as none.
+        memory: the file that stores the digests; an unreadable one is ignored.
     """
 
     def __init__(self, memory: Path) -> None:
@@ -36,7 +36,7 @@ class Digests:
         """SHA-256 of a file's content.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         about = path.stat()
         state = [about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns]
@@ -53,12 +53,12 @@ class Digests:
         """The digest by which scores name a checkpoint.
 
         Raises:
-            CheckpointError: it cannot be read.
+            CheckpointError: the checkpoint cannot be read.
         """
         return checkpoint_digest(path, self.of_file)
 
     def remember(self) -> None:
-        """Write what was learned; where that is not allowed, the next one asks the files again."""
+        """Store the new digests; if that is not allowed, the next run reads the files again."""
         if self._new:
             kept = dict(list(self._known.items())[-_MOST_REMEMBERED:])
             with contextlib.suppress(TracinctlError):

@@ -1,4 +1,4 @@
-"""All that is known against training pairs, items and groups of pairs: who is suspect, and why."""
+"""The evidence against training pairs, items and groups of pairs: which are suspect, and why."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CONTRADICTED = 0.5
 
 @dataclass(frozen=True)
 class ItemScores:
-    """The scores of the training items: names of the checkpoints, and shape (checkpoints, items)."""
+    """Names of the checkpoints, and the training items' scores there, shape (checkpoints, items)."""
 
     checkpoints: Sequence[str]
     values: FloatArray
@@ -40,7 +40,7 @@ class ItemScores:
 
 @dataclass(frozen=True)
 class _Group:
-    """Rows in the scores of the pairs of a group."""
+    """The rows of a group's pairs in the scores."""
 
     influence: GroupInfluence
     rows: IntArray
@@ -48,17 +48,17 @@ class _Group:
 
 @dataclass
 class Evidence:
-    """What scores, other comparisons and rankers say of the training pairs.
+    """The evidence on the training pairs from scores, other comparisons and rankers.
 
     Attributes:
         data: items and pairs.
         source: the scores.
-        place: the row in the training pairs of each scored pair.
-        effects: what each scored pair does to the held-out pairs.
+        place: for each scored pair, its row in the training pairs.
+        effects: the effect of each scored pair on the held-out pairs.
         chance: for each training pair, the probability that a further comparison says the opposite.
-        scores: of the training items.
-        doubts: for each training pair, the share of the rankers that did not train on it and rank it the other way;
-            NaN where that is not known.
+        scores: scores of the training items.
+        doubts: for each training pair, the share of rankers not trained on it that rank it the other way; NaN if
+            unknown.
         changes: what the scores were made from and is no longer as it was, in words.
     """
 
@@ -74,11 +74,11 @@ class Evidence:
     _groups: dict[str, _Group] = field(default_factory=dict)
 
     def suspects(self, by: str = "pair", order: str = "harm") -> list[Suspect]:
-        """What is suspect, the most suspect first.
+        """The suspects, the most suspect first.
 
         Args:
-            by: ``pair``: pairs that hurt in total, or that other comparisons contradict; ``item``: all items; a column
-                of the pairs: all of its values.
+            by: ``pair``: pairs that hurt in total or that other comparisons contradict; ``item``: all items; a column
+                of the pairs: all its values.
             order: ``harm``: items with the largest item-level influence first, others with the lowest total
                 influence; ``error``: those that other comparisons contradict most.
 
@@ -141,14 +141,14 @@ class Evidence:
         return {name: names[float(label)] for name, label in zip(self.data.train.ids, labels, strict=True)}
 
     def class_of(self, item: str) -> str:
-        """The name of an item's class; empty where items have none."""
+        """The name of an item's class; empty if items have no classes."""
         return self._class_of_item.get(item, "")
 
     def _classes(self, items: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in dict.fromkeys(map(self.class_of, items)) if name)
 
     def _sides(self, place: int) -> tuple[str, str]:
-        """Ids of the item that ranks above and of the one below."""
+        """Ids of the higher and the lower item of a pair."""
         pairs, ids = self.data.train_pairs, self.data.train.ids
         i, j = ids[pairs.first[place]], ids[pairs.second[place]]
         return (i, j) if pairs.target[place] >= 0 else (j, i)
@@ -171,7 +171,7 @@ class Evidence:
             ("probability that a further comparison says the opposite", f"{self.chance[place]:.0%}"),
         ]
         if not np.isnan(self.doubts[place]):
-            reasons.append(("rankers that never saw it and rank it the other way", f"{self.doubts[place]:.0%}"))
+            reasons.append(("rankers trained without it that rank it the other way", f"{self.doubts[place]:.0%}"))
         if self.source.self_influence is not None:
             reasons.append(("self-influence", float(self.source.self_influence[row])))
         return Card(
@@ -203,7 +203,7 @@ class Evidence:
         ]
         if not np.isnan(doubts).all():
             share = float(np.nanmean(doubts))
-            reasons.append(("rankers that never saw a comparison and rank it the other way", f"{share:.0%} on average"))
+            reasons.append(("rankers trained without a comparison that rank it the other way", f"{share:.0%} on average"))
         worst = sorted(group.rows.tolist(), key=lambda row: (float(self.effects.total[row]), row))
         return Card(
             claim=f"{name}, {of.pairs:,} comparison{'' if of.pairs == 1 else 's'}",
@@ -220,7 +220,7 @@ class Evidence:
         return f"{self._claim(place)}: total influence {total}, contradicted with probability {chance}"
 
     def _losses(self, places: IntArray) -> Figures:
-        """Each checkpoint and the mean loss of some pairs there, for the losses that have a name."""
+        """The mean loss of some pairs at each checkpoint, for the named losses."""
         import torch
 
         from tracinctl.engine.losses import NAMED_LOSSES, pair_loss_values
@@ -235,7 +235,7 @@ class Evidence:
         means = []
         for at in values:
             s_i, s_j = (torch.from_numpy(at[side[places]]) for side in (pairs.first, pairs.second))
-            # a margin of its own shifts the difference of the scores
+            # a pair's own margin shifts the difference of the scores
             shift = torch.from_numpy(own[places]) * target
             each = pair_loss_values(str(loss), s_i - (shift if loss != "logistic" else 0), s_j, target, 0.0)
             means.append(float(each.mean()))
@@ -263,7 +263,7 @@ class Evidence:
         return said
 
     def _strips(self, items: Sequence[str]) -> Mapping[str, Strip]:
-        """The items' scores at the last checkpoint beside those of the other items of their class."""
+        """The items' scores at the last checkpoint, with those of the other items of their class."""
         if not self.scores.checkpoints:
             return {}
         last = self.scores.values[-1]

@@ -1,4 +1,4 @@
-"""Why a training pair is suspect: what scores, checkpoints and other comparisons say of it. Prints nothing."""
+"""Explain why a training pair is suspect, from scores, checkpoints and other comparisons."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tracinctl.text import nearest
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known of one training pair.
+    """The evidence on one training pair.
 
     Attributes:
-        id: of the pair.
-        card: its claim, the reasons to suspect it, its loss at each checkpoint, whom it hurts, and its items' other
-            comparisons.
-        total: its summed influence on the held-out pairs.
-        votes: held-out pairs that it hurts, of ``active`` that can vote.
-        active: see ``votes``.
+        id: id of the pair.
+        card: its claim, the reasons to suspect it, its loss at each checkpoint, the pairs that it hurts, and its
+            items' other comparisons.
+        total: its total influence on the held-out pairs.
+        votes: number of held-out pairs that it hurts.
+        active: number of held-out pairs that can vote.
         helps: the held-out pairs that it helps most, with the influence on each.
-        opposed: the training pairs that teach most nearly the opposite, with the cosine of the scores.
-        missing: what is not known, and how to get it.
+        opposed: the training pairs that contradict it most, with the cosine of the scores.
+        missing: unknown evidence, and how to get it.
         changes: what the scores were made from and is no longer as it was, in words.
     """
 
@@ -44,7 +44,7 @@ class Explanation:
     changes: Sequence[str]
 
     def to_json(self) -> dict[str, Any]:
-        """The same in plain values."""
+        """The explanation for JSON."""
 
         def named(rows: Any, name: str, value: str) -> list[dict[str, Any]]:
             return [{name: key, value: number} for key, number in rows]
@@ -73,7 +73,7 @@ def explain_pair(
     *,
     checkpoint_prefix: str = "model_epoch_",
 ) -> Explanation:
-    """Gather what is known of a training pair.
+    """Gather the evidence on a training pair.
 
     Raises:
         UsageError: the scores have no such pair.
@@ -87,7 +87,7 @@ def explain_pair(
         near = nearest(name, ids)
         raise UsageError(
             f"{name!r} is a held-out pair" if held_out else f"there is no training pair {name!r} in these scores",
-            hint=f"Its opponents: tracinctl plot top --test-pair {name}"
+            hint=f"For its opponents: tracinctl plot top --test-pair {name}"
             if held_out
             else (f"Did you mean {near}?" if near else ""),
         )
@@ -110,12 +110,12 @@ def _missing(card: Card, target: Target) -> list[str]:
     reasons = []
     if not card.losses:
         reasons.append(
-            f"Its loss at each checkpoint is not known: that takes the checkpoints in {target.checkpoints} and one of "
-            "the losses standard, logistic and ghm."
+            f"Its loss at each checkpoint is unknown: this needs the checkpoints in {target.checkpoints} and the loss "
+            "standard, logistic or ghm."
         )
-    if not any("never saw" in reason for reason, _ in card.reasons):
+    if not any("trained without" in reason for reason, _ in card.reasons):
         reasons.append(
-            "What rankers say that never saw it is not known: tracinctl workflow --retrain with the built-in ranker "
-            "finds out."
+            "How rankers trained without it rank it is unknown: run tracinctl workflow --retrain with the built-in "
+            "ranker."
         )
     return reasons

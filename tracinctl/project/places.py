@@ -1,6 +1,6 @@
-"""The settings that say which material and frequencies a command is about, and where their files are.
+"""The settings that choose the material, the frequencies and the folders of a command.
 
-``--help`` and completion load this module: only the standard library is imported.
+``--help`` and completion import this module, so it imports only the standard library.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(init=False, eq=False, repr=False)
 class Selection:
-    """Which material and which frequencies."""
+    """The chosen material and frequencies."""
 
     material: str | None = field(
         default=None,
@@ -24,7 +24,7 @@ class Selection:
     frequency: str | None = field(
         default=None,
         metadata={
-            "help": "Frequencies, with commas; `all` stands for every one found.",
+            "help": "Comma-separated frequencies, or `all` for every one found.",
             "metavar": "NAMES",
             "usual": "the settings', else all",
             "kind": "list",
@@ -36,7 +36,7 @@ class Selection:
 
 @dataclass(init=False, eq=False, repr=False)
 class ScorePlace:
-    """Where scores are."""
+    """The folder of scores."""
 
     metadata_dir: Path | None = field(
         default=None,
@@ -52,12 +52,12 @@ class ScorePlace:
 
 @dataclass(init=False, eq=False, repr=False)
 class GivenScores:
-    """Score files that are named one by one."""
+    """Score files given by name."""
 
     metadata_file: tuple[Path, ...] = field(
         default=(),
         metadata={
-            "help": "Score file (.json or .parquet); may be repeated. Without it, the project's.",
+            "help": "Score file (.json or .parquet) instead of the project's; may be repeated.",
             "metavar": "FILE",
             "kind": "paths",
             "one_call": True,
@@ -67,7 +67,7 @@ class GivenScores:
 
 @dataclass(init=False, eq=False, repr=False)
 class ListPlace:
-    """Where exclusion lists are."""
+    """The folder of exclusion lists."""
 
     output_dir: Path | None = field(
         default=None,
@@ -83,7 +83,7 @@ class ListPlace:
 
 @dataclass(init=False, eq=False, repr=False)
 class DataPlaces:
-    """Where recordings and checkpoints are."""
+    """The folders of recordings and checkpoints."""
 
     data_root: Path | None = field(
         default=None,
@@ -98,7 +98,7 @@ class DataPlaces:
     checkpoint_dir: Path | None = field(
         default=None,
         metadata={
-            "help": "Folder of checkpoints, or of one folder <material>_<frequency> each.",
+            "help": "Folder of checkpoints, or of their folders <material>_<frequency>.",
             "metavar": "DIR",
             "usual": "checkpoints",
             "example": "'checkpoints'",
@@ -108,7 +108,7 @@ class DataPlaces:
     linked_root: Path | None = field(
         default=None,
         metadata={
-            "help": "A second folder that recordings may be links into.",
+            "help": "Second folder that recordings may link into.",
             "metavar": "DIR",
             "usual": "none",
             "example": "'.dvc/cache'",

@@ -1,4 +1,4 @@
-"""The report of a workflow: its runs, as ``plots.report`` wants them."""
+"""The report of a workflow, made from its runs for ``plots.report``."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def workflow_report(
     """The report of these runs.
 
     Args:
-        runs: one a section.
+        runs: the runs, one per section.
         command: the command line that made it.
         settings: names and values to list.
-        shown: writes a path as the reader should see it.
+        shown: formats a path for the reader.
         custom: see ``next_command``.
-        suspects: gives the suspects of a run; a TracinctlError that it raises becomes a note.
+        suspects: returns the suspects of a run; a TracinctlError that it raises becomes a note.
     """
     from tracinctl.plots.report import Report
 
@@ -60,7 +60,7 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
     if run.error is not None:
         return ReportSection(title, error=run.error.message, hint=run.error.hint)
     if run.source is None or run.score_file is None:
-        return ReportSection(title, error="not begun, for another frequency had failed")
+        return ReportSection(title, error="not started, because another frequency failed")
     source, notes = _with_checkpoints(run, run.source)
     useful = run.output_file is not None and run.exclusions is not None and run.exclusions.new_ids
     return ReportSection(
@@ -80,7 +80,7 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
 
 
 def _with_checkpoints(run: Run, source: ScoreSource) -> tuple[ScoreSource, list[str]]:
-    """The scores with those of each checkpoint where they are kept, and what is wrong with those."""
+    """The scores with those of each checkpoint, if they are kept, and notes on what is wrong with those."""
     from tracinctl.scores.files.per_checkpoint import with_checkpoints
 
     path = run.target.per_checkpoint_file
@@ -121,17 +121,17 @@ def _retraining(run: Run) -> Retraining | None:
 def _notes(run: Run) -> list[str]:
     notes = []
     if run.computed is None:
-        notes.append("The score file was there already; nothing was computed.")
+        notes.append("The score file existed already; nothing was computed.")
     else:
         done = run.computed
         notes.append(
-            f"{done.gradients_computed:,} item gradients were taken; of {len(done.checkpoints)} checkpoints "
-            f"{sum(done.taken)} came from the cache."
+            f"{done.gradients_computed:,} item gradients were computed; {sum(done.taken)} of {len(done.checkpoints)} "
+            "checkpoints came from the cache."
         )
         notes += done.notes
     if run.planted is not None:
         notes.append(
-            f"Of {run.planted.planted:,} planted errors {run.planted.caught:,} are on the list; "
-            f"{run.planted.wrong:,} on it were not planted."
+            f"{run.planted.caught:,} of {run.planted.planted:,} planted errors are on the list; "
+            f"{run.planted.wrong:,} listed ids were not planted."
         )
     return notes

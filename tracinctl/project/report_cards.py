@@ -1,4 +1,4 @@
-"""The most suspect training pairs of a run as cards for its report."""
+"""Cards of a run's most suspect training pairs, for its report."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def report_suspects(
     """The first suspects of a run, the most harmful first.
 
     Args:
-        run: its scores and items are those of the project.
-        origin: where items and pairs come from.
-        report: the file of the report; sounds are named by their way from there.
+        run: a run on the project's scores and items.
+        origin: the source of items and pairs.
+        report: the report's file; sounds are linked relative to it.
         progress: called with a ``Progress``.
-        checkpoint_prefix: of the checkpoints' names.
+        checkpoint_prefix: how the checkpoints' names begin.
 
     Raises:
         TracinctlError: nothing is suspect, or items, scores or decisions cannot be read.
@@ -72,7 +72,7 @@ def _links(review: Review, folder: Path) -> Links:
         try:
             return quote(Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix())
         except ValueError:
-            # it is on another drive
+            # the sound is on another drive
             return path.absolute().as_uri()
 
     return Links(

@@ -1,4 +1,4 @@
-"""From a target's scores to the chosen list and the verdict on it. Prints nothing."""
+"""Choose a list from a target's scores by retraining, and judge it."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
     from tracinctl.scores.votes import Threshold
 
 CHOOSING_SEEDS: Final = 2
-"""Seeds that the choice trains with; the verdict has as many as there are repeats."""
+"""Number of training seeds for the choice; the verdict uses one per repeat."""
 
 
 @dataclass(frozen=True)
 class ProjectRetraining:
-    """How a project's lists are judged.
+    """The settings that judge a project's lists.
 
     Attributes:
-        how: how often, and by which loss.
-        origin: where items and pairs come from; its seed divides the held-out items.
-        train: how the built-in ranker trains.
-        command, metrics_file: a training command to run in its place, and where that leaves its metrics; see
+        how: the number of repeats, the loss, and so on.
+        origin: the source of items and pairs; its seed divides the held-out items.
+        train: the built-in ranker's training settings.
+        command, metrics_file: a training command to run instead, and the file where it writes its metrics; see
             ``training_command``.
     """
 
@@ -65,21 +65,21 @@ class ProjectRetraining:
     metrics_file: str = METRICS_FILE
 
     def check(self) -> None:
-        """Raise UsageError where there is nothing that could train; to be asked before the work begins."""
+        """Raise UsageError if nothing can train; call this before the work begins."""
         if self.command is not None:
             check_command(self.command, self.metrics_file)
         elif self.origin.source is not None or self.origin.model is not None:
             raise UsageError(
-                "`retrain` trains the built-in ranker on recordings, and knows no way to train a model of your own",
+                "`retrain` trains the built-in ranker on recordings and cannot train your own model",
                 hint="Name your training command in tracinctl.toml:\n[train]\n"
                 "command = 'python train.py --exclusions-file {exclusions_file} --metrics {metrics_file}'",
             )
 
     def at_once(self, progress: ProgressCallback) -> int:
-        """Trainings in parallel: one where each would write its metrics to the same file."""
+        """Number of trainings in parallel: one if they all write their metrics to the same file."""
         if self.command is None or "{output_dir}" in self.metrics_file or self.how.parallel == 1:
             return self.how.parallel
-        note = "one training at a time: metrics_file is the same for all; name a file in {output_dir}"
+        note = "one training at a time, because metrics_file is the same for all; use a file in {output_dir}"
         progress(Progress("retraining", 0, 1, "trainings", note=note))
         return 1
 
@@ -92,18 +92,18 @@ def retrain_project(
     settings: ProjectRetraining,
     progress: ProgressCallback = no_progress,
 ) -> RetrainResult:
-    """Choose a list and how to train with it, and judge both by held-out items that had no part in the choice.
+    """Choose a list and a training recipe, and judge both by held-out items that took no part in the choice.
 
     Args:
-        target: of the scores.
-        source: scores on held-out pairs; those of the scoring pairs alone are used.
-        rule: the user's rule, whose list is one of those tried.
-        compute: how the scores were computed; other methods are computed likewise.
-        settings: how to train.
+        target: the scores' material and frequency.
+        source: scores on held-out pairs; only those of the scoring pairs are used.
+        rule: the user's rule, whose list is one of the candidates.
+        compute: the settings that the scores were computed with; other methods use them too.
+        settings: the training settings.
         progress: receives trainings, and epochs within them.
 
     Raises:
-        TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
+        TracinctlError: data are missing or broken, or a training fails. Finished trainings are kept.
     """
     work = _Work(target, settings, progress)
     source = work.scoring_scores(source)
@@ -135,11 +135,11 @@ def judge_project_sweep(
     settings: ProjectRetraining,
     progress: ProgressCallback = no_progress,
 ) -> RetrainResult:
-    """The same with the votes rule at each threshold as candidates.
+    """Like ``retrain_project``, with the votes rule at each threshold as candidates.
 
     Raises:
-        ScoreFileError: no score is of a scoring pair.
-        TracinctlError: data are missing or broken, or a training fails. Trainings that were finished are kept.
+        ScoreFileError: there are no scores of scoring pairs.
+        TracinctlError: data are missing or broken, or a training fails. Finished trainings are kept.
     """
     work = _Work(target, settings, progress)
     candidates = threshold_candidates(work.scoring_scores(source), work.half_pairs, thresholds, votes)
@@ -147,7 +147,7 @@ def judge_project_sweep(
 
 
 class _Work:
-    """The data of a target, who chooses and who judges, and the trainer."""
+    """The data of a target, the halves that choose and judge, and the trainer."""
 
     def __init__(self, target: Target, settings: ProjectRetraining, progress: ProgressCallback) -> None:
         settings.check()
@@ -161,22 +161,22 @@ class _Work:
         self.trainer = _trainer(target, settings, self.data, self.division)
 
     def scoring_scores(self, source: ScoreSource) -> ScoreSource:
-        """The scores on the scoring pairs: a score does not depend on other test pairs.
+        """The scores on the scoring pairs; they do not depend on the other test pairs.
 
         Raises:
-            ScoreFileError: there is none.
+            ScoreFileError: there are none.
         """
         scoring = self.data.test_pairs.take(self.division.rows(self.data, "scoring"))
         view = SomeColumns(source, scoring.row_ids(self.data.test.ids))
         if not view.test_ids:
             raise ScoreFileError(
-                f"no test pair of the scores of {self.target.label} has both items among those that score influence",
-                hint=f"Compute with all held-out pairs: tracinctl compute {self.target.command_flags}",
+                f"no test pair in the scores of {self.target.label} has both items in the half that scores influence",
+                hint=f"Compute them for all held-out pairs: tracinctl compute {self.target.command_flags}",
             )
         return view
 
     def train(self, plan: Sequence[Training]) -> list[Trained]:
-        """Do trainings, as many at once as the trainer bears."""
+        """Run trainings, in parallel as the trainer allows."""
         return run_trainings(
             self.trainer,
             plan,
@@ -186,7 +186,7 @@ class _Work:
         )
 
     def judged(self, candidates: Callable[[], Sequence[Candidate]], usual: Candidate) -> RetrainResult:
-        """Choose among the candidates and judge the choice; ``usual`` is judged where none can be chosen."""
+        """Choose one of the candidates and judge it; judge ``usual`` if none can be chosen."""
         why_not = self._cannot_choose()
         if why_not:
             return replace(self._trial(usual.whole, Recipe(), Recipe()), why_no_choice=why_not)
@@ -199,14 +199,14 @@ class _Work:
         return replace(self._trial(choice.exclusions, choice.chosen.recipe, choice.tuned), choice=choice)
 
     def _cannot_choose(self) -> str:
-        """Why no list can be chosen; empty where one can."""
+        """Why no list can be chosen; empty if one can."""
         few = too_few_to_choose(self.data, self.halves)
         if few:
             return few
         trained = self.train([Training(EVERYTHING, 1, self.settings.how.seeds[0], ())])[0]
         if all(name in trained.scores for name in self.division.scoring):
             return ""
-        return "the training command gives no score to the held-out items that score influence"
+        return "the training command gives no scores for the held-out items that score influence"
 
     def _trial(self, exclusions: Sequence[str], recipe: Recipe, tuned: Recipe) -> RetrainResult:
         target, trainer = self.target, self.trainer
@@ -229,7 +229,7 @@ class _Work:
 
 
 def with_choice(run: Run, result: RetrainResult) -> Run:
-    """The run with what was chosen in place of what its rule lists."""
+    """The run with the chosen list in place of its rule's list."""
     choice, exclusions, source = result.choice, run.exclusions, run.source
     if choice is None or exclusions is None or source is None:
         return replace(run, retraining=result)
@@ -247,7 +247,7 @@ def with_choice(run: Run, result: RetrainResult) -> Run:
 
 
 def recipe_notes(run: Run) -> list[str]:
-    """What a list says of how to train with it; nothing where no recipe was chosen."""
+    """The comment in a list that says how to train with it; empty without a chosen recipe."""
     if run.retraining is None or run.retraining.choice is None:
         return []
     return [f"train with: tracinctl train {run.target.command_flags} --exclusions-file THIS_FILE{run.recipe}"]

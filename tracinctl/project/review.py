@@ -1,4 +1,4 @@
-"""From a project's scores and items to a review of its suspects. Prints nothing."""
+"""Prepare a review of the suspects from a project's scores and items."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _MOST_FEATURES = 4096
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"})
 MOST_SUSPECTS = 10_000
-"""So many suspects are shown at most: the first ones."""
+"""Largest number of suspects to show."""
 
 
 def open_review(
@@ -45,11 +45,11 @@ def open_review(
     *,
     checkpoint_prefix: str = "model_epoch_",
 ) -> Review:
-    """Gather all that a person needs to review the training pairs of a target.
+    """Gather everything for a review of a target's training pairs.
 
     Raises:
-        TracinctlError: scores, items or checkpoints are missing, the scores are of other pairs than the project's, or
-            the pairs have no column to group by.
+        TracinctlError: scores, items or checkpoints are missing, the scores are not of the project's pairs, or the
+            pairs have no such column to group by.
     """
     evidence = gather_evidence(target, origin, progress, checkpoint_prefix=checkpoint_prefix)
     source, data = evidence.source, evidence.data
@@ -80,10 +80,10 @@ def open_review(
 def gather_evidence(
     target: Target, origin: SourceSettings, progress: ProgressCallback, *, checkpoint_prefix: str
 ) -> Evidence:
-    """All that is known against the training pairs of a target.
+    """Gather the evidence against the training pairs of a target.
 
     Raises:
-        TracinctlError: scores or items are missing, or the scores are of other pairs than the project's.
+        TracinctlError: scores or items are missing, or the scores are not of the project's pairs.
     """
     from tracinctl.data.bradley_terry import contradiction
     from tracinctl.scores.effects import pair_effects
@@ -104,10 +104,10 @@ def gather_evidence(
 
 
 def _places_of(source: ScoreSource, data: RankingData, target: Target) -> npt.NDArray[np.int64]:
-    """The row in the training pairs of each scored pair.
+    """For each scored pair, its row in the training pairs.
 
     Raises:
-        ReviewError: the scores are of other pairs than those of the data.
+        ReviewError: the scores are not of the data's pairs.
     """
     there = {name: k for k, name in enumerate(data.train_pairs.row_ids(data.train.ids))}
     missing = [name for name in source.train_ids if name not in there]
@@ -121,12 +121,12 @@ def _places_of(source: ScoreSource, data: RankingData, target: Target) -> npt.ND
 
 
 def _features(inputs: Any) -> npt.NDArray[np.float64] | None:
-    """Numbers by which items can be compared: their inputs, averaged over the last axes; None where shapes differ."""
+    """Features for comparing items: their inputs, averaged over the last axes; None if shapes differ."""
     try:
         rows = [np.asarray(inputs[k], dtype=np.float64) for k in range(len(inputs))]
     except (TypeError, ValueError, KeyError, RuntimeError):
         return None
-    # spectrograms differ in their number of frames, which an average over time leaves out
+    # averaging over time makes spectrograms of different lengths comparable
     rows = [row.mean(axis=-1) if row.ndim > 1 else row for row in rows]
     flat = [row.ravel() for row in rows]
     same = len({row.shape for row in flat}) == 1
@@ -136,7 +136,7 @@ def _features(inputs: Any) -> npt.NDArray[np.float64] | None:
 def _item_scores(
     target: Target, origin: SourceSettings, data: RankingData, prefix: str, progress: ProgressCallback
 ) -> ItemScores:
-    """The scores of the training items at each checkpoint; at none where the checkpoints are gone."""
+    """The scores of the training items at each checkpoint; empty if the checkpoints are gone."""
     from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.item_scores import item_scores
     from tracinctl.errors import CheckpointError
@@ -145,7 +145,7 @@ def _item_scores(
         paths = list_checkpoints(target.checkpoints, prefix)
     except CheckpointError:
         return ItemScores([], np.zeros((0, len(data.train))))
-    # the built-in ranker is small: on a busy machine its threads would wait for each other
+    # the built-in ranker is small; on a busy machine its threads would wait for each other
     with one_thread() if origin.model is None else nullcontext():
         scores = item_scores(data.train, make_model(origin, paths[0]), paths, score=data.score, progress=progress)
     return ItemScores([path.name for path in paths], scores)
@@ -168,8 +168,8 @@ def _describer(target: Target, origin: SourceSettings, data: RankingData) -> Cal
             return ItemView(name, label, picture=given if pictured else None, sound=None if pictured else given)
         if not isinstance(given, str):
             raise UsageError(
-                f"describe({name!r}) gave a {type(given).__name__}",
-                hint="Give a text, or the Path of a picture or sound.",
+                f"describe({name!r}) returned a {type(given).__name__}",
+                hint="Return a text, or the Path of a picture or sound.",
             )
         return ItemView(name, label, text=given)
 

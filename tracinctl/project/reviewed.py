@@ -1,4 +1,4 @@
-"""What people decided in a review, applied to lists and to training data."""
+"""Apply the decisions of a review to lists and training data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def verdicts_of(target: Target) -> Verdicts:
-    """What people decided on a target.
+    """People's decisions on a target.
 
     Raises:
         ReviewError: there are no decisions, or they cannot be read.
@@ -29,7 +29,7 @@ def verdicts_of(target: Target) -> Verdicts:
     if not made:
         raise ReviewError(
             f"{target.label}: no decisions in {target.review_file}",
-            hint=f"Make them: tracinctl review {target.command_flags}",
+            hint=f"Make them with: tracinctl review {target.command_flags}",
         )
     return settle(made)
 
@@ -39,8 +39,8 @@ class Reviewed:
     """A list after a review.
 
     Attributes:
-        exclusions: the list: no pair that is kept or turned round, every pair and item that is left out.
-        note: what people decided, in a line.
+        exclusions: the list without kept and turned pairs, and with every pair and item that people left out.
+        note: people's decisions on one line.
     """
 
     exclusions: Exclusions
@@ -48,7 +48,7 @@ class Reviewed:
 
 
 def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: Verdicts) -> Reviewed:
-    """Apply decisions to a list; a decision on a pair holds for its mirror image too, one on a group for its pairs."""
+    """Apply decisions to a list; a pair's decision includes its mirror image, a group's decision its pairs."""
     note = note_of(verdicts)
     verdicts = of_pairs(verdicts, source.train_ids, source.groups)
     mirror = _mirror_ids(source)
@@ -68,18 +68,18 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
 
 
 def note_of(verdicts: Verdicts) -> str:
-    """What people decided, in a line."""
+    """People's decisions on one line."""
     parts = [
         f"{len(verdicts.ids(decision)):,} {done}"
         for decision, done in ((LEAVE_OUT, "left out"), (KEEP, "kept"), (TURN, "turned round"))
     ]
     parts += [f"{len(verdicts.relabelled()):,} relabelled"] if verdicts.relabelled() else []
-    parts += [f"{len(verdicts.disputed):,} disputed, which change nothing"] if verdicts.disputed else []
+    parts += [f"{len(verdicts.disputed):,} disputed and ignored"] if verdicts.disputed else []
     return f"{count(len(verdicts.agreed) + len(verdicts.disputed), 'decision')} by people: {', '.join(parts)}"
 
 
 def _mirror_ids(source: ScoreSource) -> Mapping[str, list[str]]:
-    """Pair id -> ids of the same two items the other way round."""
+    """Map each pair id to the ids of the same two items in the opposite order."""
     of: dict[tuple[str, str], list[str]] = {}
     for name, (i, j) in zip(source.train_ids, source.train_items, strict=False):
         of.setdefault((i, j), []).append(name)
@@ -93,9 +93,9 @@ def _with_mirrors(names: list[str], mirror: Mapping[str, list[str]]) -> dict[str
 
 
 def of_pairs(verdicts: Verdicts, ids: Sequence[str], groups: Mapping[str, Iterable[Any]]) -> Verdicts:
-    """Verdicts on groups, ``<column>:<value>``, as verdicts on their pairs; a pair's own decisions come first.
+    """Turn verdicts on groups, ``<column>:<value>``, into verdicts on their pairs; a pair's own decisions come first.
 
-    A pair of several groups that were decided differently keeps none of these decisions.
+    A pair in several groups with different decisions gets none of them.
     """
     of_groups = [
         [f"{column}:{value}" for value in values]
@@ -113,7 +113,7 @@ def of_pairs(verdicts: Verdicts, ids: Sequence[str], groups: Mapping[str, Iterab
 
 
 def class_names(data: RankingData) -> dict[float, str]:
-    """Label of items -> name of its class, from the lowest rank up; without names, 36 and not 36.0."""
+    """Map item labels to class names, lowest rank first; labels without names are numbers such as 36, not 36.0."""
     labels = [part.labels for part in (data.train, data.test) if part.labels is not None]
     known = sorted({float(label) for part in labels for label in part})
     named = len(known) == len(data.classes)
@@ -125,12 +125,12 @@ def _plain(label: float) -> str:
 
 
 def reviewed_data(data: RankingData, verdicts: Verdicts) -> tuple[RankingData, list[str]]:
-    """Training data as people decided: turned pairs the other way round, relabelled items in their new class.
+    """Apply decisions to training data: turn pairs round and move relabelled items to their new class.
 
-    A pair that says the same as a turned one of the same two items, the other way round, is turned with it.
+    The mirror image of a turned pair is turned with it.
 
     Returns:
-        The data, and the ids to leave out: those that people left out, and pairs whose items are now of one class.
+        The data, and the ids to leave out: those that people left out, and pairs whose items now have the same class.
 
     Raises:
         ReviewError: an item was given a class that no item has.
@@ -162,12 +162,14 @@ def _groups(groups: Mapping[str, Iterable[Any]]) -> set[str]:
 
 def _relabelled(data: RankingData, relabelled: Mapping[str, str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     if data.train.labels is None:
-        raise ReviewError("items were given other classes, but these items have none", hint="Remove these decisions.")
+        raise ReviewError("decisions give items another class, but items have no classes", hint="Remove them.")
     labels = np.asarray(data.train.labels, dtype=np.float64).copy()
     label_of = {name: label for label, name in class_names(data).items()}
     unknown = sorted({made for made in relabelled.values() if made not in label_of})
     if unknown:
-        raise ReviewError(f"no item has the class {first_few(unknown)}", hint=f"Classes are {first_few([*label_of])}.")
+        raise ReviewError(
+            f"no item has the class {first_few(unknown)}", hint=f"The classes are {first_few([*label_of])}."
+        )
     for row, name in enumerate(data.train.ids):
         if name in relabelled:
             labels[row] = label_of[relabelled[name]]

@@ -1,7 +1,6 @@
-"""Several rounds of a target: train, score, list, and again without the list. Prints nothing.
+"""Several rounds of a target: train, score, list, and repeat without the listed pairs.
 
-What is kept when it is interrupted: every checkpoint, score file and list that was finished. The same call goes on from
-there.
+After an interruption, finished checkpoints, score files and lists are kept, and the same call continues from there.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RoundSettings:
-    """How many rounds, and how each trains.
+    """The number of rounds and their training settings.
 
     Attributes:
-        number: of rounds.
-        origin: the recordings and pairs to train on.
-        train: how the built-in ranker trains.
+        number: number of rounds.
+        origin: the source of the recordings and pairs.
+        train: the built-in ranker's training settings.
     """
 
     number: int
@@ -36,11 +35,11 @@ class RoundSettings:
     train: TrainSettings
 
     def check(self) -> None:
-        """Raise UsageError where the built-in ranker cannot train the rounds."""
+        """Raise UsageError if the built-in ranker cannot train the rounds."""
         if self.origin.source is not None or self.origin.model is not None:
             raise UsageError(
-                "`rounds` trains the built-in ranker, and knows no way to train a model of your own",
-                hint="Train with each list yourself, and name the new checkpoints with `checkpoint_dir`.",
+                "`rounds` trains the built-in ranker and cannot train your own model",
+                hint="Train with each list yourself, and give the new checkpoints with `checkpoint_dir`.",
             )
 
 
@@ -53,15 +52,15 @@ def run_rounds(
     trained: Callable[[TrainOutcome], None],
     finished: Callable[[Run], None],
 ) -> list[Run]:
-    """A run for each round of each target; a target ends early where a round lists nothing new or fails.
+    """Run the rounds of each target; a target ends early if a round lists nothing new or fails.
 
     Args:
-        targets: in the order in which they run, each at the round it begins with.
-        rounds: how many, and how to train.
+        targets: the targets in order, each at its first round.
+        rounds: the number of rounds, and how to train.
         settings: how to score and list.
-        watch: gives a progress callback for the time that a round takes.
-        trained: is told of each training.
-        finished: is told of each run at its end.
+        watch: opens a progress callback for the time of a round.
+        trained: called after each training.
+        finished: called after each run.
     """
     runs: list[Run] = []
     for first in targets:
@@ -84,7 +83,7 @@ def _run(
     watch: Watch,
     trained: Callable[[TrainOutcome], None],
 ) -> Run:
-    """One round; its run holds the error where it failed."""
+    """Run one round; a failed run holds its error."""
     try:
         with watch(target) as progress:
             list_before = target.at_round(target.round - 1).list_file if target.round > 1 else None
@@ -99,5 +98,5 @@ def _run(
 
 
 def last_of_each(runs: Sequence[Run]) -> list[Run]:
-    """The last run of each material and frequency, in their order."""
+    """The last run of each material and frequency, in order."""
     return list({(run.target.material, run.target.frequency): run for run in runs}.values())

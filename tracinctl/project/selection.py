@@ -1,6 +1,6 @@
-"""Which materials, frequencies and score files a command is about.
+"""Choose the materials, frequencies and score files of a command.
 
-Only the standard library and the names of files are used: completion offers what is found here.
+This module uses only the standard library and file names, because completion uses it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """A file of influence scores and its target; None where the file name does not say."""
+    """A score file and its target; None if the file name does not show it."""
 
     path: Path
     target: Target | None = None
 
     @property
     def label(self) -> str:
-        """What to call it in a table."""
+        """Its name in tables."""
         return self.path.name if self.target is None else self.target.label
 
     @property
@@ -45,12 +45,12 @@ class ScoreFile:
 
     @property
     def in_project(self) -> bool:
-        """Whether it lies where the project keeps its scores."""
+        """Whether it is in the project's folder of scores."""
         return self.target is not None and self.path.absolute().parent == self.target.project.metadata_dir.absolute()
 
     @property
     def beside(self) -> Target | None:
-        """The target, its other files of scores and records looked for beside this one."""
+        """The target, with its other score files and records in the folder of this one."""
         if self.target is None:
             return None
         return replace(self.target, project=self.target.project.with_places(metadata_dir=self.path.parent))
@@ -58,30 +58,30 @@ class ScoreFile:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MissingScores:
-    """Scores that are not there, and the command that makes them."""
+    """Missing scores, and the command that makes them."""
 
     target: Target
 
     @property
     def message(self) -> str:
-        """What is missing."""
-        return f"no influence scores for {self.target.label}: {self.target.score_file} is not there"
+        """The message that names the missing file."""
+        return f"no influence scores for {self.target.label}: there is no {self.target.score_file}"
 
     @property
     def hint(self) -> str:
-        """What was probably meant, and the command that makes it."""
-        return unknown_set(self.target) or f"Make them: tracinctl compute {self.target.command_flags}"
+        """What was probably meant, and the command that makes the scores."""
+        return unknown_set(self.target) or f"Make them with: tracinctl compute {self.target.command_flags}"
 
 
 def recordings_by_material(data_root: Path) -> dict[str, list[str]]:
-    """Material -> frequencies, in natural order, from the names of the recordings."""
+    """Frequencies by material, in natural order, from the names of recordings."""
     from tracinctl.data.recordings import available
 
     return available(data_root) if data_root.is_dir() else {}
 
 
 def scores_by_material(metadata_dir: Path) -> dict[str, list[str]]:
-    """Material -> frequencies, in natural order, from the names of score files."""
+    """Frequencies by material, in natural order, from the names of score files."""
     frequencies: dict[str, list[str]] = {}
     for material, frequency in find_score_files(metadata_dir):
         frequencies.setdefault(material, []).append(frequency)
@@ -89,7 +89,7 @@ def scores_by_material(metadata_dir: Path) -> dict[str, list[str]]:
 
 
 def checkpoints_by_material(checkpoint_dir: Path) -> dict[str, list[str]]:
-    """Material -> frequencies, in natural order, from the folders of checkpoints."""
+    """Frequencies by material, in natural order, from the folders of checkpoints."""
     frequencies: dict[str, list[str]] = {}
     try:
         names = sorted((entry.name for entry in checkpoint_dir.iterdir()), key=natural_key)
@@ -103,27 +103,27 @@ def checkpoints_by_material(checkpoint_dir: Path) -> dict[str, list[str]]:
 
 
 def choose_material(project: Project, asked: str | None, choices: dict[str, list[str]], where: str) -> str:
-    """The material that is asked for, set, or the only one found.
+    """The material that the user chose or set, or the only one found.
 
     Raises:
         DataError: there is none.
-        UsageError: there are several and none is named.
+        UsageError: there are several and none is chosen.
     """
     name = asked or project.material
     if name is not None:
         return _as_written(name, choices)
     if not choices:
-        raise DataError(f"no material is named, and none is found in {where}", hint="Name one with `material`.")
+        raise DataError(f"no material was given, and none was found in {where}", hint="Give one with `material`.")
     if len(choices) > 1:
         raise UsageError(
-            f"which material? {where} has {', '.join(choices)}",
-            hint=f"For example `material` {next(iter(choices))}",
+            f"no material was given, and {where} has several: {', '.join(choices)}",
+            hint=f"Give one, for example `material` {next(iter(choices))}",
         )
     return next(iter(choices))
 
 
 def _as_written(name: str, known: Iterable[str]) -> str:
-    """The known name that is the same as this one but for its Unicode form, or else this one in the usual form."""
+    """The known name that equals this one in Unicode's normal form, or else this one in that form."""
     usual = normalize("NFC", name)
     return next((one for one in known if normalize("NFC", one) == usual), usual)
 
@@ -137,10 +137,10 @@ def choose_frequencies(
     *,
     strict: bool = True,
 ) -> list[str]:
-    """The frequencies that are asked for or set, or all that are found.
+    """The frequencies that the user chose or set, or all that are found.
 
     Raises:
-        UsageError: nothing is found, or (where ``strict``) one that is asked for is not among what is found.
+        UsageError: nothing is found, or (if ``strict``) a chosen one is not found.
     """
     here = choices.get(material, [])
     asked_for = list(project.frequencies) if asked is None else split_list(asked, "frequency")
@@ -161,12 +161,12 @@ def choose_frequencies(
 def score_files(
     project: Project, given: Sequence[Path] | None, material: str | None, frequency: str | None
 ) -> tuple[list[ScoreFile], list[MissingScores]]:
-    """The score files that are given, or those of the project, and what is missing of these.
+    """The given score files, or those of the project with a list of missing ones.
 
     ``given`` is None where a command takes no files by name.
 
     Raises:
-        ScoreFileError: a given file is not there, or none of the project's is.
+        ScoreFileError: a given file does not exist, or none of the project's does.
     """
     if given:
         files = []
@@ -174,10 +174,10 @@ def score_files(
             if path.is_dir():
                 raise ScoreFileError(
                     f"{path} is a folder, not a score file",
-                    hint=f"To use every score file in it: `metadata_dir` {path}",
+                    hint=f"To use all score files in it: `metadata_dir` {path}",
                 )
             if not path.is_file():
-                raise ScoreFileError(f"score file {path} is not there", hint=_score_files_near(path))
+                raise ScoreFileError(f"there is no score file {path}", hint=_score_files_near(path))
             split = split_score_file_name(path, project.frequencies)
             number = round_of(path.absolute().parent)
             own = project if number == 1 else at_round(project, number)
@@ -190,10 +190,10 @@ def score_files(
         name = material or project.material or "NAME"
         wanted = [] if frequency is None else [entry for entry in split_list(frequency, "frequency") if entry != ALL]
         first = (wanted or list(project.frequencies) or ["NAME"])[0]
-        by_name = "" if given is None else "\nor name a file: `metadata_file` FILE"
+        by_name = "" if given is None else "\nor give a file: `metadata_file` FILE"
         raise ScoreFileError(
             f"no influence scores in {where}",
-            hint=_beside(project) or f"Make them: tracinctl compute --material {name} --frequency {first}{by_name}",
+            hint=_beside(project) or f"Make them with: tracinctl compute --material {name} --frequency {first}{by_name}",
         )
     chosen = choose_material(project, material, available, where)
     names = choose_frequencies(project, frequency, chosen, available, where, strict=False)
@@ -215,9 +215,9 @@ def score_files(
 def training_sets(
     project: Project, material: str | None, frequency: str | None, *, custom_source: bool = False
 ) -> list[Target]:
-    """The targets to compute or train, checked against the recordings that are there.
+    """The targets to compute or train, checked against the recordings.
 
-    A source of the user's own has no recordings to look for: there both must be named.
+    With a user's own source, there are no recordings to check, so material and frequency must be given.
 
     Raises:
         DataError: there are no recordings, or none of this material or frequency.
@@ -226,13 +226,13 @@ def training_sets(
     if custom_source:
         name = material or project.material
         names = split_list(frequency, "frequency") if frequency else list(project.frequencies)
-        hint = "They name the files: `material` digits `frequency` all-sizes, or put them into tracinctl.toml."
+        hint = "They name the files: give `material` digits `frequency` all-sizes, or set them in tracinctl.toml."
         if ALL in names:
             raise UsageError(
-                f"with a `source` of your own, frequency cannot be '{ALL}': there is no list of all", hint=hint
+                f"with your own `source`, frequency cannot be '{ALL}', because there is no list of all", hint=hint
             )
         if name is None or not names:
-            raise UsageError("with a `source` of your own, material and frequency must be named", hint=hint)
+            raise UsageError("with your own `source`, material and frequency must be given", hint=hint)
         return [Target(project, name, frequency_name) for frequency_name in names]
     where = str(project.data_root)
     available = recordings_by_material(project.data_root)
@@ -240,14 +240,14 @@ def training_sets(
         from tracinctl.data.recordings import no_recordings
 
         error = no_recordings(project.data_root)
-        raise DataError(error.message, hint=f"{error.hint}\nTo try tracinctl without any: tracinctl demo my-project")
+        raise DataError(error.message, hint=f"{error.hint}\nTo try tracinctl without any, run: tracinctl demo my-project")
     chosen = choose_material(project, material, available, where)
     names = choose_frequencies(project, frequency, chosen, available, where)
     return [Target(project, chosen, name) for name in names]
 
 
 def everything_by_material(project: Project) -> dict[str, list[str]]:
-    """Material -> frequencies, in natural order, from recordings, score files and checkpoints together."""
+    """Frequencies by material, in natural order, from recordings, score files and checkpoints."""
     merged: dict[str, set[str]] = {}
     for source in (
         recordings_by_material(project.data_root),
@@ -274,7 +274,7 @@ def unknown_set(target: Target) -> str:
 def workflow_sets(
     project: Project, material: str | None, frequencies: str | None, *, custom_source: bool = False
 ) -> list[Target]:
-    """The targets of a workflow; a frequency that is not there fails on its own, later.
+    """The targets of a workflow; a missing frequency fails by itself later.
 
     Raises:
         DataError: there is nothing to work on.
@@ -288,8 +288,8 @@ def workflow_sets(
         raise DataError(
             f"no recordings, checkpoints or scores in {where}",
             hint=_beside(project)
-            or "Name the folders with `data_root`, `checkpoint_dir` and `metadata_dir`.\n"
-            "To try tracinctl without any: tracinctl demo my-project",
+            or "Give the folders with `data_root`, `checkpoint_dir` and `metadata_dir`.\n"
+            "To try tracinctl without any, run: tracinctl demo my-project",
         )
     chosen = choose_material(project, material, available, where)
     names = choose_frequencies(project, frequencies, chosen, available, where, strict=False)
@@ -297,10 +297,10 @@ def workflow_sets(
 
 
 def _beside(project: Project) -> str:
-    """What is said where score files lie in the project's folder itself; empty where none do."""
+    """A hint if score files are in the project's folder itself; empty if there are none."""
     here = len(find_score_files(project.root))
     place = "." if project.root == Path.cwd() else shlex.quote(str(project.root))
-    files = "1 score file lies" if here == 1 else f"{here} score files lie"
+    files = "1 score file is" if here == 1 else f"{here} score files are"
     return f"{files} in {'this folder' if place == '.' else place} itself: add `metadata_dir` {place}" if here else ""
 
 
@@ -312,19 +312,19 @@ def _nearest(name: str, known: Sequence[str], what: str) -> str:
 
 def _others(available: dict[str, list[str]]) -> list[str]:
     there = [f"{material} {frequency}" for material, frequencies in available.items() for frequency in frequencies]
-    return [f"Scores are there for: {', '.join(there)}."] if there else []
+    return [f"There are scores for {', '.join(there)}."] if there else []
 
 
 def _score_files_near(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
-        return f"The folder {folder} is not there either."
+        return f"The folder {folder} does not exist either."
     names = sorted(entry.name for entry in folder.iterdir() if split_score_file_name(entry) is not None)
     same = [name for name in names if split_score_file_name(Path(name)) == split_score_file_name(path)]
     near = same[0] if same else nearest(path.name, names)
     if near:
         return f"Did you mean {folder / near}?"
-    return "Scores are made by: tracinctl compute --material NAME --frequency NAME"
+    return "Make scores with: tracinctl compute --material NAME --frequency NAME"
 
 
 def score_file_names(project: Project) -> list[Path]:

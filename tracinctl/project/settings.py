@@ -1,11 +1,11 @@
 """The settings of every command: each is declared once, as a field with its type, default and help.
 
-What the engine, the rule and the trainings can be asked for is declared beside them; what concerns a project is
-declared here, and each command's class says which of all these it takes. Flags, keys of ``tracinctl.toml``, environment
-variables, completion and help follow from the fields; ``declared`` says how they are read.
+Settings of the engine, the rule and the trainings are declared beside them, settings of a project here. Each command's
+class lists the groups that it uses. Flags, keys of ``tracinctl.toml``, environment variables, completion and help are
+made from the fields; ``declared`` explains how.
 
-``--help`` and completion load this module: only the standard library is imported, and the groups of a
-command's settings do without the methods that take a dataclass longest to make; ``declared.build`` fills them.
+``--help`` and completion import this module, so it imports only the standard library, and its dataclasses skip the
+methods that are slow to generate; ``declared.build`` fills them.
 """
 
 from dataclasses import dataclass, field
@@ -31,27 +31,27 @@ FORMATS = ("auto", "json", "parquet")
 
 @dataclass(eq=False, repr=False)
 class SourceSettings:
-    """Where items, pairs and the model come from.
+    """The source of items, pairs and the model.
 
     Attributes:
-        source: ``package.module:function`` of (frequency, material) that gives ``RankingData``; None = recordings.
+        source: ``package.module:function`` of (frequency, material) that returns ``RankingData``; None = recordings.
         model: ``package.module:function`` that builds the model; None = the built-in ranker.
-        pairs_file: the pairs that training used; None = ``pairs.csv`` beside the checkpoints, where it is.
-        pairs: how pairs are made where no file names them: ``every`` or ``drawn``; None = ``every``, which ``compute``
-            says is an assumption.
-        seed: of the division into training and held-out items, and of drawn pairs.
-        train_share: how much of the items trains.
-        skip_missing: leave out pairs of the file whose recordings are gone.
-        classes: from the lowest rank up; None = by the numbers in their names.
-        channel: of recordings with several, from 1; None = their average.
-        n_fft, hop: of the spectrograms.
-        architecture, normalise: of the built-in ranker; an architecture of None is read from the checkpoint.
+        pairs_file: the pairs that training used; None = ``pairs.csv`` beside the checkpoints, if it exists.
+        pairs: how to make pairs without a file: ``every`` or ``drawn``; None = ``every``, and ``compute`` warns that
+            this is an assumption.
+        seed: seed of the train/held-out split, and of drawn pairs.
+        train_share: share of the items used for training.
+        skip_missing: leave out pairs of the file whose recordings are missing.
+        classes: class names, lowest rank first; None = by the numbers in their names.
+        channel: channel of recordings with several, from 1; None = their average.
+        n_fft, hop: window and step of the spectrograms.
+        architecture, normalise: settings of the built-in ranker; None = the checkpoint's architecture.
     """
 
     source: str | None = field(
         default=None,
         metadata={
-            "help": "Your own function of (frequency, material) that gives a tracinctl.RankingData. It is run.",
+            "help": "Your own function of (frequency, material) that returns a tracinctl.RankingData. It is run.",
             "metavar": "MODULE:FUNCTION",
             "usual": "the recordings",
             "example": "'my_project:load'",
@@ -80,7 +80,7 @@ class SourceSettings:
     pairs: str | None = field(
         default=None,
         metadata={
-            "help": "How pairs are made where no file names them.\n\nevery: all items of different class.\n\n"
+            "help": "How to make pairs without a pairs file.\n\nevery: all items of different class.\n\n"
             "drawn: at random with the seed.",
             "metavar": "HOW",
             "choices": {"every": "all items of different class", "drawn": "at random with the seed"},
@@ -90,14 +90,14 @@ class SourceSettings:
         },
     )
     seed: int = field(default=42, metadata={"help": "Seed of the train/held-out split, and of drawn pairs."})
-    train_share: float = field(default=0.7, metadata={"help": "Share of the items that trains.", "top": True})
+    train_share: float = field(default=0.7, metadata={"help": "Share of the items used for training.", "top": True})
     skip_missing: bool = field(
-        default=False, metadata={"help": "Leave out pairs of the file whose recordings are gone.", "top": True}
+        default=False, metadata={"help": "Leave out pairs of the file whose recordings are missing.", "top": True}
     )
     classes: tuple[str, ...] | None = field(
         default=None,
         metadata={
-            "help": "Classes of the recordings from the lowest rank up, with commas.",
+            "help": "Comma-separated classes of the recordings, lowest rank first.",
             "metavar": "NAMES",
             "usual": "by the numbers in their names",
             "example": "['deg000', 'deg036']",
@@ -107,7 +107,7 @@ class SourceSettings:
     channel: int | None = field(
         default=None,
         metadata={
-            "help": "Channel of recordings that have several, from 1.",
+            "help": "Channel of recordings with several channels, from 1.",
             "usual": "their average",
             "least": 1,
             "example": "1",
@@ -127,18 +127,18 @@ class SourceSettings:
 
 @dataclass(eq=False, repr=False)
 class ComputeSettings:
-    """How influence is computed and what is written.
+    """How to compute influence, and what to write.
 
     Attributes:
-        origin: where items, pairs and the model come from.
+        origin: the source of items, pairs and the model.
         checkpoint_prefix: how the names of checkpoint files begin.
         num_test_samples: number of held-out pairs, drawn with the seed; None = all.
         test_pairs: ids of the held-out pairs to use; empty = all.
-        engine: how the engine computes.
-        cache: whether kernels are kept and reused.
-        influence, self_influence, save_per_checkpoint: what is written.
+        engine: options of the engine.
+        cache: whether to keep and reuse kernels.
+        influence, self_influence, save_per_checkpoint: what to write.
         file_format: ``json``, ``parquet``, or ``auto``: Parquet for more than a million scores.
-        prune_cache: whether kernels of this target that were not used are deleted.
+        prune_cache: whether to delete this target's unused kernels.
     """
 
     origin: SourceSettings = field(default_factory=SourceSettings, metadata={"panel": DATA})
@@ -160,7 +160,7 @@ class ComputeSettings:
         default=(),
         metadata={
             "name": "test_pair",
-            "help": "Score this held-out pair instead of all; may be repeated.",
+            "help": "Use this held-out pair instead of all; may be repeated.",
             "metavar": "ID",
             "kind": "texts",
             "one_call": True,
@@ -174,7 +174,11 @@ class ComputeSettings:
     )
     prune_cache: bool = field(
         default=False,
-        metadata={"help": "Delete kernels that these checkpoints do not use.", "one_call": True, "panel": INFLUENCE},
+        metadata={
+            "help": "Delete kernels of other checkpoints or settings than these.",
+            "one_call": True,
+            "panel": INFLUENCE,
+        },
     )
     influence: bool = field(
         default=True,
@@ -193,7 +197,7 @@ class ComputeSettings:
         },
     )
     save_per_checkpoint: bool = field(
-        default=False, metadata={"help": "Write the scores of each checkpoint as well.", "panel": OUTPUT}
+        default=False, metadata={"help": "Also write the scores of each checkpoint.", "panel": OUTPUT}
     )
     file_format: str = field(
         default="auto",
@@ -209,12 +213,12 @@ class ComputeSettings:
 
 @dataclass(init=False, eq=False, repr=False)
 class Processes:
-    """How many processes share the work."""
+    """The number of processes that share the work."""
 
     processes: int = field(
         default=1,
         metadata={
-            "help": "Processes of this machine that share the work; torchrun does it over several machines.",
+            "help": "Number of processes on this machine that share the work; for several machines, use torchrun.",
             "least": 1,
             "example": "2",
         },
@@ -223,17 +227,17 @@ class Processes:
 
 @dataclass(init=False, eq=False, repr=False)
 class Marking:
-    """Whether a list is marked in the users' records."""
+    """Whether to mark a list in the user's records."""
 
     update_metadata: bool = field(
         default=False,
-        metadata={"help": "Mark what is excluded in <material>_<frequency>_metadata.json as well."},
+        metadata={"help": "Also mark the excluded ids in <material>_<frequency>_metadata.json."},
     )
 
 
 @dataclass(init=False, eq=False, repr=False)
 class Replacing:
-    """Whether a list that a person made is replaced."""
+    """Whether to replace a list that a person made."""
 
     force: bool = field(
         default=False,
@@ -243,7 +247,7 @@ class Replacing:
 
 @dataclass(init=False, eq=False, repr=False)
 class Retraining:
-    """Whether lists are judged by training, and how often."""
+    """Whether and how to judge lists by training."""
 
     retrain: bool = field(
         default=False,
@@ -257,7 +261,7 @@ class Retraining:
 
 @dataclass(init=False, eq=False, repr=False)
 class TrainProgram:
-    """A training program of the user's own, which judges lists in place of the built-in ranker. It is run."""
+    """The user's own training program, which replaces the built-in ranker in judging lists. It is run."""
 
     command: str | None = field(
         default=None,
@@ -268,18 +272,18 @@ class TrainProgram:
         },
     )
     metrics_file: str = field(
-        default="metrics.json", metadata={"help": "Where your program leaves its metrics.", "table": "train"}
+        default="metrics.json", metadata={"help": "The file where your program writes its metrics.", "table": "train"}
     )
 
 
 @dataclass(eq=False, repr=False)
 class ReviewSettings:
-    """What a review shows.
+    """The settings of a review.
 
     Attributes:
-        by: what is decided on: ``pair``, ``item``, or the values of a column of the pairs, such as ``annotator``.
-        order: ``harm``, the most harmful suspects first, or ``error``, those that other comparisons contradict most.
-        who: the person who decides.
+        by: what to decide on: ``pair``, ``item``, or a column of the pairs, such as ``annotator``.
+        order: ``harm``: most harmful suspects first, or ``error``: those that other comparisons contradict most.
+        who: the name of the person who decides.
     """
 
     by: str = field(
@@ -294,7 +298,7 @@ class ReviewSettings:
     order: str = field(
         default="harm",
         metadata={
-            "help": "Which suspects come first: the most harmful ones, or those most surely wrong.",
+            "help": "Which suspects come first: the most harmful, or those most likely wrong.",
             "metavar": "ORDER",
             "choices": {
                 "harm": "lowest total influence on the held-out pairs first",
@@ -304,33 +308,38 @@ class ReviewSettings:
     )
     who: str = field(
         default="",
-        metadata={"help": "Who decides.", "metavar": "NAME", "usual": "git's user.name", "one_call": True},
+        metadata={
+            "help": "Your name in the decisions.",
+            "metavar": "NAME",
+            "usual": "git's user.name",
+            "one_call": True,
+        },
     )
 
 
 @dataclass(eq=False, repr=False)
 class Decided:
-    """Whether people's decisions count."""
+    """Whether to use people's decisions."""
 
     review: bool = field(
         default=False,
-        metadata={"help": "Use people's decisions in reviews/: see tracinctl review.", "one_call": True},
+        metadata={"help": "Use the decisions in reviews/; see tracinctl review.", "one_call": True},
     )
 
 
 @dataclass(eq=False, repr=False)
 class WorkflowSettings:
-    """How a workflow runs.
+    """The settings of a workflow.
 
     Attributes:
-        compute: how influence is computed.
-        rule: what is left out.
+        compute: how to compute influence.
+        rule: the rule that chooses the list.
         evaluate_only: compute and count, but write no list.
         fail_fast: stop at the first target that fails.
-        marking: whether what is excluded is marked in the users' records.
-        replacing: whether a list that a person made is replaced.
-        list_later: whether the list is written later, by what chooses it.
-        asked: names of the settings that somebody gave, and that are not only defaults.
+        marking: whether to mark the list in the user's records.
+        replacing: whether to replace a list that a person made.
+        list_later: whether the list is chosen and written later.
+        asked: names of the settings that the user gave.
     """
 
     rule: Rule = field(default_factory=Rule, metadata={"panel": RULE})

@@ -1,4 +1,4 @@
-"""Items, pairs and the model of a project: from its recordings and checkpoints, or from the user's own code."""
+"""Load a project's items, pairs and model, from its recordings and checkpoints or from the user's own code."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback = no_progress) -> RankingData:
-    """Items and pairs of a target, from the recordings or from the user's own source.
+    """Load the items and pairs of a target, from recordings or the user's own source.
 
     Raises:
-        TracinctlError: they are missing, broken or contradict each other.
+        TracinctlError: data are missing, broken or contradictory.
     """
     from tracinctl.data.loading import load_recordings
     from tracinctl.data.pairs import RankingData
@@ -35,8 +35,8 @@ def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback
         data = call_function(origin.source, "`source`", target.frequency, target.material)
         if not isinstance(data, RankingData):
             raise DataError(
-                f"`source` {origin.source} gave a {type(data).__name__}, not a tracinctl.RankingData",
-                hint="See RankingData(train=Samples(...), train_pairs=Pairs(...), test=..., test_pairs=...).",
+                f"`source` {origin.source} returned a {type(data).__name__}, not a tracinctl.RankingData",
+                hint="Return RankingData(train=Samples(...), train_pairs=Pairs(...), test=..., test_pairs=...).",
             )
         return data
     return load_recordings(
@@ -58,33 +58,33 @@ def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback
 
 
 def pairs_file_of(target: Target, origin: SourceSettings) -> Path | None:
-    """The pairs that training used, where a file names them.
+    """The file of the pairs that training used, if there is one.
 
     Raises:
-        TracinctlError: something that is no file stands in its place.
+        TracinctlError: its path is not a file.
     """
     beside = target.pairs_file
     if is_there(beside) and is_there(target.left_out_file):
-        return beside  # a named file holds the pairs of the first round
+        return beside  # a file given by the user holds the pairs of the first round
     return origin.pairs_file or (beside if is_there(beside) else None)
 
 
 def assumed_pairs(target: Target, origin: SourceSettings) -> str:
-    """What to say where nothing tells which pairs the checkpoints were trained on; empty where something does."""
+    """A warning that the training pairs are assumed; empty if a file or setting names them."""
     if origin.source is not None or origin.pairs is not None or pairs_file_of(target, origin) is not None:
         return ""
     return (
         f"the training pairs are assumed: there is no {target.pairs_file.name} beside these checkpoints, so every pair "
-        "of recordings of different class is taken. Name the pairs that training used with `pairs_file`, or set "
-        "`pairs` to drawn for those that random_split and numpy.random.choice draw; every takes all of them"
+        "of recordings of different class counts. Give the pairs that training used with `pairs_file`, or set `pairs`: "
+        "drawn if training drew them with random_split and numpy.random.choice, every if it used them all"
     )
 
 
 def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
-    """The model that the checkpoints are of: the user's own, or the built-in ranker that fits.
+    """Build the checkpoints' model: the user's own, or the built-in ranker.
 
     Raises:
-        TracinctlError: it cannot be built, or the checkpoint is of no built-in ranker.
+        TracinctlError: the model cannot be built, or the checkpoint does not fit any built-in ranker.
     """
     from torch import nn
 
@@ -92,8 +92,8 @@ def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
         model = call_function(origin.model, "`model`")
         if not isinstance(model, nn.Module):
             raise ModelError(
-                f"`model` {origin.model} gave a {type(model).__name__}, not a torch.nn.Module",
-                hint="The function takes nothing and returns the model.",
+                f"`model` {origin.model} returned a {type(model).__name__}, not a torch.nn.Module",
+                hint="Write a function that takes no arguments and returns the model.",
             )
         return model
     from tracinctl.engine.checkpoints.load import load_checkpoint
@@ -105,7 +105,7 @@ def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
 
 
 def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArray[np.int64]:
-    """Rows of the held-out pairs to use: those that are named, a number drawn with the seed, or all.
+    """Rows of the held-out pairs to use: the named ones, a number drawn with the seed, or all.
 
     Raises:
         UsageError: a named pair is not there, both a number and names are given, or the number is not positive.
@@ -133,7 +133,7 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
         return np.array(rows, dtype=np.int64)
     if settings.num_test_samples is not None and settings.num_test_samples < 1:
         raise UsageError(
-            f"`num_test_samples` {settings.num_test_samples} leaves no test pair", hint="Leave it out to use all."
+            f"`num_test_samples` {settings.num_test_samples} gives no test pair", hint="Leave it out to use all."
         )
     if settings.num_test_samples is None or settings.num_test_samples >= len(pairs):
         return np.arange(len(pairs))
@@ -142,5 +142,5 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
 
 
 def with_test_pairs(data: RankingData, rows: npt.NDArray[np.int64]) -> RankingData:
-    """The data with these held-out pairs alone."""
+    """The data with only these held-out pairs."""
     return replace(data, test_pairs=data.test_pairs.take(rows))

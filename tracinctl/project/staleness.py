@@ -1,6 +1,6 @@
-"""Whether what scores were made from is still what lies in the project.
+"""Check whether the files behind the scores have changed.
 
-Content decides, not dates: a copied or touched project is not out of date, and a file above any size is compared.
+Content decides, not dates: copying or touching a project changes nothing, and files of any size are compared.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileStates:
-    """Files as they were at one moment, by name: SHA-256 of the content, and what the file system says of them.
+    """The state of files at one moment, by name: SHA-256 of the content, and the file system's data.
 
-    Digests are of those alone that were asked for: whoever reads the others takes their digests itself.
+    Digests are optional, because some readers compute them anyway.
     """
 
     paths: Mapping[str, Path]
@@ -39,7 +39,7 @@ class FileStates:
 
     @classmethod
     def of(cls, paths: Mapping[str, Path], *, digests: bool = True) -> FileStates:
-        """The files as they are now; one that cannot be read is left to whoever needs it."""
+        """The state of the files now, without unreadable ones, which fail when they are used."""
         states, marks = {}, {}
         for name, path in paths.items():
             with contextlib.suppress(OSError):
@@ -49,10 +49,10 @@ class FileStates:
         return cls(paths, states, marks)
 
     def check_unchanged(self) -> None:
-        """Make sure that nobody has written the files since.
+        """Check that nobody has written the files since.
 
         Raises:
-            DataError: somebody has.
+            DataError: a file has changed.
         """
         for name, path in self.paths.items():
             try:
@@ -61,7 +61,7 @@ class FileStates:
                 same = False
             if not same:
                 raise DataError(
-                    f"{path} changed while it was being worked on", hint="Run again when nobody writes to it."
+                    f"{path} changed during the run", hint="Run the command again when nothing writes to this file."
                 )
 
 
@@ -71,10 +71,10 @@ def _mark(path: Path) -> tuple[int, ...]:
 
 
 def recordings_of(target: Target) -> dict[str, Path]:
-    """Item id -> recording.
+    """The recordings by item id.
 
     Raises:
-        DataError: they are not there, or are not named as their folders say.
+        DataError: recordings are missing, or their names do not fit their folders.
     """
     project = target.project
     recordings = find_recordings(project.data_root, target.material, target.frequency, linked_root=project.linked_root)
@@ -82,9 +82,9 @@ def recordings_of(target: Target) -> dict[str, Path]:
 
 
 def changed_since(file: ScoreFile, source: ScoreSource) -> list[str]:
-    """What the scores were made from and is no longer as it was, in words.
+    """Describe the files that changed after the scores were made from them.
 
-    What lies elsewhere than in the project, or is not named in the scores' provenance, is not looked for.
+    Files outside the project, or not named in the scores' provenance, are not checked.
     """
     if file.target is None or not file.in_project:
         return []
@@ -92,13 +92,13 @@ def changed_since(file: ScoreFile, source: ScoreSource) -> list[str]:
 
 
 def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:
-    """Checkpoints, recordings and pairs of a target that are not those of the provenance, in words."""
+    """Describe the checkpoints, recordings and pairs that differ from the provenance."""
     digests = Digests(target.project.cache_dir.parent / "digests.json")
     checkpoints = _checkpoints(target)
     differences = _differences("checkpoint", digests_of_checkpoints(provenance), checkpoints, digests.of_checkpoint)
     made_from = provenance.get("recordings")
     if isinstance(made_from, Mapping):
-        # where a pairs file divides the items, further recordings take no part
+        # with a pairs file, additional recordings are not used
         recordings = _recordings(target)
         if target.pairs_file.is_file():
             recordings = {name: path for name, path in recordings.items() if name in made_from}
@@ -111,7 +111,7 @@ def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:
 def _differences(
     what: str, made_from: Mapping[str, object], here: Mapping[str, Path], digest_of: Callable[[Path], str]
 ) -> list[str]:
-    """What changed, is gone or is new; nothing where all of it is gone, because then nothing can be compared."""
+    """Files that changed, are gone or are new; empty if all are gone, because then nothing can be compared."""
     if not made_from or not here:
         return []
 
@@ -133,7 +133,7 @@ def _differences(
 
 
 def _looks_like_one(name: str, made_from: Mapping[str, object]) -> bool:
-    """Whether a new file would be used with those that the scores were made from: its name differs in numbers only."""
+    """Whether a new file would be used with the scores' files, because its name differs only in numbers."""
 
     def shape(text: str) -> str:
         return re.sub(r"\d+", "0", text)
@@ -146,7 +146,7 @@ def _changed_pairs(target: Target, made_from: object, digests: Digests) -> list[
     if not isinstance(made_from, Mapping) or not path.is_file():
         return []
     try:
-        # the bytes first: only where they differ the file has to be understood
+        # compare the bytes first; read the pairs only if they differ
         same = digests.of_file(path) == made_from.get("sha256") or _content_digest(path) == made_from.get("content")
     except (OSError, DataError):
         same = False
@@ -154,16 +154,16 @@ def _changed_pairs(target: Target, made_from: object, digests: Digests) -> list[
 
 
 def pairs_digests(path: Path) -> dict[str, str]:
-    """What scores keep of a pairs file: SHA-256 of its bytes, and of the pairs in it.
+    """A pairs file in the provenance: SHA-256 of its bytes and of its pairs.
 
     Raises:
-        DataError: it is no file of pairs.
+        DataError: it is not a pairs file.
     """
     return {"sha256": file_digest(path), "content": _content_digest(path)}
 
 
 def _content_digest(path: Path) -> str:
-    """Line ends, quotes and the order of columns do not count."""
+    """A digest that ignores line ends, quotes and the order of columns."""
     from tracinctl.data.pairs_file import read_pairs_file
 
     frame = read_pairs_file(path).table.frame
@@ -172,7 +172,7 @@ def _content_digest(path: Path) -> str:
 
 
 def digests_of_checkpoints(provenance: Mapping[str, object]) -> dict[str, object]:
-    """Name of each checkpoint that scores were made from -> its digest."""
+    """The digests of the scores' checkpoints, by name."""
     listed = provenance.get("checkpoints")
     entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
     return {str(entry.get("name")): entry.get("digest") for entry in entries}

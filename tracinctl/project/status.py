@@ -1,4 +1,4 @@
-"""What there is of a target, what it is of, what is out of date, and which command comes next. Prints nothing."""
+"""The state of a target: its files, their origin, what is out of date, and the next command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckpointStatus:
-    """The checkpoints of a round: how many, when the last one was written, and how well it ranks held-out pairs."""
+    """The checkpoints of a round: their number, the time of the last one, and its held-out accuracy."""
 
     number: int
     written: datetime
@@ -42,7 +42,7 @@ class CheckpointStatus:
 
 @dataclass(frozen=True)
 class ScoreStatus:
-    """The scores of a round; ``about`` says what they are of, and is empty where they cannot be read."""
+    """The scores of a round; ``about`` describes their origin, and is empty if they cannot be read."""
 
     file: Path
     written: datetime
@@ -63,7 +63,7 @@ class ScoreStatus:
 
 @dataclass(frozen=True)
 class ListStatus:
-    """The exclusion list of a round: its ids, those of earlier rounds among them, and the rule that chose it."""
+    """The exclusion list of a round: the number of its ids, those from earlier rounds, and its rule."""
 
     file: Path
     written: datetime
@@ -82,7 +82,7 @@ class ListStatus:
 
 @dataclass(frozen=True)
 class DecisionStatus:
-    """How many suspects people decided, and how; ``about`` says it in words."""
+    """The number of each kind of decision; ``about`` is the text."""
 
     readable: bool
     about: str
@@ -98,13 +98,13 @@ class DecisionStatus:
 
 @dataclass(frozen=True)
 class RoundStatus:
-    """What there is of one round; None where there is nothing.
+    """The state of one round; a part that does not exist is None.
 
     Attributes:
-        target: which material and frequency, in which round.
-        pairs: how many pairs its pairs file holds, by split; empty without a file.
-        checkpoints, scores, exclusions: what there is of them.
-        out_of_date: what is no longer of what it was made from, and why.
+        target: the material and frequency, at this round.
+        pairs: number of pairs in its pairs file, by split; empty without a file.
+        checkpoints, scores, exclusions: the state of each.
+        out_of_date: what is out of date, and why.
     """
 
     target: Target
@@ -115,13 +115,13 @@ class RoundStatus:
     out_of_date: Sequence[str]
 
     def rows(self) -> list[tuple[str, str]]:
-        """Name and text of what there is, in the order of the steps."""
+        """Names and texts for the table, in the order of the steps."""
         pairs = ", ".join(f"{number:,} {split}" for split, number in self.pairs.items())
         parts = (("checkpoints", self.checkpoints), ("scores", self.scores), ("list", self.exclusions))
         return [("pairs", pairs or "none"), *((name, "none" if part is None else str(part)) for name, part in parts)]
 
     def to_json(self) -> dict[str, Any]:
-        """The round in plain values."""
+        """The round for JSON."""
         return {
             "round": self.target.round,
             "pairs": dict(self.pairs),
@@ -134,14 +134,14 @@ class RoundStatus:
 
 @dataclass(frozen=True)
 class TargetStatus:
-    """What there is of one material and frequency.
+    """The state of one material and frequency.
 
     Attributes:
-        target: which.
-        recordings: how many there are.
-        rounds: what there is of each round, at least of the first.
-        decisions: what people decided; None where nobody did.
-        next: the command that comes next.
+        target: the material and frequency.
+        recordings: number of recordings.
+        rounds: the state of each round, at least of the first.
+        decisions: people's decisions; None if there are none.
+        next: the next command.
     """
 
     target: Target
@@ -151,7 +151,7 @@ class TargetStatus:
     next: str
 
     def rows(self) -> list[tuple[str, str]]:
-        """Name and text of what there is, in the order of the steps; each later round begins with its number."""
+        """Names and texts for the table, in the order of the steps; each later round begins with its number."""
         rows = [("recordings", count(self.recordings, "recording") if self.recordings else "none")]
         for one in self.rounds:
             if len(self.rounds) > 1:
@@ -161,7 +161,7 @@ class TargetStatus:
         return [*rows, ("decisions", "none" if self.decisions is None else str(self.decisions)), ("next", self.next)]
 
     def to_json(self) -> dict[str, Any]:
-        """The status in plain values: the first round, and all of them under ``rounds``."""
+        """The status for JSON: the first round, and all of them under ``rounds``."""
         rounds = [one.to_json() for one in self.rounds]
         return {
             "material": self.target.material,
@@ -176,7 +176,7 @@ class TargetStatus:
 
 
 def _plain(part: Any) -> dict[str, Any] | None:
-    """A part in plain values: paths and times as texts."""
+    """A part for JSON, with paths and times as texts."""
     if part is None:
         return None
     values = {name: value for name, value in asdict(part).items() if name != "about"}
@@ -199,13 +199,13 @@ def _written(path: Path) -> datetime:
 
 
 def status_of(target: Target) -> TargetStatus:
-    """What there is of a target; what cannot be read is said in its place."""
+    """The state of a target; unreadable parts say so."""
     rounds = [_round(one) for one in _rounds(target)]
     return TargetStatus(target, _recordings(target), rounds, _decisions(target), _next(rounds))
 
 
 def _rounds(target: Target) -> Iterator[Target]:
-    """The target in the first round, and in each later round that has files."""
+    """The target at the first round, and at each later round with files."""
     yield target
     project = target.project
     if target.round > 1:
@@ -263,7 +263,7 @@ def _checkpoints(target: Target) -> CheckpointStatus | None:
 
 
 def _trained_with_another_list(target: Target) -> list[str]:
-    """Whether a later round was trained without other ids than the list of the round before names now."""
+    """A note if a later round left out other ids than the previous round's list has now."""
     before = target.at_round(target.round - 1).list_file
     if target.round == 1 or not before.is_file() or not target.left_out_file.is_file():
         return []
@@ -273,13 +273,13 @@ def _trained_with_another_list(target: Target) -> list[str]:
         listed, left_out = (set(read_exclusion_list(path).ids) for path in (before, target.left_out_file))
     except TracinctlError:
         return []
-    # people's decisions may have left out more than the list names
+    # people's decisions may have left out more than the list
     same = listed == left_out or (listed < left_out and target.review_file.is_file())
     return [] if same else [f"checkpoints: the list of round {target.round - 1} changed since they were trained"]
 
 
 def _scores(target: Target) -> tuple[ScoreStatus | None, list[str]]:
-    """What the scores are of, and what has changed since."""
+    """The state of the scores, and what has changed since."""
     path = target.score_file
     if not path.is_file():
         return None, []
@@ -306,7 +306,7 @@ def _scores(target: Target) -> tuple[ScoreStatus | None, list[str]]:
 
 
 def _list(target: Target) -> tuple[ListStatus | None, list[str]]:
-    """What the list is of, and why it is out of date."""
+    """The state of the list, and why it is out of date."""
     path = target.list_file
     if not path.is_file():
         return None, []
@@ -321,7 +321,7 @@ def _list(target: Target) -> tuple[ListStatus | None, list[str]]:
 
 
 def _list_is_older(target: Target, listed: ExclusionList) -> list[str]:
-    """Whether the list was made from other scores than those that are there."""
+    """A note if the list was made from other scores."""
     from tracinctl.scores.files.open import scores_digest
 
     made_from = listed.comment("scores")
@@ -347,7 +347,7 @@ def _decisions(target: Target) -> DecisionStatus | None:
 
 
 def _next(rounds: Sequence[RoundStatus]) -> str:
-    """The command that the first round which lacks something or is out of date asks for, or what follows the last."""
+    """The next command: for the first round that is incomplete or out of date, else after the last round."""
     for one in rounds:
         flags, before = one.target.command_flags, one.target.at_round(1)
         stale = {reason.partition(":")[0] for reason in one.out_of_date}
@@ -361,14 +361,14 @@ def _next(rounds: Sequence[RoundStatus]) -> str:
             return f"tracinctl {'workflow' if places else 'compute'} {flags}{places}"
         if one.exclusions is None or stale:
             scores = f" --metadata-dir {_shown(one.target.project.metadata_dir)}" if places else ""
-            # a list that a person edited is not replaced without force: look first
+            # a list that a person edited is only replaced by force, so suggest a dry run
             edited = one.exclusions is not None and one.exclusions.edited
             return f"tracinctl exclude {flags}{scores}{' --dry-run' if edited else ''}"
     return _next_round(rounds[-1])
 
 
 def _next_round(last: RoundStatus) -> str:
-    """The training without the last list; where that names nothing new, the question whether another list helps."""
+    """The training without the last list, or a retraining to find a better list if that one adds nothing."""
     flags = last.target.command_flags
     if last.exclusions is not None and last.exclusions.ids > _left_out(last.target):
         return f"tracinctl train {flags} --exclusions-file {_shown(last.exclusions.file)}"
@@ -376,7 +376,7 @@ def _next_round(last: RoundStatus) -> str:
 
 
 def _left_out(target: Target) -> int:
-    """How many ids the training of this round left out."""
+    """Number of ids that the training of this round left out."""
     from tracinctl.scores.files.exclusion_list import read_exclusion_list
 
     return len(read_exclusion_list(target.left_out_file).ids) if target.left_out_file.is_file() else 0
@@ -387,6 +387,6 @@ def _list_before(one: RoundStatus) -> Path:
 
 
 def _shown(path: Path) -> str:
-    """A path for a command line: relative to the working folder where it lies below."""
+    """A path for a command line, relative to the current folder if it is inside."""
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

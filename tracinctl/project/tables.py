@@ -1,4 +1,4 @@
-"""The settings that each table of ``tracinctl.toml`` and each variable holds, and which of them a command obeys."""
+"""The settings of each table in ``tracinctl.toml`` and of each variable, and those that a command uses."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ Table = Mapping[str, Setting]
 
 @functools.cache
 def tables() -> Mapping[str, Table]:
-    """Every setting there is: table ("" for the top of the file) -> key -> setting."""
+    """All settings by table ("" is the top of the file) and key."""
     by_table: dict[str, dict[str, Setting]] = {"": {}, **{command: {} for command in COMMANDS}}
     for command in COMMANDS:
         for setting in settings_of(COMMANDS[command]):
@@ -25,7 +25,7 @@ def tables() -> Mapping[str, Table]:
 
 
 def _top(by_table: Mapping[str, Table]) -> dict[str, Setting]:
-    """Settings that may stand at the top: those meant for all commands, and those that one meaning alone has."""
+    """Settings allowed at the top of the file: those for all commands, and those whose key is unambiguous."""
     by_name: dict[str, dict[tuple[type, str], Setting]] = {}
     for table in by_table.values():
         for name, setting in table.items():
@@ -39,12 +39,12 @@ def _top(by_table: Mapping[str, Table]) -> dict[str, Setting]:
 
 
 def identity(setting: Setting) -> tuple[type, str]:
-    """What makes two declarations one setting, in whatever commands they are."""
+    """The identity of a setting, the same in every command that has it."""
     return setting.owner, setting.field_name
 
 
 def keys_for(command: str, setting: Setting) -> Iterator[tuple[str, str]]:
-    """(table, key) where a command finds a setting, the first of which counts."""
+    """The (table, key) places of a command's setting; the first one that is set counts."""
     own = setting.table or command
     related = () if setting.table else (*SAME_SETTING.get(command, ()), *TAKEN_OVER.get(command, ()))
     for table in (own, *related, ""):
@@ -55,7 +55,7 @@ def keys_for(command: str, setting: Setting) -> Iterator[tuple[str, str]]:
 
 
 def variables_for(command: str, setting: Setting) -> list[str]:
-    """Environment variables in which a command finds a setting, the first of which counts."""
+    """The environment variables of a command's setting; the first one that is set counts."""
     if setting.table:
         return []
     if setting.one_call:
@@ -71,17 +71,17 @@ def command_variables(command: str) -> dict[str, list[str]]:
 
 
 def variable(table: str, key: str) -> str:
-    """``TRACINCTL_SWEEP_THRESHOLDS``; without a table ``TRACINCTL_MATERIAL``."""
+    """A variable's name, such as ``TRACINCTL_SWEEP_THRESHOLDS``, or ``TRACINCTL_MATERIAL`` without a table."""
     return "_".join(part.upper() for part in (PREFIX, table, key) if part)
 
 
 def one_value(command: str) -> tuple[str, ...]:
-    """The tables in which a setting of this command must not have two values."""
+    """The tables that must agree on a setting of this command."""
     return (command, *SAME_SETTING[command]) if command in SAME_SETTING else ()
 
 
 def example_of(key: str, setting: Setting) -> str:
-    """How a setting is written, a sentence."""
+    """A sentence that shows how to write a setting."""
     if setting.kind is Kind.TRUTH:
         return f"Write {key} = true or {key} = false, without quotes."
     example = f"For example  {key} = {setting.example}"

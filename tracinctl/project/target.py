@@ -1,4 +1,4 @@
-"""A target: one material and frequency of a project, what to call it, and where its files are."""
+"""A target: one material and frequency of a project, its names and its files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tracinctl.project.config import PER_CHECKPOINT, Project, holds_checkpoints
 from tracinctl.project.round_places import at_round, round_of
 
 _WINDOWS = sys.platform == "win32"
-_NOT_ON_WINDOWS = '<>:"|?*'  # a colon leads to another drive there, or into a stream behind the file
+_NOT_ON_WINDOWS = '<>:"|?*'  # on Windows a colon leads to another drive or a stream of the file
 
 
 @dataclass(frozen=True)
 class Target:
     """A material and frequency of a project.
 
-    Everything that names a file raises UsageError where material or frequency cannot be part of a file name.
+    Properties that return a path raise UsageError if material or frequency cannot be part of a file name.
     """
 
     project: Project
@@ -29,12 +29,12 @@ class Target:
 
     @property
     def label(self) -> str:
-        """What people call it: ``plastic 500hz``, in later rounds ``plastic 500hz round 2``."""
+        """Its label: ``plastic 500hz``, in later rounds ``plastic 500hz round 2``."""
         return f"{self.material} {self.frequency}" + (f" round {self.round}" if self.round > 1 else "")
 
     @property
     def round(self) -> int:
-        """Which round its checkpoints are of."""
+        """The round of its checkpoints."""
         return round_of(self.project.checkpoint_dir)
 
     def at_round(self, number: int) -> Target:
@@ -43,7 +43,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        """``plastic_500hz``, which the names of its files and folders start with."""
+        """``plastic_500hz``, the first part of its file and folder names."""
         return file_name_part(self.material, self.frequency)
 
     @property
@@ -53,16 +53,16 @@ class Target:
 
     @property
     def score_file(self) -> Path:
-        """Influence scores: the JSON file, or the Parquet file where only that is there."""
+        """Influence scores: the JSON file, or the Parquet file if only that exists."""
         return self._existing_scores(per_checkpoint=False)
 
     @property
     def per_checkpoint_file(self) -> Path:
-        """Influence scores of each checkpoint: the JSON file, or the Parquet file where only that is there."""
+        """Influence scores of each checkpoint: the JSON file, or the Parquet file if only that exists."""
         return self._existing_scores(per_checkpoint=True)
 
     def scores_as(self, form: Literal["json", "parquet"], *, per_checkpoint: bool = False) -> Path:
-        """Where scores of a format belong."""
+        """The path of scores in a format."""
         ending = "_influence_metadata.json" if form == "json" else "_influence.parquet"
         return self.project.metadata_dir / f"{self.name}{PER_CHECKPOINT if per_checkpoint else ''}{ending}"
 
@@ -72,7 +72,7 @@ class Target:
 
     @property
     def records(self) -> Path:
-        """The users' records of items and pairs."""
+        """The user's records of items and pairs."""
         return self.project.metadata_dir / f"{self.name}_metadata.json"
 
     @property
@@ -92,18 +92,18 @@ class Target:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of checkpoints: its own, or checkpoint_dir where that holds checkpoints itself."""
+        """The folder of checkpoints: its own, or checkpoint_dir if that contains checkpoints itself."""
         own, shared = self.own_checkpoints, self.project.checkpoint_dir
         return shared if not own.is_dir() and holds_checkpoints(shared) else own
 
     @property
     def pairs_file(self) -> Path:
-        """The pairs that training used, written beside its checkpoints."""
+        """The pairs that training used, in the folder of its checkpoints."""
         return self.checkpoints / "pairs.csv"
 
     @property
     def left_out_file(self) -> Path:
-        """The ids that training left out, written beside its checkpoints."""
+        """The ids that training left out, in the folder of its checkpoints."""
         return self.checkpoints / "excluded_pairs.txt"
 
     @property
@@ -118,15 +118,15 @@ class Target:
 
     @property
     def doubts_file(self) -> Path:
-        """How many of the rankers that did not train on a pair rank it the other way."""
+        """For each pair, the share of rankers not trained on it that rank it the other way."""
         return self.retraining_dir / "out_of_fold.csv"
 
 
 def file_name_part(material: str, frequency: str) -> str:
-    """``<material>_<frequency>``, which every file name starts with.
+    """``<material>_<frequency>``, the first part of every file name.
 
     Raises:
-        UsageError: one of the two would lead out of the folder, is empty, or is what this system allows in no name.
+        UsageError: one of them is empty, leads out of the folder, or is not allowed in file names on this system.
     """
     for what, value in (("material", material), ("frequency", frequency)):
         if (
@@ -136,5 +136,5 @@ def file_name_part(material: str, frequency: str) -> str:
             or not value.isprintable()
             or (_WINDOWS and (any(c in value for c in _NOT_ON_WINDOWS) or value[-1] in ". "))
         ):
-            raise UsageError(f"{what} {value!r} cannot be part of a file name", hint=f"Give a plain name as `{what}`.")
+            raise UsageError(f"{what} {value!r} cannot be part of a file name", hint=f"Give `{what}` a plain name.")
     return f"{material}_{frequency}"

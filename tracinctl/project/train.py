@@ -1,4 +1,4 @@
-"""From a project's recordings and a list to trained checkpoints. Prints nothing."""
+"""Train the built-in ranker on a project's recordings, with or without a list."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PAIRS_FILE = "pairs.csv"
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What was trained.
+    """The result of a training.
 
     Attributes:
-        target: of what.
-        folder: where the checkpoints and pairs.csv are.
-        result: what the trainer says.
-        notes: what a user should know of the recordings, the pairs and the list.
-        classes: from the lowest rank up; empty where the data are the user's own.
+        target: the material and frequency.
+        folder: the folder of the checkpoints and pairs.csv.
+        result: the trainer's result.
+        notes: remarks on the recordings, the pairs and the list for the user.
+        classes: lowest rank first; empty for the user's own data.
     """
 
     target: Target
@@ -43,7 +43,7 @@ class TrainOutcome:
     classes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The result in plain values."""
+        """The result for JSON."""
         result = self.result
         return {
             "material": self.target.material,
@@ -77,16 +77,15 @@ def train_project_ranker(
     review: bool = False,
     force: bool = False,
 ) -> TrainOutcome:
-    """Train the built-in ranker on a target, without what a list names where one is given.
+    """Train the built-in ranker on a target, without the ids on the list, if there is one.
 
-    With ``review`` people's decisions count: what they left out is left out, what they turned round is trained the
-    other way round.
+    With ``review``, people's decisions apply: pairs are left out or turned round as they decided.
 
-    Training with a list begins the round after that of the list, which has a folder of its own. Without ``force``,
-    training of other settings or data does not replace them either, nor the folder's own pairs file.
+    Training with a list begins the next round, which has its own folder. Without ``force``, checkpoints of other
+    settings or data are not replaced, nor is the folder's pairs file.
 
     Raises:
-        TracinctlError: recordings, pairs or list are missing or broken, or training cannot go on.
+        TracinctlError: recordings, pairs or list are missing or broken, or training cannot continue.
     """
     from tracinctl.scores.files.exclusion_list import read_exclusion_list
     from tracinctl.training.ranker import train_ranker
@@ -95,7 +94,7 @@ def train_project_ranker(
     exclusions = None if listed is None else listed.ids
     trained = target
     if listed is not None or review:
-        # a list names what is left out of all pairs, which are those of the first round
+        # a list applies to all pairs, which are those of the first round
         trained = target.at_round(1 + (1 if listed is None else listed.round))
         target = target.at_round(1)
     data = load_data(target, origin, progress)
@@ -112,7 +111,7 @@ def train_project_ranker(
 
 
 def _scores_made_from(target: Target, folder: Path) -> str:
-    """The name of the score file that was made from checkpoints in the folder; empty without one."""
+    """The name of the score file made from the folder's checkpoints; empty without one."""
     from tracinctl.scores.files.open import open_scores
 
     if not target.score_file.is_file():
@@ -126,9 +125,9 @@ def _scores_made_from(target: Target, folder: Path) -> str:
 
 
 def _check_pairs(given: Path, own: Path) -> None:
-    """Raise UsageError where training would replace the folder's pairs file by other pairs."""
+    """Raise UsageError if training would replace the folder's pairs file with other pairs."""
     if own.is_file() and pairs_digests(given)["content"] != pairs_digests(own)["content"]:
         raise UsageError(
-            f"{own} holds other pairs than {given}, and training would replace it",
-            hint="Train into another folder (`checkpoint_dir`), or use `force`.",
+            f"training would replace {own}, which holds other pairs than {given}",
+            hint="Use another folder (`checkpoint_dir`), or `force`.",
         )

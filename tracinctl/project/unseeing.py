@@ -1,4 +1,4 @@
-"""What rankers that did not train on a pair say of it: kept by a retraining, read by a review."""
+"""Doubts: shares of rankers that contradict a pair they did not train on. Retraining writes them, review reads them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS = ("id", "target", "share")
 
 
 def write_doubts(target: Target, data: RankingData, doubts: npt.NDArray[np.float64]) -> None:
-    """Keep the share of unseeing rankers that rank each training pair the other way.
+    """Write, for each training pair, the share of rankers not trained on it that rank it the other way.
 
     Raises:
         TracinctlError: the file cannot be written.
@@ -35,14 +35,14 @@ def write_doubts(target: Target, data: RankingData, doubts: npt.NDArray[np.float
 
 
 def read_doubts(target: Target, data: RankingData) -> npt.NDArray[np.float64]:
-    """The shares that are kept of these training pairs; NaN where none is, or where it is of the other outcome."""
+    """Read the shares of these training pairs; NaN if there is none, or if it is of the other outcome."""
     kept, pairs = _kept(target), data.train_pairs
     names = zip(pairs.row_ids(data.train.ids), pairs.target.tolist(), strict=True)
     return np.array([kept.get(name, np.nan) for name in names], dtype=np.float64)
 
 
 def doubts_of_scores(target: Target | None, train_ids: Sequence[str]) -> npt.NDArray[np.float64] | None:
-    """The shares that are kept of the training pairs of scores; None where one of the pairs has none."""
+    """Read the shares of the scores' training pairs; None if a pair has none."""
     kept = {} if target is None else {name: share for (name, _), share in _kept(target).items()}
     if not train_ids or not kept.keys() >= {*train_ids}:
         return None
@@ -50,7 +50,7 @@ def doubts_of_scores(target: Target | None, train_ids: Sequence[str]) -> npt.NDA
 
 
 def _kept(target: Target) -> dict[tuple[str, int], float]:
-    """Id and outcome -> share; none where the file is damaged: it can be made again at any time."""
+    """Shares by id and outcome; empty if the file is damaged, because it can be made again."""
     try:
         text = target.doubts_file.read_text(encoding="utf-8")
         rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)

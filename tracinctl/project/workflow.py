@@ -1,7 +1,6 @@
-"""Steps 1 to 3 for several frequencies: scores, votes, exclusion lists. Prints nothing.
+"""Steps 1 to 3 for several frequencies: scores, votes, exclusion lists.
 
-What is kept when it is interrupted: every list and score file that was finished, and the kernels of every finished
-checkpoint; the same call goes on from there.
+After an interruption, finished lists, score files and kernels are kept, and the same call continues from there.
 """
 
 from __future__ import annotations
@@ -41,18 +40,18 @@ _OF_SCORES = frozenset(
         "save_per_checkpoint",
     }
 )
-"""Settings that other scores would follow from."""
+"""Settings that change the scores."""
 _OF_GHM = frozenset({"ghm_bins", "ghm_alpha", "batch_size"})
 
 
 @dataclass(frozen=True)
 class PlantedCount:
-    """How the list compares with a planted truth.
+    """Comparison of the list with the planted errors.
 
     Attributes:
-        planted: how many bad comparisons (or items, in mode ``sample``) were planted.
-        caught: how many of these are on the list.
-        wrong: how many on the list are neither planted nor touch a planted item.
+        planted: number of planted bad comparisons (or items, in mode ``sample``).
+        caught: number of these on the list.
+        wrong: number of listed ids that are not planted and have no planted item.
     """
 
     planted: int
@@ -62,21 +61,21 @@ class PlantedCount:
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one frequency.
+    """The result of one frequency.
 
     Attributes:
-        target: of what.
+        target: the material and frequency.
         status: ``done``, ``failed``, or ``skipped`` after a failure with ``fail_fast``.
         score_file: the scores; None without scores.
-        computed: how they were computed; None where the file was there already.
+        computed: the computation; None if the score file existed already.
         source: the scores, opened.
         exclusions: what is left out.
-        output_file: the list; None where none was written.
-        replaced: what another list in its place held, ``111 pairs, RULE``; empty where there was none.
-        planted: the comparison with a planted truth; None without one.
-        retraining: what training without the list showed; None where it was not asked for.
-        review: what people decided, where their decisions count.
-        error: what went wrong.
+        output_file: the list; None if none was written.
+        replaced: a description of the replaced list, ``111 pairs, RULE``; empty without one.
+        planted: the comparison with the planted errors; None without any.
+        retraining: the result of retraining; None without it.
+        review: people's decisions, if they apply.
+        error: the error of a failed run.
     """
 
     target: Target
@@ -94,24 +93,24 @@ class Run:
 
     @property
     def made_before(self) -> date | None:
-        """The day of scores that were there already and whose checkpoints are gone; None for any other."""
+        """The date of older scores whose checkpoints are gone; None for other scores."""
         if self.computed is not None or self.score_file is None:
             return None
         return datetime.fromtimestamp(self.score_file.stat().st_mtime, tz=UTC).astimezone().date()
 
     @property
     def status_text(self) -> str:
-        """The status in words."""
+        """The status for the table."""
         return self.status if self.made_before is None else f"scores of {self.made_before}, checkpoints gone"
 
     @property
     def recipe(self) -> str:
-        """The flags of ``tracinctl train`` that follow the recipe chosen with the list; empty where none was."""
+        """The flags of ``tracinctl train`` for the recipe chosen with the list; empty without one."""
         choice = None if self.retraining is None else self.retraining.choice
         return "" if choice is None else choice.chosen.recipe.flags
 
     def to_json(self) -> dict[str, Any]:
-        """The result in plain values."""
+        """The result for JSON."""
         judged = {} if self.retraining is None else {"retraining": self.retraining.to_json()}
         source, exclusions, planted = self.source, self.exclusions, self.planted
         reviewed = {"review": self.review} if self.review else {}
@@ -153,14 +152,14 @@ def run_workflow(
     finished: Callable[[Run], None] = lambda _: None,
     processes: Processes | None = None,
 ) -> list[Run]:
-    """Scores and exclusion lists for each target, in order; one that fails does not stop the others.
+    """Make scores and exclusion lists for each target in order; a failure does not stop the others.
 
     Args:
-        targets: in the order in which they run.
-        settings: how.
-        watch: gives a progress callback for the time that a target takes.
-        finished: receives each run at its end.
-        processes: share the computing; the first one does the rest alone.
+        targets: the targets in order.
+        settings: the settings.
+        watch: opens a progress callback for the time of a target.
+        finished: called after each run.
+        processes: processes that share the computing; the first one does the rest alone.
     """
     runs: list[Run] = []
     for target in targets:
@@ -183,17 +182,17 @@ def run_one(
     progress: ProgressCallback,
     processes: Processes | None = None,
 ) -> Run:
-    """Scores and exclusion list for one target.
+    """Make scores and exclusion list for one target.
 
     Raises:
-        TracinctlError: it cannot be done.
+        TracinctlError: a step fails.
     """
     from tracinctl.scores.exclusion import choose_by_rule, with_earlier
     from tracinctl.scores.files.exclusion_list import list_to_replace
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.votes import parse_threshold
 
-    # a threshold that cannot be read is refused before the work
+    # refuse a wrong threshold before the work
     parse_threshold(settings.rule.threshold)
     if not settings.evaluate_only:
         list_to_replace(target.list_file, force=settings.replacing.force)
@@ -237,10 +236,10 @@ def run_one(
 
 
 def write_list(run: Run, settings: WorkflowSettings, progress: ProgressCallback, notes: Sequence[str] = ()) -> Run:
-    """The run with its list written, unless it is only evaluated; ``notes`` become further comment lines.
+    """Write the run's list, unless the run only evaluates; ``notes`` become more comment lines.
 
     Raises:
-        TracinctlError: the list cannot be written, or one that a person made is there.
+        TracinctlError: the list cannot be written, or would replace one that a person made.
     """
     from tracinctl.scores.files.exclusion_list import origin_notes, replace_exclusion_list
     from tracinctl.scores.files.records import mark_excluded
@@ -257,10 +256,10 @@ def write_list(run: Run, settings: WorkflowSettings, progress: ProgressCallback,
 
 
 def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, source: ScoreSource) -> None:
-    """Make sure that scores whose checkpoints are gone are the ones that are asked for.
+    """Check that scores whose checkpoints are gone fit the settings.
 
     Raises:
-        UsageError: a setting asks for other scores.
+        UsageError: a setting needs other scores.
     """
     made = source.provenance
     made_with = {"label_smoothing": 0.0, "centring": 0.0, **made, "loss_type": made.get("loss")} if made else {}
@@ -279,28 +278,28 @@ def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, sou
         if name not in made_with or made_with[name] != value:
             known = f"were made with {made_with[name]}" if made_with.get(name) is not None else "do not say so"
             raise UsageError(
-                f"`{name}` {value} is asked for, but the scores in {path} {known}, and there are no checkpoints in "
-                f"{target.checkpoints} to compute others from",
-                hint=f"Name the folder of checkpoints with `checkpoint_dir`, or leave `{name}` out to use these.",
+                f"`{name}` is {value}, but the scores in {path} {known}, and there are no checkpoints in "
+                f"{target.checkpoints} to compute new ones",
+                hint=f"Give the folder of checkpoints with `checkpoint_dir`, or leave `{name}` out to use these.",
             )
 
 
 def _check_old_pairs(asked: Path, scores: Path, made_from: object) -> None:
-    """Raise UsageError where scores whose checkpoints are gone are of other pairs than those that are asked for."""
+    """Raise UsageError if scores whose checkpoints are gone are not of the pairs in ``pairs_file``."""
     if not isinstance(made_from, Mapping) or pairs_digests(asked)["content"] != made_from.get("content"):
         raise UsageError(
-            f"`pairs_file` {asked} is asked for, but the scores in {scores} are of other pairs, and there are "
-            "no checkpoints to compute others from",
-            hint="Name the folder of checkpoints with `checkpoint_dir`, or leave `pairs_file` out to use these.",
+            f"`pairs_file` is {asked}, but the scores in {scores} are of other pairs, and there are no checkpoints to "
+            "compute new ones",
+            hint="Give the folder of checkpoints with `checkpoint_dir`, or leave `pairs_file` out to use these.",
         )
 
 
 def compare_with_planted(
     pairs: set[str], items: set[str], source: ScoreSource, exclusions: Exclusions
 ) -> PlantedCount | None:
-    """How the list compares with the planted pairs and items; None without planted ones.
+    """Compare the list with the planted pairs and items; None without planted ones.
 
-    A pair is rightly on the list where it was planted, or where one of its items was filed under a wrong class.
+    A listed pair is right if it was planted, or if one of its items has a planted wrong class.
     """
     from tracinctl.scores.pair_ids import pair_items
 
@@ -317,9 +316,9 @@ def compare_with_planted(
 
 
 def next_command(target: Target, shown: str, *, custom: bool = False, recipe: str = "") -> str:
-    """The training command with the list, whose path is written as ``shown``.
+    """The training command with the list, whose path is ``shown``.
 
-    ``custom``: the user trains with a program of their own; ``recipe``: flags that say how to train.
+    ``custom``: the user has their own training program; ``recipe``: flags of the chosen recipe.
     """
     if custom:
         return f"your training command with {shown}"

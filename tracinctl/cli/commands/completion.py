@@ -17,10 +17,10 @@ def completion(
 ) -> None:
     """Print the completion script of a shell.
 
-    The installation puts the scripts where bash, zsh and fish look for them; a virtual environment's folders they do
-    not look into. There, bash: eval it in ~/.bashrc. zsh: write it as _tracinctl into a folder of $fpath. fish: write
-    it to ~/.config/fish/completions/tracinctl.fish. PowerShell: pipe it to Out-String and Invoke-Expression in
-    $PROFILE.
+    A system-wide installation puts the scripts where bash, zsh and fish look for them. In a virtual environment, set
+    completion up yourself. bash: eval the script in ~/.bashrc. zsh: write it to _tracinctl in a folder of $fpath.
+    fish: write it to ~/.config/fish/completions/tracinctl.fish. PowerShell: pipe it to Out-String and
+    Invoke-Expression in $PROFILE.
     """
     from tracinctl.cli.completion.scripts import script
 

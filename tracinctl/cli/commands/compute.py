@@ -34,8 +34,8 @@ def compute(
     """Compute the influence (TracInCP) of each training pair on the held-out pairs.
 
     A positive score is helpful: training on the pair lowers the loss of the held-out pair. A negative one is harmful.
-    It takes one gradient an item and checkpoint, and keeps what it can reuse: another margin, loss or choice of test
-    pairs takes none.
+    One gradient is computed per item and checkpoint, and kept: another margin, loss or choice of held-out pairs needs
+    no new gradient.
     """
     from tracinctl.project.compute import compute_project_scores
     from tracinctl.project.selection import training_sets
@@ -58,7 +58,7 @@ def compute(
             tell(outcome)
             diagnoses.put(target.label, outcome.diagnoses)
             if compute.prune_cache and not outcome.freed_bytes:
-                terminal.say(f"{target.label}: no kernel in the cache is unused")
+                terminal.say(f"{target.label}: the cache has no unused kernels")
             if not json:
                 show(outcome, settings.scores.metadata_dir)
     diagnoses.tell()
@@ -67,7 +67,7 @@ def compute(
 
 
 def tell(outcome: ComputeOutcome) -> None:
-    """Say on stderr what a user should know of how the scores came about."""
+    """Show the warnings and details of a computation on stderr."""
     label = outcome.target.label
     for note in outcome.notes:
         terminal.warn(f"{label}: {note}")
@@ -105,10 +105,10 @@ def show(outcome: ComputeOutcome, metadata_dir: Path | None) -> None:
 
 
 def kept(*, cache: bool) -> str:
-    """What an interruption leaves, in words."""
+    """What is kept after an interruption."""
     if not cache:
         return "Nothing was kept because the cache is off."
-    return "Checkpoints that were finished are kept in .tracinctl/cache; the same command goes on from there."
+    return "Finished checkpoints are kept in .tracinctl/cache; run the same command to continue."
 
 
 def _size(size: int) -> str:

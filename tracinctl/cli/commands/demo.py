@@ -22,15 +22,15 @@ tracinctl demo my-project --frequencies 500hz,1000hz,3000hz --seed 7"""
 def demo(
     *,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIRECTORY", help="The folder to make; it must not be there, or be empty.")
+        Path, typer.Argument(metavar="DIRECTORY", help="The folder to make; it must be new or empty.")
     ],
     settings: DemoCommand,
     json: options.Json = False,
 ) -> None:
     """Make a folder with recordings, planted errors, settings and trained checkpoints, ready for `workflow`.
 
-    The recordings are synthesised: a tone with harmonics behind a material, at six angles. Some comparisons are
-    flipped and some recordings filed under a wrong angle; planted.csv names them, and workflow counts how many it
+    The recordings are synthesised: a tone with harmonics behind a material, from six angles. Some comparisons are
+    flipped and some recordings have the wrong angle. planted.csv lists these errors, and workflow counts how many it
     finds.
     """
     from tracinctl.demo.make import make_demo

@@ -39,10 +39,10 @@ def exclude(
     json: options.Json = False,
     csv: options.Csv = False,
 ) -> None:
-    """Write the exclusion list that training reads: one id a line, below # comments.
+    """Write the exclusion list that training reads: # comments, then one id per line.
 
     A vote is a score below the threshold; a pair with enough votes is harmful. Positive scores are helpful, negative
-    ones harmful. Most votes come first, then the lowest mean score.
+    ones harmful. Pairs with the most votes come first, then those with the lowest mean score.
     """
     from tracinctl.scores.files.exclusion_list import list_to_replace
     from tracinctl.scores.votes import parse_threshold
@@ -109,10 +109,10 @@ class Chosen:
 
 
 def check_grouping(settings: ExcludeCommand) -> None:
-    """Refuse what groups of pairs have no part in."""
+    """Refuse settings that do not work with groups of pairs."""
     if settings.grouping.by is not None and settings.rule.mode != "ranking_pair":
         raise UsageError(
-            f"`by` leaves out the pairs of whole groups, and `pair_mode` {settings.rule.mode} leaves out items",
+            f"`by` leaves out pairs, and `pair_mode` {settings.rule.mode} leaves out items",
             hint="Leave out one of the two.",
         )
 
@@ -144,7 +144,7 @@ def write_lists(chosen: list[Chosen], settings: ExcludeCommand) -> dict[Path, st
 
     if settings.marking.update_metadata:
         for one in chosen:
-            read_records(records_path(one.file))  # a broken one stops before a list is written
+            read_records(records_path(one.file))  # a broken file fails here, before a list is written
     replaced = {}
     for one in chosen:
         notes = origin_notes(one.file.path, one.source.provenance, one.note)
@@ -157,7 +157,7 @@ def write_lists(chosen: list[Chosen], settings: ExcludeCommand) -> dict[Path, st
 
 
 def mark(one: Chosen) -> None:
-    """Mark what is on the list in the users' records."""
+    """Mark the listed ids in the user's records."""
     from tracinctl.scores.files.records import mark_excluded
 
     place = records_path(one.file)
@@ -167,12 +167,12 @@ def mark(one: Chosen) -> None:
 
 
 def with_decisions(file: ScoreFile, source: ScoreSource, exclusions: Exclusions) -> tuple[Exclusions, str]:
-    """The list after people's decisions, and what they decided."""
+    """The list after people's decisions, and a note of what they decided."""
     from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
 
     if file.target is None:
         raise UsageError(
-            f"review: the name of {file.path} does not say which material and frequency it is of",
+            f"`review`: the name of {file.path} does not show its material and frequency",
             hint="Score files are named <material>_<frequency>_influence_metadata.json.",
         )
     reviewed = reviewed_exclusions(exclusions, source, verdicts_of(file.target))
@@ -187,7 +187,7 @@ def list_paths(project: Project, files: list[ScoreFile], output_file: Path | Non
     """
     if output_file is not None and len(files) > 1:
         raise UsageError(
-            f"--output-file names one list, but there are {len(files)} score files",
+            f"--output-file names one file, but {len(files)} score files give one list each",
             hint="Choose one with --metadata-file or --frequency, or leave --output-file out.",
         )
     places: list[Path] = []
@@ -199,23 +199,23 @@ def list_paths(project: Project, files: list[ScoreFile], output_file: Path | Non
         if other is not file:
             raise UsageError(
                 f"{shown_path(other.path)} and {shown_path(file.path)} would both write {shown_path(own)}",
-                hint="Give them one at a time, each with its own --output-file.",
+                hint="Run the command once per score file, each with its own --output-file.",
             )
     return places
 
 
 def records_path(file: ScoreFile) -> Path:
-    """The users' records that belong to a score file: beside it."""
+    """The user's records of a score file, which are beside it."""
     if file.beside is not None:
         return file.beside.records
     raise UsageError(
-        f"--update-metadata: the name of {file.path} does not say which material and frequency it is of",
+        f"--update-metadata: the name of {file.path} does not show its material and frequency",
         hint="Score files are named <material>_<frequency>_influence_metadata.json.",
     )
 
 
 def to_json(one: Chosen, path: Path | None) -> dict[str, Any]:
-    """The result in plain values; ``output_file`` is null where nothing was written."""
+    """The result for JSON; ``output_file`` is null if nothing was written."""
     exclusions = one.exclusions
     plain = {
         "file": str(one.file.path),
@@ -238,9 +238,9 @@ def to_json(one: Chosen, path: Path | None) -> dict[str, Any]:
 
 
 def write_csv(results: list[Chosen], *, by: str | None = None) -> None:
-    """Write a line for every id on the lists; votes and mean score are those of a pair, influence that of an item.
+    """Write one line per listed id: votes and mean score for a pair, influence for an item.
 
-    Of a list of whole groups each line names the group, whose votes and mean score it has.
+    For a list of whole groups, each line has the group's name, votes and mean score.
     """
     lines: list[list[Any]] = []
     for one in results:
@@ -256,7 +256,7 @@ def write_csv(results: list[Chosen], *, by: str | None = None) -> None:
 
 
 def group_of_ids(one: Chosen) -> dict[str, str]:
-    """Id on the list -> the first listed group that it is in."""
+    """Map each listed id to the first listed group that contains it."""
     from tracinctl.scores.groups import names_for_list
 
     groups: dict[str, str] = {}
@@ -269,7 +269,7 @@ def group_of_ids(one: Chosen) -> dict[str, str]:
 
 
 def show(one: Chosen, *, dry_run: bool, custom: bool, replaced: str = "") -> None:
-    """Print what was, or would be, listed."""
+    """Print the list that was written, or would be."""
     from tracinctl.project.workflow import next_command
 
     exclusions, path = one.exclusions, one.path
@@ -291,7 +291,7 @@ def show(one: Chosen, *, dry_run: bool, custom: bool, replaced: str = "") -> Non
 
 
 def table_of(one: Chosen) -> tuple[str, list[Column], list[list[str]]]:
-    """Title, columns and rows of what is listed: groups, items or pairs."""
+    """Title, columns and rows of the listed groups, items or pairs."""
     exclusions, label = one.exclusions, label_of(one.file, one.source)
     pairs = exclusions.listed[:_SHOWN]
     if one.grouped is not None:
@@ -321,15 +321,15 @@ def table_of(one: Chosen) -> tuple[str, list[Column], list[list[str]]]:
 
 
 def about_list(exclusions: Exclusions) -> list[str]:
-    """What the table does not show, and what makes a pair or group harmful, line by line."""
+    """Lines below the table: what it does not show, and what makes a pair or group harmful."""
     entries = len(exclusions.sample_scores) if exclusions.mode == "sample" else len(exclusions.listed)
     lines = [f"... and {entries - _SHOWN:,} more"] if entries > _SHOWN else []
     if exclusions.mode == "ranking_pair" and exclusions.mirrored:
         own = len(exclusions.new_ids) - len(exclusions.mirrored)
         mirrors = count(len(exclusions.mirrored), "mirror image")
-        lines.append(f"{count(own, 'harmful pair')} and {mirrors}: the same comparison, the other way round.")
+        lines.append(f"{count(own, 'harmful pair')} and {mirrors}: the same comparisons with the items swapped.")
     if exclusions.earlier:
-        lines.append(f"The list begins with the {count(len(exclusions.earlier), 'id')} of the rounds before.")
+        lines.append(f"The list begins with {count(len(exclusions.earlier), 'id')} from earlier rounds.")
     if exclusions.mode == "sample":
         return lines
     if exclusions.by:

@@ -25,11 +25,11 @@ tracinctl explain a1_a2 --frequency 500hz --json"""
 def explain(
     *,
     ctx: typer.Context,
-    pair_id: Annotated[str, typer.Argument(metavar="ID", help="A training pair, as lists and plots name it.")],
+    pair_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a training pair, as in lists and plots.")],
     settings: ExplainCommand,
     json: options.Json = False,
 ) -> None:
-    """Why a training pair is listed: its loss over training, whom it hurts, and what contradicts it.
+    """Explain a training pair: its loss over training, the pairs that it hurts, and what contradicts it.
 
     Positive scores are helpful, negative ones harmful.
     """
@@ -40,7 +40,7 @@ def explain(
     target = files[0].target
     if len(files) > 1 or target is None:
         raise UsageError(
-            f"there are scores of {len(files)} frequencies, and a pair is of one",
+            f"a pair belongs to one frequency, but there are scores of {len(files)}",
             hint=f"For example: tracinctl explain {pair_id} --frequency {files[0].frequency}",
         )
     made = settings_without_flags(ctx, "compute", ComputeCommand).compute
@@ -55,7 +55,7 @@ def explain(
 
 
 def show(label: str, explanation: Explanation) -> None:
-    """Print it."""
+    """Print the explanation."""
     card = explanation.card
     terminal.text(f"{label}: {explanation.id}", style="bold")
     terminal.text(f"{card.claim}\n")

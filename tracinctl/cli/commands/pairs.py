@@ -1,4 +1,4 @@
-"""``tracinctl pairs``: files of pairs from the comparisons that people have."""
+"""``tracinctl pairs``: make a pairs file from a table of comparisons."""
 
 import shlex
 from pathlib import Path
@@ -26,48 +26,48 @@ _SHOWN = 3
 
 def _column(name: str, what: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
-        f"--{name}", metavar="COLUMN", help=what, show_default="by usual names", rich_help_panel=COLUMNS
+        f"--{name}", metavar="COLUMN", help=what, show_default="a common name", rich_help_panel=COLUMNS
     )
     return option
 
 
 def _value(name: str, what: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
-        f"--{name}", metavar="VALUE", help=what, show_default="by usual words", rich_help_panel=COLUMNS
+        f"--{name}", metavar="VALUE", help=what, show_default="a common word", rich_help_panel=COLUMNS
     )
     return option
 
 
 def pairs(
     *,
-    action: Annotated[Literal["import"], typer.Argument(metavar="import", help="What to do.")],
+    action: Annotated[Literal["import"], typer.Argument(metavar="import", help="The only action.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV, Parquet, JSON or JSON lines.")],
     output_file: Annotated[
         Path,
-        typer.Option("--output-file", metavar="FILE", help="The file of pairs.", rich_help_panel=options.OUTPUT),
+        typer.Option("--output-file", metavar="FILE", help="The pairs file to write.", rich_help_panel=options.OUTPUT),
     ] = Path("pairs.csv"),
     winner: Annotated[str | None, _column("winner", "The better item.")] = None,
     loser: Annotated[str | None, _column("loser", "The worse item.")] = None,
-    first: Annotated[str | None, _column("first", "One item, where a third column says which is better.")] = None,
+    first: Annotated[str | None, _column("first", "One item, if a third column says which is better.")] = None,
     second: Annotated[str | None, _column("second", "The other item.")] = None,
-    outcome: Annotated[str | None, _column("outcome", "That third column.")] = None,
-    first_wins: Annotated[str | None, _value("first-wins", "What it says where the first item is better.")] = None,
-    second_wins: Annotated[str | None, _value("second-wins", "What it says where the second one is.")] = None,
-    tie: Annotated[str | None, _value("tie", "What it says where neither is.")] = None,
+    outcome: Annotated[str | None, _column("outcome", "The column that says which item is better.")] = None,
+    first_wins: Annotated[str | None, _value("first-wins", "The value of a win of the first item.")] = None,
+    second_wins: Annotated[str | None, _value("second-wins", "The value of a win of the second item.")] = None,
+    tie: Annotated[str | None, _value("tie", "The value of a tie.")] = None,
     prompt: Annotated[str | None, _column("prompt", "The text that both items answer.")] = None,
     split: Annotated[str | None, _column("split", "Whether a row trains or is held out.")] = None,
     id: Annotated[str | None, _column("id", "The id of the comparison.")] = None,  # noqa: A002 - the flag's name
     train_share: Annotated[
-        float, typer.Option("--train-share", help="Share of the items that trains.", rich_help_panel=SPLIT)
+        float, typer.Option("--train-share", help="Share of the items used for training.", rich_help_panel=SPLIT)
     ] = 0.7,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the train/held-out split.", rich_help_panel=SPLIT)] = 42,
     json: options.Json = False,
 ) -> None:
-    """Make a file of pairs from a table of comparisons, and print how the table was understood.
+    """Make a pairs file from a table of comparisons, and print how the table was read.
 
-    Columns are found by usual names (winner and loser, chosen and rejected, item1, item2 and label, left, right and
-    choice) or named by flags. Further columns, such as annotator, are kept and group the pairs. Texts get ids, and are
-    written beside the file.
+    Columns are found by common names (winner and loser; chosen and rejected; item1, item2 and label; left, right and
+    choice) or named by flags. Other columns, such as annotator, are kept and can group the pairs. Texts get ids and
+    are written beside the file.
     """
     from tracinctl.data.comparisons import Columns
     from tracinctl.data.pairs_import import import_pairs, write_imported
@@ -104,7 +104,7 @@ def to_json(file: Path, imported: "ImportedPairs", written: list[Path]) -> dict[
 
 
 def show(file: Path, imported: "ImportedPairs", written: list[Path]) -> None:
-    """Print what was understood, the first rows, and where the pairs are."""
+    """Print how the table was read, the first rows, and the written files."""
     from tracinctl.data.pairs_import import sentence
 
     terminal.text(shown_path(file))

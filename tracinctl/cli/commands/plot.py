@@ -62,7 +62,7 @@ def plot(
         files = with_test_pair(files, settings.test_pair)
     if settings.output is not None and len(files) > 1:
         raise UsageError(
-            f"--output names one picture, but there are {len(files)} score files",
+            f"--output names one picture, but {len(files)} score files give one each",
             hint=f"For example --frequency {files[0].frequency}",
         )
     diagnoses = Diagnoses()
@@ -178,28 +178,28 @@ def show(pictures: list[Picture], output: Path | None, *, json: bool) -> None:
 
 
 def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
-    """The score files that know a test pair: with it alone on the command line, its frequency need not be there."""
+    """The score files that contain a test pair, so that the user need not give its frequency."""
     from tracinctl.scores.files.open import test_pairs_of
 
     if len(files) == 1:
-        return files  # whether it does shows when it is read
+        return files  # a missing test pair is an error when the file is read
     known = {file: test_pairs_of(file.path) for file in files}
     files_with_pair = [file for file in files if test_pair in known[file]]
     if files_with_pair:
         return files_with_pair
     near = nearest(test_pair, [name for names in known.values() for name in names])
-    # the error, when it is read, says what the id is or which is the nearest
+    # reading the files raises an error that suggests the nearest id
     return [file for file in files if near and near in known[file]][:1] or files[:1]
 
 
 def with_checkpoint_scores(file: ScoreFile, source: ScoreSource, report: ProgressCallback) -> ScoreSource:
-    """The scores with those of each checkpoint, which lie beside their file."""
+    """The scores together with those of each checkpoint, which are in a file beside theirs."""
     from tracinctl.scores.files.per_checkpoint import with_checkpoints
 
     beside = file.beside
     if beside is None:
         raise UsageError(
-            f"the name of {file.path} does not say which material and frequency it is of",
+            f"the name of {file.path} does not show its material and frequency",
             hint="Score files are named <material>_<frequency>_influence_metadata.json.",
         )
     return with_checkpoints(source, beside.per_checkpoint_file, report)

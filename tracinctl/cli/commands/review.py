@@ -1,4 +1,4 @@
-"""``tracinctl review``: a page on this machine where a person listens, looks and decides."""
+"""``tracinctl review``: a page on this machine to listen to suspects, look at them and decide."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ tracinctl review --frequency 500hz --order error --no-browser"""
 
 
 def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
-    """Listen to suspects, look at them and decide by keys, in a page on this machine.
+    """Open a page on this machine to listen to suspects, look at them and decide by keys.
 
-    The page shows both items of each suspect pair with sound, spectrogram and the reasons why it is suspect. Decisions
-    are written at once to reviews/<material>_<frequency>_review.csv; exclude, train and workflow use them with
-    --review. Ctrl-C ends the review.
+    The page shows both items of each suspect pair with sound, spectrogram and the reasons why it is suspect. Each
+    decision is written at once to reviews/<material>_<frequency>_review.csv. exclude, train and workflow use the
+    decisions with --review. Ctrl-C ends the review.
     """
     from tracinctl.project.review import open_review
     from tracinctl.review.serving import serve_review
@@ -43,7 +43,7 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
     target = files[0].target
     if len(files) > 1 or target is None:
         raise UsageError(
-            f"there are scores of {len(files)} frequencies, and a review is of one",
+            f"a review shows one frequency, but there are scores of {len(files)}",
             hint=f"For example: tracinctl review --frequency {files[0].frequency}",
         )
     if settings.merge is not None:
@@ -65,7 +65,7 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
         elif settings.browser:
             webbrowser.open(address)
 
-    # Ctrl-C is how a review ends
+    # people end a review with Ctrl-C
     with contextlib.suppress(KeyboardInterrupt):
         serve_review(opened, ready)
     terminal.say(f"\nDecisions are in {shown_path(opened.decisions)}.")
@@ -73,23 +73,23 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
 
 
 def merge_file(target: Target, path: Path) -> None:
-    """Add the decisions of another file to those of a target, and show what people disagree on."""
+    """Add another file's decisions to a target's, and show where people disagree."""
     from tracinctl.project.reviewed import note_of
     from tracinctl.review.decisions import merge, read_decisions, spoken
 
     if not path.is_file():
-        raise UsageError(f"`merge`: there is no file {path}", hint="Name the file of another person's decisions.")
+        raise UsageError(f"`merge`: there is no file {path}", hint="Give the file of another person's decisions.")
     verdicts = merge(target.review_file, read_decisions(path))
     terminal.text(f"{shown_path(target.review_file)}: {note_of(verdicts)}")
     for name, made in sorted(verdicts.disputed.items()):
         decisions = ", ".join(f"{one.who or 'somebody'}: {spoken(one.decision)}" for one in made)
         terminal.text(f"  {name}  {decisions}")
     if verdicts.disputed:
-        terminal.say(f"To settle these: tracinctl review {target.command_flags}, and show the disputed ones")
+        terminal.say(f"To settle these, run tracinctl review {target.command_flags} and show the disputed ones.")
 
 
 def person() -> str:
-    """The name by which git knows the person, or that of the account."""
+    """The person's name in git, or else the account's."""
     with contextlib.suppress(OSError):
         done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)  # noqa: S607 - whichever git the person uses
         if done.stdout.strip():

@@ -1,4 +1,4 @@
-"""``tracinctl status``: what there is, what it is of, and what is out of date."""
+"""``tracinctl status``: what a project contains, and what is out of date."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ tracinctl status --frequency 500hz --json"""
 
 
 def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = False) -> None:
-    """Show what there is of each material and frequency, what it was made from, what is out of date and what is next.
+    """Show the files of each material and frequency, what they were made from, what is out of date, and what is next.
 
-    Content decides what is out of date, not dates. Nothing is changed.
+    A file is out of date when the content it was made from changed; dates do not matter. This changes nothing.
     """
     from tracinctl.project.status import status_of
 
@@ -33,7 +33,7 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
     if not frequencies:
         raise DataError(
             f"no recordings, checkpoints or scores in {project.root}",
-            hint="To try tracinctl without any: tracinctl demo my-project",
+            hint="To try tracinctl without any, run: tracinctl demo my-project",
         )
     asked = settings.selection.material or project.material
     materials = [asked] if asked else list(frequencies)
@@ -53,10 +53,10 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
 
 
 def show(one: TargetStatus) -> None:
-    """Print what there is of one material and frequency."""
+    """Print the state of one material and frequency."""
     terminal.text(one.target.label, style="bold")
     width = max(len(name) for name, _ in one.rows())
     for name, text in one.rows():
-        # a command is never broken, so that it can be copied
+        # a command stays on one line, so that it can be copied
         say = terminal.line if name == "next" else terminal.text
         say(f"  {name:<{width}}  {text}".rstrip())

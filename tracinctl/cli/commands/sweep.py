@@ -39,7 +39,7 @@ def sweep(
     json: options.Json = False,
     csv: options.Csv = False,
 ) -> None:
-    """What each threshold would exclude, at every number of votes.
+    """Show what each threshold would exclude, at every number of votes.
 
     A vote is a score below the threshold; a pair with enough votes is harmful. Positive scores are helpful, negative
     ones harmful.
@@ -56,9 +56,9 @@ def sweep(
         sweep_groups(files, settings.grouping.by, tried, settings, "json" if json else "csv" if csv else "")
         return
     if csv and settings.retraining.retrain:
-        raise UsageError("`csv` has no columns for what `retrain` finds", hint="Give `json` instead.")
+        raise UsageError("`csv` cannot show the result of `retrain`", hint="Use `json` instead.")
     if csv and settings.top:
-        raise UsageError("`csv` has no lines for the pairs that `top` lists", hint="Give `json` instead.")
+        raise UsageError("`csv` cannot show the pairs that `top` lists", hint="Use `json` instead.")
     tried, votes = parse_thresholds(settings.tried.thresholds), settings.votes
     project = project_of(ctx, settings.scores)
     judging = sweep_judging(ctx, settings.retraining.how) if settings.retraining.retrain else None
@@ -122,7 +122,7 @@ def show(label: str, result: SweepResult, rule: str, *, with_upper: bool) -> Non
         terminal.text(f"{text}. {SIGNS.capitalize()}.\n", style="dim")
         return
     terminal.text(
-        f"A vote: a score below the threshold{also}; {shown[0] if shown else 1}+: pairs with so many votes or more.\n"
+        f"A vote: a score below the threshold{also}; {shown[0] if shown else 1}+: pairs with that many votes or more.\n"
         f"Harmful: {count(required, 'vote')} or more{asked}. {SIGNS.capitalize()}.\n",
         style="dim",
     )
@@ -140,7 +140,7 @@ def _row(row: SweepRow, shown: list[int]) -> list[str]:
 
 
 def vote_columns(active: int, required: int, most: int) -> list[int]:
-    """A limited choice of numbers of votes: all, or the first, the required one, the last and some between."""
+    """The numbers of votes to show: all of them, or the first, the required one, the last and some between."""
     if active <= most:
         return list(range(1, active + 1))
     chosen = {1, min(required, active), active}
@@ -151,7 +151,7 @@ def vote_columns(active: int, required: int, most: int) -> list[int]:
 
 
 def top_pairs(ids: list[str], result: SweepResult, top: int) -> list[dict[str, Any]]:
-    """The pairs with most votes at the first threshold, then lowest mean score; or those of lowest total."""
+    """The pairs with the most votes at the first threshold, then the lowest mean score; or with the lowest total."""
     counted, total = result.counted, result.rule == "total"
     votes, scores = counted.votes[0], counted.totals if total else counted.mean
     order = sorted(range(len(ids)), key=lambda row: (0 if total else -int(votes[row]), float(scores[row]), ids[row]))
@@ -167,7 +167,7 @@ def top_pairs(ids: list[str], result: SweepResult, top: int) -> list[dict[str, A
 
 
 def show_top(result: SweepResult, pairs: list[dict[str, Any]]) -> None:
-    """Print these pairs."""
+    """Print the table of the top pairs."""
     if not pairs:
         return
     total = result.rule == "total"
@@ -184,7 +184,7 @@ def show_top(result: SweepResult, pairs: list[dict[str, Any]]) -> None:
 
 
 def write_csv(results: list[tuple[ScoreFile, SweepResult]]) -> None:
-    """Write a line for every threshold of every file; of many numbers of votes the ones that a table has."""
+    """Write one line per file and threshold, with the numbers of votes that the table shows."""
     most = max((len(row.votes) for _, result in results for row in result.rows), default=0)
     numbers = set(range(1, most + 1)) if most <= _MOST_CSV_COLUMNS else set()
     for _, result in results if most > _MOST_CSV_COLUMNS else ():

@@ -34,10 +34,10 @@ def train(
 ) -> None:
     """Train the built-in ranker, with or without an exclusion list, and write its checkpoints.
 
-    Without a list they are written to checkpoints/<material>_<frequency>. Training with a list is the next round: it
-    writes to checkpoints/retrained/..., with the list of round 2 to checkpoints/retrained-3/... and so on, so that the
-    checkpoints which the scores were made from stay. The pairs trained on lie beside them as pairs.csv, and the ids
-    left out as excluded_pairs.txt.
+    Without a list, checkpoints go to checkpoints/<material>_<frequency>. Training with a list is the next round: its
+    checkpoints go to checkpoints/retrained/..., those with the list of round 2 to checkpoints/retrained-3/... and so
+    on, so that the checkpoints behind the scores are kept. The same folder gets the pairs trained on (pairs.csv) and
+    the ids left out (excluded_pairs.txt).
     """
     from tracinctl.project.selection import training_sets
     from tracinctl.project.train import train_project_ranker
@@ -50,10 +50,10 @@ def train(
         targets = [target for target in targets if target.list_file.name == exclusions_file.name] or targets
     if exclusions_file is not None and len(targets) > 1:
         raise UsageError(
-            f"`exclusions_file` is of one frequency, but there are {', '.join(target.frequency for target in targets)}",
-            hint=f"For example `frequency` {targets[0].frequency}",
+            f"`exclusions_file` is for one frequency, not for {', '.join(target.frequency for target in targets)}",
+            hint=f"Choose one, for example `frequency` {targets[0].frequency}",
         )
-    terminal.kept = "Checkpoints that were written are kept; the same command goes on from the last one."
+    terminal.kept = "Written checkpoints are kept; run the same command to continue from the last one."
     outcomes = []
     for target in targets:
         with terminal.progress(what=target.label) as report:
@@ -75,21 +75,21 @@ def train(
 
 
 def train_settings(settings: TrainCommand) -> TrainSettings:
-    """How the built-in ranker trains, its architecture included."""
+    """The built-in ranker's training settings, with its architecture."""
     origin = settings.origin
     return replace(settings.training, architecture=origin.architecture or "small", normalise=origin.normalise)
 
 
 def tell(outcome: TrainOutcome) -> None:
-    """Warn of ids on the list that had no effect, and of what is odd in the recordings and pairs."""
+    """Warn of listed ids without effect, and of oddities in the recordings and pairs."""
     result = outcome.result
     for note in outcome.notes:
         terminal.warn(f"{outcome.target.label}: {note}")
     if result.ties_left_out:
         terminal.warn(
-            f"{outcome.target.label}: {count(result.ties_left_out, 'training pair')} of equal rank left out: this loss "
+            f"{outcome.target.label}: {count(result.ties_left_out, 'tied training pair')} left out: this loss "
             "has no gradient for a tie",
-            "The loss logistic takes a tie as half a win for either item.",
+            "The logistic loss counts a tie as half a win for each item.",
         )
     for ids, what in (
         (result.unknown_ids, ("names no training pair or item", "name no training pair or item")),
@@ -98,17 +98,17 @@ def tell(outcome: TrainOutcome) -> None:
         if ids:
             terminal.warn(
                 f"{count(len(ids), 'id')} on the list {what[len(ids) > 1]}: {first_few(ids, _NAMED)}",
-                "Is the list of this material and frequency?" if ids is result.unknown_ids else "",
+                "Check that the list is for this material and frequency." if ids is result.unknown_ids else "",
             )
 
 
 def show(outcome: TrainOutcome, *, listed: bool) -> None:
-    """Print what was trained."""
+    """Print the result of a training."""
     result = outcome.result
     terminal.text(f"{outcome.target.label}: trained on {count(len(result.train_pairs), 'pair')}")
     terminal.text(f"  {count(len(result.checkpoints), 'checkpoint')} in {shown_path(outcome.folder)}", style="dim")
     if result.went_on_from:
-        terminal.text(f"  went on from epoch {result.went_on_from}", style="dim")
+        terminal.text(f"  continued from epoch {result.went_on_from}", style="dim")
     if outcome.classes:
         terminal.text(f"  classes, lowest first: {shown_order(outcome.classes)}", style="dim")
     if listed:

@@ -43,7 +43,7 @@ DAILY = frozenset(
         *("quiet", "verbose", "help", "help_all"),
     }
 )
-"""What most runs are given."""
+"""The flags that most people use."""
 
 
 def workflow(
@@ -57,7 +57,7 @@ def workflow(
     A frequency that fails does not stop the others; the exit code is then 1. Without checkpoints, existing score files
     are used. Positive scores are helpful, negative ones harmful.
     """
-    # other commands too are loaded when the work begins, and not for help and completion
+    # other commands are imported here, so that help and completion stay quick
     from tracinctl.cli.commands.compute import kept
     from tracinctl.cli.output.retraining import judge_run, retraining_settings, show_verdicts
     from tracinctl.project.rounds import last_of_each
@@ -101,7 +101,7 @@ def check(settings: WorkflowCommand, *, json: bool) -> None:
     if settings.report is not None:
         check_report_path(settings.report)
     if json and settings.plot is not None:
-        raise UsageError("`json` and `plot` exclude each other", hint="A view's numbers: tracinctl plot VIEW --json")
+        raise UsageError("`json` and `plot` exclude each other", hint="For a view's numbers, run plot VIEW --json")
     if not settings.workflow.compute.influence:
         raise UsageError(
             "workflow needs the scores that `compute_influence` writes",
@@ -143,7 +143,7 @@ def show_run(
 
     if run.status == "done":
         terminal.kept = (
-            f"Finished frequencies are kept, up to {run.target.frequency}; the same command goes on from there."
+            f"Frequencies up to {run.target.frequency} are finished and kept; run the same command to continue."
         )
     if run.computed is not None:
         tell(run.computed)
@@ -164,7 +164,7 @@ def run_json(run: Run, report: Path | None, diagnoses: Diagnoses, tried: SweepCo
 
 
 def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
-    """How several rounds run; what cannot go with them is said before any work."""
+    """The settings of several rounds; settings that contradict them are refused before any work."""
     from tracinctl.cli.commands.train import train_settings
     from tracinctl.project.rounds import RoundSettings
 
@@ -179,8 +179,8 @@ def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
     as_train = settings_without_flags(ctx, "train", TrainCommand)
     if as_train.program.command is not None:
         raise UsageError(
-            "`rounds` trains the built-in ranker, and tracinctl.toml names a training command of your own",
-            hint="Run it with each list, and name the new checkpoints with `checkpoint_dir`.",
+            "`rounds` trains the built-in ranker, but tracinctl.toml names your own training command",
+            hint="Run your command with each list, and give its checkpoints with `checkpoint_dir`.",
         )
     rounds = RoundSettings(settings.rounds, settings.workflow.compute.origin, train_settings(as_train))
     rounds.check()
@@ -188,7 +188,7 @@ def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
 
 
 def rounds_json(last: Run, results: dict[Target, dict[str, Any]]) -> dict[str, Any]:
-    """All rounds of a material and frequency; nothing where there was one."""
+    """All rounds of a material and frequency for JSON; empty after a single round."""
     own = [
         one
         for target, one in results.items()
@@ -198,13 +198,13 @@ def rounds_json(last: Run, results: dict[Target, dict[str, Any]]) -> dict[str, A
 
 
 def exit_code(runs: list[Run]) -> int:
-    """0 where all are done, 2 where nothing failed but what was asked for is not there, else 1."""
+    """0 if all are done, 2 if every failure is wrong usage, else 1."""
     codes = {run.error.exit_code for run in runs if run.error is not None}
     return min(codes, default=0)
 
 
 def warnings_of(run: Run, diagnoses: Diagnoses) -> list[str]:
-    """What a user should know of a run, as its JSON has it."""
+    """The warnings of a run, for its JSON."""
     return [*(run.computed.notes if run.computed is not None else ()), *diagnoses.texts(run.target.label)]
 
 
@@ -256,7 +256,7 @@ def report_on(ctx: Any, runs: list[Run], path: Path, compute: ComputeSettings, *
 
 
 def swept(source: ScoreSource, settings: SweepCommand) -> SweepResult:
-    """What each threshold would exclude, as ``tracinctl sweep`` finds it."""
+    """What each threshold would exclude, computed as ``tracinctl sweep`` does."""
     from tracinctl.scores.sweep import sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds
 
@@ -266,7 +266,7 @@ def swept(source: ScoreSource, settings: SweepCommand) -> SweepResult:
 
 
 def swept_json(run: Run, tried: SweepCommand | None) -> dict[str, Any]:
-    """The same for JSON; nothing where it is not asked for."""
+    """What each threshold would exclude, for JSON; empty without sweep settings."""
     if tried is None or run.source is None:
         return {}
     return {"thresholds": swept(run.source, tried).to_json("")["thresholds"]}
@@ -286,7 +286,7 @@ def evaluate(run: Run, settings: SweepCommand) -> None:
 
 
 def show(runs: list[Run], *, custom: bool) -> None:
-    """Print the table of all frequencies, and the commands that come next."""
+    """Print the table of all frequencies, and the next commands."""
     from tracinctl.cli.output.tables import Column
     from tracinctl.project.rounds import last_of_each
     from tracinctl.project.workflow import next_command
@@ -327,17 +327,17 @@ def show(runs: list[Run], *, custom: bool) -> None:
     for run, path in useful:
         terminal.line(f"  {next_command(run.target, shown_path(path), custom=custom, recipe=run.recipe)}")
     if useful and all(run.retraining is None for run in runs):
-        terminal.text("The rule is careful. --retrain may find a list that helps more.", style="dim")
+        terminal.text("This rule is cautious; --retrain may find a list that helps more.", style="dim")
 
 
 def _about_list(run: Run) -> str:
-    """What stands behind the path of a list."""
+    """What is printed behind the path of a list: its new and its earlier ids."""
     exclusions = run.exclusions
     if exclusions is None or not exclusions.ids:
         return "  (empty)"
     if not exclusions.earlier:
         return ""
-    return f"  ({len(exclusions.new_ids):,} new, {len(exclusions.earlier):,} of the rounds before)"
+    return f"  ({len(exclusions.new_ids):,} new, {len(exclusions.earlier):,} from earlier rounds)"
 
 
 def _row(run: Run, *, planted: bool, rounds: bool) -> list[str | Cell]:

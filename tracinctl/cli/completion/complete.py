@@ -1,9 +1,9 @@
-"""Completion: what may stand where the cursor is.
+"""Completion of the word at the cursor.
 
 The scripts in ``completions/`` call the program with ``_TRACINCTL_COMPLETE=complete_<shell>`` and the words up to the
-cursor as its arguments. The answer is a line that says how to go on (``plain``, ``list``, ``files`` or ``dirs``) and
-then one candidate a line, its description after a tab. Candidates come from file names alone, and one that could not
-be typed (control characters) is left out. Nothing heavy is imported here.
+cursor as its arguments. The first line of the answer says how the shell continues (``plain``, ``list``, ``files`` or
+``dirs``). Each further line is a candidate, a tab and its description. Candidates come from file names and score
+files' heads; those with control characters are left out. Heavy libraries are not imported here.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ JOINED_WORDS = "COMP_WORDS"
 
 @dataclass
 class Cursor:
-    """What stands before the cursor.
+    """The words before the cursor.
 
     Attributes:
-        command: the command whose words are being typed; the program itself before its name is complete.
-        pending: the option that waits for its value.
-        used: options that stand there already.
-        values: what was given, by the names of parameters.
-        arguments: how many words are no options.
-        known: False where a word before the cursor is no command.
+        command: the command being typed, or the program until the command's name is complete.
+        pending: the option whose value comes next.
+        used: options that were typed already.
+        values: the typed values by parameter name.
+        arguments: number of words that are not options.
+        known: False if a word before the cursor is an unknown command.
     """
 
     command: Any
@@ -44,13 +44,13 @@ class Cursor:
 
 
 def main(app: typer.Typer, environment: Mapping[str, str]) -> int:
-    """Answer a shell; the exit code is 1 where it asks for something that is not known."""
+    """Answer a shell; the exit code is 1 for an unknown shell or action."""
     from tracinctl.cli.completion.scripts import SHELLS, script
 
     first, _, second = environment["_TRACINCTL_COMPLETE"].partition("_")
     action, shell = (second, first) if first in SHELLS else (first, second)
     if shell not in SHELLS or action not in {"complete", "source"}:
-        sys.stderr.write(f"completion is there for {', '.join(SHELLS)}\n")
+        sys.stderr.write(f"completion supports {', '.join(SHELLS)}\n")
         return 1
     if action == "source":
         sys.stdout.write(script(shell))
@@ -76,7 +76,7 @@ def main(app: typer.Typer, environment: Mapping[str, str]) -> int:
 
 
 def complete(app: typer.Typer, words: Sequence[str]) -> tuple[str, list[tuple[str, str]]]:
-    """How to go on, and the candidates with their descriptions, for the last of the words."""
+    """How the shell continues, and the candidates with their descriptions, for the last word."""
     cursor = walk(typer.main.get_command(app), words[:-1])
     word = words[-1]
     if not cursor.known:
@@ -131,7 +131,7 @@ def walk(program: Any, words: Sequence[str]) -> Cursor:
 
 
 def join_breaks(words: Sequence[str]) -> list[str]:
-    """Put ``--option = value`` and ``a : b``, which bash gives as three words each, together again."""
+    """Join ``--option = value`` and ``a : b`` again; bash passes each as three words."""
     joined: list[str] = []
     glue = False
     for word in words:
@@ -147,7 +147,7 @@ def join_breaks(words: Sequence[str]) -> list[str]:
 
 
 def _words_from(environment: Mapping[str, str]) -> list[str]:
-    """The words as older bash scripts hand them over: in two variables."""
+    """The words that older bash scripts pass in two variables."""
     try:
         words = shlex.split(environment[JOINED_WORDS])
     except ValueError:
@@ -186,7 +186,7 @@ def _options(cursor: Cursor, word: str) -> list[tuple[str, str]]:
         if param.param_type_name != "option" or param.hidden or (param in cursor.used and not param.multiple):
             continue
         names = [name for name in (*param.opts, *param.secondary_opts) if name.startswith("--") or word == name]
-        # An alias is offered only where its own beginning was typed.
+        # Offer an alias only if the word begins like it.
         first = [name for name in (*param.opts[:2], *param.secondary_opts) if name.startswith("--")]
         candidates += [
             (name, _line(param.help))

@@ -1,4 +1,4 @@
-"""Real values for completion: what the project's folders hold. Only file names and a score file's head are read."""
+"""Values for completion from the project's folders. Only file names and the heads of score files are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEST_PREFIX = "tracin_influence_"
 
 
 def candidates_for(name: str, given: Given) -> Candidates:
-    """Values for a parameter, best first; none where there is nothing to offer."""
+    """Values for a parameter, best first; may be empty."""
     offer = _OFFERS.get(name)
     if offer is None:
         return []
@@ -30,7 +30,7 @@ def candidates_for(name: str, given: Given) -> Candidates:
 
 
 def project_of(given: Given) -> Project:
-    """The project that the words before the cursor are about."""
+    """The project that the words before the cursor select."""
     try:
         config = Path(given["config"][-1]) if "config" in given else find_settings(Path.cwd())
         project = load_project(load_settings(config))
@@ -90,7 +90,7 @@ def _test_pairs(project: Project, given: Given) -> Candidates:
 
 
 def _train_pairs(project: Project, given: Given) -> Candidates:
-    """What lists name, of the chosen material and frequency where they are given."""
+    """Ids on the exclusion lists, of the given material and frequency if any."""
     from tracinctl.scores.files.exclusion_list import read_exclusion_list
 
     material = given["material"][-1] if "material" in given else project.material

@@ -1,4 +1,4 @@
-"""What commands say about the scores they read: their label, what has changed since, and diagnoses."""
+"""What commands print about the scores they read: their label, changes since, and diagnoses."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SIGNS = "positive = helpful, negative = harmful"
 
 
 def label_of(file: ScoreFile, source: ScoreSource) -> str:
-    """What to call a file's scores: by their material and frequency, and by their method where it is not the usual."""
+    """The label of a file's scores: material, frequency, and the method unless it is ``tracin``."""
     method = source.provenance.get("method", "tracin")
     return file.label if method == "tracin" else f"{file.label} by {method}"
 
 
 class Diagnoses:
-    """What a careful colleague would say about scores and what is made of them, each thing once for all files."""
+    """Diagnoses of the scores and lists of all files, each kind printed once."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[tuple[str, Diagnosis]]] = {}
@@ -33,22 +33,22 @@ class Diagnoses:
     def add(
         self, label: str, source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
     ) -> None:
-        """Look at the scores of one file."""
+        """Diagnose the scores of one file."""
         from tracinctl.scores.diagnoses import diagnose
 
         self.put(label, diagnose(source, sweep=sweep, exclusions=exclusions))
 
     def put(self, label: str, diagnoses: Iterable[Diagnosis]) -> None:
-        """Keep what was found in the scores of one file."""
+        """Add the diagnoses of one file."""
         for diagnosis in diagnoses:
             self._found.setdefault(diagnosis.code, []).append((label, diagnosis))
 
     def texts(self, label: str) -> list[str]:
-        """What was found in the scores of one file, a sentence each."""
+        """The diagnoses of one file, one sentence each."""
         return [diagnosis.text for labelled in self._found.values() for name, diagnosis in labelled if name == label]
 
     def tell(self) -> None:
-        """Say all of it on stderr: below one warning what was seen in each file, what that means, and what to do."""
+        """Print all diagnoses on stderr: one warning per kind, with its files, meaning and remedy."""
         for labelled in () if terminal.quiet else self._found.values():
             if len(labelled) == 1:
                 ((label, only),) = labelled
@@ -62,7 +62,7 @@ class Diagnoses:
 
 
 def tell_changes(file: ScoreFile, source: ScoreSource) -> list[str]:
-    """Warn where scores were made from checkpoints or recordings that have changed since; the same for JSON."""
+    """Warn of checkpoints or recordings that changed after the scores were made; return the warnings for JSON."""
     from tracinctl.project.staleness import changed_since
 
     return [] if file.target is None else tell_changes_of(file.target, changed_since(file, source))

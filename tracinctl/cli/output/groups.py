@@ -26,7 +26,7 @@ _SHOWN = 20
 
 
 def read_groups(file: ScoreFile, source: ScoreSource, by: str, progress: ProgressCallback) -> GroupScores:
-    """The scores of the groups, with what is known of contradictions."""
+    """The scores of the groups, with the contradictions if known."""
     from tracinctl.project.unseeing import doubts_of_scores
     from tracinctl.scores.groups import group_scores
 
@@ -35,7 +35,7 @@ def read_groups(file: ScoreFile, source: ScoreSource, by: str, progress: Progres
 
 
 def group_table(by: str, groups: Sequence[GroupInfluence]) -> tuple[list[Column], list[list[str]]]:
-    """Columns and rows of a table of groups; what rankers contradict has a column where it is known."""
+    """Columns and rows of a table of groups, with a column for contradictions if they are known."""
     known = any(group.contradicted is not None for group in groups)
     columns = [
         Column(by),
@@ -63,13 +63,13 @@ def group_table(by: str, groups: Sequence[GroupInfluence]) -> tuple[list[Column]
 
 
 def interval(group: GroupInfluence) -> str:
-    """The interval of a group's mean; a dash for a group of one pair, which has none."""
+    """The interval of a group's mean; a dash for a group of one pair."""
     return "-" if math.isinf(group.low) else f"{number(group.low)} to {number(group.high)}"
 
 
 @dataclass(frozen=True)
 class GroupSweep:
-    """What each threshold would exclude of the groups of one score file."""
+    """The groups of one score file that each threshold would exclude."""
 
     file: ScoreFile
     source: ScoreSource
@@ -84,12 +84,12 @@ class GroupSweep:
         return counted.votes[k] >= row.required_votes
 
     def pairs(self, row: SweepRow, k: int) -> int:
-        """Training pairs in the harmful groups, each once."""
+        """Number of different training pairs in the harmful groups."""
         members = self.grouped.members
         return len(set(members.rows[self.harmful(row, k)[members.groups]].tolist()))
 
     def to_json(self) -> dict[str, Any]:
-        """The result in plain values."""
+        """The result for JSON."""
         from tracinctl.scores.groups import most_harmful_first
 
         plain = self.result.to_json(str(self.file.path), self.file.material, self.file.frequency)
@@ -103,7 +103,7 @@ class GroupSweep:
 def sweep_groups(
     files: Sequence[ScoreFile], by: str, tried: Sequence[Threshold], settings: SweepCommand, form: str
 ) -> None:
-    """Print the groups of each score file and what each threshold would exclude of them."""
+    """Print the groups of each score file, and which of them each threshold would exclude."""
     from tracinctl.scores.diagnoses import diagnose_scores
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.sweep import sweep_thresholds
@@ -146,9 +146,9 @@ def _show_sweep(one: GroupSweep, top: int) -> None:
         f"of {result.test_pairs:,}"
     )
     terminal.table(title, *group_table(by, groups[:top]))
-    more = [f"... and {len(groups) - top:,} more, less harmful; --top shows more."] if len(groups) > top else []
+    more = [f"... and {len(groups) - top:,} less harmful ones; --top shows more."] if len(groups) > top else []
     known = any(group.contradicted is not None for group in groups)
-    explained = ["Contradicted: pairs that most rankers trained without them rank the other way."] if known else []
+    explained = ["Contradicted: pairs that most rankers trained without them order the other way."] if known else []
     what = f"Total, per pair: influence on all {result.test_pairs:,} test pairs. {SIGNS.capitalize()}."
     terminal.text("\n".join([*more, what, *explained, ""]), style="dim")
     columns = [
@@ -169,14 +169,14 @@ def _show_sweep(one: GroupSweep, top: int) -> None:
 
 
 def rule_text(rule: str, required: int, below: str = "the threshold") -> str:
-    """When a group is harmful, a sentence or two."""
+    """The sentence that says when a group is harmful."""
     if rule == "total":
         return f"Harmful: the total per pair is below {below}."
     return f"Harmful: the mean score of the group's pairs is below {below} on {count(required, 'test pair')} or more."
 
 
 def _write_csv(sweeps: Sequence[GroupSweep]) -> None:
-    """Write a line for every group, with a column for each threshold that says whether the group is harmful there."""
+    """Write one line per group, with a column per threshold that says whether the group is harmful."""
     from tracinctl.scores.groups import most_harmful_first
 
     header = ["file", "material", "frequency", "by", "group", "pairs", "total", "per_pair", "low", "high"]

@@ -60,7 +60,7 @@ def group_help(group: Any, ctx: Any, entries: Mapping[str, Any]) -> str:
 
 
 def _precedence(command: Any) -> str:
-    """Where else a setting can come from: said once, with an option of this command as the example."""
+    """The precedence of settings, with an option of this command as the example."""
     name = next(iter(command.settings))
     variable = f"TRACINCTL_{command.name}_{name}".upper()
     return (
@@ -70,7 +70,7 @@ def _precedence(command: Any) -> str:
 
 
 class _Paint:
-    """Colour where stdout is a terminal that wants it."""
+    """Colour, if stdout is a terminal that shows it."""
 
     def __init__(self) -> None:
         self.on = in_colour(sys.stdout)
@@ -161,14 +161,14 @@ def _default(param: Any, ctx: Any) -> str:
 
 
 def _entry(name: str, text: str, notes: list[str], paint: _Paint, width: int) -> list[str]:
-    """A name on the left and its explanation on the right; a name that is too long has a line to itself."""
+    """A name on the left and its explanation on the right; a long name has its own line."""
     indent = " " * (width + 3)
     head = f"  {name}"
     parts = [" ".join(part.split()) for part in text.split("\n\n") if part]
-    # several paragraphs are a list, whose lines hang
+    # several paragraphs are a list with hanging indents
     below = indent if len(parts) < 2 else f"{indent}  "  # noqa: PLR2004
     body = [line for part in parts for line in _wrap(part, below, first=indent)]
-    # Notes follow the text where they fit on its last line, and are never broken.
+    # A note stays in one piece; it follows the text if it fits on the last line.
     for note in notes:
         if body and len(body[-1]) + 1 + len(note) <= _width():
             body[-1] += f" {note}"

@@ -15,44 +15,44 @@ if TYPE_CHECKING:
 
 
 LARGE_UNITS = frozenset({"checkpoints", "frequencies", "runs", "trainings"})
-"""In a log, each of these has a line of its own when it is finished."""
+"""In a log, each of these units has its own line when it is finished."""
 
 LINE_EVERY = 10.0
-"""Seconds between the lines that tell of smaller parts."""
+"""Seconds between the lines about smaller parts."""
 
 RATE_AFTER = 0.2
-"""Seconds that a rate is made from at least: parts that are soon done would tell of wild ones."""
+"""Least number of seconds behind a rate, because rates of short times vary widely."""
 
 
 class Pace:
-    """How fast work goes, from the reports of one task."""
+    """The speed of one task, from its reports."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._start = clock()
 
     def left(self, report: Progress) -> float | None:
-        """Seconds that remain, from the mean pace so far; None before anything was done."""
+        """Seconds left at the mean speed so far; None before anything is done."""
         share = finished(report)
         if not share:
             return None
         return (self._clock() - self._start) * (1 - share) / share
 
     def rate(self, done: float) -> float | None:
-        """Units a second since the start; None before there is enough to tell it by."""
+        """Units per second since the start; None in the first seconds."""
         seconds = self._clock() - self._start
         return done / seconds if done and seconds >= RATE_AFTER else None
 
 
 def finished(report: Progress) -> float:
-    """The share of the work that is done, from 0 to 1."""
+    """The finished share of the work, from 0 to 1."""
     inner = report.hands * report.inner_done / report.inner_total if report.inner_total else 0.0
     return min(1.0, (report.done + inner) / report.total) if report.total else 0.0
 
 
 @contextmanager
 def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
-    """A line for every checkpoint that is finished, with the time left; smaller parts have one every ten seconds."""
+    """Print a line per finished checkpoint with the time left, and one every ten seconds for smaller parts."""
     pace: dict[str, Pace] = {}
     seen: dict[str, int] = {}
     last_line: dict[str, float] = {}
@@ -71,7 +71,7 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
         seen[state.task] = state.done
         now = time.monotonic()
         if state.unit not in LARGE_UNITS:
-            # what is soon done needs no line; what had one has one more at its end
+            # a short part needs no line; a part that had one gets another at its end
             spoken = state.task in lines and state.done == state.total
             if not spoken and now - last_line.setdefault(state.task, now) < LINE_EVERY:
                 return

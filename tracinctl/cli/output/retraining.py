@@ -1,4 +1,4 @@
-"""``--retrain`` of ``workflow`` and ``sweep``: choose a list by training again, and show the verdict."""
+"""``--retrain`` of ``workflow`` and ``sweep``: choose a list by retraining, and show the verdict."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ UNDECIDED = "bold yellow"
 
 
 def retraining_settings(ctx: Any, origin: SourceSettings, how: RetrainSettings) -> ProjectRetraining:
-    """How lists are judged; what cannot be is said before any work."""
+    """The settings of retraining; what cannot work is refused before any work."""
     from tracinctl.cli.commands.train import train_settings
     from tracinctl.project.retrain import ProjectRetraining
 
     as_train = settings_without_flags(ctx, "train", TrainCommand)
     train, program = train_settings(as_train), as_train.program
-    several = how.at_once or (processors() if program.command is None else 1)  # what a command takes is not known here
+    several = how.at_once or (processors() if program.command is None else 1)  # a user's command may need all of them
     how = replace(how, seed=train.seed, at_once=several, loss_type=train.loss_type, margin=train.margin)
     settings = ProjectRetraining(how, origin, train, program.command, program.metrics_file)
     settings.check()
@@ -46,14 +46,14 @@ def retraining_settings(ctx: Any, origin: SourceSettings, how: RetrainSettings) 
 
 
 def processors() -> int:
-    """How many this process may use."""
+    """Number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining) -> Run:
-    """The run with the chosen list and its verdict; a run without scores is as it was."""
+    """Add the chosen list and its verdict to a run; a run without scores is returned unchanged."""
     from tracinctl.project.retrain import recipe_notes, retrain_project, with_choice
     from tracinctl.project.workflow import write_list
     from tracinctl.retraining.trainer import KEPT
@@ -72,7 +72,7 @@ def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining)
 
 
 def sweep_judging(ctx: Any, how: RetrainSettings) -> ProjectRetraining:
-    """How thresholds are judged, from the settings of the project."""
+    """The retraining settings for judging thresholds, from the settings of the project."""
     return retraining_settings(ctx, settings_without_flags(ctx, "compute", ComputeCommand).compute.origin, how)
 
 
@@ -83,17 +83,17 @@ def judge_thresholds(
     thresholds: Sequence[Threshold],
     votes: Votes,
 ) -> RetrainResult:
-    """Choose among the lists of the thresholds, and judge the choice.
+    """Choose one of the thresholds' lists, and judge it.
 
     Raises:
-        UsageError: the score file's name does not say of which material and frequency it is.
+        UsageError: the score file's name does not show its material and frequency.
     """
     from tracinctl.project.retrain import judge_project_sweep
     from tracinctl.retraining.trainer import KEPT
 
     if file.target is None:
         raise UsageError(
-            f"--retrain needs the items of {file.path}, but its name says no material and frequency",
+            f"--retrain needs the items of {file.path}, but its name does not show its material and frequency",
             hint="Leave out --metadata-file, or name it <material>_<frequency>_influence_metadata.json.",
         )
 
@@ -103,7 +103,7 @@ def judge_thresholds(
 
 
 def show_verdicts(runs: list[Run]) -> None:
-    """Print what was chosen and what it does, a frequency at a time."""
+    """Print each frequency's chosen list and its effect."""
     from tracinctl.retraining.wording import together_words
 
     for run in runs:
@@ -116,7 +116,7 @@ def show_verdicts(runs: list[Run]) -> None:
 
 
 def show_verdict(label: str, result: RetrainResult) -> None:
-    """Print the rules that were tried, the arms, their differences, and what to do."""
+    """Print the tried rules, the arms, their differences, and what to do."""
     from tracinctl.retraining import wording
 
     if result.choice is not None:
@@ -142,7 +142,7 @@ def show_verdict(label: str, result: RetrainResult) -> None:
 
 
 def wrapped(text: str) -> str:
-    """Sentences in lines that are well read and that the terminal has room for."""
+    """Wrap sentences to the terminal's width, or to a width that is easy to read."""
     return textwrap.fill(text, min(PIPE_WIDTH, terminal.width) - 1)
 
 

@@ -1,4 +1,4 @@
-"""What stdout and stderr can show: a person's screen or a pipe, its width and colour, and the letters it can write."""
+"""What stdout and stderr can show: whether they are a screen or a pipe, their width, colour and characters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 PIPE_WIDTH = 80
-"""Plots in a pipe have this width; tables have the width that they need."""
+"""Width of plots in a pipe; tables there are as wide as they need."""
 
 _LOOKS = {
     "#": "█▉▊▋▌▇▆▅▄■",
@@ -26,7 +26,7 @@ _LOOKS = {
 _STANDS_IN = {letter: look for look, letters in _LOOKS.items() for letter in letters}
 
 ERRORS = "tracinctl-looks-alike"
-"""The name under which text streams know the rule."""
+"""The rule's name among the error handlers of text streams."""
 
 
 def _look_alike(error: UnicodeError) -> tuple[str, int]:
@@ -38,13 +38,13 @@ def _look_alike(error: UnicodeError) -> tuple[str, int]:
 
 
 def let_streams_write_anything() -> None:
-    """Let stdout and stderr write what their encoding does not have: looked alike, or else escaped.
+    """Replace characters that the encoding of stdout and stderr lacks, by a similar one or an escape.
 
-    A stream that is closed from the start, as services and window programs do it, leads to nowhere.
+    A stream that is closed from the start, as in services and window programs, is replaced by the null device.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - stays open while the process runs
             setattr(sys, name, nowhere)
     codecs.register_error(ERRORS, _look_alike)
     for stream in (sys.stdout, sys.stderr):
@@ -53,7 +53,7 @@ def let_streams_write_anything() -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a stream leads to a person's screen."""
+    """Whether a stream is a terminal."""
     try:
         return stream.isatty() and os.environ.get("TERM") != "dumb"
     except ValueError:
@@ -61,18 +61,18 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def in_colour(stream: TextIO) -> bool:
-    """Whether to write in colour: on a screen, or where FORCE_COLOR is set, and never where NO_COLOR is."""
+    """Whether to write in colour: on a terminal or with FORCE_COLOR, and never with NO_COLOR."""
     if os.environ.get("NO_COLOR"):
         return False
     return is_terminal(stream) or bool(os.environ.get("FORCE_COLOR"))
 
 
 def terminal_width() -> int:
-    """Columns of the terminal; COLUMNS counts more than what the terminal says."""
+    """Columns of the terminal; the variable COLUMNS overrides it."""
     return max(20, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns)
 
 
 def pipe_width() -> int:
-    """Columns of a picture or page in a pipe: COLUMNS, where it is set."""
+    """Columns of a picture or page in a pipe: the variable COLUMNS, or a default."""
     columns = os.environ.get("COLUMNS", "")
     return max(20, int(columns)) if columns.isdecimal() and int(columns) else PIPE_WIDTH

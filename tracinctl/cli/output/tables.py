@@ -1,4 +1,4 @@
-"""Tables of text: in columns, or where the screen is too narrow for them a line a cell."""
+"""Tables of text: in columns, or with one line per cell if the screen is too narrow."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NAME = 16
-"""Columns that a name needs at least; a longer one folds."""
+"""Least width of a name's column; longer names fold."""
 _GAP = 2
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its title, how it is aligned, and the style of its cells."""
+    """A column of a table: its title, its alignment, and the style of its cells."""
 
     title: str
     align: Literal["left", "right"] = "left"
@@ -27,14 +27,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table with a style of its own."""
+    """A table cell with its own style."""
 
     text: str
     style: str = ""
 
 
 def _least(column: Column, place: int, body: Sequence[Sequence[Cell]]) -> int:
-    """Columns below which a column cannot be read: numbers whole, titles by words."""
+    """Least readable width of a column: numbers stay whole, titles fold between words."""
     from rich.cells import cell_len
 
     title = max((cell_len(word) for word in clean(column.title).split()), default=0)
@@ -43,24 +43,24 @@ def _least(column: Column, place: int, body: Sequence[Sequence[Cell]]) -> int:
 
 
 def least_width(columns: Sequence[Column], body: Sequence[Sequence[Cell]]) -> int:
-    """Columns that a table needs at least."""
+    """Least width of a table."""
     return sum(_least(column, k, body) for k, column in enumerate(columns)) + _GAP * (len(columns) - 1)
 
 
 def _whole(column: Column, place: int, body: Sequence[Sequence[Cell]]) -> int:
-    """Columns in which nothing of a column is folded."""
+    """Width of a column without folding."""
     from rich.cells import cell_len
 
     return max(cell_len(clean(text)) for text in (column.title, *(row[place].text for row in body)))
 
 
 def whole_width(columns: Sequence[Column], body: Sequence[Sequence[Cell]]) -> int:
-    """Columns that a table needs where nothing is to be folded, its titles neither."""
+    """Width of a table without folding, titles included."""
     return sum(_whole(column, k, body) for k, column in enumerate(columns)) + _GAP * (len(columns) - 1)
 
 
 def _widths(columns: Sequence[Column], body: Sequence[Sequence[Cell]], room: int) -> list[int]:
-    """The width of each column: whole, or where that does not fit, what has most to spare is folded first."""
+    """The width of each column; if they do not all fit, the column with most to spare shrinks first."""
     widths = [_whole(column, k, body) for k, column in enumerate(columns)]
     spare = [width - _least(column, k, body) for k, (column, width) in enumerate(zip(columns, widths, strict=True))]
     for _ in range(sum(widths) + _GAP * (len(columns) - 1) - room):
@@ -73,7 +73,7 @@ def _widths(columns: Sequence[Column], body: Sequence[Sequence[Cell]], room: int
 
 
 def as_columns(columns: Sequence[Column], body: Sequence[Sequence[Cell]], room: int) -> Table:
-    """A table with a line below its titles, in ``room`` columns where that is possible."""
+    """A table with a line below its titles, in ``room`` columns if possible."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -93,7 +93,7 @@ def as_columns(columns: Sequence[Column], body: Sequence[Sequence[Cell]], room: 
 
 
 def as_lines(columns: Sequence[Column], body: Sequence[Sequence[Cell]]) -> Table:
-    """A line for every cell, its title before it; rows are blank lines apart."""
+    """One line per cell, after its title, with a blank line between rows."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,7 +1,7 @@
-r"""All output for people and programs goes through here.
+r"""All output goes through this module.
 
-Results go to stdout, everything else to stderr. Whatever comes from files (ids, paths, messages) is text: control
-characters are shown as ``\x1b``, never sent, and Rich markup is never read from it.
+Results go to stdout, everything else to stderr. Text from files (ids, paths, messages) is never sent as control
+characters, which are shown as ``\x1b``, and never read as Rich markup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNLIMITED = 100_000
 
 
 class Terminal:
-    """Where the program writes: stdout and stderr, or two other streams. ``quiet`` and ``verbosity`` are -q and -v."""
+    """Two streams to write to, by default stdout and stderr. ``quiet`` and ``verbosity`` are -q and -v."""
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self._streams = {"out": out, "err": err}
@@ -45,12 +45,12 @@ class Terminal:
         self._result_follows = False
 
     def stream(self, name: Literal["out", "err"]) -> TextIO:
-        """Where results (out) or messages (err) go."""
+        """The stream of results (out) or messages (err)."""
         return self._streams[name] or (sys.stdout if name == "out" else sys.stderr)
 
     def mute(self) -> None:
-        """Write nothing more, to either stream: another process speaks for this one."""
-        silent = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as the program runs
+        """Write nothing more to either stream, because another process writes for this one."""
+        silent = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - stays open while the program runs
         sys.stdout = sys.stderr = silent
         self.__init__(silent, silent)  # type: ignore[misc]
 
@@ -59,9 +59,9 @@ class Terminal:
     def table(
         self, title: str, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]], *, notes: str = ""
     ) -> None:
-        """Write a table to stdout: in colour on a terminal, plain and never cut elsewhere.
+        """Write a table to stdout, in colour on a terminal, plain elsewhere.
 
-        Names fold where there is no room, numbers never do: where those do not fit either, a cell has its own line.
+        Names fold to fit the width, numbers never do. If the numbers do not fit, each cell has its own line.
         """
         if self.quiet:
             return
@@ -78,7 +78,7 @@ class Terminal:
             self.text(notes, style="dim")
 
     def has_room(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> bool:
-        """Whether a table of these rows has room with nothing folded."""
+        """Whether a table of these rows fits without folding."""
         from tracinctl.cli.output.tables import Cell, whole_width
 
         return whole_width(columns, [[Cell(cell) for cell in row] for row in rows]) <= self._room
@@ -88,7 +88,7 @@ class Terminal:
         return terminal_width() if is_terminal(self.stream("out")) else _UNLIMITED
 
     def show(self, renderable: RenderableType, *, width: int | None = None) -> None:
-        """Write something that Rich can draw to stdout."""
+        """Write a Rich renderable to stdout."""
         if self.quiet:
             return
         self._write("out", renderable, width)
@@ -99,7 +99,7 @@ class Terminal:
             self._write("out", _text(text, style), None)
 
     def line(self, text: str) -> None:
-        """Write a command to copy to stdout: however long, it stays one line."""
+        """Write a command to stdout on one line of any length, so that it can be copied."""
         if not self.quiet:
             self._write("out", _text(text, ""), _UNLIMITED)
 
@@ -110,7 +110,7 @@ class Terminal:
         self.stream("out").write(json.dumps(result, indent=2, allow_nan=False) + "\n")
 
     def csv(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Write a table as CSV to stdout; a spreadsheet takes no text of it for a formula."""
+        """Write a table as CSV to stdout, so that a spreadsheet reads no text as a formula."""
         import csv
         import io
 
@@ -121,19 +121,19 @@ class Terminal:
         self._raw(buffer.getvalue())
 
     def path(self, path: Path) -> None:
-        """Write the path of a result file to stdout where -q asks for paths alone."""
+        """Write the path of a result file to stdout if -q is given."""
         if self.quiet:
             self._raw(f"{path}\n")
 
     # Messages
 
     def say(self, text: str, style: str = "") -> None:
-        """Tell the reader something on stderr; -q leaves it out."""
+        """Write a message to stderr unless -q is given."""
         if not self.quiet:
             self._write("err", _text(text, style), None)
 
     def detail(self, text: str) -> None:
-        """Tell the reader something that only -v asks for."""
+        """Write a message to stderr if -v is given."""
         if self.verbosity:
             self._write("err", _text(text, "dim"), None)
 
@@ -142,9 +142,9 @@ class Terminal:
         self._message("warning:", "bold yellow", self.with_flags(text), self.with_flags(hint))
 
     def failure(self, error: TracinctlError, label: str = "") -> None:
-        """Say what ended the work. The library names parameters, the person who reads it knows flags.
+        """Show the error that ended the work, with flags in place of the library's parameter names.
 
-        A wrong value that no flag gave is said to come from its variable or its line in the settings file.
+        For a wrong value that came from a variable or the settings file, the hint says where.
         """
         from tracinctl.errors import SettingsError, UsageError
 
@@ -157,20 +157,20 @@ class Terminal:
         self._message("error:", "bold red", f"{label}: {message}" if label else message, hint)
 
     def with_flags(self, text: str) -> str:
-        """The text with the flags of this command in place of the parameters that it names: ``--memory``."""
+        """Replace parameter names in a text by this command's flags, such as ``--memory``."""
         return re.sub(r"`(\w+)`", lambda match: self.flags.get(match[1], match[0]), text)
 
     def error(self, text: str, hint: str = "") -> None:
-        """Say on stderr what is wrong and what to do next."""
+        """Write an error and what to do next to stderr."""
         self._message("error:", "bold red", text, hint)
 
     def _message(self, label: str, style: str, text: str, hint: str) -> None:
-        """A message and what to do about it: on a terminal within its width, elsewhere a line each."""
+        """Write a message and its hint: wrapped on a terminal, one line each elsewhere."""
         from rich.text import Text
 
         seen = is_terminal(self.stream("err"))
         width = terminal_width() if seen else _UNLIMITED
-        # paths are short where they can be; the folder may have been removed
+        # shorten paths; the current folder may have been removed
         with suppress(OSError):
             text = text.replace(f"{Path.cwd()}{os.sep}", "")
             hint = hint.replace(f"{Path.cwd()}{os.sep}", "")
@@ -186,7 +186,7 @@ class Terminal:
 
     @contextmanager
     def progress(self, *, what: str = "") -> Iterator[ProgressCallback]:
-        """Show the library's reports on stderr while the block runs; nothing is left on a terminal afterwards."""
+        """Show the library's progress on stderr while the block runs; a terminal is clean afterwards."""
         from tracinctl.progress import no_progress
 
         if self.quiet:
@@ -199,10 +199,10 @@ class Terminal:
         with display(self.console("err"), what) as report:
             yield report
 
-    # How
+    # Width and colour
 
     def console(self, name: Literal["out", "err"]) -> Console:
-        """The Rich console of stdout or stderr; in a pipe without colour and without an end to its lines."""
+        """The Rich console of stdout or stderr; in a pipe, without colour and line breaks."""
         if name not in self._consoles:
             from rich.console import Console
 
@@ -221,12 +221,12 @@ class Terminal:
 
     @property
     def width(self) -> int:
-        """The width that a picture on stdout may have."""
+        """The width of a picture on stdout."""
         return terminal_width() if is_terminal(self.stream("out")) else pipe_width()
 
     @property
     def height(self) -> int | None:
-        """The rows that a picture on stdout may have, the prompt left over; None in a pipe."""
+        """The height of a picture on stdout, less the prompt's line; None in a pipe."""
         return shutil.get_terminal_size((PIPE_WIDTH, 24)).lines - 1 if is_terminal(self.stream("out")) else None
 
     @property
@@ -238,7 +238,7 @@ class Terminal:
         from rich.segment import Segment, Segments
 
         if name == "out" and self._result_follows:
-            # on a screen where both meet, a blank line keeps a result apart from the messages before it
+            # if both streams share a screen, a blank line separates a result from the messages before it
             self.stream("err").write("\n")
             self.stream("err").flush()
             self._result_follows = False
@@ -262,7 +262,7 @@ class Terminal:
 
 
 def shown_path(path: Path) -> str:
-    """A path as short as it can be: relative to the current folder where it lies below."""
+    """A path, relative to the current folder if it is inside."""
     try:
         return str(path.absolute().relative_to(Path.cwd())) or "."
     except (ValueError, OSError):
@@ -270,13 +270,13 @@ def shown_path(path: Path) -> str:
 
 
 def sentence(text: str) -> str:
-    """Words with a capital in front; a command or a name of something stays as it is."""
+    """Capitalise the first word, unless it is a command or a name."""
     word = text.partition(" ")[0].rstrip(",:")
     return text[:1].upper() + text[1:] if word.isalpha() and word != "tracinctl" else text
 
 
 def hanging(text: str, width: int, indent: str, first: str | None = None) -> str:
-    """Words in lines of at most this many columns; a longer word, such as a path, keeps a line to itself."""
+    """Wrap words to ``width`` columns; a longer word, such as a path, has its own line."""
     import textwrap
 
     lines = textwrap.wrap(
@@ -291,7 +291,7 @@ def hanging(text: str, width: int, indent: str, first: str | None = None) -> str
 
 
 def _no_formula(cell: object) -> object:
-    """A text that a spreadsheet would take for a formula, an id of ``=1+1`` say, with the mark of a text in front."""
+    """Put an apostrophe before text that a spreadsheet would read as a formula, such as the id ``=1+1``."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
@@ -306,7 +306,7 @@ def _text(text: str, style: str) -> RenderableType:
 
 
 def _fits_itself(renderable: RenderableType) -> bool:
-    """Whether a renderable takes the width that it needs and no more, as text and our tables do."""
+    """Whether a renderable is only as wide as its content, as text and our tables are."""
     from rich.table import Table
     from rich.text import Text
 
@@ -314,4 +314,4 @@ def _fits_itself(renderable: RenderableType) -> bool:
 
 
 terminal = Terminal()
-"""The one that all commands use."""
+"""The terminal of all commands."""

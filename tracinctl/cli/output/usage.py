@@ -1,4 +1,4 @@
-"""What a person gave: where each value came from, and what is wrong with a command line."""
+"""Where each setting came from, and what is wrong with a command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracinctl.text import nearest
 
 
 def show_sources(command: TyperCommand, ctx: Any) -> None:
-    """Say on stderr what each setting is and where it came from."""
+    """Show each setting and its source on stderr."""
     from tracinctl.project.config import Settings
 
     settings: Settings | None = ctx.find_object(Settings)
@@ -40,7 +40,7 @@ def show_sources(command: TyperCommand, ctx: Any) -> None:
 
 
 def source_of(param: Any, ctx: Any, file: str) -> str:
-    """Where the value of a parameter came from, in words."""
+    """The source of a parameter's value, in words."""
     source = ctx.get_parameter_source(param.name)
     kind = source.name if source is not None else "DEFAULT"
     if kind == "COMMANDLINE":
@@ -53,7 +53,7 @@ def source_of(param: Any, ctx: Any, file: str) -> str:
 
 
 def origins_of(command: Any, ctx: Any) -> dict[str, str]:
-    """The variable, or the file and line, that each setting's value came from; flags and defaults are left out."""
+    """The variable or the file and line behind each setting; flags and defaults are left out."""
     from tracinctl.project.config import Settings
 
     origins = {}
@@ -99,7 +99,7 @@ def names_wrong_path(command: Any, ctx: Any) -> bool:
 
 
 def shown_value(value: Any) -> str:
-    """A setting's value as a person writes it."""
+    """A setting's value as people write it."""
     if value is None or value in ((), []):
         return "not set"
     if isinstance(value, bool):
@@ -108,14 +108,14 @@ def shown_value(value: Any) -> str:
 
 
 def _typed(param: Any) -> str:
-    """The one of an option's names that stands on the command line."""
+    """The name of an option that was typed."""
     names = [*param.opts, *param.secondary_opts]
     typed = {word.partition("=")[0] for word in terminal.arguments}
     return next((name for name in names if name in typed), str(names[0]))
 
 
 def variable_of(param: Any, ctx: Any) -> str:
-    """The environment variable that an option has its value from, or would have it from."""
+    """The environment variable of an option."""
     names = [param.envvar] if isinstance(param.envvar, str) else [*(param.envvar or ())]
     usual = names or [f"{ctx.auto_envvar_prefix}_{param.name.upper()}"]
     return next((name for name in usual if os.environ.get(name)), usual[0])
@@ -132,7 +132,7 @@ _PLAIN_WORDS = {
 
 
 def show_usage_error(error: Any) -> None:
-    """Say what is wrong with a command line, and what was probably meant."""
+    """Show what is wrong with a command line, and what was probably meant."""
     ctx: Any = getattr(error, "ctx", None)
     message = error.format_message().strip().rstrip(".")
     hints: list[str] = []
@@ -172,13 +172,13 @@ def show_usage_error(error: Any) -> None:
 
 
 def _loose_values(ctx: Any) -> list[str]:
-    """What is said where a value stands alone, because a list was typed with blanks."""
+    """The hint for a value without a flag, because a list was typed with spaces."""
     words = terminal.arguments
     lists = {"frequency", "frequencies", "thresholds", "layers", "ignore_keys", "checkpoint_weights"}
     known = {name for param in (ctx.command.params if ctx else ()) if param.name in lists for name in param.opts}
     for option, value, more in zip(words, words[1:], words[2:], strict=False):
         if option in known and not more.startswith("--"):
-            return [f"A list is one word, without blanks: {option} {value.rstrip(',')},{more.strip(',')}"]
+            return [f"Write a list without spaces: {option} {value.rstrip(',')},{more.strip(',')}"]
     return []
 
 
@@ -187,11 +187,11 @@ def _options_like(option: str, ctx: Any) -> list[str]:
         return []
     if ctx.parent is not None and option in _names(ctx.parent.command):
         path = f"{ctx.parent.command_path} {option} ... {ctx.info_name}"
-        return [f"{option} stands before the command: {path}"]
+        return [f"Put {option} before the command: {path}"]
     program = ctx.find_root()
     homes = [name for name, command in program.command.commands.items() if option in _names(command)]
     if homes and ctx.parent is None:
-        return [f"{option} stands after the command, for example: {ctx.command_path} {homes[0]} {option} ..."]
+        return [f"Put {option} after the command, for example: {ctx.command_path} {homes[0]} {option} ..."]
     near = nearest(option, [*_names(ctx.command), "--help"])
     if homes and not (near and _alike(option, near)):
         return [f"It is an option of {', '.join(homes)}: {program.command_path} {homes[0]} {option} ..."]
@@ -199,7 +199,7 @@ def _options_like(option: str, ctx: Any) -> list[str]:
 
 
 def _names(command: Any) -> list[str]:
-    """The options of a command, as they are typed."""
+    """The option names of a command."""
     return [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
 
 
