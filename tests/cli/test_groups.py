@@ -177,7 +177,7 @@ def test_one_training_pair_shows_whom_it_hurts_and_helps(cli, target):
     assert [entry["score"] for entry in found["hurts"]] == sorted(row[row < 0])[:2]
     assert [entry["score"] for entry in found["helps"]] == sorted(row[row > 0], reverse=True)[:2]
     out = cli("plot", "top", "--train-pair", name).out
-    assert f"Of training pair {name}" in out
+    assert f"Training pair {name}" in out
     assert max(map(len, out.splitlines())) <= 80
     wrong = cli("plot", "top", "--train-pair", name + "x")
     assert wrong.code != 0

@@ -81,12 +81,12 @@ def test_a_pair_that_is_no_test_pair_is_told_what_it_is(cli, project):
     trained = cli("plot", "top", "--test-pair", "m_0_m_11")
     assert trained.code == 2
     assert "'m_0_m_11' is a training pair" in trained.err
-    assert "m_8_m_19, for example" in trained.err
+    assert "for example m_8_m_19" in trained.err
     turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_7_m_6")
     assert turned.code == 2
     assert "the other way round" not in turned.err, "m_7 is another item"
     turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_07_m_6")
-    assert "It is there the other way round: m_6_m_07" in turned.err
+    assert "The scores have it in the opposite order: m_6_m_07" in turned.err
 
 
 @pytest.mark.parametrize(("ending", "begin"), [(".txt", "box 1hz"), (".svg", "<svg"), (".html", "<!DOCTYPE html>")])
@@ -154,7 +154,7 @@ def test_demo_says_what_was_planted_and_what_comes_next(cli, tmp_path, monkeypat
     assert asked == [(Path("my project"), ["500hz", "1000hz"], 7)]
     assert "300 flipped comparisons" in result.out
     assert "Next: cd 'my project' && tracinctl workflow --frequencies 500hz,1000hz" in result.out
-    assert "576 recordings, 300 flipped comparisons, 4 recordings filed" in result.out
+    assert "576 recordings, 300 flipped comparisons, 4 recordings with a wrong angle" in result.out
     assert result.out.count("held-out accuracy 90.0%") == 2
     sets = json.loads(cli("demo", "x", "--json").out)
     assert [(each["material"], each["frequency"], each["planted_items"]) for each in sets] == [

@@ -117,7 +117,7 @@ def test_every_view_says_what_the_signs_mean(view):
     text = " ".join(picture(view, whole(np.random.default_rng(0).normal(size=(30, 5)))).plain.split())
     assert ("positive = helpful, negative = harmful" in text) != (view == "self")
     if view == "self":
-        assert "never negative: size says how much, not whether a pair helps or harms" in text
+        assert "never negative: they do not show whether a pair helps or harms" in text
 
 
 def test_an_empty_table_and_one_without_the_wanted_scores_are_refused():
@@ -272,8 +272,8 @@ def test_a_report_says_the_way_from_checkpoints_to_list_and_what_to_do_next(tmp_
     for pair in chosen.listed:
         assert f"| `{pair.id}` | {pair.votes} of 25" in text
     assert f"The cap left {len(chosen.harmful) - 2} harmful pair" in text
-    assert "Over training: not drawn, the scores of single checkpoints were not kept" in text
-    for title in ("All scores", "What each threshold would exclude", "Classes", "Made by"):
+    assert "Over training: not drawn, the scores of each checkpoint were not kept" in text
+    for title in ("All scores", "What each threshold would exclude", "Classes", "Command:"):
         assert title in text
     assert text.index("box 1hz") < text.index("## Settings"), "what was found stands before how"
 

@@ -1,1 +1,1 @@
-"""Pictures of scores for the terminal, each a Rich renderable."""
+"""Pictures of scores for the terminal, as Rich renderables."""

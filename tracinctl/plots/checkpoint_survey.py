@@ -1,4 +1,4 @@
-"""What the picture of checkpoints needs to know, from one reading of the scores of each checkpoint."""
+"""Statistics of the scores of each checkpoint, gathered in one reading."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tracinctl.scores.files.per_checkpoint import checkpoint_blocks
 from tracinctl.scores.source import FloatArray, ScoreSource
 
 _SORTED = 8 << 20
-"""Scores at most that quantiles are taken from, all checkpoints together."""
+"""Largest number of scores, over all checkpoints, behind the quantiles."""
 
 
 @dataclass(frozen=True)
 class CheckpointSurvey:
-    """What the scores of each checkpoint are like.
+    """Statistics of the scores of each checkpoint.
 
     Attributes:
-        names: of the checkpoints.
-        quantiles: of each checkpoint's scores other than zero, one a percent asked for; None where all are zero.
-        every: quantiles are from one training pair in this many; 1 = all.
-        size: mean of the scores' sizes at each checkpoint, shape (checkpoints,).
-        negative_share: share below zero of each checkpoint's scores other than zero, NaN where all are zero.
+        names: names of the checkpoints.
+        quantiles: for each checkpoint, a quantile of its non-zero scores per given percent; None if all are zero.
+        every: quantiles use one training pair in this many; 1 = all.
+        size: mean absolute score at each checkpoint, shape (checkpoints,).
+        negative_share: share of negative among the non-zero scores at each checkpoint; NaN if all are zero.
         means: mean score of each training pair at each checkpoint, shape (checkpoints, train pairs).
-        strange: scores that are not finite, and count as zero.
+        strange: number of scores that are not finite; they count as zero.
     """
 
     names: list[str]
@@ -44,15 +44,15 @@ def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair
     """Read the scores of each checkpoint once.
 
     Raises:
-        PlotError: they were not kept, or there is no such test pair.
-        ScoreFileError: they do not add up to the scores.
+        PlotError: the scores of each checkpoint were not kept, or the test pair does not exist.
+        ScoreFileError: the scores of the checkpoints do not add up to the scores.
     """
     blocks = checkpoint_blocks(source)
     names = list(source.checkpoint_names)
     if blocks is None or not names or not len(source.train_ids) or not len(source.test_ids):
         raise PlotError(
-            "the scores of single checkpoints were not kept, so there is nothing to say about training",
-            hint="tracinctl compute --save-per-checkpoint keeps them; then plot again.",
+            "the scores of each checkpoint were not kept, so their change over training is unknown",
+            hint="Run tracinctl compute --save-per-checkpoint, then plot again.",
         )
     columns = slice(None)
     if test_pair is not None:
@@ -75,7 +75,7 @@ def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair
         flat = block.reshape(len(block), -1)
         negative += (flat < 0).sum(axis=0).reshape(tests, count).sum(axis=0)
         nonzero += (flat != 0).sum(axis=0).reshape(tests, count).sum(axis=0)
-        # divided before they are added, because sums of scores near the largest float overflow
+        # divide before adding, because sums of scores near the largest float overflow
         size += (np.matmul(share, np.abs(block)) / pairs).sum(axis=0)
         means[:, start : start + len(block)] = np.matmul(share, block).T
         sample.append(block[(-start) % every :: every].copy())

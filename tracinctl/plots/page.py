@@ -1,4 +1,4 @@
-"""Documents from one Markdown template: as Markdown, or as one HTML page that fetches nothing."""
+"""Documents from one Markdown template: as Markdown, or as one HTML page that loads nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TICKS = re.compile("`+")
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text; ``numbers`` names the columns that are set at the right, ``codes`` those of ids and paths."""
+    """A table of text; ``numbers`` are the right-aligned columns, ``codes`` those of ids and paths."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -33,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Card:
-    """Something to look at closely: its id, a title, and markup in which all text is escaped."""
+    """A card: its id, its title, and markup in which all text is escaped."""
 
     id: str
     title: str
@@ -41,13 +41,13 @@ class Card:
 
 
 class Document:
-    """A document in the making.
+    """A document that is being written.
 
-    Every value that the template writes is text: control characters are written out, and what means something in
-    Markdown is escaped. In a page, markdown-it turns the Markdown into HTML and escapes what is left.
+    All values in the template are text: control characters are written out, and Markdown's special characters are
+    escaped. For a page, markdown-it turns the Markdown into HTML and escapes the rest.
 
     Attributes:
-        page: whether it becomes an HTML page with pictures as SVG, or stays Markdown with pictures as text.
+        page: whether to make an HTML page with SVG pictures, or Markdown with text pictures.
     """
 
     def __init__(self, title: str, folder: Path | None, *, page: bool) -> None:
@@ -58,7 +58,7 @@ class Document:
         self._style = self._allowed = ""
 
     def render(self, template: str, **values: Any) -> str:
-        """The document from a template of this package."""
+        """Fill a template of this package."""
         from jinja2 import Environment
 
         environment = Environment(autoescape=True, finalize=self._text, trim_blocks=True, lstrip_blocks=True)
@@ -74,16 +74,16 @@ class Document:
     def _text(self, value: object) -> Markup:
         if isinstance(value, Markup):
             return value
-        # a number and a point would begin a list: the escape stands between them
+        # a number with a point would begin a list, so the point is escaped
         escaped = _MEANT.sub(lambda match: f"{match[1]}\\" if match[1] else f"\\{match[0]}", self._plain(value))
         return Markup(escaped)  # noqa: S704  escaped here
 
     def _code(self, value: str) -> str:
-        """A code span for a table; its fence is longer than any run of backticks in it."""
+        """A code span for a table, with a fence longer than any backticks inside."""
         text = self._plain(value)
         fence = "`" * (1 + max(map(len, _TICKS.findall(text)), default=0))
         blank = " " if text.startswith("`") or text.endswith("`") else ""
-        # a bar ends a cell even within a code span, unless it is escaped
+        # an unescaped bar ends a cell even within a code span
         return f"{fence}{blank}{text}{blank}{fence}".replace("|", "\\|") if text else ""
 
     def _table(self, table: Table) -> Markup:
@@ -97,17 +97,17 @@ class Document:
         return Markup("".join(lines) if table.rows else "")  # noqa: S704  escaped by cell
 
     def _block(self, value: str, language: str = "sh") -> Markup:
-        """A block of lines that are shown as they are."""
+        """A block of preformatted lines."""
         text = "\n".join(map(self._plain, value.splitlines()))
         fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0))
         return Markup(f"{fence}{language}\n{text}\n{fence}")  # noqa: S704  fenced
 
     def allow(self, style: str, policy: str) -> None:
-        """Add a style sheet and directives of the content security policy, which markup that is put in needs."""
+        """Add a style sheet and directives of the content security policy for inserted markup."""
         self._style, self._allowed = style, policy
 
     def _card(self, card: Card) -> Markup:
-        """A card, in a page only."""
+        """A card; only for a page."""
         number, name = len(self._parts) + 1, escape(self._plain(card.title))
         self._parts.append(
             f'<article class="card" aria-labelledby="card-{number}"><h4 id="card-{number}">{name}</h4>\n'
@@ -130,7 +130,7 @@ class Document:
 
         def fence(_: object, tokens: Sequence[Any], at: int, *__: object) -> str:
             kind, _, place = tokens[at].info.partition(" ")
-            # text holds no such comment, for it is escaped
+            # escaped text cannot contain such a comment
             return f"<!--{place}-->" if kind == "part" else f"<pre>{escape(tokens[at].content)}</pre>\n"
 
         reader = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -144,7 +144,7 @@ class Document:
         return page(self._plain(self._title), body, style=self._style, allowed=self._allowed)
 
 
-# tables that scroll can be reached by keys, and are named; text holds none of these marks, for it is escaped
+# scrolling tables have names and can be focused by keys; escaped text cannot contain these tags
 _ACCESSIBLE = {
     "<table>": '<div class="table" role="region" aria-label="Table" tabindex="0"><table>',
     "</table>": "</table></div>",

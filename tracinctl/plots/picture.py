@@ -1,4 +1,4 @@
-"""A view of influence scores: its picture, which Rich prints, and its numbers."""
+"""Views of influence scores, as pictures for Rich and as numbers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tracinctl.plots.views import VIEWS
 from tracinctl.text import clean
 
 NARROWEST = 40
-"""Columns that a picture has room in."""
+"""Least width of a picture."""
 
 
 class Picture:
-    """Text, tables and charts below each other, ``width`` columns wide."""
+    """Text, tables and charts in one column of ``width`` characters."""
 
     def __init__(self, parts: Iterable[RenderableType], width: int, title: str = "") -> None:
         self.width = width
@@ -37,7 +37,7 @@ class Picture:
         return Measurement(self.width, self.width)
 
     def printed(self) -> Console:
-        """A console that has printed the picture, in full colour, and exports it."""
+        """A console that has printed the picture in full colour, for export."""
         console = Console(
             width=self.width,
             file=io.StringIO(),
@@ -52,22 +52,22 @@ class Picture:
 
     @property
     def plain(self) -> str:
-        """The picture without styles, and without blanks at the ends of lines."""
+        """The picture without styles and trailing spaces."""
         lines = self.printed().export_text().splitlines()
         return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def _view(name: str) -> Any:
-    """The module of a view: ``draw`` gives the parts of its picture, ``numbers`` what it draws in plain values."""
+    """The module of a view: ``draw`` yields the parts of its picture, ``numbers`` returns its numbers for JSON."""
     if name not in VIEWS:
         raise UsageError(f"there is no view {clean(name)!r}", hint=f"One of {', '.join(VIEWS)}")
     return import_module(f"tracinctl.plots.views.{'self_influence' if name == 'self' else name}")
 
 
 def draw(view: str, request: Request, title: str) -> Picture:
-    """Draw a view below its title and what its scores are of, which an empty title leaves out, and explain the signs.
+    """Draw a view with its title, the scores' caption and a legend; an empty title leaves out both title and caption.
 
-    Views of one request look the scores over once.
+    Views of one request read the scores only once.
 
     Raises:
         UsageError: there is no such view.
@@ -76,8 +76,8 @@ def draw(view: str, request: Request, title: str) -> Picture:
     module, width = _view(view), request.width
     if width < NARROWEST:
         raise PlotError(
-            f"{width} columns are too few to draw in",
-            hint=f"Make the terminal {NARROWEST} columns wide or more",
+            f"{width} columns are too few for a picture",
+            hint=f"Make the terminal at least {NARROWEST} columns wide",
         )
     palette = request.palette
     parts: list[RenderableType] = []
@@ -92,7 +92,7 @@ def draw(view: str, request: Request, title: str) -> Picture:
 
 
 def numbers_of(view: str, request: Request) -> dict[str, Any]:
-    """The numbers of a view; they do not depend on the room there is.
+    """The numbers of a view; they do not depend on the width.
 
     Raises:
         UsageError: there is no such view.

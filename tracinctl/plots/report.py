@@ -1,4 +1,4 @@
-"""The report of a workflow: what was computed from what, pictures, what is left out and why, and what comes next."""
+"""The report of a workflow: origin of the scores, pictures, what is left out and why, and the next commands."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tracinctl.text import SIGNS, aligned, count, number, share
 
 FORMATS = (".html", ".md")
 WIDTH = 100
-"""Columns of the pictures."""
+"""Width of the pictures."""
 
 _ENDING = f"Scores: {SIGNS}."
-_TAIL = 200  # bytes that hold it, at the end of a page too
+_TAIL = 200  # the last bytes of a report that contain it
 _MOST_ROWS = 200
-_LEAST_GROUP = 2  # training pairs with one value, on average, from which on a column is worth a picture
-# pictures are in the page; sounds are in the folder beside it
+_LEAST_GROUP = 2  # least mean number of training pairs per value for a picture of a column
+# pictures are in the page, sounds in the folder beside it
 _CARDS_NEED = "; img-src 'self' data: file:; media-src 'self' file:"
 _VIEWS = {
     "distribution": "All scores",
@@ -43,7 +43,7 @@ _VIEWS = {
 
 @dataclass(frozen=True)
 class Retraining:
-    """What training without the list showed: a verdict, tables of numbers, and what they mean."""
+    """The result of training without the list: a verdict, tables, and notes on them."""
 
     verdict: str
     tables: Sequence[Table] = ()
@@ -52,12 +52,12 @@ class Retraining:
 
 @dataclass(frozen=True)
 class Suspects:
-    """The most suspect training pairs, to be looked at one by one.
+    """The most suspect training pairs.
 
     Attributes:
-        intro: which they are, and how they are decided on.
-        table: what is known of each, for a report without pictures.
-        cards: the same with pictures and sounds, for a page.
+        intro: which pairs they are, and how to decide on them.
+        table: the evidence on each, for a report without pictures.
+        cards: the evidence with pictures and sounds, for a page.
         style: the cards' style sheet.
     """
 
@@ -69,22 +69,22 @@ class Suspects:
 
 @dataclass(frozen=True)
 class ReportSection:
-    """What a report says of one frequency.
+    """One frequency in a report.
 
     Attributes:
-        title: what it is called, "plastic 500hz".
-        source: the scores; None where they cannot be read, and ``error`` says why.
-        score_file: where they are, as it is to be shown.
-        exclusions: what is left out; None where nothing was chosen.
-        diagnoses: what to know before the list is used.
-        output_file: where the list was written; empty where it was not.
-        next_command: what to type next; empty where nothing is left to do.
-        suspects: to be looked at; None where there are none.
-        retraining: what training without the list showed; None where nobody asked.
-        contradicted: share of the out-of-fold rankers that rank each training pair the other way; None = not known.
-        notes: sentences about how the scores came about ("4 checkpoints computed, none taken from the cache").
-        error: what went wrong; empty where nothing did.
-        hint: what to do about it.
+        title: such as "plastic 500hz".
+        source: the scores; None if they cannot be read, and ``error`` says why.
+        score_file: the path of the scores, as shown.
+        exclusions: what is left out; None if nothing was chosen.
+        diagnoses: what to know before using the list.
+        output_file: the path of the list; empty if it was not written.
+        next_command: the next command; empty if there is none.
+        suspects: the suspect pairs; None if there are none.
+        retraining: the result of retraining; None without one.
+        contradicted: share of the out-of-fold rankers that rank each training pair the other way; None = unknown.
+        notes: sentences about the computation ("4 checkpoints computed, none taken from the cache").
+        error: the error; empty without one.
+        hint: what to do about the error.
     """
 
     title: str
@@ -107,12 +107,12 @@ class Report:
     """A whole report.
 
     Attributes:
-        title: what it is called.
-        sections: one a frequency.
-        command: the command line that made it; empty where it is not to be shown.
+        title: the title.
+        sections: one per frequency.
+        command: the command line that made it; empty to leave it out.
         settings: names and values to list, in order.
-        top: how many pairs and items the pictures name.
-        folder: paths below it are written without it; None leaves them whole.
+        top: number of pairs and items in the pictures.
+        folder: paths inside it are shown relative to it; None shows full paths.
     """
 
     title: str
@@ -126,11 +126,11 @@ class Report:
 def check_report_path(path: Path) -> None:
     """Raise UsageError where a report cannot be written under this name; to be asked before the work begins.
 
-    A report takes the place of an earlier one, but of no other file.
+    A report replaces an earlier report, but no other file.
     """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(
-            f"a report cannot be written as {path.suffix or path.name!r}", hint=f"One of {', '.join(FORMATS)}"
+            f"a report cannot be written as {path.suffix or path.name!r}", hint=f"Use one of {', '.join(FORMATS)}"
         )
     if path.is_file() and path.stat().st_size and _ENDING.encode() not in path.read_bytes()[-_TAIL:]:
         raise UsageError(
@@ -139,7 +139,7 @@ def check_report_path(path: Path) -> None:
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write a report as one file that needs no other: ``.html`` or ``.md``. The same report gives the same bytes.
+    """Write a report as one self-contained file, ``.html`` or ``.md``. The same report gives the same bytes.
 
     Raises:
         UsageError: the ending is neither.
@@ -176,7 +176,7 @@ def _summary(sections: Sequence[ReportSection]) -> Table:
 
 
 def _shown(section: ReportSection, top: int, *, colour: bool) -> dict[str, Any]:
-    """What the template shows of a section beside its own attributes."""
+    """The values of a section for the template, besides its attributes."""
     source, chosen = section.source, section.exclusions
     if source is None:
         return {"about": section}
@@ -215,7 +215,7 @@ def _figures(
         try:
             yield title, draw(view, request, ""), ""
         except (PlotError, ScoreFileError, UsageError) as error:
-            # what the scores do not say is no fault of the report, and the reader learns what would say it
+            # scores may lack data for a view; the reader learns what would add it
             yield title, None, f"{title}: not drawn, {error.message}."
     for column in _grouping_columns(source):
         grouped = replace(request, by=column, contradicted=section.contradicted)
@@ -223,20 +223,20 @@ def _figures(
 
 
 def _grouping_columns(source: ScoreSource) -> list[str]:
-    """The further columns that several training pairs have a value of in common."""
+    """The additional columns in which several training pairs share values."""
     most = len(source.train_ids) / _LEAST_GROUP
     return [name for name, values in source.groups.items() if 1 < len(set(values)) <= most]
 
 
 def _thresholds(chosen: Exclusions | None) -> Sequence[Threshold]:
-    """The rule's own first, then the usual ones."""
+    """The rule's threshold first, then the default ones."""
     usual = parse_thresholds(DEFAULT_THRESHOLDS)
     own = [] if chosen is None else [chosen.threshold]
     return [*own, *(threshold for threshold in usual if threshold not in own)]
 
 
 def _listed(chosen: Exclusions) -> dict[str, Any]:
-    """What is left out, in tables, and what they do not show."""
+    """Tables of what is left out, and notes on what they do not show."""
     mirrored, active, shown = set(chosen.mirrored), chosen.active_test_pairs, chosen.listed[:_MOST_ROWS]
     pairs = Table(
         ("harmful training pair", "votes", "mean score", "why")[: 4 if mirrored else 3],

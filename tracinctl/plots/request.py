@@ -1,4 +1,4 @@
-"""What a person wants to see, and the room there is for it."""
+"""A request for a picture: the scores, the options and the size of the screen."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, required_vote
 from tracinctl.text import wrap
 
 WIDEST = 200
-"""Columns beyond which a picture does not grow."""
+"""Largest width of a picture."""
 _TALLEST = 24
 
 
 @dataclass(frozen=True)
 class Request:
-    """Scores, and how to draw them. What several views need of the scores is read once.
+    """Scores, and how to draw them. Statistics that several views need are computed once.
 
     Attributes:
         source: the scores.
-        columns: how wide the screen is.
-        colour: whether colours (or any other style) are used at all.
-        thresholds: marked and counted.
-        test_pair: id of the one test pair to look at; None = all.
-        train_pair: id of the one training pair whose scores the view top shows; None = all.
-        top: how many pairs or items are named.
+        columns: width of the screen.
+        colour: whether to use colours and other styles.
+        thresholds: thresholds to mark and count.
+        test_pair: id of the only test pair to show; None = all.
+        train_pair: id of the only training pair that the view top shows; None = all.
+        top: number of pairs or items to name.
         min_occurrences: the rule of votes.
-        by: what the view groups goes by; None = an annotator, a further column, or the classes.
-        contradicted: share of the out-of-fold rankers that rank each training pair the other way; None = not known.
-        height: rows that the screen has; charts grow and shrink with it. None = the usual size.
+        by: the column of the view groups; None = annotator, another column, or the classes.
+        contradicted: share of the out-of-fold rankers that rank each training pair the other way; None = unknown.
+        height: height of the screen, which sets that of charts; None = the default height.
     """
 
     source: ScoreSource
@@ -50,7 +50,7 @@ class Request:
 
     @property
     def width(self) -> int:
-        """Columns of the picture."""
+        """Width of the picture."""
         return min(self.columns, WIDEST)
 
     @property
@@ -60,21 +60,21 @@ class Request:
 
     @property
     def caption(self) -> str:
-        """What the scores are of; empty where that is not known."""
+        """The origin of the scores; empty if unknown."""
         return caption(self.source.provenance)
 
     @cached_property
     def survey(self) -> Survey:
-        """The scores, looked over once, with the votes at every threshold.
+        """Statistics of the scores, with the votes at every threshold.
 
         Raises:
-            PlotError: there is no such test pair, or there are no scores.
+            PlotError: the test pair does not exist, or there are no scores.
         """
         return survey(self.source, self.thresholds, self.test_pair)
 
     @cached_property
     def means(self) -> Survey:
-        """The same where votes do not matter, which spares looking for thresholds that are shares.
+        """Statistics without votes, which saves computing quantile thresholds.
 
         Raises:
             PlotError: as ``survey``.
@@ -84,11 +84,11 @@ class Request:
 
     @property
     def required(self) -> int:
-        """Votes that make a pair harmful."""
+        """Number of votes that make a pair harmful."""
         return required_votes(self.min_occurrences, self.survey.votes.active_test_pairs)
 
     def rows(self, usual: int, beside: int, least: int = 5) -> int:
-        """Rows for a chart that shares the screen with ``beside`` other lines, and has ``least`` rows all the same."""
+        """Height of a chart on a screen with ``beside`` other lines, but at least ``least`` rows."""
         if self.height is None:
             return usual
         room = self.height - beside - len(wrap(self.caption, self.width))

@@ -1,4 +1,4 @@
-"""A view in a file: text, or an SVG as Rich exports it, alone or in a page."""
+"""Save a view as text, or as Rich's SVG, alone or in a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMATS = (".txt", ".svg", ".html")
 
 _INK = "#1f2328"
 _THEME = TerminalTheme((255, 255, 255), (0x1F, 0x23, 0x28), [(0, 0, 0)] * 8)
-# Rich sets lines 24.4 px apart and clips them: unclipped letters of 21.4 px make blocks of neighbouring rows meet
+# Rich sets lines 24.4 px apart and clips them; unclipped letters of 21.4 px make the blocks of neighbouring rows touch
 _SVG = """\
 <svg xmlns="http://www.w3.org/2000/svg" class="picture" role="img" aria-label="@title" @frame>
 <title>@title</title>
@@ -44,7 +44,7 @@ _PAPER = '<rect x="-14" y="-10" width="{width}" height="{height}" fill="var(--pa
 
 
 def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
-    """The picture as SVG, its letters in the reader's light or dark colour; ``alone`` = with a background."""
+    """The picture as SVG with text in the reader's light or dark colour; ``alone`` adds a background."""
     name = escape(title).replace("{", "{{").replace("}", "}}")
     frame, paper = (_FRAME_ALONE, _PAPER) if alone else (_FRAME, "")
     template = _SVG.replace("@frame", frame).replace("@paper", paper).replace("@title", name)
@@ -53,13 +53,13 @@ def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
 
 
 def page(title: str, body: str, *, style: str = "", allowed: str = "") -> str:
-    """An HTML page that fetches nothing: light, dark, and on paper.
+    """A self-contained HTML page with light, dark and print styles.
 
     Args:
-        title: of the page.
-        body: its content.
-        style: further style sheet.
-        allowed: further directives of the page's content security policy.
+        title: title of the page.
+        body: content of the page.
+        style: an additional style sheet.
+        allowed: additional directives of the content security policy.
     """
     frame = (files("tracinctl.plots") / "templates" / "page.html").read_text(encoding="utf-8")
     frame = frame.replace("@style", style).replace("@allowed", allowed)
@@ -72,12 +72,12 @@ def check_picture_path(path: Path) -> None:
     if ending not in FORMATS:
         more = "" if ending != ".png" else ": an .svg is sharp at every size, and browsers save it as .png"
         raise UsageError(
-            f"a plot cannot be written as {path.suffix or path.name!r}", hint=f"One of {', '.join(FORMATS)}{more}"
+            f"a plot cannot be written as {path.suffix or path.name!r}", hint=f"Use one of {', '.join(FORMATS)}{more}"
         )
 
 
 def save(picture: Picture, path: Path) -> None:
-    """Write a picture; the file's ending decides the form. The same picture gives the same bytes.
+    """Write a picture in the format of the file's ending. The same picture gives the same bytes.
 
     Raises:
         UsageError: the ending is not one of FORMATS.

@@ -1,4 +1,4 @@
-"""What the pictures need to know of scores, read in blocks and at most twice, however many there are."""
+"""Statistics of scores for the pictures, gathered in at most two readings in blocks."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tracinctl.scores.votes import Threshold, VoteTable, count_votes
 from tracinctl.text import clean, nearest, number
 
 _SAMPLE = 200_000
-"""Scores that the typical size is taken from."""
+"""Number of scores behind the typical size."""
 _TILE = 1 << 16
-"""Scores worked on together, so that what is made of them stays in the processor's cache."""
+"""Number of scores per tile, so that results stay in the processor's cache."""
 _BINS = 1.5
 """Limit on the bins of a histogram, as a multiple of the square root of the number of scores."""
 
 
 class FiniteScores(KnownScores):
-    """The scores of a source, of one test pair where one is named; what is not finite counts as zero, and is counted.
+    """The scores of a source, or of one test pair. Scores that are not finite become zero and are counted.
 
-    While its blocks are read the first time, it notes what ``Survey`` says.
+    The first reading of the blocks gathers the statistics in ``Survey``.
 
     Raises:
         UsageError: there is no such test pair.
@@ -94,7 +94,7 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
     if test_pair in train_ids:
         raise UsageError(
             f"{clean(test_pair)!r} is a training pair",
-            hint=f"A test pair is one of held-out items: {clean(test_ids[0])}, for example." if len(test_ids) else "",
+            hint=f"Give a pair of held-out items, for example {clean(test_ids[0])}." if len(test_ids) else "",
         )
     cuts = [k for k, letter in enumerate(test_pair) if letter == "_"]
     turned = {f"{test_pair[k + 1 :]}_{test_pair[:k]}" for k in cuts}
@@ -102,7 +102,7 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
     near = nearest(test_pair, test_ids)
     hint = f"Did you mean {clean(near)}?" if near else ""
     if other_way:
-        hint = f"It is there the other way round: {clean(other_way)}"
+        hint = f"The scores have it in the opposite order: {clean(other_way)}"
     raise UsageError(f"there is no test pair {clean(test_pair)!r} in these scores", hint=hint)
 
 
@@ -113,15 +113,14 @@ def middle(values: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first reading shows.
+    """Statistics from the first reading.
 
     Attributes:
-        scores: what was read, to be read again.
+        scores: the scores, for another reading.
         votes: negative votes at each threshold.
-        typical: the median size of scores other than zero (of a sample where there are many); 0 where all are zero.
-        negative, positive, zeros, strange: how many scores are below, above and exactly zero, and how many are not
-            finite.
-        mean: mean of each training pair's finite scores, shape (train pairs,).
+        typical: median absolute non-zero score (of a sample, if there are many); 0 if all are zero.
+        negative, positive, zeros, strange: numbers of negative, positive and zero scores, and of those not finite.
+            mean: mean of each training pair's finite scores, shape (train pairs,).
     """
 
     scores: FiniteScores
@@ -135,21 +134,21 @@ class Survey:
 
     @property
     def lowest(self) -> float:
-        """The lowest finite score, or zero where none is below it."""
+        """The lowest finite score, at most zero."""
         return min(0.0, self.votes.lowest)
 
     @property
     def highest(self) -> float:
-        """The highest finite score, or zero where none is above it."""
+        """The highest finite score, at least zero."""
         return max(0.0, self.votes.highest)
 
     @property
     def total(self) -> int:
-        """All scores."""
+        """Number of scores."""
         return self.negative + self.positive + self.zeros + self.strange
 
     def counts(self) -> dict[str, Any]:
-        """Pairs, and scores by sign."""
+        """Numbers of pairs, and of scores by sign."""
         return {
             "train_pairs": len(self.scores.train_ids),
             "test_pairs": len(self.scores.test_ids),
@@ -161,19 +160,19 @@ class Survey:
         }
 
     def threshold_names(self) -> list[str]:
-        """``-5``, or ``1% = -12.3`` where a threshold is a quantile."""
+        """Labels such as ``-5``, or ``1% = -12.3`` for a quantile."""
         return [
             f"{threshold.text} = {number(value)}" if threshold.quantile else threshold.text
             for threshold, value in zip(self.votes.thresholds, self.votes.values.tolist(), strict=True)
         ]
 
     def axis(self, low: float, high: float) -> Axis:
-        """An axis from ``low`` to ``high``, bent (or not) as the scores ask for."""
+        """An axis from ``low`` to ``high``, linear or logarithmic as suits the scores."""
         return score_axis(low, high, self.typical, max(-self.lowest, self.highest))
 
 
 def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str | None = None) -> Survey:
-    """Read all scores once (and a few times more for each threshold that is a quantile).
+    """Read all scores once, and a few more times per quantile threshold.
 
     Raises:
         UsageError: there is no such test pair.
@@ -183,7 +182,7 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
     if not len(scores.train_ids) or not len(scores.test_ids):
         raise PlotError(
             "there are no scores to draw",
-            hint="They need one training pair and one test pair or more: tracinctl compute",
+            hint="Compute scores with at least one training pair and one test pair: tracinctl compute",
         )
     votes = count_votes(scores, thresholds)
     sizes = np.concatenate(scores.sizes) if scores.sizes else np.zeros(0)
@@ -201,17 +200,17 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
 
 
 class Histogram:
-    """Counts of the scores other than zero in bins of equal width on an axis; zero is an edge.
+    """Counts of the non-zero scores in bins of equal width on an axis; zero is an edge.
 
     Attributes:
-        axis: widened so that whole bins fill both sides of zero.
+        axis: the axis, widened so that whole bins fill both sides of zero.
         edges: shape (bins + 1,).
-        counts: shape (bins,), int64. A bin holds its edge that is nearer to zero.
-        cell: characters that a bin is wide.
+        counts: shape (bins,), int64. A bin includes its edge nearer to zero.
+        cell: width of a bin in characters.
     """
 
     def __init__(self, axis: Axis, columns: int, scores: int) -> None:
-        # few scores in many bins would show chance alone
+        # few scores in many bins would show only chance
         self.cell = min(max(1, math.ceil(columns / (_BINS * math.sqrt(max(1, scores))))), 4)
         bins = columns // self.cell
         left, right = (abs(float(end)) for end in axis.bend([axis.low, axis.high]))
@@ -222,7 +221,7 @@ class Histogram:
         self._step = max(left / below if below else 0.0, right / above if above else 0.0)
         self._axis = axis
         largest = np.finfo(np.float64).max
-        with np.errstate(over="ignore"):  # the widened ends of an axis that reaches to the largest float
+        with np.errstate(over="ignore"):  # the ends of a widened axis may pass the largest float
             self.edges = np.clip(axis.unbend(np.arange(-below, above + 1) * self._step), -largest, largest)
         self.edges[below] = 0.0
         self.axis = Axis(float(self.edges[0]), float(self.edges[-1]), axis.straight_to)
@@ -236,45 +235,45 @@ class Histogram:
             tile = flat[start : start + _TILE]
             tile = tile[tile != 0]
             place = np.clip(self._axis.bend(tile) / self._step, -self._below, self._above)
-            at = place.astype(np.int64) + self._below - (tile < 0)  # rounded towards zero, on either side of it
+            at = place.astype(np.int64) + self._below - (tile < 0)  # round towards zero on both sides
             self.counts += np.bincount(np.clip(at, 0, last), minlength=last + 1)
 
     def column_of(self, value: float) -> int:
-        """The character column that a value falls into, or would at the nearer end."""
+        """The character column of a value, or the nearest one."""
         place = math.floor((float(self._axis.bend(value)) / self._step + self._below) * self.cell)
         return min(max(place, 0), len(self.counts) * self.cell - 1)
 
 
 class VoteCurves:
-    """How many training pairs have at least k scores below a threshold, exactly, for every threshold at once.
+    """Exact numbers of training pairs with at least k scores below a threshold, for all thresholds at once.
 
-    A pair has k scores below t where its k-th lowest score is below t; these are kept, shape (train pairs,) for each k.
+    A pair has k scores below t if its k-th lowest score is below t. These scores are kept, shape (train pairs,) per k.
     """
 
     def __init__(self, votes: Sequence[int], train_pairs: int, active: npt.NDArray[np.bool_]) -> None:
         self.votes = list(votes)
-        self._active = slice(None) if active.all() else active  # the others cannot vote
+        self._active = slice(None) if active.all() else active  # other pairs cannot vote
         self._lowest = np.zeros((len(self.votes), train_pairs))
 
     def add(self, start: int, block: FloatArray) -> None:
-        """Take the k-th lowest scores of a block."""
+        """Add the k-th lowest scores of a block."""
         ranks = [k - 1 for k in self.votes]
         if ranks:
             ordered = np.partition(block[:, self._active], ranks, axis=1)
             self._lowest[:, start : start + len(block)] = ordered[:, ranks].T
 
     def finish(self) -> None:
-        """Make ready to be asked, once all blocks are in."""
+        """Prepare for ``harmful`` after the last block."""
         self._lowest.sort(axis=1)
 
     def harmful(self, line: int, thresholds: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Training pairs with at least ``votes[line]`` scores below each threshold."""
+        """Numbers of training pairs with at least ``votes[line]`` scores below each threshold."""
         pairs: npt.NDArray[np.int64] = np.searchsorted(self._lowest[line], np.asarray(thresholds), side="left")
         return pairs
 
 
 def second_pass(scores: FiniteScores, takers: Sequence[Callable[[int, FloatArray], None]]) -> None:
-    """Read all scores once more; each taker is given the first row and the scores of every block."""
+    """Read all scores once more, and pass the first row and the scores of each block to each taker."""
     for start, block in scores.blocks():
         for take in takers:
             take(start, block)

@@ -1,1 +1,1 @@
-"""What the views draw with."""
+"""Drawing tools of the views."""

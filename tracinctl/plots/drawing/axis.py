@@ -1,4 +1,4 @@
-"""A score axis: straight where scores are alike in size, logarithmic on both sides of zero where they are not."""
+"""A score axis: linear if scores are similar in size, else logarithmic on both sides of zero."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tracinctl.scores.source import FloatArray
 from tracinctl.text import number
 
 _HEAVY = 15.0
-"""The largest score over the median one from which on the axis is logarithmic."""
+"""Least ratio of the largest to the median score for a logarithmic axis."""
 _DECADES = 1e-12
 _TINY = 1e-290
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis from ``low`` to ``high``, which hold zero between them.
+    """An axis from ``low`` to ``high``, with zero between them.
 
     Attributes:
         low, high: the scores at its ends.
-        straight_to: the size of a score up to which the axis is about straight; beyond it is logarithmic. None for
-            an axis that is straight throughout.
+        straight_to: the absolute score up to which the axis is about linear; beyond that it is logarithmic. None for a
+            linear axis.
     """
 
     low: float
@@ -33,11 +33,11 @@ class Axis:
     straight_to: float | None = None
 
     def bend(self, values: npt.ArrayLike) -> FloatArray:
-        """The values on the bent scale, on which the axis is straight: ``sign(v) log(1 + |v| / straight_to)``."""
+        """The values on the scale that makes the axis linear: ``sign(v) log(1 + |v| / straight_to)``."""
         plain = np.asarray(values, dtype=np.float64)
         if self.straight_to is None:
             return plain / self._unit
-        # divided in two steps: neither a huge value nor a small scale overflows
+        # divide in two steps, so that neither a huge value nor a small scale overflows
         size = np.abs(plain) / self._unit / (self.straight_to / self._unit)
         bent: FloatArray = np.copysign(np.log1p(size), plain)
         return bent
@@ -56,7 +56,7 @@ class Axis:
         return max(abs(self.low), abs(self.high)) or 1.0
 
     def position(self, values: npt.ArrayLike) -> FloatArray:
-        """Where values lie: 0 at ``low``, 1 at ``high``."""
+        """Positions of values: 0 at ``low``, 1 at ``high``."""
         low, high = self.bend([self.low, self.high]).tolist()
         share: FloatArray = (self.bend(values) - low) / (high - low)
         return share
@@ -67,14 +67,14 @@ class Axis:
         return self.unbend(low + np.asarray(positions, dtype=np.float64) * (high - low))
 
     def remark(self) -> str:
-        """What a reader has to know of the axis; empty where it is straight."""
+        """A remark for the reader; empty for a linear axis."""
         return "" if self.straight_to is None else f"logarithmic beyond ±{number(self.straight_to)}"
 
     def ticks(self) -> list[float]:
-        """Round values to write at the axis, the most important first: zero, the outermost, what is between."""
+        """Round values for the axis, the most important first: zero, the outermost, then those between."""
         if self.straight_to is None:
             step = 10.0 ** math.floor(math.log10(self._unit)) or self._unit
-            if self._unit / step < 2:  # noqa: PLR2004  two to five steps from zero to the end are wanted
+            if self._unit / step < 2:  # noqa: PLR2004  aim at two to five steps from zero to the end
                 step /= 2
             elif self._unit / step >= 5:  # noqa: PLR2004
                 step *= 2
@@ -89,12 +89,12 @@ class Axis:
 
 
 def score_axis(low: float, high: float, typical: float, size: float) -> Axis:
-    """An axis from ``low`` to ``high``, and zero, for scores of median size ``typical`` and largest size ``size``."""
+    """An axis from ``low`` to ``high`` with zero; ``typical`` and ``size``: the median and largest absolute score."""
     low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
         return Axis(-1.0, 1.0)
     if size > _TINY and 0 < typical < size / _HEAVY:
-        # a quarter of the typical size, rounded to a power of ten, so that small thresholds keep apart
+        # a quarter of the typical size, rounded to a power of ten, so that small thresholds stay apart
         straight = 10.0 ** round(math.log10(max(typical, size * _DECADES) / 4))
         if max(-low, high) > straight:
             return Axis(low, high, straight)

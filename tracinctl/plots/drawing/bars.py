@@ -11,29 +11,29 @@ from rich.text import Text
 _ACROSS = " ▏▎▍▌▋▊▉"
 _UP = " ▁▂▃▄▅▆▇"
 LEAST = 12
-"""Columns below which a bar says too little."""
+"""Least width of a useful bar."""
 
 
 def eighths(value: float, limit: float, cells: int) -> int:
-    """How many eighths of ``cells`` characters stand for ``value`` where ``limit`` fills them all.
+    """The length of a bar in eighths of a character, if ``limit`` fills all ``cells`` characters.
 
-    What is above zero has at least one; what is not finite has none.
+    A value above zero has at least one eighth; one that is not finite has none.
     """
     if not (math.isfinite(value) and math.isfinite(limit)) or value <= 0 or limit <= 0:
         return 0
-    # divided before it is multiplied, so that a huge value does not overflow
+    # divide before multiplying, so that a huge value does not overflow
     return max(1, min(8 * cells, round(value / limit * 8 * cells)))
 
 
 def upright(value: float, limit: float, height: int) -> str:
-    """A bar upwards: ``height`` characters from the top down."""
+    """A vertical bar of ``height`` characters, from the top down."""
     whole, rest = divmod(eighths(value, limit, height), 8)
     return ("█" * whole + (_UP[rest] if rest else "")).ljust(height)[::-1]
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar to the right, in all the room of its table cell."""
+    """A horizontal bar that fills its table cell."""
 
     value: float
     limit: float
@@ -45,7 +45,7 @@ class Bar:
 
 
 def whole_steps(limit: float, cells: int) -> float:
-    """The smallest round number from ``limit`` up: what fills an axis of counts."""
+    """The smallest round number not below ``limit``, for the end of an axis of counts."""
     if limit <= cells:
         return max(1.0, float(limit))
     power = 10.0 ** math.floor(math.log10(limit))

@@ -1,8 +1,7 @@
 """The one adapter to plotext: histograms, curves, boxes and heatmaps as lines of Rich text.
 
-plotext's automatic limits cut the first and the last bar in half, a NaN aborts the process, and its colours come
-whatever the terminal is. So it gets finite positions in characters, limits and ticks from here, and Rich prints what it
-draws, in colour or without.
+plotext's automatic limits cut the first and last bar in half, a NaN aborts the process, and it always colours. So this
+module gives it finite positions in characters, limits and ticks, and Rich prints the result with or without colour.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ DOTS_ACROSS, DOTS_DOWN = 2, 4
 
 @dataclass(frozen=True)
 class Tick:
-    """A label and the column that it marks; its style is that of the axis where empty."""
+    """A label and the column that it marks; an empty style means the axis's style."""
 
     column: int
     label: str
@@ -37,7 +36,7 @@ class Tick:
 
 
 class Chart:
-    """What is drawn in ``columns`` x ``rows`` characters, with axes around it.
+    """A drawing of ``columns`` x ``rows`` characters, with axes around it.
 
     Column 0 is the leftmost, row 0 the topmost. Marks drawn later cover earlier ones.
     """
@@ -48,15 +47,15 @@ class Chart:
         self.columns, self.rows = columns, rows
         self._palette = palette
         self._plotext: Any = plotext
-        # plotext's own figure belongs to the whole process, and is cut to the size of its terminal
+        # plotext's own figure is global and cut to the size of the terminal
         self._figure = type(plotext.figure)(type(plotext.terminal)().limit(width=False, height=False))
-        # any other way to colour the axes paints their background white
+        # other ways to colour the axes paint their background white
         plotext.add_theme("tracinctl", text=self._pixel(palette.quiet))
         self._figure.theme("tracinctl").axes(False)
 
     def histogram(self, heights: Sequence[float], limit: float, styles: Sequence[str], cell: int = 1) -> None:
-        """Bars side by side, each in its style and ``cell`` columns wide; one of height ``limit`` is full."""
-        # eighths of a character are finer than any marker of plotext's own
+        """Bars side by side, each with its style and ``cell`` columns wide; a bar of ``limit`` has full height."""
+        # eighths of a character are finer than plotext's own markers
         marks = [
             (bar * cell + k, row, letter, styles[bar])
             for bar, height in enumerate(heights)
@@ -67,9 +66,9 @@ class Chart:
         self.marks(marks)
 
     def curve(self, heights: npt.ArrayLike, style: str) -> None:
-        """A line of steps from the left, a height (0 at the bottom, 1 at the top) for each of two dots a column."""
+        """A stepped line from the left, with a height (0 = bottom, 1 = top) for each of the two dots per column."""
         dots = self._dots(heights)
-        # corners alone: plotext takes its time for each point
+        # give plotext only the corners, because each point takes time
         steps = np.flatnonzero(np.diff(dots)) + 1
         x = np.concatenate([[0], np.repeat(steps, 2), [len(dots) - 1]])
         y = np.concatenate([dots[:1], np.stack([dots[steps - 1], dots[steps]], axis=1).ravel(), dots[-1:]])
@@ -79,7 +78,7 @@ class Chart:
         self._figure.draw(signal.lines(True).density("full", scope="line"))
 
     def row_of(self, height: float) -> int:
-        """The row that a curve's height falls into."""
+        """The row of a curve's height."""
         return self.rows - 1 - int(self._dots([height])[0]) // DOTS_DOWN
 
     def _dots(self, heights: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -92,7 +91,7 @@ class Chart:
         self.marks([(column, row, "┊", style) for row in range(self.rows)])
 
     def marks(self, marks: Sequence[tuple[int, int, str, str]]) -> None:
-        """Letters at their (column, row), each in its style."""
+        """Letters at (column, row), each with its style."""
         if marks:
             x, y, letters, styles = zip(*marks, strict=True)
             markers = [self._plotext.marker(a, pixel=self._pixel(b)) for a, b in zip(letters, styles, strict=True)]
@@ -107,9 +106,9 @@ class Chart:
         left: Mapping[int, str] | None = None,
         right: Mapping[int, tuple[str, str]] | None = None,
     ) -> list[Text]:
-        """The chart with ticks: scores below, thresholds above, counts at the left, (name, style) at the right by row.
+        """The chart with ticks: scores below, thresholds above, counts on the left, (name, style) per row on the right.
 
-        A tick that finds no room is left out, the last of the list first.
+        Ticks without room are left out, from the end of the list.
         """
         self._ruler("x", "lower", _with_room(below, self.columns))
         self._ruler("x", "upper", _with_room(above, self.columns))
@@ -125,7 +124,7 @@ class Chart:
         return _text(self._figure.build(), self._palette)
 
     def _ruler(self, axis: str, side: str, ticks: Sequence[tuple[float, str, str]]) -> None:
-        """Set labels (position, text, style) beside the chart; plotext sets its own where it is given none."""
+        """Set labels (position, text, style) beside the chart; without any, plotext sets its own."""
         ruler = self._figure.ruler(axis, side)
         ruler.lim(0, self.columns if axis == "x" else self.rows).alignment(lim="edge")
         labels = [self._plotext.colorize(text, self._pixel(style or self._palette.quiet)) for _, text, style in ticks]
@@ -136,12 +135,12 @@ class Chart:
 
 
 def _with_room(ticks: Sequence[Tick], columns: int) -> list[tuple[float, str, str]]:
-    """The ticks whose labels stand apart, as (position, label, style); plotext sets labels against each other."""
+    """The ticks whose labels do not touch, as (position, label, style); plotext would let them touch."""
     kept: list[tuple[float, str, str]] = []
     taken: list[tuple[int, int]] = []
     for tick in ticks:
         size = cell_len(tick.label)
-        room = size + (size + 1) % 2  # with a blank behind it, a label of even size has its middle where the mark is
+        room = size + (size + 1) % 2  # with a space behind it, the middle of a label of even length is at the mark
         start = min(max(tick.column - room // 2, 0), columns - room)
         if start >= 0 and all(start + size < low or start > high for low, high in taken):
             taken.append((start, start + size))
@@ -150,18 +149,18 @@ def _with_room(ticks: Sequence[Tick], columns: int) -> list[tuple[float, str, st
 
 
 def left_labels(limit: float, rows: int, width: int) -> dict[int, str]:
-    """Counts by row, ``width`` columns wide, for a chart whose topmost row is full at ``limit``."""
+    """Labels of counts by row, ``width`` columns wide, for a chart whose top is ``limit``."""
     labels = {0: f"{limit:,.0f}"}
     if rows >= 3:  # noqa: PLR2004  room for more than one
         labels[rows - 1] = "0"
     half = limit / 2
-    if rows >= 7 and rows % 2 and half == int(half):  # noqa: PLR2004  a middle row is apart from both ends
+    if rows >= 7 and rows % 2 and half == int(half):  # noqa: PLR2004  the middle label does not touch those at the ends
         labels[rows // 2] = f"{half:,.0f}"
     return {row: f"{label:>{width}} " for row, label in labels.items()}
 
 
 def _pixel(plotext: Any, style: str, background: Sequence[int] | None = None) -> Any:
-    """A Rich style of one colour, as plotext writes it."""
+    """A Rich style of one colour as a plotext style."""
     colour = style.rsplit(maxsplit=1)[-1] if style else ""
     return plotext.pixel(
         foreground=tuple(Color.parse(colour).get_truecolor()) if colour.startswith("#") else None,
@@ -171,13 +170,13 @@ def _pixel(plotext: Any, style: str, background: Sequence[int] | None = None) ->
 
 
 def _text(matrix: Any, palette: Palette) -> list[Text]:
-    """The rows of a plotext matrix; plotext colours whatever is asked of it."""
+    """The rows of a plotext matrix, without its colours if the palette has none."""
     drawn = matrix.string(colorless=not palette.colour).splitlines()
     return [Text.from_ansi(line) if palette.colour else Text(line) for line in drawn]
 
 
 def cell_texts(values: FloatArray, width: int) -> list[str]:
-    """The values in at most ``width`` characters, with as many digits after the point each where there is room."""
+    """The values in at most ``width`` characters, all with the same number of decimals if there is room."""
     flat = values.reshape(-1)
     texts = aligned(flat[np.isfinite(flat)].tolist())
     if max(map(len, texts), default=0) > width:
@@ -189,7 +188,7 @@ def cell_texts(values: FloatArray, width: int) -> list[str]:
 def heatmap(values: FloatArray, texts: Sequence[str], size: tuple[int, int], palette: Palette) -> list[Text]:
     """Cells of ``size`` (columns, rows) with a text in each, coloured from harmful to helpful around zero.
 
-    plotext would spread its colours from the lowest to the highest value, so it is given each cell's own.
+    plotext would spread its colours from the lowest to the highest value, so it gets the colour of each cell.
     """
     import plotext
 

@@ -1,4 +1,4 @@
-"""Styles by meaning, and the colours from harmful over zero to helpful."""
+"""Styles by meaning, and the colour scale from harmful to helpful."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from rich.text import Text
 from tracinctl.text import HARMFUL, HELPFUL, SIGNS, number
 
 LETTERS = "#101010"
-"""The colour of letters on a cell's colour."""
-# light enough for dark letters throughout, and apart from white and black backgrounds alike; a terminal of 256 colours
-# shows no mixture in another hue
+"""The colour of text on a coloured cell."""
+# light enough for dark text, and visible on white and black backgrounds; a terminal with 256 colours keeps the hues
 _ZERO = (208, 208, 208)
 _HARMFUL = (215, 95, 95)
 _HELPFUL = (95, 179, 215)
 
 
 class Palette(NamedTuple):
-    """Styles by meaning, all empty where there is to be no colour."""
+    """Styles by meaning; all are empty without colour."""
 
     harmful: str = ""
-    """Of negative scores."""
+    """Negative scores."""
     helpful: str = ""
-    """Of positive scores."""
+    """Positive scores."""
     neutral: str = ""
-    """Of values that have no sign."""
+    """Values without a sign."""
     mark: str = ""
-    """Of thresholds and of what a rule asks for."""
+    """Thresholds and the votes that a rule requires."""
     quiet: str = ""
-    """Of axes and remarks."""
+    """Axes and remarks."""
     strong: str = ""
-    """Of headings."""
+    """Headings."""
     ramp: tuple[str, ...] = ("",)
-    """Of ordered lines."""
+    """Ordered lines."""
 
     @property
     def colour(self) -> bool:
-        """Whether there is any."""
+        """Whether the palette has colours."""
         return bool(self.strong)
 
     def of_sign(self, value: float) -> str:
@@ -50,8 +49,8 @@ class Palette(NamedTuple):
         return self.ramp[min(place, len(self.ramp) - 1) if lines <= len(self.ramp) else place * len(self.ramp) // lines]
 
 
-# each has a contrast of at least 3 to white and to black; people who see no red can tell the two signs apart
-# or no green; lines run from red over ochre and green to violet
+# each has a contrast of at least 3 to white and to black, and colour-blind people can tell the two signs apart; lines
+# go from red through ochre and green to violet
 COLOURS = Palette(
     "#d6604d",
     "#4393c3",
@@ -72,7 +71,7 @@ def diverging(value: float, limit: float) -> tuple[int, int, int]:
 
 
 def colour_bar(limit: float, width: int, palette: Palette) -> Text:
-    """The scale of a heatmap, zero in its middle; empty where there is no colour, the numbers say it all then."""
+    """The scale of a heatmap with zero in the middle; empty without colour, because the cells have numbers."""
     left, right = f"{number(-limit)} harmful ", f" helpful {number(limit)}"
     half = min(16, (width - len(left) - len(right) - 1) // 2)
     if not palette.colour or limit <= 0 or half < 2:  # noqa: PLR2004  no room for a scale
@@ -85,13 +84,13 @@ def colour_bar(limit: float, width: int, palette: Palette) -> Text:
 
 
 def tenths(value: float, limit: float) -> str:
-    """A score in two characters: its sign, and how many tenths of the largest it is, rounded."""
+    """A score in two characters: its sign, and its size in tenths of the largest score."""
     whole = min(9, round(abs(value) / limit * 10)) if limit > 0 else 0
     return f"{'-' if value < 0 else '+'}{whole}" if whole else "0"
 
 
 def signs(palette: Palette) -> Text:
-    """What the signs mean, each in its colour."""
+    """The legend of the signs, each in its colour."""
     if not palette.colour:
         return Text(SIGNS)
     return Text.assemble((f"■ {HELPFUL}", palette.helpful), "   ", (f"■ {HARMFUL}", palette.harmful))

@@ -20,7 +20,7 @@ def heading(text: str, style: str) -> Text:
 
 
 def bar_table(names: Sequence[str], cells: Sequence[Sequence[Text]], bars: Sequence[Bar], width: int) -> Table:
-    """A row for each name: the name, which folds where there is no room, some short cells, and a bar."""
+    """One row per name: the name, which may fold, some short cells, and a bar."""
     table = Table.grid(padding=(0, _GAP, 0, 0), expand=True)
     short = [max(cell.cell_len for cell in column) + _GAP for column in zip(*cells, strict=True)]
     room = width - sum(short) - LEAST - _GAP
@@ -35,7 +35,7 @@ def bar_table(names: Sequence[str], cells: Sequence[Sequence[Text]], bars: Seque
 
 
 def number_table(headers: Sequence[tuple[str, str]], rows: Sequence[Sequence[Text]]) -> Table:
-    """Columns of numbers, set at the right below their (name, style)."""
+    """Right-aligned columns of numbers below their (name, style)."""
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="", show_header=bool(headers))
     for name, style in headers:
         table.add_column(Text(name, style), justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""How scores move over training: what each checkpoint adds."""
+"""How scores change over training: the part of each checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUANTILES = (5, 25, 50, 75, 95)
 
 
 def numbers(request: Request) -> dict[str, Any]:
-    """Percentiles of each checkpoint's scores other than zero, and their share below it."""
+    """Percentiles of each checkpoint's non-zero scores, and the share below zero."""
     survey = survey_checkpoints(request.source, QUANTILES, request.test_pair)
     listed = [
         {"name": name, "percentiles": quantiles, "negative_share": None if quantiles is None else share}
@@ -38,24 +38,22 @@ def numbers(request: Request) -> dict[str, Any]:
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
-    """Draw for each checkpoint where its scores lie, and what it adds to the most harmful and most helpful pairs.
+    """Draw the range of each checkpoint's scores, and its part in the most harmful and most helpful pairs.
 
     Raises:
-        PlotError: the scores of single checkpoints were not kept.
-        ScoreFileError: they do not add up to the scores.
+        PlotError: the scores of each checkpoint were not kept.
+        ScoreFileError: the scores of the checkpoints do not add up to the scores.
     """
     survey = survey_checkpoints(request.source, QUANTILES, request.test_pair)
     palette, total = request.palette, len(survey.names)
     shown = _spaced(total, min(_MOST_ROWS, request.rows(12, beside=19)))
-    yield heading("Where each checkpoint's scores lie", palette.strong)
+    yield heading("Range of each checkpoint's scores", palette.strong)
     yield from _boxes(survey, shown, request.width, palette)
-    legend = (
-        "├ 5 to 95 % ┤ of the scores other than zero, ━ the middle half, ┃ the median; harmful: their share below 0."
-    )
+    legend = "├ 5 to 95 % ┤ of the non-zero scores, ━ the middle half, ┃ the median; harmful: the share below 0."
     if len(shown) < total:
         legend += f" {len(shown)} of {total} checkpoints, evenly spaced."
     if survey.every > 1:
-        legend += f" From one training pair in {survey.every:,}; shares and means are of all."
+        legend += f" Ranges use one training pair in {survey.every:,}; shares and means use all."
     if survey.strange:
         legend += f" Not finite, left out: {survey.strange:,}."
     yield Text(f"{legend}\n")
@@ -63,7 +61,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
 
 
 def _spaced(total: int, most: int) -> list[int]:
-    """Evenly spaced places, first and last among them."""
+    """Evenly spaced places that include the first and the last."""
     if total <= most:
         return list(range(total))
     return sorted({round(k * (total - 1) / (most - 1)) for k in range(most)})
@@ -72,7 +70,7 @@ def _spaced(total: int, most: int) -> list[int]:
 def _boxes(survey: CheckpointSurvey, shown: Sequence[int], width: int, palette: Palette) -> Iterator[RenderableType]:
     known = [box for box in (survey.quantiles[k] for k in shown) if box is not None]
     if not known:
-        yield Text("no score other than zero at any checkpoint", palette.quiet)
+        yield Text("every score is zero at every checkpoint", palette.quiet)
         return
     names = [clean(survey.names[k]) for k in shown]
     first = min(max(map(cell_len, names)), width // 3)
@@ -96,7 +94,7 @@ def _boxes(survey: CheckpointSurvey, shown: Sequence[int], width: int, palette: 
 
 
 def _box_lines(boxes: Sequence[list[float] | None], axis: Axis, columns: int, palette: Palette) -> list[Text]:
-    """The boxes below each other, and the axis below them."""
+    """The boxes, and the axis below them."""
 
     def column(value: float) -> int:
         return min(max(int(float(axis.position(value)) * columns), 0), columns - 1)
@@ -118,7 +116,7 @@ def _box_lines(boxes: Sequence[list[float] | None], axis: Axis, columns: int, pa
 
 
 def _pairs(request: Request, survey: CheckpointSurvey) -> Iterator[RenderableType]:
-    """A table: the outermost pairs, and their mean score at each checkpoint."""
+    """A table of the most extreme pairs with their mean score at each checkpoint."""
     source, width, palette = request.source, request.width, request.palette
     total = survey.means.sum(axis=0)
     harmful, helpful = extremes(total, source.train_ids, max(1, min(_MOST_PAIRS, request.top)))
@@ -130,7 +128,7 @@ def _pairs(request: Request, survey: CheckpointSurvey) -> Iterator[RenderableTyp
     names = [clean(source.train_ids[row]) for row in rows]
     longest = max(map(cell_len, names))
     indent = longest + 1 if longest + 1 + (len(shown) + 1) * _CELL <= width else 0
-    yield heading("What each adds to the most harmful and most helpful pairs (mean score)", palette.strong)
+    yield heading("Mean score of the most harmful and most helpful pairs at each checkpoint", palette.strong)
     ends = apart([clean(survey.names[k]) for k in shown], _CELL - 1)
     yield Text(" " * indent + "".join(_right(name) for name in [*ends, "all"]), palette.quiet)
     values = survey.means[:, rows][shown].T
@@ -141,7 +139,7 @@ def _pairs(request: Request, survey: CheckpointSurvey) -> Iterator[RenderableTyp
         left = name + " " * (indent - cell_len(name)) if indent else ""
         yield Text.assemble(left, line, (_right(text), palette.of_sign(value)))
     if len(shown) < len(survey.names):
-        yield Text(f"{len(shown)} of {len(survey.names)} checkpoints shown; all: the sum over every one.")
+        yield Text(f"{len(shown)} of {len(survey.names)} checkpoints shown; all: the sum over all of them.")
 
 
 def _right(text: str) -> str:

@@ -36,7 +36,7 @@ def numbers(request: Request) -> dict[str, Any]:
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
-    """Draw it, and how many scores lie below each threshold."""
+    """Draw the histogram and the number of scores below each threshold."""
     survey, palette = request.survey, request.palette
     if not survey.negative and not survey.positive:
         yield nothing(survey)
@@ -53,12 +53,12 @@ def draw(request: Request) -> Iterator[RenderableType]:
 
 
 def histogram_of(survey: Survey, columns: int) -> Histogram:
-    """An empty histogram for scores that were looked over."""
+    """An empty histogram for surveyed scores."""
     return Histogram(survey.axis(survey.lowest, survey.highest), columns, survey.negative + survey.positive)
 
 
 def nothing(survey: Survey) -> Text:
-    """What is said where there is nothing to draw."""
+    """The text if there is nothing to draw."""
     return Text(
         f"All {survey.total - survey.strange:,} finite scores are zero, so no test pair can vote. "
         "Compute with more test pairs or a larger margin."
@@ -83,8 +83,10 @@ def chart(filled: Histogram, survey: Survey, palette: Palette, rows: int, indent
 
 
 def below_thresholds(survey: Survey) -> list[int]:
-    """How many scores lie below each threshold."""
-    silent = len(survey.scores.train_ids) * int((~survey.votes.active).sum())  # zeros, which lie below what is positive
+    """Number of scores below each threshold."""
+    silent = len(survey.scores.train_ids) * int(
+        (~survey.votes.active).sum()
+    )  # zeros, which are below positive thresholds
     return [
         int(votes) + (silent if value > 0 else 0)
         for votes, value in zip(survey.votes.test_votes.sum(axis=1), survey.votes.values.tolist(), strict=True)
@@ -102,7 +104,7 @@ def _below_thresholds(survey: Survey, palette: Palette) -> Table:
 
 
 def remarks(survey: Survey, axis: str = "") -> Iterator[Text]:
-    """What is not in the picture, and how its axis runs."""
+    """Remarks on scores that are not in the picture, and on its axis."""
     sentences = []
     if survey.zeros:
         idle = int((~survey.votes.active).sum())
@@ -111,6 +113,6 @@ def remarks(survey: Survey, axis: str = "") -> Iterator[Text]:
     if survey.strange:
         sentences.append(f"Not finite, left out: {survey.strange:,}.")
     if axis:
-        sentences.append(f"Score axis {axis}: columns there are wider, and hold more.")
+        sentences.append(f"Score axis {axis}; columns there cover a wider range.")
     if sentences:
         yield Text(" ".join(sentences))

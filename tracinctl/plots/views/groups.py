@@ -24,7 +24,7 @@ from tracinctl.text import aligned, clean, count, fit, number, share
 
 _WIDEST_NAME = 32
 _LEAST_CHART = 16
-_BEYOND = 3.0  # the axis ends at this many times the outermost mean: intervals of few pairs are wider
+_BEYOND = 3.0  # the axis ends at this multiple of the largest mean, because intervals of few pairs are wide
 
 
 def numbers(request: Request) -> dict[str, Any]:
@@ -51,15 +51,15 @@ def draw(request: Request) -> Iterator[RenderableType]:
         yield heading(title, palette.strong)
         yield table.of(groups) if groups else Text("none", palette.quiet)
     yield Text()
-    yield Text("● the mean of a group's pairs, ├─┤ its 95 % interval over pairs like these.", palette.quiet)
+    yield Text("● the mean of a group's pairs, ├─┤ its 95 % interval for pairs like these.", palette.quiet)
     if table.axis.remark():
         yield Text(f"Score axis {table.axis.remark()}.", palette.quiet)
     if any(group.contradicted is not None for group in ordered):
-        yield Text("contra.: pairs that most rankers trained without them rank the other way.", palette.quiet)
+        yield Text("contra.: pairs that most rankers trained without them order the other way.", palette.quiet)
 
 
 def _measure(tests: int) -> str:
-    return f"summed influence of a pair on {count(tests, 'test pair')}"
+    return f"total influence of a pair on {count(tests, 'test pair')}"
 
 
 def _grouped(request: Request) -> GroupScores:
@@ -77,7 +77,7 @@ def _grouped(request: Request) -> GroupScores:
 
 
 def _axis(groups: Sequence[GroupInfluence]) -> Axis:
-    """An axis for the means and, as far as they do not dwarf them, for the intervals."""
+    """An axis for the means, and for the intervals unless they are much wider."""
     means = np.abs([group.mean for group in groups])
     most = _BEYOND * float(means.max())
     ends = [end for group in groups for end in (group.low, group.high, group.mean) if math.isfinite(end)]
@@ -86,7 +86,7 @@ def _axis(groups: Sequence[GroupInfluence]) -> Axis:
 
 
 class _Table:
-    """Tables of groups with columns and axis in common: name, pairs, total, mean, what rankers contradict, interval."""
+    """Tables of groups with the same columns and axis: name, pairs, total, mean, contradicted pairs, interval."""
 
     def __init__(self, groups: Sequence[GroupInfluence], request: Request) -> None:
         self.axis, self.palette = _axis(groups), request.palette
@@ -106,7 +106,7 @@ class _Table:
         self.room = max(4, request.width - beside - self.first - 2)
 
     def of(self, groups: Sequence[GroupInfluence]) -> Table:
-        """The table of some of the groups, the axis below."""
+        """The table of some groups, with the axis below."""
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=self.palette.quiet)
         table.add_column("", width=self.first, no_wrap=True)
         for title, size in self.sizes.items():
@@ -125,7 +125,7 @@ def _name(group: GroupInfluence) -> str:
 
 
 def _intervals(groups: Sequence[GroupInfluence], axis: Axis, columns: int, palette: Palette) -> list[Text]:
-    """The intervals below each other, and the axis below them; what lies beyond the axis has no end mark."""
+    """The intervals, and the axis below them; an end beyond the axis has no mark."""
 
     def column(value: float) -> int:
         inside = min(max(value, axis.low), axis.high)

@@ -28,12 +28,12 @@ _LEAST_PLAIN = 3
 
 @dataclass(frozen=True)
 class ClassMeans:
-    """Mean influence by the classes of the two items, whichever of the two comes first in the pair's id.
+    """Mean influence by the classes of the two items, in either order.
 
     Attributes:
-        classes: in natural order.
-        means: shape (classes, classes), symmetric; NaN where there are no pairs.
-        pairs: how many training pairs there are, shape (classes, classes), symmetric.
+        classes: names in natural order.
+        means: shape (classes, classes), symmetric; NaN without pairs.
+        pairs: numbers of training pairs, shape (classes, classes), symmetric.
     """
 
     classes: list[str]
@@ -42,7 +42,7 @@ class ClassMeans:
 
 
 def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
-    """Means over training pairs of their ``scores``, shape (train pairs,).
+    """Means over training pairs; ``scores`` has shape (train pairs,).
 
     Raises:
         PlotError: the ids do not show items or classes.
@@ -69,33 +69,33 @@ def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
 
 
 def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict[str, str]:
-    """The class of each item: ``provenance["labels"]`` (item id to class) where it names all, else as the ids show it.
+    """The class of each item: from ``provenance["labels"]`` if it has all items, else from the ids.
 
     Raises:
-        PlotError: neither says it.
+        PlotError: neither shows the classes.
     """
     labels = provenance.get("labels")
     if isinstance(labels, Mapping) and all(item in labels for item in item_ids):
         return {item: str(labels[item]) for item in item_ids}
     survey = class_of_items(item_ids)
     if not survey:
-        some = f", {clean(item_ids[0])} for instance," if item_ids else ""
+        some = f", such as {clean(item_ids[0])}," if item_ids else ""
         raise PlotError(
-            f"the items' ids{some} do not show which class an item is of, so there are no classes to draw",
-            hint="Classes are read from ids like plastic_deg036_500hz_04. The view top needs none.",
+            f"the item ids{some} do not show the items' classes, so there is nothing to draw",
+            hint="Use ids like plastic_deg036_500hz_04, or the view top, which needs no classes.",
         )
     return survey
 
 
 def numbers(request: Request) -> dict[str, Any]:
-    """The means, and how many pairs each is of."""
+    """The means, and the number of pairs behind each."""
     table = class_means(request.source, request.means.mean)
     means = [[value if np.isfinite(value) else None for value in row] for row in table.means.tolist()]
     return {"classes": table.classes, "means": means, "pairs": table.pairs.tolist()}
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
-    """Draw a cell for each two classes; the lower left half would repeat the upper right, and is drawn as well.
+    """Draw a cell per two classes; the lower left half repeats the upper right.
 
     Raises:
         PlotError: the ids show no classes, or the classes do not fit.
@@ -110,7 +110,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
     least = _LEAST_COLOURED if palette.colour else _LEAST_PLAIN
     if room < least:
         raise PlotError(
-            f"{size} classes need {least * size + first} columns, there are {width}",
+            f"{size} classes need {least * size + first} columns, but there are {width}",
             hint="Make the terminal wider, or write the picture to a file.",
         )
     column = min(room, max([_WIDEST_CELL, *(len(number(value)) + 2 for value in values)]))
@@ -132,7 +132,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
         yield Text(f"+3: helpful, three tenths of the largest mean ({number(limit)}); -3: harmful.")
     what = f"on {clean(request.test_pair)}" if request.test_pair else "over all test pairs"
     yield Text(
-        f"A cell: mean influence {what} of the training pairs between two classes, in either order; · no such pairs. "
+        f"A cell: mean influence {what} of the training pairs of two classes, in either order; · no such pairs. "
         f"{count(len(request.source.train_ids), 'pair')} of {count(size, 'class', 'classes')}."
     )
 

@@ -1,4 +1,4 @@
-"""One screen: distribution, harmful pairs by threshold, the pairs with most votes, and votes."""
+"""One screen: distribution, harmful pairs by threshold, the pairs with the most votes, and votes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tracinctl.text import aligned, count, share
 
 _ROWS = 5
 _PAIRS = 4
-_BESIDE = 17  # other lines of the screen, with the prompt's
+_BESIDE = 17  # other lines on the screen, including the prompt
 _VOTES = 5
 _SIDE_BY_SIDE = 76
 _GAP = 3
 
 
 def numbers(request: Request) -> dict[str, Any]:
-    """The pairs with most votes, and pairs by votes at each threshold."""
+    """The pairs with the most votes, and pairs by votes at each threshold."""
     survey, required = request.survey, request.required
     votes = survey.votes.votes[0] if survey.votes.thresholds else np.zeros(0, dtype=np.int64)
     listed = [
@@ -46,7 +46,7 @@ def numbers(request: Request) -> dict[str, Any]:
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
-    """Draw it; charts stand side by side where there is room."""
+    """Draw the screen, with charts side by side if there is room."""
     survey, palette = request.survey, request.palette
     tests, active = len(survey.scores.test_ids), survey.votes.active_test_pairs
     pairs = f"{count(len(survey.scores.train_ids), 'training pair')} on {count(tests, 'test pair')} ({active:,} active)"
@@ -86,13 +86,13 @@ def _charts(request: Request) -> Iterator[RenderableType]:
 
 
 def _pairs(request: Request) -> int:
-    """How many pairs to name: one less on a terminal of the usual 24 lines."""
+    """Number of pairs to name: one fewer on a terminal of 24 lines."""
     height = request.height
     return _PAIRS - 1 if height is not None and height <= _BESIDE + _PAIRS + _ROWS else _PAIRS
 
 
 def _most_votes(request: Request) -> Iterator[RenderableType]:
-    """The pairs with most votes at the first threshold; bars are of the votes."""
+    """The pairs with the most votes at the first threshold, with bars for the votes."""
     survey, palette = request.survey, request.palette
     votes, names = survey.votes.votes[0], survey.scores.train_ids
     rows = most_votes(survey, min(_pairs(request), request.top))
@@ -110,7 +110,7 @@ def _most_votes(request: Request) -> Iterator[RenderableType]:
 
 
 def most_votes(survey: Survey, most: int) -> list[int]:
-    """Rows with most votes at the first threshold, then lowest mean: the order of exclusion lists."""
+    """Rows in the order of exclusion lists: most votes at the first threshold, then lowest mean."""
     if not survey.votes.thresholds:
         return []
     votes, names = survey.votes.votes[0], survey.scores.train_ids
@@ -129,7 +129,7 @@ def _votes(request: Request) -> Iterator[RenderableType]:
     size = max(len(name) for name in names)
     most = max(amount for _, _, amount in groups)
     first, rule = survey.votes.thresholds[0].text, request.min_occurrences
-    yield heading(f"Votes a pair has below {first} (rule: {rule}, {required:,})", palette.strong)
+    yield heading(f"Pairs by votes below {first} (rule: {rule}, {required:,})", palette.strong)
     yield bar_table(
         [f"{name:<{size}} votes" for name in names],
         [[Text(f"{amount:,} pairs")] for _, _, amount in groups],
@@ -139,7 +139,7 @@ def _votes(request: Request) -> Iterator[RenderableType]:
 
 
 def vote_groups(votes: Sequence[int], active: int, required: int) -> list[tuple[int, int, int]]:
-    """Pairs by votes in few groups, (from, to, pairs); at the required number a group begins."""
+    """Pairs by votes in a few groups (from, to, pairs); one group begins at the required number."""
     tally = np.bincount(np.asarray(votes, dtype=np.int64), minlength=active + 1)
     if active + 1 <= _VOTES:
         starts = list(range(active + 1))

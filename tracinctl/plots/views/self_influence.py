@@ -21,7 +21,7 @@ from tracinctl.text import aligned, count
 
 
 def numbers(request: Request) -> dict[str, Any]:
-    """The highest of both."""
+    """The highest values of both."""
     _check(request)
     source, known = request.source, {}
     if source.self_influence is not None:
@@ -41,10 +41,10 @@ def numbers(request: Request) -> dict[str, Any]:
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
-    """Draw the highest of both, each on a scale of its own; items that stand out from the rest are marked.
+    """Draw the highest values of both, each on its own scale, and mark items that stand out.
 
     Raises:
-        PlotError: the scores say neither.
+        PlotError: the scores have neither.
     """
     _check(request)
     source, palette = request.source, request.palette
@@ -61,17 +61,15 @@ def draw(request: Request) -> Iterator[RenderableType]:
             f"● stands out from the rest: {count(len(outstanding), 'item')} of {len(source.sample_ids):,}, "
             "which `exclude --pair-mode sample` lists.\n"
         )
-    yield Text(
-        "Both are never negative: size says how much, not whether a pair helps or harms; the view top says that."
-    )
+    yield Text("Both are never negative: they do not show whether a pair helps or harms; the view top does.")
 
 
 def _check(request: Request) -> None:
     source = request.source
     if source.self_influence is None and (source.sample_influence is None or not len(source.sample_ids)):
         raise PlotError(
-            "these scores do not say the self-influence of pairs or items",
-            hint="Compute them again, where the checkpoints still are: tracinctl compute",
+            "these scores have no self-influence of pairs or items",
+            hint="If you still have the checkpoints, compute again: tracinctl compute",
         )
 
 
@@ -95,6 +93,6 @@ def _bars(
 
 
 def highest(values: FloatArray, names: Sequence[str], top: int) -> list[int]:
-    """Rows of the highest finite values, equal ones by their names."""
+    """Rows of the highest finite values; equal ones are ordered by name."""
     finite = np.flatnonzero(np.isfinite(values)).tolist()
     return sorted(finite, key=lambda row: (-float(values[row]), names[row]))[:top]

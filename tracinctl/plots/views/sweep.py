@@ -1,4 +1,4 @@
-"""Harmful pairs against threshold, a line for each number of votes."""
+"""Harmful pairs by threshold, with one line per number of votes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINES = 5
 
 
 def numbers(request: Request) -> dict[str, Any]:
-    """How many pairs each threshold finds, by votes."""
+    """Number of pairs at each threshold, by votes."""
     survey = request.survey
     return survey.counts() | {
         "required_votes": request.required,
@@ -47,7 +47,7 @@ def by_threshold(survey: Survey, required: int) -> list[dict[str, Any]]:
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
-    """Draw the curves, exact at every threshold, and the numbers at those asked for."""
+    """Draw the exact curves, and the numbers at the given thresholds."""
     survey, palette, required = request.survey, request.palette, request.required
     curves = curves_of(survey, required)
     second_pass(survey.scores, [curves.add])
@@ -60,7 +60,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
     rule = request.min_occurrences
     yield Text(
         "\nA line: training pairs with at least this many test pairs below the threshold. "
-        f"▸ what the rule asks for: {count(required, 'vote')} ({rule})."
+        f"▸ the rule: {count(required, 'vote')} ({rule})."
     )
     remark = curve_axis(survey).remark() if curves.votes else ""
     if remark:
@@ -71,7 +71,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
 
 
 def vote_lines(active: int, required: int, most: int = _LINES) -> list[int]:
-    """Numbers of votes to draw: all where they are few; else the first, the required, the last and some between."""
+    """Numbers of votes to draw: all if they are few; else the first, the required, the last and some between."""
     if active <= most:
         return list(range(1, active + 1))
     chosen = {1, min(required, active), active}
@@ -82,20 +82,20 @@ def vote_lines(active: int, required: int, most: int = _LINES) -> list[int]:
 
 
 def curves_of(survey: Survey, required: int, most: int = _LINES) -> VoteCurves:
-    """Curves to be filled by a second pass."""
+    """Curves for a second pass to fill."""
     lines = vote_lines(survey.votes.active_test_pairs, required, most)
     return VoteCurves(lines, len(survey.scores.train_ids), survey.votes.active)
 
 
 def curve_axis(survey: Survey) -> Axis:
-    """Thresholds from the lowest score to zero, or to the highest threshold asked for where that is above zero."""
+    """Thresholds from the lowest score to zero, or to the highest given threshold if it is positive."""
     high = max([0.0, *survey.votes.values.tolist()])
     low = min([survey.lowest, *survey.votes.values.tolist()])
     return survey.axis(low, high)
 
 
 def chart(curves: VoteCurves, survey: Survey, palette: Palette, width: int, rows: int, required: int) -> list[Text]:
-    """The curves with their axes; each is named at its right end."""
+    """The curves with their axes, each labelled at its right end."""
     axis = curve_axis(survey)
     indent = len(f"{len(survey.scores.train_ids):,}") + 1
     names = [f"{'▸' if k == required else ' '}{k:,}+" for k in curves.votes]
@@ -115,7 +115,7 @@ def chart(curves: VoteCurves, survey: Survey, palette: Palette, width: int, rows
             if value != axis.high:
                 drawn.upright(column(value), palette.mark)
             above.append(Tick(column(value), threshold.text, palette.mark))
-    # what the rule asks for is drawn last, and so has its colour where lines meet
+    # the rule's curve is drawn last, so that it is on top of the others
     for line in sorted(range(len(names)), key=lambda k: curves.votes[k] == required):
         drawn.curve(heights[line] / limit, palette.line(line, len(names)))
     wanted = [(drawn.row_of(float(heights[k][-1]) / limit), k) for k in range(len(names))]
@@ -128,7 +128,7 @@ def chart(curves: VoteCurves, survey: Survey, palette: Palette, width: int, rows
 
 
 def spread(wanted: list[tuple[int, int]], rows: int) -> list[tuple[int, int]]:
-    """Rows for names that want certain rows, each in one of its own, in order from the top; too many are left out."""
+    """Move names from their preferred rows to separate rows, in order from the top; drop those without room."""
     kept = sorted(wanted)[:rows]
     placed: list[tuple[int, int]] = []
     for row, line in kept:
@@ -140,7 +140,7 @@ def spread(wanted: list[tuple[int, int]], rows: int) -> list[tuple[int, int]]:
 
 
 def _numbers(curves: VoteCurves, survey: Survey, palette: Palette, required: int, width: int) -> Table:
-    """A row for each threshold: pairs by votes, and the share that the rule calls harmful."""
+    """One row per threshold: pairs by votes, and the share that is harmful by the rule."""
     total = len(survey.scores.train_ids)
     names = survey.threshold_names()
     shown = curves.votes

@@ -38,18 +38,18 @@ def numbers(request: Request) -> dict[str, Any]:
 
 
 def named(names: Sequence[str], rows: Sequence[int], values: FloatArray, key: str) -> list[dict[str, Any]]:
-    """Some pairs with a value of each."""
+    """Some pairs with their values."""
     return [{"pair": names[row], key: float(values[row])} for row in rows]
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
-    """Draw them, the longest bars first; both halves have one scale."""
+    """Draw both halves on one scale, longest bars first."""
     survey, palette = request.means, request.palette
     if request.train_pair is not None:
         scores, test_ids = scores_of(request), request.source.test_ids
-        yield heading(f"Of training pair {request.train_pair} on {count(len(test_ids), 'test pair')}", palette.quiet)
+        yield heading(f"Training pair {request.train_pair} on {count(len(test_ids), 'test pair')}", palette.quiet)
         if not scores.any():
-            yield Text("Its score on every test pair is zero.")
+            yield Text("Its scores on all test pairs are zero.")
             return
         yield from _halves(
             ("Test pairs that it hurts most", "Test pairs that it helps most"), scores, test_ids, request
@@ -72,7 +72,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
 
 
 def scores_of(request: Request) -> FloatArray:
-    """The scores of the one training pair on each test pair.
+    """The scores of the chosen training pair on each test pair.
 
     Raises:
         UsageError: there is no such training pair.
@@ -82,7 +82,7 @@ def scores_of(request: Request) -> FloatArray:
         near = nearest(wanted, ids)
         hint = f"Did you mean {clean(near)}?" if near else ""
         if wanted in request.source.test_ids:
-            hint = f"It is a test pair: `test_pair` {clean(wanted)} shows who hurts it."
+            hint = f"It is a test pair; `test_pair` {clean(wanted)} shows which training pairs hurt it."
         raise UsageError(f"there is no training pair {clean(wanted)!r} in these scores", hint=hint)
     row = ids.index(wanted)
     for start, block in request.means.scores.blocks():
@@ -94,11 +94,11 @@ def scores_of(request: Request) -> FloatArray:
 def _halves(
     titles: tuple[str, str], scores: FloatArray, names: Sequence[str], request: Request
 ) -> Iterator[RenderableType]:
-    """The lowest scores and the highest, on one scale."""
+    """The lowest and the highest scores on one scale."""
     harmful, helpful = extremes(scores, names, request.top)
     limit = max((abs(float(scores[row])) for row in (*harmful[:1], *helpful[:1])), default=0.0)
     shown = aligned(scores[harmful + helpful].tolist())
-    size = max(map(len, shown), default=0)  # one for both, so that bars of both halves begin in one column
+    size = max(map(len, shown), default=0)  # the same for both halves, so that their bars start in the same column
     cells = [Text(f"{value:>{size}}") for value in shown]
     for title, rows in zip(titles, (harmful, helpful), strict=True):
         yield Text()
@@ -117,7 +117,7 @@ def _bars(
 
 
 def extremes(scores: FloatArray, names: Sequence[str], top: int) -> tuple[list[int], list[int]]:
-    """Rows of the lowest scores below zero, and of the highest above it, outermost first; equal ones by their ids."""
+    """Rows of the lowest negative and the highest positive scores, most extreme first; equal ones are ordered by id."""
     ends = []
     for sign in (1.0, -1.0):
         rows = np.flatnonzero(scores * sign < 0)
