@@ -74,7 +74,7 @@ def a_misspelt_key():
     command("sweep")
 
 
-@case(errors.DataError, given="pair 1: (0, 9)", why="items that are not there, of 6", way_out="0 to 5")
+@case(errors.DataError, given="pair 1: (0, 9)", why="index outside the 6 items", way_out="0 to 5")
 def a_pair_of_no_item():
     compute(data=make_data((6,), train_pairs=[(0, 1, 1), (0, 9, 1)]))
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used: importing tracinctl alone loads no heavy library."""
+    """Import a public name when it is first used, so that importing tracinctl loads no heavy library."""
     if name in _EXPORTS:
         import importlib
 

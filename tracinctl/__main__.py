@@ -1,4 +1,4 @@
-"""The program's entry: ``tracinctl`` and ``python -m tracinctl``. Nothing else is imported before Ctrl-C is heeded."""
+"""The entry of ``tracinctl`` and ``python -m tracinctl``. It imports the program only after it handles Ctrl-C."""
 
 import sys
 

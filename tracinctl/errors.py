@@ -1,17 +1,17 @@
-"""Every error that tracinctl raises, in one tree.
+"""The tree of errors that tracinctl raises.
 
-A message says what is wrong and where; ``hint`` says what to do next. Nothing here imports anything of the package.
+A message says what is wrong and where; ``hint`` says what to do next. This module imports nothing from the package.
 """
 
 from __future__ import annotations
 
 
 class TracinctlError(Exception):
-    """Something that the user can mend.
+    """An error that the user can fix.
 
     Args:
         message: what is wrong, naming the file, id or value.
-        hint: what to do next, a sentence or a command; empty where nothing helps.
+        hint: what to do next, as a sentence or a command; may be empty.
     """
 
     exit_code = 1
@@ -23,7 +23,7 @@ class TracinctlError(Exception):
 
 
 class UsageError(TracinctlError):
-    """A flag has a value that makes no sense, alone or beside another flag."""
+    """A flag's value is wrong, or contradicts another flag."""
 
     exit_code = 2
 
@@ -41,15 +41,15 @@ class CheckpointError(TracinctlError):
 
 
 class ModelError(TracinctlError):
-    """A model cannot be built, or does not give one score an item."""
+    """A model cannot be built, or does not return one score per item."""
 
 
 class LossError(TracinctlError):
-    """A loss function does not give one finite, differentiable value a pair."""
+    """A loss function does not return one finite, differentiable value per pair."""
 
 
 class UnknownLossError(LossError):
-    """There is no loss of this name."""
+    """The name of a loss is unknown."""
 
     exit_code = 2
 
@@ -59,7 +59,7 @@ class NonFiniteError(TracinctlError):
 
 
 class MemoryBudgetError(TracinctlError):
-    """The work does not fit into the memory it may use."""
+    """The work does not fit into the memory limit."""
 
 
 class CacheError(TracinctlError):
@@ -67,11 +67,11 @@ class CacheError(TracinctlError):
 
 
 class ProcessLostError(TracinctlError):
-    """One of the processes that share a run is gone, or does not answer."""
+    """A process of a shared run is gone or does not answer."""
 
 
 class ScoreFileError(TracinctlError):
-    """A file of influence scores is missing, broken, or does not say what it must."""
+    """A score file is missing, broken or incomplete."""
 
 
 class ExclusionListError(TracinctlError):
@@ -83,20 +83,20 @@ class TrainingError(TracinctlError):
 
 
 class ReviewError(TracinctlError):
-    """Decisions of a review cannot be read, or cannot be applied."""
+    """Decisions of a review cannot be read or applied."""
 
 
 class PlotError(TracinctlError):
-    """A plot cannot be drawn in the room there is, or from the scores there are."""
+    """A plot does not fit on the screen, or the scores lack what it shows."""
 
 
 class DataWarning(UserWarning):
-    """Items or pairs say less than one may expect: held-out items that also train, pairs of two equal items."""
+    """Items or pairs are unusual: held-out items that also train, or pairs of two equal items."""
 
 
 class CheckpointWarning(UserWarning):
-    """Checkpoints count otherwise than one may expect: by learning rates, as copies, or by how they were trained."""
+    """Checkpoints have unexpected weights because of their learning rates, copies or training."""
 
 
 class DiskWarning(UserWarning):
-    """A disk does not know locks, permissions or flushing, so files are written without."""
+    """A disk does not support locks, permissions or flushing, so files are written without it."""

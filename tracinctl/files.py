@@ -1,9 +1,9 @@
-"""Files that are complete or absent: written beside their place, flushed to disk, renamed over.
+"""Files that are complete or absent: they are written beside their path, flushed to disk, and renamed.
 
-What a crash leaves: the old file as it was or the new one whole, never something between, and at worst a hidden
-temporary file beside it, which the next write into the same folder clears away. A writer holds a lock on its temporary
-for as long as it lives, and the operating system takes the lock back however it ends: what can be locked is dead.
-Renaming also replaces a symbolic link by a file of its own, so nothing is written outside the folder that was named.
+After a crash, the path holds the old file or the whole new one. At worst a hidden temporary file stays beside it, which
+the next write into the same folder removes. A writer locks its temporary file while it lives, and the operating system
+releases the lock however the writer ends, so a temporary file that can be locked is a leftover. Renaming replaces a
+symbolic link by a file, so nothing is written outside the given folder.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from tracinctl.errors import DiskWarning, TracinctlError
 if sys.platform != "win32":
     import fcntl
 
-_warned_of: set[tuple[str, int]] = set()  # operations, and the disks that do not know them
+_warned_of: set[tuple[str, int]] = set()  # operations that disks were found to lack
 _UNKNOWN_TO_DISK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM}
-_KEPT_SUFFIX = 20  # of a path's ending, which some writers choose their format by
+_KEPT_SUFFIX = 20  # kept length of a path's ending, from which some writers choose their format
 _POLL = 0.05  # seconds between two attempts to take a lock
-_OURS = ".tracinctl-"  # stands in the names of temporary files, and in no other
+_OURS = ".tracinctl-"  # part of the names of temporary files only
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path``; on a clean exit it is flushed to disk and renamed to ``path``.
+    """Yield a temporary file beside ``path``; on a clean exit it is flushed to disk and renamed to ``path``.
 
-    On any error the temporary file is removed, and a file that was at ``path`` before stays as it was. Missing folders
-    are made. A file that is replaced hands on its permissions.
+    On any error the temporary file is removed, and an old file at ``path`` stays unchanged. Missing folders are made. A
+    new file gets the permissions of the file that it replaces.
 
     Raises:
-        TracinctlError: the place cannot be written; the path and the reason are named.
+        TracinctlError: the path cannot be written; the message names it and the reason.
     """
     with atomic_paths(path) as (temporary,):
         yield temporary
@@ -46,10 +46,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """As ``atomic_path``, for files that belong together: all are on the disk before the first is renamed.
+    """Like ``atomic_path``, for files that belong together: all are on the disk before the first is renamed.
 
     Raises:
-        TracinctlError: a place cannot be written; the first path and the reason are named.
+        TracinctlError: a path cannot be written; the message names the first path and the reason.
     """
     try:
         with contextlib.ExitStack() as held:
@@ -72,7 +72,7 @@ def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
 
 @contextlib.contextmanager
 def _unless_disk_cannot(what: str, path: Path) -> Iterator[None]:
-    """Go on, with a warning, where a disk does not know an operation that only adds safety, as network disks may."""
+    """Continue with a warning if a disk, such as a network disk, lacks an operation that only adds safety."""
     try:
         yield
     except OSError as error:
@@ -81,7 +81,7 @@ def _unless_disk_cannot(what: str, path: Path) -> Iterator[None]:
 
 
 def disk_cannot(what: str, folder: Path, error: OSError) -> bool:
-    """Whether an error says that a disk does not know an operation; each disk is warned of once."""
+    """Whether an error means that a disk lacks an operation; the first such error of a disk gives a warning."""
     if error.errno not in _UNKNOWN_TO_DISK:
         return False
     disk = (what, folder.stat().st_dev)
@@ -97,25 +97,25 @@ def disk_cannot(what: str, folder: Path, error: OSError) -> bool:
 
 
 def _check_place(path: Path) -> None:
-    """Make the folder of a file to write, and clear it of what killed runs left.
+    """Make the folder of a file to write, and remove the leftovers of killed runs.
 
     Raises:
-        TracinctlError: something that is no file stands at the path: renaming would replace a device too.
+        TracinctlError: the path is not a file; renaming would even replace a device.
     """
     _make_folder(path)
     if path.is_dir():
-        raise TracinctlError(f"cannot write {path}: it is a folder", hint="Name a file in it.")
+        raise TracinctlError(f"cannot write {path}: it is a folder", hint="Give a file in it.")
     if path.exists() and not path.is_file():
-        raise TracinctlError(f"cannot write {path}: it is a device or a pipe, not a file", hint="Name a file.")
+        raise TracinctlError(f"cannot write {path}: it is a device or a pipe, not a file", hint="Give a file.")
     clear_leftovers(path.parent)
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
-    """Hold ``path`` against other runs; the lock is the system's and ends with its process, however that ends.
+    """Lock ``path`` against other runs with a lock of the operating system, which ends with its process.
 
     Raises:
-        TracinctlError: another process has held it for ``wait`` seconds, or the place cannot be written.
+        TracinctlError: another process has held the lock for ``wait`` seconds, or the path cannot be written.
     """
     place = path.with_name(f".{path.name}.lock")
     with contextlib.ExitStack() as held:
@@ -125,7 +125,7 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
             held.enter_context(lock_file(place, wait))
         except TimeoutError as error:
             raise TracinctlError(
-                f"cannot write {path}: another process is writing it", hint="Run again when it is done."
+                f"cannot write {path}: another process is writing it", hint="Run the command again when it is done."
             ) from error
         except OSError as error:
             raise TracinctlError(f"cannot write {path}: {error.strerror or error}", hint=_way_out(error)) from error
@@ -134,7 +134,7 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_file(place: Path, wait: float) -> Iterator[None]:
-    """Hold a lock file, and remove it afterwards; who waits for it then makes a new one.
+    """Hold a lock file, and remove it afterwards; a waiting process then makes a new one.
 
     Raises:
         TimeoutError: another process has held it for ``wait`` seconds.
@@ -168,9 +168,9 @@ def _flock(place: Path, wait: float) -> int:
 
 
 def _try_flock(place: Path) -> int | None:
-    """The open lock file; None where another process holds it. Without a lock where the disk knows none."""
+    """The open lock file, unlocked if the disk lacks locks; None if another process holds it."""
     while True:
-        _make_folder(place)  # another run may have taken it away because it was empty
+        _make_folder(place)  # another run may have removed the empty folder
         handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             with _unless_disk_cannot("lock files", place):
@@ -189,7 +189,7 @@ def _try_flock(place: Path) -> int | None:
 def clear_leftovers(folder: Path) -> None:
     """Remove the temporary files in ``folder`` whose writers were killed."""
     if sys.platform == "win32":
-        return  # there a lock would keep the writer itself from writing
+        return  # on Windows a lock would keep the writer itself from writing
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") and _OURS in entry.name and ".tmp" in entry.name:
@@ -204,9 +204,9 @@ def clear_leftovers(folder: Path) -> None:
 
 def _way_out(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "Make room on the disk, or write to another place; what was there before is as it was."
+        return "Free space on the disk, or write to another place; the old file is unchanged."
     if sys.platform == "win32" and isinstance(error, PermissionError):
-        return "Close it where it is open, check its permissions, or write to another place."
+        return "Close it in other programs, check its permissions, or write to another place."
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return "Check its permissions, or write to another place."
     return ""
@@ -225,7 +225,7 @@ def _make_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary_beside(path: Path) -> Iterator[Path]:
-    """A new file beside ``path``, held by a lock, and gone at the end unless it was renamed."""
+    """A new locked file beside ``path``, which is removed at the end unless it was renamed."""
     handle, temporary = _create_beside(path)
     try:
         yield temporary
@@ -238,12 +238,12 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
 
 def _create_beside(path: Path) -> tuple[int | None, Path]:
     suffix = path.suffix if len(path.suffix) <= _KEPT_SUFFIX else ""
-    name = path.name.encode()[:60].decode(errors="ignore")  # the names of files have a limit in bytes
+    name = path.name.encode()[:60].decode(errors="ignore")  # file names have a limit in bytes
     again = False
     while True:
         temporary = path.with_name(f".{name}{_OURS}{os.urandom(6).hex()}.tmp{suffix}")
         try:
-            # made here, and by the system's own rule, so that it gets the permissions that any new file would get
+            # opened like any new file, so that it gets the default permissions
             handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             continue
@@ -251,16 +251,16 @@ def _create_beside(path: Path) -> tuple[int | None, Path]:
             if again:
                 raise
             again = True
-            _make_folder(path)  # another run took it away because it was empty
+            _make_folder(path)  # another run removed the empty folder
             continue
         if sys.platform == "win32":
             os.close(handle)
             return None, temporary
-        with contextlib.suppress(OSError):  # a disk without locks, where no run clears leftovers either
+        with contextlib.suppress(OSError):  # on a disk without locks, no run clears leftovers either
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, temporary
-        os.close(handle)  # taken for dead in the moment before it was locked
+        os.close(handle)  # another run removed it as a leftover before it was locked
 
 
 def _hand_on_permissions(path: Path, temporary: Path) -> None:
@@ -272,7 +272,7 @@ def _hand_on_permissions(path: Path, temporary: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a rename last, which on POSIX is a change of the folder; where that cannot be flushed, nothing is lost."""
+    """Flush a rename, which on POSIX is a change of the folder; disks that cannot flush folders lose nothing."""
     if os.name != "posix":
         return
     with contextlib.suppress(OSError):
@@ -284,21 +284,21 @@ def _flush_folder(folder: Path) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file; False where there is nothing at all.
+    """Whether there is a file; False if there is nothing at all.
 
     Raises:
-        TracinctlError: something else is in its place: a link that leads nowhere, a folder, a pipe or a device.
+        TracinctlError: the path is a broken link, a folder, a pipe or a device.
     """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
             raise TracinctlError(
-                f"{path} is a link to {path.readlink()}, which is not there", hint="Mend the link, or remove it."
+                f"{path} is a link to {path.readlink()}, which does not exist", hint="Fix the link, or remove it."
             ) from None
         return False
     except OSError as error:
-        raise TracinctlError(f"{path} cannot be read: {error.strerror or error}", hint="Check its place.") from error
+        raise TracinctlError(f"{path} cannot be read: {error.strerror or error}", hint="Check the path.") from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
         raise TracinctlError(f"{path} is not a file but {kind}", hint="Put a file there, or remove it.")
@@ -317,7 +317,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, completely or not at all.
 
     Raises:
-        TracinctlError: the place cannot be written.
+        TracinctlError: the path cannot be written.
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -327,13 +327,13 @@ def write_text_atomic(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8 with Unix line ends, completely or not at all.
 
     Raises:
-        TracinctlError: the place cannot be written, or the text holds what UTF-8 cannot.
+        TracinctlError: the path cannot be written, or the text has characters that UTF-8 lacks.
     """
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise TracinctlError(
-            f"cannot write {path}: the text holds {text[error.start]!r}, which UTF-8 has not",
+            f"cannot write {path}: the text has {text[error.start]!r}, which UTF-8 cannot encode",
             hint="Rename what holds it.",
         ) from error
     write_bytes_atomic(path, data)

@@ -1,4 +1,4 @@
-"""How the library tells its caller how far it is. The library itself prints nothing."""
+"""Progress reports to the caller. The library itself prints nothing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of long work.
+    """A progress report.
 
     Attributes:
-        task: what is being done, in a word or two ("gradients", "scores", "training").
-        name: the current part, a checkpoint's file name for instance.
-        done, total, unit: whole parts finished, of how many, and what they are ("checkpoints").
-        inner_done, inner_total, inner_unit: the same within the current part ("items"); total 0 without parts.
-        note: what is worth saying of the part that was just finished ("taken from the cache"); mostly empty.
-        hands: how many parts are worked on at once; the inner numbers are then sums over all of them.
+        task: the task in a word or two ("gradients", "scores", "training").
+        name: the current part, such as a checkpoint's file name.
+        done, total, unit: number of finished parts and of all parts, and their unit ("checkpoints").
+        inner_done, inner_total, inner_unit: the same within the current part ("items"); total 0 means no inner parts.
+        note: a note on the part that was just finished ("taken from the cache"); mostly empty.
+        hands: number of parts in parallel; the inner numbers are sums over them.
     """
 
     task: str
@@ -35,4 +35,4 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def no_progress(_: Progress) -> None:
-    """Report to nobody."""
+    """Ignore the report."""

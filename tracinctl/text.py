@@ -1,4 +1,4 @@
-"""Text of unknown origin made safe to show, names sorted and matched, and the one format of numbers."""
+"""Safe text for terminals, sorting and matching of names, and the format of numbers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _CONTROLS = re.compile(
 
 
 def clean(text: object) -> str:
-    r"""The text with control and escape characters written out (``\x1b``), so that it can steer no terminal."""
+    r"""The text with control and escape characters written out (``\x1b``), so that it cannot control a terminal."""
     return _CONTROLS.sub(lambda match: repr(match.group())[1:-1], str(text).replace("\t", " "))
 
 
 def fit(text: object, width: int) -> str:
-    """The cleaned text in exactly ``width`` columns: padded with blanks, or with its middle left out."""
+    """The cleaned text in exactly ``width`` columns, padded with spaces or without its middle."""
     from rich.cells import cell_len, set_cell_size
 
     shown = clean(text)
     if cell_len(shown) <= width:
         return set_cell_size(shown, width)
-    if width < 2:  # noqa: PLR2004  no room for a letter beside the dots
+    if width < 2:  # noqa: PLR2004  no room for a letter and the dots
         return "…"[:width]
     head, tail = shown, shown
     front = (width - 1) // 2
@@ -40,7 +40,7 @@ def fit(text: object, width: int) -> str:
 
 
 def fold(text: object, width: int) -> list[str]:
-    """The cleaned text in lines of at most ``width`` columns, cut anywhere: ids have no blanks."""
+    """The cleaned text in lines of at most ``width`` columns, cut anywhere because ids have no spaces."""
     from rich.cells import cell_len
 
     lines = [""]
@@ -66,13 +66,13 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 _FOUR_DIGITS = 1000.0
-_SMALLEST, _LARGEST = 1e-3, 1e7  # outside, an exponent is shorter
+_SMALLEST, _LARGEST = 1e-3, 1e7  # outside this range, an exponent is shorter
 
 
 def number(value: float) -> str:
     """A score in four digits and few characters: ``-317.1``, ``0.0512``, ``1681``, ``-1.2e300``.
 
-    Thousands have no comma, so that a threshold can be typed as it is shown: options take comma lists.
+    Thousands have no comma, so that a threshold can be typed as shown; options take comma-separated lists.
     """
     size = abs(value)
     if not math.isfinite(value):
@@ -86,7 +86,7 @@ def number(value: float) -> str:
 
 
 def aligned(values: Sequence[float]) -> list[str]:
-    """Scores of one column, all with as many digits after the point as the largest needs for four digits."""
+    """Scores of one column, all with the decimals that give the largest one four digits."""
     finite = [value for value in values if math.isfinite(value)]
     largest = max(map(abs, finite), default=0.0)
     if not 10 * _SMALLEST <= largest < _LARGEST or all(value == int(value) for value in finite):
@@ -96,11 +96,11 @@ def aligned(values: Sequence[float]) -> list[str]:
 
 
 def share(part: float, whole: float) -> str:
-    """A part of a whole in percent; a part that is not zero is never shown as 0 %."""
+    """A part of a whole in percent; a non-zero part is never shown as 0 %."""
     if not whole:
         return "-"
     percent = 100 * part / whole
-    if 0 < percent < 0.1:  # noqa: PLR2004  the smallest share shown
+    if 0 < percent < 0.1:  # noqa: PLR2004  the smallest shown share
         return "<0.1%"
     return f"{percent:.0f}%" if percent in {0, 100} else f"{min(percent, 99.9):.1f}%"
 
@@ -111,26 +111,26 @@ def count(amount: int, one: str, many: str = "") -> str:
 
 
 def first_few(names: Sequence[str], most: int = 3) -> str:
-    """The first names of a list and how many follow: ``a, b, c and 1,200 more``."""
+    """The first names of a list and the number of others: ``a, b, c and 1,200 more``."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
-    """A sort key under which ``500hz`` comes before ``1000hz`` and ``epoch_2`` before ``epoch_10``."""
+    """A sort key that puts ``500hz`` before ``1000hz`` and ``epoch_2`` before ``epoch_10``."""
     parts = [part for part in re.split(r"(\d+)", text) if part]
-    # a number compares by its length first: int() refuses one of some thousand digits
+    # compare numbers by length first, because int() refuses thousands of digits
     digits = [part.lstrip("0") if part.isdecimal() else None for part in parts]
     keys = [(1, 0, part) if n is None else (0, len(n), n) for part, n in zip(parts, digits, strict=True)]
     return keys, text
 
 
-_SIMILAR = 0.5  # of 1 for equal names
-_FEWEST_LETTERS = 2  # that say what a longer name begins with
+_SIMILAR = 0.5  # least similarity of a match; 1 = equal
+_FEWEST_LETTERS = 2  # least length of a typed beginning
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that was probably meant by a misspelt one; empty where none is similar.
+    """The known name that a misspelt one probably means; empty if none is similar.
 
     A name that differs only in case comes first, then the shortest that begins with what was typed.
     """
@@ -149,7 +149,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def number_within(value: float, width: int) -> str:
-    """A score in at most ``width`` characters, with as many digits as fit; empty where none fits."""
+    """A score with all digits that fit into ``width`` characters; empty if none does."""
     for shown in (number(value), *(f"{value:.{digits}g}" for digits in (3, 2, 1))):
         short = re.sub(r"e([+-])0*", lambda match: "e" + match[1].strip("+"), shown)
         if len(short) <= width:
@@ -158,7 +158,7 @@ def number_within(value: float, width: int) -> str:
 
 
 def apart(names: Sequence[str], width: int) -> list[str]:
-    """The part of each name that differs, in at most ``width`` columns: ``epoch 5`` of ``model_epoch_5.pt``."""
+    """The part of each name that differs, in at most ``width`` columns: ``epoch 5`` for ``model_epoch_5.pt``."""
     from rich.cells import cell_len
 
     if len(names) > 1:
@@ -173,7 +173,7 @@ def apart(names: Sequence[str], width: int) -> list[str]:
 
 
 def _shared(names: Sequence[str]) -> str:
-    """The letters that all begin with."""
+    """The common beginning of the names."""
     low, high = min(names), max(names)
     same = next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return low[:same]

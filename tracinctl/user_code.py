@@ -1,6 +1,6 @@
-"""The user's own functions, named as ``package.module:function``; the current folder is importable.
+"""The user's own functions, given as ``package.module:function`` and importable from the current folder.
 
-User code sees no arguments of the program, may not end it, and prints to stderr: stdout is for results.
+User code does not see the program's arguments, cannot end the program, and prints to stderr, as stdout is for results.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 from tracinctl.errors import DataError, TracinctlError, UsageError
 from tracinctl.text import clean
 
-_TRACEBACK = "tracinctl -vv shows where."
+_TRACEBACK = "Run tracinctl -vv to see where."
 
 
 def load_function(name: str, parameter: str, error: type[TracinctlError] = UsageError) -> Callable[..., Any]:
     """The function that a parameter names.
 
     Raises:
-        TracinctlError: of the type ``error``; the name has no colon, or there is no such module or function.
+        TracinctlError: of the type ``error``: the name has no colon, or the module or function does not exist.
     """
     module_name, colon, function_name = name.partition(":")
     if not colon or not module_name or not function_name:
-        raise error(f"{parameter} {name!r} names no function", hint=f"Write it like {parameter} my_project:load")
+        raise error(f"{parameter} {name!r} is not module:function", hint=f"Write it like {parameter} my_project:load")
     function: Any = _imported(module_name, f"{parameter} {name!r}", error)
     try:
         for part in function_name.split("."):
@@ -50,7 +50,7 @@ def _imported(module_name: str, asked: str, error: type[TracinctlError]) -> Modu
             f"{asked}: {module_name} cannot be imported: {cause}", hint=_import_hint(module_name, cause)
         ) from cause
     except Exception as cause:
-        raise error(f"{asked}: {module_name} failed while it was imported: {said(cause)}", hint=_TRACEBACK) from cause
+        raise error(f"{asked}: importing {module_name} failed: {said(cause)}", hint=_TRACEBACK) from cause
 
 
 def has_function(name: str, parameter: str) -> bool:
@@ -67,9 +67,9 @@ def call_function(name: str, parameter: str, *arguments: Any) -> Any:
     """Call the function that a parameter names.
 
     Raises:
-        UsageError: there is no such function.
-        DataError: it failed, or tried to end the program.
-        TracinctlError: what it raised of the kind itself.
+        UsageError: the function does not exist.
+        DataError: the function failed, or tried to end the program.
+        TracinctlError: raised by the function itself.
     """
     function = load_function(name, parameter)
     try:
@@ -90,7 +90,7 @@ def as_a_guest() -> Iterator[None]:
     """Run user code without the program's arguments, with stderr for its stdout.
 
     Raises:
-        EndedError: it called ``sys.exit``.
+        EndedError: the code called ``sys.exit``.
     """
     arguments = sys.argv
     sys.argv = arguments[:1]
@@ -99,7 +99,7 @@ def as_a_guest() -> Iterator[None]:
             yield
     except SystemExit as cause:
         code = 0 if cause.code is None else cause.code
-        raise EndedError(f"it called sys.exit({code!r}); guard that with `if __name__ == '__main__':`") from cause
+        raise EndedError(f"it called sys.exit({code!r}); put that under `if __name__ == '__main__':`") from cause
     finally:
         sys.argv = arguments
 
@@ -111,7 +111,7 @@ def said(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that is not empty."""
+    """The first non-empty line of an error's message."""
     lines = (line.strip() for line in str(error).splitlines())
     return clean(next((line for line in lines if line), ""))
 
@@ -122,4 +122,4 @@ def _import_hint(module_name: str, cause: ImportError) -> str:
     missing = cause.name or ""
     if missing and missing != module_name and not module_name.startswith(f"{missing}."):
         return f"Install {missing} in the environment of tracinctl."
-    return "Run tracinctl in the folder that holds the module, or install its package."
+    return "Run tracinctl in the module's folder, or install its package."

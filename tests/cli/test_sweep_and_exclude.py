@@ -130,7 +130,7 @@ def test_a_material_that_is_not_clear_is_asked_for(cli, project):
     write_score_file(project / "metadata" / "metal_1hz_influence_metadata.json", [[1.0]])
     result = cli("sweep")
     assert result.code == 2
-    assert "which material?" in result.err
+    assert "no material was given, and metadata has several: box, metal" in result.err
     assert cli("sweep", "--material", "metal").code == 0
 
 

@@ -31,8 +31,8 @@ def test_the_number_in_the_name_ranks_a_class(lowest_first, ranks):
     ("names", "note"),
     [
         (("near", "far", "middle"), "alphabetical"),
-        (("left30", "right60"), "differ in more than their number"),
-        (("10cm", "2m"), "differ in more than their number"),
+        (("left30", "right60"), "differ in more than their numbers"),
+        (("10cm", "2m"), "differ in more than their numbers"),
     ],
 )
 def test_an_order_that_names_leave_open_is_taken_with_a_note(names, note):
@@ -64,7 +64,7 @@ def test_a_given_order_ranks_and_may_name_classes_that_are_not_there():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [(["a", "b"], "c has recordings"), (["a", "b", "c", "a"], "a is named twice")]
+    ("given", "message"), [(["a", "b"], "c has recordings"), (["a", "b", "c", "a"], "`classes` has a twice")]
 )
 def test_a_given_order_names_each_class_once(given, message):
     with pytest.raises(UsageError, match=message):

@@ -217,7 +217,7 @@ class TestPairs:
         assert (after.train.ids, after.test.ids) == (before.train.ids, before.test.ids)
         assert named(after) == named(before)
         (note,) = after.notes
-        assert note.startswith("2 recordings ignored, for no pair of pairs.csv names them: ")
+        assert note.startswith("2 recordings ignored, because no pair in pairs.csv has them: ")
         assert note.endswith(": plastic_deg036_500hz_10, plastic_deg036_500hz_11")
 
     def test_a_pair_whose_recording_is_gone_is_an_error_or_left_out(self, root, file):

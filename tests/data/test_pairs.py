@@ -33,7 +33,7 @@ ITEMS = ["a", "b", "c"]
         ({"ids": ["x", "x"]}, "ids must be unique; 1 are not .x."),
         ({"ids": ["x"]}, "`ids` has 1 entries"),
         ({"groups": {"annotator": ["ann"]}}, "`annotator` has 1 entries"),
-        ({"groups": {"annotator": [["ann"], ["bob"]]}}, "`annotator` must be one value a pair"),
+        ({"groups": {"annotator": [["ann"], ["bob"]]}}, "`annotator` must have one value per pair"),
     ],
 )
 def test_a_wrong_column_is_named(columns, said):

@@ -49,7 +49,7 @@ def test_columns_may_stand_in_any_order_with_others_between_and_windows_line_end
         (HEADER + "train,a,b\n", "line 2: target is empty"),
         (HEADER + "train,,b,1\n", "line 2: id1 is empty"),
         (HEADER + "train,a,a,1\n", "line 2: 'a' is paired with itself"),
-        (HEADER + 'train,"a,b,1\n', "no CSV file"),
+        (HEADER + 'train,"a,b,1\n', "not a CSV file"),
         (b"\xff\xfe\x00", "text in UTF-16"),
     ],
 )
@@ -61,7 +61,7 @@ def test_what_is_wrong_is_named_with_file_and_line(tmp_path, text, message):
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"no file of pairs .*nowhere\.csv"):
+    with pytest.raises(DataError, match=r"no pairs file .*nowhere\.csv"):
         read_pairs_file(tmp_path / "nowhere.csv")
     with pytest.raises(TracinctlError, match="is not a file but a folder"):
         read_pairs_file(tmp_path)
@@ -99,8 +99,8 @@ def test_optional_columns_are_read_and_every_other_one_is_a_group(tmp_path):
     ("column", "cells", "message"),
     [
         ("weight", ("1", ""), "line 3: weight is empty"),
-        ("weight", ("1", "nan"), "line 3: the weight 'nan' is no number from 0 up"),
-        ("weight", ("-1", "1"), "line 2: the weight '-1' is no number from 0 up"),
+        ("weight", ("1", "nan"), "line 3: the weight 'nan' is not a number from 0 up"),
+        ("weight", ("-1", "1"), "line 2: the weight '-1' is not a number from 0 up"),
         ("margin", ("inf", "1"), "line 2: the margin 'inf'"),
         ("id", ("r", "r"), "line 3: the id 'r' is given twice"),
         ("id", ("r", ""), "line 3: id is empty"),

@@ -67,7 +67,7 @@ def test_ties_are_understood(tmp_path, tie):
 @pytest.mark.parametrize("values", [("0", "1"), ("1",), ("0", "1", "2"), ("3", "4")])
 def test_numbers_that_may_mean_either_item_must_be_explained(tmp_path, values):
     rows = [f"a,{'bcd'[k]},{value},train" for k, value in enumerate(values)]
-    with pytest.raises(DataError, match="may mean either item") as caught:
+    with pytest.raises(DataError, match="unclear which item each means") as caught:
         brought(tmp_path, table("item1,item2,label,split", *rows))
     assert "`first_wins`" in caught.value.hint
 
@@ -95,7 +95,7 @@ def test_columns_can_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x,y\n1,2\n", "which columns compare two items"),
+        ("x,y\n1,2\n", "no known columns of comparisons among"),
         ("winner,loser\n", "has no rows"),
         ("winner,loser\na,b\n\nc,\n", "line 4: loser is empty"),
         ("left,right,choice\na,b,left\nc,d,\n", "line 3: choice is empty"),

@@ -28,7 +28,7 @@ def test_what_is_written_is_read_back_and_asked_for_by_material_and_frequency(tm
     [
         (b"kind,material,frequency,id\npair,plastic,500hz\n", "line 2 does not name"),
         (b"id,target\na,1\n", "line 2 does not name"),
-        (b"kind,material,frequency,id\npear,plastic,500hz,a_b\n", "line 2 is of the kind 'pear'"),
+        (b"kind,material,frequency,id\npear,plastic,500hz,a_b\n", "line 2 has the unknown kind 'pear'"),
         (b"\xff\xfe", "cannot be read as a list of planted errors"),
         (None, "cannot be read as a list of planted errors"),
     ],

@@ -158,7 +158,7 @@ def test_different_sample_rates_are_an_error_that_names_the_odd_one(tmp_path):
 def test_a_recording_whose_name_contradicts_its_folder_is_an_error(tmp_path):
     root = tree(tmp_path)
     write(root / "deg036" / "plastic" / "plastic_deg072_500hz_09.wav", tone())
-    with pytest.raises(DataError, match=r"plastic_deg072_500hz_09\.wav is not named"):
+    with pytest.raises(DataError, match=r"plastic_deg072_500hz_09\.wav does not fit its folders"):
         find_recordings(root, "plastic", "500hz")
 
 

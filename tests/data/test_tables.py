@@ -98,7 +98,11 @@ def test_a_json_list_is_read_by_object(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"x": 1}\n{"x": \n', "line 2: no JSON"), ('{"x": 1}\n3\n', "line 2 is no JSON object"), ("[1", "no JSON file")],
+    [
+        ('{"x": 1}\n{"x": \n', "line 2: no JSON"),
+        ('{"x": 1}\n3\n', "line 2 is not a JSON object"),
+        ("[1", "not a JSON file"),
+    ],
 )
 def test_what_is_no_json_is_named_with_its_line(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
@@ -112,7 +116,7 @@ def test_parquet_is_read_and_what_is_none_is_named(tmp_path):
     assert table.frame["x"].tolist() == [["a", "b"], None]
     assert table.where(1).endswith("row 2")
     path.write_bytes(b"x,y\n")
-    with pytest.raises(DataError, match="no Parquet file"):
+    with pytest.raises(DataError, match="not a readable Parquet file"):
         read_table(path, "table")
 
 

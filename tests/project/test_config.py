@@ -199,7 +199,7 @@ def test_sweep_takes_the_rule_of_exclude_and_may_have_its_own(tmp_path):
     [
         ("[exclude]\npair_mode = 'ranking'", "line 2: `pair_mode` in [exclude] cannot be 'ranking'", "ranking_pair?"),
         ("[compute]\n\nmethod = 'x'", "line 3: `method` in [compute] cannot be 'x'", "one of tracin, margin, fisher"),
-        ("[train]\nepochs = 0", "line 2: `epochs` in [train] is 0, not 1 or more", "For example  epochs = 30"),
+        ("[train]\nepochs = 0", "line 2: `epochs` in [train] is 0; it must be 1 or more", "For example  epochs = 30"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_its_line(tmp_path, text, said, hint):

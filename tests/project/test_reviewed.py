@@ -155,4 +155,4 @@ def test_a_relabelled_item_changes_all_of_its_pairs():
 def test_a_class_that_no_item_has_is_refused():
     with pytest.raises(ReviewError, match="no item has the class 99") as error:
         reviewed_data(data(), decided(**{ITEMS[0]: "relabel:99"}))
-    assert error.value.hint == "Classes are 0, 36, 72."
+    assert error.value.hint == "The classes are 0, 36, 72."

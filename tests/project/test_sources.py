@@ -76,7 +76,7 @@ def test_a_new_recording_leaves_scores_and_kernels_as_they_are(cli, project):
     found, err = compute(cli)
     assert found["gradients_computed"] == 0
     assert scored_ids(project) == before
-    assert "1 recording ignored, for no pair of pairs.csv names it: plastic_deg036_500hz_77" in err
+    assert "1 recording ignored, because no pair in pairs.csv has it: plastic_deg036_500hz_77" in err
     assert "added" not in cli("sweep", "--frequency", "500hz").err
 
 

@@ -111,7 +111,7 @@ def check_that_it_stops(cli, project, name):
     before = scores.read_bytes()
     result = cli("compute", "--frequency", "500hz")
     assert result.code == 1
-    assert f"{name} changed while it was being worked on" in " ".join(result.err.split())
+    assert f"{name} changed during the run" in " ".join(result.err.split())
     assert result.err.count("error: ") == 1
     assert scores.read_bytes() == before
 
@@ -170,7 +170,7 @@ def test_a_checkpoint_that_changes_while_its_kernel_is_made_leaves_no_kernel(tmp
         return found
 
     monkeypatch.setattr(KernelMaker, "make", make_then_change)
-    with pytest.raises(CheckpointError, match=rf"{paths[1].name} changed while it was being worked on"):
+    with pytest.raises(CheckpointError, match=rf"{paths[1].name} changed during the run"):
         compute_influence(data, model, paths, cache=tmp_path / "cache")
     assert len(list((tmp_path / "cache").rglob("[!.]*.kernel"))) == 1, "of the other checkpoint"
 

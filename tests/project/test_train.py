@@ -50,7 +50,7 @@ def test_the_folders_pairs_are_not_replaced_by_those_of_another_file(target):
     other = target.project.root / "other.csv"
     other.write_text("".join(lines[:2] + lines[3:]))
     origin = dataclasses.replace(ORIGIN, pairs_file=other)
-    with pytest.raises(UsageError, match=r"pairs\.csv holds other pairs than .*other\.csv"):
+    with pytest.raises(UsageError, match=r"pairs\.csv, which holds other pairs than .*other\.csv"):
         train_project_ranker(target, origin, SAME)
     assert own.read_text() == "".join(lines)
     other.write_bytes("".join(lines).replace("\n", "\r\n").encode())

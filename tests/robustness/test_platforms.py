@@ -159,7 +159,7 @@ def test_a_file_that_another_program_has_open_stays_as_it_is_on_windows(tmp_path
     monkeypatch.setattr(Path, "replace", held)
     with pytest.raises(TracinctlError, match=r"cannot write .*scores\.json: Access is denied") as said:
         write_text_atomic(path, "new")
-    assert "Close it where it is open" in said.value.hint
+    assert "Close it in other programs" in said.value.hint
     assert path.read_text() == "old"
     assert leftovers(tmp_path) == []
 

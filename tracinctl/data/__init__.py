@@ -1,1 +1,1 @@
-"""Items, pairs of items, and where they come from."""
+"""Items, pairs of items, and their sources."""

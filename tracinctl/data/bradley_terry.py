@@ -1,9 +1,9 @@
-"""How likely each comparison is the wrong way round, judged by all the other comparisons.
+"""The probability that each comparison is wrong, judged by the other comparisons.
 
 Items get scores with a Gaussian prior, and the outcome of a comparison follows the logistic function of the difference
-of two scores (Bradley and Terry 1952). Where items have features, items that look alike have similar scores: the
-prior's covariance is a radial basis kernel over the features (Chu and Ghahramani 2005, Preference learning with
-Gaussian processes). A comparison is judged by scores that were fitted without it.
+of two scores (Bradley and Terry 1952). If items have features, similar items have similar scores: the prior's
+covariance is a radial basis kernel over the features (Chu and Ghahramani 2005, Preference learning with Gaussian
+processes). A comparison is judged by scores that were fitted without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tracinctl.errors import DataError
 FloatArray = npt.NDArray[np.float64]
 
 DENSE_ITEMS = 2048
-"""Up to this many items the covariance of the scores is kept; beyond, features are not used."""
+"""Largest number of items for which the covariance of the scores is kept; for more items, features are not used."""
 
 _OWN_VARIANCE = 0.5
 _SHARED_VARIANCE = 2.0
@@ -33,21 +33,21 @@ def contradiction(
 ) -> FloatArray:
     """The probability that a further comparison of the same two items has the other outcome.
 
-    All comparisons of the same two items are in one fold, so that neither a repeat nor a mirror image of a comparison
-    helps to judge it.
+    All comparisons of the same two items are in one fold, so that a repeat or mirror image of a comparison does not
+    help to judge it.
 
     Args:
         pairs: the comparisons; n rows.
         items: number of items that ``pairs`` indexes.
-        features: shape (items, any), one row an item; None where items have none.
-        folds: number of parts; each is judged by scores fitted to the others.
-        seed: of the division into parts.
+        features: shape (items, any), one row per item; None without features.
+        folds: number of folds; each is judged by scores fitted to the others.
+        seed: seed of the division into folds.
 
     Returns:
-        Shape (n,), between 0 and 1; 0.5 where the other comparisons say nothing, and for ties.
+        Shape (n,), between 0 and 1; 0.5 if the other comparisons say nothing, and for ties.
 
     Raises:
-        DataError: the features are not finite, or not one row an item.
+        DataError: the features are not finite, or are not one row per item.
     """
     i, j, y = (np.asarray(side) for side in (pairs.first, pairs.second, pairs.target))
     fold = _folds(i, j, items, folds, seed)
@@ -55,7 +55,7 @@ def contradiction(
     covariance = _covariance(items, features) if dense else None
     result = np.full(len(y), 0.5)
     for k in range(folds):
-        # a tie says nothing of which item is better
+        # a tie does not show which item is better
         fitted, judged = (fold != k) & (y != 0), (fold == k) & (y != 0)
         if not judged.any() or not fitted.any():
             continue
@@ -85,7 +85,7 @@ def _covariance(items: int, features: npt.ArrayLike | None) -> FloatArray:
         return 2 * own
     x = np.asarray(features, dtype=np.float64).reshape(len(np.asarray(features)), -1)
     if len(x) != items or not np.isfinite(x).all():
-        raise DataError("features must be finite numbers, one row an item", hint="Leave `features` out to do without.")
+        raise DataError("`features` must be finite numbers, one row per item", hint="Leave them out to do without.")
     x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)
     squares = (x**2).sum(axis=1)
     distance = np.maximum(squares[:, None] + squares - 2 * x @ x.T, 0)

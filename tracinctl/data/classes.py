@@ -1,6 +1,6 @@
-"""The order of the classes: which of two folders of recordings ranks above the other.
+"""The order of the classes, which are folders of recordings.
 
-A class is ranked by the number in its name. Where the names leave the order open, it must be given.
+A class is ranked by the number in its name. If the names do not show the order, the user must give it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class ClassOrder:
     """The rank of each class.
 
     Attributes:
-        rank: by class, from the lowest rank up.
-        note: what is uncertain about the order; empty where nothing is.
+        rank: ranks by class, lowest first.
+        note: what is uncertain about the order; may be empty.
     """
 
     rank: dict[str, float]
@@ -31,10 +31,10 @@ class ClassOrder:
 
 
 def order_classes(names: Collection[str], given: Sequence[str] | None = None) -> ClassOrder:
-    """Rank classes by the order that is given, else by the number in their names, else alphabetically.
+    """Rank classes by the given order, else by the number in their names, else alphabetically.
 
-    A hyphen is a minus only where every name is a bare number (``-90``, ``45``); in ``angle-30`` it separates. Of
-    several numbers the one that differs from class to class counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
+    A hyphen is a minus only if every name is a number (``-90``, ``45``); in ``angle-30`` it separates. Of
+    several numbers, the one that differs between classes counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
 
     Raises:
         UsageError: a class is missing in the given order, or named twice.
@@ -48,11 +48,11 @@ def order_classes(names: Collection[str], given: Sequence[str] | None = None) ->
     without = sorted((name for name in names if not numbers[name]), key=natural_key)
     if len(without) == len(names):
         ranked = {name: float(k) for k, name in enumerate(without)}
-        return ClassOrder(ranked, "the names of the classes have no number, so they are in alphabetical order")
+        return ClassOrder(ranked, "the names of the classes have no numbers, so the classes are in alphabetical order")
     if without:
         raise DataError(
             f"the class {clean(without[0])} has no number in its name, but "
-            f"{clean(min(set(names) - set(without), key=natural_key))} has one: their order is open",
+            f"{clean(min(set(names) - set(without), key=natural_key))} has one, so their order is unknown",
             hint=_settle(names),
         )
     column = _varying(list(numbers.values()))
@@ -61,12 +61,12 @@ def order_classes(names: Collection[str], given: Sequence[str] | None = None) ->
             f"the names of the classes differ in more than one number: {_shown(names)}", hint=_settle(names)
         )
     texts = {_NUMBER.sub("0", name).casefold() for name in names}
-    note = "the names of the classes differ in more than their number, which alone ranks them"
+    note = "the names of the classes differ in more than their numbers, but only the numbers rank them"
     return _by_number({name: float(numbers[name][column]) for name in names}, note if len(texts) > 1 else "")
 
 
 def shown_order(classes: Sequence[str]) -> str:
-    """The classes from the lowest rank up, ``deg000 < deg036``."""
+    """The classes, lowest rank first: ``deg000 < deg036``."""
     return " < ".join(map(clean, classes))
 
 
@@ -81,7 +81,7 @@ def _given_order(names: Collection[str], given: Sequence[str]) -> ClassOrder:
             f"{shown_order(given)}",
             hint="Name every class in `classes`, the lowest rank first.",
         )
-    # the place in the whole list, so that a class has the same rank at every frequency
+    # use the place in the whole list, so that a class has the same rank at every frequency
     return ClassOrder({name: float(k) for k, name in enumerate(given) if name in names})
 
 
@@ -97,19 +97,19 @@ def _by_number(numbers: dict[str, float], note: str = "") -> ClassOrder:
 
 
 def _varying(numbers: Sequence[Sequence[str]]) -> int | None:
-    """Which number of the names differs from class to class; None where that is not one alone."""
+    """The place of the number that differs between the names; None unless there is exactly one."""
     width = len(numbers[0])
     if any(len(row) != width for row in numbers):
         return None
     varying = [k for k in range(width) if len({float(row[k]) for row in numbers}) > 1]
     if not varying:
-        return 0  # equal numbers, which is said as such
+        return 0  # equal numbers; the caller reports them
     return varying[0] if len(varying) == 1 else None
 
 
 def _settle(names: Collection[str]) -> str:
     listed = ", ".join(repr(clean(name)) for name in sorted(names, key=natural_key))
-    return f"Say the order in tracinctl.toml, the lowest rank first, for example: classes = [{listed}]"
+    return f"Give the order in tracinctl.toml, lowest rank first, for example: classes = [{listed}]"
 
 
 def _shown(names: Collection[str]) -> str:

@@ -1,8 +1,8 @@
-"""Which columns of a table hold a comparison, and what its cells mean.
+"""Find the columns of comparisons in a table, and the meaning of their cells.
 
-Two forms are understood: two columns for the better and the worse item (``winner`` and ``loser``, ``chosen`` and
-``rejected``), and two columns of items with a third that says which of them won (``item1``, ``item2``, ``label``).
-Nothing is guessed that could turn the comparisons round: labels of 0 and 1 alone must be explained.
+A table has two columns for the better and the worse item (``winner`` and ``loser``, ``chosen`` and ``rejected``), or
+two columns of items and a third that says which one won (``item1``, ``item2``, ``label``). The direction of a
+comparison is never guessed: the user must explain labels that are only 0 and 1.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ _TIE = frozenset({"tie", "tied", "equal", "same", "draw", "both", "neither", "ti
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns and meanings of cells that are given; None = taken from the table.
+    """The user's names of columns and meanings of cells; None = taken from the table.
 
     Attributes:
-        winner, loser: the better and the worse item.
-        first, second: the two items, where a third column says which won.
-        outcome: that column.
-        first_wins, second_wins, tie: what its cells say.
-        prompt: what both items answer.
-        split: whether a row trains or is held out.
-        id: of the comparison.
+        winner, loser: columns of the better and the worse item.
+        first, second: columns of the two items, if a third column says which one won.
+        outcome: that third column.
+        first_wins, second_wins, tie: its values.
+        prompt: column of the text that both items answer.
+        split: column that says whether a row trains or is held out.
+        id: column of the comparison's id.
     """
 
     winner: str | None = None
@@ -79,20 +79,20 @@ class Columns:
     id: str | None = None
 
     def names(self) -> dict[str, str]:
-        """The columns that are given, by parameter."""
+        """The given columns by parameter."""
         parameters = ("winner", "loser", "first", "second", "outcome", "prompt", "split", "id")
         return {name: value for name in parameters if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """What the rows of a table compare.
+    """The comparisons in the rows of a table.
 
     Attributes:
         first, second: names of the columns of the two items.
-        target: +1 where the first is better, -1 where worse, 0 where neither is, of each row.
-        used: names of the columns that say all this.
-        understood: the same in words.
+        target: for each row, +1 if the first item is better, -1 if it is worse, 0 for a tie.
+        used: names of the columns that were used.
+        understood: how the table was read, in words.
     """
 
     first: str
@@ -103,11 +103,11 @@ class Comparisons:
 
 
 def find_comparisons(table: Table, columns: Columns) -> Comparisons:
-    """Find the columns of a comparison, and what each row says.
+    """Find the columns of the comparisons, and the outcome of each row.
 
     Raises:
-        UsageError: a column that is given is not there.
-        DataError: no columns of a comparison are there, or a cell of the outcome has no known meaning.
+        UsageError: a given column does not exist.
+        DataError: there are no columns of comparisons, or an outcome has no known meaning.
     """
     names = [str(name) for name in table.frame.columns]
     for parameter, name in columns.names().items():
@@ -153,12 +153,12 @@ def _not_found(table: Table, names: Sequence[str], pair: tuple[str, str] | None)
 
 
 def plain(name: Any) -> str:
-    """A name in small letters without blanks and signs, so that ``Item_1`` and ``item1`` are the same."""
+    """A name in lower case without spaces and signs, so that ``Item_1`` equals ``item1``."""
     return re.sub(r"[\W_]+", "", str(name)).casefold()
 
 
 def find_column(names: Iterable[str], usual: Iterable[str]) -> str | None:
-    """The first column that has one of these usual names, in the order of the latter."""
+    """The column with the first of these common names that the table has."""
     there = {plain(name): name for name in reversed(list(names))}
     return next((there[name] for name in usual if name in there), None)
 
@@ -181,11 +181,11 @@ def _outcome(names: Sequence[str], pair: Sequence[str]) -> str | None:
 
 
 def _targets(table: Table, pair: tuple[str, str], outcome: str, columns: Columns) -> tuple[IntArray, str]:
-    """The target of each row, and what the cells mean in words."""
+    """The target of each row, and the meaning of the cells in words."""
     cells = [cell_text(value) for value in table.frame[outcome]]
     empty = [row for row, cell in enumerate(cells) if not cell]
     if empty:
-        raise DataError(f"{table.where(empty[0])}: {clean(outcome)} is empty", hint="Fill it in, or take the line out.")
+        raise DataError(f"{table.where(empty[0])}: {clean(outcome)} is empty", hint="Fill it in, or remove the line.")
     first, second = ([cell_text(value) for value in table.frame[name]] for name in pair)
     if all(cell in sides for cell, *sides in zip(cells, first, second, strict=True) if plain(cell) not in _TIE):
         target = [0 if plain(c) in _TIE else 1 if c == a else -1 for c, a in zip(cells, first, strict=True)]
@@ -195,7 +195,7 @@ def _targets(table: Table, pair: tuple[str, str], outcome: str, columns: Columns
     if unknown:
         raise DataError(
             f"{table.where(unknown[0])}: {clean(outcome)} is {clean(cells[unknown[0]])!r}, which has no known meaning",
-            hint="Say what cells mean with `first_wins`, `second_wins` and `tie`, or take the line out.",
+            hint="Give the meanings with `first_wins`, `second_wins` and `tie`, or remove the line.",
         )
     words = {1: clean(pair[0]), -1: clean(pair[1]), 0: "tie"}
     meaning_texts = [f"{clean(cell)} = {words[value]}" for cell, value in meanings.items()]
@@ -218,7 +218,7 @@ def _meanings(table: Table, cells: Sequence[str], pair: tuple[str, str], columns
 
 
 def _numbers(table: Table, numbers: dict[str, float]) -> dict[str, int]:
-    """What numbers mean: 1, -1 and 0, or 1 and 2."""
+    """The meaning of numbers: 1, -1 and 0, or 1 and 2."""
     values = set(numbers.values())
     if values <= {1, -1, 0} and -1 in values:
         return {cell: int(value) for cell, value in numbers.items()}
@@ -226,15 +226,15 @@ def _numbers(table: Table, numbers: dict[str, float]) -> dict[str, int]:
         return {cell: 1 if value == 1 else -1 for cell, value in numbers.items()}
     if numbers:
         raise DataError(
-            f"{table.path}: the outcome is one of {', '.join(sorted(numbers))}, which may mean either item",
-            hint="Say which value means that the first item is better, for example `first_wins` = 1.",
+            f"{table.path}: outcomes are {' and '.join(sorted(numbers))}, and it is unclear which item each means",
+            hint="Give the value that means that the first item is better, for example `first_wins` = 1.",
         )
     return {}
 
 
 def cell_text(value: Any) -> str:
-    """A cell as text: empty where it is missing, and a whole number without a decimal point."""
-    if value is None or value != value:  # noqa: PLR0124  NaN alone differs from itself
+    """A cell as text: empty if missing, and without decimal point for a whole number."""
+    if value is None or value != value:  # noqa: PLR0124  only NaN differs from itself
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

@@ -1,4 +1,4 @@
-"""From samples to what the ranker sees: a spectrogram in decibels."""
+"""The ranker's input: a spectrogram in decibels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 N_FFT = 2048
 HOP = 256
 FLOOR = 1e-10
-"""Magnitudes relative to the recording's maximum are not taken below this (-200 dB)."""
+"""Least magnitude relative to the recording's maximum (-200 dB)."""
 
 
 def spectrogram(
@@ -23,26 +23,26 @@ def spectrogram(
 ) -> torch.Tensor:
     """Magnitude spectrogram in dB relative to its own maximum.
 
-    Symmetric Hamming window of ``n_fft`` samples, frames centred on multiples of ``hop`` with reflection at the ends.
+    The window is a symmetric Hamming window; frames are centred on multiples of ``hop``, with reflection at the ends.
 
     Args:
         samples: shape (frames,), float32.
         n_fft: window and transform length in samples.
         hop: distance of the windows in samples.
-        name: what to call the recording in a message.
+        name: name of the recording in messages.
 
     Returns:
         Shape (1, n_fft // 2 + 1, 1 + frames // hop), float32, from -200 to 0 dB.
 
     Raises:
-        DataError: the recording is silent, or too short to be reflected.
+        DataError: the recording is silent, or too short to reflect.
     """
     import torch
 
     if len(samples) <= n_fft // 2:
         raise DataError(
             f"{name} has {len(samples)} frames; a window of n_fft = {n_fft} needs more than {n_fft // 2}",
-            hint="Use a longer recording, or a smaller `n_fft`, which is set under [features] in tracinctl.toml.",
+            hint="Use a longer recording, or set a smaller `n_fft` under [features] in tracinctl.toml.",
         )
     window = torch.hamming_window(n_fft, periodic=False)
     spectrum = torch.stft(

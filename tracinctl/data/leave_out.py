@@ -1,4 +1,4 @@
-"""Training pairs without those that an exclusion list names."""
+"""Leave the pairs and items on an exclusion list out of the training pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tracinctl.data.recordings import nfc
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The training pairs that an exclusion list leaves, and how each of its ids was used (see TrainResult)."""
+    """The remaining training pairs, and how each id on the list was used (see TrainResult)."""
 
     pairs: Pairs
     rows: int
@@ -24,10 +24,10 @@ class LeftOut:
 
 
 def leave_out(data: RankingData, exclusions: Iterable[str] | None) -> LeftOut:
-    """Leave training pairs out by their id, or by the id of one of their items, in any Unicode form.
+    """Leave out training pairs by their id or by an item's id, in any Unicode form.
 
-    The id ``a_b`` names every repeat of the pair that has the outcome of the first one, as lists did before repeats had
-    ids. ``a_b#1`` names the first one alone.
+    The id ``a_b`` means all repeats of the pair with the first one's outcome, as in lists from before repeats had ids.
+    ``a_b#1`` means only the first one.
     """
     listed = list(dict.fromkeys(map(nfc, exclusions or ())))
     wanted = set(listed)
@@ -52,7 +52,7 @@ def leave_out(data: RankingData, exclusions: Iterable[str] | None) -> LeftOut:
 
 
 def _names_of_rows(pairs: Pairs, item_ids: Sequence[str]) -> list[tuple[str, ...]]:
-    """By which ids a list can name each row."""
+    """The ids by which a list can name each row."""
     if pairs.ids is not None:
         return [(nfc(name),) for name in pairs.ids]
     names: list[tuple[str, ...]] = []

@@ -1,4 +1,4 @@
-"""From recordings to ranking data: which items train, which are held out, their spectrograms, and their pairs."""
+"""Load recordings as ranking data: the split, the spectrograms and the pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tracinctl.errors import DataError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.text import clean, count, first_few, natural_key
 
-_ODD_LENGTH = 2.0  # times longer or shorter than the middle one
+_ODD_LENGTH = 2.0  # a recording is odd if it is this many times longer or shorter than the median
 
 
 def load_recordings(
@@ -39,39 +39,39 @@ def load_recordings(
     skip_missing: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> RankingData:
-    """Recordings as ranking data: spectrograms, the split, and pairs.
+    """Load recordings as ranking data: spectrograms, the split, and pairs.
 
     Args:
-        data_root: the folder with one folder a class.
-        material: which material.
-        frequency: which frequency.
+        data_root: the folder with one folder per class.
+        material: the material.
+        frequency: the frequency.
         n_fft: window length of the spectrograms in samples.
         hop: distance of the windows in samples.
-        channel: of recordings with several, from 1; None averages them.
-        classes: the classes from the lowest rank up; None = by the numbers in their names.
-        linked_root: a second folder that recordings may be links into.
-        pairs_file: a file of pairs (see ``pairs_file``). It also says which items train and which are held out;
-            recordings that are in none of its pairs are ignored.
+        channel: channel of recordings with several, from 1; None averages them.
+        classes: the classes, lowest rank first; None = by the numbers in their names.
+        linked_root: a second folder that recordings may link into.
+        pairs_file: a pairs file (see ``pairs_file``). It also says which items train and which are held out;
+            recordings without a pair in it are ignored.
         pairs: without a file, ``every`` (pair of items of different class once, in item order) or ``drawn`` (see
             ``split.draw_pairs``); None = ``every``.
-        seed: of the split and of drawn pairs.
-        train_share: of the items train, and the others are held out.
-        skip_missing: leave out pairs of the file whose recordings are not there.
-        progress: is called with each recording read.
+        seed: seed of the split and of drawn pairs.
+        train_share: share of the items used for training; the others are held out.
+        skip_missing: leave out pairs of the file whose recordings are missing.
+        progress: called after each recording.
 
     Returns:
-        Inputs of shape (items, 1, n_fft // 2 + 1, frames), float32, or a list of (1, n_fft // 2 + 1, frames) where
+        Inputs of shape (items, 1, n_fft // 2 + 1, frames), float32, or a list of (1, n_fft // 2 + 1, frames) if
         recordings differ in length; labels are the classes' ranks, float64.
 
     Raises:
-        DataError: what ``rank_recordings``, ``read_pairs_file`` and ``read_sound`` raise; all recordings are of one
-            class, or of different sample rates.
+        DataError: from ``rank_recordings``, ``read_pairs_file`` and ``read_sound``; or all recordings have one class,
+            or their sample rates differ.
     """
     ranked = rank_recordings(data_root, material, frequency, classes=classes, linked_root=linked_root)
     if len(ranked.rank) < 2:  # noqa: PLR2004 - one class cannot be ranked
         raise DataError(
             f"all {len(ranked.recordings)} recordings of {material} at {frequency} in {clean(data_root)} are of one "
-            f"class, {clean(ranked.recordings[0].angle)}: there is nothing to rank",
+            f"class, {clean(ranked.recordings[0].angle)}, so there is nothing to rank",
             hint="Add recordings of other classes, or check `data_root`.",
         )
     labels = np.array([ranked.rank[r.angle] for r in ranked.recordings], dtype=np.float64)
@@ -101,7 +101,7 @@ def load_recordings(
 def _overruled(
     split: Split, rule: str | None, ids: Sequence[str], labels: FloatArray, seed: int, train_share: float
 ) -> list[str]:
-    """What to say where a rule is asked for that makes other pairs than the file names."""
+    """A note that a rule for pairs has no effect because the file has other pairs."""
     if rule is None:
         return []
     pool = sorted([*split.train, *split.test])
@@ -109,11 +109,11 @@ def _overruled(
     names = wanted.train_pairs.pair_ids([ids[pool[k]] for k in wanted.train])
     if names == split.train_pairs.pair_ids([ids[k] for k in split.train]):
         return []
-    return [f"the pairs file names other pairs than `pairs` = {rule}, which has no effect beside it"]
+    return [f"`pairs` = {rule} has no effect, because the pairs file names other pairs"]
 
 
 class _Spectrograms:
-    """Spectrograms, in one tensor where they are of one shape: twice their size in memory would be felt."""
+    """Spectrograms, in one tensor if they have one shape, so that memory holds them only once."""
 
     def __init__(self, count: int) -> None:
         self._items: list[torch.Tensor] = [torch.empty(0)] * count
@@ -128,7 +128,7 @@ class _Spectrograms:
         self._items[place] = item
 
     def part(self, places: slice) -> torch.Tensor | list[torch.Tensor]:
-        """Some of them: one tensor where all of these are of the first one's shape, else a list."""
+        """Some of the spectrograms: one tensor if all have the first one's shape, else a list."""
         items = self._items[places]
         same = self._whole is not None and all(item.shape == self._whole.shape[1:] for item in items)
         return self._whole[places] if same and self._whole is not None else items
@@ -137,7 +137,7 @@ class _Spectrograms:
 def _read_all(
     recordings: Sequence[Recording], channel: int | None, n_fft: int, hop: int, progress: ProgressCallback
 ) -> tuple[_Spectrograms, list[str]]:
-    """The spectrograms of the recordings, and what a user should know of the files."""
+    """The spectrograms of the recordings, and notes on the files for the user."""
     inputs = _Spectrograms(len(recordings))
     heard: dict[str, _Heard] = {}
     first: tuple[str, int] | None = None
@@ -149,7 +149,7 @@ def _read_all(
         if sound.rate != first[1]:
             raise DataError(
                 f"{clean(recording.path)} has {sound.rate} Hz, but {first[0]} has {first[1]} Hz",
-                hint="Resample them to one rate: their spectrograms cannot be compared otherwise.",
+                hint="Resample them to one rate; otherwise their spectrograms cannot be compared.",
             )
         inputs[place] = spectrogram(sound.samples, n_fft=n_fft, hop=hop, name=clean(recording.path))
         heard[recording.id] = _Heard(len(sound.samples), sound.unfinished, sound.cancelling)
@@ -159,7 +159,7 @@ def _read_all(
 
 @dataclass(frozen=True)
 class _Heard:
-    """What is kept of a recording beside its spectrogram; see ``Sound``."""
+    """Data of a recording besides its spectrogram; see ``Sound``."""
 
     frames: int
     unfinished: bool
@@ -169,11 +169,11 @@ class _Heard:
 def _notes(heard: Mapping[str, _Heard]) -> list[str]:
     middle = float(np.median([recording.frames for recording in heard.values()])) if heard else 0.0
     kinds = {
-        "{} whose header was never finished, read to the end": [k for k, h in heard.items() if h.unfinished],
-        "{} whose channels nearly cancel each other when they are averaged; `channel` takes one of them": [
+        "{} with an unfinished header, read to the end": [k for k, h in heard.items() if h.unfinished],
+        "{} whose channels nearly cancel each other when averaged; choose one with `channel`": [
             k for k, h in heard.items() if h.cancelling
         ],
-        f"{{}} less than half or more than twice as long as the middle one ({middle:,.0f} frames)": [
+        f"{{}} less than half or more than twice as long as the median ({middle:,.0f} frames)": [
             k for k, h in heard.items() if not middle / _ODD_LENGTH <= h.frames <= middle * _ODD_LENGTH
         ],
     }

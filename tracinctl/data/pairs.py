@@ -1,4 +1,4 @@
-"""Samples (items with inputs) and ranking pairs of them."""
+"""Samples (items with inputs) and their ranking pairs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_NAMED = 3  # offenders named in a message
+_NAMED = 3  # number of wrong entries that a message names
 
 
 def pair_id(first_id: str, second_id: str) -> str:
@@ -28,24 +28,24 @@ def pair_id(first_id: str, second_id: str) -> str:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Ranking pairs ``(first, second, target)``, one comparison a row.
+    """Ranking pairs ``(first, second, target)``, one comparison per row.
 
-    The same two items may be compared many times, with either outcome.
+    The same two items may be compared several times, with different outcomes.
 
     Attributes:
         first: indices of the first items, shape (pairs,), int64.
         second: indices of the second items, shape (pairs,), int64.
-        target: +1 where the first item ranks above the second, -1 where below, 0 for a tie, shape (pairs,), int64.
-        ids: one unique text a row; None = made from the items' ids.
-        weight: of each row in the training loss, shape (pairs,); None = 1 each.
-        margin: of each row, shape (pairs,); takes the place of the loss's own margin. None = that margin.
-        groups: further columns by name (an annotator, a session), one value a row.
-        ties: whether 0 is a tie even where no target is -1. Without it such targets are refused, because 0 then
+        target: +1 if the first item ranks above the second, -1 if below, 0 for a tie, shape (pairs,), int64.
+        ids: one unique text per row; None = made from the items' ids.
+        weight: weights in the training loss, shape (pairs,); None = 1.
+        margin: margins that replace the loss's margin, shape (pairs,); None = the loss's margin.
+        groups: additional columns by name (an annotator, a session), one value per row.
+        ties: whether 0 means a tie even if no target is -1. Otherwise such targets are refused, because 0 then
             often means "below".
 
     Raises:
-        DataError: the columns differ in length, a target is not one of +1, -1 and 0, a weight is negative, or an id
-            occurs twice.
+        DataError: the columns differ in length, a target is not +1, -1 or 0, a weight is negative, or an id occurs
+            twice.
     """
 
     first: IntArray
@@ -81,7 +81,7 @@ class Pairs:
         if values == {0, 1} and not self.ties:
             raise DataError(
                 "pairs: every target is 0 or 1, and a target must be +1, -1 or 0 (a tie)",
-                hint="Write -1 where the first item ranks below, or give ties=True where 0 means a tie.",
+                hint="Write -1 if the first item ranks below, or give ties=True if 0 means a tie.",
             )
 
     def _check_lengths(self) -> None:
@@ -99,13 +99,13 @@ class Pairs:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, items: Sequence[str], *, ties: bool = False) -> Pairs:
-        """The pairs of a pandas frame, one a row.
+        """Make pairs from a pandas frame, one per row.
 
         Args:
-            frame: with the columns ``id1``, ``id2`` and ``target``, and perhaps ``id``, ``weight`` and ``margin``. Each
+            frame: has the columns ``id1``, ``id2`` and ``target``, optionally ``id``, ``weight`` and ``margin``. Every
                 other column becomes a group.
             items: the items' ids, in the order of their ``Samples``.
-            ties: whether 0 is a tie even where no target is -1.
+            ties: whether 0 means a tie even if no target is -1.
 
         Raises:
             DataError: a column is missing, or a cell holds an unknown item.
@@ -133,7 +133,7 @@ class Pairs:
 
     @cached_property
     def repeat(self) -> IntArray:
-        """The how-many-th comparison of its two items, in this order, each row is; from 1."""
+        """Number each row among the comparisons of its two items in this order, from 1."""
         if self._repeat is not None:
             return self._repeat
         key = self.first * (int(self.second.max(initial=0)) + 1) + self.second
@@ -144,15 +144,15 @@ class Pairs:
         return number
 
     def pair_ids(self, item_ids: Sequence[str]) -> list[str]:
-        """The ids of the rows' two items, ``a_b``; repeats have the same."""
+        """The ids of the rows' two items, ``a_b``; repeats have the same id."""
         return [
             pair_id(item_ids[i], item_ids[j]) for i, j in zip(self.first.tolist(), self.second.tolist(), strict=True)
         ]
 
     def row_ids(self, item_ids: Sequence[str]) -> list[str]:
-        """One id a row: its own, or ``a_b`` with a running number behind repeats, ``a_b#2``.
+        """One id per row: its own, or ``a_b``; repeats have a number, ``a_b#2``.
 
-        A row keeps its number where only some rows are taken.
+        A row keeps its number when only some rows are taken.
         """
         if self.ids is not None:
             return list(self.ids)
@@ -162,12 +162,12 @@ class Pairs:
         ]
 
     def check_ids(self, item_ids: Sequence[str], what: str) -> None:
-        """Raise DataError where two rows have one id; ``what`` names the pairs in the message."""
+        """Raise DataError if two rows have the same id; ``what`` names the pairs in the message."""
         ids = self.row_ids(item_ids)
         if len(set(ids)) != len(ids):
             raise DataError(
                 f"{what}: two different pairs have the id {_repeated(ids)[0]}",
-                hint="Rename items so that ids are unambiguous, or give the pairs ids of their own.",
+                hint="Rename items so that ids are unambiguous, or give the pairs their own ids.",
             )
 
     def take(self, rows: npt.NDArray[Any]) -> Pairs:
@@ -190,36 +190,36 @@ class Pairs:
         )
 
     def check_items(self, items: int, what: str) -> None:
-        """Raise DataError where a pair points past ``items`` items; ``what`` names the pairs in the message."""
+        """Raise DataError if a pair's index is not below ``items``; ``what`` names the pairs in the message."""
         wrong = np.flatnonzero((self.first < 0) | (self.first >= items) | (self.second < 0) | (self.second >= items))
         if wrong.size:
             shown = ", ".join(f"pair {k}: ({self.first[k]}, {self.second[k]})" for k in wrong[:_NAMED])
             raise DataError(
-                f"{what}: {wrong.size} pairs point to items that are not there, of {items} ({shown})",
-                hint=f"Pairs number the items from 0: here from 0 to {items - 1}.",
+                f"{what}: {wrong.size} pairs have an index outside the {items} items ({shown})",
+                hint=f"Items are numbered from 0 to {items - 1}.",
             )
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Items: their ids, the model's inputs, and (where known) their class or rank value.
+    """Items: their ids, the model's inputs, and their class or rank value, if known.
 
-    ``inputs`` holds one item a row, as one of
+    ``inputs`` holds one item per row, as one of
 
     - a tensor or a numeric array, items first; sparse ones are made dense one item at a time;
     - a list of items, each a tensor, an array, a number or a list of numbers; shapes may differ;
     - a list of tuples of tensors, the positional arguments of the model;
     - a mapping of these, the keyword arguments of the model;
-    - a pandas frame of numbers, one item a row;
-    - a torch ``Dataset`` that gives such an item, a mapping of tensors or lists of numbers, or a tuple
-      ``(input, label)``. A label is one number, and is left out.
+    - a pandas frame of numbers, one item per row;
+    - a torch ``Dataset`` that returns such an item, a mapping of tensors or lists of numbers, or a tuple
+      ``(input, label)``. A label is one number and is left out.
 
-    Whatever else it holds is refused.
+    Any other form is refused.
 
     Attributes:
-        ids: one unique text an item.
-        inputs: of the model, see above.
-        labels: class or rank value an item, shape (items,); None where unknown.
+        ids: one unique text per item.
+        inputs: the model's inputs, see above.
+        labels: one class or rank value per item, shape (items,); None if unknown.
         texts: what people read of an item, one text an item, where inputs are made from texts; None where they are not.
 
     Raises:
@@ -236,7 +236,7 @@ class Samples:
         check_unique("samples", self.ids)
         for name in ("labels", "texts"):
             if (values := getattr(self, name)) is not None and len(values) != len(self.ids):
-                raise DataError(f"samples: {len(values)} `{name}` for {len(self.ids)} ids; they must be equally many")
+                raise DataError(f"samples: {len(values)} `{name}` for {len(self.ids)} ids; give one label per id")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -249,9 +249,9 @@ class RankingData:
     Attributes:
         train, test: the items.
         train_pairs, test_pairs: pairs by index into ``train`` and ``test``.
-        score: how to score items, ``score(model, inputs) -> (items,)``, where calling the model does not do it.
-        notes: what a user should know of how the data came to be.
-        classes: names of the classes from the lowest rank up, where labels are ranks of classes.
+        score: ``score(model, inputs) -> (items,)``, if calling the model does not return the scores.
+        notes: remarks on the data for the user.
+        classes: names of the classes, lowest rank first, if labels are ranks of classes.
     """
 
     train: Samples
@@ -268,7 +268,7 @@ class RankingData:
 
 
 def check_unique(what: str, ids: Sequence[str]) -> None:
-    """Raise DataError where an id occurs twice; ``what`` names the ids in the message."""
+    """Raise DataError if an id occurs twice; ``what`` names the ids in the message."""
     if len(set(ids)) != len(ids):
         twice = _repeated(ids)
         raise DataError(f"{what}: ids must be unique; {len(twice)} are not ({', '.join(twice[:_NAMED])})")
@@ -276,7 +276,7 @@ def check_unique(what: str, ids: Sequence[str]) -> None:
 
 def _repeated(ids: Sequence[str]) -> list[str]:
     seen: set[str] = set()
-    return [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]  # add gives None
+    return [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]  # add returns None
 
 
 def _some(rows: IntArray, values: npt.NDArray[Any]) -> str:
@@ -289,7 +289,7 @@ def _whole_numbers(name: str, values: Any) -> IntArray:
         raise DataError(f"pairs: `{name}` must be a list of whole numbers, got shape {given.shape}")
     if given.size and given.dtype.kind not in "iuf":
         raise DataError(f"pairs: `{name}` must be a list of whole numbers, got {given.dtype}")
-    # a NaN or a number beyond the range becomes another whole number, and is found as such below
+    # NaN and numbers out of range become other whole numbers, which the check below finds
     with np.errstate(invalid="ignore"):
         whole = given.astype(np.int64)
     wrong = np.flatnonzero(whole != given)
@@ -316,7 +316,7 @@ def _numbers_from_zero(name: str, values: Any) -> FloatArray:
 def _column(name: object, values: Any) -> npt.NDArray[Any]:
     column = np.asarray(values)
     if column.ndim != 1:
-        raise DataError(f"pairs: `{name}` must be one value a pair, got shape {column.shape}")
+        raise DataError(f"pairs: `{name}` must have one value per pair, got shape {column.shape}")
     return column
 
 

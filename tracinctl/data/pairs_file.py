@@ -1,4 +1,4 @@
-"""The file of ranking pairs, ``pairs.csv``: ``split,id1,id2,target``, one comparison a line.
+"""The pairs file, ``pairs.csv``: ``split,id1,id2,target``, one comparison per line.
 
 Optional columns are ``id`` (of the comparison), ``weight`` and ``margin``; every other column, such as ``annotator``,
 is a group. The file also says which items train and which are held out.
@@ -35,11 +35,11 @@ _TARGETS: Final = {"1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "0": 0, "0.0
 
 @dataclass(frozen=True)
 class PairsFile:
-    """A file of pairs, checked.
+    """A checked pairs file.
 
     Attributes:
-        table: its rows, in the file's order.
-        target: +1, -1 or 0 (a tie) of each row.
+        table: its rows in order.
+        target: +1, -1 or 0 (a tie) for each row.
     """
 
     table: Table
@@ -47,7 +47,7 @@ class PairsFile:
 
     @property
     def path(self) -> Path:
-        """Where the file lies."""
+        """The path of the file."""
         return self.table.path
 
     @cached_property
@@ -70,15 +70,15 @@ class PairsFile:
             raise DataError(
                 f"{self.table.where(row)}: {clean(item)!r} is held out here, but trains on line "
                 f"{self.table.lines[np.flatnonzero(trains)[0]]}",
-                hint="An item trains or is held out: take its pairs of one kind out.",
+                hint="An item either trains or is held out; remove its pairs of one kind.",
             )
         return of
 
     def pairs(self, train_ids: Sequence[str], test_ids: Sequence[str]) -> tuple[Pairs, Pairs]:
-        """The training pairs and the held-out pairs, by index into these items; each in the file's order.
+        """The training pairs and the held-out pairs, as indices into these items, in the file's order.
 
         Raises:
-            DataError: a pair names an item that is not there, or one of the other split. The line is named.
+            DataError: a pair names an unknown item or one of the other split. The message names the line.
         """
         index = {TRAIN: _places(train_ids), HELD_OUT: _places(test_ids)}
         self._check_items(index)
@@ -86,7 +86,7 @@ class PairsFile:
         return train, test
 
     def without_missing(self, known: Sequence[str]) -> tuple[PairsFile, list[str]]:
-        """The file without the pairs of items that are not known, and the ids of these items."""
+        """The file without pairs of unknown items, and the ids of these items."""
         frame = self.table.frame
         unknown = sorted({*frame["id1"], *frame["id2"]} - set(known))
         keep = ~(frame["id1"].isin(unknown) | frame["id2"].isin(unknown)).to_numpy(dtype=bool)
@@ -94,7 +94,7 @@ class PairsFile:
         return PairsFile(table, self.target[keep]), unknown
 
     def contradictions(self) -> list[str]:
-        """What to say where the same two items rank both ways, and no column says who or what they are from."""
+        """A note on items that rank both ways, if no column says where the comparisons come from."""
         frame = self.table.frame
         if frame.columns.difference([*COLUMNS, "weight", "margin"]).size:
             return []
@@ -131,10 +131,10 @@ class PairsFile:
         )
 
     def _optional(self, name: str, rows: npt.NDArray[np.int64]) -> Any:
-        """A column that need not be there, or None where it is not or is empty throughout.
+        """An optional column; None if it is missing or empty.
 
         Raises:
-            DataError: some of its cells are empty, an id is given twice, or a number is not one from 0 up.
+            DataError: only some cells are empty, an id occurs twice, or a number is negative.
         """
         cells = self.table.frame[name].iloc[rows].str.strip() if name in self.table.frame else None
         if cells is None or (cells == "").all():
@@ -143,7 +143,9 @@ class PairsFile:
         if wrong.any():
             row = int(rows[np.flatnonzero(wrong)[0]])
             text = self.table.frame[name].iloc[row]
-            what = f"the id {text!r} is given twice" if name == "id" else f"the {name} {text!r} is no number from 0 up"
+            what = (
+                f"the id {text!r} is given twice" if name == "id" else f"the {name} {text!r} is not a number from 0 up"
+            )
             raise DataError(
                 f"{self.table.where(row)}: {what if text.strip() else f'{name} is empty'}",
                 hint="Fill the column in every line, or in none." if not text.strip() else "Correct the line.",
@@ -152,17 +154,17 @@ class PairsFile:
 
 
 def read_pairs_file(path: str | Path) -> PairsFile:
-    """Read a file of pairs; a pair drawn twice comes twice.
+    """Read a pairs file; a pair that was drawn twice is in it twice.
 
     Args:
-        path: a CSV file with the columns ``split`` (``train`` or ``held-out``), ``id1``, ``id2`` and ``target`` (1
-            where the first ranks above the second, -1 where below, 0 where neither does).
+        path: a CSV file with the columns ``split`` (``train`` or ``held-out``), ``id1``, ``id2`` and ``target`` (1 if
+            the first item ranks above the second, -1 if below, 0 for a tie).
 
     Raises:
-        DataError: the file is missing or no such table, a split or target is unknown, or an item is paired with itself.
-            File and line are named.
+        DataError: the file is missing or not such a table, a split or target is unknown, or an item is paired with
+            itself. The message names file and line.
     """
-    table = read_text_table(path, "file of pairs")
+    table = read_text_table(path, "pairs file")
     frame = table.frame
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
@@ -184,16 +186,16 @@ def read_pairs_file(path: str | Path) -> PairsFile:
 
 
 def _targets(table: Table) -> npt.NDArray[np.int64]:
-    """+1, -1 or 0 of each row.
+    """+1, -1 or 0 for each row.
 
     Raises:
-        DataError: a cell is none of these, or may mean two of them.
+        DataError: a cell is none of these, or is ambiguous.
     """
     texts = table.frame["target"].str.strip()
-    _refuse(table, ~texts.isin(_TARGETS), lambda row: f"the target {row['target']!r} is none of 1, -1 and 0")
+    _refuse(table, ~texts.isin(_TARGETS), lambda row: f"the target {row['target']!r} is not 1, -1 or 0")
     target: npt.NDArray[np.int64] = texts.map(_TARGETS).to_numpy(dtype=np.int64)
     if not (target == -1).any():
-        why = "may mean a tie or that the first item ranks below, as no target is -1; write tie or -1"
+        why = "may mean a tie or that the first item ranks below, because no target is -1; write tie or -1"
         _refuse(table, texts.isin(("0", "0.0")), lambda row: f"the target {row['target']!r} {why}")
     return target
 
@@ -206,19 +208,19 @@ def split_by_file(
     train_share: float = TRAIN_SHARE,
     skip_missing: bool = False,
 ) -> Split:
-    """The division of items and the pairs that a file says. Items that are in none of its pairs are ignored.
+    """The split of items and the pairs in a file. Items without a pair in it are ignored.
 
-    Items come in the order that the seed gives where it divides them as the file does, and else in their own.
+    Items are in the order of the seed's split if that equals the file's, else in their own order.
 
     Raises:
-        DataError: the file names an item that is not there (unless ``skip_missing``), or one in both splits.
+        DataError: the file names a missing item (unless ``skip_missing``), or an item in both splits.
     """
     notes = []
     if skip_missing:
         whole, (file, missing) = len(file.target), file.without_missing(ids)
         if missing:
             notes.append(
-                f"{count(whole - len(file.target), 'pair')} of {file.path.name} left out, for there is no recording "
+                f"{count(whole - len(file.target), 'pair')} of {file.path.name} left out, as there is no recording "
                 f"{first_few([clean(name) for name in missing])}"
             )
     train, test = _rows(ids, file.splits, seed, train_share)
@@ -226,7 +228,7 @@ def split_by_file(
     ignored = [clean(name) for row, name in enumerate(ids) if row not in used]
     if ignored:
         notes.append(
-            f"{count(len(ignored), 'recording')} ignored, for no pair of {file.path.name} names "
+            f"{count(len(ignored), 'recording')} ignored, because no pair in {file.path.name} has "
             f"{'it' if len(ignored) == 1 else 'them'}: {first_few(ignored)}"
         )
     notes += file.contradictions()
@@ -235,7 +237,7 @@ def split_by_file(
 
 
 def write_pairs_file(path: str | Path, data: RankingData) -> None:
-    """Write the training pairs, then the held-out pairs, in order; the file is complete or absent."""
+    """Write the training pairs, then the held-out pairs; the file is complete or absent."""
     import pandas as pd
 
     from tracinctl.files import write_text_atomic
@@ -282,7 +284,7 @@ def _places(ids: Sequence[str]) -> dict[str, int]:
 def _refuse(table: Table, wrong: pd.Series[bool], why: Any) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise DataError(f"{table.where(row)}: {why(table.frame.iloc[row])}", hint="Correct the line or take it out.")
+        raise DataError(f"{table.where(row)}: {why(table.frame.iloc[row])}", hint="Correct or remove the line.")
 
 
 def is_number(text: str) -> bool:
@@ -297,11 +299,11 @@ def _unknown_item(where: str, item: str, split: str, index: Mapping[str, Mapping
     other = HELD_OUT if split == TRAIN else TRAIN
     if item in index[other]:
         return DataError(
-            f"{where}: {clean(item)!r} is a {other} item, but the pair is one of the split {split}",
-            hint="An item trains or is held out: correct the line.",
+            f"{where}: {clean(item)!r} is a {other} item, but the pair is in the split {split}",
+            hint="An item either trains or is held out; correct the line.",
         )
     return DataError(
         f"{where}: there is no item {clean(item)!r}",
-        hint="The pairs must be of the recordings of this material and frequency: check `pairs_file` and the data "
-        "folder. `skip_missing` leaves out the pairs of recordings that are gone.",
+        hint="The pairs must be of recordings of this material and frequency: check `pairs_file` and the data folder. "
+        "To leave out pairs of missing recordings, use `skip_missing`.",
     )

@@ -1,4 +1,4 @@
-"""From the comparisons that people have, in tables of many layouts, to a file of pairs."""
+"""Make a pairs file from comparisons in tables of many layouts."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ SPLITS: Final = {
     **dict.fromkeys(("train", "training", "trn"), TRAIN),
     **dict.fromkeys(("heldout", "test", "testing", "val", "valid", "validation", "dev", "eval", "holdout"), HELD_OUT),
 }
-"""What cells of a split column mean."""
+"""The meaning of cells in a split column."""
 
 _MISSING = frozenset({"nan", "NaN", "NAN", "<NA>", "null", "NULL", "None"})
-_LONGEST_ID = 100  # characters; a longer cell is a text, and its item gets an id made from it
+_LONGEST_ID = 100  # characters; a longer cell is a text, from which its item's id is made
 _ID_DIGITS = 12
-_LARGEST_PART = 0.5  # of the items: where more hang together by comparisons, items are divided one by one
+_LARGEST_PART = 0.5  # if comparisons connect more than this share of the items, items are divided one by one
 
 
 @dataclass(frozen=True)
 class ImportedPairs:
-    """Comparisons as rows of a file of pairs.
+    """Comparisons as rows of a pairs file.
 
     Attributes:
-        frame: the columns of the file of pairs, with ``split`` first.
-        items: id, and the content as JSON, of items that are texts; empty where cells are ids already.
-        understood: what the table was taken to say, a sentence each.
-        notes: what was left out, with the reason.
+        frame: the columns of the pairs file, with ``split`` first.
+        items: ids, and contents as JSON, of items that are texts; empty if cells are ids.
+        understood: sentences on how the table was read.
+        notes: what was left out, and why.
     """
 
     frame: pd.DataFrame
@@ -57,18 +57,18 @@ class ImportedPairs:
 def import_pairs(
     path: str | Path, columns: Columns | None = None, *, seed: int = 42, train_share: float = TRAIN_SHARE
 ) -> ImportedPairs:
-    """Read a table of comparisons: CSV, TSV, Parquet or JSON, in usual layouts or as ``columns`` says.
+    """Read a table of comparisons from CSV, TSV, Parquet or JSON, in a common layout or as ``columns`` says.
 
-    Items are divided by the table's own split where it has one, and else by the seed: whole groups of items that
-    comparisons connect, or, where most are connected, item by item, without the pairs that would mix the two sides.
+    Items are divided by the table's own split, if it has one, else at random by the seed: in groups of items that
+    comparisons connect, or one by one if most are connected, leaving out pairs that mix the two sides.
 
     Raises:
-        DataError: the table cannot be read or understood, or cannot be divided; file and line are named.
-        UsageError: a column that is given is not there.
+        DataError: the table cannot be read, understood or divided; the message names file and line.
+        UsageError: a given column does not exist.
     """
     table = read_table(path, "table of comparisons")
     if not len(table.frame):
-        raise DataError(f"{table.path} has no rows", hint="Each row is one comparison.")
+        raise DataError(f"{table.path} has no rows", hint="Write one comparison per row.")
     table, answered = answers_in_pairs(table)
     columns = columns or Columns()
     compared = find_comparisons(table, columns)
@@ -82,11 +82,11 @@ def import_pairs(
 
 
 def write_imported(pairs: ImportedPairs, path: str | Path) -> list[Path]:
-    """Write the file of pairs, and beside it ``<name>_items.jsonl`` where items are texts; returns what was written.
+    """Write the pairs file, and ``<name>_items.jsonl`` beside it if items are texts; return the written paths.
 
     Raises:
-        DataError: one of them is there already with another content.
-        TracinctlError: they cannot be written.
+        DataError: a file exists already with other content.
+        TracinctlError: a file cannot be written.
     """
     path = Path(path)
     contents = {path: pairs.frame.to_csv(index=False, lineterminator="\n")}
@@ -95,14 +95,14 @@ def write_imported(pairs: ImportedPairs, path: str | Path) -> list[Path]:
         contents[items_file(path)] = "\n".join(lines) + "\n"
     for place, text in contents.items():
         if place.exists() and not (place.is_file() and place.read_bytes() == text.encode()):
-            raise DataError(f"{place} is there already", hint="Name another file, or move it away.")
+            raise DataError(f"{place} exists already", hint="Use another name, or move it away.")
     for place, text in contents.items():
         write_text_atomic(place, text)
     return list(contents)
 
 
 def sentence(row: Mapping[str, Any]) -> str:
-    """A row of the file of pairs in words, to show what was understood."""
+    """A row of the pairs file in words."""
     verb = {1: "ranks above", -1: "ranks below", 0: "ties with"}[int(row["target"])]
     more = [f"{name} {row[name]}" for name in row if name not in COLUMNS and row[name] != ""]
     return clean(f"{row['id1']} {verb} {row['id2']}, {row['split']}" + (f" ({', '.join(more)})" if more else ""))
@@ -111,12 +111,12 @@ def sentence(row: Mapping[str, Any]) -> str:
 def _items(
     table: Table, compared: Comparisons, columns: Columns
 ) -> tuple[dict[str, Any], tuple[list[str], list[str]], list[str]]:
-    """Contents of the items that are texts, ids of the first and second items, and what to say of them."""
+    """The contents of text items, the ids of the first and second items, and notes."""
     cells = [table.frame[name].tolist() for name in (compared.first, compared.second)]
     for name, column in zip((compared.first, compared.second), cells, strict=True):
         for row, value in enumerate(column):
             if cell_text(value) == "":
-                raise DataError(f"{table.where(row)}: {clean(name)} is empty", hint="Fill it in, or take the line out.")
+                raise DataError(f"{table.where(row)}: {clean(name)} is empty", hint="Fill it in, or remove the line.")
             if isinstance(value, (list, dict)) and not _are_messages(value):
                 raise DataError(
                     f"{table.where(row)}: {clean(name)} is neither a text nor a list of messages",
@@ -128,7 +128,7 @@ def _items(
         first, second = _names(cells[0]), _names(cells[1])
         if all(name.lower().endswith(ENDINGS) for name in (*first, *second)):
             first, second = ([Path(name.replace("\\", "/")).stem for name in side] for side in (first, second))
-            return {}, (first, second), ["items are sound files: their names without folder and ending are the ids"]
+            return {}, (first, second), ["items are sound files; ids are their names without folder and ending"]
         return {}, (first, second), []
     contents: dict[str, Any] = {}
     asked = table.frame[prompt].tolist() if prompt else [None] * len(table.frame)
@@ -136,7 +136,7 @@ def _items(
         [_named_text(contents, ask, text) for ask, text in zip(asked, side, strict=True)] for side in cells
     )
     of = f" with {clean(prompt)} before it" if prompt else ""
-    note = f"items are texts{of}: each gets an id made from it, and {count(len(contents), 'text')} are written too"
+    note = f"items are texts{of}; ids are made from them, and {count(len(contents), 'text')} are written too"
     return contents, (first, second), [note]
 
 
@@ -178,7 +178,7 @@ def _are_messages(value: Any) -> bool:
 def _frame(
     table: Table, compared: Comparisons, columns: Columns, ids: tuple[list[str], list[str]]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The columns of the file of pairs but for the split, and what to say of them."""
+    """The columns of the pairs file without the split, and notes."""
     import pandas as pd
 
     out: dict[str, Any] = {"id1": ids[0], "id2": ids[1], "target": compared.target}
@@ -189,7 +189,7 @@ def _frame(
             out["id"] = names
         elif columns.id:
             raise DataError(
-                f"{table.path}: {clean(own)} does not name each row by an id of its own", hint="Leave it out."
+                f"{table.path}: {clean(own)} does not have a different id in each row", hint="Leave it out."
             )
     groups, left = [], []
     for name in map(str, table.frame.columns):
@@ -208,8 +208,8 @@ def _frame(
             column = f"source_{name}" if name in {*COLUMNS, *OPTIONAL} else name
             out[column] = [cell_text(value) for value in cells]
             groups.append(clean(column))
-    notes = [f"further columns, which group rows: {', '.join(groups)}"] if groups else []
-    notes += [f"columns of texts, which are not kept: {', '.join(left)}"] if left else []
+    notes = [f"other columns, which group rows: {', '.join(groups)}"] if groups else []
+    notes += [f"columns of texts are left out: {', '.join(left)}"] if left else []
     return pd.DataFrame(out).assign(line=table.lines), notes
 
 
@@ -269,7 +269,7 @@ def _split(
     understood: list[str],
     notes: list[str],
 ) -> pd.DataFrame:
-    """The frame with its split in front, and without the rows that would mix both sides."""
+    """The frame with its split in front, without rows that mix the two sides."""
     own = next((name for name in map(str, table.frame.columns) if _is_split(name, columns)), None)
     if own is not None:
         by_line = dict(zip(table.lines.tolist(), table.frame[own].tolist(), strict=True))
@@ -288,8 +288,8 @@ def _split(
             notes.append(f"no row is a {what} pair")
         elif side not in sides:
             raise DataError(
-                f"{table.path}: {count(len(frame), 'row')} cannot be divided so that some train and some are held out",
-                hint="A column that says which, named by `split`, divides them.",
+                f"{table.path}: {count(len(frame), 'row')} cannot be divided into training and held-out pairs",
+                hint="Add a column with train or held-out, and name it with `split`.",
             )
     kept = frame.drop(columns="line")[keep]
     kept.insert(0, "split", sides[keep])
@@ -301,7 +301,7 @@ def _split_name(table: Table, column: str, line: int, value: Any) -> str:
     if side is None:
         raise DataError(
             f"{table.path}, {table.unit} {line}: {clean(column)} is {clean(cell_text(value))!r}",
-            hint=f"Known are {first_few(list(SPLITS), len(SPLITS))}.",
+            hint=f"Write one of {first_few(list(SPLITS), len(SPLITS))}.",
         )
     return side
 
@@ -322,7 +322,7 @@ def _training_items(frame: pd.DataFrame, seed: int, train_share: float, understo
 
 
 def _connected(frame: pd.DataFrame) -> list[list[str]]:
-    """Items in groups that comparisons connect, each in the order of first appearance."""
+    """Groups of items that comparisons connect, each in the order of first appearance."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:

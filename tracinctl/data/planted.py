@@ -1,8 +1,7 @@
-"""Known errors of a demo, ``planted.csv``: which comparisons and recordings are bad, and why.
+"""The known errors of a demo, ``planted.csv``: bad comparisons and recordings, and why they are bad.
 
-Columns: ``kind`` (``pair`` for a training comparison whose target was flipped, ``item`` for a recording filed
-under a wrong angle), ``material``, ``frequency``, ``id`` (of the pair as in ``pairs.csv``, of the item as filed),
-``what``.
+Columns: ``kind`` (``pair`` for a training comparison with a flipped target, ``item`` for a recording with a wrong
+angle), ``material``, ``frequency``, ``id`` (as in ``pairs.csv``, or the item's with its wrong angle), ``what``.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ def write_planted(path: str | Path, planted: Iterable[Planted]) -> None:
 
 
 def read_planted(path: str | Path) -> list[Planted]:
-    """Read the known errors, in the file's order.
+    """Read the known errors in order.
 
     Raises:
-        DataError: the file is missing, is no such table, or names another kind than ``pair`` and ``item``.
+        DataError: the file is missing or not such a table, or a kind is not ``pair`` or ``item``.
     """
     path = Path(path)
     planted = []
@@ -58,9 +57,9 @@ def read_planted(path: str | Path) -> list[Planted]:
             for row in reader:
                 values = {name: row.get(name) or "" for name in _COLUMNS}
                 if not all(values[name] for name in _COLUMNS[:-1]):
-                    raise _broken(path, f"line {reader.line_num} does not name {', '.join(_COLUMNS[:-1])}")
+                    raise _broken(path, f"line {reader.line_num} lacks one of {', '.join(_COLUMNS[:-1])}")
                 if values["kind"] not in (PAIR, ITEM):
-                    raise _broken(path, f"line {reader.line_num} is of the kind {values['kind']!r}")
+                    raise _broken(path, f"line {reader.line_num} has the unknown kind {values['kind']!r}")
                 planted.append(Planted(**values))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _broken(path, str(getattr(error, "strerror", None) or error)) from error
@@ -71,7 +70,7 @@ def planted_ids(path: str | Path, material: str, frequency: str) -> tuple[set[st
     """Ids of the planted pairs and of the planted items of a material and frequency.
 
     Raises:
-        DataError: what ``read_planted`` raises.
+        DataError: from ``read_planted``.
     """
     here = [one for one in read_planted(path) if (one.material, one.frequency) == (material, frequency)]
     return {one.id for one in here if one.kind == PAIR}, {one.id for one in here if one.kind == ITEM}

@@ -1,7 +1,7 @@
 """The tree of recordings: ``<data root>/<class>/<material>/<material>_<class>_<frequency>_<take>.wav``.
 
-Importing this module, ``available`` and ``find_recordings`` load no heavy library and open no recording: completion
-calls them. Names are compared in one Unicode form (NFC), because macOS writes them in another one than keyboards do.
+This module imports no heavy library, and ``available`` and ``find_recordings`` open no recording, because completion
+calls them. Names are compared in one Unicode form (NFC), because macOS writes them in another form than keyboards do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tracinctl.text import count, first_few, natural_key, nearest
 ENDINGS = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".mp3")
 LAYOUT = "<class>/<material>/<material>_<class>_<frequency>_<take>.wav"
 
-_NAMED = 8  # names listed in a message
+_NAMED = 8  # number of names in a message
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Recording:
     """One recording of the tree.
 
     Attributes:
-        id: its file name without the ending; the item id.
-        path: where it lies.
+        id: the item id, which is the file name without the ending.
+        path: the file.
         angle: the class, for example ``deg036``.
         material, frequency, take: the other parts of its name.
     """
@@ -42,12 +42,12 @@ class Recording:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RankedRecordings:
-    """The recordings of a material and frequency, by class from the lowest rank up, then by take.
+    """The recordings of a material and frequency, ordered by class, lowest rank first, then by take.
 
     Attributes:
         recordings: in that order.
-        rank: of each class, from the lowest up.
-        notes: what a user should know of the folder.
+        rank: the rank of each class, lowest first.
+        notes: remarks on the folder for the user.
     """
 
     recordings: Sequence[Recording]
@@ -72,15 +72,15 @@ def find_recordings(
     """The recordings of a material and frequency, by class and take in natural order.
 
     Args:
-        data_root: the folder with one folder a class.
-        material: which material.
-        frequency: which frequency.
-        linked_root: a second folder that recordings may be links into.
+        data_root: the folder with one folder per class.
+        material: the material.
+        frequency: the frequency.
+        linked_root: a second folder that recordings may link into.
 
     Raises:
-        DataError: no such folder, material or frequency (naming those that are there), a file whose name and folder
-            disagree, two files of one recording, a name with control characters, a device, or a link that leads out
-            of both folders.
+        DataError: the folder, material or frequency does not exist (the message names those that do), a file's name
+            and folder disagree, two files are the same recording, a name has control characters, or a file is a device
+            or a link out of both folders.
     """
     return _find(Path(data_root), material, frequency, linked_root)[0]
 
@@ -88,7 +88,7 @@ def find_recordings(
 def _find(
     root: Path, material: str, frequency: str, linked_root: str | Path | None
 ) -> tuple[list[Recording], list[Path]]:
-    """The recordings, checked, and the sound files whose names do not fit."""
+    """The checked recordings, and the sound files whose names do not fit."""
     roots = [root.resolve(), *([Path(linked_root).resolve()] if linked_root is not None else [])]
     recordings, misnamed = _walk(root, nfc(material), nfc(frequency))
     if not recordings:
@@ -111,48 +111,50 @@ def rank_recordings(
     classes: Sequence[str] | None = None,
     linked_root: str | Path | None = None,
 ) -> RankedRecordings:
-    """The recordings in the order of their classes, and what is uncertain about them.
+    """The recordings in the order of their classes, and notes on what is uncertain.
 
-    Only classes that hold recordings of this material and frequency are ranked.
+    Only classes with recordings of this material and frequency are ranked.
 
     Args:
         data_root: see ``find_recordings``.
-        material: which material.
-        frequency: which frequency.
-        classes: the classes from the lowest rank up; None = by the numbers in their names.
+        material: the material.
+        frequency: the frequency.
+        classes: the classes, lowest rank first; None = by the numbers in their names.
         linked_root: see ``find_recordings``.
 
     Raises:
-        DataError: what ``find_recordings`` and ``order_classes`` raise.
+        DataError: from ``find_recordings`` and ``order_classes``.
     """
     recordings, misnamed = _find(Path(data_root), material, frequency, linked_root)
     from tracinctl.data.classes import order_classes
 
     order = order_classes({r.angle for r in recordings}, None if classes is None else [nfc(name) for name in classes])
-    ranked = sorted(recordings, key=lambda r: order.rank[r.angle])  # stable: takes stay in order
+    ranked = sorted(recordings, key=lambda r: order.rank[r.angle])  # a stable sort keeps the order of takes
     notes = [order.note] if order.note else []
     if misnamed:
         notes.append(
-            f"{count(len(misnamed), 'sound file')} in {_shown(data_root)} ignored, for the names are not {LAYOUT}: "
+            f"{count(len(misnamed), 'sound file')} in {_shown(data_root)} ignored, because the names are not {LAYOUT}: "
             f"{_list_paths(misnamed, Path(data_root))}"
         )
     return RankedRecordings(ranked, order.rank, tuple(notes))
 
 
 def nfc(name: str) -> str:
-    """The name in the Unicode form in which names are compared."""
+    """The name in Unicode form NFC, for comparing."""
     return normalize("NFC", name)
 
 
 def no_recordings(data_root: str | Path, material: str | None = None, frequency: str | None = None) -> DataError:
-    """What to say where there are no recordings, or none of this material and frequency: what is there instead."""
+    """The error that there are no recordings, or none of this material and frequency, with those that exist."""
     root = Path(data_root)
     if not root.exists():
         return DataError(
-            f"there is no data folder {_shown(root)}", hint="Check `data_root`, which is also set in tracinctl.toml."
+            f"there is no data folder {_shown(root)}", hint="Check `data_root`, here or in tracinctl.toml."
         )
     if not root.is_dir():
-        return DataError(f"{_shown(root)} is not a folder", hint="`data_root` is the folder with one folder a class.")
+        return DataError(
+            f"{_shown(root)} is not a folder", hint="Give as `data_root` the folder with one folder per class."
+        )
     there = available(root)
     if not there:
         return _nothing_fits(root)
@@ -174,17 +176,17 @@ def _nothing_fits(root: Path) -> DataError:
     if not misnamed:
         return DataError(
             f"there are no recordings in {_shown(root)}",
-            hint=f"They are looked for as {_shown(root)}/{LAYOUT}; check `data_root`.",
+            hint=f"Check `data_root`; recordings must be named {_shown(root)}/{LAYOUT}.",
         )
     first = misnamed[0]
     return DataError(
-        f"no recordings in {_shown(root)}: {count(len(misnamed), 'sound file')} there, but none named {LAYOUT}",
-        hint=f"{_shown(first)}: {_why_misnamed(first)}.",
+        f"there are no recordings in {_shown(root)}: none of {count(len(misnamed), 'sound file')} is named {LAYOUT}",
+        hint=f"Rename {_shown(first)}: {_why_misnamed(first)}.",
     )
 
 
 def _why_misnamed(path: Path) -> str:
-    """Why a sound file's name is not taken, in words."""
+    """Why a sound file's name does not fit."""
     angle, material, stem = nfc(path.parent.parent.name), nfc(path.parent.name), nfc(path.stem)
     prefix = f"{material}_{angle}_"
     if not stem.startswith(prefix):
@@ -192,11 +194,11 @@ def _why_misnamed(path: Path) -> str:
     take = stem.removeprefix(prefix).partition("_")[2]
     if "_" in take:
         return f"a take has no underscore, but {_shown(take)} has one"
-    return f"behind {_shown(prefix)} follow the frequency and the take, with an underscore between them"
+    return f"after {_shown(prefix)} come the frequency and the take, with an underscore between them"
 
 
 def _walk(root: Path, material: str, frequency: str) -> tuple[list[Recording], list[Path]]:
-    """The recordings of a material and frequency as they are found, and the sound files whose names do not fit."""
+    """The recordings of a material and frequency, unchecked, and the sound files whose names do not fit."""
     recordings, misnamed = [], _strays(root)
     for angle, of, folder in _folders(root):
         if of.casefold() != material.casefold():
@@ -213,7 +215,7 @@ def _walk(root: Path, material: str, frequency: str) -> tuple[list[Recording], l
 
 
 def _strays(root: Path) -> list[Path]:
-    """Sound files that lie in no material's folder."""
+    """Sound files outside the folders of materials."""
     return [folder / name for folder in (root, *_subfolders(root)) for name in _sound_names(folder)]
 
 
@@ -224,7 +226,7 @@ def _sounds_below(folder: Path) -> Iterator[Path]:
 
 
 def _folders(root: Path) -> list[tuple[str, str, Path]]:
-    """(class, material, folder) in natural order; no deeper than two, so links cannot lead in circles."""
+    """(class, material, folder) in natural order, at most two levels deep, so that links cannot form circles."""
     folders = []
     for angle in _subfolders(root):
         folders += [(nfc(angle.name), nfc(material.name), material) for material in _subfolders(angle)]
@@ -252,7 +254,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a system keeps something of its own under this name: ``.git``, ``._name.wav`` of macOS, ``@eaDir``."""
+    """Whether a name belongs to a system: ``.git``, ``._name.wav`` of macOS, ``@eaDir``."""
     return name.startswith((".", "@"))
 
 
@@ -261,7 +263,7 @@ def _is_sound(name: str) -> bool:
 
 
 def _parts(name: str, material: str, angle: str) -> tuple[str, str] | None:
-    """(frequency, take) of a file name in the folder of this material and class; None where it is named otherwise."""
+    """(frequency, take) from a file name in the folder of this material and class; None if it does not fit."""
     stem, prefix = nfc(Path(name).stem), f"{material}_{angle}_"
     frequency, _, take = stem.removeprefix(prefix).partition("_")
     return (frequency, take) if stem.startswith(prefix) and frequency and take and "_" not in take else None
@@ -270,20 +272,18 @@ def _parts(name: str, material: str, angle: str) -> tuple[str, str] | None:
 def _check_file(path: Path, roots: Sequence[Path]) -> None:
     if not path.name.isprintable():
         raise DataError(
-            f"the file name {path.name!r} in {_shown(path.parent)} has control characters; ids must not",
+            f"the file name {path.name!r} in {_shown(path.parent)} has control characters, which ids must not have",
             hint="Rename the recording.",
         )
     target = path.resolve()
     if not any(target.is_relative_to(root) for root in roots):
         raise DataError(
-            f"{_shown(path)} leads out of the data folder, to {_shown(target)}",
-            hint="Where links lead is allowed by linked_root in tracinctl.toml, for example: "
+            f"{_shown(path)} is a link out of the data folder, to {_shown(target)}",
+            hint="To allow such links, set linked_root in tracinctl.toml, for example: "
             f"linked_root = {str(target.parent)!r}",
         )
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise DataError(
-            f"{_shown(path)} is not a file but a device or a pipe, which might never end", hint="Remove it."
-        )
+        raise DataError(f"{_shown(path)} is not a file but a device or a pipe", hint="Remove it.")
 
 
 def _check_unique(recordings: Sequence[Recording]) -> None:
@@ -293,18 +293,18 @@ def _check_unique(recordings: Sequence[Recording]) -> None:
         if other != recording.path:
             raise DataError(
                 f"{_shown(other)} and {_shown(recording.path)} are both the recording {_shown(recording.id)}",
-                hint="Keep one of the two.",
+                hint="Keep one of them.",
             )
 
 
 def _check_not_misplaced(path: Path, material: str, frequency: str) -> None:
-    """A recording whose name gives another class than its folder would be ranked wrongly or left out in silence."""
+    """Refuse a recording whose name and folder disagree, which would be ranked wrongly or silently left out."""
     stem = nfc(path.stem)
     if stem.startswith(f"{material}_") and f"_{frequency}_" in stem:
         raise DataError(
-            f"{_shown(path)} is not named as its folders say ({_shown(path.parent.parent.name)}, {_shown(material)}): "
+            f"{_shown(path)} does not fit its folders ({_shown(path.parent.parent.name)}, {_shown(material)}): "
             f"{_why_misnamed(path)}",
-            hint=f"Names are {LAYOUT.rpartition('/')[2]}: rename {path.name!r} or move it.",
+            hint=f"Rename {path.name!r} to {LAYOUT.rpartition('/')[2]}, or move it.",
         )
 
 

@@ -1,7 +1,7 @@
-"""From a sound file to samples of one channel.
+"""Read a sound file as samples of one channel.
 
-Channels are averaged unless one is chosen. A WAV or AIFF file is checked against its own header first: libsndfile reads
-what is there without a word where a file is cut short, and nothing where a recorder never finished the header.
+Channels are averaged unless one is chosen. A WAV or AIFF file is checked against its own header first, because
+libsndfile silently reads part of a file that is cut short, and nothing of a file with an unfinished header.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ FORMATS: Final = {
     ".aif": frozenset({"AIFF"}),
     ".mp3": frozenset({"MP3"}),
 }
-"""Endings of file names, and what libsndfile calls a file that may have them."""
+"""Endings of file names, with libsndfile's names of their formats."""
 
 CANCELLING: Final = 0.1
-"""Averaged channels are called cancelling below this share of the channels' own level (-20 dB). Two independent noises
-have 0.7, a recording of one silent channel 0.7, one of opposite phases with noise 60 dB below them 0.001."""
+"""Channels cancel each other if the level of their average is below this share of their own level (-20 dB). Two
+independent noises have 0.7, one silent channel gives 0.7, opposite phases with noise 60 dB below them 0.001."""
 
 _REPLACE = "Record or export it again, or move it out of the data folder."
-_BLOCK = 1 << 16  # frames read at once: a header may promise more than memory holds
-_MP3_FRAMES = 4608  # four MPEG frames: the length of an MP3 file is an estimate
+_BLOCK = 1 << 16  # frames per read, because a header may promise more than memory holds
+_MP3_FRAMES = 4608  # four MPEG frames, because the length of an MP3 file is an estimate
 _CHUNK_HEAD = 8
-_MOST_CHUNKS = 10_000  # in front of the sound, which no recorder comes near
+_MOST_CHUNKS = 10_000  # limit on chunks before the sound; recorders write far fewer
 _PLACEHOLDER = 0xFFFFFFFF
-_PLACEHOLDERS = 0x7FFFF000  # from here on sizes are what streaming writers put where they do not know
+_PLACEHOLDERS = 0x7FFFF000  # sizes from here on are placeholders of streaming writers
 _LFS = b"version https://git-lfs"
 
 
@@ -50,9 +50,9 @@ class Sound:
 
     Attributes:
         samples: shape (frames,), float32, full scale = 1.
-        rate: in Hz.
-        unfinished: whether the header's sizes were never written, so the file was read to its end.
-        cancelling: whether averaging the channels took nearly everything away.
+        rate: sample rate in Hz.
+        unfinished: whether the header has no sizes, so that the file was read to its end.
+        cancelling: whether the channels nearly cancel each other.
     """
 
     samples: npt.NDArray[np.float32]
@@ -65,11 +65,11 @@ def read_sound(path: str | Path, channel: int | None = None) -> Sound:
     """Read a WAV, FLAC, OGG, AIFF or MP3 file of any sample type.
 
     Args:
-        path: the file; its ending says what it must be.
-        channel: which one to use, from 1; None averages all.
+        path: the file; its ending gives the format.
+        channel: the channel to use, from 1; None averages all.
 
     Raises:
-        DataError: the file is missing, is cut short, is no sound file or another kind than its ending says, has an
+        DataError: the file is missing, cut short, not a sound file or of another format than its ending, has an
             unsupported coding, no frames or no such channel, or a sample is NaN or infinite.
     """
     path = Path(path)
@@ -80,7 +80,7 @@ def read_sound(path: str | Path, channel: int | None = None) -> Sound:
     except OSError as error:
         raise _unreadable(path, _refusal(path, error)) from error
     if len(samples) == 0:
-        raise DataError(f"{_shown(path)} has no frames: the recording is empty", hint=_REPLACE)
+        raise DataError(f"{_shown(path)} is empty", hint=_REPLACE)
     if not np.isfinite(samples).all():
         frame = int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0])
         raise DataError(
@@ -98,7 +98,7 @@ def _one_channel(
         if not 1 <= channel <= channels:
             have = "only one channel" if channels == 1 else f"{channels} channels"
             raise DataError(
-                f"{_shown(path)} has {have}, so there is no channel {channel}", hint="Channels count from 1."
+                f"{_shown(path)} has {have}, so there is no channel {channel}", hint="Count channels from 1."
             )
         return np.ascontiguousarray(samples[:, channel - 1]), False
     mean = samples.mean(axis=1, dtype=np.float32)
@@ -107,8 +107,8 @@ def _one_channel(
     levels = [float(np.sqrt(np.mean(np.square(part, dtype=np.float64)))) for part in (mean, samples)]
     if levels[1] and not mean.any():
         raise DataError(
-            f"the channels of {_shown(path)} cancel each other: their average is silent",
-            hint="Use one of them, for example `channel` 1.",
+            f"the channels of {_shown(path)} cancel each other, so their average is silent",
+            hint="Choose one of them, for example `channel` 1.",
         )
     return mean, levels[0] < CANCELLING * levels[1]
 
@@ -128,7 +128,7 @@ def _read(path: Path, source: BinaryIO) -> tuple[npt.NDArray[np.float32], int]:
     samples = np.concatenate(blocks) if blocks else np.zeros((0, 1), dtype=np.float32)
     tolerated = max(_MP3_FRAMES, promised // 100) if path.suffix.lower() == ".mp3" else 0
     if len(samples) < promised - tolerated:
-        raise _cut_short(path, f"{promised} frames, and {len(samples)} can be read")
+        raise _cut_short(path, f"{promised} frames, but only {len(samples)} can be read")
     return samples, rate
 
 
@@ -144,10 +144,10 @@ def _check_format(path: Path, name: str) -> None:
 
 
 def _checked(path: Path, raw: BinaryIO) -> tuple[BinaryIO, bool]:
-    """What to read: the file, or a copy whose header is finished; and whether it was not.
+    """The file or a copy with a finished header, and whether the header was unfinished.
 
     Raises:
-        DataError: the sound is cut short, or the file is the pointer that Git LFS leaves in its place.
+        DataError: the sound is cut short, or the file is a pointer of Git LFS.
     """
     if raw.read(len(_LFS)) == _LFS:
         raise DataError(
@@ -162,13 +162,13 @@ def _checked(path: Path, raw: BinaryIO) -> tuple[BinaryIO, bool]:
                 if name == b"data" and _is_unfinished(raw, start, promised, size, order):
                     return _finished(raw, start, there, order), True
                 if promised > there:
-                    raise _cut_short(path, f"{promised} bytes of sound, and {there} are there")
+                    raise _cut_short(path, f"{promised} bytes of sound, but there are {there}")
     raw.seek(0)
     return raw, False
 
 
 def _chunks(raw: BinaryIO) -> Iterator[tuple[bytes, int, int, str]]:
-    """(name, place of its content, size, byte order) of each chunk of a WAV or AIFF file up to the sound itself."""
+    """(name, place of its content, size, byte order) of each chunk of a WAV or AIFF file, up to the sound."""
     head = raw.read(12)
     orders = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}
     if head[:4] not in orders or head[8:12] not in {b"WAVE", b"AIFF", b"AIFC"}:
@@ -188,7 +188,7 @@ def _chunks(raw: BinaryIO) -> Iterator[tuple[bytes, int, int, str]]:
 
 
 def _is_unfinished(raw: BinaryIO, start: int, promised: int, size: int, order: str) -> bool:
-    """Whether the size of the sound was never written: it is 0 or a placeholder, and yet something follows."""
+    """Whether the size of the sound is missing: it is 0 or a placeholder, but data follow."""
     if promised == 0:
         return size > start and not _are_chunks(raw, start, size, order)
     return _PLACEHOLDERS <= promised <= _PLACEHOLDER and start + promised > size
@@ -225,16 +225,16 @@ def _refusal(path: Path, error: OSError) -> str:
     if path.is_dir():
         return "it is a folder"
     if path.is_symlink() and not path.exists():
-        return f"it is a link to {_shown(path.readlink())}, which is not there"
+        return f"it is a link to {_shown(path.readlink())}, which does not exist"
     if not path.exists():
         return "there is no such file"
     return error.strerror or str(error)
 
 
 def _reason(error: Any) -> str:
-    # libsndfile repeats what it was given in front of what it has to say
+    # libsndfile repeats the path before its message
     text = str(getattr(error, "error_string", "") or (error.args[-1] if error.args else error))
-    return clean(text).strip().rstrip(".") or "it is no sound file that libsndfile knows"
+    return clean(text).strip().rstrip(".") or "libsndfile does not recognise it as a sound file"
 
 
 def _shown(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which items train and which are held out, and which pairs are made of them where no file says."""
+"""Split items into training and held-out ones, and make their pairs, if no file does."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ EVERY, DRAWN = "every", "drawn"
 RULES: Final = (EVERY, DRAWN)
 MOST_TRAIN_PAIRS: Final = 100_000
 MOST_TEST_PAIRS: Final = 5_000
-"""Limits on the pairs, beyond which pairs are drawn: together they make a score file of 4 GB."""
+"""Limits on the numbers of pairs, above which pairs are drawn; both together make a score file of 4 GB."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the training items and of the held-out items, and pairs by index into these.
+    """Rows of the training items and of the held-out items, and pairs as indices into these.
 
     Attributes:
         train, test: rows, in the order of the items.
-        train_pairs, test_pairs: by index into ``train`` and ``test``.
-        notes: what a user should know of how they came to be.
+        train_pairs, test_pairs: pairs as indices into ``train`` and ``test``.
+        notes: remarks for the user.
     """
 
     train: list[int]
@@ -41,10 +41,10 @@ class Split:
 def split_by_seed(
     labels: FloatArray, rule: str | None = None, seed: int = 42, train_share: float = TRAIN_SHARE
 ) -> Split:
-    """Divide items at random, and make their pairs by a rule: ``every`` or ``drawn``; None = ``every``.
+    """Divide items at random, and make their pairs by a rule, ``every`` or ``drawn``; None = ``every``.
 
     Raises:
-        UsageError: there is no such rule, or ``train_share`` is not between 0 and 1.
+        UsageError: the rule is unknown, or ``train_share`` is not between 0 and 1.
     """
     if rule not in (None, *RULES):
         raise UsageError(f"pairs is {rule!r}; it must be one of {', '.join(RULES)}")
@@ -54,7 +54,7 @@ def split_by_seed(
         return Split(train, test, drawn, held_out)
     sides = (labels[train], MOST_TRAIN_PAIRS, "training"), (labels[test], MOST_TEST_PAIRS, "held-out")
     notes = [
-        f"{most:,} of {total:,} {what} pairs are drawn with the seed; a pairs file can name others"
+        f"{most:,} of {total:,} {what} pairs were drawn at random with the seed; give a pairs file to use others"
         for side, most, what in sides
         if (total := pair_count(side)) > most
     ]
@@ -63,11 +63,11 @@ def split_by_seed(
 
 
 def split_items(items: int, seed: int = 42, train_share: float = TRAIN_SHARE) -> tuple[list[int], list[int]]:
-    """Divide items at random into a share (rounded down) to train on and the rest, held out.
+    """Divide items at random into a training share (rounded down) and a held-out rest.
 
     Returns:
-        Indices of the training items and of the held-out items, each in the order that the draw gave them: the order
-        of ``torch.utils.data.random_split`` with a generator of this seed.
+        Indices of the training items and of the held-out items, each in the order of ``torch.utils.data.random_split``
+        with a generator of this seed.
 
     Raises:
         UsageError: ``train_share`` is not between 0 and 1.
@@ -82,15 +82,15 @@ def split_items(items: int, seed: int = 42, train_share: float = TRAIN_SHARE) ->
 
 
 def pair_count(labels: FloatArray) -> int:
-    """How many pairs of items of different class there are."""
+    """Number of pairs of items of different class."""
     _, sizes = np.unique(labels, return_counts=True)
     return (len(labels) ** 2 - int((sizes.astype(np.int64) ** 2).sum())) // 2
 
 
 def every_pair(labels: FloatArray, most: int | None = None, seed: int = 42) -> Pairs:
-    """Every pair of items of different class once, in item order; target +1 where the first ranks above.
+    """Every pair of items of different class once, in item order; target +1 if the first item ranks above.
 
-    Of more than ``most``, that many are drawn, each with the same chance.
+    If there are more than ``most``, that many are drawn, each with the same chance.
     """
     if most is not None and pair_count(labels) > most:
         return _some_pairs(labels, most, seed)
@@ -99,13 +99,13 @@ def every_pair(labels: FloatArray, most: int | None = None, seed: int = 42) -> P
 
 
 def draw_pairs(train_labels: FloatArray, test_labels: FloatArray, seed: int = 42) -> tuple[Pairs, Pairs]:
-    """Draw n(n-1)/2 pairs of two different items, with replacement between draws, of either part in turn.
+    """Draw n(n-1)/2 pairs of different items with replacement, for each part.
 
-    Draws of equal class are dropped, so there are fewer pairs than draws, and a pair can come twice and in both
-    orders. The draws are those of ``numpy.random.seed(seed)`` and ``numpy.random.choice(n, 2, replace=False)``, first
-    for the training items, then for the held-out ones.
+    Draws of equal class are dropped, so there are fewer pairs than draws. A pair can occur twice and in both orders.
+    The draws equal those of ``numpy.random.seed(seed)`` and ``numpy.random.choice(n, 2, replace=False)``, first for
+    the training items, then for the held-out ones.
     """
-    random = np.random.RandomState(seed)  # the generator that numpy.random.choice draws from
+    random = np.random.RandomState(seed)  # the generator behind numpy.random.choice
     train, test = (_drawn(labels, random) for labels in (train_labels, test_labels))
     return train, test
 

@@ -1,4 +1,4 @@
-"""Tables with the line each row is from: CSV in the forms that people have, JSON and Parquet."""
+"""Read tables from CSV, JSON and Parquet files, with the line of each row."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Table:
     """A table with a header.
 
     Attributes:
-        path: where it is from.
-        frame: the rows; of a text file every cell is text, and an empty one is "".
-        lines: the line each row begins on, or its number where the file has no lines.
-        unit: which of the two, for messages.
+        path: the file.
+        frame: the rows; cells of a text file are texts, and empty ones are "".
+        lines: the first line of each row, or its number if the file has no lines.
+        unit: ``line`` or ``row``, for messages.
     """
 
     path: Path
@@ -53,21 +53,21 @@ class Table:
     unit: str = "line"
 
     def where(self, row: int) -> str:
-        """File and line of a row, for a message."""
+        """The file and line of a row, for messages."""
         return f"{self.path}, {self.unit} {self.lines[row]}"
 
 
 def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = SEPARATORS) -> Table:
-    """Read a CSV file: a byte order mark, any line ends, quoted cells and empty lines are understood.
+    """Read a CSV file, which may have a byte order mark, any line ends, quoted cells and empty lines.
 
     Args:
         path: the file; one that ends in ``.gz`` is unpacked.
-        what: what the file is, for messages.
-        separators: of cells; the one that the header has most of is taken.
+        what: the kind of file, for messages.
+        separators: possible separators of cells; the most frequent one in the header counts.
 
     Raises:
-        DataError: the file is missing, is no UTF-8 text, has no header or two columns of one name, or a row has more
-            cells than the header. The line is named.
+        DataError: the file is missing or not UTF-8 text, has no header or two columns of the same name, or a row has
+            more cells than the header. The message names the line.
     """
     import pandas as pd
 
@@ -81,13 +81,13 @@ def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = S
             io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False, skip_blank_lines=False
         )
     except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty", hint="Its first line names the columns.") from error
+        raise DataError(f"{path} is empty", hint="Write a first line with the names of the columns.") from error
     except (pd.errors.ParserError, ValueError) as error:
-        raise DataError(f"{path} is no CSV file: {_reason(error, skipped)}", hint="Correct the file.") from error
+        raise DataError(f"{path} is not a CSV file: {_reason(error, skipped)}", hint="Correct the file.") from error
     names = [str(name).strip() for name in cells.iloc[0]]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise DataError(f"{path} has two columns {twice[0]}", hint="Name each column once.")
+        raise DataError(f"{path} has two columns {twice[0]}", hint="Rename or remove one of them.")
     lines = 1 + skipped + np.arange(len(cells)) + _inner_breaks(cells)
     empty = (cells == "").all(axis=1).to_numpy(dtype=bool)
     keep = np.flatnonzero(~empty)[1:]
@@ -95,7 +95,7 @@ def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = S
 
 
 def _text(path: Path, what: str) -> tuple[str, int]:
-    """The file's text from the header on, and how many empty lines stand in front of it."""
+    """The file's text from the header on, and the number of empty lines before it."""
     try:
         if not is_there(path):
             raise DataError(f"there is no {what} {path}", hint="Check its path.")
@@ -120,7 +120,7 @@ def _refuse_kinds(path: Path, content: bytes) -> None:
 
 
 def _inner_breaks(cells: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """How many line breaks stand inside the cells of all rows before each."""
+    """Number of line breaks inside cells before each row."""
     inside = np.zeros(len(cells), dtype=np.int64)
     for name in cells:
         inside += cells[name].str.count("\n").to_numpy(dtype=np.int64)
@@ -138,12 +138,12 @@ def _reason(error: Exception, skipped: int) -> str:
 
 
 def read_table(path: str | Path, what: str) -> Table:
-    """Read a table of any kind by its ending: Parquet, JSON lines, a JSON list of objects, TSV, or CSV.
+    """Read a table in the format of its ending: Parquet, JSON lines, a JSON list of objects, TSV, or CSV.
 
-    Cells of JSON and Parquet files keep their types; what is missing there is None.
+    Cells of JSON and Parquet files keep their types; missing ones are None.
 
     Raises:
-        DataError: the file is missing or no such table. The line is named where there are lines.
+        DataError: the file is missing or not such a table. The message names the line, if there are lines.
     """
     path = Path(path)
     kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
@@ -164,7 +164,7 @@ def _read_parquet(path: Path, what: str) -> Table:
     try:
         rows = pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is no Parquet file that can be read: {error}", hint="Write it again.") from error
+        raise DataError(f"{path} is not a readable Parquet file: {error}", hint="Write it again.") from error
     return Table(path, pd.DataFrame(rows, dtype=object), 1 + np.arange(len(rows)), unit="row")
 
 
@@ -177,7 +177,7 @@ def _read_json(path: Path, what: str) -> Table:
     unit = "object" if listed else "line"
     wrong = [k for k, row in enumerate(rows) if not isinstance(row, dict)]
     if wrong:
-        raise DataError(f"{path}, {unit} {lines[wrong[0]]} is no JSON object", hint="Each row is one object.")
+        raise DataError(f"{path}, {unit} {lines[wrong[0]]} is not a JSON object", hint="Write one object per row.")
     frame = pd.DataFrame(rows, dtype=object)
     return Table(path, frame.where(frame.notna(), None), np.asarray(lines, dtype=np.int64), unit)
 
@@ -186,7 +186,7 @@ def _json_list(path: Path, text: str) -> tuple[list[Any], list[int]]:
     try:
         rows = json.loads(text)
     except ValueError as error:
-        raise DataError(f"{path} is no JSON file: {error}", hint="Correct the file.") from error
+        raise DataError(f"{path} is not a JSON file: {error}", hint="Correct the file.") from error
     return rows, list(range(1, len(rows) + 1))
 
 
@@ -197,6 +197,6 @@ def _json_lines(path: Path, text: str, skipped: int) -> tuple[list[Any], list[in
             try:
                 rows.append(json.loads(line))
             except ValueError as error:
-                raise DataError(f"{path}, line {number}: no JSON object: {error}", hint="Correct the line.") from error
+                raise DataError(f"{path}, line {number} is not a JSON object: {error}", hint="Correct the line.") from error
             lines.append(number)
     return rows, lines

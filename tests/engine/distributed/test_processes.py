@@ -114,7 +114,7 @@ def test_a_checkpoint_that_changes_after_the_work_was_divided_is_an_error(projec
     about = load_checkpoint(first)
     assert load_unchanged(first, about.digest).digest == about.digest
     first.write_bytes(second.read_bytes())
-    with pytest.raises(CheckpointError, match="changed while it was being worked on"):
+    with pytest.raises(CheckpointError, match="changed during the run"):
         load_unchanged(first, about.digest)
 
 

@@ -126,7 +126,7 @@ def load_unchanged(path: CheckpointSource, digest: str) -> Checkpoint:
     checkpoint = load_checkpoint(path)
     if checkpoint.digest != digest:
         raise CheckpointError(
-            f"{path} changed while it was being worked on", hint="Run again when nobody writes to it."
+            f"{path} changed during the run", hint="Run the command again when nothing writes to this file."
         )
     return checkpoint
 

@@ -213,7 +213,7 @@ def full_precision() -> Any:
 def check_unchanged(path: CheckpointSource, checkpoint: Checkpoint) -> None:
     """Raise CheckpointError where the file is no longer what was loaded."""
     if checkpoint_digest(path) != checkpoint.digest:
-        raise CheckpointError(f"{path} changed while it was being worked on", hint="run again when training is over")
+        raise CheckpointError(f"{path} changed during the run", hint="Run the command again when training is over.")
 
 
 def checkpoint_kernels(
