@@ -57,7 +57,7 @@ def compute(model=None, data=None, checkpoints=None, **options):
     return compute_influence(data or make_data((6,)), model, checkpoints, **options)
 
 
-@case(errors.TracinctlError, given="data", why="it is a folder", way_out="Name a file in it.")
+@case(errors.TracinctlError, given="data", why="it is a folder", way_out="Give a file in it.")
 def a_list_over_a_folder():
     write_score_file(Path("scores.json"), [[-20.0, -30.0], [1.0, 2.0]])
     command("exclude", "--metadata-file", "scores.json", "--output-file", "data")

@@ -58,7 +58,7 @@ def test_a_module_that_is_no_good_is_named_with_its_reason(folder, name, load, e
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("nowhere_at_all:load", "Run tracinctl in the folder"),
+        ("nowhere_at_all:load", "Run tracinctl in the module's folder"),
         ("net.py:load", "not its file"),
         ("needs:load", "Install a_package_that_is_not_there"),
         ("load", "Write it like source my_project:load"),

@@ -95,7 +95,7 @@ def test_exclude_leaves_out_all_pairs_of_a_group(cli, target):
     assert "1 group by annotator to leave out, 6 training pairs" in result.out
     written = read_exclusion_list(target.list_file)
     assert [*written.ids] == [f"{a}_{b}" for a, b in PAIRS[6:12]]
-    assert written.comments[0] == "excluded: 6 training pairs, all those of 1 group by annotator (mode ranking_pair)"
+    assert written.comments[0] == "excluded: 6 training pairs, all of 1 group by annotator (mode ranking_pair)"
     assert "group: Bob" in written.comments
 
 

@@ -65,7 +65,7 @@ def test_flags_name_columns_and_what_their_cells_mean(cli, tmp_path):
         (["import", "nowhere.csv"], 2, "no table of comparisons nowhere.csv"),
         (["import", "votes.csv", "--winner", "votee", "--loser", "x"], 2, "Did you mean vote?"),
         (["import", "votes.csv", "--train-share", "1"], 2, "between 0 and 1"),
-        (["import", "votes.csv", "--output-file", "votes.csv"], 1, "is there already"),
+        (["import", "votes.csv", "--output-file", "votes.csv"], 1, "exists already"),
         (["export", "votes.csv"], 2, "import"),
     ],
 )

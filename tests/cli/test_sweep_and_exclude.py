@@ -46,7 +46,7 @@ def test_sweep_in_a_project_folder_needs_no_file(cli, project):
 def test_sweep_json_is_the_documented_result_and_nothing_else(cli, project):
     result = cli("sweep", "--thresholds", "-5,-7.5", "--frequency", "1hz", "--min-occurrences", "3", "--json")
     (found,) = json.loads(result.out)
-    assert found.pop("warnings") == ["there are only 3 test pairs; so few votes order training pairs poorly"]
+    assert found.pop("warnings") == ["there are only 3 test pairs; with so few votes, the order of training pairs is poor"]
     assert [found] == [
         {
             "file": str(project / "metadata" / "box_1hz_influence_metadata.json"),
@@ -105,7 +105,7 @@ def test_a_file_that_is_meant_is_one_that_is_there(cli, project):
     (project / "planted.csv").write_text("a,b\n")
     other = cli("exclude", "--metadata-file", "planted.csv")
     assert other.code == 1
-    assert "Their names end in _influence_metadata.json or _influence.parquet" in other.err
+    assert "Names of score files end in _influence_metadata.json or _influence.parquet" in other.err
 
 
 def test_a_missing_score_file_is_named_with_the_command_that_makes_it(cli, project):
@@ -382,7 +382,7 @@ def test_by_total_the_sums_of_scores_decide_and_are_shown(cli, project):
 def test_by_total_what_is_about_votes_is_refused(cli, project, command, more):
     result = cli(command, "--frequency", "1hz", "--rule", "total", *more)
     assert result.code == 2
-    assert "is about votes, and the rule total has none" in " ".join(result.err.split())
+    assert "sets votes, but the rule total has none" in " ".join(result.err.split())
 
 
 def test_a_list_of_another_rule_is_named_and_one_edited_by_hand_stays(cli, project):

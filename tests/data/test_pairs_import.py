@@ -352,6 +352,6 @@ def test_a_file_that_is_there_is_not_replaced(tmp_path):
     path = tmp_path / "pairs.csv"
     assert write_imported(pairs, path) == write_imported(pairs, path) == [path]
     path.write_text("mine")
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         write_imported(pairs, path)
     assert path.read_text() == "mine"

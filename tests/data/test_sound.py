@@ -226,5 +226,5 @@ def test_what_stands_in_place_of_a_recording_is_named(tmp_path):
         read_sound(path)
     path.unlink()
     path.symlink_to(tmp_path / "gone.wav")
-    with pytest.raises(DataError, match=r"link to .*gone\.wav, which is not there"):
+    with pytest.raises(DataError, match=r"link to .*gone\.wav, which does not exist"):
         read_sound(path)

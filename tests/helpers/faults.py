@@ -268,12 +268,12 @@ FAULTS = [
     Fault("scores binary", put(SCORES, b"\xff\xfe\x00\x01"), SWEEP, (SCORES, "is not UTF-8 text")),
     Fault("scores nested", put(SCORES, '{"a": ' + "[" * 100_000), SWEEP, (SCORES, "nested too deeply")),
     Fault("scores a number of many digits", put(SCORES, "1" * 5000), SWEEP, (SCORES,)),
-    Fault("scores a text", score("high"), SWEEP, (SCORES, "is 'high', wanted a finite number", "of 'plastic_deg")),
+    Fault("scores a text", score("high"), SWEEP, (SCORES, "is 'high', not a finite number", "of 'plastic_deg")),
     Fault("scores null", score(None), SWEEP, (SCORES, "is missing (null)", "of 'plastic_deg")),
     Fault("scores true", score(True), SWEEP, (SCORES, "is True", "of 'plastic_deg")),
-    Fault("scores NaN", score(float("nan")), EXCLUDE, (SCORES, "is nan, wanted a finite number", "of 'plastic_deg")),
+    Fault("scores NaN", score(float("nan")), EXCLUDE, (SCORES, "is nan, not a finite number", "of 'plastic_deg")),
     Fault("scores infinite", score(float("-inf")), SWEEP, (SCORES, "is -inf", "of 'plastic_deg")),
-    Fault("scores beyond floats", score(10**400), SWEEP, (SCORES, "wanted a finite number", "of 'plastic_deg")),
+    Fault("scores beyond floats", score(10**400), SWEEP, (SCORES, "not a finite number", "of 'plastic_deg")),
     Fault("scores with other test pairs", scores(without_a_test_pair), SWEEP, (SCORES, "has a score on test pair")),
     Fault("scores with a key twice", key_twice, SWEEP, (SCORES, "stands there twice")),
     Fault("scores of two materials", scores(with_another_material), EXCLUDE, (SCORES, "was changed after")),
@@ -352,7 +352,7 @@ FAULTS = [
     Fault("list not there", nothing, TRAIN, ("list.txt", "No such file"), 2),
     Fault("list a folder", becomes_folder("list.txt"), TRAIN, ("list.txt", "Is a directory")),
     Fault("list binary", put("list.txt", b"\xff\xfe\x00"), TRAIN, ("list.txt", "is not UTF-8 text")),
-    Fault("list of everything", all_pairs_listed, TRAIN, ("none of the", "is left after the exclusion list")),
+    Fault("list of everything", all_pairs_listed, TRAIN, ("none of the", "the exclusion list leaves none")),
     # thresholds
     *(
         Fault(f"threshold {text!r}", nothing, (*EXCLUDE, f"--threshold={text}"), said, 2)

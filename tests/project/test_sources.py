@@ -109,7 +109,7 @@ def test_a_recording_that_is_gone_is_named_and_its_pairs_can_be_left_out(cli, pr
 @pytest.mark.parametrize(
     ("put", "said_of_it"),
     [
-        (lambda path: path.symlink_to("gone.csv"), "is a link to gone.csv, which is not there"),
+        (lambda path: path.symlink_to("gone.csv"), "is a link to gone.csv, which does not exist"),
         (lambda path: path.mkdir(), "is not a file but a folder"),
         (os.mkfifo, "is not a file but a device or a pipe"),
     ],

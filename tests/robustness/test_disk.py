@@ -106,4 +106,4 @@ def test_who_waits_for_a_slow_writer_is_told_so(tmp_path):
     ):
         pass
     assert time.monotonic() - begun >= 1
-    assert "Run again when it is done" in said.value.hint
+    assert "Run the command again when it is done" in said.value.hint

@@ -99,7 +99,7 @@ def test_an_id_of_two_lines_never_becomes_two_lines_of_a_list(cli, project):
     write_score_file(path, [[-1.0] * 3] * 3, ids)
     result = cli("exclude", "--frequency", "1hz")
     assert result.code == 1
-    assert "cannot stand in an exclusion list" in result.err
+    assert "an exclusion list cannot contain the id" in result.err
     assert not (project / "exclusions").exists()
 
 

@@ -93,7 +93,7 @@ def test_a_test_pair_that_gives_most_of_the_votes_is_named():
     scores[:20, 4] = -100
     scores[20:30, 9] = -100
     found = of_sweep(scores, "-50")["one-voter"]
-    assert "one test pair alone gives 67% of all votes below -50" in found.text
+    assert "a single test pair gives 67% of all votes below -50" in found.text
     assert "tracinctl plot top --test-pair m_4_m_904" in found.hint
     scores[20:40, 9] = -100
     assert "one-voter" not in of_sweep(scores, "-50"), "half is not most"
@@ -103,14 +103,14 @@ def test_thresholds_out_of_the_range_of_the_scores():
     scores = noise()
     low = scores.min()
     assert (
-        f"no score lies below -1000: the lowest is {number(low)}"
+        f"no score is below -1000; the lowest is {number(low)}"
         in of_sweep(scores, "0,-1000")["threshold-too-low"].text
     )
     assert "no score is negative" in of_list(np.abs(scores))["no-harm"].text
     assert "threshold-too-low" not in of_list(np.abs(scores))
-    assert "every score lies below 0" in of_list(-np.abs(scores) - 1)["threshold-too-high"].text
+    assert "every score is below 0" in of_list(-np.abs(scores) - 1)["threshold-too-high"].text
     found = of_sweep(scores, upper_threshold=1000.0)["upper-threshold-too-high"]
-    assert "no score lies above the upper threshold 1000" in found.text
+    assert "no score is above the upper threshold 1000" in found.text
 
 
 def test_a_list_of_pairs_that_help_on_average_says_so():
@@ -149,7 +149,7 @@ def test_a_class_that_loses_its_pairs_is_named():
     found = of_list(in_classes(lambda a, b: "box_deg036" in a + b))
     assert "leaves class deg036 (nearly) empty" in found["classes-emptied"].text
     assert "items-emptied" not in found, "its class is named"
-    assert "takes 67% of the training pairs away" in found["takes-most"].text
+    assert "leaves out 67% of the training pairs" in found["takes-most"].text
     assert "classes-emptied" not in of_list(in_classes(lambda a, b: True)), "all of them is said once"
     whole = of_list(in_classes(lambda a, b: (a[:10], b[-3:-1]) == ("box_deg000", "z_")), mode="full_pair")
     assert "items-emptied" not in whole, "an item that is left out whole is not called emptied"
@@ -171,7 +171,7 @@ def test_checkpoints_without_gradients_or_learning_rates_are_named():
     assert "1 of 2 checkpoints add nothing" in found["zero-gradient"].text
     assert "model_epoch_10.pt" in found["zero-gradient"].text
     found = of_sweep(table(noise(), provenance=checkpoints(learning_rate=None)))
-    assert "1 of 2 checkpoints hold no learning rate (model_epoch_10.pt)" in found["no-learning-rate"].text
+    assert "1 of 2 checkpoints have no learning rate (model_epoch_10.pt)" in found["no-learning-rate"].text
     uniform = {**checkpoints(learning_rate=None), "checkpoint_weights": "uniform"}
     assert of_sweep(table(noise(), provenance=uniform)) == {}, "who asked for equal weights need not be told"
     assert of_sweep(table(noise(), provenance=checkpoints())) == {}
@@ -228,12 +228,12 @@ def cli(capsys, tmp_path, monkeypatch):
 def test_every_command_that_shows_votes_says_it_once_on_stderr(cli, arguments):
     result = cli(*arguments)
     assert result.code == 0, result.err
-    assert " ".join(result.err.split()).count("the rule asks for 18 votes") == 1
+    assert " ".join(result.err.split()).count("the rule needs 18 votes") == 1
     if "--json" in arguments:
         (warnings,) = (each["warnings"] for each in json.loads(result.out))
-        assert sum("the rule asks for 18 votes" in text for text in warnings) == 1
+        assert sum("the rule needs 18 votes" in text for text in warnings) == 1
     else:
-        assert "the rule asks for 18 votes" not in result.out
+        assert "the rule needs 18 votes" not in result.out
     assert "warning: box 1hz: " in result.err
     assert cli("-q", *arguments).err == ""
 
@@ -250,9 +250,9 @@ def test_what_holds_of_several_files_is_said_below_one_warning(cli, arguments, t
     lines = result.err.splitlines()
     few = next(k for k, line in enumerate(lines) if line == "warning: box 1hz: there are only 5 test pairs")
     assert lines[few + 1].strip().startswith("box 2hz: only 3 of 5 test pairs are active")
-    assert lines[few + 2].strip() == "So few votes order training pairs poorly."
+    assert lines[few + 2].strip() == "With so few votes, the order of training pairs is poor."
     assert lines[few + 3].startswith("  Score more held-out pairs")
-    assert result.err.count("order training pairs poorly") == result.err.count("more held-out pairs") == 1
+    assert result.err.count("the order of training pairs is poor") == result.err.count("more held-out pairs") == 1
 
 
 def test_a_picture_that_counts_no_votes_says_nothing_of_them(cli):
@@ -276,9 +276,9 @@ def test_what_checkpoints_lack_is_said_once_where_they_are_used(trained, tmp_pat
     result = CommandLine(capsys)(*command, "--num-test-samples", "5")
     assert result.code == 0, result.err
     for of in ("plastic 500hz", "plastic 1000hz"):
-        assert result.err.count(f"{of}: 1 of 2 checkpoints hold no learning rate (model_epoch_1.pt)") == 1
+        assert result.err.count(f"{of}: 1 of 2 checkpoints have no learning rate (model_epoch_1.pt)") == 1
     assert result.err.count("learning rate") == 2
-    assert result.err.count("order training pairs poorly") == 1
+    assert result.err.count("the order of training pairs is poor") == 1
     (folder / "flat_loss.py").write_text("def flat(first, second, target):\n    return 0 * (first - second)\n")
     quiet = CommandLine(capsys)(*command, "--checkpoint-weights", "uniform", "--loss-type", "flat_loss:flat")
     assert "learning rate" not in quiet.err

@@ -99,7 +99,7 @@ def test_a_mirror_image_is_named_even_where_its_own_scores_differ():
     source = table([[-5.0], [9.0], [3.0]], train_items=[("x", "y"), ("y", "x"), ("u", "v")])
     chosen = choose(source)
     assert (chosen.ids, chosen.mirrored, len(chosen.harmful)) == (["x_y", "y_x"], ["y_x"], 1)
-    assert "the last 1 are pairs above the other way round: their mirror images" in list_text(chosen, "scores.json")
+    assert "the last 1 are mirror images of pairs above" in list_text(chosen, "scores.json")
 
 
 def test_pairs_whose_items_nobody_knows_are_listed_as_they_are():
@@ -245,7 +245,7 @@ def test_an_empty_list_is_a_list(tmp_path):
     write_exclusion_list(tmp_path / "x.txt", choose(threshold=parse_threshold("-99")), "s")
     found = read_exclusion_list(tmp_path / "x.txt")
     assert found.ids == []
-    assert found.notes == ["the exclusion list is empty, so training uses every pair"]
+    assert found.notes == ["the exclusion list is empty, so training uses all pairs"]
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\r", "# a", "", " a", "a ", "#", "a # b"])
@@ -283,7 +283,7 @@ def test_a_list_changed_by_hand_is_read_and_known_as_such(written):
     written.write_text(text.replace("m_0_m_1\n", "m_8_m_9  # my own\n\n# why\n"))
     changed = read_exclusion_list(written)
     assert changed.edited
-    assert changed.notes == ["the exclusion list was changed by hand since it was written"]
+    assert changed.notes == ["the exclusion list was edited by hand"]
     assert found.notes == []
     assert set(changed.ids) == {*found.ids} - {"m_0_m_1"} | {"m_8_m_9"}
     written.write_text(text.replace("m_0_m_1\n", ""))

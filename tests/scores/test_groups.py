@@ -143,5 +143,5 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest():
     with pytest.raises(UsageError, match="no column 'anotator'") as error:
         members_of(table_with_groups(), "anotator")
     assert error.value.hint == "Did you mean annotator?"
-    with pytest.raises(ScoreFileError, match="do not show their classes"):
+    with pytest.raises(ScoreFileError, match="do not show the items' classes"):
         members_of(table([[1.0], [2.0]], train_items=[("a", "b_c"), ("d_e", "f")]), "class")

@@ -179,7 +179,7 @@ def test_why_a_rule_never_fires_and_what_would():
     assert "none of the 5 test pairs is active" in never_fires("60%", 1, 0, 5)
     why = never_fires("3", 3, 2, 5)
     assert "needs 3 votes, but only 2 of 5 test pairs are active" in why
-    assert "at most `min_occurrences` 2" in why
+    assert "give `min_occurrences` 2 or less" in why
 
 
 @needs_reference

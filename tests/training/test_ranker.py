@@ -191,7 +191,9 @@ def test_checkpoints_in_use_are_not_replaced_by_another_run(data, tmp_path):
     folder = tmp_path / "checkpoints" / "a"
     first = train_ranker(data, QUICK, folder)
     before = _bytes(folder)
-    with pytest.raises(TrainingError, match=r"holds the checkpoints that scores\.json was made from") as caught:
+    with pytest.raises(
+        TrainingError, match=r"would replace the checkpoints in .*scores\.json was made from them"
+    ) as caught:
         train_ranker(data, dataclasses.replace(QUICK, seed=3), folder, in_use="scores.json")
     assert str(tmp_path / "checkpoints-again") in caught.value.hint
     assert _bytes(folder) == before

@@ -6,13 +6,13 @@ A recording is ``gain * (sheet(source) + room(source) + noise)``:
   hiss; pitch, tilt and a slow tremolo differ a little from take to take.
 - **sheet**: the further the speaker is turned away, the more the material shadows high frequencies,
   ``1 / sqrt(1 + (f / cutoff) ** 2)`` with a cutoff that falls by ``octaves`` octaves from 0 to 180 degrees, and the
-  later the sound that bends round it comes, by ``detour * (1 - cos(angle)) / 2`` metres; a sheet may ring at its
+  longer the way of the sound that bends round it, by ``detour * (1 - cos(angle)) / 2`` metres; a sheet may ring at its
   resonances.
 - **room**: a tail of noise that decays by 60 dB in ``ROOM_DECAY`` seconds, excited by the source from all directions,
-  so that it carries no angle and covers some of it up.
+  so that it does not depend on the angle and masks it in part.
 - **noise**: white, at a signal-to-noise ratio that differs from take to take.
 
-Every number is drawn from the generator given: the same generator state, the same samples.
+All random numbers come from the given generator, so the same state gives the same samples.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Material:
     """A sheet between speaker and microphone.
 
     Attributes:
-        cutoff: in Hz, from where on the sheet shadows at 0 degrees.
-        octaves: by how many octaves the cutoff falls to 180 degrees.
+        cutoff: cutoff frequency at 0 degrees, in Hz.
+        octaves: number of octaves by which the cutoff falls up to 180 degrees.
         jitter: standard deviation of the cutoff from take to take, in octaves.
         echo: amplitude of the sound that bends round the sheet.
-        detour: how much longer its way is at 180 degrees, in metres.
-        resonances: (frequency in Hz, width in Hz, gain) of each.
+        detour: additional length of its way at 180 degrees, in metres.
+        resonances: (frequency in Hz, width in Hz, gain) for each.
     """
 
     cutoff: float

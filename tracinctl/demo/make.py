@@ -1,7 +1,7 @@
 """The demo: a project folder with recordings, planted errors and trained checkpoints.
 
-Everything is made in a hidden folder inside and moved up when it is complete, the settings last, so an interrupted demo
-is no project. The next run removes what a killed run left, or moves up the rest of a complete demo.
+Everything is made in a hidden folder inside the project's and moved up when it is complete, the settings last, so that
+an interrupted demo is not a project. The next run removes a killed run's files, or moves up the rest of a whole demo.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ N_FFT, HOP = 256, 512
 SPLIT_SEED = 42
 SETTINGS_FILE = "tracinctl.toml"
 _WORK = ".tracinctl-demo"
-# in it: the project while it is made, the same when it is complete, and the result to report
+# inside: the unfinished project, the complete project, and the result to report
 _MADE, _WHOLE, _RESULT = "made", "whole", "result.json"
 
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How large a demo is.
+    """The size of a demo.
 
-    Large enough for held-out recordings to judge: of 45 takes of six angles 81 are held out. Half of them choose what
-    is left out, and half judge. With 20 takes the 18 judging recordings cannot tell the gain from luck (3.7 points of
-    accuracy, 95 % interval -3.6 to 11.0). Coarse spectrograms and few epochs keep twenty trainings of a frequency
-    within minutes.
+    It is large enough for held-out recordings to judge: of 45 takes of six angles, 81 are held out. Half of them choose
+    what to leave out, and half judge. With 20 takes, the 18 judging recordings cannot tell the gain from chance (3.7
+    points of accuracy, 95 % interval -3.6 to 11.0). Coarse spectrograms and few epochs keep twenty trainings of a
+    frequency within minutes.
 
     Attributes:
-        takes: recordings of each angle, for the trained material and for the other.
-        comparisons: training pairs of each frequency.
-        flipped: the share of these whose target is flipped.
-        misfiled: training recordings of each frequency that are filed under a wrong angle.
-        epochs: of training.
+        takes: recordings per angle, for the trained material and for the other.
+        comparisons: training pairs per frequency.
+        flipped: the share of these with a flipped target.
+        misfiled: training recordings per frequency with a wrong angle.
+        epochs: epochs of training.
     """
 
     takes: tuple[int, int] = (45, 6)
@@ -66,14 +66,14 @@ class DemoSize:
 
 @dataclass(frozen=True)
 class DemoSet:
-    """What was made of a material and frequency.
+    """One material and frequency of a demo.
 
     Attributes:
         material: see ``MATERIALS``.
-        frequency: of the tone.
+        frequency: frequency of the tone.
         recordings: number of recordings.
         planted_pairs: number of flipped comparisons.
-        planted_items: number of recordings filed under a wrong angle.
+        planted_items: number of recordings with a wrong angle.
         held_out_accuracy: share of held-out pairs that the ranker ranks correctly; None where none was trained.
     """
 
@@ -87,19 +87,19 @@ class DemoSet:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The project folder that was made, and what is in it of each material and frequency."""
+    """The project folder, and each material and frequency in it."""
 
     directory: Path
     sets: Sequence[DemoSet]
 
     @property
     def trained(self) -> list[DemoSet]:
-        """Those with a trained ranker."""
+        """The sets with a trained ranker."""
         return [each for each in self.sets if each.material == TRAINED]
 
 
 SETTINGS = """\
-# Settings of this project; tracinctl finds this file from here and from every folder below.
+# Settings of this project; tracinctl finds this file from here and from all folders below.
 material = "{material}"
 frequencies = [{frequencies}]
 
@@ -159,7 +159,7 @@ def make_demo(
 
 @contextlib.contextmanager
 def _work_folder(directory: Path) -> Iterator[Path]:
-    """The hidden folder, locked against other runs; removed at the end unless it holds files still to be moved up."""
+    """The hidden folder, locked against other runs; removed at the end unless it has files to move up."""
     made = not directory.exists()
     work = directory / _WORK
     work.mkdir(parents=True, exist_ok=True)
@@ -176,20 +176,20 @@ def _work_folder(directory: Path) -> Iterator[Path]:
                     with contextlib.suppress(OSError):
                         directory.rmdir()
     except TimeoutError as error:
-        raise DataError(f"another run is making a demo in {directory}", hint="Name another folder.") from error
+        raise DataError(f"another run is making a demo in {directory}", hint="Give another folder.") from error
 
 
 def _waiting(work: Path) -> list[Path]:
-    """Complete files that are not yet in place, the settings last: without them a folder is no project."""
+    """Complete files to move up, the settings last, because they make a folder a project."""
     whole = work / _WHOLE
     paths = whole.iterdir() if whole.is_dir() else ()
     return sorted(paths, key=lambda path: (path.name == SETTINGS_FILE, path.name))
 
 
 def _move_up(work: Path, directory: Path) -> None:
-    """Move complete files into place; the folder itself stays, because it may be somebody's working folder."""
+    """Move complete files into place; the folder itself stays, because it may be somebody's current folder."""
     for path in _waiting(work):
-        os.rename(path, directory / path.name)  # noqa: PTH104 - unlike replace, it never takes the place of a folder
+        os.rename(path, directory / path.name)  # noqa: PTH104 - unlike replace, it never replaces a folder
 
 
 def _finished(work: Path, directory: Path, asked: str) -> DemoResult | None:
@@ -206,7 +206,7 @@ def _hertz(name: str) -> float:
     text = name.removesuffix("hz")
     if not name.endswith("hz") or not text.isdigit() or not 50 <= int(text) <= RATE // 8:  # noqa: PLR2004  hertz
         raise UsageError(
-            f"frequency {name!r} cannot be synthesised", hint=f"From 50hz to {RATE // 8}hz, written like 500hz."
+            f"frequency {name!r} cannot be synthesised", hint=f"Use 50hz to {RATE // 8}hz, written like 500hz."
         )
     return float(text)
 
@@ -238,7 +238,7 @@ def _fill(
 def _record_all(
     work: Path, tones: dict[str, float], seed: int, size: DemoSize, progress: ProgressCallback
 ) -> list[Planted]:
-    """Write all recordings; returns those that are filed under a wrong angle."""
+    """Write all recordings; return those with a wrong angle."""
     misfiled: list[Planted] = []
     total = sum(len(ANGLES) * takes for takes in size.takes) * len(tones)
     written = 0
@@ -281,7 +281,7 @@ def _item(material: str, frequency: str, angle: int, take: int) -> str:
 
 
 def _misfiled(size: DemoSize, random: np.random.Generator) -> dict[tuple[int, int], int]:
-    """(angle, take) as filed -> angle as recorded, for training recordings."""
+    """Map (wrong angle, take) to the true angle, for training recordings."""
     from tracinctl.data.split import split_items
 
     places = [(angle, take) for angle in ANGLES for take in range(size.takes[0])]
@@ -307,12 +307,12 @@ def _write_recording(
 ) -> None:
     import soundfile
 
-    # every fourth take is in stereo, as in folders that grew over time
+    # every fourth take is stereo, as in real folders that grew over time
     channels = 2 if take % 4 == 3 else 1  # noqa: PLR2004  the fourth
     sound = record(MATERIALS[material], true, hertz, random, seconds=SECONDS, channels=channels)
     path = work / "data" / f"deg{filed:03d}" / material / f"{_item(material, frequency, filed, take)}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = io.BytesIO()  # soundfile's own errors do not say that the disk is full
+    data = io.BytesIO()  # soundfile's errors hide that the disk is full
     soundfile.write(data, sound, RATE, subtype="PCM_16", format="WAV")
     path.write_bytes(data.getvalue())
 
@@ -320,7 +320,7 @@ def _write_recording(
 def _comparisons(
     work: Path, frequency: str, size: DemoSize, random: np.random.Generator, progress: ProgressCallback
 ) -> tuple[RankingData, list[str]]:
-    """The data of a frequency with some training comparisons flipped, and the ids of those."""
+    """The data of a frequency with some flipped training comparisons, and their ids."""
     from tracinctl.data.loading import load_recordings
 
     whole = load_recordings(work / "data", TRAINED, frequency, n_fft=N_FFT, hop=HOP, seed=SPLIT_SEED, progress=progress)

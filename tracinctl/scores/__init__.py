@@ -1,1 +1,1 @@
-"""Influence scores: the table, its files, and what follows from them. Knows nothing of models."""
+"""Influence scores: the table, its files, votes and lists. This room does not use models."""

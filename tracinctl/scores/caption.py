@@ -1,4 +1,4 @@
-"""What scores are of, in a line: method, loss, checkpoints and date, as far as their provenance says."""
+"""A one-line caption of scores: method, loss, checkpoints and date, from their provenance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDEST_NAME = 24
 
 
 def caption(provenance: Mapping[str, Any]) -> str:
-    """``TracIn, standard loss, margin 1, 5 checkpoints (epoch 3 to epoch 15)``; empty where nothing is known."""
+    """``TracIn, standard loss, margin 1, 5 checkpoints (epoch 3 to epoch 15)``; empty if nothing is known."""
     method, loss = provenance.get("method"), provenance.get("loss")
     parts = [_METHODS.get(str(method), str(method))] if method else []
     parts += [f"{loss} loss"] if loss else []

@@ -1,4 +1,4 @@
-"""What a careful colleague would say about scores and what is made of them, in plain words."""
+"""Diagnoses: warnings about scores, and about rules and lists made from them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tracinctl.scores.votes import VoteTable
 from tracinctl.text import count, first_few, number
 
 FEW_ACTIVE = 20
-"""With fewer active test pairs, votes order training pairs much worse."""
+"""With fewer active test pairs, votes order training pairs much less well."""
 
-_MOST = 0.5  # a part above this is most
-_LEFT = 0.1  # what keeps no more than this of its pairs or items is nearly empty
-_PAIRS_TO_TELL = 5  # an item in fewer pairs than these says nothing
+_MOST = 0.5  # a larger share counts as most
+_LEFT = 0.1  # an item or class that keeps at most this share of its pairs or items is nearly empty
+_PAIRS_TO_TELL = 5  # items in fewer pairs are ignored
 _VOTES_TO_TELL = 10
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Something worth knowing before the scores are believed or the list is used.
+    """A remark to read before using the scores or the list.
 
     Attributes:
-        code: a stable name, ``few-active`` for instance.
-        seen: what was seen in these scores.
-        hint: what to do about it; empty where nothing helps.
-        meaning: what follows from it for any scores; empty where that is plain.
+        code: a stable name, such as ``few-active``.
+        seen: the observation in these scores.
+        hint: what to do about it; may be empty.
+        meaning: what the observation means; may be empty.
     """
 
     code: str
@@ -45,14 +45,14 @@ class Diagnosis:
 
     @property
     def text(self) -> str:
-        """What was seen and what follows from it, a sentence."""
+        """The observation and its meaning in one sentence."""
         return f"{self.seen}; {self.meaning}" if self.meaning else self.seen
 
 
 def diagnose(
     source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
 ) -> list[Diagnosis]:
-    """Everything that applies, once, the gravest first; the scores are not read again."""
+    """All diagnoses that apply, the most serious first, without reading the scores again."""
     if exclusions is not None and exclusions.by:
         return _about_groups(source, exclusions)
     given = [made for made in (exclusions, sweep) if made is not None]
@@ -81,7 +81,7 @@ def diagnose(
 
 
 def _about_groups(source: ScoreSource, exclusions: Exclusions) -> list[Diagnosis]:
-    """What applies to a list of whole groups."""
+    """Diagnoses of a list of whole groups."""
     diagnoses = diagnose_scores(len(source.test_ids), exclusions.active_test_pairs, source.provenance)
     if exclusions.never_fires and exclusions.active_test_pairs:
         diagnoses.append(Diagnosis("never-fires", exclusions.never_fires))
@@ -94,7 +94,7 @@ def _about_groups(source: ScoreSource, exclusions: Exclusions) -> list[Diagnosis
 
 
 def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any]) -> list[Diagnosis]:
-    """What holds of scores whatever is made of them: how many test pairs are active, and what checkpoints give."""
+    """Diagnoses of the scores themselves: the number of active test pairs, and the checkpoints' parts."""
     diagnoses = [*_about_activity(test_pairs, active), *_about_checkpoints(provenance)]
     if test_pairs and not active:
         diagnoses.insert(
@@ -125,8 +125,8 @@ def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
             ),
             "Score more held-out pairs: tracinctl compute takes all of them unless fewer are asked for."
             if total < 2 * FEW_ACTIVE
-            else "A larger margin at compute, or checkpoints from earlier in training, make more of them active.",
-            meaning="so few votes order training pairs poorly",
+            else "To make more of them active, compute with a larger margin or with earlier checkpoints.",
+            meaning="with so few votes, the order of training pairs is poor",
         )
 
 
@@ -138,18 +138,18 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
     for k in np.flatnonzero(votes >= _VOTES_TO_TELL):
         column = int(counted.test_votes[k].argmax())
         share = counted.test_votes[k, column] / votes[k]
-        if share > _MOST and active > 2:  # noqa: PLR2004  of two test pairs one always has half of the votes
+        if share > _MOST and active > 2:  # noqa: PLR2004  one of two test pairs always has half of the votes
             yield Diagnosis(
                 "one-voter",
-                f"one test pair alone gives {share:.0%} of all votes below {number(counted.values[k])}, so votes "
-                "say mostly what it dislikes",
+                f"a single test pair gives {share:.0%} of all votes below {number(counted.values[k])}, so the list "
+                "mostly follows that pair",
                 f"Look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}\n"
-                "Among more held-out pairs one counts less.",
+                "With more held-out pairs, each counts less.",
             )
 
 
 def _about_rule(counted: VoteTable, required: int) -> Iterator[Diagnosis]:
-    """Where a rule finds nothing at any threshold, though test pairs do vote: the nearest one that does."""
+    """If a rule finds nothing at any threshold although test pairs vote, suggest the nearest rule that does."""
     if not counted.votes.any() or counted.votes.max() >= required:
         return
     k, row = np.unravel_index(counted.votes.argmax(), counted.votes.shape)
@@ -157,9 +157,9 @@ def _about_rule(counted: VoteTable, required: int) -> Iterator[Diagnosis]:
     pairs = int(np.count_nonzero(counted.votes[k] == most))
     yield Diagnosis(
         "nothing-harmful",
-        f"the rule asks for {required:,} votes, but no training pair has more than {most:,}, "
+        f"the rule needs {required:,} votes, but no training pair has more than {most:,}, "
         f"which {count(pairs, 'pair has', 'pairs have')} below {number(counted.values[k])}",
-        f"With `min_occurrences` {most} the list would name {'it' if pairs == 1 else 'them'}.",
+        f"With `min_occurrences` {most}, the list contains {'it' if pairs == 1 else 'them'}.",
     )
 
 
@@ -168,28 +168,28 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
     if below and counted.lowest < 0:
         yield Diagnosis(
             "threshold-too-low",
-            f"no score lies below {', '.join(map(number, below))}: the lowest is {number(counted.lowest)}",
-            "Scores have no natural scale. Give a share of them, 1% for instance.",
+            f"no score is below {', '.join(map(number, below))}; the lowest is {number(counted.lowest)}",
+            "Scores have no natural scale. Give a share of them, such as 1%.",
         )
     elif below and counted.active.any():
         yield Diagnosis(
             "no-harm",
             "no score is negative: no training pair was harmful to any test pair",
-            "There is nothing to mend.",
+            "Nothing needs to be left out.",
         )
     above = [value for value in counted.values.tolist() if value > counted.highest]
     if above and counted.active.any():
         yield Diagnosis(
             "threshold-too-high",
-            f"every score lies below {', '.join(map(number, above))}: every active test pair votes against "
+            f"every score is below {', '.join(map(number, above))}, so every active test pair votes against "
             "every training pair",
-            "Give a lower threshold, or a share of the scores, 1% for instance.",
+            "Give a lower threshold, or a share of the scores, such as 1%.",
         )
     upper = counted.upper_threshold
     if upper is not None and upper >= counted.highest and counted.active.any():
         yield Diagnosis(
             "upper-threshold-too-high",
-            f"no score lies above the upper threshold {number(upper)}: the highest is {number(counted.highest)}",
+            f"no score is above the upper threshold {number(upper)}; the highest is {number(counted.highest)}",
             "Leave it out, or give a lower one.",
         )
 
@@ -200,7 +200,7 @@ def _about_empty_list(exclusions: Exclusions) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "empty-list",
             "the list is empty, so training with it uses every pair",
-            f"By `rule` total and `threshold` 10%, the worst tenth{of} is listed."
+            f"To list the worst tenth{of}, use `rule` total and `threshold` 10%."
             if exclusions.mode != "sample" and exclusions.rule == "votes"
             else "",
         )
@@ -213,8 +213,8 @@ def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "helps-on-average",
             f"{helpful:,} of {len(harmful):,} harmful pairs have a positive mean score: they hurt "
-            f"{exclusions.required_votes:,} or more test pairs, and over all of them they help",
-            "With `rule` total, a pair is listed only if it hurts the test pairs in sum.",
+            f"{exclusions.required_votes:,} or more test pairs, but help on average",
+            "To list only pairs that hurt in total, use `rule` total.",
         )
 
 
@@ -226,7 +226,7 @@ def _about_cap(exclusions: Exclusions) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "cap-cut",
             f"the cap of {exclusions.max_exclusions:,} left {what} off the list",
-            "A higher `max_exclusions`, or none, takes them in.",
+            "To list them too, give a higher `max_exclusions` or none.",
         )
 
 
@@ -240,7 +240,7 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
     number = {name: k for k, name in enumerate(names)}
     first = np.array([number[a] for a, _ in pairs], dtype=np.int64)
     second = np.array([number[b] for _, b in pairs], dtype=np.int64)
-    # the first of several comparisons of two items may be listed as a_b#1
+    # a list may name the first of several comparisons of two items a_b#1
     listed = {*exclusions.ids, *(name.removesuffix("#1") for name in exclusions.ids)}
     item_gone = np.zeros(len(names), dtype=bool)
     if exclusions.mode == "ranking_pair":
@@ -252,8 +252,8 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
     if total and gone.mean() > _MOST:
         yield Diagnosis(
             "takes-most",
-            f"the list takes {gone.mean():.0%} of the training pairs away",
-            "Ask for more votes (`min_occurrences`), give a lower `threshold`, or cap the list (`max_exclusions`).",
+            f"the list leaves out {gone.mean():.0%} of the training pairs",
+            "Require more votes (`min_occurrences`), give a lower `threshold`, or cap the list (`max_exclusions`).",
         )
     if total and gone.mean() >= 1 - _LEFT:
         return  # most pairs are gone, so every item and class is nearly empty
@@ -268,14 +268,14 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
             "items-emptied",
             f"the list leaves {len(ids):,} {'item' if len(ids) == 1 else 'items'} (nearly) without training pairs: "
             f"{first_few(ids)}",
-            "Is the item itself bad? `pair_mode` sample looks at items. Else cap the list with `max_exclusions`.",
+            "To check whether the item itself is bad, use `pair_mode` sample; else cap the list with `max_exclusions`.",
         )
     if classes:
         yield Diagnosis(
             "classes-emptied",
             f"the list leaves {'class' if len(classes) == 1 else 'classes'} {first_few(classes)} (nearly) empty: "
-            f"a ranker trained with it cannot learn where {'it stands' if len(classes) == 1 else 'they stand'}",
-            "Cap the list with `max_exclusions`, or look into the recordings of these classes.",
+            f"a ranker trained with it cannot learn {'its rank' if len(classes) == 1 else 'their ranks'}",
+            "Cap the list with `max_exclusions`, or check the recordings of these classes.",
         )
 
 
@@ -285,7 +285,7 @@ def _emptied_classes(
     after: npt.NDArray[np.int64],
     item_gone: npt.NDArray[np.bool_],
 ) -> list[str]:
-    """The classes, in order, that are left with a tenth of their items or pairs at most; '' is no class."""
+    """The classes, in order, that keep at most a tenth of their items or pairs; '' is not a class."""
     emptied = []
     for name in sorted({*of_items.tolist()} - {""}):
         of_class = of_items == name
@@ -306,22 +306,22 @@ def _about_checkpoints(provenance: Mapping[str, Any]) -> Iterator[Diagnosis]:
         all_of = " (all of them)" if len(silent) == len(checkpoints) else ""
         yield Diagnosis(
             "zero-gradient",
-            f"{len(silent)} of {len(checkpoints)} checkpoints{all_of} add nothing to any score, for no pair has a "
+            f"{len(silent)} of {len(checkpoints)} checkpoints{all_of} add nothing to any score, because no pair has a "
             f"gradient there: {first_few(silent)}",
-            "Every margin is met there. A larger margin at compute, or checkpoints from earlier, say more.",
+            "Every margin is met there. Compute with a larger margin or with earlier checkpoints.",
         )
     without = [str(point.get("name")) for point in checkpoints if point.get("learning_rate", 0) is None]
     if without and provenance.get("checkpoint_weights", "relative") != "uniform":
         yield Diagnosis(
             "no-learning-rate",
-            f"{len(without)} of {len(checkpoints)} checkpoints hold no learning rate ({first_few(without)}), so all "
+            f"{len(without)} of {len(checkpoints)} checkpoints have no learning rate ({first_few(without)}), so all "
             "checkpoints have the same weight",
-            "Keep the optimizer's state in checkpoints, or give `checkpoint_weights` uniform.",
+            "Save the optimizer's state in checkpoints, or give `checkpoint_weights` uniform.",
         )
 
 
 def _about_mirror_images(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]:
-    """A pair and its mirror image have the same loss: where their scores differ, the scores are wrong."""
+    """If the scores of a pair and its mirror image differ, the scores are wrong, because both have the same loss."""
     try:
         pairs = pair_items(source)
     except ScoreFileError:
@@ -338,6 +338,6 @@ def _about_mirror_images(source: ScoreSource, counted: VoteTable) -> Iterator[Di
         yield Diagnosis(
             "mirror-images-differ",
             f"{int(differ.sum()):,} of {len(rows):,} mirror images score differently, by up to {number(furthest)}",
-            "compute them again: tracinctl compute",
-            meaning="a pair and its mirror image have the same loss, so these scores are not right",
+            "Compute them again: tracinctl compute",
+            meaning="a pair and its mirror image have the same loss, so these scores are wrong",
         )

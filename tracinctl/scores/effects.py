@@ -1,4 +1,4 @@
-"""What each training pair does to the held-out pairs: its total, its votes, and whom it hurts and helps most."""
+"""The effect of each training pair on the held-out pairs: total, votes, and the pairs it hurts and helps most."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PairEffects:
-    """Sums and extremes over the held-out pairs, one row a training pair.
+    """Sums and extremes over the held-out pairs, one row per training pair.
 
     Attributes:
-        total: summed influence on all held-out pairs, shape (train pairs,).
-        votes: held-out pairs with a score below the threshold, shape (train pairs,).
-        active: held-out pairs with a score other than zero for some training pair.
+        total: total influence on all held-out pairs, shape (train pairs,).
+        votes: number of held-out pairs with a score below the threshold, shape (train pairs,).
+        active: number of held-out pairs with a non-zero score for some training pair.
         hurt: columns of the held-out pairs with the lowest scores, lowest first, shape (train pairs, named).
         hurt_by: their scores, same shape.
-        helped: columns of those with the highest scores, highest first, same shape.
+        helped: columns of the held-out pairs with the highest scores, highest first, same shape.
         helped_by: their scores, same shape.
     """
 
@@ -44,7 +44,7 @@ def pair_effects(
     Args:
         source: the scores.
         threshold: a score below it is a vote.
-        named: how many held-out pairs to name for each training pair; fewer where there are fewer.
+        named: largest number of held-out pairs to name per training pair.
         progress: called with a ``Progress``.
     """
     rows, columns = len(source.train_ids), len(source.test_ids)
@@ -66,10 +66,10 @@ def pair_effects(
 
 
 def opposed_pairs(source: ScoreSource, row: int, count: int = 5) -> list[tuple[str, float]]:
-    """The training pairs that teach most nearly the opposite of one: ids, and the cosine of their scores with its own.
+    """The training pairs that contradict one most: ids, and the cosine of their scores with its scores.
 
     Reads the scores up to twice.
-    A cosine of -1 undoes what the pair does on every held-out pair; only negative ones are given.
+    A cosine of -1 means the exact opposite effect on every held-out pair; only negative ones are returned.
     """
     own = _row(source, row)
     cosine = np.zeros(len(source.train_ids))
@@ -91,7 +91,7 @@ def _row(source: ScoreSource, row: int) -> FloatArray:
 
 
 def _lowest(block: FloatArray, named: int) -> tuple[IntArray, FloatArray]:
-    """Columns and values of the lowest scores of each row; equal scores in column order."""
+    """Columns and values of the lowest scores of each row; equal scores are in column order."""
     if named < block.shape[1]:
         columns = np.sort(np.argpartition(block, named - 1, axis=1)[:, :named], axis=1) if named else block[:, :0]
     else:

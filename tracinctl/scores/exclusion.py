@@ -1,10 +1,10 @@
-"""Which training pairs or items to leave out.
+"""Choose the training pairs or items to leave out.
 
 ``ranking_pair`` leaves out harmful pairs and keeps their items; ``full_pair`` leaves out both items of each harmful
 pair; ``sample`` leaves out single items by their item-level influence.
 
-A pair and its mirror image are one comparison, and have the same loss, but training code drops a pair only where its
-id stands in a list in that order. So where training saw both, both are named; a cap counts them once and keeps both.
+A pair and its mirror image are one comparison with the same loss, but training code only drops pairs whose id is on the
+list in that order. So if training saw both, the list names both; a cap counts them once and keeps both.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from tracinctl.scores.votes import (
 )
 
 OUTLIER = 3.5
-"""How many robust standard deviations above the median an item stands out from (Iglewicz and Hoaglin 1993)."""
+"""Robust standard deviations above the median from which an item stands out (Iglewicz and Hoaglin 1993)."""
 
 
 @dataclass(frozen=True)
 class HarmfulPair:
-    """A training pair on the list or near it.
+    """A harmful training pair.
 
     Attributes:
         id: the pair's id.
         votes: negative votes against it.
         mean: its mean score over all test pairs.
-        total: the sum of its scores over all test pairs.
+        total: its total score over all test pairs.
     """
 
     id: str
@@ -63,24 +63,24 @@ class Exclusions:
         mode: one of MODES.
         rule: one of RULES.
         threshold: as given.
-        value: what it stands for: a score under rule ``votes``, a total under rule ``total``.
-        min_occurrences: how many votes are asked for, as given.
-        required_votes: votes that make a pair harmful; 0 under rule ``total``.
+        value: its value: a score under rule ``votes``, a total under rule ``total``.
+        min_occurrences: the required votes, as given.
+        required_votes: number of votes that make a pair harmful; 0 under rule ``total``.
         harmful: all harmful pairs. By votes: most votes first, then lowest mean score; by total: lowest total first;
             then by id.
-        listed: the pairs that the list is about: the harmful ones in their order, as many as the cap allows, and in
-            mode ``ranking_pair`` behind them the mirror images that are not harmful by their own scores.
-        ids: what to write: pair ids, or item ids.
-        mirrored: ids in ``ids`` that are there only as mirror images of harmful pairs.
-        cut: harmful pairs (or items) that a cap left off.
+        listed: the harmful pairs in order, up to the cap, and in mode ``ranking_pair`` then their mirror images that
+            are not harmful by their own scores.
+        ids: the ids to write, of pairs or items.
+        mirrored: ids in ``ids`` that are only mirror images of harmful pairs.
+        cut: number of harmful pairs (or items) that the cap left off.
         max_exclusions: the cap; None for no cap.
-        active_test_pairs: test pairs that can vote.
-        never_fires: why the rule can never fire; empty where it can.
+        active_test_pairs: number of test pairs that can vote.
+        never_fires: why the rule can never fire; empty if it can.
         sample_scores: item-level influence of the items on the list, in mode ``sample``.
-        counted: the votes; under rule ``total`` those below 0.
-        chosen_by: how the list was chosen, where trainings chose it; empty where the rule did.
-        earlier: ids of the rounds before, which stand first in ``ids``.
-        by: the column whose groups ``harmful`` and ``listed`` hold; empty where they hold pairs.
+        counted: the votes; under rule ``total``, the votes below 0.
+        chosen_by: how retraining chose the list; empty if the rule did.
+        earlier: ids from earlier rounds, which come first in ``ids``.
+        by: the column whose groups are in ``harmful`` and ``listed``; empty if they hold pairs.
     """
 
     mode: str
@@ -105,18 +105,18 @@ class Exclusions:
 
     @property
     def new_ids(self) -> Sequence[str]:
-        """The ids without those of the rounds before."""
+        """The ids without those from earlier rounds."""
         return self.ids[len(self.earlier) :]
 
 
 def earlier_ids(provenance: Mapping[str, Any]) -> list[str]:
-    """What the rounds before had left out, as the scores say."""
+    """The ids that earlier rounds left out, from the scores' provenance."""
     listed = provenance.get("left_out_before")
     return [str(name) for name in listed] if isinstance(listed, list) else []
 
 
 def with_earlier(exclusions: Exclusions, provenance: Mapping[str, Any]) -> Exclusions:
-    """The exclusions with those of the rounds before, so that a list holds all that training leaves out."""
+    """Add the ids from earlier rounds, so that the list holds everything that training leaves out."""
     earlier = earlier_ids(provenance)
     known = set(earlier)
     new = [name for name in exclusions.new_ids if name not in known]
@@ -124,7 +124,7 @@ def with_earlier(exclusions: Exclusions, provenance: Mapping[str, Any]) -> Exclu
 
 
 def choose_by_rule(source: ScoreSource, rule: Rule) -> Exclusions:
-    """What a rule leaves out; see ``choose_exclusions``."""
+    """Choose what to leave out by a rule; see ``choose_exclusions``."""
     return choose_exclusions(
         source,
         threshold=parse_threshold(rule.threshold),
@@ -149,16 +149,15 @@ def choose_exclusions(
 ) -> Exclusions:
     """Choose what to leave out.
 
-    Under rule ``votes`` a pair is harmful where enough test pairs score below the threshold. Under rule ``total`` it is
-    where the sum of its scores over all test pairs is: below ``0``, below ``-50``, or among the lowest ``10%``.
+    Under rule ``votes``, a pair is harmful if enough test pairs have a score below the threshold. Under rule ``total``,
+    it is harmful if its total score over all test pairs is below ``0``, below ``-50``, or among the lowest ``10%``.
 
     ``max_exclusions`` caps comparisons (a pair and its mirror image count once; in mode ``full_pair`` each may name two
-    items), or items in mode ``sample``, in which thresholds and rules have no part.
+    items), or items in mode ``sample``, which uses no thresholds and rules.
 
     Raises:
-        UsageError: the mode, the rule or the cap makes no sense.
-        ScoreFileError: ``full_pair`` needs the pairs' items, or ``sample`` the item-level influence, and the scores do
-            not say them.
+        UsageError: the mode, the rule or the cap is wrong.
+        ScoreFileError: the scores lack the pairs' items (``full_pair``) or the item-level influence (``sample``).
     """
     _check(mode, max_exclusions)
     check_rule(rule, min_occurrences, upper_threshold)
@@ -198,7 +197,7 @@ def choose_exclusions(
 
 @dataclass(frozen=True)
 class _Harmful:
-    """The rows of the harmful pairs, the worst first, and what made them harmful."""
+    """The rows of the harmful pairs, the worst first, and what makes them harmful."""
 
     rows: list[int]
     value: float
@@ -206,7 +205,7 @@ class _Harmful:
     counted: VoteTable
 
     def pairs(self, source: ScoreSource, rows: Sequence[int]) -> list[HarmfulPair]:
-        """Some rows as pairs."""
+        """The pairs at some rows."""
         votes, mean, totals = self.counted.votes[0], self.counted.mean, self.counted.totals
         return [
             HarmfulPair(source.train_ids[row], int(votes[row]), float(mean[row]), float(totals[row])) for row in rows
@@ -230,7 +229,7 @@ def _by_total(source: ScoreSource, counted: VoteTable, threshold: Threshold) -> 
 
 
 def _kept_rows(source: ScoreSource, rows: list[int], mode: str, cap: int | None) -> tuple[list[int], list[int]]:
-    """The harmful rows that the cap allows and, in mode ``ranking_pair``, their mirror images that are not harmful."""
+    """The harmful rows up to the cap and, in mode ``ranking_pair``, their mirror images that are not harmful."""
     mirror = _mirror_rows(_items(source, needed=mode == "full_pair"))
     kept = _capped(rows, mirror, cap)
     named = set(kept)
@@ -240,16 +239,16 @@ def _kept_rows(source: ScoreSource, rows: list[int], mode: str, cap: int | None)
 
 def _check(mode: str, max_exclusions: int | None) -> None:
     if mode not in MODES:
-        raise UsageError(f"unknown pair mode {mode!r}", hint=f"One of {', '.join(MODES)}.")
+        raise UsageError(f"unknown pair mode {mode!r}", hint=f"Choose one of {', '.join(MODES)}.")
     if max_exclusions is not None and max_exclusions < 1:
         raise UsageError(
-            f"`max_exclusions` is {max_exclusions}, which leaves nothing to exclude",
-            hint="Give 1 or more, or no cap at all.",
+            f"`max_exclusions` is {max_exclusions}, which excludes nothing",
+            hint="Give 1 or more, or no cap.",
         )
 
 
 def _items_of(source: ScoreSource, rows: Sequence[int]) -> list[str]:
-    """The items of some training pairs, each once."""
+    """The different items of some training pairs."""
     items = pair_items(source)
     return list(dict.fromkeys(name for row in rows for name in items[row]))
 
@@ -264,7 +263,7 @@ def _items(source: ScoreSource, *, needed: bool) -> Sequence[tuple[str, str]]:
 
 
 def _mirror_rows(items: Sequence[tuple[str, str]]) -> dict[int, int]:
-    """Row -> row of its mirror image, where training saw both; empty where items are not known."""
+    """Map rows to the rows of their mirror images, if training saw both; empty if items are unknown."""
     if not items:
         return {}
     first, second, count = number_items(items)
@@ -276,7 +275,7 @@ def _mirror_rows(items: Sequence[tuple[str, str]]) -> dict[int, int]:
 
 
 def _capped(order: list[int], mirror: Mapping[int, int], cap: int | None) -> list[int]:
-    """The first rows up to the cap; a pair whose mirror image is kept is kept with it."""
+    """The first rows up to the cap; a pair and its mirror image stay together."""
     if cap is None or len(order) <= cap:
         return order
     kept: dict[int, None] = {}
@@ -293,25 +292,25 @@ def _capped(order: list[int], mirror: Mapping[int, int], cap: int | None) -> lis
 def suspicious_items(source: ScoreSource) -> dict[str, float]:
     """Item-level influence of the items that stand out, highest first, then by id.
 
-    An item stands out where it lies more than OUTLIER robust standard deviations above the median. The robust
-    standard deviation is 1.4826 times the median absolute deviation or, where more than half of the items are alike and
-    that is zero, 1.2533 times the mean absolute deviation.
+    An item stands out if it is more than OUTLIER robust standard deviations above the median. The robust standard
+    deviation is 1.4826 times the median absolute deviation. If that is zero, because more than half of the items are
+    equal, it is 1.2533 times the mean absolute deviation.
 
     Raises:
-        ScoreFileError: the scores say nothing of single items.
+        ScoreFileError: the scores have no item-level influence.
     """
     influence = source.sample_influence
     if influence is None or not len(source.sample_ids):
         raise ScoreFileError(
-            "these scores say nothing of single items, which the pair mode sample needs",
+            "these scores have no item-level influence, which the pair mode sample needs",
             hint="Compute them again: tracinctl compute",
         )
     size: FloatArray = np.asarray(influence, dtype=np.float64)
-    # in units of the largest, so that no sum overflows
+    # divide by the largest, so that no sum overflows
     size = size / (float(np.abs(size).max()) or 1.0)
     distance = size - np.median(size)
     spread = 1.4826 * float(np.median(np.abs(distance))) or 1.2533 * float(np.abs(distance).mean())
-    # where all items are alike but for rounding, none stands out
+    # if all items are equal up to rounding, none stands out
     level = max(OUTLIER * spread, 1e-9)
     order = sorted(
         np.flatnonzero(distance > level).tolist(), key=lambda k: (-float(influence[k]), source.sample_ids[k])

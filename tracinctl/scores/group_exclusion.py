@@ -1,4 +1,4 @@
-"""Which groups of training pairs to leave out: an annotator, a session, an item with all pairs."""
+"""Choose groups of training pairs to leave out, such as an annotator, a session or an item."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tracinctl.scores.source import ScoreSource
 
 
 def choose_groups(source: ScoreSource, grouped: GroupScores, rule: Rule) -> Exclusions:
-    """Choose groups by the rule that holds for pairs, applied to the mean scores of each group.
+    """Choose groups by the rule for pairs, applied to the mean scores of each group.
 
     Args:
         source: the scores of the training pairs.
-        grouped: those of their groups.
-        rule: which groups are harmful; ``max_exclusions`` caps groups.
+        grouped: the scores of the groups.
+        rule: the rule; ``max_exclusions`` caps groups.
 
     Returns:
-        ``harmful`` and ``listed`` hold groups, ``ids`` all training pairs of the listed groups.
+        ``harmful`` and ``listed`` have groups, ``ids`` all training pairs of the listed groups.
     """
     chosen = choose_by_rule(grouped, replace(rule, max_exclusions=None, mode="ranking_pair"))
     listed = chosen.harmful[: rule.max_exclusions]

@@ -1,4 +1,4 @@
-"""Influence of groups of training pairs: of an annotator, an item, a class, a session."""
+"""Influence of groups of training pairs, such as those of an annotator, an item, a class or a session."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLASS: Final = "class"
 USUAL: Final = "annotator"
 
 CONTRADICTED_ABOVE: Final = 0.5
-"""Share of the out-of-fold rankers above which they contradict a pair."""
+"""A pair is contradicted if more than this share of the out-of-fold rankers rank it the other way."""
 
 _MOST_BYTES = 1 << 30
 _LARGEST = float(np.finfo(np.float64).max)
@@ -31,17 +31,17 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 @dataclass(frozen=True)
 class GroupInfluence:
-    """What the training pairs of one group do to the held-out pairs together.
+    """The influence of a group of training pairs on the held-out pairs.
 
     Attributes:
-        name: of the group.
-        pairs: training pairs in it.
-        total: their summed influence on all held-out pairs; negative is harmful.
+        name: name of the group.
+        pairs: number of its training pairs.
+        total: their total influence on all held-out pairs; negative is harmful.
         mean: total per training pair.
-        low, high: 95 % interval of the mean over pairs like these; infinite for a group of one pair.
-        harmful: pairs of the group with a negative total.
-        contradicted: share of its pairs that most rankers trained without them rank the other way, 0 to 1; None where
-            not known.
+        low, high: 95 % interval of the mean for pairs like these; infinite for a group of one pair.
+        harmful: number of its pairs with a negative total.
+        contradicted: share of its pairs that most rankers trained without them rank the other way, 0 to 1; None if
+            unknown.
     """
 
     name: str
@@ -54,20 +54,20 @@ class GroupInfluence:
     contradicted: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The same in plain values; an infinite end is null, and what is not known is left out."""
+        """The group for JSON; an infinite end is null, and unknown values are left out."""
         plain = {key: None if isinstance(v, float) and math.isinf(v) else v for key, v in asdict(self).items()}
         return plain if self.contradicted is not None else {k: v for k, v in plain.items() if k != "contradicted"}
 
 
 @dataclass(frozen=True)
 class Members:
-    """Which training pairs are in which groups.
+    """The training pairs of each group.
 
     Attributes:
         by: the column, ``item`` or ``class``.
-        names: of the groups, in natural order.
-        rows: of training pairs, ascending; a pair in several groups comes several times.
-        groups: places in ``names``, one for each of ``rows``.
+        names: names of the groups, in natural order.
+        rows: rows of training pairs, ascending; a pair in several groups occurs several times.
+        groups: for each of ``rows``, the place in ``names``.
     """
 
     by: str
@@ -96,7 +96,7 @@ class Members:
         return cls(by, ordered, rows, place[met])
 
     def rows_of(self, names: Iterable[str]) -> list[int]:
-        """The training pairs of some groups, group by group, each once."""
+        """The different training pairs of some groups, group by group."""
         parts = (self._rows_by_name[name].tolist() for name in names)
         return list(dict.fromkeys(row for part in parts for row in part))
 
@@ -113,11 +113,11 @@ def group_influence(
     """Influence by group, in the order of the groups.
 
     Args:
-        totals: summed influence of each training pair on the held-out pairs, shape (train pairs,).
+        totals: total influence of each training pair on the held-out pairs, shape (train pairs,).
         members: the groups.
         contradicted: share of the out-of-fold rankers that rank each training pair the other way, same shape.
     """
-    # in units of the largest, so that no square overflows
+    # divide by the largest, so that no square overflows
     unit = float(np.abs(totals).max(initial=0.0)) or 1.0
     n, which, values = len(members.names), members.groups, totals[members.rows] / unit
     pairs = np.bincount(which, minlength=n)
@@ -145,13 +145,13 @@ def most_harmful_first(groups: Iterable[GroupInfluence]) -> list[GroupInfluence]
 
 
 class GroupScores(KnownScores):
-    """Scores of groups on each held-out pair: the mean of their training pairs' scores, one row a group.
+    """Scores of groups on each held-out pair: the mean of their training pairs' scores, one row per group.
 
-    A threshold so means the same for groups as for pairs, and a large group has no more votes than a small one.
+    With means, a threshold has the same meaning as for pairs, and a large group has no more votes than a small one.
 
     Attributes:
         members: the groups.
-        influence: of each group, in the same order.
+        influence: influence of each group, in the same order.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ def group_scores(
     contradicted: FloatArray | None = None,
     progress: ProgressCallback = no_progress,
 ) -> GroupScores:
-    """Read the scores once, and sum them up by group.
+    """Read the scores once and average them by group.
 
     Args:
         source: the scores of the training pairs.
@@ -189,7 +189,7 @@ def group_scores(
     if 8 * len(members.names) * len(source.test_ids) > _MOST_BYTES:
         raise UsageError(
             f"the column {by!r} has {len(members.names):,} values, too many to group by",
-            hint="Group by a column that several training pairs have a value of in common.",
+            hint="Group by a column in which several training pairs have the same value.",
         )
     totals, sums = _sums(source, members, progress)
     influence = group_influence(totals, members, contradicted)
@@ -204,7 +204,7 @@ def _sums(source: ScoreSource, members: Members, progress: ProgressCallback) -> 
     totals, sums = np.zeros(rows), np.zeros((len(members.names), len(source.test_ids)))
     ones = np.ones(len(source.test_ids))
     whole = list(sums)  # views, which are made once
-    with np.errstate(over="ignore", invalid="ignore"):  # of scores so large that their sum is infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # sums of very large scores may be infinite
         for start, block in source.blocks():
             stop = start + len(block)
             totals[start:stop] = block @ ones
@@ -221,8 +221,8 @@ def members_of(source: ScoreSource, by: str) -> Members:
 
     Args:
         source: the scores.
-        by: a further column of the pairs, ``item`` (a pair counts for both of its items), or ``class`` (for the classes
-            of both).
+        by: an additional column of the pairs, ``item`` (a pair counts for both its items), or ``class`` (a pair counts
+            for the classes of both).
 
     Raises:
         UsageError: the pairs have no such column.
@@ -236,7 +236,7 @@ def members_of(source: ScoreSource, by: str) -> Members:
         pairs = pair_items(source)
         classes = class_of_items(list(dict.fromkeys(item for pair in pairs for item in pair)))
         if not classes:
-            raise ScoreFileError("the items' ids do not show their classes", hint="Group by item instead.")
+            raise ScoreFileError("the item ids do not show the items' classes", hint="Group by item instead.")
         return Members.of_several(by, (dict.fromkeys(classes[item] for item in pair) for pair in pairs))
     known = [*source.groups, ITEM, CLASS]
     near = nearest(by, known)
@@ -247,7 +247,7 @@ def members_of(source: ScoreSource, by: str) -> Members:
 
 
 def usual_column(source: ScoreSource) -> str:
-    """The column to group by where none is given: annotator, else the first further column, else class, else item."""
+    """The default column to group by: annotator, else the first additional column, else class, else item."""
     if source.groups:
         return USUAL if USUAL in source.groups else next(iter(source.groups))
     try:
@@ -258,9 +258,9 @@ def usual_column(source: ScoreSource) -> str:
 
 
 def names_for_list(source: ScoreSource, rows: Iterable[int]) -> list[str]:
-    """What an exclusion list calls some rows, and them alone.
+    """The ids that an exclusion list uses for exactly these rows.
 
-    In a list ``a_b`` stands for every repeat of the pair, so the first of several is called ``a_b#1``.
+    In a list, ``a_b`` means all repeats of the pair, so the first of several is ``a_b#1``.
     """
     ids, items = source.train_ids, source.train_items
     repeated = {name.removesuffix("#2") for name in ids if name.endswith("#2")} if items else set()

@@ -1,6 +1,6 @@
-"""What makes a pair harmful: each setting once, with its type, default and help.
+"""The settings of the rule that makes a pair harmful: each is declared once, with its type, default and help.
 
-Only the standard library is imported: ``--help`` and completion read these classes.
+``--help`` and completion import this module, so it imports only the standard library.
 """
 
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ MODES = {
 
 RULES = {
     "votes": "enough test pairs score below the threshold",
-    "total": "the sum of the scores on all test pairs is below the threshold, or among the lowest share (10%) of sums",
+    "total": "the total score on all test pairs is below the threshold, or among the lowest share (10%) of totals",
 }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RequiredVotes:
-    """How many votes make a pair harmful."""
+    """The number of votes that makes a pair harmful."""
 
     min_occurrences: str = field(
         default="60%",
@@ -35,7 +35,7 @@ class RequiredVotes:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Votes(RequiredVotes):
-    """Whether votes or totals count, what is a vote beside a score below the threshold, and how many it takes."""
+    """The rule, the upper threshold, and the required votes."""
 
     rule: str = field(
         default="votes",
@@ -49,7 +49,7 @@ class Votes(RequiredVotes):
     upper_threshold: float | None = field(
         default=None,
         metadata={
-            "help": "A score above it is a vote as well.",
+            "help": "Scores above it are votes too.",
             "metavar": "SCORE",
             "usual": "none",
             "example": "20.0",
@@ -59,12 +59,12 @@ class Votes(RequiredVotes):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Rule(Votes):
-    """What is left out; see ``scores.exclusion.choose_exclusions``."""
+    """The rule for what to leave out; see ``scores.exclusion.choose_exclusions``."""
 
     threshold: str = field(
         default="0",
         metadata={
-            "help": "A score below it is a vote against the pair: a score (-5) or a share of all scores (1%).",
+            "help": "Scores below it are votes against the pair: a score (-5) or a share of all scores (1%).",
             "metavar": "SCORE",
             "kind": "score",
             "example": "-5  or  threshold = '1%'",
@@ -83,7 +83,7 @@ class Rule(Votes):
         default="ranking_pair",
         metadata={
             "name": "pair_mode",
-            "help": "\n\n".join(["What a list names.", *(f"{name}: {line}." for name, line in MODES.items())]),
+            "help": "\n\n".join(["What to leave out.", *(f"{name}: {line}." for name, line in MODES.items())]),
             "metavar": "MODE",
             "choices": MODES,
         },
@@ -92,12 +92,12 @@ class Rule(Votes):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Thresholds:
-    """Thresholds that are tried beside each other."""
+    """Several thresholds to try."""
 
     thresholds: str = field(
         default="0,-5,-10,-15",
         metadata={
-            "help": "Thresholds to try, with commas: scores (-5) or shares of all scores (1%).",
+            "help": "Comma-separated thresholds to try: scores (-5) or shares of all scores (1%).",
             "metavar": "SCORES",
             "kind": "list",
             "example": "[0, -5, '1%']",
@@ -107,13 +107,13 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Grouping:
-    """Whether pairs count one by one or in groups."""
+    """The column that groups pairs."""
 
     by: str | None = field(
         default=None,
         metadata={
-            "help": "Take whole groups of training pairs: by annotator or another column of the pairs file, by item, "
-            "or by class of the items.",
+            "help": "Use whole groups of training pairs: by annotator or another column of the pairs file, by item, "
+            "or by class.",
             "metavar": "COLUMN",
             "one_call": True,
         },

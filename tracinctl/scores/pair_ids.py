@@ -1,4 +1,4 @@
-"""What ids say: the two items of a pair id ``<first id>_<second id>``, and the class of an item."""
+"""Read ids: the two items of a pair id ``<first id>_<second id>``, and the class of an item."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MOST_CLASSES = 20
 def split_pair_id(
     pair_id: str, item_ids: Collection[str] | None = None, material: str | None = None
 ) -> tuple[str, str]:
-    """The ids of a pair's two items.
+    """Split a pair id into the ids of its two items.
 
-    With ``item_ids`` (a set, for speed) both halves must be among them. Without, the id is split where the material
-    begins again; ``material`` defaults to the id's first token.
+    With ``item_ids`` (a set, for speed), both halves must be among them. Without, the id is split where the material
+    occurs again; ``material`` defaults to the id's first token.
 
     Raises:
-        ScoreFileError: no split fits, or more than one does.
+        ScoreFileError: no split fits, or several do.
     """
     cuts = [k for k, letter in enumerate(pair_id) if letter == "_"]
     if item_ids is not None:
@@ -45,34 +45,34 @@ def split_pair_id(
     what = "fits no two items" if not splits else f"can be split in {len(splits)} ways"
     raise ScoreFileError(
         f"pair id {pair_id!r} {what}",
-        hint="`tracinctl compute` writes the items' ids beside the scores; files without them need ids that repeat "
-        "the material in front of each item",
+        hint="Use scores from `tracinctl compute`, which have the items' ids, or ids that begin each item with the "
+        "material.",
     )
 
 
 def split_pair_ids(
     pair_ids: Collection[str], item_ids: Collection[str] | None = None, material: str | None = None
 ) -> list[tuple[str, str]]:
-    """The same for many.
+    """Split many pair ids into the ids of their two items.
 
     Raises:
-        ScoreFileError: the first that cannot be split.
+        ScoreFileError: an id cannot be split.
     """
     known = set(item_ids) if item_ids is not None else None
     return [split_pair_id(pair_id, known, material) for pair_id in pair_ids]
 
 
 def pair_items(source: ScoreSource) -> Sequence[tuple[str, str]]:
-    """The ids of the two items of each training pair, as they are known or as the ids show.
+    """The ids of the two items of each training pair, from the source or from the pair ids.
 
     Raises:
-        ScoreFileError: they are not known, and an id cannot be split.
+        ScoreFileError: they are unknown, and an id cannot be split.
     """
     return source.train_items or split_pair_ids(list(source.train_ids))
 
 
 def number_items(pairs: Sequence[tuple[str, str]]) -> tuple[ItemNumbers, ItemNumbers, int]:
-    """Numbers of the first and the second items of pairs, from 0 up, and how many items there are."""
+    """Number the items from 0: the first and second items of pairs, and the number of items."""
     number = {name: k for k, name in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
     flat = np.fromiter(map(number.__getitem__, chain.from_iterable(pairs)), dtype=np.int64, count=2 * len(pairs))
     return flat[0::2], flat[1::2], len(number)
@@ -81,8 +81,8 @@ def number_items(pairs: Sequence[tuple[str, str]]) -> tuple[ItemNumbers, ItemNum
 def class_of_items(item_ids: Sequence[str]) -> dict[str, str]:
     """The class of each item: the token ``deg<number>`` of its id, else the token with the fewest values.
 
-    Empty where no token looks like a class: where ids differ in their number of tokens, or every token has more than
-    MOST_CLASSES values or more than one for two items.
+    Empty if no token looks like a class: ids differ in their number of tokens, or every token has more than
+    MOST_CLASSES values or more than one value per two items.
     """
     angles = {name: re.search(r"(?:^|_)(deg\d+)(?:_|$)", name) for name in item_ids}
     if all(angles.values()):

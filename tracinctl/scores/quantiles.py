@@ -1,8 +1,8 @@
-"""Exact quantiles of all non-zero scores, in bounded memory and few readings of the scores.
+"""Exact quantiles of all non-zero scores, with bounded memory and few readings.
 
-The bit patterns of float64 sort like the numbers once the sign bit is turned, so a count of the uppermost 20 bits says
-in which bucket the score of a given rank lies. The scores in those buckets are then gathered and sorted; where they are
-too many to hold, the bits that follow are counted first.
+After flipping sign bits, the bit patterns of float64 sort like the numbers, so counts of the uppermost 20 bits give
+the bucket of the score with a given rank. The scores in those buckets are then gathered and sorted; if they are too
+many for memory, the next bits are counted first.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ Words = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
 
 GATHERED = 8 << 20
-"""Scores that are held to be sorted, at most: 64 MiB."""
+"""Largest number of scores to sort in memory: 64 MiB."""
 
 _WORD = 64
-_WIDTHS = (20, 16, 16, 12)  # bits that one reading counts: buckets of 0.4 % of a score's size at first
+_WIDTHS = (20, 16, 16, 12)  # bits counted per reading; the first buckets are 0.4 % of a score's size wide
 _SIGN = np.uint64(1 << 63)
-_TILE = 1 << 17  # scores looked at together, so that what is made of them stays in the processor's cache
+_TILE = 1 << 17  # scores per tile, so that results stay in the processor's cache
 
 
 @dataclass
 class _Rank:
-    """A score to find: the first bits of its sortable pattern, and its rank among those that share them."""
+    """A score to find: the first bits of its sortable pattern, and its rank among scores that share them."""
 
     rank: int
     prefix: int = 0
     count: int = 0
 
     def descend(self, counts: Counts, width: int) -> None:
-        """Take the next bits from the counts of those that follow the prefix."""
+        """Extend the prefix by the next bits, from their counts."""
         ends = np.cumsum(counts)
         bucket = int(np.searchsorted(ends, self.rank, side="right"))
         self.rank -= int(ends[bucket - 1]) if bucket else 0
@@ -45,9 +45,9 @@ class _Rank:
 
 
 def nonzero_quantiles(source: ScoreSource, shares: Sequence[float]) -> FloatArray:
-    """The scores under which these shares (0 to 1) of all non-zero scores lie, shape (shares,); 0 where all are zero.
+    """The scores below which these shares (0 to 1) of all non-zero scores are, shape (shares,); 0 if all are zero.
 
-    The score of a share has ``floor(share * non-zero scores)`` scores before it in order, and is the highest for 1.
+    The score of a share has ``floor(share * non-zero scores)`` scores before it in order; for 1 it is the highest.
     """
     if not shares:
         return np.zeros(0)
@@ -55,7 +55,7 @@ def nonzero_quantiles(source: ScoreSource, shares: Sequence[float]) -> FloatArra
     total = int(counts.sum())
     if not total:
         return np.zeros(len(shares))
-    # to six decimals, so that 29% of 100 scores is 29 of them and not, by rounding of 0.29, 28
+    # round to six decimals, so that 29% of 100 scores is 29 and not 28
     ranks = [_Rank(min(total - 1, int(round(share * total, 6)))) for share in shares]
     known = 0
     for width in _WIDTHS:
@@ -75,7 +75,7 @@ def nonzero_quantiles(source: ScoreSource, shares: Sequence[float]) -> FloatArra
 
 
 def _tiles(source: ScoreSource) -> Iterator[tuple[FloatArray, npt.NDArray[np.int64]]]:
-    """Yield scores and the first bits of their patterns as they are stored."""
+    """Yield scores and the first bits of their stored patterns."""
     shift = np.uint64(_WORD - _WIDTHS[0])
     for _, block in source.blocks():
         flat = np.ascontiguousarray(block, dtype=np.float64).reshape(-1)
@@ -85,14 +85,14 @@ def _tiles(source: ScoreSource) -> Iterator[tuple[FloatArray, npt.NDArray[np.int
 
 
 def _count_first_bits(source: ScoreSource) -> Counts:
-    """How many non-zero scores begin with each pattern of bits, in the scores' order."""
+    """Numbers of non-zero scores that begin with each pattern of bits, in the scores' order."""
     buckets = 1 << _WIDTHS[0]
     half = buckets // 2
     raw = np.zeros(buckets, dtype=np.int64)
     zeros = np.zeros(2, dtype=np.int64)
     for tile, first in _tiles(source):
         np.add.at(raw, first, 1)
-        # zero and minus zero, which the smallest numbers share their buckets with
+        # remove zero and minus zero, which share buckets with the smallest numbers
         zero = first[tile == 0]
         minus = int(np.count_nonzero(zero))
         zeros += (zero.size - minus, minus)
@@ -102,7 +102,7 @@ def _count_first_bits(source: ScoreSource) -> Counts:
 
 
 def _words(source: ScoreSource, prefixes: set[int], known: int) -> Iterator[Words]:
-    """The sortable patterns of the non-zero scores whose first counted bits are those of a prefix."""
+    """The sortable patterns of the non-zero scores that begin with one of the prefixes."""
     buckets = 1 << _WIDTHS[0]
     half = buckets // 2
     in_buckets = np.zeros(buckets, dtype=bool)
@@ -126,7 +126,7 @@ def _count_next_bits(source: ScoreSource, prefixes: set[int], known: int, width:
 
 
 def _gather(source: ScoreSource, prefixes: set[int], known: int) -> dict[int, Words]:
-    """The sorted patterns of the scores that begin like each prefix."""
+    """The sorted patterns of the scores that begin with each prefix."""
     held: dict[int, list[Words]] = {prefix: [] for prefix in prefixes}
     for words in _words(source, prefixes, known):
         first = words >> np.uint64(_WORD - known)

@@ -1,4 +1,4 @@
-"""Sources of influence scores, training pairs by test pairs: what is known of them, and the scores in blocks."""
+"""Sources of influence scores, training pairs by test pairs: their metadata, and the scores in blocks."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ FloatArray = npt.NDArray[np.float64]
 Blocks = Iterator[tuple[int, FloatArray]]
 
 BLOCK_BYTES = 64 << 20
-"""Scores are read, written and counted in blocks of rows of about this size."""
+"""Approximate size of the blocks of rows in which scores are read, written and counted."""
 
 
 def rows_per_block(test_pairs: int) -> int:
-    """How many training pairs make a block of about BLOCK_BYTES of float64 scores."""
+    """Number of training pairs in a block of about BLOCK_BYTES of float64 scores."""
     return max(1, BLOCK_BYTES // (8 * max(1, test_pairs)))
 
 
 @dataclass(frozen=True)
 class ScoreMeta:
-    """What is known of scores beside the scores themselves.
+    """The metadata of scores.
 
     Attributes:
         train_ids: ids of the training pairs, in row order.
         test_ids: ids of the test pairs, in column order.
-        self_influence: influence of each training pair on itself, shape (train pairs,); None where not known.
-        sample_ids: ids of the training items; empty where not known.
-        sample_influence: the item-level view, shape (train items,); None where not known.
-        train_items: ids of the two items of each training pair; empty where not known.
-        checkpoint_names: file names of the checkpoints, in order; empty where not known.
-        provenance: what the scores were made from; empty where it is not known.
-        groups: further columns of the training pairs by name (an annotator, a session), one text a pair.
+        self_influence: influence of each training pair on itself, shape (train pairs,); None if unknown.
+        sample_ids: ids of the training items; empty if unknown.
+        sample_influence: item-level influence, shape (train items,); None if unknown.
+        train_items: ids of the two items of each training pair; empty if unknown.
+        checkpoint_names: file names of the checkpoints, in order; empty if unknown.
+        provenance: what the scores were made from; empty if unknown.
+        groups: additional columns of the training pairs by name (an annotator, a session), one text per pair.
     """
 
     train_ids: Sequence[str]
@@ -51,15 +51,15 @@ class ScoreMeta:
 
 
 class ScoreSource(Protocol):
-    """Where influence scores can be read in blocks: a table in memory, a file of any size, a running calculation.
+    """Influence scores that can be read in blocks, such as a table, a file or a running computation.
 
-    Positive scores are helpful (proponents), negative ones harmful (opponents). A source needs ``meta`` and ``blocks``;
-    the other attributes are those of ``meta``.
+    Positive scores are helpful (proponents), negative ones harmful (opponents). A source needs only ``meta`` and
+    ``blocks``; the other attributes come from ``meta``.
     """
 
     @property
     def meta(self) -> ScoreMeta:
-        """What is known beside the scores."""
+        """The metadata of the scores."""
 
     def blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
@@ -86,7 +86,7 @@ class ScoreSource(Protocol):
 
     @property
     def sample_influence(self) -> FloatArray | None:
-        """The item-level view, shape (train items,)."""
+        """Item-level influence, shape (train items,)."""
         return self.meta.sample_influence
 
     @property
@@ -106,24 +106,24 @@ class ScoreSource(Protocol):
 
     @property
     def groups(self) -> Mapping[str, Sequence[str]]:
-        """Further columns of the training pairs by name."""
+        """Additional columns of the training pairs by name."""
         return self.meta.groups
 
 
 class KnownScores(ScoreSource):
-    """A score source whose ``meta`` is known from the beginning; a subclass gives the blocks."""
+    """A score source with given ``meta``; a subclass adds the blocks."""
 
     def __init__(self, meta: ScoreMeta) -> None:
         self._meta = meta
 
     @property
     def meta(self) -> ScoreMeta:
-        """What is known beside the scores."""
+        """The metadata of the scores."""
         return self._meta
 
 
 class SomeColumns(KnownScores):
-    """The scores on some of the test pairs: a score does not depend on other test pairs."""
+    """The scores on some of the test pairs."""
 
     def __init__(self, source: ScoreSource, test_ids: Collection[str]) -> None:
         wanted = set(test_ids)
@@ -138,7 +138,7 @@ class SomeColumns(KnownScores):
 
 
 class WatchedScores(KnownScores):
-    """A score source with more provenance, which notes the active test pairs while its blocks are read."""
+    """A score source with more provenance that records the active test pairs while its blocks are read."""
 
     def __init__(self, source: ScoreSource, more: Mapping[str, Any]) -> None:
         super().__init__(replace(source.meta, provenance={**source.provenance, **more}))
@@ -155,11 +155,11 @@ class WatchedScores(KnownScores):
 
 
 def checked_blocks(source: ScoreSource) -> Blocks:
-    """The blocks of a source, every score finite.
+    """The blocks of a source, checked to be finite.
 
     Raises:
         ScoreFileError: there are no scores.
-        NonFiniteError: a score is NaN or infinite; the pairs are named.
+        NonFiniteError: a score is NaN or infinite; the message names the pairs.
     """
     if not len(source.train_ids) or not len(source.test_ids):
         raise ScoreFileError(
@@ -172,13 +172,13 @@ def checked_blocks(source: ScoreSource) -> Blocks:
             raise NonFiniteError(
                 f"the score of {source.train_ids[start + row]!r} on {source.test_ids[column]!r} is "
                 f"{block[row, column]}, so nothing was written",
-                hint="A checkpoint or a recording holds such numbers.",
+                hint="Check the checkpoints and recordings for such numbers.",
             )
         yield start, block
 
 
 class MemoryScores(KnownScores):
-    """Scores that were read whole; ``per_checkpoint`` has the shape (checkpoints, train pairs, test pairs)."""
+    """Scores in memory; ``per_checkpoint`` has the shape (checkpoints, train pairs, test pairs)."""
 
     def __init__(self, meta: ScoreMeta, scores: FloatArray, *, per_checkpoint: FloatArray | None = None) -> None:
         super().__init__(meta)

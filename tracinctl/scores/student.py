@@ -10,11 +10,11 @@ import numpy as np
 
 @functools.lru_cache(maxsize=4096)
 def student_t(degrees: float, level: float = 0.95) -> float:
-    """The number that |t| stays below with probability ``level``, for any degrees of freedom above 0.
+    """The bound that |t| stays below with probability ``level``, for any degrees of freedom above 0.
 
-    With t = sqrt(degrees) tan(angle) the density of the angle goes by cos(angle) ** (degrees - 1).
+    With t = sqrt(degrees) tan(angle), the density of the angle is proportional to cos(angle) ** (degrees - 1).
     """
-    if degrees > 1e6:  # noqa: PLR2004 - where it is the normal distribution's to six figures
+    if degrees > 1e6:  # noqa: PLR2004 - equals the normal distribution to six figures
         from statistics import NormalDist
 
         return NormalDist().inv_cdf((1 + level) / 2)

@@ -35,12 +35,12 @@ class SweepRow:
 
     Attributes:
         threshold: as given.
-        value: the score, or total, it stands for.
-        votes: how many training pairs have at least k votes, for k from 1 to the test pairs; empty under rule total.
-        required_votes: what the rule asks for; 0 under rule total.
-        harmful: harmful training pairs.
+        value: its value, a score or a total.
+        votes: number of training pairs with at least k votes, for k from 1 to the test pairs; empty under rule total.
+        required_votes: votes that the rule requires; 0 under rule total.
+        harmful: number of harmful training pairs.
         pair_share: their share of the training pairs.
-        item_share: the share of items that they touch; None where items are not known.
+        item_share: their items' share of all items; None if items are unknown.
     """
 
     threshold: Threshold
@@ -57,12 +57,12 @@ class SweepResult:
     """What each threshold would exclude.
 
     Attributes:
-        rows: one a threshold.
-        train_pairs: how many there are.
-        test_pairs: how many there are.
-        active_test_pairs: how many of these can vote.
-        never_fires: why the rule can never fire and what would; empty where it can.
-        counted: the votes themselves; under rule ``total`` those below 0.
+        rows: one per threshold.
+        train_pairs: number of training pairs.
+        test_pairs: number of test pairs.
+        active_test_pairs: number of test pairs that can vote.
+        never_fires: why the rule can never fire and what would; empty if it can.
+        counted: the votes; under rule ``total``, the votes below 0.
         rule: one of RULES.
     """
 
@@ -75,7 +75,7 @@ class SweepResult:
     rule: str = "votes"
 
     def to_json(self, file: str, material: str | None = None, frequency: str | None = None) -> dict[str, Any]:
-        """The result in plain values, for one score file."""
+        """The result of one score file for JSON."""
         return {
             "file": file,
             "material": material,
@@ -97,7 +97,7 @@ class SweepResult:
 
 
 def never_fires(rule: str, required: int, active: int, test_pairs: int) -> str:
-    """Why a rule that asks for ``required`` votes can never be met, and what could; empty where it can."""
+    """Why ``required`` votes can never be reached, and which rule can; empty if they can."""
     if not active:
         return (
             f"none of the {test_pairs:,} test pairs is active: every score is zero, so no rule finds a harmful pair; "
@@ -124,7 +124,7 @@ def sweep_thresholds(
     """What each threshold would exclude, by votes or by total score.
 
     Raises:
-        UsageError: a rule makes no sense, or the upper threshold does not lie above the others.
+        UsageError: a rule is wrong, or the upper threshold is not above the others.
     """
     check_rule(rule, min_occurrences, upper_threshold)
     if rule == "total":
@@ -133,10 +133,10 @@ def sweep_thresholds(
 
 
 def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAULT_OCCURRENCES) -> SweepResult:
-    """What each threshold would exclude, from votes that were counted; the scores are not read again.
+    """What each threshold would exclude, from counted votes; the scores are not read again.
 
     Raises:
-        UsageError: ``min_occurrences`` is no rule.
+        UsageError: ``min_occurrences`` is wrong.
     """
     active, total, most = table.active_test_pairs, len(source.train_ids), len(source.test_ids)
     required = required_votes(min_occurrences, active)
@@ -152,7 +152,7 @@ def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAU
 
 
 def sweep_totals(source: ScoreSource, table: VoteTable, thresholds: Sequence[Threshold]) -> SweepResult:
-    """What each threshold of the total score would exclude, from votes that were counted."""
+    """What each threshold of the total score would exclude, from counted votes."""
     active, test_pairs = table.active_test_pairs, len(source.test_ids)
     items, totals = _item_numbers(source), table.totals
     values = [total_below(totals, threshold) for threshold in thresholds]
@@ -186,7 +186,7 @@ def _row(
 
 
 def _item_numbers(source: ScoreSource) -> tuple[ItemNumbers, ItemNumbers, int]:
-    """As ``number_items`` of the training pairs; no numbers where their items are not known."""
+    """``number_items`` of the training pairs; empty if their items are unknown."""
     try:
         return number_items(pair_items(source))
     except ScoreFileError:

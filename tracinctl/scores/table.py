@@ -1,4 +1,4 @@
-"""The table of influence scores that the library hands out."""
+"""The table of influence scores in the library's interface."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class InfluenceTable:
     3.0
 
     Attributes:
-        train_ids: ids of the training pairs, one a row; unique.
-        test_ids: ids of the test pairs, one a column; unique.
+        train_ids: unique ids of the training pairs, one per row.
+        test_ids: unique ids of the test pairs, one per column.
         scores: shape (train pairs, test pairs), float64. Positive = helpful, negative = harmful.
-        self_influence: influence of each training pair on itself, shape (train pairs,); None where not computed.
+        self_influence: influence of each training pair on itself, shape (train pairs,); None if not computed.
         sample_ids: ids of the training items.
-        sample_influence: the item-level view, shape (train items,); None where not computed.
-        train_items: ids of the two items of each training pair; empty where not known.
-        per_checkpoint: scores a checkpoint, shape (checkpoints, train pairs, test pairs); None unless asked for.
+        sample_influence: item-level influence, shape (train items,); None if not computed.
+        train_items: ids of the two items of each training pair; empty if unknown.
+        per_checkpoint: scores of each checkpoint, shape (checkpoints, train pairs, test pairs); None unless requested.
         checkpoint_names: file names of the checkpoints, in order.
         provenance: what the scores were made from.
-        groups: further columns of the training pairs by name (an annotator, a session), one text a pair.
+        groups: additional columns of the training pairs by name (an annotator, a session), one text per pair.
     """
 
     train_ids: Sequence[str]
@@ -70,13 +70,13 @@ class InfluenceTable:
 
     @classmethod
     def of(cls, meta: ScoreMeta, scores: FloatArray, *, per_checkpoint: FloatArray | None = None) -> InfluenceTable:
-        """A table of scores and of what is known beside them."""
+        """Make a table from scores and their metadata."""
         known = {part.name: getattr(meta, part.name) for part in fields(meta)}
         return cls(scores=scores, per_checkpoint=per_checkpoint, **known)
 
     @property
     def meta(self) -> ScoreMeta:
-        """What is known beside the scores."""
+        """The metadata of the scores."""
         return ScoreMeta(
             self.train_ids,
             self.test_ids,
@@ -94,7 +94,7 @@ class InfluenceTable:
         return in_blocks(self.scores)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The scores as a table of pandas: a row for each training pair, a column for each test pair."""
+        """The scores as a pandas frame, one row per training pair and one column per test pair."""
         import pandas as pd
 
         rows = pd.Index(self.train_ids, name="train_pair")
@@ -102,15 +102,15 @@ class InfluenceTable:
         return pd.DataFrame(self.scores, index=rows, columns=columns, copy=True)
 
     def top(self, k: int = 10, *, harmful: bool = True) -> list[tuple[str, float]]:
-        """The ids of ``k`` training pairs and their total scores: the most harmful first, or the most helpful.
+        """The ids and total scores of the ``k`` most harmful or most helpful training pairs.
 
-        The total is the sum over all test pairs. Fewer come back where fewer are harmful (helpful).
+        The total is the sum over all test pairs. The result is shorter if fewer pairs are harmful (helpful).
 
         Raises:
             UsageError: ``k`` is below 1.
         """
         if k < 1:
-            raise UsageError(f"`k` is {k}, and must be 1 or more")
+            raise UsageError(f"`k` is {k}; it must be 1 or more")
         totals = self.scores.sum(axis=1)
         sizes = -totals if harmful else totals
         rows = sorted(np.flatnonzero(sizes > 0).tolist(), key=lambda row: (-sizes[row], self.train_ids[row]))
@@ -120,7 +120,7 @@ class InfluenceTable:
         """The influence of groups of training pairs, the most harmful mean per pair first.
 
         Args:
-            by: a name in ``groups``, ``item`` (a pair counts for both of its items), or ``class``.
+            by: a name in ``groups``, ``item`` (a pair counts for both its items), or ``class``.
 
         Raises:
             UsageError: the pairs have no such column.
@@ -129,11 +129,11 @@ class InfluenceTable:
         return most_harmful_first(group_scores(self, by).influence)
 
     def save(self, path: Path | str) -> None:
-        """Write the scores and all that is known, for ``open_scores`` and ``tracinctl exclude``, ``sweep``, ``plot``.
+        """Write the scores and their metadata, for ``open_scores`` and ``tracinctl exclude``, ``sweep``, ``plot``.
 
-        The ending decides: ``.json`` or ``.parquet``. Commands find ``<material>_<frequency>_influence_metadata.json``
-        and ``<material>_<frequency>_influence.parquet`` by themselves, other names by ``--metadata-file``. Scores of
-        single checkpoints are not in it.
+        The ending decides the format: ``.json`` or ``.parquet``. Commands find
+        ``<material>_<frequency>_influence_metadata.json`` and ``<material>_<frequency>_influence.parquet`` by
+        themselves, other names with ``--metadata-file``. Scores of each checkpoint are not written.
 
         Raises:
             UsageError: the path has another ending.
@@ -148,7 +148,7 @@ class InfluenceTable:
         write_scores(self, Path(path))
 
     def __repr__(self) -> str:
-        """A few lines: how many pairs, the range of scores, the most harmful and the most helpful pair."""
+        """A few lines: the number of pairs, the range of scores, the most harmful and the most helpful pair."""
         pairs = f"{count(len(self.train_ids), 'training pair')} x {count(len(self.test_ids), 'test pair')}"
         lines = [f"InfluenceTable: {pairs} ({int((self.scores != 0).any(axis=0).sum()):,} active)"]
         if self.scores.size:

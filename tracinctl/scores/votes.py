@@ -1,7 +1,7 @@
-"""Votes of test pairs against training pairs, counted in blocks.
+"""Count votes of test pairs against training pairs, in blocks.
 
-A score below the threshold is a negative vote; a training pair with enough of them is harmful. A test pair is active
-where it has a non-zero score for at least one training pair: the others have no gradient and cannot vote.
+A score below the threshold is a negative vote; a training pair with enough votes is harmful. A test pair is active if
+it has a non-zero score for at least one training pair; other test pairs have no gradient and cannot vote.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ IntArray = npt.NDArray[np.int32]
 
 DEFAULT_OCCURRENCES = RequiredVotes.min_occurrences
 DEFAULT_RULE = Votes.rule
-_LANES = 8  # votes are bytes, and eight are added at once as one word of 64 bits
-_MOST = 255  # additions after which a byte of such a word is full
+_LANES = 8  # votes are bytes; eight are added at once as one 64-bit word
+_MOST = 255  # number of additions that a byte can hold
 _TILE_SCORES = 1 << 17
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold as a person gave it: a score, or a quantile of all non-zero scores.
+    """A threshold from the user: a score, or a quantile of all non-zero scores.
 
     Attributes:
-        text: what was given.
-        value: the score, or the share (0 to 1) of non-zero scores that lie below.
+        text: the given text.
+        value: the score, or the share (0 to 1) of non-zero scores below it.
         quantile: whether ``value`` is a share.
     """
 
@@ -48,10 +48,10 @@ BELOW_ZERO = Threshold("0", 0.0)
 
 
 def parse_threshold(text: str) -> Threshold:
-    """A threshold from ``-5`` or ``1%``.
+    """Read a threshold such as ``-5`` or ``1%``.
 
     Raises:
-        UsageError: it is neither a finite number up to zero nor a share between 0% and 100%.
+        UsageError: the text is neither a finite number up to zero nor a share between 0% and 100%.
     """
     text = text.strip()
     quantile = text.endswith("%")
@@ -62,43 +62,43 @@ def parse_threshold(text: str) -> Threshold:
     if not math.isfinite(value) or (quantile and not 0 <= value <= 100):  # noqa: PLR2004  percent
         raise UsageError(
             f"threshold {text!r} is neither a score nor a share of the scores",
-            hint="A score is written -5, the lowest hundredth of all scores 1%.",
+            hint="Write a score like -5, or the lowest hundredth of all scores as 1%.",
         )
     if value > 0 and not quantile:
         raise UsageError(
             f"threshold {text!r} is above zero, so helpful scores would count as votes against a pair",
-            hint="Scores below zero are harmful, so a threshold is 0 or lower, -5 for instance. "
+            hint="Give a threshold of 0 or lower, such as -5, because negative scores are harmful. "
             "To count very high scores as votes too, give an upper threshold.",
         )
     return Threshold(text, value / 100 if quantile else value, quantile)
 
 
 def parse_thresholds(text: str) -> list[Threshold]:
-    """Thresholds from a comma list.
+    """Read comma-separated thresholds.
 
     Raises:
-        UsageError: an entry is empty or is no threshold.
+        UsageError: an entry is empty or not a threshold.
     """
     return [parse_threshold(part) for part in text.split(",")]
 
 
 def check_rule(rule: str, min_occurrences: str = DEFAULT_OCCURRENCES, upper_threshold: float | None = None) -> None:
-    """Refuse what is no rule.
+    """Check the settings of a rule.
 
     Raises:
-        UsageError: ``rule`` is not one of RULES, ``min_occurrences`` is not a number of votes, or votes are described
-            under the rule total, which has none.
+        UsageError: ``rule`` is not one of RULES, ``min_occurrences`` is not a number of votes, or settings of votes are
+            given for the rule total, which has no votes.
     """
     if rule not in RULES:
-        raise UsageError(f"unknown rule {rule!r}", hint=f"One of {', '.join(RULES)}.")
+        raise UsageError(f"unknown rule {rule!r}", hint=f"Choose one of {', '.join(RULES)}.")
     required_votes(min_occurrences, 0)
     if rule == "total" and (upper_threshold is not None or min_occurrences != DEFAULT_OCCURRENCES):
         what = "min_occurrences" if upper_threshold is None else "upper_threshold"
-        raise UsageError(f"`{what}` is about votes, and the rule total has none", hint="Leave one of the two out.")
+        raise UsageError(f"`{what}` sets votes, but the rule total has none", hint="Leave one of them out.")
 
 
 def required_votes(rule: str, active: int) -> int:
-    """Votes that make a training pair harmful: ``3``, or ``60%`` of the active test pairs rounded up, at least 1.
+    """Number of votes that makes a training pair harmful: ``3``, or ``60%`` of the active test pairs, rounded up.
 
     Raises:
         UsageError: the rule is neither a whole number from 1 up nor a share above 0% and up to 100%.
@@ -108,7 +108,7 @@ def required_votes(rule: str, active: int) -> int:
         if text.endswith("%"):
             share = float(text[:-1])
             if 0 < share <= 100:  # noqa: PLR2004  percent
-                # the tenth decimal is beyond what a person writes, and keeps 60% of 5 from becoming 4 by rounding
+                # round at the tenth decimal, so that rounding errors do not turn 60% of 5 into 4
                 return max(1, math.ceil(round(share / 100 * active, 10)))
         elif int(text) >= 1:
             return int(text)
@@ -116,7 +116,7 @@ def required_votes(rule: str, active: int) -> int:
         pass
     raise UsageError(
         f"`min_occurrences` is {text!r}, which is neither a number of votes nor a share of the active test pairs",
-        hint="Three votes are written 3, six tenths of the active test pairs 60%.",
+        hint="Write three votes as 3, and six tenths of the active test pairs as 60%.",
     )
 
 
@@ -125,15 +125,15 @@ class VoteTable:
     """Votes of test pairs against training pairs.
 
     Attributes:
-        thresholds: as given.
-        values: the scores they stand for, shape (thresholds,), float64.
+        thresholds: the given thresholds.
+        values: their scores, shape (thresholds,), float64.
         votes: negative votes, shape (thresholds, train pairs), int32.
         mean: mean score over all test pairs, shape (train pairs,), float64.
         active: whether each test pair is active, shape (test pairs,), bool.
-        test_votes: votes that each test pair gave, shape (thresholds, test pairs), int64.
-        lowest: the lowest score there is.
-        highest: the highest.
-        upper_threshold: above which a score counted as a vote too; None where none did.
+        test_votes: number of votes of each test pair, shape (thresholds, test pairs), int64.
+        lowest: the lowest score.
+        highest: the highest score.
+        upper_threshold: scores above it count as votes too; None without one.
     """
 
     thresholds: Sequence[Threshold]
@@ -148,13 +148,13 @@ class VoteTable:
 
     @property
     def active_test_pairs(self) -> int:
-        """How many test pairs can vote at all."""
+        """Number of test pairs that can vote."""
         return int(self.active.sum())
 
     @property
     def totals(self) -> FloatArray:
         """The sum of each training pair's scores over all test pairs, shape (train pairs,)."""
-        with np.errstate(over="ignore"):  # of scores so large that their sum is infinite
+        with np.errstate(over="ignore"):  # sums of very large scores may be infinite
             return self.mean * len(self.active)
 
 
@@ -164,12 +164,12 @@ def count_votes(
     upper_threshold: float | None = None,
     progress: ProgressCallback = no_progress,
 ) -> VoteTable:
-    """Count negative votes; with ``upper_threshold`` a score above it counts as a vote too.
+    """Count negative votes; scores above ``upper_threshold`` count as votes too.
 
-    One reading of the scores, and two to five more where thresholds are shares, however many thresholds there are.
+    This reads the scores once, and two to five times more if thresholds are shares.
 
     Raises:
-        UsageError: the upper threshold does not lie above the others.
+        UsageError: the upper threshold is not above the others.
     """
     values = resolve_thresholds(source, thresholds)
     _check_upper(upper_threshold, thresholds)
@@ -181,7 +181,7 @@ def count_votes(
         progress(Progress("votes", start + len(block), len(source.train_ids), "pairs"))
     count.silence(values, upper_threshold)
     indistinct = set(source.provenance.get("indistinct_pairs", ()))
-    if indistinct:  # pairs of two items that are the same are no comparison, so nothing speaks against them
+    if indistinct:  # pairs of two equal items are not comparisons, so no vote counts against them
         count.votes[:, [name in indistinct for name in source.train_ids]] = 0
     return VoteTable(
         thresholds=tuple(thresholds),
@@ -197,7 +197,7 @@ def count_votes(
 
 
 def resolve_thresholds(source: ScoreSource, thresholds: Sequence[Threshold]) -> FloatArray:
-    """The scores that thresholds stand for, shape (thresholds,); the scores are read only where one is a share."""
+    """The scores of thresholds, shape (thresholds,); the source is read only if a threshold is a share."""
     values = np.array([threshold.value for threshold in thresholds], dtype=np.float64)
     shares = [k for k, threshold in enumerate(thresholds) if threshold.quantile]
     values[shares] = nonzero_quantiles(source, [thresholds[k].value for k in shares])
@@ -207,7 +207,7 @@ def resolve_thresholds(source: ScoreSource, thresholds: Sequence[Threshold]) -> 
 def voters_against(
     source: ScoreSource, counted: VoteTable, train_ids: Collection[str], progress: ProgressCallback = no_progress
 ) -> dict[str, list[str]]:
-    """The test pairs that voted, at the first threshold, against each of these training pairs."""
+    """The test pairs that voted against each of these training pairs at the first threshold."""
     chosen = set(train_ids)
     rows = np.array([row for row, name in enumerate(source.train_ids) if name in chosen], dtype=np.int64)
     names = np.array(source.test_ids, dtype=object)
@@ -225,9 +225,9 @@ def voters_against(
 
 
 def total_below(totals: FloatArray, threshold: Threshold) -> float:
-    """The total under which a pair is harmful: a score as given, or what the lowest share of pairs lie under.
+    """The total below which a pair is harmful: a given score, or the total below which the lowest share of pairs is.
 
-    A share never reaches helpful pairs: the total is 0 at most.
+    The result is at most 0, so that a share never includes helpful pairs.
     """
     if not threshold.quantile:
         return threshold.value
@@ -245,14 +245,14 @@ def _check_upper(upper: float | None, thresholds: Sequence[Threshold]) -> None:
     highest = max((limit.value for limit in thresholds if not limit.quantile), default=-math.inf)
     if highest >= upper:
         raise UsageError(
-            f"upper threshold {number(upper)} does not lie above the threshold {number(highest)}, "
-            "so all scores would vote",
-            hint="Scores above the upper threshold vote against a pair. It is positive, 20 for instance.",
+            f"upper threshold {number(upper)} is not above the threshold {number(highest)}, "
+            "so all scores would be votes",
+            hint="Give a positive upper threshold, such as 20; scores above it are votes against a pair.",
         )
 
 
 class _Count:
-    """Votes so far; tiles of scores are small enough to stay in the processor's cache while thresholds pass."""
+    """Running counts of votes; tiles of scores stay in the processor's cache for all thresholds."""
 
     def __init__(self, thresholds: int, rows: int, columns: int) -> None:
         self.votes = np.zeros((thresholds, rows), dtype=np.int32)
@@ -292,7 +292,7 @@ class _Count:
             self.test_votes[k] += words.sum(axis=0).view(np.uint8)[: self._columns]
 
     def silence(self, values: FloatArray, upper: float | None) -> None:
-        """Take back the votes of inactive test pairs, whose zeros lie below a threshold that is above zero."""
+        """Remove the votes of inactive test pairs, whose zeros are below positive thresholds."""
         silent = int((~self.active).sum())
         for k, value in enumerate(values):
             if silent and (value > 0 or (upper is not None and upper < 0)):
@@ -301,7 +301,7 @@ class _Count:
 
 
 def _added(words: npt.NDArray[np.uint64]) -> IntArray:
-    """The sums of the bytes in each row's words, all of them 0 or 1."""
+    """The sums of the bytes (0 or 1) in each row's words."""
     parts = [words[:, start : start + _MOST].sum(axis=1) for start in range(0, words.shape[1], _MOST)]
     lanes = np.stack(parts, axis=1).view(np.uint8)
     total: IntArray = lanes.sum(axis=1, dtype=np.int32)
@@ -312,5 +312,5 @@ def _row_means(tile: FloatArray) -> FloatArray:
     with np.errstate(over="ignore", invalid="ignore"):
         means: FloatArray = tile.mean(axis=1)
     if not np.isfinite(means).all():
-        means = (tile / tile.shape[1]).sum(axis=1)  # scores so large that their sum is not
+        means = (tile / tile.shape[1]).sum(axis=1)  # the sum of very large scores overflows
     return means

@@ -1,8 +1,8 @@
-"""The folder that a training run writes into, and what a killed or failed run leaves there.
+"""The folder of a training run, safe against killed and failed runs.
 
-A run of the same settings and data goes on from its last checkpoint. Checkpoints of another run stay until all of the
-new ones are there: these lie in a hidden folder until then, so a run that diverges or is killed costs no good one.
-While they are put in place that folder has another name, by which readers know that they would see a mixture.
+A run with the same settings and data continues from its last checkpoint. New checkpoints are written to a hidden
+folder and replace another run's only when all are complete, so a run that diverges or is killed costs no good one.
+While they are moved, the hidden folder has another name, which tells readers that they would see a mixture.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from tracinctl.files import locked, write_text_atomic
 CHECKPOINT_PREFIX: Final = "model_epoch_"
 PAIRS_FILE: Final = "pairs.csv"
 LEFT_OUT_FILE: Final = "excluded_pairs.txt"
-"""The ids that were left out, one a line."""
-UNTRAINED: Final = "untrained_accuracy"  # under this name of a checkpoint's args, that of the first weights
+"""The ids that were left out, one per line."""
+UNTRAINED: Final = "untrained_accuracy"  # key in a checkpoint's args for the accuracy of the first weights
 
 
 class TrainingFolder:
-    """Where a run's files go.
+    """The folder of a run's files.
 
     Args:
-        folder: where they are at the end.
-        fingerprint: what the run depends on.
-        in_use: what was made from the checkpoints in the folder, so that a run of other settings or data does not
-            replace them; empty = they may be replaced.
+        folder: the final folder.
+        fingerprint: a digest of everything that the run depends on.
+        in_use: the file that was made from the folder's checkpoints, which keeps a run with other settings or data
+            from replacing them; empty = they may be replaced.
 
     Attributes:
-        place: where to write until ``finish`` is called.
-        kept: epoch -> checkpoint of this run that is there already.
-        last: content of the latest one; None without a checkpoint.
+        place: the folder to write to until ``finish`` is called.
+        kept: this run's existing checkpoints by epoch.
+        last: content of the latest checkpoint; None without one.
 
     Raises:
-        TrainingError: the folder holds somebody else's checkpoints, or such that are in use.
+        TrainingError: the folder has another program's checkpoints, or checkpoints that are in use.
     """
 
     def __init__(self, folder: Path, fingerprint: str, *, in_use: str = "") -> None:
@@ -49,9 +49,9 @@ class TrainingFolder:
         foreign = [path for path, content in checkpoints.items() if content is None]
         if foreign:
             raise TrainingError(
-                f"{folder} holds checkpoints of another training program, for example {foreign[0].name}; they are not "
+                f"{folder} has checkpoints of another training program, such as {foreign[0].name}, which are not "
                 "replaced",
-                hint="Train into another folder, or move them away.",
+                hint="Use another folder, or move them away.",
             )
         self.folder = folder
         self._moving = folder / f"{STAGED}{fingerprint}{MOVING}"
@@ -59,8 +59,8 @@ class TrainingFolder:
         self._others = [path for path, content in checkpoints.items() if not _is_of(content, fingerprint)]
         if self._others and in_use:
             raise TrainingError(
-                f"{folder} holds the checkpoints that {in_use} was made from, and training would replace them",
-                hint=f"Train into another folder, for example `checkpoint_dir` {folder.parent}-again, or use `force`.",
+                f"training would replace the checkpoints in {folder}, but {in_use} was made from them",
+                hint=f"Use another folder, for example `checkpoint_dir` {folder.parent}-again, or use `force`.",
             )
         staged = {path: _own_checkpoint(path) for path in sorted(self._staged.glob(f"{CHECKPOINT_PREFIX}*.pt"))}
         self.place = self._staged if self._others or staged else folder
@@ -73,7 +73,7 @@ class TrainingFolder:
                     self.last = content
 
     def keep_left_out(self, exclusions: Sequence[str] | None) -> None:
-        """Write which ids were left out; nothing where no list was given."""
+        """Write the ids that were left out, if there was a list."""
         path = self.place / LEFT_OUT_FILE
         if exclusions is None:
             path.unlink(missing_ok=True)
@@ -81,7 +81,7 @@ class TrainingFolder:
             write_text_atomic(path, "".join(f"{name}\n" for name in exclusions))
 
     def finish(self) -> list[Path]:
-        """Put the run's files in place of what was there before; returns its checkpoints, by epoch."""
+        """Replace the old files by the run's; return its checkpoints by epoch."""
         names = {path.name for path in self.kept.values()}
         if self.place == self._staged:
             if self._staged != self._moving:
@@ -101,11 +101,11 @@ class TrainingFolder:
 
 @contextmanager
 def training_folder(folder: Path, fingerprint: str, *, in_use: str = "") -> Iterator[TrainingFolder]:
-    """The folder, held against other runs that would mix their checkpoints with this one's.
+    """Lock the folder against other runs, which would mix their checkpoints with this one's.
 
     Raises:
-        TrainingError: it holds somebody else's checkpoints, or such that are in use.
-        TracinctlError: another run is training into it, or it cannot be written.
+        TrainingError: the folder has another program's checkpoints, or checkpoints that are in use.
+        TracinctlError: another run is writing to the folder, or it cannot be written.
     """
     with locked(folder.absolute(), wait=0):
         yield TrainingFolder(folder, fingerprint, in_use=in_use)
@@ -116,7 +116,7 @@ def _own_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         content = read_tensors(path, bytearray(path.read_bytes()))
         return content if isinstance(content["args"][RUN], str) else None
-    except Exception:  # noqa: BLE001 - whatever it is, it is not one of ours, and is not touched
+    except Exception:  # noqa: BLE001 - it is not one of ours, and is not touched
         return None
 
 

@@ -1,4 +1,4 @@
-"""The training loss of ranking pairs, with the weight, margin and ties of each row."""
+"""The training loss of ranking pairs, with weights, margins and ties."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def checked_loss(settings: TrainSettings) -> str | LossFunction:
     """The loss of the settings.
 
     Raises:
-        LossError: there is no such loss, or it is no differentiable function of two scores.
+        LossError: the loss is unknown, or is not a differentiable function of two scores.
     """
     loss = resolve_loss(settings.loss_type)
     two = np.array([0.5, -0.5])
@@ -32,14 +32,14 @@ def row_losses(
     margin: float,
     row_margin: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The loss of each row without its weight, in the shape of the scores.
+    """The unweighted loss of each row, in the shape of the scores.
 
-    A row's own margin takes the place of ``margin``; the logistic loss has only that one, and one's own loss none.
+    A row's own margin replaces ``margin``. The logistic loss uses only rows' margins; a user's own loss uses none.
     """
     if row_margin is not None and loss == "capped":
         return capped_losses(s_i, s_j, target, row_margin)
     if row_margin is not None and isinstance(loss, str):
-        # the difference must exceed the margin: the same as a difference that is smaller by it
+        # requiring a difference above the margin equals subtracting the margin from the difference
         s_i, margin = s_i - row_margin * target, 0.0
     return pair_loss_values(loss, s_i, s_j, target, margin)
 
@@ -51,7 +51,7 @@ def ghm_weights(
     settings: TrainSettings,
     row_margin: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Weights by the gradient density of a batch; ties, which have no gradient, are no part of it."""
+    """Weights by the gradient density of a batch, without ties, which have no gradient."""
     ranked = target != 0
     own = settings.margin if row_margin is None else row_margin[ranked].double().cpu().numpy()
     values = (x.detach()[ranked].double().cpu().numpy() for x in (s_i, s_j, target))
@@ -64,19 +64,19 @@ def ghm_weights(
 
 
 def base_margin(settings: TrainSettings) -> float:
-    """The margin of a row that has none of its own, among rows that have one."""
+    """The margin of rows without their own margin."""
     return 0.0 if settings.loss_type == "logistic" else settings.margin
 
 
 def trained_rows(pairs: Pairs, settings: TrainSettings) -> Pairs:
-    """The pairs without the ties that the loss has no gradient for."""
+    """The pairs without ties, if the loss has no gradient for ties."""
     loss = LossSettings(resolve_loss(settings.loss_type))
     ties = pairs.target == 0
     return pairs if loss.knows_ties or not ties.any() else pairs.take(~ties)
 
 
 def joined(own: Pairs, more: Pairs, offset: int, settings: TrainSettings) -> Pairs:
-    """Pairs of one set of items and of another, which comes behind it, with the weights and margins of both."""
+    """Join pairs of two sets of items, the second behind the first, with their weights and margins."""
 
     def both(name: str, usual: float) -> FloatArray | None:
         parts = [getattr(pairs, name) for pairs in (own, more)]

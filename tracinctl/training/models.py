@@ -1,4 +1,4 @@
-"""The built-in rankers: two convolutional networks that give a spectrogram one score."""
+"""The built-in rankers: two convolutional networks that score a spectrogram."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tracinctl.errors import ModelError
 
 ARCHITECTURES: Final = ("small", "wide")
 
-_EPSILON: Final = 1e-5  # added to the standard deviation; a constant input becomes 0
+_EPSILON: Final = 1e-5  # added to the standard deviation, so that a constant input becomes 0
 
 
 class HalvingPool(nn.Module):
-    """``MaxPool2d(2, 2)`` that leaves a side of length 1 as it is, where that would leave nothing."""
+    """``MaxPool2d(2, 2)`` that keeps a side of length 1 instead of removing it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool (items, channels, height, width)."""
@@ -25,11 +25,11 @@ class HalvingPool(nn.Module):
 
 
 class Ranker(nn.Module):
-    """Convolutions, a mean over both axes, and a small classifier: one score an item.
+    """Convolutions, a mean over both axes, and a small classifier, with one score per item.
 
-    Takes (items, 1, frequencies, frames) and gives (items,). With ``normalise`` the mean and standard deviation
-    (unbiased) of each item are taken off it first, one item at a time, so that in eval mode an item's score does not
-    depend on its neighbours.
+    Takes (items, 1, frequencies, frames) and returns (items,). With ``normalise``, each item is first standardised by
+    its own mean and (unbiased) standard deviation, so that in eval mode an item's score does not depend on its
+    neighbours.
     """
 
     def __init__(self, features: nn.Sequential, classifier: nn.Sequential, *, normalise: bool) -> None:
@@ -48,15 +48,15 @@ class Ranker(nn.Module):
 
 
 def build_ranker(architecture: str = "small", normalise: bool = True) -> Ranker:
-    """A ranker with fresh weights, ``small`` (5,733 parameters) or ``wide`` (422,337).
+    """Build a ranker with new weights, ``small`` (5,733 parameters) or ``wide`` (422,337).
 
     Args:
         architecture: one of ARCHITECTURES.
-        normalise: whether an item's mean and standard deviation are taken off it first. It is not in a state dict, so
-            it must be said as it was in training.
+        normalise: whether each item is standardised first. State dicts do not record this, so give the value that
+            training used.
 
     Raises:
-        ModelError: no such architecture.
+        ModelError: the architecture is unknown.
     """
     if architecture == "small":
         features = _block(1, 32, 5, (2, 4)) + _block(32, 16, 3, (2, 2))
@@ -74,15 +74,15 @@ def build_ranker(architecture: str = "small", normalise: bool = True) -> Ranker:
 
 def _block(inputs: int, outputs: int, kernel: int, stride: tuple[int, int]) -> list[nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
-    # pooling first gives the same numbers, and leaves less for the ReLU to do
+    # pooling before the ReLU gives the same numbers with less work
     return [convolution, nn.BatchNorm2d(outputs), HalvingPool(), nn.ReLU()]
 
 
 def architecture_of(state_dict: Mapping[str, torch.Tensor]) -> str:
-    """Which built-in ranker a state dict belongs to, by its keys and shapes.
+    """The built-in ranker of a state dict, by its keys and shapes.
 
     Raises:
-        ModelError: it belongs to none of them; the first differences from the nearest are named.
+        ModelError: the state dict fits none; the message names the first differences from the nearest.
     """
     shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
     differences = []
@@ -102,4 +102,4 @@ def architecture_of(state_dict: Mapping[str, torch.Tensor]) -> str:
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
-    return "is not there" if shape is None else f"has shape {tuple(shape)}"
+    return "does not exist" if shape is None else f"has shape {tuple(shape)}"

@@ -1,6 +1,6 @@
-"""How the built-in ranker trains: each setting once, with its type, default and help.
+"""The training settings of the built-in ranker: each is declared once, with its type, default and help.
 
-Only the standard library is imported: ``--help`` and completion read this class.
+``--help`` and completion import this module, so it imports only the standard library.
 """
 
 import math
@@ -11,7 +11,7 @@ from tracinctl.errors import UsageError
 
 @dataclass(eq=False, repr=False)
 class TrainSettings:
-    """How to train.
+    """The training settings.
 
     Attributes:
         epochs: passes over the training pairs.
@@ -29,7 +29,7 @@ class TrainSettings:
         architecture, normalise: see ``models.build_ranker``.
 
     Raises:
-        UsageError: a value makes no sense.
+        UsageError: a value is wrong.
     """
 
     epochs: int = field(default=30, metadata={"help": "Passes over the pairs.", "least": 1})
@@ -44,7 +44,7 @@ class TrainSettings:
     )
     margin: float = field(default=1.0, metadata={"help": "Margin of the standard, ghm and capped losses."})
     learning_rate: float = field(default=0.003, metadata={"help": "Adam's learning rate at the start."})
-    batch_size: int = field(default=32, metadata={"help": "Pairs in a training step.", "least": 1})
+    batch_size: int = field(default=32, metadata={"help": "Pairs per training step.", "least": 1})
     weight_decay: float = field(default=1e-5, metadata={"help": "Adam's weight decay."})
     seed: int = field(default=42, metadata={"help": "Seed of the first weights and of the order of the pairs."})
     ghm_bins: int = 10

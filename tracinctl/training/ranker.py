@@ -1,8 +1,8 @@
 """Train the built-in ranker on ranking pairs, with or without an exclusion list.
 
-What is kept when a run is interrupted: every checkpoint is complete or absent, and the same call goes on from the last
-one; its result is the one that an uninterrupted run gives. The order of the pairs in an epoch depends on seed and epoch
-alone, so nothing but a checkpoint is needed to go on.
+Every checkpoint is complete or absent. After an interruption, the same call continues from the last checkpoint and
+gives the result of an uninterrupted run. The order of pairs in an epoch depends only on seed and epoch, so a checkpoint
+is all that a run needs to continue.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from tracinctl.training.loss import checked_loss, ghm_weights, row_losses, train
 from tracinctl.training.models import Ranker, build_ranker
 from tracinctl.training.options import TrainSettings
 
-_ITEMS_AT_ONCE: Final = 256  # scored together in eval mode
-_MEASURES: Final = {  # and what they are called in a checkpoint, where accuracies are in per cent
+_ITEMS_AT_ONCE: Final = 256  # batch size in eval mode
+_MEASURES: Final = {  # with their names in a checkpoint, in which accuracies are percentages
     "train_loss": "train_loss_main",
     "train_accuracy": "train_accuracy",
     "held_out_loss": "val_loss_main",
@@ -46,21 +46,22 @@ _MEASURES: Final = {  # and what they are called in a checkpoint, where accuraci
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What was trained on, and how well the ranker does on held-out pairs.
+    """The result of training: the pairs used, the accuracy, and the ranker.
 
     Attributes:
-        train_pairs: the pairs trained on, repeated draws included.
-        train_accuracy, held_out_accuracy: share of pairs that the last epoch ranks rightly, 0 to 1; None without pairs.
-        train_loss, held_out_loss: mean loss of them; None without pairs.
-        untrained_accuracy: that of the held-out pairs before the first epoch; None without pairs.
-        went_on_from: the epoch of the checkpoint that the run went on from; 0 where it began anew.
-        checkpoints: the files written, by epoch; empty without an output folder.
-        left_out_pairs: ids of the exclusion list that left out a training pair.
-        left_out_items: ids of the exclusion list that left out a training item.
-        unknown_ids: ids of the list that name neither.
-        held_out_ids: ids of the list that name a held-out item or pair; they were ignored.
-        rows_left_out: how many training pairs were left out, repeated draws included.
-        ties_left_out: how many of ``train_pairs`` are ties that the loss has no gradient for.
+        train_pairs: the pairs trained on, including repeated draws.
+        train_accuracy, held_out_accuracy: share of pairs ranked correctly after the last epoch, 0 to 1; None without
+        pairs.
+        train_loss, held_out_loss: mean loss of the pairs; None without pairs.
+        untrained_accuracy: held-out accuracy before the first epoch; None without pairs.
+        went_on_from: the epoch of the checkpoint that the run continued from; 0 for a new run.
+        checkpoints: the written files by epoch; empty without an output folder.
+        left_out_pairs: listed ids that left out a training pair.
+        left_out_items: listed ids that left out a training item.
+        unknown_ids: listed ids that are neither.
+        held_out_ids: listed ids of held-out items or pairs, which were ignored.
+        rows_left_out: number of training pairs left out, including repeated draws.
+        ties_left_out: number of ``train_pairs`` that are ties without a gradient.
         model: the ranker after the last epoch, in eval mode.
     """
 
@@ -92,31 +93,30 @@ def train_ranker(
 ) -> TrainResult:
     """Train with Adam on ``data.train_pairs`` and write checkpoints and the pairs trained on.
 
-    A step forwards each item of its pairs once, all together: BatchNorm sees one batch, in which an item counts once
-    however many of the pairs it is in. Items of different shapes cannot share a batch: each shape is then forwarded by
-    itself, with statistics of its own.
+    A step forwards all items of its pairs in one batch, each once, so that BatchNorm counts an item once even if it is
+    in several pairs. Items of different shapes cannot share a batch; each shape then has its own batch and statistics.
 
     Args:
-        data: items and pairs; the held-out pairs decide when the learning rate is halved (the training loss where there
-            are none).
-        settings: how to train.
+        data: items and pairs; the held-out loss decides when to halve the learning rate (the training loss, if there
+            are no held-out pairs).
+        settings: the training settings.
         output_dir: gets ``model_epoch_<N>.pt`` every ``checkpoint_interval`` epochs and at the end, ``pairs.csv``, and
             with exclusions ``excluded_pairs.txt``; None writes nothing.
-        exclusions: ids of training pairs (``<id1>_<id2>``, that order only) and items to leave out.
-        in_use: what was made from the checkpoints in ``output_dir``, which other settings or data then do not replace.
-            Empty = they are replaced; those of the same run are continued in any case.
+        exclusions: ids of training pairs (``<id1>_<id2>``, only in that order) and items to leave out.
+        in_use: the file that was made from the checkpoints in ``output_dir``, which a run with other settings or data
+            then does not replace; empty = it replaces them. The same run continues in any case.
         progress: receives epochs, and batches within an epoch.
 
     Raises:
-        TrainingError: the list names nothing of these data, no training pair is left, ``output_dir`` holds somebody
-            else's checkpoints or such that are in use, or the loss is not finite.
+        TrainingError: the list has no id of these data, no training pair is left, ``output_dir`` has another program's
+            checkpoints or checkpoints that are in use, or the loss is not finite.
     """
     exclusions = None if exclusions is None else list(exclusions)
     left = leave_out(data, exclusions)
     data = RankingData(data.train, left.pairs, data.test, data.test_pairs, data.score)
     if not left.rows:
         raise TrainingError(
-            "there are no training pairs", hint="Check that the pairs file has lines of the split train."
+            "there are no training pairs", hint="Check that the pairs file has lines with the split train."
         )
     if not len(left.pairs):
         raise TrainingError(
@@ -126,14 +126,14 @@ def train_ranker(
     if left.unknown and not (left.pair_ids or left.item_ids or left.held_out):
         raise TrainingError(
             f"none of the {len(left.unknown):,} ids on the exclusion list names a training pair or item, "
-            f"{left.unknown[0]!r} for instance",
-            hint="Is the list of this material and frequency? One that leaves nothing out trains on everything.",
+            f"for example {left.unknown[0]!r}",
+            hint="Give the list of this material and frequency, or leave it out to train on everything.",
         )
     run = _Run(data, settings, exclusions)
     if not len(run.pairs):
         raise TrainingError(
             f"all {len(left.pairs):,} training pairs are ties, which the loss {settings.loss_type} leaves out",
-            hint="The loss logistic takes a tie as half a win for either item.",
+            hint="Use the loss logistic, which counts a tie as half a win for each item.",
         )
     if output_dir is None:
         files = run.train(progress)
@@ -157,7 +157,7 @@ def train_ranker(
 
 
 class _Run:
-    """Model, optimizer and schedule between two epochs, and what was measured after the last one."""
+    """Model, optimizer, schedule and measures between two epochs."""
 
     def __init__(self, data: RankingData, settings: TrainSettings, exclusions: Sequence[str] | None = None) -> None:
         self.data = data
@@ -180,7 +180,7 @@ class _Run:
         self.measures: dict[str, float | None] = dict.fromkeys(_MEASURES)
 
     def train(self, progress: ProgressCallback, folder: TrainingFolder | None = None) -> list[Path]:
-        """Train to the last epoch, on from the folder's last checkpoint; returns the folder's checkpoints, by epoch."""
+        """Train from the folder's last checkpoint to the last epoch; return the folder's checkpoints by epoch."""
         if folder is not None:
             if folder.last is not None:
                 self.go_on_from(folder.last)
@@ -223,7 +223,7 @@ class _Run:
         progress(Progress("training", epoch, settings.epochs, "epochs", f"epoch {epoch}", note=self._note()))
 
     def _losses(self, s_i: torch.Tensor, s_j: torch.Tensor, pairs: Pairs, *, weighted: bool) -> torch.Tensor:
-        """The loss of each pair; ``weighted`` by its row, and by the gradient density of the batch (``ghm``)."""
+        """The loss of each pair, optionally weighted by its row and by the batch's gradient density (``ghm``)."""
         target, margin = torch.from_numpy(pairs.target).to(s_i.dtype), _optional(pairs.margin, s_i)
         losses = row_losses(self.loss, s_i, s_j, target, self.settings.margin, margin)
         if not weighted:
@@ -271,7 +271,7 @@ class _Run:
         for name, key in _MEASURES.items():
             value = self.measures[name]
             content[key] = None if value is None else value * (100 if key.endswith("accuracy") else 1)
-        buffer = io.BytesIO()  # a path would put the file's name into its content
+        buffer = io.BytesIO()  # torch would write a path's name into the file
         torch.save(_plain(content), buffer)
         return buffer.getvalue()
 
@@ -286,7 +286,7 @@ class _Run:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What the run depends on, in 16 characters: settings, the code of one's own loss, items, pairs."""
+        """A digest, in 16 characters, of the settings, the code of a user's loss, the items and the pairs."""
         digest = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode())
         if callable(loss := resolve_loss(self.settings.loss_type)):
             digest.update(code_digest(loss).encode())
@@ -303,7 +303,7 @@ class _Run:
 
 
 def _plain(value: Any) -> Any:
-    """A copy in which equal texts are one object: the bytes of a pickle depend on which objects are the same."""
+    """A copy in which equal texts are one object, because the bytes of a pickle depend on object identity."""
     if isinstance(value, str):
         return sys.intern(value)
     if isinstance(value, dict):
@@ -329,7 +329,7 @@ def score_items(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor]) -> 
 
 
 def pair_accuracy(scores: torch.Tensor, pairs: Pairs) -> float | None:
-    """Share of pairs whose scores differ in the direction of the target, 0 to 1; None where all pairs are ties."""
+    """Share of pairs whose scores differ in the target's direction, 0 to 1; None if all pairs are ties."""
     pairs = pairs.take(pairs.target != 0)
     if not len(pairs):
         return None

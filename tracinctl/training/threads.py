@@ -1,4 +1,4 @@
-"""Calculation by one thread."""
+"""Computing with one thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Small networks gain nothing by more threads, and sums in one order give the same bytes on every machine."""
+    """Use one thread: small networks gain nothing from more, and a fixed order of sums gives the same bytes."""
     import torch
 
     threads = torch.get_num_threads()

@@ -201,7 +201,7 @@ def test_changed_scores_beside_their_sidecar_are_an_error(tmp_path):
     path.write_text(path.read_text().replace("2.0", "2.5"))
     with pytest.raises(ScoreFileError, match="is damaged, or was changed after m_500hz_influence_provenance") as error:
         open_scores(path)
-    assert f"To read these scores as they are, remove {sidecar_path(path)}." in error.value.hint
+    assert f"To read these scores unchecked, remove {sidecar_path(path)}." in error.value.hint
 
 
 def test_provenance_stands_beside_and_names_its_scores(tmp_path):
@@ -231,7 +231,7 @@ ONE = '"a_1_a_2": {"tracin_influence_t": 1.0}'
         ('{"a_1_a_2": {}}', "no influence scores|has no score"),
         ('{"a_1_a_2": {"tracin_self_influence": 1.0}}', "no influence scores"),
         ('{"a_1_a_2": [1]}', "'a_1_a_2' is a list"),
-        ('{"a_1_a_2": {"tracin_influence_t": "1.0"}}', "'a_1_a_2' on 't' is '1.0', wanted a finite number"),
+        ('{"a_1_a_2": {"tracin_influence_t": "1.0"}}', "'a_1_a_2' on 't' is '1.0', not a finite number"),
         ('{"a_1_a_2": {"tracin_influence_t": null}}', "missing"),
         ('{"a_1_a_2": {"tracin_influence_t": [1]}}', "finite number"),
         ('{"a_1_a_2": {"tracin_influence_t": NaN}}', "finite number"),
@@ -251,16 +251,16 @@ ONE = '"a_1_a_2": {"tracin_influence_t": 1.0}'
         ('{"a": {"tracin_influence_t": 1.0, "tracin_influence_t": 1.0}}', "'tracin_influence_t' stands there twice"),
         (
             f'{{{ONE}, "b_1_b_2": {{"tracin_influence_t": 1.0}}}}',
-            "mixes materials: beside a it holds the pair 'b_1_b_2'",
+            "mixes materials: besides a it has the pair 'b_1_b_2'",
         ),
         (f'{{{ONE}, "a_1_b_2": {{"tracin_influence_t": 1.0}}}}', "mixes materials"),
         (
             f'{{"a_x_500hz_1_a_y_500hz_2": {SCORE}, "a_x_1000hz_1_a_y_1000hz_2": {SCORE}}}',
-            "mixes frequencies: beside 500hz it holds the pair 'a_x_1000hz_1_a_y_1000hz_2'",
+            "mixes frequencies: besides 500hz it has the pair 'a_x_1000hz_1_a_y_1000hz_2'",
         ),
         (
             f'{{"a_x_500hz_1_a_y_500hz_2": {SCORE}, "a_x_500hz_1_a_y_1000hz_2": {SCORE}}}',
-            "mixes frequencies: beside 500hz it holds the pair 'a_x_500hz_1_a_y_1000hz_2'",
+            "mixes frequencies: besides 500hz it has the pair 'a_x_500hz_1_a_y_1000hz_2'",
         ),
         ("[" * 100_000, "holds a list"),
         ('{"a_1_a_2": ' + "[" * 100_000, "JSON|nested"),
@@ -349,7 +349,7 @@ def test_a_file_that_is_not_there_says_so(tmp_path, name):
 def test_a_device_is_not_read():
     if not Path("/dev/zero").exists():
         pytest.skip("no such device on this system")
-    with pytest.raises(ScoreFileError, match="no file of scores"):
+    with pytest.raises(ScoreFileError, match="not a score file"):
         open_scores(Path("/dev/zero"))
 
 

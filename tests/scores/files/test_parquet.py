@@ -63,7 +63,7 @@ def with_column(found, name, values):
 
 def test_parquet_without_a_sidecar_is_refused_and_the_sidecar_named(path):
     sidecar_path(path).unlink()
-    with pytest.raises(ScoreFileError, match=f"{PARQUET}.json is not beside it") as error:
+    with pytest.raises(ScoreFileError, match=f"{PARQUET}.json is missing") as error:
         open_scores(path)
     assert f"Copy {PARQUET}.json too" in error.value.hint
 
@@ -109,7 +109,7 @@ def test_a_parquet_file_that_contradicts_itself_is_an_error(path, change, messag
 @pytest.mark.parametrize("packing", [{"compression": "zstd"}, {"use_dictionary": True}])
 def test_a_parquet_file_that_would_unpack_to_more_is_refused(path, packing):
     rewrite(path, lambda found, about: found, **packing)
-    with pytest.raises(ScoreFileError, match="is packed in a way"):
+    with pytest.raises(ScoreFileError, match="is compressed in a way"):
         open_scores(path)
 
 
@@ -216,7 +216,7 @@ def test_scores_that_break_while_they_are_read_are_named(path, monkeypatch):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(parquet_format, "read_scores", fail)
-    with pytest.raises(ScoreFileError, match=rf"{PARQUET} broke while it was read.*Input/output error"):
+    with pytest.raises(ScoreFileError, match=rf"{PARQUET} failed while it was read.*Input/output error"):
         list(opened.blocks())
 
 

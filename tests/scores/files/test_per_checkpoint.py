@@ -79,7 +79,7 @@ def test_scores_of_single_checkpoints_must_belong_to_the_sums(tmp_path, change):
 
 def test_scores_of_single_checkpoints_that_cannot_be_told_apart_are_not_written(tmp_path):
     source = full([[1.0]], per_checkpoint=np.ones((2, 1, 1)), checkpoint_names=["a.pt", "a.pt"])
-    with pytest.raises(ScoreFileError, match="cannot be told apart"):
+    with pytest.raises(ScoreFileError, match="give the same key"):
         write_per_checkpoint_scores(source, tmp_path / "x.json")
     with pytest.raises(ScoreFileError, match="not kept for each checkpoint"):
         write_per_checkpoint_scores(full([[1.0]]), tmp_path / "x.json")
@@ -97,7 +97,7 @@ def test_scores_of_single_checkpoints_must_add_up_to_the_scores(tmp_path, ending
     path = tmp_path / f"x{ending}"
     write_per_checkpoint_scores(source, path)
     later = full(source.scores + 1e-3, checkpoint_names=source.checkpoint_names)
-    with pytest.raises(ScoreFileError, match="its checkpoints add up to others") as error:
+    with pytest.raises(ScoreFileError, match="add up to different sums") as error:
         list(checkpoint_blocks(with_checkpoints(later, path)))
     assert "tracinctl compute --save-per-checkpoint" in error.value.hint
     close = full(source.scores * (1 + 1e-12), checkpoint_names=source.checkpoint_names)

@@ -1,4 +1,4 @@
-"""Exclusion lists: ``#`` comment lines, then one id a line, as training code reads them."""
+"""Exclusion lists: ``#`` comment lines, then one id per line, as training code reads them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tracinctl.scores.files.open import scores_digest
 from tracinctl.text import count, number
 
 _WHAT = {
-    "ranking_pair": "training pairs; their items stay",
-    "full_pair": "items: both of each harmful training pair",
-    "sample": "single items, by their item-level influence",
+    "ranking_pair": "training pairs, whose items are kept",
+    "full_pair": "items, both of each harmful training pair",
+    "sample": "items with high item-level influence",
 }
 
 
@@ -31,15 +31,15 @@ _COMMENT_BEHIND = re.compile(r"\s#")
 
 @dataclass(frozen=True)
 class ExclusionList:
-    """What a list file holds.
+    """The content of a list.
 
-    Ids of pairs and of items may stand in one list: training leaves out the pairs whose id stands there in that order,
-    and all pairs of the items that stand there.
+    A list may have ids of pairs and of items: training leaves out the pairs with this exact id, and all pairs of the
+    items.
 
     Attributes:
-        ids: of pairs or items, each once, in the file's order.
-        comments: the comment lines, without their ``#``.
-        edited: whether the ids are others than those that tracinctl wrote.
+        ids: different ids of pairs or items, in the file's order.
+        comments: the comment lines without ``#``.
+        edited: whether the ids differ from those that tracinctl wrote.
     """
 
     ids: Sequence[str]
@@ -52,7 +52,7 @@ class ExclusionList:
         return any(_COUNT.match(line) or _DIGEST.match(line) for line in self.comments)
 
     def comment(self, name: str) -> str:
-        """What its comment line of this name says; empty where there is none."""
+        """The text of the comment line with this name; empty if there is none."""
         start = f"{name}:"
         return next((line.removeprefix(start).strip() for line in self.comments if line.startswith(start)), "")
 
@@ -64,7 +64,7 @@ class ExclusionList:
 
     @property
     def rule(self) -> str:
-        """The rule that chose it, in words; empty where it does not say."""
+        """The rule that chose it, in words; empty if unknown."""
         return self.comment("rule").partition(";")[0]
 
     @property
@@ -76,19 +76,19 @@ class ExclusionList:
     @property
     def notes(self) -> list[str]:
         """What to know before training on it."""
-        empty = ["the exclusion list is empty, so training uses every pair"] if not self.ids else []
-        return [*empty, *(["the exclusion list was changed by hand since it was written"] if self.edited else [])]
+        empty = ["the exclusion list is empty, so training uses all pairs"] if not self.ids else []
+        return [*empty, *(["the exclusion list was edited by hand"] if self.edited else [])]
 
 
 def list_text(exclusions: Exclusions, scores_name: str, notes: Sequence[str] = ()) -> str:
-    """The list as it is written; ``notes`` become further comment lines.
+    """The text of a list; ``notes`` become more comment lines.
 
     Raises:
-        ExclusionListError: an id cannot stand on a line of its own.
+        ExclusionListError: an id cannot be written on a line.
     """
     what = _WHAT[exclusions.mode]
     if exclusions.by:
-        what = f"training pairs, all those of {count(len(exclusions.listed), 'group')} by {_one_line(exclusions.by)}"
+        what = f"training pairs, all of {count(len(exclusions.listed), 'group')} by {_one_line(exclusions.by)}"
     lines = [
         f"# excluded: {len(exclusions.ids)} {what} (mode {exclusions.mode})",
         f"# rule: {_rule(exclusions)}",
@@ -99,22 +99,21 @@ def list_text(exclusions: Exclusions, scores_name: str, notes: Sequence[str] = (
     lines += [f"# {_one_line(note)}" for note in notes]
     if exclusions.mirrored:
         lines.append(
-            f"# the last {len(exclusions.mirrored)} are pairs above the other way round: their mirror images, which "
-            "training saw too"
+            f"# the last {len(exclusions.mirrored)} are mirror images of pairs above, because training saw both"
         )
     for name in exclusions.ids:
         if not name or _id_of(name) != name or "\n" in name or "\r" in name:
-            raise ExclusionListError(f"the id {name!r} cannot stand in an exclusion list", hint="Rename the item.")
+            raise ExclusionListError(f"an exclusion list cannot contain the id {name!r}", hint="Rename the item.")
     return "\n".join([*lines, *exclusions.ids]) + "\n"
 
 
 def _digest(ids: Sequence[str]) -> str:
-    """Of the ids, whatever their order."""
+    """A digest of the ids in any order."""
     return hashlib.sha256("\n".join(sorted(ids)).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _id_of(line: str) -> str:
-    """The id on a line of a list; empty for a line without an id. A comment may follow it."""
+    """The id on a line of a list, without a comment after it; may be empty."""
     return "" if line.startswith("#") else _COMMENT_BEHIND.split(line, maxsplit=1)[0].strip()
 
 
@@ -148,7 +147,7 @@ def _one_line(text: str) -> str:
 
 
 def origin_notes(scores: Path, provenance: Mapping[str, Any], review: str = "") -> list[str]:
-    """What a list says of the scores it is from, and of what people decided.
+    """Comment lines of a list about its scores and people's decisions.
 
     Raises:
         ScoreFileError: the scores cannot be read.
@@ -158,15 +157,15 @@ def origin_notes(scores: Path, provenance: Mapping[str, Any], review: str = "") 
     notes += [f"of: {about}"] if about else []
     earlier = earlier_ids(provenance)
     if "round" in provenance:
-        notes.append(f"round: {provenance['round']}; the first {count(len(earlier), 'id')} are of the rounds before")
+        notes.append(f"round: {provenance['round']}; the first {count(len(earlier), 'id')} are from earlier rounds")
     return [*notes, f"review: {review}"] if review else notes
 
 
 def write_exclusion_list(path: Path, exclusions: Exclusions, scores_name: str, notes: Sequence[str] = ()) -> None:
-    """Write a list, complete or not at all.
+    """Write a list; the file is complete or absent.
 
     Raises:
-        ExclusionListError: an id cannot stand on a line of its own.
+        ExclusionListError: an id cannot be written on a line.
         TracinctlError: the file cannot be written.
     """
     write_text_atomic(path, list_text(exclusions, scores_name, notes))
@@ -175,11 +174,11 @@ def write_exclusion_list(path: Path, exclusions: Exclusions, scores_name: str, n
 def replace_exclusion_list(
     path: Path, exclusions: Exclusions, scores_name: str, notes: Sequence[str] = (), *, force: bool = False
 ) -> str:
-    """Write a list, and say what it replaces: ``111 pairs, RULE``; empty where there was no other list.
+    """Write a list; return a summary of the list that it replaces, ``111 pairs, RULE``, or an empty text.
 
     Raises:
-        UsageError: without ``force``, a list that was edited by hand or that tracinctl did not write is there.
-        ExclusionListError: an id cannot stand on a line of its own.
+        UsageError: without ``force``, the old list was edited by hand, or tracinctl did not write it.
+        ExclusionListError: an id cannot be written on a line.
         TracinctlError: the file cannot be written.
     """
     before = list_to_replace(path, force=force)
@@ -191,14 +190,14 @@ def replace_exclusion_list(
 
 
 def list_to_replace(path: Path, *, force: bool = False) -> ExclusionList | None:
-    """The list that is at a path; None where there is none, or only an empty file.
+    """The list at a path; None if there is none or the file is empty.
 
     Raises:
         UsageError: without ``force``, it was edited by hand or tracinctl did not write it.
     """
     if not path.is_file() or not path.stat().st_size:
         return None
-    # a link is replaced by a file of its own: what it leads to stays
+    # a link is replaced by a file, and its target stays unchanged
     force = force or path.is_symlink()
     hint = "Write to another place, or replace it with `force`."
     try:
@@ -208,17 +207,17 @@ def list_to_replace(path: Path, *, force: bool = False) -> ExclusionList | None:
             return None
         raise UsageError(f"{path} is not replaced: {error.message}", hint=hint) from error
     if not force and not listed.is_own:
-        raise UsageError(f"{path} is not replaced: tracinctl did not write it", hint=hint)
+        raise UsageError(f"{path} is not replaced, because tracinctl did not write it", hint=hint)
     if not force and listed.edited:
-        raise UsageError(f"{path} is not replaced: it was edited by hand", hint=hint)
+        raise UsageError(f"{path} is not replaced, because it was edited by hand", hint=hint)
     return listed
 
 
 def read_exclusion_list(path: Path) -> ExclusionList:
-    """Read a list; a byte order mark, Windows line ends, blank lines and a missing last line end do no harm.
+    """Read a list, which may have a byte order mark, Windows line ends, empty lines or no last line end.
 
     Raises:
-        ExclusionListError: the file is missing or is no text, or holds fewer or more ids than its first line says.
+        ExclusionListError: the file is missing or not text, or the number of ids differs from its first line.
     """
     text = _text_of(path)
     lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
@@ -228,14 +227,14 @@ def read_exclusion_list(path: Path) -> ExclusionList:
     written = next((match[1] for match in map(_DIGEST.match, comments) if match), None)
     if declared != len(ids):
         raise ExclusionListError(
-            f"exclusion list {path} holds {count(len(ids), 'id')}, but its first line says {declared:,}",
+            f"exclusion list {path} has {count(len(ids), 'id')}, but its first line says {declared:,}",
             hint="Write it again: tracinctl exclude\n"
             "If you changed it by hand, correct the number in its first line, or remove that line.",
         )
     edited = written not in {None, _digest(ids)}
     if edited and not text.endswith(("\n", "\r")):
         raise ExclusionListError(
-            f"exclusion list {path} is cut off: its last id is not as it was written",
+            f"exclusion list {path} is cut off in its last id",
             hint="Write it again: tracinctl exclude\nIf you changed it by hand, end its last line.",
         )
     return ExclusionList(ids, comments, edited)
@@ -250,10 +249,10 @@ def _text_of(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ExclusionListError(
-            f"exclusion list {path} is not UTF-8 text", hint="Save it as UTF-8 text, one id a line."
+            f"exclusion list {path} is not UTF-8 text", hint="Save it as UTF-8 text, one id per line."
         ) from error
-    except (OSError, ValueError) as error:  # a ValueError is a name with a null character in it
+    except (OSError, ValueError) as error:  # a ValueError means a null character in the name
         raise ExclusionListError(
             f"cannot read exclusion list {path}: {getattr(error, 'strerror', None) or error}",
-            hint="Lists are written by: tracinctl exclude",
+            hint="Write a list with: tracinctl exclude",
         ) from error

@@ -1,8 +1,8 @@
-"""The users' JSON of scores.
+"""The users' JSON score files.
 
-``<name>_influence_metadata.json`` holds nothing but ``{train pair id: {"tracin_influence_<test pair id>": score}}``, so
-that scripts which read it as it is go on working; what else is known stands in the sidecar. The file is read an entry
-at a time: held whole, as text and as objects, it would take eight times its size.
+``<name>_influence_metadata.json`` holds only ``{train pair id: {"tracin_influence_<test pair id>": score}}``, so that
+users' scripts keep working; everything else is in the sidecar. The file is read one entry at a time, because all its
+text and objects together would take eight times its size in memory.
 """
 
 from __future__ import annotations
@@ -25,45 +25,45 @@ from tracinctl.scores.source import FloatArray, MemoryScores, ScoreMeta, ScoreSo
 
 PREFIX = "tracin_influence_"
 PER_CHECKPOINT_ENDING = "_per_checkpoint_influence_metadata.json"
-_PROGRESS_EVERY = 100_000  # scores, some hundredths of a second
+_PROGRESS_EVERY = 100_000  # scores; they take some hundredths of a second
 _SAME = "All training pairs must be scored on the same test pairs. " + AGAIN
 
 
 def read_json_scores(path: Path) -> MemoryScores:
     """Read a JSON score file.
 
-    Entries that hold other things than scores (records of items, self-influence) are passed over.
+    Other entries (records of items, self-influence) are skipped.
 
     Raises:
-        ScoreFileError: the file is broken, holds no scores, a score that is no finite number, pairs with different
-            test pairs, or pairs of two materials or frequencies; the file and the id are named.
+        ScoreFileError: the file is broken or has no scores, a score is not a finite number, pairs have different test
+            pairs, or materials or frequencies are mixed; the message names the file and the id.
     """
     if path.name.endswith(PER_CHECKPOINT_ENDING):
         raise ScoreFileError(
-            f"{path} holds the scores of single checkpoints, not their sums",
+            f"{path} holds the scores of each checkpoint, not their sums",
             hint=f"The sums are in {path.name.removesuffix(PER_CHECKPOINT_ENDING)}{SCORES_ENDING}.",
         )
     entries = JsonEntries(path)
     names: list[str] = []
     train_ids: list[str] = []
-    without: list[str] = []  # pairs with no scores at all, before the first that has some
+    without: list[str] = []  # pairs without scores, before the first pair with scores
     rows: list[Any] = []
     with uncollected():
         for train_id, record in entries:
             if not isinstance(record, dict):
                 raise ScoreFileError(
-                    f"{path}: the entry of {train_id!r} is {kind(record)}, wanted an object of scores", hint=AGAIN
+                    f"{path}: the entry of {train_id!r} is {kind(record)}, not an object of scores", hint=AGAIN
                 )
             own = names if list(record) == names else _score_names(record)
             names = names or own
             if record and not own:
-                continue  # of an item, or of something else
+                continue  # the record of an item or of something else
             if not names:
                 without.append(train_id)
                 continue
             _same_test_pairs(path, train_id, own, names, train_ids)
             if list(record) != names:
-                record = {name: record[name] for name in names}  # noqa: PLW2901  the scores alone, in the first order
+                record = {name: record[name] for name in names}  # noqa: PLW2901  only the scores, in the first pair's order
             rows.append(_scores(path, train_id, record))
             train_ids.append(train_id)
     if not names:
@@ -78,7 +78,7 @@ def read_json_scores(path: Path) -> MemoryScores:
 
 
 def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
-    """What the sidecar says, as arguments of ScoreMeta; None without a sidecar, as beside another program's file.
+    """The sidecar's content as arguments of ScoreMeta; None without a sidecar, as with files of other programs.
 
     Raises:
         ScoreFileError: the sidecar is broken, or belongs to other scores.
@@ -112,10 +112,10 @@ def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
 
 def _finite(values: Any) -> FloatArray:
     if not all(type(value) in (int, float) for value in values):
-        raise TypeError("numbers are wanted")
+        raise TypeError("not numbers")
     numbers = np.array(values, dtype=np.float64)
     if not np.isfinite(numbers).all():
-        raise ValueError("finite numbers are wanted")
+        raise ValueError("not finite numbers")
     return numbers
 
 
@@ -129,7 +129,7 @@ def _same_test_pairs(path: Path, train_id: str, own: list[str], names: list[str]
         message = f"{path}: {train_id!r} has no score on test pair {lacking[len(PREFIX) :]!r}, which {other} has"
         raise ScoreFileError(message, hint=_SAME)
     for extra in sorted(set(own) - set(names)):
-        message = f"{path}: {train_id!r} has a score on test pair {extra[len(PREFIX) :]!r}, which {other} has not"
+        message = f"{path}: {train_id!r} has a score on test pair {extra[len(PREFIX) :]!r}, which {other} lacks"
         raise ScoreFileError(message, hint=_SAME)
 
 
@@ -145,7 +145,7 @@ def _scores(path: Path, train_id: str, record: dict[str, Any]) -> Any:
     name, value = next((k, v) for k, v in record.items() if not _is_score(v))
     shown = "missing (null)" if value is None else repr(value)[:40]
     raise ScoreFileError(
-        f"{path}: the score of {train_id!r} on {name[len(PREFIX) :]!r} is {shown}, wanted a finite number", hint=AGAIN
+        f"{path}: the score of {train_id!r} on {name[len(PREFIX) :]!r} is {shown}, not a finite number", hint=AGAIN
     )
 
 
@@ -157,7 +157,7 @@ def _is_score(value: Any) -> bool:
 
 
 def _one_kind(path: Path, train_ids: Sequence[str]) -> None:
-    """Refuse pairs of two materials or frequencies under a name that says one; other names and ids say nothing."""
+    """Refuse pairs of several materials or frequencies if the file name shows one; otherwise accept them."""
     if not path.name.endswith(SCORES_ENDING):
         return
     material, _, frequency = path.name.removesuffix(SCORES_ENDING).rpartition("_")
@@ -166,13 +166,13 @@ def _one_kind(path: Path, train_ids: Sequence[str]) -> None:
     for what, wanted, of_it in (("materials", material, of_material), ("frequencies", frequency, of_frequency)):
         if wanted and any(of_it) and not all(of_it):
             raise ScoreFileError(
-                f"{path} mixes {what}: beside {wanted} it holds the pair {train_ids[of_it.index(False)]!r}",
+                f"{path} mixes {what}: besides {wanted} it has the pair {train_ids[of_it.index(False)]!r}",
                 hint=f"Keep one file for each material and frequency. {AGAIN}",
             )
 
 
 def score_lines(source: ScoreSource, keys: Sequence[str], path: Path, progress: ProgressCallback) -> Iterator[str]:
-    """The text of ``{train pair id: {key: score}}`` in parts, a key for each column of the source.
+    """Yield the text of ``{train pair id: {key: score}}`` in parts, with a key per column of the source.
 
     Raises:
         ScoreFileError: there are no scores.
@@ -192,9 +192,9 @@ def score_lines(source: ScoreSource, keys: Sequence[str], path: Path, progress: 
 
 
 def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
-    """Write a JSON score file block by block, and its sidecar.
+    """Write a JSON score file in blocks, and its sidecar.
 
-    Both are complete before the first takes its place, so that a full disk leaves the old ones.
+    Both are complete before the first is renamed, so that a full disk leaves the old files.
 
     Raises:
         NonFiniteError: a score is not finite.
@@ -203,7 +203,7 @@ def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallbac
     digest = hashlib.sha256()
     beside = sidecar_path(path)
     if beside == path:
-        raise ScoreFileError(f"{path} is where the sidecar stands", hint=f"Name the scores <name>{SCORES_ENDING}.")
+        raise ScoreFileError(f"{path} is the name of a sidecar", hint=f"Name the scores <name>{SCORES_ENDING}.")
     with contextlib.ExitStack() as last, atomic_paths(path, beside) as (temporary, temporary_beside):
         with temporary.open("wb") as file:
             for text in score_lines(source, [PREFIX + test_id for test_id in source.test_ids], path, progress):
@@ -211,7 +211,7 @@ def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallbac
                 digest.update(data)
                 file.write(data)
         temporary_beside.write_text(_sidecar(source, digest.hexdigest()), encoding="utf-8", newline="\n")
-        last.enter_context(locked(path))  # two runs would else mix one's scores with the other's sidecar
+        last.enter_context(locked(path))  # or two runs could mix one's scores with the other's sidecar
 
 
 def _sidecar(source: ScoreSource, digest: str) -> str:

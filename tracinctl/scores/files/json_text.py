@@ -1,4 +1,4 @@
-"""JSON read one entry at a time, with every key once, and written the same way every time."""
+"""Read JSON one entry at a time, refusing repeated keys, and write JSON reproducibly."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 AGAIN = "Compute the scores again: tracinctl compute"
 
-_CHUNK = 1 << 18  # bytes read together
+_CHUNK = 1 << 18  # bytes per read
 _BLANKS = re.compile(r"[ \t\n\r]*")
-_LONGEST_WORD = 16  # letters at the end of a piece that may be the beginning of a longer word: -Infinity, 1.5e-
+_LONGEST_WORD = 16  # letters at the end of a piece that may begin a longer word, such as -Infinity or 1.5e-
 
 
 @contextlib.contextmanager
 def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
-    """A file, open for reading; nothing but a file is read.
+    """Open a file for reading; refuse folders and devices.
 
     Raises:
-        ScoreFileError: it is missing, is no score file, or breaks while it is read.
+        ScoreFileError: the file is missing, is not a score file, or fails during reading.
     """
     try:
         if path.exists() and not path.is_file():
@@ -38,13 +38,13 @@ def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
             )
         with path.open("rb") as file:
             yield file
-    except (OSError, ValueError) as error:  # a ValueError is a name with a null character in it
+    except (OSError, ValueError) as error:  # a ValueError means a null character in the name
         raise ScoreFileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", hint=hint) from error
 
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause the garbage collector while many small objects are made: its searches take longer than making them."""
+    """Pause the garbage collector, whose searches take longer than making many small objects."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -58,13 +58,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
         seen: set[str] = set()
-        key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add gives None, which is false
-        raise ValueError(f"the key {key!r} stands there twice")
+        key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add returns None, which is false
+        raise ValueError(f"the key {key!r} occurs twice")
     return entries
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON text with letters as they are, or escaped where UTF-8 cannot hold them (half a surrogate pair)."""
+    """JSON text with unescaped letters, except those that UTF-8 cannot encode (half a surrogate pair)."""
     text = _ENCODER.encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent)
     if text.isascii():
         return text
@@ -76,14 +76,14 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 
 def laid_out(value: Any, depth: int = 0) -> str:
-    """The text of ``json_text(value, indent=2)``, many times as quickly where lists of plain values are long."""
+    """The text of ``json_text(value, indent=2)``, but much faster for long lists of plain values."""
     inner, outer = "\n" + "  " * (depth + 1), "\n" + "  " * depth
     if isinstance(value, dict) and value:
         texts = [f"{json_text(key)}: {laid_out(entry, depth + 1)}" for key, entry in value.items()]
         return f"{{{inner}{f',{inner}'.join(texts)}{outer}}}"
     if isinstance(value, list) and value:
         if set(map(type, value)) <= {str, int, float, bool, type(None)}:
-            # a text in JSON holds no line ends of its own, so they can be what stands between
+            # texts in JSON contain no line ends, so a line end can separate them
             joined = json.dumps(value, ensure_ascii=False, separators=(f",{inner}", ": "))
             if not joined.isascii():
                 joined = f",{inner}".join(map(json_text, value)).join("[]")
@@ -93,7 +93,7 @@ def laid_out(value: Any, depth: int = 0) -> str:
 
 
 def kind(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """The type of a JSON value in words."""
     names = {
         dict: "an object",
         list: "a list",
@@ -107,12 +107,12 @@ def kind(value: Any) -> str:
 
 
 class JsonEntries:
-    """The entries of a JSON object in a file, one at a time.
+    """Iterate over the entries of a JSON object in a file.
 
-    ``digest`` is the SHA-256 of the file's bytes so far; of all of them once the last entry was given.
+    ``digest`` is the SHA-256 of the bytes read so far, and of the whole file after the last entry.
 
     Raises:
-        ScoreFileError: the file is missing, is not UTF-8, is not JSON, is not an object, or a key stands there twice.
+        ScoreFileError: the file is missing, not UTF-8, not JSON or not an object, or a key occurs twice.
     """
 
     def __init__(self, path: Path, hint: str = AGAIN) -> None:
@@ -121,7 +121,7 @@ class JsonEntries:
         self._decoder = json.JSONDecoder(object_pairs_hook=_once)
         self._letters = codecs.getincrementaldecoder("utf-8-sig")()
         self._text, self._at = "", 0
-        self._before = 0  # letters of the file before the text
+        self._before = 0  # number of letters in the file before the text
         self._ended = False
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
@@ -145,13 +145,13 @@ class JsonEntries:
             raise ScoreFileError(f"{self._path} is empty", hint=self._hint)
         if self._next() != "{":
             content = kind([] if self._next() == "[" else self._value())
-            raise ScoreFileError(f"{self._path} holds {content}, wanted an object of entries by id", hint=self._hint)
+            raise ScoreFileError(f"{self._path} holds {content}, not an object with entries by id", hint=self._hint)
         self._at += 1
         seen: set[str] = set()
         while self._next() != "}" or seen:
             key = self._key()
             if key in seen:
-                raise ValueError(f"the key {key!r} stands there twice")
+                raise ValueError(f"the key {key!r} occurs twice")
             seen.add(key)
             self._expect(":")
             yield key, self._value()
@@ -163,9 +163,9 @@ class JsonEntries:
             raise json.JSONDecodeError("Extra data", self._text, self._at)
 
     def _next(self) -> str:
-        """The next letter that is no blank; empty at the end of the file."""
+        """The next letter that is not a space; empty at the end of the file."""
         while True:
-            self._at = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches no letters too
+            self._at = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]  # it also matches nothing
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._read():
@@ -191,12 +191,12 @@ class JsonEntries:
                 if not cut or not self._read():
                     raise
                 continue
-            if end < len(self._text) or not self._read():  # a number at the end may go on
+            if end < len(self._text) or not self._read():  # a number at the end may continue
                 self._at = end
                 return value
 
     def _read(self) -> bool:
-        """Read on, as much again as is still needed; false at the end of the file."""
+        """Read more, at least as much as is still held; false at the end of the file."""
         if self._ended:
             return False
         data = self._file.read(max(_CHUNK, len(self._text) - self._at))

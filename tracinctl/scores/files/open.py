@@ -1,4 +1,4 @@
-"""Score files: the users' JSON and Parquet, known by their ending."""
+"""Open and write score files, the users' JSON or Parquet, by their ending."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.source import ScoreSource
 
 JSON_LIMIT = 1_000_000
-"""Scores above which Parquet is written unless a format is named."""
+"""Number of scores above which Parquet is written unless a format is given."""
 
 _JSON = "_influence_metadata.json"
 _PER_CHECKPOINT = "_per_checkpoint_influence.parquet"
 
 
 def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
-    """Open a score file: JSON is read whole, Parquet in blocks, and every reading calls ``progress``.
+    """Open a score file. JSON is read whole, Parquet in blocks; every reading calls ``progress``.
 
     Raises:
         ScoreFileError: the file is missing, broken, or not a score file.
     """
     path = Path(path)
     if path.is_dir():
-        raise ScoreFileError(f"{path} is a folder, not a score file", hint="Name a file in it.")
+        raise ScoreFileError(f"{path} is a folder, not a score file", hint="Give a file in it.")
     if path.suffix == ".parquet":
         from tracinctl.scores.files.parquet import ParquetScores
 
@@ -41,13 +41,13 @@ def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSo
         return read_json_scores(path)
     except ScoreFileError as error:
         if error.hint == AGAIN and not path.name.endswith(_JSON):
-            hint = f"Is it one of scores? Their names end in {_JSON} or _influence.parquet"
+            hint = f"Names of score files end in {_JSON} or _influence.parquet."
             raise ScoreFileError(error.message, hint=hint) from error
         raise
 
 
 def test_pairs_of(path: Path) -> Sequence[str]:
-    """The ids of a score file's test pairs; of a Parquet file from its sidecar.
+    """The ids of a score file's test pairs; for Parquet, from the sidecar.
 
     Raises:
         ScoreFileError: the file is missing, broken, or not a score file.
@@ -60,7 +60,7 @@ def test_pairs_of(path: Path) -> Sequence[str]:
 
 
 def write_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
-    """Write scores as JSON (with a file of provenance beside it) or as Parquet, by the path's ending.
+    """Write scores as JSON or Parquet, by the path's ending, with a sidecar.
 
     Raises:
         ScoreFileError: there are no scores.
@@ -79,7 +79,7 @@ def write_scores(source: ScoreSource, path: Path, progress: ProgressCallback = n
 
 
 def scores_digest(path: Path) -> str:
-    """What tells these scores from others, in 16 characters: of the sidecar where there is one, else of the file.
+    """A digest of the scores in 16 characters, of the sidecar if there is one, else of the file.
 
     Raises:
         ScoreFileError: the file cannot be read.
@@ -97,7 +97,7 @@ def scores_digest(path: Path) -> str:
 
 
 def load_influence_scores(path: Path | str) -> dict[str, dict[str, float]]:
-    """The scores as the users' JSON holds them: ``{train pair id: {"tracin_influence_<test pair id>": score}}``.
+    """Load scores in the form of the users' JSON: ``{train pair id: {"tracin_influence_<test pair id>": score}}``.
 
     Raises:
         ScoreFileError: the file is missing, broken, or not a score file.

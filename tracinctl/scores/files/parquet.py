@@ -1,11 +1,11 @@
-"""Scores in Parquet: a row a training pair, the scores of all test pairs in one list column, read in row groups.
+"""Scores in Parquet: one row per training pair, all its scores in one list column, read in row groups.
 
-Columns ``id``, ``id1``, ``id2`` (where the items are known), ``self_influence`` (where it was computed), ``row_sum``
-and ``scores``. Test pairs' ids, item-level influence and provenance stand in the file's metadata.
+Columns are ``id``, ``id1`` and ``id2`` (if the items are known), ``self_influence`` (if it was computed), ``row_sum``
+and ``scores``. The test pairs' ids, item-level influence and provenance are in the file's metadata.
 
-The sidecar says where the scores stand in the file, and holds the digest of everything else: of the footer, which can
-end the process when pyarrow reads a spoilt one, of page headers and of ids. It is checked before pyarrow opens the
-file. Scores are checked by their row's sum when they are first read, at a twentieth of what their digest would cost.
+The sidecar has the places of the scores in the file, and a digest of everything else: page headers, ids, and the
+footer, because a damaged footer can end the process when pyarrow reads it. The digest is checked before pyarrow opens
+the file. Scores are checked by their row's sum in the first reading, which costs a twentieth of a digest.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ from tracinctl.scores.source import (
     rows_per_block,
 )
 
-_GROUP_COLUMN = "group:"  # stands before the name of a column that groups the training pairs
-_ABOUT = b"tracinctl"  # the key of the file's metadata under which it says what it holds
+_GROUP_COLUMN = "group:"  # prefix of columns that group the training pairs
+_ABOUT = b"tracinctl"  # the key of the description in the file's metadata
 _GROUP = 4 << 20  # bytes of scores in a row group, which is one page
-_PIECE = 1 << 20  # bytes read together: what stays in the processor's cache is worked on twice as fast
+_PIECE = 1 << 20  # bytes per read, which fit into the processor's cache and so are twice as fast to work on
 _PROGRESS_EVERY = 4  # pieces
 _OPTIONS = {
     "compression": "none",
     "use_dictionary": False,
     "write_statistics": False,
     "write_page_checksum": True,  # for other readers
-    "data_page_size": 1 << 30,  # one page a row group, so that its scores are one run of bytes
+    "data_page_size": 1 << 30,  # one page per row group, so that its scores are contiguous
 }
 
 
 class ScoreBytes(NamedTuple):
-    """Where the scores of a row group stand: the first byte, and how many rows there are."""
+    """The place of a row group's scores: the first byte, and the number of rows."""
 
     offset: int
     rows: int
 
 
 def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
-    """Write scores block by block, in row groups, and the sidecar; both are complete before one takes its place.
+    """Write scores in row groups, and the sidecar; both are complete before the first is renamed.
 
     Raises:
         NonFiniteError: a score is not finite.
@@ -80,7 +80,7 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
                         writer.write_table(group, row_group_size=rows)
                     progress(Progress("writing scores", start + len(block), total, "pairs", path.name))
             beside.write_text(_sidecar(source, temporary, width), encoding="utf-8", newline="\n")
-            last.enter_context(locked(path))  # two runs would else mix one's scores with the other's sidecar
+            last.enter_context(locked(path))  # or two runs could mix one's scores with the other's sidecar
     except (UnicodeEncodeError, pa.ArrowException) as error:
         raise ScoreFileError(
             f"cannot write {path} as Parquet: {_first_line(error)}", hint="Write JSON: `format` json."
@@ -103,7 +103,7 @@ def _schema(source: ScoreSource) -> Any:
     if source.self_influence is not None:
         fields.append(pa.field("self_influence", pa.float64(), nullable=False))
     fields.append(pa.field("row_sum", pa.uint64(), nullable=False))
-    # values that cannot be null are stored without marks for those that are, as one run of bytes
+    # non-nullable values are stored contiguously, without null marks
     scores = pa.list_(pa.field("element", pa.float64(), nullable=False), len(source.test_ids))
     fields.append(pa.field("scores", scores, nullable=False))
     return pa.schema(fields, metadata={_ABOUT: json_text(about).encode()})
@@ -126,7 +126,7 @@ def _row_group(source: ScoreSource, schema: Any, start: int, block: FloatArray) 
 
 
 def _sidecar(source: ScoreSource, written: Path, width: int) -> str:
-    """The text of the sidecar of a file that was just written."""
+    """The text of the sidecar for a new file."""
     import pyarrow.parquet as pq
 
     groups = []
@@ -146,7 +146,7 @@ def _sidecar(source: ScoreSource, written: Path, width: int) -> str:
 
 
 def _frame_digest(path: Path, groups: Sequence[ScoreBytes], width: int, size: int) -> str:
-    """SHA-256 of all bytes that are not scores."""
+    """SHA-256 of all bytes except the scores."""
     digest = hashlib.sha256()
     at = 0
     with path.open("rb") as file:
@@ -160,7 +160,7 @@ def _frame_digest(path: Path, groups: Sequence[ScoreBytes], width: int, size: in
 
 
 def row_sums(scores: FloatArray) -> npt.NDArray[np.uint64]:
-    """The sum of the bit patterns of a row's scores, modulo 2^64, shape (rows,): any one flipped bit changes it."""
+    """Sums of the bit patterns of each row's scores, modulo 2^64, shape (rows,); any single flipped bit changes one."""
     words = np.ascontiguousarray(scores, dtype="<f8").view("<u8")
     sums: npt.NDArray[np.uint64] = words.sum(axis=1, dtype=np.uint64)
     return sums
@@ -171,12 +171,12 @@ def _first_line(error: Exception) -> str:
 
 
 class ParquetScores(KnownScores):
-    """A Parquet score file, opened; scores are read when they are asked for.
+    """An open Parquet score file; scores are read on demand.
 
-    ``progress`` is called for every block that is read.
+    ``progress`` is called for every block.
 
     Raises:
-        ScoreFileError: the file is missing or not a score file, its sidecar is missing, or either was changed.
+        ScoreFileError: the file is missing or not a score file, its sidecar is missing, or one of them was changed.
     """
 
     def __init__(self, path: Path, progress: ProgressCallback = no_progress) -> None:
@@ -185,7 +185,7 @@ class ParquetScores(KnownScores):
 
         self._path = path
         self._progress = progress
-        self._verified = False  # once they are, scores need not be checked again
+        self._verified = False  # later readings skip the check
         try:
             if not path.is_file():
                 raise ScoreFileError(f"cannot read {path}: there is no such file", hint=AGAIN)
@@ -209,15 +209,15 @@ class ParquetScores(KnownScores):
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last.
 
         Raises:
-            ScoreFileError: the file broke or changed, or a score is not finite.
+            ScoreFileError: reading fails, the file changed, or a score is not finite.
         """
         start, total = 0, len(self.train_ids)
         width = len(self.test_ids)
         step = max(1, min(_PIECE // (8 * width), rows_per_block(width)))
         try:
-            # pyarrow takes twelve times as long to hand out a list column as it takes to read its bytes
+            # pyarrow takes twelve times as long to return a list column as to read its bytes
             with self._path.open("rb", buffering=0) as file:
-                self._check_same()  # from here on this file is read, even if another takes its place
+                self._check_same()  # from here on this file is read, even if another replaces it
                 for group in self._groups:
                     for piece in read_scores(file, group, width, step):
                         self._check(start, piece)
@@ -226,7 +226,7 @@ class ParquetScores(KnownScores):
                         if start % (_PROGRESS_EVERY * step) < len(piece) or start == total:
                             self._progress(Progress("reading scores", start, total, "pairs", self._path.name))
         except OSError as error:
-            raise ScoreFileError(f"{self._path} broke while it was read: {_first_line(error)}", hint=AGAIN) from error
+            raise ScoreFileError(f"{self._path} failed while it was read: {_first_line(error)}", hint=AGAIN) from error
         self._check_same()
         if start != total:
             raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
@@ -239,19 +239,19 @@ class ParquetScores(KnownScores):
             raise apart(self._path)
 
     def _check_same(self) -> None:
-        """Make sure that the ids and the scores of every reading are of one file."""
+        """Check that all readings use the same file for ids and scores."""
         try:
             same = _stamp(self._path) == self._stamp
         except OSError:
             same = False
         if not same:
             raise ScoreFileError(
-                f"{self._path} changed while it was read", hint="Run again when no other program writes it."
+                f"{self._path} changed while it was read", hint="Run the command again when no other program writes it."
             )
 
 
 def read_scores(file: FileIO, group: ScoreBytes, width: int, step: int) -> Iterator[FloatArray]:
-    """Yield the scores of a row group in pieces of ``step`` rows, shape (rows, width); fewer where the file ends."""
+    """Yield the scores of a row group in pieces of ``step`` rows, shape (rows, width); fewer at the file's end."""
     file.seek(group.offset)
     for start in range(0, group.rows, step):
         piece = np.empty((min(step, group.rows - start), width), dtype="<f8")
@@ -265,10 +265,10 @@ def read_scores(file: FileIO, group: ScoreBytes, width: int, step: int) -> Itera
 
 
 def _checked_frame(path: Path) -> list[ScoreBytes]:
-    """Where the scores stand, once all that is not scores is known to be as it was written.
+    """The places of the scores, after checking that everything else is unchanged.
 
     Raises:
-        ScoreFileError: it is not, or the sidecar is missing or was changed.
+        ScoreFileError: the file or the sidecar was changed, or the sidecar is missing.
     """
     beside = read_sidecar(path)
     size, width = beside["size"], len(beside["test_ids"])
@@ -279,10 +279,10 @@ def _checked_frame(path: Path) -> list[ScoreBytes]:
 
 
 def _about(path: Path, file: Any) -> Any:
-    """What a file says of its scores.
+    """The file's description of its scores.
 
     Raises:
-        ScoreFileError: it holds none, or is packed.
+        ScoreFileError: the file has no scores, or is compressed.
     """
     schema = file.schema_arrow
     raw = (schema.metadata or {}).get(_ABOUT)
@@ -292,12 +292,12 @@ def _about(path: Path, file: Any) -> Any:
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
     columns = [group.column(k) for group in groups for k in range(group.num_columns)]
     if any(column.compression != "UNCOMPRESSED" or column.has_dictionary_page for column in columns):
-        raise ScoreFileError(f"{path} is packed in a way that tracinctl does not write", hint=AGAIN)
+        raise ScoreFileError(f"{path} is compressed in a way that tracinctl does not use", hint=AGAIN)
     return json.loads(raw)
 
 
 def _meta(about: Any, columns: Any) -> ScoreMeta:
-    """What a file says beside its scores."""
+    """The file's data besides its scores."""
     pairs = [_texts(columns[name].to_pylist(), once=False) for name in ("id1", "id2") if name in columns]
     own, sample = columns.get("self_influence"), about["sample_influence"]
     return ScoreMeta(
@@ -324,14 +324,14 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 def _texts(values: Any, *, once: bool = True) -> list[str]:
     if not isinstance(values, list) or (not values and once) or set(map(type, values)) - {str}:
-        raise ValueError("ids are missing, or are no text")
+        raise ValueError("ids are missing or not texts")
     if once and len(set(values)) != len(values):
-        raise ValueError("an id stands there twice")
+        raise ValueError("an id occurs twice")
     return values
 
 
 def _numbers(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
-    """A column's values; ``to_numpy`` would load pandas for it, which takes longer than most files."""
+    """A column's values, without ``to_numpy``, which would import pandas."""
     import pyarrow as pa
 
     whole = column.combine_chunks()

@@ -1,7 +1,7 @@
-"""The scores of single checkpoints, in a file of their own.
+"""The scores of each checkpoint, in their own file.
 
-The form is ``{train pair id: {"tracin_influence_<test pair id>_<checkpoint file name>": score}}`` in JSON, and in
-Parquet that of scores, with a column ``<test pair id>_<checkpoint file name>`` for each test pair and checkpoint.
+JSON has the form ``{train pair id: {"tracin_influence_<test pair id>_<checkpoint file name>": score}}``. Parquet has
+the form of score files, with a column ``<test pair id>_<checkpoint file name>`` per test pair and checkpoint.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tracinctl.scores.source import (
 )
 
 _MAKE = "tracinctl compute --save-per-checkpoint"
-_ROUNDING = 1e-6  # of the largest score: sums in another order differ by a millionth of that
+_ROUNDING = 1e-6  # share of the largest score by which sums in another order may differ
 
 
 def _keys(test_ids: Sequence[str], checkpoint_names: Sequence[str]) -> list[str]:
@@ -38,14 +38,14 @@ def _keys(test_ids: Sequence[str], checkpoint_names: Sequence[str]) -> list[str]
 
 
 class HasCheckpoints(Protocol):
-    """What a score source has beside its scores where those of each checkpoint are known."""
+    """A score source that also has the scores of each checkpoint."""
 
     def checkpoint_blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs, checkpoints)) from the first row to the last."""
 
 
 def checkpoint_blocks(source: ScoreSource) -> Blocks | None:
-    """(First row, scores of shape (rows, test pairs, checkpoints)) of a source; None where they are not known."""
+    """The scores of each checkpoint as (first row, shape (rows, test pairs, checkpoints)); None if unknown."""
     held: FloatArray | None = getattr(source, "per_checkpoint", None)
     if held is not None:
         return _held_blocks(held)
@@ -60,7 +60,7 @@ def _held_blocks(held: FloatArray) -> Blocks:
 
 
 class _InColumns(KnownScores):
-    """The scores of each checkpoint as a source: a column for each test pair and checkpoint."""
+    """The scores of each checkpoint as a source with a column per test pair and checkpoint."""
 
     def __init__(self, source: ScoreSource, keys: Sequence[str]) -> None:
         super().__init__(ScoreMeta(source.train_ids, keys, checkpoint_names=source.checkpoint_names))
@@ -72,21 +72,20 @@ class _InColumns(KnownScores):
 
 
 def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
-    """Write the scores of each checkpoint block by block, as Parquet or as JSON by the path's ending.
+    """Write the scores of each checkpoint in blocks, as Parquet or JSON by the path's ending.
 
     Raises:
-        ScoreFileError: the source knows no scores of single checkpoints, or two of them would have the same key.
+        ScoreFileError: the source has no scores of each checkpoint, or two of them would have the same key.
         NonFiniteError: a score is not finite.
         TracinctlError: the file cannot be written.
     """
     if checkpoint_blocks(source) is None:
-        raise ScoreFileError("these scores were not kept for each checkpoint", hint=f"Make them: {_MAKE}")
+        raise ScoreFileError("these scores were not kept for each checkpoint", hint=f"Make them with: {_MAKE}")
     keys = _keys(source.test_ids, source.checkpoint_names)
     if len(set(keys)) != len(keys):
         raise ScoreFileError(
-            "the scores of single checkpoints cannot be told apart by their keys, test pair and checkpoint: "
-            f"{', '.join(source.checkpoint_names)}",
-            hint="Give checkpoints names of their own.",
+            f"two checkpoints give the same key of test pair and checkpoint name: {', '.join(source.checkpoint_names)}",
+            hint="Rename checkpoints so that their names differ.",
         )
     columns = _InColumns(source, [key.removeprefix(PREFIX) for key in keys])
     if path.suffix == ".parquet":
@@ -99,7 +98,7 @@ def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: Progr
 
 
 class WithCheckpoints(KnownScores):
-    """A score source that knows the scores of each checkpoint as well, from a Parquet file; nothing is held.
+    """A score source with the scores of each checkpoint from a Parquet file, which is read in blocks.
 
     Raises:
         ScoreFileError: the file is broken, or does not belong to these scores.
@@ -116,11 +115,11 @@ class WithCheckpoints(KnownScores):
             raise _foreign(path)
 
     def blocks(self) -> Blocks:
-        """As ``ScoreSource.blocks``."""
+        """See ``ScoreSource.blocks``."""
         return self._source.blocks()
 
     def checkpoint_blocks(self) -> Blocks:
-        """As ``HasCheckpoints.checkpoint_blocks``."""
+        """See ``HasCheckpoints.checkpoint_blocks``."""
         sums = _rows_of(self._source)
         for start, block in self._single.blocks():
             single = block.reshape(len(block), len(self.test_ids), len(self.checkpoint_names))
@@ -134,12 +133,12 @@ def _rows_of(source: ScoreSource) -> Iterator[FloatArray]:
 
 
 def _check_sums(path: Path, single: FloatArray, scores: FloatArray) -> None:
-    """Make sure that scores of checkpoints, shape (rows, test pairs, checkpoints), add up to the scores."""
+    """Check that the scores of checkpoints, shape (rows, test pairs, checkpoints), add up to the scores."""
     largest = float(np.abs(single).sum(axis=2).max(initial=0.0))
     if np.abs(single.sum(axis=2) - scores).max(initial=0.0) > _ROUNDING * largest:
         raise ScoreFileError(
-            f"{path} does not belong to these scores: the scores of its checkpoints add up to others",
-            hint=f"One was computed later than the other. Make both again: {_MAKE}",
+            f"{path} does not belong to these scores: its scores add up to different sums",
+            hint=f"Make both again, because one is older: {_MAKE}",
         )
 
 
@@ -148,16 +147,16 @@ def _foreign(path: Path) -> ScoreFileError:
 
 
 def with_checkpoints(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
-    """The source with the scores of each checkpoint as well, from the file that compute writes.
+    """Add the scores of each checkpoint to a source, from the file that compute writes.
 
     JSON is read whole, Parquet in blocks.
 
     Raises:
-        ScoreFileError: the file is not there, is broken, or does not belong to these scores.
+        ScoreFileError: the file is missing, is broken, or does not belong to these scores.
     """
     if not path.is_file():
         raise ScoreFileError(
-            f"the scores of single checkpoints were not kept: {path} is not there", hint=f"Make them: {_MAKE}"
+            f"the scores of each checkpoint were not kept: there is no {path}", hint=f"Make them with: {_MAKE}"
         )
     if path.suffix == ".parquet":
         return WithCheckpoints(source, path, progress)
@@ -198,7 +197,7 @@ def _read_json(source: ScoreSource, path: Path) -> tuple[list[str], FloatArray]:
 
 
 def _checkpoint_names(source: ScoreSource, record: dict[str, Any]) -> list[str]:
-    """Those of the source where a record has them all, else those that its keys show."""
+    """The source's names if a record has them all, else the names in its keys."""
     head = f"{PREFIX}{source.test_ids[0]}_" if len(source.test_ids) else PREFIX
     names = [key.removeprefix(head) for key in record if key.startswith(head)]
     known = list(source.checkpoint_names)

@@ -1,7 +1,7 @@
 """The users' metadata file of a frequency: records by pair id and by item id, merged into and never overwritten.
 
-Reading, changing and writing happen under a lock, so that two runs on one file lose nothing of each other's. The lock
-is the operating system's: it ends with the process that holds it, however that ends.
+Reading, changing and writing happen under a lock, so that two runs do not lose each other's changes. The lock is the
+operating system's and ends with its process.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from tracinctl.scores.votes import voters_against
 
 Records = dict[str, Any]
 
-_MOVE_AWAY = "Nothing was added to it. Mend it or move it away, and run again."
+_MOVE_AWAY = "Nothing was added to it. Fix it or move it away, and run the command again."
 
 
 def read_records(path: Path) -> Records:
-    """Records by pair id and by item id; none where there is no file.
+    """Records by pair id and by item id; empty without a file.
 
     Raises:
-        ScoreFileError: the file is there and is broken.
+        ScoreFileError: the file is broken.
     """
     if not path.exists():
         return {}
     with uncollected():
         records = dict(JsonEntries(path, hint=_MOVE_AWAY))
     if not all(isinstance(record, dict) for record in records.values()):
-        raise ScoreFileError(f"{path} does not hold records by id", hint=_MOVE_AWAY)
+        raise ScoreFileError(f"{path} does not contain records by id", hint=_MOVE_AWAY)
     return records
 
 
@@ -55,7 +55,7 @@ def _merge(path: Path, change: Callable[[Records], None]) -> None:
 
 def _texts(records: Records) -> Iterator[str]:
     """The text of each record with its key."""
-    names: dict[str, str] = {}  # those of values, which are the same in most records
+    names: dict[str, str] = {}  # texts of keys, which are the same in most records
     for row, (key, record) in enumerate(records.items()):
         yield f"{',' if row else ''}\n  {json_text(key)}: {_record_text(record, names)}"
 
@@ -67,7 +67,7 @@ def _record_text(record: dict[str, Any], names: dict[str, str]) -> str:
             return laid_out(record, 1)
         text = names.get(name) or names.setdefault(name, f"    {json_text(name)}: ")
         values.append(f"{text}{value!r}")
-    # what most records hold where pairs are many
+    # the content of most records
     return "{\n" + ",\n".join(values) + "\n  }" if values else "{}"
 
 
@@ -75,7 +75,7 @@ def write_self_influence(source: ScoreSource, path: Path) -> None:
     """Add ``tracin_self_influence`` to each training pair's record and ``tracin_sample_influence`` to each item's.
 
     Raises:
-        ScoreFileError: the file is there and is broken.
+        ScoreFileError: the file is broken.
         TracinctlError: it cannot be written.
     """
     own, sample = source.self_influence, source.sample_influence
@@ -99,17 +99,16 @@ def mark_excluded(
     grouped: GroupScores | None = None,
     progress: ProgressCallback = no_progress,
 ) -> int:
-    """Mark what is on the list: ``excluded``, a reason in ``notes``, ``tracin_info``. Returns how many were marked.
+    """Mark the listed ids with ``excluded``, a reason in ``notes`` and ``tracin_info``; return their number.
 
-    In mode ``ranking_pair`` the items stay in training, so the pairs' own records are marked; otherwise the items', in
-    ``full_pair`` with the votes against the worst of their harmful pairs. Marks of earlier lists are taken away. What a
-    person wrote stays: their notes, an ``excluded`` of their own, a ``tracin_info`` of another form, beside which ours
-    is ``tracinctl_info``. Where the list is of whole groups, ``grouped`` are their scores, and each pair is marked with
-    what speaks against its group.
+    In mode ``ranking_pair`` the items stay in training, so the pairs' records are marked; in other modes, the items'
+    are, in ``full_pair`` with the votes against the worst of their harmful pairs. Marks of earlier lists are removed.
+    What a person wrote stays: notes, their own ``excluded``, and a ``tracin_info`` of another form, beside which ours
+    is ``tracinctl_info``. For a list of whole groups, ``grouped`` are their scores, and a pair gets its group's mark.
 
     Raises:
-        ScoreFileError: the file is there and is broken, or a pair's items are not known.
-        TracinctlError: it cannot be written.
+        ScoreFileError: the file is broken, or a pair's items are unknown.
+        TracinctlError: the file cannot be written.
     """
     date = dt.datetime.now(dt.UTC).date().isoformat()
     about: dict[str, dict[str, Any]] = {}
@@ -151,11 +150,11 @@ def _info(date: str, votes: int, mean: float, voters: list[str]) -> dict[str, An
 
 _REASON = "tracinctl: excluded as "
 _OUR_INFO = frozenset(_info("", 0, 0.0, []))
-_WAS_EXCLUDED = "was_excluded"  # stands in our information where the record was excluded already
+_WAS_EXCLUDED = "was_excluded"  # key in our information if the record was excluded already
 
 
 def _mark(record: dict[str, Any], reason: str, info: dict[str, Any]) -> None:
-    """Mark a record that has no mark of ours."""
+    """Mark a record without our mark."""
     if record.get("excluded"):
         info = {**info, _WAS_EXCLUDED: True}
     else:
@@ -169,7 +168,7 @@ def _mark(record: dict[str, Any], reason: str, info: dict[str, Any]) -> None:
 
 
 def _unmark(record: dict[str, Any]) -> bool:
-    """Take our mark from a record; false where it has none. All else stays as it is."""
+    """Remove our mark from a record and keep everything else; false if it has none."""
     key = next((key for key in ("tracinctl_info", "tracin_info") if _is_ours(record.get(key))), None)
     if key is None or not _take_reason(record):
         return False
@@ -179,10 +178,10 @@ def _unmark(record: dict[str, Any]) -> bool:
 
 
 def _take_reason(record: dict[str, Any]) -> bool:
-    """Take our reasons from the notes; false where notes are a text or a list without any."""
+    """Remove our reasons from the notes; false if the notes are a text or a list without any."""
     notes = record.get("notes")
     if not isinstance(notes, (list, str)):
-        return notes is not None  # a person's notes of another kind have no room for a reason
+        return notes is not None  # notes of another type cannot contain our reason
     parts = notes if isinstance(notes, list) else notes.split("; ")
     left = [part for part in parts if not (isinstance(part, str) and part.startswith(_REASON))]
     if len(left) == len(parts):

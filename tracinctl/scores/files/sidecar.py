@@ -1,8 +1,8 @@
-"""The file beside a score file: what is known of the scores beyond them, and digests that bind the two together.
+"""The sidecar of a score file: data besides the scores, and digests that tie both files together.
 
-``<name>_influence_provenance.json`` stands beside the users' JSON, which has no room for more than scores, and
-``<file>.parquet.json`` beside Parquet. Either names the digest of its score file and of its own content, so that a
-change of one of the two is noticed and never read as scores. This module is light: completion reads test pairs with it.
+``<name>_influence_provenance.json`` is beside the users' JSON, which has room only for scores, and
+``<file>.parquet.json`` beside Parquet. A sidecar has the digests of its score file and of its own content, so that a
+change of either is noticed. This module imports little, because completion reads test pairs with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OWN_DIGEST = "sha256"
 
 
 def sidecar_path(path: Path) -> Path:
-    """Where the sidecar of a score file stands."""
+    """The path of a score file's sidecar."""
     if path.suffix == ".parquet":
         return path.with_name(f"{path.name}.json")
     name = path.name
@@ -29,8 +29,8 @@ def sidecar_path(path: Path) -> Path:
 
 
 def sidecar_text(content: Mapping[str, Any]) -> str:
-    """The text of a sidecar: its content and the content's digest."""
-    plain = json.loads(json.dumps(content))  # as it will be read: keys are text
+    """The text of a sidecar: its content with a digest."""
+    plain = json.loads(json.dumps(content))  # the form after reading, in which keys are text
     return json.dumps({OWN_DIGEST: _digest(plain), **plain}) + "\n"
 
 
@@ -38,7 +38,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """The content of the sidecar of a score file.
 
     Raises:
-        ScoreFileError: it is missing, broken, or was changed after it was written.
+        ScoreFileError: the sidecar is missing, broken, or was changed later.
     """
     place = sidecar_path(path)
     again = f"Compute the scores again: tracinctl compute{_or_without(path)}"
@@ -47,7 +47,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
             raise ScoreFileError(f"{place} is a pipe or a device, not a file", hint=again)
         if not place.exists():
             raise ScoreFileError(
-                f"cannot read {path}: {place.name} is not beside it, which says how to check it",
+                f"cannot read {path}: its sidecar {place.name} is missing",
                 hint=f"Copy {place.name} too, or compute the scores again: tracinctl compute",
             )
         content = json.loads(place.read_bytes())
@@ -62,7 +62,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def apart(path: Path) -> ScoreFileError:
-    """The error of a score file that is not the one its sidecar describes."""
+    """The error that a score file does not fit its sidecar."""
     return ScoreFileError(
         f"{path} is damaged, or was changed after {sidecar_path(path).name} was written",
         hint=f"Compute the scores again: tracinctl compute{_or_without(path)}",
@@ -70,10 +70,10 @@ def apart(path: Path) -> ScoreFileError:
 
 
 def _or_without(path: Path) -> str:
-    """The other way out: JSON can be read without a sidecar."""
-    return "" if path.suffix == ".parquet" else f"\nTo read these scores as they are, remove {sidecar_path(path)}."
+    """A second hint for JSON, which can be read without a sidecar."""
+    return "" if path.suffix == ".parquet" else f"\nTo read these scores unchecked, remove {sidecar_path(path)}."
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the content, whatever the order of its keys and the layout of its text."""
+    """SHA-256 of the content, independent of the order of its keys and the layout of its text."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
