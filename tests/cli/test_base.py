@@ -369,7 +369,7 @@ def test_a_command_without_scores_names_only_flags_that_it_has(cli, tmp_path, mo
     result = cli(*command.split())
     assert "Make them: tracinctl compute --material NAME --frequency NAME" in result.err
     takes_files = "--metadata-file" in cli(command.split()[0], "--help-all").out
-    assert takes_files == ("or name a file: --metadata-file FILE" in result.err.lower())
+    assert takes_files == ("or give a file: --metadata-file FILE" in result.err.lower())
 
 
 def test_a_setting_without_a_flag_is_named_with_the_file_that_holds_it(cli, project):

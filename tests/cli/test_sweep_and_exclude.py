@@ -46,7 +46,9 @@ def test_sweep_in_a_project_folder_needs_no_file(cli, project):
 def test_sweep_json_is_the_documented_result_and_nothing_else(cli, project):
     result = cli("sweep", "--thresholds", "-5,-7.5", "--frequency", "1hz", "--min-occurrences", "3", "--json")
     (found,) = json.loads(result.out)
-    assert found.pop("warnings") == ["there are only 3 test pairs; with so few votes, the order of training pairs is poor"]
+    assert found.pop("warnings") == [
+        "there are only 3 test pairs; with so few votes, the order of training pairs is poor"
+    ]
     assert [found] == [
         {
             "file": str(project / "metadata" / "box_1hz_influence_metadata.json"),

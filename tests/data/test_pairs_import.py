@@ -102,11 +102,11 @@ def test_columns_can_be_named(tmp_path):
         ("left,right,choice\na,b,left\nc,d,nan\n", "line 3: choice is 'nan'"),
         ("left,right,choice\na,b,left\nc,d,maybe\n", "line 3: choice is 'maybe'"),
         ("winner,loser,split\na,b,train\nc,d,later\n", "line 3: split is 'later'"),
-        ("winner,loser\na,b\nc,NaN\n", "line 3: loser is 'NaN', which stands for a missing cell"),
+        ("winner,loser\na,b\nc,NaN\n", "line 3: loser is 'NaN', which means a missing cell"),
         ("winner,loser,weight\na,b,1\nc,d,\n", "line 3: weight is empty"),
-        ("winner;loser;weight\n\na;b;0,5\n", "line 3: weight is '0,5', which is no number from 0 up"),
+        ("winner;loser;weight\n\na;b;0,5\n", "line 3: weight is '0,5', which is not a number from 0 up"),
         ("winner,loser,margin\na,b,-1\n", "line 2: margin is '-1'"),
-        ("left,right\na,b\n", "which column says whether left or right is better"),
+        ("left,right\na,b\n", "no known column says whether left or right is better"),
         ("prompt,completion,label\nq,a,1\n", "one answer with a label, as trl's unpaired preference does"),
         ("prompt,completion\nq,a\n", "as trl's prompt-completion does"),
         ("prompt\nq\n", "as trl's prompt-only does"),
@@ -241,7 +241,7 @@ class TestTexts:
         assert len(pairs.items) == 4
         assert sorted(pairs.frame["split"]) == ["held-out", "train"]
         assert pairs.notes == [
-            "1 row where score_chosen is not above score_rejected, and yet chosen counts as the better item: row 2"
+            "in 1 row, score_chosen is not above score_rejected, although chosen is the better item: row 2"
         ]
 
     def test_cleaned_binarised_feedback(self, tmp_path):
@@ -283,7 +283,7 @@ class TestTexts:
         assert pairs.frame["chosen_model"].tolist() == ["m1"] * 4
         assert pairs.frame["rejected_model"].tolist() == ["m0", "m2"] * 2
         assert pairs.frame["source"].tolist() == ["x"] * 4
-        assert "1 row without two answers of different score" in pairs.understood
+        assert "1 row without two answers with different scores" in pairs.understood
 
     @pytest.mark.parametrize(
         ("answers", "message"),
@@ -293,7 +293,7 @@ class TestTexts:
                 "line 1: answer 2 of completions has no score",
             ),
             ([{"overall_score": 1}], "line 1: answer 1 of completions has no response"),
-            (7, "line 1: completions is no list of answers"),
+            (7, "line 1: completions is not a list of answers"),
             ([{"response": "a", "overall_score": 1}], "no two answers to one prompt differ in score"),
         ],
     )

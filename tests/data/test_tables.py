@@ -60,7 +60,7 @@ def test_missing_cells_at_the_end_of_a_row_are_empty(tmp_path):
         ('x,y\na,b\nc,"d\n', "a quote that begins on line 3 does not end"),
         ("x,x\n1,2\n", "two columns x"),
         (b"\xff\xfea\x00", "UTF-16"),
-        (b"\xe4,b", "no text in UTF-8"),
+        (b"\xe4,b", "not UTF-8 text"),
     ],
 )
 def test_what_is_no_table_is_named_with_its_line(tmp_path, text, message):

@@ -57,10 +57,10 @@ def test_few_active_test_pairs(active, said):
 def test_few_test_pairs_at_all_ask_for_more_of_them():
     found = of_sweep(noise(columns=5))["few-active"]
     assert "there are only 5 test pairs" in found.text
-    assert "tracinctl compute takes all" in found.hint
+    assert "tracinctl compute uses all" in found.hint
 
 
-@pytest.mark.parametrize(("columns", "hint"), [(39, "tracinctl compute takes all"), (40, "A larger margin")])
+@pytest.mark.parametrize(("columns", "hint"), [(39, "tracinctl compute uses all"), (40, "A larger margin")])
 def test_more_test_pairs_are_asked_for_where_even_all_would_be_few(columns, hint):
     scores = noise(columns=columns)
     scores[:, 5:] = 0
@@ -103,8 +103,7 @@ def test_thresholds_out_of_the_range_of_the_scores():
     scores = noise()
     low = scores.min()
     assert (
-        f"no score is below -1000; the lowest is {number(low)}"
-        in of_sweep(scores, "0,-1000")["threshold-too-low"].text
+        f"no score is below -1000; the lowest is {number(low)}" in of_sweep(scores, "0,-1000")["threshold-too-low"].text
     )
     assert "no score is negative" in of_list(np.abs(scores))["no-harm"].text
     assert "threshold-too-low" not in of_list(np.abs(scores))

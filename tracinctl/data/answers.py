@@ -1,4 +1,4 @@
-"""Rows that hold all answers to a prompt with their scores, as UltraFeedback writes them, as one row a comparison."""
+"""Turn rows with all answers to a prompt and their scores, as in UltraFeedback, into one row per comparison."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tracinctl.errors import DataError
 from tracinctl.text import clean, count
 
 _SCORE: Final = "overall_score"
-_HINT = f"An answer has a response and a score: {_SCORE}, or annotations with a Rating each."
+_HINT = f"Give each answer a response and a score: {_SCORE}, or annotations with a Rating each."
 
 
 def answers_in_pairs(table: Table) -> tuple[Table, list[str]]:
-    """One row a pair of answers of different score, the better one as ``chosen``, and what to say of them.
+    """Make one row per pair of answers with different scores, the better one as ``chosen``, and notes.
 
     A table of another layout comes back as it is.
 
@@ -46,12 +46,12 @@ def answers_in_pairs(table: Table) -> tuple[Table, list[str]]:
     if not rows:
         raise DataError(f"{table.path}: no two answers to one prompt differ in score", hint=_HINT)
     notes = [f"answers in {clean(answers)} compared by {_SCORE}, or by the mean of their ratings where it is missing"]
-    notes += [f"{count(alone, 'row')} without two answers of different score"] if alone else []
+    notes += [f"{count(alone, 'row')} without two answers with different scores"] if alone else []
     return replace(table, frame=pd.DataFrame(rows, dtype=object), lines=np.asarray(lines, dtype=np.int64)), notes
 
 
 def _are_steps(table: Table, answers: str) -> bool:
-    """Whether the cells are lists of texts, which have no score."""
+    """Whether the cells are lists of texts, which have no scores."""
     return any(isinstance(step, str) for listed in table.frame[answers] if _is_list(listed) for step in listed)
 
 
@@ -67,7 +67,7 @@ def _compared(better: Mapping[str, Any], worse: Mapping[str, Any]) -> dict[str, 
 
 def _scores(table: Table, row: int, answers: str, listed: Any) -> list[float]:
     if not _is_list(listed):
-        raise DataError(f"{table.where(row)}: {clean(answers)} is no list of answers", hint=_HINT)
+        raise DataError(f"{table.where(row)}: {clean(answers)} is not a list of answers", hint=_HINT)
     scores = [_score(answer) if isinstance(answer, Mapping) else None for answer in listed]
     for k, (answer, score) in enumerate(zip(listed, scores, strict=True), 1):
         if score is None or not isinstance(answer.get("response"), str):
@@ -87,7 +87,7 @@ def _score(answer: Mapping[str, Any]) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, also one that is written as text; None for anything else, such as N/A."""
+    """A finite number, which may be written as text; None for anything else, such as N/A."""
     try:
         number = float(cell_text(value))
     except ValueError:

@@ -45,7 +45,7 @@ SINGLES: Final = (
     (("text",), "one text, as trl's language modeling does"),
     (("prompt",), "a prompt alone, as trl's prompt-only does"),
 )
-"""Columns of layouts whose rows compare nothing, and what a row holds."""
+"""Columns of layouts without comparisons, and the content of their rows."""
 
 _FIRST = frozenset({"left", "l", "first", "1st", "a", "item1", "itema", "id1", "responsea", "modela", "optiona"})
 _SECOND = frozenset({"right", "r", "second", "2nd", "b", "item2", "itemb", "id2", "responseb", "modelb", "optionb"})
@@ -132,23 +132,23 @@ def find_comparisons(table: Table, columns: Columns) -> Comparisons:
 
 
 def _not_found(table: Table, names: Sequence[str], pair: tuple[str, str] | None) -> DataError:
-    """The error of a table in which no comparison is found."""
+    """The error that a table has no comparisons."""
     there = f"There are {first_few([clean(n) for n in names], 8)}"
     if pair:
         return DataError(
-            f"{table.path}: which column says whether {clean(pair[0])} or {clean(pair[1])} is better? {there}",
-            hint="Name it by `outcome`, and what its cells mean by `first_wins`.",
+            f"{table.path}: no known column says whether {clean(pair[0])} or {clean(pair[1])} is better. {there}",
+            hint="Name the column with `outcome`, and its value for the first item with `first_wins`.",
         )
     plain_names = {plain(name) for name in names}
     for columns, what in SINGLES:
         if plain_names.issuperset(columns):
             return DataError(
-                f"{table.path}: a row holds {what}, so no two items are compared",
-                hint="A row needs two items and which is better: columns chosen and rejected, for example.",
+                f"{table.path}: a row holds {what}, so it compares no two items",
+                hint="Write two items and the better one in each row, for example as columns chosen and rejected.",
             )
     return DataError(
-        f"{table.path}: which columns compare two items? {there}",
-        hint="Name them: `winner` and `loser`, or `first`, `second` and `outcome`.",
+        f"{table.path}: no known columns of comparisons. {there}",
+        hint="Name the columns with `winner` and `loser`, or with `first`, `second` and `outcome`.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Texts of items, in the file that an import of texts writes beside the file of pairs."""
+"""Texts of items, in the file that an import of texts writes beside the pairs file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tracinctl.errors import DataError
 
 
 def items_file(pairs_file: Path) -> Path:
-    """Where the texts stand that a file of pairs compares."""
+    """The file of the texts that a pairs file compares."""
     return pairs_file.with_name(f"{pairs_file.stem}_items.jsonl")
 
 
 def read_item_texts(path: Path) -> dict[str, str]:
-    """Id -> text of each item, with its prompt before it.
+    """The text of each item by id, with its prompt before it.
 
     Raises:
         DataError: the file is missing, or no such file.
@@ -25,7 +25,7 @@ def read_item_texts(path: Path) -> dict[str, str]:
     missing = [name for name in ("id", "text") if name not in table.frame]
     if missing:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}", hint="A line holds an item's id and text, as JSON."
+            f"{path} has no column {', '.join(missing)}", hint="Write an item's id and text on each line, as JSON."
         )
     rows = table.frame.to_dict("records")
     return {cell_text(row["id"]): _with_prompt(row.get("prompt"), row["text"]) for row in rows}
@@ -38,7 +38,7 @@ def _with_prompt(prompt: Any, text: Any) -> str:
 
 
 def _readable(value: Any) -> str:
-    """A text, or the messages of a conversation one below the other, each with its role."""
+    """A text, or the messages of a conversation with their roles, one per line."""
     if isinstance(value, list):
         return "\n\n".join(
             f"{one.get('role', '')}: {one.get('content', '')}" if isinstance(one, dict) else str(one) for one in value

@@ -88,7 +88,7 @@ class Pairs:
         if not len(self.first) == len(self.second) == len(self.target):
             raise DataError(
                 f"pairs: first, second and target have {len(self.first):,}, {len(self.second):,} "
-                f"and {len(self.target):,} entries; they must be equally many"
+                f"and {len(self.target):,} entries; they must have the same number"
             )
         for name, values in (("ids", self.ids), ("weight", self.weight), ("margin", self.margin), *self.groups.items()):
             if values is not None and len(values) != len(self):
@@ -223,7 +223,7 @@ class Samples:
         texts: what people read of an item, one text an item, where inputs are made from texts; None where they are not.
 
     Raises:
-        DataError: ids are not unique, or labels or texts are not one an item.
+        DataError: ids are not unique, or there is not one label or text per item.
     """
 
     ids: Sequence[str]

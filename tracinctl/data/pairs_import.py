@@ -120,7 +120,7 @@ def _items(
             if isinstance(value, (list, dict)) and not _are_messages(value):
                 raise DataError(
                     f"{table.where(row)}: {clean(name)} is neither a text nor a list of messages",
-                    hint="Each row is one comparison. A message has a role and a content.",
+                    hint="Write one comparison per row, and messages with a role and a content.",
                 )
     prompt = _prompt(table, columns)
     if prompt is None and not any(_is_text(value) for column in cells for value in column):
@@ -149,8 +149,8 @@ def _refuse_missing(table: Table, compared: Comparisons) -> None:
         for row, value in enumerate(table.frame[name]):
             if value in _MISSING:
                 raise DataError(
-                    f"{table.where(row)}: {clean(name)} is {value!r}, which stands for a missing cell",
-                    hint="Fill it in, or take the line out.",
+                    f"{table.where(row)}: {clean(name)} is {value!r}, which means a missing cell",
+                    hint="Fill it in, or remove the line.",
                 )
 
 
@@ -214,16 +214,18 @@ def _frame(
 
 
 def _amounts(table: Table, name: str) -> list[str]:
-    """The cells of a column of weights or margins: numbers from 0 up, or all empty.
+    """The cells of a column of weights or margins, which are numbers from 0 up, or all empty.
 
     Raises:
-        DataError: a cell is empty or no such number.
+        DataError: a cell is empty, or not such a number.
     """
     cells = [cell_text(value) for value in table.frame[name]]
     for row, cell in enumerate(cells if any(cells) else ()):
         if not is_number(cell):
             what = (
-                f"{clean(name)} is {clean(cell)!r}, which is no number from 0 up" if cell else f"{clean(name)} is empty"
+                f"{clean(name)} is {clean(cell)!r}, which is not a number from 0 up"
+                if cell
+                else f"{clean(name)} is empty"
             )
             hint = "Write it like 0.5." if cell else "Fill the column in every line, or in none."
             raise DataError(f"{table.where(row)}: {what}", hint=hint)
@@ -231,7 +233,7 @@ def _amounts(table: Table, name: str) -> list[str]:
 
 
 def _scores_against(table: Table, compared: Comparisons) -> list[str]:
-    """What to say where the scores of the two items, as trl's ``score_chosen``, do not rank the better one higher."""
+    """A note on rows whose scores, such as trl's ``score_chosen``, do not rank the better item higher."""
     names = list(table.frame.columns)
     pairs = [(f"score{side}", f"{side}score", f"{side}rating", f"{side}avgrating") for side in ("chosen", "rejected")]
     better, worse = (find_column(names, usual) for usual in pairs)
@@ -244,8 +246,8 @@ def _scores_against(table: Table, compared: Comparisons) -> list[str]:
         if is_number(a) and is_number(b)
     ]
     lines = [str(table.lines[row]) for row, a, b in known if a <= b]
-    what = f"{clean(better)} is not above {clean(worse)}, and yet {clean(compared.first)} counts as the better item"
-    return [f"{count(len(lines), 'row')} where {what}: {table.unit} {first_few(lines)}"] if lines else []
+    what = f"{clean(better)} is not above {clean(worse)}, although {clean(compared.first)} is the better item"
+    return [f"in {count(len(lines), 'row')}, {what}: {table.unit} {first_few(lines)}"] if lines else []
 
 
 def _is_split(name: str, columns: Columns) -> bool:

@@ -25,15 +25,15 @@ SEPARATORS: Final = (",", ";", "\t", "|")
 
 _SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # which spreadsheets write and read
 _KINDS = {
-    b"PAR1": ("a Parquet file", "Let its name end in .parquet."),
+    b"PAR1": ("a Parquet file", "Rename it to end in .parquet."),
     b"PK\x03\x04": ("an Excel workbook or another zip file", "Save it as CSV."),
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "Save it as CSV."),
-    b"\x1f\x8b": ("a gzip file", "Let its name end in .gz."),
+    b"\x1f\x8b": ("a gzip file", "Rename it to end in .gz."),
     b"ARROW1": ("an Arrow file", "Save it as Parquet or CSV."),
     b"\xff\xfe": ("text in UTF-16", "Save it as UTF-8."),
     b"\xfe\xff": ("text in UTF-16", "Save it as UTF-8."),
 }
-"""First bytes of files that are no text in UTF-8, what they are, and what to do."""
+"""First bytes of files that are not UTF-8 text, their kind, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _text(path: Path, what: str) -> tuple[str, int]:
         _refuse_kinds(path, content)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8: {error}", hint="Save it as UTF-8.") from error
+        raise DataError(f"{path} is not UTF-8 text: {error}", hint="Save it as UTF-8.") from error
     except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read: {why}", hint="Check its path and permissions.") from error
@@ -116,7 +116,7 @@ def _text(path: Path, what: str) -> tuple[str, int]:
 def _refuse_kinds(path: Path, content: bytes) -> None:
     for first, (what, hint) in _KINDS.items():
         if content.startswith(first):
-            raise DataError(f"{path} is {what}, no table in text", hint=hint)
+            raise DataError(f"{path} is {what}, not a text table", hint=hint)
 
 
 def _inner_breaks(cells: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -197,6 +197,8 @@ def _json_lines(path: Path, text: str, skipped: int) -> tuple[list[Any], list[in
             try:
                 rows.append(json.loads(line))
             except ValueError as error:
-                raise DataError(f"{path}, line {number} is not a JSON object: {error}", hint="Correct the line.") from error
+                raise DataError(
+                    f"{path}, line {number} is not a JSON object: {error}", hint="Correct the line."
+                ) from error
             lines.append(number)
     return rows, lines

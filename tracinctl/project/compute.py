@@ -175,7 +175,7 @@ def compute_project_scores(
 
 
 def _options(target: Target, settings: ComputeSettings) -> ComputeOptions:
-    """The options of the engine, with the user's functions loaded."""
+    """The engine's options with the user's functions."""
     from tracinctl.engine.compute import ComputeOptions
     from tracinctl.engine.losses import LossSettings, resolve_loss
 
@@ -187,7 +187,7 @@ def _options(target: Target, settings: ComputeSettings) -> ComputeOptions:
 
 
 def _made_from(target: Target, origin: SourceSettings, recordings: FileStates, used: Collection[str]) -> dict[str, Any]:
-    """What the scores are made from, for their provenance: digests of the files, settings, and earlier rounds."""
+    """The provenance of the scores: digests of the files, settings, and earlier rounds."""
     digests = {name: digest for name, digest in recordings.digests.items() if name in used}
     made_from: dict[str, Any] = {"recordings": digests} if digests else {}
     pairs_file = None if origin.source is not None else pairs_file_of(target, origin)
@@ -204,7 +204,7 @@ def _write(
     notes: list[str],
     progress: ProgressCallback,
 ) -> list[Path]:
-    """Write the files that are asked for, the scores first; adds to the notes what was removed."""
+    """Write the requested files, the scores first, and add removed files to the notes."""
     from tracinctl.scores.files.open import write_scores
     from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
     from tracinctl.scores.files.records import write_self_influence

@@ -203,7 +203,9 @@ class Evidence:
         ]
         if not np.isnan(doubts).all():
             share = float(np.nanmean(doubts))
-            reasons.append(("rankers trained without a comparison that rank it the other way", f"{share:.0%} on average"))
+            reasons.append(
+                ("rankers trained without a comparison that rank it the other way", f"{share:.0%} on average")
+            )
         worst = sorted(group.rows.tolist(), key=lambda row: (float(self.effects.total[row]), row))
         return Card(
             claim=f"{name}, {of.pairs:,} comparison{'' if of.pairs == 1 else 's'}",

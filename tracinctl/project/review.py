@@ -152,7 +152,7 @@ def _item_scores(
 
 
 def _describer(target: Target, origin: SourceSettings, data: RankingData) -> Callable[[str, str], ItemView]:
-    """How items are shown: recordings by their sound, others by ``describe(item)`` beside the source, or their text."""
+    """The function that shows items: recordings as sound, others by the source's ``describe(item)``, or as text."""
     if origin.source is None:
         sounds = recordings_of(target)
         return lambda name, label: ItemView(name, label, sound=sounds.get(name))
@@ -177,7 +177,7 @@ def _describer(target: Target, origin: SourceSettings, data: RankingData) -> Cal
 
 
 def _texts(target: Target, origin: SourceSettings, data: RankingData) -> Mapping[str, str]:
-    """Id -> text of the training items: of the source, else of the file that an import of the pairs wrote.
+    """Texts of the training items by id, from the source or from the file that an import of the pairs wrote.
 
     Raises:
         DataError: that file is broken.

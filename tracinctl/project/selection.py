@@ -193,7 +193,8 @@ def score_files(
         by_name = "" if given is None else "\nor give a file: `metadata_file` FILE"
         raise ScoreFileError(
             f"no influence scores in {where}",
-            hint=_beside(project) or f"Make them with: tracinctl compute --material {name} --frequency {first}{by_name}",
+            hint=_beside(project)
+            or f"Make them with: tracinctl compute --material {name} --frequency {first}{by_name}",
         )
     chosen = choose_material(project, material, available, where)
     names = choose_frequencies(project, frequency, chosen, available, where, strict=False)
@@ -240,7 +241,9 @@ def training_sets(
         from tracinctl.data.recordings import no_recordings
 
         error = no_recordings(project.data_root)
-        raise DataError(error.message, hint=f"{error.hint}\nTo try tracinctl without any, run: tracinctl demo my-project")
+        raise DataError(
+            error.message, hint=f"{error.hint}\nTo try tracinctl without any, run: tracinctl demo my-project"
+        )
     chosen = choose_material(project, material, available, where)
     names = choose_frequencies(project, frequency, chosen, available, where)
     return [Target(project, chosen, name) for name in names]

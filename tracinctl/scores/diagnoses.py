@@ -123,7 +123,7 @@ def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
                 if silent
                 else f"there {'is' if total == 1 else 'are'} only {total} test {'pair' if total == 1 else 'pairs'}"
             ),
-            "Score more held-out pairs: tracinctl compute takes all of them unless fewer are asked for."
+            "Score more held-out pairs: tracinctl compute uses all of them unless it is given fewer."
             if total < 2 * FEW_ACTIVE
             else "To make more of them active, compute with a larger margin or with earlier checkpoints.",
             meaning="with so few votes, the order of training pairs is poor",

@@ -77,12 +77,12 @@ class Members:
 
     @classmethod
     def of(cls, by: str, name_of_rows: Sequence[str]) -> Members:
-        """Each training pair in one group, of this name."""
+        """Put each training pair in the group of its name."""
         return cls._made(by, np.arange(len(name_of_rows)), name_of_rows)
 
     @classmethod
     def of_several(cls, by: str, names_of_rows: Iterable[Collection[str]]) -> Members:
-        """Each training pair in the groups of these names."""
+        """Put each training pair in the groups of its names."""
         flat = [(row, name) for row, names in enumerate(names_of_rows) for name in names]
         return cls._made(by, np.array([row for row, _ in flat], dtype=np.int64), [name for _, name in flat])
 

@@ -100,13 +100,13 @@ def never_fires(rule: str, required: int, active: int, test_pairs: int) -> str:
     """Why ``required`` votes can never be reached, and which rule can; empty if they can."""
     if not active:
         return (
-            f"none of the {test_pairs:,} test pairs is active: every score is zero, so no rule finds a harmful pair; "
+            f"none of the {test_pairs:,} test pairs is active, because every score is zero, so no pair is harmful; "
             "compute with more test pairs or a larger margin"
         )
     if required > active:
         return (
             f"`min_occurrences` {rule} needs {required:,} votes, but only {active:,} of {test_pairs:,} test pairs are "
-            f"active; at most `min_occurrences` {active:,} can be met, 60% would ask for "
+            f"active; give `min_occurrences` {active:,} or less, or 60%, which needs "
             f"{required_votes(DEFAULT_OCCURRENCES, active):,}"
         )
     return ""

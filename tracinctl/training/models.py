@@ -95,9 +95,9 @@ def architecture_of(state_dict: Mapping[str, torch.Tensor]) -> str:
         differences.append((len(wrong), architecture, wrong[0], wanted.get(wrong[0]), shapes.get(wrong[0])))
     _, architecture, key, want, have = min(differences)
     raise ModelError(
-        f"the checkpoint is of neither built-in ranker; the nearest is {architecture!r}, where {key} "
-        f"{_shape(want)}, here it {_shape(have)}",
-        hint="Name the model that it was trained with: `model` your_module:build_model.",
+        f"the checkpoint fits no built-in ranker; the nearest is {architecture!r}, in which {key} "
+        f"{_shape(want)}, but here it {_shape(have)}",
+        hint="Give the model that it was trained with: `model` your_module:build_model.",
     )
 
 

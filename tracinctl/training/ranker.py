@@ -120,8 +120,8 @@ def train_ranker(
         )
     if not len(left.pairs):
         raise TrainingError(
-            f"none of the {left.rows:,} training pairs is left after the exclusion list",
-            hint="List fewer: tracinctl exclude with a lower threshold, more votes or a cap.",
+            f"the exclusion list leaves none of the {left.rows:,} training pairs",
+            hint="Make a shorter list: tracinctl exclude with a lower threshold, more votes or a cap.",
         )
     if left.unknown and not (left.pair_ids or left.item_ids or left.held_out):
         raise TrainingError(

@@ -44,7 +44,7 @@ def demo(
     terminal.text(
         f"{shown_path(result.directory)}: {count(sum(each.recordings for each in result.sets), 'recording')}, "
         f"{count(sum(each.planted_pairs for each in result.sets), 'flipped comparison')}, "
-        f"{count(sum(each.planted_items for each in result.sets), 'recording')} filed under a wrong angle"
+        f"{count(sum(each.planted_items for each in result.sets), 'recording')} with a wrong angle"
     )
     for each in result.trained:
         if each.held_out_accuracy is not None:

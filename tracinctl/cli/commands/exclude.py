@@ -87,16 +87,16 @@ def exclude(
 
 @dataclass(frozen=True)
 class Chosen:
-    """A list that was chosen.
+    """A chosen list.
 
     Attributes:
         file: the score file.
         source: its scores.
-        exclusions: what the list names.
-        path: where the list is written.
-        note: what people decided, in words.
-        grouped: the scores of groups, if whole groups are chosen.
-        changes: what has changed since the scores were made.
+        exclusions: the content of the list.
+        path: the file of the list.
+        note: people's decisions in words.
+        grouped: the scores of groups, if whole groups are listed.
+        changes: changes after the scores were made.
     """
 
     file: ScoreFile
@@ -118,7 +118,7 @@ def check_grouping(settings: ExcludeCommand) -> None:
 
 
 def choose(file: ScoreFile, place: Path, settings: ExcludeCommand) -> Chosen:
-    """Choose what to leave out by the scores of one file, and by people's decisions."""
+    """Choose what to leave out from one score file and people's decisions."""
     from tracinctl.scores.exclusion import choose_by_rule, with_earlier
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.group_exclusion import choose_groups
@@ -138,7 +138,7 @@ def choose(file: ScoreFile, place: Path, settings: ExcludeCommand) -> Chosen:
 
 
 def write_lists(chosen: list[Chosen], settings: ExcludeCommand) -> dict[Path, str]:
-    """Write the lists, and mark what they name if that is asked for; path -> the list that was replaced."""
+    """Write the lists, and mark their ids in the records if set; return summaries of replaced lists by path."""
     from tracinctl.scores.files.exclusion_list import origin_notes, replace_exclusion_list
     from tracinctl.scores.files.records import read_records
 
@@ -180,7 +180,7 @@ def with_decisions(file: ScoreFile, source: ScoreSource, exclusions: Exclusions)
 
 
 def list_paths(project: Project, files: list[ScoreFile], output_file: Path | None) -> list[Path]:
-    """Where the list of each score file is written.
+    """The path of each score file's list.
 
     Raises:
         UsageError: two lists would be the same file.

@@ -65,7 +65,7 @@ def show(label: str, explanation: Explanation) -> None:
         ("Its loss at each checkpoint", "checkpoint", "loss", card.losses),
         ("Held-out pairs that it hurts most", "held-out pair", "score", card.hurts),
         ("Held-out pairs that it helps most", "held-out pair", "score", explanation.helps),
-        ("Training pairs that teach most nearly the opposite", "training pair", "cosine", explanation.opposed),
+        ("Training pairs that contradict it most", "training pair", "cosine", explanation.opposed),
     ):
         if rows:
             terminal.text("")

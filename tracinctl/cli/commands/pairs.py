@@ -87,7 +87,7 @@ def pairs(
 
 
 def to_json(file: Path, imported: "ImportedPairs", written: list[Path]) -> dict[str, object]:
-    """The result in plain values; the pairs may be used with any material and frequency."""
+    """The result for JSON; the pairs may be used with any material and frequency."""
     sizes = imported.frame["split"].value_counts()
     return {
         "material": None,
@@ -120,8 +120,6 @@ def show(file: Path, imported: "ImportedPairs", written: list[Path]) -> None:
         terminal.text(f"  {shown_path(path)}", style="dim")
         terminal.path(path)
     if imported.items:
-        terminal.line(
-            "Next: let your own source read both files, and name it: tracinctl compute --source my_project:load"
-        )
+        terminal.line("Next: write a source that reads both files, then run tracinctl compute --source my_project:load")
     else:
         terminal.line(f"Next: tracinctl compute --pairs-file {shlex.quote(shown_path(written[0]))}")

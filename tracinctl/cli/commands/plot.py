@@ -95,7 +95,7 @@ def check_view(view: str, settings: PlotCommand) -> None:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A view of one score file: its numbers for JSON, its picture, and what has changed since the scores were made."""
+    """A view of one score file: its numbers for JSON, its picture, and changes after the scores were made."""
 
     file: ScoreFile
     numbers: dict[str, Any]
@@ -140,7 +140,7 @@ def draw_file(
 def request_for(
     view: str, file: ScoreFile, source: ScoreSource, settings: PlotCommand, marked: Sequence[Threshold]
 ) -> Request:
-    """What to draw, for the terminal or for a file of pictures."""
+    """The request, for the terminal or for a picture file."""
     from tracinctl.plots.request import Request
     from tracinctl.project.unseeing import doubts_of_scores
 
@@ -162,7 +162,7 @@ def request_for(
 
 
 def show(pictures: list[Picture], output: Path | None, *, json: bool) -> None:
-    """Print the pictures, or write the only one to a file."""
+    """Print the pictures, or write the single one to a file."""
     from tracinctl.plots.save import save
 
     for number, picture in enumerate(pictures):

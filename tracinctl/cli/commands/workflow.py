@@ -93,7 +93,7 @@ def workflow(
 
 
 def check(settings: WorkflowCommand, *, json: bool) -> None:
-    """Refuse what makes no sense before any work."""
+    """Refuse wrong settings before any work."""
     from tracinctl.plots.report import check_report_path
     from tracinctl.scores.votes import parse_threshold
 
@@ -116,7 +116,7 @@ def run_targets(
     workflow: WorkflowSettings,
     finished: Callable[[Run], None],
 ) -> list[Run]:
-    """Run all frequencies: in rounds, in several processes, or one after the other."""
+    """Run all frequencies, in rounds, in several processes, or one after another."""
     from tracinctl.cli.commands.train import tell
     from tracinctl.project.rounds import run_rounds
     from tracinctl.project.workflow import run_workflow
@@ -138,7 +138,7 @@ def run_targets(
 def show_run(
     run: Run, *, settings: WorkflowCommand, tried: SweepCommand | None, diagnoses: Diagnoses, json: bool
 ) -> None:
-    """Show what came of one frequency, and keep its diagnoses for later."""
+    """Show the result of one frequency, and keep its diagnoses for later."""
     from tracinctl.cli.commands.compute import tell
 
     if run.status == "done":
@@ -158,7 +158,7 @@ def show_run(
 
 
 def run_json(run: Run, report: Path | None, diagnoses: Diagnoses, tried: SweepCommand | None) -> dict[str, Any]:
-    """What came of one frequency, in plain values."""
+    """The result of one frequency for JSON."""
     written = None if report is None else str(report)
     return {**run.to_json(), "report": written, "warnings": warnings_of(run, diagnoses), **swept_json(run, tried)}
 

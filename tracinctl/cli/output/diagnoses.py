@@ -69,7 +69,7 @@ def tell_changes(file: ScoreFile, source: ScoreSource) -> list[str]:
 
 
 def tell_changes_of(target: Target, changes: Sequence[str]) -> list[str]:
-    """The same for a target of which the changes are known."""
+    """Warn of known changes after a target's scores were made."""
     if not changes:
         return []
     warning = f"since these scores were made, {'; '.join(changes)}"

@@ -1,4 +1,4 @@
-"""Progress on a terminal: bars that are wiped away at the end."""
+"""Progress bars on a terminal, which are removed at the end."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tracinctl.progress import Progress, ProgressCallback
 from tracinctl.text import clean
 
 LEAST_BAR = 10
-"""Columns that a bar should have at least."""
+"""Least number of columns of a bar."""
 
 _FIELDS = ("label", "", "count", "speed")
 
 
 @contextmanager
 def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
-    """Show a bar for the parts of the work, and one for the items within the current part."""
+    """Show two bars, one for the parts and one for the items of the current part."""
     bars = Bars(console, clean(what))
     with bars.display:
         yield bars.report
 
 
 class Bars:
-    """The bars of one piece of work, and how fast each of its tasks goes."""
+    """The bars of a run, and the speed of each of its tasks."""
 
     def __init__(self, console: Console, what: str) -> None:
         self.display = Display(
@@ -52,11 +52,11 @@ class Bars:
         self._pace: dict[tuple[str, str], Pace] = {}
         self._bars: dict[str, tuple[TaskID, TaskID]] = {}
         self._reached: dict[str, int] = {}
-        # libraries take a while to load; until then this bar shows that the command was understood
+        # libraries take a while to load; this bar shows at once that the command has started
         self.display.shown = (self._new_bar(f"{what} starting".strip(), total=None),)
 
     def report(self, state: Progress) -> None:
-        """Move the bars."""
+        """Update the bars."""
         if state.task not in self._bars:
             self._bars[state.task] = (self._new_bar(), self._new_bar())
         outer, inner = self._bars[state.task]
@@ -91,10 +91,10 @@ class Bars:
 
 
 class Display(RichProgress):
-    """Rich's display of the bars that are shown, with columns that do not move."""
+    """Rich's display of the shown bars, with columns of constant width."""
 
     def __init__(self, *columns: TextColumn | BarColumn, **settings: Any) -> None:
-        # put in place as a whole: what is drawn at any moment is neither half nor empty
+        # replaced as a whole, because the display may be drawn at any moment
         self.shown: tuple[TaskID, ...] = ()
         self._widest = [0] * len(_FIELDS)
         super().__init__(*columns, **settings)
@@ -106,16 +106,16 @@ class Display(RichProgress):
         self.shown = (outer, inner) if both or inner in self.shown else (outer,)
 
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
-        """The table that rich draws."""
+        """The table that Rich draws."""
         drawn = [task for task in tasks if task.id in self.shown]
         table = super().make_tasks_table(drawn)
-        if not drawn:  # also while rich's own constructor runs, before there is a console
+        if not drawn:  # also while Rich's constructor runs, before there is a console
             return table
-        # room for the ^C that a terminal writes: on a full line it would begin another, which stays behind
+        # leave room for the ^C that a terminal writes: on a full line it would start a line that stays
         table.width = max(20, self.console.width - len("^C") - 1)
         for k, name in enumerate(_FIELDS):
             self._widest[k] = max([self._widest[k], *(cell_len(task.fields.get(name, "")) for task in drawn)])
-        # a column that grew keeps its width: bars that move with every number are hard to look at
+        # a column that grew keeps its width, so that the bars do not move with every number
         if sum(self._widest) + len(_FIELDS) + LEAST_BAR <= table.width:
             for column, width in zip(table.columns, self._widest, strict=False):
                 column.min_width = width or None

@@ -1,4 +1,4 @@
-"""How far work is, and how long it still takes; and progress as lines in a log."""
+"""The speed of work, and its progress as lines in a log."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
 
 
 def left_text(seconds: float) -> str:
-    """The time that is left, in words."""
+    """The remaining time in words."""
     return f"{duration(max(1.0, seconds))} left"
 
 
 def rate_text(rate: float | None, unit: str) -> str:
-    """How many units are done per second; empty if that is not known yet."""
+    """Units per second in words; empty if unknown."""
     if rate is None:
         return ""
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"  # noqa: PLR2004 - two figures are enough
