@@ -95,7 +95,7 @@ def test_columns_can_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x,y\n1,2\n", "no known columns of comparisons among"),
+        ("x,y\n1,2\n", "no known columns of comparisons"),
         ("winner,loser\n", "has no rows"),
         ("winner,loser\na,b\n\nc,\n", "line 4: loser is empty"),
         ("left,right,choice\na,b,left\nc,d,\n", "line 3: choice is empty"),
