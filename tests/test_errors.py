@@ -91,7 +91,7 @@ def a_model_of_two_scores():
     compute(nn.Linear(6, 2))
 
 
-@case(errors.LossError, given="loss nowhere_a_number", why="is nan for scores", way_out="Give a finite value")
+@case(errors.LossError, given="loss nowhere_a_number", why="is nan for scores", way_out="Return a finite value")
 def a_loss_that_is_no_number():
     def nowhere_a_number(s_i, s_j, _):
         return (s_i - s_j) * float("nan")
@@ -112,7 +112,7 @@ def a_root_of_nothing():
     compute(Model(lambda m, x: torch.sqrt(m.a(x).abs()), a=nn.Linear(6, 1, bias=False)), data)
 
 
-@case(errors.MemoryBudgetError, given="1KiB are allowed", why="gradients need at least", way_out="Allow a `memory` of")
+@case(errors.MemoryBudgetError, given="`memory` is 1KiB", why="gradients need at least", way_out="Give `memory`")
 def next_to_no_memory():
     compute(memory=1)
 
@@ -179,7 +179,7 @@ def a_view_of_what_is_not_known():
     command("plot", "self", "--frequency", "500hz")
 
 
-@case(errors.DataWarning, given="t2_t1", why="two items of the same input", way_out="never listed")
+@case(errors.DataWarning, given="t2_t1", why="two items with the same input", way_out="never listed")
 def an_item_under_two_ids():
     data = make_data((6,))
     data.train.inputs[2] = data.train.inputs[1]

@@ -189,10 +189,10 @@ def test_a_users_loss_that_is_no_function_of_the_difference_is_exact(linear):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (lambda a, b, y: (a - b).mean(), "one value a pair"),
+        (lambda a, b, y: (a - b).mean(), "one value per pair"),
         (lambda a, b, y: (a - b) * float("nan"), "is nan"),
         (lambda a, b, y: (a - b).detach(), "no gradient"),
-        (lambda a, b, y: 3.0, "gave a float"),
+        (lambda a, b, y: 3.0, "returned a float"),
     ],
 )
 def test_a_users_loss_that_is_wrong_says_how(linear, loss, message):
@@ -507,7 +507,7 @@ def test_single_examples_that_cannot_be_worked_with_are_refused(tmp_path):
         TracInCP(model, paths, nn.MSELoss()).compute_self_influence([*rows[:2], (x[2, :2], y[2], "e2")])
     noisy = nn.Sequential(nn.Linear(3, 1), Drops())
     paths, _, _ = make_checkpoints(noisy, tmp_path)
-    with pytest.raises(ModelError, match="item e0: the gradient of its loss is another"):
+    with pytest.raises(ModelError, match="item e0: the gradient of its loss changes between calls"):
         TracInCP(noisy, paths, nn.MSELoss()).compute_self_influence(rows)
 
 

@@ -40,7 +40,7 @@ def test_a_score_that_is_drawn_anew_is_refused_with_the_items_id(name, dtype, tm
     model = DRAWN[name]()
     if name == "a counter":
         model.count = iter(range(1, 100))
-    with pytest.raises(ModelError, match=r"item [th]\d: the model gives the score .* when it is asked again") as caught:
+    with pytest.raises(ModelError, match=r"item [th]\d: the model gives the score .*, and then") as caught:
         compute_influence(make_data((6,)), model, make_checkpoints(model, tmp_path), dtype=dtype)
     assert "eval() mode" in caught.value.hint
 
@@ -51,7 +51,7 @@ def test_a_score_that_depends_on_other_items_is_refused_or_asked_item_by_item(na
     build, kind = OF_BATCHES[name]
     model, data = build(), make_data(kind)
     paths = make_checkpoints(model, tmp_path)
-    with pytest.raises(ModelError, match=r"item [th]\d: the model gives the score .* alone, and .* beside other items"):
+    with pytest.raises(ModelError, match=r"item [th]\d: the model gives the score .* alone, and .* in a batch"):
         compute_influence(data, model, paths, dtype=dtype)
     alone = dataclasses.replace(data, score=lambda model, x: torch.cat([model(row) for row in x.split(1)]))
     scores = oracle.influence_of_files(data, model, paths, loss="logistic")[0]
@@ -106,5 +106,5 @@ def test_a_kept_kernel_does_not_hide_a_score_that_is_drawn_anew(tmp_path):
     options = ComputeOptions(cache=tmp_path / "cache")
     compute_scores(data, model, paths, options)
     noisy.append(True)
-    with pytest.raises(ModelError, match="when it is asked again"):
+    with pytest.raises(ModelError, match="the model gives the score .*, and then "):
         compute_scores(data, model, paths, options)

@@ -151,7 +151,7 @@ def test_items_that_workers_read_hold_no_file_open():
 def test_a_dataset_that_cannot_be_handed_to_workers_is_refused_in_plain_words(begin, monkeypatch, platform):
     begin("spawn", "spawn" if platform == "linux" else None)
     monkeypatch.setattr(engine_items.sys, "platform", platform)
-    with pytest.raises(DataError, match=r"the dataset cannot be handed to worker processes: .*lambda") as caught:
+    with pytest.raises(DataError, match=r"the dataset cannot be passed to worker processes: .*lambda") as caught:
         Items([Samples("abcd", Broken(lambda: torch.zeros(3)))], workers=2)
     assert "at the top of a module" in caught.value.hint
     assert "`num_workers` 0" in caught.value.hint

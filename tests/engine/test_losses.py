@@ -359,7 +359,7 @@ def test_the_value_of_a_tie_goes_with_its_slope(s_i, s_j, y, loss):
 @pytest.mark.parametrize(
     ("loss", "method", "notes"),
     [
-        ("standard", "tracin", ["2 training pairs are ties, which the loss standard leaves out: they score 0"]),
+        ("standard", "tracin", ["2 training pairs are ties, which the loss standard leaves out, so they score 0"]),
         ("logistic", "tracin", []),
         ("logistic", "margin", []),
     ],
@@ -412,9 +412,9 @@ def test_a_function_sees_the_columns_of_its_rows(tmp_path):
         (lambda s_i, s_j, y: ((s_i - s_j) * y)[:, None], r"gave shape \(\d+, 1\), wanted \(\d+,\)"),
         (
             lambda s_i, s_j, y: torch.softmax(s_i - s_j, 0),
-            "where other pairs stand beside it",
+            "changes with other pairs in the batch",
         ),
-        (lambda s_i, s_j, y: (s_i - s_j) * torch.rand(len(y)), "or when it is asked again"),
+        (lambda s_i, s_j, y: (s_i - s_j) * torch.rand(len(y)), "or between calls"),
         (lambda s_i, s_j, y: s_i @ s_j[:2], "failed: RuntimeError"),
         (lambda s_i, s_j, y, columns: columns["margin"] * s_i, "failed: KeyError: 'margin'"),
     ],
@@ -437,9 +437,9 @@ def test_a_function_that_is_no_loss_of_single_pairs_is_refused(loss, said, tmp_p
         ({"ghm_alpha": -0.5}, "`ghm_alpha` is -0.5"),
         ({"batch_size": 0}, "`batch_size` is 0"),
         ({"loss": "logistic", "label_smoothing": 0.6}, "`label_smoothing` is 0.6"),
-        ({"label_smoothing": 0.1}, "`label_smoothing` is of the loss logistic, not of standard"),
+        ({"label_smoothing": 0.1}, "`label_smoothing` works with the loss logistic, not standard"),
         ({"centring": -1}, "`centring` is -1"),
-        ({"centring": 0.1, "loss": lambda s_i, s_j, y: s_i - s_j}, "`centring` is of the named losses"),
+        ({"centring": 0.1, "loss": lambda s_i, s_j, y: s_i - s_j}, "`centring` works with the named losses"),
         ({"num_workers": -1}, "`num_workers` is -1"),
         ({"num_workers": True}, "`num_workers` is True"),
         ({"projection_dim": 0}, "`projection_dim` is 0"),

@@ -33,9 +33,9 @@ ALLOWANCE = 2 * MIB
 
 
 def what_it_asks_for(error, more_than):
-    named = re.search(r"need at least (\d+)KiB, .* are allowed", error.message)
+    named = re.search(r"need at least (\d+)KiB, but `memory` is", error.message)
     assert named, error.message
-    assert f"a `memory` of {named[1]}KiB or more" in error.hint
+    assert f"`memory` {named[1]}KiB or more" in error.hint
     assert int(named[1]) << 10 > more_than
     return int(named[1]) << 10
 

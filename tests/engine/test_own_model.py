@@ -214,7 +214,7 @@ def test_mixed_precision_that_accelerate_wrapped_around_a_model_is_taken_off(tmp
     result = compute_scores(data, model, paths, ComputeOptions(dtype="float64"))
     table, want = result.scores.table(), compute_influence(data, plain, paths, dtype="float64")
     assert np.array_equal(table.scores, want.scores)
-    assert "mixed precision was taken off the model for the pass" in result.notes
+    assert "mixed precision was removed from the model for the computation" in result.notes
     assert table.provenance["removed"] == ["mixed precision"]
     assert torch.equal(model(x), mixed), "the user's model has it still"
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
@@ -266,7 +266,12 @@ def one_far(k):
 
 
 REFUSED = {
-    "a class": (lambda: nn.Linear, make_data((6,)), "a type, not a torch.nn.Module", "has to be called first"),
+    "a class": (
+        lambda: nn.Linear,
+        make_data((6,)),
+        "a type, not a torch.nn.Module",
+        "call a class or a function first",
+    ),
     "TorchScript": (lambda: torch.jit.script(nn.Linear(6, 1)), make_data((6,)), "TorchScript", "Python module"),
     "whole numbers": (lambda: nn.Linear(6, 1), with_train(SHORT), r"item t0: |on item t0", r"whole numbers .int16."),
     "two logits": (lambda: nn.Linear(6, 2), make_data((6,)), r"item t0: the model gave shape .1, 2.", "Give `score`"),
@@ -385,7 +390,7 @@ def test_a_score_function_is_found_by_name_and_given_once(tmp_path, monkeypatch)
     table = compute_influence(data, model, paths, loss="logistic", score="scores_of_mine:second")
     want = compute_influence(data, model, paths, loss="logistic", score=lambda output: output[:, 1])
     assert np.array_equal(table.scores, want.scores)
-    with pytest.raises(UsageError, match="`score` is given beside"):
+    with pytest.raises(UsageError, match="`score` and the score function of the data exclude each other"):
         compute_influence(
             dataclasses.replace(data, score=lambda model, x: model(x)[:, 0]), model, paths, score=lambda output: output
         )

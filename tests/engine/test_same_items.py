@@ -87,7 +87,7 @@ def test_pairs_of_the_same_score_at_every_checkpoint_are_named_and_never_listed(
     torch.nn.init.zeros_(model.weight)  # the second checkpoint, of quarters, tells all others apart exactly
     train = torch.tensor([[1.0, 0, 0, 0], [0, 2, 0, 0], [1, 3, 0, 0], [0, 0, 3, 0], [0, 0, 2, 2]])
     result = computed(train, items(4, 1), model)
-    (note,) = about(result, "scores the same at every checkpoint")
+    (note,) = about(result, "with the same score at every checkpoint")
     assert note.endswith(": a2_a4")
     table = result.scores.table()
     assert table.scores[table.train_ids.index("a2_a4")].any()

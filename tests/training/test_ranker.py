@@ -339,7 +339,7 @@ def test_every_loss_trains_and_gives_its_own_weights(data, monkeypatch, loss):
 def test_a_loss_that_is_not_there_or_no_loss_is_named(data, monkeypatch):
     with pytest.raises(LossError, match="hinge"):
         train_ranker(data, dataclasses.replace(QUICK, loss_type="hinge"), None)
-    with pytest.raises(LossError, match="one value a pair"):
+    with pytest.raises(LossError, match="one value per pair"):
         train_ranker(data, dataclasses.replace(QUICK, loss_type="torch.nn.functional:margin_ranking_loss"), None)
 
 

@@ -1,8 +1,8 @@
-"""Counts the memory of the tensors that torch makes while some work is done.
+"""Count the memory of the tensors that torch makes during some work.
 
-The one place that uses a private part of torch: no public one sees every tensor that an operation makes and drops, on
-the CPU and without numbers too. What is public sees calls from Python (``torch.overrides``), what autograd saves, or a
-GPU alone.
+Only this module uses a private part of torch, because no public one sees every tensor that an operation makes and
+drops, including on the CPU and on the meta device. Public parts see only calls from Python (``torch.overrides``),
+tensors that autograd saves, or a GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 
 class AllocationWatch:
-    """Counts bytes while it is active; ``peak`` is the most at a time."""
+    """Count bytes while it is active; ``peak`` is the largest number at a time."""
 
     def __init__(self) -> None:
         self.peak = 0
@@ -40,7 +40,7 @@ class AllocationWatch:
         self._mode.__exit__(*error)
 
     def _run(self, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
-        for tensor in _tensors((args, kwargs)):  # a view of what was there before is nothing new
+        for tensor in _tensors((args, kwargs)):  # views of earlier tensors are not new
             self._see(tensor.untyped_storage(), 0)
         result = func(*args, **kwargs)
         for tensor in _tensors(result):
@@ -48,7 +48,7 @@ class AllocationWatch:
         return result
 
     def _see(self, storage: torch.UntypedStorage, size: int) -> None:
-        key = id(storage)  # torch keeps one object for a storage, which views share
+        key = id(storage)  # torch keeps one object per storage, which views share
         if key not in self._known:
             self._known.add(key)
             self._live += size
@@ -62,7 +62,7 @@ class AllocationWatch:
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
-        if value.layout == torch.strided:  # a sparse one has no storage of its own
+        if value.layout == torch.strided:  # a sparse tensor has no storage
             yield value
     elif isinstance(value, (list, tuple)):
         for part in value:

@@ -1,4 +1,4 @@
-"""How a model is asked for the scores of items."""
+"""Functions that ask a model for the scores of items."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ OutputScore = Callable[[Any], torch.Tensor]
 
 
 def way_of_asking(score: ScoreFunction | None, of_output: OutputScore | None, *, positional: bool) -> ScoreFunction:
-    """A function of (model, inputs) that gives scores.
+    """The function of (model, inputs) that returns scores.
 
     Args:
-        score: of (model, inputs), where calling the model does not do it.
-        of_output: of the model's output.
-        positional: whether inputs are the model's positional arguments by number.
+        score: the user's function of (model, inputs), if calling the model does not return scores.
+        of_output: the user's function of the model's output.
+        positional: whether inputs are positional arguments of the model, by number.
 
     Raises:
         UsageError: both functions are given.
     """
     if score is not None and of_output is not None:
-        raise UsageError("`score` is given beside the score function of the data", hint="Give one of the two.")
+        raise UsageError("`score` and the score function of the data exclude each other", hint="Give one of them.")
     if not positional and of_output is None:
         return score or _call
     return functools.partial(_ask, score=score, of_output=of_output, positional=positional)
@@ -49,7 +49,7 @@ def _call(model: Any, inputs: Any) -> Any:
 
 
 def ask_first_item(model: torch.nn.Module, items: Items, ask: ScoreFunction) -> None:
-    """Run a model on the first item, in the precision that it was built in."""
+    """Run a model on the first item, in the model's own precision."""
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     inputs = items.stack([0], torch.device("cpu"), dtype)
     with torch.no_grad(), asking_model(items.ids[:1], inputs):

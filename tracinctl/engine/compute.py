@@ -1,4 +1,4 @@
-"""From items, pairs, a model and its checkpoints to influence scores."""
+"""Compute influence scores from items, pairs, a model and its checkpoints."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ComputeOptions(EngineOptions):
-    """How influence is computed.
+    """The options of a computation.
 
     Attributes:
         loss: the pairwise loss of training.
-        cache: folder to keep kernels in; None = keep none.
-        projection_seed: of the random projection.
-        score: as ``EngineOptions.score``; a name is resolved.
-        own_model: whether nobody else uses the model, so that it need not be copied.
+        cache: the folder of kept kernels; None = keep none.
+        projection_seed: seed of the random projection.
+        score: see ``EngineOptions.score``; a name is resolved.
+        own_model: whether nobody else uses the model, so that no copy is needed.
 
     Raises:
-        UsageError: a value is unknown or out of its range; the parameter is named.
+        UsageError: a value is unknown or out of range; the message names the parameter.
     """
 
     loss: LossSettings = field(default_factory=LossSettings)
@@ -86,7 +86,7 @@ class ComputeOptions(EngineOptions):
             value = getattr(self, name)
             own_weights = name == "checkpoint_weights" and not isinstance(value, str) and value is not None
             if not own_weights and (not isinstance(value, str) or value not in known):
-                raise UsageError(f"unknown `{name}` {value!r}", hint=f"One of {', '.join(known)}.")
+                raise UsageError(f"unknown `{name}` {value!r}", hint=f"Choose one of {', '.join(known)}.")
         check_whole("num_workers", self.num_workers, least=0)
         if self.projection_dim is not None:
             check_whole("projection_dim", self.projection_dim, least=1)
@@ -94,15 +94,15 @@ class ComputeOptions(EngineOptions):
 
 @dataclass(frozen=True)
 class ComputeResult:
-    """Influence scores, and how they came about.
+    """Influence scores, and how they were computed.
 
     Attributes:
-        scores: a source of scores, calculated block by block.
-        checkpoints: those that count, with their weights.
+        scores: a source that computes scores in blocks.
+        checkpoints: the checkpoints with a weight above zero.
         taken: for each checkpoint, whether its kernel came from the cache.
-        gradients_computed: item gradients that were taken.
-        notes: what a user should know.
-        warnings: those by which the scores may be others than were meant.
+        gradients_computed: number of item gradients computed.
+        notes: remarks for the user.
+        warnings: remarks that the scores may not be what the user meant.
         cache_files: the files of the kernels in use.
     """
 
@@ -146,14 +146,14 @@ def compute_scores(
     *,
     processes: Processes | None = None,
 ) -> ComputeResult | None:
-    """Influence of the training pairs on the test pairs, as a source that calculates its scores block by block.
+    """Influence of the training pairs on the test pairs, as a source that computes its scores in blocks.
 
-    With ``processes`` the kernels are divided among them. The first one has the result, the others get None.
+    With ``processes``, they share the kernels. The first one returns the result, the others return None.
 
     Raises:
-        TracinctlError: anything in the data, the checkpoints, the model or the options that cannot be worked with.
+        TracinctlError: the data, the checkpoints, the model or the options do not work.
     """
-    # a function may only look like one of the difference, and processes would have to begin again together
+    # a function may seem to depend only on the difference; processes would then have to start again together
     if processes and not isinstance(options.loss.loss, str):
         return _compute(data, model, checkpoints, options, progress, processes, of_difference=False)
     try:
@@ -207,7 +207,7 @@ def _make_kernels(
     """Take the gradients and multiply them; None in a process that only shares the work."""
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
     if device.type == "mps" and dtype == torch.float64:
-        raise UsageError("MPS has no float64", hint="Use the `dtype` float32, or the `device` cpu.")
+        raise UsageError("MPS has no float64", hint="Use `dtype` float32 or `device` cpu.")
     memory = options.memory
     if memory is None:
         memory = free_memory(device, processes.local_size if processes else None) // 4
@@ -328,17 +328,17 @@ def _checkpoint_provenance(
 def _without_copies(
     kernels: Sequence[CheckpointKernel], options: ComputeOptions
 ) -> tuple[list[CheckpointKernel], list[str]]:
-    """The kernels of checkpoints that differ, where weights are not the caller's own, and what was left out."""
+    """The kernels without those of equal checkpoints, unless weights are the caller's, and notes on those left out."""
     names = [kernel.name for kernel in kernels]
     copies = copies_of_others(names, [kernel.record for kernel in kernels])
     if not copies or not isinstance(options.checkpoint_weights, str):
         return list(kernels), []
-    notes = [f"{names[place]} holds the same weights as {name}: it counts once" for place, name in copies.items()]
+    notes = [f"{names[place]} has the same weights as {name}, so it counts once" for place, name in copies.items()]
     return [kernel for place, kernel in enumerate(kernels) if place not in copies], notes
 
 
 def _check(data: RankingData, checkpoints: Sequence[Path | CheckpointSource], options: ComputeOptions) -> None:
-    """Raise TracinctlError where there is nothing to compute, or two rows have one id."""
+    """Raise TracinctlError if there is nothing to compute, or two rows have the same id."""
     if not checkpoints:
         raise CheckpointError("no checkpoints", hint="Train first (`tracinctl train`), or give `checkpoint_dir`.")
     if not isinstance(options.checkpoint_weights, str):
@@ -348,7 +348,7 @@ def _check(data: RankingData, checkpoints: Sequence[Path | CheckpointSource], op
         (data.test_pairs, data.test, "test"),
     ):
         if not len(pairs):
-            raise DataError(f"there are no {what} pairs", hint="Two items of different class are needed for a pair.")
+            raise DataError(f"there are no {what} pairs", hint="Give at least two items of different class.")
         pairs.check_ids(samples.ids, f"{what} pairs")
 
 
@@ -363,7 +363,7 @@ def _kernel_work(
     checkpoints: Sequence[CheckpointSource],
     processes: Processes | None,
 ) -> KernelWork:
-    """What the kernels of all checkpoints have in common."""
+    """The settings that the kernels of all checkpoints share."""
     gradients = exact = ItemGradients(model, layers=options.layers, score=ask)
     if options.projection_dim is not None:
         projection = Projection(options.projection_dim, options.projection_seed)
@@ -414,30 +414,30 @@ def compute_influence(
 
     Args:
         data: items and pairs, training and held-out.
-        model: gives items scores; its own state does not matter, its parameters' ``requires_grad`` does.
+        model: scores items; its weights do not matter, its parameters' ``requires_grad`` does.
         checkpoints: files or folders, or state dicts in memory, in order.
-        method: ``tracin`` (effect on the test pair's loss), ``margin`` (on its margin y (s_i - s_j)) or ``fisher`` (the
-            same, through the damped inverse of the training pairs' empirical Fisher matrix).
+        method: ``tracin`` (effect on the test pair's loss), ``margin`` (on its margin y (s_i - s_j)) or ``fisher`` (on
+            the margin, through the damped inverse of the training pairs' empirical Fisher matrix).
         loss: ``standard``, ``logistic``, ``ghm``, ``package.module:function``, or a function of (s_i, s_j, y). One with
-            a fourth parameter also gets the further columns of the pairs by name.
-        margin: of ``standard`` and ``ghm``, where the pairs have no margins of their own.
+            a fourth parameter also gets the additional columns of the pairs by name.
+        margin: margin of ``standard`` and ``ghm``, for pairs without their own margins.
         ghm_bins: bins of ``ghm``.
         ghm_alpha: exponent of ``ghm``.
         batch_size: training batch size, for ``ghm``.
-        label_smoothing: of ``logistic``: the share of comparisons that are taken to be the wrong way round.
+        label_smoothing: share of comparisons that ``logistic`` assumes to be wrong.
         centring: adds ``centring * (s_i + s_j)**2`` to the loss of each pair.
         checkpoint_weights: ``relative`` (learning rates over their mean), ``absolute`` (learning rates) or ``uniform``
-            (1 each); or numbers, one a checkpoint.
-        dtype: of the gradients; products and sums are float64.
+            (1 each); or numbers, one per checkpoint.
+        dtype: precision of the gradients; products and sums are float64.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        layers: patterns of parameter names to take gradients of; None = all trainable ones.
+        layers: patterns of names of the parameters to compute gradients for; None = all trainable ones.
         cache: a folder to keep kernels in.
-        memory: bytes that the working set may take, beside the model, a checkpoint, the items and the table.
-        num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
-        projection_dim: for large models: numbers that are kept of a layer's gradient, by random projection.
-        score: a function of the model's output, or its name as ``package.module:function``, that gives one number an
-            item; for models that give several logits, a tuple or a mapping.
-        ignore_keys: patterns of names of weights in checkpoints that are left out, ``ema.*`` for instance.
+        memory: limit of the working memory in bytes, besides the model, a checkpoint, the items and the table.
+        num_workers: processes that read items from a torch ``Dataset``; 0 = none.
+        projection_dim: for large models: the dimension to project each layer's gradient to at random.
+        score: a function of the model's output, or its name as ``package.module:function``, that returns one number
+            per item; for models that return several logits, a tuple or a mapping.
+        ignore_keys: patterns of names of weights in checkpoints to leave out, such as ``ema.*``.
         per_checkpoint: also keep the scores of each checkpoint.
         progress: called with a ``Progress``.
 
@@ -445,7 +445,7 @@ def compute_influence(
         The table: scores (train pairs, test pairs), self_influence (train pairs,), sample_influence (train items,).
 
     Raises:
-        TracinctlError: anything in the data, the checkpoints, the model or the options that cannot be worked with.
+        TracinctlError: the data, the checkpoints, the model or the options do not work.
     """
     settings = LossSettings(resolve_loss(loss), margin, ghm_bins, ghm_alpha, batch_size, label_smoothing, centring)
     options = ComputeOptions(
@@ -469,7 +469,7 @@ def compute_influence(
 
 
 def checkpoint_sources(checkpoints: Sequence[Path | str | Mapping[str, Any]]) -> list[CheckpointSource]:
-    """Checkpoints as a caller names them: paths, or state dicts in memory."""
+    """Sources of checkpoints from paths or state dicts."""
     return [
         CheckpointSource(f"state {number}", checkpoint)
         if isinstance(checkpoint, Mapping)

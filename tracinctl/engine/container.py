@@ -1,4 +1,4 @@
-"""The memory that a container may still take, which the machine's own count does not show."""
+"""The free memory of a container, which the machine's count does not show."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _V2 = ("memory.max", "memory.current", "inactive_file")
 
 
 def container_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that are left under the narrowest memory limit of this process's control groups; None without a limit."""
+    """Free bytes under the lowest memory limit of this process's control groups; None without a limit."""
     left = [free for folder, names in _groups(root) if (free := _left(folder, *names)) is not None]
     return min(left, default=None)
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """The folders of the control groups from this process's own up to the top, of either version.
+    """The folders of the control groups of this process up to the top, of both versions.
 
-    Within a container the path that the system names may lie outside; the top is then the container's own group.
+    In a container, the system's path may be outside of it; then the top is the container's own group.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -38,11 +38,11 @@ def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
 
 
 def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
-    """What a group may still take: cached files that the system can drop do not count as taken."""
+    """Free bytes of a group; cached files that the system can drop count as free."""
     try:
         most = int((folder / limit).read_text(encoding="ascii"))
         taken = int((folder / usage).read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no such group, or no limit: "max"
+    except (OSError, ValueError):  # no such group, or the limit is "max"
         return None
     return max(0, most - taken + _counted(folder / "memory.stat", reclaimable))
 

@@ -1,4 +1,4 @@
-"""Where gradients are taken."""
+"""The device that computes gradients."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from tracinctl.errors import UsageError
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of this name; ``auto`` takes CUDA, then MPS, then the CPU.
+    """The device with this name; ``auto`` prefers CUDA, then MPS, then the CPU.
 
-    Several processes of a machine take its GPUs in turn, by ``local_rank``.
+    Several processes on a machine use its GPUs in turn, by ``local_rank``.
 
     Raises:
-        UsageError: there is no such device.
+        UsageError: the device does not exist.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -22,12 +22,12 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}", hint="One of auto, cpu, cuda, cuda:1 or mps.") from error
+        raise UsageError(f"unknown device {name!r}", hint="Use auto, cpu, cuda, cuda:1 or mps.") from error
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device.type, False) or (
         device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     ):
-        raise UsageError(f"there is no device {name!r} here", hint="The `device` auto takes the best there is.")
+        raise UsageError(f"there is no device {name!r} here", hint="Use `device` auto for the best one.")
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", local_rank % torch.cuda.device_count())
     return device

@@ -1,8 +1,8 @@
-"""What of a model, besides its state, its scores and gradients depend on, as one digest.
+"""A digest of everything in a model, besides its state, that its scores and gradients depend on.
 
-A kernel that was kept may be used again only where the same model would calculate it, and a state dict does not say
-what the model does: numbers kept as plain attributes, buffers that are not saved, and the code itself count too.
-Code that the model's methods call in other places (helper functions of a module) is not followed.
+A kept kernel may only be used again for the same model, and a state dict is not enough to identify one: numbers in
+plain attributes, buffers that are not saved, and the code count too. Code that the model's methods call elsewhere
+(helper functions of a module) is not followed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
-_DEPTH = 6  # how far attributes of attributes are followed
+_DEPTH = 6  # levels of attributes of attributes
 _BUILT_IN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, slice)
-_INNER = frozenset(vars(torch.nn.Module())) | {"training"}  # what every module has, and what is described by itself
+_INNER = frozenset(vars(torch.nn.Module())) | {"training"}  # attributes that every module has
 
 
 def model_digest(model: torch.nn.Module, score: Any = None) -> str:
-    """SHA-256 of a model's structure, code, unsaved numbers and trained parameters, and of how it is asked for scores.
+    """SHA-256 of a model's structure, code, unsaved numbers and names of trained parameters, and of its score function.
 
-    The values of parameters and saved buffers do not count: they come from a checkpoint.
+    The values of parameters and saved buffers do not count, because they come from a checkpoint.
     """
     state = hashlib.sha256()
     for part in _parts(model, score):
@@ -61,12 +61,12 @@ def _well_known(what: Any) -> bool:
 
 
 def code_digest(function: Any) -> str:
-    """SHA-256 of a function's code and what it holds; functions that it calls by name are not followed."""
+    """SHA-256 of a function's code and values; functions that it calls by name are not followed."""
     return hashlib.sha256(_described(function).encode()).hexdigest()
 
 
 def _described(value: Any, depth: int = _DEPTH) -> str:
-    """A text that is the same in every process for the same value, and another for another."""
+    """A text that is equal in every process for equal values, and differs for different values."""
     inner = depth - 1
     if isinstance(value, _PLAIN):
         return repr(value)
@@ -101,7 +101,7 @@ def _described(value: Any, depth: int = _DEPTH) -> str:
     if isinstance(value, property):
         return _described(value.fget, depth)
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    # objects may hold half a program, so they are not followed as far
+    # objects may refer to much of a program, so they are followed less deeply
     return f"{kind} {_described(getattr(value, '__dict__', None), depth - 3)}"
 
 

@@ -1,7 +1,7 @@
-"""Freed memory that the C library keeps, given back to the system before the process goes beyond its bound.
+"""Return freed memory from the C library to the system, so that the process keeps its memory limit.
 
-Pieces that were freed between pieces in use stay with the process. Where gradients of many sizes come and go that can
-be as much again as what is in use, so a bound on what is in use alone would be no bound on the process.
+Memory that is freed between pieces in use stays with the process. With gradients of many sizes, this can be as much as
+the memory in use, so a limit on the memory in use would not limit the process.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _ROOM = 16 * _LARGE  # memory in which the twofold of it may stay with the proce
 
 
 class Heap:
-    """The memory of this process, and how far it has grown since this was made.
+    """The growth of this process's memory since this object was made.
 
-    Does nothing where the system does not say (no Linux) or the C library cannot (no glibc).
+    Does nothing if the system does not report memory (not Linux) or the C library cannot return it (not glibc).
 
     Args:
-        memory: bytes by which the process may grow.
+        memory: allowed growth of the process in bytes.
     """
 
     def __init__(self, memory: int) -> None:
         self._trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-        self._room = memory // 2  # what comes before the next look is up to three eighths
+        self._room = memory // 2  # up to three eighths more may be used before the next check
         self._begin = self._resident()
         self._next = self._begin + self._room
         self._step = memory // 16
@@ -38,7 +38,7 @@ class Heap:
             bytearray(_LARGE)
 
     def trim(self) -> None:
-        """Give freed memory back where the process has grown much since the last time."""
+        """Return freed memory if the process has grown much since the last time."""
         if self._trim is not None and self._resident() > self._next:
             self._trim(0)
             self._next = max(self._begin + self._room, self._resident() + self._step)

@@ -33,14 +33,14 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_AT_ONCE = 16 << 20  # bytes of a kernel that are worked on together, at the most: more make it no faster
+_AT_ONCE = 16 << 20  # largest piece of a kernel in bytes; larger ones are no faster
 _TILE = 512 << 10  # bytes of scores that stay in the processor's cache while checkpoints are added
-_MEET = 1 << 20  # bytes of what pairs do at all checkpoints that are summed together
-_MEET_ROWS = 8  # pairs at a time at least, or calls take longer than sums
+_MEET = 1 << 20  # bytes of the pairs' terms at all checkpoints that are summed at once
+_MEET_ROWS = 8  # least number of pairs at once; with fewer, calls take longer than sums
 
 
 class NotOfDifferenceError(Exception):
-    """Rows of kernels are pairs, and the loss is no function of the difference of scores."""
+    """Rows of kernels are pairs, but the loss does not depend only on the difference of scores."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,18 @@ class _Slopes:
     second: FloatArray
 
     def without(self, rows: BoolArray) -> _Slopes:
-        """Those of pairs of one input at zero where they cancel, which rounding would keep them from."""
+        """Set slopes of pairs with equal inputs to zero if they cancel, because rounding would leave a rest."""
         cancel = rows & (self.first == -self.second)
         return _Slopes(np.where(cancel, 0.0, self.first), np.where(cancel, 0.0, self.second)) if cancel.any() else self
 
 
 @dataclass(frozen=True)
 class _Held:
-    """What scores are sums of, for all checkpoints.
+    """The terms of the scores, for all checkpoints.
 
     Attributes:
         first, second: weighted derivatives of the training pairs' losses, shape (train pairs, checkpoints).
-        on_test: what rows of the training side do to the test pairs, shape (rows, checkpoints, test pairs).
+        on_test: influence of rows of the training side on the test pairs, shape (rows, checkpoints, test pairs).
     """
 
     first: FloatArray
@@ -69,7 +69,7 @@ class _Held:
 
 
 def pair_slopes(scores: FloatArray, pairs: Pairs, settings: LossSettings, *, weighted: bool) -> _Slopes:
-    """Derivatives of each pair's loss by its two scores; ``weighted`` with the weights of the training loss."""
+    """Derivatives of each pair's loss by its two scores, optionally with the weights of the training loss."""
     return _Slopes(*settings.slopes(scores, pairs, weighted=weighted))
 
 
@@ -78,19 +78,19 @@ def _tile_rows(scores: FloatArray) -> int:
 
 
 class InfluenceScores:
-    """Influence of training pairs on test pairs, calculated block by block from kernels. A ``ScoreSource``.
+    """Influence of training pairs on test pairs, computed in blocks from kernels. A ``ScoreSource``.
 
     Args:
-        kernels: one a checkpoint, all of one layout.
-        weights: of the checkpoints.
+        kernels: one per checkpoint, all with the same layout.
+        weights: weights of the checkpoints.
         train_ids, test_ids: ids of the items.
-        train_pairs, test_pairs: pairs by index into their own items.
+        train_pairs, test_pairs: pairs as indices into their items.
         settings: the loss.
         method: ``tracin``, ``margin`` or ``fisher``.
-        memory: bytes that the calculation may take; what is read again and again is held where it fits.
-        checkpoint_names: file names.
-        provenance: what the kernels were made from.
-        same_input: which training pairs and which test pairs are of one input under two ids; None = none.
+        memory: limit in bytes; terms that are read repeatedly are kept if they fit.
+        checkpoint_names: file names of the checkpoints.
+        provenance: the origin of the kernels.
+        same_input: the training pairs and test pairs whose items have equal inputs; None = none.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class InfluenceScores:
         self._weights = list(weights)
         self._kernels = list(kernels)
         self._layout = kernels[0].layout
-        self._room = memory // 2  # of the bound: the other half is for kernels in memory, and for who reads the blocks
+        self._room = memory // 2  # the other half is for kernels in memory and for the reader of the blocks
         self._heap = Heap(memory)
         self._at_once = min(_AT_ONCE, self._room // 8)
         self._row_files: list[RowFile] = []
@@ -150,11 +150,11 @@ class InfluenceScores:
 
     @property
     def _rows(self) -> int:
-        """Rows of kernels that stand for the training side: items, or pairs."""
+        """Number of kernel rows of the training side, which are items or pairs."""
         return len(self._layout.train_rows)
 
     def _slopes(self, checkpoint: int) -> tuple[_Slopes, _Slopes]:
-        """Derivatives of the losses at a checkpoint: of the training pairs, and of the test pairs."""
+        """Derivatives of the losses at a checkpoint, of the training pairs and of the test pairs."""
         scores, n = self._kernels[checkpoint].scores, len(self.sample_ids)
         a = pair_slopes(scores[:n], self._train, self._settings, weighted=True)
         if self._method == "tracin":
@@ -164,7 +164,7 @@ class InfluenceScores:
         return a.without(self._same[0]), b.without(self._same[1])
 
     def _kernel(self, checkpoint: int) -> ItemKernel | LandmarkKernel:
-        """The inner products that scores are made of."""
+        """The inner products behind the scores."""
         return self.fisher[checkpoint] if self.fisher else self._kernels[checkpoint]
 
     def _pair_rows(self, checkpoint: int) -> tuple[PairRows, PairRows]:
@@ -176,7 +176,7 @@ class InfluenceScores:
     def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray, products: FloatArray) -> FloatArray:
         """Put into ``found``, shape (rows, test pairs), the influence of rows of the training side on the test pairs.
 
-        Rows of A then pick and add two of these; where rows are pairs, one.
+        Rows of A then add two of these, or pick one if rows are pairs.
         """
         self._heap.trim()
         layout, kernel = self._layout, self._kernel(checkpoint)
@@ -198,14 +198,14 @@ class InfluenceScores:
         return self._on_test(checkpoint, b, rows, np.empty((len(rows), len(self._test))))
 
     def _sides(self, start: int, stop: int) -> tuple[IntArray, IntArray]:
-        """Rows of the training side that make up these training pairs."""
+        """The rows of the training side behind these training pairs."""
         if self._layout.second is not None:
             pair = np.arange(start, stop)
             return pair, pair
         return self._train.first[start:stop], self._train.second[start:stop]
 
     def block(self, start: int, stop: int, checkpoint: int | None = None) -> FloatArray:
-        """Weighted scores of training pairs start..stop, shape (rows, test pairs): of one checkpoint, or the sum."""
+        """Weighted scores of training pairs start..stop, shape (rows, test pairs), of one checkpoint or summed."""
         self._heap.trim()
         i, j = self._sides(start, stop)
         total = np.zeros((len(i), len(self.test_ids)))
@@ -237,7 +237,7 @@ class InfluenceScores:
         return _Held(first, second, on_test)
 
     def _sum(self, total: FloatArray, i: IntArray, j: IntArray, start: int) -> None:
-        """Put the scores of pairs in place, the checkpoints summed while what they do is in the processor's cache."""
+        """Write the scores of pairs, summing checkpoints while their terms are in the processor's cache."""
         held = self._held
         step = max(_MEET_ROWS, _MEET // (8 * max(1, held.on_test[0].size)))
         for at in range(0, len(i), step):
@@ -289,15 +289,15 @@ class InfluenceScores:
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last.
 
-        Where not everything fits, rows are calculated in as large a piece as does, so that kernels are read seldom.
+        If not everything fits, rows are computed in the largest pieces that do, so that kernels are read rarely.
         """
         shown = rows_per_block(len(self.test_ids))
         total, tests = len(self.train_ids), len(self.test_ids)
         if self._hold:
             step = min(shown, max(1, self._room // (4 * 8 * tests)))
         else:
-            # a pair takes a row of scores and the rows of its two items, and many pairs share few items
-            room = self._room - 3 * self._at_once  # three such pieces are there while rows are calculated
+            # a pair needs a row of scores and the rows of its two items, which many pairs share
+            room = self._room - 3 * self._at_once  # three such pieces are in memory while rows are computed
             all_items = 8 * self._rows * tests
             step = max((room - all_items) // (8 * tests), room // (3 * 8 * tests), 1)
             if step < total and self.fisher and self.fisher.landmarks and not self._row_files:
@@ -332,7 +332,7 @@ class InfluenceScores:
 
     @cached_property
     def self_influence(self) -> FloatArray:
-        """Influence of each training pair on itself, shape (train pairs,): row-wise a K a^T, four entries a pair."""
+        """Influence of each training pair on itself, shape (train pairs,): a K a^T, with four entries of K per pair."""
         total = np.zeros(len(self._train))
         for c, weight in enumerate(self._weights):
             pairs, kernel = self._pair_rows(c)[0], self._kernel(c)
@@ -344,11 +344,10 @@ class InfluenceScores:
 
     @cached_property
     def sample_influence(self) -> FloatArray:
-        """The item-level view, shape (train items,): ``item_disagreement`` summed over checkpoints with w_c.
+        """Item-level influence, shape (train items,): ``item_disagreement`` summed over checkpoints with w_c.
 
-        A mislabelled item pulls all of its pairs one way, which scores of single pairs do not show.
-        High = suspicious. Where rows are pairs there are no neighbours to ask, and it is the squared pull,
-        (sum of a)^2 K_ii.
+        A mislabelled item pulls all its pairs one way, which scores of single pairs do not show.
+        High = suspicious. If rows are pairs there are no neighbours, and it is the squared pull, (sum of a)^2 K_ii.
         """
         n = len(self.sample_ids)
         layout = self._layout
@@ -372,7 +371,7 @@ class InfluenceScores:
         return total
 
     def table(self, *, per_checkpoint: bool = False) -> InfluenceTable:
-        """Everything in memory."""
+        """All scores as a table in memory."""
         scores = np.empty((len(self.train_ids), len(self.test_ids)))
         for start, block in self.blocks():
             scores[start : start + len(block)] = block
@@ -383,7 +382,7 @@ class InfluenceScores:
 
     @property
     def meta(self) -> ScoreMeta:
-        """What is known beside the scores, self-influence and the item-level view calculated if they were not."""
+        """The metadata of the scores; computes self-influence and item-level influence at first use."""
         return ScoreMeta(
             train_ids=self.train_ids,
             test_ids=self.test_ids,

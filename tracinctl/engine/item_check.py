@@ -1,7 +1,7 @@
-"""Whether an item's score is a function of the item: the same when asked again, and alone as beside other items.
+"""Check that an item's score depends only on the item, not on chance or on other items in the batch.
 
-Everything else rests on it. Dropout or noise that goes on in eval() mode, and normalisation over a batch, would give
-numbers that no other run repeats.
+The engine relies on this. Dropout or noise in eval() mode, or normalisation over a batch, would give numbers that no
+other run repeats.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from tracinctl.engine.items import Items
 from tracinctl.engine.model_errors import asking_model
 from tracinctl.errors import ModelError
 
-_ITEMS = 3  # with two passes each and one of all together, under 1 % of a cold run
-_AGAIN = 1e-6  # of the largest score: the same numbers are added, on a GPU perhaps in another order
-_TOGETHER = {torch.float32: 1e-3, torch.float64: 1e-5}  # models that normalise in float32 do so in any dtype
+_ITEMS = 3  # with two passes each and one of all together, this takes under 1 % of a cold run
+_AGAIN = 1e-6  # share of the largest score; a GPU may add the same numbers in another order
+_TOGETHER = {torch.float32: 1e-3, torch.float64: 1e-5}  # some models normalise in float32 in any dtype
 
 
 def check_items(gradients: ItemGradients, items: Items, device: torch.device, dtype: torch.dtype) -> None:
-    """Score a few items twice, and alone as well as together.
+    """Score a few items twice, alone and together.
 
     Raises:
-        ModelError: the scores of an item differ by more than rounding, or the model fails on it; the item is named.
+        ModelError: an item's scores differ by more than rounding, or the model fails on it; the message names it.
     """
     group = max(items.groups(), key=len)
     few = np.unique(np.linspace(0, len(group) - 1, _ITEMS).astype(np.int64))
@@ -38,17 +38,17 @@ def check_items(gradients: ItemGradients, items: Items, device: torch.device, dt
     for k, first, second in zip(numbers, alone, again, strict=True):
         if abs(first - second) > _AGAIN * size:
             raise ModelError(
-                f"item {items.ids[k]}: the model gives the score {first:.6g}, and {second:.6g} when it is asked again",
-                hint="Turn off what is drawn at random in eval() mode: functional dropout wants "
-                "training=self.training, noise `if self.training`.",
+                f"item {items.ids[k]}: the model gives the score {first:.6g}, and then {second:.6g}",
+                hint="Turn off randomness in eval() mode: give functional dropout training=self.training, "
+                "and add noise only `if self.training`.",
             )
     together = gradients.together(items.stack(numbers, device, dtype)) if len(numbers) > 1 else None
-    if together is None:  # the score is asked of one item at a time
+    if together is None:  # items are scored one at a time
         return
     for k, first, other in zip(numbers, alone, together.tolist(), strict=True):
         if abs(first - other) > _TOGETHER[dtype] * size:
             raise ModelError(
-                f"item {items.ids[k]}: the model gives the score {first:.6g} alone, and {other:.6g} beside other items",
-                hint="Each item needs a score of its own: BatchNorm needs running statistics, and a mean or a "
-                "decision over the batch has to become one over each item.",
+                f"item {items.ids[k]}: the model gives the score {first:.6g} alone, and {other:.6g} in a batch",
+                hint="Make each score depend on one item only: use running statistics in BatchNorm, and replace means "
+                "and decisions over the batch by ones over each item.",
             )

@@ -1,6 +1,6 @@
-"""The forms in which items are given (see ``Samples``), each read as rows: row k is the input of item k.
+"""The forms of items (see ``Samples``), each read as rows: row k is the input of item k.
 
-A form that is documented is taken as it is documented, and everything else is refused. Nothing is reinterpreted.
+Documented forms are read as documented, and everything else is refused. Nothing is reinterpreted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 ItemInput = Any
-"""A tensor, or tensors by the name or the number of the model's argument."""
+"""A tensor, or tensors by the name or number of the model's argument."""
 
 WANTED = (
     "Give each item as a tensor, an array, a list of numbers, a mapping of these, or a tuple of the model's arguments; "
@@ -26,7 +26,7 @@ _NUMBERS = "biufc"  # kinds of numpy's numbers
 
 
 class FormError(Exception):
-    """An input has no form that is taken. The message says why."""
+    """An input has an unsupported form. The message says why."""
 
 
 class Rows(ABC):
@@ -40,18 +40,18 @@ class Rows(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many items there are."""
+        """Number of items."""
 
     @abstractmethod
     def input(self, index: int) -> ItemInput:
-        """The input of one item, without the items' dimension.
+        """The input of one item, without the dimension of items.
 
         Raises:
-            FormError: it has no form that is taken.
+            FormError: the form is not supported.
         """
 
     def read(self, index: int) -> tuple[ItemInput, bool]:
-        """The input of one item, and whether a label stood beside it and was left out."""
+        """The input of one item, and whether a label beside it was left out."""
         return self.input(index), False
 
 
@@ -60,7 +60,7 @@ class TensorRows(Rows):
 
     def __init__(self, tensor: torch.Tensor) -> None:
         if tensor.is_quantized or tensor.device.type == "meta":
-            raise FormError(f"a tensor of {tensor.dtype} on {tensor.device} holds no numbers that a model takes")
+            raise FormError(f"a tensor of {tensor.dtype} on {tensor.device} has no numbers that a model accepts")
         if not tensor.dim():
             raise FormError("a tensor without dimensions has no rows")
         self.tensor = tensor.detach()
@@ -69,13 +69,13 @@ class TensorRows(Rows):
         return len(self.tensor)
 
     def input(self, index: int) -> ItemInput:
-        """As ``Rows.input``."""
+        """See ``Rows.input``."""
         row = self.tensor[index]
         return row if row.layout == torch.strided else row.to_dense()
 
 
 class ArrayRows(Rows):
-    """An array that torch cannot share: read-only, of another byte order, or turned round."""
+    """An array that torch cannot share: read-only, in another byte order, or with negative strides."""
 
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
         self.array = array
@@ -84,7 +84,7 @@ class ArrayRows(Rows):
         return len(self.array)
 
     def input(self, index: int) -> ItemInput:
-        """As ``Rows.input``."""
+        """See ``Rows.input``."""
         return tensor_of(self.array[index])
 
 
@@ -98,12 +98,12 @@ class SparseRows(Rows):
         return int(self.matrix.shape[0])
 
     def input(self, index: int) -> ItemInput:
-        """As ``Rows.input``."""
+        """See ``Rows.input``."""
         return tensor_of(self.matrix[[index]].toarray()[0])
 
 
 class ListRows(Rows):
-    """A list of items. Plain numbers are of one type in all items, as they are in an array."""
+    """A list of items. Plain numbers have one type in all items, as in an array."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.values = values
@@ -115,7 +115,7 @@ class ListRows(Rows):
         return len(self.values)
 
     def input(self, index: int) -> ItemInput:
-        """As ``Rows.input``."""
+        """See ``Rows.input``."""
         value = self.values[index]
         if isinstance(value, tuple) and not _is_plain(value):
             return arguments_of(value)
@@ -126,25 +126,25 @@ class ListRows(Rows):
 
 
 class MappingRows(Rows):
-    """Rows by the name of the model's argument."""
+    """Rows by the name of the model's arguments."""
 
     def __init__(self, columns: Mapping[Any, Any]) -> None:
         if not columns or not all(isinstance(name, str) for name in columns):
-            raise FormError(f"a mapping needs the names of the model's arguments, got {list(columns)[:3]}")
+            raise FormError(f"the keys of a mapping must be names of the model's arguments, not {list(columns)[:3]}")
         self.columns = {name: rows_of(values) for name, values in columns.items()}
         for name, rows in self.columns.items():
             if not rows.in_memory or isinstance(rows, MappingRows):
-                raise FormError(f"`{name}` is a {type(columns[name]).__name__}, wanted a tensor, an array or a list")
+                raise FormError(f"`{name}` is a {type(columns[name]).__name__}, not a tensor, an array or a list")
         lengths = {len(rows) for rows in self.columns.values()}
         if len(lengths) != 1:
             counts = ", ".join(f"`{name}` has {len(rows)}" for name, rows in self.columns.items())
-            raise FormError(f"the columns of a mapping must have equally many items: {counts}")
+            raise FormError(f"the columns of a mapping must have the same number of items: {counts}")
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
     def input(self, index: int) -> ItemInput:
-        """As ``Rows.input``."""
+        """See ``Rows.input``."""
         return {name: _one_argument(name, rows.input(index)) for name, rows in self.columns.items()}
 
 
@@ -155,14 +155,14 @@ class DatasetRows(Rows):
 
     def __init__(self, dataset: Any) -> None:
         if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-            raise FormError(f"a {type(dataset).__name__} does not give items by number, or does not say how many")
+            raise FormError(f"a {type(dataset).__name__} has no items by number, or no length")
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def read(self, index: int) -> tuple[ItemInput, bool]:
-        """As ``Rows.read``."""
+        """See ``Rows.read``."""
         value = self.dataset[index]
         pair = isinstance(value, tuple) and len(value) == 2  # noqa: PLR2004  an input and a label
         labelled = pair and _is_number(value[1])
@@ -170,15 +170,15 @@ class DatasetRows(Rows):
         return (arguments_of(value) if isinstance(value, tuple) else item_of(value)), labelled
 
     def input(self, index: int) -> ItemInput:
-        """As ``Rows.input``."""
+        """See ``Rows.input``."""
         return self.read(index)[0]
 
 
 def rows_of(inputs: Any) -> Rows:
-    """The rows of inputs in any form that ``Samples`` documents.
+    """The rows of inputs in any documented form of ``Samples``.
 
     Raises:
-        FormError: the form is not one of these.
+        FormError: the form is another one.
     """
     if isinstance(inputs, torch.Tensor):
         return TensorRows(inputs) if not inputs.is_nested else ListRows(inputs.unbind())
@@ -197,7 +197,7 @@ def rows_of(inputs: Any) -> Rows:
     if isinstance(inputs, Sequence) and not isinstance(inputs, torch.utils.data.Dataset):
         return ListRows(inputs)
     if isinstance(inputs, torch.utils.data.DataLoader):
-        raise FormError("a DataLoader gives batches; give the dataset that it loads")
+        raise FormError("a DataLoader returns batches; give its dataset instead")
     return DatasetRows(inputs)
 
 
@@ -205,15 +205,15 @@ def item_of(value: Any) -> ItemInput:
     """The input of one item: a tensor, or tensors by name.
 
     Raises:
-        FormError: it has no form that is taken.
+        FormError: the form is not supported.
     """
     if isinstance(value, Mapping):
         if not value or not all(isinstance(name, str) for name in value):
-            raise FormError(f"a mapping needs the names of the model's arguments, got {list(value)[:3]}")
+            raise FormError(f"the keys of a mapping must be names of the model's arguments, not {list(value)[:3]}")
         return {name: _argument(name, part) for name, part in value.items()}
     if isinstance(value, torch.Tensor):
         if value.is_nested or value.is_quantized or value.device.type == "meta":
-            raise FormError("a nested, quantised or empty tensor is no input of one item")
+            raise FormError("a nested, quantised or empty tensor cannot be the input of an item")
         return value.detach() if value.layout == torch.strided else value.detach().to_dense()
     if _is_of(value, "pandas", "Series"):
         value = value.to_numpy()
@@ -225,36 +225,36 @@ def item_of(value: Any) -> ItemInput:
 
 
 def arguments_of(values: tuple[Any, ...]) -> ItemInput:
-    """The positional arguments of the model, by number; one alone is the input itself.
+    """The positional arguments of the model, by number; a single one is the input itself.
 
     Raises:
-        FormError: an argument is a single number, or has no form that is taken.
+        FormError: an argument is a single number, or its form is not supported.
     """
     if len(values) == 1:
         return item_of(values[0])
     for number, value in enumerate(values):
         if _is_number(value):
             raise FormError(
-                f"part {number + 1} of its tuple of {len(values)} is a single number: a label or an argument of the "
-                "model? Give labels as Samples(labels=...), and an argument as a tensor of shape (1,)"
+                f"part {number + 1} of its tuple of {len(values)} is a single number, a label or an argument; "
+                "give labels as Samples(labels=...), and arguments as tensors of shape (1,)"
             )
     if not values:
-        raise FormError("an empty tuple holds no input")
+        raise FormError("an empty tuple has no input")
     return {number: _argument(number + 1, value) for number, value in enumerate(values)}
 
 
 def tensor_of(value: Any) -> torch.Tensor:
-    """A tensor of the numbers of an array, a number, or a list of numbers.
+    """A tensor from an array, a number, or a list of numbers.
 
     Raises:
-        FormError: it holds something else, or its parts differ in length.
+        FormError: the value has other content, or its parts differ in length.
     """
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise FormError("a list of lists of different lengths is no input of one item") from error
+        raise FormError("a list of lists of different lengths cannot be the input of an item") from error
     if np.ma.is_masked(value):
-        raise FormError("an array with masked numbers is no input: fill them first")
+        raise FormError("an array has masked numbers; fill them first")
     if array.dtype.kind not in _NUMBERS:
         raise FormError(f"it holds {_kind_of(array)}, not numbers")
     if not array.dtype.isnative:
@@ -269,14 +269,14 @@ def tensor_of(value: Any) -> torch.Tensor:
 def _rows_of_array(array: np.ndarray[Any, Any]) -> Rows:
     plain = np.asarray(array)
     if np.ma.is_masked(array):
-        raise FormError("an array with masked numbers is no input: fill them first")
+        raise FormError("an array has masked numbers; fill them first")
     if not plain.ndim:
         raise FormError("an array without dimensions has no rows")
     if plain.dtype.kind == "O":
         return ListRows(list(plain))
     if plain.dtype.kind not in _NUMBERS:
         raise FormError(f"the array holds {_kind_of(plain)}, not numbers")
-    # a row is copied where torch cannot share it, and not the whole array, which may lie in a file
+    # copy a row that torch cannot share, and not the whole array, which may be in a file
     shared = plain.flags.writeable and plain.dtype.isnative and all(stride >= 0 for stride in plain.strides)
     return TensorRows(tensor_of(plain)) if shared else ArrayRows(plain)
 
@@ -284,7 +284,7 @@ def _rows_of_array(array: np.ndarray[Any, Any]) -> Rows:
 def _numbers_of_frame(frame: Any) -> np.ndarray[Any, Any]:
     for name, dtype in frame.dtypes.items():
         if getattr(dtype, "kind", "O") not in _NUMBERS or frame[name].isna().to_numpy().any():
-            raise FormError(f"column {name!r} of the frame holds {dtype} or missing values, wanted numbers alone")
+            raise FormError(f"column {name!r} of the frame has {dtype} or missing values, not only numbers")
     return np.asarray(frame.to_numpy())
 
 
@@ -297,12 +297,12 @@ def _argument(name: str | int, value: Any) -> torch.Tensor:
 
 def _one_argument(name: str | int, value: ItemInput) -> torch.Tensor:
     if not isinstance(value, torch.Tensor):
-        raise FormError(f"`{name}` is a mapping itself")
+        raise FormError(f"`{name}` is a mapping inside a mapping")
     return value
 
 
 def _is_of(value: Any, module: str, name: str) -> bool:
-    """Whether a value is of a class of a library that may not be imported at all."""
+    """Whether a value has a class of a library that may not be imported."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, getattr(loaded, name))
 
@@ -314,7 +314,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is a number, or a list of plain values all the way down."""
+    """Whether a value is a number, or a nested list of numbers."""
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     return isinstance(value, (Number, np.generic))
@@ -337,5 +337,5 @@ def _kind_of(array: np.ndarray[Any, Any]) -> str:
 def _why_none(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         odd = next(part for part in value if not _is_plain(part))
-        return f"it is a {type(value).__name__} that holds a {type(odd).__name__}, wanted numbers"
+        return f"it is a {type(value).__name__} with a {type(odd).__name__} in it, not only numbers"
     return f"it is a {type(value).__name__}"

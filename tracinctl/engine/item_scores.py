@@ -1,4 +1,4 @@
-"""The scores that a model gives items at each checkpoint, without gradients."""
+"""The items' scores at each checkpoint, without gradients."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def item_scores(
     device: str = "cpu",
     progress: ProgressCallback = no_progress,
 ) -> npt.NDArray[np.float64]:
-    """Scores of the items at each checkpoint, each item by itself.
+    """Score the items at each checkpoint, one at a time.
 
     Args:
         samples: the items.
-        model: gives scores; its own state does not matter.
+        model: scores items; its weights do not matter.
         checkpoints: files or folders, in order.
-        score: how to score items where calling the model does not do it; see ``RankingData``.
-        device: where to work.
+        score: the score function, if calling the model does not return scores; see ``RankingData``.
+        device: the device to use.
         progress: called with a ``Progress`` after each checkpoint.
 
     Returns:
         Shape (checkpoints, items).
 
     Raises:
-        TracinctlError: a checkpoint does not fit the model, or the model does not give one score an item.
+        TracinctlError: a checkpoint does not fit the model, or the model does not return one score per item.
     """
     place = torch.device(device)
     items = Items([samples])

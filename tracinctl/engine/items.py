@@ -1,4 +1,4 @@
-"""Items of any input type, given to the model in blocks of equal shape, and known by their content."""
+"""Items of any input type, passed to the model in blocks of equal shape, with digests of their content."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tracinctl.engine.item_forms import WANTED, FormError, ItemInput, Rows, Tens
 from tracinctl.errors import DataError
 from tracinctl.user_code import first_line, said
 
-_READ_TWICE = 4  # items of each ``Dataset``, to see whether it gives the same again
+_READ_TWICE = 4  # number of items of each ``Dataset`` to read twice and compare
 
 
 @dataclass(frozen=True)
 class _Unread:
-    """Why an item could not be read: a worker's exception would bring its whole traceback."""
+    """Why an item could not be read, without the traceback that a worker's exception would bring."""
 
     why: str
     hint: str
 
 
 class _Reader(torch.utils.data.Dataset[Any]):
-    """Reads some items; what the user's own code raises is given back as ``_Unread``."""
+    """Read some items; errors of the user's code are returned as ``_Unread``."""
 
     def __init__(self, rows: Rows, numbers: Sequence[int]) -> None:
         self.rows = rows
@@ -46,8 +46,8 @@ class _Reader(torch.utils.data.Dataset[Any]):
             return self.rows.read(self.numbers[place])
         except FormError as error:
             return _Unread(str(error), WANTED)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's own code raises
-            return _Unread(said(error), "The dataset raised it; tracinctl -vv shows where.")
+        except (Exception, SystemExit) as error:  # noqa: BLE001  user code may raise anything
+            return _Unread(said(error), "The dataset raised this; run tracinctl -vv to see where.")
 
 
 def _unchanged(value: Any) -> Any:
@@ -55,8 +55,8 @@ def _unchanged(value: Any) -> Any:
 
 
 def _start_method() -> str | None:
-    """How worker processes begin; None = as the interpreter has it."""
-    # a fork hands over any dataset; from Python 3.14 on it is no longer what is done where nobody chose
+    """The start method of worker processes; None = the interpreter's default."""
+    # a fork passes on any dataset; from Python 3.14 on it is no longer the default
     chosen = multiprocessing.get_start_method(allow_none=True)
     return "fork" if sys.platform == "linux" and chosen != "spawn" else None
 
@@ -67,12 +67,12 @@ def _read_by_workers(reader: _Reader, workers: int) -> Generator[Any, None, None
     )
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Got pickle error", UserWarning)  # the error says more
+            warnings.filterwarnings("ignore", "Got pickle error", UserWarning)  # the error has more details
             values = iter(loader)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:  # what pickling raises
+    except (pickle.PicklingError, AttributeError, TypeError) as error:  # errors of pickling
         raise DataError(
-            f"the dataset cannot be handed to worker processes: {error}",
-            hint="Name its class and functions at the top of a module and keep no open files in it, "
+            f"the dataset cannot be passed to worker processes: {error}",
+            hint="Define its class and functions at the top of a module and keep no open files in it, "
             "or read without workers: `num_workers` 0.",
         ) from error
     try:
@@ -81,24 +81,24 @@ def _read_by_workers(reader: _Reader, workers: int) -> Generator[Any, None, None
     except RuntimeError as error:
         raise DataError(
             f"a worker process that reads items stopped: {first_line(error)}",
-            hint="Use fewer workers where memory ran out; `num_workers` 0 shows any other reason.",
+            hint="Use fewer workers, in case memory ran out, or `num_workers` 0 to see another reason.",
         ) from error
 
 
 def _copied(value: ItemInput) -> ItemInput:
-    """The same in memory of this process: a tensor that a worker shares holds an open file as long as it lives."""
+    """Copy an input to this process's memory, because a worker's shared tensor keeps a file open."""
     if isinstance(value, dict):
         return {name: part.clone() for name, part in value.items()}
     return value.clone()
 
 
 def _read(rows: Rows, numbers: Sequence[int], ids: Sequence[str], workers: int) -> Iterator[tuple[ItemInput, bool]]:
-    """Yield the inputs of these items in order, and whether a label was left out; ``ids`` are theirs."""
+    """Yield the inputs of these items in order, and whether a label was left out."""
     reader = _Reader(rows, numbers)
     values: Generator[Any, None, None] = (reader[place] for place in range(len(numbers)))
     if workers and not rows.in_memory and len(numbers) > workers:
         values = _read_by_workers(reader, workers)
-    with contextlib.closing(values):  # workers that nobody ends stay for a while
+    with contextlib.closing(values):  # or workers would stay for a while
         for item_id, value in zip(ids, values, strict=True):
             if isinstance(value, _Unread):
                 raise DataError(f"item {item_id} cannot be read: {value.why}", hint=value.hint)
@@ -121,7 +121,7 @@ def content_digest(value: ItemInput) -> str:
     state = hashlib.sha256(f"{_shape(value)}\0".encode())
     parts = [value[k] for k in sorted(value)] if isinstance(value, dict) else [value]
     for part in parts:
-        if part.numel():  # an empty one has no bytes to look at
+        if part.numel():  # an empty tensor has no bytes
             state.update(part.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
@@ -129,24 +129,24 @@ def content_digest(value: ItemInput) -> str:
 class Items:
     """Training items followed by held-out items, as one sequence.
 
-    What a ``Dataset`` gives is read once to know its content, kept as far as ``keep`` allows, and else read again
-    whenever it is needed.
+    Items of a ``Dataset`` are read once for their digests, kept up to ``keep`` bytes, and otherwise read again when
+    they are needed.
 
     Args:
         parts: the samples, in order.
         workers: processes that read a ``Dataset``.
-        keep: bytes of what a ``Dataset`` gave that may be kept.
+        keep: limit in bytes on kept items of a ``Dataset``.
 
     Attributes:
         read_again: whether there is a ``Dataset``.
-        kept_bytes: what is kept of it.
-        positional: whether items are the positional arguments of the model, by number.
-        contents: a digest of each item's input; ``digests``: of its id too.
-        notes: what a user should know of how items were read.
+        kept_bytes: bytes of kept items.
+        positional: whether items are positional arguments of the model, by number.
+        contents: digests of the items' inputs; ``digests`` include their ids.
+        notes: remarks on reading for the user.
 
     Raises:
-        DataError: ids and inputs are not equally many, an item has no form that is taken, or differs when it is read
-            again.
+        DataError: the numbers of ids and inputs differ, an item has an unsupported form, or an item differs when it is
+            read again.
     """
 
     def __init__(self, parts: Sequence[Samples], workers: int = 0, keep: int = 0) -> None:
@@ -188,7 +188,7 @@ class Items:
 
     @property
     def positional(self) -> bool:
-        """Whether items are the positional arguments of the model, by number."""
+        """Whether items are positional arguments of the model, by number."""
         return any(0 in _arguments(shape) for shape in self._by_shape)
 
     def _check_arguments(self) -> None:
@@ -202,7 +202,7 @@ class Items:
             )
 
     def _check_read_again(self, count: int) -> None:
-        """Read a few of the last ``count`` items again: they must not differ."""
+        """Check that a few of the last ``count`` items do not differ when read again."""
         if count and not self._where[-1][0].in_memory:
             places = np.unique(np.linspace(len(self) - count, len(self) - 1, _READ_TWICE).astype(np.int64))
             self._read_again(places.tolist(), workers=0)
@@ -211,11 +211,11 @@ class Items:
         return len(self._where)
 
     def groups(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-        """Indices of the items of each input shape."""
+        """Indices of the items with each input shape."""
         return [np.asarray(rows, dtype=np.int64) for rows in self._by_shape.values()]
 
     def stack(self, rows: Sequence[int], device: torch.device, dtype: torch.dtype) -> ItemInput:
-        """Inputs of these items, items first, on the device; floating point ones in ``dtype``."""
+        """Inputs of these items, items first, on the device, with floating-point tensors in ``dtype``."""
         inputs, start = self._where[rows[0]]
         if isinstance(inputs, TensorRows) and all(self._where[row][0] is inputs for row in rows):
             tensor, places = inputs.tensor, [self._where[row][1] for row in rows]
@@ -228,7 +228,7 @@ class Items:
         return _to(torch.stack(values), device, dtype)
 
     def _values(self, rows: Sequence[int]) -> list[ItemInput]:
-        """The inputs of these items, kept or read."""
+        """The inputs of these items, kept or read again."""
         values = {row: self._kept[row] for row in rows if row in self._kept}
         missing: dict[int, list[int]] = {}
         for row in rows:
@@ -239,10 +239,10 @@ class Items:
         return [values[row] for row in rows]
 
     def _read_again(self, numbers: Sequence[int], workers: int) -> list[ItemInput]:
-        """The inputs of these items, all of one ``Samples``.
+        """Read the inputs of these items, all from one ``Samples``.
 
         Raises:
-            DataError: an item differs from what was read first.
+            DataError: an item differs from the first reading.
         """
         rows, ids = self._where[numbers[0]][0], [self.ids[k] for k in numbers]
         inputs = []
@@ -250,7 +250,7 @@ class Items:
             if not rows.in_memory and content_digest(value) != self.contents[k]:
                 raise DataError(
                     f"item {self.ids[k]} differs when it is read again",
-                    hint="A dataset must give the same for an index each time: turn its augmentation off.",
+                    hint="Make the dataset return the same item for an index each time: turn its augmentation off.",
                 )
             inputs.append(value)
         return inputs
@@ -267,7 +267,7 @@ def _rows(samples: Samples) -> Rows:
 
 
 def _arguments(shape: tuple[Any, ...]) -> tuple[str | int, ...]:
-    """The names of the arguments of an item of this shape; none where it is a tensor."""
+    """The names of the arguments of an item with this shape; empty for a tensor."""
     return tuple(part[0] for part in shape if isinstance(part, tuple))
 
 
@@ -280,7 +280,7 @@ def _words(arguments: tuple[str | int, ...]) -> str:
 
 
 def bytes_of_input(value: ItemInput) -> int:
-    """What the tensors of an input take."""
+    """Bytes of an input's tensors."""
     parts = value.values() if isinstance(value, dict) else [value]
     return sum(part.numel() * part.element_size() for part in parts)
 

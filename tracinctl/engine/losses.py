@@ -26,30 +26,30 @@ _TINY = 1e-30  # where a pair has a margin of 0, its capped loss is 0
 
 
 def resolve_loss(loss: str | LossFunction) -> str | LossFunction:
-    """A named loss as it is, and ``package.module:function`` as the function it names.
+    """Return a named loss or a function unchanged, and load the function of ``package.module:function``.
 
     Raises:
-        LossError: there is no such module or function.
+        LossError: the module or function does not exist.
     """
     if callable(loss) or loss in NAMED_LOSSES:
         return loss
     if not isinstance(loss, str) or ":" not in loss:
         raise UnknownLossError(
-            f"unknown loss {loss!r}", hint=f"One of {', '.join(NAMED_LOSSES)}, or your own as package.module:function."
+            f"unknown loss {loss!r}", hint=f"Use {', '.join(NAMED_LOSSES)}, or your own as package.module:function."
         )
     return load_function(loss, "loss", LossError)
 
 
 @dataclass(frozen=True)
 class LossSettings(LossOptions):
-    """A pairwise loss that scores can be computed under; see ``LossOptions``.
+    """A pairwise loss with its settings; see ``LossOptions``.
 
     Attributes:
-        loss: a name, or a function of (s_i, s_j, y). A function with a fourth parameter also gets the further columns
-            of the pairs by name: numbers as float64 tensors, other values as lists.
+        loss: a name, or a function of (s_i, s_j, y). A function with a fourth parameter also gets the additional
+            columns of the pairs by name: numbers as float64 tensors, other values as lists.
 
     Raises:
-        UsageError: a number is out of its range, or the loss does not have it.
+        UsageError: a number is out of range, or the loss does not use it.
     """
 
     def __post_init__(self) -> None:
@@ -61,10 +61,10 @@ class LossSettings(LossOptions):
         for name in ("ghm_bins", "batch_size"):
             check_whole(name, getattr(self, name), least=1)
         if self.label_smoothing and self.loss != "logistic":
-            raise UsageError(f"`label_smoothing` is of the loss logistic, not of {self.name}", hint="Leave it out.")
+            raise UsageError(f"`label_smoothing` works with the loss logistic, not {self.name}", hint="Leave it out.")
         if self.centring and self.loss not in NAMED_LOSSES:
             raise UsageError(
-                f"`centring` is of the named losses, not of {self.name}", hint="Write the term into your own loss."
+                f"`centring` works with the named losses, not {self.name}", hint="Add the term to your own loss."
             )
 
     @property
@@ -74,9 +74,9 @@ class LossSettings(LossOptions):
 
     @cached_property
     def of_difference(self) -> bool:
-        """Whether the loss seems to depend on the difference of scores alone.
+        """Whether the loss seems to depend only on the difference of scores.
 
-        A function is tried on a few pairs, so the slopes of the real ones must be looked at as well.
+        A function is tried on a few pairs, so the slopes of the real pairs must be checked too.
         """
         if isinstance(self.loss, str):
             return not self.centring
@@ -91,7 +91,7 @@ class LossSettings(LossOptions):
         return np.array_equal(a_i, -a_j)
 
     def slopes(self, scores: FloatArray, pairs: Pairs, *, weighted: bool) -> tuple[FloatArray, FloatArray]:
-        """Derivatives of each pair's loss by its two scores; ``weighted`` with the weights of the training loss."""
+        """Derivatives of each pair's loss by its two scores, optionally with the weights of the training loss."""
         s_i, s_j = scores[pairs.first], scores[pairs.second]
         target = pairs.target.astype(np.float64)
         margin: float | FloatArray = self.margin if pairs.margin is None else pairs.margin
@@ -109,7 +109,7 @@ class LossSettings(LossOptions):
     def _weights(self, s_i: FloatArray, s_j: FloatArray, pairs: Pairs, margin: float | FloatArray) -> FloatArray | None:
         if self.loss != "ghm":
             return pairs.weight
-        # ties have no gradient, so they are no part of its density
+        # ties have no gradient, so they do not count in the density
         ranked = pairs.target != 0
         weight = np.ones(len(pairs))
         weight[ranked] = ghm_weights(
@@ -126,14 +126,14 @@ class LossSettings(LossOptions):
 
 def _check_number(name: str, value: float, most: float = math.inf) -> None:
     if not isinstance(value, (int, float, np.number)) or not 0 <= value <= most or not math.isfinite(value):
-        allowed = "a finite number from 0 on" if most == math.inf else f"a number from 0 to {most:g}"
-        raise UsageError(f"`{name}` is {value!r}, and must be {allowed}")
+        allowed = "a finite number from 0 up" if most == math.inf else f"a number from 0 to {most:g}"
+        raise UsageError(f"`{name}` is {value!r}; it must be {allowed}")
 
 
 def check_whole(name: str, value: int, *, least: int) -> None:
-    """Raise UsageError where the value of a parameter is no whole number from ``least`` on."""
+    """Raise UsageError unless the value of a parameter is a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise UsageError(f"`{name}` is {value!r}, and must be a whole number from {least} on")
+        raise UsageError(f"`{name}` is {value!r}; it must be a whole number from {least} up")
 
 
 def pair_loss_values(
@@ -143,10 +143,10 @@ def pair_loss_values(
     target: torch.Tensor,
     margin: float = LossOptions.margin,
 ) -> torch.Tensor:
-    """Loss of each pair, shape (pairs,), differentiable in the scores. ``ghm`` gives the margin loss without weights.
+    """Loss of each pair, shape (pairs,), differentiable in the scores. ``ghm`` is the margin loss without weights.
 
-    ``standard`` is max(0, margin - y (s_i - s_j)), and 0 for a tie; ``logistic`` is log(1 + exp(-y (s_i - s_j))), the
-    loss of Bradley-Terry and RankNet, and for a tie the mean of both outcomes. ``capped`` is 2 m tanh(x / 2 m) with x
+    ``standard`` is max(0, margin - y (s_i - s_j)), and 0 for a tie. ``logistic`` is log(1 + exp(-y (s_i - s_j))), the
+    loss of Bradley-Terry and RankNet, and the mean of both outcomes for a tie. ``capped`` is 2 m tanh(x / 2 m) with x
     the standard loss and m the margin: a pair far on the wrong side has hardly a gradient, so wrong comparisons harm
     less.
     """
@@ -158,7 +158,7 @@ def pair_loss_values(
     if loss == "logistic":
         values = functional.softplus(-target * (s_i - s_j))
         return torch.where(target == 0, functional.softplus(s_i - s_j) - (s_i - s_j) / 2, values)
-    return loss(s_i, s_j, target)  # type: ignore[operator]  # names were dealt with above
+    return loss(s_i, s_j, target)  # type: ignore[operator]  # names are handled above
 
 
 def capped_losses(s_i: torch.Tensor, s_j: torch.Tensor, target: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
@@ -199,13 +199,13 @@ def pair_derivatives(
     margin: float | FloatArray,
     pairs: Pairs | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Derivatives of each pair's loss by its first and by its second score, float64, shape (pairs,) each.
+    """Derivatives of each pair's loss by its two scores, float64, shape (pairs,) each.
 
-    At the kink of the margin loss the derivative is torch's, see ``counts_at_the_kink``. ``logistic`` has no margin.
-    ``pairs`` are for a function that takes their columns.
+    At the kink of the margin loss, the derivative is torch's; see ``counts_at_the_kink``. ``logistic`` has no margin.
+    ``pairs`` are for a function that uses their columns.
 
     Raises:
-        LossError: a function gives a wrong shape, a non-finite value, or a value that does not depend on the scores.
+        LossError: a function returns a wrong shape, a non-finite value, or a value independent of the scores.
     """
     if loss in OF_MARGIN:
         missing = margin - target * (s_i - s_j)
@@ -216,16 +216,16 @@ def pair_derivatives(
         return slope, -slope
     if loss == "logistic":
         return _logistic_slopes(s_i - s_j, target, 0.0, 0.0)
-    assert not isinstance(loss, str)  # noqa: S101  all names are above
+    assert not isinstance(loss, str)  # noqa: S101  names are handled above
     return derivatives_of_own(loss, s_i, s_j, target, pairs)
 
 
 def _logistic_slopes(
     difference: FloatArray, target: FloatArray, margin: float | FloatArray, smoothing: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Of -(1 - e) log sigmoid(z) - e log sigmoid(-z), z = y (s_i - s_j) - margin and e the smoothing.
+    """Slopes of -(1 - e) log sigmoid(z) - e log sigmoid(-z), z = y (s_i - s_j) - margin and e the smoothing.
 
-    A tie is half a win for either item: e = 1/2 at z = s_i - s_j.
+    A tie is half a win for each item: e = 1/2 at z = s_i - s_j.
     """
     tie = target == 0
     y, e = np.where(tie, 1.0, target), np.where(tie, 0.5, smoothing)
@@ -236,7 +236,7 @@ def _logistic_slopes(
 
 @functools.cache
 def counts_at_the_kink() -> bool:
-    """Whether torch's margin loss has a slope where the margin is met to the last bit: 2.13 has, 2.15 has none."""
+    """Whether torch's margin loss has a slope if the margin is met to the last bit; 2.13 has one, 2.15 has none."""
     with torch.enable_grad():
         score = torch.zeros(1, requires_grad=True)
         value = functional.margin_ranking_loss(score, torch.zeros(1), torch.ones(1), margin=0.0)

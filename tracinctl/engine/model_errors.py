@@ -1,4 +1,4 @@
-"""The one place that turns what a user's model raises into a ModelError: which item, why, and what to do."""
+"""Turn errors of a user's model into ModelErrors that name the item, the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tracinctl.user_code import said
 _HINTS = (
     (
         r"incompatible with \.grad\(\)|torch\.utils\.checkpoint",
-        "Give torch.utils.checkpoint.checkpoint use_reentrant=False, or turn gradient checkpointing off.",
+        "Call torch.utils.checkpoint.checkpoint with use_reentrant=False, or turn gradient checkpointing off.",
     ),
     (
         r"more than 1 value per channel|more than 1 spatial element",
-        "One item is no batch to normalise over: use running statistics, GroupNorm or LayerNorm.",
+        "Use running statistics, GroupNorm or LayerNorm, because one item cannot be normalised over a batch.",
     ),
     (
         r"same device|different device|on device",
-        "Register tensors that the model holds as buffers or parameters, so that they move with it.",
+        "Register the model's tensors as buffers or parameters, so that they move with it.",
     ),
     (
         r"unexpected keyword argument|positional argument|multiple values for argument",
-        "Name the items' parts as the arguments of the model's forward, or give a score function.",
+        "Name the parts of items like the arguments of the model's forward, or give a score function.",
     ),
     (
         r"shapes cannot be multiplied|size mismatch|must match the size|expected .*dim|Expected \dD",
-        "An item goes to the model with a leading dimension of 1: look at the shape of the inputs.",
+        "Check the shape of the inputs; the model gets an item with a leading dimension of 1.",
     ),
     (
         r"expanded size of the tensor .* must match the existing size",
@@ -41,17 +41,17 @@ _HINTS = (
         r"not compiled with CUDA|NVIDIA driver|No CUDA",
         "Let forward move what it makes to the device of its inputs, not to one that it names.",
     ),
-    (r"index out of range|out of bounds", "An item holds a number that the model's embedding has no row for."),
+    (r"index out of range|out of bounds", "Check the inputs for numbers that the model's embedding has no row for."),
 )
 _TYPES = r"same dtype|scalar type|dtype|not implemented for '(Short|Int|Long|Byte|Char|Bool|Half)'"
 
 
 @contextlib.contextmanager
 def asking_model(ids: Sequence[str], inputs: Any = None) -> Iterator[None]:
-    """Ask the user's model about items with these ids.
+    """Run the user's model on items with these ids.
 
     Raises:
-        ModelError: the model failed; the item is named.
+        ModelError: the model failed; the message names the item.
         MemoryBudgetError: the device has no memory left.
     """
     try:
@@ -64,7 +64,7 @@ def asking_model(ids: Sequence[str], inputs: Any = None) -> Iterator[None]:
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryBudgetError(
-            f"the memory of the device ran out at {_items(ids)}", hint="Give a smaller `memory`."
+            f"the device ran out of memory at {_items(ids)}", hint="Give a smaller `memory`."
         ) from error
     except (Exception, SystemExit) as error:
         raise ModelError(f"the model failed on {_items(ids)}: {said(error)}", hint=_hint(error, inputs)) from error
@@ -75,7 +75,7 @@ def handling_model(doing: str) -> Iterator[None]:
     """Copy or move the user's model.
 
     Raises:
-        ModelError: that failed; ``doing`` says what was done.
+        ModelError: this failed; ``doing`` describes the action.
     """
     try:
         yield
@@ -83,12 +83,12 @@ def handling_model(doing: str) -> Iterator[None]:
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryBudgetError(
-            f"there is no memory to {doing} the model", hint="Use a smaller model, or another `device`."
+            f"there is not enough memory to {doing} the model", hint="Use a smaller model, or another `device`."
         ) from error
     except Exception as error:
         raise ModelError(
             f"cannot {doing} the model: {said(error)}",
-            hint="Build the model anew with a plain function, and hold nothing in it that torch cannot handle.",
+            hint="Build the model with a plain function, and keep nothing in it that torch cannot copy or move.",
         ) from error
 
 
@@ -101,7 +101,7 @@ def _hint(error: BaseException, inputs: Any) -> str:
     whole = [value.dtype for value in _tensors(inputs) if not (value.is_floating_point() or value.is_complex())]
     if whole and re.search(_TYPES, text):
         kind = str(whole[0]).removeprefix("torch.")
-        return f"The inputs are whole numbers ({kind}): where the model wants floats, give inputs.float()."
+        return f"If the model needs floats, give inputs.float(); the inputs are whole numbers ({kind})."
     for pattern, hint in _HINTS:
         if re.search(pattern, text):
             return hint

@@ -1,7 +1,7 @@
-"""What the engine can be asked for: each setting once, with its type, default and help.
+"""The settings of the engine: each is declared once, with its type, default and help.
 
-The API, the command line and ``tracinctl.toml`` take their defaults from here. Only the standard library is imported:
-``--help`` and completion read these classes.
+The API, the command line and ``tracinctl.toml`` take their defaults from here. ``--help`` and completion import this
+module, so it imports only the standard library.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ WEIGHTS = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LossOptions:
-    """The pairwise loss of training and its numbers.
+    """The pairwise loss of training and its settings.
 
     Attributes:
         loss: ``standard``, ``logistic``, ``ghm``, ``capped``, or a function of (s_i, s_j, y).
@@ -51,18 +51,18 @@ class LossOptions:
     margin: float = field(default=1.0, metadata={"help": "Margin of the standard, ghm and capped losses."})
     ghm_bins: int = field(default=10, metadata={"help": "Bins of the ghm loss.", "least": 1})
     ghm_alpha: float = field(default=0.75, metadata={"help": "Exponent of the ghm loss."})
-    batch_size: int = field(default=32, metadata={"help": "Batch size of training; the ghm loss needs it.", "least": 1})
+    batch_size: int = field(default=32, metadata={"help": "Batch size of training, for the ghm loss.", "least": 1})
     label_smoothing: float = field(
         default=0.0,
-        metadata={"help": "Share of comparisons that the logistic loss takes to be the wrong way round."},
+        metadata={"help": "Share of comparisons that the logistic loss assumes to be wrong."},
     )
     centring: float = field(
-        default=0.0, metadata={"help": "Weight of (s_i + s_j)**2, which training added to the loss of each pair."}
+        default=0.0, metadata={"help": "Weight of (s_i + s_j)**2 in the training loss of each pair."}
     )
 
     @property
     def name(self) -> str:
-        """How the loss is called in provenance."""
+        """The name of the loss in provenance."""
         if isinstance(self.loss, str):
             return self.loss
         module, name = getattr(self.loss, "__module__", ""), getattr(self.loss, "__qualname__", repr(self.loss))
@@ -71,20 +71,20 @@ class LossOptions:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EngineOptions:
-    """How influence is computed.
+    """The settings of a computation.
 
     Attributes:
         loss: the pairwise loss of training.
-        checkpoint_weights: ``relative``, ``absolute`` or ``uniform``; or numbers, one a checkpoint.
-        dtype: of the gradients, ``float32`` or ``float64``; products and sums are always float64.
+        checkpoint_weights: ``relative``, ``absolute`` or ``uniform``; or numbers, one per checkpoint.
+        dtype: precision of the gradients, ``float32`` or ``float64``; products and sums are always float64.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         layers: patterns of parameter names; None = all trainable parameters.
-        memory: bytes that the working set may take; None = a share of what is free.
+        memory: limit of the working memory in bytes; None = a share of the free memory.
         method: ``tracin``, ``margin`` or ``fisher``; see ``methods``.
-        num_workers: processes that read items from a torch ``Dataset``; 0 = this one does.
-        projection_dim: numbers that each layer's gradient is projected to at random; None = exact gradients.
-        score: makes one number an item of the model's output; None = the output is the score.
-        ignore_keys: patterns of names of weights in checkpoints that are left out; None = of none.
+        num_workers: processes that read items from a torch ``Dataset``; 0 = none.
+        projection_dim: dimension that each layer's gradient is projected to at random; None = exact gradients.
+        score: function of the model's output that returns one number per item; None = the output is the score.
+        ignore_keys: patterns of names of weights in checkpoints to leave out; None = none.
     """
 
     loss: LossOptions = field(default_factory=LossOptions)
@@ -92,7 +92,7 @@ class EngineOptions:
         default="relative",
         metadata={
             "help": "relative: learning rate over the mean one; absolute: the learning rate; uniform: 1; "
-            "or numbers with commas, one a checkpoint.",
+            "or comma-separated numbers, one per checkpoint.",
             "metavar": "HOW",
             "kind": "weights",
             "suggestions": WEIGHTS,
@@ -117,7 +117,7 @@ class EngineOptions:
     layers: Sequence[str] | None = field(
         default=None,
         metadata={
-            "help": "Take gradients of these parameters only, as patterns with commas: 'classifier.*'.",
+            "help": "Compute gradients of these parameters only: comma-separated patterns such as 'classifier.*'.",
             "metavar": "PATTERNS",
             "usual": "all",
             "example": "['classifier']",
@@ -136,13 +136,13 @@ class EngineOptions:
     method: str = field(
         default="tracin",
         metadata={
-            "help": "\n\n".join(["What a score is.", *(f"{name}: {line}." for name, line in METHODS.items())]),
+            "help": "\n\n".join(["What a score measures.", *(f"{name}: {line}." for name, line in METHODS.items())]),
             "metavar": "METHOD",
             "choices": METHODS,
         },
     )
     num_workers: int = field(
-        default=0, metadata={"help": "Processes that read items, where source gives a torch Dataset.", "least": 0}
+        default=0, metadata={"help": "Processes that read items if source returns a torch Dataset.", "least": 0}
     )
     projection_dim: int | None = field(
         default=None,
@@ -156,8 +156,8 @@ class EngineOptions:
     score: str | Callable[..., Any] | None = field(
         default=None,
         metadata={
-            "help": "Function of the model's output that gives one score an item, as MODULE:FUNCTION, for models that "
-            "give several logits, a tuple or a dict.",
+            "help": "Function of the model's output that returns one score per item, for models that return several "
+            "logits, a tuple or a dict.",
             "metavar": "MODULE:FUNCTION",
             "usual": "the output is the score",
             "example": "'my_project:score'",
@@ -166,7 +166,7 @@ class EngineOptions:
     ignore_keys: Sequence[str] | None = field(
         default=None,
         metadata={
-            "help": "Leave out weights of checkpoints by their names, as patterns with commas: 'ema.*'.",
+            "help": "Leave out these weights of checkpoints: comma-separated patterns of names such as 'ema.*'.",
             "metavar": "PATTERNS",
             "usual": "none",
             "example": "['ema.*']",

@@ -1,4 +1,4 @@
-"""Pairwise losses that are functions of the user: what they get, what they must give, and their derivatives."""
+"""The user's pairwise loss functions: their arguments, checks of their results, and their derivatives."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FloatArray = npt.NDArray[np.float64]
 LossFunction = Callable[..., torch.Tensor]
 
 TRIED = 64
-"""Pairs that a function is tried on."""
+"""Number of pairs for trying a function."""
 
-_FINITE = "Give a finite value and slope for all scores: guard logarithms, roots and divisions."
+_FINITE = "Return a finite value and slope for all scores: guard logarithms, roots and divisions."
 _BY_SCORES = "Compute it from s_i and s_j with torch's functions, without detach()."
-_SCORES_AND_TARGET = 3  # arguments that every loss takes
+_SCORES_AND_TARGET = 3  # number of arguments of every loss
 
 
 def takes_columns(loss: LossFunction) -> bool:
-    """Whether a function takes the further columns of the pairs, as a fourth parameter."""
+    """Whether a function takes the additional columns of the pairs, as a fourth parameter."""
     try:
         parameters = list(inspect.signature(loss).parameters.values())
     except (TypeError, ValueError):  # a builtin has no signature
@@ -36,7 +36,7 @@ def takes_columns(loss: LossFunction) -> bool:
 
 
 def columns_of(pairs: Pairs) -> dict[str, torch.Tensor | list[Any]]:
-    """The further columns of the pairs: numbers as float64 tensors, other values as lists."""
+    """The additional columns of the pairs: numbers as float64 tensors, other values as lists."""
     columns = {"weight": pairs.weight, "margin": pairs.margin, **pairs.groups}
     return {
         name: torch.tensor(values.astype(np.float64)) if values.dtype.kind in "iufb" else values.tolist()
@@ -48,10 +48,10 @@ def columns_of(pairs: Pairs) -> dict[str, torch.Tensor | list[Any]]:
 def derivatives_of_own(
     loss: LossFunction, s_i: FloatArray, s_j: FloatArray, target: FloatArray, pairs: Pairs | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Derivatives of each pair's loss by its first and by its second score, by autograd, shape (pairs,) each.
+    """Derivatives of each pair's loss by its two scores, by autograd, shape (pairs,) each.
 
     Raises:
-        LossError: the function fails, gives a wrong shape or a non-finite value, mixes pairs, or has no gradient.
+        LossError: the function fails, returns a wrong shape or a non-finite value, mixes pairs, or has no gradient.
     """
     name = getattr(loss, "__qualname__", repr(loss))
     scores = [torch.tensor(s, requires_grad=True) for s in (s_i, s_j)]
@@ -64,7 +64,7 @@ def derivatives_of_own(
             )
         if not value.requires_grad:
             raise LossError(
-                f"loss {name} has no gradient: its value does not depend on the scores through torch", hint=_BY_SCORES
+                f"loss {name} has no gradient, because torch sees no dependence on the scores", hint=_BY_SCORES
             )
         slopes = torch.autograd.grad(value.sum(), scores, allow_unused=True)
     _check_rows(loss, name, value.detach(), scores, target, pairs)
@@ -81,7 +81,7 @@ def derivatives_of_own(
 def _own_values(
     loss: LossFunction, name: str, scores: Sequence[torch.Tensor], target: FloatArray, pairs: Pairs | None
 ) -> torch.Tensor:
-    """What a user's loss gives, one value a pair."""
+    """The values of a user's loss, one per pair."""
     columns = [columns_of(pairs)] if pairs is not None and takes_columns(loss) else []
     try:
         value = loss(*scores, torch.tensor(target), *columns)
@@ -89,17 +89,17 @@ def _own_values(
         raise
     except Exception as error:
         raise LossError(
-            f"loss {name} failed: {said(error)}", hint="It gets tensors of shape (pairs,): s_i, s_j and the target."
+            f"loss {name} failed: {said(error)}", hint="Expect tensors of shape (pairs,): s_i, s_j and the target."
         ) from error
     if not isinstance(value, torch.Tensor):
         raise LossError(
-            f"loss {name} gave a {type(value).__name__}, wanted a tensor with one value a pair",
-            hint="Return the tensor itself: no item(), numpy() or list.",
+            f"loss {name} returned a {type(value).__name__}, not a tensor with one value per pair",
+            hint="Return the tensor itself, without item(), numpy() or list.",
         )
     if value.shape != scores[0].shape:
         raise LossError(
-            f"loss {name} gave shape {tuple(value.shape)}, wanted {tuple(scores[0].shape)}: one value a pair",
-            hint="Do not take the mean or the sum over pairs, and add no dimension.",
+            f"loss {name} returned shape {tuple(value.shape)}, not {tuple(scores[0].shape)} with one value per pair",
+            hint="Take no mean or sum over pairs, and add no dimension.",
         )
     return value
 
@@ -112,7 +112,7 @@ def _check_rows(
     target: FloatArray,
     pairs: Pairs | None,
 ) -> None:
-    """Raise LossError where the loss of the first pairs is another without the pairs after them."""
+    """Raise LossError if the loss of the first pairs changes without the pairs after them."""
     some = min(TRIED, len(target) // 2)
     if not some:
         return
@@ -120,6 +120,6 @@ def _check_rows(
     alone = _own_values(loss, name, [s.detach()[:some] for s in scores], target[:some], part)
     if not torch.allclose(alone.detach(), values[:some], rtol=1e-6, atol=1e-9):
         raise LossError(
-            f"loss {name} is another for the same pair where other pairs stand beside it, or when it is asked again",
-            hint="A pair's loss may depend on its own two scores, target and columns alone.",
+            f"loss {name} of a pair changes with other pairs in the batch, or between calls",
+            hint="Make a pair's loss depend only on its own two scores, target and columns.",
         )

@@ -1,4 +1,4 @@
-"""A copy of the user's model that is ready to be asked for scores: unwrapped, on the device, in one precision."""
+"""A copy of the user's model that is ready to score: unwrapped, on the device, in one precision."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def own_model(
     ours: bool,
     run_once: Callable[[torch.nn.Module], None],
 ) -> tuple[torch.nn.Module, list[str]]:
-    """The model in eval() mode, and the names of what was taken off it.
+    """The model in eval() mode, and the names of removed wrappers.
 
     Args:
-        model: stays as it is, unless it is ``ours``.
-        device: to move it to.
-        dtype: of its weights; complex ones stay complex.
-        ours: whether nobody else uses the model, so that it need not be copied.
+        model: stays unchanged unless it is ``ours``.
+        device: the device to move it to.
+        dtype: precision of its weights; complex ones stay complex.
+        ours: whether nobody else uses the model, so that no copy is needed.
         run_once: runs a model on an item, which gives lazy layers their shapes.
 
     Raises:
-        ModelError: it is no torch.nn.Module, is TorchScript, or cannot be copied or moved.
+        ModelError: the model is not a torch.nn.Module, is TorchScript, or cannot be copied or moved.
     """
     _check_kind(model)
     bare = _unwrapped(model)
@@ -46,7 +46,7 @@ def own_model(
     bare.eval()
     for module in bare.modules():
         if isinstance(module, (torch.nn.Embedding, torch.nn.EmbeddingBag)):
-            module.sparse = False  # gradients of single items are dense
+            module.sparse = False  # gradients of single items must be dense
     if any(is_lazy(tensor) for tensor in (*bare.parameters(), *bare.buffers())):
         run_once(bare)
     with handling_model("move"):
@@ -56,10 +56,10 @@ def own_model(
 
 @contextlib.contextmanager
 def plain_passes(device: torch.device) -> Iterator[None]:
-    """Run passes in the precision of the weights, with gradients, and keeping what reentrant checkpoints would drop.
+    """Run passes in the precision of the weights, with gradients, and without reentrant checkpoints.
 
-    Reentrant checkpoints do not go with ``torch.autograd.grad``, and right behind the input they give no gradient.
-    Their class is exchanged for the whole process, so other threads should run no model meanwhile.
+    Reentrant checkpoints do not work with ``torch.autograd.grad``, and directly after the input they give no gradient.
+    Their class is replaced for the whole process, so other threads should not run models meanwhile.
     """
     reentrant = torch.utils.checkpoint.CheckpointFunction
     torch.utils.checkpoint.CheckpointFunction = _NoCheckpoint  # type: ignore[misc,assignment]
@@ -71,7 +71,7 @@ def plain_passes(device: torch.device) -> Iterator[None]:
 
 
 class _NoCheckpoint:
-    """In place of a checkpoint: runs its function and keeps everything."""
+    """Replacement for a checkpoint that runs its function and keeps everything."""
 
     @staticmethod
     def apply(function: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
@@ -83,17 +83,17 @@ def _check_kind(model: Any) -> None:
     if not isinstance(model, torch.nn.Module):
         raise ModelError(
             f"the model is a {type(model).__name__}, not a torch.nn.Module",
-            hint="Give the module itself, in Python; a class or a function has to be called first.",
+            hint="Give the module itself; call a class or a function first.",
         )
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise ModelError(
-            "the model is TorchScript (torch.jit.script, trace or load), which gives no gradients of single items",
+            "the model is TorchScript (torch.jit.script, trace or load), which has no gradients of single items",
             hint="Give the Python module that it was made from; its state_dict() has the same weights.",
         )
 
 
 def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
-    """The module inside what wraps it while it is trained: several devices, torch.compile, Lightning's Fabric."""
+    """The module inside wrappers of training: several devices, torch.compile, Lightning's Fabric."""
     while True:
         if isinstance(model, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
             model = model.module
@@ -106,15 +106,15 @@ def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _copied(model: torch.nn.Module) -> torch.nn.Module:
-    """A copy with weights of its own. Attributes that cannot be copied, such as locks and files, are shared."""
+    """A copy with its own weights. Attributes that cannot be copied, such as locks and files, are shared."""
     try:
         return copy.deepcopy(model)
-    except Exception:  # noqa: BLE001  whatever objects raise that cannot be copied
+    except Exception:  # noqa: BLE001  copying an object may raise anything
         return copy.deepcopy(model, _shared_attributes(model))
 
 
 def _shared_attributes(model: torch.nn.Module) -> dict[int, Any]:
-    """A memo for ``deepcopy``: what it cannot copy stands for itself, and a tensor of a graph for its values.
+    """A memo for ``deepcopy`` that shares what cannot be copied, and detaches tensors of a graph.
 
     Such tensors are the weight that ``weight_norm`` computes before each pass, or a model's last activation.
     """
@@ -128,13 +128,13 @@ def _shared_attributes(model: torch.nn.Module) -> dict[int, Any]:
                 continue
             try:
                 copy.deepcopy(value, {id(part): part for part in model.modules()})
-            except Exception:  # noqa: BLE001  whatever objects raise that cannot be copied
+            except Exception:  # noqa: BLE001  copying an object may raise anything
                 memo[id(value)] = value
     return memo
 
 
 def _without_autocast(model: torch.nn.Module) -> bool:
-    """Whether accelerate, and so trl and transformers' Trainer, had wrapped autocast around a forward; it is gone."""
+    """Remove accelerate's autocast (also used by trl and transformers' Trainer); return whether there was any."""
     wrapped = [module for module in model.modules() if "_original_forward" in vars(module)]
     for module in wrapped:
         module.forward = vars(module).pop("_original_forward")
@@ -147,6 +147,6 @@ def _move(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> N
         model.to(device=device, dtype=dtype)
         return
     model.to(device=device)
-    for tensor in tensors:  # Module.to would take the imaginary parts away
+    for tensor in tensors:  # Module.to would drop the imaginary parts
         if tensor.is_complex() or tensor.is_floating_point():
             tensor.data = tensor.data.to(dtype.to_complex() if tensor.is_complex() else dtype)

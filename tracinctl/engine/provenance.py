@@ -1,4 +1,4 @@
-"""What a computation says of itself: the settings its scores are of, and what a user should know of ties."""
+"""The provenance of a computation, and notes on ties."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tracinctl.engine.options import EngineOptions
 def provenance_of(
     options: EngineOptions, loss: LossSettings, model_key: str, item_view: Any, items: Items
 ) -> dict[str, Any]:
-    """The settings, model and items that scores are of, in plain values."""
+    """The settings, model and items behind the scores, for JSON."""
     weighting = options.checkpoint_weights
     provenance: dict[str, Any] = {
         "method": options.method,
@@ -54,7 +54,7 @@ def errors_in_plain_values(errors: Sequence[npt.NDArray[np.float64]]) -> list[di
 
 
 def notes_on_ties(data: RankingData, loss: LossSettings, method: str) -> list[str]:
-    """How many ties have no gradient, and so score 0."""
+    """Notes on ties, which have no gradient and so score 0."""
     notes = []
     silent = not loss.knows_ties
     for pairs, what, counts_for_nothing in (
@@ -64,5 +64,5 @@ def notes_on_ties(data: RankingData, loss: LossSettings, method: str) -> list[st
         ties = int((pairs.target == 0).sum())
         if ties and counts_for_nothing:
             of = f"the loss {loss.name}" if silent else f"the method {method}"
-            notes.append(f"{ties:,} {what} pairs are ties, which {of} leaves out: they score 0")
+            notes.append(f"{ties:,} {what} pairs are ties, which {of} leaves out, so they score 0")
     return notes

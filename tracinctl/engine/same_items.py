@@ -1,4 +1,4 @@
-"""Items that are the same under two ids: held-out ones that also train, and pairs that compare an item with itself."""
+"""Equal items with different ids: held-out items that also train, and pairs that compare an item with itself."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SamePairs:
-    """Pairs whose two items the model cannot tell apart.
+    """Pairs whose two items the model cannot distinguish.
 
     Attributes:
-        input: whether both items of a pair are the same input, shape (pairs,).
-        score: whether both have the same score at every checkpoint, shape (pairs,); true where ``input`` is.
+        input: whether both items of a pair have equal inputs, shape (pairs,).
+        score: whether both have equal scores at every checkpoint, shape (pairs,); true if ``input`` is.
     """
 
     input: BoolArray
@@ -32,9 +32,9 @@ def same_pairs(pairs: Pairs, contents: Sequence[str], scores: Sequence[FloatArra
     """Find pairs of equal items.
 
     Args:
-        pairs: by index into the items.
-        contents: a digest of each item's input.
-        scores: of the items at each checkpoint.
+        pairs: pairs as indices into the items.
+        contents: digests of the items' inputs.
+        scores: scores of the items at each checkpoint.
     """
     _, number = np.unique(np.asarray(contents), return_inverse=True)
     equal = number[pairs.first] == number[pairs.second]
@@ -45,22 +45,22 @@ def same_pairs(pairs: Pairs, contents: Sequence[str], scores: Sequence[FloatArra
 
 
 def notes_on_same_pairs(same: SamePairs, ids: Sequence[str], what: str) -> list[str]:
-    """How many pairs compare equal items, and which; ``what`` names the pairs."""
+    """Notes on pairs that compare equal items; ``what`` names the pairs."""
     kinds = (
-        (same.input, "of the same input under two ids"),
-        (same.score & ~same.input, "that the model scores the same at every checkpoint"),
+        (same.input, "with the same input"),
+        (same.score & ~same.input, "with the same score at every checkpoint"),
     )
     notes = []
     for rows, why in kinds:
         names = [ids[row] for row in np.flatnonzero(rows).tolist()]
         if names:
-            effect = "are never listed" if what == "training" else "say nothing"
+            effect = "are never listed" if what == "training" else "never vote"
             notes.append(f"{count(len(names), f'{what} pair')} of two items {why}, which {effect}: {first_few(names)}")
     return notes
 
 
 def notes_on_copies(ids: Sequence[str], contents: Sequence[str], train: int) -> list[str]:
-    """How many held-out items have the content of a training item; the first ``train`` items are those of training."""
+    """Notes on held-out items that equal a training item; the first ``train`` items are the training items."""
     known = dict(zip(reversed(contents[:train]), reversed(ids[:train]), strict=True))
     copies = [
         f"{name} (as {known[content]})"
@@ -70,4 +70,4 @@ def notes_on_copies(ids: Sequence[str], contents: Sequence[str], train: int) -> 
     if not copies:
         return []
     of = f"{len(copies):,} of {count(len(ids) - train, 'held-out item')}"
-    return [f"{of} have the same content as a training item, so they flatter the ranker: {first_few(copies)}"]
+    return [f"{of} have the same content as a training item, which flatters the ranker: {first_few(copies)}"]

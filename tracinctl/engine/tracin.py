@@ -1,4 +1,4 @@
-"""The classes that the first users know: TracInCP for single examples, RankingTracInCP for pairs."""
+"""The classes of the old module: TracInCP for single examples, RankingTracInCP for pairs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class TracInCP:
     """Influence of single training examples on single test examples, under any loss.
 
     Args:
-        model: the model; its own state does not matter.
+        model: the model; its weights do not matter.
         checkpoints: files or folders, or state dicts in memory, in order.
-        loss_fn: ``loss_fn(model(inputs), target)`` of one example, inputs and target with a leading dimension of 1.
+        loss_fn: ``loss_fn(model(inputs), target)`` for one example, with a leading dimension of 1.
         checkpoint_weights: ``relative``, ``absolute`` or ``uniform``.
-        dtype: of the gradients.
+        dtype: precision of the gradients.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     """
 
@@ -94,7 +94,7 @@ class TracInCP:
     def _gradients(
         self, train: list[_Example], ids: list[str], test: list[_Example]
     ) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
-        """Yield each checkpoint's weight and the gradients of the examples' losses, one a row."""
+        """Yield each checkpoint's weight and the gradients of the examples' losses, one per row."""
         device, dtype = choose_device(self.device), DTYPES[self.dtype]
         sources = checkpoint_sources(self.checkpoints)
         names, records = [source.name for source in sources], [load_checkpoint(source).record for source in sources]
@@ -124,7 +124,7 @@ class TracInCP:
                 )
 
     def _scale(self, model: torch.nn.Module, record: CheckpointRecord) -> torch.Tensor:
-        """By what each number of a gradient is multiplied, so that parameter groups count by their own rates."""
+        """Factors for the numbers of a gradient, so that parameter groups count by their own rates."""
         by_rates = self.weighting in ("relative", "absolute")
         scales = group_scales(model, record.rates).by_name if by_rates else {}
         parts = [
@@ -137,14 +137,14 @@ class TracInCP:
     def _check_same_again(
         self, model: torch.nn.Module, examples: list[_Example], ids: list[str], device: torch.device
     ) -> None:
-        """Raise ModelError where the loss of the first example is another when it is asked again."""
+        """Raise ModelError if the gradient of the first example changes between calls."""
         if not examples:
             return
         once, again = (self._rows(model, examples[:1], ids[:1], device) for _ in range(2))
         if not torch.allclose(once, again, rtol=1e-4, atol=1e-6 * float(once.abs().max())):
             raise ModelError(
-                f"item {ids[0]}: the gradient of its loss is another when it is asked again",
-                hint="Turn off what is drawn at random in eval() mode, such as functional dropout.",
+                f"item {ids[0]}: the gradient of its loss changes between calls",
+                hint="Turn off randomness in eval() mode, such as functional dropout.",
             )
 
     def _rows(
@@ -159,7 +159,7 @@ class TracInCP:
                 value = self.loss_fn(model(x), y)
                 if value.numel() != 1:
                     raise LossError(
-                        f"the loss of example {name} has shape {tuple(value.shape)}, wanted one value",
+                        f"the loss of example {name} has shape {tuple(value.shape)}, not one value",
                         hint="Take the mean or the sum over its outputs.",
                     )
                 slopes = torch.autograd.grad(value.reshape(()), wanted, allow_unused=True)
@@ -168,7 +168,7 @@ class TracInCP:
             if not bool(torch.isfinite(rows[k]).all()):
                 raise NonFiniteError(
                     f"the gradient of item {name} is NaN or infinite",
-                    hint="Leave the item out, or look at its input and at the loss.",
+                    hint="Leave the item out, or check its input and the loss.",
                 )
         return rows
 
@@ -176,10 +176,10 @@ class TracInCP:
     def save_influence_scores(
         scores: Mapping[str, float | Sequence[float]], path: Path | str, score_name: str = "tracin_influence"
     ) -> None:
-        """Write scores into a JSON file of records by id, under ``score_name``; what else the file holds stays.
+        """Add scores to a JSON file of records by id, under ``score_name``; other content stays.
 
         Raises:
-            ScoreFileError: the file is there and is not a JSON object.
+            ScoreFileError: the file exists and is not a JSON object.
         """
         path = Path(path)
         records: dict[str, Any] = {}
@@ -203,13 +203,13 @@ class TracInCP:
 
 
 class RankingTracInCP:
-    """Influence of training pairs on a test pair, as the first users know it.
+    """Influence of training pairs on a test pair, as in the old module.
 
     Args:
-        model: gives an item a score.
+        model: scores items.
         checkpoints: files or folders, or state dicts in memory, in order.
         loss_type: ``standard``, ``logistic``, ``ghm``, ``package.module:function``, or a function of (s_i, s_j, y).
-        margin: of ``standard`` and ``ghm``.
+        margin: margin of ``standard`` and ``ghm``.
         options: any other keyword of ``compute_influence``.
     """
 
@@ -234,8 +234,8 @@ class RankingTracInCP:
 
         Args:
             dataset: yields ``x1, x2, target, label1, label2, id1, id2``.
-            test_x1: input of the test pair's first item, without or with a leading dimension of 1.
-            test_x2: the same of its second item.
+            test_x1: input of the test pair's first item, with or without a leading dimension of 1.
+            test_x2: input of its second item.
             test_target: +1 or -1.
         """
         place: dict[str, int] = {}
@@ -248,12 +248,12 @@ class RankingTracInCP:
                     place[item_id] = len(inputs)
                     inputs.append(value)
                 elif not _same(value, inputs[place[item_id]]):
-                    raise DataError(f"item {item_id} has two different inputs", hint="Give each item an id of its own.")
+                    raise DataError(f"item {item_id} has two different inputs", hint="Give each item its own id.")
             first.append(place[str(id1)])
             second.append(place[str(id2)])
             target.append(y.item() if isinstance(y, torch.Tensor) else y)
         if not inputs:
-            raise DataError("there are no training pairs", hint="The dataset yields none.")
+            raise DataError("there are no training pairs", hint="Give a dataset that yields some.")
         tests = [
             _without_leading(_input(f"test_x{k}", x), inputs[0], f"test_x{k}") for k, x in ((1, test_x1), (2, test_x2))
         ]
@@ -275,7 +275,7 @@ class RankingTracInCP:
 
 
 def _examples(dataset: Iterable[tuple[Any, Any, Any]]) -> tuple[list[_Example], list[str]]:
-    """The examples of a dataset, and their ids."""
+    """The examples of a dataset and their ids."""
     rows = list(dataset)
     ids = [str(row[2]) for row in rows]
     check_unique("dataset", ids)
@@ -302,7 +302,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _without_leading(value: Any, example: Any, name: str) -> Any:
-    """The input of a test item without the leading dimension of 1 that it may have."""
+    """The input of a test item without a leading dimension of 1."""
     if isinstance(value, dict) or isinstance(example, dict) or value.dim() != example.dim() + 1:
         return value
     if len(value) != 1:

@@ -370,7 +370,7 @@ def test_a_copy_under_another_name_counts_once_and_that_is_said(vectors, tmp_pat
     assert np.array_equal(table.scores, want.scores)
     assert [c["name"] for c in table.provenance["checkpoints"]] == [path.name for path in paths]
     assert [str(w.message) for w in said] == [
-        f"model_epoch_{name}.pt holds the same weights as {path.name}: it counts once"
+        f"model_epoch_{name}.pt has the same weights as {path.name}: it counts once"
         for name, path in (("best", paths[1]), ("last", paths[2]), ("saved", paths[0]))
     ]
     with warnings.catch_warnings():
