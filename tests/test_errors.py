@@ -79,7 +79,7 @@ def a_pair_of_no_item():
     compute(data=make_data((6,), train_pairs=[(0, 1, 1), (0, 9, 1)]))
 
 
-@case(errors.CheckpointError, given="model_epoch_5.pt", why="it is a web page", way_out="Download it again")
+@case(errors.CheckpointError, given="model_epoch_5.pt", why="a web page", way_out="Download it again")
 def a_page_that_was_saved_as_a_checkpoint():
     path = Path("model_epoch_5.pt")
     path.write_text("<!DOCTYPE html><html>Sign in</html>")

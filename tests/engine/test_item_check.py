@@ -106,5 +106,5 @@ def test_a_kept_kernel_does_not_hide_a_score_that_is_drawn_anew(tmp_path):
     options = ComputeOptions(cache=tmp_path / "cache")
     compute_scores(data, model, paths, options)
     noisy.append(True)
-    with pytest.raises(ModelError, match="the model gives the score .*, and then "):
+    with pytest.raises(ModelError, match=r"the model gives the score .*, and then "):
         compute_scores(data, model, paths, options)

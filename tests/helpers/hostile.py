@@ -136,19 +136,19 @@ HOSTILE = [
         "checkpoint of one number over a shape",
         weights(lambda torch, w: torch.zeros(1).expand(1 << 40)),
         COMPUTE,
-        (CHECKPOINT, "claims the shape"),
+        (CHECKPOINT, "has the shape"),
     ),
     Fault(
         "checkpoint on no device",
         weights(lambda torch, w: torch.empty(w.shape, device="meta")),
         COMPUTE,
-        (CHECKPOINT, "is no plain tensor"),
+        (CHECKPOINT, "is not a plain tensor"),
     ),
     Fault(
         "checkpoint with a sparse tensor",
         weights(lambda torch, w: w.to_sparse()),
         COMPUTE,
-        (CHECKPOINT, "is no plain tensor"),
+        (CHECKPOINT, "is not a plain tensor"),
     ),
     Fault(
         "checkpoint with complex weights",
@@ -156,13 +156,13 @@ HOSTILE = [
         COMPUTE,
         ("model_epoch_2.pt does not fit the model", "complex: "),
     ),
-    Fault("checkpoint with numbers for names", state(numbered_keys), COMPUTE, (CHECKPOINT, "holds no state")),
+    Fault("checkpoint with numbers for names", state(numbered_keys), COMPUTE, (CHECKPOINT, "has no state")),
     *(
         Fault(f"checkpoint whose rate is {value}", rate(value), COMPUTE, (CHECKPOINT, "learning rate is"))
         for value in (float("nan"), float("inf"), -0.1, 10**400)
     ),
     Fault("safetensors header nested", raw_safetensors(DEEP.encode()), COMPUTE, ("model_epoch_1.safetensors",)),
-    Fault("safetensors of nothing", raw_safetensors(b"{}"), COMPUTE, ("model_epoch_1.safetensors", "holds no state")),
+    Fault("safetensors of nothing", raw_safetensors(b"{}"), COMPUTE, ("model_epoch_1.safetensors", "has no state")),
     # other readers
     Fault("settings nested", put("tracinctl.toml", "x = " + DEEP), SWEEP, ("tracinctl.toml", "nested too deeply"), 2),
     Fault("settings a long number", put("tracinctl.toml", "x = " + "9" * 5000), SWEEP, ("tracinctl.toml",), 2),

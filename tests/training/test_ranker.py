@@ -162,7 +162,7 @@ def test_checkpoints_of_two_runs_are_never_taken_for_one(data, tmp_path, monkeyp
         train_ranker(data, QUICK, folder)
     monkeypatch.undo()
     assert before <= {path.name for path in folder.iterdir()}, "nothing is lost"
-    with pytest.raises(CheckpointError, match="may hold checkpoints of two trainings") as error:
+    with pytest.raises(CheckpointError, match="may have checkpoints of two trainings") as error:
         list_checkpoints(folder)
     assert "tracinctl train" in error.value.hint
     reports = []
@@ -240,7 +240,7 @@ def test_a_training_that_was_stopped_is_known_by_its_last_checkpoint(data, tmp_p
     record = load_checkpoint(list_checkpoints(tmp_path)[-1]).record
     assert (record.unit, record.done, record.planned) == ("epoch", 2, 5)
     [note] = notes_on_training(["model_epoch_2.pt"], [record], "standard", 1.0)
-    assert note == "training ended early: the last checkpoint, model_epoch_2.pt, is of epoch 2 of 5"
+    assert note == "training ended early: the last checkpoint, model_epoch_2.pt, is from epoch 2 of 5"
 
 
 def _seen_pairs(data, monkeypatch, **keywords):

@@ -62,7 +62,8 @@ def check_landmarks(layout: KernelLayout, checkpoints: int, budget: Budget) -> N
     if needed > budget.left:
         text = size_text(budget.with_left(needed))
         raise MemoryBudgetError(
-            f"`method` fisher needs at least {text} for {len(layout):,} items, but `memory` is {size_text(budget.given)}",
+            f"`method` fisher needs at least {text} for {len(layout):,} items, but `memory` is "
+            f"{size_text(budget.given)}",
             hint=f"Give `memory` {text} or more; `method` margin needs no more than tracin does.",
         )
 

@@ -77,6 +77,7 @@ def check_method(method: str, layout: KernelLayout, checkpoints: int, budget: Bu
     elif method == "fisher" and (least := 2 * _SQUARES * 8 * len(layout) ** 2) > budget.left:
         needed = size_text(budget.with_left(least))
         raise MemoryBudgetError(
-            f"`method` fisher needs at least {needed} for {len(layout):,} items, but `memory` is {size_text(budget.given)}",
+            f"`method` fisher needs at least {needed} for {len(layout):,} items, but `memory` is "
+            f"{size_text(budget.given)}",
             hint=f"Give `memory` {needed} or more; `method` margin needs no more than tracin does.",
         )

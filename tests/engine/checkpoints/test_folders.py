@@ -78,7 +78,7 @@ def test_a_kernel_of_an_adapter_is_of_its_base_model_too(tmp_path):
 def test_an_adapter_of_another_model_or_beside_whole_checkpoints_is_refused(tmp_path):
     data = make_data((6,))
     paths, _ = adapters(tmp_path, (0.1,))
-    with pytest.raises(CheckpointError, match=r"is an adapter and .* is not"):
+    with pytest.raises(CheckpointError, match=r"is an adapter, but .* is not"):
         compute_influence(data, Base(), [*paths, *make_checkpoints(Base(), tmp_path / "whole")])
     torch.save({"base_model.model.other.weight": torch.ones(2)}, paths[0] / "adapter_model.bin")
     (paths[0] / "adapter_model.safetensors").unlink()
@@ -181,7 +181,7 @@ def test_a_list_of_modules_that_points_out_of_its_folder_is_refused(tmp_path):
 def test_a_link_to_nothing_a_pipe_and_a_folder_without_leave_are_named(tmp_path):
     make_checkpoints(Base(), tmp_path)
     (tmp_path / "model_epoch_7.pt").symlink_to("gone.pt")
-    with pytest.raises(CheckpointError, match=r"model_epoch_7\.pt is a link to a file that is not there"):
+    with pytest.raises(CheckpointError, match=r"model_epoch_7\.pt is a link to a file that does not exist"):
         list_checkpoints(tmp_path)
     (tmp_path / "model_epoch_7.pt").unlink()
     os.mkfifo(tmp_path / "model_epoch_7.pt")
@@ -226,11 +226,11 @@ def test_buffers_that_a_model_makes_itself_may_be_missing_or_more(tmp_path):
     torch.save(state, tmp_path / "x.pt")
     notes = apply_checkpoint(WithBuffers(), load_checkpoint(tmp_path / "x.pt"))
     assert notes == [
-        "checkpoint x.pt does not hold buffers that the model makes itself: position_ids, norm.num_batches_tracked"
+        "checkpoint x.pt lacks buffers that the model makes itself: position_ids, norm.num_batches_tracked"
     ]
     torch.save(WithBuffers().state_dict() | {"inv_freq": torch.ones(3)}, tmp_path / "x.pt")
     notes = apply_checkpoint(WithBuffers(positions=False, cache=True), load_checkpoint(tmp_path / "x.pt"))
-    assert notes == ["checkpoint x.pt holds buffers that the model does not have: position_ids, inv_freq"]
+    assert notes == ["checkpoint x.pt has buffers that the model does not have: position_ids, inv_freq"]
 
 
 def test_statistics_and_weights_may_not_be_missing(tmp_path):
@@ -274,5 +274,5 @@ def test_digests_of_folders_change_with_what_says_the_rate(tmp_path):
 
 def test_a_rate_that_is_not_known_is_said(tmp_path):
     paths, _ = adapters(tmp_path, (0.1,))
-    with pytest.warns(CheckpointWarning, match="is not known"):
+    with pytest.warns(CheckpointWarning, match="is unknown"):
         compute_influence(make_data((6,)), Base(), paths)

@@ -109,7 +109,7 @@ def test_a_mismatch_names_the_first_keys_of_each_kind(tmp_path):
     said = str(caught.value)
     assert "missing: 0.bias, 1.weight, 1.bias and 4 more" in said
     assert "unexpected: more.0, more.1, more.2 and 2 more" in said
-    assert "wrong shape: 0.weight is (4, 6), the model wants (5, 6)" in said
+    assert "wrong shape: 0.weight is (4, 6), but the model has (5, 6)" in said
 
 
 def test_a_mismatch_under_a_prefix_is_told_in_the_models_names(trained, tmp_path):
@@ -262,7 +262,7 @@ def test_weights_in_several_files(trainer_folder, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1] + b"\x01")
     assert checkpoint_digest(tmp_path / "final") != before
     shard.unlink()
-    with pytest.raises(CheckpointError, match=rf"names {shard.name}, which is not there"):
+    with pytest.raises(CheckpointError, match=rf"names {shard.name}, which does not exist"):
         load_checkpoint(tmp_path / "final")
 
 
@@ -288,7 +288,7 @@ def test_an_index_that_points_out_of_its_folder_is_refused(name, folder):
     (folder / "model.safetensors").rename(folder.parent / "secret.safetensors")
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"score.weight": name}}))
-    with pytest.raises(CheckpointError, match="which is no file of weights in its folder"):
+    with pytest.raises(CheckpointError, match="which is not a file of weights in its folder"):
         load_checkpoint(folder)
 
 
@@ -296,7 +296,7 @@ def test_an_index_that_points_out_of_its_folder_is_refused(name, folder):
 def test_an_index_that_is_none_is_an_error(text, folder):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"is no index of weights"):
+    with pytest.raises(CheckpointError, match=r"is not an index of weights"):
         load_checkpoint(folder)
 
 

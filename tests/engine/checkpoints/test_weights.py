@@ -38,7 +38,7 @@ def test_relative_weights_are_learning_rates_over_their_mean():
     assert checkpoint_weights([0.1, 0.3], names, "absolute") == ([0.1, 0.3], [])
     assert checkpoint_weights([0.1, 0.3], names, "uniform") == ([1.0, 1.0], [])
     assert checkpoint_weights([0.1, None], names, "relative") == ([1.0, 1.0], [])
-    with pytest.raises(CheckpointError, match="checkpoint b does not say its learning rate"):
+    with pytest.raises(CheckpointError, match="checkpoint b has no learning rate"):
         checkpoint_weights([0.1, None], names, "absolute")
 
 
@@ -304,7 +304,7 @@ def test_groups_that_nothing_tells_apart_count_by_their_mean(vectors, tmp_path):
     content = torch.load(path)
     content["optimizer_state_dict"]["param_groups"][0]["params"] = [0]  # three of the model's four
     torch.save(content, path)
-    with pytest.warns(CheckpointWarning, match="which parameters the groups hold is not known"):
+    with pytest.warns(CheckpointWarning, match="the parameters of the groups are unknown"):
         table = compute_influence(vectors, build(), [path], loss="logistic", checkpoint_weights="absolute")
     assert table.provenance["checkpoints"][0]["weight"] == pytest.approx((0.1 + 2 * 0.3) / 3)
 
@@ -402,17 +402,17 @@ def test_the_api_warns_of_weights_that_are_not_as_they_seem(vectors, tmp_path):
     with pytest.warns(CheckpointWarning, match=r"model_epoch_10\.pt has learning rate 0"):
         compute_influence(vectors, model, paths)
     torch.save(model.state_dict(), tmp_path / "bare.pt")
-    with pytest.warns(CheckpointWarning, match=r"the learning rate of 1 of 1 checkpoint .* is not known"):
+    with pytest.warns(CheckpointWarning, match=r"the learning rate of 1 of 1 checkpoint .* is unknown"):
         compute_influence(vectors, model, [tmp_path / "bare.pt"])
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"loss_type": "ghm", "margin": 1.0}, "trained with the loss ghm, but the scores are of standard"),
-        ({"loss_type": "standard", "margin": 9.0}, "trained with margin 9, but the scores are of margin 1"),
+        ({"loss_type": "ghm", "margin": 1.0}, "trained with the loss ghm, but the scores use standard"),
+        ({"loss_type": "standard", "margin": 9.0}, "trained with margin 9, but the scores use margin 1"),
         ({"margin": 9}, "trained with margin 9"),
-        ({"epochs": 40}, r"training ended early: the last checkpoint, model_epoch_10\.pt, is of epoch 10 of 40"),
+        ({"epochs": 40}, r"training ended early: the last checkpoint, model_epoch_10\.pt, is from epoch 10 of 40"),
     ],
 )
 def test_what_a_checkpoint_records_of_its_training_is_compared(args, said, vectors, tmp_path):

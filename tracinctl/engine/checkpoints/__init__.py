@@ -1,1 +1,1 @@
-"""Checkpoints: found, read safely, and fitted to the model."""
+"""Checkpoints: find them, read them safely, and load them into the model."""

@@ -1,4 +1,4 @@
-"""Folders of peft: an adapter's weights alone, over the weights of a base model."""
+"""Adapters of peft: folders with only an adapter's weights, for a base model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tracinctl.text import first_few
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a folder holds an adapter."""
+    """Whether a folder contains an adapter."""
     return (path / ADAPTER_CONFIG).is_file()
 
 
 def with_adapter(model: torch.nn.Module, sources: Sequence[Path | CheckpointSource]) -> torch.nn.Module:
-    """The model with the adapter that its checkpoints are of, where they are adapters and it has none yet.
+    """Add the checkpoints' adapter to the model, if they are adapters and the model has none yet.
 
-    The layers of the adapter are put into the model's own; its other weights are no longer trained.
+    The adapter's layers are put into the model's layers; its other weights are no longer trainable.
 
     Raises:
         CheckpointError: some checkpoints are adapters and some are not.
-        ModelError: peft is not installed, or does not know where the adapter belongs in this model.
+        ModelError: peft is not installed, or cannot place the adapter in this model.
     """
     places = [CheckpointSource.of(source).place for source in sources]
     folders = [place for place in places if isinstance(place, Path) and is_adapter(place)]
@@ -34,26 +34,26 @@ def with_adapter(model: torch.nn.Module, sources: Sequence[Path | CheckpointSour
         return model
     if len(folders) < len(places):
         other = next(str(CheckpointSource.of(s)) for s, p in zip(sources, places, strict=True) if p not in folders)
-        raise CheckpointError(f"{folders[0]} is an adapter and {other} is not", hint="Give checkpoints of one kind.")
+        raise CheckpointError(f"{folders[0]} is an adapter, but {other} is not", hint="Give checkpoints of one kind.")
     peft = _peft(folders[0])
     if hasattr(model, "peft_config"):
         return model
     try:
         config = peft.PeftConfig.from_pretrained(str(folders[0]))
-        config.inference_mode = False  # or nothing would be trained
+        config.inference_mode = False  # or nothing would be trainable
         wrapped: torch.nn.Module = peft.get_peft_model(model, config)
     except Exception as error:
         raise ModelError(
-            f"the adapter {folders[0]} cannot be put over the model: {type(error).__name__}: "
+            f"the adapter {folders[0]} cannot be added to the model: {type(error).__name__}: "
             f"{(str(error).splitlines() or [''])[0]}",
-            hint="The model must be the base model that the adapter was trained over.",
+            hint="Give the base model that the adapter was trained with.",
         ) from error
     like = next(model.parameters())
     return wrapped.to(device=like.device, dtype=like.dtype).eval()
 
 
 def base_digest(model: torch.nn.Module, sources: Sequence[Path | CheckpointSource]) -> str:
-    """Digest of what an adapter's checkpoints do not hold of the model; empty where they are no adapters."""
+    """Digest of the base model of adapters; empty if the checkpoints are not adapters."""
     places = [CheckpointSource.of(source).place for source in sources]
     if not any(isinstance(place, Path) and is_adapter(place) for place in places):
         return ""
@@ -62,7 +62,7 @@ def base_digest(model: torch.nn.Module, sources: Sequence[Path | CheckpointSourc
 
 
 def apply_adapter(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
-    """Put an adapter's weights into the model, whose other weights stay.
+    """Load an adapter's weights into the model and keep the other weights.
 
     Raises:
         CheckpointError: names are missing, unexpected, or of another shape.
@@ -82,7 +82,7 @@ def apply_adapter(model: torch.nn.Module, state: Mapping[str, torch.Tensor], che
     if wrong:
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit the model's adapter: {'; '.join(wrong)}",
-            hint="All checkpoints of a run must be of one adapter and one base model.",
+            hint="Give checkpoints of one run, with the same adapter and base model.",
         )
     set_peft_model_state_dict(model, dict(state))
 
@@ -91,5 +91,5 @@ def _peft(folder: Path) -> Any:
     try:
         import peft
     except ImportError as error:
-        raise ModelError(f"{folder} is an adapter, which takes peft to read", hint="pip install peft") from error
+        raise ModelError(f"{folder} is an adapter, which only peft can read", hint="Run: pip install peft") from error
     return peft

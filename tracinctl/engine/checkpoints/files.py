@@ -1,6 +1,6 @@
-"""What is a checkpoint: a file, a folder that a trainer wrote, or a state in memory.
+"""The forms of checkpoints: files, folders of trainers, and state dicts in memory.
 
-Completion asks this too, so what it does not need is imported where it is used.
+Completion imports this module, so heavy imports are inside functions.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ TRAINER_STATE = "trainer_state.json"
 ADAPTER_CONFIG = "adapter_config.json"
 
 STAGED = ".tracinctl-"
-"""Begins the name of a hidden folder beside checkpoints: those of a training that is not over."""
+"""Prefix of a hidden folder beside checkpoints, for those of an unfinished training."""
 MOVING = "-moving"
-"""Ends it while the checkpoints in it are put in the place of others."""
+"""Suffix of that folder while its checkpoints replace others."""
 
 ANY_PART = "*"
-"""In the name of a weight, where the model may have one more part: between a numbered module and what it wraps."""
+"""A part of a weight's name that may be missing in the model, between a numbered module and its content."""
 
 _INDEX = ".index.json"
 _WEIGHTS = tuple(name + end for name in ("model.safetensors", "pytorch_model.bin") for end in ("", _INDEX))
@@ -37,12 +37,12 @@ _BESIDE = (TRAINER_STATE, ADAPTER_CONFIG, _MODULES, "scheduler.pt", "scheduler.b
 
 @dataclass(frozen=True)
 class CheckpointSource:
-    """Where a checkpoint is, and what of it counts.
+    """The place of a checkpoint, and the weights to ignore.
 
     Attributes:
-        name: the file's, the folder's, or one made up for a state in memory.
-        place: a path, or what a file would hold.
-        ignore_keys: patterns of names of weights that are left out.
+        name: the name of the file or folder, or a made-up one for a state in memory.
+        place: a path, or the content in memory.
+        ignore_keys: patterns of names of weights to leave out.
     """
 
     name: str
@@ -51,7 +51,7 @@ class CheckpointSource:
 
     @classmethod
     def of(cls, source: Path | CheckpointSource) -> CheckpointSource:
-        """A path as a source, with all of its weights."""
+        """The source of a path, with all weights."""
         return source if isinstance(source, CheckpointSource) else cls(source.name, source)
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class CheckpointSource:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a path looks like a checkpoint: by a file's ending, or by what a folder holds."""
+    """Whether a path looks like a checkpoint, by a file's ending or a folder's content."""
     if path.name.startswith("."):
         return False
     if path.suffix in SUFFIXES and path.is_file():
@@ -68,15 +68,15 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def is_mixed(folder: Path) -> bool:
-    """Whether a folder may hold checkpoints of two trainings, because one ended while it put its own in place."""
+    """Whether a folder may have checkpoints of two trainings, because one ended while it replaced the other's."""
     return any(folder.glob(f"{STAGED}*{MOVING}"))
 
 
 def weight_files(path: Path) -> list[tuple[Path, str]]:
-    """The files that hold a checkpoint's weights, in order, each with what begins the names of its weights.
+    """The files of a checkpoint's weights, in order, each with the prefix of its weights' names.
 
     Raises:
-        CheckpointError: a folder holds none that can be read, or its index names what is no file of the folder.
+        CheckpointError: a folder has no readable weights, or its index names something else than files of the folder.
     """
     if not path.is_dir():
         return [(path, "")]
@@ -88,34 +88,34 @@ def weight_files(path: Path) -> list[tuple[Path, str]]:
     second = next(iter(sorted(path.glob(f"{weights.stem}_[0-9]{weights.suffix}"))), None)
     if second is not None:
         raise CheckpointError(
-            f"{path} holds the weights of several models: {weights.name} and {second.name}",
-            hint=f"Give the file of the one that was trained on pairs, for example {second}.",
+            f"{path} has the weights of several models: {weights.name} and {second.name}",
+            hint=f"Give the file of the model that was trained on pairs, for example {second}.",
         )
     return [(part, "") for part in (_shards(weights) if weights.name.endswith(_INDEX) else [weights])]
 
 
 def _no_weights(path: Path) -> CheckpointError:
-    """The error that says what a folder is instead."""
+    """The error that a folder is something else than a checkpoint."""
     sharded = next((path / name for name in _SHARDED if (path / name).is_file()), None)
     if sharded is not None:
         join = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
         return CheckpointError(
-            f"{path} is a sharded checkpoint of torch.distributed, which cannot be read as it is",
+            f"{path} is a sharded checkpoint of torch.distributed, which must be joined first",
             hint=f"Join it: {join} {sharded.parent} joined.pt",
         )
     if any((path / name).is_file() for name in _DEEPSPEED):
         return CheckpointError(
-            f"{path} is a checkpoint of DeepSpeed, which cannot be read as it is",
+            f"{path} is a checkpoint of DeepSpeed, which must be joined first",
             hint="Join it in its folder: python zero_to_fp32.py . joined",
         )
     for name, kind in _OTHERS.items():
         if (path / name).is_file():
-            return CheckpointError(f"{path} holds weights of {kind}", hint="Save it with PyTorch: save_pretrained.")
-    return CheckpointError(f"{path} holds no weights", hint=f"Wanted: one of {', '.join((*_WEIGHTS, *_ADAPTERS))}.")
+            return CheckpointError(f"{path} has weights of {kind}", hint="Save it with PyTorch: save_pretrained.")
+    return CheckpointError(f"{path} has no weights", hint=f"Add one of {', '.join((*_WEIGHTS, *_ADAPTERS))}.")
 
 
 def _modules(path: Path) -> list[tuple[Path, str]]:
-    """The weights of the modules of a sentence-transformers folder; empty where only the first one has any."""
+    """The weights of the modules of a sentence-transformers folder; empty if only the first one has any."""
     index = path / _MODULES
     parts: list[tuple[Path, str]] = []
     try:
@@ -143,11 +143,11 @@ def _shards(index: Path) -> list[Path]:
         names = sorted(set(_read_json(index)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{index} is no index of weights: {type(error).__name__}: {error}",
-            hint="It may be cut off: save the model again.",
+            f"{index} is not an index of weights: {type(error).__name__}: {error}",
+            hint="Save the model again, in case the file is cut off.",
         ) from error
     for name in names:
-        # a name alone: a folder that was sent by somebody must not have other files read
+        # only names without folders, so that a folder from somebody else cannot make us read other files
         if not isinstance(name, str) or not name.endswith(SUFFIXES) or "\\" in name or Path(name).name != name:
             raise CheckpointError(
                 f"{index} names {name!r}, which is no file of weights in its folder",
@@ -155,13 +155,13 @@ def _shards(index: Path) -> list[Path]:
             )
         if not (index.parent / name).is_file():
             raise CheckpointError(
-                f"{index} names {name}, which is not there", hint="Copy all files of the checkpoint, or save it again."
+                f"{index} names {name}, which does not exist", hint="Copy all files of the checkpoint, or save it again."
             )
     return [index.parent / name for name in names]
 
 
 def checkpoint_parts(path: Path) -> list[Path]:
-    """Every file that says what a checkpoint is: its weights, their index, and the state of the trainer.
+    """All files of a checkpoint: its weights, their index, and the state of the trainer.
 
     Raises:
         CheckpointError: see ``weight_files``.
@@ -178,10 +178,10 @@ def checkpoint_digest(source: Path | CheckpointSource, digest_of: Callable[[Path
 
     Args:
         source: the checkpoint.
-        digest_of: gives the digest of one file; None reads it.
+        digest_of: returns the digest of one file; None reads the file.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the checkpoint cannot be read.
     """
     import hashlib
 

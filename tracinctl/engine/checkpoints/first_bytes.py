@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: a checkpoint of torch or safetensors, or something that only has its name."""
+"""Recognise a file by its first bytes: a checkpoint of torch or safetensors, or another kind of file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tracinctl.errors import CheckpointError
 
 Format = Literal["safetensors", "archive", "pickle"]
 
-_HEAD: Final = 512  # bytes that tell a kind; the mark of a tar file lies at 257
+_HEAD: Final = 512  # bytes that show the kind; the mark of a tar file is at 257
 _TAR_MARK: Final = slice(257, 262)
-_UNPACK: Final = "Unpack it, and give the checkpoint in it."
+_UNPACK: Final = "Unpack it and give the checkpoint inside."
 _SAVE: Final = "Save a state dict: torch.save(model.state_dict(), ...) or safetensors."
 _OTHERS: Final = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "Run `git lfs pull` in its repository."),
@@ -22,7 +22,7 @@ _OTHERS: Final = (
     (b"\x28\xb5\x2f\xfd", "packed by zstd", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
     (b"Rar!", "a RAR archive", _UNPACK),
-    (b"\x89HDF", "an HDF5 file, as Keras writes it", _SAVE),
+    (b"\x89HDF", "an HDF5 file, such as Keras writes", _SAVE),
     (b"\x93NUMPY", "a NumPy array", _SAVE),
     (b"GGUF", "a GGUF file of quantized weights, which have no gradient", _SAVE),
     (b"%PDF", "a PDF document", "Give the checkpoint itself."),
@@ -33,14 +33,16 @@ _PAGE: Final = (b"<!doctype html", b"<html", b"<?xml", b"<head")
 
 
 def format_of(path: Path, raw: bytes | bytearray) -> Format:
-    """How the content of a file is to be read.
+    """The format of a file's content.
 
     Raises:
-        CheckpointError: it is empty, or no checkpoint; what it is instead is named.
+        CheckpointError: the file is empty or not a checkpoint; the message names its kind.
     """
     head = bytes(raw[:_HEAD])
     if not raw:
-        raise CheckpointError(f"{path} is empty", hint="It was not written to its end: delete it or train again.")
+        raise CheckpointError(
+            f"{path} is empty", hint="Delete it or train again, because it was not written completely."
+        )
     if _is_safetensors(raw):
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
@@ -52,21 +54,21 @@ def format_of(path: Path, raw: bytes | bytearray) -> Format:
         raise not_a_checkpoint(path, "a tar archive", _UNPACK)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(_PAGE):
-        raise not_a_checkpoint(path, "a web page", "Download it again: the server sent a page, perhaps to sign in.")
+        raise not_a_checkpoint(path, "a web page", "Download it again; the server sent a page, perhaps to sign in.")
     if text.startswith((b"{", b"[")) and _is_text(head):
         raise not_a_checkpoint(path, "a JSON text", "Give the file of weights beside it.")
     if not head.strip(b"\0") and not any(raw):
-        raise not_a_checkpoint(path, "nothing but zeros", "It was not written to its end: copy it again.")
+        raise not_a_checkpoint(path, "only zeros", "Copy it again, because it was not written completely.")
     return "pickle"
 
 
 def not_a_checkpoint(path: Path, what: str, hint: str) -> CheckpointError:
-    """The error that says what a file is instead of a checkpoint."""
-    return CheckpointError(f"{path} is no checkpoint: it is {what}", hint=hint)
+    """The error that a file is something else than a checkpoint."""
+    return CheckpointError(f"{path} is not a checkpoint but {what}", hint=hint)
 
 
 def _is_safetensors(raw: bytes | bytearray) -> bool:
-    """Whether it begins with the length of a JSON header, and that header."""
+    """Whether the file begins with the length of a JSON header and that header."""
     if len(raw) < 10:  # noqa: PLR2004 - a length and an empty header
         return False
     (length,) = struct.unpack_from("<Q", raw)

@@ -1,8 +1,8 @@
-"""Which of a model's parameters had which learning rate.
+"""Find the learning rate of each of a model's parameters.
 
-An optimizer's state names its parameters only where it was given names. Elsewhere it numbers them, group by group, and
-what it keeps of each shows its shape: the groups are then taken to be in the model's order, one after the other or,
-where shapes contradict that, one inside the other.
+An optimizer's state has the names of its parameters only if it was given names. Otherwise it numbers them, group by
+group, and its tensors show their shapes. The groups are then assumed to be in the model's order, one after another, or
+interleaved if the shapes contradict that.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from tracinctl.engine.checkpoints.rates import Group
 from tracinctl.engine.checkpoints.state_keys import bare_name
 
-_MOST_STATES = 20_000  # ways to tell groups apart that are followed at once
+_MOST_STATES = 20_000  # largest number of assignments to groups that are followed at once
 
 
 def rates_by_name(model: torch.nn.Module, groups: Sequence[Group]) -> Mapping[str, float] | None:
-    """Parameter -> its learning rate; None where the groups do not show which parameters they hold."""
+    """Learning rates by parameter; None if the groups do not show their parameters."""
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if all(group.names for group in groups):
         given = {bare_name(name): group.rate for group in groups for name in group.names or ()}
@@ -41,8 +41,8 @@ def _one_after_the_other(shapes: Sequence[tuple[int, ...]], groups: Sequence[Gro
 
 
 def _one_inside_the_other(shapes: Sequence[tuple[int, ...]], groups: Sequence[Group]) -> list[float] | None:
-    """Rates where each group keeps the model's order; None where there is no such way, or several that differ."""
-    # how many parameters of each group are placed -> the rates so far; None where ways differ
+    """Rates if each group keeps the model's order; None if there is no such assignment, or several that differ."""
+    # by the number of placed parameters of each group: the rates so far; None if assignments differ
     states: dict[tuple[int, ...], list[float] | None] = {(0,) * len(groups): []}
     for shape in shapes:
         following: dict[tuple[int, ...], list[float] | None] = {}

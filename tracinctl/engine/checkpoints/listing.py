@@ -1,4 +1,4 @@
-"""The checkpoints of a folder, in natural order; any other file is named, not passed over."""
+"""List the checkpoints of a folder in natural order; other files are errors, not skipped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
     """The folder's checkpoints (files, or folders of a trainer) whose names start with ``prefix``, in natural order.
 
     Raises:
-        CheckpointError: there is no such folder, no such checkpoint in it, one that cannot be read, checkpoints of two
+        CheckpointError: the folder does not exist, has no such checkpoint, an unreadable one, or checkpoints of two
             trainings, or a training was killed while it replaced them.
     """
     if not folder.is_dir():
@@ -27,8 +27,8 @@ def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
         )
     if is_mixed(folder):
         raise CheckpointError(
-            f"{folder} may hold checkpoints of two trainings: one ended while it put its own in place",
-            hint="Run the same `tracinctl train` again: it finishes that.",
+            f"{folder} may have checkpoints of two trainings, because one ended while it replaced the other's",
+            hint="Run the same `tracinctl train` again to finish that.",
         )
     try:
         entries = sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
@@ -47,13 +47,13 @@ def _claims_to_be(path: Path) -> bool:
     """Whether an entry is a checkpoint.
 
     Raises:
-        CheckpointError: it has the name of one, and cannot be read.
+        CheckpointError: the entry has a checkpoint's name, but cannot be read.
     """
     if path.suffix not in SUFFIXES or path.name.startswith("."):
         return is_checkpoint(path)
     if path.is_symlink() and not path.exists():
         raise CheckpointError(
-            f"{path} is a link to a file that is not there", hint="Bring back the file, or remove the link."
+            f"{path} is a link to a file that does not exist", hint="Restore the file, or remove the link."
         )
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
@@ -64,7 +64,7 @@ def _claims_to_be(path: Path) -> bool:
 
 
 def _none(folder: Path, prefix: str, names: Sequence[str]) -> CheckpointError:
-    others = f"; it holds {first_few(names)}" if names else ""
+    others = f"; it has {first_few(names)}" if names else ""
     begin = f" {re.split(r'[0-9]', names[0])[0]}" if names else ""
     return CheckpointError(
         f"no checkpoint in {folder} has a name that starts with {prefix!r}{others}",
@@ -73,7 +73,7 @@ def _none(folder: Path, prefix: str, names: Sequence[str]) -> CheckpointError:
 
 
 def _check_endings(paths: Sequence[Path]) -> None:
-    """Raise CheckpointError where files of two endings are no copies of each other: they are of two trainings."""
+    """Raise CheckpointError if files with different endings are not copies of each other, but of two trainings."""
     files = [path for path in paths if path.is_file()]
     main = files[0].suffix if files else ""
     others = [path for path in files if path.suffix != main]
@@ -85,6 +85,6 @@ def _check_endings(paths: Sequence[Path]) -> None:
         if load_checkpoint(path).record.weights not in known:
             beside = next((other for other in same if other.stem == path.stem), same[0])
             raise CheckpointError(
-                f"{path.parent} seems to hold checkpoints of two trainings: {beside.name} and {path.name}",
-                hint="Move those of one training into another folder.",
+                f"{path.parent} seems to have checkpoints of two trainings: {beside.name} and {path.name}",
+                hint="Move those of one training to another folder.",
             )

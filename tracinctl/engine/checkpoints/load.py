@@ -1,4 +1,4 @@
-"""Checkpoints loaded one at a time, tensors only, and put into a model."""
+"""Load checkpoints one at a time, as tensors only, and put them into a model."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Checkpoint:
     """A model's state at one moment of training.
 
     Attributes:
-        name: the file's name, or the folder's.
+        name: the name of the file or folder.
         digest: SHA-256 of the file's bytes, or of the folder's parts (``files.checkpoint_digest``).
         state: parameters and buffers by name.
-        record: what it says of its training.
-        adapter: whether it holds an adapter's weights alone, over the model's own.
+        record: its data on the training.
+        adapter: whether it has only an adapter's weights.
     """
 
     name: str
@@ -47,19 +47,19 @@ class Checkpoint:
 
     @property
     def learning_rate(self) -> float | None:
-        """Of the step that led to it, as far as it says itself."""
+        """The learning rate of the step that led to it, if the checkpoint has it."""
         return learning_rates([self.record.rates])[0]
 
 
 def load_checkpoint(source: Path | CheckpointSource) -> Checkpoint:
-    """Load a checkpoint on the CPU. No code in a file is run: tensors and plain values only.
+    """Load a checkpoint on the CPU, as tensors and plain values; no code in it is run.
 
-    A file: a state dict, alone or under a name, of torch, safetensors or Lightning. A folder: what Hugging Face's
-    Trainer, accelerate, peft or sentence-transformers saved. Or the content of such a file, in memory.
+    A checkpoint is a file with a state dict, alone or under a name, of torch, safetensors or Lightning; a folder of
+    Hugging Face's Trainer, accelerate, peft or sentence-transformers; or the content of such a file in memory.
 
     Raises:
-        CheckpointError: it is missing, broken, something else, holds code or what would swell in memory, holds no state
-            of a model, or its learning rate is not a number.
+        CheckpointError: the checkpoint is missing, broken or something else, asks to run code, would take far more
+            memory than its bytes, has no state of a model, or its learning rate is not a number.
     """
     source = CheckpointSource.of(source)
     if not isinstance(source.place, Path):
@@ -82,8 +82,8 @@ def _load_content(source: CheckpointSource, content: Any, digest: str, size: int
     path = Path(str(source))
     if state is None:
         raise CheckpointError(
-            f"{source} holds no state of a model",
-            hint="Wanted: a state dict, alone or under `model_state_dict` or `state_dict`.",
+            f"{source} has no state of a model",
+            hint="Save a state dict, alone or under `model_state_dict` or `state_dict`.",
         )
     if size is not None:
         check_state(path, state, size)
@@ -98,37 +98,37 @@ def _load_folder(path: Path) -> Checkpoint:
         raw = _read(part)
         tensors = _state_of(read_tensors(part, raw))
         if tensors is None:
-            raise CheckpointError(f"{part} holds no state of a model", hint="Save the checkpoint again.")
+            raise CheckpointError(f"{part} has no state of a model", hint="Save the checkpoint again.")
         check_state(part, tensors, len(raw))
         state |= {f"{prefix}{name}": value for name, value in tensors.items()}
     trainer = read_trainer_state(path)
     rates = folder_rates(path, trainer, lambda place: read_tensors(place, _read(place)))
     if checkpoint_digest(path) != digest:
-        raise CheckpointError(f"{path} changed while it was read", hint="Run again when training is over.")
+        raise CheckpointError(f"{path} changed while it was read", hint="Run the command again when training is over.")
     record = CheckpointRecord("", rates, "step" if trainer.step else "", trainer.step, trainer.planned)
     return Checkpoint(path.name, digest, state, record, adapter=is_adapter(path))
 
 
 def _read(path: Path) -> bytearray:
-    """A file's bytes, in room that its tensors may be views of."""
+    """A file's bytes in a buffer that tensors can be views of."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise CheckpointError(f"cannot read {path}: it is a device or a pipe", hint="Give a file.")
         with path.open("rb") as file:
             raw = bytearray(os.fstat(file.fileno()).st_size)
             if file.readinto(raw) != len(raw) or file.read(1):
-                raise CheckpointError(f"{path} changed while it was read", hint="Run again when training is over.")
+                raise CheckpointError(f"{path} changed while it was read", hint="Run the command again when training is over.")
     except OSError as error:
         dangling = path.is_symlink() and not path.exists()
         raise CheckpointError(
-            f"cannot read {path}: {'it is a link to a file that is not there' if dangling else error.strerror}",
+            f"cannot read {path}: {'it is a link to a file that does not exist' if dangling else error.strerror}",
             hint="Check its path and permissions.",
         ) from error
     return raw
 
 
 def _state_of(content: Any) -> Mapping[str, torch.Tensor] | None:
-    """The state of a model that a file's content is, or has under a name."""
+    """The state of a model in a file's content, alone or under a name."""
     if isinstance(content, Inert) and (state := module_state(content)):
         return state
     if not isinstance(content, Mapping):
@@ -153,11 +153,11 @@ def _is_state(value: Any) -> bool:
 
 
 def apply_checkpoint(model: torch.nn.Module, checkpoint: Checkpoint) -> list[str]:
-    """Put a checkpoint's state into the model; returns what a user should know of how it fits.
+    """Put a checkpoint's state into the model; return notes on how it fits.
 
     Raises:
-        CheckpointError: names are missing, unexpected or of another shape (the first of each kind are named), or a
-            weight is not finite.
+        CheckpointError: names are missing, unexpected or of another shape (the message names the first of each kind),
+            or a weight is not finite.
     """
     if checkpoint.adapter:
         _check_finite(checkpoint.state, checkpoint.name)
@@ -171,7 +171,7 @@ def apply_checkpoint(model: torch.nn.Module, checkpoint: Checkpoint) -> list[str
 
 def _check_finite(state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
     for key, tensor in state.items():
-        # torch knows of no NaN in numbers of eight bits
+        # torch cannot find NaN in eight-bit numbers
         values = tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
         if (values.is_floating_point() or values.is_complex()) and not bool(torch.isfinite(values).all()):
             raise CheckpointError(

@@ -1,4 +1,4 @@
-"""What a checkpoint says of how well its ranker does, read without its tensors and without torch."""
+"""Read the accuracies in a checkpoint, without its tensors and without torch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-_MOST: Final = 1 << 26  # bytes of the pickle in a checkpoint, which holds names and numbers
+_MOST: Final = 1 << 26  # limit in bytes on the pickle in a checkpoint, which has names and numbers
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Pair accuracy on the held-out pairs, 0 to 1: of this checkpoint, and before training. None where not said."""
+    """Accuracy on the held-out pairs, 0 to 1, of this checkpoint and before training; None if unknown."""
 
     held_out_accuracy: float | None = None
     untrained_accuracy: float | None = None
 
 
 def measures_of(path: Path) -> Measures:
-    """The measures that a checkpoint holds; none where it is of another program or cannot be read."""
+    """The measures in a checkpoint; empty if it is another program's or cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             [entry] = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
@@ -30,7 +30,7 @@ def measures_of(path: Path) -> Measures:
                 content = _Values(stream).load()
         settings = content["args"]
         return Measures(_share(content["val_accuracy"], 100), _share(settings["untrained_accuracy"], 1))
-    except Exception:  # noqa: BLE001 - whatever it is, it says nothing of this
+    except Exception:  # noqa: BLE001 - any other file has no measures
         return Measures()
 
 
@@ -41,21 +41,21 @@ def _share(value: object, whole: int) -> float | None:
 
 
 class _Nothing(dict[Any, Any]):
-    """Stands for every object that is not a plain value."""
+    """Replacement for every object that is not a plain value."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
 
     def __setstate__(self, state: Any) -> None:
-        """Take no state."""
+        """Ignore the state."""
 
 
 class _Values(pickle.Unpickler):
-    """Plain values alone: no class is imported and no function called."""
+    """Read plain values only: no class is imported and no function called."""
 
     def persistent_load(self, _: Any) -> None:
-        """A tensor's numbers are not read."""
+        """Skip a tensor's numbers."""
 
     def find_class(self, _: str, __: str) -> type[_Nothing]:
-        """Stand in for every class and function."""
+        """Replace every class and function."""
         return _Nothing

@@ -1,4 +1,4 @@
-"""What checkpoints say of learning rates, by parameter group, and which parameters a group holds."""
+"""The learning rates in checkpoints, by parameter group, and the parameters of each group."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Group:
 
     Attributes:
         rate: its learning rate.
-        names: of its parameters, where the optimizer knows them.
-        shapes: of its parameters, as far as the optimizer's state shows them; as many as there are parameters.
+        names: names of its parameters, if the optimizer has them.
+        shapes: shapes of its parameters, as far as the optimizer's state shows them; one entry per parameter.
     """
 
     rate: float
@@ -34,14 +34,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Rates:
-    """What one checkpoint says of learning rates.
+    """The learning rates in a checkpoint.
 
     Attributes:
-        groups: of its optimizers.
-        taken: the rate of the step that led to it, where that is known; the largest of the groups.
-        step: how many steps its schedule had taken.
-        after: steps -> the rate of the schedule after them, which is that of the next step.
-        logged: steps -> the rate that was logged then, of that step or of the next one.
+        groups: groups of its optimizers.
+        taken: the rate of the step that led to it, if known; the largest of the groups.
+        step: number of steps of its schedule.
+        after: the schedule's rate after a number of steps, which is that of the next step.
+        logged: the logged rate at a number of steps, of that step or of the next one.
     """
 
     groups: tuple[Group, ...] = ()
@@ -67,10 +67,10 @@ class Rates:
 
 
 def rates_in(path: Path, content: Mapping[str, Any]) -> Rates:
-    """What the content of a checkpoint file says of learning rates.
+    """The learning rates in the content of a checkpoint file.
 
     Raises:
-        CheckpointError: a rate is no rate.
+        CheckpointError: a rate is not valid.
     """
     optimizer = next((content[key] for key in _OPTIMIZERS if content.get(key)), None)
     scheduler = next((content[key] for key in _SCHEDULERS if content.get(key)), None)
@@ -78,10 +78,10 @@ def rates_in(path: Path, content: Mapping[str, Any]) -> Rates:
 
 
 def rates_of(path: Path, optimizers: Sequence[Mapping[str, Any]], schedulers: Sequence[Mapping[str, Any]]) -> Rates:
-    """What the states of optimizers and of their schedulers say.
+    """The learning rates in the states of optimizers and their schedulers.
 
     Raises:
-        CheckpointError: a rate is no rate.
+        CheckpointError: a rate is not valid.
     """
     groups = tuple(group for state in optimizers for group in _groups(path, state))
     last = [_last_rates(path, state) for state in schedulers]
@@ -103,10 +103,10 @@ def rates_of(path: Path, optimizers: Sequence[Mapping[str, Any]], schedulers: Se
 
 
 def checked_rate(path: Path, rate: Any) -> float:
-    """A learning rate that a file says.
+    """Check a learning rate from a file.
 
     Raises:
-        CheckpointError: scores cannot be weighted by it.
+        CheckpointError: it cannot weight scores.
     """
     try:
         value = float(rate)
@@ -114,21 +114,21 @@ def checked_rate(path: Path, rate: Any) -> float:
         value = math.inf
     if not 0 <= value < math.inf:
         raise CheckpointError(
-            f"{path} says that its learning rate is {value}, and scores cannot be weighted by that",
-            hint="Leave the checkpoint out: training went wrong there.",
+            f"{path} has the learning rate {value}, which cannot weight scores",
+            hint="Leave the checkpoint out, because its training went wrong.",
         )
     return value
 
 
 def _several(states: Any) -> Iterator[Mapping[str, Any]]:
-    """One state, or a list of them as Lightning writes it."""
+    """The states in one state or in a list of them, as Lightning writes."""
     for state in states if isinstance(states, (list, tuple)) else [states]:
         if isinstance(state, Mapping):
             yield state
 
 
 def _waits(scheduler: Mapping[str, Any]) -> bool:
-    """Whether a schedule waits for a measure, so that its steps do not determine its rate."""
+    """Whether a schedule depends on a measure, so that its steps do not determine its rate."""
     return "patience" in scheduler
 
 
@@ -138,7 +138,7 @@ def _last_rates(path: Path, scheduler: Mapping[str, Any]) -> list[float]:
 
 
 def _groups(path: Path, optimizer: Mapping[str, Any]) -> Iterator[Group]:
-    """The groups of an optimizer that say their learning rate."""
+    """The groups of an optimizer that have a learning rate."""
     listed, states = optimizer.get("param_groups"), optimizer.get("state")
     states = states if isinstance(states, Mapping) else {}
     for group in listed if isinstance(listed, (list, tuple)) else []:
@@ -163,7 +163,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _shape(state: Any) -> tuple[int, ...] | None:
-    """The shape of a parameter, from what an optimizer keeps of it."""
+    """The shape of a parameter, from the optimizer's state."""
     for key in ("exp_avg", "momentum_buffer", "exp_avg_sq", "square_avg", "sum", "acc_delta"):
         value = state.get(key) if isinstance(state, Mapping) else None
         if isinstance(value, torch.Tensor):

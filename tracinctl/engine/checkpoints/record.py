@@ -1,4 +1,4 @@
-"""What a checkpoint says of the training that it is of."""
+"""The data on training in a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracinctl.engine.checkpoints.unpickle import Inert
 from tracinctl.text import first_few
 
 RUN = "run"
-"""Under this name of a checkpoint's arguments, what a training of tracinctl's own depends on."""
+"""Key in a checkpoint's arguments for the fingerprint of a training by tracinctl."""
 
 PAIR_LOSSES = frozenset({"standard", "logistic", "ghm", "capped"})
 _SETTINGS = ("args", "hyper_parameters", "hparams", "config", "cfg", "settings", "opt", "training_args")
@@ -23,17 +23,17 @@ _EPOCHS = ("epochs", "num_epochs", "max_epochs", "n_epochs", "num_train_epochs")
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """What a checkpoint says of its training.
+    """The data on training in a checkpoint.
 
     Attributes:
-        weights: SHA-256 of the names, shapes and numbers of its state: the same in copies under other names.
+        weights: SHA-256 of the names, shapes and numbers of its state, equal in copies with other names.
         rates: its learning rates.
-        unit: ``epoch`` or ``step``; empty where it does not say when it was saved.
-        done: epochs or steps of the training so far; None where it does not say.
-        planned: of the whole training; None where it does not say.
-        loss: the pairwise loss; None where it does not say.
-        margin: of the loss; None where it does not say.
-        run: the training of tracinctl that wrote it; None for another program's.
+        unit: ``epoch`` or ``step``; empty if unknown.
+        done: epochs or steps so far; None if unknown.
+        planned: epochs or steps of the whole training; None if unknown.
+        loss: the pairwise loss; None if unknown.
+        margin: margin of the loss; None if unknown.
+        run: fingerprint of the training by tracinctl; None for another program's.
     """
 
     weights: str = ""
@@ -47,12 +47,12 @@ class CheckpointRecord:
 
     @property
     def moment(self) -> str:
-        """When it was saved, in words."""
+        """The moment of saving, in words."""
         return "" if self.done is None else f"{self.unit} {self.done}"
 
 
 def record_of(content: Mapping[str, Any], weights: str, rates: Rates) -> CheckpointRecord:
-    """What the content of a checkpoint file says."""
+    """The record in the content of a checkpoint file."""
     settings = dict(_settings(content))
     loss = settings.get("loss_type", settings.get("loss"))
     epoch, step = content.get("epoch"), content.get("global_step")
@@ -72,7 +72,7 @@ def record_of(content: Mapping[str, Any], weights: str, rates: Rates) -> Checkpo
 
 
 def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of a state: names, dtypes, shapes and numbers, in the order of the names."""
+    """SHA-256 of a state's names, dtypes, shapes and numbers, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name]
@@ -84,34 +84,34 @@ def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
 def notes_on_training(
     names: Sequence[str], records: Sequence[CheckpointRecord], loss: str, margin: float | None
 ) -> list[str]:
-    """Where checkpoints say that they were trained otherwise than scores are asked for, or not to the end.
+    """Notes on checkpoints whose training differs from the settings of the scores, or ended early.
 
     Args:
-        names: of the checkpoints, in order.
-        records: what they say.
-        loss: that is asked for.
-        margin: that is asked for; None where the loss has none.
+        names: names of the checkpoints, in order.
+        records: their records.
+        loss: the loss of the scores.
+        margin: the margin of the scores; None if the loss has none.
     """
     notes = []
     other = [k for k, record in enumerate(records) if record.loss not in {None, loss} and _names_a_loss(record.loss)]
     if other:
         notes.append(
             f"{first_few([names[k] for k in other])}: trained with the loss {records[other[0]].loss}, but the scores "
-            f"are of {loss}"
+            f"use {loss}"
         )
     if margin is not None and not other:
         wide = [k for k, record in enumerate(records) if record.margin not in {None, margin}]
         if wide:
             notes.append(
                 f"{first_few([names[k] for k in wide])}: trained with margin {records[wide[0]].margin:g}, but the "
-                f"scores are of margin {margin:g}"
+                f"scores use margin {margin:g}"
             )
     if len({record.run for record in records if record.run}) > 1:
-        notes.append("the checkpoints are of several trainings: their runs differ")
+        notes.append("the checkpoints come from several trainings")
     last = records[-1]
     if last.done is not None and last.planned is not None and last.done + 1 < last.planned:
         notes.append(
-            f"training ended early: the last checkpoint, {names[-1]}, is of {last.unit} {last.done} of {last.planned}"
+            f"training ended early: the last checkpoint, {names[-1]}, is from {last.unit} {last.done} of {last.planned}"
         )
     return notes
 
@@ -121,7 +121,7 @@ def _names_a_loss(text: str | None) -> bool:
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of a state in memory, and of what is beside it."""
+    """SHA-256 of a state in memory and of the data beside it."""
     digest = hashlib.sha256()
     for name, value in content.items():
         inner = value if isinstance(value, Mapping) else {str(name): value} if isinstance(value, torch.Tensor) else None

@@ -1,6 +1,6 @@
-"""The content of a checkpoint file: tensors that its bytes hold, and plain values. No code in it runs.
+"""Read the content of a checkpoint file as tensors and plain values, without running code in it.
 
-A tensor is a view of the file's bytes: what is read takes the memory of the file once.
+Tensors are views of the file's bytes, so the content takes the memory of the file once.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from tracinctl.engine.checkpoints.first_bytes import format_of, not_a_checkpoint
 from tracinctl.engine.checkpoints.unpickle import AsksForCodeError, Budget, NoPlainTensor, SafePickle, SwellsError
 from tracinctl.errors import CheckpointError
 
-_TRAIN_AGAIN: Final = "It may be cut off or of another kind: delete it or train again."
+_TRAIN_AGAIN: Final = "Delete it or train again; it may be cut off or another kind of file."
 _SAVE_PLAIN: Final = "Save it again with a state dict and plain numbers only: torch.save(model.state_dict(), ...)."
-_MAGIC: Final = 0x1950A86A20F9469CFC6C  # begins what torch wrote before there were archives
-_LOCAL_HEADER: Final = 30  # bytes of an archive's entry before its name
+_MAGIC: Final = 0x1950A86A20F9469CFC6C  # the beginning of torch's old format, before archives
+_LOCAL_HEADER: Final = 30  # bytes before the name in an archive's entry
 _STORAGE_ID: Final = 5  # fields of a reference to a storage: mark, class, key, place, length
 
 
 def read_tensors(path: Path, raw: bytearray) -> Any:
-    """The content of a checkpoint file: tensors on the CPU and plain values. No code in it is run.
+    """Read a checkpoint file as tensors on the CPU and plain values; no code in it is run.
 
     Args:
         path: for messages.
         raw: the file's bytes; tensors are views of them.
 
     Raises:
-        CheckpointError: it is something else, is damaged, asks to run code, or would take far more memory than its
-            bytes.
+        CheckpointError: the file is something else, is damaged, asks to run code, or would take far more memory than
+            its bytes.
     """
     kind = format_of(path, raw)
     try:
@@ -51,36 +51,33 @@ def read_tensors(path: Path, raw: bytearray) -> Any:
         raise
     except AsksForCodeError as error:
         raise CheckpointError(
-            f"{path} asks to run code when it is loaded ({_printable(str(error))}), and was refused: only tensors are "
-            "loaded",
+            f"{path} asks to run code when it is loaded ({_printable(str(error))}), so it was refused",
             hint=_SAVE_PLAIN,
         ) from error
     except SwellsError as error:
-        raise _swells(path, f"its {len(raw):,} bytes ask for far more memory") from error
+        raise _swells(path, f"its {len(raw):,} bytes would take far more memory") from error
     except Exception as error:
         text = str(error).strip()
         first = text.splitlines()[0][:200] if text else type(error).__name__
-        raise CheckpointError(
-            f"{path} is not a checkpoint that can be read: {_printable(first)}", hint=_TRAIN_AGAIN
-        ) from error
+        raise CheckpointError(f"{path} is not a readable checkpoint: {_printable(first)}", hint=_TRAIN_AGAIN) from error
 
 
 def check_state(path: Path, state: Mapping[str, Any], size: int) -> None:
-    """Make sure that a state's tensors are made of numbers that the file holds.
+    """Check that the numbers of a state's tensors are in the file.
 
     Raises:
-        CheckpointError: one is not; ``size`` is that of the file in bytes.
+        CheckpointError: some are not; ``size`` is the file's size in bytes.
     """
     for name, tensor in state.items():
         if isinstance(tensor, NoPlainTensor) or tensor.layout != torch.strided or tensor.is_quantized:
             kind = tensor.kind if isinstance(tensor, NoPlainTensor) else str(tensor.layout)
             raise CheckpointError(
-                f"{path}: {name!r} is no plain tensor, but {kind}",
+                f"{path}: {name!r} is not a plain tensor, but {kind}",
                 hint="Save it again as dense tensors that are not quantized.",
             )
         if tensor.numel() * tensor.element_size() > size:
             raise CheckpointError(
-                f"{path}: {name!r} claims the shape {tuple(tensor.shape)}, more than the file can hold",
+                f"{path}: {name!r} has the shape {tuple(tensor.shape)}, which is larger than the file",
                 hint=_TRAIN_AGAIN,
             )
 
@@ -93,7 +90,7 @@ class _Numbers:
 
 
 class _View(io.RawIOBase):
-    """Bytes as a file, without a copy of them."""
+    """Bytes as a file, without a copy."""
 
     def __init__(self, raw: bytearray) -> None:
         self._raw = memoryview(raw)
@@ -118,7 +115,7 @@ class _View(io.RawIOBase):
 
 
 def _read_archive(path: Path, raw: bytearray) -> Any:
-    """What torch writes today: a zip archive of a pickle and the storages."""
+    """Read torch's present format: a zip archive of a pickle and storages."""
     with zipfile.ZipFile(io.BufferedReader(_View(raw))) as archive:
         entries = archive.infolist()
     names = {entry.filename.partition("/")[2] for entry in entries}
@@ -145,7 +142,7 @@ def _read_archive(path: Path, raw: bytearray) -> Any:
 
 
 def _place(raw: bytearray, entry: zipfile.ZipInfo) -> slice:
-    """Where the bytes of an archive's entry lie."""
+    """The place of an archive entry's bytes."""
     name, extra = struct.unpack_from("<HH", raw, entry.header_offset + _LOCAL_HEADER - 4)
     begin = entry.header_offset + _LOCAL_HEADER + name + extra
     if begin + entry.file_size > len(raw):
@@ -154,14 +151,14 @@ def _place(raw: bytearray, entry: zipfile.ZipInfo) -> slice:
 
 
 def _check_sums(path: Path, raw: bytearray, places: Mapping[str, tuple[zipfile.ZipInfo, slice]]) -> None:
-    """Raise CheckpointError where a part is not what was written. Torch can be set to write no checksums."""
+    """Raise CheckpointError if a part's checksum is wrong. Torch can be set to write no checksums."""
     if not any(entry.CRC for entry, _ in places.values()):
         return
     view = memoryview(raw)
     for entry, place in places.values():
         if zlib.crc32(view[place]) != entry.CRC:
             raise CheckpointError(
-                f"{path} is damaged: its part {_printable(entry.filename)} has another checksum than was written",
+                f"{path} is damaged: its part {_printable(entry.filename)} has a wrong checksum",
                 hint="Copy it again, or train again.",
             )
 
@@ -171,11 +168,11 @@ def _other_archive(path: Path, names: Collection[str]) -> CheckpointError:
         return not_a_checkpoint(
             path, "a TorchScript model", "Save a state dict: torch.save(torch.jit.load(...).state_dict(), ...)."
         )
-    return not_a_checkpoint(path, "a zip archive", "Unpack it, and give the checkpoint in it.")
+    return not_a_checkpoint(path, "a zip archive", "Unpack it and give the checkpoint inside.")
 
 
 def _read_legacy(path: Path, raw: bytearray) -> Any:
-    """What torch wrote before version 1.6: five pickles, then the storages one after the other."""
+    """Read torch's format before version 1.6: five pickles, then the storages one after another."""
     stream, budget = io.BytesIO(raw), Budget(len(raw))
     storages: dict[str, torch.Tensor] = {}
 
@@ -200,7 +197,7 @@ def _read_legacy(path: Path, raw: bytearray) -> Any:
         numbers = storages[str(key)]
         (count,) = struct.unpack_from("<q", raw, at)
         if count != numbers.numel():
-            raise ValueError(f"its storage {key} has another length than its tensors say")
+            raise ValueError(f"its storage {key} has another length than in its tensors")
         if count:
             numbers.copy_(_numbers(raw, at + 8, numbers.dtype, count))
         at += 8 + count * numbers.dtype.itemsize
@@ -212,12 +209,12 @@ def _storage_of(pid: Any) -> tuple[torch.dtype, str, int]:
     mark, dtype, key, _, numel = pid[:_STORAGE_ID]
     named = isinstance(mark, str) and mark == "storage" and isinstance(dtype, torch.dtype)
     if not named or not isinstance(numel, int) or numel < 0 or any(pid[_STORAGE_ID:]):
-        raise pickle.UnpicklingError("it refers to something else than a storage")
+        raise pickle.UnpicklingError("it refers to something that is not a storage")
     return dtype, str(key), numel
 
 
 def _numbers(raw: bytearray, at: int, dtype: torch.dtype, count: int) -> torch.Tensor:
-    """Numbers that begin at a place of the file's bytes: a view of them where they are aligned."""
+    """Numbers at a place of the file's bytes, as a view if they are aligned."""
     if not count:
         return torch.zeros(0, dtype=dtype)
     if at % dtype.itemsize:
@@ -226,7 +223,7 @@ def _numbers(raw: bytearray, at: int, dtype: torch.dtype, count: int) -> torch.T
 
 
 def _swells(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(f"{path} was refused: {why}, and no checkpoint needs that", hint=_SAVE_PLAIN)
+    return CheckpointError(f"{path} was refused: {why}, which no checkpoint needs", hint=_SAVE_PLAIN)
 
 
 def _printable(text: str) -> str:

@@ -1,8 +1,8 @@
 """The learning rate of the step that led to a checkpoint.
 
-A scheduler that was saved after its step holds the rate of the *next* step: at the end of a decay to zero, zero. Where
-the schedule is one of torch's that are known in closed form, the rate of the step before is calculated. Otherwise it
-follows from what all checkpoints of a run say of the schedule, by lines between the steps that are known.
+A scheduler that was saved after its step has the rate of the *next* step, which is zero at the end of a decay to zero.
+For torch's schedules with a closed form, the rate of the previous step is computed. For others it is interpolated
+linearly between the known steps of all checkpoints of the run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def rates_before(scheduler: Mapping[str, Any]) -> list[float] | None:
-    """The rates that the last step was taken with, by parameter group; None where no closed form is known.
+    """The rates of the last step, by parameter group; None without a closed form.
 
     Args:
         scheduler: the state of one of torch's schedulers.
@@ -46,14 +46,14 @@ def _factor(scheduler: Mapping[str, Any], step: int) -> float | None:
 
 
 def rate_after(points: Mapping[int, float], step: int) -> float | None:
-    """The rate of a schedule after some steps, by a line through the nearest known steps.
+    """The rate of a schedule after some steps, on a line through the nearest known steps.
 
-    None where none is known, or a single one, which is zero: what it came down from is then unknown.
+    None if no step is known, or a single one with rate zero, because the rate before it is unknown.
     """
     if step in points:
         return points[step]
     steps = sorted(points)
-    if len(steps) < 2:  # noqa: PLR2004 - a line takes two points
+    if len(steps) < 2:  # noqa: PLR2004 - a line needs two points
         only = points[steps[0]] if steps else 0.0
         return only or None
     right = min(max(bisect_right(steps, step), 1), len(steps) - 1)

@@ -1,7 +1,7 @@
-"""Names of weights: a checkpoint's brought to those of the model.
+"""Match the names of a checkpoint's weights to those of the model.
 
-What wraps a model while it is trained leaves its mark on the names: ``module.`` (DataParallel), ``_orig_mod.``
-(``torch.compile``, of the model or of a part of it), ``model.`` and the like (Lightning), one inside the other.
+Wrappers of training add prefixes to the names: ``module.`` (DataParallel), ``_orig_mod.`` (``torch.compile``, of the
+model or a part of it), ``model.`` and similar ones (Lightning), also nested.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from tracinctl.engine.checkpoints.files import ANY_PART
 from tracinctl.errors import CheckpointError
 from tracinctl.text import first_few
 
-NAMED = 3  # offenders named in a message
+NAMED = 3  # number of wrong names in a message
 
 _COMPILED = "_orig_mod."
 _WRAPPERS = ("module.", "model.")
 
 
 def without_wrappers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state without the marks of wrappers that all of its names carry."""
+    """The state without wrapper prefixes that all its names have."""
     bare = {_uncompiled(name): value for name, value in state.items()}
     while prefix := next((p for p in _WRAPPERS if bare and all(name.startswith(p) for name in bare)), None):
         bare = {name.removeprefix(prefix): value for name, value in bare.items()}
@@ -31,15 +31,15 @@ def without_wrappers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
 def state_for(
     model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpoint: str
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """The part of a checkpoint's state that is the model's, under the model's names, and notes on what did not match.
+    """The part of a checkpoint's state for the model, under the model's names, and notes on the rest.
 
-    Weights that the model shares may be named once. What lies beside the model in the checkpoint (a loss, metrics) is
-    left out where the names tell the two apart. Buffers of whole numbers (a count of batches, positions) are made by
-    the model itself: they may be missing, and may be there where this model has none.
+    Weights that the model shares may occur once. Other parts of the checkpoint (a loss, metrics) are left out if the
+    names show the difference. The model makes buffers of whole numbers (a count of batches, positions) itself, so they
+    may be missing, or be present although this model has none.
 
     Raises:
-        CheckpointError: names are missing, unexpected or of another shape, the first of each kind are named; or two
-            parts of the checkpoint fit the model.
+        CheckpointError: names are missing, unexpected or of another shape (the message names the first of each kind),
+            or two parts of the checkpoint fit the model.
     """
     own, shared = model.state_dict(), _shared(model)
     state = {_filled_in(name, own): value for name, value in state.items()}
@@ -58,14 +58,14 @@ def state_for(
     for name, others in shared.items():
         if not torch.equal(renamed[name], renamed[others[0]]):
             raise CheckpointError(
-                f"checkpoint {checkpoint} holds different weights {others[0]} and {name}, which the model shares",
-                hint="Build the model as it was trained: there it did not share them.",
+                f"checkpoint {checkpoint} has different weights {others[0]} and {name}, which the model shares",
+                hint="Build the model as it was trained, without sharing these weights.",
             )
     notes = [
         f"checkpoint {checkpoint} {what}: {first_few(names)}"
         for what, names in (
-            ("does not hold buffers that the model makes itself", made),
-            ("holds buffers that the model does not have", extra),
+            ("lacks buffers that the model makes itself", made),
+            ("has buffers that the model does not have", extra),
         )
         if names
     ]
@@ -73,7 +73,7 @@ def state_for(
 
 
 def _filled_in(name: str, own: Mapping[str, torch.Tensor]) -> str:
-    """The name with the part that the model has in the place of any part, or with none."""
+    """The name with the model's part in the place of ``ANY``, or without it."""
     head, mark, rest = name.partition(f".{ANY_PART}.")
     if not mark:
         return name
@@ -83,7 +83,7 @@ def _filled_in(name: str, own: Mapping[str, torch.Tensor]) -> str:
 
 
 def bare_name(name: str) -> str:
-    """The name of a weight without what wrappers put before it."""
+    """The name of a weight without wrapper prefixes."""
     name = _uncompiled(name)
     while prefix := next((p for p in _WRAPPERS if name.startswith(p)), None):
         name = name.removeprefix(prefix)
@@ -91,20 +91,20 @@ def bare_name(name: str) -> str:
 
 
 def _is_whole(tensor: torch.Tensor) -> bool:
-    """Whether it holds whole numbers, which no parameter does."""
+    """Whether a tensor has whole numbers, which no parameter has."""
     return not tensor.is_floating_point() and not tensor.is_complex()
 
 
 def _check_fit(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
-    """Raise CheckpointError where a state does not fit the model's names and shapes."""
+    """Raise CheckpointError if a state does not fit the model's names and shapes."""
     unexpected = [name for name in state if name not in own]
     shaped = [
-        f"{name} is {tuple(state[name].shape)}, the model wants {tuple(own[name].shape)}"
+        f"{name} is {tuple(state[name].shape)}, but the model has {tuple(own[name].shape)}"
         for name in own
         if name in state and own[name].shape != state[name].shape
     ]
     complex_numbers = [n for n in own if n in state and state[n].is_complex() and not own[n].is_complex()]
-    # quantised weights are no weights without their scale
+    # quantised weights mean nothing without their scale
     whole = [n for n in own if n in state and _is_whole(state[n]) and not _is_whole(own[n])]
     missing = [name for name in own if name not in state]
     wrong = [
@@ -122,9 +122,9 @@ def _check_fit(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor
         only_more = unexpected and not (missing or shaped or complex_numbers or whole)
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit the model: {'; '.join(wrong)}",
-            hint=f"If the model does not need them: ignore_keys, for example {unexpected[0].partition('.')[0]}*."
+            hint=f"If the model does not need them, give ignore_keys, for example {unexpected[0].partition('.')[0]}*."
             if only_more
-            else "Is it of another model? See model, or `architecture` under [ranker] in tracinctl.toml.",
+            else "Check model, or `architecture` under [ranker] in tracinctl.toml.",
         )
 
 
@@ -133,7 +133,7 @@ def _uncompiled(name: str) -> str:
 
 
 def _shared(model: torch.nn.Module) -> dict[str, list[str]]:
-    """Names of parameters that are one and the same -> its other names."""
+    """Map each shared parameter's name to its other names."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -146,7 +146,7 @@ def _renamed(
     shared: Mapping[str, list[str]],
     checkpoint: str,
 ) -> Mapping[str, torch.Tensor]:
-    """The state under the model's names, as far as a prefix on either side makes them the same."""
+    """The state under the model's names, if adding a prefix on one side makes them equal."""
     bare = {_uncompiled(name): value for name, value in state.items()}
     names = {_uncompiled(name): name for name in own}
     prefixes = list(dict.fromkeys(_prefixes(bare)))
@@ -154,13 +154,13 @@ def _renamed(
     whole = [p for p in prefixes if _all_there(p, names, bare, shared)]
     if len(whole) > 1 and "" not in whole:
         raise CheckpointError(
-            f"checkpoint {checkpoint} holds several states that fit the model, under {first_few([*map(repr, whole)])}",
-            hint=f"Leave out all but the one that was trained, by ignore_keys, for example {whole[-1]}*.",
+            f"checkpoint {checkpoint} has several states that fit the model, under {first_few([*map(repr, whole)])}",
+            hint=f"Leave out all but the trained one with ignore_keys, for example {whole[-1]}*.",
         )
     if whole:
         prefix = "" if "" in whole else whole[0]
         return {names.get(n, n): v for k, v in bare.items() if k.startswith(prefix) and (n := k[len(prefix) :])}
-    # the other way round: the model is wrapped and the checkpoint is not
+    # the model is wrapped, but the checkpoint is not
     for prefix in dict.fromkeys(_prefixes(names)):
         if prefix and all(name.startswith(prefix) and name.removeprefix(prefix) in bare for name in names):
             return {names.get(prefix + name, name): value for name, value in bare.items()}

@@ -1,4 +1,4 @@
-"""What lies beside the weights in a folder of Hugging Face's Trainer or of accelerate: step, schedule and rates."""
+"""The step, schedule and rates in a folder of Hugging Face's Trainer or of accelerate."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tracinctl.errors import CheckpointError
 _SCHEDULERS = ("scheduler.pt", "scheduler.bin")
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
 _ARGUMENTS = "training_args.bin"
-_CLOSE = 1e-6  # by which a rate that is calculated may differ from one that was written
+_CLOSE = 1e-6  # tolerance between a computed rate and a written one
 
 Read = Callable[[Path], Any]
 
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What ``trainer_state.json`` says.
+    """The content of ``trainer_state.json``.
 
     Attributes:
-        step: of the checkpoint; None where there is no such file.
-        planned: steps of the whole training; None where it does not say.
-        logged: step -> learning rate.
+        step: step of the checkpoint; None without such a file.
+        planned: steps of the whole training; None if unknown.
+        logged: learning rates by step.
     """
 
     step: int | None = None
@@ -38,7 +38,7 @@ class TrainerState:
 
 
 def read_trainer_state(folder: Path) -> TrainerState:
-    """What the folder's ``trainer_state.json`` says, as far as it can be read."""
+    """The content of the folder's ``trainer_state.json``, as far as it is readable."""
     try:
         state: Any = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
         step, history = int(state["global_step"]), state["log_history"]
@@ -54,12 +54,12 @@ def read_trainer_state(folder: Path) -> TrainerState:
 
 
 def folder_rates(folder: Path, state: TrainerState, read: Read) -> Rates:
-    """What the files of a folder say of learning rates.
+    """The learning rates in the files of a folder.
 
     Args:
-        folder: of the checkpoint.
-        state: of its trainer.
-        read: gives the content of a file.
+        folder: the checkpoint's folder.
+        state: the trainer's state.
+        read: returns the content of a file.
     """
     scheduler = _content(folder, _SCHEDULERS, read)
     rates = rates_of(folder, [], [scheduler] if scheduler else [])
@@ -68,7 +68,7 @@ def folder_rates(folder: Path, state: TrainerState, read: Read) -> Rates:
         rates = rates_of(folder, [optimizer] if optimizer else [], [scheduler] if scheduler else [])
     if state.step is None:
         return rates
-    # under the trainer's number of steps: a scheduler counts one for each process
+    # use the trainer's number of steps, because a scheduler counts one per process
     now = next(iter(rates.after.values()), rates.saved)
     rates = replace(rates, step=state.step, after={} if now is None else {state.step: now}, logged=state.logged)
     if rates.taken is None and state.planned:
@@ -92,8 +92,8 @@ def _content(folder: Path, names: Sequence[str], read: Read) -> Mapping[str, Any
 
 
 def _planned_rate(arguments: Mapping[str, Any] | None, state: TrainerState, after: float | None) -> float | None:
-    """The rate of the last step by the trainer's arguments, where they explain what was written of the schedule."""
-    assert state.step is not None and state.planned is not None  # noqa: S101, PT018  the caller looks
+    """The rate of the last step by the trainer's arguments, if they agree with the written schedule."""
+    assert state.step is not None and state.planned is not None  # noqa: S101, PT018  the caller checks
     if arguments is None or state.step < 1:
         return None
     base, kind = arguments.get("learning_rate"), arguments.get("lr_scheduler_type")
@@ -110,7 +110,7 @@ def _planned_rate(arguments: Mapping[str, Any] | None, state: TrainerState, afte
 
 
 def _warmup(arguments: Mapping[str, Any], steps: int) -> int:
-    """The steps of warm-up: as a number, or as a share of all."""
+    """The steps of warm-up, given as a number or as a share of all."""
     given = arguments.get("warmup_steps") or 0
     if isinstance(given, (int, float)) and given >= 1:
         return int(given)
@@ -119,7 +119,7 @@ def _warmup(arguments: Mapping[str, Any], steps: int) -> int:
 
 
 def _share(kind: str, step: int, steps: int, warm: int) -> float:
-    """The share of the first rate that is left after a step."""
+    """The rate after a step, as a share of the first rate."""
     if kind != "constant" and step < warm:
         return step / warm
     done = (step - warm) / max(1, steps - warm)

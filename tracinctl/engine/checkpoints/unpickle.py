@@ -1,10 +1,9 @@
-"""Pickles read without running anything that they name, in memory that their bytes account for.
+"""Read pickles without running anything that they name, with memory in proportion to their bytes.
 
-A pickle names classes and functions, and asks for calls. Here a name never leads to what it names: tensors, containers
-and numbers are made by the functions of this module, objects of other classes become ``Inert``, and a call of anything
-else is refused. ``torch.load(weights_only=True)`` runs no code either, but it refuses harmless objects, and it makes
-whatever is asked for, so a few hundred bytes can fill the memory. Here every opcode and every call is charged to a
-``Budget``.
+A pickle names classes and functions, and asks to call them. This reader never imports a name: its own functions make
+tensors, containers and numbers, objects of other classes become ``Inert``, and other calls are refused.
+``torch.load(weights_only=True)`` runs no code either, but it refuses harmless objects, and it allocates what the pickle
+asks for, so a few hundred bytes can fill the memory. Here every opcode and every call is charged to a ``Budget``.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ import pickle
 import pickletools
 import re
 import sys
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # names of Python 2, by which protocols below 3 go
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # names of Python 2, which protocols below 3 use
 from collections.abc import Callable, Mapping, Sized
 from typing import IO, Any, Final, Protocol, Self
 
 import numpy as np
 import torch
 
-_ROOM: Final = 64 << 20  # bytes that any file may take beyond its size
-_TIMES: Final = 8  # times its size that a file may take: containers of small numbers do
+_ROOM: Final = 64 << 20  # bytes that any file may use beyond its size
+_TIMES: Final = 8  # multiple of its size that a file may use, as containers of small numbers do
 _BYTES_OF: Final = {
     "EMPTY_SET": 224,
     "EMPTY_DICT": 72,
@@ -31,12 +30,12 @@ _BYTES_OF: Final = {
     "STOP": 0,
     "PROTO": 0,
 } | dict.fromkeys(("NEWOBJ", "NEWOBJ_EX", "REDUCE", "OBJ", "INST"), 400)
-_BYTES_OF_OTHERS: Final = 48  # of an opcode: a small object and its place in a container
+_BYTES_OF_OTHERS: Final = 48  # bytes per opcode: a small object and its place in a container
 _BYTES_OF_CLASS: Final = 2048
-_BYTES_OF_ELEMENT: Final = 104  # in a set or dictionary
-_DEPTH: Final = 100  # of modules in modules
+_BYTES_OF_ELEMENT: Final = 104  # bytes per element of a set or dictionary
+_DEPTH: Final = 100  # limit on nested modules
 _PUTS: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
-# modules of the standard library whose classes hold values and do nothing
+# modules of the standard library whose classes only hold values
 _VALUES: Final = frozenset(
     {"argparse", "collections", "datetime", "decimal", "enum", "fractions", "ipaddress", "numbers", "pathlib"}
     | {"pathlib._local", "types", "uuid", "zoneinfo"}
@@ -46,15 +45,15 @@ _LAYOUTS: Final = frozenset({"_rebuild_sparse_tensor", "_rebuild_sparse_csr_tens
 
 
 class AsksForCodeError(Exception):
-    """A pickle asks for a call that is no construction of a value."""
+    """A pickle asks for a call that does not construct a value."""
 
 
 class SwellsError(Exception):
-    """A pickle asks for more memory than its bytes account for."""
+    """A pickle asks for too much memory for its size."""
 
 
 class Budget:
-    """Bytes of memory that a file of a size may take."""
+    """The memory in bytes that a file of a given size may use."""
 
     def __init__(self, size: int) -> None:
         self._left = _ROOM + _TIMES * size
@@ -63,7 +62,7 @@ class Budget:
         """Charge bytes.
 
         Raises:
-            SwellsError: there are not as many left.
+            SwellsError: the budget is used up.
         """
         self._left -= size
         if self._left < 0:
@@ -71,7 +70,7 @@ class Budget:
 
 
 class _Calls(type):
-    """Of inert classes: to call one is to construct a value, where it is no call of a function in disguise."""
+    """Metaclass of inert classes: a call constructs a value, and is refused if the name is that of a function."""
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
         if not cls.constructs:  # type: ignore[attr-defined]  # of Inert
@@ -81,14 +80,14 @@ class _Calls(type):
 
 
 class Inert(dict[Any, Any], metaclass=_Calls):
-    """An object of a class that was not imported: what the pickle says of it, and none of its behaviour.
+    """An object of a class that was not imported, with the pickle's data but without behaviour.
 
-    A dictionary is one with its entries.
+    For a subclass of dict, it holds the entries.
 
     Attributes:
         origin: module and name of the class.
-        constructs: whether a call of the class makes a value, as far as its name tells.
-        arguments: what it was constructed with.
+        constructs: whether a call of the class constructs a value, judged by its name.
+        arguments: the arguments of the construction.
         state: its attributes.
     """
 
@@ -98,26 +97,26 @@ class Inert(dict[Any, Any], metaclass=_Calls):
     state: Any = None
 
     def __new__(cls, *arguments: Any, **_: Any) -> Self:
-        """Keep what the object is constructed with."""
+        """Keep the arguments."""
         inert = super().__new__(cls)
         inert.arguments = arguments
         return inert
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        """Do nothing: entries come one by one."""
+        """Do nothing, because entries are added one by one."""
 
     def __setstate__(self, state: Any) -> None:
         """Keep the attributes."""
         self.state = state
 
     def append(self, _: Any) -> None:
-        """Take an element of a list's subclass, which nothing needs."""
+        """Ignore an element of a list's subclass."""
 
     def extend(self, _: Any) -> None:
-        """Take elements of a list's subclass."""
+        """Ignore elements of a list's subclass."""
 
     def add(self, _: Any) -> None:
-        """Take an element of a set's subclass."""
+        """Ignore an element of a set's subclass."""
 
     def __hash__(self) -> int:  # type: ignore[override]  # a dictionary has none
         return id(self)
@@ -127,10 +126,10 @@ class Inert(dict[Any, Any], metaclass=_Calls):
 
 
 class NoPlainTensor:
-    """A tensor that is not strided numbers in memory, which is all that is read of it.
+    """A tensor that is not strided numbers in memory.
 
     Attributes:
-        kind: what it is, in words.
+        kind: the kind of tensor, in words.
     """
 
     def __init__(self, kind: str) -> None:
@@ -138,7 +137,7 @@ class NoPlainTensor:
 
 
 def module_state(module: Inert, prefix: str = "") -> dict[str, Any]:
-    """The parameters and saved buffers of a ``torch.nn.Module`` that was pickled whole; empty for anything else."""
+    """The parameters and saved buffers of a pickled ``torch.nn.Module``; empty for anything else."""
     inner = module.state if isinstance(module.state, dict) else {}
     if prefix.count(".") > _DEPTH or not isinstance(inner.get("_parameters"), dict):
         return {}
@@ -152,20 +151,20 @@ def module_state(module: Inert, prefix: str = "") -> dict[str, Any]:
 
 
 class Storage(Protocol):
-    """The numbers of a tensor, as ``persistent_load`` gives them."""
+    """The numbers of a tensor, as returned by ``persistent_load``."""
 
     @property
     def numbers(self) -> torch.Tensor:
-        """Of one dimension."""
+        """The numbers as a one-dimensional tensor."""
 
 
 class SafePickle(pickle.Unpickler):
-    """Reads one pickle.
+    """Read one pickle.
 
     Args:
-        stream: where it begins.
-        budget: what it may take.
-        storage: gives the numbers that a tensor of the pickle refers to.
+        stream: a stream at its beginning.
+        budget: the memory that it may use.
+        storage: returns the numbers that a tensor of the pickle refers to.
     """
 
     def __init__(self, stream: IO[bytes], budget: Budget, storage: Callable[[Any], Any] | None = None) -> None:
@@ -180,19 +179,19 @@ class SafePickle(pickle.Unpickler):
         """The content.
 
         Raises:
-            AsksForCodeError: it asks for a call that is no construction of a value.
-            SwellsError: it takes more memory than the budget has.
-            ValueError, pickle.UnpicklingError: it is broken.
+            AsksForCodeError: the pickle asks for a call that does not construct a value.
+            SwellsError: the pickle needs more memory than the budget.
+            ValueError, pickle.UnpicklingError: the pickle is broken.
         """
         self._check_opcodes()
         return super().load()
 
     def _check_opcodes(self) -> None:
-        """Charge what the opcodes make; lengths that the bytes do not hold are errors of ``genops``."""
+        """Charge the objects of the opcodes; ``genops`` raises on lengths beyond the bytes."""
         begin = self._stream.tell()
         for number, (opcode, argument, _) in enumerate(pickletools.genops(self._stream)):
             self._budget.spend(_BYTES_OF.get(opcode.name, _BYTES_OF_OTHERS))
-            # the reader makes room up to the number of a memo's place
+            # the reader allocates memory up to the number of a memo's place
             if opcode.name in _PUTS and isinstance(argument, int) and argument > number:
                 raise SwellsError
         self._stream.seek(begin)
@@ -200,11 +199,11 @@ class SafePickle(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         """A storage."""
         if self._storage is None:
-            raise pickle.UnpicklingError("it refers to a storage that is not there")
+            raise pickle.UnpicklingError("it refers to a storage that does not exist")
         return self._storage(pid)
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a class or function that the pickle names."""
+        """The replacement for a class or function that the pickle names."""
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         origin = f"{module}.{name}"
         if origin not in self._known:
@@ -226,7 +225,7 @@ class SafePickle(pickle.Unpickler):
 
 
 def _constructs(module: str, name: str) -> bool:
-    """Whether a call of a name is the construction of a value: of a class that holds values, or of a user's class."""
+    """Whether calling a name constructs a value, of a class that only holds values or of a user's class."""
     if module in _VALUES or module.startswith("numpy"):
         return True
     top = module.partition(".")[0]
@@ -234,7 +233,7 @@ def _constructs(module: str, name: str) -> bool:
 
 
 def _storage_dtype(name: str) -> torch.dtype | None:
-    """The dtype of a storage class, ``FloatStorage`` for instance; bytes where the class does not say it."""
+    """The dtype of a storage class such as ``FloatStorage``; bytes if the class has none."""
     if name in {"UntypedStorage", "_UntypedStorage"}:
         return torch.uint8
     kinds = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Byte": "uint8"}
@@ -245,14 +244,14 @@ def _storage_dtype(name: str) -> torch.dtype | None:
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:
-    """A view of a storage; ``as_strided`` makes sure that it lies inside."""
+    """A view of a storage; ``as_strided`` checks that it is inside."""
     if isinstance(storage, NoPlainTensor):
         return storage
     return torch.as_strided(storage.numbers, tuple(size), tuple(stride), offset)
 
 
 def _tensor_of_dtype(storage: Any, offset: int, size: Any, stride: Any, _: Any, __: Any, dtype: Any, *___: Any) -> Any:
-    """The same of a storage whose class does not say the dtype."""
+    """A view of a storage whose class has no dtype."""
     if isinstance(storage, NoPlainTensor):
         return storage
     return torch.as_strided(storage.numbers.view(dtype), tuple(size), tuple(stride), offset)
@@ -264,7 +263,7 @@ def _inner(tensor: Any, *_: Any) -> Any:
 
 
 def _reconstructed(cls: Any, *_: Any) -> Any:
-    """An object as the oldest protocols construct it."""
+    """Construct an object as the oldest protocols do."""
     inert: Any = cls if isinstance(cls, _Calls) else Inert
     return inert.__new__(inert)
 
@@ -283,19 +282,19 @@ class _Dtype:
 
 
 def _scalar(dtype: Any, data: Any) -> Any:
-    """A NumPy scalar, as the number that it is in Python."""
+    """A NumPy scalar as a Python number."""
     data = data.encode("latin1") if isinstance(data, str) else data
     return np.frombuffer(data, dtype.dtype, 1)[0].item()
 
 
 def _makers(budget: Budget) -> Mapping[str, Any]:
-    """Names that stand for tensors, containers and numbers -> what makes them; what grows is charged."""
+    """Makers of tensors, containers and numbers by name; growing ones are charged."""
 
     def counted(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
         def made(*arguments: Any) -> Any:
             for argument in arguments:
                 if not isinstance(argument, kinds) or not isinstance(argument, Sized):
-                    raise pickle.UnpicklingError(f"it makes a {make.__name__} of a {type(argument).__name__}")
+                    raise pickle.UnpicklingError(f"it makes a {make.__name__} from a {type(argument).__name__}")
                 budget.spend(_BYTES_OF_ELEMENT * len(argument))
             return make(*arguments)
 
@@ -321,8 +320,8 @@ def _makers(budget: Budget) -> Mapping[str, Any]:
         "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
         "torch._utils._rebuild_parameter": _inner,
         "torch._utils._rebuild_parameter_with_state": _inner,
-        "torch._utils._rebuild_from_type_v2": lambda *_: NoPlainTensor("of a class of its own"),
-        "torch._tensor._rebuild_from_type_v2": lambda *_: NoPlainTensor("of a class of its own"),
+        "torch._utils._rebuild_from_type_v2": lambda *_: NoPlainTensor("of its own class"),
+        "torch._tensor._rebuild_from_type_v2": lambda *_: NoPlainTensor("of its own class"),
         "torch.serialization._get_layout": lambda name: name,
         "torch.device": lambda *_: "device",
         "torch.Size": counted(tuple, *lists),

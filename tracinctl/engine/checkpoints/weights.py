@@ -1,4 +1,4 @@
-"""Weights of checkpoints in the sum of influences: from their learning rates, or the caller's own."""
+"""Weights of checkpoints in the sum of influences, from learning rates or from the caller."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tracinctl.errors import CheckpointError, UsageError
 from tracinctl.text import count, first_few, number
 
 WEIGHTINGS = ("relative", "absolute", "uniform")
-_CLOSE = 1e-6  # two numbers that were written as one rate
+_CLOSE = 1e-6  # tolerance between two numbers for the same rate
 
 
 @dataclass(frozen=True)
 class GroupScales:
-    """By what gradients are multiplied, so that each parameter group counts by its own learning rate.
+    """Factors for gradients, so that each parameter group counts by its own learning rate.
 
     Attributes:
-        by_name: parameter -> square root of its learning rate over the checkpoint's; empty where there is one rate.
-        mean: the mean rate of the groups over their largest, where it is not known which parameters they hold; else 1.
+        by_name: by parameter, the square root of its learning rate over the checkpoint's; empty if there is one rate.
+        mean: the groups' mean rate over their largest, if their parameters are unknown; else 1.
     """
 
     by_name: Mapping[str, float]
@@ -37,10 +37,10 @@ class WeighedCheckpoint:
     """A checkpoint's part in the sum of influences.
 
     Attributes:
-        name: the file's name, or the folder's.
-        moment: when it was saved, ``epoch 5`` for instance; empty where it does not say.
-        learning_rate: of the step that led to it, the largest of its parameter groups; None where it is not known.
-        group_rates: those of its groups, where they differ.
+        name: the name of the file or folder.
+        moment: the moment of saving, such as ``epoch 5``; empty if unknown.
+        learning_rate: rate of the step that led to it, the largest of its parameter groups; None if unknown.
+        group_rates: rates of its groups, if they differ.
         weight: its weight; a group's gradients count by its share of the largest rate.
     """
 
@@ -52,9 +52,9 @@ class WeighedCheckpoint:
 
     @property
     def described(self) -> str:
-        """What is known of it, in one line."""
+        """A description on one line."""
         rates = ", ".join(f"{rate:.4g}" for rate in self.group_rates)
-        rate = "not known" if self.learning_rate is None else f"{self.learning_rate:.4g}"
+        rate = "unknown" if self.learning_rate is None else f"{self.learning_rate:.4g}"
         parts = [self.moment, f"learning rate {rate}{f' (by group {rates})' if rates else ''}"]
         return ", ".join([*filter(None, parts), f"weight {number(self.weight)}"])
 
@@ -62,7 +62,7 @@ class WeighedCheckpoint:
 def weigh_checkpoints(
     model: torch.nn.Module, names: Sequence[str], records: Sequence[CheckpointRecord], weighting: str | Sequence[float]
 ) -> tuple[list[WeighedCheckpoint], list[str]]:
-    """The checkpoints of a run with their weights, and what a user should know of these.
+    """The checkpoints of a run with their weights, and notes for the user.
 
     Raises:
         CheckpointError, UsageError: see ``checkpoint_weights``.
@@ -82,16 +82,16 @@ def weigh_checkpoints(
 
 
 def unknown_rates(weighed: Sequence[WeighedCheckpoint], weighting: str | Sequence[float]) -> list[str]:
-    """The note that weights fell back to 1 each, where some checkpoints do not say their learning rate."""
+    """The note that all weights are 1 because some checkpoints have no learning rate."""
     without = [checkpoint.name for checkpoint in weighed if checkpoint.learning_rate is None]
     if not without or weighting != "relative":
         return []
     of = f"{len(without)} of {count(len(weighed), 'checkpoint')} ({first_few(without)})"
-    return [f"the learning rate of {of} is not known: all checkpoints have weight 1"]
+    return [f"the learning rate of {of} is unknown, so all checkpoints have weight 1"]
 
 
 def copies_of_others(names: Sequence[str], records: Sequence[CheckpointRecord]) -> dict[int, str]:
-    """Places of checkpoints with the weights of an earlier one -> the name of that one."""
+    """Map the places of checkpoints that repeat an earlier one's weights to the name of that one."""
     first: dict[str, str] = {}
     copies = {}
     for place, (name, record) in enumerate(zip(names, records, strict=True)):
@@ -102,7 +102,7 @@ def copies_of_others(names: Sequence[str], records: Sequence[CheckpointRecord]) 
 
 
 def group_scales(model: torch.nn.Module, rates: Rates) -> GroupScales:
-    """How the parameter groups of a checkpoint's optimizer differ, for the parameters of a model."""
+    """The factors of a model's parameters by the groups of a checkpoint's optimizer."""
     largest = rates.saved
     if not largest or not rates.differ:
         return GroupScales({})
@@ -134,7 +134,7 @@ def _learning_rate(rates: Rates, points: Mapping[int, float]) -> float | None:
 
 
 def _logs_next_rates(rates: Sequence[Rates]) -> bool:
-    """Whether what was logged at a step is the rate of the next one, as older versions of ``transformers`` log it."""
+    """Whether the rate logged at a step is that of the next step, as in older versions of ``transformers``."""
     both = [(rate.logged[s], r) for rate in rates for s, r in rate.after.items() if s in rate.logged]
     if any(not math.isclose(logged, after, rel_tol=_CLOSE) for logged, after in both):
         return False
@@ -146,44 +146,44 @@ def _logs_next_rates(rates: Sequence[Rates]) -> bool:
 def checkpoint_weights(
     rates: Sequence[float | None], names: Sequence[str], weighting: str | Sequence[float]
 ) -> tuple[list[float], list[str]]:
-    """Weights ``w_c`` of checkpoints in the sum of influences, and what a user should know of them.
+    """Weights ``w_c`` of checkpoints in the sum of influences, and notes for the user.
 
-    ``relative``: learning rate over the mean learning rate, or 1 where a checkpoint does not say its own;
-    ``absolute``: the learning rate (as in TracInCP, Pruthi et al. 2020); ``uniform``: 1. Or numbers of one's own.
+    ``relative``: learning rate over the mean learning rate, or 1 if a checkpoint has none; ``absolute``: the learning
+    rate (as in TracInCP, Pruthi et al. 2020); ``uniform``: 1. Or the caller's numbers.
 
     Raises:
-        CheckpointError: ``absolute`` and a checkpoint without a learning rate.
-        UsageError: an unknown weighting, or numbers that are no weights.
+        CheckpointError: ``absolute`` with a checkpoint without a learning rate.
+        UsageError: the weighting is unknown, or numbers are not valid weights.
     """
     if not isinstance(weighting, str):
         return check_own_weights(weighting, len(names)), []
     if weighting not in WEIGHTINGS:
-        raise UsageError(f"unknown `checkpoint_weights` {weighting!r}", hint=f"One of {', '.join(WEIGHTINGS)}.")
+        raise UsageError(f"unknown `checkpoint_weights` {weighting!r}", hint=f"Choose one of {', '.join(WEIGHTINGS)}.")
     same = [1.0] * len(names)
     if weighting == "uniform":
         return same, []
     without = [name for name, rate in zip(names, rates, strict=True) if rate is None]
     if without and weighting == "absolute":
         raise CheckpointError(
-            f"checkpoint {without[0]} does not say its learning rate, which `checkpoint_weights` absolute needs",
-            hint="Use relative or uniform, or give weights of your own.",
+            f"checkpoint {without[0]} has no learning rate, which `checkpoint_weights` absolute needs",
+            hint="Use relative or uniform, or give your own weights.",
         )
     if without:
         return same, []
     known = [rate for rate in rates if rate is not None]
     mean = sum(known) / len(known)
     if not mean:
-        return same, ["the learning rates are all zero: all checkpoints have weight 1"]
+        return same, ["the learning rates are all zero, so all checkpoints have weight 1"]
     values = known if weighting == "absolute" else [rate / mean for rate in known]
     zero = [name for name, value in zip(names, values, strict=True) if not value]
     return values, [_zero(zero)] if zero else []
 
 
 def check_own_weights(weights: Sequence[float], checkpoints: int) -> list[float]:
-    """The weights that a caller gives, one a checkpoint.
+    """The caller's weights, one per checkpoint.
 
     Raises:
-        UsageError: they are not as many, or one is negative, infinite or no number, or all are zero.
+        UsageError: their number is wrong, one is negative, infinite or not a number, or all are zero.
     """
     if len(weights) != checkpoints:
         raise UsageError(
@@ -194,26 +194,26 @@ def check_own_weights(weights: Sequence[float], checkpoints: int) -> list[float]
     wrong = next((value for value in values if not 0 <= value < math.inf), None)
     if wrong is not None or not any(values):
         raise UsageError(
-            f"`checkpoint_weights` holds {number(wrong)}" if wrong is not None else "`checkpoint_weights` are all 0",
-            hint="Weights are numbers of at least 0, and one is above 0.",
+            f"`checkpoint_weights` has {number(wrong)}" if wrong is not None else "`checkpoint_weights` are all 0",
+            hint="Give numbers of at least 0, and one above 0.",
         )
     return values
 
 
 def _zero(names: Sequence[str]) -> str:
     return (
-        f"{first_few(names)} {'has' if len(names) == 1 else 'have'} learning rate 0 and so weight 0: "
-        f"{'it adds' if len(names) == 1 else 'they add'} nothing to the scores"
+        f"{first_few(names)} {'has' if len(names) == 1 else 'have'} learning rate 0 and so weight 0, and "
+        f"{'adds' if len(names) == 1 else 'add'} nothing to the scores"
     )
 
 
 def _on_groups(names: Sequence[str], records: Sequence[CheckpointRecord], scales: Sequence[GroupScales]) -> list[str]:
-    """What a user should know where parameter groups have rates of their own."""
+    """Notes on parameter groups with different rates."""
     mixed = [k for k, record in enumerate(records) if record.rates.differ]
     notes = []
     for known, what in (
         (True, "each group's gradients count by its own rate"),
-        (False, "which parameters the groups hold is not known, so their mean rate counts for all"),
+        (False, "the parameters of the groups are unknown, so their mean rate counts for all"),
     ):
         those = [k for k in mixed if bool(scales[k].by_name) == known]
         if those:

@@ -1,8 +1,8 @@
-"""The kernels of all checkpoints, made by several processes.
+"""Make the kernels of all checkpoints in several processes.
 
-As many checkpoints as can be dealt out evenly are computed whole, each by one process. The items of those that are left
-are divided. Every kernel is kept in the cache as soon as it is made, from where the first process takes them all; so
-what was finished stays, and all processes must share the folder.
+As many checkpoints as divide evenly are each computed by one process. The items of the remaining ones are divided.
+Each kernel is put into the cache as soon as it is made, and the first process reads them all from there. So finished
+kernels are kept, and all processes must share the folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tracinctl.progress import Progress, ProgressCallback
 
 @dataclass(frozen=True)
 class _State:
-    """What was known of a checkpoint when the work was divided."""
+    """The state of a checkpoint when the work was divided."""
 
     name: str
     digest: str
@@ -41,7 +41,7 @@ def divided_kernels(
     """The kernels of all checkpoints, in order, in the first process; None in the others.
 
     Raises:
-        TracinctlError: what failed in any of the processes.
+        TracinctlError: the error of any process.
     """
     rank, size = processes.rank, processes.size
     _check_same(work, checkpoints, processes)
@@ -70,7 +70,7 @@ def divided_kernels(
 
 
 def shared_cache(folder: Path | None, processes: Processes | None) -> KernelCache:
-    """The cache in this folder; without one, in a temporary folder of the first process, which ends with it."""
+    """The cache in this folder, or in a temporary folder of the first process, which is removed with it."""
     if folder is not None or processes is None:
         return KernelCache(folder)
     cache = KernelCache(None) if processes.rank == 0 else None
@@ -79,23 +79,23 @@ def shared_cache(folder: Path | None, processes: Processes | None) -> KernelCach
 
 
 def _make(work: KernelWork, path: CheckpointSource, checkpoint: Checkpoint, report: Callable[[int], None]) -> None:
-    """Leave the kernel in the cache."""
+    """Put the kernel into the cache."""
     work.compute(path, checkpoint, report)
 
 
 def _kernel(work: KernelWork, state: _State, taken: bool) -> CheckpointKernel:
     kernel = work.opened(state.identity)
     if kernel is None:
-        assert work.cache is not None  # noqa: S101  processes exchange kernels by it
+        assert work.cache is not None  # noqa: S101  processes exchange kernels through it
         raise CacheError(
             f"the first process does not find the kernel of {state.name} in {work.cache.folder}",
-            hint="Processes that share a run must share the folder of the cache, on every machine.",
+            hint="Use a cache folder that all processes on all machines share.",
         )
     return CheckpointKernel(state.name, state.digest, state.record, kernel, taken)
 
 
 def _states(work: KernelWork, checkpoints: Sequence[CheckpointSource], processes: Processes) -> list[_State]:
-    """What is known of each checkpoint, and whether its kernel is in the cache; each process looks at its share."""
+    """The state of each checkpoint, and whether its kernel is in the cache; each process checks its share."""
     states: list[_State] = [_State("", "", CheckpointRecord(), "", kept=False)] * len(checkpoints)
     shares = processes.each(lambda: [_state(work, path) for path in checkpoints[processes.rank :: processes.size]])
     for rank, share in enumerate(shares):
@@ -118,10 +118,10 @@ def _state(work: KernelWork, path: CheckpointSource) -> _State:
 
 
 def load_unchanged(path: CheckpointSource, digest: str) -> Checkpoint:
-    """The checkpoint as it was when the work was divided.
+    """Load a checkpoint, and check that it is the same as when the work was divided.
 
     Raises:
-        CheckpointError: it has changed since.
+        CheckpointError: the checkpoint has changed.
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.digest != digest:
@@ -132,7 +132,7 @@ def load_unchanged(path: CheckpointSource, digest: str) -> Checkpoint:
 
 
 def _check_same(work: KernelWork, checkpoints: Sequence[CheckpointSource], processes: Processes) -> None:
-    """Raise DataError where not all processes see the same items, model and checkpoints."""
+    """Raise DataError unless all processes have the same items, model and checkpoints."""
     items = hashlib.sha256(",".join([*work.items.ids, *work.items.digests]).encode()).hexdigest()
     names = [path.name for path in checkpoints]
     views = processes.each(lambda: {"items": items, "model": work.model_key, "checkpoints": names})
@@ -140,13 +140,13 @@ def _check_same(work: KernelWork, checkpoints: Sequence[CheckpointSource], proce
         for what, value in view.items():
             if value != views[0][what]:
                 raise DataError(
-                    f"process {rank} sees other {what} than process 0",
-                    hint="All processes must read the same files, and code that draws at random must fix its seed.",
+                    f"process {rank} has other {what} than process 0",
+                    hint="Let all processes read the same files, and fix the seed of random code.",
                 )
 
 
 class _Display:
-    """Progress of all processes together, as the first one sees it: the others are as far as it is."""
+    """Progress of all processes, estimated from the first one."""
 
     def __init__(self, progress: ProgressCallback, names: Sequence[str], items: int, missing: Sequence[int]) -> None:
         self._progress, self._names, self._items = progress, names, items
@@ -156,7 +156,7 @@ class _Display:
                 self._finish(index, "taken from the cache")
 
     def begin(self, index: int, hands: int, sharers: int = 1) -> Callable[[int], None]:
-        """Work on as many checkpoints as there are ``hands`` begins, each shared by ``sharers``; gives its callback."""
+        """Begin ``hands`` checkpoints, each shared by ``sharers`` processes; return the callback."""
 
         def report(done: int) -> None:
             items = hands * self._items
@@ -172,7 +172,7 @@ class _Display:
         return report
 
     def finish(self, indices: Sequence[int]) -> None:
-        """These checkpoints are done."""
+        """Mark these checkpoints as done."""
         for index in indices:
             self._finish(index, "computed")
 
@@ -194,8 +194,8 @@ class _Display:
 
 
 def _silent(done: int) -> None:
-    """The first process shows how far all are."""
+    """Report nothing, because the first process shows the progress."""
 
 
 def _nothing() -> None:
-    """Wait for the others."""
+    """Do nothing, to wait for the others."""

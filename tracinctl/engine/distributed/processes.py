@@ -1,7 +1,7 @@
-"""The processes that share a run, and how they exchange values, tensors and errors, by torch.distributed.
+"""The processes that share a run exchange values, tensors and errors by torch.distributed.
 
-All of them call the same methods in the same order. An error in one is raised in all, so that none waits for a process
-that has given up. A process that dies breaks its connections, which is an error in the others.
+All processes call the same methods in the same order. An error in one is raised in all, so that none waits for a failed
+process. A process that dies breaks its connections, which raises an error in the others.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from tracinctl.errors import ProcessLostError, TracinctlError
 T = TypeVar("T")
 
 distributed: Any = torch.distributed  # its functions have no types
-_PATIENCE = timedelta(days=7)  # one process may have much more to do; one that is gone is noticed without this
+_PATIENCE = timedelta(days=7)  # a process may have much more to do; a dead one is noticed without this
 
 
 @dataclass
 class Processes:
-    """This process among those that share a run; by default it is alone. ``join_processes`` meets the others.
+    """This process among those that share a run, by default alone. ``join_processes`` joins the others.
 
     Attributes:
         rank: this process's number; 0 writes results and shows progress.
-        size: how many there are.
-        local_rank, local_size: the same among those of this machine.
+        size: number of processes.
+        local_rank, local_size: rank and size among the processes on this machine.
     """
 
     rank: int = 0
@@ -43,10 +43,10 @@ class Processes:
 
     @contextmanager
     def part(self) -> Iterator[None]:
-        """A part of the run that succeeds in all processes or fails in all, with the same error.
+        """A part of the run that succeeds in all processes, or fails in all with the same error.
 
         Raises:
-            TracinctlError: what failed, here or elsewhere.
+            TracinctlError: the error of any process.
         """
         try:
             yield
@@ -59,7 +59,7 @@ class Processes:
         self.each(_nothing)
 
     def each(self, work: Callable[[], T]) -> list[T]:
-        """What ``work`` gives in each process, by rank; it is sent around, so it must be small.
+        """The results of ``work`` in all processes, by rank; they are sent around, so they must be small.
 
         Raises:
             TracinctlError: what failed in any of the processes.
@@ -70,22 +70,22 @@ class Processes:
             value = work()
         except ProcessLostError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others must not wait for this process
+        except Exception as error:  # noqa: BLE001 - after any error, the others must not wait for this process
             return self._agree(None, error)
         return self._agree(value, None)
 
     def first(self, work: Callable[[], T]) -> T | None:
-        """What ``work`` gives in the first process, there; None in the others.
+        """Run ``work`` in the first process and return its result there; None in the others.
 
         Raises:
-            TracinctlError: what failed.
+            TracinctlError: the error of ``work``.
         """
         results: list[T] = []
         self.each(lambda: None if self.rank else results.append(work()))
         return results[0] if results else None
 
     def _agree(self, value: Any, error: Exception | None) -> list[Any]:
-        """The values of all processes, or the error of the first one that has one."""
+        """The values of all processes; raises the first error among them."""
         answers: list[Any] = [None] * self.size
         with _exchange():
             distributed.all_gather_object(answers, (value, _in_words(self.rank, error) if error else None))
@@ -97,19 +97,19 @@ class Processes:
         return [value for value, _ in answers]
 
     def broadcast(self, tensor: torch.Tensor, source: int) -> None:
-        """Fill ``tensor`` everywhere with what it holds in the process ``source``."""
+        """Copy ``tensor`` from the process ``source`` to all."""
         if self.size > 1:
             with _exchange():
                 distributed.broadcast(tensor, source)
 
     def add_up(self, tensor: torch.Tensor) -> None:
-        """Add up ``tensor`` over all processes, in the first one."""
+        """Sum ``tensor`` over all processes into the first one."""
         if self.size > 1:
             with _exchange():
                 distributed.reduce(tensor, 0)
 
     def least(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The least of what ``tensor`` holds in all processes, number by number."""
+        """The element-wise minimum of ``tensor`` over all processes."""
         least = tensor.clone()
         if self.size > 1:
             with _exchange():
@@ -117,7 +117,7 @@ class Processes:
         return least
 
     def hand_over(self, tensor: torch.Tensor, source: int) -> None:
-        """Send ``tensor`` from the process ``source`` to the first; called by these two."""
+        """Send ``tensor`` from the process ``source`` to the first; only these two call this."""
         with _exchange():
             if self.rank == source:
                 distributed.send(tensor, 0)
@@ -126,7 +126,7 @@ class Processes:
 
 
 ALONE = Processes()
-"""One process that shares its run with no other."""
+"""A process that shares its run with no other."""
 
 
 def _nothing() -> None:
@@ -138,8 +138,8 @@ def _in_words(rank: int, error: Exception) -> tuple[str, str, str]:
         return type(error).__name__, error.message, error.hint
     return (
         "TracinctlError",
-        f"process {rank} met an internal error: {type(error).__name__}: {error}",
-        "One process alone shows with -vv where it is.",
+        f"internal error in process {rank}: {type(error).__name__}: {error}",
+        "Run a single process with -vv to see where.",
     )
 
 
@@ -147,15 +147,15 @@ def _in_words(rank: int, error: Exception) -> tuple[str, str, str]:
 def _exchange() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # what torch raises when the other end is gone
+    except RuntimeError as error:  # torch raises this when the other end is gone
         raise ProcessLostError(
             "another process of this run was lost",
-            hint="Checkpoints that were finished are kept in the cache; the same command goes on from there.",
+            hint="Finished checkpoints are kept in the cache; run the same command to continue.",
         ) from error
 
 
 def _has_gpu_each(environment: Mapping[str, str]) -> bool:
-    """Whether NCCL serves: it wants a GPU of its own for each process."""
+    """Whether NCCL can be used, which needs one GPU per process."""
     if not (distributed.is_nccl_available() and torch.cuda.is_available()):
         return False
     return int(environment.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()
@@ -163,13 +163,13 @@ def _has_gpu_each(environment: Mapping[str, str]) -> bool:
 
 @contextmanager
 def join_processes(meeting_point: str = "env://") -> Iterator[Processes]:
-    """Meet the other processes of the run that the environment describes, and leave them at the end.
+    """Join the other processes of the run in the environment, and leave them at the end.
 
     Args:
         meeting_point: an ``init_method`` of torch.distributed.
 
     Raises:
-        ProcessLostError: they do not come together.
+        ProcessLostError: the processes cannot connect.
     """
     environment = os.environ
     rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
