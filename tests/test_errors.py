@@ -63,7 +63,7 @@ def a_list_over_a_folder():
     command("exclude", "--metadata-file", "scores.json", "--output-file", "data")
 
 
-@case(errors.UsageError, given="`dtype` 'float16'", why="unknown", way_out="One of float32, float64")
+@case(errors.UsageError, given="`dtype` 'float16'", why="unknown", way_out="Choose one of float32, float64")
 def an_unknown_dtype():
     compute(dtype="float16")
 
@@ -100,7 +100,7 @@ def a_loss_that_is_no_number():
     compute(loss=nowhere_a_number)
 
 
-@case(errors.UnknownLossError, given="'hinge'", why="unknown loss", way_out="One of standard, logistic, ghm")
+@case(errors.UnknownLossError, given="'hinge'", why="unknown loss", way_out="Use standard, logistic, ghm")
 def an_unknown_loss():
     compute(loss="hinge")
 

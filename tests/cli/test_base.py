@@ -367,7 +367,7 @@ def test_sigterm_ends_with_143_and_says_what_is_kept(cli, project, monkeypatch):
 def test_a_command_without_scores_names_only_flags_that_it_has(cli, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     result = cli(*command.split())
-    assert "Make them: tracinctl compute --material NAME --frequency NAME" in result.err
+    assert "Make them with: tracinctl compute --material NAME --frequency NAME" in result.err
     takes_files = "--metadata-file" in cli(command.split()[0], "--help-all").out
     assert takes_files == ("or give a file: --metadata-file FILE" in result.err.lower())
 

@@ -77,5 +77,5 @@ def test_features_help_where_comparisons_are_few():
 @pytest.mark.parametrize("features", [np.full((30, 2), np.nan), np.zeros((29, 2))], ids=["NaN", "too few"])
 def test_features_that_do_not_fit_are_refused(features):
     pairs, _ = comparisons()
-    with pytest.raises(DataError, match="features must be finite"):
+    with pytest.raises(DataError, match="`features` must be finite"):
         contradiction(pairs, 30, features)

@@ -30,7 +30,9 @@ def test_texts_and_conversations_are_read_with_their_prompt(tmp_path, item, show
     assert (path.name, read_item_texts(path)) == ("votes_items.jsonl", {"a": shown})
 
 
-@pytest.mark.parametrize(("content", "message"), [('{"id": "a"}', "no column text"), ("{", "line 1: no JSON object")])
+@pytest.mark.parametrize(
+    ("content", "message"), [('{"id": "a"}', "no column text"), ("{", "line 1 is not a JSON object")]
+)
 def test_a_broken_file_is_refused(tmp_path, content, message):
     (tmp_path / "x.jsonl").write_text(content)
     with pytest.raises(DataError, match=message) as caught:

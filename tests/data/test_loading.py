@@ -165,12 +165,12 @@ def test_links_may_lead_into_a_second_folder_that_is_allowed(tmp_path):
     for number, path in enumerate(sorted(root.rglob("*.wav"))):
         shutil.move(path, cache / f"{number:032x}")
         path.symlink_to(cache / f"{number:032x}")
-    with pytest.raises(DataError, match="leads out of the data folder") as caught:
+    with pytest.raises(DataError, match="is a link out of the data folder") as caught:
         load(root)
     assert f"linked_root = {str(cache)!r}" in caught.value.hint
     linked = load(root, linked_root=tmp_path / "cache")
     assert np.array_equal(linked.train.inputs, before.train.inputs)
-    with pytest.raises(DataError, match="leads out"):
+    with pytest.raises(DataError, match="is a link out"):
         load(root, linked_root=tmp_path / "elsewhere")
 
 
@@ -184,7 +184,7 @@ def test_odd_recordings_are_named(tmp_path):
     place(root, "03").write_bytes(bytes(header))
     notes = load(root).notes
     assert len(notes) == 3
-    wanted = (("never finished", ("03",)), ("nearly cancel", ("02",)), ("middle one (1,024 frames)", ("00", "01")))
+    wanted = (("unfinished header", ("03",)), ("nearly cancel", ("02",)), ("middle one (1,024 frames)", ("00", "01")))
     for note, (what, takes) in zip(notes, wanted, strict=True):
         assert what in note
         assert note.endswith(": " + ", ".join(f"plastic_deg000_500hz_{take}" for take in takes))
@@ -275,7 +275,7 @@ class TestPairs:
         assert set(named(data)) < set(named(whole))
         assert [pair for pair in named(whole) if pair in named(data)] == named(data)
         assert named(data, "test") == named(whole, "test")
-        assert data.notes[0].startswith(f"9 of {len(whole.train_pairs)} training pairs are drawn")
+        assert data.notes[0].startswith(f"9 of {len(whole.train_pairs)} training pairs were drawn")
         assert named(load(root, seed=1)) != named(data)
 
     def test_twenty_thousand_items_take_little_memory(self):

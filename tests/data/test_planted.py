@@ -26,8 +26,8 @@ def test_what_is_written_is_read_back_and_asked_for_by_material_and_frequency(tm
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"kind,material,frequency,id\npair,plastic,500hz\n", "line 2 does not name"),
-        (b"id,target\na,1\n", "line 2 does not name"),
+        (b"kind,material,frequency,id\npair,plastic,500hz\n", "line 2 lacks one of"),
+        (b"id,target\na,1\n", "line 2 lacks one of"),
         (b"kind,material,frequency,id\npear,plastic,500hz,a_b\n", "line 2 has the unknown kind 'pear'"),
         (b"\xff\xfe", "cannot be read as a list of planted errors"),
         (None, "cannot be read as a list of planted errors"),

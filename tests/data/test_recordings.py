@@ -169,7 +169,7 @@ def test_a_link_out_of_the_data_folder_is_an_error_and_one_inside_is_not(tmp_pat
     assert len(find_recordings(root, "plastic", "500hz")) == 13
     secret = write(tmp_path / "secret.wav", tone())
     (folder / "plastic_deg036_500hz_09.wav").symlink_to(secret)
-    with pytest.raises(DataError, match="leads out of the data folder"):
+    with pytest.raises(DataError, match="is a link out of the data folder"):
         find_recordings(root, "plastic", "500hz")
 
 

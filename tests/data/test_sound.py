@@ -82,7 +82,7 @@ def _nothing(path):
     [
         (_not_riff, "cannot be read"),
         (_empty_file, "cannot be read"),
-        (_zero_frames, "no frames"),
+        (_zero_frames, "is empty"),
         (_unsupported_coding, "cannot be read"),
         (_not_a_number, "frame 7"),
         (_a_folder, "it is a folder"),
@@ -161,7 +161,7 @@ def test_chunks_behind_the_sound_do_no_harm(tmp_path):
     empty = write(tmp_path / "empty.wav", np.zeros(0))
     empty.write_bytes(empty.read_bytes() + b"LIST" + struct.pack("<I", 4) + b"INFO")
     patched(empty, RIFF=empty.stat().st_size - 8)
-    with pytest.raises(DataError, match="no frames"):
+    with pytest.raises(DataError, match="is empty"):
         read_sound(empty)
 
 

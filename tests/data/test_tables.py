@@ -99,7 +99,7 @@ def test_a_json_list_is_read_by_object(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"x": 1}\n{"x": \n', "line 2: no JSON"),
+        ('{"x": 1}\n{"x": \n', "line 2 is not a JSON object"),
         ('{"x": 1}\n3\n', "line 2 is not a JSON object"),
         ("[1", "not a JSON file"),
     ],

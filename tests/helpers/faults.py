@@ -282,7 +282,7 @@ FAULTS = [
     # recordings
     Fault("recording no RIFF", put(WAV, b"OggS" + bytes(2000)), COMPUTE, (WAV, "cannot be read")),
     Fault("recording empty", put(WAV, b""), COMPUTE, (WAV, "cannot be read")),
-    Fault("recording of no frames", put(WAV, header(frames=0)), COMPUTE, (WAV, "no frames")),
+    Fault("recording of no frames", put(WAV, header(frames=0)), COMPUTE, (WAV, "is empty")),
     Fault("recording of another coding", put(WAV, header(tag=0x1234)), COMPUTE, (WAV, "cannot be read")),
     Fault("recording of another rate", recording(tone(), rate=11025), COMPUTE, (WAV, "11025 Hz", "8000 Hz")),
     Fault("recording silent", recording(np.zeros(1024)), COMPUTE, (WAV, "is silent")),

@@ -35,7 +35,7 @@ def test_checkpoints_that_scores_were_made_from_stay(target):
     train_project_ranker(target, ORIGIN, SAME)
     compute_project_scores(target, ComputeSettings(origin=ORIGIN))
     before = files(target.own_checkpoints)
-    with pytest.raises(TrainingError, match=r"that plastic_500hz_influence_metadata\.json was made from"):
+    with pytest.raises(TrainingError, match=r"but plastic_500hz_influence_metadata\.json was made from them"):
         train_project_ranker(target, ORIGIN, OTHER)
     assert files(target.own_checkpoints) == before
     assert train_project_ranker(target, ORIGIN, SAME).result.went_on_from == 2

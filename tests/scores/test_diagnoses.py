@@ -51,7 +51,7 @@ def test_few_active_test_pairs(active, said):
     assert ("few-active" in found) is said
     if said:
         assert "only 19 of 60 test pairs are active (the other 41" in found["few-active"].text
-        assert "A larger margin" in found["few-active"].hint
+        assert "a larger margin" in found["few-active"].hint
 
 
 def test_few_test_pairs_at_all_ask_for_more_of_them():
@@ -60,7 +60,7 @@ def test_few_test_pairs_at_all_ask_for_more_of_them():
     assert "tracinctl compute uses all" in found.hint
 
 
-@pytest.mark.parametrize(("columns", "hint"), [(39, "tracinctl compute uses all"), (40, "A larger margin")])
+@pytest.mark.parametrize(("columns", "hint"), [(39, "tracinctl compute uses all"), (40, "a larger margin")])
 def test_more_test_pairs_are_asked_for_where_even_all_would_be_few(columns, hint):
     scores = noise(columns=columns)
     scores[:, 5:] = 0
@@ -81,7 +81,7 @@ def test_a_rule_that_finds_nothing_names_the_nearest_that_does():
     scores = np.full((10, 30), 1.0)
     scores[3, :7] = scores[5, 5:12] = -2
     found = of_sweep(scores, "0,-1")["nothing-harmful"]
-    assert "asks for 18 votes" in found.text
+    assert "needs 18 votes" in found.text
     assert "no training pair has more than 7, which 2 pairs have below 0" in found.text
     assert "`min_occurrences` 7" in found.hint
     assert of_list(scores, rule="7").keys() == {"helps-on-average"}, "and that rule does find them"

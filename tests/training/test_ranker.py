@@ -281,7 +281,7 @@ def test_what_is_excluded_is_never_trained_on(data, monkeypatch):
 
 
 def test_a_list_of_other_data_is_refused_before_the_training(data, tmp_path):
-    with pytest.raises(TrainingError, match=r"none of the 2 ids .* 'u1_u2' for instance"):
+    with pytest.raises(TrainingError, match=r"none of the 2 ids .* for example 'u1_u2'"):
         train_ranker(data, QUICK, tmp_path / "out", exclusions=["u1_u2", "u3"])
     assert not (tmp_path / "out").exists()
     held_out = train_ranker(data, QUICK, None, exclusions=["h2"])
@@ -312,7 +312,7 @@ def test_the_pairs_file_holds_what_was_trained_on(data, tmp_path):
 
 
 def test_a_list_that_leaves_nothing_is_an_error_and_writes_nothing(data, tmp_path):
-    with pytest.raises(TrainingError, match=r"none of the .* is left") as caught:
+    with pytest.raises(TrainingError, match=r"leaves none of the") as caught:
         train_ranker(data, QUICK, tmp_path / "out", exclusions=data.train.ids)
     assert caught.value.hint
     assert not (tmp_path / "out").exists()

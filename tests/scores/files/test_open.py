@@ -245,10 +245,10 @@ ONE = '"a_1_a_2": {"tracin_influence_t": 1.0}'
         (f'{{"a_1_a_3": {{}}, {ONE}}}', "'a_1_a_3' has no score on test pair 't'"),
         (
             f'{{{ONE}, "a_1_a_3": {{"tracin_influence_t": 1.0, "tracin_influence_u": 1.0}}}}',
-            "'a_1_a_3' has a score on test pair 'u', which 'a_1_a_2' has not",
+            "'a_1_a_3' has a score on test pair 'u', which 'a_1_a_2' lacks",
         ),
-        (f"{{{ONE}, {ONE}}}", "'a_1_a_2' stands there twice"),
-        ('{"a": {"tracin_influence_t": 1.0, "tracin_influence_t": 1.0}}', "'tracin_influence_t' stands there twice"),
+        (f"{{{ONE}, {ONE}}}", "'a_1_a_2' occurs twice"),
+        ('{"a": {"tracin_influence_t": 1.0, "tracin_influence_t": 1.0}}', "'tracin_influence_t' occurs twice"),
         (
             f'{{{ONE}, "b_1_b_2": {{"tracin_influence_t": 1.0}}}}',
             "mixes materials: besides a it has the pair 'b_1_b_2'",
@@ -356,7 +356,7 @@ def test_a_device_is_not_read():
 def test_scores_of_single_checkpoints_are_not_taken_for_test_pairs(tmp_path):
     path = tmp_path / "m_500hz_per_checkpoint_influence_metadata.json"
     path.write_text(f"{{{ONE}}}")
-    with pytest.raises(ScoreFileError, match="single checkpoints") as error:
+    with pytest.raises(ScoreFileError, match="scores of each checkpoint") as error:
         open_scores(path)
     assert JSON in error.value.hint
 

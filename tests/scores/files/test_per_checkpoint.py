@@ -87,7 +87,7 @@ def test_scores_of_single_checkpoints_that_cannot_be_told_apart_are_not_written(
     with pytest.raises(NonFiniteError, match=r"'m_0_m_1' on 'm_0_m_900_a\.pt'"):
         write_per_checkpoint_scores(broken, tmp_path / "x.json")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ScoreFileError, match="is not there"):
+    with pytest.raises(ScoreFileError, match="there is no "):
         with_checkpoints(source, tmp_path / "x.json")
 
 
