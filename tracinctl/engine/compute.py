@@ -260,7 +260,7 @@ def _result(data: RankingData, options: ComputeOptions, made: _Kernels) -> Compu
     notes = [
         *items.notes,
         *same,
-        *(f"{name} was taken off the model for the pass" for name in made.removed),
+        *(f"{name} was removed from the model for the computation" for name in made.removed),
         *doubts,
         *work.maker.layout.notes,
         *work.notes,

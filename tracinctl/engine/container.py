@@ -48,7 +48,7 @@ def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
 
 
 def _counted(path: Path, name: str) -> int:
-    """A count of the group; 0 where it is not told."""
+    """A count of the group; 0 if unknown."""
     try:
         return int(dict(line.split() for line in path.read_text(encoding="ascii").splitlines()).get(name, 0))
     except (OSError, ValueError):

@@ -17,9 +17,9 @@ from tracinctl.errors import MemoryBudgetError
 ITEMS_SHARE = 8
 """Divisor of the memory that gives the part for kept items."""
 
-_CHUNK = 128  # rows that meet the held ones at a time: more make products no faster
-_PREFERRED_BYTES = 64 << 20  # what a pass keeps and gives; pages of larger tensors do not stay for the next (``Heap``)
-_MARGIN = 1.25  # libraries take some room of their own that torch does not know of
+_CHUNK = 128  # rows that meet the held ones at a time; more do not make products faster
+_PREFERRED_BYTES = 64 << 20  # memory of a pass; pages of larger tensors are not reused (``Heap``)
+_MARGIN = 1.25  # libraries use some memory that torch does not count
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,11 @@ _HINTS = (
     ),
     (
         r"expanded size of the tensor .* must match the existing size",
-        "The item is longer than the model takes: cut it as in training.",
+        "Cut the item as in training, because it is longer than the model allows.",
     ),
     (
         r"not compiled with CUDA|NVIDIA driver|No CUDA",
-        "Let forward move what it makes to the device of its inputs, not to one that it names.",
+        "Let forward put new tensors on the device of its inputs, not on a fixed one.",
     ),
     (r"index out of range|out of bounds", "Check the inputs for numbers that the model's embedding has no row for."),
 )
@@ -105,30 +105,28 @@ def _hint(error: BaseException, inputs: Any) -> str:
     for pattern, hint in _HINTS:
         if re.search(pattern, text):
             return hint
-    given = f"It was given {_described(inputs)}" if inputs is not None else "It gets one item"
-    return f"{given}, where the leading 1 is the item: call it so in eval() mode to see where it fails."
+    given = f"an input of {_described(inputs)}" if inputs is not None else "one item"
+    return f"Call the model in eval() mode on {given}, whose leading 1 is the item, to see where it fails."
 
 
 def score_hint(output: Any) -> str:
-    """What to do about an output of the model that is not one score an item."""
+    """The hint for a model's output that is not one score per item."""
     name, part = "output", output
     if _is_tensor(getattr(output, "logits", None)):
         name, part = "output.logits", output.logits
     elif isinstance(output, Mapping):
-        # what a head makes of the hidden states comes behind them
+        # a head's output comes after the hidden states
         items = reversed(list(output.items()))
         name, part = next(((f"output[{k!r}]", v) for k, v in items if _is_tensor(v)), (name, None))
     elif isinstance(output, (tuple, list)):
         name, part = next(((f"output[{k}]", v) for k, v in enumerate(output) if _is_tensor(v)), (name, None))
     if not _is_tensor(part):
-        return "Let forward give a tensor made by torch's operations, so that the score has a gradient."
-    if part.dim() == 2 and part.shape[1] > 1:  # noqa: PLR2004  two axes: items and what each has
+        return "Let forward return a tensor made by torch's operations, so that the score has a gradient."
+    if part.dim() == 2 and part.shape[1] > 1:  # noqa: PLR2004  two axes: items and their values
         name = f"{name}[:, 1] - {name}[:, 0]"
     elif part.dim() > 1:
         name = f"{name}[:, {'-1, ' * (part.dim() - 2)}0]"
-    return (
-        f"Give `score`, a function that makes one number an item of the model's output, such as lambda output: {name}"
-    )
+    return f"Give `score`, a function of the model's output that returns one number per item: lambda output: {name}"
 
 
 def _is_tensor(value: Any) -> bool:

@@ -117,7 +117,9 @@ def _read(path: Path) -> bytearray:
         with path.open("rb") as file:
             raw = bytearray(os.fstat(file.fileno()).st_size)
             if file.readinto(raw) != len(raw) or file.read(1):
-                raise CheckpointError(f"{path} changed while it was read", hint="Run the command again when training is over.")
+                raise CheckpointError(
+                    f"{path} changed while it was read", hint="Run the command again when training is over."
+                )
     except OSError as error:
         dangling = path.is_symlink() and not path.exists()
         raise CheckpointError(
