@@ -177,6 +177,6 @@ def _check_finite(state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
         values = tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
         if (values.is_floating_point() or values.is_complex()) and not bool(torch.isfinite(values).all()):
             raise CheckpointError(
-                f"checkpoint {checkpoint}: {key} holds NaN or infinite weights",
-                hint="Leave it out: the training had come to nothing there.",
+                f"checkpoint {checkpoint}: {key} has NaN or infinite weights",
+                hint="Leave the checkpoint out, because its training had diverged.",
             )
