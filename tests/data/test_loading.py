@@ -184,7 +184,7 @@ def test_odd_recordings_are_named(tmp_path):
     place(root, "03").write_bytes(bytes(header))
     notes = load(root).notes
     assert len(notes) == 3
-    wanted = (("unfinished header", ("03",)), ("nearly cancel", ("02",)), ("middle one (1,024 frames)", ("00", "01")))
+    wanted = (("unfinished header", ("03",)), ("nearly cancel", ("02",)), ("the median (1,024 frames)", ("00", "01")))
     for note, (what, takes) in zip(notes, wanted, strict=True):
         assert what in note
         assert note.endswith(": " + ", ".join(f"plastic_deg000_500hz_{take}" for take in takes))

@@ -144,7 +144,7 @@ def test_the_number_that_would_do_does_at_once_and_is_not_far_from_the_least(num
     def needed(memory):
         with pytest.raises(MemoryBudgetError) as refused:
             compute_scores(data, model, [path], ComputeOptions(device="cpu", memory=memory))
-        number, unit = re.search(r"`memory` of (\d+)(KiB|MiB) or more", refused.value.hint).groups()
+        number, unit = re.search(r"`memory` (\d+)(KiB|MiB) or more", refused.value.hint).groups()
         return int(number) << (10 if unit == "KiB" else 20)
 
     would_do = needed(1 << 14)

@@ -322,7 +322,7 @@ REFUSED = {
         lambda: Model(lambda m, x: m.a(x).reshape(7, 1), a=nn.Linear(6, 1)),
         make_data((6,)),
         "on item t0: RuntimeError: shape '.7, 1.' is invalid",
-        r"given \(1, 6\) float32",
+        r"an input of \(1, 6\) float32",
     ),
 }
 
