@@ -155,7 +155,8 @@ def _shards(index: Path) -> list[Path]:
             )
         if not (index.parent / name).is_file():
             raise CheckpointError(
-                f"{index} names {name}, which does not exist", hint="Copy all files of the checkpoint, or save it again."
+                f"{index} names {name}, which does not exist",
+                hint="Copy all files of the checkpoint, or save it again.",
             )
     return [index.parent / name for name in names]
 
