@@ -96,21 +96,15 @@ class Bench:
         return np.zeros(len(self.task.data.train_pairs), dtype=bool)
 
     def scores(self, runs: Sequence[tuple[Variant, float | None, int]], inputs: torch.Tensor) -> np.ndarray:
-        """Scores of items, shape (runs, stops, items); all runs of one loss are one stack."""
+        """Scores of items, shape (runs, stops, items); all runs are one stack."""
         data, usual = self.task.data, self.settings.weight_decay
         stops = stops_until(self.settings.epochs)
-        result = np.empty((len(runs), len(stops), len(inputs)))
-        losses = [variant.loss or self.settings.loss_type for variant, _, _ in runs]
-        for loss in dict.fromkeys(losses):
-            rows = [row for row, own in enumerate(losses) if own == loss]
-            members = [
-                Member(variant.pairs(data.train_pairs), NO_PAIRS, seed, usual if decay is None else decay)
-                for variant, decay, seed in (runs[row] for row in rows)
-            ]
-            settings = replace(self.settings, loss_type=loss)
-            trained = train_stack(self.build, data.train.inputs, inputs, members, settings, stops)
-            result[rows] = trained.double().numpy()
-        return result
+        members = [
+            Member(variant.pairs(data.train_pairs), NO_PAIRS, seed, usual if decay is None else decay, variant.loss)
+            for variant, decay, seed in runs
+        ]
+        trained = train_stack(self.build, data.train.inputs, inputs, members, self.settings, stops)
+        return trained.double().numpy()
 
     def tuned(self, variants: Sequence[Variant]) -> list[Variant]:
         """The variants with the stop and weight decay that rank the scoring pairs best."""

@@ -56,8 +56,8 @@ from tracinctl.project.candidates import margin_candidates, of_scores, suspicion
 from tracinctl.retraining.choice import NOTHING, Candidate, Choice, ChoiceSettings, choose
 from tracinctl.retraining.crossfit import LISTED_ABOVE, out_of_fold
 from tracinctl.retraining.judging import divide_items, pairs_within
-from tracinctl.retraining.margins import RANKERS, mean_margins
-from tracinctl.retraining.trainer import Recipe
+from tracinctl.retraining.margins import mean_margins
+from tracinctl.retraining.trainer import END, Recipe, Trained, Training
 from tracinctl.retraining.trial import CAPPED
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.votes import parse_threshold
@@ -127,8 +127,14 @@ class Evidence:
             }
             dattri = dattri_table(bench.task, bench.build(), paths, "standard")
             losses = train_losses(bench.task, bench.build(), paths, "standard")
-        suspicion, margins = out_of_fold(bench.train, data, seed), mean_margins(bench.train, data, seed)
-        return cls(tables, dattri, losses, suspicion, margins, _strength(bench, seed))
+        kept: list[Trained] = []
+
+        def train(plan: Sequence[Training]) -> list[Trained]:
+            kept[:] = bench.train(plan)
+            return kept
+
+        margins = mean_margins(train, data, seed)
+        return cls(tables, dattri, losses, out_of_fold(bench.train, data, seed), margins, _strength(bench, kept))
 
     def suspects(self, bench: Bench) -> dict[str, np.ndarray]:
         """What orders the training pairs, higher is worse."""
@@ -147,11 +153,10 @@ class Evidence:
         }
 
 
-def _strength(bench: Bench, seed: int) -> np.ndarray:
+def _strength(bench: Bench, ensemble: Sequence[Trained]) -> np.ndarray:
     """By how much an ensemble trained on everything prefers the outcome of each training pair."""
-    runs = [(Variant("", ~bench.none, bench.none), None, seed + k) for k in range(RANKERS)]
-    scores = bench.scores(runs, bench.task.data.train.inputs)[:, -1]
     pairs = bench.task.data.train_pairs
+    scores = np.array([one.scores_at(END, bench.task.data.train.ids) for one in ensemble])
     margins = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target
     return np.asarray((margins / margins.std(1, keepdims=True)).mean(0))
 

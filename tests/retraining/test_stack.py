@@ -59,6 +59,19 @@ def test_each_ranker_comes_out_as_it_does_alone(monkeypatch, grouped, loss):
 
 
 @pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("grouped", [False, True])
+def test_rankers_of_several_losses_come_out_as_those_of_each(monkeypatch, grouped):
+    monkeypatch.setattr(stacked_model, "pays", lambda *_: grouped)
+    train, test = in_double(DATA.train), in_double(DATA.test)
+    losses = ["logistic", None, "logistic"]
+    members = [dataclasses.replace(member, loss=loss) for member, loss in zip(MEMBERS, losses, strict=True)]
+    scores = train_stack(build_ranker, train.inputs, test.inputs, members, SETTINGS, [3])
+    for member, own in zip(members, scores, strict=True):
+        settings = dataclasses.replace(SETTINGS, loss_type=member.loss or SETTINGS.loss_type)
+        torch.testing.assert_close(own[0], alone(member, settings, train, test), **CLOSE)
+
+
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("change", [{"seed": 7}, {"weight_decay": 0.02}, {"pairs": MEMBERS[2].pairs}])
 def test_what_a_ranker_is_given_is_seen_in_its_scores(change):
     members = [MEMBERS[1], dataclasses.replace(MEMBERS[1], **change)]

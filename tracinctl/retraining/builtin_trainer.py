@@ -83,9 +83,9 @@ class RankerTrainer:
             TrainingError: no pair is left to train on, or a training diverges.
         """
         done: dict[int, Trained] = {}
-        kinds = [(training.loss, self._epochs(training)) for training in trainings]
-        for kind in dict.fromkeys(kinds):
-            rows = [row for row, own in enumerate(kinds) if own == kind]
+        epochs = [self._epochs(training) for training in trainings]
+        for count in dict.fromkeys(epochs):
+            rows = [row for row, own in enumerate(epochs) if own == count]
             done |= zip(rows, self._train([trainings[row] for row in rows], report), strict=True)
         return [done[row] for row in range(len(trainings))]
 
@@ -93,9 +93,8 @@ class RankerTrainer:
         return self.settings.epochs if training.stop == END else min(training.stop, self.settings.epochs)
 
     def _train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
-        """Train rankers that have loss and epochs in common."""
-        loss = trainings[0].loss or self.settings.loss_type
-        settings, stops = replace(self.settings, loss_type=loss), stops_until(self._epochs(trainings[0]))
+        """Train rankers that have their epochs in common."""
+        settings, stops = self.settings, stops_until(self._epochs(trainings[0]))
         inputs = self._inputs(with_held_out=any(training.added for training in trainings))
         members = [self._member(training) for training in trainings]
         report(0, stops[-1])
@@ -122,7 +121,7 @@ class RankerTrainer:
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
         if training.added:
             pairs = joined(pairs, self._scoring_pairs, len(self.data.train), self.settings)
-        return Member(pairs, self._scoring_pairs, training.seed, decay)
+        return Member(pairs, self._scoring_pairs, training.seed, decay, training.loss)
 
     def _inputs(self, *, with_held_out: bool) -> torch.Tensor | list[torch.Tensor]:
         own, other = self.data.train.inputs, self.data.test.inputs

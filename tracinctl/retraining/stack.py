@@ -1,8 +1,8 @@
 """Many rankers of one architecture trained as one: their weights are stacked, and a step moves all of them.
 
-Each ranker has its own training pairs, seed, weight decay and learning rate, and comes out as ``train_ranker`` would
-train it alone, but for rounding. ``torch.func.vmap`` turns a layer of all rankers into one batched product or one
-grouped convolution. A model that vmap cannot run, or whose items differ in shape, is run one ranker after another.
+Each ranker has its own training pairs, seed, loss, weight decay and learning rate, and comes out as ``train_ranker``
+would train it alone, but for rounding. ``torch.func.vmap`` turns a layer of all rankers into one batched product or
+one grouped convolution. A model that vmap cannot run, or whose items differ in shape, is run one ranker after another.
 """
 
 from __future__ import annotations
@@ -36,12 +36,18 @@ class Member:
         steering: the held-out pairs whose loss halves its learning rate; the training loss does where there are none.
         seed: of its first weights and of the order of its pairs.
         weight_decay: of Adam.
+        loss: under which it trains; None = that of the settings.
     """
 
     pairs: Pairs
     steering: Pairs
     seed: int
     weight_decay: float
+    loss: str | None = None
+
+    def trains(self, settings: TrainSettings) -> TrainSettings:
+        """The settings under its own loss."""
+        return settings if self.loss is None else replace(settings, loss_type=self.loss)
 
 
 def train_stack(
@@ -62,7 +68,7 @@ def train_stack(
         train: the training items' inputs.
         held_out: the held-out items' inputs.
         members: the rankers.
-        settings: how to train; seed and weight decay are the members'.
+        settings: how to train; seed, weight decay and loss are the members'.
         stops: epochs after which held-out items are scored, the last one at most ``settings.epochs``.
         device: where to calculate.
         report: receives the finished epochs and their total.
@@ -73,9 +79,9 @@ def train_stack(
     Raises:
         TrainingError: a loss or a score is not finite.
     """
-    members = [replace(member, pairs=trained_rows(member.pairs, settings)) for member in members]
+    members = [replace(member, pairs=trained_rows(member.pairs, member.trains(settings))) for member in members]
     model = StackedModel(build, [member.seed for member in members], device)
-    run = _Run(model, train, held_out, members, settings, StackedLoss(settings))
+    run = _Run(model, train, held_out, members, settings)
     scores = []
     for epoch in range(1, max(stops) + 1):
         run.train_one_epoch(epoch)
@@ -95,9 +101,11 @@ class _Run:
         held_out: Inputs,
         members: Sequence[Member],
         settings: TrainSettings,
-        loss: StackedLoss,
     ) -> None:
-        self.model, self.members, self.loss, self.settings = model, members, loss, settings
+        self.model, self.members, self.settings = model, members, settings
+        own = [member.trains(settings) for member in members]
+        kinds = {one.loss_type: StackedLoss(one) for one in own}
+        self.loss_of = [kinds[one.loss_type] for one in own]
         self.train, self.held_out = model.placed(train), model.placed(held_out)
         decay = torch.tensor([member.weight_decay for member in members], device=model.device)
         self.optimizer = StackedAdam(model.weights, settings.learning_rate, decay)
@@ -131,9 +139,21 @@ class _Run:
         s_i, s_j = torch.gather(scores, 1, torch.from_numpy(places).to(scores.device)).chunk(2, 1)
         target, counted = (torch.from_numpy(x).to(scores) for x in (batch.target, batch.there))
         own = (None if x is None else torch.from_numpy(x).to(scores) for x in (batch.weight, batch.margin))
-        losses = self.loss(s_i, s_j, target, counted, *own)
+        losses = self._losses(part, s_i, s_j, target, counted, *own)
         losses.sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         return losses.detach()
+
+    def _losses(self, part: slice, *columns: torch.Tensor | None) -> torch.Tensor:
+        """Mean losses of a part's members, each under its own loss."""
+        losses = self.loss_of[part]
+        pieces, order = [], []
+        for loss in dict.fromkeys(losses):
+            rows = [row for row, own in enumerate(losses) if own is loss]
+            order += rows
+            pieces.append(
+                loss(*columns if len(rows) == len(losses) else (x if x is None else x[rows] for x in columns))
+            )
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)[np.argsort(order)]
 
     def _score_held_out(self) -> torch.Tensor:
         count = len(self.held_out)
@@ -145,7 +165,7 @@ class _Run:
 
     def _steering_losses(self, totals: Any) -> torch.Tensor:
         losses = []
-        for member, scores, total in zip(self.members, self.held_out_scores, totals, strict=True):
+        for member, loss, scores, total in zip(self.members, self.loss_of, self.held_out_scores, totals, strict=True):
             pairs = member.steering
             if not len(pairs):
                 losses.append(total / len(member.pairs))
@@ -153,7 +173,7 @@ class _Run:
             s_i, s_j = scores[torch.from_numpy(pairs.first)], scores[torch.from_numpy(pairs.second)]
             target = torch.from_numpy(pairs.target).to(scores)
             margin = None if pairs.margin is None else torch.from_numpy(pairs.margin).to(scores)
-            losses.append(float(self.loss.values(s_i, s_j, target, margin).mean()))
+            losses.append(float(loss.values(s_i, s_j, target, margin).mean()))
         return torch.tensor(losses, dtype=torch.float64)
 
     def _diverged(self, how: str) -> TrainingError:
@@ -211,7 +231,8 @@ def _batches(members: Sequence[Member], epoch: int, settings: TrainSettings) -> 
     if any(member.pairs.weight is not None for member in members):
         whole = replace(whole, weight=np.ones(shape))
     if any(member.pairs.margin is not None for member in members):
-        whole = replace(whole, margin=np.full(shape, base_margin(settings)))
+        bases = [base_margin(member.trains(settings)) for member in members]
+        whole = replace(whole, margin=np.repeat(np.array(bases)[:, None], shape[1], 1))
     for row, member in enumerate(members):
         order = np.random.default_rng([member.seed, epoch]).permutation(len(member.pairs))
         for name in ("first", "second", "target", "weight", "margin"):
