@@ -202,7 +202,7 @@ def test_a_trainers_folders_are_checkpoints_in_natural_order(trainer_folder):
     assert [load_checkpoint(path).learning_rate for path in found] == pytest.approx([0.006, 0.001])
     with pytest.raises(CheckpointError) as caught:
         list_checkpoints(where)
-    assert "it holds checkpoint-5, checkpoint-10" in str(caught.value)
+    assert "it has checkpoint-5, checkpoint-10" in str(caught.value)
     assert "`checkpoint_prefix` checkpoint-" in caught.value.hint
 
 

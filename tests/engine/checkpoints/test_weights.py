@@ -46,7 +46,7 @@ def test_relative_weights_are_learning_rates_over_their_mean():
 def test_a_checkpoint_of_weight_0_is_named(weighting):
     values, [note] = checkpoint_weights([0.1, 0.0], ["a", "b"], weighting)
     assert values[1] == 0
-    assert note == "b has learning rate 0 and so weight 0: it adds nothing to the scores"
+    assert note == "b has learning rate 0 and so weight 0, and adds nothing to the scores"
     values, [note] = checkpoint_weights([0.0, 0.0], ["a", "b"], "relative")
     assert values == [1, 1]
     assert "all zero" in note
@@ -370,7 +370,7 @@ def test_a_copy_under_another_name_counts_once_and_that_is_said(vectors, tmp_pat
     assert np.array_equal(table.scores, want.scores)
     assert [c["name"] for c in table.provenance["checkpoints"]] == [path.name for path in paths]
     assert [str(w.message) for w in said] == [
-        f"model_epoch_{name}.pt has the same weights as {path.name}: it counts once"
+        f"model_epoch_{name}.pt has the same weights as {path.name}, so it counts once"
         for name, path in (("best", paths[1]), ("last", paths[2]), ("saved", paths[0]))
     ]
     with warnings.catch_warnings():
