@@ -45,7 +45,7 @@ def answers_in_pairs(table: Table) -> tuple[Table, list[str]]:
             lines.append(table.lines[row])
     if not rows:
         raise DataError(f"{table.path}: no two answers to one prompt differ in score", hint=_HINT)
-    notes = [f"answers in {clean(answers)} compared by {_SCORE}, or by the mean of their ratings where it is missing"]
+    notes = [f"answers in {clean(answers)} compared by {_SCORE}, or by the mean of their ratings if it is missing"]
     notes += [f"{count(alone, 'row')} without two answers with different scores"] if alone else []
     return replace(table, frame=pd.DataFrame(rows, dtype=object), lines=np.asarray(lines, dtype=np.int64)), notes
 

@@ -79,7 +79,7 @@ def _given_order(names: Collection[str], given: Sequence[str]) -> ClassOrder:
         raise UsageError(
             f"`classes`: {first_few([clean(name) for name in missing])} has recordings, but is not in the order "
             f"{shown_order(given)}",
-            hint="Name every class in `classes`, the lowest rank first.",
+            hint="Give every class in `classes`, lowest rank first.",
         )
     # use the place in the whole list, so that a class has the same rank at every frequency
     return ClassOrder({name: float(k) for k, name in enumerate(given) if name in names})

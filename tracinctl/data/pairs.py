@@ -220,7 +220,7 @@ class Samples:
         ids: one unique text per item.
         inputs: the model's inputs, see above.
         labels: one class or rank value per item, shape (items,); None if unknown.
-        texts: what people read of an item, one text an item, where inputs are made from texts; None where they are not.
+        texts: one text per item for people to read, if inputs are made from texts; else None.
 
     Raises:
         DataError: ids are not unique, or there is not one label or text per item.

@@ -74,7 +74,7 @@ class DemoSet:
         recordings: number of recordings.
         planted_pairs: number of flipped comparisons.
         planted_items: number of recordings with a wrong angle.
-        held_out_accuracy: share of held-out pairs that the ranker ranks correctly; None where none was trained.
+        held_out_accuracy: share of held-out pairs that the ranker ranks correctly; None without a ranker.
     """
 
     material: str

@@ -184,7 +184,7 @@ def _compute(
 
 @dataclass(frozen=True)
 class _Kernels:
-    """The kernels of all checkpoints, and what they were made with."""
+    """The kernels of all checkpoints, and the settings they were made with."""
 
     kernels: Sequence[CheckpointKernel]
     work: KernelWork

@@ -1,4 +1,4 @@
-"""Method ``fisher``: kernels whose training rows are discounted for what many training pairs have in common."""
+"""Method ``fisher``: kernels that discount training rows for what many training pairs have in common."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from tracinctl.engine.pair_rows import PairRows
 FloatArray = npt.NDArray[np.float64]
 
 DAMPING = 10.0
-"""What is added to F's diagonal, over F's trace an item."""
+"""The number added to F's diagonal, as a multiple of F's trace per item."""
 
 
 class FisherKernels:
     """The discounted kernels of all checkpoints, one of them in memory at a time.
 
-    Exact where all inner products are held; otherwise some items, the landmarks, stand for all.
+    They are exact if all inner products are held; otherwise some items, the landmarks, represent all.
 
     Args:
-        kernels: one a checkpoint, all of one layout.
-        pairs: gives the training pairs, with the derivatives of their losses, and the held-out ones, with those of
-            minus their margins, at a checkpoint.
-        items: training items.
-        room: bytes.
+        kernels: one per checkpoint, all with the same layout.
+        pairs: returns, at a checkpoint, the training pairs with the derivatives of their losses, and the held-out
+            pairs with the derivatives of minus their margins.
+        items: number of training items.
+        room: memory in bytes.
 
     Attributes:
-        landmarks: how many there are; 0 where kernels are exact.
-        errors: see ``LandmarkKernel.error``, one a checkpoint; empty where kernels are exact.
-        held_bytes: what stays in memory of all checkpoints.
+        landmarks: number of landmarks; 0 if kernels are exact.
+        errors: see ``LandmarkKernel.error``, one per checkpoint; empty if kernels are exact.
+        held_bytes: bytes that stay in memory for all checkpoints.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ class FisherKernels:
 
 
 def exact_fisher_kernel(kernel: ItemKernel, pairs: PairRows) -> HeldKernel:
-    """The kernel with the training items' gradients taken through the damped inverse of F.
+    """Multiply the training items' gradients in a kernel by the damped inverse of F.
 
     F = J^T M J with J the score gradients of the training items and M = A^T A / pairs, A as in ``influence``. With
     K = J J^T and d = 10 trace(F) / items, by Woodbury: J d (d + F)^-1 = d (d + K M)^-1 J.
 
     Args:
-        kernel: of all items, with all of their inner products.
+        kernel: a kernel with the inner products of all items.
         pairs: the training pairs, with the derivatives of their losses.
 
     Returns:
-        The rows of training items as above, the others as they were; all as it was where no pair has a gradient.
+        The kernel with these rows of training items and unchanged others; all is unchanged if no pair has a gradient.
     """
     layout = kernel.layout
     train, n = layout.train_rows, len(layout.train_rows)

@@ -309,7 +309,7 @@ class InfluenceScores:
             del scores
 
     def _calculated_rows(self) -> list[RowFile]:
-        """What all rows of the training side do to the test pairs, one file a checkpoint."""
+        """The influence of all rows of the training side on the test pairs, one file per checkpoint."""
         files = [RowFile(len(self._test)) for _ in self._weights]
         step = max(1, self._at_once // (8 * len(self._test)))
         for c, file in enumerate(files):

@@ -192,13 +192,13 @@ class Items:
         return any(0 in _arguments(shape) for shape in self._by_shape)
 
     def _check_arguments(self) -> None:
-        """Raise DataError where the last shape that came up has other arguments than the first one."""
+        """Raise DataError if the latest new shape has other arguments than the first one."""
         shapes = list(self._by_shape)
         names, first = _arguments(shapes[-1]), _arguments(shapes[0])
         if names != first:
             raise DataError(
                 f"item {self.ids[len(self) - 1]} holds {_words(names)}, and item {self.ids[0]} holds {_words(first)}",
-                hint="All items, held-out ones too, must have the same form.",
+                hint="Give all items, including held-out ones, in the same form.",
             )
 
     def _check_read_again(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""The kernel of method ``fisher`` where not all inner products are held: landmarks span the directions of F.
+"""The kernel of method ``fisher`` if not all inner products are held: landmarks span the directions of F.
 
 The exact kernel solves (d + K M) X = d K, a system of the size of the training items (``fisher``). Here F is
 projected on the span of the landmarks' gradients, which are those of some training items and of held-out ones (a
@@ -7,11 +7,12 @@ Y = C U w^-1/2 the gradients in coordinates of that span, and F' = Y^T M Y:
 
     X = K - Y F' (d + F')^-1 Y^T = K - C Q Q^T C^T
 
-d is exact. So is all of it where the landmarks span the gradients, as those of a model with few parameters do.
+d is exact. Everything is exact if the landmarks span the gradients, as for a model with few parameters.
 
-The error is measured by what the exact system still lacks, in rows of training items that have columns and are no
-landmarks: K - X - K M X / d is the first step of the iteration that ends at the exact X. Beside the true error, root
-mean square over that of the scores, by training items (and 300, 469 and 297 held-out ones) that are landmarks:
+The error is estimated by the residual of the exact system, in rows of training items that have columns and are not
+landmarks: K - X - K M X / d is the first step of the iteration to the exact X. The table compares it with the true
+error (root mean square over that of the scores), by number of landmarks among training items (300, 469 and 297
+held-out items are landmarks too):
 
                                                   64             256            960
     4,000 items, 705 parameters             0.073 (0.112)  0.026 (0.033)  0.000 (0.000)
@@ -33,28 +34,28 @@ from tracinctl.engine.pair_rows import PairRows
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_AT_ONCE = 16 << 20  # bytes of a kernel that are worked on together, at the most
-_CHECKED = 64  # held-out pairs by which the error is measured, at the most
+_AT_ONCE = 16 << 20  # largest piece of a kernel in bytes
+_CHECKED = 64  # largest number of held-out pairs that measure the error
 _TWO = 2  # items make a pair
-_ROUNDING = 1e-7  # of the largest eigenvalue of W: float32 gradients say nothing about smaller ones
-_WEAK = 1e-6  # of d: where F is weaker, nothing is discounted that counts
-_BYTES_A_PAIR = 256  # of M as a sparse matrix, while it is made
+_ROUNDING = 1e-7  # share of the largest eigenvalue of W; float32 gradients do not determine smaller ones
+_WEAK = 1e-6  # share of d; weaker directions of F discount almost nothing
+_BYTES_A_PAIR = 256  # bytes per pair to build M as a sparse matrix
 
 
 class LandmarkKernel:
-    """A kernel whose training rows are discounted for what many training pairs have in common.
+    """A kernel that discounts training rows for what many training pairs have in common.
 
     Args:
-        kernel: with columns for the landmarks.
-        landmarks: of its layout.
-        train: the training pairs, with the derivatives of their losses.
-        test: the held-out pairs, with the derivatives of minus their margins.
+        kernel: a kernel with columns for the landmarks.
+        landmarks: the landmarks in its layout.
+        train: the training pairs with the derivatives of their losses.
+        test: the held-out pairs with the derivatives of minus their margins.
         damping: d over F's trace.
 
     Attributes:
-        landmarks: how many there are.
+        landmarks: number of landmarks.
         error: correlation of scores with exact ones, and root mean square error over their root mean square, shape
-            (2,); NaN where too few training items are left to measure it by.
+            (2,); NaN if too few training items are left to measure it.
     """
 
     def __init__(
@@ -66,12 +67,12 @@ class LandmarkKernel:
         self._across: FloatArray | None = None
         self._d = damping * float(np.mean(train.squared_lengths(kernel, landmarks.room)))
         self._Q = self._directions(train)
-        few = landmarks.room // (16 * len(self._training))  # columns that there is room for
+        few = landmarks.room // (16 * len(self._training))  # columns that fit into memory
         some = test[evenly(np.arange(len(test)), min(_CHECKED, few))]
         self.error = self._measured_error(train, some, landmarks.checks[:few])
 
     def rows(self, rows: IntArray) -> FloatArray:
-        """As ``ItemKernel.rows``; those of training items are discounted."""
+        """See ``ItemKernel.rows``; rows of training items are discounted."""
         block = np.array(self._kernel.rows(rows))
         if self._across is None:
             self._across = self._Q @ (self._Q.T @ self._kernel.rows(self._landmarks.rows))
@@ -80,7 +81,7 @@ class LandmarkKernel:
         return block
 
     def squared_lengths(self, train: PairRows, at_once: int) -> FloatArray:
-        """Of the training pairs' gradients, discounted, shape (pairs,)."""
+        """Discounted squared lengths of the training pairs' gradients, shape (pairs,)."""
         total = train.squared_lengths(self._kernel, at_once)
         i, j = (np.searchsorted(self._training, rows) for rows in (train.i, train.j))
         for part in self._parts(self._Q.shape[1]):
@@ -96,11 +97,11 @@ class LandmarkKernel:
         return total
 
     def release(self) -> None:
-        """Let go of what can be made again."""
+        """Release arrays that can be computed again."""
         self._across = None
 
     def _directions(self, train: PairRows) -> FloatArray:
-        """Q, shape (landmarks, directions)."""
+        """Compute Q, shape (landmarks, directions)."""
         marks = self._landmarks.rows
         if self._d <= 0:
             return np.zeros((len(marks), 0))
@@ -113,7 +114,7 @@ class LandmarkKernel:
         return np.asarray(R @ (E[:, strong] * np.sqrt(f[strong] / (f[strong] + self._d))))
 
     def _moments(self, train: PairRows) -> FloatArray:
-        """C^T M C over the training rows."""
+        """Compute C^T M C over the training rows."""
         marks = self._landmarks.rows
         total = np.zeros((len(marks), len(marks)))
         for part in self._parts(len(marks)):
@@ -126,7 +127,7 @@ class LandmarkKernel:
         return (total + total.T) / 2
 
     def _by_moments(self, train: PairRows, values: FloatArray) -> FloatArray:
-        """M = A^T A / pairs times an array whose rows are the training rows."""
+        """Multiply M = A^T A / pairs by an array whose rows are the training rows."""
         total = np.zeros_like(values)
         step = max(1, self._landmarks.room // _BYTES_A_PAIR)
         for start in range(0, len(train), step):
@@ -161,12 +162,12 @@ class LandmarkKernel:
         return np.array([correlation, np.sqrt(np.mean(off**2) / np.mean(scores**2))])
 
     def _parts(self, columns: int) -> Iterator[slice]:
-        """Columns that can be held of all training rows at a time: there are two such arrays, and a product of them."""
+        """Slices of columns for all training rows that fit into memory, as two arrays and their product."""
         step = max(1, self._landmarks.room // (32 * len(self._training)))
         return (slice(start, min(start + step, columns)) for start in range(0, columns, step))
 
     def _blocks(self) -> Iterator[tuple[slice, FloatArray]]:
-        """All training rows of the kernel, some at a time, and where they stand among these."""
+        """All training rows of the kernel in blocks, with their places."""
         step = max(1, min(self._landmarks.room // 4, _AT_ONCE) // (8 * self._kernel.layout.columns))
         for start in range(0, len(self._training), step):
             where = slice(start, min(start + step, len(self._training)))

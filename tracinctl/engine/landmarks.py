@@ -1,4 +1,4 @@
-"""Landmarks: the items whose gradients stand for all in method ``fisher``, where not all inner products are held."""
+"""Landmarks: items whose gradients represent all in method ``fisher``, if not all inner products are held."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 LANDMARKS = 2048
-"""At most."""
+"""Largest number of landmarks."""
 
-_LEAST = 8  # landmarks, below which the method is refused
-_CHECKED = 64  # training items by which the error is measured
-_SQUARES = 8  # arrays of landmarks by landmarks that are there at a time
-_COLUMNS = 32  # bytes of columns a training row: four numbers of one column
+_LEAST = 8  # least number of landmarks; with fewer, the method is refused
+_CHECKED = 64  # number of training items that measure the error
+_SQUARES = 8  # number of arrays of landmarks by landmarks in memory at a time
+_COLUMNS = 32  # bytes of columns per training row: four numbers of one column
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Which rows of a kernel stand for all.
+    """The rows of a kernel that represent all.
 
     Attributes:
-        rows: the landmarks, all of which have columns, shape (landmarks,).
-        checks: rows of other training items with columns, by which the error is measured.
-        room: bytes for what is worked on at a time.
-        held_bytes: what stays in memory for all checkpoints.
+        rows: the landmarks, which all have columns, shape (landmarks,).
+        checks: rows of other training items with columns, which measure the error.
+        room: bytes for the work at a time.
+        held_bytes: bytes that stay in memory for all checkpoints.
     """
 
     rows: IntArray
@@ -43,7 +43,7 @@ class Landmarks:
 
 
 def choose_landmarks(layout: KernelLayout, checkpoints: int, room: int) -> Landmarks:
-    """As many landmarks as the room allows, half of them or more held-out ones."""
+    """Choose as many landmarks as fit into memory, at least half of them held-out items."""
     most = _most(layout, checkpoints, room)
     held_out = np.unique(layout.test_rows)
     training = np.setdiff1d(np.arange(layout.columns), held_out)
@@ -55,7 +55,7 @@ def choose_landmarks(layout: KernelLayout, checkpoints: int, room: int) -> Landm
 
 
 def check_landmarks(layout: KernelLayout, checkpoints: int, budget: Budget) -> None:
-    """Raise MemoryBudgetError where the memory has no room for a few landmarks."""
+    """Raise MemoryBudgetError if not even a few landmarks fit into memory."""
     needed = budget.left
     while _most(layout, checkpoints, needed // 2) < min(_LEAST, layout.columns):
         needed += needed // 8 + 1024
@@ -69,18 +69,18 @@ def check_landmarks(layout: KernelLayout, checkpoints: int, budget: Budget) -> N
 
 
 def evenly(rows: IntArray, most: int) -> IntArray:
-    """So many of the rows, all of them where there are fewer."""
+    """At most ``most`` of the rows, evenly spaced."""
     if most >= len(rows):
         return rows
     return rows[np.linspace(0, len(rows), most, endpoint=False).astype(np.int64)]
 
 
 def landmark_note(landmarks: int, errors: Sequence[FloatArray]) -> str:
-    """What a user should know of the error, from that of each checkpoint: correlation, and root mean square."""
-    way = f"method fisher goes by {count(landmarks, 'landmark')} for all items"
+    """The note on the error, from each checkpoint's correlation and root mean square error."""
+    way = f"method fisher uses {count(landmarks, 'landmark')} for all items"
     known = [error for error in errors if not np.isnan(error).any()]
     if not known:
-        return f"{way}; the error is not known: too few training items are left to measure it by"
+        return f"{way}; the error is unknown, because too few training items are left to measure it"
     correlation, off = min(e[0] for e in known), max(e[1] for e in known)
     return (
         f"{way}: on other items' pairs, at the worst checkpoint, scores correlate {correlation:.3f} with exact ones "
@@ -89,7 +89,7 @@ def landmark_note(landmarks: int, errors: Sequence[FloatArray]) -> str:
 
 
 def _most(layout: KernelLayout, checkpoints: int, room: int) -> int:
-    """Landmarks that there is room for."""
+    """Number of landmarks that fit into memory."""
     most = min(LANDMARKS, layout.columns)
     least = _COLUMNS * len(layout.train_rows)
     while most and (
@@ -100,5 +100,5 @@ def _most(layout: KernelLayout, checkpoints: int, room: int) -> int:
 
 
 def _held_bytes(layout: KernelLayout, checkpoints: int, landmarks: int) -> int:
-    """What weighs the landmarks at each checkpoint, and at one of them its products with all columns."""
+    """Bytes of the landmarks' weights at each checkpoint, and of one checkpoint's products with all columns."""
     return 8 * landmarks * (checkpoints * landmarks + layout.columns)

@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 NAMED_LOSSES = ("standard", "logistic", "ghm", "capped")
 OF_MARGIN = ("standard", "ghm", "capped")
 _CAP = 2.0  # margins
-_TINY = 1e-30  # where a pair has a margin of 0, its capped loss is 0
+_TINY = 1e-30  # makes the capped loss of a pair with margin 0 zero
 
 
 def resolve_loss(loss: str | LossFunction) -> str | LossFunction:

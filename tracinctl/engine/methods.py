@@ -1,20 +1,20 @@
-"""How the effect of a training pair on a held-out pair is estimated: three methods on the same kernels.
+"""Three methods that estimate the effect of a training pair on a held-out pair, on the same kernels.
 
-``tracin``: the held-out pair's loss, to first order (Pruthi et al. 2020, arXiv 2002.08484). Where the loss is a margin
-loss, pairs whose margin is met at every checkpoint have no say, and near the end of training these are most.
+``tracin``: the effect on the held-out pair's loss, to first order (Pruthi et al. 2020, arXiv 2002.08484). With a margin
+loss, pairs whose margin is met at every checkpoint do not count, and near the end of training most are such pairs.
 
-``margin``: the same with the held-out pair's margin y (s_i - s_j) in place of its loss, the output that datamodels
-(Ilyas et al. 2022, arXiv 2202.00622) and TRAK (Park et al. 2023, arXiv 2303.14186) predict. Every pair has a say, and
-pairs that are far from right have no more of it than others.
+``margin``: the effect on the held-out pair's margin y (s_i - s_j), the output that datamodels (Ilyas et al. 2022, arXiv
+2202.00622) and TRAK (Park et al. 2023, arXiv 2303.14186) predict. Every pair counts, and pairs that are far from
+right count no more than others.
 
-``fisher``: ``margin`` with the training pair's gradient taken through the damped inverse of the empirical Fisher matrix
-F, the mean outer product of the training pairs' gradients: what many other pairs teach as well counts less. That is
-influence with F for the Hessian (Koh and Liang 2017, arXiv 1703.04730), times the damping, so that scores keep their
-scale. In item space it is one solve of the size of the training items a checkpoint; where these are many, landmarks
-stand for them (``landmark_kernel``).
+``fisher``: ``margin`` with the training pair's gradient multiplied by the damped inverse of the empirical Fisher matrix
+F, the mean outer product of the training pairs' gradients, so that what many other pairs teach too counts less. This is
+influence with F as the Hessian (Koh and Liang 2017, arXiv 1703.04730), times the damping, so that scores keep their
+scale. In item space it takes one solve of the size of the training items per checkpoint; if these are many, landmarks
+represent them (``landmark_kernel``).
 
-Left out, measured on scikit-learn's digits with 15 % of the comparisons flipped, medians over seeds 100 and 101: AUC by
-votes and by mean score, precision and recall of the default rule, linear datamodeling score.
+Alternatives were measured on scikit-learn's digits with 15 % of the comparisons flipped, medians over seeds 100 and
+101: AUC by votes and by mean score, precision and recall of the default rule, linear datamodeling score.
 
                                                              votes  mean  precision  recall   LDS
     tracin                                                    0.94  0.38       0.88    0.36  0.29
@@ -40,8 +40,8 @@ and over seeds 100 to 102, for the margin of the held-out pair:
     margin, Fisher, damping 10: ``fisher``                    0.98  0.95       0.96    0.70  0.39
     margin, Fisher, damping 100                               0.98  0.94       0.91    0.74  0.32
 
-Less damping predicts retraining better and finds less: on breast cancer, where ``tracin`` and ``margin`` list all that
-is flipped, damping 1 had recall 0.50, 5 had 0.83 and 10 had 0.96.
+Less damping predicts retraining better but finds less: on breast cancer, ``tracin`` and ``margin`` list all flips,
+while damping 1 had recall 0.50, 5 had 0.83 and 10 had 0.96.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from tracinctl.errors import MemoryBudgetError
 FloatArray = npt.NDArray[np.float64]
 
 
-_SQUARES = 8  # arrays of items by items that are there at a time while an inverse is applied
+_SQUARES = 8  # number of arrays of items by items in memory while an inverse is applied
 
 
 def margin_slopes(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
@@ -68,9 +68,9 @@ def margin_slopes(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
 
 
 def check_method(method: str, layout: KernelLayout, checkpoints: int, budget: Budget) -> None:
-    """Raise MemoryBudgetError where the memory does not hold what the method needs.
+    """Raise MemoryBudgetError if the memory is too small for the method.
 
-    Half of it is for what is calculated from kernels.
+    Half of the memory is for results computed from kernels.
     """
     if method == "fisher" and layout.columns < len(layout):
         check_landmarks(layout, checkpoints, budget)

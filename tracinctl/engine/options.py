@@ -32,9 +32,9 @@ class LossOptions:
 
     Attributes:
         loss: ``standard``, ``logistic``, ``ghm``, ``capped``, or a function of (s_i, s_j, y).
-        margin: of ``standard``, ``ghm`` and ``capped``, where the pairs have no margins of their own.
-        ghm_bins, ghm_alpha, batch_size: of ``ghm``; batch_size is that of training.
-        label_smoothing: of ``logistic``: the share of comparisons that are taken to be the wrong way round.
+        margin: margin of ``standard``, ``ghm`` and ``capped``, for pairs without their own margins.
+        ghm_bins, ghm_alpha, batch_size: settings of ``ghm``; batch_size is that of training.
+        label_smoothing: share of comparisons that ``logistic`` assumes to be wrong.
         centring: adds ``centring * (s_i + s_j)**2`` to each pair's loss.
     """
 

@@ -17,9 +17,9 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PairRows:
-    """The gradients of pairs: ``first`` times that of row ``i``, and ``second`` times that of row ``j`` of a kernel.
+    """The gradients of pairs: ``first`` times row ``i`` plus ``second`` times row ``j`` of a kernel.
 
-    Where rows are pairs already, ``second`` is 0. All are of shape (pairs,).
+    If rows are pairs, ``second`` is 0. All arrays have the shape (pairs,).
     """
 
     i: IntArray
@@ -29,7 +29,7 @@ class PairRows:
 
     @staticmethod
     def of(layout: KernelLayout, rows: IntArray, pairs: Pairs, first: FloatArray, second: FloatArray) -> PairRows:
-        """Pairs with derivatives by both scores; ``rows`` are those of their items, or their own."""
+        """Make them from derivatives by both scores; ``rows`` are the rows of the items, or of the pairs."""
         if layout.second is not None:
             return PairRows(rows, rows, first, np.zeros(len(rows)))
         return PairRows(rows[pairs.first], rows[pairs.second], first, second)
@@ -41,11 +41,11 @@ class PairRows:
         return PairRows(self.i[some], self.j[some], self.first[some], self.second[some])
 
     def times(self, block: FloatArray) -> FloatArray:
-        """Products with the pairs' gradients of the rows of ``block``, whose columns are the kernel's."""
+        """Products of the rows of ``block``, whose columns are the kernel's, with the pairs' gradients."""
         return np.asarray(block[:, self.i] * self.first + block[:, self.j] * self.second)
 
     def squared_lengths(self, kernel: ItemKernel, at_once: int) -> FloatArray:
-        """Of the pairs' gradients, shape (pairs,)."""
+        """Squared lengths of the pairs' gradients, shape (pairs,)."""
         lengths = kernel.part("lengths")
         across = kernel.pair_products(self.i, self.j, at_once) if self.second.any() else 0.0
         ends = self.first**2 * lengths[self.i] + self.second**2 * lengths[self.j]

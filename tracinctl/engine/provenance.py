@@ -42,12 +42,12 @@ def provenance_of(
 
 
 def projection_provenance(projection: Projection, errors: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
-    """The projection of the gradients and its error at each checkpoint; None where the error is not known."""
+    """The projection of the gradients and its error at each checkpoint; None if unknown."""
     return {"dim": projection.dim, "seed": projection.seed, "error": errors_in_plain_values(errors)}
 
 
 def errors_in_plain_values(errors: Sequence[npt.NDArray[np.float64]]) -> list[dict[str, float] | None]:
-    """Correlation and root mean square error at each checkpoint; None where they are not known."""
+    """Correlation and root mean square error at each checkpoint, for JSON; None if unknown."""
     return [
         None if np.isnan(e).any() else {"correlation": float(e[0]), "root_mean_square": float(e[1])} for e in errors
     ]

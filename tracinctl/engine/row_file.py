@@ -1,4 +1,4 @@
-"""Rows of numbers in a temporary file: what is asked for many times, takes long to calculate and fits no memory."""
+"""Rows of numbers in a temporary file, for results that are too large for memory and slow to compute again."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ IntArray = npt.NDArray[np.int64]
 
 
 class RowFile:
-    """Rows of float64 numbers, written one after the other and read by their places. The file ends with this object.
+    """Rows of float64 numbers, appended and read by place. The file is removed with this object.
 
     Args:
-        columns: numbers a row.
+        columns: numbers per row.
     """
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
-        self._file = tempfile.TemporaryFile(prefix="tracinctl-")  # noqa: SIM115 - it lives as long as this object
+        self._file = tempfile.TemporaryFile(prefix="tracinctl-")  # noqa: SIM115 - open as long as this object lives
         weakref.finalize(self, self._file.close)
 
     def append(self, rows: FloatArray) -> None:
-        """Write rows, shape (rows, columns), behind those that are there.
+        """Append rows, shape (rows, columns).
 
         Raises:
-            TracinctlError: the disk takes no more.
+            TracinctlError: the disk is full or cannot be written.
         """
         try:
             self._file.seek(0, 2)
@@ -39,11 +39,11 @@ class RowFile:
         except OSError as error:
             raise TracinctlError(
                 f"cannot write to the temporary folder {tempfile.gettempdir()}: {error.strerror or error}",
-                hint="Make room there, name another folder by the variable TMPDIR, or give more `memory`.",
+                hint="Free space there, set another folder in the variable TMPDIR, or give more `memory`.",
             ) from error
 
     def read(self, rows: IntArray) -> FloatArray:
-        """These rows, shape (rows, columns); their places in ascending order."""
+        """Read the rows at these places, which must ascend; shape (rows, columns)."""
         result = np.empty((len(rows), self._columns))
         begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
         for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):

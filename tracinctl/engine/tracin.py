@@ -307,6 +307,6 @@ def _without_leading(value: Any, example: Any, name: str) -> Any:
         return value
     if len(value) != 1:
         raise DataError(
-            f"`{name}` holds {len(value):,} items, wanted one", hint="Give one item, with a leading dimension of 1."
+            f"`{name}` has {len(value):,} items, not one", hint="Give one item, with a leading dimension of 1."
         )
     return value[0]

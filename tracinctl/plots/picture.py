@@ -71,7 +71,7 @@ def draw(view: str, request: Request, title: str) -> Picture:
 
     Raises:
         UsageError: there is no such view.
-        PlotError: there is no room for it, or the scores do not say what it shows.
+        PlotError: there is no room for it, or the scores lack what it shows.
     """
     module, width = _view(view), request.width
     if width < NARROWEST:
@@ -96,7 +96,7 @@ def numbers_of(view: str, request: Request) -> dict[str, Any]:
 
     Raises:
         UsageError: there is no such view.
-        PlotError: the scores do not say what it shows.
+        PlotError: the scores lack what it shows.
     """
     numbers: dict[str, Any] = _view(view).numbers(request)
     return numbers

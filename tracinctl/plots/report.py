@@ -124,7 +124,7 @@ class Report:
 
 
 def check_report_path(path: Path) -> None:
-    """Raise UsageError where a report cannot be written under this name; to be asked before the work begins.
+    """Raise UsageError if a report cannot be written to this path; call this before the work begins.
 
     A report replaces an earlier report, but no other file.
     """

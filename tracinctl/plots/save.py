@@ -67,7 +67,7 @@ def page(title: str, body: str, *, style: str = "", allowed: str = "") -> str:
 
 
 def check_picture_path(path: Path) -> None:
-    """Raise UsageError where a picture cannot be written under this name; to be asked before the work begins."""
+    """Raise UsageError if a picture cannot be written to this path; call this before the work begins."""
     ending = path.suffix.lower()
     if ending not in FORMATS:
         more = "" if ending != ".png" else ": an .svg is sharp at every size, and browsers save it as .png"

@@ -59,7 +59,7 @@ class Evidence:
         scores: scores of the training items.
         doubts: for each training pair, the share of rankers not trained on it that rank it the other way; NaN if
             unknown.
-        changes: what the scores were made from and is no longer as it was, in words.
+        changes: descriptions of changes after the scores were made.
     """
 
     data: RankingData

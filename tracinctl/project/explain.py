@@ -30,7 +30,7 @@ class Explanation:
         helps: the held-out pairs that it helps most, with the influence on each.
         opposed: the training pairs that contradict it most, with the cosine of the scores.
         missing: unknown evidence, and how to get it.
-        changes: what the scores were made from and is no longer as it was, in words.
+        changes: descriptions of changes after the scores were made.
     """
 
     id: str

@@ -163,7 +163,7 @@ def score_files(
 ) -> tuple[list[ScoreFile], list[MissingScores]]:
     """The given score files, or those of the project with a list of missing ones.
 
-    ``given`` is None where a command takes no files by name.
+    ``given`` is None if the command takes no files by name.
 
     Raises:
         ScoreFileError: a given file does not exist, or none of the project's does.
@@ -263,7 +263,7 @@ def everything_by_material(project: Project) -> dict[str, list[str]]:
 
 
 def unknown_set(target: Target) -> str:
-    """What was probably meant by a material and frequency that do not exist, a line; empty where they do."""
+    """A line on what was meant by a material and frequency that do not exist; empty if they exist."""
     available = everything_by_material(target.project)
     asked = f"{target.material} {target.frequency}"
     known = [f"{name} {frequency}" for name, frequencies in available.items() for frequency in frequencies]

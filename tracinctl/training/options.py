@@ -19,12 +19,12 @@ class TrainSettings:
         loss_type: ``standard`` (margin loss), ``logistic``, ``ghm`` (margin loss weighted by gradient density in the
             batch), ``capped`` (margin loss of at most twice the margin), or ``package.module:function`` of
             ``(s_i, s_j, y)``.
-        margin: by how much the scores of a pair must differ (``standard``, ``ghm`` and ``capped``).
-        learning_rate: of Adam at the start; halved when the held-out loss stops falling for ``patience`` epochs.
+        margin: required difference of a pair's scores (``standard``, ``ghm`` and ``capped``).
+        learning_rate: Adam's rate at the start, halved when the held-out loss does not fall for ``patience`` epochs.
         batch_size: pairs a step.
         weight_decay: of Adam.
-        seed: of the first weights and of the order of the pairs.
-        ghm_bins, ghm_alpha: of the loss ``ghm``.
+        seed: seed of the first weights and of the order of the pairs.
+        ghm_bins, ghm_alpha: settings of the loss ``ghm``.
         patience: see ``learning_rate``.
         architecture, normalise: see ``models.build_ranker``.
 

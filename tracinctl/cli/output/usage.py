@@ -81,7 +81,7 @@ _FOLDERS_OF = {
     "exclude": frozenset({"metadata_dir"}),
     "plot": frozenset({"metadata_dir"}),
 }
-"""Folders and files that a command reads, which must be there where somebody names them, and files that it writes."""
+"""Folders and files that a command reads, which must exist if they are given, and files that it writes."""
 
 
 def names_wrong_path(command: Any, ctx: Any) -> bool:

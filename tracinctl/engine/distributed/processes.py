@@ -62,7 +62,7 @@ class Processes:
         """The results of ``work`` in all processes, by rank; they are sent around, so they must be small.
 
         Raises:
-            TracinctlError: what failed in any of the processes.
+            TracinctlError: the error of any process.
         """
         if self.size == 1:
             return [work()]

@@ -75,7 +75,7 @@ class ExclusionList:
 
     @property
     def notes(self) -> list[str]:
-        """What to know before training on it."""
+        """Warnings before training with it."""
         empty = ["the exclusion list is empty, so training uses all pairs"] if not self.ids else []
         return [*empty, *(["the exclusion list was edited by hand"] if self.edited else [])]
 
