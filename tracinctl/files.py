@@ -334,6 +334,6 @@ def write_text_atomic(path: Path, text: str) -> None:
     except UnicodeEncodeError as error:
         raise TracinctlError(
             f"cannot write {path}: the text has {text[error.start]!r}, which UTF-8 cannot encode",
-            hint="Rename the item or file with this name.",
+            hint="Rename the item or file that has it in its name.",
         ) from error
     write_bytes_atomic(path, data)
