@@ -173,7 +173,7 @@ def decisions_without_columns():
     command("review", "--frequency", "500hz", "--merge", "anna.csv")
 
 
-@case(errors.PlotError, given="these scores", why="do not say the self-influence", way_out="tracinctl compute")
+@case(errors.PlotError, given="these scores", why="have no self-influence", way_out="tracinctl compute")
 def a_view_of_what_is_not_known():
     write_score_file(Path("metadata/plastic_500hz_influence_metadata.json"), [[-20.0, -30.0], [1.0, 2.0]])
     command("plot", "self", "--frequency", "500hz")

@@ -100,7 +100,7 @@ def test_the_command_names_the_landmarks_and_their_error(tmp_path):
     known = result.scores.provenance["landmarks"]
     assert known["count"] == 20 + 32 - 8  # held-out items, and training items less those by which the error is measured
     worst_error = max(error["root_mean_square"] for error in known["error"])
-    assert note.startswith("method fisher goes by 44 landmarks for all items: ")
+    assert note.startswith("method fisher uses 44 landmarks for all items: ")
     assert f"off by {worst_error:.1%} (root mean square)" in note
     assert result.scores.provenance["notes"][-1] == note
     plain = compute_scores(data, model, paths, ComputeOptions(LossSettings("logistic"), method="margin"))

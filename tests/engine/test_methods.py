@@ -89,7 +89,7 @@ def test_an_unknown_method_is_named_with_those_there_are(tmp_path):
     data, model, paths = make(tmp_path)
     with pytest.raises(UsageError, match="'gauss'") as error:
         compute_influence(data, model, paths, method="gauss")
-    assert error.value.hint == "One of tracin, margin, fisher."
+    assert error.value.hint == "Choose one of tracin, margin, fisher."
 
 
 def test_no_pair_with_a_gradient_gives_no_score(tmp_path):

@@ -94,7 +94,7 @@ class Pairs:
             if values is not None and len(values) != len(self):
                 raise DataError(
                     f"pairs: `{name}` has {len(values):,} entries for {len(self):,} pairs",
-                    hint="Give one entry a pair.",
+                    hint="Give one entry per pair.",
                 )
 
     @classmethod
@@ -236,7 +236,9 @@ class Samples:
         check_unique("samples", self.ids)
         for name in ("labels", "texts"):
             if (values := getattr(self, name)) is not None and len(values) != len(self.ids):
-                raise DataError(f"samples: {len(values)} `{name}` for {len(self.ids)} ids; give one label per id")
+                raise DataError(
+                    f"samples: {len(values)} `{name}` for {len(self.ids)} ids", hint="Give as many as there are ids."
+                )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -327,6 +329,6 @@ def _places(ids: npt.NDArray[Any], place: Mapping[str, int], name: str) -> IntAr
         shown = ", ".join(f"row {k}: {names[k]}" for k in unknown[:_NAMED])
         raise DataError(
             f"pairs: column {name} holds {len(unknown)} unknown items ({shown})",
-            hint="Give the ids of all items, as their Samples have them.",
+            hint="Give the ids of all items, as in their Samples.",
         )
     return np.array([place[item] for item in names], dtype=np.int64)
