@@ -18,7 +18,7 @@ ITEMS_SHARE = 8
 """Divisor of the memory that gives the part for kept items."""
 
 _CHUNK = 128  # rows that meet the held ones at a time; more do not make products faster
-_PREFERRED_BYTES = 64 << 20  # memory of a pass; pages of larger tensors are not reused (``Heap``)
+_PREFERRED_BYTES = 44 << 20  # memory of a pass; pages of larger passes are not reused (``Heap``)
 _MARGIN = 1.25  # libraries use some memory that torch does not count
 
 
