@@ -3,8 +3,9 @@
 The suspects are pairs of recordings, with spectrograms, sounds, strips and reasons, decided on in a real Chromium.
 First screen: from asking for the address until card and pictures of the first suspect are there. Next: from a key press
 until the card and the pictures of the next suspect are there; keys that decide are measured too, while their decisions
-are written. Every key is pressed when the card before is complete, as a person does who looks; pressing at once shows
-cards that were not prepared. Times are the browser's own.
+are written, and so is the time until one is on the disk. Every key is pressed when the card before is complete and the
+decision before is written, as a person does who looks; pressing at once shows cards that were not prepared. Times are
+the browser's own.
 """
 
 from __future__ import annotations
@@ -38,15 +39,31 @@ return images.length > 0 && images.every((image) => image.complete && image.natu
 """
 # waits for the next suspect and its pictures, looking at every frame of the screen
 NEXT = """
-const done = arguments[1], before = document.body.dataset.suspect, start = performance.now();
-document.body.dispatchEvent(new KeyboardEvent("keydown", { key: arguments[0], bubbles: true }));
+const [key, done] = arguments, before = document.body.dataset.suspect;
+let start = 0;
 const look = () => {
   const images = [...document.querySelectorAll("#card img")];
   const drawn = images.every((image) => image.complete && image.naturalWidth);
   const there = drawn && document.body.dataset.suspect !== before;
   there ? done(performance.now() - start) : requestAnimationFrame(look);
 };
-requestAnimationFrame(look);
+const press = () => {
+  if (writing) return requestAnimationFrame(press);
+  start = performance.now();
+  document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  look();
+};
+press();
+"""
+# waits until a decision is on the disk, which ends the time in which a further one is refused
+WRITTEN = """
+const [key, done] = arguments, start = performance.now();
+document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+const look = () => {
+  if (writing) return requestAnimationFrame(look);
+  done(performance.now() - start);
+};
+look();
 """
 
 
@@ -77,9 +94,9 @@ def first_screen(browser: webdriver.Chrome, address: str) -> float:
     )
 
 
-def next_ones(browser: webdriver.Chrome, keys: str) -> list[float]:
-    """Milliseconds from each key until the next card is complete."""
-    return [float(browser.execute_async_script(NEXT, key)) for key in keys]
+def timed(browser: webdriver.Chrome, script: str, keys: str) -> list[float]:
+    """Milliseconds from each key until what the script waits for."""
+    return [float(browser.execute_async_script(script, key)) for key in keys]
 
 
 def shown(name: str, times: list[float], limit: int) -> bool:
@@ -109,15 +126,15 @@ def main() -> None:
             first = [first_screen(browser, address)]
             first += [first_screen(browser, address.partition("?")[0]) for _ in range(4)]
             fine = [shown("first screen", first, FIRST_LIMIT)]
-            fine.append(shown("next", next_ones(browser, "n" * asked.steps), NEXT_LIMIT))
-            fine.append(shown("decide and next", next_ones(browser, "lktu" * (asked.steps // 4)), NEXT_LIMIT))
+            fine.append(shown("next", timed(browser, NEXT, "n" * asked.steps), NEXT_LIMIT))
+            fine.append(shown("decide and next", timed(browser, NEXT, "lktu" * (asked.steps // 4)), NEXT_LIMIT))
             browser.execute_script("document.getElementById('show-list').click()")
             fine.append(
-                shown("decide, with the list open", next_ones(browser, "lktu" * (asked.steps // 4)), NEXT_LIMIT)
+                shown("decide, with the list open", timed(browser, NEXT, "lktu" * (asked.steps // 4)), NEXT_LIMIT)
             )
-            browser.execute_async_script("const done = arguments[0]; waiting.then(() => done())")
+            fine.append(shown("a decision is written", timed(browser, WRITTEN, "l" * asked.steps), NEXT_LIMIT))
             written = len(read_decisions(folder / "project" / "reviews" / "plastic_500hz_review.csv"))
-            print(f"{written} decisions are in the file, of {2 * (asked.steps // 4 * 4)} made")
+            print(f"{written} decisions are in the file, of {2 * (asked.steps // 4 * 4) + asked.steps} made")
         finally:
             browser.quit()
             process.kill()

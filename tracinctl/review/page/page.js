@@ -174,8 +174,8 @@ function remember(changes) {
   for (const suspect of all) if (ids.has(suspect.id) || suspect.items.some((item) => ids.has(item))) cards.delete(suspect.id);
 }
 
-// One decision is written at a time, and shown once it is on the disk: whatever ends the server or the page then loses
-// the key being pressed at most. A key that comes sooner is refused, and the suspect stays until it is pressed again.
+// One decision is written at a time, and counts once it is on the disk: whatever ends the server or the page then loses
+// the key being pressed at most. The next suspect is shown meanwhile, and a key that would decide it already is refused.
 async function write(changes) {
   if (writing) {
     say(tooSoon);
@@ -208,14 +208,19 @@ async function decide(ids, decision, step = 1) {
     say("An item cannot be turned round. Leave it out, keep it or relabel it.");
     return;
   }
+  if (writing) {
+    say(tooSoon);
+    return;
+  }
   const note = $("note").value;
   const was = before(ids);
   const suspect = shown[place];
-  if (!await write(ids.map((id) => ({ id, decision, note })))) return;
-  undo.push([was, suspect]);
-  // someone may have gone on by themselves meanwhile
-  if (shown[place] === suspect && step && place + step < shown.length) go(step);
-  else show();
+  const written = write(ids.map((id) => ({ id, decision, note })));
+  if (step && place + step < shown.length) go(step);
+  if (await written) undo.push([was, suspect]);
+  else place = Math.max(0, shown.indexOf(suspect));
+  const now = shown[place];
+  if (now && [now.id, ...now.items].some((id) => ids.includes(id))) show();
 }
 
 async function takeBack() {
