@@ -319,3 +319,19 @@ def test_a_bag_that_is_no_plain_sum_of_rows_is_right_too():
         model = Text("sum").double()
         model.table = nn.EmbeddingBag(200, 6, **options).double()
         assert_products_agree(model, *TOKENS)
+
+
+def test_a_way_is_compared_with_plain_autograd_once_for_all_states_of_the_model(monkeypatch):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 1))
+    gradients, items = ItemGradients(model), torch.randn(2, 1, 6, 6)
+    compared = []
+    plainly = ItemGradients._one_at_a_time
+    monkeypatch.setattr(ItemGradients, "_one_at_a_time", lambda *given: compared.append(1) or plainly(*given))
+    for scale in (1.0, 2.0, 3.0):
+        model[1].running_mean.fill_(scale)
+        gradients.prepare(items)
+        [features], _ = gradients(items)
+        want = plain(model, items)
+        assert torch.allclose(features.values.norm(dim=1), want.norm(dim=1), rtol=1e-5), "of this state"
+    assert len(compared) == 1

@@ -8,7 +8,7 @@ their input and of the gradient at their output. Each class here is one such use
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.nn import functional
@@ -275,7 +275,7 @@ class Affine(Use):
             yield self.bias, Dense(b.sum(1))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ChannelAffine(Use):
     """``(inputs - mean) * rate * weight + bias`` by channel, which is the first dimension but one.
 
@@ -283,8 +283,8 @@ class ChannelAffine(Use):
         mean, rate: shape (channels,); None = 0 and 1.
     """
 
-    mean: torch.Tensor | None = None
-    rate: torch.Tensor | None = None
+    mean: torch.Tensor | None = field(default=None, compare=False)
+    rate: torch.Tensor | None = field(default=None, compare=False)
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:  # noqa: ARG002 - see Use
         """Sums over positions, and over what stands before the channel."""
