@@ -83,6 +83,7 @@ TASKS = {  # name: (source, error, share)
     },
 }
 REFERENCES = ("arguments", "letor")
+TABLES = (("digits",), REFERENCES, ("diabetes", "cancer", "wine"))  # sources of a table
 
 Without = Callable[[str, Sequence[str]], Variant]
 
@@ -333,7 +334,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ProcessPoolExecutor(given.at_once, get_context("spawn"), max_tasks_per_child=1) as pool:
         for done in as_completed([pool.submit(run, name, seed, given.results) for name, seed in jobs]):
             print(done.result(), file=sys.stderr, flush=True)
-    print(gains_table(given.results, names), "", areas_table(given.results, names), sep="\n")
+    groups = [[name for name in names if TASKS[name][0] in sources] for sources in TABLES]
+    for table in (gains_table, areas_table):
+        for group in filter(None, groups):
+            print(table(given.results, group), "\n")
 
 
 if __name__ == "__main__":

@@ -23,11 +23,22 @@ from tracinctl.errors import ProcessLostError, TrainingError
 from tracinctl.project.config import load_project, load_settings
 from tracinctl.project.target import Target
 from tracinctl.retraining.builtin_trainer import RankerTrainer
+from tracinctl.retraining.choice import Choice, Gain
 from tracinctl.retraining.judging import divide_held_out
 from tracinctl.retraining.runs import run_trainings
-from tracinctl.retraining.trainer import Trained, Training
-from tracinctl.retraining.trial import EVERYTHING, RANDOM, TRUTH, WITHOUT, RetrainSettings, as_many_at_random, retrain
-from tracinctl.retraining.wording import arm_rows, difference_rows, verdict_words
+from tracinctl.retraining.trainer import Recipe, Trained, Training
+from tracinctl.retraining.trial import (
+    ADDED,
+    CAPPED,
+    EVERYTHING,
+    RANDOM,
+    TRUTH,
+    WITHOUT,
+    RetrainSettings,
+    as_many_at_random,
+    retrain,
+)
+from tracinctl.retraining.wording import action_words, arm_rows, difference_rows, verdict_words
 from tracinctl.training.options import TrainSettings
 
 
@@ -146,6 +157,28 @@ def test_an_empty_list_has_nothing_to_judge(tmp_path):
     assert "the list is empty" in verdict_words(result)
 
 
+def test_a_chosen_loss_is_judged_in_the_place_of_a_list(tmp_path):
+    class Capped(Pretended):
+        def key(self, training):
+            return f"{super().key(training)}-{training.loss}"
+
+        def train_one(self, training):
+            robust = dataclasses.replace(self, harm=0.0 if training.loss == "capped" else 3.0)
+            return Pretended.train_one(robust, training)
+
+    trainer, recipe = Capped(), Recipe(loss="capped")
+    result = retrain(trainer, DATA, DIVISION, [], RetrainSettings(), tmp_path / "kept", recipe=recipe, rivals=True)
+    assert [arm.name for arm in result.arms] == [EVERYTHING, ADDED, CAPPED]
+    assert {each.loss for each in trainer.log if each.arm != CAPPED} == {None}
+    assert [(one.arm, one.less) for one in result.comparisons] == [(CAPPED, EVERYTHING), (CAPPED, ADDED)]
+    assert verdict_words(result).startswith("helped: +")
+    assert "with the capped loss" in verdict_words(result)
+    gain = Gain(CAPPED, 0, 0.1, 0.0, recipe, final=True)
+    chosen = dataclasses.replace(result, choice=Choice([gain], gain, (), Recipe()))
+    words = action_words(chosen)
+    assert words.startswith("Leave nothing out; use the capped loss and train to the end: +")
+
+
 def test_the_tables_fit_eighty_columns_and_their_json_is_whole(tmp_path, capsys):
     from tracinctl.cli.output.retraining import show_verdicts
     from tracinctl.project.workflow import Run
@@ -229,6 +262,15 @@ def test_a_kept_result_is_of_its_settings_data_and_division(change):
     assert RankerTrainer(**{**base, **change}).key(training) != key
     assert RankerTrainer(**base).key(dataclasses.replace(training, seed=6)) != key
     assert RankerTrainer(**base).key(dataclasses.replace(training, exclusions=())) != key
+    assert RankerTrainer(**base).key(dataclasses.replace(training, loss="capped")) != key
+
+
+def test_a_training_under_its_own_loss_is_that_of_a_trainer_under_it():
+    plan = [Training("all", 1, 5, ()), Training("capped", 1, 5, (), loss="capped")]
+    both = RankerTrainer(DATA, DIVISION, QUICK).train(plan, lambda *_: None)
+    capped = RankerTrainer(DATA, DIVISION, dataclasses.replace(QUICK, loss_type="capped"))
+    [alone] = capped.train(plan[:1], lambda *_: None)
+    assert both[1].scores == alone.scores != both[0].scores
 
 
 def test_a_training_that_stops_early_is_the_beginning_of_a_longer_one():

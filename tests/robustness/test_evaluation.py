@@ -53,3 +53,16 @@ def test_planted_errors_are_as_many_and_as_wrong_as_they_say():
     wrong = [right.get(name, 0) != y for name, y in zip(ids, pairs.target, strict=True)]
     assert not np.any(np.array(wrong) & ~mislabelled.bad_pairs)
     assert not set(clean.judge.ids) & (set(clean.data.train.ids) | set(clean.data.test.ids))
+
+
+def test_the_table_of_the_demo_has_the_gains_of_each_arm_over_everything():
+    import demo
+
+    def result(everything, without):
+        arms = {"everything": everything, "without the list": without}
+        rows = [{"name": name, "accuracy": {"mean": mean}} for name, mean in arms.items()]
+        return {"arms": rows, "verdict": "helped", "seconds": 60}
+
+    lines = demo.table([result(0.8, 0.9), result(0.85, 0.91)]).splitlines()
+    assert lines[2] == "| without the list | +8.0 +- 2.0 | 2 |"
+    assert lines[-1] == "Verdicts: helped 2. Seconds: 60."

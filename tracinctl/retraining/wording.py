@@ -172,7 +172,7 @@ def action_words(result: RetrainResult) -> str:
 def _recipe_words(recipe: Recipe) -> str:
     stop = "train to the end" if recipe.stop == END else f"stop after {count(recipe.stop, 'epoch')}"
     decay = "" if recipe.weight_decay is None else f" with weight decay {recipe.weight_decay:g}"
-    return (f"train under the {recipe.loss} loss and " if recipe.loss else "") + stop + decay
+    return (f"use the {recipe.loss} loss and " if recipe.loss else "") + stop + decay
 
 
 def choice_note(result: RetrainResult) -> str:
