@@ -2,8 +2,8 @@
 
 No fixed rule is right everywhere, and much of what a list seems to gain on an untuned ranker is what stopping earlier
 gains. So lists, stops and weight decays are chosen together, against training on everything with stop and weight decay
-chosen in the same way. The capped loss, under which pairs
-far on the wrong side have hardly a say, is one of the candidates.
+chosen in the same way. The capped loss, under which pairs far on the wrong side have hardly a say, is one of the
+candidates.
 
 **Halves swapped.** Pairs that scored must not choose: judged by them, a list made from a total seems to gain four times
 what it gains. The items that score are halved. Each rule makes one list from either half, each list is judged by the
@@ -12,8 +12,10 @@ A rule that uses no score, such as out-of-fold rankers, is judged by all scoring
 
 **Cells.** A weight decay with a stop is a cell. Neighbouring cells rank alike, so the accuracy of a cell is averaged
 with that of its neighbours before cells are compared. A rule is judged by the mean of its best three cells less that of
-the best three with nothing left out, and less half a standard error of this difference (bootstrap over items): only
-what remains above zero is chosen over nothing. Then the rule's best cell says how to train.
+the best three with nothing left out, and less half a standard error of this difference (bootstrap over items), or a
+whole one where halves judge: many rules are made from the same scores, and the best of many looks better than it is.
+Only what remains above zero is chosen over nothing. Then the rule's best cell says how to train. The shares of an
+error were settled on data of their own, see ``tests/benchmarks/README.md``.
 
 **Cost.** All rules are tried once with the usual weight decay. The best few are then trained with every weight decay
 and seed. Stops cost nothing, for one training is scored at each.
@@ -39,6 +41,7 @@ FEWEST_ITEMS: Final = 3
 _BEST_CELLS = 3
 _DRAWS = 200  # of the bootstrap
 _STANDARD_ERRORS = 0.5
+_STANDARD_ERRORS_OF_HALVES = 1.0
 _NEIGHBOUR = 0.5  # weight of a neighbouring cell
 
 Train = Callable[[Sequence[Training]], Sequence[Trained]]
@@ -87,6 +90,7 @@ class Gain:
         error: its standard error over items.
         recipe: the rule's best cell.
         final: whether it was trained with every weight decay and seed.
+        by_halves: whether each half of the scoring items judged, not all of them together.
     """
 
     name: str
@@ -95,6 +99,7 @@ class Gain:
     error: float
     recipe: Recipe
     final: bool
+    by_halves: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The gain in plain values."""
@@ -198,7 +203,8 @@ def _can_be_tried(candidate: Candidate, data: RankingData) -> bool:
 
 
 def _careful(gain: Gain) -> float:
-    return gain.mean - _STANDARD_ERRORS * gain.error
+    errors = _STANDARD_ERRORS_OF_HALVES if gain.by_halves else _STANDARD_ERRORS
+    return gain.mean - errors * gain.error
 
 
 class _Trials:
@@ -271,6 +277,7 @@ class _Trials:
             float(np.linalg.norm(errors)) / len(errors) if candidate.name != NOTHING else 0.0,
             Recipe(decays[decay], self.stops[stop], candidate.loss),
             final,
+            by_halves=candidate.name not in self.shared,
         )
 
     def _right(

@@ -280,7 +280,7 @@ def _comparisons(
 def nothing_left_out(data: RankingData, division: Division, settings: RetrainSettings) -> RetrainResult:
     """The result where a choice has chosen to leave nothing out."""
     counts = (len(division.rows(data, "scoring")), len(division.rows(data, "judging")))
-    why = "nothing tried is better than training on everything by more than half a standard error."
+    why = "nothing tried is clearly better than training on everything."
     return RetrainResult(division, *counts, settings.seeds, [], [], Judgement("leave nothing out", why))
 
 

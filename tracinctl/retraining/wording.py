@@ -180,8 +180,8 @@ def choice_note(result: RetrainResult) -> str:
     if result.choice is not None:
         return (
             "Points: gain in pair accuracy over leaving nothing out, with one standard error. Each half of the scoring "
-            "items makes a list, and the other half judges it; a rule without scores is judged by all of them. A rule "
-            "is chosen where its gain exceeds half its error."
+            "items makes a list, and the other half judges it: such a rule is chosen where its gain exceeds its error. "
+            "A rule without scores is judged by all of them, and chosen where its gain exceeds half its error."
         )
     return (
         f"No list was chosen, because {result.why_no_choice}. Judged: your rule, by its list from the scoring pairs."
