@@ -14,6 +14,8 @@ from tracinctl.retraining.choice import (
     NOTHING,
     Candidate,
     ChoiceSettings,
+    Gain,
+    careful,
     choose,
     item_error,
     scoring_halves,
@@ -106,6 +108,15 @@ def test_a_rule_without_scores_is_judged_by_all_scoring_pairs():
     gains = {gain.name: gain for gain in choose(Across({}), DATA, HALVES, [same, candidate("own", 3)], SETTINGS).gains}
     assert gains["own"].mean == 0
     assert gains["same"].mean < -0.1
+
+
+def test_a_rule_that_halves_judge_has_to_gain_twice_as_much():
+    gain = Gain("rule", 3, 0.008, 0.01, Recipe(), final=True)
+    assert careful(gain) == pytest.approx(0.003)
+    assert careful(dataclasses.replace(gain, by_halves=True)) == pytest.approx(-0.002)
+    same = Candidate("same", (LISTED[:3], LISTED[:3]), LISTED[:3])
+    choice, _ = chosen({0: 3.0, 3: 0.2}, candidates=[same, candidate("own", 3)])
+    assert {gain.name: gain.by_halves for gain in choice.gains} == {"same": False, "own": True, NOTHING: False}
 
 
 def test_neighbouring_cells_are_averaged():

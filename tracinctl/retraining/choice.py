@@ -189,8 +189,8 @@ def choose(
     trials.run(finalists, by_name, settings.decays, settings.seeds)
     gains = [trials.gain(by_name[name], final=name in finalists) for name in by_name]
     nothing = trials.gain(nothing_out, final=True)
-    best = max([nothing, *(gain for gain in gains if gain.final)], key=_careful)
-    order = sorted([nothing, *gains], key=lambda gain: (not gain.final, -_careful(gain)))
+    best = max([nothing, *(gain for gain in gains if gain.final)], key=careful)
+    order = sorted([nothing, *gains], key=lambda gain: (not gain.final, -careful(gain)))
     return Choice(order, best, () if best is nothing else by_name[best.name].whole, nothing.recipe)
 
 
@@ -202,7 +202,8 @@ def _can_be_tried(candidate: Candidate, data: RankingData) -> bool:
     return len(candidate.whole) > 0 and all(len(leave_out(data, ids).pairs) for ids in lists)
 
 
-def _careful(gain: Gain) -> float:
+def careful(gain: Gain) -> float:
+    """The gain less the share of its error that it has to exceed."""
     errors = _STANDARD_ERRORS_OF_HALVES if gain.by_halves else _STANDARD_ERRORS
     return gain.mean - errors * gain.error
 
