@@ -70,7 +70,7 @@ class MissingScores:
     @property
     def hint(self) -> str:
         """What was probably meant, and the command that makes the scores."""
-        return unknown_set(self.target) or f"Make them with: tracinctl compute {self.target.command_flags}"
+        return f"{unknown_set(self.target)}Make them with: tracinctl compute {self.target.command_flags}"
 
 
 def recordings_by_material(data_root: Path) -> dict[str, list[str]]:
@@ -263,7 +263,7 @@ def everything_by_material(project: Project) -> dict[str, list[str]]:
 
 
 def unknown_set(target: Target) -> str:
-    """A line on what was meant by a material and frequency that do not exist; empty if they exist."""
+    """What was probably meant by a material and frequency that do not exist, a line; empty if they exist."""
     available = everything_by_material(target.project)
     asked = f"{target.material} {target.frequency}"
     known = [f"{name} {frequency}" for name, frequencies in available.items() for frequency in frequencies]
@@ -271,7 +271,7 @@ def unknown_set(target: Target) -> str:
         return ""
     near = nearest(asked, known)
     guess = f"Did you mean {near}? " if near else ""
-    return f"{guess}There are {', '.join(known)}."
+    return f"{guess}There are {', '.join(known)}.\n"
 
 
 def workflow_sets(

@@ -210,8 +210,8 @@ def run_one(
         unknown = unknown_set(target)
         raise (UsageError if unknown else ScoreFileError)(
             f"no checkpoints in {target.checkpoints}, and no scores in {path}",
-            hint=(unknown or f"Train first: tracinctl train {target.command_flags}")
-            + "\nor name the folders with `checkpoint_dir` or `metadata_dir`.",
+            hint=unknown + f"Train first: tracinctl train {target.command_flags}\n"
+            "or name the folders with `checkpoint_dir` or `metadata_dir`.",
         )
     source = open_scores(path)
     if computed is None:
