@@ -142,7 +142,7 @@ class DiesInItsProcess:
         return (os._exit, (3,))
 
 
-@case(errors.ProcessLostError, given="a process that trained", why="was ended from outside", way_out="`at_once` 1")
+@case(errors.ProcessLostError, given="a training process", why="was ended from outside", way_out="`at_once` 1")
 def a_process_that_the_system_ends():
     plan = [Training(arm, 1, 5, ()) for arm in ("all", "some")]
     run_trainings(DiesInItsProcess(), plan, Path("kept"), at_once=2, progress=lambda _: None)

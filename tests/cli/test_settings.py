@@ -172,7 +172,7 @@ def test_a_default_stands_in_one_place(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.splitlines() == [
-        *["X Margin of the standard and ghm losses. [default: 7.5"] * 2,
+        *["X Margin of the standard, ghm and capped losses. [default: 7.5"] * 2,
         *["7.5"] * 3,
     ]
 

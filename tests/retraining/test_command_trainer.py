@@ -90,7 +90,7 @@ def test_what_cannot_be_used_is_said(tmp_path, form, said):
 def test_a_file_of_metrics_from_before_is_not_taken_for_this_runs(tmp_path):
     own = trainer(tmp_path, command="true {exclusions_file}", metrics_file="metrics.json")
     (own.root / "metrics.json").write_text('{"accuracy": 1, "loss": 0}')
-    with pytest.raises(TrainingError, match="left no metrics") as caught:
+    with pytest.raises(TrainingError, match="wrote no readable metrics") as caught:
         own.train([Training("x", 1, 7, ())], lambda *_: None)
     assert "It printed nothing" in caught.value.message
 
@@ -105,7 +105,7 @@ def test_no_shell_runs_and_blanks_in_paths_stay(tmp_path):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("python train.py", "does not take the exclusion list"),
+        ("python train.py", "does not use the exclusion list"),
         ("python {exclusion_file}", "no placeholder {exclusion_file}"),
         ("python {exclusions_file} 'x", "cannot be read"),
     ],

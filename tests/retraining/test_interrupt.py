@@ -54,7 +54,7 @@ def interrupted(process, when):
     assert "Traceback" not in err
     assert err.endswith(
         "warning: interrupted\n"
-        "  Finished trainings are kept in .tracinctl/retraining; the same command goes on from there.\n"
+        "  Finished trainings are kept in .tracinctl/retraining; run the same command to continue.\n"
     )
     while is_left(process.pid):
         assert time.monotonic() < end + 30, "no process of it is left"
@@ -97,7 +97,7 @@ def test_what_was_trained_is_kept_and_the_same_command_goes_on(project, capsys, 
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in kept(project)}
     again = cli(*arguments)
     assert again.code == 0, again.err
-    assert sum(map(int, re.findall(r"(\d+) kept from before", again.err))) >= len(before)
+    assert sum(map(int, re.findall(r"(\d+) done before", again.err))) >= len(before)
     assert len(kept(project)) > len(before) >= 2
     for path, whole in before.items():
         assert (path.read_bytes(), path.stat().st_mtime_ns) == whole

@@ -37,8 +37,8 @@ def order_classes(names: Collection[str], given: Sequence[str] | None = None) ->
     several numbers, the one that differs between classes counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
 
     Raises:
-        UsageError: a class is missing in the given order, or named twice.
-        DataError: two classes have one rank, or only some names have a number.
+        UsageError: a class is missing in the given order, or is in it twice.
+        DataError: two classes have the same rank, or only some names have a number.
     """
     if given is not None:
         return _given_order(names, given)
@@ -73,7 +73,7 @@ def shown_order(classes: Sequence[str]) -> str:
 def _given_order(names: Collection[str], given: Sequence[str]) -> ClassOrder:
     twice = [name for k, name in enumerate(given) if name in given[:k]]
     if twice:
-        raise UsageError(f"`classes`: {clean(twice[0])} is named twice", hint="Name each class once, the lowest first.")
+        raise UsageError(f"`classes` has {clean(twice[0])} twice", hint="Give each class once, lowest rank first.")
     missing = sorted(set(names) - set(given), key=natural_key)
     if missing:
         raise UsageError(

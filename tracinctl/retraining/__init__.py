@@ -1,1 +1,1 @@
-"""Train again with and without a list, and judge the difference."""
+"""Retrain with and without a list, and judge the difference."""

@@ -1,7 +1,7 @@
-"""The built-in ranker as a trainer: what it may see, and what the result depends on.
+"""The built-in ranker as a trainer.
 
-It trains as ``tracinctl train`` does, many rankers as one stack. Held-out pairs have one part in that: the learning
-rate is halved when their loss stops falling. Here these are the scoring pairs alone; judging items are only scored.
+It trains as ``tracinctl train`` does, but many rankers as one stack. Training uses held-out pairs only to halve the
+learning rate when their loss stops falling; here these are the scoring pairs only, and judging items are only scored.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tracinctl.training.loss import joined
 from tracinctl.training.models import build_ranker
 from tracinctl.training.options import TrainSettings
 
-_VERSION = 3  # of what a kept result means
+_VERSION = 3  # version of the meaning of kept results
 _TOGETHER: Final = 16
 _STOPS: Final = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800)
 
 
 def stops_until(epochs: int) -> tuple[int, ...]:
-    """The epochs after which a training is judged, the last one among them."""
+    """The epochs after which a training is judged, including the last one."""
     return (*(stop for stop in _STOPS if stop < epochs), epochs)
 
 
@@ -43,9 +43,9 @@ class RankerTrainer:
     """Trains the built-in ranker.
 
     Attributes:
-        data: items and pairs, all held-out ones among them.
-        division: which held-out items judge.
-        settings: how to train; the seed is that of each training.
+        data: items and pairs, including all held-out ones.
+        division: the held-out items that score and that judge.
+        settings: the training settings; each training has its own seed.
     """
 
     data: RankingData
@@ -54,21 +54,21 @@ class RankerTrainer:
 
     @property
     def together(self) -> int:
-        """How many rankers one call trains best."""
+        """The best number of rankers per call."""
         return _TOGETHER if pays(self._build(), torch.device("cpu")) else 1
 
     @property
     def needs_process(self) -> bool:
-        """It calculates in this process as well as in another."""
+        """False, because it can train in this process."""
         return False
 
     @functools.cached_property
     def data_digest(self) -> str:
-        """A digest of items, pairs and who judges."""
+        """A digest of the items, the pairs and the division."""
         return data_digest(self.data, self.division)
 
     def key(self, training: Training) -> str:
-        """What the result depends on, in 16 characters."""
+        """A digest of everything that the result depends on, in 16 characters."""
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
         own = replace(self.settings, seed=training.seed, weight_decay=decay, epochs=self._epochs(training))
         settings = asdict(replace(own, checkpoint_interval=1))
@@ -93,7 +93,7 @@ class RankerTrainer:
         return self.settings.epochs if training.stop == END else min(training.stop, self.settings.epochs)
 
     def _train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
-        """Train rankers that have their epochs in common."""
+        """Train rankers with the same number of epochs."""
         settings, stops = self.settings, stops_until(self._epochs(trainings[0]))
         inputs = self._inputs(with_held_out=any(training.added for training in trainings))
         members = [self._member(training) for training in trainings]
@@ -116,7 +116,7 @@ class RankerTrainer:
         if not len(pairs):
             raise TrainingError(
                 f"none of the {len(self.data.train_pairs):,} training pairs is left {training.arm}",
-                hint="List fewer: tracinctl exclude with a lower threshold, more votes or a cap.",
+                hint="Make a shorter list: tracinctl exclude with a lower threshold, more votes or a cap.",
             )
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
         if training.added:
@@ -135,11 +135,11 @@ class RankerTrainer:
 
 
 def data_digest(data: RankingData, division: Division) -> str:
-    """SHA-256 of items, pairs and who judges."""
+    """SHA-256 of the items, the pairs and the division."""
     digest = hashlib.sha256(json.dumps(division.to_json(), sort_keys=True).encode())
     for samples, pairs in ((data.train, data.train_pairs), (data.test, data.test_pairs)):
         digest.update(json.dumps(samples.ids).encode())
-        if isinstance(samples.inputs, (torch.Tensor, list)):  # what else a source gives has no bytes of its own
+        if isinstance(samples.inputs, (torch.Tensor, list)):  # other inputs of a source have no bytes
             for x in samples.inputs:
                 digest.update(str(tuple(x.shape)).encode() + np.ascontiguousarray(x.numpy()).tobytes())
         for values in (pairs.first, pairs.second, pairs.target):

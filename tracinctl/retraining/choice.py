@@ -1,14 +1,14 @@
-"""Which candidate list to leave out, and how to train then: chosen by held-out items that did not score.
+"""Choose the list to leave out and how to train with it, by held-out items that did not score.
 
 No fixed rule is right everywhere, and much of what a list seems to gain on an untuned ranker is what stopping earlier
 gains. So lists, stops and weight decays are chosen together, against training on everything with stop and weight decay
 chosen in the same way. The capped loss, under which pairs far on the wrong side have hardly a say, is one of the
 candidates.
 
-**Halves swapped.** Pairs that scored must not choose: judged by them, a list made from a total seems to gain four times
-what it gains. The items that score are halved. Each rule makes one list from either half, each list is judged by the
-other half, and the rule is judged by the mean. The rule is chosen, not the list: that is made again from all of them.
-A rule that uses no score, such as out-of-fold rankers, is judged by all scoring pairs.
+**Swapped halves.** Pairs that scored must not choose: judged by them, a list made from a total seems to gain four times
+its real gain. So the scoring items are halved. Each rule makes a list from each half, the other half judges the list,
+and the mean judges the rule. The rule is chosen, and its list is then made from all scoring items. A rule that uses no
+scores, such as out-of-fold rankers, is judged by all scoring pairs.
 
 **Cells.** A weight decay with a stop is a cell. Neighbouring cells rank alike, so the accuracy of a cell is averaged
 with that of its neighbours before cells are compared. A rule is judged by the mean of its best three cells less that of
@@ -17,8 +17,8 @@ whole one where halves judge: many rules are made from the same scores, and the 
 Only what remains above zero is chosen over nothing. Then the rule's best cell says how to train. The shares of an
 error were settled on data of their own, see ``tests/benchmarks/README.md``.
 
-**Cost.** All rules are tried once with the usual weight decay. The best few are then trained with every weight decay
-and seed. Stops cost nothing, for one training is scored at each.
+**Cost.** All rules are tried once with the default weight decay. The best few are then trained with every weight decay
+and seed. Stops cost nothing, because one training is scored at each stop.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from tracinctl.retraining.trainer import Recipe, Trained, Training
 
 NOTHING: Final = "nothing"
 FEWEST_ITEMS: Final = 3
-"""Items of a half that are in a pair within it; with fewer nothing is chosen."""
+"""Least number of items of a half that are in a pair within it; with fewer, nothing is chosen."""
 
 _BEST_CELLS = 3
-_DRAWS = 200  # of the bootstrap
+_DRAWS = 200  # number of bootstrap draws
 _STANDARD_ERRORS = 0.5
 _STANDARD_ERRORS_OF_HALVES = 1.0
 _NEIGHBOUR = 0.5  # weight of a neighbouring cell
@@ -52,10 +52,10 @@ class Candidate:
     """A rule and its lists.
 
     Attributes:
-        name: of the rule.
-        halves: the ids that it lists from the scores of either half of the scoring items.
-        whole: the ids that it lists from all of them.
-        loss: to train under; None = the usual one.
+        name: name of the rule.
+        halves: the ids that it lists from the scores of each half of the scoring items.
+        whole: the ids that it lists from all scoring items.
+        loss: the loss to train with; None = the default.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ChoiceSettings:
-    """How to choose.
+    """The settings of a choice.
 
     Attributes:
-        seeds: of the trainings.
-        decays: weight decays to try, the usual one first.
-        finalists: rules that are trained with every weight decay and seed.
+        seeds: seeds of the trainings.
+        decays: weight decays to try, the default first.
+        finalists: number of rules to train with every weight decay and seed.
     """
 
     seeds: Sequence[int]
@@ -81,15 +81,15 @@ class ChoiceSettings:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a rule gains over leaving nothing out, on the halves that did not make its lists.
+    """A rule's gain over leaving nothing out, on the halves that did not make its lists.
 
     Attributes:
-        name: of the rule.
-        left_out: ids that its whole list names.
-        mean: of pair accuracy, as a share, with the best cells of either.
+        name: name of the rule.
+        left_out: number of ids on its whole list.
+        mean: gain in pair accuracy, as a share, with the best cells of both.
         error: its standard error over items.
         recipe: the rule's best cell.
-        final: whether it was trained with every weight decay and seed.
+        final: whether the rule was trained with every weight decay and seed.
         by_halves: whether each half of the scoring items judged, not all of them together.
     """
 
@@ -102,7 +102,7 @@ class Gain:
     by_halves: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The gain in plain values."""
+        """The gain for JSON."""
         return {
             "rule": self.name,
             "left_out": self.left_out,
@@ -115,14 +115,14 @@ class Gain:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen.
+    """The result of a choice.
 
     Attributes:
-        gains: of each rule, the best first, nothing among them.
+        gains: the gains of all rules, including leaving nothing out, the best first.
         chosen: the gain of the chosen rule.
-        exclusions: the chosen list; empty for nothing.
-        tuned: how to train with nothing left out.
-        why_not: why there was no choice; empty where there was.
+        exclusions: the chosen list; empty to leave nothing out.
+        tuned: the recipe with nothing left out.
+        why_not: why there was no choice; empty if there was one.
     """
 
     gains: Sequence[Gain]
@@ -132,7 +132,7 @@ class Choice:
     why_not: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The choice in plain values."""
+        """The choice for JSON."""
         return {
             "chosen": self.chosen.name,
             "left_out": len(self.exclusions),
@@ -147,16 +147,16 @@ def _recipe_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def scoring_halves(data: RankingData, division: Division) -> tuple[list[str], list[str]]:
-    """The scoring items in two halves, by query or by class as evenly as it goes."""
+    """The scoring items in two halves, divided as evenly as possible by query or class."""
     return divide_items(data, division.scoring, division.seed + 1)
 
 
 def too_few_to_choose(data: RankingData, halves: tuple[Sequence[str], Sequence[str]]) -> str:
-    """Why these halves are too small to choose by; empty where they are not."""
+    """Why these halves are too small for a choice; empty if they are not."""
     for half in halves:
         pairs = data.test_pairs.take(pairs_within(data, half))
         if len(np.unique([pairs.first, pairs.second])) < FEWEST_ITEMS:
-            return "the held-out items that score are too few to choose by: hold out more"
+            return "too few held-out items score influence; hold out more"
     return ""
 
 
@@ -167,14 +167,14 @@ def choose(
     candidates: Sequence[Candidate],
     settings: ChoiceSettings,
 ) -> Choice:
-    """Choose a rule and how to train.
+    """Choose a rule and a recipe.
 
     Args:
-        train: does trainings, and scores at least the items of the halves at each stop.
+        train: runs trainings, and scores at least the items of the halves at each stop.
         data: items and pairs.
-        halves: of the scoring items.
-        candidates: the rules, without nothing.
-        settings: how.
+        halves: the halves of the scoring items.
+        candidates: the rules, without leaving nothing out.
+        settings: the settings.
     """
     if few := too_few_to_choose(data, halves):
         nothing = Gain(NOTHING, 0, 0.0, 0.0, Recipe(), final=False)
@@ -195,7 +195,7 @@ def choose(
 
 
 def _can_be_tried(candidate: Candidate, data: RankingData) -> bool:
-    """Whether a rule changes something, and each of its lists leaves pairs to train on."""
+    """Whether a rule changes anything, and its lists leave pairs to train on."""
     if candidate.loss is not None:
         return True
     lists = (candidate.whole, *candidate.halves)
@@ -209,7 +209,7 @@ def careful(gain: Gain) -> float:
 
 
 class _Trials:
-    """The trainings of a choice, and how each judging pair was ranked."""
+    """The trainings of a choice, and their rankings of the judging pairs."""
 
     def __init__(
         self,
@@ -234,8 +234,8 @@ class _Trials:
         decays: Sequence[float | None],
         seeds: Sequence[int],
     ) -> None:
-        """Train with the lists of these rules, what was not trained yet."""
-        # a rule that lists the same for both halves is trained once, and judged by all scoring pairs
+        """Train with the lists of these rules, unless that was done already."""
+        # a rule with the same list for both halves is trained once and judged by all scoring pairs
         self.shared |= {name for name in names if candidates[name].halves[0] == candidates[name].halves[1]}
         wanted = [
             (name, half, decay, seed)
@@ -260,7 +260,7 @@ class _Trials:
         self.stops = next(iter(self.done.values())).stops
 
     def gain(self, candidate: Candidate, *, final: bool) -> Gain:
-        """What a rule gains by all trainings so far of its own; nothing by the same weight decays and seeds."""
+        """A rule's gain from all its trainings so far, compared with the same weight decays and seeds of nothing."""
         decays = self.settings.decays if final else self.settings.decays[:1]
         seeds = self.settings.seeds if final else self.settings.seeds[:1]
         judges = self.every if candidate.name in self.shared else self.swapped
@@ -284,7 +284,7 @@ class _Trials:
     def _right(
         self, name: str, half: int, pairs: Pairs, decays: Sequence[float | None], seeds: Sequence[int]
     ) -> FloatArray:
-        """How often each of the pairs is ranked correctly, mean over seeds: shape (cells, pairs)."""
+        """The share of seeds that rank each pair correctly, shape (cells, pairs)."""
         cells = []
         for decay in decays:
             trained = [self.done[name, half, decay, seed] for seed in seeds]
@@ -295,11 +295,11 @@ class _Trials:
 
 
 def _arm(name: str) -> str:
-    return "everything" if name == NOTHING else f"without what {name} lists"
+    return "everything" if name == NOTHING else f"without the list of {name}"
 
 
 def _best_cells(right: Sequence[FloatArray], decays: int) -> Any:
-    """Rows of the best cells by the mean over both halves, the best first."""
+    """Rows of the best cells by the mean over both halves, best first."""
     means = np.mean([half.mean(1) for half in right], axis=0).reshape(decays, -1)
     return np.argsort(-smoothed(means).ravel(), kind="stable")[:_BEST_CELLS]
 
@@ -311,13 +311,13 @@ def smoothed(cells: FloatArray) -> FloatArray:
 
 
 def _neighbours(count: int) -> FloatArray:
-    """Weights that average each of a row of numbers with its neighbours: shape (count, count)."""
+    """Weights that average each number of a row with its neighbours, shape (count, count)."""
     weights = np.eye(count) + _NEIGHBOUR * (np.eye(count, k=1) + np.eye(count, k=-1))
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
 def item_error(values: FloatArray, pairs: Pairs, random: np.random.Generator) -> float:
-    """The standard error of the mean of values, one a pair, over other items: a bootstrap of the items."""
+    """The standard error of the mean of one value per pair, from a bootstrap of the items."""
     items, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
     first, second = places.reshape(2, -1)
     drawn = random.multinomial(len(items), np.full(len(items), 1 / len(items)), size=_DRAWS)
@@ -325,5 +325,5 @@ def item_error(values: FloatArray, pairs: Pairs, random: np.random.Generator) ->
     for k, draw in enumerate(drawn):
         weight = draw[first] * draw[second]
         total[k], count[k] = weight @ values, weight.sum()
-    there = count > 0  # a draw of few items may leave no pair
+    there = count > 0  # a draw of few items may have no pair
     return float((total[there] / count[there]).std()) if there.any() else float("inf")

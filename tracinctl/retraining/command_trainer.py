@@ -1,16 +1,16 @@
-"""A training program of the user's own as one arm of a retraining: ``[train] command`` in ``tracinctl.toml``.
+"""The user's own training program as a trainer: ``[train] command`` in ``tracinctl.toml``.
 
-The command is split into words as a shell does, but no shell runs it; ``{placeholders}`` are filled in word by word, so
-that a path with blanks stays one word. It runs in the project's folder, its output goes to a log, and it must leave a
-JSON file of metrics, in one of two forms:
+The command is split into words like in a shell, but no shell runs it; ``{placeholders}`` are filled in word by word, so
+that a path with spaces stays one word. It runs in the project's folder, its output goes to a log, and it must write a
+JSON file of metrics in one of two forms:
 
 - ``{"scores": {item id: score, ...}}`` with a score for every held-out item, or at least for every judging item. Higher
-  ranks above. Accuracy, loss and interval are then made of these as for the built-in ranker. This is the better form:
-  only with scores of all held-out items can a list be chosen. A program that keeps checkpoints can score by each of
-  them: ``{"stops": {epoch: {item id: score, ...}, ...}}``.
-- ``{"accuracy": 0 to 1, "loss": number}``, measured by the program itself. The interval then allows for other seeds and
-  not for other held-out items. There is a verdict only where the command names ``{judging_pairs_file}``: of other pairs
-  nobody can know whether they had chosen the list.
+  means a higher rank. Accuracy, loss and interval are computed from these, as for the built-in ranker. This form is
+  better, because choosing a list needs scores of all held-out items. A program that keeps checkpoints can give the
+  scores at each of them: ``{"stops": {epoch: {item id: score, ...}, ...}}``.
+- ``{"accuracy": 0 to 1, "loss": number}``, measured by the program itself. The interval then covers other seeds, but
+  not other held-out items. There is a verdict only if the command uses ``{judging_pairs_file}``, because other pairs
+  may have chosen the list.
 """
 
 from __future__ import annotations
@@ -49,15 +49,16 @@ PLACEHOLDERS: Final = (
 METRICS_FILE: Final = "{output_dir}/metrics.json"
 
 _VERSION = 1
-_TAIL = 12  # lines of a log that a message shows
+_TAIL = 12  # number of log lines in a message
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 
 def check_command(command: str, metrics_file: str = METRICS_FILE) -> list[str]:
-    """The words of a command, checked.
+    """Split a command into words, and check it.
 
     Raises:
-        UsageError: it cannot be split, is empty, names an unknown placeholder, or does not take the exclusion list.
+        UsageError: the command cannot be split, is empty, has an unknown placeholder, or does not use the exclusion
+        list.
     """
     try:
         words = shlex.split(command)
@@ -74,7 +75,7 @@ def check_command(command: str, metrics_file: str = METRICS_FILE) -> list[str]:
             )
     if "{exclusions_file}" not in command:
         raise UsageError(
-            f"[train] command {command!r} does not take the exclusion list, so it would always train on everything",
+            f"[train] command {command!r} does not use the exclusion list, so it would always train on everything",
             hint="For example  command = 'python train.py --exclusions-file {exclusions_file} --seed {seed}'",
         )
     return words
@@ -82,15 +83,15 @@ def check_command(command: str, metrics_file: str = METRICS_FILE) -> list[str]:
 
 @dataclass(frozen=True)
 class CommandTrainer:
-    """Runs the user's command.
+    """Run the user's command.
 
     Attributes:
-        command: as in the settings.
-        metrics_file: where it leaves its metrics, with the same placeholders.
+        command: the command in the settings.
+        metrics_file: the file where it writes its metrics, with the same placeholders.
         root: the folder that it runs in.
-        work: a folder for what each run reads and writes.
-        material, frequency: of what.
-        data, division: items and pairs, and which judge.
+        work: a folder for the files of each run.
+        material, frequency: the material and frequency.
+        data, division: items and pairs, and their division.
     """
 
     command: str
@@ -104,11 +105,11 @@ class CommandTrainer:
 
     @property
     def knows_judges(self) -> bool:
-        """Whether the command is given the judging pairs."""
+        """Whether the command gets the judging pairs."""
         return "{judging_pairs_file}" in self.command
 
     def key(self, training: Training) -> str:
-        """What the result depends on as far as can be seen: the command, files that it names, list, seed, data."""
+        """A digest of the visible dependencies of the result: the command, files that it names, list, seed, data."""
         words = check_command(self.command, self.metrics_file)
         named = {word: file_digest(self.root / word) for word in words if (self.root / word).is_file()}
         parts: list[Any] = [_VERSION, self.command, self.metrics_file, named, self.material, self.frequency]
@@ -117,12 +118,12 @@ class CommandTrainer:
 
     @property
     def together(self) -> int:
-        """One training is one run of the command."""
+        """One, because each training is a run of the command."""
         return 1
 
     @property
     def needs_process(self) -> bool:
-        """A program must end however tracinctl ends."""
+        """True, so that the program ends however tracinctl ends."""
         return True
 
     @functools.cached_property
@@ -134,7 +135,7 @@ class CommandTrainer:
         """Run the command for each training and read its metrics.
 
         Raises:
-            TrainingError: it cannot be run, fails, or leaves no metrics that can be read.
+            TrainingError: the command cannot be run, fails, or writes no readable metrics.
         """
         return [self._train(training, report) for training in trainings]
 
@@ -143,7 +144,7 @@ class CommandTrainer:
             values = self._written_for(training, folder.path)
             metrics = self.root / _filled(self.metrics_file, values)
             values["metrics_file"] = str(metrics)
-            metrics.unlink(missing_ok=True)  # another run may have left it
+            metrics.unlink(missing_ok=True)  # it may be from another run
             report(0, 1)
             words = [_filled(word, values) for word in check_command(self.command)]
             log = folder.path / "log.txt"
@@ -151,7 +152,7 @@ class CommandTrainer:
             return self._read(metrics, log)
 
     def _written_for(self, training: Training, folder: Path) -> dict[str, str]:
-        """Write what the command reads; the values of the placeholders."""
+        """Write the files that the command reads; return the values of the placeholders."""
         output, exclusions, pairs = folder / "output", folder / "excluded.txt", folder / "judging_pairs.csv"
         output.mkdir()
         write_text_atomic(exclusions, "\n".join([f"# {training.arm}", *training.exclusions]) + "\n")
@@ -175,7 +176,7 @@ class CommandTrainer:
     def _run(self, words: list[str], log: Path, lock: int | None) -> None:
         try:
             with log.open("wb") as out:
-                process = subprocess.Popen(  # noqa: S603 - the user's own command, and no shell
+                process = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
                     words,
                     cwd=self.root,
                     stdin=subprocess.DEVNULL,
@@ -192,12 +193,12 @@ class CommandTrainer:
         except OSError as error:
             raise TrainingError(
                 f"[train] command cannot be run: {words[0]}: {error.strerror or error}",
-                hint="Name a program that is on PATH, or its path.",
+                hint="Give a program on PATH, or its path.",
             ) from error
         if code:
             raise TrainingError(
                 f"[train] command ended with exit code {code}: {shlex.join(words)}{_tail(log)}",
-                hint=f"Its whole output is in {log}",
+                hint=f"See its whole output in {log}",
             )
 
     def _read(self, path: Path, log: Path) -> Trained:
@@ -206,22 +207,22 @@ class CommandTrainer:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise TrainingError(
-                f"[train] command left no metrics that can be read in {path}: {reason}{_tail(log)}",
-                hint="It must write JSON there: see {metrics_file}, or metrics_file in [train].",
+                f"[train] command wrote no readable metrics to {path}: {reason}{_tail(log)}",
+                hint="Let it write JSON there; see {metrics_file}, or metrics_file in [train].",
             ) from error
         try:
             return self._trained(content)
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(
                 f"the metrics in {path} cannot be used: {error}",
-                hint='It takes {"scores": {item id: score}} for every judging item, or {"accuracy": x, "loss": x}.',
+                hint='Write {"scores": {item id: score}} for every judging item, or {"accuracy": x, "loss": x}.',
             ) from error
 
     def _trained(self, content: dict[str, Any]) -> Trained:
         if "scores" not in content and "stops" not in content:
             accuracy, loss = float(content["accuracy"]), float(content["loss"])
             if not 0 <= accuracy <= 1 or not math.isfinite(loss):
-                raise ValueError("not finite, or an accuracy that is not from 0 to 1 (it is a share, not per cent)")
+                raise ValueError("not finite, or an accuracy that is not from 0 to 1 (a share, not per cent)")
             return Trained({}, accuracy=accuracy, loss=loss)
         stops = content.get("stops", {str(END): content.get("scores")})
         epochs = sorted(map(int, stops))

@@ -1,12 +1,11 @@
-"""Out-of-fold rankers: each training pair is judged by rankers that did not train on it (cross-fitting).
+"""Out-of-fold rankers judge each training pair without having trained on it (cross-fitting).
 
-Comparisons are halved at random, and a ranker is trained on each half, again and again. Of the rankers
-that did not see a comparison, the share that rank it the other way is its suspicion. It needs trainings and no held-out
-pair.
+Comparisons are repeatedly halved at random, and a ranker is trained on each half. The suspicion of a comparison is the
+share of the rankers not trained on it that rank it the other way. This needs trainings, but no held-out pairs.
 
-A further round leaves out of every half what more than half of the unseeing rankers ranked the other way. Measured on
-scikit-learn's digits with 15 % of 3,000 comparisons flipped, 30 passes, five seeds: points of pair accuracy gained over
-training on everything, and what they cost in whole trainings.
+Another round leaves out of every half what more than half of these rankers ranked the other way. The table was measured
+on scikit-learn's digits with 15 % of 3,000 comparisons flipped, 30 passes, five seeds: points of pair accuracy gained
+over training on everything, and the cost in whole trainings.
 
     rankers  rounds  listed above  gain  trainings
          16       3          50 %  +1.0         24
@@ -17,7 +16,7 @@ training on everything, and what they cost in whole trainings.
           8       2          80 %  +0.3          8
                      (the truth:   +1.9)
 
-So the default is 16 rankers and one round, and the list is what more than 80 % rank the other way.
+So the default is 16 rankers and one round, and the list has the pairs that more than 80 % rank the other way.
 """
 
 from __future__ import annotations
@@ -48,21 +47,21 @@ def out_of_fold(
     rankers: int = RANKERS,
     rounds: int = ROUNDS,
 ) -> FloatArray:
-    """The share of the unseeing rankers that rank each training pair the other way: shape (training pairs,).
+    """The share of rankers not trained on each pair that rank it the other way, shape (training pairs,).
 
     Args:
-        train: does trainings that score all items.
+        train: runs trainings that score all items.
         data: items and pairs.
-        seed: of the halves and of the trainings.
-        rankers: in each round, an even number.
-        rounds: see above.
+        seed: seed of the halves and of the trainings.
+        rankers: number of rankers per round, which must be even.
+        rounds: number of rounds, see above.
 
     Raises:
-        UsageError: the number of rankers is odd or too small, or there is no round.
+        UsageError: the number of rankers is odd or too small, or the number of rounds is 0.
     """
     if rankers < 2 or rankers % 2 or rounds < 1:  # noqa: PLR2004 - two halves make a pair
         raise UsageError(
-            f"`rankers` is {rankers} and `rounds` {rounds}; it takes an even number and at least one",
+            f"`rankers` is {rankers} and `rounds` is {rounds}; they must be an even number and at least 1",
             hint="Give 2 rankers and 1 round, or more.",
         )
     comparisons = comparison_rows(data)
@@ -82,14 +81,14 @@ def out_of_fold(
 
 
 def comparison_rows(data: RankingData) -> IntArray:
-    """A number for each training pair: the same for a pair, its mirror image and its repetitions."""
+    """A number for each training pair, equal for a pair, its mirror image and its repeats."""
     pairs = data.train_pairs
     low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
     return np.asarray(np.unique(low * len(data.train) + high, return_inverse=True)[1], dtype=np.int64)
 
 
 def _halves(comparisons: IntArray, rankers: int, random: np.random.Generator) -> BoolArray:
-    """Which pairs each ranker trains on, shape (rankers, pairs): complementary halves of the comparisons."""
+    """Whether each ranker trains on each pair, shape (rankers, pairs): complementary halves of the comparisons."""
     count = int(comparisons.max()) + 1
     halves = []
     for _ in range(rankers // 2):
@@ -102,5 +101,5 @@ def _suspicion(trained: Sequence[Trained], seen: BoolArray, data: RankingData) -
     scores = np.array([one.scores_at(END, data.train.ids) for one in trained])
     pairs = data.train_pairs
     wrong = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target <= 0
-    wrong &= pairs.target != 0  # nothing ranks a tie the other way
+    wrong &= pairs.target != 0  # a tie cannot be ranked the other way
     return np.asarray((wrong & ~seen).sum(0) / (~seen).sum(0), dtype=np.float64)

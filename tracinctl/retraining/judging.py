@@ -1,32 +1,31 @@
-"""Whether one way of training ranks better than another: who judges, the difference with its interval, the verdict.
+"""Judge whether one way of training ranks better than another: the division, the difference and the verdict.
 
-**Who judges.** A list of exclusions is chosen by the scores of held-out pairs. On these pairs training without the list
-looks better than it is, because they have chosen it. So held-out *items* are divided: some score influence, the others
-judge, and a pair counts for a side only where both of its items are on it. Pairs that mix a scoring and a judging item
-are ignored.
+**The division.** A list is chosen by the scores of held-out pairs. On these pairs, training without the list looks
+better than it is, because they chose the list. So held-out *items* are divided: some score influence, the others judge,
+and a pair counts for a side only if both its items are on that side. Pairs that mix both sides are ignored.
 
-**The difference** is of means over training seeds and judging pairs, every seed trained both ways. Two things make it
-uncertain: other seeds would give other models, and other held-out items other pairs. Every seed meets every item, and
-pairs share items: the design of readers who read the same cases (Gallas, Bandos, Samuelson and Wagner 2009, *A
-framework for random-effects ROC analysis*), with pair accuracy for the area under the curve, which it is for two
-classes. The variance is
+**The difference** is one of means over training seeds and judging pairs, with every seed trained both ways. It is
+uncertain because other seeds give other models, and other held-out items other pairs. Every seed meets every item, and
+pairs share items. This is the design of several readers for the same cases (Gallas, Bandos, Samuelson and Wagner 2009,
+*A framework for random-effects ROC analysis*), with pair accuracy in place of the area under the curve, which it equals
+for two classes. The variance is
 
     V = V_seeds + V_items
 
 - ``V_seeds``: the variance of the difference from seed to seed, over the number of seeds.
-- ``V_items``: the jackknife over judging items of the difference averaged over seeds; leaving out an item leaves out
-  all of its pairs (Arvesen 1969, *Jackknifing U-statistics*). In expectation it is at least the true variance (Efron
-  and Stein 1981).
+- ``V_items``: the jackknife over judging items of the mean difference over seeds; leaving out an item leaves out all
+  its pairs (Arvesen 1969, *Jackknifing U-statistics*). In expectation it is at least the true variance (Efron and Stein
+  1981).
 
-Each of the two holds the noise that belongs to a seed and an item together, so their sum counts that twice, as the
-two-way bootstrap does (Owen 2007, *The pigeonhole bootstrap*; Cameron, Gelbach and Miller 2011 take it off once). That
-errs on the side of "no difference". The interval is ``difference +- t * sqrt(V)`` with Welch and Satterthwaite's
-degrees of freedom, ``V**2 / (V_seeds**2 / (seeds - 1) + V_items**2 / (items - 1))``.
+Both include the noise of a seed and an item together, so their sum counts it twice, like the two-way bootstrap (Owen
+2007, *The pigeonhole bootstrap*; Cameron, Gelbach and Miller 2011 subtract it once). This errs on the side of "no
+difference". The interval is ``difference +- t * sqrt(V)`` with Welch and Satterthwaite's degrees of freedom,
+``V**2 / (V_seeds**2 / (seeds - 1) + V_items**2 / (items - 1))``.
 
-It speaks of other seeds and other held-out items of the same kind, for the training data and the list at hand.
+It covers other seeds and other held-out items of the same kind, for the given training data and list.
 
-A bootstrap of seeds and items was left out: with five seeds its percentiles are too narrow, and it would be a random
-number in a verdict.
+A bootstrap of seeds and items is not used: with five seeds its percentiles are too narrow, and it would make the
+verdict random.
 """
 
 from __future__ import annotations
@@ -47,12 +46,12 @@ Verdict = Literal["helped", "no difference seen", "hurt", "cannot tell", "leave 
 
 LEVEL: Final = 0.95
 FEWEST_ITEMS: Final = 6
-"""Fewest judging items for a verdict. Five items that all gain are luck in one case of sixteen, two-sided; six in one
-of thirty-two, the first chance below one in twenty."""
+"""Least number of judging items for a verdict. Five items all change in one direction by chance in one case of sixteen,
+six in one of thirty-two, which is the first chance below one in twenty."""
 FEWEST_REPEATS: Final = 2
 
 _FEWEST_GROUPS = 12
-_LARGEST_GROUP = 0.25  # of the items
+_LARGEST_GROUP = 0.25  # largest share of the items in a group
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -60,11 +59,11 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Division:
-    """Which held-out items score influence, and which judge.
+    """The held-out items that score influence and those that judge.
 
     Attributes:
         scoring, judging: item ids, in the order of the held-out items.
-        seed: of the draw.
+        seed: seed of the draw.
     """
 
     scoring: tuple[str, ...]
@@ -72,19 +71,19 @@ class Division:
     seed: int
 
     def rows(self, data: RankingData, side: Literal["scoring", "judging"]) -> IntArray:
-        """Rows of the held-out pairs that have both items on this side."""
+        """Rows of the held-out pairs with both items on this side."""
         return pairs_within(data, getattr(self, side))
 
     def to_json(self) -> dict[str, Any]:
-        """The division in plain values."""
+        """The division for JSON."""
         return {"seed": self.seed, "scoring": list(self.scoring), "judging": list(self.judging)}
 
 
 def divide_held_out(data: RankingData, seed: int) -> Division:
-    """Divide the held-out items that are in a held-out pair, half and half, each class as evenly as it goes.
+    """Divide the held-out items that are in a held-out pair into halves, each class as evenly as possible.
 
     Raises:
-        DataError: no held-out pair is left to score influence.
+        DataError: no held-out pair is left that could score influence.
     """
     pairs = data.test_pairs
     paired = np.unique(np.concatenate([pairs.first, pairs.second]))
@@ -93,7 +92,7 @@ def divide_held_out(data: RankingData, seed: int) -> Division:
     division = Division(tuple(scoring), tuple(judging), seed)
     if not len(division.rows(data, "scoring")):
         raise DataError(
-            f"of {len(ids)} held-out items half judge, and the others make no pair that could score influence",
+            f"half of the {len(ids)} held-out items judge, and the others form no pair that could score influence",
             hint="Hold out more items, or leave `retrain` out.",
         )
     return division
@@ -102,8 +101,8 @@ def divide_held_out(data: RankingData, seed: int) -> Division:
 def divide_items(data: RankingData, ids: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
     """Divide held-out items into two parts, each in the order of ``ids``.
 
-    Items that only meet others of their own query or debate stay with them where there are many such groups and none
-    holds more than a quarter of the items, so that hardly a pair is lost. Otherwise see ``divide``.
+    Items that are only compared within their query or debate stay together, if there are many such groups and none
+    has more than a quarter of the items, so that few pairs are lost. Otherwise see ``divide``.
     """
     place = {name: row for row, name in enumerate(data.test.ids)}
     rows = np.array([place[name] for name in ids], dtype=np.int64)
@@ -127,7 +126,7 @@ def _connected(pairs: Pairs, items: int) -> IntArray:
 
 
 def _divide_groups(ids: Sequence[str], groups: IntArray, seed: int) -> tuple[list[str], list[str]]:
-    """Whole groups in random order, each to the part that has fewer items so far."""
+    """Assign whole groups in random order, each to the part with fewer items so far."""
     random = np.random.default_rng([seed, 5])
     parts: tuple[list[int], list[int]] = ([], [])
     for group in random.permutation(np.unique(groups)):
@@ -139,10 +138,10 @@ def _divide_groups(ids: Sequence[str], groups: IntArray, seed: int) -> tuple[lis
 def divide(ids: Sequence[str], labels: npt.NDArray[Any] | None, seed: int) -> tuple[list[str], list[str]]:
     """Divide items into two parts that differ by at most one item, each in the order of ``ids``.
 
-    Items are put in order of class, at random within a class; of each two that follow each other a coin sends one to
-    either part. So no class, nor any range of ranks, can be on one side alone.
+    Items are ordered by class, at random within a class, and of each two neighbours a coin sends one to each part. So
+    no class and no range of ranks can be on one side only.
     """
-    random = np.random.default_rng([seed, 5])  # not the stream of any other draw with this seed
+    random = np.random.default_rng([seed, 5])  # a different stream from other draws with this seed
     within = random.permutation(len(ids))
     order = within if labels is None else within[np.argsort(np.asarray(labels)[within], kind="stable")]
     first = np.zeros(len(ids), dtype=bool)
@@ -155,7 +154,7 @@ def divide(ids: Sequence[str], labels: npt.NDArray[Any] | None, seed: int) -> tu
 
 
 def pairs_within(data: RankingData, items: Sequence[str]) -> IntArray:
-    """Rows of the held-out pairs that have both of their items among these."""
+    """Rows of the held-out pairs with both items among these."""
     wanted = set(items)
     there = np.array([k in wanted for k in data.test.ids], dtype=bool)
     pairs = data.test_pairs
@@ -165,7 +164,7 @@ def pairs_within(data: RankingData, items: Sequence[str]) -> IntArray:
 
 
 def pair_correct(scores: FloatArray, pairs: Pairs) -> FloatArray:
-    """1 where a pair is ranked rightly, 0 where not (a tie is not): scores (repeats, items) -> (repeats, pairs)."""
+    """1 for correctly ranked pairs, else 0 (also for ties): scores (repeats, items) -> (repeats, pairs)."""
     difference = scores[:, pairs.first] - scores[:, pairs.second]
     return np.asarray(difference * pairs.target > 0, dtype=np.float64)
 
@@ -176,9 +175,9 @@ class Difference:
 
     Attributes:
         mean: the difference.
-        low, high: the interval; infinite where nothing can be said.
+        low, high: the interval; infinite if unknown.
         seed_error, item_error: standard errors from seeds and from judging items.
-        degrees: of freedom of the interval.
+        degrees: degrees of freedom of the interval.
     """
 
     mean: float
@@ -189,7 +188,7 @@ class Difference:
     degrees: float
 
     def to_json(self) -> dict[str, float | None]:
-        """The difference in plain values; None for what is not finite."""
+        """The difference for JSON; None for infinite values."""
         values = {
             "mean": self.mean,
             "low": self.low,
@@ -205,8 +204,8 @@ def difference_of(values: FloatArray, pairs: Pairs) -> Difference:
     """The mean of paired differences over repeats and pairs, with its interval (see above).
 
     Args:
-        values: a difference for each repeat and pair, shape (repeats, pairs).
-        pairs: whose items they are.
+        values: differences for each repeat and pair, shape (repeats, pairs).
+        pairs: the pairs with their items.
     """
     repeats = len(values)
     items, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
@@ -219,7 +218,7 @@ def difference_of(values: FloatArray, pairs: Pairs) -> Difference:
     total = np.bincount(places, weights=np.concatenate([of_pair, of_pair]), minlength=len(items))
     left = len(of_pair) - touched
     if (left == 0).any():
-        by_item = math.inf  # one item is in every pair
+        by_item = math.inf  # an item is in every pair
     else:
         without = (of_pair.sum() - total) / left
         by_item = float((len(items) - 1) / len(items) * ((without - without.mean()) ** 2).sum())
@@ -227,13 +226,13 @@ def difference_of(values: FloatArray, pairs: Pairs) -> Difference:
 
 
 def difference_of_means(values: FloatArray) -> Difference:
-    """The same for one number a repeat, shape (repeats,): it allows for other seeds, but not for other pairs."""
+    """The mean of one number per repeat, shape (repeats,), with an interval that covers seeds, but not other pairs."""
     seeds = float(values.var(ddof=1)) / len(values) if len(values) >= FEWEST_REPEATS else math.inf
     return _interval(float(values.mean()) if len(values) else math.nan, seeds, 0.0, len(values) - 1, 1)
 
 
 def combined(differences: Sequence[Difference]) -> Difference:
-    """The mean of independent differences, each of other recordings, with its interval."""
+    """The mean of independent differences from different recordings, with its interval."""
     many = len(differences)
     parts = [(gain.seed_error**2 / many**2, gain.item_error**2 / many**2, gain.degrees) for gain in differences]
     variance = sum(seeds + items for seeds, items, _ in parts)
@@ -259,7 +258,7 @@ def _interval(mean: float, seeds: float, items: float, seed_degrees: int, item_d
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and the reason for it, a sentence."""
+    """A verdict and a sentence with its reason."""
 
     verdict: Verdict
     why: str
@@ -268,36 +267,37 @@ class Judgement:
 def judge(difference: Difference, *, errors: float, items: int | None, repeats: int) -> Judgement:
     """The verdict on a difference in pair accuracy.
 
-    "Helped" and "hurt" where the interval leaves out zero. "Cannot tell" where there are too few judging items or
-    repeats, and where the interval is so wide that every error may have gone *and* as many may have come; otherwise
-    "no difference seen".
+    It is "helped" or "hurt" if the interval does not contain zero, "cannot tell" if there are too few judging items or
+    repeats or if the interval is wider than the error rate in both directions, and otherwise "no difference seen".
 
     Args:
-        difference: of accuracies, as shares.
+        difference: difference of accuracies, as shares.
         errors: the share of the judging pairs that training on everything ranks wrongly.
-        items: judging items; None where the numbers came without them.
-        repeats: of the training.
+        items: number of judging items; None if unknown.
+        repeats: number of repeats of the training.
     """
     if repeats < FEWEST_REPEATS:
-        return Judgement("cannot tell", f"one repeat does not show luck; it takes {FEWEST_REPEATS} at least.")
+        return Judgement("cannot tell", f"one repeat does not show chance; use at least {FEWEST_REPEATS}.")
     if items is not None and items < FEWEST_ITEMS:
         return Judgement(
             "cannot tell",
-            f"{items} judging items are too few: it takes {FEWEST_ITEMS}. With fewer, even the same outcome for all "
-            "would be luck more than once in twenty.",
+            f"{items} judging items are too few; at least {FEWEST_ITEMS} are needed. With fewer, even the same "
+            "outcome for all would be chance more than once in twenty.",
         )
     if not math.isfinite(difference.low):
-        return Judgement("cannot tell", "the judging pairs all share one item: nothing shows how others differ.")
+        return Judgement(
+            "cannot tell", "the judging pairs all share one item, so the effect of other items is unknown."
+        )
     if difference.low > 0:
-        return Judgement("helped", "the interval lies above zero.")
+        return Judgement("helped", "the interval is above zero.")
     if difference.high < 0:
-        return Judgement("hurt", "the interval lies below zero.")
+        return Judgement("hurt", "the interval is below zero.")
     if not errors:
-        return Judgement("cannot tell", "training on everything ranks every judging pair rightly: nothing to mend.")
+        return Judgement("cannot tell", "training on everything ranks every judging pair correctly.")
     if difference.high >= errors and difference.low <= -errors:
         return Judgement(
             "cannot tell",
             "the interval is wider than the error rate in both directions. More held-out items or more repeats would "
             "narrow it.",
         )
-    return Judgement("no difference seen", "the interval holds zero.")
+    return Judgement("no difference seen", "the interval contains zero.")

@@ -1,14 +1,14 @@
-"""By how much rankers that trained on a pair agree with it, from the first stop to the last.
+"""The mean margin of rankers on the pairs they trained on, from the first stop to the last.
 
-A comparison that is the wrong way round is fitted late or never, so its margin stays low through the training: the area
-under the margin of Pleiss, Zhang, Elenberg and Weinberger (2020), *Identifying mislabeled data using the area under the
-margin ranking*, arXiv 2001.10528, here of several rankers. It needs trainings and no held-out pair. Measured on
-scikit-learn's digits with 15 % of 3,000 comparisons flipped, 30 passes, five seeds: points of pair accuracy on items
-that took no part, over the ranker tuned alone, of leaving out
+A wrong comparison is fitted late or never, so its margin stays low during training. This is the area under the margin
+of Pleiss, Zhang, Elenberg and Weinberger (2020), *Identifying mislabeled data using the area under the margin ranking*,
+arXiv 2001.10528, over several rankers. It needs trainings, but no held-out pairs. Measured on scikit-learn's digits
+with 15 % of 3,000 comparisons flipped, 30 passes, five seeds: points of pair accuracy, on items that took no part,
+gained over the tuned ranker by leaving out
 
     the tenth with the lowest margins    +1.3 +- 0.3
     as many out of fold (crossfit)       +1.2 +- 0.3
-    all that is flipped                  +1.9 +- 0.3
+    all flipped pairs                    +1.9 +- 0.3
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tracinctl.retraining.trainer import Trained, Training
 FloatArray = npt.NDArray[np.float64]
 
 RANKERS = 6
-_LIMIT = 2.0  # standard deviations, so that no ranker and no pair outweighs the others
+_LIMIT = 2.0  # limit on margins in standard deviations, so that no ranker or pair dominates
 
 
 def mean_margins(
@@ -33,10 +33,10 @@ def mean_margins(
     """The mean margin of each training pair over rankers and stops, in standard deviations of a ranker's margins.
 
     Args:
-        train: does trainings that score all items at their stops.
+        train: runs trainings that score all items at their stops.
         data: items and pairs.
-        seed: of the first training; the others follow it.
-        rankers: how many train on everything.
+        seed: seed of the first training; the others use the following ones.
+        rankers: number of rankers, which train on everything.
 
     Returns:
         Shape (training pairs,); ties have the largest margin, because no order contradicts them.

@@ -1,6 +1,6 @@
-"""How often lists are judged by training: each setting once, with its type, default and help.
+"""The settings of retraining: each is declared once, with its type, default and help.
 
-Only the standard library is imported: ``--help`` and completion read this class.
+``--help`` and completion import this module, so it imports only the standard library.
 """
 
 from dataclasses import dataclass, field
@@ -10,20 +10,22 @@ from tracinctl.errors import UsageError
 
 @dataclass(eq=False, repr=False)
 class RetrainSettings:
-    """How often, and how.
+    """The settings of retraining.
 
     Attributes:
-        repeats: trainings of each arm, each with a seed of its own.
-        seed: repeats have the seeds after this one.
+        repeats: number of trainings of each arm, each with its own seed.
+        seed: repeats use the seeds after this one.
         at_once: trainings in parallel; 0 leaves the number to the caller.
-        loss_type, margin: the loss that is reported.
+        loss_type, margin: the reported loss.
     """
 
-    repeats: int = field(default=5, metadata={"help": "Trainings of each kind, each with another seed.", "least": 1})
+    repeats: int = field(
+        default=5, metadata={"help": "Number of trainings of each kind, each with another seed.", "least": 1}
+    )
     seed: int = 42
     at_once: int = field(
         default=0,
-        metadata={"help": "Trainings to run in parallel.", "least": 0, "usual": "one a processor", "example": "2"},
+        metadata={"help": "Trainings to run in parallel.", "least": 0, "usual": "one per processor", "example": "2"},
     )
     loss_type: str = "standard"
     margin: float = 1.0
@@ -34,7 +36,7 @@ class RetrainSettings:
 
     @property
     def parallel(self) -> int:
-        """Trainings in parallel, one where the caller chose no number."""
+        """Number of trainings in parallel, one by default."""
         return self.at_once or 1
 
     @property

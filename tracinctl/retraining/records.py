@@ -1,4 +1,4 @@
-"""The record of a finished training: complete or absent, and of no other training, data or list than it says."""
+"""Records of finished trainings, which are complete or absent and name their training, data and list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tracinctl.retraining.trainer import Trained, Training
 
 
 def write_record(path: Path, training: Training, data: str, trained: Trained) -> None:
-    """Write the record of a training on the data with this digest; the name of the file is the training's key."""
+    """Write the record of a training on the data with this digest; the file's name is the training's key."""
     content = {**_subject(path, training, data), "arm": training.arm, "repeat": training.repeat}
     content |= {
         "left_out": len(training.exclusions),
@@ -27,7 +27,7 @@ def write_record(path: Path, training: Training, data: str, trained: Trained) ->
 
 
 def read_record(path: Path, training: Training, data: str) -> Trained | None:
-    """What a record holds; None where there is none that is whole and of this training on these data."""
+    """Read a record; None unless it is complete and of this training on these data."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("digest") != _digest(content):
@@ -43,7 +43,7 @@ def read_record(path: Path, training: Training, data: str) -> Trained | None:
 
 
 def _subject(path: Path, training: Training, data: str) -> dict[str, Any]:
-    """What a record must agree with to be taken for this training's."""
+    """The values that a record of this training must have."""
     names = hashlib.sha256(json.dumps(sorted(training.exclusions)).encode()).hexdigest()
     return {"key": path.stem, "seed": training.seed, "data": data, "list": names}
 
@@ -53,7 +53,7 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def _is_sound(trained: Trained) -> bool:
-    """Whether the numbers can be what a training gives."""
+    """Whether the numbers are plausible results of a training."""
     if trained.scores:
         rows = trained.scores.values()
         return all(len(row) == len(trained.stops) and all(map(math.isfinite, row)) for row in rows)

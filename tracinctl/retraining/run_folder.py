@@ -1,9 +1,9 @@
-"""The folder of one run of a user's training command, which no other run shares.
+"""The folder of a run of a user's training command, which no other run shares.
 
-Two files in it are locked: ``owner`` by the process that started the command, ``command`` by the command and all that
-it starts, which inherit the lock. A folder without a living owner is left over: the next run ends what still runs there
-and removes it. So a command outlives tracinctl at most until the next run, even where both processes of tracinctl were
-killed at once.
+Two files in it are locked: ``owner`` by the process that started the command, ``command`` by the command and everything
+that it starts, which inherit the lock. A folder without a living owner is a leftover: the next run ends its processes
+and removes it. So a command outlives tracinctl at most until the next run, even if both processes of tracinctl are
+killed together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tracinctl.files import disk_cannot
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks: folders are still apart, and what is left over stays
+except ImportError:  # Windows has no such locks; folders are still separate, but leftovers stay
     fcntl = None  # type: ignore[assignment]
 
 
@@ -31,7 +31,7 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        command_lock: a file descriptor for the command to inherit; None where the system has no locks.
+        command_lock: a file descriptor for the command to inherit; None if the system has no locks.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class RunFolder:
 
 @contextmanager
 def run_folder(work: Path, key: str) -> Iterator[RunFolder]:
-    """A new folder in ``work``; it is removed where all goes well, and stays to be looked at where not."""
+    """A new folder in ``work``, which is removed after success and kept for inspection after a failure."""
     work.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix=f"run-{key}-", dir=work))
     owner, command = _lock(path / "owner"), _lock(path / "command")
@@ -56,7 +56,7 @@ def run_folder(work: Path, key: str) -> Iterator[RunFolder]:
 
 
 def clear_left_over(work: Path) -> list[Path]:
-    """End commands whose tracinctl is gone, and remove their folders; returns these."""
+    """End commands whose tracinctl is gone, remove their folders and return these."""
     gone = []
     for path in sorted(work.glob("run-*")) if fcntl is not None else ():
         owner = _lock(path / "owner")
@@ -81,7 +81,7 @@ def _end(group: Path) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """An open file descriptor that holds the file's lock; None where another process holds it, or the disk has none."""
+    """An open file descriptor with the file's lock; None if another process has it or the disk lacks locks."""
     if fcntl is None:
         return None
     held = None

@@ -1,8 +1,8 @@
-"""Many trainings, several at once, each finished one kept: the same call goes on after an interruption.
+"""Run many trainings in parallel and keep finished ones, so that the same call continues after an interruption.
 
-A finished training is a small file, ``<key>.json``, complete or absent, whose key says all that it depends on: another
-list, seed or setting is another file. Trainings that depend on the same things are one. The result does not depend on
-how many processes train, and on how many rankers are trained in one call only by rounding.
+A finished training is a small file, ``<key>.json``, complete or absent. Its key covers everything that it depends on,
+so another list, seed or setting gives another file, and equal trainings share one. The result does not depend on the
+number of processes, and on the number of rankers per call only by rounding.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tracinctl.training.threads import one_thread
 def run_trainings(
     trainer: Trainer, plan: Sequence[Training], folder: Path, *, at_once: int, progress: ProgressCallback
 ) -> list[Trained]:
-    """Do the trainings of a plan that are not kept in ``folder`` yet; the results are in the plan's order.
+    """Run the trainings of a plan that ``folder`` does not have yet; the results are in the plan's order.
 
     Raises:
-        TracinctlError: one fails, or a process is lost. Those that were finished are kept.
+        TracinctlError: a training fails, or a process is lost. Finished trainings are kept.
     """
     keys = [trainer.key(training) for training in plan]
     by_key = dict(zip(keys, plan, strict=True))
@@ -69,7 +69,7 @@ def _train_here(
 
 
 def _batches(waiting: Mapping[str, Training], together: int, at_once: int) -> list[dict[str, Training]]:
-    """Batches of equal size, at most ``together`` trainings each, and one at least for each process."""
+    """Batches of equal size with at most ``together`` trainings, at least one per process."""
     count = len(waiting)
     if not count:
         return []
@@ -80,13 +80,13 @@ def _batches(waiting: Mapping[str, Training], together: int, at_once: int) -> li
 
 
 class _Shown:
-    """What of the work is shown."""
+    """The progress to show."""
 
     def __init__(self, progress: ProgressCallback, total: int, done: int, refused: int) -> None:
         self.progress, self.total, self.done = progress, total, done
         self._at: dict[Keys, tuple[int, int]] = {}
-        notes = [f"{done} kept from before"] if done else []
-        notes += [f"{refused} kept files are damaged or of other data and are made again"] if refused else []
+        notes = [f"{done} done before"] if done else []
+        notes += [f"{refused} kept files are damaged or of other data, and are made again"] if refused else []
         if notes:
             progress(Progress("retraining", done, total, "trainings", note="; ".join(notes)))
 

@@ -1,8 +1,8 @@
-"""Many rankers of one architecture trained as one: their weights are stacked, and a step moves all of them.
+"""Train many rankers of one architecture together: their weights are stacked, and a step moves all of them.
 
-Each ranker has its own training pairs, seed, loss, weight decay and learning rate, and comes out as ``train_ranker``
-would train it alone, but for rounding. ``torch.func.vmap`` turns a layer of all rankers into one batched product or
-one grouped convolution. A model that vmap cannot run, or whose items differ in shape, is run one ranker after another.
+Each ranker has its own training pairs, seed, loss, weight decay and learning rate, and up to rounding it equals the
+ranker that ``train_ranker`` trains alone. ``torch.func.vmap`` turns a layer of all rankers into one batched product or
+one grouped convolution. If vmap cannot run the model, or items differ in shape, rankers run one after another.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from tracinctl.retraining.stacked_optimizer import StackedAdam, StackedPlateau
 from tracinctl.training.loss import base_margin, trained_rows
 from tracinctl.training.options import TrainSettings
 
-_ITEMS_AT_ONCE = 256  # scored together
+_ITEMS_AT_ONCE = 256  # batch size for scoring
 
 
 @dataclass(frozen=True)
 class Member:
-    """One ranker of a stack.
+    """A ranker of a stack.
 
     Attributes:
-        pairs: what it trains on.
-        steering: the held-out pairs whose loss halves its learning rate; the training loss does where there are none.
-        seed: of its first weights and of the order of its pairs.
-        weight_decay: of Adam.
-        loss: under which it trains; None = that of the settings.
+        pairs: its training pairs.
+        steering: the held-out pairs whose loss halves its learning rate; if there are none, the training loss does.
+        seed: seed of its first weights and of the order of its pairs.
+        weight_decay: Adam's weight decay.
+        loss: the loss to train with; None = that of the settings.
     """
 
     pairs: Pairs
@@ -64,13 +64,13 @@ def train_stack(
     """Train all members, and score the held-out items after each stop.
 
     Args:
-        build: makes the model; its weights follow torch's seed.
+        build: builds the model; its weights depend on torch's seed.
         train: the training items' inputs.
         held_out: the held-out items' inputs.
         members: the rankers.
-        settings: how to train; seed, weight decay and loss are the members'.
-        stops: epochs after which held-out items are scored, the last one at most ``settings.epochs``.
-        device: where to calculate.
+        settings: the training settings, except seed, weight decay and loss, which are the members'.
+        stops: epochs after which to score held-out items, the last one at most ``settings.epochs``.
+        device: the device to use.
         report: receives the finished epochs and their total.
 
     Returns:
@@ -131,7 +131,7 @@ class _Run:
         return losses
 
     def _backward(self, part: slice, batch: _Batch) -> torch.Tensor:
-        """The mean losses of a part's members, whose gradients are added to the stack's."""
+        """The mean losses of a part's members; adds their gradients to the stack's."""
         if not batch.there.any():
             return torch.zeros(len(batch.there), device=self.model.device)
         items, places, there = batch.items()
@@ -140,7 +140,7 @@ class _Run:
         target, counted = (torch.from_numpy(x).to(scores) for x in (batch.target, batch.there))
         own = (None if x is None else torch.from_numpy(x).to(scores) for x in (batch.weight, batch.margin))
         losses = self._losses(part, s_i, s_j, target, counted, *own)
-        losses.sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no types
+        losses.sum().backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         return losses.detach()
 
     def _losses(self, part: slice, *columns: torch.Tensor | None) -> torch.Tensor:
@@ -184,7 +184,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Batch:
-    """The pairs of one step, each array of shape (members, pairs); ``there`` is false where a member has no pair."""
+    """The pairs of one step, in arrays of shape (members, pairs); ``there`` is false for missing pairs."""
 
     first: IntArray
     second: IntArray
@@ -194,18 +194,18 @@ class _Batch:
     margin: FloatArray | None
 
     def take(self, part: slice) -> _Batch:
-        """The same of some members."""
+        """The batch of some members."""
         return self.cut(lambda values: values[part])
 
     def cut(self, part: Callable[[Any], Any]) -> _Batch:
-        """The same with a part of each array."""
+        """The batch with a part of each array."""
         cut: dict[str, Any] = {name: None if values is None else part(values) for name, values in vars(self).items()}
         return _Batch(**cut)
 
     def items(self) -> tuple[IntArray, IntArray, Any]:
-        """Each member's different items, where its pairs' scores lie among them, and which items are there.
+        """Each member's different items, the places of its pairs' items among them, and which items exist.
 
-        Rows with fewer items are filled up with their last one, which is then not there.
+        Rows with fewer items are padded with their last one; padding does not count as existing.
         """
         both, own = np.concatenate([self.first, self.second], 1), np.concatenate([self.there, self.there], 1)
         both = np.where(own, both, both.max(1, keepdims=True, where=own, initial=0))
@@ -223,7 +223,7 @@ class _Batch:
 
 
 def _batches(members: Sequence[Member], epoch: int, settings: TrainSettings) -> list[_Batch]:
-    """The steps of an epoch; a member with fewer pairs takes no part in the last ones."""
+    """The steps of an epoch; a member with fewer pairs skips the last ones."""
     size = settings.batch_size
     shape = len(members), -(-max(len(member.pairs) for member in members) // size) * size
     first, second, target = np.zeros((3, *shape), dtype=np.int64)

@@ -12,10 +12,10 @@ class StackedLoss:
     """Mean losses of each ranker's pairs.
 
     Args:
-        settings: which loss, and its margin.
+        settings: the loss and its margin.
 
     Raises:
-        LossError: there is no such loss, or it is no differentiable function of two scores.
+        LossError: the loss is unknown, or is not a differentiable function of two scores.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
@@ -31,16 +31,16 @@ class StackedLoss:
         weight: torch.Tensor | None = None,
         margin: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Mean losses, shape (rankers,), of the pairs that are counted; all arguments are (rankers, pairs).
+        """Mean losses of the counted pairs, shape (rankers,); all arguments have the shape (rankers, pairs).
 
-        ``weight`` and ``margin`` are those of each pair, None where no pair has one of its own.
+        ``weight`` and ``margin`` are the pairs' own, or None if no pair has its own.
         """
         losses = self.values(s_i, s_j, target, margin)
         if self.loss == "ghm":
             losses = losses * self._density_weights(s_i, s_j, target, counted, margin)
         if weight is not None:
             losses = losses * weight
-        # what is not counted may be infinite, and infinity times zero is not zero
+        # uncounted losses may be infinite, and infinity times zero is not zero
         total = torch.where(counted > 0, losses, 0.0).sum(1)
         mean: torch.Tensor = total / counted.sum(1).clamp(min=1)
         return mean
@@ -48,7 +48,7 @@ class StackedLoss:
     def values(
         self, s_i: torch.Tensor, s_j: torch.Tensor, target: torch.Tensor, margin: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The loss of each pair without its weight, in the shape of the scores."""
+        """The unweighted loss of each pair, in the shape of the scores."""
         own_flat = None if margin is None else margin.flatten()
         flat = row_losses(self.loss, s_i.flatten(), s_j.flatten(), target.flatten(), self.settings.margin, own_flat)
         return flat.reshape(s_i.shape)

@@ -1,4 +1,4 @@
-"""A stack of models: one matrix of weights, one call for the scores of all."""
+"""A stack of models, with one matrix of weights and one call for all scores."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Inputs = torch.Tensor | Sequence[torch.Tensor]
 
 
 class StackedModel:
-    """Models of one architecture that differ in their weights.
+    """Models of one architecture with different weights.
 
     Args:
-        build: makes a model; its weights follow torch's seed.
-        seeds: one a model.
-        device: where to calculate.
+        build: builds a model; its weights depend on torch's seed.
+        seeds: one per model.
+        device: the device to use.
 
     Attributes:
         weights: all parameters, shape (models, parameters).
-        buffers: by name, models first.
-        parts: the models that one call moves: all, or one after another.
+        buffers: buffers by name, models first.
+        parts: the models per call: all together, or one at a time.
     """
 
     def __init__(self, build: Callable[[], nn.Module], seeds: Sequence[int], device: str | torch.device) -> None:
@@ -45,7 +45,7 @@ class StackedModel:
         self.norms = _mask_batch_norms(self.template)
 
     def placed(self, inputs: Inputs) -> Inputs:
-        """The inputs on the device: one tensor where all items have one shape; else no call can take all models."""
+        """The inputs on the device, as one tensor if all items have one shape; otherwise models run one at a time."""
         if isinstance(inputs, torch.Tensor):
             return inputs.to(self.device)
         if len({x.shape for x in inputs}) == 1:
@@ -54,13 +54,13 @@ class StackedModel:
         return [x.to(self.device) for x in inputs]
 
     def scores(self, part: slice, inputs: Inputs, items: IntArray, there: Any) -> torch.Tensor:
-        """Scores in training mode by the models of a part, each of its own items: shape (models, items).
+        """Scores of each model of a part on its own items in training mode, shape (models, items).
 
         Args:
-            part: which models.
-            inputs: of all items.
-            items: which, a row a model of the part.
-            there: which of these are no mere filling, same shape: filling has no share in batch statistics.
+            part: the models.
+            inputs: inputs of all items.
+            items: items of each model of the part, one row per model.
+            there: whether each item exists, same shape; padding does not count in batch statistics.
         """
         self.template.train()
         if len(items) == 1:
@@ -75,7 +75,7 @@ class StackedModel:
 
     @torch.no_grad()
     def scores_of_all(self, inputs: Inputs, items: IntArray) -> torch.Tensor:
-        """Scores in eval mode by all models, of the same items: shape (models, items)."""
+        """Scores of all models on the same items in eval mode, shape (models, items)."""
         self.template.eval()
         if len(self.parts) > 1 or len(self.weights) == 1:
             return torch.stack([self._one(row, inputs, items) for row in range(len(self.weights))])
@@ -106,7 +106,7 @@ class StackedModel:
         return scores.reshape(len(inputs))
 
     def _one(self, row: int, inputs: Inputs, items: IntArray) -> torch.Tensor:
-        """Scores by one model; items of different shapes are a batch for each shape."""
+        """Scores of one model, with one batch per shape of items."""
         part = slice(row, row + 1)
         parameters = {name: _channels_last(value[0]) for name, value in self._parameters(part).items()}
         buffers = {name: value[0] for name, value in self._buffers(part).items()}
@@ -124,10 +124,10 @@ class StackedModel:
 
 
 def pays(model: nn.Module, device: torch.device) -> bool:
-    """Whether one call for all models is quicker than one after another.
+    """Whether one call for all models is faster than one call per model.
 
-    On a CPU a convolution is bound by its sums and by memory, and grouped it is slower: measured, 16 of the built-in
-    rankers took 1.8 times as long in one call as one after another.
+    On a CPU, arithmetic and memory limit a convolution, and grouped convolutions are slower: 16 built-in rankers took
+    1.8 times as long in one call as one after another.
     """
     return device.type != "cpu" or not any(isinstance(layer, _ConvNd) for layer in model.modules())
 
@@ -137,7 +137,7 @@ def _each(count: int) -> list[slice]:
 
 
 def _channels_last(weight: torch.Tensor) -> torch.Tensor:
-    """A convolution's weights with channels last, which pooling and convolutions on a CPU are twice as quick with."""
+    """A convolution's weights with channels last, with which convolutions and pooling on a CPU are twice as fast."""
     images = 4
     return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == images else weight
 
@@ -149,12 +149,12 @@ def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation that leaves filling out of its statistics.
+    """Batch normalisation that leaves padding out of its statistics.
 
-    It has the parameters and buffers of the layer that it stands for, under the same names.
+    It has the parameters and buffers of the layer that it replaces, under the same names.
 
     Attributes:
-        counted: which items count, shape (items,); None where all do, and in eval mode.
+        counted: whether each item counts, shape (items,); None if all do, and in eval mode.
     """
 
     weight: torch.Tensor | None
@@ -166,7 +166,7 @@ class MaskedBatchNorm(nn.Module):
     def __init__(self, norm: _BatchNorm) -> None:
         super().__init__()
         self.eps, self.momentum = norm.eps, norm.momentum
-        self._parameters, self._buffers = norm._parameters, norm._buffers  # noqa: SLF001 - it stands in its place
+        self._parameters, self._buffers = norm._parameters, norm._buffers  # noqa: SLF001 - it replaces the layer
         self.counted: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -214,7 +214,7 @@ def _move(running: torch.Tensor | None, value: torch.Tensor, share: torch.Tensor
 
 
 def _mask_batch_norms(model: nn.Module) -> list[MaskedBatchNorm]:
-    """Put masked batch norms in the place of the model's own."""
+    """Replace the model's batch norms by masked ones."""
     masked = []
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

@@ -1,4 +1,4 @@
-"""Adam and the halving of the learning rate for a stack of rankers, a weight decay and a rate each."""
+"""Adam and the halving of the learning rate for a stack of rankers with their own weight decays and rates."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _EPSILON = 1e-8
 
 
 class StackedAdam:
-    """``torch.optim.Adam`` on the rows of one matrix, where a row may rest for a step.
+    """``torch.optim.Adam`` on the rows of one matrix; a row may skip a step.
 
     Args:
         weights: the rankers' weights, shape (rankers, weights), with their gradients.
-        learning_rate: of all at the start.
-        weight_decay: of each ranker.
+        learning_rate: learning rate of all at the start.
+        weight_decay: weight decay of each ranker.
     """
 
     def __init__(self, weights: torch.Tensor, learning_rate: float, weight_decay: torch.Tensor) -> None:
@@ -26,7 +26,7 @@ class StackedAdam:
 
     @torch.no_grad()
     def step(self, active: torch.Tensor) -> None:
-        """Move the rows that are active."""
+        """Move the active rows."""
         assert self.weights.grad is not None  # noqa: S101 - for mypy
         gradient = self.weights.grad + self.decay * self.weights
         rows = active[:, None]
@@ -44,7 +44,7 @@ class StackedAdam:
 
 
 class StackedPlateau:
-    """``ReduceLROnPlateau`` for each row: halves its rate where its loss has not fallen for ``patience`` epochs.
+    """``ReduceLROnPlateau`` for each row: halve its rate if its loss has not fallen for ``patience`` epochs.
 
     Args:
         rate: the learning rates, shape (rankers, 1), changed in place.
@@ -57,7 +57,7 @@ class StackedPlateau:
         self.waited = torch.zeros(len(rate))
 
     def step(self, losses: torch.Tensor) -> None:
-        """Take note of the losses after an epoch."""
+        """Record the losses after an epoch."""
         better = losses < self.best * (1 - 1e-4)
         self.best = torch.where(better, losses, self.best)
         self.waited = torch.where(better, 0, self.waited + 1)

@@ -1,4 +1,4 @@
-"""What a trainer is given and gives back."""
+"""The interface of trainers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-KEPT: Final = "Finished trainings are kept in .tracinctl/retraining; the same command goes on from there."
+KEPT: Final = "Finished trainings are kept in .tracinctl/retraining; run the same command to continue."
 
 END: Final = 0
-"""The stop that means: when the training ends by itself."""
+"""The stop at the end of the training."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Training:
     Attributes:
         arm: what is left out, in words.
         repeat: counted from 1.
-        seed: of the training; the same in all arms of a repeat.
+        seed: seed of the training, equal in all arms of a repeat.
         exclusions: ids of training pairs and items to leave out.
-        weight_decay: of the optimizer; None = that of the trainer's own recipe.
-        loss: to train under; None = that of the trainer's own recipe.
-        added: train on the scoring pairs as well.
-        all_items: score the training items too.
-        stop: the last stop that is wanted; a trainer may end there.
+        weight_decay: weight decay; None = the trainer's default.
+        loss: loss to train with; None = the trainer's default.
+        added: also train on the scoring pairs.
+        all_items: also score the training items.
+        stop: the last needed stop; a trainer may end there.
     """
 
     arm: str
@@ -42,13 +42,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """What became of one.
+    """The result of a training.
 
     Attributes:
-        scores: item id -> its score at each stop; empty where only the two numbers are known.
+        scores: by item id, the score at each stop; empty if only the two numbers are known.
         stops: epochs after which items were scored, in order.
-        accuracy, loss: of the judging pairs, where the training measured them itself.
-        train_pairs: how many it was trained on; None where not known.
+        accuracy, loss: measures on the judging pairs, if the training made them itself.
+        train_pairs: number of training pairs; None if unknown.
     """
 
     scores: Mapping[str, tuple[float, ...]]
@@ -58,19 +58,19 @@ class Trained:
     train_pairs: int | None = None
 
     def scores_at(self, stop: int, ids: Sequence[str]) -> list[float]:
-        """The scores of these items at a stop; NaN where an item has none."""
+        """The scores of these items at a stop; NaN for items without one."""
         at = -1 if stop == END else self.stops.index(stop)
         return [self.scores[name][at] if name in self.scores else math.nan for name in ids]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train, beside the list.
+    """How to train, besides the list.
 
     Attributes:
-        weight_decay: of the optimizer; None = that of the trainer's own recipe.
-        stop: epochs to train; END = as long as the trainer's own recipe says.
-        loss: to train under; None = that of the trainer's own recipe.
+        weight_decay: weight decay; None = the trainer's default.
+        stop: number of epochs; END = the trainer's default.
+        loss: loss to train with; None = the trainer's default.
     """
 
     weight_decay: float | None = None
@@ -79,7 +79,7 @@ class Recipe:
 
     @property
     def flags(self) -> str:
-        """The flags of ``tracinctl train`` that follow it."""
+        """The flags of ``tracinctl train`` for the recipe."""
         epochs = f" --epochs {self.stop}" if self.stop != END else ""
         decay = f" --weight-decay {self.weight_decay:g}" if self.weight_decay is not None else ""
         return epochs + decay + (f" --loss-type {self.loss}" if self.loss else "")
@@ -90,22 +90,22 @@ Epochs = Callable[[int, int], None]
 
 
 class Trainer(Protocol):
-    """How to train; it is sent to other processes."""
+    """Run trainings; a trainer is sent to other processes."""
 
     @property
     def together(self) -> int:
-        """How many trainings one call of ``train`` does best."""
+        """The best number of trainings per call of ``train``."""
 
     @property
     def needs_process(self) -> bool:
-        """Whether even one training at a time needs a process of its own, which ends with this one."""
+        """Whether even one training at a time needs its own process, which ends with this one."""
 
     @property
     def data_digest(self) -> str:
         """A digest of items, pairs and who judges."""
 
     def key(self, training: Training) -> str:
-        """A short text that differs where anything differs that the result depends on."""
+        """A short text that covers everything that the result depends on."""
 
     def train(self, trainings: Sequence[Training], report: Epochs) -> Sequence[Trained]:
         """Train; the results are in the order of the trainings."""

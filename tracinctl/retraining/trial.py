@@ -1,26 +1,25 @@
-"""Train again without what a list names, and judge whether it helped. Prints nothing.
+"""Retrain without a list, and judge whether that helped.
 
-Every repeat trains with one seed, the same in all arms:
+Every repeat trains with one seed, which is the same in all arms:
 
 - ``everything``,
 - ``without the list``,
-- ``without as many at random``: as many training comparisons (with their mirror images) or items, drawn anew each time,
-- ``without the truly bad``, where a planted truth is there,
-- with ``rivals``, ``with the scoring pairs added``: what the held-out pairs that made the list are worth as training
-  pairs; and ``everything, capped loss``: a loss under which a pair far on the wrong side has
-  hardly a gradient.
+- ``without as many at random``: without as many random training comparisons (with their mirror images) or items,
+- ``without the truly bad``, if there are planted errors,
+- with ``rivals``, ``with the scoring pairs added``, which shows the value of the held-out pairs that made the list as
+  training pairs, and ``everything, capped loss``, under which a pair far on the wrong side has hardly a gradient.
 
-Where a choice leaves nothing out and takes the capped loss, that arm stands in the place of ``without the list``.
+If a choice leaves nothing out and uses the capped loss, that arm replaces ``without the list``.
 
-Each arm trains for the same number of epochs, as a user would: leaving pairs out also means fewer steps. The random arm
-has as few, so the second comparison, list against random, is one at equal steps.
+All arms train for the same number of epochs, as a user would, so leaving pairs out also means fewer steps. The random
+arm has as few steps, so the comparison of list and random is at equal steps.
 
-The seeds are others than that of ``tracinctl train``, for the checkpoints that chose the list come from that one. Those
-checkpoints have met the judging pairs in one way: the learning rate was halved when the loss of all held-out pairs
-stopped falling. That settles a few moments in a training on everything, whatever pair is on the list or off it.
+The seeds differ from that of ``tracinctl train``, because its checkpoints chose the list. Those checkpoints used the
+judging pairs in one way: the learning rate was halved when the loss of all held-out pairs stopped falling. This sets a
+few moments in a training on everything, independent of the list.
 
-The verdict is that of the pair accuracy of ``without the list`` less that of ``everything``. It is settled before
-anything is trained; the other differences are shown with their intervals and change no verdict.
+The verdict is on the pair accuracy of ``without the list`` minus that of ``everything``. This is fixed before any
+training; the other differences are shown with their intervals and change no verdict.
 """
 
 from __future__ import annotations
@@ -64,13 +63,13 @@ _USUAL: Final = Recipe()
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What one arm came to on the judging pairs.
+    """The result of an arm on the judging pairs.
 
     Attributes:
-        name: what was left out.
-        left_out: ids that were left out.
-        train_pairs: mean number that it was trained on; None where not known.
-        accuracy, loss: of each repeat, shape (repeats,).
+        name: description of what was left out.
+        left_out: number of ids left out.
+        train_pairs: mean number of training pairs; None if unknown.
+        accuracy, loss: accuracy and loss of each repeat, shape (repeats,).
     """
 
     name: str
@@ -80,7 +79,7 @@ class ArmResult:
     loss: FloatArray
 
     def to_json(self) -> dict[str, Any]:
-        """The result in plain values."""
+        """The result for JSON."""
         return {
             "name": self.name,
             "left_out": self.left_out,
@@ -92,7 +91,7 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm less another, repeat by repeat: ``accuracy`` and ``loss``."""
+    """The difference of two arms, repeat by repeat, in ``accuracy`` and ``loss``."""
 
     arm: str
     less: str
@@ -100,7 +99,7 @@ class Comparison:
     loss: Difference
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison in plain values."""
+        """The comparison for JSON."""
         return {
             "arm": self.arm,
             "less": self.less,
@@ -111,17 +110,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class RetrainResult:
-    """What retraining showed.
+    """The result of retraining.
 
     Attributes:
-        division: who scored and who judged.
-        scoring_pairs, judging_pairs: how many pairs there are on either side.
-        seeds: of the repeats.
-        arms: what each came to; empty where there was nothing to train.
-        comparisons: list less everything first, then list less each rival, then the truth less everything.
+        division: the items that scored and that judged.
+        scoring_pairs, judging_pairs: number of pairs on each side.
+        seeds: seeds of the repeats.
+        arms: the result of each arm; empty if there was nothing to train.
+        comparisons: first list minus everything, then list minus each rival, then truth minus everything.
         judgement: the verdict.
-        choice: what was chosen before, and how; None where the list was given.
-        why_no_choice: why a given list was judged; empty where there was a choice or none was wanted.
+        choice: the choice before; None if the list was given.
+        why_no_choice: why a given list was judged; empty if there was a choice or none was requested.
     """
 
     division: Division
@@ -135,7 +134,7 @@ class RetrainResult:
     why_no_choice: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The result in plain values."""
+        """The result for JSON."""
         return {
             "choice": None if self.choice is None else self.choice.to_json(),
             "why_no_choice": self.why_no_choice,
@@ -169,18 +168,18 @@ def retrain(
     """Train all arms and judge.
 
     Args:
-        trainer: how to train.
-        data: items and pairs, all held-out ones among them.
-        division: which held-out items judge.
-        exclusions: ids of pairs and items on the list, which was chosen by scoring pairs alone.
-        settings: how often.
-        folder: where finished trainings are kept.
+        trainer: the trainer.
+        data: items and pairs, including all held-out ones.
+        division: the held-out items that score and that judge.
+        exclusions: ids of pairs and items on the list, which only scoring pairs chose.
+        settings: the settings of retraining.
+        folder: the folder of finished trainings.
         recipe: how to train with a list; also for the arms ``random`` and ``truth``. Where it names
             a loss, the list is empty.
         tuned: how to train on everything; also for the other arms.
-        rivals: train the arms ``added`` and ``capped`` as well.
-        truth: ids of what is truly bad; empty where not known.
-        trust_means: whether an accuracy that a trainer measured itself is that of the judging pairs.
+        rivals: also train the arms ``added`` and ``capped``.
+        truth: ids of the planted errors; empty if unknown.
+        trust_means: whether accuracies that the trainer measured itself are on the judging pairs.
         progress: receives trainings, and epochs within them.
 
     Raises:
@@ -211,7 +210,7 @@ def retrain(
 
 @dataclass(frozen=True)
 class _Arm:
-    """One way of training: a list for each repeat, and the rest of the recipe."""
+    """One way of training: a list per repeat, and the rest of the recipe."""
 
     name: str
     lists: Sequence[tuple[str, ...]]
@@ -265,7 +264,7 @@ def _result(arm: _Arm, trained: Sequence[Trained], measured: tuple[FloatArray, F
 def _comparisons(
     judged: str, measured: Mapping[str, tuple[FloatArray, FloatArray]], pairs: Pairs, *, by_items: bool
 ) -> list[Comparison]:
-    """The judged arm less everything and less each rival, then the truth less everything."""
+    """The judged arm minus everything and minus each rival, then the truth minus everything."""
 
     def less(arm: str, other: str) -> Comparison:
         gains = [one - two for one, two in zip(measured[arm], measured[other], strict=True)]
@@ -278,7 +277,7 @@ def _comparisons(
 
 
 def nothing_left_out(data: RankingData, division: Division, settings: RetrainSettings) -> RetrainResult:
-    """The result where a choice has chosen to leave nothing out."""
+    """The result of a choice to leave nothing out."""
     counts = (len(division.rows(data, "scoring")), len(division.rows(data, "judging")))
     why = "nothing tried is clearly better than training on everything."
     return RetrainResult(division, *counts, settings.seeds, [], [], Judgement("leave nothing out", why))
@@ -286,32 +285,32 @@ def nothing_left_out(data: RankingData, division: Division, settings: RetrainSet
 
 def _nothing_to_judge(exclusions: Sequence[str], pairs: Pairs, division: Division, recipe: Recipe) -> Judgement | None:
     if not exclusions and not recipe.loss:
-        return Judgement("cannot tell", "the list is empty: there is nothing to train without.")
+        return Judgement("cannot tell", "the list is empty, so there is nothing to leave out.")
     if not len(pairs):
-        return Judgement("cannot tell", f"the {len(division.judging)} judging items make no pair.")
+        return Judgement("cannot tell", f"the {len(division.judging)} judging items form no pair.")
     return None
 
 
 def _cannot_be_judged(repeats: Sequence[Trained], *, by_items: bool, trust_means: bool) -> Judgement | None:
     if len(repeats) > 1 and all(trained == repeats[0] for trained in repeats):
         return Judgement(
-            "cannot tell", "every repeat came out the same, so luck cannot be seen: does the training use {seed}?"
+            "cannot tell", "all repeats gave the same result, so chance is unknown. Let the training use {seed}."
         )
     if not by_items and not trust_means:
         return Judgement(
             "cannot tell",
-            "the command says how accurate it is, but not on which pairs: those may have chosen the list. Let it write "
+            "the command gives an accuracy, but not on which pairs, and those may have chosen the list. Let it write "
             "a score for each judging item, or measure on {judging_pairs_file}.",
         )
     return None
 
 
 def as_many_at_random(data: RankingData, exclusions: Sequence[str], seed: int) -> tuple[str, ...]:
-    """As many training comparisons and items as the list names, drawn from all of them.
+    """Draw as many training comparisons and items as are on the list.
 
-    A comparison is a pair and its mirror image, where training saw both: the list names both, and so does the draw.
+    A comparison is a pair and, if training saw it, its mirror image; like the list, the draw includes both.
     """
-    random = np.random.default_rng([seed, 7])  # not the stream of any other draw with this seed
+    random = np.random.default_rng([seed, 7])  # a different stream from other draws with this seed
     ids, pairs = data.train.ids, data.train_pairs
     of: dict[tuple[int, int], dict[str, None]] = {}
     place: dict[str, tuple[int, int]] = {}
@@ -330,7 +329,7 @@ def as_many_at_random(data: RankingData, exclusions: Sequence[str], seed: int) -
 def _measure(
     trained: Sequence[Trained], stop: int, data: RankingData, pairs: Pairs, settings: RetrainSettings
 ) -> tuple[FloatArray, FloatArray]:
-    """Accuracy and loss of each repeat and judging pair: (repeats, pairs); (repeats, 1) where only means are known."""
+    """Accuracy and loss by repeat and judging pair, shape (repeats, pairs), or (repeats, 1) if only means are known."""
     if not all(each.scores for each in trained):
         means = np.array([[one.accuracy, one.loss] for one in trained], dtype=np.float64)
         return means[:, :1], means[:, 1:]

@@ -1,4 +1,4 @@
-"""What retraining showed, in words and in rows of text, for the terminal and the report."""
+"""The results of retraining as sentences and rows of tables, for the terminal and the report."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ DIFFERENCE_COLUMNS = ("difference", "points", "95 % interval", "loss", "95 % int
 NOTE = (
     "Accuracy: share of the judging pairs that are ranked correctly, mean over repeats. "
     "Spread: standard deviation over repeats. Points: of accuracy. "
-    "The intervals allow for other seeds and for other held-out items of the same kind."
+    "The intervals cover other seeds and other held-out items of the same kind."
 )
 NOTE_OF_SEEDS = (
     "Accuracy and loss are the training command's own, mean over repeats. "
     "Spread: standard deviation over repeats. Points: of accuracy. "
-    "The intervals allow for other seeds, but not for other held-out items."
+    "The intervals cover other seeds, but not other held-out items."
 )
 
 
 def division_words(result: RetrainResult) -> str:
-    """How the held-out items were divided."""
+    """The sentence on the division of held-out items."""
     division = result.division
     return (
         f"Of {len(division.scoring) + len(division.judging):,} held-out items, drawn by class with seed "
@@ -38,7 +38,7 @@ def division_words(result: RetrainResult) -> str:
 
 
 def verdict_words(result: RetrainResult) -> str:
-    """The verdict, and why, in a sentence or two."""
+    """The verdict and its reason."""
     judgement = result.judgement
     if not result.comparisons:
         return f"{judgement.verdict}: {judgement.why}"
@@ -54,17 +54,17 @@ def verdict_words(result: RetrainResult) -> str:
         return f"{said}."
     against = f"({points(random.low)} to {points(random.high)})"
     if random.low > 0:
-        return f"{said}. It is better than leaving out as many at random {against}."
+        return f"{said}. This is better than leaving out as many at random {against}."
     if random.high < 0:
-        return f"{said}. It is worse than leaving out as many at random {against}."
-    return f"{said}. It does not differ from leaving out as many at random {against}."
+        return f"{said}. This is worse than leaving out as many at random {against}."
+    return f"{said}. This does not differ from leaving out as many at random {against}."
 
 
 def together_words(results: Sequence[RetrainResult]) -> str:
-    """What several frequencies say together, which is more than each alone; empty for fewer than two."""
+    """The sentence on several frequencies together; empty for fewer than two."""
     known = [result.comparisons[0].accuracy for result in results if result.comparisons]
     known = [gain for gain in known if math.isfinite(gain.low)]
-    if len(known) < 2:  # noqa: PLR2004 - one says nothing new
+    if len(known) < 2:  # noqa: PLR2004 - one has nothing to add
         return ""
     both = combined(known)
     return (
@@ -74,13 +74,13 @@ def together_words(results: Sequence[RetrainResult]) -> str:
 
 
 def note_words(result: RetrainResult) -> str:
-    """What the numbers mean."""
+    """The legend of the numbers."""
     by_items = any(each.accuracy.item_error > 0 for each in result.comparisons)
     return NOTE if by_items else NOTE_OF_SEEDS
 
 
 def arm_rows(result: RetrainResult) -> list[list[str]]:
-    """A row for each arm, under ARM_COLUMNS."""
+    """One row per arm, under ARM_COLUMNS."""
     return [_arm(arm) for arm in result.arms]
 
 
@@ -95,7 +95,7 @@ def _arm(arm: ArmResult) -> list[str]:
 
 
 def difference_rows(result: RetrainResult) -> list[list[str]]:
-    """A row for each comparison, under DIFFERENCE_COLUMNS."""
+    """One row per comparison, under DIFFERENCE_COLUMNS."""
     return [_difference(each) for each in result.comparisons]
 
 
@@ -127,7 +127,7 @@ def _interval(each: Difference, scale: float, digits: int) -> str:
 def _signed(value: float, digits: int) -> str:
     if not math.isfinite(value):
         return "?"
-    rounded = round(value, digits) + 0.0  # no minus before a zero
+    rounded = round(value, digits) + 0.0  # avoids a minus before zero
     return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
 
 
@@ -136,7 +136,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def rule_rows(choice: Choice) -> list[list[str]]:
-    """A row for each rule that was tried, under RULE_COLUMNS; ``*`` marks the choice."""
+    """One row per tried rule, under RULE_COLUMNS; ``*`` marks the choice."""
     rows = []
     for gain in choice.gains:
         mark = "* " if gain is choice.chosen else ""
@@ -154,7 +154,7 @@ def _decay(recipe: Recipe) -> str:
 
 
 def action_words(result: RetrainResult) -> str:
-    """What to do, in one line; empty where nothing was chosen between."""
+    """What to do, on one line; empty without a choice."""
     choice = result.choice
     if choice is None:
         return ""
@@ -176,7 +176,7 @@ def _recipe_words(recipe: Recipe) -> str:
 
 
 def choice_note(result: RetrainResult) -> str:
-    """How the choice was made, or why there was none."""
+    """The sentence on how the choice was made, or why there was none."""
     if result.choice is not None:
         return (
             "Points: gain in pair accuracy over leaving nothing out, with one standard error. Each half of the scoring "
@@ -184,7 +184,7 @@ def choice_note(result: RetrainResult) -> str:
             "A rule without scores is judged by all of them, and chosen where its gain exceeds half its error."
         )
     return (
-        f"No list was chosen, because {result.why_no_choice}. Judged: your rule, by its list from the scoring pairs."
+        f"No list was chosen, because {result.why_no_choice}. Your rule's list from the scoring pairs was judged."
         if result.why_no_choice
         else ""
     )

@@ -1,9 +1,9 @@
-"""Trainings in processes of their own, fed one after another over pipes.
+"""Run trainings in worker processes, which get them one after another over pipes.
 
-A worker is a fresh Python in a session of its own, so that a terminal's Ctrl-C reaches the parent alone. Its standard
-input brings the trainer, then one batch of trainings at a time; its standard output takes reports and results back. As
-soon as its input ends, a worker kills its process group: itself and every program that a training started. So nothing
-outlives the parent, however that ended.
+A worker is a new Python in its own session, so that a terminal's Ctrl-C reaches only the parent. The worker reads the
+trainer and then one batch of trainings at a time from standard input, and writes reports and results to standard
+output. When its input ends, it kills its process group: itself and every program that a training started. So nothing
+outlives the parent, however that ends.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def train_in_workers(
     report: Report,
     finished: Callable[[Keys, Sequence[Trained]], None],
 ) -> None:
-    """Do batches of trainings, by key, in so many processes; ``report`` and ``finished`` are called in this thread.
+    """Run batches of trainings, by key, in several processes; ``report`` and ``finished`` are called in this thread.
 
     Raises:
         ProcessLostError: a process ended before its training did.
-        TracinctlError: a training failed. Both end the other processes.
+        TracinctlError: a training failed. Both errors end the other processes.
     """
     queue, messages = deque(batches), SimpleQueue[tuple[Keys, Any]]()
     start = pickle.dumps(sys.path) + pickle.dumps(trainer)
@@ -76,7 +76,7 @@ def train_in_workers(
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that was started in a session of its own, and all that it started."""
+    """Kill a process that was started in its own session, and everything that it started."""
     if os.name == "posix":
         with suppress(ProcessLookupError, PermissionError):  # all of them have ended
             os.killpg(process.pid, signal.SIGKILL)
@@ -86,7 +86,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - this Python, and no shell
+    return subprocess.Popen(  # noqa: S603 - this Python, without a shell
         [sys.executable, "-c", _BEGIN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
 
@@ -97,7 +97,7 @@ def _feed(
     queue: deque[Batch],
     messages: SimpleQueue[tuple[Keys, Any]],
 ) -> None:
-    """Give a worker one batch after another, and pass on what it answers."""
+    """Send a worker one batch after another, and pass on its answers."""
     assert process.stdin is not None  # noqa: S101 - for mypy: _start makes both pipes
     assert process.stdout is not None  # noqa: S101
     keys: Keys = ()
@@ -112,12 +112,12 @@ def _feed(
                 while isinstance(content, tuple):
                     content = pickle.load(answers)  # noqa: S301 - from the worker started above
                     messages.put((keys, content))
-    except Exception as error:  # noqa: BLE001 - a thread that ends in silence would be waited for without end
+    except Exception as error:  # noqa: BLE001 - the parent would wait forever for a thread that ended silently
         messages.put((keys, _lost(error)))
 
 
 def _taken(queue: deque[Batch]) -> Iterator[Batch]:
-    """What other threads leave of the queue, one at a time."""
+    """Take the remaining batches of the shared queue, one at a time."""
     while True:
         try:
             yield queue.popleft()
@@ -127,7 +127,7 @@ def _taken(queue: deque[Batch]) -> Iterator[Batch]:
 
 def _lost(cause: BaseException) -> ProcessLostError:
     lost = ProcessLostError(
-        "a process that trained was ended from outside", hint=f"Perhaps memory ran out: try `at_once` 1. {KEPT}"
+        "a training process was ended from outside", hint=f"Try `at_once` 1, in case memory ran out. {KEPT}"
     )
     lost.__cause__ = cause
     return lost
@@ -137,10 +137,10 @@ def _lost(cause: BaseException) -> ProcessLostError:
 
 
 def work() -> None:
-    """Train what standard input brings, until it ends."""
+    """Run the trainings from standard input until it ends."""
     requests = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)  # what a user's code prints must not fall among the answers
+        os.dup2(2, 1)  # keep the user's prints out of the answers
         trainer: Trainer = pickle.load(requests)  # noqa: S301 - from the parent that started this process
         batches: SimpleQueue[list[Training]] = SimpleQueue()
         threading.Thread(target=_receive, args=(requests, batches), daemon=True).start()
@@ -170,7 +170,7 @@ def _answer(trainer: Trainer, trainings: list[Training], answers: BinaryIO) -> N
     try:
         with one_thread():
             trained = list(trainer.train(trainings, lambda done, total: send((done, total))))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent raises it
+    except BaseException as error:  # noqa: BLE001 - the parent raises any error
         send(error)
     else:
         send(trained)

@@ -33,8 +33,8 @@ def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
     try:
         if path.exists() and not path.is_file():
             raise ScoreFileError(
-                f"{path} is no file of scores, but a {'folder' if path.is_dir() else 'device'}",
-                hint="Name the file itself.",
+                f"{path} is not a score file, but a {'folder' if path.is_dir() else 'device'}",
+                hint="Give the file itself.",
             )
         with path.open("rb") as file:
             yield file
