@@ -261,7 +261,7 @@ def test_a_source_may_give_pictures_and_sounds_of_its_own_folders_only(tmp_path,
     assert (view.picture is None) == (ending == ".wav")
     assert review.file(path) == (project / f"shown{ending}").resolve()
     view = review.item("item4")
-    with pytest.raises(DataError, match="lies outside the project's folders"):
+    with pytest.raises(DataError, match="is outside the project's folders"):
         review.file(view.picture or view.sound)
 
 

@@ -31,7 +31,7 @@ def test_expected_errors_agree_with_planted_ones():
 def test_suspicion_without_information_expects_the_share_so_far():
     said = expect_errors(np.zeros(100), [k % 4 == 0 for k in range(40)] + [None] * 60, ahead=40)
     assert said.expected == pytest.approx(10, abs=0.5)
-    assert said.sentence() == "10 of 40 were errors; the next 40 are expected to hold 10"
+    assert said.sentence() == "10 of 40 were errors; 10 are expected among the next 40"
 
 
 def test_the_end_of_the_list_is_said():

@@ -1,1 +1,1 @@
-"""Review: a person listens, looks and decides; decisions are kept in a CSV file. Prints nothing."""
+"""Review: a person listens, looks and decides; decisions go to a CSV file."""

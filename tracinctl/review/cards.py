@@ -1,4 +1,4 @@
-"""The card of a suspect as HTML: the same in the page of a review and in the report of a workflow."""
+"""Cards of suspects as HTML, for the page of a review and the report of a workflow."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STRIP_WIDTH = 1000
 
 @dataclass(frozen=True)
 class Links:
-    """Where a card finds what it shows of an item.
+    """The addresses of an item's pictures and sounds.
 
     Attributes:
         spectrogram: the address of the picture of a sound.
-        sound, picture: the address of a sound or picture; empty where it cannot be reached.
-        preload: whether the lengths of sounds are read at once.
+        sound, picture: the address of a sound or picture; empty if it cannot be reached.
+        preload: whether browsers read the lengths of sounds at once.
     """
 
     spectrogram: Callable[[ItemView], str]
@@ -39,9 +39,9 @@ class Cards:
     """Cards as HTML.
 
     Attributes:
-        review: what is reviewed.
-        links: see there.
-        level: of the headings of items.
+        review: the review.
+        links: see ``Links``.
+        level: level of the headings of items.
     """
 
     review: Review
@@ -52,8 +52,8 @@ class Cards:
         """The card of a suspect.
 
         Args:
-            suspect: of the review.
-            decisions: id -> what people decided on it.
+            suspect: a suspect of the review.
+            decisions: people's decisions by id.
         """
         card = self.review.card(suspect.id)
         views = [self.review.item(name) for name in suspect.items]
@@ -97,7 +97,7 @@ class Cards:
 
 
 def marks(strip: Strip) -> dict[str, Any]:
-    """Where the scores of a strip are drawn, from 0 to STRIP_WIDTH, and what it says in words."""
+    """The places of a strip's scores, from 0 to STRIP_WIDTH, and its description."""
     range_ = (strip.high - strip.low) or 1.0
 
     def at(score: float) -> int:
@@ -116,7 +116,7 @@ def marks(strip: Strip) -> dict[str, Any]:
 
 
 def embedded(review: Review, view: ItemView) -> str:
-    """A small spectrogram as an address that holds the picture itself; empty for an item without sound.
+    """A small spectrogram as a data address; empty for an item without sound.
 
     Raises:
         DataError: the recording cannot be read.

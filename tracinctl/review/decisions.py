@@ -1,7 +1,7 @@
 """A person's decisions on suspects, in ``<material>_<frequency>_review.csv``: id, decision, note, who, when.
 
-The file has one row an id and person, sorted by id, so that git merges what two people wrote. It is replaced as a whole
-at each decision: a crash loses the decision in hand at most.
+The file has one row per id and person, sorted by id, so that git can merge two people's decisions. Each decision
+replaces the whole file, so that a crash loses at most the current decision.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from tracinctl.text import natural_key
 COLUMNS = ("id", "decision", "note", "who", "when")
 LEAVE_OUT, KEEP, TURN, UNSURE = "leave_out", "keep", "turn", "unsure"
 RELABEL = "relabel:"
-"""Stands before the new class, in the decision on an item."""
+"""Prefix of the new class in a decision on an item."""
 
 ERRORS = (LEAVE_OUT, TURN, RELABEL)
-"""Decisions which say that the suspect is an error."""
+"""Decisions that the suspect is an error."""
 
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person decided.
+    """A person's decision.
 
     Attributes:
-        id: of a pair or an item.
+        id: id of a pair or an item.
         decision: ``leave_out``, ``keep``, ``turn``, ``unsure``, or ``relabel:`` with the new class.
         note: free text.
-        who: the person.
+        who: the person's name.
         when: time in ISO 8601, UTC.
     """
 
@@ -48,57 +48,58 @@ class Decision:
 
     @property
     def is_error(self) -> bool | None:
-        """Whether the person says that the suspect is an error; None where they are not sure."""
+        """Whether the person calls the suspect an error; None if they are unsure."""
         return None if self.decision == UNSURE else self.decision.startswith(ERRORS)
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What all people together decided.
+    """The decisions of all people together.
 
     Attributes:
-        agreed: id -> decision, where everyone who decided says the same; ``unsure`` yields to any other decision.
-        disputed: id -> the decisions of those who disagree.
+        agreed: decisions by id that everyone agrees on; other decisions outweigh ``unsure``.
+        disputed: decisions by id that people disagree on.
     """
 
     agreed: Mapping[str, str]
     disputed: Mapping[str, tuple[Decision, ...]]
 
     def ids(self, decision: str) -> list[str]:
-        """Ids of this decision, in natural order."""
+        """Ids with this decision, in natural order."""
         return sorted((name for name, made in self.agreed.items() if made == decision), key=natural_key)
 
     def relabelled(self) -> dict[str, str]:
-        """Item id -> new class."""
+        """The new classes by item id."""
         return {name: made.removeprefix(RELABEL) for name, made in self.agreed.items() if made.startswith(RELABEL)}
 
 
 def spoken(decision: str) -> str:
-    """A decision as people say it."""
+    """A decision in words."""
     if decision == TURN:
         return "turn round"
     return f"class {decision.removeprefix(RELABEL)}" if decision.startswith(RELABEL) else decision.replace("_", " ")
 
 
 def check_decision(decision: str) -> str:
-    """The decision, where it is one.
+    """Check a decision.
 
     Raises:
-        ReviewError: it is not.
+        ReviewError: the text is not a decision.
     """
     known = decision in {LEAVE_OUT, KEEP, TURN, UNSURE} or (decision.startswith(RELABEL) and decision != RELABEL)
     if not known:
         raise ReviewError(
-            f"unknown decision {decision!r}", hint="One of leave_out, keep, turn, unsure, relabel:<class>."
+            f"unknown decision {decision!r}", hint="Use leave_out, keep, turn, unsure or relabel:<class>."
         )
     return decision
 
 
 def read_decisions(path: Path) -> list[Decision]:
-    """All decisions in a file, in its order; none where the file is not there.
+    """All decisions in a file, in order; empty without a file.
 
     Raises:
-        ReviewError: the file cannot be read, holds a merge conflict, or a row is no decision. Path and line are named.
+        ReviewError: the file cannot be read, has a merge conflict, or a row is not a decision. The message names path
+        and line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -115,10 +116,10 @@ def read_decisions(path: Path) -> list[Decision]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         if not {"id", "decision"} <= set(reader.fieldnames or ()):
-            raise ReviewError(f"{path}: no columns id and decision", hint=f"The first line is {','.join(COLUMNS)}.")
+            raise ReviewError(f"{path}: no columns id and decision", hint=f"Write the first line {','.join(COLUMNS)}.")
         return [_decision(row, path, reader.line_num) for row in reader]
     except csv.Error as error:
-        # the count stands at the last row that could be read
+        # line_num is that of the last readable row
         raise ReviewError(f"{path}, line {reader.line_num + 1}: {error}", hint="Correct the line.") from error
 
 
@@ -132,7 +133,7 @@ def _decision(row: Mapping[str, str | None], path: Path, line: int) -> Decision:
 
 
 def write_decisions(path: Path, decisions: Iterable[Decision]) -> list[Decision]:
-    """Write decisions, the last one of each id and person, complete or not at all; returns them.
+    """Write the last decision of each id and person; the file is complete or absent. Returns them.
 
     Raises:
         TracinctlError: the file cannot be written.
@@ -148,10 +149,10 @@ def write_decisions(path: Path, decisions: Iterable[Decision]) -> list[Decision]
 
 
 def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tuple[str, str]] = ()) -> list[Decision]:
-    """Add decisions to a file; ``withdrawn`` names (id, person) whose decision goes. Other people's rows stay.
+    """Add decisions to a file and remove those of ``withdrawn``, (id, person). Other people's rows stay.
 
     Returns:
-        What the file holds now.
+        All decisions in the file.
 
     Raises:
         TracinctlError: the file cannot be read or written.
@@ -163,20 +164,20 @@ def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tup
 
 
 def merge(path: Path, decisions: Iterable[Decision]) -> Verdicts:
-    """Add the decisions of another file to a file; of one id and person the later one counts.
+    """Add the decisions of another file; for each id and person, the later one counts.
 
     Raises:
         TracinctlError: the file cannot be read or written.
     """
     with locked(path):
-        # ISO times in UTC sort as they follow each other; of equal ones those of the other file come last
+        # ISO times in UTC sort by time; at equal times, the other file's decisions come last
         merged = sorted([*read_decisions(path), *decisions], key=lambda made: made.when)
         write_decisions(path, merged)
         return settle(read_decisions(path))
 
 
 def by_id(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
-    """Id -> the decisions on it, one a person: the last row counts."""
+    """The decisions by id, one per person; the last row counts."""
     result: dict[str, list[Decision]] = {}
     for made in {(made.id, made.who): made for made in decisions}.values():
         result.setdefault(made.id, []).append(made)
@@ -184,7 +185,7 @@ def by_id(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
 
 
 def settle(decisions: Iterable[Decision]) -> Verdicts:
-    """What people agree on, and where they disagree. The last row of an id and person counts."""
+    """The agreed and the disputed decisions; the last row of each id and person counts."""
     agreed: dict[str, str] = {}
     disputed: dict[str, tuple[Decision, ...]] = {}
     for name, of_all in by_id(decisions).items():

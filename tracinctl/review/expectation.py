@@ -1,4 +1,4 @@
-"""How many errors the suspects still hold, judged by the decisions so far.
+"""Estimate the number of errors among the next suspects from the decisions so far.
 
 The share of errors among decided suspects falls along the order of suspicion. It is modelled as a logistic function of
 the suspicion, with weak normal priors on slope and intercept (as Gelman et al. 2008, A weakly informative default prior
@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 FEWEST = 20
-"""Decisions that an expectation needs."""
+"""Least number of decisions for an expectation."""
 
-# wide enough to follow a steep fall beyond the decided suspects: with 2.5 the expectation is up to 20 % too high
+# wide enough for a steep fall after the decided suspects; with 2.5 the expectation is up to 20 % too high
 _SLOPE_SPREAD = 5.0
 _INTERCEPT_SPREAD = 5.0
 _STEPS = 50
@@ -24,13 +24,13 @@ _STEPS = 50
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the decisions so far say about the next suspects.
+    """The expected number of errors among the next suspects.
 
     Attributes:
-        errors: how many decided suspects were errors.
-        decided: how many were decided for sure.
-        next: the number of suspects that the expectation is about.
-        expected: errors expected among them.
+        errors: number of decided suspects that were errors.
+        decided: number of suspects with a sure decision.
+        next: number of suspects in the expectation.
+        expected: expected number of errors among them.
     """
 
     errors: int
@@ -39,11 +39,11 @@ class Expectation:
     expected: float
 
     def sentence(self) -> str:
-        """The same in one line."""
+        """The expectation on one line."""
         said = f"{self.errors} of {self.decided} were errors"
         if not self.next:
             return f"{said}; none is left"
-        return f"{said}; the next {self.next} are expected to hold {round(self.expected)}"
+        return f"{said}; {round(self.expected)} are expected among the next {self.next}"
 
 
 def expect_errors(
@@ -52,9 +52,9 @@ def expect_errors(
     """Expected errors among the next undecided suspects; None before FEWEST decisions.
 
     Args:
-        suspicion: one number a suspect, in order of review, shape (suspects,); higher is more suspect.
-        errors: whether each suspect was found to be an error; None where nobody decided.
-        ahead: how many of the next undecided suspects; None for as many as were decided.
+        suspicion: one number per suspect, in order of review, shape (suspects,); higher is more suspect.
+        errors: whether each suspect was an error; None without a decision.
+        ahead: number of next undecided suspects; None for as many as were decided.
     """
     x = np.asarray(suspicion, dtype=np.float64)
     decided = np.array([error is not None for error in errors], dtype=bool)
@@ -70,7 +70,7 @@ def expect_errors(
 
 
 class _Logistic:
-    """Probability of an error by suspicion."""
+    """The probability of an error as a logistic function of the suspicion."""
 
     def __init__(self, weights: npt.NDArray[np.float64]) -> None:
         self.weights = weights
@@ -89,6 +89,6 @@ def _fitted(x: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> _Logi
         curvature = (design.T * (p * (1 - p))) @ design + precision
         step = np.linalg.solve(curvature, gradient)
         weights = weights + step
-        if np.abs(step).max() < 1e-9:  # noqa: PLR2004 - far below what a count can show
+        if np.abs(step).max() < 1e-9:  # noqa: PLR2004 - far below the precision of a count
             break
     return _Logistic(np.asarray(weights))

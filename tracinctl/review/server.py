@@ -1,7 +1,7 @@
-"""The page of a review, served to this machine alone.
+"""Serve the page of a review to this machine only.
 
-Whoever has the address of the first visit gets a session: its token is good once. Every other request needs the
-session's cookie, which other sites cannot send, and a decision needs this page's origin as well. Files are named by
+The address of the first visit has a token that starts a session and works once. Every other request needs the
+session's cookie, which other sites cannot send, and a decision also needs this page's origin. Requests name files by
 item, never by path.
 """
 
@@ -35,7 +35,7 @@ from tracinctl.review.expectation import expect_errors
 from tracinctl.review.spectrogram import picture_of
 from tracinctl.review.suspects import ItemView, Review
 
-# what browsers play, and its media type
+# formats that browsers play, and their media types
 _PLAYABLE = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".mp3": "audio/mpeg"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -56,18 +56,18 @@ class ReviewServer:
     """The pages and answers of one review.
 
     Args:
-        review: what is reviewed.
+        review: the review.
 
     Attributes:
-        token: of the first visit: ``/?token=...``.
-        cookie: the name of the session's cookie.
+        token: token of the first visit, ``/?token=...``.
+        cookie: name of the session's cookie.
         app: the application, for any ASGI server.
     """
 
     def __init__(self, review: Review) -> None:
         self.review = review
         self.token = secrets.token_urlsafe(24)
-        # cookies are shared by all ports of a machine: each of two reviews has its own
+        # all ports of a machine share cookies, so each review has its own name
         self.cookie = f"tracinctl-review-{secrets.token_hex(4)}"
         self._session = secrets.token_urlsafe(24)
         self._visited = False
@@ -95,7 +95,7 @@ class ReviewServer:
         return tempfile.TemporaryDirectory(prefix="tracinctl-review-", ignore_cleanup_errors=True)
 
     def close(self) -> None:
-        """Remove the copies of sounds that browsers cannot play as they are."""
+        """Remove the converted copies of sounds."""
         self._copies.cleanup()
 
     async def _first_page(self, request: Request) -> Response:
@@ -108,12 +108,12 @@ class ReviewServer:
         return await self._inside(self._file("page.html", "text/html"))(request)
 
     def _inside(self, handler: Handler) -> Handler:
-        """The handler, for requests of this session only."""
+        """Limit a handler to requests of this session."""
 
         async def checked(request: Request) -> Response:
             if not hmac.compare_digest(request.cookies.get(self.cookie, "").encode(), self._session.encode()):
                 answer: Response = PlainTextResponse(
-                    "This address was used already, or is not the one that tracinctl printed.\n"
+                    "This address was used already, or differs from the one that tracinctl printed.\n"
                     "Stop tracinctl review with Ctrl-C and start it again for a new address.\n",
                     status_code=403,
                 )
@@ -139,7 +139,7 @@ class ReviewServer:
         return JSONResponse(await run_in_threadpool(self._overview))
 
     def _overview(self) -> dict[str, Any]:
-        """All suspects with their decisions, and what is expected of the next ones."""
+        """All suspects with their decisions, and the expectation of the next ones."""
         review = self.review
         made = read_decisions(review.decisions)
         mine = {one.id: one for one in made if one.who == review.who}
@@ -165,7 +165,7 @@ class ReviewServer:
         }
 
     def _progress(self, made: Sequence[Decision]) -> dict[str, Any]:
-        """What changes with each decision beside the decision itself."""
+        """The values that change with each decision, besides the decision itself."""
         mine = {one.id: one for one in made if one.who == self.review.who}
         errors = [mine[suspect.id].is_error if suspect.id in mine else None for suspect in self.review.suspects]
         said = expect_errors([suspect.suspicion for suspect in self.review.suspects], errors)
@@ -206,7 +206,7 @@ class ReviewServer:
         return FileResponse(real, media_type=_PLAYABLE.get(path.suffix.lower(), "audio/wav"))
 
     def _converted(self, path: Path) -> Path:
-        """The sound as a WAV file, which browsers play and seek in; it goes with the server."""
+        """Convert a sound to a WAV file that browsers can play and seek; it is removed with the server."""
         import soundfile
 
         copy = Path(self._copies.name) / f"{hashlib.sha256(str(path).encode()).hexdigest()}.wav"
@@ -225,7 +225,7 @@ class ReviewServer:
 
     async def _decide(self, request: Request) -> Response:
         if request.headers.get("origin") != f"http://{request.headers.get('host')}":
-            return PlainTextResponse("decisions are taken from this page only", status_code=403)
+            return PlainTextResponse("only this page may send decisions", status_code=403)
         try:
             asked = (await request.json())["decisions"]
             changes = [Decision(str(one["id"]), str(one["decision"]), str(one.get("note", ""))) for one in asked]
@@ -237,7 +237,7 @@ class ReviewServer:
         return JSONResponse(await run_in_threadpool(self._record, changes))
 
     def _record(self, changes: Sequence[Decision]) -> dict[str, Any]:
-        """Write decisions, and take those without a word back. They are on the disk when the answer is sent."""
+        """Write decisions, and withdraw those that are empty. The answer is sent after they are on the disk."""
         who, when = self.review.who, datetime.now(UTC).isoformat(timespec="seconds")
         made = [replace(one, who=who, when=when) for one in changes if one.decision and check_decision(one.decision)]
         return self._progress(

@@ -1,4 +1,4 @@
-"""Serves a review on a free port of this machine until it is interrupted."""
+"""Serve a review on a free port of this machine until it is interrupted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EXTRA = ("starlette", "uvicorn")
 
 
 def serve_review(review: Review, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; ``ready`` is given the address once it answers.
+    """Serve until SIGINT or SIGTERM; call ``ready`` with the address when it answers.
 
     Raises:
         ReviewError: the packages of the extra ``review`` are not installed, or no port is free.
@@ -25,7 +25,7 @@ def serve_review(review: Review, ready: Callable[[str], None]) -> None:
         if error.name not in _EXTRA:
             raise
         raise ReviewError(
-            f"a review needs the package {error.name}", hint="Install it: pip install 'tracinctl[review]'"
+            f"a review needs the package {error.name}", hint="Run: pip install 'tracinctl[review]'"
         ) from error
     server = ReviewServer(review)
     with socket.socket() as listening:

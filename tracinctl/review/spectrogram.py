@@ -1,4 +1,4 @@
-"""A recording as a small picture of decibels, on the same scale for every recording."""
+"""Spectrograms of recordings as small pictures, all on the same scale of decibels."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from tracinctl.data.sound import read_sound
 
 FLOOR_DB = -100.0
-"""What is drawn darkest; 0 dB is a sine of full scale."""
+"""The level of the darkest colour; 0 dB is a full-scale sine."""
 
 _WINDOW = 1024
-# of the pictures in a page, and of the small ones in a report: frequencies, times
+# sizes (frequencies, times) of the pictures in a page, and of the small ones in a report
 LARGE, SMALL = (160, 360), (48, 120)
 
 
@@ -25,7 +25,7 @@ class Picture:
 
     Attributes:
         rows, columns: its size; the first row is the highest frequency.
-        levels: one byte a cell, row by row: 0 is FLOOR_DB, 255 is 0 dB.
+        levels: one byte per cell, row by row: 0 is FLOOR_DB, 255 is 0 dB.
     """
 
     rows: int
@@ -54,7 +54,7 @@ def _palette() -> bytes:
 
 @dataclass(frozen=True)
 class Extent:
-    """What a spectrogram covers.
+    """The range of a spectrogram.
 
     Attributes:
         seconds: length of the recording.
@@ -66,7 +66,7 @@ class Extent:
 
 
 def extent_of(path: Path) -> Extent | None:
-    """Length and highest frequency as the file's header says; None where it says neither."""
+    """Length and highest frequency from the file's header; None if it has neither."""
     import soundfile
 
     try:

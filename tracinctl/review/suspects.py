@@ -1,6 +1,6 @@
-"""What a review shows: suspects in order, and the card of each.
+"""The content of a review: suspects in order, and the card of each.
 
-Nothing here knows where scores, items or sounds come from; ``project.review`` fills it in.
+This module does not depend on the source of scores, items and sounds; ``project.review`` provides them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Figures = Sequence[tuple[str, float | str]]
 
 @dataclass(frozen=True)
 class Suspect:
-    """One thing to decide on.
+    """A suspect to decide on.
 
     Attributes:
-        id: of a pair or an item, or ``<column>:<value>`` for a group of pairs.
-        items: ids of the items it is about: two of a pair, the one item itself, none of a group.
+        id: id of a pair or an item, or ``<column>:<value>`` for a group of pairs.
+        items: ids of its items: two for a pair, one for an item, none for a group.
         classes: the classes of its items, for the filter.
-        suspicion: higher is more suspect, in the order in which suspects are shown.
-        annotator: who made the comparison; empty where it is not known.
+        suspicion: higher is more suspect; suspects are shown in this order.
+        annotator: who made the comparison; empty if unknown.
     """
 
     id: str
@@ -35,14 +35,14 @@ class Suspect:
 
 @dataclass(frozen=True)
 class ItemView:
-    """What is shown of an item.
+    """An item as it is shown.
 
     Attributes:
-        id: of the item.
+        id: id of the item.
         label: its class.
-        text: what it says, for items of text.
+        text: its text, for text items.
         picture: a picture of it.
-        sound: a recording, which is also drawn as a spectrogram.
+        sound: a recording, which is also shown as a spectrogram.
     """
 
     id: str
@@ -54,12 +54,12 @@ class ItemView:
 
 @dataclass(frozen=True)
 class Strip:
-    """The score of an item at the last checkpoint beside those of others.
+    """The score of an item at the last checkpoint, with those of others.
 
     Attributes:
-        score: its own.
-        others: of the other items of its class; of all others where items have no class.
-        low, high: the lowest and highest score of any item: every strip has this scale.
+        score: the item's score.
+        others: scores of the other items of its class, or of all others if items have no classes.
+        low, high: the lowest and highest score of all items, so that all strips have the same scale.
     """
 
     score: float
@@ -70,17 +70,17 @@ class Strip:
 
 @dataclass(frozen=True)
 class Card:
-    """What is shown of a suspect beside its items.
+    """The evidence on a suspect.
 
     Attributes:
-        claim: what the training data say, in a line.
+        claim: the claim of the training data, on one line.
         reasons: name and value of each reason to suspect it.
-        losses: each checkpoint and the loss there.
+        losses: the loss at each checkpoint.
         hurts: the held-out pairs that it hurts most, with the influence on each.
-        pairs: for a group of pairs: its most suspect ones, with what each says.
-        more_pairs: how many more pairs the group has.
-        comparisons: item id -> id and outcome of each of the item's other comparisons.
-        strips: item id -> strip.
+        pairs: for a group of pairs, its most suspect ones with their claims.
+        more_pairs: number of other pairs in the group.
+        comparisons: by item id, id and outcome of each of the item's other comparisons.
+        strips: strips by item id.
     """
 
     claim: str
@@ -95,19 +95,19 @@ class Card:
 
 @dataclass(frozen=True)
 class Review:
-    """All that a person reviews.
+    """A review.
 
     Attributes:
-        title: what the scores are of.
-        suspects: in order, the most suspect first.
-        card: id of a suspect -> its card.
-        item: id of an item -> its view.
+        title: the title, with the origin of the scores.
+        suspects: the suspects, most suspect first.
+        card: returns the card of a suspect's id.
+        item: returns the view of an item's id.
         decisions: the file of decisions.
-        who: the person who decides.
+        who: name of the person who decides.
         folders: sounds and pictures are served from these folders only.
-        by: what a suspect is: ``pair``, ``item``, or the column of the pairs that groups them.
-        classes: the classes that an item can be given.
-        changes: what the scores were made from and is no longer as it was, in words.
+        by: the kind of suspects: ``pair``, ``item``, or the column of the pairs that groups them.
+        classes: the classes that an item can get.
+        changes: descriptions of changes after the scores were made.
     """
 
     title: str
@@ -125,13 +125,13 @@ class Review:
         """The file of a sound or picture.
 
         Raises:
-            DataError: it lies outside ``folders``, itself or where its links lead, or is no file.
+            DataError: the file or the target of its link is outside ``folders``, or it is not a file.
         """
         real = path.resolve()
         if not any(real.is_relative_to(folder.resolve()) for folder in self.folders):
             raise DataError(
-                f"{path} lies outside the project's folders and is not shown",
-                hint="Put it there, or name its folder as `linked_root`.",
+                f"{path} is outside the project's folders and is not shown",
+                hint="Move it inside, or give its folder as `linked_root`.",
             )
         if not real.is_file():
             raise DataError(f"{path} is not there", hint="Put it back, or let describe name another file.")

@@ -1,6 +1,6 @@
 "use strict";
 
-// Text from data is put in with textContent: an id may hold any character. Cards come escaped from the server.
+// Text from data is set with textContent, because an id may have any character. The server escapes cards.
 const $ = (id) => document.getElementById(id);
 const words = { leave_out: "leave out", keep: "keep", turn: "turn round", unsure: "unsure" };
 let by = "pair";
@@ -57,13 +57,13 @@ function cardOf(id) {
   return cards.get(id);
 }
 
-// the pictures of a card are fetched before it is shown
+// fetch the pictures of a card before it is shown
 async function prepare(id) {
   const html = await cardOf(id);
   for (const image of new DOMParser().parseFromString(html, "text/html").images) new Image().src = image.getAttribute("src");
 }
 
-// a new class of one of its items decides a suspect too
+// a new class for one of its items also decides a suspect
 function decisionOf(suspect) {
   if (suspect.decision) return suspect.decision;
   const item = suspect.items.find((name) => relabelled.get(name));
@@ -76,7 +76,7 @@ async function show() {
   const suspect = shown[place];
   mark();
   if (!suspect) {
-    $("where").textContent = "No suspect is left under these filters.";
+    $("where").textContent = "No suspects match these filters.";
     $("claim").textContent = "";
     $("card").replaceChildren();
     return;
@@ -95,7 +95,7 @@ async function show() {
   $("card").innerHTML = html;
   $("claim").textContent = $("card").firstElementChild.dataset.claim;
   if (document.body.dataset.suspect !== suspect.id) {
-    // a note in the making stays where the same card is shown again
+    // an unfinished note stays when the same card is shown again
     $("note").value = suspect.note;
     $("choices").hidden = true;
   }
@@ -104,7 +104,7 @@ async function show() {
   for (const ahead of [1, 2]) if (shown[place + ahead]) prepare(shown[place + ahead].id).catch(() => {});
 }
 
-// the state of the suspect on its buttons and in the list
+// show the state of the suspect on its buttons and in the list
 function mark() {
   const suspect = shown[place];
   for (const button of document.querySelectorAll("[data-decision]")) {
@@ -174,8 +174,8 @@ function remember(changes) {
   for (const suspect of all) if (ids.has(suspect.id) || suspect.items.some((item) => ids.has(item))) cards.delete(suspect.id);
 }
 
-// One decision is written at a time, and counts once it is on the disk: whatever ends the server or the page then loses
-// the key being pressed at most. The next suspect is shown meanwhile, and a key that would decide it already is refused.
+// One decision is written at a time and counts when it is on the disk, so whatever ends the server or the page loses at
+// most the pressed key. The next suspect is shown meanwhile, and a key that would decide it already is refused.
 async function write(changes) {
   if (writing) {
     say(tooSoon);
@@ -300,23 +300,23 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === "Escape") $("note").blur();
     return;
   }
-  // arrows and digits belong to the control that has the focus
+  // arrows and digits belong to the focused control
   if (["SELECT", "AUDIO"].includes(event.target.tagName) && (event.key.length > 1 || event.target.tagName === "SELECT")) return;
   if (keys[event.key]) {
     event.preventDefault();
-    // a decision key that is held down decides once
+    // a decision key that is held down counts once
     if (event.repeat && "lktuz".includes(event.key)) return;
     keys[event.key]();
   }
 });
 
-// a note that is changed behind a decision is written too
+// write a note that is changed after a decision
 $("note").addEventListener("change", () => {
   const suspect = shown[place];
   if (suspect && suspect.decision && $("note").value !== suspect.note) decide([suspect.id], suspect.decision, 0);
 });
 
-// errors of pictures and sounds do not bubble; they hide no other message
+// errors of pictures and sounds do not bubble, and hide no other message
 document.addEventListener("error", (event) => {
   if (!$("message").hidden) return;
   if (event.target.tagName === "AUDIO") say(`${event.target.getAttribute("aria-label")}: cannot be played`);
