@@ -86,7 +86,7 @@ def a_page_that_was_saved_as_a_checkpoint():
     compute(checkpoints=[path])
 
 
-@case(errors.ModelError, given="item t0", why="wanted one score an item", way_out="Give `score`, a function")
+@case(errors.ModelError, given="item t0", why="one score per item", way_out="Give `score`, a function")
 def a_model_of_two_scores():
     compute(nn.Linear(6, 2))
 

@@ -84,7 +84,7 @@ def test_a_pair_that_is_no_test_pair_is_told_what_it_is(cli, project):
     assert "for example m_8_m_19" in trained.err
     turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_7_m_6")
     assert turned.code == 2
-    assert "the other way round" not in turned.err, "m_7 is another item"
+    assert "opposite order" not in turned.err, "m_7 is another item"
     turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_07_m_6")
     assert "The scores have it in the opposite order: m_6_m_07" in turned.err
 

@@ -274,17 +274,22 @@ REFUSED = {
     ),
     "TorchScript": (lambda: torch.jit.script(nn.Linear(6, 1)), make_data((6,)), "TorchScript", "Python module"),
     "whole numbers": (lambda: nn.Linear(6, 1), with_train(SHORT), r"item t0: |on item t0", r"whole numbers .int16."),
-    "two logits": (lambda: nn.Linear(6, 2), make_data((6,)), r"item t0: the model gave shape .1, 2.", "Give `score`"),
+    "two logits": (
+        lambda: nn.Linear(6, 2),
+        make_data((6,)),
+        r"item t0: the model returned shape .1, 2.",
+        "Give `score`",
+    ),
     "a tuple": (
         lambda: Model(lambda m, x: (m.a(x), x), a=nn.Linear(6, 1)),
         make_data((6,)),
-        "item t0: the model gave a tuple",
+        "item t0: the model returned a tuple",
         "Give `score`",
     ),
     "a mapping": (
         lambda: Model(lambda m, x: {"reward": m.a(x)}, a=nn.Linear(6, 1)),
         make_data((6,)),
-        "item t0: the model gave a dict",
+        "item t0: the model returned a dict",
         "Give `score`",
     ),
     "another shape": (lambda: nn.Linear(5, 1), make_data((6,)), "on item t0: RuntimeError", "leading dimension of 1"),
@@ -375,7 +380,7 @@ def test_a_function_makes_one_score_of_a_models_output(forward, score, tmp_path)
 def test_the_function_that_a_refusal_names_works(forward, tmp_path):
     data, model = make_data((6,)), Model(forward, a=nn.Linear(6, 5), b=nn.Linear(5, 2))
     paths = make_checkpoints(model, tmp_path)
-    with pytest.raises(ModelError, match="wanted one score an item") as caught:
+    with pytest.raises(ModelError, match="one score per item") as caught:
         compute_influence(data, model, paths, loss="logistic")
     _, _, written = caught.value.hint.partition("lambda output: ")
     score = eval(f"lambda output: {written}")  # noqa: S307  it is what the program advises

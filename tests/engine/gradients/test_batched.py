@@ -119,7 +119,7 @@ def test_a_model_that_changes_its_path_from_call_to_call_is_an_error():
     items = torch.randn(3, 40)
     gradients.prepare(items)
     gradients(items)
-    with pytest.raises(ModelError, match="in another way than it did before"):
+    with pytest.raises(ModelError, match="differently than before"):
         gradients(items)
 
 

@@ -1,12 +1,11 @@
-"""Gradients of item scores, one item at a time, at the price of one batched pass.
+"""Gradients of single items' scores at the cost of one batched pass.
 
 ``torch.vmap`` runs the model on every item of a block as if the item were alone (so a model that normalises over its
-batch still sees one item), while the arithmetic is batched. Where a parameter enters a map that has a formula
-(``parameter_uses``), its gradient an item follows from the map's input and the gradient at its output, so no weight
-gradient goes through autograd. For every other use the parameter is handed to each item as a copy of its own, and
-autograd gives that copy's gradient.
+batch still sees one item), while the arithmetic is batched. If a parameter is used in a map with a formula (``uses``),
+its gradient per item follows from the map's input and the gradient at its output, without autograd. For every other
+use, each item gets its own copy of the parameter, and autograd computes the copy's gradient.
 
-Where a model decides on its data, a block is parted into items that go the same way (``branches``).
+If a model branches on its data, a block is split into items that take the same branch (``branches``).
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ from tracinctl.errors import ModelError
 
 ScoreFunction = Callable[[Any, Any], Any]
 
-_APART = 8192  # gradients of parameters with fewer entries are put into one matrix
+_APART = 8192  # gradients of parameters with fewer entries share one matrix
 
 
 class BatchedGradients:
-    """Gradients of blocks of items by the parameters of these names.
+    """Gradients of blocks of items for the named parameters.
 
-    What is learned of a model in ``learn`` holds for all blocks after it, so that their features fit together.
+    ``learn`` fixes the form of gradients for all later blocks, so that their features fit together.
 
     Args:
         model: in ``eval()`` mode.
-        score: gives the score of one item, shape (), from the model and the item's input with a leading 1.
-        names: of the parameters.
-        apart: for a model that works on outputs of its layers in place.
+        score: returns the score of one item, shape (), from the model and the item's input with a leading 1.
+        names: names of the parameters.
+        apart: whether the model changes outputs of its layers in place.
         channels_last: store images in the model with the channels last. On a CPU, pooling is then eight times as fast;
             a model that takes a ``view`` of an image fails.
-        projection: of the gradients; None = they are exact.
-        scales: parameter name -> by what its gradient is multiplied; the caller may change it between blocks.
+        projection: projection of the gradients; None = exact gradients.
+        scales: factors for gradients by parameter name; the caller may change them between blocks.
     """
 
     def __init__(
@@ -70,9 +69,9 @@ class BatchedGradients:
         self._apart_names: list[str] = []
 
     def learn(self, inputs: Any) -> tuple[object, dict[str, Feature], torch.Tensor]:
-        """Learn from one item what form each gradient has; gives what is known of the run, gradients, the score.
+        """Learn the form of each gradient from one item; return the trace, the gradients and the score.
 
-        Two equal traces used all parameters in the same way.
+        Equal traces use all parameters in the same way.
         """
         trace, ins, slopes, scores = self._run(inputs)
         for name, form in self._forms_of(trace):
@@ -80,25 +79,25 @@ class BatchedGradients:
         outer = {name for name, form in self._forms.items() if isinstance(form, AsOuter | AsRows)}
         self._apart_names = [name for name in self.names if name in outer or self._length(name) >= _APART]
         known = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
-        # what is compared with plain autograd is all projected in the one way that both can
+        # gradients for the comparison with plain autograd are all projected in the way that both support
         forms = self._forms if self._projection is None else {}
         return known, self._gathered(trace, ins, slopes, len(scores), forms), scores
 
     def __call__(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
-        """Gradients of these items' scores, as features whose inner products add up, and the scores, shape (items,)."""
+        """Gradients of these items' scores as features, whose inner products add up, and the scores, (items,)."""
         try:
             trace, ins, slopes, scores = self._run(inputs)
         except PartingError as parting:
             return _together([self(_rows(inputs, way)) for way in parting.ways], parting.ways)
         if any(_common(self._forms[name], form) != self._forms[name] for name, form in self._forms_of(trace)):
             raise ModelError(
-                "the model uses its parameters in another way than it did before, on items of the same shape",
-                hint="in eval() mode a score must depend on the item and the checkpoint alone",
+                "the model uses its parameters differently than before, on items of the same shape",
+                hint="Make scores in eval() mode depend only on the item and the checkpoint.",
             )
         return self._features(trace, ins, slopes, len(scores)), scores
 
     def whole(self, gathered: Mapping[str, Feature]) -> dict[str, torch.Tensor]:
-        """The gradients of the first item, flat, by name; from what ``learn`` gives."""
+        """The flat gradients of the first item by name, from the gradients of ``learn``."""
         found: dict[str, torch.Tensor] = {}
         for name, part in gathered.items():
             if isinstance(part, Outer):
@@ -110,13 +109,13 @@ class BatchedGradients:
         return found
 
     def _run(self, inputs: Any) -> tuple[Trace, Sequence[torch.Tensor], dict[Any, torch.Tensor | None], torch.Tensor]:
-        """One run: what was seen, the maps' inputs, and gradients by number of output or name of copy; the scores."""
+        """Run the model: the trace, the maps' inputs, gradients by number of output or name of copy, and the scores."""
         own = _places(self._scored.model)
         leader: dict[int, str] = {}
         aliases = {name: leader.setdefault(id(p), name) for name, p in own.items()}
         fixed = {name: own[name].detach() for name in set(aliases.values())}
         anchors = torch.zeros(_count(inputs), device=next(iter(fixed.values())).device, requires_grad=True)
-        # slopes are taken at the outputs of layers whose weights need none, so something before them must
+        # outputs of layers need gradients although their weights do not, so something before them must
         inputs = _differentiable(inputs)
         for _ in range(4):
             copies = {n: fixed[n].expand(len(anchors), *fixed[n].shape).detach().requires_grad_() for n in self._copied}
@@ -132,9 +131,9 @@ class BatchedGradients:
                     score = torch.func.functional_call(self._scored, state, (_alone(item),), tie_weights=False)
                 return score, watches[-1].trace.inputs, watches[-1].trace.outputs
 
-            # of the ways to attend, the one that vmap can batch
+            # the attention implementation that vmap can batch
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "There is a performance drop")  # where vmap goes item by item
+                warnings.filterwarnings("ignore", "There is a performance drop")  # when vmap runs items one by one
                 scores, ins, outs = torch.vmap(run, randomness="error")(copies, inputs, anchors)
                 trace = watches[-1].trace
                 bare = {k for k, output in enumerate(outs) if not output.requires_grad}
@@ -150,7 +149,7 @@ class BatchedGradients:
     def _features(
         self, trace: Trace, ins: Sequence[torch.Tensor], slopes: dict[Any, torch.Tensor | None], items: int
     ) -> list[Feature]:
-        """One feature for each long parameter, and one for all short ones."""
+        """One feature per long parameter, and one for all short ones."""
         gathered = self._gathered(trace, ins, slopes, items, self._forms)
         features = [gathered.pop(name) for name in self._apart_names]
         short = [part.values for name in self.names if isinstance(part := gathered.get(name), Dense)]
@@ -172,7 +171,7 @@ class BatchedGradients:
             if isinstance(there, Touched) and isinstance(part, Touched):
                 part = Touched(torch.cat([there.values, part.values], 1))
             elif there is not None:
-                assert isinstance(there, Dense)  # noqa: S101  a weight that is used twice is no outer product
+                assert isinstance(there, Dense)  # noqa: S101  a weight that is used twice is not an outer product
                 assert isinstance(part, Dense)  # noqa: S101  the same
                 part = Dense(there.values + part.values)
             gathered[name] = part
@@ -203,7 +202,7 @@ class BatchedGradients:
         return gathered
 
     def _nothing(self, name: str, items: int, form: Form | None) -> Feature:
-        """Gradients of a parameter that no item depends on."""
+        """Zero gradients of a parameter that no item depends on."""
         p = self._scored.model.get_parameter(name)
         if isinstance(form, AsRows):
             return Touched(p.new_zeros(items, form.positions, 1 + p.shape[1]))
@@ -212,7 +211,7 @@ class BatchedGradients:
     def _forms_of(self, trace: Trace) -> list[tuple[str, Form]]:
         """The form that the gradient of each parameter has in one run.
 
-        A model that decides on its data may use them otherwise for the next item.
+        A model that branches on its data may use them differently for the next item.
         """
         found: dict[str, Form] = {}
         for use in [] if trace.asked else trace.uses:
@@ -254,7 +253,7 @@ def _of_both(one: Form, other: Form) -> Form:
 
 
 def _common(one: Form, other: Form) -> Form:
-    """The form that serves runs of either form."""
+    """The form that fits runs of either form."""
     if isinstance(one, AsRows) and isinstance(other, AsRows):
         return AsRows(max(one.positions, other.positions))
     if isinstance(one, Taps) and isinstance(other, Taps):
@@ -274,7 +273,7 @@ def _spread_out(part: torch.Tensor, form: Form, shape: torch.Size) -> torch.Tens
 
 
 class _ScoredModel(torch.nn.Module):
-    """A model together with the way it is asked for scores."""
+    """A model together with its score function."""
 
     def __init__(self, model: torch.nn.Module, score: ScoreFunction) -> None:
         super().__init__()
@@ -287,7 +286,7 @@ class _ScoredModel(torch.nn.Module):
 
 
 def _places(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """The parameter at each place, once for each module that holds it; a module may itself stand in several places."""
+    """The parameter at each place, once per module that has it; a module may also be in several places."""
     modules = model.named_modules()
     return {
         f"{name}.{key}".removeprefix("."): p
@@ -303,7 +302,7 @@ def _rows(inputs: Any, rows: Sequence[int]) -> Any:
 def _together(
     parts: Sequence[tuple[list[Feature], torch.Tensor]], ways: Sequence[Sequence[int]]
 ) -> tuple[list[Feature], torch.Tensor]:
-    """Gradients and scores of a block, from those of the items of each way; none of them are outer products."""
+    """Gradients and scores of a block, joined from those of each branch; none of them are outer products."""
     back = torch.argsort(torch.tensor([row for way in ways for row in way]))
     features: list[Feature] = [
         Dense(torch.cat([feature.values for feature in same if isinstance(feature, Dense)])[back])

@@ -1,7 +1,7 @@
-"""Where a model decides on its data: what each item of a block decides, as if it were alone.
+"""Models that branch on their data: find the branch of each item of a block as if it were alone.
 
-Under ``torch.vmap`` a tensor stands for the tensors of all items, and ``if mask.all():`` has no one answer. Where all
-items give the same answer, it is theirs; where they do not, the block is parted into items that go the same way.
+Under ``torch.vmap``, a tensor represents the tensors of all items, and ``if mask.all():`` has no single answer. If all
+items give the same answer, it is used; otherwise the block is split into items with the same answer.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _ANSWERS = {
 
 
 class PartingError(Exception):
-    """The items of a block go different ways.
+    """The items of a block take different branches.
 
     Attributes:
-        ways: rows of the block that go the same way, for each way.
+        ways: for each branch, the rows of the block that take it.
     """
 
     def __init__(self, ways: Sequence[Sequence[int]]) -> None:
-        super().__init__("the items go different ways")
+        super().__init__("the items take different branches")
         self.ways = ways
 
 
@@ -38,10 +38,10 @@ def is_question(func: Any) -> bool:
 
 
 def answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What ``func`` would give for each item alone.
+    """The result of ``func`` for each item alone.
 
     Raises:
-        PartingError: it is not the same for all items.
+        PartingError: the results differ between items.
     """
     batch = _Batch()
     _Reveal.apply(args[0].detach(), batch)  # type: ignore[no-untyped-call]  # torch's
@@ -49,7 +49,7 @@ def answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if values is None:  # the same tensor for all items
         return func(*args, **kwargs)
     if values[0].numel() != 1:
-        return func(values[0], *args[1:], **kwargs)  # an error of the user's, and torch says it best
+        return func(values[0], *args[1:], **kwargs)  # raises torch's own error for a user's mistake
     kind = _ANSWERS[func]
     answers = [kind(value) if kind else value for value in values.reshape(-1).tolist()]
     ways: dict[Any, list[int]] = {}
@@ -65,7 +65,7 @@ class _Batch:
 
 
 class _Reveal(torch.autograd.Function):
-    """Gives its input as it is, and shows what it holds for all items, items first."""
+    """Return the input unchanged, and reveal its values for all items, items first."""
 
     @staticmethod
     def forward(values: torch.Tensor, _sight: _Batch) -> torch.Tensor:
@@ -81,6 +81,6 @@ class _Reveal(torch.autograd.Function):
 
     @staticmethod
     def vmap(_info: Any, in_dims: Sequence[int | None], values: torch.Tensor, batch: _Batch) -> Any:
-        place = in_dims[0] or 0  # torch asks only where it is a number
+        place = in_dims[0] or 0  # torch calls this only if it is a number
         batch.values = values.movedim(place, 0)
         return values.clone(), place

@@ -1,8 +1,8 @@
 """Gradients of item scores, one item at a time.
 
-There is a fast way, which serves nearly every model (``batched_gradients``), and plain autograd on one item after the
-other, which serves all. What the fast way gives is compared with plain autograd on an item before it is trusted: once
-for each shape of items and each way of using the parameters that a run shows.
+The fast way works for nearly every model (``batched``), and plain autograd on one item at a time for all. Before the
+fast way is used, its result is compared with plain autograd on an item: once per shape of items, and once per way in
+which a run uses the parameters.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from tracinctl.errors import ModelError, UsageError
 
 ScoreFunction = Callable[[Any, Any], Any]
 
-_REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)  # of torch.vmap
+_REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)  # by torch.vmap
 
 
 class ItemGradients:
-    """Scores of items and gradients of the scores by the model's trainable parameters.
+    """Scores of items and their gradients for the model's trainable parameters.
 
-    The model is put into ``eval()`` mode. Its state may be changed between calls, its structure not.
+    The model is put into ``eval()`` mode. Its state may change between calls, but not its structure.
 
     Args:
-        model: gives an item a score.
+        model: scores items.
         layers: patterns of parameter names (``classifier.*``); only these parameters count. None = all trainable ones.
-        score: ``score(model, inputs)`` where calling the model does not give the scores.
-        projection: of the gradients; None = they are exact.
+        score: ``score(model, inputs)``, if calling the model does not return the scores.
+        projection: projection of the gradients; None = exact gradients.
 
     Attributes:
-        scales: parameter name -> by what its gradient is multiplied; others are as they are.
-        names: of the parameters that count.
-        parameters: how many numbers they are.
+        scales: factors for gradients by parameter name; other gradients are unchanged.
+        names: names of the parameters that count.
+        parameters: number of entries of these parameters.
 
     Raises:
         UsageError: a pattern fits no trainable parameter.
@@ -59,30 +59,30 @@ class ItemGradients:
         self._ask = score or _call
         self.names = _chosen(model, layers)
         self.parameters = sum(model.get_parameter(name).numel() for name in self.names)
-        # models that change a layer's output in place are given a copy of it, which costs a little: so only these
+        # models that change a layer's output in place get a copy of it, which costs a little, so others do not
         self._ways = [
             self._batched(model, apart=apart, channels_last=channels_last)
             for channels_last in ((True, False) if _gains_by_channels_last(model) else (False,))
             for apart in (False, True)
         ]
         if any(model.get_parameter(name).is_complex() for name in self.names):
-            self._ways.clear()  # their formulas are of real numbers
+            self._ways.clear()  # the formulas are for real numbers
         self._trusted: set[object] = set()
         self._examples: dict[object, Any] = {}
         self._refusal = ""
 
     @property
     def bytes_per_item(self) -> int:
-        """What the formulas keep of an item in a pass; 0 before ``prepare``, and where there is no fast way."""
+        """Bytes per item that the formulas keep in a pass; 0 before ``prepare``, and without the fast way."""
         return self._ways[0].bytes_per_item if self._ways else 0
 
     @property
     def way(self) -> str:
-        """How gradients are taken, and why, in words; known after ``prepare``."""
+        """How gradients are computed, and why, in words; known after ``prepare``."""
         return "in blocks" if self._ways else f"one item at a time: {self._refusal}"
 
     def unlearned(self, model: torch.nn.Module) -> BatchedGradients:
-        """The fast way for a model of this kind, as it is before it has learned anything of it."""
+        """The fast way for a model of this kind, before it has learned anything."""
         return self._batched(model, apart=False, channels_last=_gains_by_channels_last(self.model))
 
     def _batched(self, model: torch.nn.Module, *, apart: bool, channels_last: bool) -> BatchedGradients:
@@ -97,9 +97,9 @@ class ItemGradients:
         )
 
     def prepare(self, inputs: Any) -> None:
-        """Find out, on the first item of ``inputs``, which way serves the model in the state that it is in.
+        """Choose the way for the model in its present state, on the first item of ``inputs``.
 
-        To be called with an item of each shape before gradients are taken: what is learned makes them fit together.
+        Call this with an item of each shape before computing gradients, so that they fit together.
         """
         first = {k: v[:1] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[:1]
         self._examples[_shape(first)] = first
@@ -109,20 +109,20 @@ class ItemGradients:
                 self._trusted.clear()
 
     def _serves(self, first: Any) -> bool:
-        """Whether the way in hand gives the gradient of this item."""
+        """Whether the current way computes the gradient of this item."""
         if not self._ways:
             return False
         try:
             known, found, scores = self._ways[0].learn(first)
             if self._ways[0].channels_last and known not in self._trusted:
-                # one item alone may be stored in another order than several, and a `view` then works for it alone
+                # a single item may be stored in another order than several, so that a `view` works only for it
                 self._ways[0](_twice(first))
         except _REFUSALS as error:
             self._refusal = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
             return False
         if known not in self._trusted:
             if not self._agrees(self._ways[0].whole(found), scores, *self._one_at_a_time(first)):
-                self._refusal = "in blocks they differ from those of plain autograd"
+                self._refusal = "in blocks they differ from plain autograd"
                 return False
             self._trusted.add(known)
         return True
@@ -134,18 +134,18 @@ class ItemGradients:
         return self._ways[0](inputs) if self._ways else self._one_at_a_time(inputs)
 
     def scores(self, inputs: Any) -> torch.Tensor:
-        """Scores of these items, one after the other and without gradients, shape (items,)."""
+        """Scores of these items, one at a time and without gradients, shape (items,)."""
         with torch.no_grad():
             return torch.stack([self._score(self.model, item) for item in _each_alone(inputs)])
 
     def together(self, inputs: Any) -> torch.Tensor | None:
-        """Scores of these items in one pass, shape (items,), or None where the model takes one item at a time."""
+        """Scores of these items in one pass, shape (items,), or None if the model needs one item at a time."""
         own = {k: v.clone() for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs.clone()
         count = len(next(iter(own.values()))) if isinstance(own, Mapping) else len(own)
         try:
             with torch.no_grad():
                 output = self._ask(self.model, own)
-        except Exception:  # noqa: BLE001  whatever a model raises that was written for one item
+        except Exception:  # noqa: BLE001  a model for single items may raise anything
             return None
         value = getattr(output, "logits", output)
         return value.reshape(-1) if isinstance(value, torch.Tensor) and value.numel() == count else None
@@ -156,10 +156,10 @@ class ItemGradients:
         value = getattr(output, "logits", output)
         if not isinstance(value, torch.Tensor):
             given = type(output).__name__
-            raise ModelError(f"the model gave a {given}, wanted one score an item", hint=score_hint(output))
+            raise ModelError(f"the model returned a {given}, not one score per item", hint=score_hint(output))
         if value.numel() != 1:
             raise ModelError(
-                f"the model gave shape {tuple(value.shape)} for one item, wanted one score an item: (1,) or (1, 1)",
+                f"the model returned shape {tuple(value.shape)} for one item, not one score per item: (1,) or (1, 1)",
                 hint=score_hint(output),
             )
         return value.reshape(())
@@ -167,7 +167,7 @@ class ItemGradients:
     def _agrees(
         self, ours: dict[str, torch.Tensor], score: torch.Tensor, plain: list[Feature], plain_score: torch.Tensor
     ) -> bool:
-        """Whether the gradient of one item is the same, entry by entry, up to rounding."""
+        """Whether the gradient of one item is equal, entry by entry, up to rounding."""
         [row] = [part.values[0] for part in plain if isinstance(part, Dense)]
         share = 1e-3 if row.dtype == torch.float32 else 1e-9
         close = bool((torch.cat([ours[name] for name in self.names]) - row).norm() <= share * row.norm())
@@ -183,15 +183,15 @@ class ItemGradients:
                 score = self._score(self.model, item)
                 if not score.requires_grad:
                     raise ModelError(
-                        "an item's score has no gradient: the model's output does not depend on its parameters",
-                        hint="Take no_grad, detach and decisions such as argmax out of forward.",
+                        "an item's score has no gradient, because the model's output does not depend on its parameters",
+                        hint="Remove no_grad, detach and decisions such as argmax from forward.",
                     )
                 parts = self._scaled(self._plain(score, wanted))
                 if rows is None:
                     rows = parts[0].new_empty(count, sum(map(len, parts)))
                 torch.cat(parts, out=rows[k])
                 scores.append(score.detach())
-        assert rows is not None  # noqa: S101  a block has an item
+        assert rows is not None  # noqa: S101  a block has at least one item
         return [Dense(rows)], torch.stack(scores)
 
     def _scaled(self, parts: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -202,7 +202,7 @@ class ItemGradients:
         )
 
     def _plain(self, score: torch.Tensor, wanted: list[torch.nn.Parameter]) -> list[torch.Tensor]:
-        """Gradient of one score by each parameter, flat; projected ones are so as they come, and gone."""
+        """Flat gradients of one score for each parameter; they are projected one at a time to save memory."""
         if self.projection is None:
             slopes = torch.autograd.grad(score, wanted, allow_unused=True)
             return [_flat(torch.zeros_like(p) if g is None else g) for p, g in zip(wanted, slopes, strict=True)]
@@ -235,26 +235,26 @@ def _chosen(model: torch.nn.Module, layers: Sequence[str] | None) -> list[str]:
     for pattern in layers or ():
         if not fnmatch.filter(names, pattern):
             raise UsageError(
-                f"`layers`: {pattern!r} fits no trainable parameter",
-                hint=f"The parameters are {', '.join(names[:8])} ...",
+                f"`layers`: {pattern!r} matches no trainable parameter",
+                hint=f"Match some of {', '.join(names[:8])} ...",
             )
     if layers is not None:
         names = [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in layers)]
     if not names:
         raise ModelError(
             "the model has no trainable parameter, so no item has a gradient",
-            hint="Set requires_grad on the parameters that training changed.",
+            hint="Set requires_grad on the parameters that were trained.",
         )
     return names
 
 
 def _gains_by_channels_last(model: torch.nn.Module) -> bool:
-    """Whether the model has convolutions of images, on a CPU."""
+    """Whether the model has convolutions of images and is on a CPU."""
     return any(isinstance(part, torch.nn.Conv2d) and part.weight.device.type == "cpu" for part in model.modules())
 
 
 def _flat(gradient: torch.Tensor) -> torch.Tensor:
-    """A gradient as real numbers in a row; the two parts of a complex number are two of them."""
+    """A gradient as a vector of real numbers; a complex number becomes two."""
     dense = gradient if gradient.layout == torch.strided else gradient.to_dense()
     return (torch.view_as_real(dense) if dense.is_complex() else dense).reshape(-1)
 
@@ -272,7 +272,7 @@ def _shape(inputs: Any) -> object:
 
 
 def _each_alone(inputs: Any) -> Iterator[Any]:
-    """Yield each item with a leading 1, as a copy: a model may work on its input in place, and it is the user's."""
+    """Yield a copy of each item with a leading 1, because a model may change the user's input in place."""
     if not isinstance(inputs, Mapping):
         yield from (inputs[k : k + 1].clone() for k in range(len(inputs)))
         return

@@ -1,17 +1,16 @@
-"""Random projections of gradients, so that those of a large model take a few numbers a layer.
+"""Random projections of gradients, so that a large model needs only a few numbers per layer.
 
-Each entry of the gradient of a parameter, looked at as a matrix G of outputs by all else, is put with a random sign
-into one of N buckets (a count sketch, Charikar, Chen and Farach-Colton 2002). Inner products of projected gradients are
-on average those of the gradients themselves, and off by 1 / sqrt(N) of the product of the lengths, as good as any
-projection is.
+Each entry of a parameter's gradient, as a matrix G of outputs by the rest, is added with a random sign to one of N
+buckets (a count sketch, Charikar, Chen and Farach-Colton 2002). On average, inner products of projected gradients equal
+those of the gradients, with an error of 1 / sqrt(N) of the product of the lengths, as good as any projection.
 
-The bucket of an entry is the sum of one that is drawn for its row and one that is drawn for its column, and so is its
-sign their product (Pham and Pagh 2013). A layer's G is a sum of outer products b a^T of output gradients and inputs,
-and each of these is projected as the circular convolution of b and a put into buckets by themselves: G is never made.
-Where there are many positions and G is small, it is made and projected some rows at a time, which gives the same.
-What is small is left as it is.
+The bucket of an entry is the sum of random buckets of its row and its column, and its sign is the product of their
+signs (Pham and Pagh 2013). A layer's G is a sum of outer products b a^T of output gradients and inputs, and each of
+these is projected as the circular convolution of the buckets of b and of a, so G is never computed. If there are many
+positions and G is small, G is computed and projected some rows at a time, which gives the same result. Small gradients
+are not projected.
 
-The draws follow from the seed, the parameter's name and its shape, on every device and in every process the same.
+The random numbers depend only on the seed, the parameter's name and its shape, on every device and in every process.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ from tracinctl.engine.gradients.uses import (
     Whole,
 )
 
-_AT_ONCE = 1 << 18  # numbers that are projected together
-_SCATTERED = 100  # multiplications that putting a number into its bucket takes as long as
-_TRANSFORMED = 10  # and a step of a Fourier transform
+_AT_ONCE = 1 << 18  # numbers projected at once
+_SCATTERED = 100  # cost of adding a number to its bucket, in multiplications
+_TRANSFORMED = 10  # cost of a step of a Fourier transform, in multiplications
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """Bucket and sign of each row and each column of a gradient."""
+    """The random buckets and signs of a gradient's rows and columns."""
 
     rows: torch.Tensor
     row_signs: torch.Tensor
@@ -53,17 +52,17 @@ class _Draw:
     column_signs: torch.Tensor
 
     def part(self, begin: int, end: int) -> _Draw:
-        """Of some of the rows."""
+        """The draw of some rows."""
         return _Draw(self.rows[begin:end], self.row_signs[begin:end], self.columns, self.column_signs)
 
 
 @dataclass(frozen=True)
 class Projection:
-    """How gradients are projected.
+    """A random projection of gradients.
 
     Attributes:
-        dim: numbers that are kept of a parameter's gradient, at most.
-        seed: of the random numbers.
+        dim: largest number of entries kept per parameter's gradient.
+        seed: seed of the random numbers.
     """
 
     dim: int
@@ -71,13 +70,13 @@ class Projection:
     _drawn: dict[Any, _Draw] = field(default_factory=dict, repr=False, compare=False)
 
     def form(self, form: Form, shape: Sequence[int]) -> Form:
-        """The form that is kept, for a gradient that could be taken in this one: what is short stays exact."""
+        """The kept form of a gradient with this form; short gradients stay exact."""
         if isinstance(form, AsRows):
             return form if form.positions * (1 + shape[1]) <= self.dim else Whole()
         return form if isinstance(form, AsOuter) and sum(_matrix(shape)) <= self.dim else Whole()
 
     def size(self, shape: Sequence[int]) -> int:
-        """How many numbers are kept of a parameter's gradient, unless it is an outer product."""
+        """Number of entries kept of a parameter's gradient, unless it is an outer product."""
         return min(math.prod(shape), self.dim)
 
     def of_use(
@@ -88,14 +87,14 @@ class Projection:
         form: Form,
         shapes: Mapping[str, Sequence[int]],
     ) -> Found:
-        """What ``use.gradients`` gives, projected: (items, numbers), or a short outer product as it is.
+        """The projected result of ``use.gradients``, shape (items, numbers), or a short outer product unchanged.
 
         Args:
-            use: what was seen.
-            inputs: of the map, items first.
+            use: the use of the parameters.
+            inputs: inputs of the map, items first.
             slope: gradient of the scores at the map's output, items first.
-            form: of the weight's gradient: as an outer product, or whole.
-            shapes: of the parameters.
+            form: form of the weight's gradient, an outer product or whole.
+            shapes: shapes of the parameters.
         """
         if use.weight is not None and not isinstance(form, AsOuter | AsRows):
             weight = self._of_weight(use.weight, use, inputs, slope)
@@ -107,7 +106,7 @@ class Projection:
                 yield name, Dense(self.whole(name, part.values, shapes[name])) if isinstance(part, Dense) else part
 
     def whole(self, name: str, gradient: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-        """Gradients of a parameter of this shape, (items, parameters), projected."""
+        """Project gradients of a parameter with this shape, (items, parameters)."""
         shape = _matrix(shape)
         if self._small(shape):
             return gradient
@@ -119,7 +118,7 @@ class Projection:
         return total
 
     def _of_weight(self, name: str, use: Use, inputs: torch.Tensor, slope: torch.Tensor) -> torch.Tensor | None:
-        """The weight's gradient where it is never made whole, or None: it is small, or that of a normalisation."""
+        """The weight's projected gradient without computing it whole; None for small ones and normalisations."""
         if not isinstance(use, Linear | Convolution | Embedding) or self._small(_matrix(use.shape)):
             return None
         items, (rows, columns) = len(slope), _matrix(use.shape)
@@ -154,20 +153,20 @@ class Projection:
             total += torch.fft.irfft(frequencies, n=self.dim)
 
     def _put(self, total: torch.Tensor, gradient: torch.Tensor, draw: _Draw) -> None:
-        """Add some rows of gradients, (items, rows, columns), to the buckets of their entries."""
+        """Add some rows of gradients, (items, rows, columns), to their buckets."""
         bucket = (draw.rows[:, None] + draw.columns) % self.dim
         signed = gradient * (draw.row_signs[:, None] * draw.column_signs).to(gradient.dtype)
         total.scatter_add_(1, bucket.reshape(1, -1).expand(len(total), -1), signed.reshape(len(total), -1))
 
     def _buckets(self, values: torch.Tensor, bucket: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
-        """The last dimension in buckets."""
+        """Add the last dimension to buckets."""
         result = values.new_zeros(*values.shape[:-1], self.dim)
         return result.scatter_add_(-1, bucket.expand(values.shape), values * sign.to(values.dtype))
 
     def _embedding(
         self, total: torch.Tensor, use: Embedding, inputs: torch.Tensor, slope: torch.Tensor, draw: _Draw
     ) -> None:
-        """Each position's gradient goes to the buckets of the row that was looked up there."""
+        """Add each position's gradient to the buckets of its row of the table."""
         items = len(slope)
         index = inputs.reshape(items, -1)
         b = slope.reshape(items, -1, use.shape[1])
@@ -197,7 +196,7 @@ class Projection:
 
 
 def _steps(count: int, numbers: int) -> list[tuple[int, int]]:
-    """Where pieces of ``count`` things begin and end, for things of this many numbers."""
+    """Beginnings and ends of pieces of ``count`` things with this many numbers each."""
     step = max(1, _AT_ONCE // max(1, numbers))
     return [(begin, min(begin + step, count)) for begin in range(0, count, step)]
 

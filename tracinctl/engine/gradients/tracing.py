@@ -1,4 +1,4 @@
-"""Sees, while a model runs, how its parameters are used."""
+"""Trace how a running model uses its parameters."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tracinctl.engine.gradients.branches import answer, is_question
 from tracinctl.engine.gradients.uses import Affine, ChannelAffine, Convolution, Embedding, Linear, Use
 
 _EMBEDDING = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
-_BAGS = 2  # dimensions of the rows of bags of one size
-_IMAGES = 4  # dimensions of the weight of a two-dimensional convolution
+_BAGS = 2  # number of dimensions of row numbers in bags of equal size
+_IMAGES = 4  # number of dimensions of a two-dimensional convolution's weight
 
 
 @dataclass
 class Trace:
-    """What one run of the model showed: the uses whose gradients follow from a formula, and what to save for them.
+    """The trace of a run: the uses whose gradients have a formula, and the tensors that the formulas need.
 
     Attributes:
-        uses: in the order of the run.
-        inputs, outputs: of the uses.
-        other: names of parameters that were used in some other way.
-        asked: whether the model decided on its data.
+        uses: the uses in order.
+        inputs, outputs: inputs and outputs of the uses.
+        other: names of parameters that were used in another way.
+        asked: whether the model branched on its data.
     """
 
     uses: list[Use] = field(default_factory=list)
@@ -38,13 +38,13 @@ class Trace:
 
 
 class UseWatch(TorchFunctionMode):
-    """Sees every torch function of a run; records the uses of parameters that have a formula.
+    """Watch every torch function of a run, and record the uses of parameters with a formula.
 
     Args:
-        names: of the parameters, by the identity of their tensors.
+        names: names of the parameters by the identity of their tensors.
         anchor: a differentiable zero.
-        anchored: numbers of the uses whose outputs it is added to, for nothing before them is differentiable.
-        apart: hand the model copies of the outputs, for it works on them in place.
+        anchored: numbers of the uses that need the anchor, because nothing before them is differentiable.
+        apart: give the model copies of the outputs, because it changes them in place.
         channels_last: store the outputs of two-dimensional convolutions with the channels last.
     """
 
@@ -72,7 +72,7 @@ class UseWatch(TorchFunctionMode):
             self.trace.asked = True
             return answer(func, args, kwargs)
         if func is torch.Tensor.requires_grad_ and (*args[1:], *kwargs.values()) != (False,):
-            # hooks of training ask for a gradient by the first layer's output, which is no leaf here and needs none
+            # hooks of training require a gradient of the first layer's output, which is not a leaf here and needs none
             return args[0]
         used = self._used(args, kwargs)
         if not used:
@@ -84,13 +84,13 @@ class UseWatch(TorchFunctionMode):
             with self:
                 return bags()
         seen = None
-        # the formulas take a map's input to be no parameter
+        # the formulas assume that a map's input is not a parameter
         if func in _READERS and self.name(args[0] if args else kwargs.get("input")) is None:
             seen = _READERS[func](self, func, args, kwargs)
         if seen is not None and used <= {seen.use.weight, seen.use.bias}:
             return self._record(seen)
         plain = func(*args, **kwargs)
-        # what gives a tensor (`weight.T` is one, and a property) may carry a gradient; a shape or a number does not
+        # a result that is a tensor (such as the property `weight.T`) may have a gradient; a shape or number has none
         if _holds_tensor(plain):
             self.trace.other |= used
         return plain
@@ -146,7 +146,7 @@ def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Formula
     named = watch.name(weight), watch.name(a["bias"])
     use = Convolution(*named, shape, size, stride, padding, dilation, a["groups"])
     if watch.channels_last and watch.name(weight) is not None and weight.dim() == _IMAGES:
-        # `contiguous` leaves a weight of one input channel as it is, and then the output has its channels first
+        # `contiguous` keeps a weight with one input channel unchanged, and then the output has channels first
         a["weight"] = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
     return _FormulaUse(use, x, lambda: func(*a.values()))
 
@@ -161,7 +161,7 @@ def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUs
 
 
 def _look_up(*args: Any, **kwargs: Any) -> torch.Tensor:
-    """``functional.embedding`` of a table that may be each item's own: torch.vmap lets its padding have a gradient."""
+    """``functional.embedding`` of each item's own table, without the padding's gradient that torch.vmap would keep."""
     names = _EMBEDDING.removesuffix(" sparse")
     a = _arguments(names, args, kwargs, norm_type=2.0, scale_grad_by_freq=False)
     x, weight, padding = a["input"], a["weight"], a["padding_idx"]
@@ -172,7 +172,7 @@ def _look_up(*args: Any, **kwargs: Any) -> torch.Tensor:
 
 
 def _bags(args: Any, kwargs: Any) -> Callable[[], torch.Tensor] | None:
-    """An ``EmbeddingBag`` of bags of one size as the look-ups that it makes, and their sum or mean."""
+    """An ``EmbeddingBag`` with bags of equal size as its look-ups and their sum or mean."""
     names = (
         "input weight offsets max_norm norm_type scale_grad_by_freq mode sparse per_sample_weights "
         "include_last_offset padding_idx"
@@ -197,7 +197,7 @@ def _batch_norm(watch: UseWatch, _func: Any, args: Any, kwargs: Any) -> _Formula
     x, weight, bias, mean = a["input"], a["weight"], a["bias"], a["running_mean"]
     if weight is None or bias is None or mean is None or a["training"]:
         return None
-    # in eval mode all of it is one product and one sum by channel
+    # in eval mode this is one product and one sum per channel
     rate = torch.rsqrt(a["running_var"] + a["eps"])
     scale = weight * rate
     shape = _by_channel(x)
@@ -239,14 +239,14 @@ _READERS: dict[Any, Callable[[UseWatch, Any, Any, Any], _FormulaUse | None]] = {
 
 
 def _seen_through(function: Any) -> Any:
-    """A function of torch that is seen as the functions that it calls: it hands itself to no watch."""
+    """A torch function that is traced through the functions that it calls, not as itself."""
     names = {**function.__globals__, "has_torch_function": lambda _tensors: False}
     copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
 
 
-# its maps are linear ones
+# attention consists of linear maps
 _attend = _seen_through(functional.multi_head_attention_forward)
 
 

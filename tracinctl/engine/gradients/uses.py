@@ -1,8 +1,8 @@
-"""Uses of parameters whose gradients an item follow from a formula.
+"""Uses of parameters whose gradients per item have a formula.
 
-A linear map, a convolution, an embedding and the affine part of a normalisation have gradients that are products of
-their input and of the gradient at their output. Each class here is one such use, with its formula. In all of them
-``inputs`` is what went into the map and ``slope`` the gradient of the scores at its output, both items first.
+The gradients of a linear map, a convolution, an embedding and the affine part of a normalisation are products of the
+input and the gradient at the output. Each class here is one such use, with its formula. ``inputs`` are the map's inputs
+and ``slope`` is the gradient of the scores at its output, both with items first.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class Outer:
 
 @dataclass(frozen=True)
 class Touched:
-    """Gradients of a table by the rows that were looked up, shape (items, positions, 1 + width).
+    """Gradients of a table by its used rows, shape (items, positions, 1 + width).
 
-    The number of the row stands first, its gradient follows. Several positions of a row add up.
+    The number of the row comes first, then its gradient. Several positions of a row add up.
     """
 
     values: torch.Tensor
 
     def at_most(self, positions: int) -> Touched:
-        """The same with this many positions, so that items of several lengths fit together."""
+        """Pad or cut to this many positions, so that items of different lengths fit together."""
         return Touched(functional.pad(self.values, (0, 0, 0, positions - self.values.shape[1])))
 
     def times(self, scale: float) -> Touched:
-        """The gradients times a number."""
+        """Multiply the gradients by a number."""
         return Touched(torch.cat([self.values[..., :1], self.values[..., 1:] * scale], -1))
 
     def first(self, shape: Sequence[int]) -> torch.Tensor:
@@ -59,7 +59,7 @@ Feature = Dense | Outer | Touched
 
 @dataclass(frozen=True)
 class Whole:
-    """The gradient of a parameter as it is, one number an entry."""
+    """The whole gradient of a parameter, one number per entry."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class AsOuter:
 
 @dataclass(frozen=True)
 class Taps:
-    """The gradient of a convolution's weight at the places of its kernel that meet the input at all.
+    """The gradient of a convolution's weight at the places of its kernel that meet the input.
 
-    The rest of a kernel that reaches over the padding of a short input on every side has no gradient.
+    The parts of a large kernel that only meet the padding of a short input have no gradient.
 
     Attributes:
-        kept: first place and end, for each dimension of the kernel.
+        kept: first place and end for each dimension of the kernel.
     """
 
     kept: tuple[tuple[int, int], ...]
@@ -86,7 +86,7 @@ class Taps:
 
 @dataclass(frozen=True)
 class AsRows:
-    """The gradient of a table as the rows that an item looks up, at this many positions at most."""
+    """The gradient of a table as the rows that an item uses, at most this many positions."""
 
     positions: int
 
@@ -94,39 +94,39 @@ class AsRows:
 Form = Whole | AsOuter | AsRows | Taps
 Found = Iterable[tuple[str, Feature]]
 
-_PLANE = 2  # dimensions of an image
-_LARGE_IMAGE = 1 << 16  # numbers of an image's patches; of 1x1025x47, patches take three times as long
-_WORTH = 8  # times shorter that an outer product, or the rows of a table, must be
-_COUNTED = 1 << 24  # rows of a table whose numbers float32 knows apart
+_PLANE = 2  # number of dimensions of an image
+_LARGE_IMAGE = 1 << 16  # size of an image's patches; for 1x1025x47, patches take three times as long
+_WORTH = 8  # an outer product or rows of a table must be this many times shorter
+_COUNTED = 1 << 24  # largest number of rows of a table that float32 can number
 
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a weight and a bias, by their names; None where that part is no parameter that counts."""
+    """A use of a weight and a bias, by name; None for a part that is not a counted parameter."""
 
     weight: str | None
     bias: str | None
 
     @property
     def form(self) -> Form:
-        """The shortest form of the weight's gradient that this use allows, if it is the only one."""
+        """The shortest form of the weight's gradient, if this is its only use."""
         return Whole()
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
-        """Gradients an item, the weight's in this form."""
+        """Gradients per item, with the weight's in this form."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Linear(Use):
-    """``inputs @ weight.T + bias`` at some number of positions."""
+    """``inputs @ weight.T + bias`` at one or more positions."""
 
     positions: int
     shape: tuple[int, ...]
 
     @property
     def form(self) -> Form:
-        """An outer product where there is one position and it is worth it."""
+        """An outer product if there is one position and it is short enough."""
         return _linear_form(self.positions, self.shape)
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
@@ -160,7 +160,7 @@ class Convolution(Use):
 
     @property
     def form(self) -> Form:
-        """The places of the kernel that meet the input at one output at least."""
+        """The places of the kernel that meet the input at some output."""
         kept = []
         given = zip(self.size, self.shape[2:], self.stride, self.padding, self.dilation, self._outs, strict=True)
         for length, taps, step, pad, reach, outs in given:
@@ -184,7 +184,7 @@ class Convolution(Use):
             yield self.bias, Dense(slope.reshape(*slope.shape[:3], -1).sum((1, 3)))
 
     def _by_image(self, inputs: torch.Tensor) -> bool:
-        """Whether torch's own gradient of each image takes less time than patches do, which is so for large ones."""
+        """Whether torch's own gradient of each image is faster than patches, as for large images."""
         numbers = _numel(self.shape[1:]) * _numel(self._outs)
         on_cpu = inputs.device.type == "cpu" and inputs.dtype == torch.float32
         return on_cpu and len(self.stride) == _PLANE and numbers >= _LARGE_IMAGE
@@ -192,7 +192,7 @@ class Convolution(Use):
     def _image_by_image(self, images: torch.Tensor, slope: torch.Tensor, form: Form) -> torch.Tensor:
         """Gradients of the weight by each image: (images, outputs, inputs, *places of the kernel)."""
         if slope.is_contiguous(memory_format=torch.channels_last):
-            # `contiguous` leaves images of one channel as they are, and then a slower way is taken
+            # `contiguous` keeps images with one channel unchanged, and then torch uses a slower way
             images = torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
         more = (self.stride, self.padding, self.dilation, self.groups)
         weight = torch.stack(
@@ -206,7 +206,7 @@ class Convolution(Use):
         return weight
 
     def _patches(self, inputs: torch.Tensor, form: Form) -> torch.Tensor:
-        """What each output position sees: (items and rows and groups, numbers of a patch, positions)."""
+        """The patch of each output position: (items and rows and groups, numbers of a patch, positions)."""
         kept = form.kept if isinstance(form, Taps) else tuple((0, taps) for taps in self.shape[2:])
         x, outs, spatial = inputs.flatten(0, 1), self._outs, len(self.stride)
         pads = [pad for pad in reversed(self.padding) for pad in (pad, pad)]
@@ -240,14 +240,14 @@ class Embedding(Use):
 
     @property
     def form(self) -> Form:
-        """The rows that are looked up, where that is worth it."""
+        """The used rows, if they are short enough."""
         rows, width = self.shape
         short = _WORTH * self.positions * (1 + width) < rows * width
         return AsRows(self.positions) if short and rows <= _COUNTED else Whole()
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
-        """Each position's gradient, with the number of the row that was looked up there or added to that row."""
-        assert self.weight is not None  # noqa: S101  there is no other parameter
+        """Each position's gradient with the number of its row, or added to that row of the table."""
+        assert self.weight is not None  # noqa: S101  it is the only parameter
         items, (rows, width) = len(slope), self.shape
         index, b = inputs.reshape(items, -1), slope.reshape(items, -1, width)
         if self.padding is not None:
@@ -262,7 +262,7 @@ class Embedding(Use):
 
 @dataclass(frozen=True)
 class Affine(Use):
-    """``inputs * weight + bias``, where weight and bias are spread over all dimensions but the last ones."""
+    """``inputs * weight + bias``, with weight and bias broadcast over all but the last dimensions."""
 
     width: int
 
@@ -277,7 +277,7 @@ class Affine(Use):
 
 @dataclass(frozen=True)
 class ChannelAffine(Use):
-    """``(inputs - mean) * rate * weight + bias`` by channel, which is the first dimension but one.
+    """``(inputs - mean) * rate * weight + bias`` by channel, which is the second dimension.
 
     Attributes:
         mean, rate: shape (channels,); None = 0 and 1.
@@ -287,10 +287,10 @@ class ChannelAffine(Use):
     rate: torch.Tensor | None = field(default=None, compare=False)
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:  # noqa: ARG002 - see Use
-        """Sums over positions, and over what stands before the channel."""
+        """Sums over positions and over the dimensions before the channel."""
         a, b = (t.reshape(*t.shape[:3], -1) for t in (inputs, slope))  # (items, rows, channels, positions)
         if self.weight is not None:
-            # the mean goes before the product: the difference of two large sums would be off
+            # subtract the mean before the product, because the difference of two large sums loses precision
             product = a * b if self.mean is None else (a - self.mean[:, None]).mul_(b)
             weight = product.sum((1, 3))
             yield self.weight, Dense(weight if self.rate is None else weight * self.rate)

@@ -1,7 +1,7 @@
-"""Arrays in one file, written and read by place, so that they never have to be in memory at once.
+"""Arrays in one file, written and read in pieces, so that they need not fit into memory.
 
-The arrays stand one after the other in numpy's own format (``numpy.load`` reads them in turn), and the SHA-256 of all
-of them at the end. Room for all is taken when the file is made: a full disk is an error then, not after the work.
+The arrays follow one another in numpy's own format (``numpy.load`` can read them in turn), with the SHA-256 of all of
+them at the end. The file gets its full size when it is made, so that a full disk is an error before the work.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-_BLOCK = 1 << 20  # bytes that are read at a time
-_MOST_OPEN = 256  # of the thousand files that a process may have open
+_BLOCK = 1 << 20  # bytes per read
+_MOST_OPEN = 256  # limit on open files; a process may often open only a thousand
 _DIGEST = hashlib.sha256().digest_size
 
 Spec = tuple[type[Any], tuple[int, ...]]
@@ -29,7 +29,7 @@ Spec = tuple[type[Any], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Place:
-    """Where an array lies in its file: ``offset`` is that of its first byte."""
+    """The place of an array in its file; ``offset`` is that of its first byte."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -37,19 +37,19 @@ class Place:
 
     @property
     def end(self) -> int:
-        """Offset of the first byte behind it."""
+        """Offset of the first byte after it."""
         return self.offset + int(np.prod(self.shape)) * self.dtype.itemsize
 
 
 class ArrayWriter:
-    """A file of arrays in the making; ``seal`` makes it whole.
+    """A file of arrays that is being written; ``seal`` completes it.
 
     Args:
-        path: a file that is there, or is made.
-        arrays: name -> type and shape, in the order of the file.
+        path: a new or existing file.
+        arrays: types and shapes by name, in the order of the file.
 
     Raises:
-        OSError: there is no room for it.
+        OSError: the disk has no room for it.
     """
 
     def __init__(self, path: Path, arrays: Mapping[str, Spec]) -> None:
@@ -66,13 +66,13 @@ class ArrayWriter:
             self.places = _read_places(file, arrays)
 
     def write(self, name: str, values: npt.NDArray[Any]) -> None:
-        """Put a whole array at its place."""
+        """Write a whole array."""
         place = self.places[name]
         assert values.shape == place.shape  # noqa: S101
         self._write([(place.offset, np.ascontiguousarray(values, dtype=place.dtype))])
 
     def write_block(self, name: str, row: int, column: int, values: npt.NDArray[Any]) -> None:
-        """Put a block of a matrix at its place."""
+        """Write a block of a matrix."""
         place = self.places[name]
         values = np.ascontiguousarray(values, dtype=place.dtype)
         width = place.shape[1]
@@ -83,14 +83,14 @@ class ArrayWriter:
         self._write(zip(starts, values, strict=True))
 
     def _write(self, parts: Iterable[tuple[int, npt.NDArray[Any]]]) -> None:
-        # buffered: an unbuffered file may take less than it is given, and raises nothing
+        # buffered, because an unbuffered file may silently write less
         with self.path.open("r+b") as file:
             for offset, values in parts:
                 file.seek(offset)
                 file.write(values.data.cast("B") if values.size else b"")
 
     def seal(self) -> None:
-        """Write the digest of what was written."""
+        """Write the digest of the arrays."""
         end = self.path.stat().st_size - _DIGEST
         with self.path.open("rb") as file:
             digest = _digest(iter(lambda: file.read(min(_BLOCK, end - file.tell())), b""))
@@ -99,7 +99,7 @@ class ArrayWriter:
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """A whole file of arrays."""
+    """A complete file of arrays."""
 
     path: Path
     places: Mapping[str, Place]
@@ -107,16 +107,16 @@ class ArrayFile:
 
     @staticmethod
     def open(path: Path, names: Iterable[str]) -> ArrayFile:
-        """Read what the file holds under these names, after a look at its digest: a flipped bit is a wrong number.
+        """Open the arrays with these names, after checking the digest, because a flipped bit is a wrong number.
 
         Raises:
-            OSError, ValueError: there is no such file, or it is not what was written.
+            OSError, ValueError: the file does not exist, or was changed.
         """
         file = _OpenFile(path)
         end = file.size() - _DIGEST
         starts = range(0, max(end, 0), _BLOCK)
         if end < 0 or _digest(file.read(k, min(_BLOCK, end - k)) for k in starts) != file.read(end, _DIGEST):
-            raise ValueError("the file is not as it was written")
+            raise ValueError("the file was changed")
         with path.open("rb") as headers:
             places = _read_places(headers, names)
         if max(place.end for place in places.values()) != end:
@@ -127,7 +127,7 @@ class ArrayFile:
         """A whole array.
 
         Raises:
-            OSError: the file is cut short, or gone.
+            OSError: the file is cut short or gone.
         """
         place = self.places[name]
         values = np.empty(place.shape, dtype=place.dtype)
@@ -138,16 +138,16 @@ class ArrayFile:
         """Fill ``values`` with the rows of a matrix that begin at ``row``.
 
         Raises:
-            OSError: the file is cut short, or gone.
+            OSError: the file is cut short or gone.
         """
         place = self.places[name]
         self.file.fill(values, place.offset + place.dtype.itemsize * place.shape[1] * row)
 
 
 class _OpenFile:
-    """A file that is read by place, and stays readable where another run deletes it.
+    """A file that is read in pieces, and stays readable if another run deletes it.
 
-    Some are held open; the others, and all of a system without ``preadv``, are opened for each reading.
+    Some files stay open; the others, and all on a system without ``preadv``, are opened for each read.
     """
 
     _held: ClassVar[weakref.WeakSet[_OpenFile]] = weakref.WeakSet()
@@ -161,20 +161,20 @@ class _OpenFile:
             self._held.add(self)
 
     def size(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         return (self._path.stat() if self._file is None else os.fstat(self._file)).st_size
 
     def read(self, offset: int, count: int) -> bytes:
-        """As ``fill``."""
+        """Read bytes; see ``fill``."""
         values = np.empty(count, dtype=np.uint8)
         self.fill(values, offset)
         return values.tobytes()
 
     def fill(self, values: npt.NDArray[Any], offset: int) -> None:
-        """Read as many bytes as the array takes, from byte ``offset`` on.
+        """Fill an array with the bytes from ``offset`` on.
 
         Raises:
-            OSError: there are fewer, or the file is gone.
+            OSError: the file is cut short or gone.
         """
         if not values.size:
             return
@@ -192,7 +192,7 @@ class _OpenFile:
 
 
 def _reserve(file: IO[bytes], size: int) -> None:
-    """Make the file ``size`` bytes long, and take the room for them where the system can."""
+    """Make the file ``size`` bytes long, and reserve the disk space if the system can."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -205,7 +205,7 @@ def _reserve(file: IO[bytes], size: int) -> None:
 
 
 def _read_places(file: IO[bytes], names: Iterable[str]) -> dict[str, Place]:
-    """Where the arrays lie; their headers are read."""
+    """The places of the arrays, from their headers."""
     places = {}
     for name in names:
         if npy.read_magic(file) != (1, 0):

@@ -1,12 +1,12 @@
-"""Kernels kept on disk, found again by what they depend on.
+"""Kernels kept on disk, and found by what they depend on.
 
 A kernel's identity is the content of its checkpoint, the model, the layers, the dtype, the projection and the version
-of the calculation. The folder is named after it, the file after the contents of the rows, and both stand in the file,
-so that the kernel of something else in its place is not taken for it. A request is served by any file of this identity
-that holds what is asked for. Files are written beside their place and renamed, so a reader, a second writer or a killed
-process never leaves or sees half a file.
+of the calculation. The folder is named after it, the file after the contents of the rows. Both are also in the file, so
+that another kernel with its name is not mistaken for it. Any file of the identity that has all rows and columns serves
+a request. Files are written beside their path and renamed, so readers, other writers and killed processes never see or
+leave half a file.
 
-A new item needs the gradients of all the items that it meets, which is the work of a new kernel, so a new file is made.
+A new item needs the gradients of all items that it meets, which is the work of a new kernel, so it gets a new file.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.files import atomic_path, clear_leftovers, write_text_atomic
 
 VERSION = 5
-"""Version of the calculation and of the file; kernels of another version are not used."""
+"""Version of the calculation and the file; kernels of other versions are not used."""
 
 _SUFFIX = ".kernel"
-_OLD_SUFFIX = ".safetensors"  # of earlier versions, whose kernels are only deleted
+_OLD_SUFFIX = ".safetensors"  # kernels of earlier versions, which are only deleted
 
 
 class KernelCache:
     """A folder of kernels.
 
     Args:
-        folder: made when the first kernel is kept; git ignores it by a file of its own. None = a temporary one.
+        folder: made with the first kernel, with a file that makes git ignore it; None = a temporary one.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -59,7 +59,7 @@ class KernelCache:
             try:
                 kernel = FileKernel.open(path, identity, layout, keeper=self)
             except (OSError, ValueError):
-                continue  # a broken, vanished or misplaced file is as good as none: the kernel is made again
+                continue  # ignore a broken, vanished or misplaced file; the kernel is made again
             if kernel is not None:
                 self.used.add(path)
                 return kernel
@@ -67,7 +67,7 @@ class KernelCache:
 
     @contextlib.contextmanager
     def writing(self, identity: str, layout: KernelLayout) -> Iterator[FileStore]:
-        """Yield a store for a kernel that is kept when the block ends well.
+        """Yield a store for a kernel that is kept if the block succeeds.
 
         Raises:
             TracinctlError: the file cannot be written.
@@ -82,7 +82,7 @@ class KernelCache:
         """The kernel that was just written.
 
         Raises:
-            CacheError: another run took it away.
+            CacheError: another run removed it.
         """
         kernel = self.get(identity, layout)
         if kernel is None:
@@ -90,34 +90,34 @@ class KernelCache:
         return kernel
 
     def size(self) -> int:
-        """Bytes of all kernels kept."""
+        """Size of all kernels in bytes."""
         return sum(_size(path) for place in self.folder.glob("v*") for path in _kernels(place))
 
     def prune(self, used: Collection[Path], *, older_than: float = math.inf) -> int:
-        """Delete all kernels but these files; returns the bytes freed.
+        """Delete all kernels except these files; return the number of freed bytes.
 
         Args:
-            used: files that stay.
-            older_than: seconds since the epoch; what was written later belongs to another run, and stays too.
+            used: files to keep.
+            older_than: seconds since the epoch; later files belong to another run and are kept too.
         """
         freed = 0
         for place in sorted(self.folder.glob("v*")):
             clear_leftovers(place)
             for path in [*_kernels(place), *place.glob(f"[!.]*{_OLD_SUFFIX}")]:
-                # another run may prune the same file, or have it open, which keeps it on Windows
+                # another run may delete the same file, or have it open, which protects it on Windows
                 with contextlib.suppress(FileNotFoundError, PermissionError):
                     about = path.stat()
                     if path not in used and about.st_mtime < older_than:
                         path.unlink()
                         freed += about.st_size
-            # not empty: kernels in use, or one that another run is writing
+            # not empty: it has kernels in use, or another run is writing one
             with contextlib.suppress(OSError):
                 place.rmdir()
         return freed
 
 
 def _kernels(place: Path) -> list[Path]:
-    """The kernels in a folder, which may be gone; what is being written is hidden and no kernel yet."""
+    """The kernels in a folder, which may be gone; unfinished ones are hidden and do not count."""
     return sorted(path for path in place.glob(f"*{_SUFFIX}") if not path.name.startswith("."))
 
 
@@ -130,7 +130,7 @@ def _size(path: Path) -> int:
 def kernel_identity(
     checkpoint_digest: str, model: str, parameters: Sequence[str], dtype: str, projection: tuple[int, int] | None
 ) -> str:
-    """What a kernel depends on besides its layout, as JSON; a projection is its dimension and seed."""
+    """The dependencies of a kernel besides its layout, as JSON; a projection is given by dimension and seed."""
     return json.dumps(
         {
             "version": VERSION,

@@ -1,4 +1,4 @@
-"""The kernel of each checkpoint: from the cache, or computed and kept there."""
+"""The kernels of checkpoints, from the cache or computed and kept there."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @dataclass(frozen=True)
 class CheckpointKernel:
-    """A checkpoint's kernel, and what it was made from.
+    """A checkpoint's kernel and its origin.
 
     Attributes:
         name: the checkpoint's file name.
         digest: SHA-256 of the checkpoint's bytes.
-        record: what the checkpoint says of its training.
+        record: the checkpoint's data on training.
         kernel: scores of all items and inner products of their gradients.
         taken: whether it came from the cache.
     """
@@ -52,17 +52,17 @@ class CheckpointKernel:
 
 @dataclass(frozen=True)
 class KernelWork:
-    """What all checkpoints of a run have in common.
+    """The work that all checkpoints of a run share.
 
     Attributes:
-        maker: of kernels; its model is put into each checkpoint's state in turn.
-        model_key: digest of what of the model is in no checkpoint.
-        dtype: of the gradients, a key of ``DTYPES``.
-        exact: gradients that are not projected, to measure the error of those that are; None where none are.
-        cache: where kernels are kept; None = nowhere.
+        maker: maker of kernels; its model gets each checkpoint's state in turn.
+        model_key: digest of everything in the model that is not in checkpoints.
+        dtype: precision of the gradients, a key of ``DTYPES``.
+        exact: exact gradients that measure the projection's error; None without projection.
+        cache: the cache of kernels; None = none.
         in_memory: whether the kernels of all checkpoints are held in memory.
         by_rates: whether parameter groups count by their own learning rates.
-        notes: what a user should know of the work, added as it is done.
+        notes: notes for the user, added during the work.
     """
 
     maker: KernelMaker
@@ -81,11 +81,11 @@ class KernelWork:
 
     @property
     def layout(self) -> KernelLayout:
-        """Which products are wanted."""
+        """The layout of the products."""
         return self.maker.layout
 
     def identity(self, checkpoint: Checkpoint) -> str:
-        """What a checkpoint's kernel is made from."""
+        """The identity of a checkpoint's kernel."""
         projection, scales = self.maker.gradients.projection, self.scales(checkpoint)
         return kernel_identity(
             checkpoint.record.weights,
@@ -96,11 +96,11 @@ class KernelWork:
         )
 
     def scales(self, checkpoint: Checkpoint) -> Mapping[str, float]:
-        """By what the gradients of each parameter are multiplied at a checkpoint; empty where all count alike."""
+        """Factors for the parameters' gradients at a checkpoint; empty if all are 1."""
         return group_scales(self.maker.gradients.model, checkpoint.record.rates).by_name if self.by_rates else {}
 
     def apply(self, checkpoint: Checkpoint) -> None:
-        """Put the model, and what takes its gradients, into the state of a checkpoint.
+        """Load a checkpoint's state into the model and the gradients' scales.
 
         Raises:
             CheckpointError: the checkpoint does not fit the model.
@@ -117,7 +117,7 @@ class KernelWork:
 
         Raises:
             CheckpointError: the checkpoint does not fit the model.
-            ScoresChangedError: the kernel is of a model that gave other scores.
+            ScoresChangedError: the kernel is from a model with other scores.
         """
         kernel = self.opened(self.identity(checkpoint))
         if kernel is not None:
@@ -127,16 +127,16 @@ class KernelWork:
         return kernel
 
     def opened(self, identity: str) -> ItemKernel | None:
-        """The cached kernel of this identity, in memory where all kernels are; None if the cache has none."""
+        """The cached kernel of this identity, in memory if all kernels are; None if the cache has none."""
         kernel = self.cache.get(identity, self.layout) if self.cache else None
         try:
             return kernel.loaded() if kernel is not None and self.in_memory else kernel
-        except CacheError:  # another run took it away
+        except CacheError:  # another run removed it
             return None
 
     @contextmanager
     def keeping(self, identity: str) -> Iterator[_Making]:
-        """Yield what takes a kernel part by part; when the block ends well the kernel is there, and kept in the cache.
+        """Yield a store for the parts of a kernel; if the block succeeds, the kernel is complete and in the cache.
 
         Raises:
             TracinctlError: the cache cannot be written.
@@ -151,7 +151,7 @@ class KernelWork:
             making = _Making(store)
             yield making
             store.finish(making.parts)
-            if self.in_memory:  # before it is there for others, who may take it away
+            if self.in_memory:  # before other runs can see and remove it
                 making.kernel = store.loaded()
         if making.kernel is None:
             making.kernel = self.cache.written(identity, self.layout)
@@ -163,12 +163,12 @@ class KernelWork:
         report: Callable[[int], None],
         processes: Processes = ALONE,
     ) -> ItemKernel | None:
-        """Compute a checkpoint's kernel and keep it; ``report`` is called with the number of items that are done.
+        """Compute a checkpoint's kernel and keep it; ``report`` is called with the number of finished items.
 
-        Several ``processes`` divide its items, and the first one keeps it; the others get None.
+        Several ``processes`` share its items; the first one keeps the kernel, the others return None.
 
         Raises:
-            CheckpointError: the checkpoint does not fit the model, or its file was changed meanwhile.
+            CheckpointError: the checkpoint does not fit the model, or its file changed meanwhile.
             TracinctlError: see ``KernelMaker.make``.
         """
         self.apply(checkpoint)
@@ -189,7 +189,7 @@ class KernelWork:
 
 @dataclass
 class _Making:
-    """A kernel in the making."""
+    """An unfinished kernel."""
 
     store: KernelStore
     parts: Mapping[str, FloatArray] = field(default_factory=dict)
@@ -197,21 +197,21 @@ class _Making:
 
 
 class _NoStore:
-    """Takes no products: another process has them."""
+    """A store without products, because another process has them."""
 
     def write(self, row: int, column: int, values: FloatArray) -> None:
-        """Nothing comes here."""
+        """Do nothing."""
 
 
 def full_precision() -> Any:
-    """Convolutions on CUDA in float32 proper: by default they round to ten bits."""
+    """Use full float32 in convolutions on CUDA, which round to ten bits by default."""
     return torch.backends.cudnn.flags(
         enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
     )
 
 
 def check_unchanged(path: CheckpointSource, checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError where the file is no longer what was loaded."""
+    """Raise CheckpointError if the file has changed since it was loaded."""
     if checkpoint_digest(path) != checkpoint.digest:
         raise CheckpointError(f"{path} changed during the run", hint="Run the command again when training is over.")
 
@@ -222,11 +222,11 @@ def checkpoint_kernels(
     """The kernels of all checkpoints, in order.
 
     Raises:
-        TracinctlError: a checkpoint, the model or an item cannot be worked with.
+        TracinctlError: a checkpoint, the model or an item does not work.
     """
     try:
         return _kernels(work, checkpoints, progress, reuse=True)
-    except ScoresChangedError as changed:  # what one kernel shows holds for all of this model
+    except ScoresChangedError as changed:  # all kernels of this model are invalid
         work.notes.append(str(changed))
         return _kernels(work, checkpoints, progress, reuse=False)
 

@@ -1,4 +1,4 @@
-"""A kernel in a file, written block by block as it is made, and read row by row as it is needed."""
+"""Kernels in files, written in blocks and read in rows."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tracinctl.errors import CacheError
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_BLOCK = 1 << 20  # bytes of products that are read at a time
+_BLOCK = 1 << 20  # bytes of products per read
 
 
 class FileStore:
-    """Products on their way into a file.
+    """A store that writes products to a file.
 
     Args:
-        path: of the file.
-        identity: what the kernel is made from, in words; see ``kernel_identity``.
-        layout: its rows and columns.
+        path: the file.
+        identity: the identity of the kernel; see ``kernel_identity``.
+        layout: the rows and columns.
     """
 
     def __init__(self, path: Path, identity: str, layout: KernelLayout) -> None:
@@ -41,11 +41,11 @@ class FileStore:
         self._writer.write("digests", layout.digests)
 
     def write(self, row: int, column: int, values: FloatArray) -> None:
-        """Put a block of products at its place."""
+        """Write a block of products."""
         self._writer.write_block("kernel", row, column, values)
 
     def finish(self, parts: Mapping[str, FloatArray]) -> None:
-        """Put the other parts at theirs; the file is whole then."""
+        """Write the other parts, which completes the file."""
         for name, values in parts.items():
             self._writer.write(name, values)
         self._writer.seal()
@@ -54,7 +54,7 @@ class FileStore:
         """The finished kernel in memory.
 
         Raises:
-            CacheError: the file is not what was written.
+            CacheError: the file was changed.
         """
         try:
             kernel = FileKernel.open(self._writer.path, self._identity, self._layout, keeper=self)
@@ -86,7 +86,7 @@ _NAMES = tuple(_arrays(0, 0, 0, 0, 0))
 
 @dataclass(frozen=True)
 class _Selection:
-    """Where in a file the rows, columns, items and pairs of a request are; None = as in the request."""
+    """The places of a request's rows, columns, items and pairs in a file; None = as in the request."""
 
     rows: IntArray | None = None
     columns: IntArray | None = None
@@ -94,26 +94,26 @@ class _Selection:
 
 
 class FileKernel(ItemKernel):
-    """A kernel that is read from its file as it is needed."""
+    """A kernel that is read from its file on demand."""
 
     def __init__(self, layout: KernelLayout, arrays: ArrayFile, selection: _Selection, keeper: object) -> None:
         self.layout = layout
-        self._keeper = keeper  # a temporary folder is gone with the last one who knows of it
+        self._keeper = keeper  # a temporary folder is removed with the last reference to it
         self._arrays = arrays
         self._selection = selection
 
     @staticmethod
     def open(path: Path, identity: str, layout: KernelLayout, *, keeper: object) -> FileKernel | None:
-        """The file's kernel in the rows and columns of a layout, or None where it does not hold all of them.
+        """Open a file's kernel with the rows and columns of a layout, or None if it lacks some of them.
 
         Args:
-            path: of the file.
-            identity: what the kernel must be made from.
-            layout: what is asked for.
-            keeper: what must live as long as the kernel.
+            path: the file.
+            identity: the required identity of the kernel.
+            layout: the requested layout.
+            keeper: an object that must live as long as the kernel.
 
         Raises:
-            OSError, ValueError: there is no such file, it is damaged, or it is the kernel of something else.
+            OSError, ValueError: the file does not exist, is damaged, or has another kernel.
         """
         arrays = ArrayFile.open(path, _NAMES)
         _check(arrays, identity)
@@ -121,7 +121,7 @@ class FileKernel(ItemKernel):
         return None if selection is None else FileKernel(layout, arrays, selection, keeper)
 
     def part(self, name: str) -> FloatArray:
-        """As ``ItemKernel.part``."""
+        """See ``ItemKernel.part``."""
         where = {"lengths": self._selection.rows, "error": None, "way": None}.get(name, self._selection.items)
         values = self._read(name)
         return np.asarray(values if where is None else values[where])
@@ -133,7 +133,7 @@ class FileKernel(ItemKernel):
             raise vanished(self._arrays.path) from error
 
     def rows(self, rows: IntArray) -> FloatArray:
-        """As ``ItemKernel.rows``."""
+        """See ``ItemKernel.rows``."""
         rows = np.asarray(rows) if self._selection.rows is None else self._selection.rows[rows]
         columns = self._selection.columns
         width = self._arrays.places["kernel"].shape[1]
@@ -153,11 +153,11 @@ class FileKernel(ItemKernel):
         return result
 
     def stored_pairs(self) -> FloatArray:
-        """As ``ItemKernel.stored_pairs``."""
+        """See ``ItemKernel.stored_pairs``."""
         if self._selection.rows is None:
             return np.asarray(self._read("pairs"))
         places = _pair_places(self.layout, self._selection.rows, self._arrays)
-        assert places is not None  # noqa: S101  looked at when the file was opened
+        assert places is not None  # noqa: S101  checked when the file was opened
         return np.asarray(self._read("pairs")[places])
 
     def loaded(self) -> HeldKernel:
@@ -167,22 +167,22 @@ class FileKernel(ItemKernel):
 
 
 def vanished(path: Path) -> CacheError:
-    """The error that a kernel's file is gone, or not what it was."""
+    """The error that a kernel's file is gone or changed."""
     return CacheError(
         f"{path} was deleted or changed while it was in use",
-        hint="Run again: kernels that are there are used, the others are made.",
+        hint="Run the command again; it uses the other kernels and makes this one.",
     )
 
 
 def _check(arrays: ArrayFile, identity: str) -> None:
-    """Raise ValueError where a file holds something else than this kernel."""
+    """Raise ValueError if a file does not have this kernel."""
     specs = {name: (place.dtype.type, place.shape) for name, place in arrays.places.items()}
     (words,), (items,), (pairs,) = (specs[name][1] for name in ("identity", "scores", "pairs"))
     rows, columns = specs["kernel"][1]
     if specs != _arrays(words, items, rows, columns, pairs) or columns > rows:
-        raise ValueError("the file holds other arrays than a kernel's")
+        raise ValueError("the file has other arrays than a kernel")
     if arrays.read("identity").tobytes() != identity.encode():
-        raise ValueError("the kernel is of another checkpoint, model or kind of calculation")
+        raise ValueError("the kernel is for another checkpoint, model or calculation")
 
 
 def _is_of(arrays: ArrayFile, layout: KernelLayout) -> bool:
@@ -195,7 +195,7 @@ def _is_of(arrays: ArrayFile, layout: KernelLayout) -> bool:
 
 
 def _select(arrays: ArrayFile, layout: KernelLayout) -> _Selection | None:
-    """Where a file holds what a layout asks for, or None where it does not."""
+    """The places of a layout's rows, columns and pairs in a file, or None if some are missing."""
     rows = _digest_places(arrays.read("digests"), layout.digests)
     items = _digest_places(arrays.read("item_digests"), layout.item_digests)
     if rows is None or items is None:
@@ -209,7 +209,7 @@ def _select(arrays: ArrayFile, layout: KernelLayout) -> _Selection | None:
 
 
 def _pair_places(layout: KernelLayout, rows: IntArray, arrays: ArrayFile) -> IntArray | None:
-    """Where the layout's pairs stand among those of a file, or None where one is missing."""
+    """The places of the layout's pairs among those of a file, or None if one is missing."""
     stored = arrays.read("pair_rows")
     wanted = np.sort(rows[layout.pairs], axis=1)
     count = arrays.places["kernel"].shape[0]

@@ -1,4 +1,4 @@
-"""What is known of a checkpoint: scores of items and inner products of their gradients, in memory or in a file."""
+"""The kernel of a checkpoint: scores of items and inner products of their gradients, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ IntArray = npt.NDArray[np.int64]
 
 
 WAY_LENGTH = 256
-"""Bytes of the words that say how gradients were taken."""
+"""Bytes of the text on how gradients were computed."""
 
 
 class KernelStore(Protocol):
-    """Where the products are put as they are made: in memory, or in a file."""
+    """A store for new products, in memory or in a file."""
 
     def write(self, row: int, column: int, values: FloatArray) -> None:
-        """Put a block of products at its place."""
+        """Write a block of products."""
 
 
 class ItemKernel(ABC):
     """Scores and gradient inner products at one checkpoint, held in memory or read from a file.
 
-    Rows are those of ``layout``: items, or differences of two items. All is float64.
+    Rows are those of ``layout``, items or differences of two items. All numbers are float64.
     """
 
     layout: KernelLayout
@@ -44,7 +44,7 @@ class ItemKernel(ABC):
 
     @abstractmethod
     def rows(self, rows: IntArray) -> FloatArray:
-        """Inner products of these rows with the rows that have columns, shape (rows, columns)."""
+        """Inner products of these rows with all columns, shape (rows, columns)."""
 
     @abstractmethod
     def stored_pairs(self) -> FloatArray:
@@ -52,18 +52,18 @@ class ItemKernel(ABC):
 
     @property
     def way(self) -> str:
-        """How gradients were taken, and why, in words."""
+        """How gradients were computed, and why, in words."""
         return bytes(self.part("way").astype(np.uint8)).decode(errors="ignore").rstrip()
 
     @property
     def scores(self) -> FloatArray:
-        """Of the items, shape (items,)."""
+        """Scores of the items, shape (items,)."""
         return self.part("scores")
 
     def pair_products(self, first: IntArray, second: IntArray, at_once: int) -> FloatArray:
-        """Inner products of pairs of rows, shape (pairs,); pairs must be of the layout where not all have columns.
+        """Inner products of pairs of rows, shape (pairs,); pairs must be in the layout if not all rows have columns.
 
-        Rows of ``at_once`` bytes are looked at together.
+        Pieces of ``at_once`` bytes are read at a time.
         """
         low, high = np.minimum(first, second), np.maximum(first, second)
         products = np.empty(len(low))
@@ -99,15 +99,15 @@ class HeldKernel(ItemKernel):
         self._products = products
 
     def part(self, name: str) -> FloatArray:
-        """As ``ItemKernel.part``."""
+        """See ``ItemKernel.part``."""
         return self._parts[name]
 
     def rows(self, rows: IntArray) -> FloatArray:
-        """As ``ItemKernel.rows``."""
+        """See ``ItemKernel.rows``."""
         return self._products[rows]
 
     def stored_pairs(self) -> FloatArray:
-        """As ``ItemKernel.stored_pairs``."""
+        """See ``ItemKernel.stored_pairs``."""
         return self._parts["pairs"]
 
 
@@ -118,5 +118,5 @@ class HeldStore:
         self.products = np.zeros((len(layout), layout.columns))
 
     def write(self, row: int, column: int, values: FloatArray) -> None:
-        """Put a block of products at its place."""
+        """Write a block of products."""
         self.products[row : row + len(values), column : column + values.shape[1]] = values

@@ -1,14 +1,14 @@
-"""Which inner products a kernel holds.
+"""The inner products that a kernel holds.
 
-A kernel has a row for every item, and a column for the items that come first among the rows.
+A kernel has a row for every item, and a column for the items of the first rows.
 
-- Up to ``COMPLETE`` items, every item has a column, so that any pairs of them, and any division into training and
-  held-out items, find what they need.
-- Of more items, the held-out ones have columns, and ``NEIGHBOURS`` training items, by which the item-level view judges
-  the others; and the products of the items of each training pair are held.
-- Of more items that occur in hardly more than one pair each, as in preference data, and under a loss of the
-  difference of scores, rows are not items but pairs: the difference of their gradients. Columns are the held-out pairs,
-  and for methods that need landmarks ``NEIGHBOURS`` training pairs. That is a quarter of the products.
+- With up to ``COMPLETE`` items, every item has a column, so that the kernel serves any pairs and any division into
+  training and held-out items.
+- With more items, the held-out ones have columns, and ``NEIGHBOURS`` training items with which item-level influence
+  compares the others. The kernel also has the products of the items of each training pair.
+- With more items that occur in hardly more than one pair each, as in preference data, and a loss of the difference of
+  scores, rows are not items but pairs: the differences of their gradients. Columns are the held-out pairs, and for
+  methods that need landmarks ``NEIGHBOURS`` training pairs. This is a quarter of the products.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from tracinctl.engine.items import Items
 IntArray = npt.NDArray[np.int64]
 
 COMPLETE = 2048
-"""Up to this many items (32 MiB a checkpoint), all inner products are held."""
+"""Up to this many items (32 MiB per checkpoint), all inner products are held."""
 
 NEIGHBOURS = 1024
 """With more items, this many training items have columns."""
 
-_ONCE = 0.75  # pairs an item, up to which rows are pairs
+_ONCE = 0.75  # largest number of pairs per item for which rows are pairs
 
 
 @dataclass(frozen=True)
 class KernelLayout:
-    """The rows and columns of a kernel, and the pairs of rows whose products it holds besides.
+    """The rows and columns of a kernel, and the additional pairs of rows whose products it holds.
 
     Attributes:
         first: item of each row, shape (rows,).
-        second: item whose gradient is taken off it, shape (rows,); None where rows are items.
-        columns: this many of the first rows have columns.
-        pairs: rows of the two items of each training pair, shape (pairs, 2), where not all rows have columns.
-        train_rows, test_rows: rows of the training items and held-out items; of the pairs where rows are pairs.
-        neighbours: columns of the training items that the item-level view uses; empty without that view.
-        digests: of the rows, 16 bytes each, shape (rows, 16).
-        item_digests: of the items, shape (items, 16).
+        second: item whose gradient is subtracted, shape (rows,); None if rows are items.
+        columns: number of first rows that have columns.
+        pairs: rows of the two items of each training pair, shape (pairs, 2), if not all rows have columns.
+        train_rows, test_rows: rows of the training and held-out items, or of the pairs if rows are pairs.
+        neighbours: columns of the training items that item-level influence uses; empty without it.
+        digests: digests of the rows, 16 bytes each, shape (rows, 16).
+        item_digests: digests of the items, shape (items, 16).
     """
 
     first: IntArray
@@ -65,28 +65,28 @@ class KernelLayout:
 
     @property
     def item_view(self) -> str:
-        """What the item-level view goes by, in words."""
+        """How item-level influence is computed, in words."""
         if self.second is not None:
             return "squared pull"
         return "all items" if self.columns == len(self) else f"{len(self.neighbours):,} neighbours"
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of it."""
+        """Notes for the user."""
         if self.second is not None:
-            return ["items occur in one pair each: the item-level view is each item's squared pull"]
+            return ["items occur in one pair each, so item-level influence is each item's squared pull"]
         if self.columns < len(self):
-            return [f"more than {COMPLETE:,} items: the item-level view asks {len(self.neighbours):,} training items"]
+            return [f"more than {COMPLETE:,} items: item-level influence uses {len(self.neighbours):,} training items"]
         return []
 
     def items_of(self, rows: IntArray) -> list[int]:
-        """Items whose gradients make these rows: the first ones, then the second ones."""
+        """The items behind these rows: the first ones, then the second ones."""
         both = [self.first[rows]] if self.second is None else [self.first[rows], self.second[rows]]
         return [int(item) for item in np.concatenate(both)]
 
     @cached_property
     def key(self) -> str:
-        """A digest of all of it, for the name of a file."""
+        """A digest of the layout, for the name of a file."""
         state = hashlib.sha256(self.digests.tobytes())
         state.update(self.item_digests.tobytes())
         state.update(f"{self.columns} {self.second is None}".encode())
@@ -103,15 +103,15 @@ def kernel_layout(
     of_difference: bool,
     landmarks: bool = False,
 ) -> KernelLayout:
-    """What a kernel must hold for these pairs.
+    """The layout for these pairs.
 
     Args:
         items: training items, then held-out ones.
-        train_items: how many are training items.
-        train_pairs: by index into the training items.
-        test_pairs: by index into the held-out items.
-        of_difference: whether the loss is known to depend on the difference of scores alone.
-        landmarks: whether some training rows must have columns even where rows are pairs.
+        train_items: number of training items.
+        train_pairs: pairs as indices into the training items.
+        test_pairs: pairs as indices into the held-out items.
+        of_difference: whether the loss depends only on the difference of scores.
+        landmarks: whether some training rows need columns even if rows are pairs.
     """
     count = len(items)
     digests = np.frombuffer(bytes.fromhex("".join(d[:32] for d in items.digests)), dtype=np.uint8).reshape(-1, 16)
@@ -130,7 +130,7 @@ def kernel_layout(
         more = NEIGHBOURS if landmarks else 0
         return _pairs_layout(digests, shape, train_items, train_pairs, test_pairs, more)
     test = np.arange(train_items, count)
-    # which ones are neighbours follows from their content, so that it is the same whatever else there is
+    # choose neighbours by their content, so that the choice does not depend on other items
     by_content = np.lexsort(digests[:train_items].T[::-1])
     neighbours = by_content[:NEIGHBOURS]
     columns = np.concatenate([test, np.sort(neighbours)])
@@ -191,7 +191,7 @@ def _side_by_side(digests: npt.NDArray[np.uint8], first: IntArray, second: IntAr
 
 
 def _once(pairs: Pairs) -> tuple[IntArray, IntArray]:
-    """Which of the distinct pairs each pair is, and their items, shape (distinct pairs, 2), in the given order."""
+    """For each pair, its number among the distinct pairs; and their items, shape (distinct pairs, 2), in order."""
     key = pairs.first * (int(pairs.second.max(initial=0)) + 1) + pairs.second
     _, begins, place = np.unique(key, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(begins))
@@ -206,7 +206,7 @@ def _places(order: IntArray) -> IntArray:
 
 
 def _beside_their_partners(pairs: Pairs, items: Sequence[int] | IntArray) -> IntArray:
-    """These items in an order in which those of a pair stand side by side as far as that goes."""
+    """Order these items so that those of a pair are neighbours, as far as possible."""
     wanted = np.zeros(max(int(max(pairs.first.max(), pairs.second.max())) + 1, int(np.max(items, initial=0)) + 1), bool)
     wanted[items] = True
     mentioned = np.stack([pairs.first, pairs.second], 1).reshape(-1)

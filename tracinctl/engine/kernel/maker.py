@@ -1,4 +1,4 @@
-"""The kernel of a checkpoint: inner products of item score gradients, and the scores themselves."""
+"""Make the kernel of a checkpoint: inner products of item score gradients, and the scores."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ IntArray = npt.NDArray[np.int64]
 
 
 class KernelMaker:
-    """Makes the kernels of a run's checkpoints, one after the other.
+    """Make the kernels of a run's checkpoints, one after another.
 
-    Gradients of as many rows with columns as fit into the memory are held at a time (a tile), and all other rows meet
-    them in small chunks, so that gradients are taken again only where not all of them fit. Several processes take the
-    same passes as one would, in turn: all hold the tile; then each takes some of the chunks, and the first one puts the
-    products where they belong. So their result is the same to the bit.
+    The gradients of as many rows with columns as fit into memory are held at a time (a tile), and all other rows meet
+    them in small chunks, so that gradients are computed again only if they do not all fit. Several processes share the
+    passes of one: all hold the tile, each computes some of the chunks, and the first one stores the products. So the
+    result is the same to the bit.
 
     Args:
-        gradients: of the model.
+        gradients: gradients of the model.
         items: training items, then held-out ones.
-        layout: which products are wanted.
-        device, dtype: of the gradients.
-        budget: of the working set.
+        layout: the layout of the products.
+        device, dtype: device and precision of the gradients.
+        budget: budget of the working memory.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class KernelMaker:
     def make(
         self, store: KernelStore, *, checkpoint: str, report: Callable[[int], None], processes: Processes = ALONE
     ) -> dict[str, FloatArray]:
-        """Put the products of the state that the model is in into ``store``; gives the kernel's other parts.
+        """Put the products for the model's present state into ``store``; return the kernel's other parts.
 
-        Of several ``processes`` the first one has all of it, the others parts.
+        With several ``processes``, only the first one has everything.
 
         Raises:
-            MemoryBudgetError: not even one row at a time fits; the message says what would do.
-            ModelError: the model fails on an item, or an item's score is no function of the item.
-            NonFiniteError: a score or a gradient is NaN or infinite; the checkpoint and the item are named.
+            MemoryBudgetError: not even one row at a time fits; the message says how much memory is needed.
+            ModelError: the model fails on an item, or an item's score depends on more than the item.
+            NonFiniteError: a score or gradient is NaN or infinite; the message names the checkpoint and the item.
         """
         wanted = np.unique(self.layout.items_of(np.arange(len(self.layout))))
         shared = (np.intersect1d(group, wanted) for group in self.items.groups())
@@ -85,27 +85,27 @@ class KernelMaker:
                 self.gradients.prepare(inputs)
         if self._sizes is None:
             self._sizes = block_sizes(self.budget, self.layout.columns, self._measured(groups, read, rows))
-        # what is free, and what a pass took, may be something else in each process
+        # free memory and the memory of a pass may differ between processes
         sizes = processes.each(lambda: self._sizes)[0]
-        assert sizes is not None  # noqa: S101  just chosen
+        assert sizes is not None  # noqa: S101  they were just chosen
         return _Making(self, sizes, store, checkpoint, report, processes).run()
 
     def room(self, shapes: Sequence[Sequence[Sequence[int]]], rows: int) -> Rows:
-        """Room for a tile, the same one for all tiles and checkpoints: the system gives fresh pages slowly."""
+        """Memory for a tile, reused for all tiles and checkpoints, because the system is slow to give new pages."""
         if self._room is None or len(self._room) < rows or self._room[:rows].shapes != Rows.shapes_of(shapes, rows):
             self._room = None
             self._room = Rows.room(shapes, rows, self.device, self.dtype)
         return self._room[:rows]
 
     def release(self) -> None:
-        """Give the memory of tiles back."""
+        """Release the memory of tiles."""
         self._room = None
 
     def _measured(self, items: list[int], read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured:
-        """What gradients take, measured on these items, one of each shape.
+        """Memory of gradients, measured on these items, one of each shape.
 
         Raises:
-            ModelError: the model fails on one of them; it is named.
+            ModelError: the model fails on one of them; the message names it.
         """
         try:
             with asking_model([self.items.ids[item] for item in items]):
@@ -117,7 +117,7 @@ class KernelMaker:
             raise
 
     def _check_room(self, read: Sequence[Callable[[], Any]], items_a_row: int) -> None:
-        """Raise MemoryBudgetError before anything is taken that goes beyond the memory."""
+        """Raise MemoryBudgetError before any work that would exceed the memory."""
         first = bytes_of_check(self.gradients, self.dtype)
         try:
             check_room(self.budget, first)
@@ -151,10 +151,10 @@ class _Making:
             "lengths": np.zeros(len(self.layout)),
             "pairs": np.zeros(len(self.layout.pairs)),
         }
-        # row that begins the chunk in which an item's gradient was taken first
+        # first row of the chunk in which an item's gradient was first computed
         self.begun = np.full(len(self.items), len(self.layout), dtype=np.int64)
-        self.exact = maker.layout.second is None  # of differences nothing more is subtracted
-        self.again = False  # whether all rows were taken before
+        self.exact = maker.layout.second is None  # nothing more is subtracted from differences
+        self.again = False  # whether all rows were computed before
 
     def run(self) -> dict[str, FloatArray]:
         columns = self.layout.columns
@@ -162,7 +162,7 @@ class _Making:
             tile = np.arange(start, min(start + self.sizes.tile, columns))
             end = start + len(tile)
             held = self._hold(tile)
-            # rows of the tile meet those from them on: the other way round it is the same
+            # rows of the tile meet only later rows, because products are symmetric
             inside = [(held[k[0] - start :], k) for k in _pieces(tile, self.sizes.chunk)]
             outside = _pieces(np.arange(end, len(self.layout)), self.sizes.chunk)
             for rows, values in self._meet([*inside, *((held, k) for k in outside)], held=len(inside)):
@@ -172,7 +172,7 @@ class _Making:
                 if row < columns:
                     across = values[: columns - row, len(rows) if row < end else 0 :].T
                     self.store.write(end - len(across), row, np.ascontiguousarray(across))
-            del held, inside  # or two tiles were there while the next one is taken
+            del held, inside  # or two tiles would be in memory at once
             if not self.again:
                 self.again = True
                 self._pairs_apart(outside)
@@ -180,16 +180,16 @@ class _Making:
         return self.parts
 
     def _gather_parts(self) -> None:
-        """Put the parts of all processes together, in the first one."""
+        """Join the parts of all processes in the first one."""
         self.processes.each(_nothing)
-        # an item of several rows counts where one process alone would have met it first
+        # an item in several rows counts in the chunk in which a single process would meet it first
         others = self.begun != self.processes.least(torch.from_numpy(self.begun)).numpy()
         self.parts["scores"][others] = self.parts["item_lengths"][others] = 0.0
         for part in self.parts.values():
             self.processes.add_up(torch.from_numpy(part))
 
     def _hold(self, rows: IntArray) -> Rows:
-        """Gradients of these rows, in every process all of them; each takes its passes through the model."""
+        """Gradients of all these rows in every process; each process runs its share of the passes."""
         items_a_row = 1 if self.layout.second is None else 2
         pieces = _pieces(rows, max(1, min(self.sizes.chunk, self.sizes.block // items_a_row)))
         rank, size = self.processes.rank, self.processes.size
@@ -218,17 +218,17 @@ class _Making:
         return held
 
     def _take_share(self, pieces: Sequence[IntArray], own: list[Rows]) -> list[list[list[int]]]:
-        """Put the gradients of this process's piece, if there is one, into ``own``; gives the shapes of its tensors."""
+        """Put the gradients of this process's piece, if there is one, into ``own``; return its tensors' shapes."""
         if self.processes.rank >= len(pieces):
             return []
         own.append(self._take(pieces[self.processes.rank]))
         return own[0].shapes
 
     def _meet(self, pieces: list[tuple[Rows, IntArray]], held: int = 0) -> Iterator[tuple[IntArray, FloatArray]]:
-        """Yield, in the first process, (rows, their products with gradients that are there) of each piece.
+        """Yield, in the first process, (rows, their products with held gradients) of each piece.
 
-        A piece is what its rows meet, and the rows. Those of the first ``held`` pieces begin what they meet, all others
-        are taken here, by the process whose turn it is.
+        A piece is the gradients that its rows meet, and the rows. Rows of the first ``held`` pieces are the beginning
+        of what they meet; others are computed here, by the process whose turn it is.
         """
         rank, size = self.processes.rank, self.processes.size
         for k in range(0, len(pieces), size):
@@ -248,7 +248,7 @@ class _Making:
                     yield rows, values
 
     def _products(self, met: Rows, rows: IntArray, *, there: bool) -> FloatArray:
-        """Products of these rows, whose gradients are ``there`` at the beginning of those that they meet."""
+        """Products of these rows with ``met``, whose beginning they are if ``there``."""
         if there:
             taken = met[: len(rows)]
         else:
@@ -271,7 +271,7 @@ class _Making:
                 held = features
             else:
                 held = held or [_room(feature, len(wanted)) for feature in features]
-                # a slice is copied to at once, places are looked up one after the other
+                # copying to a slice is faster than to single places
                 together = places[-1] - places[0] + 1 == len(places)
                 where: Any = slice(int(places[0]), int(places[-1]) + 1) if together else torch.from_numpy(places)
                 for feature, own in zip(features, held, strict=True):
@@ -290,9 +290,9 @@ class _Making:
         return taken
 
     def _gradients(self, items: list[int], begun: int) -> list[Feature]:
-        """Gradients of items of one shape, for the chunk of rows that begins with ``begun``.
+        """Gradients of items with the same shape, for the chunk of rows that begins with ``begun``.
 
-        What else is to be known of an item is noted the first time.
+        Other values of an item are recorded the first time.
         """
         self.maker.heap.trim()
         features, scores = self._ask(items)
@@ -308,7 +308,7 @@ class _Making:
         return features
 
     def _ask(self, items: list[int]) -> tuple[list[Feature], torch.Tensor]:
-        """Gradients and scores of items of one shape.
+        """Gradients and scores of items with the same shape.
 
         Raises:
             ModelError: the model fails on an item.
@@ -319,14 +319,14 @@ class _Making:
                 return self.maker.gradients(inputs)
         except ModelError:
             if len(items) > 1:
-                for item in items:  # one of them alone fails as well, and then it is named
+                for item in items:  # find the item that fails alone, so that the error can name it
                     self._ask([item])
             raise
 
-    # Products of the items of training pairs, where not all rows have columns
+    # Products of the items of training pairs, if not all rows have columns
 
     def _pairs_within(self, taken: Rows, rows: IntArray) -> None:
-        """Pairs whose two items are both among these rows."""
+        """Products of pairs with both items among these rows."""
         pairs = self.layout.pairs
         if self.again or not len(pairs):
             return
@@ -336,7 +336,7 @@ class _Making:
         self.parts["pairs"][both] = row_products(taken, i, j, self.sizes.scratch)
 
     def _pairs_apart(self, pieces: list[IntArray]) -> None:
-        """Pairs whose items were in different pieces and have no column."""
+        """Products of pairs whose items were in different pieces and have no columns."""
         pairs = self.layout.pairs
         if not len(pairs):
             return
@@ -355,16 +355,16 @@ class _Making:
 
 
 def _pieces(rows: IntArray, most: int) -> list[IntArray]:
-    """The rows in pieces of about one length, at most ``most``."""
+    """Split the rows into pieces of about equal length, at most ``most``."""
     return list(np.array_split(rows, -(-len(rows) // most))) if len(rows) else []
 
 
 def _nothing() -> None:
-    """Wait for the others."""
+    """Do nothing, to wait for the others."""
 
 
 def _room(feature: Feature, items: int) -> Feature:
-    """Room for the same for this many items."""
+    """An empty feature of the same form for this many items."""
     tensors = [t.new_empty(items, *t.shape[1:]) for t in tensors_of(feature)]
     return type(feature)(*tensors)
 
@@ -375,11 +375,11 @@ def _check_finite(features: list[Feature], scores: torch.Tensor, ids: list[str],
         ("gradient", [tensor for feature in features for tensor in tensors_of(feature)]),
     ):
         for tensor in tensors:
-            # a sum is finite where all its terms are, at one pass and no mask
+            # a sum is finite if all its terms are, and needs one pass and no mask
             if not bool(torch.isfinite(tensor.cpu().double().sum() if what == "score" else tensor.sum())):
                 bad = (~torch.isfinite(tensor)).flatten(1).any(1).nonzero()
                 if len(bad):
                     raise NonFiniteError(
                         f"checkpoint {checkpoint}: the {what} of item {ids[int(bad[0])]} is NaN or infinite",
-                        hint="Leave the checkpoint or the item out, or look at the recording and the training run",
+                        hint="Leave the checkpoint or the item out, or check the recording and the training run.",
                     )

@@ -1,11 +1,11 @@
-"""Inner products of gradients, summed in float64 piece by piece.
+"""Inner products of gradients, summed in float64 in pieces.
 
-Products of items are taken in float64 (``exact``), for most of them cancels where items are subtracted. Where rows are
-differences already, a piece is multiplied in the gradients' own dtype, at half the price.
+Products of items are computed in float64 (``exact``), because most of them cancels when items are subtracted. If rows
+are differences already, a piece is multiplied in the gradients' own dtype, at half the cost.
 
-A ``Rows`` holds gradients one a row: of items, or of the differences of two items each. Gradients that were left as
-outer products stay so, and of a difference both items' are kept: their products are taken apart and put together after.
-Gradients of a table by the rows that were touched stay so too, and only rows that both sides touch are multiplied.
+``Rows`` hold one gradient per row, of an item or of the difference of two items. Outer products stay outer products;
+for a difference, those of both items are kept, multiplied separately and joined afterwards. Gradients of a table stay
+in the form of used rows, and only rows that both sides use are multiplied.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from tracinctl.engine.gradients.uses import Feature, Outer, Touched
 
 FloatArray = npt.NDArray[np.float64]
 
-_CACHED = 8 << 20  # bytes of a processor's cache: float64 copies that fit are made and used several times as fast
-_NEAR = 1 << 20  # bytes of the cache next to a core
-_ROWS_TOGETHER = 32  # rows that are taken by place at a time, at the least where there is room
-_SHORT = 1024  # numbers that are summed up in the gradients' own dtype: float32 is off by some 1e-7 of the lengths
-_MATRIX = 2  # dimensions
-_LEAST_COLUMNS = 16  # numbers of a row taken into float64 at a time, at the least
+_CACHED = 8 << 20  # bytes of a processor's cache; float64 copies that fit are several times as fast
+_NEAR = 1 << 20  # bytes of a core's own cache
+_ROWS_TOGETHER = 32  # least number of rows gathered at a time, if memory allows
+_SHORT = 1024  # numbers summed in the gradients' own dtype; float32 is off by some 1e-7 of the lengths
+_MATRIX = 2  # number of dimensions
+_LEAST_COLUMNS = 16  # least number of a row's numbers converted to float64 at a time
 
 
 @dataclass(frozen=True)
 class Rows:
     """Gradients of some rows.
 
-    Each part is one tensor (rows, numbers), or two (sides, rows, numbers) of a product, or one (positions, rows, 1 +
-    width) of rows of a table, the number of the row first.
+    Each part is one tensor (rows, numbers), or two (sides, rows, numbers) for an outer product, or one (positions,
+    rows, 1 + width) for rows of a table, with the number of the row first.
     """
 
     parts: tuple[tuple[torch.Tensor, ...], ...]
 
     @staticmethod
     def of(features: Sequence[Feature], *, differences: bool) -> Rows:
-        """Rows of items; or, with ``differences``, of first items less second ones, all first ones standing first.
+        """Rows of items; or, with ``differences``, of first items minus second ones, with all first ones in front.
 
-        Differences are written over the gradients of the first items.
+        Differences overwrite the gradients of the first items.
         """
         parts: list[tuple[torch.Tensor, ...]] = []
         for feature in features:
@@ -62,7 +62,7 @@ class Rows:
 
     @staticmethod
     def room(like: Sequence[Sequence[Sequence[int]]], rows: int, device: torch.device, dtype: torch.dtype) -> Rows:
-        """Room for this many rows with parts of these shapes."""
+        """Empty rows of this number with parts of these shapes."""
         shapes = Rows.shapes_of(like, rows)
         return Rows(tuple(tuple(torch.empty(s, device=device, dtype=dtype) for s in part) for part in shapes))
 
@@ -73,7 +73,7 @@ class Rows:
 
     @property
     def shapes(self) -> list[list[list[int]]]:
-        """Of the tensors of each part."""
+        """Shapes of the tensors of each part."""
         return [[list(t.shape) for t in part] for part in self.parts]
 
     def tensors(self) -> Iterator[torch.Tensor]:
@@ -81,7 +81,7 @@ class Rows:
         return (t for part in self.parts for t in part)
 
     def contiguous(self) -> Rows:
-        """The rows as they can be sent: what is sent are bytes in a row."""
+        """The rows in contiguous memory, for sending."""
         return Rows(tuple(tuple(t.contiguous() for t in part) for part in self.parts))
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class Rows:
         return Rows(tuple(tuple(t[..., rows, :] for t in part) for part in self.parts))
 
     def put(self, start: int, rows: Rows) -> None:
-        """Copy ``rows`` to the place that begins at ``start``."""
+        """Copy ``rows`` to the places from ``start`` on."""
         for own, other in zip(self.parts, rows.parts, strict=True):
             for t, value in zip(own, other, strict=True):
                 t[..., start : start + len(rows), :] = value
@@ -103,9 +103,9 @@ def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True,
     Args:
         left: gradients.
         right: gradients.
-        scratch: bytes that float64 copies may take.
-        exact: whether products of single gradients are taken in float64.
-        leading: whether ``left`` is the beginning of ``right``, whose products among themselves are symmetric.
+        scratch: bytes for float64 copies.
+        exact: whether products of single gradients are computed in float64.
+        leading: whether ``left`` is the beginning of ``right``, so that their products are symmetric.
     """
     total: torch.Tensor | None = None
     for a, b in zip(left.parts, right.parts, strict=True):
@@ -119,7 +119,7 @@ def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True,
             part *= _products(a[1], b[1], scratch, leading=symmetric)
             part = part.sum((0, 2)) if len(part) == 1 else part[0, :, 0] - part[0, :, 1] - part[1, :, 0] + part[1, :, 1]
         total = part if total is None else total.add_(part)
-    assert total is not None  # noqa: S101  a model has at least one parameter, so there is at least one part
+    assert total is not None  # noqa: S101  a model has at least one parameter, and so one part
     return np.asarray(total.cpu().double().numpy())
 
 
@@ -142,7 +142,7 @@ def squared_lengths(rows: Rows, scratch: int, *, exact: bool = True) -> FloatArr
 
 
 def row_products(rows: Rows, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], scratch: int) -> FloatArray:
-    """Inner products of rows with rows, shape (pairs,), given by their places."""
+    """Inner products of pairs of rows, given by place, shape (pairs,)."""
     total = np.zeros(len(first))
     for part in rows.parts:
         room = _in_cache(part[0], scratch)
@@ -193,7 +193,7 @@ def _products(a: torch.Tensor, b: torch.Tensor, scratch: int, *, leading: bool) 
 
 
 def _by_position(feature: Touched, *, differences: bool) -> torch.Tensor:
-    """Positions first; of differences first those of the first items, then those of the second ones, taken off."""
+    """Positions first; for differences, those of the first items, then those of the second ones, negated."""
     values = feature.values.transpose(0, 1)
     if not differences:
         return values
@@ -204,12 +204,12 @@ def _by_position(feature: Touched, *, differences: bool) -> torch.Tensor:
 
 
 def _touched(part: Sequence[torch.Tensor]) -> bool:
-    """Whether a part holds rows of a table."""
+    """Whether a part has rows of a table."""
     return len(part) == 1 and part[0].dim() > _MATRIX
 
 
 def _touched_products(a: torch.Tensor, b: torch.Tensor, scratch: int) -> torch.Tensor:
-    """(rows, rows) of tensors (positions, rows, 1 + width), by the rows of the table that both touch."""
+    """(rows, rows) of tensors (positions, rows, 1 + width), from the rows of the table that both use."""
     numbers = [t[..., 0].long().contiguous() for t in (a, b)]
     common = torch.unique(numbers[1][torch.isin(numbers[1], numbers[0])])
     total = _exact(a.new_zeros(a.shape[1], b.shape[1]))
@@ -223,7 +223,7 @@ def _touched_products(a: torch.Tensor, b: torch.Tensor, scratch: int) -> torch.T
 
 
 def _of_table(numbers: torch.Tensor, values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Gradients of these rows of a table, from their numbers and values by (positions, items): (items, numbers)."""
+    """Gradients of these rows of a table, (items, numbers), from numbers and values by (positions, items)."""
     place = torch.searchsorted(rows, numbers).clamp_(max=len(rows) - 1)
     position, item = torch.nonzero(rows[place] == numbers, as_tuple=True)
     values = _exact(values[position, item])
@@ -234,7 +234,7 @@ def _of_table(numbers: torch.Tensor, values: torch.Tensor, rows: torch.Tensor) -
 def _touched_row_products(
     values: torch.Tensor, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], room: int
 ) -> FloatArray:
-    """As ``row_products``: the positions of two rows of gradients meet where they are of the same row of the table."""
+    """Like ``row_products``: positions of two gradients are multiplied if they use the same row of the table."""
     positions, _, width = values.shape
     step = max(1, room // (8 * positions * (2 * width + 2 * positions)))
     total = np.zeros(len(first))
@@ -248,7 +248,7 @@ def _touched_row_products(
 
 
 def _symmetric(p: torch.Tensor) -> torch.Tensor:
-    """``p @ p.T``, for which numpy takes every product once, and torch twice."""
+    """``p @ p.T``, for which numpy computes every product once, but torch twice."""
     if p.device.type != "cpu":
         return p @ p.T
     values = p.numpy()
@@ -264,7 +264,7 @@ def _short_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _pieces(x: torch.Tensor) -> Iterator[torch.Tensor]:
-    """(rows, pieces, numbers) of (rows, numbers): first all pieces of one length, then what is left."""
+    """(rows, pieces, numbers) of (rows, numbers): first all pieces of equal length, then the rest."""
     whole = x.shape[1] // _SHORT * _SHORT
     yield x[:, :whole].reshape(len(x), -1, _SHORT)
     yield x[:, whole:].unsqueeze(1)

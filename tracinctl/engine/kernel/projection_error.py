@@ -1,4 +1,4 @@
-"""What a projection costs in exactness, measured on a few items whose exact gradients are taken as well."""
+"""Measure the error of a projection on a few items whose exact gradients are computed too."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tracinctl.errors import MemoryBudgetError
 
 FloatArray = npt.NDArray[np.float64]
 
-_ITEMS = 12  # whose exact gradients are taken
-_FOUR = 4  # items that two pairs have together
+_ITEMS = 12  # number of items with exact gradients
+_FOUR = 4  # number of items in two pairs
 
 
 def projection_error(maker: KernelMaker, exact: ItemGradients, checkpoint: str) -> FloatArray:
     """Correlation of projected with exact scores, and root mean square error over their root mean square, shape (2,).
 
-    The scores are those of every two pairs of a few items that have no item in common, as if all were active.
-    NaN where the exact gradients do not fit into the memory, or where there are no such pairs.
+    The scores are those of every two pairs of a few items without a common item, as if all were active. NaN if the
+    exact gradients do not fit into the memory, or if there are no such pairs.
     """
     count = min(_ITEMS, len(maker.items))
     some = np.unique(np.linspace(0, len(maker.items) - 1, count).astype(np.int64))
@@ -52,7 +52,7 @@ def projection_error(maker: KernelMaker, exact: ItemGradients, checkpoint: str) 
 
 
 def _nobody(done: int) -> None:
-    """These items are not counted."""
+    """Ignore the report, because these items do not count."""
 
 
 def _scores_of_pairs(kernel: FloatArray) -> FloatArray:
@@ -64,15 +64,15 @@ def _scores_of_pairs(kernel: FloatArray) -> FloatArray:
 
 
 def error_note(dim: int, errors: list[FloatArray]) -> str:
-    """What a user should know of the projection's error, from that of each checkpoint."""
+    """The note on the projection's error, from that of each checkpoint."""
     known = [error for error in errors if not np.isnan(error).any()]
     if not known:
         return (
-            f"gradients are projected to {dim} numbers a layer; the error is not known: exact ones do not fit into the "
-            "memory, or too few items have one"
+            f"gradients are projected to {dim} numbers per layer; the error is unknown, because exact gradients do not "
+            "fit into the memory, or too few items have one"
         )
     correlation, off = min(e[0] for e in known), max(e[1] for e in known)
     return (
-        f"gradients are projected to {dim} numbers a layer: on a few items' pairs, at the worst checkpoint, scores "
+        f"gradients are projected to {dim} numbers per layer: on a few items' pairs, at the worst checkpoint, scores "
         f"correlate {correlation:.3f} with exact ones and are off by {off:.0%} (root mean square)"
     )

@@ -1,7 +1,7 @@
-"""Whether a kernel that was kept is still of the function that the model is.
+"""Check that a kept kernel still fits the model.
 
-The fingerprint of a model cannot see everything: a constant or a helper that ``forward`` uses may have changed. A
-kernel holds the scores of its items, so some items are scored anew, which takes no gradient, and compared.
+The fingerprint of a model cannot cover everything: a constant or a helper that ``forward`` uses may have changed. A
+kernel has the scores of its items, so some items are scored again, which needs no gradient, and compared.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.kernel.maker import KernelMaker
 
 _LEAST, _MOST = 2, 32
-_PART = 32  # one item in 32 is scored, about 1 % of the time of a cold run
-_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # of the largest score; rounding differs with the size of a block
+_PART = 32  # one item in 32 is scored, in about 1 % of the time of a cold run
+_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # share of the largest score; rounding depends on block size
 
 
 class ScoresChangedError(Exception):
-    """The model gives an item another score than when the kernel was made. The message says which, and how far."""
+    """The model gives an item another score than when the kernel was made; the message names both scores."""
 
 
 def check_scores(maker: KernelMaker, kernel: ItemKernel, checkpoint: str, draw: int, dtype: str) -> None:
-    """Compare a sample of a kernel's scores with what the model, in the state of this checkpoint, gives now.
+    """Compare a sample of a kernel's scores with the model's present scores at this checkpoint.
 
     Args:
-        maker: its model is in the checkpoint's state.
-        kernel: of the checkpoint.
-        checkpoint: its name.
-        draw: which sample; each checkpoint has its own, so that together they see more items.
-        dtype: of the gradients.
+        maker: the maker, with its model in the checkpoint's state.
+        kernel: the kernel of the checkpoint.
+        checkpoint: name of the checkpoint.
+        draw: number of the sample; each checkpoint has its own, so that together they check more items.
+        dtype: precision of the gradients.
 
     Raises:
         ScoresChangedError: a score differs by more than rounding.
@@ -41,7 +41,7 @@ def check_scores(maker: KernelMaker, kernel: ItemKernel, checkpoint: str, draw: 
         [now] = maker.gradients.scores(items.stack([k], maker.device, maker.dtype)).tolist()
         if not abs(now - scores[k]) <= tolerance:
             raise ScoresChangedError(
-                f"the kernels in the cache are made anew: at {checkpoint} the model gives item {items.ids[k]} the "
-                f"score {now:.6g}, and gave it {scores[k]:.6g} when they were made; code or a constant that it uses "
+                f"the kernels in the cache are made again: at {checkpoint} the model gives item {items.ids[k]} the "
+                f"score {now:.6g}, but gave it {scores[k]:.6g} when they were made; code or a constant that it uses "
                 "has changed"
             )

@@ -1,4 +1,4 @@
-"""What the gradients of a model's items take in memory, measured on one item of each shape."""
+"""Measure the memory of the gradients of a model's items, on one item of each shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracinctl.engine.gradients.uses import Feature, Outer
 from tracinctl.engine.items import bytes_of_input
 from tracinctl.engine.memory import Measured
 
-_CHECKED = 8  # times that an item's exact gradient is there while it is compared
+_CHECKED = 8  # number of copies of an item's exact gradient during the comparison
 
 
 def tensors_of(feature: Feature) -> tuple[torch.Tensor, ...]:
@@ -24,7 +24,7 @@ def tensors_of(feature: Feature) -> tuple[torch.Tensor, ...]:
 
 
 def bytes_of_check(gradients: ItemGradients, dtype: torch.dtype) -> int:
-    """Bytes that it takes to compare an item's gradient with that of plain autograd, about."""
+    """Approximate bytes for comparing an item's gradient with plain autograd."""
     size = torch.empty((), dtype=dtype).element_size()
     if gradients.projection is None:
         return _CHECKED * size * gradients.parameters
@@ -33,20 +33,20 @@ def bytes_of_check(gradients: ItemGradients, dtype: torch.dtype) -> int:
 
 
 def measured(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured:
-    """Memory that gradients of a known form take.
+    """Memory of gradients of a known form.
 
     Args:
         gradients: ``prepare`` was called with these items.
-        read: give one item of each shape.
-        items_a_row: 1, or 2 where rows are differences.
+        read: functions that return one item of each shape.
+        items_a_row: 1, or 2 if rows are differences.
     """
     return _measured(gradients, lambda: gradients.bytes_per_item, read, items_a_row)
 
 
 def foreseen(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured | None:
-    """The same of gradients that were never taken, without the memory for it.
+    """Memory of gradients that were never computed, estimated without using it.
 
-    None where the model reads the numbers in its tensors, which a dry run does not have.
+    None if the model reads the numbers in its tensors, which a dry run does not have.
     """
     given = [partial(_without_numbers, give) for give in read]
     try:
@@ -55,12 +55,12 @@ def foreseen(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_
             for give in given:
                 way.learn(give())
             return _measured(way, lambda: way.bytes_per_item, given, items_a_row)
-    except Exception:  # noqa: BLE001 - of the user's model: it may do anything
+    except Exception:  # noqa: BLE001 - the user's model may raise anything
         return None
 
 
 def _shapes_of(model: torch.nn.Module) -> torch.nn.Module:
-    """A copy of a model whose parameters and buffers have no numbers and take no memory."""
+    """A copy of a model whose parameters and buffers have no numbers and use no memory."""
     memo: dict[int, Any] = {}
     for p in model.parameters():
         memo[id(p)] = torch.nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
@@ -89,7 +89,7 @@ def _measured(
             one = give()
             features, _ = gradients(one)
         size = sum(t.element_size() * t.numel() for feature in features for t in tensors_of(feature))
-        # of several items the inputs are put together, of one they may lie where they are
+        # the inputs of several items are joined; a single one needs no copy
         peak = watch.peak + bytes_of_input(one)
         row, work, kept = max(row, size), max(work, peak), max(kept, bytes_per_item())
     return Measured(row * items_a_row, items_a_row, work, kept)
