@@ -117,7 +117,7 @@ def next_to_no_memory():
     compute(memory=1)
 
 
-@case(errors.CacheError, given=".kernel", why="was deleted or changed", way_out="Run again")
+@case(errors.CacheError, given=".kernel", why="was deleted or changed", way_out="Run the command again")
 def a_cache_that_is_deleted_during_the_run():
     def delete(_):
         if len(list(Path("cache").rglob("[!.]*.kernel"))) == 2:

@@ -57,14 +57,14 @@ def test_kernels_of_a_model_that_gave_other_scores_are_made_anew_and_the_reason_
     SCALE["factor"] = 1.01
     stale = compute(dtype=dtype, memory=memory)
     assert not any(stale.taken)
-    [note] = [note for note in stale.notes if "made anew" in note]
+    [note] = [note for note in stale.notes if "made again" in note]
     assert "at model_epoch_" in note
     assert "code or a constant that it uses has changed" in note
     fresh = compute("other", dtype=dtype)
     assert np.abs(stale.scores.table().scores - fresh.scores.table().scores).max() < 1e-9
     again = compute(dtype=dtype)
     assert all(again.taken)
-    assert not any("made anew" in note for note in again.notes)
+    assert not any("made again" in note for note in again.notes)
 
 
 def test_one_kernel_that_is_off_makes_all_of_them_anew(compute, monkeypatch):
