@@ -3,8 +3,13 @@
     python tests/benchmarks/processes.py --processes 2 --threads 1 --rounds 3
 
 `tracinctl compute --no-cache` runs on a project of random items as large as spectrograms and the built-in ranker,
-alone and in several processes in turns, at two sizes: that of the first users, and a bigger one. Shown are the whole
-command by the clock, start included, and the calculation alone, as the command itself counts its seconds.
+alone and in several processes in turns, at three sizes: that of the first users, a bigger one, and a minute of work
+or more. Shown are the whole command by the clock, start included, the calculation alone, as the command itself counts
+its seconds, and the processor's seconds of all processes together. Where others work as well, only the last say
+something: divided evenly, several processes would be as many times faster as they are, but for what they need more.
+
+What the machine gives to processes that share nothing stands beside: plain passes of as many items in each of them. Two
+cores that are two threads of one core, or that share their memory's bandwidth, are less than twice as fast as one.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -33,7 +39,11 @@ class Size:
     frames: int
 
 
-SIZES = (Size("the users' size", 37, 17, 6, 47), Size("a bigger one", 120, 40, 12, 188))
+SIZES = (
+    Size("the users' size", 37, 17, 6, 47),
+    Size("a bigger one", 120, 40, 12, 188),
+    Size("a minute or more", 120, 40, 48, 188),
+)
 TINY = (Size("tiny", 6, 4, 2, 8),)
 
 SOURCE = '''"""Random spectrograms, and the built-in ranker."""
@@ -82,16 +92,50 @@ def make_project(folder: Path, size: Size) -> None:
         torch.save(build_ranker("small").state_dict(), where / f"model_epoch_{k}.pt")
 
 
-def timed(folder: Path, processes: int, threads: int) -> tuple[float, float]:
-    """Seconds of the whole command, and of the calculation without its start."""
+def timed(folder: Path, processes: int, threads: int) -> tuple[float, float, float]:
+    """Seconds of the whole command, of the calculation without its start, and of the processor."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "tracinctl", "compute", "--no-cache", "--processes", str(processes), "--json"]
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     took = time.perf_counter() - begun
     if done.returncode:
         raise SystemExit(done.stderr)
-    return took, float(json.loads(done.stdout)[0]["seconds"])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return took, float(json.loads(done.stdout)[0]["seconds"]), processor
+
+
+PASSES = """
+import sys, time
+import torch
+from tracinctl.training.models import build_ranker
+
+frames, items = map(int, sys.argv[1:])
+inputs = torch.rand(items, 1, 1025, frames)
+model = build_ranker("small").eval()
+model(inputs[:8]).sum().backward()
+print(flush=True)
+input()
+begun = time.perf_counter()
+for part in inputs.split(8):
+    model(part).sum().backward()
+print(time.perf_counter() - begun)
+"""
+
+
+def plain_passes(size: Size, count: int, threads: int) -> float:
+    """Seconds of a plain pass of the items, in each of some processes that know nothing of each other."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-c", PASSES, str(size.frames), str(size.items + size.held_out)]
+    ways = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, env=environment, **ways) for _ in range(count)]  # type: ignore[call-overload]
+    for process in running:
+        process.stdout.readline()
+    for process in running:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return max(float(process.communicate()[0]) for process in running)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -100,22 +144,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, choices=range(1, 1 + len(SIZES)), action="append", help="default: all")
     parser.add_argument("--tiny", action="store_true", help="only to see that it runs")
     chosen = parser.parse_args(arguments)
     counts = (1, chosen.processes)
-    for size in TINY if chosen.tiny else SIZES:
+    for size in TINY if chosen.tiny else [SIZES[k - 1] for k in chosen.size or range(1, 1 + len(SIZES))]:
         with tempfile.TemporaryDirectory(prefix="processes-") as folder:
             make_project(Path(folder), size)
+            plain = [[plain_passes(size, count, chosen.threads) for count in counts] for _ in range(chosen.rounds)]
             turns = [[timed(Path(folder), count, chosen.threads) for count in counts] for _ in range(chosen.rounds)]
         print(
             f"\n{size.name}: {size.items} + {size.held_out} items of 1 x 1025 x {size.frames}, {size.checkpoints} "
             f"checkpoints, {chosen.threads} thread(s) a process"
         )
-        for column, what in enumerate(("whole command", "calculation")):
+        alone, shared = (statistics.median(turn[k] for turn in plain) for k in (0, 1))
+        print(
+            f"  {'plain passes':<14} 1 process {alone:7.2f} s   {chosen.processes} processes {shared:7.2f} s   "
+            f"speed-up {chosen.processes * alone / shared:.2f}: what this machine gives to processes that share nothing"
+        )
+        for column, what in enumerate(("whole command", "calculation", "processor")):
             alone, shared = (statistics.median(turn[k][column] for turn in turns) for k in (0, 1))
+            speed_up = alone / shared * (chosen.processes if what == "processor" else 1)
             print(
                 f"  {what:<14} 1 process {alone:7.2f} s   {chosen.processes} processes {shared:7.2f} s   "
-                f"speed-up {alone / shared:.2f}"
+                f"speed-up {speed_up:.2f}"
             )
 
 
