@@ -249,7 +249,7 @@ def dattri(work: Work, part: str, dim: int) -> Scores:
             for name in samples.inputs
         ]
         y = torch.from_numpy(few.target).float()
-        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*x, y), batch_size=2)
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*x, y), batch_size=len(few))
 
     data = work.data
     found = attributor.attribute(
