@@ -13,7 +13,14 @@ from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.scores import groups
 from tracinctl.scores.files.open import open_scores, write_scores
-from tracinctl.scores.groups import Members, group_influence, group_scores, members_of, names_for_list
+from tracinctl.scores.groups import (
+    Members,
+    group_influence,
+    group_scores,
+    influence_by_group,
+    members_of,
+    names_for_list,
+)
 from tracinctl.scores.student import student_t
 from tracinctl.scores.table import InfluenceTable
 from tracinctl.text import natural_key
@@ -77,6 +84,12 @@ def test_the_scores_of_a_group_are_the_mean_of_its_pairs_and_are_read_once(by):
         assert group.name == name
         assert group.total == pytest.approx(scores[mine].sum())
         assert grouped.members.rows_of([name]) == mine
+    members, influence = influence_by_group(slow, by)
+    assert slow.readings == 2
+    assert members.names == grouped.train_ids
+    for group, same in zip(influence, grouped.influence, strict=True):
+        assert group.total == pytest.approx(same.total)
+        assert (group.name, group.pairs, group.harmful) == (same.name, same.pairs, same.harmful)
 
 
 def test_the_table_hands_out_groups_the_most_harmful_first():
@@ -89,6 +102,7 @@ def test_a_column_with_a_value_for_each_of_many_pairs_is_refused(monkeypatch):
     source = table(np.ones((10, 2)), groups={"comment": [str(k) for k in range(10)]})
     with pytest.raises(UsageError, match="'comment' has 10 values, too many"):
         group_scores(source, "comment")
+    assert len(source.by_group("comment")) == 10, "sums alone take no room"
 
 
 def test_a_list_names_the_rows_of_a_group_and_no_repeat_by_somebody_else():

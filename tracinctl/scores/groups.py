@@ -166,6 +166,34 @@ class GroupScores(KnownScores):
         return in_blocks(self._scores)
 
 
+def influence_by_group(
+    source: ScoreSource,
+    by: str,
+    *,
+    contradicted: FloatArray | None = None,
+    progress: ProgressCallback = no_progress,
+) -> tuple[Members, list[GroupInfluence]]:
+    """The groups and the influence of each: one reading of the scores, and a sum for each training pair.
+
+    Args:
+        source: the scores of the training pairs.
+        by: see ``members_of``.
+        contradicted: see ``group_influence``.
+        progress: called with a ``Progress``.
+
+    Raises:
+        UsageError: the pairs have no such column.
+        ScoreFileError: the ids do not show items or classes.
+    """
+    members = members_of(source, by)
+    totals, ones = np.zeros(len(source.train_ids)), np.ones(len(source.test_ids))
+    with np.errstate(over="ignore", invalid="ignore"):  # sums of very large scores may be infinite
+        for start, block in source.blocks():
+            totals[start : start + len(block)] = block @ ones
+            progress(Progress("groups", start + len(block), len(totals), "pairs"))
+    return members, group_influence(np.nan_to_num(totals), members, contradicted)
+
+
 def group_scores(
     source: ScoreSource,
     by: str,

@@ -11,7 +11,7 @@ import numpy as np
 
 from tracinctl.errors import UsageError
 from tracinctl.scores.files.open import write_scores
-from tracinctl.scores.groups import GroupInfluence, group_scores, most_harmful_first
+from tracinctl.scores.groups import GroupInfluence, influence_by_group, most_harmful_first
 from tracinctl.scores.source import Blocks, FloatArray, ScoreMeta, in_blocks
 from tracinctl.text import SIGNS, count, number
 
@@ -126,7 +126,8 @@ class InfluenceTable:
             UsageError: the pairs have no such column.
             ScoreFileError: the ids do not show items or classes.
         """
-        return most_harmful_first(group_scores(self, by).influence)
+        _, influence = influence_by_group(self, by)
+        return most_harmful_first(influence)
 
     def save(self, path: Path | str) -> None:
         """Write the scores and their metadata, for ``open_scores`` and ``tracinctl exclude``, ``sweep``, ``plot``.

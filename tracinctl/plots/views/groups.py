@@ -19,7 +19,7 @@ from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.drawing.tables import heading
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import middle
-from tracinctl.scores.groups import GroupInfluence, GroupScores, group_scores, most_harmful_first, usual_column
+from tracinctl.scores.groups import GroupInfluence, influence_by_group, most_harmful_first, usual_column
 from tracinctl.text import aligned, clean, count, fit, number, share
 
 _WIDEST_NAME = 32
@@ -29,17 +29,15 @@ _BEYOND = 3.0  # the axis ends at this multiple of the largest mean, because int
 
 def numbers(request: Request) -> dict[str, Any]:
     """All groups, the most harmful first."""
-    grouped = _grouped(request)
-    groups = [group.to_json() for group in most_harmful_first(grouped.influence)]
-    return {"by": grouped.members.by, "groups": groups}
+    by, groups = _grouped(request)
+    return {"by": by, "groups": [group.to_json() for group in groups]}
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
     """Draw the most harmful and the most helpful groups on one axis."""
-    grouped, palette = _grouped(request), request.palette
-    ordered = most_harmful_first(grouped.influence)
-    tests = len(grouped.test_ids)
-    yield heading(f"{count(len(ordered), 'group')} by {grouped.members.by}, {_measure(tests)}", palette.quiet)
+    (by, ordered), palette = _grouped(request), request.palette
+    tests = len(request.means.scores.test_ids)
+    yield heading(f"{count(len(ordered), 'group')} by {by}, {_measure(tests)}", palette.quiet)
     if not any(group.total for group in ordered):
         yield Text("Every score is zero.")
         return
@@ -62,8 +60,8 @@ def _measure(tests: int) -> str:
     return f"total influence of a pair on {count(tests, 'test pair')}"
 
 
-def _grouped(request: Request) -> GroupScores:
-    """The groups' scores.
+def _grouped(request: Request) -> tuple[str, list[GroupInfluence]]:
+    """What the groups are by, and their influence, the most harmful first.
 
     Raises:
         PlotError: the scores do not say which groups there are.
@@ -71,9 +69,11 @@ def _grouped(request: Request) -> GroupScores:
     """
     scores = request.means.scores
     try:
-        return group_scores(scores, request.by or usual_column(scores), contradicted=request.contradicted)
+        by = request.by or usual_column(scores)
+        _, influence = influence_by_group(scores, by, contradicted=request.contradicted)
     except ScoreFileError as error:
         raise PlotError(error.message, hint=error.hint) from error
+    return by, most_harmful_first(influence)
 
 
 def _axis(groups: Sequence[GroupInfluence]) -> Axis:
