@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 _STATM = Path("/proc/self/statm")
-_LARGE = (32 << 20) - (1 << 16)  # bytes of the largest piece by which glibc adapts itself
-_ROOM = 16 * _LARGE  # memory in which the twofold of it may stay with the process
+_LARGE = (32 << 20) - (1 << 16)  # largest block that raises glibc's thresholds when it is freed
+_ROOM = 16 * _LARGE  # least memory limit; glibc then keeps up to 64 MiB of freed pages
 
 
 class Heap:
@@ -33,8 +33,8 @@ class Heap:
         self._next = self._begin + self._room
         self._step = memory // 16
         if self._trim is not None and memory >= _ROOM:
-            # once a piece of this size was freed, glibc keeps pieces up to it for the next pass, as any program does
-            # that frees one; with fresh pages for each pass a convolution of images takes up to six times as long
+            # After a block of this size is freed, glibc reuses the pages of one pass for the next.
+            # With fresh pages for each pass, a convolution of images takes up to six times as long.
             bytearray(_LARGE)
 
     def trim(self) -> None:
