@@ -241,7 +241,7 @@ def _sums(source: ScoreSource, members: Members, progress: ProgressCallback) -> 
             for row, group in zip((members.rows[own] - start).tolist(), members.groups[own].tolist(), strict=True):
                 whole[group] += block[row]
             progress(Progress("groups", min(stop, rows), rows, "pairs"))
-    return np.nan_to_num(totals), np.nan_to_num(sums)
+    return np.nan_to_num(totals), np.nan_to_num(sums, copy=False)
 
 
 def members_of(source: ScoreSource, by: str) -> Members:
