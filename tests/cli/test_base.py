@@ -410,3 +410,33 @@ def test_a_wrong_choice_is_named_by_its_flag_alone(cli, project):
     err = cli("compute", "--method", "nope").err
     assert "invalid value for '--method': 'nope' is not one of" in err
     assert "TRACINCTL" not in err
+
+
+@pytest.fixture
+def below(project, monkeypatch):
+    """A folder below the project, which is the working folder."""
+    (project / "below").mkdir()
+    (project / "tracinctl.toml").write_text('material = "box"\nfrequencies = ["1hz"]\n')
+    monkeypatch.chdir(project / "below")
+    return project
+
+
+def test_settings_of_a_parent_folder_are_named(cli, below):
+    assert f"Settings: {below / 'tracinctl.toml'}" in cli("sweep").err
+    assert "Settings: " not in cli("--config", "../tracinctl.toml", "sweep").err
+    assert "Settings: " not in cli("-q", "sweep").err
+
+
+def test_settings_of_a_parent_folder_that_belong_to_another_user_are_refused(cli, below, monkeypatch):
+    file = below / "tracinctl.toml"
+    if os.getuid() == 0:
+        os.chown(file, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+    result = cli("sweep")
+    assert result.code == 2
+    assert "belongs to another user and is not used" in result.err
+    assert "--config" in result.err
+    assert cli("--config", file, "sweep").code == 0
+    monkeypatch.chdir(below)
+    assert cli("sweep").code == 0, "in the working folder it is the user's own choice"

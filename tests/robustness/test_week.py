@@ -8,7 +8,7 @@ import pytest
 from command_line import CommandLine
 from week import NAME, ONE, WEEK, Files, differences, without_an_id
 
-LOOKS = ("status", "sweep", "plot")
+LOOKS = ("status", "sweep", "plot", "explain")
 STEPS = [step for step in WEEK if not step.interrupt and step.command[:1] not in ([name] for name in LOOKS)]
 
 
@@ -23,6 +23,7 @@ def status(cli):
 
 def test_status_is_true_after_each_command_of_a_week(project, cli):
     assert len(STEPS) > 20
+    assert sum(step.by_hand is None for step in WEEK) >= 40
     files, seen = Files(project), set()
     for number, step in enumerate(STEPS):
         if step.by_hand is without_an_id:

@@ -149,12 +149,13 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with -v, show first where its settings came from."""
-        from tracinctl.cli.output.usage import names_wrong_path, origins_of, show_sources
+        from tracinctl.cli.output.usage import names_wrong_path, origins_of, show_sources, tell_settings_file
 
         terminal.flags = {
             param.name: param.opts[0] for param in self.params if param.name and param.param_type_name == "option"
         }
         terminal.origins = origins_of(self, ctx)
+        tell_settings_file(ctx)
         if terminal.verbosity:
             show_sources(self, ctx)
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -147,15 +148,27 @@ def find_score_files(metadata_dir: Path) -> list[tuple[str, str]]:
 def find_settings(start: Path) -> Path | None:
     """The settings file of this folder or the nearest parent; None without one.
 
+    Settings name code and commands to run, so a parent's file must belong to the user or to root.
+
     Raises:
+        SettingsError: a parent's file belongs to another user.
         TracinctlError: its path is not a file.
     """
     start = start.absolute()
     for folder in (start, *start.parents):
         candidate = folder / SETTINGS_NAME
         if os.path.lexists(candidate) and is_there(candidate):
+            if folder != start and _of_another_user(candidate):
+                raise SettingsError(
+                    f"settings file {candidate} belongs to another user and is not used",
+                    hint=f"If you trust it, name it: tracinctl --config {shlex.quote(str(candidate))} ...",
+                )
             return candidate
     return None
+
+
+def _of_another_user(path: Path) -> bool:
+    return os.name == "posix" and path.stat().st_uid not in {0, os.getuid()}
 
 
 def load_settings(path: Path | None) -> Settings:

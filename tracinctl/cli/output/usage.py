@@ -39,6 +39,17 @@ def show_sources(command: TyperCommand, ctx: Any) -> None:
         terminal.detail(f"  {name:<{wide[0]}}  {value:<{min(wide[1], 20)}}  {source}")
 
 
+def tell_settings_file(ctx: Any) -> None:
+    """Name the settings file in use if it is not in the working folder and no flag names it."""
+    from tracinctl.project.config import Settings
+
+    settings: Settings | None = ctx.find_object(Settings)
+    if settings is None or settings.path is None or ctx.find_root().params.get("config"):
+        return
+    if settings.path.parent != Path.cwd():
+        terminal.say(f"Settings: {settings.path}")
+
+
 def source_of(param: Any, ctx: Any, file: str) -> str:
     """The source of a parameter's value, in words."""
     source = ctx.get_parameter_source(param.name)
