@@ -81,8 +81,8 @@ def _score(answer: Mapping[str, Any]) -> float | None:
     if given is not None:
         return given
     annotations = answer.get("annotations") or {}
-    each = [_number(about.get("Rating")) for about in annotations.values() if isinstance(about, Mapping)]
-    ratings = [rating for rating in each if rating is not None]
+    numbers = [_number(about.get("Rating")) for about in annotations.values() if isinstance(about, Mapping)]
+    ratings = [rating for rating in numbers if rating is not None]
     return float(np.mean(ratings)) if ratings else None
 
 

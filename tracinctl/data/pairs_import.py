@@ -131,9 +131,9 @@ def _items(
             return {}, (first, second), ["items are sound files; ids are their names without folder and ending"]
         return {}, (first, second), []
     contents: dict[str, Any] = {}
-    asked = table.frame[prompt].tolist() if prompt else [None] * len(table.frame)
+    prompts = table.frame[prompt].tolist() if prompt else [None] * len(table.frame)
     first, second = (
-        [_named_text(contents, ask, text) for ask, text in zip(asked, side, strict=True)] for side in cells
+        [_named_text(contents, ask, text) for ask, text in zip(prompts, side, strict=True)] for side in cells
     )
     of = f" with {clean(prompt)} before it" if prompt else ""
     note = f"items are texts{of}; ids are made from them, and {count(len(contents), 'text')} are written too"

@@ -95,7 +95,7 @@ class DemoResult:
     @property
     def trained(self) -> list[DemoSet]:
         """The sets with a trained ranker."""
-        return [each for each in self.sets if each.material == TRAINED]
+        return [part for part in self.sets if part.material == TRAINED]
 
 
 SETTINGS = """\
@@ -132,21 +132,21 @@ def make_demo(
     size = size or DemoSize()
     tones = {name: _hertz(name) for name in dict.fromkeys(frequencies)}
     directory = directory.absolute()
-    asked = json.dumps([list(tones), seed, astuple(size)])
+    request = json.dumps([list(tones), seed, astuple(size)])
     not_empty = UsageError(f"{directory} is not an empty folder", hint="Name a folder that does not exist yet.")
     if directory.exists() and not directory.is_dir():
         raise not_empty
     try:
         with _work_folder(directory) as work:
             _move_up(work, directory)
-            result = _finished(work, directory, asked)
+            result = _finished(work, directory, request)
             if result is None:
                 if any(path != work for path in directory.iterdir()):
                     raise not_empty
                 shutil.rmtree(work / _MADE, ignore_errors=True)
                 with one_thread():
                     result = _fill(work / _MADE, directory, tones, seed, size, progress)
-                write_text_atomic(work / _RESULT, json.dumps([asked, asdict(result)], default=str))
+                write_text_atomic(work / _RESULT, json.dumps([request, asdict(result)], default=str))
                 (work / _MADE).rename(work / _WHOLE)
                 _move_up(work, directory)
     except OSError as error:
@@ -199,7 +199,7 @@ def _finished(work: Path, directory: Path, asked: str) -> DemoResult | None:
     except (OSError, ValueError):
         return None
     same = of == asked and not (work / _MADE).exists()
-    return DemoResult(directory, [DemoSet(**each) for each in result["sets"]]) if same else None
+    return DemoResult(directory, [DemoSet(**part) for part in result["sets"]]) if same else None
 
 
 def _hertz(name: str) -> float:

@@ -86,25 +86,27 @@ class Evidence:
             TracinctlError: the pairs have no such column.
         """
         self.by = by
-        found = self._suspect_pairs(order) if by == "pair" else self._suspect_groups(order)
-        return sorted(found, key=lambda suspect: (-suspect.suspicion, suspect.id))
+        suspects = self._suspect_pairs(order) if by == "pair" else self._suspect_groups(order)
+        return sorted(suspects, key=lambda suspect: (-suspect.suspicion, suspect.id))
 
     def _suspect_pairs(self, order: str) -> list[Suspect]:
         annotators = self.data.train_pairs.groups.get("annotator")
         by_harm = order == "harm"
         suspicion, least = (-self.effects.total, 0.0) if by_harm else (self.chance[self.place], _CONTRADICTED)
-        found = []
+        suspects = []
         for row in np.flatnonzero(suspicion > least).tolist():
             place = self.place[row]
             sides = self._sides(place)
             who = "" if annotators is None else str(annotators[place])
-            found.append(Suspect(self.source.train_ids[row], sides, self._classes(sides), float(suspicion[row]), who))
-        return found
+            suspects.append(
+                Suspect(self.source.train_ids[row], sides, self._classes(sides), float(suspicion[row]), who)
+            )
+        return suspects
 
     def _suspect_groups(self, order: str) -> list[Suspect]:
         members = members_of(self.source, self.by)
         own = self._item_influence if self.by == "item" else {}
-        found = []
+        suspects = []
         for influence in group_influence(self.effects.total, members):
             group = _Group(influence, np.array(members.rows_of([influence.name]), dtype=np.int64))
             items = (influence.name,) if self.by == "item" else ()
@@ -112,8 +114,8 @@ class Evidence:
             harm = own.get(name, -influence.total)
             suspicion = harm if order == "harm" else float(self.chance[self.place[group.rows]].mean())
             self._groups[name] = group
-            found.append(Suspect(name, items, self._classes(items), suspicion))
-        return found
+            suspects.append(Suspect(name, items, self._classes(items), suspicion))
+        return suspects
 
     @functools.cached_property
     def _item_influence(self) -> Mapping[str, float]:
@@ -254,15 +256,15 @@ class Evidence:
 
     def _comparisons(self, item: str, but: int) -> list[tuple[str, str]]:
         """Id and outcome of an item's other comparisons."""
-        said: list[tuple[str, str]] = []
+        comparisons: list[tuple[str, str]] = []
         for place in self._places_by_item[self._item_place[item]]:
-            if place != but and len(said) < _MOST_COMPARISONS:
+            if place != but and len(comparisons) < _MOST_COMPARISONS:
                 winner, loser = self._sides(place)
                 other, how = (loser, "ranks above") if winner == item else (winner, "ranks below")
                 how = how if self.data.train_pairs.target[place] else "ties"
                 of = f", class {self.class_of(other)}" if self.class_of(other) else ""
-                said.append((self._pair_ids[place], f"{how} {other}{of}"))
-        return said
+                comparisons.append((self._pair_ids[place], f"{how} {other}{of}"))
+        return comparisons
 
     def _strips(self, items: Sequence[str]) -> Mapping[str, Strip]:
         """The items' scores at the last checkpoint, with those of the other items of their class."""

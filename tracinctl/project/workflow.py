@@ -272,8 +272,8 @@ def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, sou
     wanted["test_pair"] = compute.test_pairs
     if compute.origin.pairs_file is not None and "pairs_file" in settings.asked:
         _check_old_pairs(compute.origin.pairs_file, path, made.get("pairs_file"))
-    asked = settings.asked & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)
-    for name in sorted(asked | (settings.asked & {"source", "model", *origin})):
+    given = settings.asked & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)
+    for name in sorted(given | (settings.asked & {"source", "model", *origin})):
         value = list(wanted[name]) if isinstance(wanted[name], tuple) else wanted[name]
         if name not in made_with or made_with[name] != value:
             known = f"were made with {made_with[name]}" if made_with.get(name) is not None else "do not say so"

@@ -330,7 +330,7 @@ def _measure(
     trained: Sequence[Trained], stop: int, data: RankingData, pairs: Pairs, settings: RetrainSettings
 ) -> tuple[FloatArray, FloatArray]:
     """Accuracy and loss by repeat and judging pair, shape (repeats, pairs), or (repeats, 1) if only means are known."""
-    if not all(each.scores for each in trained):
+    if not all(result.scores for result in trained):
         means = np.array([[one.accuracy, one.loss] for one in trained], dtype=np.float64)
         return means[:, :1], means[:, 1:]
     scores = np.array([one.scores_at(stop, data.test.ids) for one in trained])
@@ -343,7 +343,7 @@ def _measure(
 
 
 def _mean_pairs(trained: Sequence[Trained]) -> float | None:
-    known = [each.train_pairs for each in trained if each.train_pairs is not None]
+    known = [result.train_pairs for result in trained if result.train_pairs is not None]
     return sum(known) / len(known) if len(known) == len(trained) else None
 
 

@@ -44,20 +44,20 @@ def verdict_words(result: RetrainResult) -> str:
         return f"{judgement.verdict}: {judgement.why}"
     first = result.comparisons[0].accuracy
     how = "with the capped loss" if result.comparisons[0].arm == CAPPED else "without the list"
-    said = f"{judgement.verdict}: {points(first.mean)} points of accuracy {how}"
+    text = f"{judgement.verdict}: {points(first.mean)} points of accuracy {how}"
     if math.isfinite(first.low):
-        said += f", 95 % interval {points(first.low)} to {points(first.high)}"
+        text += f", 95 % interval {points(first.low)} to {points(first.high)}"
     if judgement.verdict == "cannot tell":
-        return f"{said}; {judgement.why}"
+        return f"{text}; {judgement.why}"
     random = next((each.accuracy for each in result.comparisons if each.less == RANDOM), None)
     if random is None or not math.isfinite(random.low):
-        return f"{said}."
+        return f"{text}."
     against = f"({points(random.low)} to {points(random.high)})"
     if random.low > 0:
-        return f"{said}. This is better than leaving out as many at random {against}."
+        return f"{text}. This is better than leaving out as many at random {against}."
     if random.high < 0:
-        return f"{said}. This is worse than leaving out as many at random {against}."
-    return f"{said}. This does not differ from leaving out as many at random {against}."
+        return f"{text}. This is worse than leaving out as many at random {against}."
+    return f"{text}. This does not differ from leaving out as many at random {against}."
 
 
 def together_words(results: Sequence[RetrainResult]) -> str:
@@ -75,7 +75,7 @@ def together_words(results: Sequence[RetrainResult]) -> str:
 
 def note_words(result: RetrainResult) -> str:
     """The legend of the numbers."""
-    by_items = any(each.accuracy.item_error > 0 for each in result.comparisons)
+    by_items = any(comparison.accuracy.item_error > 0 for comparison in result.comparisons)
     return NOTE if by_items else NOTE_OF_SEEDS
 
 
@@ -96,7 +96,7 @@ def _arm(arm: ArmResult) -> list[str]:
 
 def difference_rows(result: RetrainResult) -> list[list[str]]:
     """One row per comparison, under DIFFERENCE_COLUMNS."""
-    return [_difference(each) for each in result.comparisons]
+    return [_difference(comparison) for comparison in result.comparisons]
 
 
 _SHORT = {WITHOUT: "list", RANDOM: "random", TRUTH: "truly bad", ADDED: "pairs added", CAPPED: "capped loss"}
@@ -159,14 +159,14 @@ def action_words(result: RetrainResult) -> str:
     if choice is None:
         return ""
     recipe = choice.chosen.recipe
-    said = f"Leave out {count(len(choice.exclusions), 'id')} ({choice.chosen.name}) and {_recipe_words(recipe)}"
+    text = f"Leave out {count(len(choice.exclusions), 'id')} ({choice.chosen.name}) and {_recipe_words(recipe)}"
     if not choice.exclusions:
-        said = f"Leave nothing out; {_recipe_words(recipe)}"
+        text = f"Leave nothing out; {_recipe_words(recipe)}"
     if not result.comparisons:
-        return f"{said}."
+        return f"{text}."
     gain = result.comparisons[0].accuracy
     interval = f", 95 % interval {points(gain.low)} to {points(gain.high)}" if math.isfinite(gain.low) else ""
-    return f"{said}: {points(gain.mean)} points over tuning alone{interval}."
+    return f"{text}: {points(gain.mean)} points over tuning alone{interval}."
 
 
 def _recipe_words(recipe: Recipe) -> str:

@@ -40,10 +40,10 @@ class Expectation:
 
     def sentence(self) -> str:
         """The expectation on one line."""
-        said = f"{self.errors} of {self.decided} were errors"
+        text = f"{self.errors} of {self.decided} were errors"
         if not self.next:
-            return f"{said}; none is left"
-        return f"{said}; {round(self.expected)} are expected among the next {self.next}"
+            return f"{text}; none is left"
+        return f"{text}; {round(self.expected)} are expected among the next {self.next}"
 
 
 def expect_errors(
@@ -58,15 +58,15 @@ def expect_errors(
     """
     x = np.asarray(suspicion, dtype=np.float64)
     decided = np.array([error is not None for error in errors], dtype=bool)
-    found = np.array([bool(error) for error in errors], dtype=np.float64)
+    known_errors = np.array([bool(error) for error in errors], dtype=np.float64)
     if decided.sum() < FEWEST:
         return None
     spread = x.std()
     x = (x - x.mean()) / (2 * spread) if spread > 0 else np.zeros_like(x)
-    chance = _fitted(x[decided], found[decided])
+    chance = _fitted(x[decided], known_errors[decided])
     undecided = np.flatnonzero(~decided)[: int(decided.sum()) if ahead is None else ahead]
     expected = float(chance(x[undecided]).sum())
-    return Expectation(int(found[decided].sum()), int(decided.sum()), len(undecided), expected)
+    return Expectation(int(known_errors[decided].sum()), int(decided.sum()), len(undecided), expected)
 
 
 class _Logistic:

@@ -168,10 +168,10 @@ class ReviewServer:
         """The values that change with each decision, besides the decision itself."""
         mine = {one.id: one for one in made if one.who == self.review.who}
         errors = [mine[suspect.id].is_error if suspect.id in mine else None for suspect in self.review.suspects]
-        said = expect_errors([suspect.suspicion for suspect in self.review.suspects], errors)
+        expectation = expect_errors([suspect.suspicion for suspect in self.review.suspects], errors)
         return {
             "disputed": sorted(settle(made).disputed),
-            "expectation": said.sentence() if said is not None else "",
+            "expectation": expectation.sentence() if expectation is not None else "",
         }
 
     async def _card(self, request: Request) -> Response:

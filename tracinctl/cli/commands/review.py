@@ -50,9 +50,9 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
         merge_file(target, settings.merge)
         return
     with terminal.progress(what=target.label) as report:
-        asked = replace(settings.review, who=settings.review.who or person())
+        chosen = replace(settings.review, who=settings.review.who or person())
         made = settings_without_flags(ctx, "compute", ComputeCommand).compute
-        opened = open_review(target, made.origin, asked, report, checkpoint_prefix=made.checkpoint_prefix)
+        opened = open_review(target, made.origin, chosen, report, checkpoint_prefix=made.checkpoint_prefix)
     tell_changes_of(target, opened.changes)
     terminal.kept = f"Decisions are in {shown_path(opened.decisions)}."
 

@@ -120,11 +120,11 @@ def walk(program: Any, words: Sequence[str]) -> Cursor:
             elif _takes_value(option):
                 cursor.pending = option
         elif hasattr(cursor.command, "commands"):
-            found = cursor.command.commands.get(word)
-            cursor.known = found is not None
+            command = cursor.command.commands.get(word)
+            cursor.known = command is not None
             if not cursor.known:
                 break
-            cursor.command = found
+            cursor.command = command
         else:
             cursor.arguments += 1
     return cursor

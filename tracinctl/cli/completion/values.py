@@ -77,8 +77,8 @@ def _test_pairs(project: Project, given: Given) -> Candidates:
         paths = [Path(path) for path in given["metadata_file"]]
     else:
         material = given["material"][-1] if "material" in given else project.material
-        asked = given.get("frequency", given.get("frequencies", [""]))[-1]
-        frequencies = [name for name in asked.split(",") if name and name != ALL]
+        typed = given.get("frequency", given.get("frequencies", [""]))[-1]
+        frequencies = [name for name in typed.split(",") if name and name != ALL]
         paths = [
             Target(project, m, f).score_file
             for m, names in scores_by_material(project.metadata_dir).items()
@@ -94,12 +94,12 @@ def _train_pairs(project: Project, given: Given) -> Candidates:
     from tracinctl.scores.files.exclusion_list import read_exclusion_list
 
     material = given["material"][-1] if "material" in given else project.material
-    asked = [name for name in given.get("frequency", [""])[-1].split(",") if name and name != ALL]
+    typed = [name for name in given.get("frequency", [""])[-1].split(",") if name and name != ALL]
     ids: dict[str, None] = {}
     for m, names in scores_by_material(project.metadata_dir).items():
         for f in names:
             path = Target(project, m, f).list_file
-            if material in (None, m) and (not asked or f in asked) and path.is_file():
+            if material in (None, m) and (not typed or f in typed) and path.is_file():
                 ids |= dict.fromkeys(name.removesuffix("#1") for name in read_exclusion_list(path).ids)
     return [(name, "on the list") for name in ids]
 

@@ -98,15 +98,15 @@ class BatchedGradients:
 
     def whole(self, gathered: Mapping[str, Feature]) -> dict[str, torch.Tensor]:
         """The flat gradients of the first item by name, from the gradients of ``learn``."""
-        found: dict[str, torch.Tensor] = {}
+        gradients: dict[str, torch.Tensor] = {}
         for name, part in gathered.items():
             if isinstance(part, Outer):
-                found[name] = torch.outer(part.outputs[0], part.inputs[0]).flatten()
+                gradients[name] = torch.outer(part.outputs[0], part.inputs[0]).flatten()
             elif isinstance(part, Touched):
-                found[name] = part.first(self._shapes[name]).flatten()
+                gradients[name] = part.first(self._shapes[name]).flatten()
             else:
-                found[name] = _spread_out(part.values[0], self._forms[name], self._shapes[name])
-        return found
+                gradients[name] = _spread_out(part.values[0], self._forms[name], self._shapes[name])
+        return gradients
 
     def _run(self, inputs: Any) -> tuple[Trace, Sequence[torch.Tensor], dict[Any, torch.Tensor | None], torch.Tensor]:
         """Run the model: the trace, the maps' inputs, gradients by number of output or name of copy, and the scores."""
@@ -180,12 +180,12 @@ class BatchedGradients:
         for number, (use, a) in enumerate(zip(trace.uses, ins, strict=True)):
             if (slope := slopes[number]) is not None:
                 form = forms.get(use.weight or "", Whole())
-                found = (
+                parts = (
                     use.gradients(a, slope, form)
                     if projection is None
                     else projection.of_use(use, a, slope, form, self._shapes)
                 )
-                for name, part in found:
+                for name, part in parts:
                     add(name, part)
         for name in self._copied:
             if (slope := slopes[name]) is not None:
@@ -213,18 +213,18 @@ class BatchedGradients:
 
         A model that branches on its data may use them differently for the next item.
         """
-        found: dict[str, Form] = {}
+        forms: dict[str, Form] = {}
         for use in [] if trace.asked else trace.uses:
             if use.weight is not None:
-                there, form = found.get(use.weight), use.form
+                there, form = forms.get(use.weight), use.form
                 if there is not None:
                     form = _of_both(there, form)
-                found[use.weight] = (
+                forms[use.weight] = (
                     form if self._projection is None else self._projection.form(form, self._shapes[use.weight])
                 )
             if use.bias is not None:
-                found[use.bias] = Whole()
-        return [(name, found.get(name, Whole())) for name in self.names]
+                forms[use.bias] = Whole()
+        return [(name, forms.get(name, Whole())) for name in self.names]
 
     def _length(self, name: str) -> int:
         shape, form = self._shapes[name], self._forms[name]

@@ -113,7 +113,7 @@ class ItemGradients:
         if not self._ways:
             return False
         try:
-            known, found, scores = self._ways[0].learn(first)
+            known, gradients, scores = self._ways[0].learn(first)
             if self._ways[0].channels_last and known not in self._trusted:
                 # a single item may be stored in another order than several, so that a `view` works only for it
                 self._ways[0](_twice(first))
@@ -121,7 +121,7 @@ class ItemGradients:
             self._refusal = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
             return False
         if known not in self._trusted:
-            if not self._agrees(self._ways[0].whole(found), scores, *self._one_at_a_time(first)):
+            if not self._agrees(self._ways[0].whole(gradients), scores, *self._one_at_a_time(first)):
                 self._refusal = "in blocks they differ from plain autograd"
                 return False
             self._trusted.add(known)
@@ -208,12 +208,12 @@ class ItemGradients:
             return [_flat(torch.zeros_like(p) if g is None else g) for p, g in zip(wanted, slopes, strict=True)]
         projection = self.projection
         names = {id(p): name for p, name in zip(wanted, self.names, strict=True)}
-        found: dict[str, torch.Tensor] = {}
+        gradients: dict[str, torch.Tensor] = {}
 
         def project(p: torch.Tensor) -> None:
             if p.grad is not None:
                 name = names[id(p)]
-                found[name] = projection.whole(name, p.grad.reshape(1, -1), p.shape)[0].clone()
+                gradients[name] = projection.whole(name, p.grad.reshape(1, -1), p.shape)[0].clone()
             p.grad = None
 
         hooks: list[Any] = [p.register_post_accumulate_grad_hook for p in wanted]
@@ -224,7 +224,7 @@ class ItemGradients:
             for handle in handles:
                 handle.remove()
         return [
-            found[n] if n in found else p.new_zeros(projection.size(p.shape))
+            gradients[n] if n in gradients else p.new_zeros(projection.size(p.shape))
             for n, p in zip(self.names, wanted, strict=True)
         ]
 

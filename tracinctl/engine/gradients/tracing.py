@@ -100,14 +100,14 @@ class UseWatch(TorchFunctionMode):
         return None if value is None else self.names.get(id(value))
 
     def _used(self, args: Any, kwargs: Mapping[str, Any]) -> set[str]:
-        found: set[str] = set()
+        names: set[str] = set()
         for value in (*args, *kwargs.values()):
             if isinstance(value, torch.Tensor):
                 if (name := self.names.get(id(value))) is not None:
-                    found.add(name)
+                    names.add(name)
             elif isinstance(value, (list, tuple)):
-                found |= self._used(value, {})
-        return found
+                names |= self._used(value, {})
+        return names
 
     def _record(self, seen: _FormulaUse) -> torch.Tensor:
         output = seen.output()
