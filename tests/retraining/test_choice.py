@@ -171,7 +171,7 @@ def test_every_rule_is_tried_once_and_the_best_with_every_seed_and_decay():
     candidates = [candidate("good", 3), candidate("bad", 5), candidate("worse", 7)]
     choice, train = chosen({0: 1.0, 3: 0.2, 5: 2.0, 7: 9.0}, candidates=candidates)
     count = {
-        name: sum(one.arm == f"without what {name} lists" for one in train.log) for name in ("good", "bad", "worse")
+        name: sum(one.arm == f"without the list of {name}" for one in train.log) for name in ("good", "bad", "worse")
     }
     assert count == {"good": 12, "bad": 12, "worse": 2}
     assert {gain.name for gain in choice.gains if not gain.final} == {"worse"}
