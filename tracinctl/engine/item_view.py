@@ -93,7 +93,7 @@ def item_disagreement(
     cells = min(_CELLS, memory // _CELL_BYTES)
     weights = _NeighbourWeights(kernel, lengths, neighbours, cells)
     shortfall = _Shortfall(scores, scores[neighbours], pairs.take((pairs.first != pairs.second) & (pairs.target != 0)))
-    step = max(1, cells // n)
+    step = max(1, cells // (len(neighbours) + 1))
     for start in range(0, n, step):
         stop = min(start + step, n)
         loss = shortfall.rows(start, stop)
@@ -111,7 +111,8 @@ class _Shortfall:
     """Mean margin loss of the items' pairs for each of several scores.
 
     A pair's loss is linear in the item's score up to the other's score minus or plus the margin, so sums over the
-    partners in the order of their scores give it for every score at once.
+    partners in the order of their scores give it for every score at once. They are taken between the scores that are
+    tried, so that the work grows with the items times these.
     """
 
     def __init__(self, scores: FloatArray, tried: FloatArray, pairs: Pairs) -> None:
@@ -122,38 +123,45 @@ class _Shortfall:
         self.sorted = scores[order]
         wins = pairs.target > 0
         over, under = np.where(wins, pairs.first, pairs.second), np.where(wins, pairs.second, pairs.first)
-        self.beaten = self._by_item(over, rank[under])
-        self.beating = self._by_item(under, rank[over])
-        # the first partner that an item with this score fails to beat, and the last that fails to beat it
-        self.begin = np.searchsorted(self.sorted, tried - MARGIN, side="right")
-        self.end = np.searchsorted(self.sorted, tried + MARGIN, side="left")
+        self.place = np.argsort(np.argsort(tried, kind="stable"))
+        # the first partner that an item with each score fails to beat, and the last that fails to beat it
+        begin = np.searchsorted(self.sorted, np.sort(tried) - MARGIN, side="right")
+        end = np.searchsorted(self.sorted, np.sort(tried) + MARGIN, side="left")
+        self.beaten = self._by_item(over, rank[under], begin)
+        self.beating = self._by_item(under, rank[over], end)
 
     @staticmethod
-    def _by_item(items: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
+    def _by_item(items: IntArray, ranks: IntArray, bounds: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Items, the ranks of their partners, and between which bounds these are."""
         order = np.argsort(items, kind="stable")
-        return items[order], ranks[order]
+        return items[order], ranks[order], np.searchsorted(bounds, ranks[order], side="right")
 
     def rows(self, start: int, stop: int) -> FloatArray:
         """The losses of items start..stop, shape (stop - start, scores)."""
         beaten, beating = self._counts(self.beaten, start, stop), self._counts(self.beating, start, stop)
         pairs = np.maximum(beaten[:, -1] + beating[:, -1], 1.0)[:, None]
-        total = (MARGIN - self.tried) * (beaten[:, -1:] - beaten[:, self.begin])
-        total += (MARGIN + self.tried) * beating[:, self.end]
+        total = (MARGIN - self.tried) * (beaten[:, -1:] - beaten[:, self.place])
+        total += (MARGIN + self.tried) * beating[:, self.place]
         beaten = self._counts(self.beaten, start, stop, sums=True)
-        total += beaten[:, -1:] - beaten[:, self.begin]
-        total -= self._counts(self.beating, start, stop, sums=True)[:, self.end]
+        total += beaten[:, -1:] - beaten[:, self.place]
+        total -= self._counts(self.beating, start, stop, sums=True)[:, self.place]
         total /= pairs
         return np.asarray(total)
 
-    def _counts(self, by_item: tuple[IntArray, IntArray], start: int, stop: int, *, sums: bool = False) -> FloatArray:
-        """Number of each item's partners below each rank, or the sum of their scores: (stop - start, items + 1)."""
-        n = len(self.sorted)
-        items, ranks = by_item
+    def _counts(
+        self, by_item: tuple[IntArray, IntArray, IntArray], start: int, stop: int, *, sums: bool = False
+    ) -> FloatArray:
+        """Number of each item's partners below each bound and in all, or the sum of their scores.
+
+        Shape (stop - start, scores + 1).
+        """
+        width = len(self.tried) + 1
+        items, ranks, bounds = by_item
         part = slice(np.searchsorted(items, start), np.searchsorted(items, stop))
-        cell = (items[part] - start) * (n + 1) + ranks[part] + 1
+        cell = (items[part] - start) * width + bounds[part]
         weight = self.sorted[ranks[part]] if sums else None
-        counted = np.bincount(cell, weight, minlength=(stop - start) * (n + 1)).astype(np.float64)
-        return np.asarray(counted.reshape(stop - start, n + 1).cumsum(1))
+        counted = np.bincount(cell, weight, minlength=(stop - start) * width).astype(np.float64)
+        return np.asarray(counted.reshape(stop - start, width).cumsum(1))
 
 
 class _NeighbourWeights:
