@@ -166,9 +166,9 @@ def test_a_file_that_became_a_link_out_of_the_folders_is_not_served(inside, revi
     for page in ("/sound", "/spectrogram"):
         answer = inside.get(page, params={"item": "item_00"})
         assert answer.status_code == 400
-        assert "lies outside" in answer.json()["error"]
+        assert "is outside" in answer.json()["error"]
     card = inside.get("/card", params={"id": review.suspects[0].id})
-    assert "lies outside" in card.text, "the card is shown without the sound"
+    assert "is outside" in card.text, "the card is shown without the sound"
 
 
 def test_an_aiff_file_is_played_as_wav_in_parts(inside, review, server):
