@@ -490,7 +490,7 @@ def test_the_class_of_the_first_users_refuses_what_it_would_have_to_guess(linear
     tracin = RankingTracInCP(model, paths)
     with pytest.raises(DataError, match=said):
         tracin.compute_influence_for_pair(change(rows), data.test.inputs[0], data.test.inputs[1], 1)
-    with pytest.raises(DataError, match="`test_x1` holds 2 items"):
+    with pytest.raises(DataError, match="`test_x1` has 2 items"):
         tracin.compute_influence_for_pair(rows, data.test.inputs[:2], data.test.inputs[2:3], 1)
 
 

@@ -409,7 +409,7 @@ def test_a_function_sees_the_columns_of_its_rows(tmp_path):
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
-        (lambda s_i, s_j, y: ((s_i - s_j) * y)[:, None], r"gave shape \(\d+, 1\), wanted \(\d+,\)"),
+        (lambda s_i, s_j, y: ((s_i - s_j) * y)[:, None], r"returned shape \(\d+, 1\), not \(\d+,\)"),
         (
             lambda s_i, s_j, y: torch.softmax(s_i - s_j, 0),
             "changes with other pairs in the batch",

@@ -320,7 +320,7 @@ REFUSED = {
     "no tensor": (
         lambda: Model(lambda m, x: m.a(x).tolist(), a=nn.Linear(6, 1)),
         make_data((6,)),
-        "gave a list",
+        "returned a list",
         "torch's operations",
     ),
     "a shape of its own": (

@@ -275,7 +275,7 @@ FAULTS = [
     Fault("scores infinite", score(float("-inf")), SWEEP, (SCORES, "is -inf", "of 'plastic_deg")),
     Fault("scores beyond floats", score(10**400), SWEEP, (SCORES, "not a finite number", "of 'plastic_deg")),
     Fault("scores with other test pairs", scores(without_a_test_pair), SWEEP, (SCORES, "has a score on test pair")),
-    Fault("scores with a key twice", key_twice, SWEEP, (SCORES, "stands there twice")),
+    Fault("scores with a key twice", key_twice, SWEEP, (SCORES, "occurs twice")),
     Fault("scores of two materials", scores(with_another_material), EXCLUDE, (SCORES, "was changed after")),
     Fault("scores a folder", becomes_folder(SCORES), SWEEP, ("no influence scores", SCORES), 2),
     Fault("scores plotted, cut off", cut(SCORES), ("plot", "--frequency", "500hz"), (SCORES, "is not whole JSON")),
@@ -351,7 +351,7 @@ FAULTS = [
     Fault("settings a folder", nothing, ("--config", "data", *SWEEP), ("data", "Is a directory"), 2),
     # exclusion lists
     Fault("list not there", nothing, TRAIN, ("list.txt", "No such file"), 2),
-    Fault("list a folder", becomes_folder("list.txt"), TRAIN, ("list.txt", "Is a directory")),
+    Fault("list a folder", becomes_folder("list.txt"), TRAIN, ("list.txt", "Is a directory"), 2),
     Fault("list binary", put("list.txt", b"\xff\xfe\x00"), TRAIN, ("list.txt", "is not UTF-8 text")),
     Fault("list of everything", all_pairs_listed, TRAIN, ("none of the", "the exclusion list leaves none")),
     # thresholds
@@ -387,7 +387,9 @@ FAULTS = [
     Fault("data a file", becomes_file("data"), COMPUTE, ("data",)),
     Fault("metadata a file", becomes_file("metadata"), COMPUTE, ("metadata is a file, not a folder",)),
     Fault("lists in a file", becomes_file("exclusions"), EXCLUDE, ("exclusions is a file, not a folder",)),
-    Fault("list into a folder", nothing, (*EXCLUDE, "--output-file", "data"), ("cannot write data: it is a folder",)),
+    Fault(
+        "list into a folder", nothing, (*EXCLUDE, "--output-file", "data"), ("cannot write data: it is a folder",), 2
+    ),
     Fault("material leads out", nothing, ("compute", "--material", "../x", "--frequency", "500hz"), ("../x",), 2),
     Fault("frequency leads out", nothing, ("compute", "--frequency", "../500hz"), ("../500hz",), 2),
     Fault(

@@ -123,7 +123,7 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
             name, place = str(module["name"]), str(module["path"])
             if Path(place).name != place:
                 raise CheckpointError(
-                    f"{index} names {place!r}, which is no folder in its folder",
+                    f"{index} names {place!r}, which is not a folder beside it",
                     hint="Save the model again, all in one folder.",
                 )
             files = (path / place / file for file in _WEIGHTS)
@@ -133,7 +133,7 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
                 parts.extend((part, f"{name}.{ANY_PART}.") for part in several)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{index} is no list of modules: {type(error).__name__}: {error}", hint="Save the model again."
+            f"{index} is not a list of modules: {type(error).__name__}: {error}", hint="Save the model again."
         ) from error
     return parts if len({prefix for _, prefix in parts}) > 1 or (parts and parts[0][0].parent != path) else []
 
@@ -150,7 +150,7 @@ def _shards(index: Path) -> list[Path]:
         # only names without folders, so that a folder from somebody else cannot make us read other files
         if not isinstance(name, str) or not name.endswith(SUFFIXES) or "\\" in name or Path(name).name != name:
             raise CheckpointError(
-                f"{index} names {name!r}, which is no file of weights in its folder",
+                f"{index} names {name!r}, which is not a file of weights in its folder",
                 hint="Save the model again, all in one folder.",
             )
         if not (index.parent / name).is_file():

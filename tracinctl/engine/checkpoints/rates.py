@@ -114,7 +114,7 @@ def checked_rate(path: Path, rate: Any) -> float:
         value = math.inf
     if not 0 <= value < math.inf:
         raise CheckpointError(
-            f"{path} has the learning rate {value}, which cannot weight scores",
+            f"{path}: its learning rate is {value}, which cannot weight scores",
             hint="Leave the checkpoint out, because its training went wrong.",
         )
     return value

@@ -51,7 +51,7 @@ def read_tensors(path: Path, raw: bytearray) -> Any:
         raise
     except AsksForCodeError as error:
         raise CheckpointError(
-            f"{path} asks to run code when it is loaded ({_printable(str(error))}), so it was refused",
+            f"{path} asks to run code when it is loaded ({_printable(str(error))}), but only tensors are loaded",
             hint=_SAVE_PLAIN,
         ) from error
     except SwellsError as error:
