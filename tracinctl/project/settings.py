@@ -51,7 +51,7 @@ class SourceSettings:
     source: str | None = field(
         default=None,
         metadata={
-            "help": "Your own function of (frequency, material) that returns a tracinctl.RankingData. It is run.",
+            "help": "Your own function of (frequency, material) that returns a tracinctl.RankingData; tracinctl runs it.",
             "metavar": "MODULE:FUNCTION",
             "usual": "the recordings",
             "example": "'my_project:load'",
@@ -61,7 +61,7 @@ class SourceSettings:
     model: str | None = field(
         default=None,
         metadata={
-            "help": "Your own function that builds the model. It is run.",
+            "help": "Your own function that builds the model; tracinctl runs it.",
             "metavar": "MODULE:FUNCTION",
             "usual": "the built-in ranker",
             "example": "'my_project:build_model'",
@@ -261,7 +261,7 @@ class Retraining:
 
 @dataclass(init=False, eq=False, repr=False)
 class TrainProgram:
-    """The user's own training program, which replaces the built-in ranker in judging lists. It is run."""
+    """The user's own training program, which tracinctl runs in place of the built-in ranker to judge lists."""
 
     command: str | None = field(
         default=None,

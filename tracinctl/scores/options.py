@@ -64,7 +64,7 @@ class Rule(Votes):
     threshold: str = field(
         default="0",
         metadata={
-            "help": "Scores below it are votes against the pair: a score (-5) or a share of all scores (1%).",
+            "help": "A score (-5) or a share of all scores (1%); scores below it are votes against the pair.",
             "metavar": "SCORE",
             "kind": "score",
             "example": "-5  or  threshold = '1%'",
