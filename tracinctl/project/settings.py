@@ -51,7 +51,7 @@ class SourceSettings:
     source: str | None = field(
         default=None,
         metadata={
-            "help": "Your own function of (frequency, material) that returns a tracinctl.RankingData; tracinctl runs it.",
+            "help": "Your own function of (frequency, material) that returns a RankingData; tracinctl runs it.",
             "metavar": "MODULE:FUNCTION",
             "usual": "the recordings",
             "example": "'my_project:load'",

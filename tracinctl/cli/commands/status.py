@@ -24,7 +24,7 @@ tracinctl status --frequency 500hz --json"""
 def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = False) -> None:
     """Show the files of each material and frequency, what they were made from, what is out of date, and what is next.
 
-    A file is out of date when the content it was made from changed; dates do not matter. This changes nothing.
+    A file is out of date when the content it was made from changed; dates do not matter. The command changes nothing.
     """
     from tracinctl.project.status import status_of
 
