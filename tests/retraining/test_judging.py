@@ -113,7 +113,7 @@ def test_items_that_no_held_out_pair_names_take_no_part():
 
 
 def test_too_few_held_out_items_to_score_anything_are_an_error():
-    with pytest.raises(DataError, match="half judge"):
+    with pytest.raises(DataError, match="half of the 2 held-out items judge"):
         divide_held_out(held_out([0, 1]), 0)
 
 
