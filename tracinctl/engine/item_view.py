@@ -132,7 +132,7 @@ class _Shortfall:
 
     @staticmethod
     def _by_item(items: IntArray, ranks: IntArray, bounds: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-        """Items, the ranks of their partners, and between which bounds these are."""
+        """Items, the ranks of their partners, and the bounds around these."""
         order = np.argsort(items, kind="stable")
         return items[order], ranks[order], np.searchsorted(bounds, ranks[order], side="right")
 

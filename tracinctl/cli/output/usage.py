@@ -40,7 +40,7 @@ def show_sources(command: TyperCommand, ctx: Any) -> None:
 
 
 def tell_settings_file(ctx: Any) -> None:
-    """Name the settings file in use if it is not in the working folder and no flag names it."""
+    """Show the settings file in use if it is not in the current folder and no flag names it."""
     from tracinctl.project.config import Settings
 
     settings: Settings | None = ctx.find_object(Settings)
