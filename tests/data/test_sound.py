@@ -10,7 +10,7 @@ import soundfile
 from wav_trees import RATE, tone, write
 
 from tracinctl.data.sound import read_sound
-from tracinctl.errors import DataError
+from tracinctl.errors import DataError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_one_channel_can_be_chosen(tmp_path, channel):
     sides = [tone(seed=1), tone(seed=2, hertz=900)]
     path = write(tmp_path / "a.wav", np.stack(sides, axis=1), "FLOAT")
     assert np.allclose(read_sound(path, channel).samples, sides[channel - 1], atol=1e-6)
-    with pytest.raises(DataError, match="has 2 channels, so there is no channel 3"):
+    with pytest.raises(UsageError, match="has 2 channels, so there is no channel 3"):
         read_sound(path, 3)
-    with pytest.raises(DataError, match="only one channel"):
+    with pytest.raises(UsageError, match="only one channel"):
         read_sound(write(tmp_path / "b.wav", tone()), 2)
 
 

@@ -149,7 +149,7 @@ def test_classes_channel_and_pairs_are_flags_too(cli, project):
     order = cli("train", "--frequency", "500hz", "--classes", "deg072,deg036,deg000").out
     assert "classes, lowest first: deg072 < deg036 < deg000" in order
     result = cli("compute", "--frequency", "500hz", "--channel", "2")
-    assert result.code == 1
+    assert result.code == 2
     assert "only one channel, so there is no channel 2" in said(result)
     assert cli("compute", "--frequency", "500hz", "--pairs", "drawn").code == 0
     assert cli("compute", "--frequency", "500hz", "--pairs", "some").code == 2

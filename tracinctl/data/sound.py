@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.errors import DataError
+from tracinctl.errors import DataError, UsageError
 from tracinctl.text import clean
 
 FORMATS: Final = {
@@ -70,7 +70,8 @@ def read_sound(path: str | Path, channel: int | None = None) -> Sound:
 
     Raises:
         DataError: the file is missing, cut short, not a sound file or of another format than its ending, has an
-            unsupported coding, no frames or no such channel, or a sample is NaN or infinite.
+            unsupported coding or no frames, or a sample is NaN or infinite.
+        UsageError: it has no such channel.
     """
     path = Path(path)
     try:
@@ -97,7 +98,7 @@ def _one_channel(
     if channel is not None:
         if not 1 <= channel <= channels:
             have = "only one channel" if channels == 1 else f"{channels} channels"
-            raise DataError(
+            raise UsageError(
                 f"{_shown(path)} has {have}, so there is no channel {channel}", hint="Count channels from 1."
             )
         return np.ascontiguousarray(samples[:, channel - 1]), False

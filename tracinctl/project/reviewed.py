@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracinctl.errors import ReviewError
+from tracinctl.errors import ReviewError, UsageError
 from tracinctl.project.target import Target
 from tracinctl.review.decisions import KEEP, LEAVE_OUT, TURN, UNSURE, Verdicts, read_decisions, settle
 from tracinctl.text import count, first_few
@@ -23,11 +23,12 @@ def verdicts_of(target: Target) -> Verdicts:
     """People's decisions on a target.
 
     Raises:
-        ReviewError: there are no decisions, or they cannot be read.
+        UsageError: there are no decisions.
+        ReviewError: they cannot be read.
     """
     made = read_decisions(target.review_file)
     if not made:
-        raise ReviewError(
+        raise UsageError(
             f"{target.label}: no decisions in {target.review_file}",
             hint=f"Make them with: tracinctl review {target.command_flags}",
         )

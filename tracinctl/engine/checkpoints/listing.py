@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tracinctl.engine.checkpoints.files import SUFFIXES, is_checkpoint, is_mixed
 from tracinctl.engine.checkpoints.load import load_checkpoint
-from tracinctl.errors import CheckpointError
+from tracinctl.errors import CheckpointError, UsageError
 from tracinctl.text import first_few, natural_key
 
 
@@ -66,10 +66,13 @@ def _claims_to_be(path: Path) -> bool:
 def _none(folder: Path, prefix: str, names: Sequence[str]) -> CheckpointError:
     others = f"; it has {first_few(names)}" if names else ""
     begin = f" {re.split(r'[0-9]', names[0])[0]}" if names else ""
-    return CheckpointError(
+    error = CheckpointError(
         f"no checkpoint in {folder} has a name that starts with {prefix!r}{others}",
         hint=f"Give `checkpoint_prefix`{begin}, or train first (`tracinctl train`).",
     )
+    # checkpoints of another name are there: the prefix is wrong
+    error.exit_code = UsageError.exit_code if names else error.exit_code
+    return error
 
 
 def _check_endings(paths: Sequence[Path]) -> None:
