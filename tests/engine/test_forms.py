@@ -236,7 +236,7 @@ def test_a_neighbour_of_a_form_of_checkpoints_gives_these_scores_or_is_refused(n
 
 def test_every_documented_form_of_checkpoints_is_entered():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    sentence = re.search(r"Checkpoints are files\s+of (.*?)\.", readme, flags=re.DOTALL).group(1)
+    sentence = re.search(r"Checkpoints are files\s+of\s+(.*?)\.", readme, flags=re.DOTALL).group(1)
     names = [part.strip() for part in re.split(r",| or ", " ".join(sentence.split())) if part.strip()]
     entered = {form.name for form in CHECKPOINTS.values()}
     assert all(any(name in part for name in entered) for part in names)

@@ -136,8 +136,8 @@ def test_processes_that_see_other_data_say_so(project):
 
 @pytest.mark.parametrize(("starter", "victim"), [("processes", 0), ("torchrun", 1)])
 def test_a_killed_process_ends_the_others_and_keeps_what_was_finished(project, starter, victim):
-    command = tracinctl("--processes", "3") if starter == "processes" else torchrun(3)
-    run_ = start(project, command, SLOW="0.3")
+    command = tracinctl("--processes", "3") if starter == "processes" else torchrun(2)
+    run_ = start(project, command, SLOW="0.1")
     marker = project / f"working.{victim}"
     deadline = time.monotonic() + 120
     # each process has a checkpoint to itself first; with one finished there is something to keep

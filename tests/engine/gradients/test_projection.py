@@ -227,5 +227,5 @@ def test_too_large_a_model_is_told_how_much_would_do_and_a_projection_does(tmp_p
     assert "`projection_dim`" in refused.value.hint
     table = compute_influence(data, model, paths, memory=6 << 20, projection_dim=256)
     assert table.provenance["projection"]["error"] == [None], "exact gradients do not fit"
-    needed = int(refused.value.hint.split("`memory` of ")[1].split("MiB")[0])
+    needed = int(refused.value.hint.split("`memory` ")[1].split("MiB")[0])
     assert compute_influence(data, model, paths, memory=needed << 20).scores.shape == table.scores.shape
