@@ -89,7 +89,7 @@ def test_without_the_extra_packages_the_way_to_get_them_is_said(scored, cli, mon
 @pytest.mark.parametrize("command", ["exclude", "train"])
 def test_without_decisions_the_way_to_make_them_is_said(scored, cli, command):
     result = cli(command, "--frequency", "500hz", "--review")
-    assert result.code == 1
+    assert result.code == 2
     assert "tracinctl review --material plastic --frequency 500hz" in result.err
 
 
