@@ -31,7 +31,8 @@ import text_model
 import torch
 
 from tracinctl import RankingData
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.losses import LossSettings
 
 NO_CARD = 3

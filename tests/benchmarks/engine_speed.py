@@ -27,7 +27,8 @@ import torch
 from torch import nn
 
 from tracinctl import Pairs, RankingData, Samples
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.losses import LossSettings
 from tracinctl.training.models import build_ranker
 

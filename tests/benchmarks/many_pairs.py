@@ -209,7 +209,8 @@ def plain_fill(size: int) -> None:
 def assembled() -> ScoreSource:
     """The scores of the project in this folder, from kept kernels, before any of them is calculated."""
     from tracinctl.engine.checkpoints.listing import list_checkpoints
-    from tracinctl.engine.compute import ComputeOptions, compute_scores
+    from tracinctl.engine.compute import compute_scores
+    from tracinctl.engine.compute_options import ComputeOptions
     from tracinctl.engine.losses import LossSettings
 
     sys.path.insert(0, ".")

@@ -22,7 +22,8 @@ import torch
 from torch import nn
 
 from tracinctl import Pairs, RankingData, Samples
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.losses import LossSettings
 
 Scores = npt.NDArray[np.float64]

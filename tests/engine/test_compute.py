@@ -22,7 +22,8 @@ from torch import nn
 from torch.nn import functional
 
 from tracinctl import Pairs, RankingData, Samples, compute_influence
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.errors import MemoryBudgetError
 
 # of torch: it takes attention item by item under vmap, which is slow and right

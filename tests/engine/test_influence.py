@@ -14,7 +14,8 @@ from torch.nn import functional
 from tracinctl import Pairs, RankingData, RankingTracInCP, Samples, TracInCP, compute_influence
 from tracinctl.engine.checkpoints.listing import list_checkpoints
 from tracinctl.engine.checkpoints.load import load_checkpoint
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.errors import CheckpointError, DataError, LossError, ModelError, NonFiniteError
 
 TRAIN, TEST = 7, 5

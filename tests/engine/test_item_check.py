@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from tracinctl import Samples, compute_influence
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.item_check import check_items
 from tracinctl.engine.items import Items

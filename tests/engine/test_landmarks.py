@@ -12,7 +12,8 @@ from small_models import make_checkpoints, worst
 from torch import nn
 
 from tracinctl import Pairs, RankingData, Samples, compute_influence
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.kernel import layout
 from tracinctl.engine.losses import LossSettings
 from tracinctl.errors import MemoryBudgetError

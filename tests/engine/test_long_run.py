@@ -17,7 +17,8 @@ import gc, json, os, sys
 from pathlib import Path
 import torch
 from shared_project import build_model, load
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 
 seen = []
 

@@ -18,7 +18,8 @@ from torch import nn
 
 from tracinctl import Pairs, Samples, compute_influence
 from tracinctl.engine import losses
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.item_view import item_disagreement
 from tracinctl.engine.losses import LossSettings, ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
 from tracinctl.errors import LossError, UsageError

@@ -20,7 +20,8 @@ from torch import nn
 from tracinctl import Pairs, RankingData, Samples, compute_influence
 from tracinctl.engine.allocations import AllocationWatch
 from tracinctl.engine.checkpoints.load import load_checkpoint
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.memory import Budget

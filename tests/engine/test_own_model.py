@@ -20,7 +20,8 @@ from torch.nn.utils import spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from tracinctl import Samples, compute_influence
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.errors import ModelError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tracinctl import Pairs, RankingData, Samples
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.influence import LossSettings
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.votes import parse_threshold

@@ -134,10 +134,10 @@ def test_a_recording_that_changes_during_the_run_stops_it(cli, project, monkeypa
 @pytest.mark.parametrize("name", [CHECKPOINT.replace("2.pt", "1.pt"), CHECKPOINT, PAIRS], ids=lambda name: name[-9:])
 @pytest.mark.parametrize("how", ["written", "removed"])
 def test_a_file_that_changes_after_it_was_read_stops_the_run(cli, project, monkeypatch, name, how):
-    from tracinctl.engine import compute
+    from tracinctl.engine import compute_result
 
     # what was read last is read by now; nothing is written yet
-    finish = compute.weigh_checkpoints
+    finish = compute_result.weigh_checkpoints
 
     def change(*arguments):
         if how == "removed":
@@ -147,7 +147,7 @@ def test_a_file_that_changes_after_it_was_read_stops_the_run(cli, project, monke
             (project / name).write_bytes(data + b"\n")
         return finish(*arguments)
 
-    monkeypatch.setattr(compute, "weigh_checkpoints", change)
+    monkeypatch.setattr(compute_result, "weigh_checkpoints", change)
     check_that_it_stops(cli, project, name)
 
 

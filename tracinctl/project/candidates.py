@@ -107,7 +107,8 @@ def scores_by_method(
 ) -> dict[str, ScoreSource]:
     """The scoring pairs' scores by every method: the given ones, and others from the kept kernels."""
     from tracinctl.engine.checkpoints.listing import list_checkpoints
-    from tracinctl.engine.compute import ComputeOptions, compute_scores
+    from tracinctl.engine.compute import compute_scores
+    from tracinctl.engine.compute_options import ComputeOptions
     from tracinctl.engine.losses import LossSettings, resolve_loss
 
     own = str(given.provenance.get("method", compute.engine.method))

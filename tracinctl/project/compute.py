@@ -27,7 +27,7 @@ from tracinctl.user_code import as_a_guest, load_function
 
 if TYPE_CHECKING:
     from tracinctl.engine.checkpoints.weights import WeighedCheckpoint
-    from tracinctl.engine.compute import ComputeOptions
+    from tracinctl.engine.compute_options import ComputeOptions
     from tracinctl.engine.distributed.processes import Processes
     from tracinctl.engine.influence import InfluenceScores
     from tracinctl.scores.diagnoses import Diagnosis
@@ -176,7 +176,7 @@ def compute_project_scores(
 
 def _options(target: Target, settings: ComputeSettings) -> ComputeOptions:
     """The engine's options with the user's functions."""
-    from tracinctl.engine.compute import ComputeOptions
+    from tracinctl.engine.compute_options import ComputeOptions
     from tracinctl.engine.losses import LossSettings, resolve_loss
 
     engine = settings.engine

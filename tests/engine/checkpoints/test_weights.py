@@ -21,7 +21,8 @@ from tracinctl.engine.checkpoints.files import CheckpointSource
 from tracinctl.engine.checkpoints.load import load_checkpoint
 from tracinctl.engine.checkpoints.schedule import rate_after
 from tracinctl.engine.checkpoints.weights import checkpoint_weights, group_scales, learning_rates
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.errors import CheckpointError, CheckpointWarning, UsageError
 
 

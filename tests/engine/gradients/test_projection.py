@@ -10,7 +10,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tracinctl import Pairs, RankingData, Samples, compute_influence
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.gradients import projection
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.gradients.projection import Projection

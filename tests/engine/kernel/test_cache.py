@@ -15,7 +15,8 @@ from small_models import make_checkpoints, make_data
 from torch import nn
 
 from tracinctl import compute_influence, files
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.kernel import array_file
 from tracinctl.engine.kernel.cache import KernelCache
 from tracinctl.engine.kernel.file import _NAMES as NAMES

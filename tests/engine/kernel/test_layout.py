@@ -11,7 +11,8 @@ import pytest
 from small_models import SMOOTH, make_checkpoints, make_data, worst
 
 from tracinctl import compute_influence
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.kernel import layout
 from tracinctl.engine.losses import LossSettings
 from tracinctl.errors import MemoryBudgetError

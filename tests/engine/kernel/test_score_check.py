@@ -8,7 +8,8 @@ import torch
 from small_models import make_checkpoints, make_data
 from torch import nn
 
-from tracinctl.engine.compute import ComputeOptions, compute_scores
+from tracinctl.engine.compute import compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.influence import LossSettings
 from tracinctl.engine.kernel import checkpoint_kernels
 from tracinctl.engine.kernel.score_check import check_scores

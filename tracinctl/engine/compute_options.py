@@ -1,0 +1,45 @@
+"""The options of a computation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tracinctl.engine.asking import OutputScore
+from tracinctl.engine.checkpoints.weights import WEIGHTINGS
+from tracinctl.engine.kernel.checkpoint_kernels import DTYPES
+from tracinctl.engine.losses import LossSettings, check_whole
+from tracinctl.engine.options import METHODS, EngineOptions
+from tracinctl.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ComputeOptions(EngineOptions):
+    """The options of a computation.
+
+    Attributes:
+        loss: the pairwise loss of training.
+        cache: the folder of kept kernels; None = keep none.
+        projection_seed: seed of the random projection.
+        score: see ``EngineOptions.score``; a name is resolved.
+        own_model: whether nobody else uses the model, so that no copy is needed.
+
+    Raises:
+        UsageError: a value is unknown or out of range; the message names the parameter.
+    """
+
+    loss: LossSettings = field(default_factory=LossSettings)
+    cache: Path | None = None
+    projection_seed: int = 0
+    score: OutputScore | None = None
+    own_model: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("dtype", DTYPES), ("method", METHODS), ("checkpoint_weights", WEIGHTINGS)):
+            value = getattr(self, name)
+            own_weights = name == "checkpoint_weights" and not isinstance(value, str) and value is not None
+            if not own_weights and (not isinstance(value, str) or value not in known):
+                raise UsageError(f"unknown `{name}` {value!r}", hint=f"Choose one of {', '.join(known)}.")
+        check_whole("num_workers", self.num_workers, least=0)
+        if self.projection_dim is not None:
+            check_whole("projection_dim", self.projection_dim, least=1)

@@ -1,0 +1,161 @@
+"""Put scores, provenance, notes and warnings together from the kernels of all checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tracinctl.data.pairs import RankingData
+from tracinctl.engine.checkpoints.record import notes_on_training
+from tracinctl.engine.checkpoints.weights import WeighedCheckpoint, copies_of_others, unknown_rates, weigh_checkpoints
+from tracinctl.engine.compute_options import ComputeOptions
+from tracinctl.engine.influence import InfluenceScores
+from tracinctl.engine.items import Items
+from tracinctl.engine.kernel.checkpoint_kernels import CheckpointKernel, KernelWork
+from tracinctl.engine.kernel.projection_error import error_note
+from tracinctl.engine.landmarks import landmark_note
+from tracinctl.engine.losses import OF_MARGIN
+from tracinctl.engine.memory import Budget
+from tracinctl.engine.provenance import errors_in_plain_values, notes_on_ties, projection_provenance, provenance_of
+from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
+from tracinctl.errors import CheckpointWarning, DataWarning
+
+
+@dataclass(frozen=True)
+class ComputeResult:
+    """Influence scores, and how they were computed.
+
+    Attributes:
+        scores: a source that computes scores in blocks.
+        checkpoints: the checkpoints with a weight above zero.
+        taken: for each checkpoint, whether its kernel came from the cache.
+        gradients_computed: number of item gradients computed.
+        notes: remarks for the user.
+        warnings: remarks that the scores may not be what the user meant.
+        cache_files: the files of the kernels in use.
+    """
+
+    scores: InfluenceScores
+    checkpoints: Sequence[WeighedCheckpoint]
+    taken: Sequence[bool]
+    gradients_computed: int
+    notes: Sequence[str]
+    warnings: Sequence[UserWarning]
+    cache_files: Collection[Path]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of all checkpoints, and the settings they were made with."""
+
+    kernels: Sequence[CheckpointKernel]
+    work: KernelWork
+    model: torch.nn.Module
+    removed: Sequence[str]
+    items: Items
+    budget: Budget
+
+
+def result_of(data: RankingData, options: ComputeOptions, made: Kernels) -> ComputeResult:
+    """Weigh the checkpoints, and put scores, provenance, notes and warnings together."""
+    work, items = made.work, made.items
+    kernels, doubts = _without_copies(made.kernels, options)
+    names, records = [kernel.name for kernel in kernels], [kernel.record for kernel in kernels]
+    weighed, notes_on_weights = weigh_checkpoints(made.model, names, records, options.checkpoint_weights)
+    margin = options.loss.margin if options.loss.loss in OF_MARGIN else None
+    doubts += [*notes_on_weights, *notes_on_training(names, records, options.loss.name, margin)]
+    train_same, test_same = (
+        same_pairs(pairs, items.contents[part], [kernel.kernel.scores[part] for kernel in kernels])
+        for pairs, part in (
+            (data.train_pairs, slice(len(data.train))),
+            (data.test_pairs, slice(len(data.train), None)),
+        )
+    )
+    same = [
+        *notes_on_copies(items.ids, items.contents, len(data.train)),
+        *notes_on_same_pairs(train_same, data.train_pairs.row_ids(data.train.ids), "training"),
+        *notes_on_same_pairs(test_same, data.test_pairs.row_ids(data.test.ids), "held-out"),
+    ]
+    notes = [
+        *items.notes,
+        *same,
+        *(f"{name} was removed from the model for the computation" for name in made.removed),
+        *doubts,
+        *work.maker.layout.notes,
+        *work.notes,
+        *notes_on_ties(data, options.loss, options.method),
+    ]
+    provenance = provenance_of(options, options.loss, work.model_key, work.maker.layout.item_view, items) | {
+        "gradients": "; ".join(sorted({kernel.kernel.way for kernel in kernels})),
+        "notes": notes,
+    }
+    if made.removed:
+        provenance["removed"] = made.removed
+    scores = InfluenceScores(
+        [kernel.kernel for kernel in kernels],
+        [checkpoint.weight for checkpoint in weighed],
+        train_ids=data.train.ids,
+        test_ids=data.test.ids,
+        train_pairs=data.train_pairs,
+        test_pairs=data.test_pairs,
+        settings=options.loss,
+        method=options.method,
+        memory=made.budget.left,
+        checkpoint_names=names,
+        provenance=provenance,
+        same_input=(train_same.input, test_same.input),
+    )
+    if train_same.score.any():
+        provenance["indistinct_pairs"] = [scores.train_ids[row] for row in np.flatnonzero(train_same.score).tolist()]
+    provenance["checkpoints"] = _checkpoint_provenance(kernels, weighed, scores)
+    if (fisher := scores.fisher) and fisher.landmarks:
+        notes.append(landmark_note(fisher.landmarks, fisher.errors))
+        provenance["landmarks"] = {"count": fisher.landmarks, "error": errors_in_plain_values(fisher.errors)}
+    if projection := work.maker.gradients.projection:
+        errors = [kernel.kernel.part("error") for kernel in kernels]
+        notes.append(error_note(projection.dim, errors))
+        provenance["projection"] = projection_provenance(projection, errors)
+    doubts += unknown_rates(weighed, options.checkpoint_weights)
+    return ComputeResult(
+        scores,
+        weighed,
+        [kernel.taken for kernel in kernels],
+        len(items) * sum(not kernel.taken for kernel in kernels),
+        notes,
+        [*map(DataWarning, same), *map(CheckpointWarning, doubts)],
+        frozenset(work.cache.used) if work.cache else frozenset(),
+    )
+
+
+def _checkpoint_provenance(
+    kernels: Sequence[CheckpointKernel], weighed: Sequence[WeighedCheckpoint], scores: InfluenceScores
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": kernel.name,
+            "digest": kernel.digest,
+            "moment": checkpoint.moment,
+            "weight": checkpoint.weight,
+            "learning_rate": checkpoint.learning_rate,
+            "group_rates": list(checkpoint.group_rates),
+            "gradient_zero": zero,
+        }
+        for kernel, checkpoint, zero in zip(kernels, weighed, scores.zero_gradient, strict=True)
+    ]
+
+
+def _without_copies(
+    kernels: Sequence[CheckpointKernel], options: ComputeOptions
+) -> tuple[list[CheckpointKernel], list[str]]:
+    """The kernels without those of equal checkpoints, unless weights are the caller's, and notes on those left out."""
+    names = [kernel.name for kernel in kernels]
+    copies = copies_of_others(names, [kernel.record for kernel in kernels])
+    if not copies or not isinstance(options.checkpoint_weights, str):
+        return list(kernels), []
+    notes = [f"{names[place]} has the same weights as {name}, so it counts once" for place, name in copies.items()]
+    return [kernel for place, kernel in enumerate(kernels) if place not in copies], notes
