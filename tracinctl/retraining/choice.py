@@ -2,8 +2,7 @@
 
 No fixed rule is right everywhere, and much of what a list seems to gain on an untuned ranker is what stopping earlier
 gains. So lists, stops and weight decays are chosen together, against training on everything with stop and weight decay
-chosen in the same way. The capped loss, under which pairs far on the wrong side have hardly a say, is one of the
-candidates.
+chosen in the same way. The capped loss is one of the candidates: pairs far on the wrong side count little under it.
 
 **Swapped halves.** Pairs that scored must not choose: judged by them, a list made from a total seems to gain four times
 its real gain. So the scoring items are halved. Each rule makes a list from each half, the other half judges the list,
