@@ -41,14 +41,9 @@ def fit(text: object, width: int) -> str:
 
 def fold(text: object, width: int) -> list[str]:
     """The cleaned text in lines of at most ``width`` columns, cut anywhere because ids have no spaces."""
-    from rich.cells import cell_len
+    from rich.cells import chop_cells
 
-    lines = [""]
-    for letter in clean(text):
-        if cell_len(lines[-1]) + cell_len(letter) > width:
-            lines.append("")
-        lines[-1] += letter
-    return lines
+    return chop_cells(clean(text), width)
 
 
 def wrap(text: str, width: int) -> list[str]:

@@ -63,7 +63,7 @@ def measures(bench: Bench, seed: int) -> dict[str, np.ndarray]:
 def one_seed(bench: Bench, seed: int, careless: dict[str, bool]) -> dict[str, float]:
     """Areas under the curve, and points of accuracy over the ranker trained on everything."""
     annotators = [str(name) for name in bench.task.data.train_pairs.groups["annotator"]]
-    members = Members.of("annotator", annotators)
+    members = Members.of("annotator", ((name,) for name in annotators))
     found: dict[str, float] = {}
     variants = [Variant("everything", ~bench.none, bench.none)]
     for name, votes in measures(bench, seed).items():

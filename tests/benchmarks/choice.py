@@ -60,7 +60,7 @@ from tracinctl.retraining.margins import mean_margins
 from tracinctl.retraining.trainer import END, Recipe, Trained, Training
 from tracinctl.retraining.trial import CAPPED
 from tracinctl.scores.exclusion import choose_exclusions
-from tracinctl.scores.votes import parse_threshold
+from tracinctl.scores.options import Rule
 from tracinctl.training.options import TrainSettings
 
 WORST = 0.1
@@ -201,7 +201,7 @@ def _chosen(bench: Bench, evidence: Evidence, seed: int) -> tuple[list[Candidate
         "votes",
         evidence.tables["tracin"],
         (one, other),
-        lambda view: choose_exclusions(view, threshold=parse_threshold("0")).ids,
+        lambda view: choose_exclusions(view, Rule(threshold="0")).ids,
     )
     candidates = [votes, *totals, *suspicion_candidates(data, evidence.suspicion, totals)]
     candidates += [*margin_candidates(data, evidence.margins), Candidate(CAPPED, loss="capped")]
@@ -234,9 +234,7 @@ def _rivals(bench: Bench, evidence: Evidence, seed: int, without: Without) -> li
     ]
     if bench.task.error == "mislabelled":
         table = evidence.tables["tracin"]
-        listed = np.isin(
-            bench.task.data.train.ids, choose_exclusions(table, threshold=parse_threshold("0"), mode="sample").ids
-        )
+        listed = np.isin(bench.task.data.train.ids, choose_exclusions(table, Rule(threshold="0", mode="sample")).ids)
         rivals.append(Variant("item measure", ~(listed[pairs.first] | listed[pairs.second]), bench.none))
     return [*rivals, without(TRUTH, names[bad].tolist())] if bad.any() else rivals
 

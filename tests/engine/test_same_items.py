@@ -11,7 +11,7 @@ from tracinctl.engine.compute import compute_scores
 from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.influence import LossSettings
 from tracinctl.scores.exclusion import choose_exclusions
-from tracinctl.scores.votes import parse_threshold
+from tracinctl.scores.options import Rule
 
 
 def every_pair(count):
@@ -45,8 +45,7 @@ def items(count, seed=0):
 
 def listed(result):
     """Pairs that are listed where any score at all is a vote."""
-    every = {"threshold": parse_threshold("0"), "upper_threshold": 1e-12, "min_occurrences": "1"}
-    return choose_exclusions(result.scores, **every).ids
+    return choose_exclusions(result.scores, Rule(upper_threshold=1e-12, min_occurrences="1")).ids
 
 
 def about(result, words):

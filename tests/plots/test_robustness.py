@@ -26,7 +26,7 @@ from tracinctl.plots.views import VIEWS
 from tracinctl.scores.diagnoses import Diagnosis
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.files.per_checkpoint import with_checkpoints, write_per_checkpoint_scores
-from tracinctl.scores.votes import parse_threshold
+from tracinctl.scores.options import Rule
 
 HOSTILE = "m_[red]\x1b]0;owned\x07\n\r\x9b31m\u202e<script>alert(1)</script>&\"'`|"
 anything = st.one_of(scores_of_any_size, st.sampled_from([float("nan"), float("inf"), float("-inf")]))
@@ -186,7 +186,7 @@ def test_hostile_ids_stay_text_in_every_picture_and_file(tmp_path, view, ending)
 @pytest.mark.parametrize("ending", [".html", ".md"])
 def test_hostile_ids_stay_text_in_a_report(tmp_path, ending):
     source = hostile()
-    chosen = choose_exclusions(source, threshold=parse_threshold("0"), min_occurrences="1")
+    chosen = choose_exclusions(source, Rule(threshold="0", min_occurrences="1"))
     assert chosen.ids
     section = ReportSection(
         HOSTILE,
@@ -260,7 +260,7 @@ def test_a_report_says_the_way_from_checkpoints_to_list_and_what_to_do_next(tmp_
             "checkpoints": [{"name": "model_epoch_5.pt", "weight": 0.5, "learning_rate": 0.01, "digest": "abc"}],
         },
     )
-    chosen = choose_exclusions(source, threshold=parse_threshold("0"), min_occurrences="60%", max_exclusions=2)
+    chosen = choose_exclusions(source, Rule(threshold="0", min_occurrences="60%", max_exclusions=2))
     section = ReportSection(
         "box 1hz", source=source, exclusions=chosen, output_file="list.txt", next_command="tracinctl train --x"
     )
@@ -288,7 +288,7 @@ def a_report(tmp_path, ending, **more):
             "checkpoints": [{"name": f"model_epoch_{k}.pt"} for k in (3, 15)],
         },
     )
-    chosen = choose_exclusions(source, threshold=parse_threshold("0"), min_occurrences="1")
+    chosen = choose_exclusions(source, Rule(threshold="0", min_occurrences="1"))
     done = ReportSection("box 1hz", source=source, exclusions=chosen)
     failed = ReportSection("box 2hz", error=f"{tmp_path}/checkpoints is empty\nand so is data", hint="Train\nfirst")
     path = tmp_path / f"report{ending}"

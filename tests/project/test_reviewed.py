@@ -14,8 +14,8 @@ from tracinctl.project.reviewed import class_names, note_of, reviewed_data, revi
 from tracinctl.review.decisions import Decision, settle
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.files.exclusion_list import list_text
+from tracinctl.scores.options import Rule
 from tracinctl.scores.table import InfluenceTable
-from tracinctl.scores.votes import parse_threshold
 
 ITEMS = [f"box_deg{angle:03}_1hz_{take:02}" for angle in (0, 36, 72) for take in range(2)]
 PAIRS = [(0, 2), (2, 0), (0, 4), (1, 3), (2, 4), (3, 5)]
@@ -41,7 +41,7 @@ def decided(**made):
 
 
 def listed(verdicts):
-    exclusions = choose_exclusions(table(), threshold=parse_threshold("0"))
+    exclusions = choose_exclusions(table(), Rule(threshold="0"))
     return list(reviewed_exclusions(exclusions, table(), verdicts).exclusions.ids)
 
 
@@ -72,7 +72,7 @@ def test_disputed_and_unsure_decisions_change_nothing():
 
 
 def test_the_list_says_how_many_a_person_decided():
-    exclusions = choose_exclusions(table(), threshold=parse_threshold("0"))
+    exclusions = choose_exclusions(table(), Rule(threshold="0"))
     reviewed = reviewed_exclusions(exclusions, table(), decided(**{named(0, 4): "keep"}))
     text = list_text(reviewed.exclusions, "scores.json", [f"review: {reviewed.note}"])
     assert "# review: 1 decision by people: 0 left out, 1 kept, 0 turned round" in text
@@ -123,7 +123,7 @@ class TestGroups:
 
     def test_lists_follow_them(self):
         scores = replace(table(), groups={name: values.tolist() for name, values in self.GROUPS.items()})
-        exclusions = choose_exclusions(scores, threshold=parse_threshold("0"))
+        exclusions = choose_exclusions(scores, Rule(threshold="0"))
         verdicts = decided(**{"annotator:Ben": "keep", "annotator:Cy": "leave_out"})
         reviewed = reviewed_exclusions(exclusions, scores, verdicts)
         # Ben's second pair is a mirror image of Anna's first

@@ -11,9 +11,10 @@ from score_tables import table
 
 from tracinctl.scores.diagnoses import diagnose, diagnose_scores
 from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.options import Rule
 from tracinctl.scores.pair_ids import class_of_items
 from tracinctl.scores.sweep import sweep_thresholds
-from tracinctl.scores.votes import parse_threshold, parse_thresholds
+from tracinctl.scores.votes import parse_thresholds
 from tracinctl.text import number
 
 RANDOM = np.random.default_rng(0)
@@ -32,7 +33,7 @@ def of_sweep(scores, thresholds="0", rule="60%", **more):
 
 def of_list(scores, threshold="0", rule="60%", **more):
     source = scores if hasattr(scores, "blocks") else table(scores)
-    chosen = choose_exclusions(source, threshold=parse_threshold(threshold), min_occurrences=rule, **more)
+    chosen = choose_exclusions(source, Rule(threshold=threshold, min_occurrences=rule, **more))
     found = diagnose(source, exclusions=chosen)
     assert len({each.code for each in found}) == len(found), "each is said once"
     return {each.code: each for each in found}

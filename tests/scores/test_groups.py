@@ -27,7 +27,7 @@ from tracinctl.text import natural_key
 
 
 def influence_of(totals, names, **more):
-    return group_influence(np.asarray(totals, dtype=float), Members.of_several("annotator", names), **more)
+    return group_influence(np.asarray(totals, dtype=float), Members.of("annotator", names), **more)
 
 
 def test_groups_equal_a_loop():

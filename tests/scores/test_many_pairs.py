@@ -18,8 +18,9 @@ from tracinctl.progress import Progress
 from tracinctl.scores import source as score_source
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.files.open import open_scores, write_scores
+from tracinctl.scores.options import Rule
 from tracinctl.scores.sweep import sweep_thresholds
-from tracinctl.scores.votes import parse_threshold, parse_thresholds
+from tracinctl.scores.votes import parse_thresholds
 
 sys.path.insert(0, str(BENCHMARKS))
 
@@ -74,7 +75,7 @@ def test_a_large_file_is_never_held_whole(large):
     whole = 8 * PAIRS * TESTS
     for take in (
         lambda source: sweep_thresholds(source, parse_thresholds("0,-1,-2")).rows[0].harmful,
-        lambda source: choose_exclusions(source, threshold=parse_threshold("-3"), min_occurrences="50%").ids,
+        lambda source: choose_exclusions(source, Rule(threshold="-3", min_occurrences="50%")).ids,
     ):
         source = open_scores(large)
         tracemalloc.start()

@@ -21,6 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 DENSE_ITEMS = 2048
 """Largest number of items for which the covariance of the scores is kept; for more items, features are not used."""
 
+_FOLDS = 10  # each is judged by scores that were fitted to the others
 _OWN_VARIANCE = 0.5
 _SHARED_VARIANCE = 2.0
 _NEWTON_STEPS = 50
@@ -28,9 +29,7 @@ _SOLVER_STEPS = 200
 _TOLERANCE = 1e-8
 
 
-def contradiction(
-    pairs: Pairs, items: int, features: npt.ArrayLike | None = None, *, folds: int = 10, seed: int = 0
-) -> FloatArray:
+def contradiction(pairs: Pairs, items: int, features: npt.ArrayLike | None = None) -> FloatArray:
     """The probability that a further comparison of the same two items has the other outcome.
 
     All comparisons of the same two items are in one fold, so that a repeat or mirror image of a comparison does not
@@ -40,8 +39,6 @@ def contradiction(
         pairs: the comparisons; n rows.
         items: number of items that ``pairs`` indexes.
         features: shape (items, any), one row per item; None without features.
-        folds: number of folds; each is judged by scores fitted to the others.
-        seed: seed of the division into folds.
 
     Returns:
         Shape (n,), between 0 and 1; 0.5 if the other comparisons say nothing, and for ties.
@@ -50,11 +47,11 @@ def contradiction(
         DataError: the features are not finite, or are not one row per item.
     """
     i, j, y = (np.asarray(side) for side in (pairs.first, pairs.second, pairs.target))
-    fold = _folds(i, j, items, folds, seed)
+    fold = _folds(i, j, items)
     dense = items <= DENSE_ITEMS
     covariance = _covariance(items, features) if dense else None
     result = np.full(len(y), 0.5)
-    for k in range(folds):
+    for k in range(_FOLDS):
         # a tie does not show which item is better
         fitted, judged = (fold != k) & (y != 0), (fold == k) & (y != 0)
         if not judged.any() or not fitted.any():
@@ -72,10 +69,10 @@ def contradiction(
     return result
 
 
-def _folds(i: IntArray, j: IntArray, items: int, folds: int, seed: int) -> IntArray:
+def _folds(i: IntArray, j: IntArray, items: int) -> IntArray:
     same = np.minimum(i, j) * np.int64(items) + np.maximum(i, j)
     _, which = np.unique(same, return_inverse=True)
-    drawn = np.random.default_rng(seed).permutation(int(which.max(initial=-1)) + 1) % folds
+    drawn = np.random.default_rng(0).permutation(int(which.max(initial=-1)) + 1) % _FOLDS
     return np.asarray(drawn[which])
 
 

@@ -27,9 +27,9 @@ def spectrogram(
 
     Args:
         samples: shape (frames,), float32.
-        n_fft: window and transform length in samples.
-        hop: distance of the windows in samples.
-        name: name of the recording in messages.
+        n_fft: length of windows, in samples.
+        hop: distance of windows, in samples.
+        name: of the recording, for messages.
 
     Returns:
         Shape (1, n_fft // 2 + 1, 1 + frames // hop), float32, from -200 to 0 dB.
@@ -45,15 +45,8 @@ def spectrogram(
             hint="Use a longer recording, or set a smaller `n_fft` under [features] in tracinctl.toml.",
         )
     window = torch.hamming_window(n_fft, periodic=False)
-    spectrum = torch.stft(
-        torch.from_numpy(np.ascontiguousarray(samples)),
-        n_fft,
-        hop,
-        window=window,
-        center=True,
-        pad_mode="reflect",
-        return_complex=True,
-    ).abs()
+    wave = torch.from_numpy(np.ascontiguousarray(samples))
+    spectrum = torch.stft(wave, n_fft, hop, window=window, return_complex=True).abs()
     loudest = spectrum.max()
     if not loudest > 0:
         raise DataError(

@@ -57,9 +57,8 @@ def _names_of_rows(pairs: Pairs, item_ids: Sequence[str]) -> list[tuple[str, ...
         return [(nfc(name),) for name in pairs.ids]
     names: list[tuple[str, ...]] = []
     outcome: dict[str, int] = {}
-    for name, number, target in zip(
-        pairs.pair_ids(item_ids), pairs.repeat.tolist(), pairs.target.tolist(), strict=True
-    ):
+    rows = zip(pairs.pair_ids(item_ids), pairs.repeat.tolist(), pairs.target.tolist(), strict=True)
+    for name, number, target in rows:
         alike = outcome.setdefault(name, target) == target
         names.append((f"{name}#{number}", *([name] if alike else [])))
     return names

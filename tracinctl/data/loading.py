@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,23 +41,10 @@ def load_recordings(
 ) -> RankingData:
     """Load recordings as ranking data: spectrograms, the split, and pairs.
 
-    Args:
-        data_root: the folder with one folder per class.
-        material: the material.
-        frequency: the frequency.
-        n_fft: window length of the spectrograms in samples.
-        hop: distance of the windows in samples.
-        channel: channel of recordings with several, from 1; None averages them.
-        classes: the classes, lowest rank first; None = by the numbers in their names.
-        linked_root: a second folder that recordings may link into.
-        pairs_file: a pairs file (see ``pairs_file``). It also says which items train and which are held out;
-            recordings without a pair in it are ignored.
-        pairs: without a file, ``every`` (pair of items of different class once, in item order) or ``drawn`` (see
-            ``split.draw_pairs``); None = ``every``.
-        seed: seed of the split and of drawn pairs.
-        train_share: share of the items used for training; the others are held out.
-        skip_missing: leave out pairs of the file whose recordings are missing.
-        progress: called after each recording.
+    Recordings without a pair in ``pairs_file`` are ignored. Without such a file, ``pairs`` is ``every`` (pair of items
+    of different class once, in item order) or ``drawn`` (see ``split.draw_pairs``); None = ``every``. ``channel``
+    counts from 1; None averages the channels. ``skip_missing`` leaves out pairs of missing recordings. See
+    ``rank_recordings`` for the other parameters.
 
     Returns:
         Inputs of shape (items, 1, n_fft // 2 + 1, frames), float32, or a list of (1, n_fft // 2 + 1, frames) if
@@ -139,7 +126,8 @@ def _read_all(
 ) -> tuple[_Spectrograms, list[str]]:
     """The spectrograms of the recordings, and notes on the files for the user."""
     inputs = _Spectrograms(len(recordings))
-    heard: dict[str, _Heard] = {}
+    frames: dict[str, int] = {}
+    unfinished, cancelling = [], []
     first: tuple[str, int] | None = None
     in_order = sorted(range(len(recordings)), key=lambda place: natural_key(recordings[place].id))
     for done, place in enumerate(in_order, 1):
@@ -152,33 +140,19 @@ def _read_all(
                 hint="Resample them to one rate; otherwise their spectrograms cannot be compared.",
             )
         inputs[place] = spectrogram(sound.samples, n_fft=n_fft, hop=hop, name=clean(recording.path))
-        heard[recording.id] = _Heard(len(sound.samples), sound.unfinished, sound.cancelling)
+        name = clean(recording.id)
+        frames[name] = len(sound.samples)
+        unfinished += [name] if sound.unfinished else []
+        cancelling += [name] if sound.cancelling else []
         progress(Progress("reading", done, len(recordings), "recordings", name=recording.id))
-    return inputs, _notes(heard)
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """Data of a recording besides its spectrogram; see ``Sound``."""
-
-    frames: int
-    unfinished: bool
-    cancelling: bool
-
-
-def _notes(heard: Mapping[str, _Heard]) -> list[str]:
-    middle = float(np.median([recording.frames for recording in heard.values()])) if heard else 0.0
-    kinds = {
-        "{} with an unfinished header, read to the end": [k for k, h in heard.items() if h.unfinished],
-        "{} whose channels nearly cancel each other when averaged; choose one with `channel`": [
-            k for k, h in heard.items() if h.cancelling
-        ],
-        f"{{}} less than half or more than twice as long as the median ({middle:,.0f} frames)": [
-            k for k, h in heard.items() if not middle / _ODD_LENGTH <= h.frames <= middle * _ODD_LENGTH
-        ],
-    }
-    return [
-        f"{text.format(count(len(names), 'recording'))}: {first_few([clean(name) for name in names])}"
-        for text, names in kinds.items()
-        if names
+    median = float(np.median(list(frames.values()))) if frames else 0.0
+    odd = [name for name, n in frames.items() if not median / _ODD_LENGTH <= n <= median * _ODD_LENGTH]
+    return inputs, [
+        *_note(unfinished, "with an unfinished header, read to the end"),
+        *_note(cancelling, "whose channels nearly cancel each other when averaged; choose one with `channel`"),
+        *_note(odd, f"less than half or more than twice as long as the median ({median:,.0f} frames)"),
     ]
+
+
+def _note(names: Sequence[str], what: str) -> list[str]:
+    return [f"{count(len(names), 'recording')} {what}: {first_few(names)}"] if names else []

@@ -13,11 +13,13 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Final
 
+from tracinctl.data.tables import read_text_table
 from tracinctl.errors import DataError
 from tracinctl.files import write_text_atomic
 
 PLANTED_FILE: Final = "planted.csv"
 PAIR, ITEM = "pair", "item"
+_HINT: Final = "Correct it or move it away."
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def write_planted(path: str | Path, planted: Iterable[Planted]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    writer.writerows(astuple(one) for one in planted)
+    writer.writerows(map(astuple, planted))
     write_text_atomic(Path(path), text.getvalue())
 
 
@@ -49,32 +51,17 @@ def read_planted(path: str | Path) -> list[Planted]:
     Raises:
         DataError: the file is missing or not such a table, or a kind is not ``pair`` or ``item``.
     """
-    path = Path(path)
-    planted = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            for row in reader:
-                values = {name: row.get(name) or "" for name in _COLUMNS}
-                if not all(values[name] for name in _COLUMNS[:-1]):
-                    raise _broken(path, f"line {reader.line_num} lacks one of {', '.join(_COLUMNS[:-1])}")
-                if values["kind"] not in (PAIR, ITEM):
-                    raise _broken(path, f"line {reader.line_num} has the unknown kind {values['kind']!r}")
-                planted.append(Planted(**values))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _broken(path, str(getattr(error, "strerror", None) or error)) from error
+    table = read_text_table(path, "list of planted errors")
+    planted = [Planted(*row) for row in table.frame.reindex(columns=_COLUMNS, fill_value="").fillna("").to_numpy()]
+    for row, error in enumerate(planted):
+        if not all((error.kind, error.material, error.frequency, error.id)):
+            raise DataError(f"{table.where(row)} lacks one of {', '.join(_COLUMNS[:-1])}", hint=_HINT)
+        if error.kind not in (PAIR, ITEM):
+            raise DataError(f"{table.where(row)} has the unknown kind {error.kind!r}", hint=_HINT)
     return planted
 
 
 def planted_ids(path: str | Path, material: str, frequency: str) -> tuple[set[str], set[str]]:
-    """Ids of the planted pairs and of the planted items of a material and frequency.
-
-    Raises:
-        DataError: from ``read_planted``.
-    """
-    here = [one for one in read_planted(path) if (one.material, one.frequency) == (material, frequency)]
-    return {one.id for one in here if one.kind == PAIR}, {one.id for one in here if one.kind == ITEM}
-
-
-def _broken(path: Path, why: str) -> DataError:
-    return DataError(f"{path} cannot be read as a list of planted errors: {why}", hint="Correct it or move it away.")
+    """Ids of the planted pairs and of the planted items of a material and frequency."""
+    planted = [e for e in read_planted(path) if (e.material, e.frequency) == (material, frequency)]
+    return {e.id for e in planted if e.kind == PAIR}, {e.id for e in planted if e.kind == ITEM}

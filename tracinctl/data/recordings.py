@@ -13,7 +13,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from tracinctl.errors import DataError
-from tracinctl.text import count, first_few, natural_key, nearest
+from tracinctl.text import clean, count, first_few, natural_key, nearest
 
 ENDINGS = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".mp3")
 LAYOUT = "<class>/<material>/<material>_<class>_<frequency>_<take>.wav"
@@ -71,11 +71,7 @@ def find_recordings(
 ) -> list[Recording]:
     """The recordings of a material and frequency, by class and take in natural order.
 
-    Args:
-        data_root: the folder with one folder per class.
-        material: the material.
-        frequency: the frequency.
-        linked_root: a second folder that recordings may link into.
+    ``data_root`` has one folder per class. Recordings may link into it and into ``linked_root``.
 
     Raises:
         DataError: the folder, material or frequency does not exist (the message names those that do), a file's name
@@ -113,17 +109,11 @@ def rank_recordings(
 ) -> RankedRecordings:
     """The recordings in the order of their classes, and notes on what is uncertain.
 
-    Only classes with recordings of this material and frequency are ranked.
-
-    Args:
-        data_root: see ``find_recordings``.
-        material: the material.
-        frequency: the frequency.
-        classes: the classes, lowest rank first; None = by the numbers in their names.
-        linked_root: see ``find_recordings``.
+    Only classes with recordings of this material and frequency are ranked: in the order of ``classes``, lowest rank
+    first, or by the numbers in their names. See ``find_recordings`` for the other parameters.
 
     Raises:
-        DataError: from ``find_recordings`` and ``order_classes``.
+        DataError: see ``find_recordings`` and ``order_classes``.
     """
     recordings, misnamed = _find(Path(data_root), material, frequency, linked_root)
     from tracinctl.data.classes import order_classes
@@ -133,8 +123,8 @@ def rank_recordings(
     notes = [order.note] if order.note else []
     if misnamed:
         notes.append(
-            f"{count(len(misnamed), 'sound file')} in {_shown(data_root)} ignored, because the names are not {LAYOUT}: "
-            f"{_list_paths(misnamed, Path(data_root))}"
+            f"{count(len(misnamed), 'sound file')} in {clean(data_root)} ignored, because the names are not {LAYOUT}: "
+            f"{first_few([clean(path.relative_to(data_root)) for path in misnamed])}"
         )
     return RankedRecordings(ranked, order.rank, tuple(notes))
 
@@ -148,24 +138,22 @@ def no_recordings(data_root: str | Path, material: str | None = None, frequency:
     """The error that there are no recordings, or none of this material and frequency, with those that exist."""
     root = Path(data_root)
     if not root.exists():
-        return DataError(
-            f"there is no data folder {_shown(root)}", hint="Check `data_root`, here or in tracinctl.toml."
-        )
+        return DataError(f"there is no data folder {clean(root)}", hint="Check `data_root`, here or in tracinctl.toml.")
     if not root.is_dir():
         return DataError(
-            f"{_shown(root)} is not a folder", hint="Give as `data_root` the folder with one folder per class."
+            f"{clean(root)} is not a folder", hint="Give as `data_root` the folder with one folder per class."
         )
     there = available(root)
     if not there:
         return _nothing_fits(root)
     if material is None or nfc(material) not in there:
         return DataError(
-            f"there are no recordings of the material {material!r} in {_shown(root)}; there is {_list(list(there))}",
+            f"there are no recordings of the material {material!r} in {clean(root)}; there is {_list(list(there))}",
             hint=_suggestion("material", nfc(material or ""), list(there)),
         )
     frequencies = there[nfc(material)]
     return DataError(
-        f"there are no recordings of {material} at {frequency!r} in {_shown(root)}; there is {_list(frequencies)}",
+        f"there are no recordings of {material} at {frequency!r} in {clean(root)}; there is {_list(frequencies)}",
         hint=_suggestion("frequency", nfc(frequency or ""), frequencies),
     )
 
@@ -175,13 +163,13 @@ def _nothing_fits(root: Path) -> DataError:
     misnamed += _strays(root)
     if not misnamed:
         return DataError(
-            f"there are no recordings in {_shown(root)}",
-            hint=f"Check `data_root`; recordings must be named {_shown(root)}/{LAYOUT}.",
+            f"there are no recordings in {clean(root)}",
+            hint=f"Check `data_root`; recordings must be named {clean(root)}/{LAYOUT}.",
         )
     first = misnamed[0]
     return DataError(
-        f"there are no recordings in {_shown(root)}: none of {count(len(misnamed), 'sound file')} is named {LAYOUT}",
-        hint=f"Rename {_shown(first)}: {_why_misnamed(first)}.",
+        f"there are no recordings in {clean(root)}: none of {count(len(misnamed), 'sound file')} is named {LAYOUT}",
+        hint=f"Rename {clean(first)}: {_why_misnamed(first)}.",
     )
 
 
@@ -190,11 +178,11 @@ def _why_misnamed(path: Path) -> str:
     angle, material, stem = nfc(path.parent.parent.name), nfc(path.parent.name), nfc(path.stem)
     prefix = f"{material}_{angle}_"
     if not stem.startswith(prefix):
-        return f"in this folder names begin with {_shown(prefix)}"
+        return f"in this folder names begin with {clean(prefix)}"
     take = stem.removeprefix(prefix).partition("_")[2]
     if "_" in take:
-        return f"a take has no underscore, but {_shown(take)} has one"
-    return f"after {_shown(prefix)} come the frequency and the take, with an underscore between them"
+        return f"a take has no underscore, but {clean(take)} has one"
+    return f"after {clean(prefix)} come the frequency and the take, with an underscore between them"
 
 
 def _walk(root: Path, material: str, frequency: str) -> tuple[list[Recording], list[Path]]:
@@ -249,7 +237,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
     except OSError as error:
         raise DataError(
-            f"the folder {_shown(folder)} cannot be read: {error.strerror}", hint="Check its permissions."
+            f"the folder {clean(folder)} cannot be read: {error.strerror}", hint="Check its permissions."
         ) from error
 
 
@@ -272,18 +260,18 @@ def _parts(name: str, material: str, angle: str) -> tuple[str, str] | None:
 def _check_file(path: Path, roots: Sequence[Path]) -> None:
     if not path.name.isprintable():
         raise DataError(
-            f"the file name {path.name!r} in {_shown(path.parent)} has control characters, which ids must not have",
+            f"the file name {path.name!r} in {clean(path.parent)} has control characters, which ids must not have",
             hint="Rename the recording.",
         )
     target = path.resolve()
     if not any(target.is_relative_to(root) for root in roots):
         raise DataError(
-            f"{_shown(path)} is a link out of the data folder, to {_shown(target)}",
+            f"{clean(path)} is a link out of the data folder, to {clean(target)}",
             hint="To allow such links, set linked_root in tracinctl.toml, for example: "
             f"linked_root = {str(target.parent)!r}",
         )
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise DataError(f"{_shown(path)} is not a file but a device or a pipe", hint="Remove it.")
+        raise DataError(f"{clean(path)} is not a file but a device or a pipe", hint="Remove it.")
 
 
 def _check_unique(recordings: Sequence[Recording]) -> None:
@@ -292,7 +280,7 @@ def _check_unique(recordings: Sequence[Recording]) -> None:
         other = paths.setdefault(recording.id, recording.path)
         if other != recording.path:
             raise DataError(
-                f"{_shown(other)} and {_shown(recording.path)} are both the recording {_shown(recording.id)}",
+                f"{clean(other)} and {clean(recording.path)} are both the recording {clean(recording.id)}",
                 hint="Keep one of them.",
             )
 
@@ -302,25 +290,16 @@ def _check_not_misplaced(path: Path, material: str, frequency: str) -> None:
     stem = nfc(path.stem)
     if stem.startswith(f"{material}_") and f"_{frequency}_" in stem:
         raise DataError(
-            f"{_shown(path)} does not fit its folders ({_shown(path.parent.parent.name)}, {_shown(material)}): "
+            f"{clean(path)} does not fit its folders ({clean(path.parent.parent.name)}, {clean(material)}): "
             f"{_why_misnamed(path)}",
             hint=f"Rename {path.name!r} to {LAYOUT.rpartition('/')[2]}, or move it.",
         )
 
 
 def _list(names: Sequence[str]) -> str:
-    return first_few([_shown(name) for name in names], _NAMED)
-
-
-def _list_paths(paths: Sequence[Path], root: Path) -> str:
-    return first_few([_shown(path.relative_to(root)) for path in paths])
+    return first_few([clean(name) for name in names], _NAMED)
 
 
 def _suggestion(parameter: str, name: str, names: list[str]) -> str:
     near = nearest(name, names)
-    return f"Did you mean {_shown(near)}?" if near else f"Choose one of them as `{parameter}`."
-
-
-def _shown(name: str | Path) -> str:
-    text = str(name)
-    return text if text.isprintable() else repr(text)
+    return f"Did you mean {clean(near)}?" if near else f"Choose one of them as `{parameter}`."

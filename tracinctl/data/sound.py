@@ -64,9 +64,7 @@ class Sound:
 def read_sound(path: str | Path, channel: int | None = None) -> Sound:
     """Read a WAV, FLAC, OGG, AIFF or MP3 file of any sample type.
 
-    Args:
-        path: the file; its ending gives the format.
-        channel: the channel to use, from 1; None averages all.
+    The ending gives the format. ``channel`` counts from 1; None averages all channels.
 
     Raises:
         DataError: the file is missing, cut short, not a sound file or of another format than its ending, has an
@@ -81,11 +79,11 @@ def read_sound(path: str | Path, channel: int | None = None) -> Sound:
     except OSError as error:
         raise _unreadable(path, _refusal(path, error)) from error
     if len(samples) == 0:
-        raise DataError(f"{_shown(path)} is empty", hint=_REPLACE)
+        raise DataError(f"{clean(path)} is empty", hint=_REPLACE)
     if not np.isfinite(samples).all():
         frame = int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0])
         raise DataError(
-            f"{_shown(path)} has samples that are NaN or infinite, the first at frame {frame}", hint=_REPLACE
+            f"{clean(path)} has samples that are NaN or infinite, the first at frame {frame}", hint=_REPLACE
         )
     mono, cancelling = _one_channel(path, samples, channel)
     return Sound(mono, rate, unfinished, cancelling)
@@ -99,7 +97,7 @@ def _one_channel(
         if not 1 <= channel <= channels:
             have = "only one channel" if channels == 1 else f"{channels} channels"
             raise UsageError(
-                f"{_shown(path)} has {have}, so there is no channel {channel}", hint="Count channels from 1."
+                f"{clean(path)} has {have}, so there is no channel {channel}", hint="Count channels from 1."
             )
         return np.ascontiguousarray(samples[:, channel - 1]), False
     mean = samples.mean(axis=1, dtype=np.float32)
@@ -108,7 +106,7 @@ def _one_channel(
     levels = [float(np.sqrt(np.mean(np.square(part, dtype=np.float64)))) for part in (mean, samples)]
     if levels[1] and not mean.any():
         raise DataError(
-            f"the channels of {_shown(path)} cancel each other, so their average is silent",
+            f"the channels of {clean(path)} cancel each other, so their average is silent",
             hint="Choose one of them, for example `channel` 1.",
         )
     return mean, levels[0] < CANCELLING * levels[1]
@@ -139,8 +137,8 @@ def _check_format(path: Path, name: str) -> None:
         fitting = next((e for e, names in FORMATS.items() if name in names), "")
         wanted = "a WAV file" if ending == ".wav" else f"what its ending says ({ending})"
         raise DataError(
-            f"{_shown(path)} is not {wanted} but {name}",
-            hint=f"Rename it to {_shown(path.with_suffix(fitting))}." if fitting else _REPLACE,
+            f"{clean(path)} is not {wanted} but {name}",
+            hint=f"Rename it to {clean(path.with_suffix(fitting))}." if fitting else _REPLACE,
         )
 
 
@@ -152,7 +150,7 @@ def _checked(path: Path, raw: BinaryIO) -> tuple[BinaryIO, bool]:
     """
     if raw.read(len(_LFS)) == _LFS:
         raise DataError(
-            f"{_shown(path)} is a pointer of Git LFS, not the recording itself", hint="Fetch the files: git lfs pull"
+            f"{clean(path)} is a pointer of Git LFS, not the recording itself", hint="Fetch the files: git lfs pull"
         )
     raw.seek(0)
     size = path.stat().st_size
@@ -215,18 +213,18 @@ def _finished(raw: BinaryIO, start: int, there: int, order: str) -> BinaryIO:
 
 
 def _cut_short(path: Path, how: str) -> DataError:
-    return DataError(f"{_shown(path)} is cut short: its header promises {how}", hint=_REPLACE)
+    return DataError(f"{clean(path)} is cut short: its header promises {how}", hint=_REPLACE)
 
 
 def _unreadable(path: Path, why: str) -> DataError:
-    return DataError(f"{_shown(path)} cannot be read: {why}", hint=_REPLACE)
+    return DataError(f"{clean(path)} cannot be read: {why}", hint=_REPLACE)
 
 
 def _refusal(path: Path, error: OSError) -> str:
     if path.is_dir():
         return "it is a folder"
     if path.is_symlink() and not path.exists():
-        return f"it is a link to {_shown(path.readlink())}, which does not exist"
+        return f"it is a link to {clean(path.readlink())}, which does not exist"
     if not path.exists():
         return "there is no such file"
     return error.strerror or str(error)
@@ -236,8 +234,3 @@ def _reason(error: Any) -> str:
     # libsndfile repeats the path before its message
     text = str(getattr(error, "error_string", "") or (error.args[-1] if error.args else error))
     return clean(text).strip().rstrip(".") or "libsndfile does not recognise it as a sound file"
-
-
-def _shown(path: Path) -> str:
-    text = str(path)
-    return text if text.isprintable() else repr(text)

@@ -9,7 +9,7 @@ in a row of A and of B. Other methods have another B, or another K (``methods``)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -383,14 +383,4 @@ class InfluenceScores:
     @property
     def meta(self) -> ScoreMeta:
         """The metadata of the scores; computes self-influence and item-level influence at first use."""
-        return ScoreMeta(
-            train_ids=self.train_ids,
-            test_ids=self.test_ids,
-            self_influence=self.self_influence,
-            sample_ids=self.sample_ids,
-            sample_influence=self.sample_influence,
-            train_items=self.train_items,
-            checkpoint_names=self.checkpoint_names,
-            provenance=self.provenance,
-            groups=self.groups,
-        )
+        return ScoreMeta(**{part.name: getattr(self, part.name) for part in fields(ScoreMeta)})

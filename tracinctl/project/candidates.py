@@ -17,15 +17,16 @@ from tracinctl.project.sources import make_model, with_test_pairs
 from tracinctl.project.target import Target
 from tracinctl.retraining.choice import Candidate
 from tracinctl.retraining.crossfit import LISTED_ABOVE
-from tracinctl.scores.exclusion import choose_by_rule, choose_exclusions
+from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.scores.options import Rule
 from tracinctl.scores.source import ScoreSource, SomeColumns
-from tracinctl.scores.votes import Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from tracinctl.data.pairs import RankingData
     from tracinctl.retraining.crossfit import FloatArray
     from tracinctl.retraining.judging import Division
-    from tracinctl.scores.options import Rule, Votes
+    from tracinctl.scores.options import Votes
+    from tracinctl.scores.votes import Threshold
 
 ListOf = Callable[[ScoreSource], Sequence[str]]
 Halves = tuple[Collection[str], Collection[str]]
@@ -45,7 +46,7 @@ def of_scores(name: str, source: ScoreSource, halves: Halves, list_of: ListOf) -
 def rule_candidate(source: ScoreSource, halves: Halves, rule: Rule) -> Candidate:
     """The user's own rule."""
     name = "your rule, total" if rule.rule == "total" else f"votes, {rule.min_occurrences}"
-    return of_scores(f"{name} below {rule.threshold}", source, halves, lambda view: choose_by_rule(view, rule).ids)
+    return of_scores(f"{name} below {rule.threshold}", source, halves, lambda view: choose_exclusions(view, rule).ids)
 
 
 def threshold_candidates(
@@ -54,11 +55,10 @@ def threshold_candidates(
     """The votes rule at each threshold."""
 
     def at(threshold: Threshold) -> ListOf:
-        return lambda view: (
-            choose_exclusions(
-                view, threshold=threshold, min_occurrences=votes.min_occurrences, upper_threshold=votes.upper_threshold
-            ).ids
+        rule = Rule(
+            threshold=threshold.text, min_occurrences=votes.min_occurrences, upper_threshold=votes.upper_threshold
         )
+        return lambda view: choose_exclusions(view, rule).ids
 
     return [of_scores(f"threshold {one.text}", source, halves, at(one)) for one in thresholds]
 
@@ -67,7 +67,7 @@ def total_candidates(sources: Mapping[str, ScoreSource], halves: Halves) -> list
     """Total influence under each method, for a few list sizes."""
 
     def at(text: str) -> ListOf:
-        return lambda view: choose_exclusions(view, threshold=parse_threshold(text), rule="total").ids
+        return lambda view: choose_exclusions(view, Rule(threshold=text, rule="total")).ids
 
     return [
         of_scores(f"{method}, {name}", source, halves, at(text))

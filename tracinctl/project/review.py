@@ -95,7 +95,7 @@ def gather_evidence(
         data=data,
         source=source,
         place=_places_of(source, data, target),
-        effects=pair_effects(source, progress=progress),
+        effects=pair_effects(source, progress),
         chance=contradiction(data.train_pairs, len(data.train), _features(data.train.inputs)),
         scores=_item_scores(target, origin, data, checkpoint_prefix, progress),
         doubts=read_doubts(target, data),

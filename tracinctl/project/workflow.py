@@ -187,7 +187,7 @@ def run_one(
     Raises:
         TracinctlError: a step fails.
     """
-    from tracinctl.scores.exclusion import choose_by_rule, with_earlier
+    from tracinctl.scores.exclusion import choose_exclusions, with_earlier
     from tracinctl.scores.files.exclusion_list import list_to_replace
     from tracinctl.scores.files.open import open_scores
     from tracinctl.scores.votes import parse_threshold
@@ -216,7 +216,7 @@ def run_one(
     source = open_scores(path)
     if computed is None:
         check_old_scores(target, path, settings, source)
-    exclusions = choose_by_rule(source, settings.rule)
+    exclusions = choose_exclusions(source, settings.rule)
     note = ""
     if settings.decided.review:
         reviewed = reviewed_exclusions(exclusions, source, verdicts_of(target))
@@ -241,7 +241,7 @@ def write_list(run: Run, settings: WorkflowSettings, progress: ProgressCallback,
     Raises:
         TracinctlError: the list cannot be written, or would replace one that a person made.
     """
-    from tracinctl.scores.files.exclusion_list import origin_notes, replace_exclusion_list
+    from tracinctl.scores.files.exclusion_list import origin_notes, write_exclusion_list
     from tracinctl.scores.files.records import mark_excluded
 
     source, exclusions, scores = run.source, run.exclusions, run.score_file
@@ -249,7 +249,7 @@ def write_list(run: Run, settings: WorkflowSettings, progress: ProgressCallback,
         return run
     path = run.target.list_file
     notes = [*origin_notes(scores, source.provenance, run.review), *notes]
-    replaced = replace_exclusion_list(path, exclusions, scores.name, notes, force=settings.replacing.force)
+    replaced = write_exclusion_list(path, exclusions, scores.name, notes, force=settings.replacing.force)
     if settings.marking.update_metadata:
         mark_excluded(source, exclusions, run.target.records, progress=progress)
     return replace(run, output_file=path, replaced=replaced)

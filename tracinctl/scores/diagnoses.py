@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.errors import ScoreFileError
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.scores.pair_ids import class_of_items, pair_items
+from tracinctl.scores.pair_ids import class_of_items, items_if_known, mirror_rows, number_items
 from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.sweep import SweepResult
 from tracinctl.scores.votes import VoteTable
@@ -231,15 +230,9 @@ def _about_cap(exclusions: Exclusions) -> Iterator[Diagnosis]:
 
 
 def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator[Diagnosis]:
-    total = len(source.train_ids)
-    try:
-        pairs = pair_items(source)
-    except ScoreFileError:
+    first, second, names = number_items(items_if_known(source))
+    if not names:
         return
-    names = list(dict.fromkeys(name for pair in pairs for name in pair))
-    number = {name: k for k, name in enumerate(names)}
-    first = np.array([number[a] for a, _ in pairs], dtype=np.int64)
-    second = np.array([number[b] for _, b in pairs], dtype=np.int64)
     # a list may name the first of several comparisons of two items a_b#1
     listed = {*exclusions.ids, *(name.removesuffix("#1") for name in exclusions.ids)}
     item_gone = np.zeros(len(names), dtype=bool)
@@ -249,13 +242,13 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
         item_gone = np.array([name in listed for name in names], dtype=bool)
         gone = item_gone[first] | item_gone[second]
 
-    if total and gone.mean() > _MOST:
+    if gone.mean() > _MOST:
         yield Diagnosis(
             "takes-most",
             f"the list leaves out {gone.mean():.0%} of the training pairs",
             "Require more votes (`min_occurrences`), give a lower `threshold`, or cap the list (`max_exclusions`).",
         )
-    if total and gone.mean() >= 1 - _LEFT:
+    if gone.mean() >= 1 - _LEFT:
         return  # most pairs are gone, so every item and class is nearly empty
     before = np.bincount(first, minlength=len(names)) + np.bincount(second, minlength=len(names))
     after = before - np.bincount(first[gone], minlength=len(names)) - np.bincount(second[gone], minlength=len(names))
@@ -322,22 +315,17 @@ def _about_checkpoints(provenance: Mapping[str, Any]) -> Iterator[Diagnosis]:
 
 def _about_mirror_images(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]:
     """If the scores of a pair and its mirror image differ, the scores are wrong, because both have the same loss."""
-    try:
-        pairs = pair_items(source)
-    except ScoreFileError:
-        return
-    place = {pair: row for row, pair in enumerate(pairs)}
-    rows = [(row, place[b, a]) for row, (a, b) in enumerate(pairs) if a < b and (b, a) in place]
+    rows = [(row, mirror) for row, mirror in mirror_rows(items_if_known(source)).items() if row < mirror]
     if not rows:
         return
-    one, other = np.array(rows).T
-    means = counted.mean
-    differ = np.abs(means[one] - means[other]) > 1e-4 * np.abs(means).max()
+    row, mirror = np.array(rows).T
+    difference = np.abs(counted.mean[row] - counted.mean[mirror])
+    differ = difference > 1e-4 * np.abs(counted.mean).max()
     if differ.any():
-        furthest = np.abs(means[one] - means[other]).max()
         yield Diagnosis(
             "mirror-images-differ",
-            f"{int(differ.sum()):,} of {len(rows):,} mirror images score differently, by up to {number(furthest)}",
+            f"{int(differ.sum()):,} of {len(rows):,} mirror images score differently, "
+            f"by up to {number(difference.max())}",
             "Compute them again: tracinctl compute",
             meaning="a pair and its mirror image have the same loss, so these scores are wrong",
         )

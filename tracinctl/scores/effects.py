@@ -12,6 +12,9 @@ from tracinctl.scores.source import FloatArray, ScoreSource
 
 IntArray = npt.NDArray[np.int64]
 
+NAMED = 5
+"""Largest number of pairs to name per training pair."""
+
 
 @dataclass(frozen=True)
 class PairEffects:
@@ -19,7 +22,7 @@ class PairEffects:
 
     Attributes:
         total: total influence on all held-out pairs, shape (train pairs,).
-        votes: number of held-out pairs with a score below the threshold, shape (train pairs,).
+        votes: number of held-out pairs with a negative score, shape (train pairs,).
         active: number of held-out pairs with a non-zero score for some training pair.
         hurt: columns of the held-out pairs with the lowest scores, lowest first, shape (train pairs, named).
         hurt_by: their scores, same shape.
@@ -36,19 +39,10 @@ class PairEffects:
     helped_by: FloatArray
 
 
-def pair_effects(
-    source: ScoreSource, *, threshold: float = 0.0, named: int = 5, progress: ProgressCallback = no_progress
-) -> PairEffects:
-    """Read the scores once.
-
-    Args:
-        source: the scores.
-        threshold: a score below it is a vote.
-        named: largest number of held-out pairs to name per training pair.
-        progress: called with a ``Progress``.
-    """
+def pair_effects(source: ScoreSource, progress: ProgressCallback = no_progress) -> PairEffects:
+    """Read the scores once."""
     rows, columns = len(source.train_ids), len(source.test_ids)
-    named = min(named, columns)
+    named = min(NAMED, columns)
     total, votes = np.zeros(rows), np.zeros(rows, dtype=np.int64)
     active = np.zeros(columns, dtype=bool)
     hurt, helped = (np.zeros((rows, named), dtype=np.int64) for _ in range(2))
@@ -56,7 +50,7 @@ def pair_effects(
     for start, block in source.blocks():
         part = slice(start, start + len(block))
         total[part] = block.sum(axis=1)
-        votes[part] = (block < threshold).sum(axis=1)
+        votes[part] = (block < 0).sum(axis=1)
         active |= (block != 0).any(axis=0)
         hurt[part], hurt_by[part] = _lowest(block, named)
         helped[part], negative = _lowest(-block, named)
@@ -65,20 +59,18 @@ def pair_effects(
     return PairEffects(total, votes, int(active.sum()), hurt, hurt_by, helped, helped_by)
 
 
-def opposed_pairs(source: ScoreSource, row: int, count: int = 5) -> list[tuple[str, float]]:
+def opposed_pairs(source: ScoreSource, row: int) -> list[tuple[str, float]]:
     """The training pairs that contradict one most: ids, and the cosine of their scores with its scores.
 
     Reads the scores up to twice.
     A cosine of -1 means the exact opposite effect on every held-out pair; only negative ones are returned.
     """
-    own = _row(source, row)
+    scores = _row(source, row)
     cosine = np.zeros(len(source.train_ids))
     for start, block in source.blocks():
-        lengths = np.linalg.norm(block, axis=1) * np.linalg.norm(own)
-        cosine[start : start + len(block)] = np.divide(
-            block @ own, lengths, out=np.zeros(len(block)), where=lengths > 0
-        )
-    order = np.argsort(cosine, kind="stable")[:count].tolist()
+        lengths = np.linalg.norm(block, axis=1) * np.linalg.norm(scores)
+        cosine[start : start + len(block)] = block @ scores / np.where(lengths > 0, lengths, np.inf)
+    order = np.argsort(cosine, kind="stable")[:NAMED].tolist()
     return [(source.train_ids[k], float(cosine[k])) for k in order if cosine[k] < 0]
 
 

@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 
 from tracinctl.errors import ScoreFileError, UsageError
-from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.scores.groups import GroupScores, names_for_list
 from tracinctl.scores.options import MODES, Rule
-from tracinctl.scores.pair_ids import number_items, pair_items
+from tracinctl.scores.pair_ids import items_if_known, mirror_rows, pair_items
 from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.scores.sweep import never_fires
 from tracinctl.scores.votes import (
     BELOW_ZERO,
-    DEFAULT_OCCURRENCES,
-    DEFAULT_RULE,
     Threshold,
     VoteTable,
     check_rule,
@@ -123,30 +121,7 @@ def with_earlier(exclusions: Exclusions, provenance: Mapping[str, Any]) -> Exclu
     return replace(exclusions, ids=[*earlier, *new], earlier=earlier)
 
 
-def choose_by_rule(source: ScoreSource, rule: Rule) -> Exclusions:
-    """Choose what to leave out by a rule; see ``choose_exclusions``."""
-    return choose_exclusions(
-        source,
-        threshold=parse_threshold(rule.threshold),
-        rule=rule.rule,
-        upper_threshold=rule.upper_threshold,
-        min_occurrences=rule.min_occurrences,
-        max_exclusions=rule.max_exclusions,
-        mode=rule.mode,
-    )
-
-
-def choose_exclusions(
-    source: ScoreSource,
-    *,
-    threshold: Threshold,
-    rule: str = DEFAULT_RULE,
-    upper_threshold: float | None = None,
-    min_occurrences: str = DEFAULT_OCCURRENCES,
-    max_exclusions: int | None = None,
-    mode: str = "ranking_pair",
-    progress: ProgressCallback = no_progress,
-) -> Exclusions:
+def choose_exclusions(source: ScoreSource, rule: Rule) -> Exclusions:
     """Choose what to leave out.
 
     Under rule ``votes``, a pair is harmful if enough test pairs have a score below the threshold. Under rule ``total``,
@@ -156,42 +131,58 @@ def choose_exclusions(
     items), or items in mode ``sample``, which uses no thresholds and rules.
 
     Raises:
-        UsageError: the mode, the rule or the cap is wrong.
+        UsageError: a setting of the rule is wrong.
         ScoreFileError: the scores lack the pairs' items (``full_pair``) or the item-level influence (``sample``).
     """
-    _check(mode, max_exclusions)
-    check_rule(rule, min_occurrences, upper_threshold)
-    suspicious = suspicious_items(source) if mode == "sample" else {}
-    if rule == "total":
-        harmful = _by_total(source, count_votes(source, [BELOW_ZERO], progress=progress), threshold)
+    _check(rule)
+    threshold = parse_threshold(rule.threshold)
+    suspicious = suspicious_items(source) if rule.mode == "sample" else {}
+    if rule.rule == "total":
+        harmful = _by_total(source, count_votes(source, [BELOW_ZERO]), threshold)
     else:
-        harmful = _by_votes(source, count_votes(source, [threshold], upper_threshold, progress), min_occurrences)
-    kept, mirrors = ([], []) if mode == "sample" else _kept_rows(source, harmful.rows, mode, max_exclusions)
-    if mode == "sample":
-        written = list(suspicious)[:max_exclusions]
-    elif mode == "full_pair":
-        written = _items_of(source, kept)
-    else:
-        written = [source.train_ids[row] for row in [*kept, *mirrors]]
+        harmful = _by_votes(source, count_votes(source, [threshold], rule.upper_threshold), rule.min_occurrences)
+    rows, mirrors = _listed_rows(source, harmful.rows, rule)
     active = harmful.counted.active_test_pairs
-    why = never_fires(min_occurrences, harmful.required, active, len(source.test_ids))
-    return Exclusions(
-        mode=mode,
-        rule=rule,
+    chosen = Exclusions(
+        mode=rule.mode,
+        rule=rule.rule,
         threshold=threshold,
         value=harmful.value,
-        min_occurrences=min_occurrences,
+        min_occurrences=rule.min_occurrences,
         required_votes=harmful.required,
         harmful=harmful.pairs(source, harmful.rows),
-        listed=harmful.pairs(source, harmful.rows if mode == "sample" else [*kept, *mirrors]),
-        ids=written,
+        listed=harmful.pairs(source, [*rows, *mirrors]),
+        ids=_items_of(source, rows) if rule.mode == "full_pair" else [source.train_ids[k] for k in [*rows, *mirrors]],
         mirrored=[source.train_ids[row] for row in mirrors],
-        cut=len(suspicious) - len(written) if mode == "sample" else len(harmful.rows) - len(kept),
-        max_exclusions=max_exclusions,
+        cut=len(harmful.rows) - len(rows),
+        max_exclusions=rule.max_exclusions,
         active_test_pairs=active,
-        never_fires="" if mode == "sample" else why,
-        sample_scores={name: suspicious[name] for name in written} if mode == "sample" else {},
+        never_fires=never_fires(rule.min_occurrences, harmful.required, active, len(source.test_ids)),
+        sample_scores={},
         counted=harmful.counted,
+    )
+    if rule.mode != "sample":
+        return chosen
+    items = dict(list(suspicious.items())[: rule.max_exclusions])
+    return replace(chosen, ids=list(items), sample_scores=items, cut=len(suspicious) - len(items), never_fires="")
+
+
+def choose_groups(source: ScoreSource, grouped: GroupScores, rule: Rule) -> Exclusions:
+    """Choose groups of training pairs by the rule for pairs, applied to the mean scores of each group.
+
+    ``max_exclusions`` caps groups. In the result, ``harmful`` and ``listed`` have groups, and ``ids`` all training
+    pairs of the listed groups.
+    """
+    chosen = choose_exclusions(grouped, replace(rule, max_exclusions=None, mode="ranking_pair"))
+    listed = chosen.harmful[: rule.max_exclusions]
+    return replace(
+        chosen,
+        by=grouped.members.by,
+        listed=listed,
+        ids=names_for_list(source, grouped.members.rows_of(group.id for group in listed)),
+        mirrored=[],
+        cut=len(chosen.harmful) - len(listed),
+        max_exclusions=rule.max_exclusions,
     )
 
 
@@ -228,50 +219,32 @@ def _by_total(source: ScoreSource, counted: VoteTable, threshold: Threshold) -> 
     return _Harmful(rows, value, 0, counted)
 
 
-def _kept_rows(source: ScoreSource, rows: list[int], mode: str, cap: int | None) -> tuple[list[int], list[int]]:
+def _listed_rows(source: ScoreSource, rows: list[int], rule: Rule) -> tuple[list[int], list[int]]:
     """The harmful rows up to the cap and, in mode ``ranking_pair``, their mirror images that are not harmful."""
-    mirror = _mirror_rows(_items(source, needed=mode == "full_pair"))
-    kept = _capped(rows, mirror, cap)
-    named = set(kept)
-    mirrors = [mirror[row] for row in kept if mirror.get(row, row) not in named] if mode == "ranking_pair" else []
-    return kept, mirrors
+    if rule.mode == "sample":
+        return rows, []
+    mirror = mirror_rows(pair_items(source) if rule.mode == "full_pair" else items_if_known(source))
+    listed = _capped(rows, mirror, rule.max_exclusions)
+    if rule.mode == "full_pair":
+        return listed, []
+    names = set(listed)
+    return listed, [mirror[row] for row in listed if mirror.get(row, row) not in names]
 
 
-def _check(mode: str, max_exclusions: int | None) -> None:
-    if mode not in MODES:
-        raise UsageError(f"unknown pair mode {mode!r}", hint=f"Choose one of {', '.join(MODES)}.")
-    if max_exclusions is not None and max_exclusions < 1:
+def _check(rule: Rule) -> None:
+    if rule.mode not in MODES:
+        raise UsageError(f"unknown pair mode {rule.mode!r}", hint=f"Choose one of {', '.join(MODES)}.")
+    if rule.max_exclusions is not None and rule.max_exclusions < 1:
         raise UsageError(
-            f"`max_exclusions` is {max_exclusions}, which excludes nothing",
-            hint="Give 1 or more, or no cap.",
+            f"`max_exclusions` is {rule.max_exclusions}, which excludes nothing", hint="Give 1 or more, or no cap."
         )
+    check_rule(rule.rule, rule.min_occurrences, rule.upper_threshold)
 
 
 def _items_of(source: ScoreSource, rows: Sequence[int]) -> list[str]:
     """The different items of some training pairs."""
     items = pair_items(source)
     return list(dict.fromkeys(name for row in rows for name in items[row]))
-
-
-def _items(source: ScoreSource, *, needed: bool) -> Sequence[tuple[str, str]]:
-    try:
-        return pair_items(source)
-    except ScoreFileError:
-        if needed:
-            raise
-        return ()
-
-
-def _mirror_rows(items: Sequence[tuple[str, str]]) -> dict[int, int]:
-    """Map rows to the rows of their mirror images, if training saw both; empty if items are unknown."""
-    if not items:
-        return {}
-    first, second, count = number_items(items)
-    there, back = first * count + second, second * count + first
-    order = np.argsort(there)
-    at = np.minimum(np.searchsorted(there, back, sorter=order), len(order) - 1)
-    rows = np.flatnonzero((there[order[at]] == back) & (first != second))
-    return dict(zip(rows.tolist(), order[at[rows]].tolist(), strict=True))
 
 
 def _capped(order: list[int], mirror: Mapping[int, int], cap: int | None) -> list[int]:

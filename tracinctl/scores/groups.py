@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.pair_ids import class_of_items, pair_items
-from tracinctl.scores.source import Blocks, FloatArray, KnownScores, ScoreMeta, ScoreSource, in_blocks
+from tracinctl.scores.source import FloatArray, MemoryScores, ScoreMeta, ScoreSource
 from tracinctl.scores.student import student_t
 from tracinctl.text import natural_key, nearest
 
@@ -76,24 +76,13 @@ class Members:
     groups: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, by: str, name_of_rows: Sequence[str]) -> Members:
-        """Put each training pair in the group of its name."""
-        return cls._made(by, np.arange(len(name_of_rows)), name_of_rows)
-
-    @classmethod
-    def of_several(cls, by: str, names_of_rows: Iterable[Collection[str]]) -> Members:
+    def of(cls, by: str, names_of_rows: Iterable[Collection[str]]) -> Members:
         """Put each training pair in the groups of its names."""
         flat = [(row, name) for row, names in enumerate(names_of_rows) for name in names]
-        return cls._made(by, np.array([row for row, _ in flat], dtype=np.int64), [name for _, name in flat])
-
-    @classmethod
-    def _made(cls, by: str, rows: npt.NDArray[np.int64], names: Iterable[str]) -> Members:
-        first: dict[str, int] = {}
-        met = np.array([first.setdefault(name, len(first)) for name in names], dtype=np.int64)
-        ordered = sorted(first, key=natural_key)
-        place = np.empty(len(ordered), dtype=np.int64)
-        place[[first[name] for name in ordered]] = np.arange(len(ordered))
-        return cls(by, ordered, rows, place[met])
+        names = sorted({name for _, name in flat}, key=natural_key)
+        place = {name: k for k, name in enumerate(names)}
+        rows = np.array([row for row, _ in flat], dtype=np.int64)
+        return cls(by, names, rows, np.array([place[name] for _, name in flat], dtype=np.int64))
 
     def rows_of(self, names: Iterable[str]) -> list[int]:
         """The different training pairs of some groups, group by group."""
@@ -144,7 +133,7 @@ def most_harmful_first(groups: Iterable[GroupInfluence]) -> list[GroupInfluence]
     return sorted(groups, key=lambda group: (group.mean, natural_key(group.name)))
 
 
-class GroupScores(KnownScores):
+class GroupScores(MemoryScores):
     """Scores of groups on each held-out pair: the mean of their training pairs' scores, one row per group.
 
     With means, a threshold has the same meaning as for pairs, and a large group has no more votes than a small one.
@@ -157,21 +146,12 @@ class GroupScores(KnownScores):
     def __init__(
         self, meta: ScoreMeta, scores: FloatArray, members: Members, influence: Sequence[GroupInfluence]
     ) -> None:
-        super().__init__(meta)
+        super().__init__(meta, scores)
         self.members, self.influence = members, influence
-        self._scores = scores
-
-    def blocks(self) -> Blocks:
-        """Yield (first row, scores of shape (rows, test pairs)) from the first group to the last."""
-        return in_blocks(self._scores)
 
 
 def influence_by_group(
-    source: ScoreSource,
-    by: str,
-    *,
-    contradicted: FloatArray | None = None,
-    progress: ProgressCallback = no_progress,
+    source: ScoreSource, by: str, *, contradicted: FloatArray | None = None
 ) -> tuple[Members, list[GroupInfluence]]:
     """The groups and the influence of each: one reading of the scores, and a sum for each training pair.
 
@@ -179,7 +159,6 @@ def influence_by_group(
         source: the scores of the training pairs.
         by: see ``members_of``.
         contradicted: see ``group_influence``.
-        progress: called with a ``Progress``.
 
     Raises:
         UsageError: the pairs have no such column.
@@ -190,7 +169,6 @@ def influence_by_group(
     with np.errstate(over="ignore", invalid="ignore"):  # sums of very large scores may be infinite
         for start, block in source.blocks():
             totals[start : start + len(block)] = block @ ones
-            progress(Progress("groups", start + len(block), len(totals), "pairs"))
     return members, group_influence(np.nan_to_num(totals), members, contradicted)
 
 
@@ -257,15 +235,15 @@ def members_of(source: ScoreSource, by: str) -> Members:
         ScoreFileError: the ids do not show items or classes.
     """
     if by in source.groups:
-        return Members.of(by, source.groups[by])
+        return Members.of(by, ((name,) for name in source.groups[by]))
     if by == ITEM:
-        return Members.of_several(by, (dict.fromkeys(pair) for pair in pair_items(source)))
+        return Members.of(by, (dict.fromkeys(pair) for pair in pair_items(source)))
     if by == CLASS:
         pairs = pair_items(source)
         classes = class_of_items(list(dict.fromkeys(item for pair in pairs for item in pair)))
         if not classes:
             raise ScoreFileError("the item ids do not show the items' classes", hint="Group by item instead.")
-        return Members.of_several(by, (dict.fromkeys(classes[item] for item in pair) for pair in pairs))
+        return Members.of(by, (dict.fromkeys(classes[item] for item in pair) for pair in pairs))
     known = [*source.groups, ITEM, CLASS]
     near = nearest(by, known)
     raise UsageError(

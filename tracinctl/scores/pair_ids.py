@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -17,49 +17,24 @@ ItemNumbers = npt.NDArray[np.int64]
 MOST_CLASSES = 20
 
 
-def split_pair_id(
-    pair_id: str, item_ids: Collection[str] | None = None, material: str | None = None
-) -> tuple[str, str]:
-    """Split a pair id into the ids of its two items.
-
-    With ``item_ids`` (a set, for speed), both halves must be among them. Without, the id is split where the material
-    occurs again; ``material`` defaults to the id's first token.
+def split_pair_id(pair_id: str) -> tuple[str, str]:
+    """Split a pair id into the ids of its two items, where its first token, the material, occurs again.
 
     Raises:
         ScoreFileError: no split fits, or several do.
     """
-    cuts = [k for k, letter in enumerate(pair_id) if letter == "_"]
-    if item_ids is not None:
-        splits = [
-            (pair_id[:k], pair_id[k + 1 :]) for k in cuts if pair_id[:k] in item_ids and pair_id[k + 1 :] in item_ids
-        ]
-    else:
-        name = material or pair_id.partition("_")[0]
-        splits = [
-            (pair_id[:k], pair_id[k + 1 :])
-            for k in cuts
-            if pair_id.startswith(f"{name}_") and pair_id[k + 1 :].startswith(f"{name}_") and k > len(name)
-        ]
-    if len(splits) == 1:
-        return splits[0]
-    what = "fits no two items" if not splits else f"can be split in {len(splits)} ways"
+    material = pair_id.partition("_")[0]
+    halves = [(pair_id[: match.start()], pair_id[match.start() + 1 :]) for match in re.finditer("_", pair_id)]
+    begin = f"{material}_"
+    fitting = [(first, second) for first, second in halves if first.startswith(begin) and second.startswith(begin)]
+    if len(fitting) == 1:
+        return fitting[0]
+    what = "fits no two items" if not fitting else f"can be split in {len(fitting)} ways"
     raise ScoreFileError(
         f"pair id {pair_id!r} {what}",
         hint="Use scores from `tracinctl compute`, which have the items' ids, or ids that begin each item with the "
         "material.",
     )
-
-
-def split_pair_ids(
-    pair_ids: Collection[str], item_ids: Collection[str] | None = None, material: str | None = None
-) -> list[tuple[str, str]]:
-    """Split many pair ids into the ids of their two items.
-
-    Raises:
-        ScoreFileError: an id cannot be split.
-    """
-    known = set(item_ids) if item_ids is not None else None
-    return [split_pair_id(pair_id, known, material) for pair_id in pair_ids]
 
 
 def pair_items(source: ScoreSource) -> Sequence[tuple[str, str]]:
@@ -68,14 +43,34 @@ def pair_items(source: ScoreSource) -> Sequence[tuple[str, str]]:
     Raises:
         ScoreFileError: they are unknown, and an id cannot be split.
     """
-    return source.train_items or split_pair_ids(list(source.train_ids))
+    return source.train_items or [split_pair_id(pair_id) for pair_id in source.train_ids]
 
 
-def number_items(pairs: Sequence[tuple[str, str]]) -> tuple[ItemNumbers, ItemNumbers, int]:
-    """Number the items from 0: the first and second items of pairs, and the number of items."""
+def items_if_known(source: ScoreSource) -> Sequence[tuple[str, str]]:
+    """``pair_items``, but empty if they are unknown."""
+    try:
+        return pair_items(source)
+    except ScoreFileError:
+        return ()
+
+
+def number_items(pairs: Sequence[tuple[str, str]]) -> tuple[ItemNumbers, ItemNumbers, list[str]]:
+    """Number the items from 0: the first and second items of pairs, and the names of the items."""
     number = {name: k for k, name in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
     flat = np.fromiter(map(number.__getitem__, chain.from_iterable(pairs)), dtype=np.int64, count=2 * len(pairs))
-    return flat[0::2], flat[1::2], len(number)
+    return flat[0::2], flat[1::2], list(number)
+
+
+def mirror_rows(pairs: Sequence[tuple[str, str]]) -> dict[int, int]:
+    """Map the rows of pairs to the rows of their mirror images, if both are there."""
+    if not pairs:
+        return {}
+    first, second, names = number_items(pairs)
+    forward, backward = first * len(names) + second, second * len(names) + first
+    order = np.argsort(forward)
+    at = np.minimum(np.searchsorted(forward, backward, sorter=order), len(order) - 1)
+    rows = np.flatnonzero((forward[order[at]] == backward) & (first != second))
+    return dict(zip(rows.tolist(), order[at[rows]].tolist(), strict=True))
 
 
 def class_of_items(item_ids: Sequence[str]) -> dict[str, str]:

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.errors import ScoreFileError
-from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.options import Thresholds
-from tracinctl.scores.pair_ids import ItemNumbers, number_items, pair_items
+from tracinctl.scores.pair_ids import ItemNumbers, items_if_known, number_items
 from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.votes import (
     BELOW_ZERO,
@@ -117,7 +115,6 @@ def sweep_thresholds(
     thresholds: Sequence[Threshold],
     min_occurrences: str = DEFAULT_OCCURRENCES,
     upper_threshold: float | None = None,
-    progress: ProgressCallback = no_progress,
     *,
     rule: str = DEFAULT_RULE,
 ) -> SweepResult:
@@ -128,8 +125,8 @@ def sweep_thresholds(
     """
     check_rule(rule, min_occurrences, upper_threshold)
     if rule == "total":
-        return sweep_totals(source, count_votes(source, [BELOW_ZERO], progress=progress), thresholds)
-    return sweep_of(source, count_votes(source, thresholds, upper_threshold, progress), min_occurrences)
+        return sweep_totals(source, count_votes(source, [BELOW_ZERO]), thresholds)
+    return sweep_of(source, count_votes(source, thresholds, upper_threshold), min_occurrences)
 
 
 def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAULT_OCCURRENCES) -> SweepResult:
@@ -140,7 +137,7 @@ def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAU
     """
     active, total, most = table.active_test_pairs, len(source.train_ids), len(source.test_ids)
     required = required_votes(min_occurrences, active)
-    items = _item_numbers(source)
+    items = number_items(items_if_known(source))
     rows = []
     for k, threshold in enumerate(table.thresholds):
         tally = np.bincount(table.votes[k], minlength=most + 1)
@@ -154,7 +151,7 @@ def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAU
 def sweep_totals(source: ScoreSource, table: VoteTable, thresholds: Sequence[Threshold]) -> SweepResult:
     """What each threshold of the total score would exclude, from counted votes."""
     active, test_pairs = table.active_test_pairs, len(source.test_ids)
-    items, totals = _item_numbers(source), table.totals
+    items, totals = number_items(items_if_known(source)), table.totals
     values = [total_below(totals, threshold) for threshold in thresholds]
     rows = [_row(threshold, value, totals < value, items) for threshold, value in zip(thresholds, values, strict=True)]
     why = never_fires(DEFAULT_OCCURRENCES, 0, active, test_pairs)
@@ -165,12 +162,12 @@ def _row(
     threshold: Threshold,
     value: float,
     harmful: npt.NDArray[np.bool_],
-    items: tuple[ItemNumbers, ItemNumbers, int],
+    items: tuple[ItemNumbers, ItemNumbers, list[str]],
     votes: dict[int, int] | None = None,
     required: int = 0,
 ) -> SweepRow:
-    first, second, all_items = items
-    touched = np.zeros(all_items, dtype=bool)
+    first, second, names = items
+    touched = np.zeros(len(names), dtype=bool)
     touched[first[harmful[: len(first)]]] = True
     touched[second[harmful[: len(second)]]] = True
     count = int(harmful.sum())
@@ -181,13 +178,5 @@ def _row(
         required_votes=required,
         harmful=count,
         pair_share=count / len(harmful) if len(harmful) else 0.0,
-        item_share=int(touched.sum()) / all_items if all_items else None,
+        item_share=int(touched.sum()) / len(names) if names else None,
     )
-
-
-def _item_numbers(source: ScoreSource) -> tuple[ItemNumbers, ItemNumbers, int]:
-    """``number_items`` of the training pairs; empty if their items are unknown."""
-    try:
-        return number_items(pair_items(source))
-    except ScoreFileError:
-        return number_items(())

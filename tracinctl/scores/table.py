@@ -71,23 +71,12 @@ class InfluenceTable:
     @classmethod
     def of(cls, meta: ScoreMeta, scores: FloatArray, *, per_checkpoint: FloatArray | None = None) -> InfluenceTable:
         """Make a table from scores and their metadata."""
-        known = {part.name: getattr(meta, part.name) for part in fields(meta)}
-        return cls(scores=scores, per_checkpoint=per_checkpoint, **known)
+        return cls(scores=scores, per_checkpoint=per_checkpoint, **vars(meta))
 
     @property
     def meta(self) -> ScoreMeta:
         """The metadata of the scores."""
-        return ScoreMeta(
-            self.train_ids,
-            self.test_ids,
-            self.self_influence,
-            self.sample_ids,
-            self.sample_influence,
-            self.train_items,
-            self.checkpoint_names,
-            self.provenance,
-            self.groups,
-        )
+        return ScoreMeta(**{part.name: getattr(self, part.name) for part in fields(ScoreMeta)})
 
     def blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""

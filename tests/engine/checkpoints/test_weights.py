@@ -47,7 +47,7 @@ def test_relative_weights_are_learning_rates_over_their_mean():
 def test_a_checkpoint_of_weight_0_is_named(weighting):
     values, [note] = checkpoint_weights([0.1, 0.0], ["a", "b"], weighting)
     assert values[1] == 0
-    assert note == "b has learning rate 0 and so weight 0, and adds nothing to the scores"
+    assert note == "checkpoints with learning rate 0 add nothing to the scores: b"
     values, [note] = checkpoint_weights([0.0, 0.0], ["a", "b"], "relative")
     assert values == [1, 1]
     assert "all zero" in note

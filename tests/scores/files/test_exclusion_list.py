@@ -9,11 +9,10 @@ from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.files.exclusion_list import (
     list_to_replace,
     read_exclusion_list,
-    replace_exclusion_list,
     write_exclusion_list,
 )
+from tracinctl.scores.options import Rule
 from tracinctl.scores.source import MemoryScores, ScoreMeta
-from tracinctl.scores.votes import parse_threshold
 
 
 @pytest.fixture
@@ -23,17 +22,17 @@ def exclusions():
     names = ["deg000_1_deg036_1", "deg000_2_deg036_2", "deg000_3_deg036_3"]
     meta = ScoreMeta(train_ids=names, test_ids=["deg000_8_deg036_8", "deg000_9_deg036_9"])
     source = MemoryScores(meta, np.array([[-9.0, -9.0], [-2.0, -2.0], [3.0, 3.0]]))
-    return lambda threshold: choose_exclusions(source, threshold=parse_threshold(threshold), min_occurrences="2")
+    return lambda threshold: choose_exclusions(source, Rule(threshold=threshold, min_occurrences="2"))
 
 
 def test_a_list_of_another_rule_is_named_when_it_is_replaced(tmp_path, exclusions):
     path = tmp_path / "list.txt"
-    assert replace_exclusion_list(path, exclusions("0"), "scores") == ""
-    assert replace_exclusion_list(path, exclusions("0"), "scores") == "", "the same list again"
-    said = replace_exclusion_list(path, exclusions("-5"), "scores")
+    assert write_exclusion_list(path, exclusions("0"), "scores") == ""
+    assert write_exclusion_list(path, exclusions("0"), "scores") == "", "the same list again"
+    said = write_exclusion_list(path, exclusions("-5"), "scores")
     assert said == "2 pairs, at least 2 of 2 active test pairs score below 0 (min_occurrences 2)"
     assert read_exclusion_list(path).ids == ["deg000_1_deg036_1"]
-    assert replace_exclusion_list(path, exclusions("-6"), "scores").startswith("1 pair, "), "another rule, the same ids"
+    assert write_exclusion_list(path, exclusions("-6"), "scores").startswith("1 pair, "), "another rule, the same ids"
 
 
 HANDMADE = {
@@ -50,10 +49,10 @@ def test_what_a_person_made_is_replaced_with_force_alone(tmp_path, exclusions, c
     path = tmp_path / "list.txt"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match="is not replaced") as refused:
-        replace_exclusion_list(path, exclusions("0"), "scores")
+        write_exclusion_list(path, exclusions("0"), "scores")
     assert "`force`" in refused.value.hint
     assert path.read_bytes() == content.encode("latin-1")
-    replace_exclusion_list(path, exclusions("0"), "scores", force=True)
+    write_exclusion_list(path, exclusions("0"), "scores", force=True)
     assert len(read_exclusion_list(path).ids) == 2
 
 

@@ -15,7 +15,7 @@ from tracinctl.scores.files.exclusion_list import write_exclusion_list
 from tracinctl.scores.files.open import write_scores
 from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
 from tracinctl.scores.files.records import mark_excluded, write_self_influence
-from tracinctl.scores.votes import parse_threshold
+from tracinctl.scores.options import Rule
 
 resource = pytest.importorskip("resource", reason="this system has no limit for the size of a file")
 
@@ -37,7 +37,7 @@ def scores(seed):
 
 
 def listed(source):
-    return choose_exclusions(source, threshold=parse_threshold("0"), min_occurrences="1")
+    return choose_exclusions(source, Rule(threshold="0", min_occurrences="1"))
 
 
 WRITERS = {

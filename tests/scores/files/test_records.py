@@ -8,7 +8,7 @@ from score_tables import table
 
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.files.records import mark_excluded
-from tracinctl.scores.votes import parse_threshold
+from tracinctl.scores.options import Rule
 
 SOURCE = table([[-9.0, -9.0], [-1.0, -3.0], [5.0, 5.0]])
 FIRST = "m_0_m_1"
@@ -23,7 +23,7 @@ def mark(path, records=None, threshold="-5", **more):
     """The records after marking what is below the threshold."""
     if records is not None:
         path.write_text(json.dumps(records))
-    mark_excluded(SOURCE, choose_exclusions(SOURCE, threshold=parse_threshold(threshold), **more), path)
+    mark_excluded(SOURCE, choose_exclusions(SOURCE, Rule(threshold=threshold, **more)), path)
     return json.loads(path.read_text())
 
 
@@ -93,5 +93,5 @@ def test_marks_of_earlier_lists_go_and_only_ours(path):
 
 def test_marks_of_items_say_how_suspicious_they_are(path):
     source = table([[1.0]], sample_ids=["a", "b", "c", "d", "e"], sample_influence=np.array([0.0, 0, 0, 0, 9.0]))
-    mark_excluded(source, choose_exclusions(source, threshold=parse_threshold("0"), mode="sample"), path)
+    mark_excluded(source, choose_exclusions(source, Rule(threshold="0", mode="sample")), path)
     assert json.loads(path.read_text())["e"]["tracin_info"]["average_influence"] == 9.0

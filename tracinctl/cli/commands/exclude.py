@@ -119,15 +119,14 @@ def check_grouping(settings: ExcludeCommand) -> None:
 
 def choose(file: ScoreFile, place: Path, settings: ExcludeCommand) -> Chosen:
     """Choose what to leave out from one score file and people's decisions."""
-    from tracinctl.scores.exclusion import choose_by_rule, with_earlier
+    from tracinctl.scores.exclusion import choose_exclusions, choose_groups, with_earlier
     from tracinctl.scores.files.open import open_scores
-    from tracinctl.scores.group_exclusion import choose_groups
 
     grouped, note = None, ""
     with terminal.progress(what=file.label) as report:
         source = open_scores(file.path, report)
         if settings.grouping.by is None:
-            exclusions = choose_by_rule(source, settings.rule)
+            exclusions = choose_exclusions(source, settings.rule)
         else:
             grouped = read_groups(file, source, settings.grouping.by, report)
             exclusions = choose_groups(source, grouped, settings.rule)
@@ -139,7 +138,7 @@ def choose(file: ScoreFile, place: Path, settings: ExcludeCommand) -> Chosen:
 
 def write_lists(chosen: list[Chosen], settings: ExcludeCommand) -> dict[Path, str]:
     """Write the lists, and mark their ids in the records if set; return summaries of replaced lists by path."""
-    from tracinctl.scores.files.exclusion_list import origin_notes, replace_exclusion_list
+    from tracinctl.scores.files.exclusion_list import origin_notes, write_exclusion_list
     from tracinctl.scores.files.records import read_records
 
     if settings.marking.update_metadata:
@@ -148,7 +147,7 @@ def write_lists(chosen: list[Chosen], settings: ExcludeCommand) -> dict[Path, st
     replaced = {}
     for one in chosen:
         notes = origin_notes(one.file.path, one.source.provenance, one.note)
-        replaced[one.path] = replace_exclusion_list(
+        replaced[one.path] = write_exclusion_list(
             one.path, one.exclusions, one.file.path.name, notes, force=settings.replacing.force
         )
         if settings.marking.update_metadata:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from tracinctl.engine.checkpoints.files import ADAPTER_CONFIG, CheckpointSource
 from tracinctl.engine.checkpoints.record import weights_digest
+from tracinctl.engine.checkpoints.state_keys import first_of_each
 from tracinctl.errors import CheckpointError, ModelError
-from tracinctl.text import first_few
+from tracinctl.user_code import said
 
 
 def is_adapter(path: Path) -> bool:
@@ -35,7 +35,11 @@ def with_adapter(model: torch.nn.Module, sources: Sequence[Path | CheckpointSour
     if len(folders) < len(places):
         other = next(str(CheckpointSource.of(s)) for s, p in zip(sources, places, strict=True) if p not in folders)
         raise CheckpointError(f"{folders[0]} is an adapter, but {other} is not", hint="Give checkpoints of one kind.")
-    peft = _peft(folders[0])
+    try:
+        import peft
+    except ImportError as error:
+        hint = "Run: pip install peft"
+        raise ModelError(f"{folders[0]} is an adapter, which only peft can read", hint=hint) from error
     if hasattr(model, "peft_config"):
         return model
     try:
@@ -44,8 +48,7 @@ def with_adapter(model: torch.nn.Module, sources: Sequence[Path | CheckpointSour
         wrapped: torch.nn.Module = peft.get_peft_model(model, config)
     except Exception as error:
         raise ModelError(
-            f"the adapter {folders[0]} cannot be added to the model: {type(error).__name__}: "
-            f"{(str(error).splitlines() or [''])[0]}",
+            f"the adapter {folders[0]} cannot be added to the model: {said(error)}",
             hint="Give the base model that the adapter was trained with.",
         ) from error
     like = next(model.parameters())
@@ -70,26 +73,14 @@ def apply_adapter(model: torch.nn.Module, state: Mapping[str, torch.Tensor], che
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     wanted: Mapping[str, torch.Tensor] = get_peft_model_state_dict(model)
-    wrong = [
-        f"{what}: {first_few(names)}"
-        for what, names in (
-            ("missing", [name for name in wanted if name not in state]),
-            ("unexpected", [name for name in state if name not in wanted]),
-            ("wrong shape", [n for n, t in wanted.items() if n in state and t.shape != state[n].shape]),
-        )
-        if names
-    ]
-    if wrong:
+    kinds = {
+        "missing": [name for name in wanted if name not in state],
+        "unexpected": [name for name in state if name not in wanted],
+        "wrong shape": [n for n, t in wanted.items() if n in state and t.shape != state[n].shape],
+    }
+    if wrong := first_of_each(kinds):
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit the model's adapter: {'; '.join(wrong)}",
             hint="Give checkpoints of one run, with the same adapter and base model.",
         )
     set_peft_model_state_dict(model, dict(state))
-
-
-def _peft(folder: Path) -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise ModelError(f"{folder} is an adapter, which only peft can read", hint="Run: pip install peft") from error
-    return peft

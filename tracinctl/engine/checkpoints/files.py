@@ -5,7 +5,8 @@ Completion imports this module, so heavy imports are inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def weight_files(path: Path) -> list[tuple[Path, str]]:
             f"{path} has the weights of several models: {weights.name} and {second.name}",
             hint=f"Give the file of the model that was trained on pairs, for example {second}.",
         )
-    return [(part, "") for part in (_shards(weights) if weights.name.endswith(_INDEX) else [weights])]
+    return [(part, "") for part in _in_parts(weights)]
 
 
 def _no_weights(path: Path) -> CheckpointError:
@@ -118,7 +119,7 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
     """The weights of the modules of a sentence-transformers folder; empty if only the first one has any."""
     index = path / _MODULES
     parts: list[tuple[Path, str]] = []
-    try:
+    with _reading(index, "a list of modules"):
         for module in _read_json(index):
             name, place = str(module["name"]), str(module["path"])
             if Path(place).name != place:
@@ -126,26 +127,30 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
                     f"{index} names {place!r}, which is not a folder beside it",
                     hint="Save the model again, all in one folder.",
                 )
-            files = (path / place / file for file in _WEIGHTS)
-            weights = next((file for file in files if file.is_file()), None)
+            weights = next((path / place / file for file in _WEIGHTS if (path / place / file).is_file()), None)
             if weights is not None:
-                several = _shards(weights) if weights.name.endswith(_INDEX) else [weights]
-                parts.extend((part, f"{name}.{ANY_PART}.") for part in several)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{index} is not a list of modules: {type(error).__name__}: {error}", hint="Save the model again."
-        ) from error
+                parts += [(part, f"{name}.{ANY_PART}.") for part in _in_parts(weights)]
     return parts if len({prefix for _, prefix in parts}) > 1 or (parts and parts[0][0].parent != path) else []
 
 
-def _shards(index: Path) -> list[Path]:
+@contextlib.contextmanager
+def _reading(index: Path, what: str) -> Iterator[None]:
     try:
-        names = sorted(set(_read_json(index)["weight_map"].values()))
+        yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{index} is not an index of weights: {type(error).__name__}: {error}",
+            f"{index} is not {what}: {type(error).__name__}: {error}",
             hint="Save the model again, in case the file is cut off.",
         ) from error
+
+
+def _in_parts(weights: Path) -> list[Path]:
+    """The file of weights, or the files that it lists if it is an index."""
+    if not weights.name.endswith(_INDEX):
+        return [weights]
+    index = weights
+    with _reading(index, "an index of weights"):
+        names = sorted(set(_read_json(index)["weight_map"].values()))
     for name in names:
         # only names without folders, so that a folder from somebody else cannot make us read other files
         if not isinstance(name, str) or not name.endswith(SUFFIXES) or "\\" in name or Path(name).name != name:

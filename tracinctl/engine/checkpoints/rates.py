@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,13 @@ def rates_of(path: Path, optimizers: Sequence[Mapping[str, Any]], schedulers: Se
     if before and all(before):
         exact = [rate for rates in before for rate in rates or ()]
         if len(exact) == len(groups):
-            groups = tuple(Group(rate, g.names, g.shapes) for rate, g in zip(exact, groups, strict=True))
+            groups = tuple(replace(group, rate=rate) for group, rate in zip(groups, exact, strict=True))
         return Rates(groups, taken=max(exact))
-    if len(last) == 1 and last[0] and not _waits(schedulers[0]):
+    # the steps of a schedule with patience do not determine its rate, which depends on a measure
+    if len(last) == 1 and last[0] and "patience" not in schedulers[0]:
         step = schedulers[0].get("last_epoch")
         if len(last[0]) == len(groups):
-            groups = tuple(Group(rate, g.names, g.shapes) for rate, g in zip(last[0], groups, strict=True))
+            groups = tuple(replace(group, rate=rate) for group, rate in zip(groups, last[0], strict=True))
         elif not groups:
             groups = tuple(Group(rate, None, ()) for rate in last[0])
         if isinstance(step, int) and step > 0:
@@ -125,11 +126,6 @@ def _several(states: Any) -> Iterator[Mapping[str, Any]]:
     for state in states if isinstance(states, (list, tuple)) else [states]:
         if isinstance(state, Mapping):
             yield state
-
-
-def _waits(scheduler: Mapping[str, Any]) -> bool:
-    """Whether a schedule depends on a measure, so that its steps do not determine its rate."""
-    return "patience" in scheduler
 
 
 def _last_rates(path: Path, scheduler: Mapping[str, Any]) -> list[float]:

@@ -11,8 +11,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,9 +31,7 @@ _STORAGE_ID: Final = 5  # fields of a reference to a storage: mark, class, key, 
 def read_tensors(path: Path, raw: bytearray) -> Any:
     """Read a checkpoint file as tensors on the CPU and plain values; no code in it is run.
 
-    Args:
-        path: for messages.
-        raw: the file's bytes; tensors are views of them.
+    Tensors are views of ``raw``, the file's bytes; ``path`` is for messages.
 
     Raises:
         CheckpointError: the file is something else, is damaged, asks to run code, or would take far more memory than
@@ -82,13 +79,6 @@ def check_state(path: Path, state: Mapping[str, Any], size: int) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Numbers:
-    """The numbers of one storage."""
-
-    numbers: torch.Tensor
-
-
 class _View(io.RawIOBase):
     """Bytes as a file, without a copy."""
 
@@ -119,8 +109,11 @@ def _read_archive(path: Path, raw: bytearray) -> Any:
     with zipfile.ZipFile(io.BufferedReader(_View(raw))) as archive:
         entries = archive.infolist()
     names = {entry.filename.partition("/")[2] for entry in entries}
-    if "data.pkl" not in names or "constants.pkl" in names:
-        raise _other_archive(path, names)
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        hint = "Save a state dict: torch.save(torch.jit.load(...).state_dict(), ...)."
+        raise not_a_checkpoint(path, "a TorchScript model", hint)
+    if "data.pkl" not in names:
+        raise not_a_checkpoint(path, "a zip archive", "Unpack it and give the checkpoint inside.")
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > len(raw) or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise _swells(path, f"its {len(raw):,} bytes unpack to {unpacked:,}")
@@ -136,7 +129,7 @@ def _read_archive(path: Path, raw: bytearray) -> Any:
         place = places[f"data/{key}"][1]
         if dtype.itemsize * numel > place.stop - place.start:
             raise ValueError(f"its storage {key} is cut off")
-        return _Numbers(_numbers(raw, place.start, dtype, numel))
+        return _numbers(raw, place.start, dtype, numel)
 
     return SafePickle(io.BytesIO(raw[at]), Budget(len(raw)), storage).load()
 
@@ -163,14 +156,6 @@ def _check_sums(path: Path, raw: bytearray, places: Mapping[str, tuple[zipfile.Z
             )
 
 
-def _other_archive(path: Path, names: Collection[str]) -> CheckpointError:
-    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
-        return not_a_checkpoint(
-            path, "a TorchScript model", "Save a state dict: torch.save(torch.jit.load(...).state_dict(), ...)."
-        )
-    return not_a_checkpoint(path, "a zip archive", "Unpack it and give the checkpoint inside.")
-
-
 def _read_legacy(path: Path, raw: bytearray) -> Any:
     """Read torch's format before version 1.6: five pickles, then the storages one after another."""
     stream, budget = io.BytesIO(raw), Budget(len(raw))
@@ -183,7 +168,7 @@ def _read_legacy(path: Path, raw: bytearray) -> Any:
             if dtype.itemsize * numel > len(raw):
                 raise ValueError(f"its storage {key} is cut off")
             storages[key] = torch.zeros(numel, dtype=dtype)
-        return _Numbers(storages[key])
+        return storages[key]
 
     magic = SafePickle(stream, budget).load()
     if magic != _MAGIC:

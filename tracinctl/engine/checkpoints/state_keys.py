@@ -6,15 +6,13 @@ model or a part of it), ``model.`` and similar ones (Lightning), also nested.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
 from tracinctl.engine.checkpoints.files import ANY_PART
 from tracinctl.errors import CheckpointError
 from tracinctl.text import first_few
-
-NAMED = 3  # number of wrong names in a message
 
 _COMPILED = "_orig_mod."
 _WRAPPERS = ("module.", "model.")
@@ -61,15 +59,13 @@ def state_for(
                 f"checkpoint {checkpoint} has different weights {others[0]} and {name}, which the model shares",
                 hint="Build the model as it was trained, without sharing these weights.",
             )
-    notes = [
-        f"checkpoint {checkpoint} {what}: {first_few(names)}"
-        for what, names in (
-            ("lacks buffers that the model makes itself", made),
-            ("has buffers that the model does not have", extra),
-        )
-        if names
-    ]
-    return renamed, notes
+    kinds = {"lacks buffers that the model makes itself": made, "has buffers that the model does not have": extra}
+    return renamed, [f"checkpoint {checkpoint} {text}" for text in first_of_each(kinds)]
+
+
+def first_of_each(kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    """``missing: a, b`` for each kind of names that has any."""
+    return [f"{kind}: {first_few(names)}" for kind, names in kinds.items() if names]
 
 
 def _filled_in(name: str, own: Mapping[str, torch.Tensor]) -> str:
@@ -107,19 +103,16 @@ def _check_fit(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor
     # quantised weights mean nothing without their scale
     whole = [n for n in own if n in state and _is_whole(state[n]) and not _is_whole(own[n])]
     missing = [name for name in own if name not in state]
-    wrong = [
-        f"{what}: {first_few(names)}"
-        for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("wrong shape", shaped),
-            ("complex", complex_numbers),
-            ("whole numbers, as in a quantised model", whole),
-        )
-        if names
-    ]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "wrong shape": shaped,
+        "complex": complex_numbers,
+        "whole numbers, as in a quantised model": whole,
+    }
+    wrong = first_of_each(kinds)
     if wrong:
-        only_more = unexpected and not (missing or shaped or complex_numbers or whole)
+        only_more = unexpected and len(wrong) == 1
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit the model: {'; '.join(wrong)}",
             hint=f"If the model does not need them, give ignore_keys, for example {unexpected[0].partition('.')[0]}*."

@@ -15,7 +15,7 @@ import re
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # names of Python 2, which protocols below 3 use
 from collections.abc import Callable, Mapping, Sized
-from typing import IO, Any, Final, Protocol, Self
+from typing import IO, Any, Final, Self
 
 import numpy as np
 import torch
@@ -150,22 +150,8 @@ def module_state(module: Inert, prefix: str = "") -> dict[str, Any]:
     return own
 
 
-class Storage(Protocol):
-    """The numbers of a tensor, as returned by ``persistent_load``."""
-
-    @property
-    def numbers(self) -> torch.Tensor:
-        """The numbers as a one-dimensional tensor."""
-
-
 class SafePickle(pickle.Unpickler):
-    """Read one pickle.
-
-    Args:
-        stream: a stream at its beginning.
-        budget: the memory that it may use.
-        storage: returns the numbers that a tensor of the pickle refers to.
-    """
+    """Read one pickle; ``storage`` returns the numbers, in one dimension, that a tensor of the pickle refers to."""
 
     def __init__(self, stream: IO[bytes], budget: Budget, storage: Callable[[Any], Any] | None = None) -> None:
         super().__init__(stream, encoding="latin1")  # Python 2 wrote text as bytes
@@ -247,19 +233,12 @@ def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:
     """A view of a storage; ``as_strided`` checks that it is inside."""
     if isinstance(storage, NoPlainTensor):
         return storage
-    return torch.as_strided(storage.numbers, tuple(size), tuple(stride), offset)
+    return torch.as_strided(storage, tuple(size), tuple(stride), offset)
 
 
 def _tensor_of_dtype(storage: Any, offset: int, size: Any, stride: Any, _: Any, __: Any, dtype: Any, *___: Any) -> Any:
     """A view of a storage whose class has no dtype."""
-    if isinstance(storage, NoPlainTensor):
-        return storage
-    return torch.as_strided(storage.numbers.view(dtype), tuple(size), tuple(stride), offset)
-
-
-def _inner(tensor: Any, *_: Any) -> Any:
-    """The tensor of a parameter."""
-    return tensor
+    return _tensor(storage if isinstance(storage, NoPlainTensor) else storage.view(dtype), offset, size, stride)
 
 
 def _reconstructed(cls: Any, *_: Any) -> Any:
@@ -318,8 +297,8 @@ def _makers(budget: Budget) -> Mapping[str, Any]:
         "torch._utils._rebuild_tensor": _tensor,
         "torch._utils._rebuild_tensor_v2": _tensor,
         "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
-        "torch._utils._rebuild_parameter": _inner,
-        "torch._utils._rebuild_parameter_with_state": _inner,
+        "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+        "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
         "torch._utils._rebuild_from_type_v2": lambda *_: NoPlainTensor("of its own class"),
         "torch._tensor._rebuild_from_type_v2": lambda *_: NoPlainTensor("of its own class"),
         "torch.serialization._get_layout": lambda name: name,

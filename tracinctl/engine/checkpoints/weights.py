@@ -176,7 +176,7 @@ def checkpoint_weights(
         return same, ["the learning rates are all zero, so all checkpoints have weight 1"]
     values = known if weighting == "absolute" else [rate / mean for rate in known]
     zero = [name for name, value in zip(names, values, strict=True) if not value]
-    return values, [_zero(zero)] if zero else []
+    return values, [f"checkpoints with learning rate 0 add nothing to the scores: {first_few(zero)}"] if zero else []
 
 
 def check_own_weights(weights: Sequence[float], checkpoints: int) -> list[float]:
@@ -200,13 +200,6 @@ def check_own_weights(weights: Sequence[float], checkpoints: int) -> list[float]
     return values
 
 
-def _zero(names: Sequence[str]) -> str:
-    return (
-        f"{first_few(names)} {'has' if len(names) == 1 else 'have'} learning rate 0 and so weight 0, and "
-        f"{'adds' if len(names) == 1 else 'add'} nothing to the scores"
-    )
-
-
 def _on_groups(names: Sequence[str], records: Sequence[CheckpointRecord], scales: Sequence[GroupScales]) -> list[str]:
     """Notes on parameter groups with different rates."""
     mixed = [k for k, record in enumerate(records) if record.rates.differ]
@@ -218,6 +211,6 @@ def _on_groups(names: Sequence[str], records: Sequence[CheckpointRecord], scales
         those = [k for k in mixed if bool(scales[k].by_name) == known]
         if those:
             rates = ", ".join(f"{rate:.4g}" for rate in records[those[0]].rates.by_group)
-            of = f"{names[those[0]]} and {len(those) - 1:,} more" if len(those) > 1 else names[those[0]]
+            of = first_few([names[k] for k in those], 1)
             notes.append(f"learning rates differ by parameter group ({rates} in {of}): {what}")
     return notes

@@ -161,17 +161,7 @@ def origin_notes(scores: Path, provenance: Mapping[str, Any], review: str = "") 
     return [*notes, f"review: {review}"] if review else notes
 
 
-def write_exclusion_list(path: Path, exclusions: Exclusions, scores_name: str, notes: Sequence[str] = ()) -> None:
-    """Write a list; the file is complete or absent.
-
-    Raises:
-        ExclusionListError: an id cannot be written on a line.
-        TracinctlError: the file cannot be written.
-    """
-    write_text_atomic(path, list_text(exclusions, scores_name, notes))
-
-
-def replace_exclusion_list(
+def write_exclusion_list(
     path: Path, exclusions: Exclusions, scores_name: str, notes: Sequence[str] = (), *, force: bool = False
 ) -> str:
     """Write a list; return a summary of the list that it replaces, ``111 pairs, RULE``, or an empty text.
@@ -182,7 +172,7 @@ def replace_exclusion_list(
         TracinctlError: the file cannot be written.
     """
     before = list_to_replace(path, force=force)
-    write_exclusion_list(path, exclusions, scores_name, notes)
+    write_text_atomic(path, list_text(exclusions, scores_name, notes))
     if before is None:
         return ""
     same = before.rule == _rule(exclusions).partition(";")[0] and set(before.ids) == set(exclusions.ids)

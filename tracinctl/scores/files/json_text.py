@@ -63,20 +63,18 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: Any) -> str:
     """JSON text with unescaped letters, except those that UTF-8 cannot encode (half a surrogate pair)."""
-    text = _ENCODER.encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent)
-    if text.isascii():
-        return text
+    text = _ENCODER.encode(value)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True, indent=indent)
+        return json.dumps(value)
     return text
 
 
 def laid_out(value: Any, depth: int = 0) -> str:
-    """The text of ``json_text(value, indent=2)``, but much faster for long lists of plain values."""
+    """The text of ``json.dumps(value, indent=2)`` with unescaped letters, but much faster for long lists."""
     inner, outer = "\n" + "  " * (depth + 1), "\n" + "  " * depth
     if isinstance(value, dict) and value:
         texts = [f"{json_text(key)}: {laid_out(entry, depth + 1)}" for key, entry in value.items()]

@@ -6,11 +6,11 @@ the form of score files, with a column ``<test pair id>_<checkpoint file name>``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 
@@ -37,26 +37,19 @@ def _keys(test_ids: Sequence[str], checkpoint_names: Sequence[str]) -> list[str]
     return [f"{PREFIX}{test_id}_{name}" for test_id in test_ids for name in checkpoint_names]
 
 
-class HasCheckpoints(Protocol):
-    """A score source that also has the scores of each checkpoint."""
-
-    def checkpoint_blocks(self) -> Blocks:
-        """Yield (first row, scores of shape (rows, test pairs, checkpoints)) from the first row to the last."""
-
-
 def checkpoint_blocks(source: ScoreSource) -> Blocks | None:
     """The scores of each checkpoint as (first row, shape (rows, test pairs, checkpoints)); None if unknown."""
-    held: FloatArray | None = getattr(source, "per_checkpoint", None)
-    if held is not None:
-        return _held_blocks(held)
-    blocks = getattr(source, "checkpoint_blocks", None)
-    return None if blocks is None else cast("HasCheckpoints", source).checkpoint_blocks()
+    scores: FloatArray | None = getattr(source, "per_checkpoint", None)
+    if scores is not None:
+        return _blocks_of(scores)
+    blocks: Callable[[], Blocks] | None = getattr(source, "checkpoint_blocks", None)
+    return None if blocks is None else blocks()
 
 
-def _held_blocks(held: FloatArray) -> Blocks:
-    step = rows_per_block(held.shape[0] * held.shape[2])
-    for start in range(0, held.shape[1], step):
-        yield start, held[:, start : start + step].transpose(1, 2, 0)
+def _blocks_of(scores: FloatArray) -> Blocks:
+    step = rows_per_block(scores.shape[0] * scores.shape[2])
+    for start in range(0, scores.shape[1], step):
+        yield start, scores[:, start : start + step].transpose(1, 2, 0)
 
 
 class _InColumns(KnownScores):
@@ -115,21 +108,16 @@ class WithCheckpoints(KnownScores):
             raise _foreign(path)
 
     def blocks(self) -> Blocks:
-        """See ``ScoreSource.blocks``."""
+        """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
         return self._source.blocks()
 
     def checkpoint_blocks(self) -> Blocks:
-        """See ``HasCheckpoints.checkpoint_blocks``."""
-        sums = _rows_of(self._source)
+        """Yield (first row, scores of shape (rows, test pairs, checkpoints)) from the first row to the last."""
+        sums = chain.from_iterable(block for _, block in self._source.blocks())
         for start, block in self._single.blocks():
             single = block.reshape(len(block), len(self.test_ids), len(self.checkpoint_names))
             _check_sums(self._path, single, np.array(list(islice(sums, len(block)))))
             yield start, single
-
-
-def _rows_of(source: ScoreSource) -> Iterator[FloatArray]:
-    for _, block in source.blocks():
-        yield from block
 
 
 def _check_sums(path: Path, single: FloatArray, scores: FloatArray) -> None:
