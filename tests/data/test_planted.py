@@ -29,8 +29,8 @@ def test_what_is_written_is_read_back_and_asked_for_by_material_and_frequency(tm
         (b"kind,material,frequency,id\npair,plastic,500hz\n", "line 2 lacks one of"),
         (b"id,target\na,1\n", "line 2 lacks one of"),
         (b"kind,material,frequency,id\npear,plastic,500hz,a_b\n", "line 2 has the unknown kind 'pear'"),
-        (b"\xff\xfe", "cannot be read as a list of planted errors"),
-        (None, "cannot be read as a list of planted errors"),
+        (b"\xff\xfe", "is text in UTF-16"),
+        (None, "there is no list of planted errors"),
     ],
 )
 def test_a_broken_or_missing_file_is_named(tmp_path, text, message):

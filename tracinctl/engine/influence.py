@@ -9,7 +9,7 @@ in a row of A and of B. Other methods have another B, or another K (``methods``)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,7 @@ from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.methods import margin_slopes
 from tracinctl.engine.pair_rows import PairRows
 from tracinctl.engine.row_file import RowFile
-from tracinctl.scores.source import ScoreMeta, rows_per_block
+from tracinctl.scores.source import ScoreSource, rows_per_block
 from tracinctl.scores.table import InfluenceTable
 
 BoolArray = npt.NDArray[np.bool_]
@@ -68,17 +68,12 @@ class _Held:
     on_test: FloatArray
 
 
-def pair_slopes(scores: FloatArray, pairs: Pairs, settings: LossSettings, *, weighted: bool) -> _Slopes:
-    """Derivatives of each pair's loss by its two scores, optionally with the weights of the training loss."""
-    return _Slopes(*settings.slopes(scores, pairs, weighted=weighted))
-
-
 def _tile_rows(scores: FloatArray) -> int:
     return max(1, _TILE // (8 * max(1, int(scores.shape[1]))))
 
 
-class InfluenceScores:
-    """Influence of training pairs on test pairs, computed in blocks from kernels. A ``ScoreSource``.
+class InfluenceScores(ScoreSource):
+    """Influence of training pairs on test pairs, computed in blocks from kernels.
 
     Args:
         kernels: one per checkpoint, all with the same layout.
@@ -109,17 +104,15 @@ class InfluenceScores:
         provenance: Mapping[str, Any],
         same_input: tuple[BoolArray, BoolArray] | None = None,
     ) -> None:
-        self.sample_ids: Sequence[str] = tuple(train_ids)
-        self.train_ids: Sequence[str] = tuple(train_pairs.row_ids(train_ids))
-        self.test_ids: Sequence[str] = tuple(test_pairs.row_ids(test_ids))
-        self.train_items: Sequence[tuple[str, str]] = tuple(
+        self.sample_ids = tuple(train_ids)
+        self.train_ids = tuple(train_pairs.row_ids(train_ids))
+        self.test_ids = tuple(test_pairs.row_ids(test_ids))
+        self.train_items = tuple(
             (train_ids[i], train_ids[j]) for i, j in zip(train_pairs.first, train_pairs.second, strict=True)
         )
-        self.checkpoint_names: Sequence[str] = tuple(checkpoint_names)
-        self.provenance: Mapping[str, Any] = provenance
-        self.groups: Mapping[str, Sequence[str]] = {
-            name: [str(value) for value in values.tolist()] for name, values in train_pairs.groups.items()
-        }
+        self.checkpoint_names = tuple(checkpoint_names)
+        self.provenance = provenance
+        self.groups = {name: [str(value) for value in values.tolist()] for name, values in train_pairs.groups.items()}
         self._train, self._test = train_pairs, test_pairs
         self._same = same_input or (np.zeros(len(train_pairs), np.bool_), np.zeros(len(test_pairs), np.bool_))
         self._settings = settings
@@ -156,9 +149,9 @@ class InfluenceScores:
     def _slopes(self, checkpoint: int) -> tuple[_Slopes, _Slopes]:
         """Derivatives of the losses at a checkpoint, of the training pairs and of the test pairs."""
         scores, n = self._kernels[checkpoint].scores, len(self.sample_ids)
-        a = pair_slopes(scores[:n], self._train, self._settings, weighted=True)
+        a = _Slopes(*self._settings.slopes(scores[:n], self._train, weighted=True))
         if self._method == "tracin":
-            b = pair_slopes(scores[n:], self._test, self._settings, weighted=False)
+            b = _Slopes(*self._settings.slopes(scores[n:], self._test, weighted=False))
         else:
             b = _Slopes(*margin_slopes(self._test))
         return a.without(self._same[0]), b.without(self._same[1])
@@ -174,7 +167,7 @@ class InfluenceScores:
         return train, PairRows.of(layout, layout.test_rows, self._test, b.first, b.second)
 
     def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray, products: FloatArray) -> FloatArray:
-        """Put into ``found``, shape (rows, test pairs), the influence of rows of the training side on the test pairs.
+        """Put the influence of rows of the training side on the test pairs into ``products``, (rows, test pairs).
 
         Rows of A then add two of these, or pick one if rows are pairs.
         """
@@ -331,7 +324,7 @@ class InfluenceScores:
             yield start, block
 
     @cached_property
-    def self_influence(self) -> FloatArray:
+    def self_influence(self) -> FloatArray:  # type: ignore[override]  # computed at first use
         """Influence of each training pair on itself, shape (train pairs,): a K a^T, with four entries of K per pair."""
         total = np.zeros(len(self._train))
         for c, weight in enumerate(self._weights):
@@ -343,7 +336,7 @@ class InfluenceScores:
         return total
 
     @cached_property
-    def sample_influence(self) -> FloatArray:
+    def sample_influence(self) -> FloatArray:  # type: ignore[override]  # computed at first use
         """Item-level influence, shape (train items,): ``item_disagreement`` summed over checkpoints with w_c.
 
         A mislabelled item pulls all its pairs one way, which scores of single pairs do not show.
@@ -379,8 +372,3 @@ class InfluenceScores:
         if per_checkpoint:
             single = np.stack([self.block(0, len(self.train_ids), c) for c in range(len(self._weights))])
         return InfluenceTable.of(self.meta, scores, per_checkpoint=single)
-
-    @property
-    def meta(self) -> ScoreMeta:
-        """The metadata of the scores; computes self-influence and item-level influence at first use."""
-        return ScoreMeta(**{part.name: getattr(self, part.name) for part in fields(ScoreMeta)})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,76 +51,38 @@ class ScoreMeta:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-class ScoreSource(Protocol):
+class ScoreSource(ABC):
     """Influence scores that can be read in blocks, such as a table, a file or a running computation.
 
-    Positive scores are helpful (proponents), negative ones harmful (opponents). A source needs only ``meta`` and
-    ``blocks``; the other attributes come from ``meta``.
+    Positive scores are helpful (proponents), negative ones harmful (opponents). See ``ScoreMeta`` for the attributes.
     """
+
+    train_ids: Sequence[str]
+    test_ids: Sequence[str]
+    self_influence: FloatArray | None
+    sample_ids: Sequence[str]
+    sample_influence: FloatArray | None
+    train_items: Sequence[tuple[str, str]]
+    checkpoint_names: Sequence[str]
+    provenance: Mapping[str, Any]
+    groups: Mapping[str, Sequence[str]]
 
     @property
     def meta(self) -> ScoreMeta:
         """The metadata of the scores."""
+        return ScoreMeta(**{part.name: getattr(self, part.name) for part in fields(ScoreMeta)})
 
+    @abstractmethod
     def blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
 
-    @property
-    def train_ids(self) -> Sequence[str]:
-        """Ids of the training pairs, in row order."""
-        return self.meta.train_ids
-
-    @property
-    def test_ids(self) -> Sequence[str]:
-        """Ids of the test pairs, in column order."""
-        return self.meta.test_ids
-
-    @property
-    def self_influence(self) -> FloatArray | None:
-        """Influence of each training pair on itself, shape (train pairs,)."""
-        return self.meta.self_influence
-
-    @property
-    def sample_ids(self) -> Sequence[str]:
-        """Ids of the training items."""
-        return self.meta.sample_ids
-
-    @property
-    def sample_influence(self) -> FloatArray | None:
-        """Item-level influence, shape (train items,)."""
-        return self.meta.sample_influence
-
-    @property
-    def train_items(self) -> Sequence[tuple[str, str]]:
-        """Ids of the two items of each training pair."""
-        return self.meta.train_items
-
-    @property
-    def checkpoint_names(self) -> Sequence[str]:
-        """File names of the checkpoints, in order."""
-        return self.meta.checkpoint_names
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What the scores were made from."""
-        return self.meta.provenance
-
-    @property
-    def groups(self) -> Mapping[str, Sequence[str]]:
-        """Additional columns of the training pairs by name."""
-        return self.meta.groups
-
 
 class KnownScores(ScoreSource):
-    """A score source with given ``meta``; a subclass adds the blocks."""
+    """A score source with given metadata; a subclass adds the blocks."""
 
     def __init__(self, meta: ScoreMeta) -> None:
-        self._meta = meta
-
-    @property
-    def meta(self) -> ScoreMeta:
-        """The metadata of the scores."""
-        return self._meta
+        for name, value in vars(meta).items():
+            setattr(self, name, value)
 
 
 class SomeColumns(KnownScores):

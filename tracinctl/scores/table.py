@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from tracinctl.errors import UsageError
 from tracinctl.scores.files.open import write_scores
 from tracinctl.scores.groups import GroupInfluence, influence_by_group, most_harmful_first
-from tracinctl.scores.source import Blocks, FloatArray, ScoreMeta, in_blocks
+from tracinctl.scores.source import Blocks, FloatArray, ScoreMeta, ScoreSource, in_blocks
 from tracinctl.text import SIGNS, count, number
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class InfluenceTable:
+class InfluenceTable(ScoreSource):
     """Influence of every training pair on every test pair.
 
     >>> import numpy
@@ -72,11 +72,6 @@ class InfluenceTable:
     def of(cls, meta: ScoreMeta, scores: FloatArray, *, per_checkpoint: FloatArray | None = None) -> InfluenceTable:
         """Make a table from scores and their metadata."""
         return cls(scores=scores, per_checkpoint=per_checkpoint, **vars(meta))
-
-    @property
-    def meta(self) -> ScoreMeta:
-        """The metadata of the scores."""
-        return ScoreMeta(**{part.name: getattr(self, part.name) for part in fields(ScoreMeta)})
 
     def blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""

@@ -400,7 +400,7 @@ def test_states_in_memory_score_as_their_files(vectors, tmp_path):
 def test_the_api_warns_of_weights_that_are_not_as_they_seem(vectors, tmp_path):
     model = build()
     paths = make_checkpoints(model, tmp_path, rates=(0.1, 0.0))
-    with pytest.warns(CheckpointWarning, match=r"model_epoch_10\.pt has learning rate 0"):
+    with pytest.warns(CheckpointWarning, match=r"learning rate 0 .*: model_epoch_10\.pt"):
         compute_influence(vectors, model, paths)
     torch.save(model.state_dict(), tmp_path / "bare.pt")
     with pytest.warns(CheckpointWarning, match=r"the learning rate of 1 of 1 checkpoint .* is unknown"):
