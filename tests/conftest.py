@@ -26,6 +26,14 @@ def _alone(monkeypatch):
             monkeypatch.delenv(name)
 
 
+@pytest.fixture
+def cli(capsys):
+    """Runs commands in this process and keeps their output."""
+    from command_line import CommandLine
+
+    return CommandLine(capsys)
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """Runs commands in processes that can be killed, on a disk that can fail."""

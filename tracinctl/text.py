@@ -60,6 +60,20 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
+def hanging(text: str, width: int, indent: str = "", first: str | None = None) -> list[str]:
+    """The cleaned words in lines of ``width`` columns, with another first indent; a longer word has its own line."""
+    import textwrap
+
+    return textwrap.wrap(
+        clean(text),
+        width,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 _FOUR_DIGITS = 1000.0
 _SMALLEST, _LARGEST = 1e-3, 1e7  # outside this range, an exponent is shorter
 

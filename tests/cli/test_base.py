@@ -1,4 +1,4 @@
-"""What all commands share: help, settings and their order, errors, exit codes, interruption, a closed pipe."""
+"""All commands: help, sources of settings, errors, exit codes, interruption, a closed pipe."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from command_line import CommandLine, strange_names, write_score_file
+from command_line import strange_names, write_score_file
 from places import ROOT
 
 from tracinctl.cli.app import Commands
@@ -16,11 +16,6 @@ from tracinctl.cli.registry import ENTRIES
 from tracinctl.project.target import Target
 
 COMMANDS = [*ENTRIES]
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 @pytest.fixture
@@ -51,13 +46,13 @@ def test_help_starts_with_examples_and_fits_80_columns(cli, name):
     assert [line for line in lines if len(line) > 80] == []
 
 
-def test_a_command_without_settings_says_nothing_of_where_they_come_from(cli):
+def test_a_command_without_settings_does_not_explain_their_sources(cli):
     assert "where each setting came from" in " ".join(cli("demo", "--help").out.split())
     assert "Precedence" not in cli("completion", "--help").out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_names_every_option_with_its_default_and_says_once_where_else_it_can_be_set(cli, name):
+def test_help_shows_every_option_with_its_default_and_names_one_variable(cli, name):
     command = Commands()[name]
     text = " ".join(cli(name, "--help-all" if command.daily else "--help").out.split())
     if command.settings:
@@ -72,7 +67,7 @@ def test_help_names_every_option_with_its_default_and_says_once_where_else_it_ca
             assert f"[default: {param.default}]" in text
 
 
-def test_workflow_help_shows_what_most_runs_are_given_and_where_the_rest_is(cli):
+def test_workflow_help_shows_the_daily_options_and_how_to_see_all(cli):
     page, everything = cli("workflow", "--help").out, cli("workflow", "--help-all").out
     assert len(page.splitlines()) < 80
     assert "--threshold " in page
@@ -85,8 +80,7 @@ def test_workflow_help_shows_what_most_runs_are_given_and_where_the_rest_is(cli)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_examples_are_commands_that_there_are(name):
-    """Every flag of an example belongs to its command."""
+def test_the_flags_of_examples_exist(name):
     command = Commands()[name]
     known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
     for example in command.epilog.splitlines():
@@ -94,7 +88,7 @@ def test_the_examples_are_commands_that_there_are(name):
         assert set(flags) <= known, example
 
 
-def test_help_is_there_even_where_settings_are_broken(cli, tmp_path, monkeypatch):
+def test_help_works_with_broken_settings(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tracinctl.toml").write_text("materia = 1")
     assert cli("sweep", "--help").code == 0
@@ -136,7 +130,7 @@ def test_the_version_is_printed(cli):
         (["sweep", "extra"], "unexpected extra argument", "See tracinctl sweep --help."),
     ],
 )
-def test_a_mistyped_line_is_answered_with_what_was_probably_meant(cli, project, arguments, said, hint):
+def test_a_mistyped_line_gets_a_suggestion(cli, project, arguments, said, hint):
     result = cli(*arguments)
     assert (result.code, result.out) == (2, "")
     assert said in result.err
@@ -168,7 +162,7 @@ def test_the_settings_file_can_be_named(cli, project, monkeypatch):
     assert "nowhere.toml: No such file" in result.err
 
 
-def test_a_wrong_value_says_where_it_comes_from(cli, project, monkeypatch):
+def test_a_wrong_value_names_its_source(cli, project, monkeypatch):
     monkeypatch.setenv("TRACINCTL_SWEEP_TOP", "many")
     assert "The value comes from environment TRACINCTL_SWEEP_TOP." in cli("sweep").err
     monkeypatch.delenv("TRACINCTL_SWEEP_TOP")
@@ -185,7 +179,7 @@ def test_a_misspelt_variable_is_named(cli, project, monkeypatch):
     assert "Did you mean TRACINCTL_SWEEP_TOP?" in result.err
 
 
-def test_a_traceback_is_shown_only_where_it_is_asked_for(cli, project):
+def test_only_vv_shows_a_traceback(cli, project):
     (project / "metadata" / "box_1hz_influence_metadata.json").write_text("broken")
     assert "Traceback" not in cli("-v", "sweep").err
     result = cli("-vv", "sweep")
@@ -194,7 +188,7 @@ def test_a_traceback_is_shown_only_where_it_is_asked_for(cli, project):
     assert "error: " in result.err
 
 
-def test_a_fault_of_the_program_is_one_message_as_well(cli, project, monkeypatch):
+def test_an_internal_error_is_one_message(cli, project, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("by [nothing]\x1b[31m")
 
@@ -206,7 +200,7 @@ def test_a_fault_of_the_program_is_one_message_as_well(cli, project, monkeypatch
     assert "Traceback" not in result.err
 
 
-def test_what_the_system_refuses_is_named(cli, project, monkeypatch):
+def test_an_error_of_the_system_names_the_path(cli, project, monkeypatch):
     (project / "exclusions").write_text("a file where a folder should be")
     result = cli("exclude")
     assert (result.code, result.out) == (1, "")
@@ -222,7 +216,7 @@ def test_what_the_system_refuses_is_named(cli, project, monkeypatch):
     assert "error: /some/where: Permission denied" in result.err
 
 
-def test_an_interruption_says_what_was_kept_and_how_to_go_on(cli, project, monkeypatch):
+def test_an_interruption_says_what_was_kept_and_how_to_continue(cli, project, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -295,16 +289,26 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback(project):
         (["train", "--data-root", "nowhere"], "there is no data folder nowhere"),
         (["exclude", "--threshold", "low"], "low"),
         (["compute", "--memory", "much"], "--memory 'much' is not a size"),
+        (["plot", "top", "--test-pair", "nope"], "nope"),
+        (["plot", "top", "--train-pair", "nope"], "nope"),
+        (["plot", "top", "--output", "picture.png"], ".png"),
+        (["workflow", "--report", "report.png"], ".png"),
+        (["sweep", "--metadata-file", "metadata"], "metadata"),
+        (["exclude", "--output-file", "metadata"], "metadata"),
+        (["pairs", "import", "nope.csv"], "nope.csv"),
+        (["sweep", "--by", "nope"], "nope"),
+        (["demo", "."], "not an empty folder"),
     ],
 )
-def test_what_is_wrong_in_what_was_asked_is_exit_code_2(cli, project, arguments, said):
+def test_a_wrong_value_or_name_is_exit_code_2(cli, project, arguments, said):
     result = cli(*arguments)
     assert result.code == 2, result.err
+    assert result.err.startswith("error: ")
     assert said in result.err
 
 
 @pytest.mark.parametrize("arguments", [["compute"], ["train"]])
-def test_a_frequency_in_another_case_is_answered_with_its_name(cli, project, arguments):
+def test_a_frequency_in_another_case_gets_a_suggestion(cli, project, arguments):
     folder = project / "data" / "deg000" / "box"
     folder.mkdir(parents=True)
     (folder / "box_deg000_1hz_00.wav").touch()
@@ -313,13 +317,13 @@ def test_a_frequency_in_another_case_is_answered_with_its_name(cli, project, arg
     assert "Did you mean 1hz?" in result.err
 
 
-def test_what_is_missing_though_nobody_named_it_is_exit_code_1(cli, tmp_path, monkeypatch):
+def test_missing_data_that_nobody_named_is_exit_code_1(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli("sweep").code == 1
     assert cli("compute").code == 1
 
 
-def test_columns_and_colour_are_as_the_environment_asks(cli, project, monkeypatch):
+def test_the_environment_sets_width_and_colour(cli, project, monkeypatch):
     assert "\x1b" not in cli("sweep").out
     assert max(map(len, cli("sweep", "--help").out.splitlines())) <= 80
     monkeypatch.setenv("COLUMNS", "70")
@@ -351,7 +355,7 @@ def test_ctrl_c_before_the_program_is_loaded_shows_no_traceback():
     assert done.stderr.splitlines() == ["warning: interrupted", "  Nothing was written."]
 
 
-def test_sigterm_ends_with_143_and_says_what_is_kept(cli, project, monkeypatch):
+def test_sigterm_ends_with_143_and_says_what_was_kept(cli, project, monkeypatch):
     from tracinctl.cli.base import end_by_signal
 
     def ended(*_, **__):
@@ -364,7 +368,7 @@ def test_sigterm_ends_with_143_and_says_what_is_kept(cli, project, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["sweep", "exclude", "plot", "review", "explain x_y"])
-def test_a_command_without_scores_names_only_flags_that_it_has(cli, tmp_path, monkeypatch, command):
+def test_a_command_without_scores_names_only_its_own_flags(cli, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     result = cli(*command.split())
     assert "Make them with: tracinctl compute --material NAME --frequency NAME" in result.err
@@ -372,7 +376,7 @@ def test_a_command_without_scores_names_only_flags_that_it_has(cli, tmp_path, mo
     assert takes_files == ("or give a file: --metadata-file FILE" in result.err.lower())
 
 
-def test_a_setting_without_a_flag_is_named_with_the_file_that_holds_it(cli, project):
+def test_a_setting_without_a_flag_is_named_with_its_file(cli, project):
     (project / "tracinctl.toml").write_text('material = "box"\nfrequencies = ["1hz"]\nsource = "nowhere:load"\n')
     (project / "checkpoints/box_1hz").mkdir(parents=True)
     (project / "checkpoints/box_1hz/model_epoch_1.pt").touch()
@@ -381,32 +385,12 @@ def test_a_setting_without_a_flag_is_named_with_the_file_that_holds_it(cli, proj
 
 
 @pytest.mark.parametrize("message", ["Give a smaller `memory`.", "Give a smaller --memory."])
-def test_a_message_that_names_what_the_command_does_not_have_fails_its_test(message):
+def test_a_message_that_names_a_flag_of_another_command_fails_its_test(message):
     assert strange_names("sweep", message)
     assert strange_names("workflow", message.replace("`memory`", "--memory")) == []
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "plot top --test-pair nope",
-        "plot top --train-pair nope",
-        "plot top --output picture.png",
-        "workflow --report report.png",
-        "sweep --metadata-file metadata",
-        "exclude --output-file metadata",
-        "pairs import nope.csv",
-        "sweep --by nope",
-        "demo .",
-    ],
-)
-def test_what_is_wrong_in_what_was_asked_ends_with_2(cli, project, line):
-    result = cli(*line.split())
-    assert result.code == 2, result.err
-    assert result.err.startswith("error: ")
-
-
-def test_a_wrong_choice_is_named_by_its_flag_alone(cli, project):
+def test_a_wrong_choice_is_named_by_its_flag_only(cli, project):
     err = cli("compute", "--method", "nope").err
     assert "invalid value for '--method': 'nope' is not one of" in err
     assert "TRACINCTL" not in err
@@ -414,7 +398,7 @@ def test_a_wrong_choice_is_named_by_its_flag_alone(cli, project):
 
 @pytest.fixture
 def below(project, monkeypatch):
-    """A folder below the project, which is the working folder."""
+    """The current folder is below the project."""
     (project / "below").mkdir()
     (project / "tracinctl.toml").write_text('material = "box"\nfrequencies = ["1hz"]\n')
     monkeypatch.chdir(project / "below")
@@ -427,7 +411,7 @@ def test_settings_of_a_parent_folder_are_named(cli, below):
     assert "Settings: " not in cli("-q", "sweep").err
 
 
-def test_settings_of_a_parent_folder_that_belong_to_another_user_are_refused(cli, below, monkeypatch):
+def test_another_users_settings_in_a_parent_folder_are_refused(cli, below, monkeypatch):
     file = below / "tracinctl.toml"
     if os.getuid() == 0:
         os.chown(file, 12345, -1)
@@ -439,4 +423,4 @@ def test_settings_of_a_parent_folder_that_belong_to_another_user_are_refused(cli
     assert "--config" in result.err
     assert cli("--config", file, "sweep").code == 0
     monkeypatch.chdir(below)
-    assert cli("sweep").code == 0, "in the working folder it is the user's own choice"
+    assert cli("sweep").code == 0, "in the current folder, the user chose it"

@@ -1,4 +1,4 @@
-"""Completion, asked in the words that the shells use and by pressing TAB in the shells themselves."""
+"""Completion: the program's answers, and TAB in real shells."""
 
 import json
 import os
@@ -15,15 +15,14 @@ from places import ROOT
 from score_tables import table
 
 from tracinctl.cli.app import app
-from tracinctl.cli.completion import scripts as completion_scripts
-from tracinctl.cli.completion.complete import complete, join_breaks
+from tracinctl.cli.completion.complete import complete, join_breaks, script
 from tracinctl.cli.registry import ENTRIES
 from tracinctl.scores.files.open import write_scores
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder with recordings, scores and settings, small enough to read at a glance."""
+    """A small folder with recordings, scores and settings."""
     for angle in ("deg000", "deg036"):
         for material, frequencies in (("plastic", ("500hz", "1000hz")), ("box", ("500hz",))):
             folder = tmp_path / "data" / angle / material
@@ -51,7 +50,7 @@ def test_commands_are_offered_by_their_beginning(project):
 def test_options_are_offered_once(project):
     assert values("sweep", "--thr") == ["--thresholds"]
     assert "--thresholds" not in values("sweep", "--thresholds", "-5", "--")
-    assert "--metadata-file" in values("sweep", "--metadata-file", "x.json", "--"), "it may be given again"
+    assert "--metadata-file" in values("sweep", "--metadata-file", "x.json", "--"), "it may be repeated"
 
 
 def test_frequencies_of_the_projects_material_come_in_natural_order(project):
@@ -62,7 +61,7 @@ def test_frequencies_follow_a_material_that_was_typed(project):
     assert values("sweep", "--material", "box", "--frequency", "") == ["500hz", "all"]
 
 
-def test_a_comma_list_goes_on_with_what_it_does_not_hold_yet(project):
+def test_a_comma_list_continues_with_values_it_lacks(project):
     how, found = complete(app, ["sweep", "--frequency", "500hz,"])
     assert how == "list"
     assert [value for value, _ in found] == ["500hz,1000hz"]
@@ -79,7 +78,7 @@ def test_colons_join_the_parts_of_an_id():
     assert join_breaks(["--test-pair", "clip", "::", "a", ":", ""]) == ["--test-pair", "clip::a:"]
 
 
-def test_materials_and_score_files_are_those_of_the_project(project):
+def test_materials_and_score_files_come_from_the_project(project):
     assert values("sweep", "--material", "") == ["box", "plastic"]
     assert values("sweep", "--metadata-file", "") == ["metadata/plastic_500hz_influence_metadata.json"]
     assert complete(app, ["sweep", "--metadata-file", "elsewhere"])[0] == "files"
@@ -117,20 +116,12 @@ def test_broken_settings_do_not_break_completion(project):
     assert "500hz" in values("sweep", "--frequency", "")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
-def test_the_shipped_script_is_the_one_the_program_makes(shell):
-    shipped = ROOT / "completions" / completion_scripts.FILES[shell]
-    assert shipped.read_text(encoding="utf-8") == completion_scripts.script(shell), (
-        "run: python -m tracinctl.cli.completion.scripts"
-    )
-
-
 def test_the_zsh_script_begins_as_compinit_wants():
-    assert completion_scripts.script("zsh").startswith("#compdef tracinctl\n")
+    assert script("zsh").startswith("#compdef tracinctl\n")
 
 
 def faults_of_powershell(script):
-    """What a grammar of PowerShell finds wrong."""
+    """Syntax errors by a grammar of PowerShell."""
     import tree_sitter
     import tree_sitter_powershell
 
@@ -144,22 +135,22 @@ def faults_of_powershell(script):
 
 
 def test_the_powershell_script_is_powershell():
-    script = completion_scripts.script("powershell")
-    assert faults_of_powershell(script) == []
-    assert faults_of_powershell(script.replace("}", "", 1)) != []
+    text = script("powershell")
+    assert faults_of_powershell(text) == []
+    assert faults_of_powershell(text.replace("}", "", 1)) != []
 
 
 def asked_by_powershell(words, word):
-    """(How to go on, candidates) as the PowerShell script asks and reads: by the variables that it sets."""
-    script = completion_scripts.script("powershell")
-    value = dict(re.findall(r"^ *\$Env:(\w+) = (.+)$", script, re.MULTILINE))
-    asked, typed = value
-    assert value == {asked: '"complete_powershell"', typed: "$word"}
-    removed = re.search("Remove-Item -Path (.+) -ErrorAction", script)[1]
-    assert {f"Env:{name}" for name in value} == set(re.findall('"([^"]+)"', removed)), "nothing of it stays behind"
+    """(How the shell continues, candidates) for the variables that the PowerShell script sets."""
+    text = script("powershell")
+    value = dict(re.findall(r"^ *\$Env:(\w+) = (.+)$", text, re.MULTILINE))
+    action, typed = value
+    assert value == {action: '"complete_powershell"', typed: "$word"}
+    removed = re.search("Remove-Item -Path (.+) -ErrorAction", text)[1]
+    assert {f"Env:{name}" for name in value} == set(re.findall('"([^"]+)"', removed)), "no variable is left"
     done = subprocess.run(
         [sys.executable, "-m", "tracinctl", *words],
-        env={**os.environ, asked: "complete_powershell", typed: word, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, action: "complete_powershell", typed: word, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
@@ -168,17 +159,17 @@ def asked_by_powershell(words, word):
     return how, [tuple(line.split("\t", 1)) for line in lines]
 
 
-def test_the_program_answers_as_the_powershell_script_asks(project):
+def test_the_program_answers_the_powershell_script(project):
     how, found = asked_by_powershell([], "swe")
     assert (how, [value for value, _ in found]) == ("plain", ["sweep"])
-    assert found[0][1].startswith("Step 2"), "what a menu shows beside it"
+    assert found[0][1].startswith("Step 2"), "the menu shows the description"
     how, found = asked_by_powershell(["sweep"], "")
-    assert ("--thresholds" in [value for value, _ in found]) is True, "an empty word is not lost"
+    assert ("--thresholds" in [value for value, _ in found]) is True, "an empty word is passed on"
     assert [value for value, _ in asked_by_powershell(["sweep", "--frequency"], "500hz,")[1]] == ["500hz,1000hz"]
     assert [value for value, _ in asked_by_powershell(["sweep"], "--frequency=10")[1]] == ["--frequency=1000hz"]
     assert [value for value, _ in asked_by_powershell(["plot", "top", "--test-pair"], "c")[1]] == ["c_d"]
-    script = completion_scripts.script("powershell")
-    answered_by_the_shell = re.search(r'\$lines\[0\] -in @\("(\w+)", "(\w+)"\)', script).groups()
+    text = script("powershell")
+    answered_by_the_shell = re.search(r'\$lines\[0\] -in @\("(\w+)", "(\w+)"\)', text).groups()
     for words in (["sweep", "--metadata-file"], ["compute", "--data-root"]):
         assert asked_by_powershell(words, "zzz")[0] in answered_by_the_shell
 
@@ -235,7 +226,7 @@ class Shell:
         stub.chmod(0o755)
         home = tmp_path / "home"
         home.mkdir()
-        scripts = ROOT / "completions"
+        scripts = ROOT / "tracinctl" / "cli" / "completion" / "scripts"
         if name == "bash":
             (home / "rc").write_text(
                 f"PS1='{self.PROMPT}'\nbind 'set enable-bracketed-paste off'\n. {scripts / 'tracinctl.bash'}\n"

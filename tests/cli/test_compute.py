@@ -5,38 +5,32 @@ import json
 
 import numpy as np
 import pytest
-from command_line import CommandLine
 from reference_project import PROJECT, needs_reference
 
 from tracinctl.errors import UsageError
 from tracinctl.project.declared import parse_size
 
 
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
-
-
-def test_compute_writes_scores_and_says_what_it_did(cli, project):
+def test_compute_writes_and_reports_scores(cli, project):
     result = cli("compute", "--frequency", "500hz", "--json")
     assert result.code == 0, result.err
-    (found,) = json.loads(result.out)
-    assert set(found) == {
+    (answer,) = json.loads(result.out)
+    assert set(answer) == {
         *("material", "frequency", "classes", "output_file", "train_pairs", "test_pairs", "active_test_pairs"),
         *("checkpoints", "gradients_computed", "seconds", "warnings"),
     }
-    assert found["output_file"] == str(project / "metadata" / "plastic_500hz_influence_metadata.json")
-    assert [each["name"] for each in found["checkpoints"]] == ["model_epoch_1.pt", "model_epoch_2.pt"]
-    assert found["gradients_computed"] == 2 * 12
+    assert answer["output_file"] == str(project / "metadata" / "plastic_500hz_influence_metadata.json")
+    assert [entry["name"] for entry in answer["checkpoints"]] == ["model_epoch_1.pt", "model_epoch_2.pt"]
+    assert answer["gradients_computed"] == 2 * 12
     scores = json.loads((project / "metadata" / "plastic_500hz_influence_metadata.json").read_text())
-    assert len(scores) == found["train_pairs"]
-    assert all(len(row) == found["test_pairs"] for row in scores.values())
+    assert len(scores) == answer["train_pairs"]
+    assert all(len(row) == answer["test_pairs"] for row in scores.values())
     records = json.loads((project / "metadata" / "plastic_500hz_metadata.json").read_text())
     assert any("tracin_self_influence" in record for record in records.values())
     assert any("tracin_sample_influence" in record for record in records.values())
 
 
-def test_a_second_compute_under_another_margin_takes_no_gradient(cli, project):
+def test_another_margin_needs_no_gradient(cli, project):
     cli("compute", "--frequency", "500hz")
     result = cli("-v", "compute", "--frequency", "500hz", "--margin", "3", "--json")
     assert json.loads(result.out)[0]["gradients_computed"] == 0
@@ -45,7 +39,7 @@ def test_a_second_compute_under_another_margin_takes_no_gradient(cli, project):
     assert (project / ".tracinctl" / "cache" / "plastic_500hz" / ".gitignore").read_text() == "*\n"
 
 
-def test_another_method_from_the_settings_takes_no_gradient_and_is_written_down(cli, project):
+def test_another_method_needs_no_gradient_and_is_recorded(cli, project):
     cli("compute", "--frequency", "500hz")
     with (project / "tracinctl.toml").open("a") as settings:
         settings.write('\n[compute]\nmethod = "fisher"\n')
@@ -64,10 +58,10 @@ def test_pruning_deletes_kernels_that_no_checkpoint_uses(cli, project):
     result = cli("compute", "--frequency", "all", "--prune-cache")
     assert "of unused kernels deleted" in result.err
     again = json.loads(cli("compute", "--frequency", "all", "--json").out)
-    assert [each["gradients_computed"] for each in again] == [0, 0], "what is used was kept"
+    assert [entry["gradients_computed"] for entry in again] == [0, 0], "used kernels are kept"
 
 
-def test_a_named_test_pair_or_a_number_of_them_is_used_alone(cli, project):
+def test_only_the_named_or_drawn_test_pairs_are_used(cli, project):
     cli("compute", "--frequency", "500hz")
     path = project / "metadata" / "plastic_500hz_influence_metadata.json"
     everything = json.loads(path.read_text())
@@ -96,7 +90,7 @@ def test_parquet_replaces_json_and_says_so(cli, project):
     assert not (project / "metadata" / "plastic_500hz_influence.parquet").exists()
 
 
-def test_what_a_killed_run_left_beside_removed_scores_is_removed_too(cli, project):
+def test_the_provenance_of_removed_scores_is_removed(cli, project):
     cli("compute", "--frequency", "500hz")
     (project / "metadata/plastic_500hz_influence_metadata.json").unlink()
     cli("compute", "--frequency", "500hz", "--format", "parquet")
@@ -104,7 +98,7 @@ def test_what_a_killed_run_left_beside_removed_scores_is_removed_too(cli, projec
     assert names == ["plastic_500hz_influence.parquet", "plastic_500hz_influence.parquet.json"]
 
 
-def test_only_what_is_asked_for_is_written(cli, project):
+def test_only_the_requested_scores_are_written(cli, project):
     result = cli("compute", "--frequency", "500hz", "--no-compute-influence", "--save-per-checkpoint")
     assert result.code == 0, result.err
     assert sorted(path.name for path in (project / "metadata").glob("*.json")) == [
@@ -115,7 +109,7 @@ def test_only_what_is_asked_for_is_written(cli, project):
     assert not (project / "metadata" / "plastic_1000hz_metadata.json").exists()
 
 
-def test_scores_of_checkpoints_have_the_format_of_the_others_and_draw_the_same(cli, project):
+def test_scores_of_checkpoints_draw_the_same_in_both_formats(cli, project):
     drawn = []
     for form, ending in (("json", "_metadata.json"), ("parquet", ".parquet")):
         result = cli("compute", "--frequency", "500hz", "--save-per-checkpoint", "--format", form)
@@ -129,7 +123,7 @@ def test_scores_of_checkpoints_have_the_format_of_the_others_and_draw_the_same(c
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--frequency", "700hz"], 2, "no plastic at 700hz"),
         (["--material", "plastik"], 2, "Did you mean plastic?"),
@@ -148,16 +142,16 @@ def test_scores_of_checkpoints_have_the_format_of_the_others_and_draw_the_same(c
         (["--layers", "nothing.*", "--frequency", "500hz"], 2, "nothing.*"),
     ],
 )
-def test_what_a_user_can_get_wrong_is_one_message_and_writes_nothing(cli, project, arguments, code, said):
+def test_wrong_usage_is_one_message_and_writes_nothing(cli, project, arguments, code, message):
     result = cli("compute", *arguments)
-    assert said in " ".join(result.err.split())
+    assert message in " ".join(result.err.split())
     assert (result.code, result.out) == (code, "")
     assert result.err.count("error: ") == 1
     assert "Traceback" not in result.err
     assert not (project / "metadata").exists() or not list((project / "metadata").iterdir())
 
 
-def test_a_source_and_a_model_of_the_users_own_are_run(cli, tmp_path, monkeypatch):
+def test_the_users_source_and_model_are_used(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine_for_compute.py").write_text(
         "import numpy as np, torch\n"
@@ -192,7 +186,7 @@ def test_a_source_and_a_model_of_the_users_own_are_run(cli, tmp_path, monkeypatc
     assert json.loads(result.out)[0]["train_pairs"] == 2
 
 
-def test_train_says_what_a_list_left_out_and_what_it_did_not_know(cli, project):
+def test_train_reports_what_a_list_left_out_and_its_unknown_ids(cli, project):
     cli("compute", "--frequency", "500hz")
     with (project / "checkpoints" / "plastic_500hz" / "pairs.csv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == "train"]
@@ -201,19 +195,21 @@ def test_train_says_what_a_list_left_out_and_what_it_did_not_know(cli, project):
     (project / "list.txt").write_text(f"\ufeff# mine\r\n{pair}\r\n{item}\r\nnonsense")
     result = cli("train", "--frequency", "500hz", "--exclusions-file", "list.txt", "--json")
     assert result.code == 0, result.err
-    (found,) = json.loads(result.out)
-    assert found["left_out_pairs"] == [pair]
-    assert found["left_out_items"] == [item]
-    assert found["unknown_ids"] == ["nonsense"]
+    (answer,) = json.loads(result.out)
+    assert answer["left_out_pairs"] == [pair]
+    assert answer["left_out_items"] == [item]
+    assert answer["unknown_ids"] == ["nonsense"]
     assert "nonsense" in result.err
     kept = [row for row in rows if item not in (row["id1"], row["id2"]) and (row["id1"], row["id2"]) != (pair, "")]
-    assert found["train_pairs"] <= len(kept)
-    assert found["output_dir"] == str(project / "checkpoints" / "retrained" / "plastic_500hz")
-    assert (project / "checkpoints" / "plastic_500hz" / "model_epoch_2.pt").exists(), "the scores' checkpoints stay"
+    assert answer["train_pairs"] <= len(kept)
+    assert answer["output_dir"] == str(project / "checkpoints" / "retrained" / "plastic_500hz")
+    assert (project / "checkpoints" / "plastic_500hz" / "model_epoch_2.pt").exists(), (
+        "the checkpoints behind the scores are kept"
+    )
 
 
 @pytest.mark.parametrize("mode", ["ranking_pair", "full_pair", "sample"])
-def test_a_list_of_each_mode_is_read_back_by_training(cli, project, mode):
+def test_training_reads_a_list_of_each_mode(cli, project, mode):
     cli("compute", "--frequency", "500hz")
     cli("exclude", "--frequency", "500hz", "--pair-mode", mode, "--max-exclusions", "2", "--min-occurrences", "1")
     result = cli(
@@ -221,10 +217,10 @@ def test_a_list_of_each_mode_is_read_back_by_training(cli, project, mode):
         *("--exclusions-file", "exclusions/plastic_500hz_excluded_pairs.txt"),
     )
     assert result.code == 0, result.err
-    (found,) = json.loads(result.out)
-    assert found["unknown_ids"] == []
-    assert bool(found["left_out_pairs"]) == (mode == "ranking_pair")
-    assert bool(found["left_out_items"]) <= (mode != "ranking_pair")
+    (answer,) = json.loads(result.out)
+    assert answer["unknown_ids"] == []
+    assert bool(answer["left_out_pairs"]) == (mode == "ranking_pair")
+    assert bool(answer["left_out_items"]) <= (mode != "ranking_pair")
 
 
 def test_a_retrained_ranker_can_be_computed(cli, project):
@@ -234,8 +230,8 @@ def test_a_retrained_ranker_can_be_computed(cli, project):
     assert result.code == 0, result.err
 
 
-def test_every_command_of_the_scripts_before_has_its_translation(cli, project):
-    """The users' old command lines, word for word behind the name of the command."""
+def test_every_command_line_of_the_old_scripts_works(cli, project):
+    """The users' old command lines, with only the command's name changed."""
     scores = project / "metadata" / "plastic_500hz_influence_metadata.json"
     listed = project / "lists" / "plastic_500hz_excluded_pairs.txt"
     place = ["--frequency", "500hz", "--material", "plastic"]
@@ -280,9 +276,9 @@ def test_compute_runs_on_the_users_own_folder(cli, tmp_path, monkeypatch):
         *("--pairs-file", PROJECT / "pairs.csv", "--json"),
     )
     assert result.code == 0, result.err
-    (found,) = json.loads(result.out)
-    assert [each["name"] for each in found["checkpoints"]] == [f"model_epoch_{n}.pt" for n in (5, 10, 15, 20)]
-    assert found["gradients_computed"] == 4 * 53
+    (answer,) = json.loads(result.out)
+    assert [entry["name"] for entry in answer["checkpoints"]] == [f"model_epoch_{n}.pt" for n in (5, 10, 15, 20)]
+    assert answer["gradients_computed"] == 4 * 53
 
 
 @pytest.mark.parametrize(
@@ -293,12 +289,12 @@ def test_sizes_are_read_as_people_write_them(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "GiB", "4 apples"])
-def test_what_is_no_size_is_refused(text):
+def test_text_that_is_no_size_is_refused(text):
     with pytest.raises(UsageError):
         parse_size(text)
 
 
-def test_a_draw_of_test_pairs_is_the_same_each_time():
+def test_a_draw_of_test_pairs_is_reproducible():
     from tracinctl.data.pairs import Pairs, RankingData, Samples
     from tracinctl.project.settings import ComputeSettings
     from tracinctl.project.sources import choose_test_pairs

@@ -1,4 +1,4 @@
-"""``--by``: whole groups listed, drawn and left out."""
+"""``--by``: groups of pairs are listed, drawn and left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_line import CommandLine
 
 from tracinctl.cli.completion.values import candidates_for
 from tracinctl.data.pairs import Pairs, RankingData, Samples
@@ -26,11 +25,6 @@ PAIRS = [(a, b) for a in ITEMS[:4] for b in ITEMS[4:]]
 WHO = ["Anna"] * 6 + ["Bob"] * 6 + ["Carl"] * 3 + ["=Dora"]
 SCORES = np.random.default_rng(0).normal(2, 1, (16, 5)).round(3)
 SCORES[6:12] -= 4  # Bob hurts
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 @pytest.fixture
@@ -60,16 +54,16 @@ def test_sweep_lists_groups_and_what_each_threshold_would_exclude(cli, target):
 
 
 def test_sweep_json_and_csv_have_every_group(cli, target):
-    [found] = json.loads(cli("sweep", "--by", "annotator", "--thresholds", "0", "--json").out)
-    assert found["by"] == "annotator"
-    assert found["train_pairs"] == 16
-    bob = found["groups"][0]
+    [answer] = json.loads(cli("sweep", "--by", "annotator", "--thresholds", "0", "--json").out)
+    assert answer["by"] == "annotator"
+    assert answer["train_pairs"] == 16
+    bob = answer["groups"][0]
     totals = SCORES[6:12].sum(1)
     assert (bob["name"], bob["pairs"], bob["harmful"]) == ("Bob", 6, int((totals < 0).sum()))
     assert bob["total"] == pytest.approx(totals.sum())
     assert bob["mean"] == pytest.approx(totals.mean())
     assert bob["low"] < bob["mean"] < bob["high"]
-    [zero] = found["thresholds"]
+    [zero] = answer["thresholds"]
     assert (zero["harmful"], zero["harmful_pairs"]) == (1, 6)
     rows = list(csv.DictReader(io.StringIO(cli("sweep", "--by", "annotator", "--thresholds", "0,-90", "--csv").out)))
     assert {row["group"] for row in rows} == {"Anna", "Bob", "Carl", "'=Dora"}
@@ -78,12 +72,12 @@ def test_sweep_json_and_csv_have_every_group(cli, target):
 
 
 def test_sweep_by_total_counts_the_groups_below_it(cli, target):
-    [found] = json.loads(cli("sweep", "--by", "item", "--rule", "total", "--thresholds", "0,-90", "--json").out)
+    [answer] = json.loads(cli("sweep", "--by", "item", "--rule", "total", "--thresholds", "0,-90", "--json").out)
     means = {name: [SCORES[k].sum() for k, pair in enumerate(PAIRS) if name in pair] for name in ITEMS}
     harmful = {name for name, totals in means.items() if np.mean(totals) < 0}
     touched = [pair for pair in PAIRS if harmful & {*pair}]
     assert 0 < len(harmful) < len(ITEMS)
-    assert [(row["harmful"], row["harmful_pairs"]) for row in found["thresholds"]] == [
+    assert [(row["harmful"], row["harmful_pairs"]) for row in answer["thresholds"]] == [
         (len(harmful), len(touched)),
         (0, 0),
     ]
@@ -101,13 +95,13 @@ def test_exclude_leaves_out_all_pairs_of_a_group(cli, target):
 
 def test_exclude_json_and_csv_name_the_group_of_each_pair(cli, target):
     arguments = ["exclude", "--by", "item", "--rule", "total", "--threshold", "0", "--dry-run"]
-    [found] = json.loads(cli(*arguments, "--json").out)
-    assert found["by"] == "item"
-    groups = [group["name"] for group in found["groups"]]
+    [answer] = json.loads(cli(*arguments, "--json").out)
+    assert answer["by"] == "item"
+    groups = [group["name"] for group in answer["groups"]]
     assert len(groups) > 1
-    assert {*found["excluded"]} == {f"{a}_{b}" for a, b in PAIRS if {a, b} & {*groups}}
+    assert {*answer["excluded"]} == {f"{a}_{b}" for a, b in PAIRS if {a, b} & {*groups}}
     rows = list(csv.DictReader(io.StringIO(cli(*arguments, "--csv").out)))
-    assert [row["id"] for row in rows] == found["excluded"]
+    assert [row["id"] for row in rows] == answer["excluded"]
     assert all(row["item"] in row["id"] and row["item"] in groups for row in rows)
     [capped] = json.loads(cli(*arguments, "--max-exclusions", "1", "--json").out)
     assert [group["name"] for group in capped["groups"]] == groups[:1]
@@ -124,7 +118,7 @@ def test_exclude_by_group_marks_its_pairs_in_the_records(cli, target):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["exclude", "--by", "annotator", "--pair-mode", "sample"], "--by leaves out pairs"),
         (["sweep", "--by", "annotator", "--retrain"], "--retrain judges lists of single pairs"),
@@ -133,34 +127,34 @@ def test_exclude_by_group_marks_its_pairs_in_the_records(cli, target):
         (["plot", "groups", "--by", "anotator"], "no column 'anotator'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(cli, target, arguments, said):
+def test_contradictory_settings_are_refused(cli, target, arguments, message):
     result = cli(*arguments)
     assert result.code != 0
-    assert said in result.err
+    assert message in result.err
 
 
-def test_what_rankers_contradict_stands_beside_a_group_where_it_is_known(cli, target):
+def test_a_group_shows_its_contradicted_share_if_known(cli, target):
     first, second = zip(*PAIRS, strict=True)
     pairs = Pairs([ITEMS.index(a) for a in first], [ITEMS.index(b) for b in second], [1] * 16)
     items, none = Samples(ITEMS, [[0.0]] * 8), Pairs(*np.zeros((3, 0), dtype=int))
     data = RankingData(items, pairs, Samples([], []), none)
     write_doubts(target, data, np.where(np.arange(16) < 8, 0.9, 0.1))
-    [found] = json.loads(cli("sweep", "--by", "annotator", "--json").out)
-    shares = {group["name"]: group["contradicted"] for group in found["groups"]}
+    [answer] = json.loads(cli("sweep", "--by", "annotator", "--json").out)
+    shares = {group["name"]: group["contradicted"] for group in answer["groups"]}
     assert shares == {"Anna": 1.0, "Bob": pytest.approx(1 / 3), "Carl": 0.0, "=Dora": 0.0}
     assert "33.3%" in cli("sweep", "--by", "annotator").out
     assert "contra." in cli("plot", "groups").out
     write_doubts(target, replace(data, train_pairs=pairs.take(np.arange(15))), np.full(15, 0.9))
-    assert "contradicted" not in cli("sweep", "--by", "annotator").out, "one pair was not judged"
+    assert "contradicted" not in cli("sweep", "--by", "annotator").out, "one pair has no share"
 
 
-def test_the_view_draws_groups_by_the_annotator_unless_told(cli, target):
+def test_the_view_draws_groups_by_annotator_by_default(cli, target):
     out = cli("plot", "groups").out
     assert "4 groups by annotator" in out
     assert max(map(len, out.splitlines())) <= 80
     assert "8 groups by item" in cli("plot", "groups", "--by", "item").out
-    [found] = json.loads(cli("plot", "groups", "--by", "class", "--json").out)
-    assert [group["pairs"] for group in found["groups"]] == [16, 16]
+    [answer] = json.loads(cli("plot", "groups", "--by", "class", "--json").out)
+    assert [group["pairs"] for group in answer["groups"]] == [16, 16]
 
 
 def test_the_report_has_a_picture_for_each_column(cli, target):
@@ -171,11 +165,11 @@ def test_the_report_has_a_picture_for_each_column(cli, target):
     assert "4 groups by annotator" in text
 
 
-def test_one_training_pair_shows_whom_it_hurts_and_helps(cli, target):
+def test_one_training_pair_shows_the_test_pairs_it_hurts_and_helps(cli, target):
     name, row = "_".join(PAIRS[6]), SCORES[6]
-    [found] = json.loads(cli("plot", "top", "--train-pair", name, "--top", "2", "--json").out)
-    assert [entry["score"] for entry in found["hurts"]] == sorted(row[row < 0])[:2]
-    assert [entry["score"] for entry in found["helps"]] == sorted(row[row > 0], reverse=True)[:2]
+    [answer] = json.loads(cli("plot", "top", "--train-pair", name, "--top", "2", "--json").out)
+    assert [entry["score"] for entry in answer["hurts"]] == sorted(row[row < 0])[:2]
+    assert [entry["score"] for entry in answer["helps"]] == sorted(row[row > 0], reverse=True)[:2]
     out = cli("plot", "top", "--train-pair", name).out
     assert f"Training pair {name}" in out
     assert max(map(len, out.splitlines())) <= 80

@@ -19,10 +19,10 @@ def cli(capsys, tmp_path, monkeypatch):
     return CommandLine(capsys)
 
 
-def test_import_prints_what_it_understood_and_the_first_rows(cli, tmp_path):
+def test_import_prints_how_it_read_the_table_and_the_first_rows(cli, tmp_path):
     result = cli("pairs", "import", "votes.csv")
     assert result.code == 0, result.err
-    for said in (
+    for message in (
         "3 rows: item1 against item2, vote says which is better: -1 = item2, 1 = item1",
         "which group rows: annotator",
         "a ranks above b, train (annotator w1)",
@@ -31,12 +31,12 @@ def test_import_prints_what_it_understood_and_the_first_rows(cli, tmp_path):
         "2 training pairs and 1 held-out pair",
         "tracinctl compute --pairs-file pairs.csv",
     ):
-        assert said in " ".join(result.out.split())
+        assert message in " ".join(result.out.split())
     train, test = read_pairs_file(tmp_path / "pairs.csv").pairs(["a", "b"], ["x", "y"])
     assert (len(train), len(test)) == (2, 1)
 
 
-def test_texts_are_for_a_source_of_ones_own(cli, tmp_path):
+def test_texts_need_the_users_source(cli, tmp_path):
     rows = [{"chosen": f"The answer {k} is long and good", "rejected": f"No {k}"} for k in range(4)]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = cli("pairs", "import", "t.jsonl").out
@@ -44,7 +44,7 @@ def test_texts_are_for_a_source_of_ones_own(cli, tmp_path):
     assert "tracinctl compute --source my_project:load" in " ".join(out.split())
 
 
-def test_import_gives_its_result_as_json(cli):
+def test_import_prints_json(cli):
     [found] = json.loads(cli("pairs", "import", "votes.csv", "--json").out)
     assert (found["material"], found["frequency"], found["file"]) == (None, None, "votes.csv")
     assert (found["train_pairs"], found["held_out_pairs"]) == (2, 1)
@@ -53,14 +53,14 @@ def test_import_gives_its_result_as_json(cli):
     assert cli("-q", "pairs", "import", "votes.csv").out == "pairs.csv\n"
 
 
-def test_flags_name_columns_and_what_their_cells_mean(cli, tmp_path):
+def test_flags_name_columns_and_values(cli, tmp_path):
     flags = ["--first", "item1", "--second", "item2", "--outcome", "annotator", "--first-wins", "w2"]
     assert cli("pairs", "import", "votes.csv", *flags, "--second-wins", "w1", "--output-file", "x.csv").code == 0
     assert read_pairs_file(tmp_path / "x.csv").target.tolist() == [-1, 1, -1]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["import", "nowhere.csv"], 2, "no table of comparisons nowhere.csv"),
         (["import", "votes.csv", "--winner", "votee", "--loser", "x"], 2, "Did you mean vote?"),
@@ -69,8 +69,8 @@ def test_flags_name_columns_and_what_their_cells_mean(cli, tmp_path):
         (["export", "votes.csv"], 2, "import"),
     ],
 )
-def test_what_cannot_be_done_is_said(cli, tmp_path, arguments, code, said):
+def test_wrong_tables_and_values_are_refused(cli, tmp_path, arguments, code, message):
     result = cli("pairs", *arguments)
     assert result.code == code
-    assert said in " ".join(result.err.split())
+    assert message in " ".join(result.err.split())
     assert (tmp_path / "votes.csv").read_text() == VOTES

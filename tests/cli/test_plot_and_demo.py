@@ -6,18 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import CommandLine, write_score_file
+from command_line import write_score_file
 
 from tracinctl.cli.app import Commands
 from tracinctl.demo.make import DemoResult, DemoSet
 from tracinctl.plots.views import VIEWS
 
 ITEMS = [f"box_deg{angle:03}_1hz_{take:02}" for angle in (0, 36, 72) for take in range(3)]
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 @pytest.fixture
@@ -35,7 +30,7 @@ def test_the_command_knows_every_view():
 
 
 @pytest.mark.parametrize("view", ["overview", "distribution", "sweep", "heatmap", "top"])
-def test_a_view_fits_a_pipe_says_what_the_signs_mean_and_has_no_colour(cli, project, view):
+def test_a_view_in_a_pipe_fits_explains_signs_and_has_no_colour(cli, project, view):
     result = cli("plot", view)
     assert result.code == 0, result.err
     assert "box 1hz" in result.out
@@ -60,7 +55,7 @@ def test_one_held_out_pair_shows_its_proponents_and_opponents(cli, project):
     assert test_pair in result.err
 
 
-def test_a_test_pair_alone_names_the_file_that_it_is_in(cli, project):
+def test_a_test_pair_selects_its_score_file(cli, project):
     scores = [[-3.0, 4.0]]
     write_score_file(project / "metadata" / "box_2hz_influence_metadata.json", scores, ["a_b"], ["only_here", "too"])
     result = cli("plot", "top", "--test-pair", "only_here")
@@ -71,7 +66,7 @@ def test_a_test_pair_alone_names_the_file_that_it_is_in(cli, project):
     assert "Did you mean only_here?" in cli("plot", "top", "--test-pair", "only_her").err
 
 
-def test_a_pair_that_is_no_test_pair_is_told_what_it_is(cli, project):
+def test_a_training_pair_or_a_pair_in_the_opposite_order_is_named_as_such(cli, project):
     scores = [[-3.0, 4.0], [1.0, 2.0]]
     files = [project / "metadata" / f"box_{n}hz_influence_metadata.json" for n in (2, 3)]
     for number, path in enumerate(files):
@@ -84,7 +79,7 @@ def test_a_pair_that_is_no_test_pair_is_told_what_it_is(cli, project):
     assert "for example m_8_m_19" in trained.err
     turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_7_m_6")
     assert turned.code == 2
-    assert "opposite order" not in turned.err, "m_7 is another item"
+    assert "opposite order" not in turned.err, "m_7 is a different item"
     turned = cli("plot", "top", "--metadata-file", str(files[0]), "--test-pair", "m_07_m_6")
     assert "The scores have it in the opposite order: m_6_m_07" in turned.err
 
@@ -109,7 +104,7 @@ def test_a_picture_of_an_unknown_kind_or_of_two_files_is_refused(cli, project):
     assert "--frequency 1hz" in result.err
 
 
-def test_views_without_their_scores_name_the_command_that_makes_them(cli, project):
+def test_a_view_without_its_scores_names_the_command_for_them(cli, project):
     result = cli("plot", "checkpoints")
     assert result.code == 1
     assert "tracinctl compute --save-per-checkpoint" in result.err
@@ -140,24 +135,24 @@ def test_scores_of_checkpoints_are_drawn_from_their_file(cli, project):
     assert "does not belong to these scores" in result.err
 
 
-def test_demo_says_what_was_planted_and_what_comes_next(cli, tmp_path, monkeypatch):
+def test_demo_reports_planted_errors_and_the_next_command(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    asked = []
+    calls = []
 
     def made(directory, frequencies, seed, *, progress):
-        asked.append((directory, frequencies, seed))
+        calls.append((directory, frequencies, seed))
         trained = [DemoSet("plastic", name, 270, 150, 2, 0.9) for name in frequencies]
         return DemoResult(directory.absolute(), [*trained, DemoSet("metal", "500hz", 36)])
 
     monkeypatch.setattr("tracinctl.demo.make.make_demo", made)
     result = cli("demo", "my project", "--frequencies", "500hz,1000hz", "--seed", "7")
-    assert asked == [(Path("my project"), ["500hz", "1000hz"], 7)]
+    assert calls == [(Path("my project"), ["500hz", "1000hz"], 7)]
     assert "300 flipped comparisons" in result.out
     assert "Next: cd 'my project' && tracinctl workflow --frequencies 500hz,1000hz" in result.out
     assert "576 recordings, 300 flipped comparisons, 4 recordings with a wrong angle" in result.out
     assert result.out.count("held-out accuracy 90.0%") == 2
     sets = json.loads(cli("demo", "x", "--json").out)
-    assert [(each["material"], each["frequency"], each["planted_items"]) for each in sets] == [
+    assert [(entry["material"], entry["frequency"], entry["planted_items"]) for entry in sets] == [
         ("plastic", "500hz", 2),
         ("plastic", "1000hz", 2),
         ("metal", "500hz", 0),
@@ -165,11 +160,11 @@ def test_demo_says_what_was_planted_and_what_comes_next(cli, tmp_path, monkeypat
     assert cli("-q", "demo", "x").out == f"{tmp_path / 'x'}\n"
 
 
-def test_demo_refuses_a_folder_that_holds_something(cli, tmp_path, monkeypatch):
+def test_demo_refuses_a_folder_that_is_not_empty(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.txt").touch()
     result = cli("demo", ".")
     assert (result.code, result.out) == (2, "")
     assert "not an empty folder" in result.err
     assert sorted(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
-    assert cli("demo").code == 2, "the folder must be named"
+    assert cli("demo").code == 2, "the folder is required"

@@ -1,4 +1,4 @@
-"""What is left on a real terminal, in tmux, after progress was shown."""
+"""Progress on a real terminal in tmux, and the screen after it."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ print("the result")
 
 
 class Screen:
-    """A shell in a terminal of its own."""
+    """A shell in a new terminal."""
 
     def __init__(self, folder, columns):
         self.name = f"tracinctl-test-{os.getpid()}-{columns}"
@@ -64,12 +64,12 @@ class Screen:
 @pytest.fixture(params=[80, 140])
 def screen(request, tmp_path):
     (tmp_path / "work.py").write_text(WORK)
-    found = Screen(tmp_path, request.param)
-    yield found
-    found.close()
+    answer = Screen(tmp_path, request.param)
+    yield answer
+    answer.close()
 
 
-def test_progress_is_shown_and_nothing_of_it_is_left(screen):
+def test_progress_is_shown_and_removed(screen):
     screen.send(f"{sys.executable} work.py 0.05", "Enter")
     screen.wait_for("plastic 500hz gradients")
     screen.wait_for("items/s")
@@ -78,7 +78,7 @@ def test_progress_is_shown_and_nothing_of_it_is_left(screen):
     assert "items" not in screen.text()
 
 
-def test_ctrl_c_leaves_nothing_of_the_display(screen):
+def test_ctrl_c_removes_the_display(screen):
     screen.send(f"{sys.executable} work.py 5", "Enter")
     screen.wait_for("items/s")
     screen.send("C-c")

@@ -21,7 +21,7 @@ def cli(capsys, tmp_path, monkeypatch):
 
 
 def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
-    """42 recordings, 13 held out: 7 score, 6 judge, which is just enough."""
+    """42 recordings, 13 held out: 7 score and 6 judge, the fewest possible."""
     assert cli("train").code == 0
     done = cli("workflow", "--retrain", "--repeats", "2", "--at-once", "1", "--report", "report.md", "--json")
     assert done.code == 0, done.err
@@ -30,7 +30,7 @@ def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
     division = judged["division"]
     assert (len(division["scoring"]), len(division["judging"])) == (7, 6)
     judges = set(division["judging"])
-    assert judged["seeds"] == [43, 44], "not the seed of the checkpoints that chose the list"
+    assert judged["seeds"] == [43, 44], "other seeds than that of the checkpoints"
     assert "judge" in (tmp_path / "report.md").read_text()
     assert f"{len(judges)} judge" in (tmp_path / "report.md").read_text()
     again = cli("workflow", "--retrain", "--repeats", "2", "--at-once", "1")
@@ -39,7 +39,7 @@ def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
     assert "list - everything" in again.out or run["excluded"] == 0
 
 
-def test_nothing_is_left_out_where_no_list_is_better_and_the_list_says_how_to_train(cli, tmp_path):
+def test_nothing_is_left_out_if_no_list_is_better_and_the_list_has_the_training_command(cli, tmp_path):
     cli("train")
     few = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--threshold", "90%")
     assert few.code == 0, few.err
@@ -55,13 +55,13 @@ def test_nothing_is_left_out_where_no_list_is_better_and_the_list_says_how_to_tr
     assert any(line.startswith("# train with: tracinctl train") and "--epochs" in line for line in written)
 
 
-def test_a_model_of_ones_own_needs_a_training_command(cli):
+def test_a_custom_model_needs_a_training_command(cli):
     refused = cli("workflow", "--retrain", "--model", "my:model")
     assert refused.code == 2
     assert "[train]" in refused.err
 
 
-def test_the_question_leaves_the_scores_as_they_were_and_says_what_list_it_replaces(cli, tmp_path):
+def test_retraining_keeps_the_scores_and_names_the_replaced_list(cli, tmp_path):
     cli("train")
     assert cli("workflow", "--min-occurrences", "1").code == 0
     files = [path for path in (tmp_path / "metadata").iterdir() if path.is_file()]
@@ -93,7 +93,7 @@ def test_a_list_edited_by_hand_is_refused_before_any_training(cli, tmp_path):
     assert not (tmp_path / ".tracinctl" / "retraining").exists()
 
 
-def test_scores_whose_checkpoints_are_gone_can_be_judged_and_evaluating_writes_no_list(cli, tmp_path):
+def test_scores_without_checkpoints_can_be_judged_and_evaluate_only_writes_no_list(cli, tmp_path):
     cli("train")
     assert cli("compute").code == 0
     for path in (tmp_path / "checkpoints" / "plastic_500hz").glob("*.pt"):
@@ -104,7 +104,7 @@ def test_scores_whose_checkpoints_are_gone_can_be_judged_and_evaluating_writes_n
     assert not (tmp_path / LIST).exists()
 
 
-def test_an_own_command_is_run_from_the_settings(cli, tmp_path):
+def test_the_training_command_of_the_settings_is_run(cli, tmp_path):
     cli("train")
     (tmp_path / "own.py").write_text(
         "import csv, json, random, sys\n"

@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 
 import pytest
-from command_line import CommandLine
 from places import ROOT
 from trained_project import turn_round
 
@@ -20,19 +19,14 @@ from tracinctl.review.decisions import Decision, record
 
 
 @pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
-
-
-@pytest.fixture
 def scored(project, cli):
-    """A project with scores of one frequency, some comparisons of which are the wrong way round."""
+    """A project with scores of one frequency and some flipped comparisons."""
     turn_round(project / "checkpoints" / "plastic_500hz" / "pairs.csv")
     assert cli("compute", "--frequency", "500hz").code == 0
     return project
 
 
-def test_the_page_is_served_until_it_is_interrupted(scored):
+def test_the_page_is_served_until_interrupted(scored):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}
     command = [sys.executable, "-m", "tracinctl", "review", "--frequency", "500hz", "--no-browser", "--who", "Anna"]
     with subprocess.Popen(
@@ -57,7 +51,7 @@ def test_the_page_is_served_until_it_is_interrupted(scored):
     assert f"ssh -L {port}:127.0.0.1:{port} HOST" in err
 
 
-def test_the_file_of_another_person_is_merged_and_disagreement_is_shown(scored, cli):
+def test_another_persons_file_is_merged_and_disagreement_is_shown(scored, cli):
     record(scored / "reviews/plastic_500hz_review.csv", [Decision("p", "keep", who="Anna")])
     record(scored / "bens.csv", [Decision("p", "turn", who="Ben"), Decision("q", "leave_out", who="Ben")])
     result = cli("review", "--frequency", "500hz", "--merge", "bens.csv")
@@ -79,7 +73,7 @@ def test_several_frequencies_are_refused_with_an_example(scored, cli):
     assert "tracinctl review --frequency 500hz" in result.err
 
 
-def test_without_the_extra_packages_the_way_to_get_them_is_said(scored, cli, monkeypatch):
+def test_without_the_extra_packages_the_error_says_how_to_install_them(scored, cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = cli("review", "--frequency", "500hz", "--no-browser")
     assert result.code == 1
@@ -87,7 +81,7 @@ def test_without_the_extra_packages_the_way_to_get_them_is_said(scored, cli, mon
 
 
 @pytest.mark.parametrize("command", ["exclude", "train"])
-def test_without_decisions_the_way_to_make_them_is_said(scored, cli, command):
+def test_without_decisions_the_error_says_how_to_make_them(scored, cli, command):
     result = cli(command, "--frequency", "500hz", "--review")
     assert result.code == 2
     assert "tracinctl review --material plastic --frequency 500hz" in result.err

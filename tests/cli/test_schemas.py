@@ -1,4 +1,4 @@
-"""What ``--json`` prints, against the JSON Schema of each command."""
+"""``--json`` fits the JSON Schema of each command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from importlib import import_module, resources
 
 import pytest
-from command_line import CommandLine
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from wav_trees import retrainable
@@ -25,25 +24,20 @@ SCHEMAS = {
 
 
 @pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
-
-
-@pytest.fixture
 def checked(cli):
-    """Runs a command with --json, and returns its result once it fits the schema."""
+    """Run a command with --json, check the result against the schema, and return it."""
 
     def run(command, *arguments, code=0):
         result = cli(command, *arguments, "--json")
         assert result.code == code, result.err
-        said = json.loads(result.out)
-        Draft202012Validator(SCHEMAS[command.split()[0]]).validate(said)
-        return said
+        answer = json.loads(result.out)
+        Draft202012Validator(SCHEMAS[command.split()[0]]).validate(answer)
+        return answer
 
     return run
 
 
-def test_every_command_with_json_has_a_schema_that_takes_nothing_else():
+def test_every_command_with_json_has_a_strict_schema():
     with_json = {
         name
         for name in ENTRIES
@@ -126,13 +120,13 @@ def test_the_demo(tmp_path, monkeypatch, checked):
     assert checked("demo", "x")[0]["planted_items"] == 4
 
 
-def test_a_value_of_another_kind_fails(project, cli):
-    said = json.loads(cli("status", "--json").out)
+def test_values_of_a_wrong_type_do_not_fit_the_schema(project, cli):
+    answer = json.loads(cli("status", "--json").out)
     check = Draft202012Validator(SCHEMAS["status"]).validate
-    check(said)
+    check(answer)
     for change in ({"recordings": "12"}, {"checkpoints": "2 checkpoints"}, {"more": 1}):
         with pytest.raises(ValidationError):
-            check([said[0] | change])
-    del said[0]["next"]
+            check([answer[0] | change])
+    del answer[0]["next"]
     with pytest.raises(ValidationError):
-        check(said)
+        check(answer)

@@ -1,4 +1,4 @@
-"""One declaration a setting, and one meaning wherever it is given: file, variable or flag, one step or the workflow."""
+"""Each setting is declared once and has one meaning in file, variable and flag, in a step and in workflow."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, write_score_file
+from command_line import write_score_file
 
 import tracinctl
 from tracinctl.cli.app import app
@@ -22,13 +22,8 @@ PACKAGE = Path(tracinctl.__file__).parent
 STEPS = ("compute", "exclude")
 
 
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
-
-
 def other_value(setting):
-    """A value that is not the default, as a flag has it."""
+    """A value for a flag that is not the default."""
     if setting.choices:
         return next(choice for choice in setting.choices if choice != setting.default)
     kinds = {Kind.WHOLE: 7, Kind.NUMBER: 0.25, Kind.PATH: "other", Kind.LIST: "one,two", Kind.SCORE: "3"}
@@ -36,7 +31,7 @@ def other_value(setting):
 
 
 def in_file(setting):
-    """The same as tracinctl.toml has it."""
+    """The same value as tracinctl.toml writes it."""
     if setting.kind is Kind.TRUTH:
         return str(not setting.default).lower()
     value = other_value(setting)
@@ -50,31 +45,30 @@ def as_flag(setting):
     return [f"--{name}", other_value(setting)]
 
 
-def asked(command, setting, *arguments):
-    """What a command makes of a setting, told by the class that declares it."""
+def value_of(command, setting, *arguments):
+    """The value that a command gets for a setting."""
     import typer
 
     program = typer.main.get_command(app)
     parent = program.make_context("tracinctl", [command, *arguments])
     ctx = program.commands[command].make_context(command, list(arguments), parent=parent)
-    found = settings_from(command, ctx, dict(ctx.params))
-    return next(value for value in held(found, setting))
+    return next(values_of(settings_from(command, ctx, dict(ctx.params)), setting))
 
 
-def held(group, setting):
+def values_of(group, setting):
     """The values of a setting in a group of settings and the groups within it."""
     if setting.owner in type(group).__mro__ and setting.field_name in vars(group):
         yield getattr(group, setting.field_name)
     for value in vars(group).values():
         if hasattr(value, "__dataclass_fields__"):
-            yield from held(value, setting)
+            yield from values_of(value, setting)
 
 
 SHARED = [
     (step, setting)
     for step in STEPS
     for setting in settings_of(COMMANDS[step])
-    if identity(setting) in {identity(each) for each in settings_of(COMMANDS["workflow"])}
+    if identity(setting) in {identity(other) for other in settings_of(COMMANDS["workflow"])}
 ]
 NAMES = [f"{step}-{setting.name}" for step, setting in SHARED]
 
@@ -84,34 +78,34 @@ def test_workflow_takes_every_setting_of_its_steps():
         setting.name
         for step in STEPS
         for setting in settings_of(COMMANDS[step])
-        if identity(setting) not in {identity(each) for each in settings_of(COMMANDS["workflow"])}
+        if identity(setting) not in {identity(other) for other in settings_of(COMMANDS["workflow"])}
     }
-    assert missing == {"metadata_file", "output_file", "dry_run", "by"}, "these belong to one call"
+    assert missing == {"metadata_file", "output_file", "dry_run", "by"}, "these are for one call only"
     assert set(SAME_SETTING["workflow"]) == set(STEPS)
 
 
 @pytest.mark.parametrize(("step", "setting"), SHARED, ids=NAMES)
-def test_a_setting_means_the_same_in_a_step_and_in_workflow(step, setting, tmp_path, monkeypatch):
+def test_a_setting_has_the_same_effect_in_a_step_and_in_workflow(step, setting, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    usual = asked(step, setting)
-    assert asked("workflow", setting) == usual
-    given = asked(step, setting, *as_flag(setting)) if not setting.table and setting.kind is not Kind.TEXTS else None
+    usual = value_of(step, setting)
+    assert value_of("workflow", setting) == usual
+    given = value_of(step, setting, *as_flag(setting)) if not setting.table and setting.kind is not Kind.TEXTS else None
     if given is not None:
         assert given != usual
-        assert asked("workflow", setting, *as_flag(setting)) == given
+        assert value_of("workflow", setting, *as_flag(setting)) == given
     if setting.one_call:
         return
     for table in (setting.table,) if setting.table else (step, "workflow"):
         (tmp_path / "tracinctl.toml").write_text(f"[{table}]\n{setting.name} = {in_file(setting)}\n")
-        found = asked(step, setting)
-        assert found != usual
-        assert asked("workflow", setting) == found
+        in_the_file = value_of(step, setting)
+        assert in_the_file != usual
+        assert value_of("workflow", setting) == in_the_file
     (tmp_path / "tracinctl.toml").unlink()
     for table in () if setting.table else (step, "workflow"):
         value = str(not setting.default).lower() if setting.kind is Kind.TRUTH else other_value(setting)
         with monkeypatch.context() as patched:
             patched.setenv(f"TRACINCTL_{table}_{setting.name}".upper(), value)
-            assert asked(step, setting) == asked("workflow", setting) == given
+            assert value_of(step, setting) == value_of("workflow", setting) == given
 
 
 FILE = """
@@ -129,7 +123,7 @@ update_metadata = true
 """
 
 
-def test_workflow_writes_what_its_steps_write_one_by_one(cli, project, tmp_path):
+def test_workflow_writes_the_same_files_as_its_steps(cli, project, tmp_path):
     with (project / "tracinctl.toml").open("a") as file:
         file.write(FILE)
     other = tmp_path / "step by step"
@@ -146,8 +140,8 @@ def test_workflow_writes_what_its_steps_write_one_by_one(cli, project, tmp_path)
     assert '"excluded": true' in written["plastic_500hz_metadata.json"]
 
 
-def test_a_default_stands_in_one_place(tmp_path):
-    """Another default of the margin in its one place is that of help, of a run and of the API."""
+def test_a_default_is_declared_once(tmp_path):
+    """A new default of the margin, changed in one place, reaches help, a run and the API."""
     shutil.copytree(PACKAGE, tmp_path / "tracinctl", ignore=shutil.ignore_patterns("__pycache__"))
     declared = tmp_path / "tracinctl/engine/options.py"
     text = declared.read_text()
@@ -179,14 +173,14 @@ def test_a_default_stands_in_one_place(tmp_path):
 
 @pytest.fixture
 def old_scores(tmp_path, monkeypatch):
-    """Scores of a margin, whose checkpoints are gone."""
+    """Scores without their checkpoints."""
     monkeypatch.chdir(tmp_path)
     write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1.0], [2.0]])
 
 
 @pytest.mark.usefixtures("old_scores")
 @pytest.mark.parametrize("flags", [["--margin", "10"], ["--loss-type", "logistic"], ["--method", "fisher"]])
-def test_old_scores_are_not_used_where_others_are_asked_for(cli, flags):
+def test_old_scores_are_not_used_for_other_settings(cli, flags):
     result = cli("workflow", *flags)
     assert result.code == 2
     assert re.search(rf"{flags[0]} is {flags[1]}(\.0)?, but the scores in .* do not say so", result.err)
@@ -204,16 +198,16 @@ def test_the_status_of_old_scores_says_so(cli):
 
 
 @pytest.mark.usefixtures("old_scores")
-def test_what_is_asked_for_is_done_or_refused(cli):
+def test_evaluate_only_is_done_and_contradictions_are_refused(cli):
     assert cli("workflow", "--json", "--plot", "top").code == 2
     assert cli("workflow", "--no-compute-influence").code == 2
     (run,) = json.loads(cli("workflow", "--evaluate-only", "--json").out)
-    assert [each["threshold"] for each in run["thresholds"]] == [0, -5, -10, -15]
+    assert [row["threshold"] for row in run["thresholds"]] == [0, -5, -10, -15]
     assert run["output_file"] is None
 
 
 @pytest.mark.usefixtures("old_scores")
-def test_a_value_that_the_library_refuses_says_where_it_comes_from(cli, monkeypatch):
+def test_a_value_that_the_library_refuses_names_its_source(cli, monkeypatch):
     Path("tracinctl.toml").write_text("[compute]\n\nmemory = 'much'\n")
     result = cli("workflow")
     assert result.code == 2

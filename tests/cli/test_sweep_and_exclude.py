@@ -1,4 +1,4 @@
-"""``sweep`` and ``exclude``, as a person and as a program use them."""
+"""``sweep`` and ``exclude``: text for people, JSON and CSV for programs."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, write_score_file
+from command_line import write_score_file
 from reference_project import ROOT, needs_reference
 from score_tables import table
 
@@ -17,11 +17,6 @@ from tracinctl.project.target import Target
 from tracinctl.scores.files.open import open_scores, write_scores
 
 THREE_TESTS = [[-6, -7, -8], [-6, -7, 1], [-1, 2, 3], [4, 5, 6]]
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 @pytest.fixture
@@ -39,17 +34,17 @@ def test_sweep_in_a_project_folder_needs_no_file(cli, project):
     assert "box 2hz: 2 training pairs, 1 active test pair of 2" in result.out
     assert "Positive = helpful, negative = harmful" in result.out
     lines = [line.split() for line in result.out.splitlines()]
-    assert ["-5", "2", "2", "1", "2", "50.0%", "50.0%"] in lines, "60% of 3 is 2 votes: two pairs have them"
+    assert ["-5", "2", "2", "1", "2", "50.0%", "50.0%"] in lines, "60% of 3 is 2 votes, and two pairs have them"
     assert ["-10", "0", "0", "0", "0", "0.0%", "0.0%"] in lines
 
 
 def test_sweep_json_is_the_documented_result_and_nothing_else(cli, project):
     result = cli("sweep", "--thresholds", "-5,-7.5", "--frequency", "1hz", "--min-occurrences", "3", "--json")
-    (found,) = json.loads(result.out)
-    assert found.pop("warnings") == [
+    (answer,) = json.loads(result.out)
+    assert answer.pop("warnings") == [
         "there are only 3 test pairs; with so few votes, the order of training pairs is poor"
     ]
-    assert [found] == [
+    assert [answer] == [
         {
             "file": str(project / "metadata" / "box_1hz_influence_metadata.json"),
             "material": "box",
@@ -67,7 +62,7 @@ def test_sweep_json_is_the_documented_result_and_nothing_else(cli, project):
     ]
 
 
-def test_sweep_csv_has_a_line_a_threshold(cli, project):
+def test_sweep_csv_has_one_line_per_threshold(cli, project):
     rows = list(csv.DictReader(io.StringIO(cli("sweep", "--thresholds", "-5,0", "--csv").out)))
     assert [(row["frequency"], row["threshold"], row["votes_1"], row["harmful"]) for row in rows] == [
         ("1hz", "-5.0", "2", "2"),
@@ -78,7 +73,7 @@ def test_sweep_csv_has_a_line_a_threshold(cli, project):
 
 
 @pytest.mark.parametrize(("active", "columns"), [(20, range(1, 21)), (2000, (1, 500, 1000, 1200, 1500, 2000))])
-def test_sweep_csv_has_few_columns_however_many_can_vote(cli, project, active, columns):
+def test_sweep_csv_has_few_columns_for_any_number_of_votes(cli, project, active, columns):
     write_score_file(project / "metadata" / "box_3hz_influence_metadata.json", [[-1.0] * active] * 2)
     header, line = csv.reader(io.StringIO(cli("sweep", "--frequency", "3hz", "--thresholds", "0", "--csv").out))
     assert header[header.index("item_share") + 1 :] == [f"votes_{k}" for k in columns]
@@ -97,7 +92,7 @@ def test_a_rule_that_can_never_fire_is_explained(cli, project):
     assert "needs 2 votes, but only 1 of 2 test pairs are active" in " ".join(result.err.split())
 
 
-def test_a_file_that_is_meant_is_one_that_is_there(cli, project):
+def test_a_wrong_score_file_gets_a_suggestion(cli, project):
     columns = project / "metadata" / "box_1hz_influence.parquet"
     write_scores(open_scores(project / "metadata" / "box_1hz_influence_metadata.json"), columns)
     (project / "metadata" / "box_1hz_influence_metadata.json").unlink()
@@ -113,7 +108,7 @@ def test_a_file_that_is_meant_is_one_that_is_there(cli, project):
 def test_a_missing_score_file_is_named_with_the_command_that_makes_it(cli, project):
     (project / "tracinctl.toml").write_text('material = "box"\nfrequencies = ["1hz", "3hz"]\n')
     result = cli("sweep")
-    assert result.code == 0, "what is there is shown"
+    assert result.code == 0, "existing scores are shown"
     assert "box 1hz" in result.out
     assert "there is no metadata/box_3hz_influence_metadata.json" in result.err
     assert "tracinctl compute --material box --frequency 3hz" in result.err
@@ -128,7 +123,7 @@ def test_without_any_scores_the_command_that_makes_them_is_named(cli, tmp_path, 
         assert "tracinctl compute --material box --frequency 1hz" in result.err
 
 
-def test_a_material_that_is_not_clear_is_asked_for(cli, project):
+def test_an_ambiguous_material_must_be_given(cli, project):
     write_score_file(project / "metadata" / "metal_1hz_influence_metadata.json", [[1.0]])
     result = cli("sweep")
     assert result.code == 2
@@ -137,7 +132,7 @@ def test_a_material_that_is_not_clear_is_asked_for(cli, project):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["sweep", "--thresholds", "abc"], "'abc'"),
         (["sweep", "--thresholds", "--5"], "'--5'"),
@@ -159,11 +154,11 @@ def test_a_material_that_is_not_clear_is_asked_for(cli, project):
         (["sweep", "--frequency", "1hz,,2hz"], "empty entry"),
     ],
 )
-def test_wrong_usage_says_what_and_writes_nothing(cli, project, arguments, said):
+def test_wrong_usage_is_explained_and_writes_nothing(cli, project, arguments, message):
     result = cli(*arguments)
     assert result.code == 2
     assert result.out == ""
-    assert said in result.err
+    assert message in result.err
     assert result.err.startswith("error: ")
     assert "Traceback" not in result.err
     assert not (project / "exclusions").exists()
@@ -180,7 +175,7 @@ def test_a_broken_score_file_is_one_message(cli, tmp_path, content):
         assert "Traceback" not in result.err
 
 
-def test_a_misspelt_file_or_folder_is_answered_with_the_nearest(cli, project):
+def test_a_misspelt_file_or_folder_gets_a_suggestion(cli, project):
     result = cli("sweep", "--metadata-file", "metadata/box_1hz_influence_metdata.json")
     assert result.code == 2
     assert "Did you mean metadata/box_1hz_influence_metadata.json?" in result.err
@@ -202,9 +197,9 @@ def test_exclude_writes_a_list_of_ids_below_comments(cli, project):
 
 def test_exclude_json_is_the_documented_result(cli, project):
     result = cli("exclude", "--frequency", "1hz", "--threshold", "-5", "--max-exclusions", "1", "--json")
-    (found,) = json.loads(result.out)
-    assert ["test pairs" in text for text in found.pop("warnings")] == [True, False]
-    assert found == {
+    (answer,) = json.loads(result.out)
+    assert ["test pairs" in text for text in answer.pop("warnings")] == [True, False]
+    assert answer == {
         "file": str(project / "metadata" / "box_1hz_influence_metadata.json"),
         "material": "box",
         "frequency": "1hz",
@@ -237,7 +232,7 @@ def test_full_pair_lists_both_items(cli, project):
     assert text.splitlines()[-2:] == ["box_deg000_1hz_00", "box_deg036_1hz_00"]
 
 
-def test_update_metadata_marks_what_is_excluded_and_keeps_the_rest(cli, project):
+def test_update_metadata_marks_excluded_items_and_keeps_the_rest(cli, project):
     records = project / "metadata" / "box_1hz_metadata.json"
     records.write_text(json.dumps({"box_deg000_1hz_00": {"angle": "deg000", "notes": "loud"}}))
     cli("exclude", "--frequency", "1hz", "--threshold", "-5", "--pair-mode", "full_pair", "--update-metadata")
@@ -248,7 +243,7 @@ def test_update_metadata_marks_what_is_excluded_and_keeps_the_rest(cli, project)
     assert record["tracin_info"]["negative_occurrences"] == 3
 
 
-def test_exclude_csv_has_a_line_an_id(cli, project):
+def test_exclude_csv_has_one_line_per_id(cli, project):
     rows = list(csv.DictReader(io.StringIO(cli("exclude", "--csv", "--frequency", "1hz", "--threshold", "-5").out)))
     assert [(row["id"][-2:], row["votes"], float(row["mean_score"])) for row in rows] == [
         ("00", "3", -7.0),
@@ -262,14 +257,14 @@ def test_an_upper_threshold_counts_as_a_vote(cli, project):
     assert json.loads(cli(*arguments, "--upper-threshold", "3.5").out)[0]["harmful"] == 2
 
 
-def test_quiet_prints_only_the_paths_of_what_was_written(cli, project):
+def test_quiet_prints_only_the_paths_of_written_files(cli, project):
     result = cli("-q", "exclude", "--threshold", "-5")
     assert result.out.splitlines() == [
         str(project / "exclusions" / "box_1hz_excluded_pairs.txt"),
         str(project / "exclusions" / "box_2hz_excluded_pairs.txt"),
     ]
     assert result.err == ""
-    assert cli("exclude", "-q", "--frequency", "1hz").out.count("\n") == 1, "-q may stand after the command"
+    assert cli("exclude", "-q", "--frequency", "1hz").out.count("\n") == 1, "-q works after the command too"
 
 
 def test_nothing_is_cut_in_a_pipe(cli, tmp_path):
@@ -297,11 +292,11 @@ def test_hostile_ids_stay_text(cli, tmp_path, monkeypatch):
 @needs_reference
 def test_the_users_own_files_give_the_counts_they_know(cli):
     result = cli("sweep", "--metadata-dir", ROOT, "--thresholds", "-5,-10,-15,-100", "--json")
-    found = {
+    answer = {
         each["frequency"]: [[row["votes"].get(k, 0) for k in "123"] for row in each["thresholds"]]
         for each in json.loads(result.out)
     }
-    assert found == {
+    assert answer == {
         "500hz": [[268, 98, 0], [228, 85, 0], [201, 71, 0], [74, 0, 0]],
         "1000hz": [[222, 36, 0], [182, 6, 0], [163, 0, 0], [60, 0, 0]],
     }
@@ -319,7 +314,7 @@ def test_two_votes_below_minus_five_find_98_pairs_in_the_users_500hz_file(cli, t
     assert len(listed) == 98 + 24  # 24 of them have a mirror image in training that its own scores do not find
 
 
-def test_scores_of_another_method_are_called_by_it():
+def test_labels_name_other_methods():
     file = ScoreFile(
         Path("metadata/box_1hz_influence_metadata.json"), Target(load_project(load_settings(None)), "box", "1hz")
     )
@@ -329,7 +324,7 @@ def test_scores_of_another_method_are_called_by_it():
 
 
 @pytest.mark.parametrize("command", ["sweep", "exclude", "plot", "workflow"])
-def test_score_files_in_the_folder_itself_are_pointed_at(cli, tmp_path, monkeypatch, command):
+def test_score_files_in_the_current_folder_get_a_hint(cli, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     write_score_file(tmp_path / "box_1hz_influence_metadata.json", [[-6, -7], [1, 2]])
     refused = cli(command)
@@ -344,10 +339,10 @@ def test_two_score_files_never_write_one_list(cli, project):
     copy.parent.mkdir()
     copy.write_bytes(scores.read_bytes())
     result = cli("exclude", "--metadata-file", str(scores), "--metadata-file", str(copy))
-    said = " ".join(result.err.split())
+    message = " ".join(result.err.split())
     assert result.code == 2
-    assert f"metadata/{scores.name} and elsewhere/{scores.name} would both write" in said
-    assert "each with its own --output-file" in said
+    assert f"metadata/{scores.name} and elsewhere/{scores.name} would both write" in message
+    assert "each with its own --output-file" in message
     assert not (project / "exclusions").exists()
 
 
@@ -357,20 +352,20 @@ def test_no_cell_of_csv_is_a_formula(cli, project):
     path.write_text(json.dumps({name: {"tracin_influence_t": -7.0 - k} for k, name in enumerate(ids)}))
     rows = list(csv.DictReader(io.StringIO(cli("exclude", "--csv", "--metadata-file", str(path)).out)))
     assert sorted(row["id"] for row in rows) == sorted([*(f"'{name}" for name in ids[:4]), "a_b"])
-    assert {row["mean_score"][0] for row in rows} == {"-"}, "numbers stay numbers"
+    assert {row["mean_score"][0] for row in rows} == {"-"}, "numbers are unchanged"
 
 
-def test_by_total_the_sums_of_scores_decide_and_are_shown(cli, project):
+def test_rule_total_uses_and_shows_the_sums_of_scores(cli, project):
     shown = cli("exclude", "--frequency", "1hz", "--rule", "total", "--threshold", "25%")
     assert shown.code == 0, shown.err
     assert "Harmful: the scores on all test pairs add up to less than" in shown.out
     assert "total score" in shown.out
     text = (project / "exclusions" / "box_1hz_excluded_pairs.txt").read_text()
     assert "(the lowest 25% of the training pairs) (rule total)" in text
-    [found] = json.loads(cli("sweep", "--frequency", "1hz", "--rule", "total", "--thresholds", "0,25%", "--json").out)
+    [answer] = json.loads(cli("sweep", "--frequency", "1hz", "--rule", "total", "--thresholds", "0,25%", "--json").out)
     ids = [line for line in text.splitlines() if not line.startswith("#")]
-    assert [row["harmful"] for row in found["thresholds"]][1] == len(ids) > 0
-    assert found["rule"] == "total"
+    assert [row["harmful"] for row in answer["thresholds"]][1] == len(ids) > 0
+    assert answer["rule"] == "total"
     top = cli("sweep", "--frequency", "1hz", "--rule", "total", "--top", "1")
     assert "Lowest totals" in top.out
     assert ids[0] in top.out
@@ -381,13 +376,13 @@ def test_by_total_the_sums_of_scores_decide_and_are_shown(cli, project):
     "more", [["--min-occurrences", "3"], ["--upper-threshold", "9"]], ids=["votes asked for", "upper threshold"]
 )
 @pytest.mark.parametrize("command", ["sweep", "exclude"])
-def test_by_total_what_is_about_votes_is_refused(cli, project, command, more):
+def test_rule_total_refuses_settings_of_votes(cli, project, command, more):
     result = cli(command, "--frequency", "1hz", "--rule", "total", *more)
     assert result.code == 2
     assert "sets votes, but the rule total has none" in " ".join(result.err.split())
 
 
-def test_a_list_of_another_rule_is_named_and_one_edited_by_hand_stays(cli, project):
+def test_a_replaced_list_is_named_and_an_edited_one_is_kept(cli, project):
     listed = project / "exclusions" / "box_1hz_excluded_pairs.txt"
     assert cli("exclude", "--frequency", "1hz").code == 0
     other = cli("exclude", "--frequency", "1hz", "--threshold", "-6.5")
@@ -405,7 +400,7 @@ def test_a_list_of_another_rule_is_named_and_one_edited_by_hand_stays(cli, proje
     assert "by hand" not in listed.read_text()
 
 
-def test_no_file_of_another_kind_becomes_a_list(cli, project):
+def test_a_file_that_is_no_list_is_not_replaced(cli, project):
     for name, content in {"pairs.csv": b"split,id1,id2,target\n", "sound.wav": b"RIFF\xff\xfe"}.items():
         (project / name).write_bytes(content)
         refused = cli("exclude", "--frequency", "1hz", "--output-file", name)
@@ -416,10 +411,10 @@ def test_no_file_of_another_kind_becomes_a_list(cli, project):
 
 def test_sweep_lists_the_same_pairs_for_people_and_for_programs(cli, project):
     arguments = ("sweep", "--frequency", "1hz", "--thresholds", "-5", "--top", "2")
-    (found,) = json.loads(cli(*arguments, "--json").out)
-    assert [(pair["votes"], pair["mean"], pair["total"]) for pair in found["top"]] == [(3, -7, -21), (2, -4, -12)]
+    (answer,) = json.loads(cli(*arguments, "--json").out)
+    assert [(pair["votes"], pair["mean"], pair["total"]) for pair in answer["top"]] == [(3, -7, -21), (2, -4, -12)]
     shown = cli(*arguments).out
-    assert shown.index(found["top"][0]["pair"]) < shown.index(found["top"][1]["pair"])
+    assert shown.index(answer["top"][0]["pair"]) < shown.index(answer["top"][1]["pair"])
     (total,) = json.loads(cli(*arguments, "--rule", "total", "--json").out)
     assert [pair["total"] for pair in total["top"]] == [-21, -12]
     refused = cli(*arguments, "--csv")

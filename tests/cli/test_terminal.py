@@ -1,4 +1,4 @@
-"""What reaches the terminal: clean text, whole tables, colour only where it is wanted."""
+"""Terminal output: safe text, complete tables, colour only on request."""
 
 import io
 import re
@@ -17,7 +17,7 @@ HOSTILE = "a[bold red]b\x1b[31mc\x1b]0;title\x07d\r\ne\x9b31mf\u202eg"
 
 
 class Screen(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self):
         return True
@@ -36,7 +36,7 @@ def shown(terminal, name="out"):
     return terminal.stream(name).getvalue()
 
 
-def test_control_characters_are_shown_not_sent():
+def test_control_characters_are_written_out():
     text = clean(HOSTILE)
     assert text.isprintable()
     assert "\\x1b[31m" in text
@@ -45,7 +45,7 @@ def test_control_characters_are_shown_not_sent():
 
 def test_a_hostile_id_stays_text_in_every_kind_of_output(screen):
     terminal = screen
-    terminal.table(HOSTILE, [Column(HOSTILE)], [[HOSTILE]], notes=HOSTILE)
+    terminal.table(HOSTILE, [Column(HOSTILE)], [[HOSTILE]])
     terminal.text(HOSTILE)
     terminal.csv([HOSTILE], [[HOSTILE]])
     terminal.error(HOSTILE, HOSTILE)
@@ -58,7 +58,7 @@ def test_a_hostile_id_stays_text_in_every_kind_of_output(screen):
         assert "[bold red]b" in text
 
 
-def test_a_renderable_made_elsewhere_is_cleaned_as_well(screen):
+def test_any_renderable_is_cleaned(screen):
     from rich.text import Text
 
     screen.show(Text("id \x1b]0;owned\x07 end"))
@@ -79,7 +79,7 @@ def test_a_table_in_a_pipe_is_never_cut(capsys):
     assert len(lines[-1]) == len(lines[-2]), "columns are aligned"
 
 
-def test_a_table_on_a_terminal_folds_what_does_not_fit(screen):
+def test_a_table_on_a_terminal_folds(screen):
     screen.table("", [Column("id")], [["y" * 200]])
     text = shown(screen)
     assert text.count("y") == 200
@@ -91,31 +91,31 @@ def test_numbers_of_a_table_are_never_broken(screen, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     numbers = ["-12345.67", "431", "96.5%", "1,234"]
     titles = ["mean score", "1+", "of pairs", "harmful"]
-    screen.table("", [Column("id"), *(Column(each, "right") for each in titles)], [["y" * 50, *numbers]] * 2)
+    screen.table("", [Column("id"), *(Column(title, "right") for title in titles)], [["y" * 50, *numbers]] * 2)
     text = shown(screen)
-    assert all(text.count(each) == 2 for each in numbers)
+    assert all(text.count(number) == 2 for number in numbers)
     assert text.count("y") == 100
     lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in text.splitlines()]
     assert max(map(len, lines)) <= width
 
 
 @pytest.mark.parametrize("width", range(70, 86))
-def test_a_table_keeps_within_the_terminal_whose_width_it_nearly_has(screen, monkeypatch, width):
+def test_a_table_about_as_wide_as_the_terminal_fits(screen, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     titles = ["threshold", "1+", "545+", "1,090+", "1,308+", "1,634+", "2,179+", "harmful", "of pairs", "of items"]
     cells = ["-5", "495", "209", "155", "142", "111", "0", "142", "23.7%", "80.4%"]
-    screen.table("", columns := [Column(each, "right") for each in titles], [cells])
+    screen.table("", columns := [Column(title, "right") for title in titles], [cells])
     lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in shown(screen).splitlines()]
     assert max(map(len, lines)) <= width
     assert screen.has_room(columns, [cells]) is (width >= 81)
 
 
-def test_json_refuses_what_json_cannot_say():
+def test_json_refuses_nan():
     with pytest.raises(ValueError, match="JSON"):
         Terminal().json({"score": float("nan")})
 
 
-def test_an_encoding_without_box_characters_is_no_trouble(monkeypatch):
+def test_an_encoding_without_box_characters_works(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", errors="backslashreplace"))
     Terminal().table("t", [Column("id")], [["metál"]])
@@ -127,7 +127,7 @@ def report(done, total=4, inner=0, inner_total=0, **more):
     return Progress("gradients", done, total, "checkpoints", f"epoch_{done}.pt", inner, inner_total, "items", **more)
 
 
-def test_a_log_gets_a_line_a_checkpoint_and_the_time_left(capsys):
+def test_a_log_has_one_line_per_checkpoint_and_the_time_left(capsys):
     terminal = Terminal()
     with terminal.progress(what="plastic 500hz") as tell:
         for inner in (1, 2):
@@ -144,7 +144,7 @@ def test_a_log_gets_a_line_a_checkpoint_and_the_time_left(capsys):
     assert lines[1] == "plastic 500hz: gradients 4/4 checkpoints, epoch_4.pt"
 
 
-def test_a_task_that_begins_again_is_told_of_again(capsys):
+def test_a_task_that_begins_again_is_reported_again(capsys):
     with Terminal().progress() as tell:
         for done in (1, 2, 1, 2):
             tell(report(done, total=2))
@@ -152,20 +152,20 @@ def test_a_task_that_begins_again_is_told_of_again(capsys):
     assert [line.split()[1] for line in lines] == ["1/2", "2/2", "1/2", "2/2"]
 
 
-def test_a_terminal_keeps_nothing_of_the_display_and_results_are_not_swallowed(screen):
+def test_the_display_is_removed_and_results_are_printed(screen):
     before = sys.stdout
     with screen.progress() as tell:
         tell(report(1, inner=1, inner_total=2))
-        assert sys.stdout is before, "a redirected stdout would swallow results"
+        assert sys.stdout is before, "a redirected stdout would lose results"
         screen.json({"a": 1})
     assert shown(screen) == '{\n  "a": 1\n}\n'
     drawn = shown(screen, "err")
     assert "gradients" in drawn
     last = drawn.rpartition("gradients")[2]
-    assert last.count("\x1b[2K") >= 2, "both lines are wiped at the end"
+    assert last.count("\x1b[2K") >= 2, "both lines are cleared at the end"
 
 
-def test_a_terminal_shows_at_once_that_work_begins(screen):
+def test_a_terminal_shows_at_once_that_work_starts(screen):
     with screen.progress(what="plastic 500hz") as tell:
         assert "plastic 500hz starting" in shown(screen, "err")
         tell(report(1))
@@ -188,17 +188,17 @@ def test_time_left_follows_the_pace_so_far():
     assert Pace(lambda: 0.0).left(report(0)) is None
 
 
-def test_shares_count_the_part_in_hand():
+def test_shares_include_the_current_part():
     assert finished(report(1, inner=1, inner_total=2)) == pytest.approx(0.375)
     assert finished(Progress("x", 0, 0, "things")) == 0.0
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(None, "?"), (8.4, "8 s"), (125, "2:05"), (3725, "1:02:05")])
-def test_durations_read_like_a_clock(seconds, shown):
+def test_formats_of_durations(seconds, shown):
     assert duration(seconds) == shown
 
 
-def test_bars_stay_where_they_are_and_never_vanish(screen):
+def test_bars_keep_their_place_and_never_vanish(screen):
     with screen.progress(what="plastic 500hz") as tell:
         for step in range(50):
             tell(report(step // 25, inner=step % 25 * 40, inner_total=1000))
@@ -210,11 +210,11 @@ def test_bars_stay_where_they_are_and_never_vanish(screen):
     assert any("items/s" in line for line in lines)
     bars = [re.search("[━╸╺]+", line).group() for line in lines]
     widths = list(map(len, bars))
-    assert widths == sorted(widths, reverse=True), "room that numbers took they keep"
-    assert all("items" in line for line in lines), "both bars are there in every frame"
+    assert widths == sorted(widths, reverse=True), "columns never become narrower"
+    assert all("items" in line for line in lines), "every frame has both bars"
 
 
-def test_a_rate_is_told_when_there_is_enough_to_tell_it_by():
+def test_a_rate_needs_enough_time():
     seconds = [0.0]
     pace = Pace(lambda: seconds[0])
     seconds[0] = 0.01

@@ -1,9 +1,9 @@
-"""``workflow`` on a small project of recordings, on score files alone, and its report."""
+"""``workflow`` on recordings and on score files alone, and its report."""
 
 import json
 
 import pytest
-from command_line import CommandLine, write_score_file
+from command_line import write_score_file
 from reference_project import ROOT, needs_reference
 
 from tracinctl.project.settings import WorkflowSettings
@@ -12,12 +12,7 @@ from tracinctl.project.workflow import run_workflow
 from tracinctl.scores.options import Rule
 
 
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
-
-
-def test_workflow_goes_the_whole_way_and_names_the_next_command(cli, project):
+def test_workflow_writes_lists_and_names_the_next_command(cli, project):
     result = cli("workflow", "--frequencies", "500hz,1000hz", "--min-occurrences", "1")
     assert result.code == 0, result.err
     for frequency in ("500hz", "1000hz"):
@@ -28,7 +23,7 @@ def test_workflow_goes_the_whole_way_and_names_the_next_command(cli, project):
     assert all("--exclusions-file exclusions/plastic_" in line for line in lines)
 
 
-def test_workflow_goes_on_where_one_frequency_fails(cli, project):
+def test_workflow_continues_after_a_failed_frequency(cli, project):
     (project / "checkpoints" / "plastic_500hz" / "model_epoch_1.pt").write_bytes(b"broken")
     result = cli("workflow", "--json")
     assert result.code == 1
@@ -58,7 +53,7 @@ def test_workflow_goes_on_where_one_frequency_fails(cli, project):
     assert result.code == 1
 
 
-def test_a_frequency_that_is_not_there_is_answered_with_the_nearest(cli, project):
+def test_a_missing_frequency_gets_a_suggestion(cli, project):
     result = cli("workflow", "--frequencies", "500")
     assert result.code == 2
     assert "Did you mean plastic 500hz? There are " in result.err
@@ -72,7 +67,7 @@ def test_workflow_evaluate_only_shows_thresholds_and_writes_no_list(cli, project
     assert not (project / "exclusions").exists()
 
 
-def test_workflow_draws_a_view_of_each_frequency_where_it_is_asked_for(cli, project):
+def test_workflow_draws_a_view_of_each_frequency(cli, project):
     result = cli("workflow", "--plot", "distribution")
     assert result.code == 0, result.err
     assert result.out.count(": distribution") == 2
@@ -80,18 +75,18 @@ def test_workflow_draws_a_view_of_each_frequency_where_it_is_asked_for(cli, proj
 
 
 @pytest.mark.parametrize("ending", [".html", ".md"])
-def test_a_report_says_what_was_done_and_what_comes_next(cli, project, ending):
+def test_a_report_shows_what_was_done_and_the_next_command(cli, project, ending):
     result = cli("workflow", "--min-occurrences", "1", "--frequencies", "500hz,9hz", "--report", f"report{ending}")
-    assert result.code == 2, "one frequency is not there"
+    assert result.code == 2, "one frequency is missing"
     text = (project / f"report{ending}").read_text(encoding="utf-8")
-    for said in (
+    for message in (
         "tracinctl workflow --min-occurrences 1 --frequencies 500hz,9hz --report report",
         "model_epoch_2.pt",
         "--exclusions-file exclusions/plastic_500hz_excluded_pairs.txt",
         "plastic 9hz",
     ):
-        assert said in text, said
-    assert "500hz" in result.out, "the table is printed as well"
+        assert message in text, message
+    assert "500hz" in result.out, "the table is printed too"
 
 
 def test_a_report_of_an_unknown_kind_is_refused_before_the_work(cli, project):
@@ -101,7 +96,7 @@ def test_a_report_of_an_unknown_kind_is_refused_before_the_work(cli, project):
     assert not (project / "metadata").exists()
 
 
-def test_workflow_uses_scores_that_are_there_without_checkpoints(cli, tmp_path, monkeypatch):
+def test_workflow_uses_existing_scores_without_checkpoints(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_score_file(tmp_path / "scores" / "box_1hz_influence_metadata.json", [[-1.0], [2.0]])
     result = cli("workflow", "--metadata-dir", "scores", "--frequencies", "1hz,2hz", "--json")
@@ -120,7 +115,7 @@ def test_workflow_runs_on_the_users_score_files(cli, tmp_path, monkeypatch):
     assert [run["harmful"] for run in json.loads(result.out)] == [186, 0]
 
 
-def test_planted_truth_is_compared_with_the_list(cli, tmp_path, monkeypatch):
+def test_planted_errors_are_compared_with_the_list(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ids = write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1], [-1], [-1], [1], [1]])
     lines = ["kind,material,frequency,id", f"pair,box,1hz,{ids[0]}", f"pair,box,1hz,{ids[3]}"]
@@ -129,7 +124,7 @@ def test_planted_truth_is_compared_with_the_list(cli, tmp_path, monkeypatch):
     result = cli("workflow")
     assert result.code == 0, result.err
     row = next(line.split() for line in result.out.splitlines() if line.startswith("1hz"))
-    assert row[-3:] == ["2", "1", "1"], "two planted, one caught, one wrong; one touches a planted item"
+    assert row[-3:] == ["2", "1", "1"], "two planted, one caught, one wrong; one has a planted item"
 
 
 def test_the_library_workflow_reports_through_callbacks_and_prints_nothing(tmp_path, capsys):
@@ -137,15 +132,16 @@ def test_the_library_workflow_reports_through_callbacks_and_prints_nothing(tmp_p
 
     write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", [[-1.0]])
     project = load_project(load_settings(None), tmp_path)
-    told = []
+    finished = []
     targets = [Target(project, "box", frequency) for frequency in ("1hz", "2hz")]
-    runs = run_workflow(targets, WorkflowSettings(rule=Rule(threshold="0"), evaluate_only=True), finished=told.append)
-    assert told == runs
+    settings = WorkflowSettings(rule=Rule(threshold="0"), evaluate_only=True)
+    runs = run_workflow(targets, settings, finished=finished.append)
+    assert finished == runs
     assert [run.status for run in runs] == ["done", "failed"]
     assert capsys.readouterr() == ("", "")
 
 
-def test_who_trains_with_a_program_of_their_own_is_not_sent_to_train(cli, project):
+def test_with_a_custom_training_command_train_is_not_suggested(cli, project):
     with (project / "tracinctl.toml").open("a") as settings:
         settings.write('command = "mine {exclusions_file} {metrics_file}"\n')
     result = cli("workflow", "--frequencies", "500hz", "--min-occurrences", "1", "--report", "report.md")
@@ -156,7 +152,6 @@ def test_who_trains_with_a_program_of_their_own_is_not_sent_to_train(cli, projec
 
 
 def test_old_scores_of_another_source_model_or_pairs_file_are_refused(cli, project):
-    """With the checkpoints gone nothing else can be computed."""
     name = "plastic_500hz"
     pairs = project / "checkpoints" / name / "pairs.csv"
     assert cli("compute", "--frequency", "500hz", "--pairs-file", str(pairs)).code == 0

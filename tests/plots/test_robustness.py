@@ -1,4 +1,4 @@
-"""Pictures of anything: empty, constant, huge and non-finite scores, hostile ids, narrow terminals, files."""
+"""Pictures of empty, constant, huge and non-finite scores, of hostile ids, on narrow terminals and in files."""
 
 import itertools
 import re
@@ -32,7 +32,7 @@ HOSTILE = "m_[red]\x1b]0;owned\x07\n\r\x9b31m\u202e<script>alert(1)</script>&\"'
 anything = st.one_of(scores_of_any_size, st.sampled_from([float("nan"), float("inf"), float("-inf")]))
 
 
-def whole(scores):
+def full_table(scores):
     """A table that every view can draw."""
     scores = np.asarray(scores, dtype=float)
     rows = len(scores)
@@ -59,9 +59,9 @@ def visible(style):
 @pytest.mark.parametrize("view", VIEWS)
 @settings(deadline=None, max_examples=15)
 @given(scores=matrices(anything), width=st.integers(40, 150), height=st.one_of(st.none(), st.integers(1, 60)))
-def test_no_scores_break_a_picture_or_its_edge(view, scores, width, height):
+def test_any_scores_give_a_picture_of_the_right_size(view, scores, width, height):
     for colour in (False, True):
-        drawn = picture(view, whole(scores), width, colour=colour, height=height)
+        drawn = picture(view, full_table(scores), width, colour=colour, height=height)
         for line in rows_of(drawn):
             assert cell_len(line.plain) <= width
             assert line.plain.isprintable()
@@ -69,9 +69,9 @@ def test_no_scores_break_a_picture_or_its_edge(view, scores, width, height):
 
 
 @pytest.mark.parametrize("height", [24, 25, 26, 27, 30, 34])
-def test_the_overview_leaves_the_prompt_a_line_of_the_screen(height):
+def test_the_overview_leaves_one_line_for_the_prompt(height):
     scores = np.random.default_rng(0).normal(-3, 10, (60, 40))
-    drawn = picture("overview", whole(scores), height=height, thresholds="0,-5,-15")
+    drawn = picture("overview", full_table(scores), height=height, thresholds="0,-5,-15")
     assert height - 3 <= len(rows_of(drawn)) < height
 
 
@@ -89,8 +89,8 @@ def test_the_overview_leaves_the_prompt_a_line_of_the_screen(height):
     ],
     ids=["zeros", "constant", "huge", "nan", "huge and tiny", "infinite", "single"],
 )
-def test_odd_scores_are_drawn_and_no_number_is_made_up(view, scores):
-    text = picture(view, whole(scores)).plain
+def test_odd_scores_are_drawn_without_false_numbers(view, scores):
+    text = picture(view, full_table(scores)).plain
     assert text.startswith("box 1hz")
     assert not re.search(r"\bnan\b|\binf\b", text)
     if not np.isfinite(scores).all() and view == "distribution":
@@ -99,28 +99,28 @@ def test_odd_scores_are_drawn_and_no_number_is_made_up(view, scores):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_below_forty_columns_it_is_refused_and_said_why(view):
-    picture(view, whole(np.ones((3, 3))), 40)
+def test_fewer_than_forty_columns_are_refused(view):
+    picture(view, full_table(np.ones((3, 3))), 40)
     with pytest.raises(PlotError, match="39 columns are too few") as caught:
-        picture(view, whole(np.ones((3, 3))), 39)
+        picture(view, full_table(np.ones((3, 3))), 39)
     assert "40 columns" in caught.value.hint
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_wide_terminal_is_not_filled_to_its_end(view):
-    drawn = picture(view, whole(np.random.default_rng(0).normal(size=(30, 5))), 1000, colour=True)
+def test_a_picture_has_a_largest_width(view):
+    drawn = picture(view, full_table(np.random.default_rng(0).normal(size=(30, 5))), 1000, colour=True)
     assert max(cell_len(line.plain) for line in rows_of(drawn)) <= 200
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_says_what_the_signs_mean(view):
-    text = " ".join(picture(view, whole(np.random.default_rng(0).normal(size=(30, 5)))).plain.split())
+def test_every_view_explains_the_signs(view):
+    text = " ".join(picture(view, full_table(np.random.default_rng(0).normal(size=(30, 5)))).plain.split())
     assert ("positive = helpful, negative = harmful" in text) != (view == "self")
     if view == "self":
         assert "never negative: they do not show whether a pair helps or harms" in text
 
 
-def test_an_empty_table_and_one_without_the_wanted_scores_are_refused():
+def test_tables_without_the_needed_scores_are_refused():
     with pytest.raises(PlotError, match="no scores to draw"):
         picture("top", table(np.zeros((0, 3)), train_items=[]))
     with pytest.raises(PlotError) as caught:
@@ -205,14 +205,14 @@ def test_hostile_ids_stay_text_in_a_report(tmp_path, ending):
     assert not SENT.search(text)
     if ending == ".html":
         assert "<script" not in text
-        assert not re.search(r'(src|href|url)\s*[=(]\s*["\']?(?!#)[a-z]+:', text), "it fetches nothing"
+        assert not re.search(r'(src|href|url)\s*[=(]\s*["\']?(?!#)[a-z]+:', text), "it loads nothing"
         ET.fromstring(re.sub(r"<!DOCTYPE html>|<meta[^>]*>", "", text))  # noqa: S314  written by us
     else:
         outside = re.sub(r"(?<!\\)(`+)(?!`).*?(?<!`)\1(?!`)", "", text, flags=re.DOTALL)
         assert not re.search(r"(?<!\\)<script", outside)
 
 
-def test_an_svg_holds_every_letter_where_the_terminal_shows_it(tmp_path):
+def test_an_svg_has_every_letter_in_its_place(tmp_path):
     scores = -np.arange(1.0, 9.0).reshape(-1, 1)
     path = tmp_path / "top.svg"
     drawn = picture("top", table(scores), 100, colour=True, thresholds="0")
@@ -231,8 +231,8 @@ def test_an_svg_holds_every_letter_where_the_terminal_shows_it(tmp_path):
     assert [rows.get(k, "").rstrip() for k in range(len(plain))] == plain
 
 
-def test_a_file_of_a_picture_is_the_same_each_time_and_needs_no_other(tmp_path):
-    drawn = picture("heatmap", whole(np.arange(6.0).reshape(3, 2)), 100, colour=True)
+def test_a_picture_file_is_reproducible_and_self_contained(tmp_path):
+    drawn = picture("heatmap", full_table(np.arange(6.0).reshape(3, 2)), 100, colour=True)
     for ending in (".svg", ".html", ".txt"):
         save(drawn, tmp_path / f"a{ending}")
         save(drawn, tmp_path / f"b{ending}")
@@ -242,15 +242,15 @@ def test_a_file_of_a_picture_is_the_same_each_time_and_needs_no_other(tmp_path):
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == drawn.plain
 
 
-def test_what_rich_prints_is_the_picture_itself(capsys):
-    drawn = picture("top", whole(np.arange(6.0).reshape(3, 2) - 2), 60)
+def test_rich_prints_the_picture(capsys):
+    drawn = picture("top", full_table(np.arange(6.0).reshape(3, 2) - 2), 60)
     Console(width=60, no_color=True).print(drawn, end="")
     printed = capsys.readouterr().out
     assert [line.rstrip() for line in printed.splitlines()] == drawn.plain.splitlines()
 
 
-def test_a_report_says_the_way_from_checkpoints_to_list_and_what_to_do_next(tmp_path):
-    source = whole(np.random.default_rng(0).normal(size=(30, 25)))
+def test_a_report_covers_checkpoints_list_and_next_command(tmp_path):
+    source = full_table(np.random.default_rng(0).normal(size=(30, 25)))
     source = table(
         source.scores,
         train_items=source.train_items,
@@ -275,7 +275,7 @@ def test_a_report_says_the_way_from_checkpoints_to_list_and_what_to_do_next(tmp_
     assert "Over training: not drawn, the scores of each checkpoint were not kept" in text
     for title in ("All scores", "What each threshold would exclude", "Classes", "Command:"):
         assert title in text
-    assert text.index("box 1hz") < text.index("## Settings"), "what was found stands before how"
+    assert text.index("box 1hz") < text.index("## Settings"), "results come before settings"
 
 
 def a_report(tmp_path, ending, **more):
@@ -297,7 +297,7 @@ def a_report(tmp_path, ending, **more):
 
 
 @pytest.mark.parametrize("ending", [".html", ".md"])
-def test_a_report_says_what_its_scores_are_of_and_breaks_lines_where_messages_do(tmp_path, ending):
+def test_a_report_has_a_caption_and_keeps_line_breaks_of_messages(tmp_path, ending):
     text = a_report(tmp_path, ending, command=f"tracinctl workflow --report {tmp_path}/report")
     assert "TracIn, standard loss, margin 1, 2 checkpoints (epoch 3 to epoch 15)" in text
     assert str(tmp_path) not in text
@@ -307,8 +307,8 @@ def test_a_report_says_what_its_scores_are_of_and_breaks_lines_where_messages_do
         assert re.search(rf"(<p>|<strong>|> |\*\*){line}(</|\*\*|\n)", text), line
 
 
-def test_a_report_says_which_scores_of_checkpoints_do_not_belong_to_the_scores(tmp_path):
-    source = whole(np.random.default_rng(0).normal(size=(6, 4)))
+def test_a_report_names_scores_of_checkpoints_that_do_not_belong(tmp_path):
+    source = full_table(np.random.default_rng(0).normal(size=(6, 4)))
     other = replace(source, scores=source.scores * 2, per_checkpoint=source.per_checkpoint * 2)
     beside = tmp_path / "box_1hz_per_checkpoint_influence.parquet"
     write_per_checkpoint_scores(other, beside)
@@ -320,14 +320,14 @@ def test_a_report_says_which_scores_of_checkpoints_do_not_belong_to_the_scores(t
 
 
 @pytest.mark.parametrize("note", ["1. a", "23) b", "- c", "+ d", "# e", "> f", "a | b", "<b>", "[x](y)", "`t`", "*s*"])
-def test_what_means_something_in_markdown_stays_text(tmp_path, note):
-    section = ReportSection("box 1hz", source=whole(np.ones((2, 2))), notes=[note])
+def test_special_characters_of_markdown_stay_text(tmp_path, note):
+    section = ReportSection("box 1hz", source=full_table(np.ones((2, 2))), notes=[note])
     write_report(tmp_path / "report.html", Report("box", [section]))
     assert f"<p>{escape(note)}</p>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("ending", [".html", ".md"])
-def test_a_report_takes_the_place_of_a_report_and_of_no_other_file(tmp_path, ending):
+def test_a_report_replaces_only_a_report(tmp_path, ending):
     first = a_report(tmp_path, ending)
     assert a_report(tmp_path, ending) == first
     notes = tmp_path / f"report{ending}"
@@ -337,7 +337,7 @@ def test_a_report_takes_the_place_of_a_report_and_of_no_other_file(tmp_path, end
     assert notes.read_text() == "my own notes\n" * 40
 
 
-def test_a_page_can_be_used_by_keys_and_screen_readers(tmp_path):
+def test_a_page_works_with_keys_and_screen_readers(tmp_path):
     root = ET.fromstring(re.sub(r"<!DOCTYPE html>|<meta[^>]*>", "", a_report(tmp_path, ".html")))  # noqa: S314  ours
     links = [link.get("href") for link in root.iter("a")]
     assert links == ["#part-1", "#part-2"]
@@ -351,7 +351,7 @@ def test_a_page_can_be_used_by_keys_and_screen_readers(tmp_path):
     assert len(names) == len(figures)
 
 
-def test_one_report_says_the_same_in_both_forms(tmp_path):
+def test_a_report_has_the_same_content_in_both_formats(tmp_path):
     page, text = a_report(tmp_path, ".html"), a_report(tmp_path, ".md")
     rows = re.findall(r"^\| `(m_\d+_m_\d+)` \| ([^|]*) \| ([^|]*) \|$", text, re.MULTILINE)
     assert len(rows) > 10
@@ -360,22 +360,22 @@ def test_one_report_says_the_same_in_both_forms(tmp_path):
 
 
 @pytest.mark.parametrize("view", [*VIEWS])
-def test_a_view_says_what_its_scores_are_of(view):
-    source = whole(np.ones((3, 3)))
+def test_a_view_has_the_caption_of_its_scores(view):
+    source = full_table(np.ones((3, 3)))
     known = {"method": "fisher", "loss": "logistic", "margin": 1.0, "checkpoints": [{"name": "a.pt"}], "date": "today"}
     source = replace(source, provenance=known)
     head = picture(view, source, 100).plain.splitlines()[:2]
     assert head == ["box 1hz", "TracIn by Fisher, logistic loss, 1 checkpoint (a.pt), today"]
 
 
-def test_a_picture_is_not_written_as_png_and_what_to_write_instead_is_said(tmp_path):
+def test_png_is_refused_with_an_alternative(tmp_path):
     with pytest.raises(UsageError, match="cannot be written") as caught:
-        save(picture("top", whole(np.ones((2, 2)))), tmp_path / "top.png")
+        save(picture("top", full_table(np.ones((2, 2)))), tmp_path / "top.png")
     assert ".svg" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 
-def test_what_draws_and_what_writes_reports_is_loaded_when_it_does():
+def test_heavy_libraries_are_loaded_only_when_used():
     heavy = "{'plotext', 'jinja2', 'markdown_it', 'pandas', 'pyarrow', 'torch'}"
     code = f"import sys, tracinctl.plots.report, tracinctl.plots.views.overview; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

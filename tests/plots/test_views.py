@@ -1,4 +1,4 @@
-"""The numbers drawn: pictures are read back letter by letter and held against slow counts of the same scores."""
+"""Pictures are read back letter by letter and compared with slow counts of the same scores."""
 
 import itertools
 import re
@@ -32,26 +32,26 @@ def some_scores(rows=60, columns=5, seed=0):
 
 
 def bars_of(text):
-    """Names and the lengths of their bars, in order; a name may stand on the line above."""
+    """Names and the lengths of their bars, in order; a name may be on the line above."""
     lines = text.splitlines()
     rows = [(line, above) for line, above in zip(lines[1:], lines, strict=False) if bar_length(line)]
     names = [line.split()[0] if line.startswith("m_") else above.strip() for line, above in rows]
     return dict(zip(names, (bar_length(line) for line, _ in rows), strict=True))
 
 
-def test_a_bar_has_the_length_of_its_value():
+def test_the_length_of_a_bar_is_its_value():
     for value in np.linspace(0, 7, 29).tolist():
         assert bar_length(rows_of(Bar(value, 7.0), 10)[0].plain) == eighths(value, 7.0, 10)
         assert eighths(value, 7.0, 10) == pytest.approx(value / 7 * 80, abs=0.5001)
         assert sum(UP.index(letter) for letter in upright(value, 7.0, 10)) == eighths(value, 7.0, 10)
-    assert eighths(1e-9, 7.0, 10) == 1, "what is there is seen"
+    assert eighths(1e-9, 7.0, 10) == 1, "the smallest value is visible"
     assert [eighths(value, 7.0, 10) for value in (0.0, -1.0, float("nan"), float("inf"))] == [0, 0, 0, 0]
     assert eighths(1e308, 1e308, 10) == 80
     assert len(upright(0.0, 7.0, 10)) == 10
 
 
 @pytest.mark.parametrize("limit", [1, 11, 12, 13, 99, 101, 7_000_001])
-def test_an_axis_of_counts_ends_at_a_round_number_from_its_largest_count_up(limit):
+def test_an_axis_of_counts_ends_at_a_round_number(limit):
     top = whole_steps(float(limit), 11)
     assert limit <= top <= max(2 * limit, 11)
     assert float(f"{top:.1e}") == top
@@ -65,10 +65,10 @@ def test_bars_of_the_most_harmful_and_helpful_pairs_are_their_means(width):
     text = plain("top", source, width, top=4)
     order = sorted(mean, key=mean.get)
     drawn = bars_of(text)
-    assert list(drawn) == [*order[:4], *order[:-5:-1]], "outermost first"
+    assert list(drawn) == [*order[:4], *order[:-5:-1]], "most extreme first"
     longest = max(abs(mean[order[0]]), abs(mean[order[-1]]))
     full = max(drawn.values())
-    assert full % 8 == 0, "the longest is full"
+    assert full % 8 == 0, "the longest bar fills its cell"
     for name, length in drawn.items():
         assert length == pytest.approx(abs(mean[name]) / longest * full, abs=0.5001)
 
@@ -85,7 +85,7 @@ def test_bars_of_one_test_pair_are_its_scores():
         assert length == pytest.approx(abs(column_[name]) / largest * max(drawn.values()), abs=0.5001)
 
 
-def test_a_test_pair_that_cannot_vote_is_called_that():
+def test_a_test_pair_that_cannot_vote_is_named_as_such():
     scores = some_scores()
     scores[:, 2] = 0
     source = table(scores)
@@ -96,7 +96,7 @@ def test_a_test_pair_that_cannot_vote_is_called_that():
 
 
 def chart(text):
-    """The rows between the axes of a picture: their letters, and what the left axis ends at."""
+    """The letters of the rows between the axes of a picture, and the top of the left axis."""
     rows = [re.match(r"^ *([\d,]*) [┤│](.*)$", line) for line in text.splitlines()]
     rows = [found for found in rows if found]
     wide = max(len(found[2]) for found in rows)
@@ -105,7 +105,7 @@ def chart(text):
 
 @pytest.mark.parametrize("thresholds", ["0,-5", "0"])
 @pytest.mark.parametrize("heavy", [False, True])
-def test_a_histogram_counts_every_score_once_and_where_it_is(thresholds, heavy):
+def test_a_histogram_counts_every_score_once_in_its_bin(thresholds, heavy):
     scores = some_scores(200, 6)
     if heavy:
         scores = np.sign(scores) * np.exp(np.abs(scores) / 2)
@@ -132,7 +132,7 @@ def edge(text):
 
 
 def bin_width(heights):
-    """Characters that a bin is wide: the widest step in which heights never change."""
+    """Width of a bin in characters: the widest step in which heights never change."""
     changes = [k for k in range(1, len(heights)) if heights[k] != heights[k - 1]]
     return int(np.gcd.reduce(changes))
 
@@ -147,16 +147,16 @@ def test_a_threshold_is_marked_at_its_place_on_the_axis():
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 49), st.sampled_from(["0", "-5", "100", "-1e12", "-0.001"])), min_size=1))
-def test_labels_stand_apart_below_their_marks(places):
+def test_labels_do_not_touch_and_are_at_their_marks(places):
     lines = Chart(50, 1, Palette()).lines(below=[Tick(column, label) for column, label in places])
     rule, labels = lines[1].plain, lines[2].plain
     marks = {k for k, letter in enumerate(rule) if letter == "┬"}
     shown = [(found.start(), found[0]) for found in re.finditer(r"\S+", labels)]
-    assert len(shown) == len(marks), "a mark for each label"
-    assert {label for _, label in shown} <= {label for _, label in places}, "whole, and apart"
+    assert len(shown) == len(marks), "one mark per label"
+    assert {label for _, label in shown} <= {label for _, label in places}, "complete, with space between"
     for start, label in shown:
         assert marks & set(range(start, start + len(label) + 1))
-    assert places[0][0] in marks, "the first has room always"
+    assert places[0][0] in marks, "the first always has room"
 
 
 def tick_places(lines):
@@ -170,7 +170,7 @@ BITS = ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08))
 
 
 def dots(rows):
-    """For each of the two dot columns of a character: how high the lowest and the highest dot stand."""
+    """Height of the lowest and the highest dot in each of the two dot columns of a character."""
     found = []
     for k in range(len(rows[0])):
         for side in BITS:
@@ -184,7 +184,7 @@ def dots(rows):
     return found
 
 
-def test_the_curve_of_votes_has_the_height_of_the_count_at_every_threshold():
+def test_the_curve_of_votes_has_the_right_height_everywhere():
     scores = -np.linspace(0.5, 100, 200).reshape(-1, 1)
     rows, limit = chart(plain("sweep", table(scores), 100, "0,-50"))
     found = [each for each in dots(rows) if each is not None]
@@ -210,7 +210,7 @@ def test_the_numbers_below_the_curves_are_counts(rule):
         assert float(line.split()[6].rstrip("%")) == pytest.approx(harmful / 2, abs=0.06)
 
 
-def test_headings_of_many_votes_stand_apart():
+def test_headings_of_many_votes_do_not_touch():
     lines = plain("sweep", table(some_scores(30, 3000)), 80, "0", min_occurrences="60%").splitlines()
     heading = next(line for line in lines if line.startswith("threshold"))
     assert heading.split() == ["threshold", "1+", "750+", "1,500+", "1,800+", "3,000+", "harmful", "of", "pairs"]
@@ -223,7 +223,7 @@ def classes():
     return table(some_scores(len(pairs), 4), train_items=pairs)
 
 
-def test_a_cell_of_the_heatmap_is_the_mean_of_its_pairs():
+def test_a_heatmap_cell_is_the_mean_of_its_pairs():
     source = classes()
     found = {}
     for line in plain("heatmap", source, 100).splitlines():
@@ -255,16 +255,16 @@ def test_colours_of_cells_are_centred_on_zero():
         for sign, full in ((-1, harmful), (1, helpful)):
             expected = [a + (b - a) * part for a, b in zip(grey, full, strict=True)]
             assert list(diverging(sign * part * 5, 5.0)) == pytest.approx(expected, abs=1)
-    assert diverging(50.0, 5.0) == helpful, "beyond the scale it stays at its end"
+    assert diverging(50.0, 5.0) == helpful, "values beyond the scale have its last colour"
     for part in np.linspace(-1, 1, 41):
         colour = Color.from_rgb(*diverging(part * 5, 5.0))
         red, green, blue = colour.downgrade(ColorSystem.EIGHT_BIT).get_truecolor()
         hue = red >= green == blue if part < 0 else blue >= green > red or red == blue
         assert (red, green, blue) != (135, 215, 215), "turquoise between two blues"
-        assert hue, "a terminal of 256 colours shows the same"
+        assert hue, "a terminal with 256 colours shows the same hue"
 
 
-def test_a_cell_of_the_heatmap_has_the_colour_of_its_mean():
+def test_a_heatmap_cell_has_the_colour_of_its_mean():
     source = classes()
     rows = [row for row in rows_of(picture("heatmap", source, 100, colour=True)) if " deg" not in row.plain]
     cells = [
@@ -281,7 +281,7 @@ def test_a_cell_of_the_heatmap_has_the_colour_of_its_mean():
     assert not any(Style.parse(str(span.style)).bgcolor for row in plain_cells for span in row.spans)
 
 
-def test_boxes_of_checkpoints_say_where_their_scores_lie():
+def test_boxes_show_the_range_of_each_checkpoint():
     scores = some_scores(100, 6)
     held = np.stack([scores * 4, scores, np.zeros_like(scores)])
     source = table(held.sum(axis=0), per_checkpoint=held, checkpoint_names=["epoch_1.pt", "epoch_2.pt", "epoch_3.pt"])
@@ -322,7 +322,7 @@ def test_self_influence_and_items_are_drawn_highest_first():
     assert "2 items of 31" in " ".join(below.split())
 
 
-def test_the_overview_sorts_as_exclusion_lists_do_and_counts_every_pair():
+def test_the_overview_has_the_order_of_lists_and_counts_every_pair():
     scores = some_scores(200, 10)
     text = plain("overview", table(scores), 80, "0")
     votes, mean = (scores < 0).sum(axis=1), scores.mean(axis=1)
@@ -340,7 +340,7 @@ def test_the_overview_sorts_as_exclusion_lists_do_and_counts_every_pair():
 
 
 @pytest.mark.parametrize(("active", "required"), [(1, 1), (5, 3), (30, 18), (30, 1), (30, 40)])
-def test_groups_of_votes_leave_nothing_out(active, required):
+def test_groups_of_votes_are_complete(active, required):
     votes = list(range(active + 1)) * 2
     groups = vote_groups(votes, active, required)
     assert next(a for a, _, _ in groups) == 0
@@ -348,7 +348,7 @@ def test_groups_of_votes_leave_nothing_out(active, required):
     assert all(b + 1 == a for (_, b, _), (a, _, _) in itertools.pairwise(groups))
     assert sum(pairs for *_, pairs in groups) == len(votes)
     if required <= active:
-        assert required in [a for a, _, _ in groups], "a group begins where the rule does"
+        assert required in [a for a, _, _ in groups], "a group begins at the required votes"
 
 
 def test_lines_are_as_wide_as_the_terminal_and_no_wider():
@@ -360,7 +360,7 @@ def test_lines_are_as_wide_as_the_terminal_and_no_wider():
 
 @settings(max_examples=30)
 @given(matrices(scores_of_any_size.map(lambda v: v if 1e-290 < abs(v) < 1e307 else 0.0), rows=20), st.integers(2, 300))
-def test_a_bin_holds_the_scores_between_its_edges(scores, columns):
+def test_a_bin_counts_the_scores_between_its_edges(scores, columns):
     found = np.array(scores)
     axis = score_axis(found.min(), found.max(), survey.middle(np.abs(found).ravel()), float(np.abs(found).max()))
     filled = Histogram(axis, columns, found.size)
@@ -368,7 +368,7 @@ def test_a_bin_holds_the_scores_between_its_edges(scores, columns):
     places = np.repeat(np.arange(len(filled.counts)), filled.counts)
     edges, values = filled.edges, np.sort(found[found != 0])
     assert len(places) == len(values)
-    slack = 1e-9 * np.abs(edges)  # an edge is known to rounding alone, and the ends hold what lies beyond
+    slack = 1e-9 * np.abs(edges)  # edges are rounded, and the last bins include values beyond them
     low, high = (edges - slack)[places], (edges + slack)[places + 1]
     assert np.all((values >= low) | (places == 0))
     assert np.all((values <= high) | (places == len(edges) - 2))
@@ -376,7 +376,7 @@ def test_a_bin_holds_the_scores_between_its_edges(scores, columns):
 
 
 @pytest.mark.parametrize("view", sorted({*VIEWS} - {"checkpoints", "self"}))
-def test_views_read_the_scores_twice_at_most(view):
+def test_views_read_the_scores_at_most_twice(view):
     scores = np.random.default_rng(0).normal(size=(60, 12))
     items = [(f"m_deg{k % 2:03}_{k}", f"m_deg036_{k}") for k in range(60)]
     source = InBlocks(table(scores, train_items=items), 7)

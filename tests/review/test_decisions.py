@@ -1,4 +1,4 @@
-"""Decisions in a file: written at once, merged, and refused where they cannot be read."""
+"""Decisions in a file: written at once, merged, and refused if they are invalid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_no_file_is_no_decision(path):
     assert read_decisions(path) == []
 
 
-def test_every_id_and_note_comes_back(path):
+def test_every_id_and_note_is_read_back(path):
     made = [Decision(name, "keep", f"note, {name}\nsecond line", "Anna", "2024-05-01T10:00:00Z") for name in HOSTILE]
     record(path, made)
     assert sorted(read_decisions(path), key=lambda d: d.id) == sorted(made, key=lambda d: d.id)
@@ -81,7 +81,7 @@ def test_files_of_two_people_merge_and_the_later_decision_of_one_person_counts(p
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("id,decision\na,remove\n", r"line 2: unknown decision 'remove'"),
         ("id,decision\na,relabel:\n", r"line 2: unknown decision"),
@@ -91,10 +91,10 @@ def test_files_of_two_people_merge_and_the_later_decision_of_one_person_counts(p
         ('id,decision\n"a,keep\n', "line 2"),
     ],
 )
-def test_what_is_no_decision_names_the_line(path, text, said):
+def test_an_invalid_row_is_named_by_its_line(path, text, message):
     path.parent.mkdir()
     path.write_text(text)
-    with pytest.raises(ReviewError, match=said):
+    with pytest.raises(ReviewError, match=message):
         read_decisions(path)
 
 

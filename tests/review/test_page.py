@@ -50,8 +50,8 @@ def serve(tmp_path):
         return served[-1]
 
     yield start
-    for one in served:
-        one.kill()
+    for server in served:
+        server.kill()
 
 
 def wait_for(browser, condition):
@@ -68,7 +68,7 @@ def suspect(browser):
 
 
 def press(browser, key):
-    """Press a key, and wait for the suspect that it leads to and for the decision to be written."""
+    """Press a key, and wait for the next suspect and for the written decision."""
     before = suspect(browser)
     ActionChains(browser).send_keys(key).perform()
     wait_for(browser, lambda: suspect(browser) != before and not browser.execute_script("return writing"))
@@ -80,7 +80,7 @@ def written(served, want):
 
     def there():
         seen.clear()
-        seen.update({one.id: one.decision for one in read_decisions(path)})
+        seen.update({entry.id: entry.decision for entry in read_decisions(path)})
         return seen == want
 
     try:
@@ -89,10 +89,10 @@ def written(served, want):
         assert seen == want
 
 
-def test_decisions_by_keys_stay_after_a_reload_and_after_the_server_is_killed(browser, serve):
+def test_decisions_survive_a_reload_and_a_killed_server(browser, serve):
     served = serve()
     open_page(browser, served)
-    ids = [one.id for one in served.review.suspects]
+    ids = [shown.id for shown in served.review.suspects]
     assert suspect(browser) == ids[0]
     for key in "lktu":
         press(browser, key)
@@ -108,7 +108,7 @@ def test_decisions_by_keys_stay_after_a_reload_and_after_the_server_is_killed(br
     served.kill()
     ActionChains(browser).send_keys("k").perform()
     wait_for(browser, lambda: "Start it again" in browser.find_element(By.ID, "message").text)
-    assert browser.find_element(By.ID, "progress").text == "3 of 30 decided", "what was not written is taken back"
+    assert browser.find_element(By.ID, "progress").text == "3 of 30 decided", "an unwritten decision is undone"
     written(served, want)
     open_page(browser, serve())
     assert suspect(browser) == ids[3], "the first undecided one"
@@ -117,14 +117,14 @@ def test_decisions_by_keys_stay_after_a_reload_and_after_the_server_is_killed(br
 
 
 def decided(browser):
-    """How many suspects the page shows as decided."""
+    """The number of suspects that the page shows as decided."""
     return int(browser.find_element(By.ID, "progress").text.partition(" ")[0])
 
 
-def test_a_key_that_comes_before_the_last_decision_is_written_is_refused(browser, serve):
+def test_a_key_before_the_last_decision_is_written_is_refused(browser, serve):
     served = serve(sounds=False)
     open_page(browser, served)
-    ids = [one.id for one in served.review.suspects]
+    ids = [shown.id for shown in served.review.suspects]
     with locked(served.review.decisions):
         ActionChains(browser).send_keys("lkt").perform()
         message = browser.find_element(By.ID, "message")
@@ -137,21 +137,21 @@ def test_a_key_that_comes_before_the_last_decision_is_written_is_refused(browser
     written(served, {ids[0]: "leave_out"})
 
 
-def test_fast_keys_decide_the_suspect_that_they_were_pressed_at(browser, serve):
+def test_fast_keys_decide_the_shown_suspect(browser, serve):
     served = serve(sounds=False)
     open_page(browser, served)
     ActionChains(browser).send_keys("l" * 25).perform()
-    ids = [one.id for one in served.review.suspects]
+    ids = [shown.id for shown in served.review.suspects]
     wait_for(browser, lambda: not browser.execute_script("return writing"))
     written(served, dict.fromkeys(ids[: decided(browser)], "leave_out"))
     wait_for(browser, lambda: suspect(browser) == ids[decided(browser)])
     assert decided(browser) >= 1
 
 
-def test_a_server_killed_between_the_fastest_keys_loses_the_key_being_pressed_at_most(browser, serve):
+def test_a_killed_server_loses_at_most_the_pressed_key(browser, serve):
     served = serve(sounds=False, count=400)
     open_page(browser, served)
-    ids = [one.id for one in served.review.suspects]
+    ids = [shown.id for shown in served.review.suspects]
 
     def kill_soon():
         wait_for(browser, lambda: len(read_decisions(served.review.decisions)) > 4)
@@ -168,17 +168,17 @@ def test_a_server_killed_between_the_fastest_keys_loses_the_key_being_pressed_at
         return "Start it again" in browser.find_element(By.ID, "message").text
 
     wait_for(browser, ended)
-    made = {one.id for one in read_decisions(served.review.decisions)}
+    made = {entry.id for entry in read_decisions(served.review.decisions)}
     shown = decided(browser)
-    assert made == set(ids[: len(made)]), "in the order of the keys, none left out"
+    assert made == set(ids[: len(made)]), "in the order of the keys, without a gap"
     assert len(made) > 4
-    assert shown <= len(made) <= shown + 1, "all that the page shows as decided, and at most the key being answered"
+    assert shown <= len(made) <= shown + 1, "all decisions on the page, and at most the one without an answer"
 
 
-def test_a_note_is_written_with_who_and_when_before_or_behind_the_decision(browser, serve):
+def test_a_note_is_written_before_or_after_the_decision(browser, serve):
     served = serve(sounds=False)
     open_page(browser, served)
-    ids = [one.id for one in served.review.suspects]
+    ids = [shown.id for shown in served.review.suspects]
     ActionChains(browser).send_keys("o").send_keys("a kettle, not a speaker").send_keys(Keys.ENTER).perform()
     press(browser, "l")
     press(browser, "k")
@@ -186,18 +186,18 @@ def test_a_note_is_written_with_who_and_when_before_or_behind_the_decision(brows
     ActionChains(browser).send_keys("o").send_keys("quiet").send_keys(Keys.ENTER).perform()
 
     def notes():
-        return {one.id: (one.decision, one.note, one.who) for one in read_decisions(served.review.decisions)}
+        return {entry.id: (entry.decision, entry.note, entry.who) for entry in read_decisions(served.review.decisions)}
 
     want = {ids[0]: ("leave_out", "a kettle, not a speaker", "Anna"), ids[1]: ("keep", "quiet", "Anna")}
     wait_for(browser, lambda: notes() == want)
-    assert all(one.when.startswith("20") for one in read_decisions(served.review.decisions))
+    assert all(entry.when.startswith("20") for entry in read_decisions(served.review.decisions))
     assert suspect(browser) == ids[1]
     wait_for(browser, lambda: "quiet" in browser.find_element(By.ID, "card").text)
 
 
-def test_where_two_people_disagree_is_shown(browser, serve):
+def test_disagreement_is_shown(browser, serve):
     served = serve(sounds=False)
-    ids = [one.id for one in served.review.suspects]
+    ids = [shown.id for shown in served.review.suspects]
     made = [Decision(ids[7], "keep", "sounds right", "Ben"), Decision(ids[7], "turn", who="Anna")]
     record(served.review.decisions, made)
     open_page(browser, served)
@@ -208,7 +208,7 @@ def test_where_two_people_disagree_is_shown(browser, serve):
     assert "Ben keep, “sounds right”" in text
     assert "Anna turn round" in text
     ActionChains(browser).send_keys("k").perform()
-    wait_for(browser, lambda: {one.decision for one in read_decisions(served.review.decisions)} == {"keep"})
+    wait_for(browser, lambda: {entry.decision for entry in read_decisions(served.review.decisions)} == {"keep"})
     wait_for(browser, lambda: "disputed" not in browser.find_element(By.ID, "where").text)
 
 
@@ -226,7 +226,7 @@ def test_filters_the_list_relabelling_and_all_suspects_of_an_item(browser, serve
     ActionChains(browser).send_keys("a").perform()
     wait_for(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#choices button")) == 7)
     browser.find_elements(By.CSS_SELECTOR, "#choices button")[0].click()
-    mine = {one.id for one in served.review.suspects if "item_00" in one.items}
+    mine = {entry.id for entry in served.review.suspects if "item_00" in entry.items}
     written(served, {"item_00": "relabel:low", **dict.fromkeys(mine, "leave_out")})
     browser.find_element(By.CSS_SELECTOR, "#filter-state option[value=decided]").click()
     browser.find_element(By.ID, "show-list").click()
@@ -235,16 +235,16 @@ def test_filters_the_list_relabelling_and_all_suspects_of_an_item(browser, serve
     assert {row.find_element(By.CLASS_NAME, "state").text for row in listed} == {"leave out"}
     for choice in ("#filter-state option[value='']", "#filter-class option[value=high]"):
         browser.find_element(By.CSS_SELECTOR, choice).click()
-    high = [one for one in served.review.suspects if "high" in one.classes]
+    high = [entry for entry in served.review.suspects if "high" in entry.classes]
     assert 0 < len(high) < 30
     wait_for(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#rows button")) == len(high))
     browser.find_element(By.CSS_SELECTOR, "#filter-annotator option[value='annotator 1']").click()
-    both = [one.id for one in high if one.annotator == "annotator 1"]
+    both = [entry.id for entry in high if entry.annotator == "annotator 1"]
     rows = browser.find_elements(By.CSS_SELECTOR, "#rows button")
     assert [row.find_element(By.TAG_NAME, "span").text for row in rows] == both
 
 
-def test_items_are_decided_by_themselves_and_cannot_be_turned(browser, serve):
+def test_items_can_be_decided_and_not_turned_round(browser, serve):
     served = serve(sounds=False, by="item")
     open_page(browser, served)
     assert not browser.find_element(By.CSS_SELECTOR, "[data-decision=turn]").is_displayed()
@@ -254,7 +254,7 @@ def test_items_are_decided_by_themselves_and_cannot_be_turned(browser, serve):
     press(browser, "l")
     ActionChains(browser).send_keys("r").perform()
     wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#choices button"))
-    assert [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#choices button")] == [
+    assert [entry.text for entry in browser.find_elements(By.CSS_SELECTOR, "#choices button")] == [
         "item_01: high",
         "item_01: low",
         "Cancel",
@@ -264,16 +264,16 @@ def test_items_are_decided_by_themselves_and_cannot_be_turned(browser, serve):
     wait_for(browser, lambda: browser.find_element(By.ID, "progress").text == "2 of 12 decided")
 
 
-def test_hostile_names_are_shown_as_they_are_and_run_nothing(browser, serve):
+def test_hostile_names_stay_text(browser, serve):
     served = serve(count=18, names=HOSTILE)
     open_page(browser, served)
     seen = set()
-    for one in served.review.suspects:
-        wait_for(browser, lambda one=one: suspect(browser) == one.id)
+    for entry in served.review.suspects:
+        wait_for(browser, lambda entry=entry: suspect(browser) == entry.id)
         heads = [head.text for head in browser.find_elements(By.CSS_SELECTOR, ".item h3")]
-        assert heads == list(one.items)
+        assert heads == list(entry.items)
         seen.update(heads)
-        if one is not served.review.suspects[-1]:
+        if entry is not served.review.suspects[-1]:
             press(browser, "n")
     assert set(HOSTILE) <= seen
     assert "hacked" not in browser.title

@@ -16,7 +16,7 @@ from tracinctl.review.decisions import Decision, record
 
 @pytest.fixture
 def scored(project, capsys):
-    """A project some comparisons of which are the wrong way round, with scores, a decision and both reports."""
+    """A project with some flipped comparisons, scores, a decision and both reports."""
     turn_round(project / "checkpoints" / "plastic_500hz" / "pairs.csv")
     cli = CommandLine(capsys)
     assert cli("compute", "--frequency", "500hz").code == 0
@@ -33,7 +33,7 @@ def harmful_first(project):
     return sorted((name for name in total if total[name] < 0), key=lambda name: (total[name], name))
 
 
-def test_the_cards_are_those_of_the_most_harmful_pairs_and_play_from_the_folder(scored, browser):
+def test_the_report_has_cards_of_the_most_harmful_pairs_with_sounds(scored, browser):
     browser.get((scored / "report.html").as_uri())
     want = harmful_first(scored)[:50]
     cards = browser.find_elements(By.CSS_SELECTOR, "article.card")
@@ -59,7 +59,7 @@ def test_the_cards_are_those_of_the_most_harmful_pairs_and_play_from_the_folder(
     assert "Anna: turn round" in rows[0]
 
 
-def test_where_items_are_gone_the_report_says_so(scored, capsys):
+def test_the_report_says_that_items_are_gone(scored, capsys):
     (scored / "data").rename(scored / "moved")
     for path in (scored / "checkpoints/plastic_500hz").glob("*.pt"):
         path.unlink()

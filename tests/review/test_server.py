@@ -1,4 +1,4 @@
-"""The server of a review: who may ask, what is served, and what is written."""
+"""The server of a review: access, pages, and written decisions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def client(server):
 
 @pytest.fixture
 def inside(server):
-    """A browser that opened the printed address."""
+    """A client that opened the printed address."""
     browser = client(server)
     assert browser.get(f"/?token={server.token}").status_code == 303
     return browser
@@ -63,7 +63,7 @@ def test_without_the_token_nothing_is_served(server, page):
     assert "start it again" in answer.text
 
 
-def test_the_token_is_good_once_and_the_cookie_keeps_the_session(server, inside):
+def test_the_token_works_once_and_the_cookie_keeps_the_session(server, inside):
     assert inside.get("/").status_code == 200
     assert client(server).get(f"/?token={server.token}").status_code == 403
     assert client(server).get("/?token=wrong").status_code == 403
@@ -73,7 +73,7 @@ def test_the_token_is_good_once_and_the_cookie_keeps_the_session(server, inside)
 def test_another_host_name_is_refused(server):
     other = TestClient(server.app, base_url="http://evil.example:8000", follow_redirects=False)
     assert other.get(f"/?token={server.token}").status_code == 400
-    assert client(server).get(f"/?token={server.token}").status_code == 303, "the token is not used up"
+    assert client(server).get(f"/?token={server.token}").status_code == 303, "the token still works"
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", None, "http://127.0.0.1:9999"])
@@ -82,7 +82,7 @@ def test_a_foreign_page_cannot_decide(inside, review, origin):
     assert read_decisions(review.decisions) == []
 
 
-def test_decisions_are_on_the_disk_when_they_are_answered(inside, review):
+def test_decisions_are_written_before_the_answer(inside, review):
     ids = [suspect.id for suspect in review.suspects]
     assert decide(inside, {ids[0]: "leave_out"}, note='loud, "click"').status_code == 200
     assert decide(inside, {ids[1]: "turn", ids[2]: "turn"}).status_code == 200
@@ -110,14 +110,14 @@ def test_decisions_are_on_the_disk_when_they_are_answered(inside, review):
         ([], "not a decision"),
     ],
 )
-def test_what_is_no_decision_is_refused(inside, review, body, said):
+def test_an_invalid_decision_is_refused(inside, review, body, said):
     answer = inside.post("/decide", json=body, headers={"origin": HOST})
     assert answer.status_code == 400
     assert said in answer.text
     assert read_decisions(review.decisions) == []
 
 
-def test_all_suspects_come_in_order_with_the_decisions_of_everybody(inside, review):
+def test_suspects_come_in_order_with_everybodys_decisions(inside, review):
     name = review.suspects[4].id
     record(review.decisions, [Decision(name, "keep", who="Ben"), Decision(name, "turn", who="Anna")])
     said = inside.get("/suspects").json()
@@ -127,14 +127,14 @@ def test_all_suspects_come_in_order_with_the_decisions_of_everybody(inside, revi
     assert said["expectation"] == ""
 
 
-def test_after_twenty_decisions_the_page_says_what_to_expect(inside, review):
+def test_twenty_decisions_give_an_expectation(inside, review):
     ids = [suspect.id for suspect in review.suspects]
     said = decide(inside, {name: "leave_out" if k % 2 else "keep" for k, name in enumerate(ids[:20])}).json()
     assert re.fullmatch(r"10 of 20 were errors; \d+ are expected among the next 10", said["expectation"])
 
 
 @pytest.mark.parametrize("place", range(12, 18))
-def test_hostile_ids_come_back_as_they_are(inside, review, place):
+def test_hostile_ids_are_shown_unchanged(inside, review, place):
     suspect = review.suspects[place]
     card = inside.get("/card", params={"id": suspect.id}).text
     heads = [html.unescape(head) for head in re.findall("<h3>(.*?)</h3>", card)]
@@ -168,7 +168,7 @@ def test_a_file_that_became_a_link_out_of_the_folders_is_not_served(inside, revi
         assert answer.status_code == 400
         assert "is outside" in answer.json()["error"]
     card = inside.get("/card", params={"id": review.suspects[0].id})
-    assert "is outside" in card.text, "the card is shown without the sound"
+    assert "is outside" in card.text, "the card has no sound"
 
 
 def test_an_aiff_file_is_played_as_wav_in_parts(inside, review, server):
@@ -182,12 +182,12 @@ def test_an_aiff_file_is_played_as_wav_in_parts(inside, review, server):
 
 
 @pytest.mark.parametrize("item", ["../0", "/etc/passwd", "", "item_00/../item_01", "data/0.wav", "item_00\0"])
-def test_nothing_but_items_is_served(inside, item):
+def test_only_items_are_served(inside, item):
     for page in ("/sound", "/spectrogram", "/picture"):
         assert inside.get(page, params={"item": item}).status_code == 400
 
 
-def test_the_page_may_load_nothing_from_elsewhere(inside):
+def test_the_page_loads_nothing_from_elsewhere(inside):
     answer = inside.get("/")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     for name in ("/", "/page.js", "/page.css"):

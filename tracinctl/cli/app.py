@@ -1,43 +1,33 @@
 """The program ``tracinctl``: its commands, and the flags that come before them."""
 
+import functools
 import importlib
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tracinctl import __version__, errors
-from tracinctl.cli.base import HELP_FLAGS, BareCommand, Command, Group, end_by_signal, run
+from tracinctl.cli.base import HELP_FLAGS, Command, Group, end_by_signal, run
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.processes import end_at_once, leave
-from tracinctl.cli.registry import ENTRIES, Entry
+from tracinctl.cli.registry import ENTRIES
 
 _show_warning = warnings.showwarning
 
 COMPLETE_VARIABLE = "_TRACINCTL_COMPLETE"
 
 
-class Commands(MutableMapping[str, Any]):
+class Commands(Mapping[str, Any]):
     """Commands by name, each built when first used."""
 
-    def __init__(self) -> None:
-        self._built: dict[str, Any] = {}
-
     def __getitem__(self, name: str) -> Any:
-        if name not in self._built:
-            self._built[name] = build(name, ENTRIES[name])
-        return self._built[name]
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._built[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        del self._built[name]
+        return build(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(ENTRIES)
@@ -46,20 +36,27 @@ class Commands(MutableMapping[str, Any]):
         return len(ENTRIES)
 
 
-def build(name: str, entry: Entry) -> Any:
-    """Import a command's module and build the command."""
+@functools.cache
+def build(name: str) -> Any:
+    """Import a command's module and build the command.
+
+    Raises:
+        KeyError: there is no such command.
+    """
     from tracinctl.cli.options import declared_for, with_settings
 
+    entry = ENTRIES[name]
     module = importlib.import_module(f"tracinctl.cli.commands.{name}")
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(
         name,
-        cls=Command if entry.needs_settings else BareCommand,
+        cls=Command,
         short_help=entry.summary,
         epilog=module.EXAMPLES,
     )(with_settings(name, getattr(module, name)))
     command: Any = typer.main.get_command(app)
     command.name = name
+    command.needs_settings = entry.needs_settings
     command.settings = declared_for(name)
     command.daily = getattr(module, "DAILY", frozenset())
     return command
@@ -70,7 +67,8 @@ class Program(Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.commands = Commands()
+        commands: Any = Commands()
+        self.commands = commands
 
 
 app = typer.Typer(

@@ -30,46 +30,48 @@ HELP_FLAGS = frozenset({"-h", "--help", "--help-all"})
 _Misuse: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
-def _set_quiet(value: bool) -> None:
-    terminal.quiet = terminal.quiet or value
+def _acting(act: Callable[[Any, Any], None], panel: str, names: str, **more: Any) -> TyperOption:
+    """An option that acts when it is read; the command does not get its value."""
 
+    def callback(ctx: Any, _: Any, value: Any) -> None:
+        if value and not ctx.resilient_parsing:
+            act(ctx, value)
 
-def _set_verbosity(value: int) -> None:
-    terminal.verbosity = max(terminal.verbosity, value)
+    return TyperOption(
+        param_decls=names.split(),
+        callback=callback,
+        expose_value=False,
+        allow_from_autoenv=False,
+        rich_help_panel=panel,
+        **more,
+    )
 
 
 def common_options(panel: str) -> list[TyperOption]:
     """-q and -v, which may come before or after the command name."""
 
-    def callback(setter: Callable[[Any], None]) -> Callable[[Any, Any, Any], Any]:
-        def apply(ctx: Any, _: Any, value: Any) -> Any:
-            if value and not ctx.resilient_parsing:
-                setter(value)
-            return value
+    def be_quiet(_: Any, value: bool) -> None:
+        terminal.quiet = value
 
-        return apply
+    def be_verbose(_: Any, value: int) -> None:
+        terminal.verbosity = max(terminal.verbosity, value)
 
-    shared: dict[str, Any] = {
-        "expose_value": False,
-        "allow_from_autoenv": False,
-        "rich_help_panel": panel,
-    }
     return [
-        TyperOption(
-            param_decls=["quiet", "-q", "--quiet"],
+        _acting(
+            be_quiet,
+            panel,
+            "quiet -q --quiet",
             is_flag=True,
             default=False,
-            callback=callback(_set_quiet),
             help="Print nothing but the paths of result files, warnings and errors.",
-            **shared,
         ),
-        TyperOption(
-            param_decls=["verbose", "-v", "--verbose"],
+        _acting(
+            be_verbose,
+            panel,
+            "verbose -v --verbose",
             count=True,
             default=0,
-            callback=callback(_set_verbosity),
             help="Show where each setting came from and what came from the cache; -vv shows tracebacks.",
-            **shared,
         ),
     ]
 
@@ -77,35 +79,27 @@ def common_options(panel: str) -> list[TyperOption]:
 def help_all() -> TyperOption:
     """--help-all, which also shows the options that --help leaves out."""
 
-    def show(ctx: Any, _: Any, value: Any) -> None:
-        if value and not ctx.resilient_parsing:
-            typer.echo(command_help(ctx.command, ctx, everything=True), nl=False, color=in_colour(sys.stdout))
-            ctx.exit()
+    def show(ctx: Any, _: bool) -> None:
+        typer.echo(command_help(ctx.command, ctx, everything=True), nl=False, color=in_colour(sys.stdout))
+        ctx.exit()
 
-    return TyperOption(
-        param_decls=["help_all", "--help-all"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        allow_from_autoenv=False,
-        callback=show,
-        help="Show all options and exit.",
-        rich_help_panel="Output",
+    return _acting(
+        show, "Output", "help_all --help-all", is_flag=True, is_eager=True, help="Show all options and exit."
     )
 
 
 class Command(TyperCommand):
     """A command of tracinctl. Its epilog holds its examples, one per line."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params = [*self.params, *common_options("Output")]
-
     needs_settings = True
     settings: Mapping[str, Setting] = MappingProxyType({})
     """The settings behind the flags, by name."""
     daily: frozenset[str] = frozenset()
     """The options that ``--help`` shows, if it does not show all."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *common_options("Output")]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
@@ -126,7 +120,7 @@ class Command(TyperCommand):
         for name in (param.name for param in self.params if getattr(param.type, "name", "") == "path"):
             value = ctx.params.get(name)
             if isinstance(value, list | tuple):
-                ctx.params[name] = [in_home(Path(one)) for one in value]
+                ctx.params[name] = [in_home(Path(path)) for path in value]
             elif value is not None:
                 ctx.params[name] = in_home(Path(value))
         return rest
@@ -169,12 +163,6 @@ class Command(TyperCommand):
                 error.exit_code = UsageError.exit_code
             raise
         return result
-
-
-class BareCommand(Command):
-    """A command that needs no settings."""
-
-    needs_settings = False
 
 
 class Group(TyperGroup):
@@ -236,56 +224,51 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
     terminal.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         result = app(args=arguments, prog_name="tracinctl", standalone_mode=False)
-        code = result if isinstance(result, int) else 0
-    except TracinctlError as error:
-        if terminal.verbosity > 1:
-            _traceback()
-        terminal.failure(error)
-        return error.exit_code
-    except _Misuse as error:
+    except KeyboardInterrupt:
+        result = INTERRUPTED
+    except BrokenPipeError:
+        quiet_broken_pipe()
+        return 0
+    except Exception as error:  # noqa: BLE001 - every failure ends in a message and an exit code
+        return _show_failure(error)
+    if result != INTERRUPTED:
+        return result if isinstance(result, int) else 0
+    if is_terminal(terminal.stream("err")):
+        terminal.stream("err").write("\r\x1b[K")  # the ^C that a terminal writes
+    ended_by = terminal.ended_by
+    how = f"ended by {signal.Signals(ended_by).name}" if ended_by else "interrupted"
+    terminal.warn(how, terminal.kept or "Nothing was written.")
+    return 128 + ended_by if ended_by else INTERRUPTED
+
+
+def _show_failure(error: Exception) -> int:
+    """Show what ended the program, and return its exit code."""
+    if isinstance(error, _Misuse):
         from tracinctl.cli.output.usage import show_usage_error
 
         show_usage_error(error)
         return getattr(error, "exit_code", 2)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:
-        quiet_broken_pipe()
-        return 0
-    except OSError as error:
-        if terminal.verbosity > 1:
-            _traceback()
+    if terminal.verbosity > 1:
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, TracinctlError):
+        terminal.failure(error)
+        return error.exit_code
+    if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         terminal.error(f"{place}{error.strerror or error}", "Check that the path exists and that you may write to it.")
-        return 1
-    except MemoryError:
+    elif isinstance(error, MemoryError):
         terminal.error("out of memory", "Limit what compute uses with --memory, for example 2GiB.")
-        return 1
-    except Exception as error:
-        if terminal.verbosity > 1:
-            raise
+    else:
         terminal.error(
             f"internal error: {type(error).__name__}: {error}",
             "This is a bug in tracinctl. Run it again with -vv and report what it prints.",
         )
-        return 1
-    if code == INTERRUPTED:
-        if is_terminal(terminal.stream("err")):
-            terminal.stream("err").write("\r\x1b[K")  # the ^C that a terminal writes
-        terminal.warn(
-            f"ended by {signal.Signals(terminal.ended_by).name}" if terminal.ended_by else "interrupted",
-            terminal.kept or "Nothing was written.",
-        )
-    return 128 + terminal.ended_by if code == INTERRUPTED and terminal.ended_by else code
+    return 1
 
 
 def end_by_signal(number: int, _: object) -> None:
     """End as Ctrl-C does, so that unfinished work is undone; the exit code names the signal."""
     terminal.ended_by = number
     raise KeyboardInterrupt
-
-
-def _traceback() -> None:
-    import traceback
-
-    sys.stderr.write(traceback.format_exc())

@@ -20,32 +20,20 @@ if TYPE_CHECKING:
     from tracinctl.project.config import Project, Settings
     from tracinctl.project.places import GivenScores, Selection
     from tracinctl.project.selection import ScoreFile
+    from tracinctl.project.target import Target
 
-Json = Annotated[
-    bool,
-    typer.Option(
-        "--json", help="Print the result as JSON and nothing else.", allow_from_autoenv=False, rich_help_panel=OUTPUT
-    ),
-]
-Csv = Annotated[
-    bool,
-    typer.Option(
-        "--csv", help="Print the table as CSV and nothing else.", allow_from_autoenv=False, rich_help_panel=OUTPUT
-    ),
-]
+_form = functools.partial(typer.Option, allow_from_autoenv=False, rich_help_panel=OUTPUT)
+Json = Annotated[bool, _form("--json", help="Print the result as JSON and nothing else.")]
+Csv = Annotated[bool, _form("--csv", help="Print the table as CSV and nothing else.")]
 
+# typer reads other kinds as text
 _TYPES: dict[Kind, Any] = {
-    Kind.TEXT: str,
     Kind.PATH: Path,
     Kind.WHOLE: int,
     Kind.NUMBER: float,
     Kind.TRUTH: bool,
-    Kind.SCORE: str,
-    Kind.LIST: str,
     Kind.TEXTS: list[str],
     Kind.PATHS: list[Path],
-    Kind.SIZE: str,
-    Kind.WEIGHTS: str,
 }
 _METAVARS = {Kind.WHOLE: "N", Kind.NUMBER: "X", Kind.PATH: "FILE"}
 
@@ -59,15 +47,15 @@ def with_settings(name: str, function: Callable[..., None]) -> Callable[..., Non
         return function
 
     @functools.wraps(function)
-    def command(**given: Any) -> None:
-        own = {setting.name: given.pop(setting.name) for setting in chosen}
-        function(settings=settings_from(name, given.get("ctx"), own), **given)
+    def command(**arguments: Any) -> None:
+        values = {setting.name: arguments.pop(setting.name) for setting in chosen}
+        function(settings=settings_from(name, arguments.get("ctx"), values), **arguments)
 
     signature = inspect.signature(function, eval_str=True)
-    kept = [parameter for parameter in signature.parameters.values() if parameter.name != "settings"]
-    names = [parameter.name for parameter in kept]
-    place = names.index("json") if "json" in names else len(kept)
-    parameters = [*kept[:place], *map(_parameter, chosen), *kept[place:]]
+    others = [parameter for parameter in signature.parameters.values() if parameter.name != "settings"]
+    names = [parameter.name for parameter in others]
+    place = names.index("json") if "json" in names else len(others)
+    parameters = [*others[:place], *map(_parameter, chosen), *others[place:]]
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads it
         [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )
@@ -97,15 +85,14 @@ def settings_from(name: str, ctx: Any, values: dict[str, Any]) -> Any:
 
 def given_names(ctx: Any) -> frozenset[str]:
     """Names of the settings that a flag, a variable or the settings file gives."""
-    sources = {name: ctx.get_parameter_source(name) for name in ctx.command.settings}
-    return frozenset(name for name, source in sources.items() if source is not None and source.name != "DEFAULT")
+    return frozenset(name for name in ctx.command.settings if source_name(ctx, name) != "DEFAULT")
 
 
 def settings_without_flags(ctx: Any, name: str, cls: type[Command]) -> Command:
     """The settings that another command has when it is run without flags."""
     command = ctx.find_root().command.commands[name]
-    other = command.make_context(name, [], parent=ctx.parent)
-    settings = settings_from(name, other, dict(other.params))
+    without_flags = command.make_context(name, [], parent=ctx.parent)
+    settings = settings_from(name, without_flags, dict(without_flags.params))
     terminal.flags = {key: f"{key} (in tracinctl.toml)" for key in command.settings} | terminal.flags
     assert isinstance(settings, cls)  # noqa: S101 - the caller passes the command's class
     return settings
@@ -113,16 +100,14 @@ def settings_without_flags(ctx: Any, name: str, cls: type[Command]) -> Command:
 
 def _parameter(setting: Setting) -> inspect.Parameter:
     """The parameter that typer makes an option of."""
-    type_: Any = _TYPES[setting.kind]
-    default = setting.default
-    if setting.choices:
-        type_ = Literal[tuple(setting.choices)]
-    if setting.kind in {Kind.TEXTS, Kind.PATHS}:
-        default = None
+    type_: Any = Literal[tuple(setting.choices)] if setting.choices else _TYPES.get(setting.kind, str)
+    default = None if setting.kind in {Kind.TEXTS, Kind.PATHS} else setting.default
+    names = [name.replace("_", "-") for name in setting.names]
+    can_be_off = setting.kind is Kind.TRUTH and setting.default
     # typer reads an option from a default in half the time that Annotated takes
     option = typer.Option(
         default,
-        *_names(setting),
+        *(f"--{name}/--no-{name}" if can_be_off else f"--{name}" for name in names),
         metavar=setting.metadata.get("metavar", _METAVARS.get(setting.kind)),
         help=setting.metadata["help"],
         min=setting.metadata.get("least"),
@@ -131,13 +116,6 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         allow_from_autoenv=False,
     )
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=type_)
-
-
-def _names(setting: Setting) -> list[str]:
-    flags = [f"--{name.replace('_', '-')}" for name in setting.names]
-    if setting.kind is Kind.TRUTH and setting.default:
-        return [f"{flag}/--no-{flag.removeprefix('--')}" for flag in flags]
-    return flags
 
 
 def file_settings(ctx: Any) -> Settings:
@@ -154,8 +132,8 @@ def project_of(ctx: Any, *places: Any) -> Project:
     from tracinctl.project.round_places import in_one_round
 
     values = {name: value for group in places for name, value in vars(group).items()}
-    given = {name for name in values if was_typed(ctx, name)}
-    return in_one_round(load_project(file_settings(ctx)).with_places(**values), given=given)
+    typed = {name for name in values if was_typed(ctx, name)}
+    return in_one_round(load_project(file_settings(ctx)).with_places(**values), given=typed)
 
 
 def trains_itself(ctx: Any) -> bool:
@@ -164,16 +142,20 @@ def trains_itself(ctx: Any) -> bool:
     return settings.get("", "source") is not None or settings.get("train", "command") is not None
 
 
+def source_name(ctx: Any, name: str) -> str:
+    """COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (the settings file) or DEFAULT."""
+    source = ctx.get_parameter_source(name)
+    return "DEFAULT" if source is None else str(source.name)
+
+
 def was_typed(ctx: Any, name: str) -> bool:
     """Whether a setting was given on the command line or in the environment."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
+    return source_name(ctx, name) in {"COMMANDLINE", "ENVIRONMENT"}
 
 
 def was_flag(ctx: Any, name: str) -> bool:
     """Whether a setting was given on the command line."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    return source_name(ctx, name) == "COMMANDLINE"
 
 
 def selected_files(ctx: Any, project: Project, given: GivenScores | None, chosen: Selection) -> list[ScoreFile]:
@@ -200,6 +182,36 @@ def selected_files(ctx: Any, project: Project, given: GivenScores | None, chosen
     for error in missing:
         terminal.warn(error.message, error.hint)
     return files
+
+
+def only_target(files: list[ScoreFile], subject: str, command: str) -> Target:
+    """The target of the only score file; ``command`` is the example in the hint.
+
+    Raises:
+        UsageError: there are several files, or its name does not show its target.
+    """
+    target = files[0].target
+    if len(files) > 1 or target is None:
+        raise UsageError(
+            f"{subject} one frequency, but there are scores of {len(files)}",
+            hint=f"For example: tracinctl {command} --frequency {files[0].frequency}",
+        )
+    return target
+
+
+def named_target(file: ScoreFile, asked: str = "", *, beside: bool = False) -> Target:
+    """The target that a score file's name shows; ``beside`` puts its other files into the folder of this one.
+
+    Raises:
+        UsageError: the name does not show a material and frequency. The message begins with ``asked``.
+    """
+    target = file.beside if beside else file.target
+    if target is None:
+        raise UsageError(
+            f"{asked}the name of {file.path} does not show its material and frequency",
+            hint="Score files are named <material>_<frequency>_influence_metadata.json.",
+        )
+    return target
 
 
 def check_one_form(*, json: bool, csv: bool) -> None:

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WORKFLOW = "Workflow"
-STEPS = "Steps"
-INSPECT = "Inspect"
-SHELL = "Shell"
-
 
 @dataclass(eq=False, repr=False)
 class Entry:
@@ -20,16 +15,16 @@ class Entry:
 
 
 ENTRIES = {
-    "workflow": Entry(WORKFLOW, "Scores, exclusion lists and the next command, for several frequencies."),
-    "demo": Entry(WORKFLOW, "A project with recordings and checkpoints to try everything on."),
-    "compute": Entry(STEPS, "Step 1: influence of each training pair on the held-out pairs."),
-    "sweep": Entry(STEPS, "Step 2: what each threshold would exclude."),
-    "exclude": Entry(STEPS, "Step 3: write the exclusion list."),
-    "train": Entry(STEPS, "Step 4: train the built-in ranker, with or without a list."),
-    "pairs": Entry(STEPS, "Make a pairs file from a table of comparisons.", needs_settings=False),
-    "status": Entry(INSPECT, "What the project contains, and what is out of date."),
-    "plot": Entry(INSPECT, "The scores, drawn in the terminal."),
-    "explain": Entry(INSPECT, "Why a training pair is listed, and what contradicts it."),
-    "review": Entry(INSPECT, "Listen to suspects, look at them and decide, in a page on this machine."),
-    "completion": Entry(SHELL, "The completion script of bash, zsh, fish or PowerShell.", needs_settings=False),
+    "workflow": Entry("Workflow", "Scores, exclusion lists and the next command, for several frequencies."),
+    "demo": Entry("Workflow", "A project with recordings and checkpoints to try everything on."),
+    "compute": Entry("Steps", "Step 1: influence of each training pair on the held-out pairs."),
+    "sweep": Entry("Steps", "Step 2: what each threshold would exclude."),
+    "exclude": Entry("Steps", "Step 3: write the exclusion list."),
+    "train": Entry("Steps", "Step 4: train the built-in ranker, with or without a list."),
+    "pairs": Entry("Steps", "Make a pairs file from a table of comparisons.", needs_settings=False),
+    "status": Entry("Inspect", "What the project contains, and what is out of date."),
+    "plot": Entry("Inspect", "The scores, drawn in the terminal."),
+    "explain": Entry("Inspect", "Why a training pair is listed, and what contradicts it."),
+    "review": Entry("Inspect", "Listen to suspects, look at them and decide, in a page on this machine."),
+    "completion": Entry("Shell", "The completion script of bash, zsh, fish or PowerShell.", needs_settings=False),
 }

@@ -46,16 +46,19 @@ class Document:
     All values in the template are text: control characters are written out, and Markdown's special characters are
     escaped. For a page, markdown-it turns the Markdown into HTML and escapes the rest.
 
-    Attributes:
+    Args:
+        title: its title.
+        folder: paths inside it are shown relative to it.
         page: whether to make an HTML page with SVG pictures, or Markdown with text pictures.
+        style: an additional style sheet for the page.
+        allowed: additional directives of the page's content security policy.
     """
 
-    def __init__(self, title: str, folder: Path | None, *, page: bool) -> None:
+    def __init__(self, title: str, folder: Path | None, *, page: bool, style: str = "", allowed: str = "") -> None:
         self.page = page
-        self._title = title
+        self._title, self._style, self._allowed = title, style, allowed
         self._folder = "" if folder is None else f"{folder}{os.sep}"
         self._parts: list[str] = []
-        self._style = self._allowed = ""
 
     def render(self, template: str, **values: Any) -> str:
         """Fill a template of this package."""
@@ -68,8 +71,7 @@ class Document:
         return self._html(text) if self.page else text
 
     def _plain(self, value: object) -> str:
-        text = str(value)
-        return clean(text.replace(self._folder, "") if self._folder else text)
+        return clean(str(value).replace(self._folder, "") if self._folder else value)
 
     def _text(self, value: object) -> Markup:
         if isinstance(value, Markup):
@@ -79,9 +81,9 @@ class Document:
         return Markup(escaped)  # noqa: S704  escaped here
 
     def _code(self, value: str) -> str:
-        """A code span for a table, with a fence longer than any backticks inside."""
+        """A code span for a table."""
         text = self._plain(value)
-        fence = "`" * (1 + max(map(len, _TICKS.findall(text)), default=0))
+        fence = _fence(text, 1)
         blank = " " if text.startswith("`") or text.endswith("`") else ""
         # an unescaped bar ends a cell even within a code span
         return f"{fence}{blank}{text}{blank}{fence}".replace("|", "\\|") if text else ""
@@ -99,30 +101,29 @@ class Document:
     def _block(self, value: str, language: str = "sh") -> Markup:
         """A block of preformatted lines."""
         text = "\n".join(map(self._plain, value.splitlines()))
-        fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0))
+        fence = _fence(text, 3)
         return Markup(f"{fence}{language}\n{text}\n{fence}")  # noqa: S704  fenced
-
-    def allow(self, style: str, policy: str) -> None:
-        """Add a style sheet and directives of the content security policy for inserted markup."""
-        self._style, self._allowed = style, policy
 
     def _card(self, card: Card) -> Markup:
         """A card; only for a page."""
         number, name = len(self._parts) + 1, escape(self._plain(card.title))
-        self._parts.append(
+        return self._part(
             f'<article class="card" aria-labelledby="card-{number}"><h4 id="card-{number}">{name}</h4>\n'
             f"<p><code>{escape(self._plain(card.id))}</code></p>\n{card.html}</article>\n"
         )
-        return self._block("", f"part {len(self._parts) - 1}")
 
     def _figure(self, picture: Picture, title: str) -> Markup:
         if not self.page:
             return Markup(f"#### {self._text(title)}\n\n{self._block(picture.plain, 'text')}")  # noqa: S704  escaped
         name = escape(self._plain(title))
-        self._parts.append(
+        return self._part(
             f'<figure><figcaption>{name}</figcaption><div role="region" aria-label="{name}" tabindex="0">\n'
             f"{svg(picture, self._plain(title))}</div></figure>\n"
         )
+
+    def _part(self, html: str) -> Markup:
+        """A mark in the Markdown, in whose place the page gets this markup."""
+        self._parts.append(html)
         return self._block("", f"part {len(self._parts) - 1}")
 
     def _html(self, text: str) -> str:
@@ -142,6 +143,11 @@ class Document:
         body = re.sub("<h2>", lambda _: f'<h2 id="part-{next(sections)}">', body)
         body = re.sub("<!--([0-9]+)-->", lambda match: self._parts[int(match[1])], body)
         return page(self._plain(self._title), body, style=self._style, allowed=self._allowed)
+
+
+def _fence(text: str, least: int) -> str:
+    """A fence of more backticks than the text has in a row."""
+    return "`" * max(least, 1 + max(map(len, _TICKS.findall(text)), default=0))
 
 
 # scrolling tables have names and can be focused by keys; escaped text cannot contain these tags

@@ -19,7 +19,7 @@ from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS
 from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, parse_thresholds
-from tracinctl.text import SIGNS, aligned, count, number, share
+from tracinctl.text import SIGNS, aligned, count, share
 
 FORMATS = (".html", ".md")
 WIDTH = 100
@@ -146,10 +146,14 @@ def write_report(path: Path, report: Report) -> None:
         TracinctlError: the file cannot be written.
     """
     check_report_path(path)
-    document = Document(report.title, report.folder, page=path.suffix.lower() == ".html")
-    for section in report.sections:
-        if section.suspects is not None and section.suspects.cards:
-            document.allow(section.suspects.style, _CARDS_NEED)
+    styles = [section.suspects.style for section in report.sections if section.suspects and section.suspects.cards]
+    document = Document(
+        report.title,
+        report.folder,
+        page=path.suffix.lower() == ".html",
+        style=styles[0] if styles else "",
+        allowed=_CARDS_NEED if styles else "",
+    )
     text = document.render(
         "report.md",
         report=report,
@@ -191,7 +195,7 @@ def _shown(section: ReportSection, top: int, *, colour: bool) -> dict[str, Any]:
 
 
 def _rule(chosen: Exclusions) -> str:
-    threshold = chosen.threshold.text + (f" = {number(chosen.value)}" if chosen.threshold.quantile else "")
+    threshold = chosen.threshold.named(chosen.value)
     cap = f" The list is capped at {chosen.max_exclusions:,}." if chosen.max_exclusions is not None else ""
     if chosen.mode == "sample":
         return f"Left out: items whose item-level influence stands out from that of the others.{cap}"
@@ -230,28 +234,20 @@ def _grouping_columns(source: ScoreSource) -> list[str]:
 
 def _thresholds(chosen: Exclusions | None) -> Sequence[Threshold]:
     """The rule's threshold first, then the default ones."""
-    usual = parse_thresholds(DEFAULT_THRESHOLDS)
-    own = [] if chosen is None else [chosen.threshold]
-    return [*own, *(threshold for threshold in usual if threshold not in own)]
+    first = () if chosen is None else (chosen.threshold,)
+    return list(dict.fromkeys([*first, *parse_thresholds(DEFAULT_THRESHOLDS)]))
 
 
 def _listed(chosen: Exclusions) -> dict[str, Any]:
     """Tables of what is left out, and notes on what they do not show."""
     mirrored, active, shown = set(chosen.mirrored), chosen.active_test_pairs, chosen.listed[:_MOST_ROWS]
-    pairs = Table(
-        ("harmful training pair", "votes", "mean score", "why")[: 4 if mirrored else 3],
-        [
-            [
-                pair.id,
-                f"{pair.votes:,} of {active:,} ({share(pair.votes, active)})",
-                mean,
-                "the mirror image of a harmful pair" if pair.id in mirrored else "",
-            ][: 4 if mirrored else 3]
-            for pair, mean in zip(shown, aligned([pair.mean for pair in shown]), strict=True)
-        ],
-        numbers=(1, 2),
-        codes=(0,),
-    )
+    rows = []
+    for pair, mean in zip(shown, aligned([pair.mean for pair in shown]), strict=True):
+        why = "the mirror image of a harmful pair" if pair.id in mirrored else ""
+        rows.append([pair.id, f"{pair.votes:,} of {active:,} ({share(pair.votes, active)})", mean, why])
+    header = ("harmful training pair", "votes", "mean score", "why")
+    columns = 4 if mirrored else 3
+    pairs = Table(header[:columns], [row[:columns] for row in rows], numbers=(1, 2), codes=(0,))
     names = chosen.ids[:_MOST_ROWS]
     scores = aligned([chosen.sample_scores.get(name, float("nan")) for name in names])
     items = [[name, score] for name, score in zip(names, scores, strict=True)]
@@ -280,9 +276,9 @@ def _origin(source: ScoreSource, score_file: str) -> Table:
 
 def _checkpoints(provenance: Mapping[str, Any]) -> Table:
     keys = ("name", "weight", "learning_rate", "digest")
-    known = [checkpoint for checkpoint in provenance.get("checkpoints") or () if isinstance(checkpoint, Mapping)]
+    checkpoints = [entry for entry in provenance.get("checkpoints") or () if isinstance(entry, Mapping)]
     header = ("checkpoint", "weight", "learning rate", "content (digest)")
-    return Table(header, [[_plain(checkpoint.get(key)) for key in keys] for checkpoint in known], (1, 2), (0, 3))
+    return Table(header, [[_plain(entry.get(key)) for key in keys] for entry in checkpoints], (1, 2), (0, 3))
 
 
 def _plain(value: Any) -> str:

@@ -14,7 +14,7 @@ from tracinctl.errors import PlotError, UsageError
 from tracinctl.plots.drawing.axis import Axis, score_axis
 from tracinctl.scores.source import FloatArray, KnownScores, ScoreSource
 from tracinctl.scores.votes import Threshold, VoteTable, count_votes
-from tracinctl.text import clean, nearest, number
+from tracinctl.text import clean, nearest
 
 _SAMPLE = 200_000
 """Number of scores behind the typical size."""
@@ -119,18 +119,17 @@ class Survey:
         scores: the scores, for another reading.
         votes: negative votes at each threshold.
         typical: median absolute non-zero score (of a sample, if there are many); 0 if all are zero.
-        negative, positive, zeros, strange: numbers of negative, positive and zero scores, and of those not finite.
-            mean: mean of each training pair's finite scores, shape (train pairs,).
+        mean: mean of each training pair's finite scores, shape (train pairs,).
+        negative, zeros, strange: numbers of negative and zero scores, and of those not finite.
     """
 
     scores: FiniteScores
     votes: VoteTable
     typical: float
+    mean: FloatArray
     negative: int
-    positive: int
     zeros: int
     strange: int
-    mean: FloatArray
 
     @property
     def lowest(self) -> float:
@@ -145,7 +144,12 @@ class Survey:
     @property
     def total(self) -> int:
         """Number of scores."""
-        return self.negative + self.positive + self.zeros + self.strange
+        return len(self.scores.train_ids) * len(self.scores.test_ids)
+
+    @property
+    def positive(self) -> int:
+        """Number of positive scores."""
+        return self.total - self.negative - self.zeros - self.strange
 
     def counts(self) -> dict[str, Any]:
         """Numbers of pairs, and of scores by sign."""
@@ -161,10 +165,8 @@ class Survey:
 
     def threshold_names(self) -> list[str]:
         """Labels such as ``-5``, or ``1% = -12.3`` for a quantile."""
-        return [
-            f"{threshold.text} = {number(value)}" if threshold.quantile else threshold.text
-            for threshold, value in zip(self.votes.thresholds, self.votes.values.tolist(), strict=True)
-        ]
+        values = self.votes.values.tolist()
+        return [threshold.named(value) for threshold, value in zip(self.votes.thresholds, values, strict=True)]
 
     def axis(self, low: float, high: float) -> Axis:
         """An axis from ``low`` to ``high``, linear or logarithmic as suits the scores."""
@@ -185,18 +187,9 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
             hint="Compute scores with at least one training pair and one test pair: tracinctl compute",
         )
     votes = count_votes(scores, thresholds)
-    sizes = np.concatenate(scores.sizes) if scores.sizes else np.zeros(0)
-    total = len(scores.train_ids) * len(scores.test_ids)
-    return Survey(
-        scores=scores,
-        votes=votes,
-        typical=middle(sizes),
-        negative=scores.negative,
-        positive=total - scores.negative - scores.zeros - scores.strange,
-        zeros=scores.zeros,
-        strange=scores.strange,
-        mean=votes.mean * (len(scores.test_ids) / np.maximum(1, scores.finite)),
-    )
+    typical = middle(np.concatenate(scores.sizes))
+    mean = votes.mean * (len(scores.test_ids) / np.maximum(1, scores.finite))
+    return Survey(scores, votes, typical, mean, scores.negative, scores.zeros, scores.strange)
 
 
 class Histogram:

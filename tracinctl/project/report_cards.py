@@ -11,7 +11,7 @@ from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.review import open_review
 from tracinctl.project.settings import ReviewSettings, SourceSettings
 from tracinctl.project.workflow import Run
-from tracinctl.review.cards import Cards, Links, embedded, style
+from tracinctl.review.cards import Cards, embedded, style
 from tracinctl.review.decisions import Decision, by_id, read_decisions, spoken
 from tracinctl.text import count, number
 
@@ -53,7 +53,7 @@ def report_suspects(
     decisions = by_id(read_decisions(review.decisions))
     cards: list[Card] = []
     if report.suffix.lower() == ".html":
-        drawn = Cards(review, _links(review, report.parent), level=5)
+        drawn = _cards(review, report.parent)
         for place, suspect in enumerate(shown, start=1):
             title = f"{place}. {review.card(suspect.id).claim}"
             cards.append(Card(suspect.id, title, drawn.html(suspect, decisions)))
@@ -65,7 +65,7 @@ def report_suspects(
     return Suspects(intro, _table(review, shown, decisions), cards, style())
 
 
-def _links(review: Review, folder: Path) -> Links:
+def _cards(review: Review, folder: Path) -> Cards:
     def beside(path: Path | None) -> str:
         if path is None:
             return ""
@@ -75,11 +75,13 @@ def _links(review: Review, folder: Path) -> Links:
             # the sound is on another drive
             return path.absolute().as_uri()
 
-    return Links(
+    return Cards(
+        review,
         spectrogram=lambda view: embedded(review, view),
         sound=lambda view: beside(view.sound),
         picture=lambda view: beside(view.picture),
         preload=False,
+        level=5,
     )
 
 

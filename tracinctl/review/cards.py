@@ -11,27 +11,11 @@ from typing import Any
 
 from tracinctl.errors import DataError
 from tracinctl.review.decisions import Decision, spoken
-from tracinctl.review.spectrogram import FLOOR_DB, SMALL, Extent, extent_of, picture_of
+from tracinctl.review.spectrogram import FLOOR_DB, SMALL, Extent, extent_of, levels_of, png
 from tracinctl.review.suspects import ItemView, Review, Strip, Suspect
 from tracinctl.text import clean, count, number
 
 STRIP_WIDTH = 1000
-
-
-@dataclass(frozen=True)
-class Links:
-    """The addresses of an item's pictures and sounds.
-
-    Attributes:
-        spectrogram: the address of the picture of a sound.
-        sound, picture: the address of a sound or picture; empty if it cannot be reached.
-        preload: whether browsers read the lengths of sounds at once.
-    """
-
-    spectrogram: Callable[[ItemView], str]
-    sound: Callable[[ItemView], str]
-    picture: Callable[[ItemView], str]
-    preload: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,12 +24,17 @@ class Cards:
 
     Attributes:
         review: the review.
-        links: see ``Links``.
+        spectrogram: returns the address of the picture of an item's sound.
+        sound, picture: return the address of an item's sound or picture; empty if it cannot be reached.
+        preload: whether browsers read the lengths of sounds at once.
         level: level of the headings of items.
     """
 
     review: Review
-    links: Links
+    spectrogram: Callable[[ItemView], str]
+    sound: Callable[[ItemView], str]
+    picture: Callable[[ItemView], str]
+    preload: bool = True
     level: int = 3
 
     def html(self, suspect: Suspect, decisions: Mapping[str, Sequence[Decision]]) -> str:
@@ -68,21 +57,20 @@ class Cards:
                 decisions=[(name, made) for name in (suspect.id, *suspect.items) for made in decisions.get(name, ())],
                 of=suspect.id,
                 level=self.level,
-                preload="metadata" if self.links.preload else "none",
+                preload="metadata" if self.preload else "none",
                 floor=FLOOR_DB,
             )
         )
 
     def _shown(self, view: ItemView, strip: Strip | None) -> dict[str, Any]:
-        problem, extent = "", None
-        sound = spectrogram = picture = ""
+        extent, problem, sound, spectrogram, picture = None, "", "", "", ""
         try:
             if view.sound is not None:
                 extent = extent_of(self.review.file(view.sound))
-                sound, spectrogram = self.links.sound(view), self.links.spectrogram(view)
+                sound, spectrogram = self.sound(view), self.spectrogram(view)
             if view.picture is not None:
                 self.review.file(view.picture)
-                picture = self.links.picture(view)
+                picture = self.picture(view)
         except DataError as error:
             problem = error.message
         return {
@@ -123,7 +111,7 @@ def embedded(review: Review, view: ItemView) -> str:
     """
     if view.sound is None:
         return ""
-    return "data:image/png;base64," + base64.b64encode(picture_of(review.file(view.sound), SMALL).png()).decode()
+    return "data:image/png;base64," + base64.b64encode(png(levels_of(review.file(view.sound), SMALL))).decode()
 
 
 def style() -> str:

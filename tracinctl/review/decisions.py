@@ -10,14 +10,13 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from tracinctl.errors import ReviewError
 from tracinctl.files import locked, write_text_atomic
 from tracinctl.text import natural_key
 
-COLUMNS = ("id", "decision", "note", "who", "when")
 LEAVE_OUT, KEEP, TURN, UNSURE = "leave_out", "keep", "turn", "unsure"
 RELABEL = "relabel:"
 """Prefix of the new class in a decision on an item."""
@@ -52,6 +51,9 @@ class Decision:
         return None if self.decision == UNSURE else self.decision.startswith(ERRORS)
 
 
+COLUMNS = tuple(field.name for field in fields(Decision))
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """The decisions of all people together.
@@ -80,18 +82,13 @@ def spoken(decision: str) -> str:
     return f"class {decision.removeprefix(RELABEL)}" if decision.startswith(RELABEL) else decision.replace("_", " ")
 
 
-def check_decision(decision: str) -> str:
-    """Check a decision.
-
-    Raises:
-        ReviewError: the text is not a decision.
-    """
-    known = decision in {LEAVE_OUT, KEEP, TURN, UNSURE} or (decision.startswith(RELABEL) and decision != RELABEL)
-    if not known:
+def check_decision(decision: str) -> None:
+    """Raise ReviewError if a text is not a decision."""
+    has_class = decision.startswith(RELABEL) and decision != RELABEL
+    if not has_class and decision not in {LEAVE_OUT, KEEP, TURN, UNSURE}:
         raise ReviewError(
             f"unknown decision {decision!r}", hint="Use leave_out, keep, turn, unsure or relabel:<class>."
         )
-    return decision
 
 
 def read_decisions(path: Path) -> list[Decision]:
@@ -143,7 +140,7 @@ def write_decisions(path: Path, decisions: Iterable[Decision]) -> list[Decision]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     rows = sorted(last.values(), key=lambda made: (natural_key(made.id), made.id, made.who))
-    writer.writerows([made.id, made.decision, made.note, made.who, made.when] for made in rows)
+    writer.writerows(map(astuple, rows))
     write_text_atomic(path, text.getvalue())
     return rows
 
@@ -159,8 +156,8 @@ def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tup
     """
     gone = set(withdrawn)
     with locked(path):
-        there = [made for made in read_decisions(path) if (made.id, made.who) not in gone]
-        return write_decisions(path, [*there, *decisions])
+        others = [made for made in read_decisions(path) if (made.id, made.who) not in gone]
+        return write_decisions(path, [*others, *decisions])
 
 
 def merge(path: Path, decisions: Iterable[Decision]) -> Verdicts:

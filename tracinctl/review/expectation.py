@@ -58,37 +58,32 @@ def expect_errors(
     """
     x = np.asarray(suspicion, dtype=np.float64)
     decided = np.array([error is not None for error in errors], dtype=bool)
-    known_errors = np.array([bool(error) for error in errors], dtype=np.float64)
+    is_error = np.array([bool(error) for error in errors], dtype=np.float64)
     if decided.sum() < FEWEST:
         return None
     spread = x.std()
     x = (x - x.mean()) / (2 * spread) if spread > 0 else np.zeros_like(x)
-    chance = _fitted(x[decided], known_errors[decided])
+    weights = _fitted(x[decided], is_error[decided])
     undecided = np.flatnonzero(~decided)[: int(decided.sum()) if ahead is None else ahead]
-    expected = float(chance(x[undecided]).sum())
-    return Expectation(int(known_errors[decided].sum()), int(decided.sum()), len(undecided), expected)
+    expected = float(_chance(weights, x[undecided]).sum())
+    return Expectation(int(is_error[decided].sum()), int(decided.sum()), len(undecided), expected)
 
 
-class _Logistic:
+def _chance(weights: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The probability of an error as a logistic function of the suspicion."""
-
-    def __init__(self, weights: npt.NDArray[np.float64]) -> None:
-        self.weights = weights
-
-    def __call__(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.asarray(0.5 * (1 + np.tanh(0.5 * (self.weights[0] + self.weights[1] * x))))
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * (weights[0] + weights[1] * x))))
 
 
-def _fitted(x: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> _Logistic:
+def _fitted(x: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     design = np.stack([np.ones_like(x), x], axis=1)
     precision = np.diag([1 / _INTERCEPT_SPREAD**2, 1 / _SLOPE_SPREAD**2])
     weights = np.zeros(2)
     for _ in range(_STEPS):
-        p = _Logistic(weights)(x)
+        p = _chance(weights, x)
         gradient = design.T @ (error - p) - precision @ weights
         curvature = (design.T * (p * (1 - p))) @ design + precision
         step = np.linalg.solve(curvature, gradient)
         weights = weights + step
         if np.abs(step).max() < 1e-9:  # noqa: PLR2004 - far below the precision of a count
             break
-    return _Logistic(np.asarray(weights))
+    return weights

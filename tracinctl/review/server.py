@@ -29,10 +29,10 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Route
 
 from tracinctl.errors import TracinctlError
-from tracinctl.review.cards import Cards, Links
+from tracinctl.review.cards import Cards
 from tracinctl.review.decisions import RELABEL, Decision, by_id, check_decision, read_decisions, record, settle
 from tracinctl.review.expectation import expect_errors
-from tracinctl.review.spectrogram import picture_of
+from tracinctl.review.spectrogram import levels_of, png
 from tracinctl.review.suspects import ItemView, Review
 
 # formats that browsers play, and their media types
@@ -45,6 +45,8 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
+_UNDECIDED = Decision("", "")
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -53,10 +55,7 @@ def _address(page: str) -> Callable[[ItemView], str]:
 
 
 class ReviewServer:
-    """The pages and answers of one review.
-
-    Args:
-        review: the review.
+    """The pages and answers of a review.
 
     Attributes:
         token: token of the first visit, ``/?token=...``.
@@ -73,7 +72,7 @@ class ReviewServer:
         self._visited = False
         self._known = {suspect.id: suspect for suspect in review.suspects}
         self._items = {item for suspect in review.suspects for item in suspect.items}
-        self._cards = Cards(review, Links(_address("spectrogram"), _address("sound"), _address("picture")))
+        self._cards = Cards(review, _address("spectrogram"), _address("sound"), _address("picture"))
         self.app = Starlette(
             routes=[
                 Route("/", self._first_page),
@@ -99,8 +98,8 @@ class ReviewServer:
         self._copies.cleanup()
 
     async def _first_page(self, request: Request) -> Response:
-        given = request.query_params.get("token")
-        if given is not None and not self._visited and hmac.compare_digest(given.encode(), self.token.encode()):
+        token = request.query_params.get("token", "")
+        if not self._visited and hmac.compare_digest(token.encode(), self.token.encode()):
             self._visited = True
             answer = RedirectResponse("/", status_code=303)
             answer.set_cookie(self.cookie, self._session, httponly=True, samesite="strict")
@@ -142,8 +141,8 @@ class ReviewServer:
         """All suspects with their decisions, and the expectation of the next ones."""
         review = self.review
         made = read_decisions(review.decisions)
-        mine = {one.id: one for one in made if one.who == review.who}
-        relabelled = {one.id: one.decision for one in mine.values() if one.decision.startswith(RELABEL)}
+        mine = self._mine(made)
+        relabelled = {name: decision.decision for name, decision in mine.items() if name not in self._known}
         return {
             "title": review.title,
             "by": review.by,
@@ -155,18 +154,21 @@ class ReviewServer:
                     "items": suspect.items,
                     "classes": suspect.classes,
                     "annotator": suspect.annotator,
-                    "decision": mine[suspect.id].decision if suspect.id in mine else "",
-                    "note": mine[suspect.id].note if suspect.id in mine else "",
+                    "decision": mine.get(suspect.id, _UNDECIDED).decision,
+                    "note": mine.get(suspect.id, _UNDECIDED).note,
                 }
                 for suspect in review.suspects
             ],
-            "relabelled": {name: decision for name, decision in relabelled.items() if name not in self._known},
+            "relabelled": {name: decision for name, decision in relabelled.items() if decision.startswith(RELABEL)},
             **self._progress(made),
         }
 
+    def _mine(self, made: Sequence[Decision]) -> dict[str, Decision]:
+        return {decision.id: decision for decision in made if decision.who == self.review.who}
+
     def _progress(self, made: Sequence[Decision]) -> dict[str, Any]:
         """The values that change with each decision, besides the decision itself."""
-        mine = {one.id: one for one in made if one.who == self.review.who}
+        mine = self._mine(made)
         errors = [mine[suspect.id].is_error if suspect.id in mine else None for suspect in self.review.suspects]
         expectation = expect_errors([suspect.suspicion for suspect in self.review.suspects], errors)
         return {
@@ -193,8 +195,8 @@ class ReviewServer:
         path = self._item_of(request).sound
         if path is None:
             return PlainTextResponse("no sound", status_code=404)
-        drawn = await run_in_threadpool(picture_of, self.review.file(path))
-        return Response(drawn.png(), media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
+        drawn = png(await run_in_threadpool(levels_of, self.review.file(path)))
+        return Response(drawn, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
 
     async def _sound(self, request: Request) -> Response:
         path = self._item_of(request).sound
@@ -219,19 +221,19 @@ class ReviewServer:
 
     async def _picture(self, request: Request) -> Response:
         path = self._item_of(request).picture
-        return (
-            PlainTextResponse("no picture", status_code=404) if path is None else FileResponse(self.review.file(path))
-        )
+        if path is None:
+            return PlainTextResponse("no picture", status_code=404)
+        return FileResponse(self.review.file(path))
 
     async def _decide(self, request: Request) -> Response:
         if request.headers.get("origin") != f"http://{request.headers.get('host')}":
             return PlainTextResponse("only this page may send decisions", status_code=403)
         try:
-            asked = (await request.json())["decisions"]
-            changes = [Decision(str(one["id"]), str(one["decision"]), str(one.get("note", ""))) for one in asked]
+            rows = (await request.json())["decisions"]
+            changes = [Decision(str(row["id"]), str(row["decision"]), str(row.get("note", ""))) for row in rows]
         except (ValueError, KeyError, TypeError, AttributeError):
             return PlainTextResponse("not a decision", status_code=400)
-        unknown = [one.id for one in changes if one.id not in self._known and one.id not in self._items]
+        unknown = [change.id for change in changes if change.id not in self._known and change.id not in self._items]
         if unknown:
             raise TracinctlError(f"no suspect {unknown[0]!r}", hint="Load the page again.")
         return JSONResponse(await run_in_threadpool(self._record, changes))
@@ -239,7 +241,8 @@ class ReviewServer:
     def _record(self, changes: Sequence[Decision]) -> dict[str, Any]:
         """Write decisions, and withdraw those that are empty. The answer is sent after they are on the disk."""
         who, when = self.review.who, datetime.now(UTC).isoformat(timespec="seconds")
-        made = [replace(one, who=who, when=when) for one in changes if one.decision and check_decision(one.decision)]
-        return self._progress(
-            record(self.review.decisions, made, withdrawn=[(one.id, who) for one in changes if not one.decision])
-        )
+        withdrawn = [(change.id, who) for change in changes if not change.decision]
+        made = [replace(change, who=who, when=when) for change in changes if change.decision]
+        for decision in made:
+            check_decision(decision.decision)
+        return self._progress(record(self.review.decisions, made, withdrawn=withdrawn))

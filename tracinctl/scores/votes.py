@@ -43,6 +43,10 @@ class Threshold:
     value: float
     quantile: bool = False
 
+    def named(self, value: float) -> str:
+        """The text, and the score that a share stands for: ``1% = -12.3``."""
+        return f"{self.text} = {number(value)}" if self.quantile else self.text
+
 
 BELOW_ZERO = Threshold("0", 0.0)
 

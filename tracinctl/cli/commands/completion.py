@@ -22,6 +22,6 @@ def completion(
     fish: write it to ~/.config/fish/completions/tracinctl.fish. PowerShell: pipe it to Out-String and
     Invoke-Expression in $PROFILE.
     """
-    from tracinctl.cli.completion.scripts import script
+    from tracinctl.cli.completion.complete import script
 
     sys.stdout.write(script(shell))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -42,8 +42,8 @@ def compute(
 
     project = project_of(ctx, settings.places, settings.scores)
     chosen, compute = settings.selection, settings.compute
-    own = compute.origin.source is not None
-    targets = training_sets(project, chosen.material, chosen.frequency, custom_source=own)
+    own_source = compute.origin.source is not None
+    targets = training_sets(project, chosen.material, chosen.frequency, custom_source=own_source)
     terminal.kept = kept(cache=compute.cache)
     start_processes(settings.processes.processes)
     outcomes = []
@@ -82,8 +82,8 @@ def tell(outcome: ComputeOutcome) -> None:
 
 def show(outcome: ComputeOutcome, metadata_dir: Path | None) -> None:
     """Print what was computed."""
-    kept = sum(outcome.taken)
-    reused = f", {kept} taken from the cache" if kept else ""
+    taken = sum(outcome.taken)
+    reused = f", {taken} taken from the cache" if taken else ""
     terminal.text(
         f"{outcome.target.label}: {count(outcome.train_pairs, 'training pair')} on "
         f"{count(outcome.test_pairs, 'test pair')} ({outcome.active_test_pairs:,} active)"
@@ -111,10 +111,9 @@ def kept(*, cache: bool) -> str:
     return "Finished checkpoints are kept in .tracinctl/cache; run the same command to continue."
 
 
-def _size(size: int) -> str:
-    value: Any = float(size)
+def _size(size: float) -> str:
     for unit in ("B", "KiB", "MiB"):
-        if value < 1024:  # noqa: PLR2004 - bytes in the next unit
-            return f"{value:.0f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
+        if size < 1024:  # noqa: PLR2004 - bytes in the next unit
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

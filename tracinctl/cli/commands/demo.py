@@ -39,18 +39,18 @@ def demo(
     with terminal.progress(what="demo") as report:
         result = make_demo(directory, split_list(settings.frequencies, "frequencies"), settings.seed, progress=report)
     if json:
-        terminal.json([asdict(each) | {"directory": str(result.directory), "warnings": []} for each in result.sets])
+        terminal.json([asdict(part) | {"directory": str(result.directory), "warnings": []} for part in result.sets])
         return
     terminal.text(
-        f"{shown_path(result.directory)}: {count(sum(each.recordings for each in result.sets), 'recording')}, "
-        f"{count(sum(each.planted_pairs for each in result.sets), 'flipped comparison')}, "
-        f"{count(sum(each.planted_items for each in result.sets), 'recording')} with a wrong angle"
+        f"{shown_path(result.directory)}: {count(sum(part.recordings for part in result.sets), 'recording')}, "
+        f"{count(sum(part.planted_pairs for part in result.sets), 'flipped comparison')}, "
+        f"{count(sum(part.planted_items for part in result.sets), 'recording')} with a wrong angle"
     )
-    for each in result.trained:
-        if each.held_out_accuracy is not None:
-            accuracy = f"trained, held-out accuracy {each.held_out_accuracy:.1%}"
-            terminal.text(f"  {each.material} {each.frequency}: {accuracy}", style="dim")
+    for part in result.trained:
+        if part.held_out_accuracy is not None:
+            accuracy = f"trained, held-out accuracy {part.held_out_accuracy:.1%}"
+            terminal.text(f"  {part.material} {part.frequency}: {accuracy}", style="dim")
     here = result.directory == Path.cwd()
     step = "" if here else f"cd {shlex.quote(shown_path(result.directory))} && "
-    terminal.line(f"Next: {step}tracinctl workflow --frequencies {','.join(each.frequency for each in result.trained)}")
+    terminal.line(f"Next: {step}tracinctl workflow --frequencies {','.join(part.frequency for part in result.trained)}")
     terminal.path(result.directory)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import check_one_form, project_of, selected_files, trains_itself, was_flag
+from tracinctl.cli.options import check_one_form, named_target, project_of, selected_files, trains_itself, was_flag
 from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, tell_changes
 from tracinctl.cli.output.groups import group_table, read_groups, rule_text
-from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.tables import Column, scored_pairs
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ExcludeCommand
@@ -45,49 +45,38 @@ def exclude(
     ones harmful. Pairs with the most votes come first, then those with the lowest mean score.
     """
     from tracinctl.scores.files.exclusion_list import list_to_replace
-    from tracinctl.scores.votes import parse_threshold
 
     check_one_form(json=json, csv=csv)
-    check_grouping(settings)
-    if settings.output_file is not None and was_flag(ctx, "output_dir"):
-        raise UsageError("`output_file` and `output_dir` exclude each other", hint="Give one of them.")
-    parse_threshold(settings.rule.threshold)
+    check(ctx, settings)
     project = project_of(ctx, settings.scores, settings.lists)
     files = selected_files(ctx, project, settings.given, settings.selection)
-    places = list_paths(project, files, settings.output_file)
-    for place in () if settings.dry_run else places:
-        list_to_replace(place, force=settings.replacing.force)
-    chosen = [choose(file, place, settings) for file, place in zip(files, places, strict=True)]
-    replaced = {} if settings.dry_run else write_lists(chosen, settings)
+    paths = list_paths(project, files, settings.output_file)
+    for path in () if settings.dry_run else paths:
+        list_to_replace(path, force=settings.replacing.force)
+    choices = [choose(file, path, settings) for file, path in zip(files, paths, strict=True)]
+    replaced = {} if settings.dry_run else write_lists(choices, settings)
     diagnoses = Diagnoses()
-    for one in chosen:
-        diagnoses.add(one.file.label, one.source, exclusions=one.exclusions)
+    for choice in choices:
+        diagnoses.add(choice.file.label, choice.source, exclusions=choice.exclusions)
     diagnoses.tell()
-    for one in chosen:
-        if one.note:
-            terminal.say(f"{one.file.label}: {one.note}")
+    for choice in choices:
+        if choice.note:
+            terminal.say(f"{choice.file.label}: {choice.note}")
         if not json and not csv:
-            show(one, dry_run=settings.dry_run, custom=trains_itself(ctx), replaced=replaced.get(one.path, ""))
-            if not settings.dry_run:
-                terminal.path(one.path)
+            show(choice, dry_run=settings.dry_run, custom=trains_itself(ctx), replaced=replaced.get(choice.path, ""))
     if json:
-        terminal.json(
-            [
-                {
-                    **to_json(one, None if settings.dry_run else one.path),
-                    "replaced": replaced.get(one.path) or None,
-                    "warnings": [*one.changes, *diagnoses.texts(one.file.label)],
-                }
-                for one in chosen
-            ]
-        )
+        answers = [to_json(choice, None if settings.dry_run else choice.path) for choice in choices]
+        for choice, answer in zip(choices, answers, strict=True):
+            answer["replaced"] = replaced.get(choice.path) or None
+            answer["warnings"] = [*choice.changes, *diagnoses.texts(choice.file.label)]
+        terminal.json(answers)
     elif csv:
-        write_csv(chosen, by=settings.grouping.by)
+        write_csv(choices, by=settings.grouping.by)
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A chosen list.
+class Choice:
+    """What one list leaves out.
 
     Attributes:
         file: the score file.
@@ -108,17 +97,23 @@ class Chosen:
     changes: list[str]
 
 
-def check_grouping(settings: ExcludeCommand) -> None:
-    """Refuse settings that do not work with groups of pairs."""
+def check(ctx: typer.Context, settings: ExcludeCommand) -> None:
+    """Refuse settings that contradict each other before any work."""
+    from tracinctl.scores.votes import parse_threshold
+
     if settings.grouping.by is not None and settings.rule.mode != "ranking_pair":
         raise UsageError(
             f"`by` leaves out pairs, and `pair_mode` {settings.rule.mode} leaves out items",
             hint="Leave out one of the two.",
         )
+    if settings.output_file is not None and was_flag(ctx, "output_dir"):
+        raise UsageError("`output_file` and `output_dir` exclude each other", hint="Give one of them.")
+    parse_threshold(settings.rule.threshold)
 
 
-def choose(file: ScoreFile, place: Path, settings: ExcludeCommand) -> Chosen:
+def choose(file: ScoreFile, path: Path, settings: ExcludeCommand) -> Choice:
     """Choose what to leave out from one score file and people's decisions."""
+    from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
     from tracinctl.scores.exclusion import choose_exclusions, choose_groups, with_earlier
     from tracinctl.scores.files.open import open_scores
 
@@ -132,50 +127,32 @@ def choose(file: ScoreFile, place: Path, settings: ExcludeCommand) -> Chosen:
             exclusions = choose_groups(source, grouped, settings.rule)
     changes = tell_changes(file, source)
     if settings.decided.review:
-        exclusions, note = with_decisions(file, source, exclusions)
-    return Chosen(file, source, with_earlier(exclusions, source.provenance), place, note, grouped, changes)
+        reviewed = reviewed_exclusions(exclusions, source, verdicts_of(named_target(file, "`review`: ")))
+        exclusions, note = reviewed.exclusions, reviewed.note
+    return Choice(file, source, with_earlier(exclusions, source.provenance), path, note, grouped, changes)
 
 
-def write_lists(chosen: list[Chosen], settings: ExcludeCommand) -> dict[Path, str]:
+def write_lists(choices: list[Choice], settings: ExcludeCommand) -> dict[Path, str]:
     """Write the lists, and mark their ids in the records if set; return summaries of replaced lists by path."""
     from tracinctl.scores.files.exclusion_list import origin_notes, write_exclusion_list
-    from tracinctl.scores.files.records import read_records
+    from tracinctl.scores.files.records import mark_excluded, read_records
 
-    if settings.marking.update_metadata:
-        for one in chosen:
-            read_records(records_path(one.file))  # a broken file fails here, before a list is written
+    records = {}
+    for file in (choice.file for choice in choices if settings.marking.update_metadata):
+        records[file] = named_target(file, "--update-metadata: ", beside=True).records
+        read_records(records[file])  # a broken file fails here, before a list is written
     replaced = {}
-    for one in chosen:
-        notes = origin_notes(one.file.path, one.source.provenance, one.note)
-        replaced[one.path] = write_exclusion_list(
-            one.path, one.exclusions, one.file.path.name, notes, force=settings.replacing.force
+    for choice in choices:
+        file, source, exclusions = choice.file, choice.source, choice.exclusions
+        notes = origin_notes(file.path, source.provenance, choice.note)
+        replaced[choice.path] = write_exclusion_list(
+            choice.path, exclusions, file.path.name, notes, force=settings.replacing.force
         )
-        if settings.marking.update_metadata:
-            mark(one)
+        if file in records:
+            with terminal.progress(what=file.label) as report:
+                marked = mark_excluded(source, exclusions, records[file], grouped=choice.grouped, progress=report)
+            terminal.say(f"{count(marked, 'record')} marked in {shown_path(records[file])}")
     return replaced
-
-
-def mark(one: Chosen) -> None:
-    """Mark the listed ids in the user's records."""
-    from tracinctl.scores.files.records import mark_excluded
-
-    place = records_path(one.file)
-    with terminal.progress(what=one.file.label) as report:
-        marked = mark_excluded(one.source, one.exclusions, place, grouped=one.grouped, progress=report)
-    terminal.say(f"{count(marked, 'record')} marked in {shown_path(place)}")
-
-
-def with_decisions(file: ScoreFile, source: ScoreSource, exclusions: Exclusions) -> tuple[Exclusions, str]:
-    """The list after people's decisions, and a note of what they decided."""
-    from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
-
-    if file.target is None:
-        raise UsageError(
-            f"`review`: the name of {file.path} does not show its material and frequency",
-            hint="Score files are named <material>_<frequency>_influence_metadata.json.",
-        )
-    reviewed = reviewed_exclusions(exclusions, source, verdicts_of(file.target))
-    return reviewed.exclusions, reviewed.note
 
 
 def list_paths(project: Project, files: list[ScoreFile], output_file: Path | None) -> list[Path]:
@@ -189,37 +166,29 @@ def list_paths(project: Project, files: list[ScoreFile], output_file: Path | Non
             f"--output-file names one file, but {len(files)} score files give one list each",
             hint="Choose one with --metadata-file or --frequency, or leave --output-file out.",
         )
-    places: list[Path] = []
+    if output_file is not None:
+        return [output_file]
+    paths: list[Path] = []
     owners: dict[Path, ScoreFile] = {}
     for file in files:
-        own = file.target.list_file if file.target else project.output_dir / f"{file.path.stem}_excluded_pairs.txt"
-        places.append(output_file or own)
-        other = owners.setdefault(places[-1].absolute(), file)
-        if other is not file:
+        path = file.target.list_file if file.target else project.output_dir / f"{file.path.stem}_excluded_pairs.txt"
+        owner = owners.setdefault(path.absolute(), file)
+        if owner is not file:
             raise UsageError(
-                f"{shown_path(other.path)} and {shown_path(file.path)} would both write {shown_path(own)}",
+                f"{shown_path(owner.path)} and {shown_path(file.path)} would both write {shown_path(path)}",
                 hint="Run the command once per score file, each with its own --output-file.",
             )
-    return places
+        paths.append(path)
+    return paths
 
 
-def records_path(file: ScoreFile) -> Path:
-    """The user's records of a score file, which are beside it."""
-    if file.beside is not None:
-        return file.beside.records
-    raise UsageError(
-        f"--update-metadata: the name of {file.path} does not show its material and frequency",
-        hint="Score files are named <material>_<frequency>_influence_metadata.json.",
-    )
-
-
-def to_json(one: Chosen, path: Path | None) -> dict[str, Any]:
+def to_json(choice: Choice, path: Path | None) -> dict[str, Any]:
     """The result for JSON; ``output_file`` is null if nothing was written."""
-    exclusions = one.exclusions
-    plain = {
-        "file": str(one.file.path),
-        "material": one.file.material,
-        "frequency": one.file.frequency,
+    exclusions = choice.exclusions
+    answer: dict[str, Any] = {
+        "file": str(choice.file.path),
+        "material": choice.file.material,
+        "frequency": choice.file.frequency,
         "output_file": None if path is None else str(path),
         "mode": exclusions.mode,
         "rule": exclusions.rule,
@@ -229,50 +198,50 @@ def to_json(one: Chosen, path: Path | None) -> dict[str, Any]:
         "excluded": list(exclusions.ids),
         "excluded_before": len(exclusions.earlier),
     }
-    if one.grouped is None:
-        return plain
-    influence = {group.name: group for group in one.grouped.influence}
-    groups = [influence[group.id].to_json() | {"votes": group.votes} for group in exclusions.listed]
-    return {**plain, "by": exclusions.by, "groups": groups}
+    if choice.grouped is not None:
+        influence = {group.name: group for group in choice.grouped.influence}
+        groups = [influence[group.id].to_json() | {"votes": group.votes} for group in exclusions.listed]
+        answer |= {"by": exclusions.by, "groups": groups}
+    return answer
 
 
-def write_csv(results: list[Chosen], *, by: str | None = None) -> None:
+def write_csv(choices: list[Choice], *, by: str | None = None) -> None:
     """Write one line per listed id: votes and mean score for a pair, influence for an item.
 
     For a list of whole groups, each line has the group's name, votes and mean score.
     """
     lines: list[list[Any]] = []
-    for one in results:
-        exclusions = one.exclusions
+    for choice in choices:
+        exclusions = choice.exclusions
         by_id = {pair.id: pair for pair in exclusions.listed}
-        group_of = group_of_ids(one)
+        group_of = group_of_ids(choice)
         for name in exclusions.ids:
             pair = by_id.get(group_of.get(name, name))
             values = [pair.votes if pair else None, pair.mean if pair else None]
             more = exclusions.sample_scores.get(name) if by is None else group_of.get(name)
-            lines.append([shown_path(one.file.path), name, exclusions.mode, *values, more])
+            lines.append([shown_path(choice.file.path), name, exclusions.mode, *values, more])
     terminal.csv(["file", "id", "mode", "votes", "mean_score", by or "sample_influence"], lines)
 
 
-def group_of_ids(one: Chosen) -> dict[str, str]:
-    """Map each listed id to the first listed group that contains it."""
+def group_of_ids(choice: Choice) -> dict[str, str]:
+    """The first listed group that contains each listed id."""
     from tracinctl.scores.groups import names_for_list
 
     groups: dict[str, str] = {}
-    if one.grouped is None:
+    if choice.grouped is None:
         return groups
-    for group in one.exclusions.listed:
-        for name in names_for_list(one.source, one.grouped.members.rows_of([group.id])):
+    for group in choice.exclusions.listed:
+        for name in names_for_list(choice.source, choice.grouped.members.rows_of([group.id])):
             groups.setdefault(name, group.id)
     return groups
 
 
-def show(one: Chosen, *, dry_run: bool, custom: bool, replaced: str = "") -> None:
+def show(choice: Choice, *, dry_run: bool, custom: bool, replaced: str = "") -> None:
     """Print the list that was written, or would be."""
     from tracinctl.project.workflow import next_command
 
-    exclusions, path = one.exclusions, one.path
-    title, columns, rows = table_of(one)
+    exclusions, path = choice.exclusions, choice.path
+    title, columns, rows = table_of(choice)
     if rows:
         terminal.table(title, columns, rows)
     else:
@@ -281,42 +250,36 @@ def show(one: Chosen, *, dry_run: bool, custom: bool, replaced: str = "") -> Non
     if dry_run:
         terminal.text(f"Dry run: {shown_path(path)} was not written.\n")
         return
+    terminal.path(path)
     terminal.text(f"Written: {shown_path(path)}")
     if replaced:
         terminal.text(f"Replaced: was {replaced}", style="dim")
-    if one.file.target is not None and exclusions.new_ids:
-        terminal.line(f"Next: {next_command(one.file.target, shown_path(path), custom=custom)}")
+    if choice.file.target is not None and exclusions.new_ids:
+        terminal.line(f"Next: {next_command(choice.file.target, shown_path(path), custom=custom)}")
         terminal.text("")
 
 
-def table_of(one: Chosen) -> tuple[str, list[Column], list[list[str]]]:
+def table_of(choice: Choice) -> tuple[str, list[Column], list[list[str]]]:
     """Title, columns and rows of the listed groups, items or pairs."""
-    exclusions, label = one.exclusions, label_of(one.file, one.source)
+    exclusions, label = choice.exclusions, label_of(choice.file, choice.source)
     pairs = exclusions.listed[:_SHOWN]
-    if one.grouped is not None:
-        influence = {group.name: group for group in one.grouped.influence}
+    if choice.grouped is not None:
+        influence = {group.name: group for group in choice.grouped.influence}
         columns, rows = group_table(exclusions.by, [influence[group.id] for group in pairs])
-        votes = [[f"{group.votes:,}"] for group in pairs]
         groups = count(len(exclusions.listed), "group")
         title = f"{label}: {groups} by {exclusions.by} to leave out, {count(len(exclusions.new_ids), 'training pair')}"
-        rows = [[*row[:2], *vote, *row[2:]] for row, vote in zip(rows, votes, strict=True)]
+        rows = [[*row[:2], f"{group.votes:,}", *row[2:]] for row, group in zip(rows, pairs, strict=True)]
         return title, [*columns[:2], Column("votes", "right"), *columns[2:]], rows
-    what = "items" if exclusions.mode != "ranking_pair" else "pairs"
-    title = f"{label}: {count(len(exclusions.new_ids), what[:-1])} to leave out"
+    kind = "pair" if exclusions.mode == "ranking_pair" else "item"
+    title = f"{label}: {count(len(exclusions.new_ids), kind)} to leave out"
     if exclusions.mode == "sample":
-        scores = exclusions.sample_scores
         names = exclusions.new_ids[:_SHOWN]
-        cells = aligned([scores[name] for name in names])
+        scores = aligned([exclusions.sample_scores[name] for name in names])
         columns = [Column("item"), Column("item-level influence", "right")]
-        return title, columns, [[*row] for row in zip(names, cells, strict=True)]
+        return title, columns, [[*row] for row in zip(names, scores, strict=True)]
     total = exclusions.rule == "total"
-    columns = [
-        Column("harmful training pair"),
-        Column("votes", "right"),
-        Column("total score" if total else "mean score", "right"),
-    ]
-    shown = aligned([pair.total if total else pair.mean for pair in pairs])
-    return title, columns, [[pair.id, f"{pair.votes:,}", score] for pair, score in zip(pairs, shown, strict=True)]
+    scored = [(pair.id, pair.votes, pair.total if total else pair.mean) for pair in pairs]
+    return title, *scored_pairs("harmful training pair", scored, rule=exclusions.rule)
 
 
 def about_list(exclusions: Exclusions) -> list[str]:
@@ -324,9 +287,9 @@ def about_list(exclusions: Exclusions) -> list[str]:
     entries = len(exclusions.sample_scores) if exclusions.mode == "sample" else len(exclusions.listed)
     lines = [f"... and {entries - _SHOWN:,} more"] if entries > _SHOWN else []
     if exclusions.mode == "ranking_pair" and exclusions.mirrored:
-        own = len(exclusions.new_ids) - len(exclusions.mirrored)
+        harmful = count(len(exclusions.new_ids) - len(exclusions.mirrored), "harmful pair")
         mirrors = count(len(exclusions.mirrored), "mirror image")
-        lines.append(f"{count(own, 'harmful pair')} and {mirrors}: the same comparisons with the items swapped.")
+        lines.append(f"{harmful} and {mirrors}: the same comparisons with the items swapped.")
     if exclusions.earlier:
         lines.append(f"The list begins with {count(len(exclusions.earlier), 'id')} from earlier rounds.")
     if exclusions.mode == "sample":

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import project_of, selected_files, settings_without_flags
+from tracinctl.cli.options import only_target, project_of, selected_files, settings_without_flags
 from tracinctl.cli.output.diagnoses import SIGNS, tell_changes_of
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
-from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, ExplainCommand
 from tracinctl.text import aligned, number
 
@@ -37,12 +36,7 @@ def explain(
 
     project = project_of(ctx, settings.places, settings.scores)
     files = selected_files(ctx, project, None, settings.selection)
-    target = files[0].target
-    if len(files) > 1 or target is None:
-        raise UsageError(
-            f"a pair belongs to one frequency, but there are scores of {len(files)}",
-            hint=f"For example: tracinctl explain {pair_id} --frequency {files[0].frequency}",
-        )
+    target = only_target(files, "a pair belongs to", f"explain {pair_id}")
     made = settings_without_flags(ctx, "compute", ComputeCommand).compute
     with terminal.progress(what=target.label) as report:
         explanation = explain_pair(target, made.origin, pair_id, report, checkpoint_prefix=made.checkpoint_prefix)
@@ -50,8 +44,8 @@ def explain(
     if json:
         names = {"material": target.material, "frequency": target.frequency, "round": target.round}
         terminal.json([names | explanation.to_json() | {"warnings": changes}])
-        return
-    show(target.label, explanation)
+    else:
+        show(target.label, explanation)
 
 
 def show(label: str, explanation: Explanation) -> None:
@@ -69,9 +63,9 @@ def show(label: str, explanation: Explanation) -> None:
     ):
         if rows:
             terminal.text("")
-            cells = aligned([float(cell) for _, cell in rows])
-            names = [name for name, _ in rows]
-            terminal.table(title, [Column(column), Column(value, "right")], list(zip(names, cells, strict=True)))
+            numbers = aligned([float(cell) for _, cell in rows])
+            cells = [(name, cell) for (name, _), cell in zip(rows, numbers, strict=True)]
+            terminal.table(title, [Column(column), Column(value, "right")], cells)
     for item, comparisons in card.comparisons.items():
         if comparisons:
             terminal.text("")

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,18 +24,12 @@ SPLIT = "Split"
 _SHOWN = 3
 
 
-def _column(name: str, what: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        f"--{name}", metavar="COLUMN", help=what, show_default="a common name", rich_help_panel=COLUMNS
-    )
-    return option
+def _column(meaning: str, metavar: str = "COLUMN", usual: str = "a common name") -> Any:
+    return typer.Option(metavar=metavar, help=meaning, show_default=usual, rich_help_panel=COLUMNS)
 
 
-def _value(name: str, what: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        f"--{name}", metavar="VALUE", help=what, show_default="a common word", rich_help_panel=COLUMNS
-    )
-    return option
+def _value(meaning: str) -> Any:
+    return _column(meaning, "VALUE", "a common word")
 
 
 def pairs(
@@ -43,24 +37,23 @@ def pairs(
     action: Annotated[Literal["import"], typer.Argument(metavar="import", help="The only action.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV, Parquet, JSON or JSON lines.")],
     output_file: Annotated[
-        Path,
-        typer.Option("--output-file", metavar="FILE", help="The pairs file to write.", rich_help_panel=options.OUTPUT),
+        Path, typer.Option(metavar="FILE", help="The pairs file to write.", rich_help_panel=options.OUTPUT)
     ] = Path("pairs.csv"),
-    winner: Annotated[str | None, _column("winner", "The better item.")] = None,
-    loser: Annotated[str | None, _column("loser", "The worse item.")] = None,
-    first: Annotated[str | None, _column("first", "One item, if a third column says which is better.")] = None,
-    second: Annotated[str | None, _column("second", "The other item.")] = None,
-    outcome: Annotated[str | None, _column("outcome", "The column that says which item is better.")] = None,
-    first_wins: Annotated[str | None, _value("first-wins", "The value of a win of the first item.")] = None,
-    second_wins: Annotated[str | None, _value("second-wins", "The value of a win of the second item.")] = None,
-    tie: Annotated[str | None, _value("tie", "The value of a tie.")] = None,
-    prompt: Annotated[str | None, _column("prompt", "The text that both items answer.")] = None,
-    split: Annotated[str | None, _column("split", "Whether a row trains or is held out.")] = None,
-    id: Annotated[str | None, _column("id", "The id of the comparison.")] = None,  # noqa: A002 - the flag's name
+    winner: Annotated[str | None, _column("The better item.")] = None,
+    loser: Annotated[str | None, _column("The worse item.")] = None,
+    first: Annotated[str | None, _column("One item, if a third column says which is better.")] = None,
+    second: Annotated[str | None, _column("The other item.")] = None,
+    outcome: Annotated[str | None, _column("The column that says which item is better.")] = None,
+    first_wins: Annotated[str | None, _value("The value of a win of the first item.")] = None,
+    second_wins: Annotated[str | None, _value("The value of a win of the second item.")] = None,
+    tie: Annotated[str | None, _value("The value of a tie.")] = None,
+    prompt: Annotated[str | None, _column("The text that both items answer.")] = None,
+    split: Annotated[str | None, _column("Whether a row trains or is held out.")] = None,
+    id: Annotated[str | None, _column("The id of the comparison.")] = None,  # noqa: A002 - the flag's name
     train_share: Annotated[
-        float, typer.Option("--train-share", help="Share of the items used for training.", rich_help_panel=SPLIT)
+        float, typer.Option(help="Share of the items used for training.", rich_help_panel=SPLIT)
     ] = 0.7,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the train/held-out split.", rich_help_panel=SPLIT)] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of the train/held-out split.", rich_help_panel=SPLIT)] = 42,
     json: options.Json = False,
 ) -> None:
     """Make a pairs file from a table of comparisons, and print how the table was read.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import project_of, selected_files
+from tracinctl.cli.options import named_target, project_of, selected_files
 from tracinctl.cli.output.diagnoses import Diagnoses, label_of, tell_changes
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 
     from tracinctl.plots.picture import Picture
     from tracinctl.plots.request import Request
-    from tracinctl.progress import ProgressCallback
     from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.source import ScoreSource
+    from tracinctl.scores.sweep import SweepResult
     from tracinctl.scores.votes import Threshold
 
 EXAMPLES = """tracinctl plot overview --frequency 500hz
@@ -48,7 +47,10 @@ def plot(
     json: options.Json = False,
 ) -> None:
     """Draw the scores in the terminal. Positive scores are helpful, negative ones harmful."""
+    from tracinctl.plots.picture import draw, numbers_of
     from tracinctl.plots.save import check_picture_path
+    from tracinctl.scores.files.open import open_scores
+    from tracinctl.scores.files.per_checkpoint import with_checkpoints
     from tracinctl.scores.votes import parse_thresholds, required_votes
 
     required_votes(settings.votes.min_occurrences, 0)
@@ -66,16 +68,27 @@ def plot(
             hint=f"For example --frequency {files[0].frequency}",
         )
     diagnoses = Diagnoses()
-    drawings = [draw_file(view, file, settings, marked, diagnoses, json=json) for file in files]
+    pictures, answers = [], []
+    for file in files:
+        with terminal.progress(what=file.label) as report:
+            source = open_scores(file.path, report)
+            if view == "checkpoints":
+                source = with_checkpoints(source, named_target(file, beside=True).per_checkpoint_file, report)
+            request = request_for(view, file, source, settings, marked)
+            if view == "overview":
+                diagnoses.add(file.label, source, sweep=swept(request))
+            if json:
+                names = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
+                answers.append(names | numbers_of(view, request))
+            if not json or settings.output is not None:
+                pictures.append(draw(view, request, f"{label_of(file, source)}: {view}"))
+        changes = tell_changes(file, source)
+        if json:
+            answers[-1]["warnings"] = [*changes, *diagnoses.texts(file.label)]
     diagnoses.tell()
-    show([drawing.picture for drawing in drawings if drawing.picture is not None], settings.output, json=json)
+    show(pictures, settings.output, json=json)
     if json:
-        terminal.json(
-            [
-                {**drawing.numbers, "warnings": [*drawing.changes, *diagnoses.texts(drawing.file.label)]}
-                for drawing in drawings
-            ]
-        )
+        terminal.json(answers)
 
 
 def check_view(view: str, settings: PlotCommand) -> None:
@@ -93,48 +106,13 @@ def check_view(view: str, settings: PlotCommand) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A view of one score file: its numbers for JSON, its picture, and changes after the scores were made."""
-
-    file: ScoreFile
-    numbers: dict[str, Any]
-    picture: Picture | None
-    changes: list[str]
-
-
-def draw_file(
-    view: str,
-    file: ScoreFile,
-    settings: PlotCommand,
-    marked: Sequence[Threshold],
-    diagnoses: Diagnoses,
-    *,
-    json: bool,
-) -> Drawing:
-    """Draw a view of one score file."""
-    from tracinctl.plots.picture import draw, numbers_of
-    from tracinctl.scores.files.open import open_scores
+def swept(request: Request) -> SweepResult:
+    """The votes that the overview shows, for the diagnoses."""
     from tracinctl.scores.sweep import sweep_of, sweep_thresholds
 
-    votes, numbers = settings.votes.min_occurrences, {}
-    with terminal.progress(what=file.label) as report:
-        source = open_scores(file.path, report)
-        if view == "checkpoints":
-            source = with_checkpoint_scores(file, source, report)
-        request = request_for(view, file, source, settings, marked)
-        if view == "overview":
-            if settings.test_pair is None:
-                swept = sweep_of(source, request.survey.votes, votes)
-            else:
-                swept = sweep_thresholds(source, marked, votes)
-            diagnoses.add(file.label, source, sweep=swept)
-        if json:
-            about = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
-            numbers = about | numbers_of(view, request)
-        wanted = not json or settings.output is not None
-        picture = draw(view, request, f"{label_of(file, source)}: {view}") if wanted else None
-    return Drawing(file, numbers, picture, tell_changes(file, source))
+    if request.test_pair is None:
+        return sweep_of(request.source, request.survey.votes, request.min_occurrences)
+    return sweep_thresholds(request.source, request.thresholds, request.min_occurrences)
 
 
 def request_for(
@@ -183,23 +161,10 @@ def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
 
     if len(files) == 1:
         return files  # a missing test pair is an error when the file is read
-    known = {file: test_pairs_of(file.path) for file in files}
-    files_with_pair = [file for file in files if test_pair in known[file]]
+    test_pairs = {file: test_pairs_of(file.path) for file in files}
+    files_with_pair = [file for file in files if test_pair in test_pairs[file]]
     if files_with_pair:
         return files_with_pair
-    near = nearest(test_pair, [name for names in known.values() for name in names])
+    near = nearest(test_pair, [name for names in test_pairs.values() for name in names])
     # reading the files raises an error that suggests the nearest id
-    return [file for file in files if near and near in known[file]][:1] or files[:1]
-
-
-def with_checkpoint_scores(file: ScoreFile, source: ScoreSource, report: ProgressCallback) -> ScoreSource:
-    """The scores together with those of each checkpoint, which are in a file beside theirs."""
-    from tracinctl.scores.files.per_checkpoint import with_checkpoints
-
-    beside = file.beside
-    if beside is None:
-        raise UsageError(
-            f"the name of {file.path} does not show its material and frequency",
-            hint="Score files are named <material>_<frequency>_influence_metadata.json.",
-        )
-    return with_checkpoints(source, beside.per_checkpoint_file, report)
+    return [file for file in files if near and near in test_pairs[file]][:1] or files[:1]

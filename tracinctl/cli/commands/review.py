@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from tracinctl.cli.options import project_of, selected_files, settings_without_flags
+from tracinctl.cli.options import only_target, project_of, selected_files, settings_without_flags
 from tracinctl.cli.output.diagnoses import tell_changes_of
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
@@ -40,12 +40,7 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
 
     project = project_of(ctx, settings.places, settings.scores)
     files = selected_files(ctx, project, None, settings.selection)
-    target = files[0].target
-    if len(files) > 1 or target is None:
-        raise UsageError(
-            f"a review shows one frequency, but there are scores of {len(files)}",
-            hint=f"For example: tracinctl review --frequency {files[0].frequency}",
-        )
+    target = only_target(files, "a review shows", "review")
     if settings.merge is not None:
         merge_file(target, settings.merge)
         return
@@ -82,7 +77,7 @@ def merge_file(target: Target, path: Path) -> None:
     verdicts = merge(target.review_file, read_decisions(path))
     terminal.text(f"{shown_path(target.review_file)}: {note_of(verdicts)}")
     for name, made in sorted(verdicts.disputed.items()):
-        decisions = ", ".join(f"{one.who or 'somebody'}: {spoken(one.decision)}" for one in made)
+        decisions = ", ".join(f"{decision.who or 'somebody'}: {spoken(decision.decision)}" for decision in made)
         terminal.text(f"  {name}  {decisions}")
     if verdicts.disputed:
         terminal.say(f"To settle these, run tracinctl review {target.command_flags} and show the disputed ones.")

@@ -35,8 +35,8 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
             f"no recordings, checkpoints or scores in {project.root}",
             hint="To try tracinctl without any, run: tracinctl demo my-project",
         )
-    asked = settings.selection.material or project.material
-    materials = [asked] if asked else list(frequencies)
+    chosen = settings.selection.material or project.material
+    materials = [chosen] if chosen else list(frequencies)
     targets = [
         Target(project, material, frequency)
         for material in materials
@@ -44,19 +44,20 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
             project, settings.selection.frequency, material, frequencies, str(project.root), strict=True
         )
     ]
-    statuses = [status_of(target) for target in targets]
+    states = [status_of(target) for target in targets]
     if json:
-        terminal.json([one.to_json() for one in statuses])
+        terminal.json([state.to_json() for state in states])
         return
-    for one in statuses:
-        show(one)
+    for state in states:
+        show(state)
 
 
-def show(one: TargetStatus) -> None:
+def show(state: TargetStatus) -> None:
     """Print the state of one material and frequency."""
-    terminal.text(one.target.label, style="bold")
-    width = max(len(name) for name, _ in one.rows())
-    for name, text in one.rows():
+    terminal.text(state.target.label, style="bold")
+    rows = state.rows()
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
         # a command stays on one line, so that it can be copied
         say = terminal.line if name == "next" else terminal.text
         say(f"  {name:<{width}}  {text}".rstrip())

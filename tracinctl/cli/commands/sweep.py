@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import check_one_form, project_of, selected_files
+from tracinctl.cli.options import check_one_form, project_of, selected_files, settings_without_flags
 from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, tell_changes
 from tracinctl.cli.output.groups import sweep_groups
-from tracinctl.cli.output.retraining import judge_thresholds, show_verdict, sweep_judging
-from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.retraining import judge_thresholds, retraining_settings, show_verdict
+from tracinctl.cli.output.tables import Column, scored_pairs
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
-from tracinctl.project.commands import SweepCommand
-from tracinctl.text import aligned, count, number
+from tracinctl.project.commands import ComputeCommand, SweepCommand
+from tracinctl.text import count
 
 if TYPE_CHECKING:
     from tracinctl.project.selection import ScoreFile
@@ -49,22 +48,20 @@ def sweep(
     from tracinctl.scores.votes import parse_thresholds
 
     check_one_form(json=json, csv=csv)
-    if settings.grouping.by is not None:
-        project = project_of(ctx, settings.scores)
-        files = selected_files(ctx, project, settings.given, settings.selection)
-        tried = parse_thresholds(settings.tried.thresholds)
-        sweep_groups(files, settings.grouping.by, tried, settings, "json" if json else "csv" if csv else "")
-        return
-    if csv and settings.retraining.retrain:
-        raise UsageError("`csv` cannot show the result of `retrain`", hint="Use `json` instead.")
-    if csv and settings.top:
-        raise UsageError("`csv` cannot show the pairs that `top` lists", hint="Use `json` instead.")
     tried, votes = parse_thresholds(settings.tried.thresholds), settings.votes
     project = project_of(ctx, settings.scores)
-    judging = sweep_judging(ctx, settings.retraining.how) if settings.retraining.retrain else None
-    extra: dict[Path, dict[str, Any]] = {}
-    results = []
-    diagnoses = Diagnoses()
+    if settings.grouping.by is not None:
+        files = selected_files(ctx, project, settings.given, settings.selection)
+        sweep_groups(files, settings.grouping.by, tried, settings, "json" if json else "csv" if csv else "")
+        return
+    if csv and (settings.retraining.retrain or settings.top):
+        missing = "result of `retrain`" if settings.retraining.retrain else "pairs that `top` lists"
+        raise UsageError(f"`csv` cannot show the {missing}", hint="Use `json` instead.")
+    judging = None
+    if settings.retraining.retrain:
+        origin = settings_without_flags(ctx, "compute", ComputeCommand).compute.origin
+        judging = retraining_settings(ctx, origin, settings.retraining.how)
+    results, answers, diagnoses = [], [], Diagnoses()
     for file in selected_files(ctx, project, settings.given, settings.selection):
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
@@ -77,29 +74,28 @@ def sweep(
             show(label_of(file, source), result, votes.min_occurrences, with_upper=with_upper)
             show_top(result, top)
         diagnoses.add(file.label, source, sweep=result)
-        extra[file.path] = {"top": top, "warnings": [*changes, *diagnoses.texts(file.label)]}
+        answer = result.to_json(str(file.path), file.material, file.frequency)
+        answer |= {"top": top, "warnings": [*changes, *diagnoses.texts(file.label)]}
         if judging is not None:
             verdict = judge_thresholds(file, source, judging, tried, votes)
-            extra[file.path]["retraining"] = verdict.to_json()
+            answer["retraining"] = verdict.to_json()
             if not json and not csv:
                 show_verdict(file.label, verdict)
+        answers.append(answer)
     diagnoses.tell()
     if json:
-        terminal.json(
-            [
-                {**result.to_json(str(file.path), file.material, file.frequency), **extra[file.path]}
-                for file, result in results
-            ]
-        )
+        terminal.json(answers)
     elif csv:
         write_csv(results)
 
 
 def show(label: str, result: SweepResult, rule: str, *, with_upper: bool) -> None:
     """Print one file's table."""
+    from tracinctl.plots.views.sweep import vote_lines
+
     required = result.rows[0].required_votes
     for most in range(_VOTE_COLUMNS, _FEWEST_VOTE_COLUMNS - 1, -1):
-        shown = vote_columns(result.active_test_pairs, required, most) if result.rule == "votes" else []
+        shown = vote_lines(result.active_test_pairs, required, most) if result.rule == "votes" else []
         columns = [
             Column("threshold", "right"),
             *(Column(f"{k:,}+", "right") for k in shown),
@@ -129,25 +125,13 @@ def show(label: str, result: SweepResult, rule: str, *, with_upper: bool) -> Non
 
 
 def _row(row: SweepRow, shown: list[int]) -> list[str]:
-    name = row.threshold.text if not row.threshold.quantile else f"{row.threshold.text} = {number(row.value)}"
     return [
-        name,
+        row.threshold.named(row.value),
         *(f"{row.votes.get(k, 0):,}" for k in shown),
         f"{row.harmful:,}",
         f"{row.pair_share:.1%}",
         "?" if row.item_share is None else f"{row.item_share:.1%}",
     ]
-
-
-def vote_columns(active: int, required: int, most: int) -> list[int]:
-    """The numbers of votes to show: all of them, or the first, the required one, the last and some between."""
-    if active <= most:
-        return list(range(1, active + 1))
-    chosen = {1, min(required, active), active}
-    for share in (0.25, 0.75, 0.5):
-        if len(chosen) < most:
-            chosen.add(max(1, round(share * active)))
-    return sorted(chosen)
 
 
 def top_pairs(ids: list[str], result: SweepResult, top: int) -> list[dict[str, Any]]:
@@ -171,24 +155,20 @@ def show_top(result: SweepResult, pairs: list[dict[str, Any]]) -> None:
     if not pairs:
         return
     total = result.rule == "total"
-    columns = [
-        Column("training pair"),
-        Column("votes", "right"),
-        Column("total score" if total else "mean score", "right"),
-    ]
-    cells = aligned([pair["total" if total else "mean"] for pair in pairs])
-    rows = [[pair["pair"], f"{pair['votes']:,}", cell] for pair, cell in zip(pairs, cells, strict=True)]
+    scored = [(pair["pair"], pair["votes"], pair["total" if total else "mean"]) for pair in pairs]
     title = "Lowest totals" if total else f"Most votes at threshold {result.rows[0].threshold.text}"
-    terminal.table(title, columns, rows)
+    terminal.table(title, *scored_pairs("training pair", scored, rule=result.rule))
     terminal.text("")
 
 
 def write_csv(results: list[tuple[ScoreFile, SweepResult]]) -> None:
     """Write one line per file and threshold, with the numbers of votes that the table shows."""
+    from tracinctl.plots.views.sweep import vote_lines
+
     most = max((len(row.votes) for _, result in results for row in result.rows), default=0)
     numbers = set(range(1, most + 1)) if most <= _MOST_CSV_COLUMNS else set()
     for _, result in results if most > _MOST_CSV_COLUMNS else ():
-        numbers |= set(vote_columns(result.active_test_pairs, result.rows[0].required_votes, _VOTE_COLUMNS))
+        numbers |= set(vote_lines(result.active_test_pairs, result.rows[0].required_votes, _VOTE_COLUMNS))
     shown = sorted(numbers)
     header = ["file", "material", "frequency", "train_pairs", "test_pairs", "active_test_pairs", "threshold"]
     header += ["required_votes", "harmful", "pair_share", "item_share", *(f"votes_{k}" for k in shown)]

@@ -60,30 +60,27 @@ def workflow(
     # other commands are imported here, so that help and completion stay quick
     from tracinctl.cli.commands.compute import kept
     from tracinctl.cli.output.retraining import judge_run, retraining_settings, show_verdicts
-    from tracinctl.project.rounds import last_of_each
     from tracinctl.project.selection import workflow_sets
 
     check(settings, json=json)
     compute = settings.workflow.compute
     project = project_of(ctx, settings.places, settings.scores, settings.lists)
-    judging = None
-    if settings.retraining.retrain:
-        judging = retraining_settings(ctx, compute.origin, settings.retraining.how)
-    chosen, own = settings.selection, compute.origin.source is not None
-    targets = workflow_sets(project, chosen.material, chosen.frequency, custom_source=own)
+    retraining = settings.retraining
+    judging = retraining_settings(ctx, compute.origin, retraining.how) if retraining.retrain else None
+    chosen, own_source = settings.selection, compute.origin.source is not None
+    targets = workflow_sets(project, chosen.material, chosen.frequency, custom_source=own_source)
     tried = settings_without_flags(ctx, "sweep", SweepCommand) if settings.workflow.evaluate_only else None
-    asked = replace(settings.workflow, list_later=judging is not None, asked=given_names(ctx))
+    workflow = replace(settings.workflow, list_later=judging is not None, asked=given_names(ctx))
     diagnoses = Diagnoses()
     terminal.kept = kept(cache=compute.cache)
     finished = functools.partial(show_run, settings=settings, tried=tried, diagnoses=diagnoses, json=json)
-    runs = run_targets(ctx, targets, settings, asked, finished)
+    runs = run_targets(ctx, targets, settings, workflow, finished)
     diagnoses.tell()
     if judging is not None:
-        runs = [judge_run(run, asked, judging) for run in runs]
-    custom = own or trains_itself(ctx)
+        runs = [judge_run(run, workflow, judging) for run in runs]
+    custom = own_source or trains_itself(ctx)
     if json:
-        results = {run.target: run_json(run, settings.report, diagnoses, tried) for run in runs}
-        terminal.json([{**results[run.target], **rounds_json(run, results)} for run in last_of_each(runs)])
+        terminal.json(answers(runs, settings.report, diagnoses, tried))
     else:
         show(runs, custom=custom)
         show_verdicts(runs)
@@ -157,10 +154,19 @@ def show_run(
         draw_view(run, settings.plot, settings.workflow.rule)
 
 
-def run_json(run: Run, report: Path | None, diagnoses: Diagnoses, tried: SweepCommand | None) -> dict[str, Any]:
-    """The result of one frequency for JSON."""
-    written = None if report is None else str(report)
-    return {**run.to_json(), "report": written, "warnings": warnings_of(run, diagnoses), **swept_json(run, tried)}
+def answers(
+    runs: list[Run], report: Path | None, diagnoses: Diagnoses, tried: SweepCommand | None
+) -> list[dict[str, Any]]:
+    """The last result of each material and frequency for JSON, with those of all rounds if there are several."""
+    rounds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in runs:
+        notes = run.computed.notes if run.computed is not None else ()
+        answer = run.to_json() | {"report": None if report is None else str(report)}
+        answer["warnings"] = [*notes, *diagnoses.texts(run.target.label)]
+        if tried is not None and run.source is not None:
+            answer["thresholds"] = swept(run.source, tried).to_json("")["thresholds"]
+        rounds.setdefault((run.target.material, run.target.frequency), []).append(answer)
+    return [every[-1] | ({"rounds": every} if len(every) > 1 else {}) for every in rounds.values()]
 
 
 def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
@@ -168,13 +174,13 @@ def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
     from tracinctl.cli.commands.train import train_settings
     from tracinctl.project.rounds import RoundSettings
 
-    for name, given in (
+    for name, is_set in (
         ("retrain", settings.retraining.retrain),
         ("evaluate_only", settings.workflow.evaluate_only),
         ("processes", settings.processes.processes > 1),
         ("review", settings.workflow.decided.review),
     ):
-        if given:
+        if is_set:
             raise UsageError(f"`rounds` and `{name}` exclude each other", hint="Give one of them.")
     as_train = settings_without_flags(ctx, "train", TrainCommand)
     if as_train.program.command is not None:
@@ -187,25 +193,10 @@ def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
     return rounds
 
 
-def rounds_json(last: Run, results: dict[Target, dict[str, Any]]) -> dict[str, Any]:
-    """All rounds of a material and frequency for JSON; empty after a single round."""
-    own = [
-        one
-        for target, one in results.items()
-        if (target.material, target.frequency) == (last.target.material, last.target.frequency)
-    ]
-    return {"rounds": own} if len(own) > 1 else {}
-
-
 def exit_code(runs: list[Run]) -> int:
     """0 if all are done, 2 if every failure is wrong usage, else 1."""
     codes = {run.error.exit_code for run in runs if run.error is not None}
     return min(codes, default=0)
-
-
-def warnings_of(run: Run, diagnoses: Diagnoses) -> list[str]:
-    """The warnings of a run, for its JSON."""
-    return [*(run.computed.notes if run.computed is not None else ()), *diagnoses.texts(run.target.label)]
 
 
 def draw_view(run: Run, view: str, rule: Rule) -> None:
@@ -260,16 +251,8 @@ def swept(source: ScoreSource, settings: SweepCommand) -> SweepResult:
     from tracinctl.scores.sweep import sweep_thresholds
     from tracinctl.scores.votes import parse_thresholds
 
-    votes = settings.votes
-    tried = parse_thresholds(settings.tried.thresholds)
-    return sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
-
-
-def swept_json(run: Run, tried: SweepCommand | None) -> dict[str, Any]:
-    """What each threshold would exclude, for JSON; empty without sweep settings."""
-    if tried is None or run.source is None:
-        return {}
-    return {"thresholds": swept(run.source, tried).to_json("")["thresholds"]}
+    votes, thresholds = settings.votes, parse_thresholds(settings.tried.thresholds)
+    return sweep_thresholds(source, thresholds, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
 
 
 def evaluate(run: Run, settings: SweepCommand) -> None:
@@ -287,30 +270,10 @@ def evaluate(run: Run, settings: SweepCommand) -> None:
 
 def show(runs: list[Run], *, custom: bool) -> None:
     """Print the table of all frequencies, and the next commands."""
-    from tracinctl.cli.output.tables import Column
     from tracinctl.project.rounds import last_of_each
     from tracinctl.project.workflow import next_command
 
-    planted = any(run.planted is not None for run in runs)
-    rounds = any(run.target.round > 1 for run in runs)
-    columns = [
-        Column("frequency"),
-        *([Column("round", "right")] if rounds else []),
-        Column("status"),
-        Column("pairs", "right"),
-        Column("active", "right"),
-        Column("harmful", "right", "bold"),
-        Column("listed", "right"),
-    ]
-    if planted:
-        columns += [Column("planted", "right"), Column("caught", "right"), Column("wrong", "right")]
-    terminal.table(runs[0].target.material, columns, [_row(run, planted=planted, rounds=rounds) for run in runs])
-    notes = [f"Scores: {SIGNS}. Active test pairs can vote."]
-    if planted:
-        notes.append(
-            "Planted: known bad pairs (planted.csv); caught: planted and listed; wrong: listed but not planted."
-        )
-    terminal.text("\n".join(notes), style="dim")
+    show_table(runs)
     written = [(run, run.output_file) for run in runs if run.output_file is not None]
     if not written:
         return
@@ -330,6 +293,49 @@ def show(runs: list[Run], *, custom: bool) -> None:
         terminal.text("This rule is cautious; --retrain may find a list that helps more.", style="dim")
 
 
+def show_table(runs: list[Run]) -> None:
+    """Print one row per frequency and round."""
+    from tracinctl.cli.output.tables import Column
+
+    planted = any(run.planted is not None for run in runs)
+    rounds = any(run.target.round > 1 for run in runs)
+    numbers = ["pairs", "active", "harmful", "listed", *(["planted", "caught", "wrong"] if planted else [])]
+    columns = [
+        Column("frequency"),
+        *([Column("round", "right")] if rounds else []),
+        Column("status"),
+        *(Column(name, "right", "bold" if name == "harmful" else "") for name in numbers),
+    ]
+    rows = []
+    for run in runs:
+        names = [run.target.frequency, *([str(run.target.round)] if rounds else [])]
+        cells = [*_numbers(run), *["-"] * len(numbers)][: len(numbers)]
+        rows.append([*names, _status(run), *cells])
+    terminal.table(runs[0].target.material, columns, rows)
+    terminal.text(f"Scores: {SIGNS}. Active test pairs can vote.", style="dim")
+    if planted:
+        explained = "Planted: known bad pairs (planted.csv); caught: planted and listed; wrong: listed but not planted."
+        terminal.text(explained, style="dim")
+
+
+def _status(run: Run) -> Cell:
+    from tracinctl.cli.output.tables import Cell
+
+    return Cell(run.status_text, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
+
+
+def _numbers(run: Run) -> list[str]:
+    """The numbers of a run in the order of the table; empty if it failed."""
+    if run.exclusions is None or run.source is None:
+        return []
+    exclusions, source, planted = run.exclusions, run.source, run.planted
+    active = f"{exclusions.active_test_pairs:,}/{len(source.test_ids):,}"
+    numbers = [f"{len(source.train_ids):,}", active, f"{len(exclusions.harmful):,}", f"{len(exclusions.new_ids):,}"]
+    if planted is not None:
+        numbers += [f"{planted.planted:,}", f"{planted.caught:,}", f"{planted.wrong:,}"]
+    return numbers
+
+
 def _about_list(run: Run) -> str:
     """What is printed behind the path of a list: its new and its earlier ids."""
     exclusions = run.exclusions
@@ -338,24 +344,3 @@ def _about_list(run: Run) -> str:
     if not exclusions.earlier:
         return ""
     return f"  ({len(exclusions.new_ids):,} new, {len(exclusions.earlier):,} from earlier rounds)"
-
-
-def _row(run: Run, *, planted: bool, rounds: bool) -> list[str | Cell]:
-    from tracinctl.cli.output.tables import Cell
-
-    status = Cell(run.status_text, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
-    name = [run.target.frequency, *([str(run.target.round)] if rounds else [])]
-    if run.exclusions is None or run.source is None:
-        return [*name, status, *["-"] * (7 if planted else 4)]
-    cells: list[str | Cell] = [
-        *name,
-        status,
-        f"{len(run.source.train_ids):,}",
-        f"{run.exclusions.active_test_pairs:,}/{len(run.source.test_ids):,}",
-        f"{len(run.exclusions.harmful):,}",
-        f"{len(run.exclusions.new_ids):,}",
-    ]
-    if planted:
-        truth = run.planted
-        cells += ["-"] * 3 if truth is None else [f"{truth.planted:,}", f"{truth.caught:,}", f"{truth.wrong:,}"]
-    return cells

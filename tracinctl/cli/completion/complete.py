@@ -1,6 +1,6 @@
 """Completion of the word at the cursor.
 
-The scripts in ``completions/`` call the program with ``_TRACINCTL_COMPLETE=complete_<shell>`` and the words up to the
+The scripts in ``scripts/`` call the program with ``_TRACINCTL_COMPLETE=complete_<shell>`` and the words up to the
 cursor as its arguments. The first line of the answer says how the shell continues (``plain``, ``list``, ``files`` or
 ``dirs``). Each further line is a candidate, a tab and its description. Candidates come from file names and score
 files' heads; those with control characters are left out. Heavy libraries are not imported here.
@@ -8,10 +8,10 @@ files' heads; those with control characters are left out. Heavy libraries are no
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -19,7 +19,13 @@ import typer
 from tracinctl.cli.registry import ENTRIES
 from tracinctl.project.declared import Kind
 
-JOINED_WORDS = "COMP_WORDS"
+SCRIPTS = {
+    "bash": "tracinctl.bash",
+    "zsh": "_tracinctl",
+    "fish": "tracinctl.fish",
+    "powershell": "tracinctl.ps1",
+    "pwsh": "tracinctl.ps1",
+}
 
 
 @dataclass
@@ -32,7 +38,7 @@ class Cursor:
         used: options that were typed already.
         values: the typed values by parameter name.
         arguments: number of words that are not options.
-        known: False if a word before the cursor is an unknown command.
+        misspelt: True if a word before the cursor is an unknown command.
     """
 
     command: Any
@@ -40,23 +46,20 @@ class Cursor:
     used: list[Any] = field(default_factory=list)
     values: dict[str, list[str]] = field(default_factory=dict)
     arguments: int = 0
-    known: bool = True
+    misspelt: bool = False
 
 
 def main(app: typer.Typer, environment: Mapping[str, str]) -> int:
     """Answer a shell; the exit code is 1 for an unknown shell or action."""
-    from tracinctl.cli.completion.scripts import SHELLS, script
-
     first, _, second = environment["_TRACINCTL_COMPLETE"].partition("_")
-    action, shell = (second, first) if first in SHELLS else (first, second)
-    if shell not in SHELLS or action not in {"complete", "source"}:
-        sys.stderr.write(f"completion supports {', '.join(SHELLS)}\n")
+    action, shell = (second, first) if first in SCRIPTS else (first, second)
+    if shell not in SCRIPTS or action not in {"complete", "source"}:
+        sys.stderr.write(f"completion supports {', '.join(SCRIPTS)}\n")
         return 1
     if action == "source":
         sys.stdout.write(script(shell))
         return 0
-    joined = JOINED_WORDS in environment and len(sys.argv) == 1
-    words = _words_from(environment) if joined else sys.argv[1:] or [""]
+    words = sys.argv[1:] or [""]
     if shell in {"powershell", "pwsh"}:
         words = [*sys.argv[1:], environment.get("_TRACINCTL_WORD", "")]
     if shell == "bash":
@@ -68,18 +71,20 @@ def main(app: typer.Typer, environment: Mapping[str, str]) -> int:
         # bash replaces only what follows the last colon
         typed = words[-1].rpartition(":")[0] + ":"
         candidates = [(value.removeprefix(typed), text) for value, text in candidates]
-    if joined:
-        sys.stdout.write("".join(f"{value}\n" for value, _ in candidates))
-    else:
-        sys.stdout.write("".join(f"{line}\n" for line in (how, *("\t".join(pair) for pair in candidates))))
+    sys.stdout.write("".join(f"{line}\n" for line in (how, *("\t".join(pair) for pair in candidates))))
     return 0
+
+
+def script(shell: str) -> str:
+    """The script of a shell."""
+    return (Path(__file__).parent / "scripts" / SCRIPTS[shell]).read_text(encoding="utf-8")
 
 
 def complete(app: typer.Typer, words: Sequence[str]) -> tuple[str, list[tuple[str, str]]]:
     """How the shell continues, and the candidates with their descriptions, for the last word."""
     cursor = walk(typer.main.get_command(app), words[:-1])
     word = words[-1]
-    if not cursor.known:
+    if cursor.misspelt:
         return "plain", []
     if cursor.pending is not None:
         return _values(cursor.pending, word, cursor)
@@ -120,11 +125,10 @@ def walk(program: Any, words: Sequence[str]) -> Cursor:
             elif _takes_value(option):
                 cursor.pending = option
         elif hasattr(cursor.command, "commands"):
-            command = cursor.command.commands.get(word)
-            cursor.known = command is not None
-            if not cursor.known:
+            if word not in cursor.command.commands:
+                cursor.misspelt = True
                 break
-            cursor.command = command
+            cursor.command = cursor.command.commands[word]
         else:
             cursor.arguments += 1
     return cursor
@@ -146,16 +150,6 @@ def join_breaks(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def _words_from(environment: Mapping[str, str]) -> list[str]:
-    """The words that older bash scripts pass in two variables."""
-    try:
-        words = shlex.split(environment[JOINED_WORDS])
-    except ValueError:
-        words = environment[JOINED_WORDS].split()
-    place = int(environment.get("COMP_CWORD", len(words) - 1))
-    return [*words[1:place], words[place] if place < len(words) else ""]
-
-
 def _values(param: Any, word: str, cursor: Cursor) -> tuple[str, list[tuple[str, str]]]:
     from tracinctl.cli.completion.values import candidates_for
 
@@ -163,26 +157,25 @@ def _values(param: Any, word: str, cursor: Cursor) -> tuple[str, list[tuple[str,
     setting = getattr(cursor.command, "settings", {}).get(name)
     if param.metavar in {"DIR", "DIRECTORY"}:
         return "dirs", []
-    choices = setting.suggestions.items() if setting else [(str(one), "") for one in getattr(param.type, "choices", ())]
+    plain = ((str(choice), "") for choice in getattr(param.type, "choices", ()))
+    choices = setting.suggestions.items() if setting else plain
     candidates = candidates_for(name, cursor.values) or [*choices]
     candidates = [(value, text) for value, text in candidates if value.isprintable()]
     if setting is None or setting.kind is not Kind.LIST:
         candidates = [(value, text) for value, text in candidates if value.startswith(word)]
         return "files" if param.metavar == "FILE" and not candidates else "plain", candidates
     head, comma, item = word.rpartition(",")
-    taken = head.split(",") if head else []
-    whole = "all" in taken
-    candidates = [
-        (f"{head}{comma}{value}", text)
-        for value, text in candidates
-        if value.startswith(item) and value not in taken and not whole and not (value == "all" and taken)
-    ]
-    return "list", candidates
+    taken = {*head.split(",")} - {""}
+    if "all" in taken:
+        return "list", []
+    excluded = taken | {"all"} if taken else taken
+    candidates = [(value, text) for value, text in candidates if value.startswith(item) and value not in excluded]
+    return "list", [(f"{head}{comma}{value}", text) for value, text in candidates]
 
 
 def _options(cursor: Cursor, word: str) -> list[tuple[str, str]]:
     candidates = []
-    for param in [*cursor.command.params]:
+    for param in cursor.command.params:
         if param.param_type_name != "option" or param.hidden or (param in cursor.used and not param.multiple):
             continue
         names = [name for name in (*param.opts, *param.secondary_opts) if name.startswith("--") or word == name]

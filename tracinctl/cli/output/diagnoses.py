@@ -28,7 +28,7 @@ class Diagnoses:
     """Diagnoses of the scores and lists of all files, each kind printed once."""
 
     def __init__(self) -> None:
-        self._found: dict[str, list[tuple[str, Diagnosis]]] = {}
+        self._by_code: dict[str, list[tuple[str, Diagnosis]]] = {}
 
     def add(
         self, label: str, source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
@@ -41,15 +41,15 @@ class Diagnoses:
     def put(self, label: str, diagnoses: Iterable[Diagnosis]) -> None:
         """Add the diagnoses of one file."""
         for diagnosis in diagnoses:
-            self._found.setdefault(diagnosis.code, []).append((label, diagnosis))
+            self._by_code.setdefault(diagnosis.code, []).append((label, diagnosis))
 
     def texts(self, label: str) -> list[str]:
         """The diagnoses of one file, one sentence each."""
-        return [diagnosis.text for labelled in self._found.values() for name, diagnosis in labelled if name == label]
+        return [diagnosis.text for labelled in self._by_code.values() for name, diagnosis in labelled if name == label]
 
     def tell(self) -> None:
         """Print all diagnoses on stderr: one warning per kind, with its files, meaning and remedy."""
-        for labelled in () if terminal.quiet else self._found.values():
+        for labelled in () if terminal.quiet else self._by_code.values():
             if len(labelled) == 1:
                 ((label, only),) = labelled
                 terminal.warn(f"{label}: {only.text}", only.hint)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tracinctl.project.selection import ScoreFile
     from tracinctl.scores.groups import GroupInfluence, GroupScores
     from tracinctl.scores.source import ScoreSource
-    from tracinctl.scores.sweep import SweepResult, SweepRow
+    from tracinctl.scores.sweep import SweepResult
     from tracinctl.scores.votes import Threshold
 
 _SHOWN = 20
@@ -30,22 +30,15 @@ def read_groups(file: ScoreFile, source: ScoreSource, by: str, progress: Progres
     from tracinctl.project.unseeing import doubts_of_scores
     from tracinctl.scores.groups import group_scores
 
-    known = doubts_of_scores(file.target if file.in_project else None, source.train_ids)
-    return group_scores(source, by, contradicted=known, progress=progress)
+    contradicted = doubts_of_scores(file.target if file.in_project else None, source.train_ids)
+    return group_scores(source, by, contradicted=contradicted, progress=progress)
 
 
 def group_table(by: str, groups: Sequence[GroupInfluence]) -> tuple[list[Column], list[list[str]]]:
     """Columns and rows of a table of groups, with a column for contradictions if they are known."""
-    known = any(group.contradicted is not None for group in groups)
-    columns = [
-        Column(by),
-        Column("pairs", "right"),
-        Column("total", "right"),
-        Column("per pair", "right", "bold"),
-        Column("95 % interval", "right"),
-        Column("harmful pairs", "right"),
-        *([Column("contradicted", "right")] if known else []),
-    ]
+    contradicted = ["contradicted"] if any(group.contradicted is not None for group in groups) else []
+    numbers = ("pairs", "total", "per pair", "95 % interval", "harmful pairs", *contradicted)
+    columns = [Column(by), *(Column(name, "right", "bold" if name == "per pair" else "") for name in numbers)]
     totals, means = aligned([group.total for group in groups]), aligned([group.mean for group in groups])
     rows = [
         [
@@ -53,18 +46,13 @@ def group_table(by: str, groups: Sequence[GroupInfluence]) -> tuple[list[Column]
             f"{group.pairs:,}",
             total,
             mean,
-            interval(group),
+            "-" if math.isinf(group.low) else f"{number(group.low)} to {number(group.high)}",
             share(group.harmful, group.pairs),
             *([share(group.contradicted, 1)] if group.contradicted is not None else []),
         ]
         for group, total, mean in zip(groups, totals, means, strict=True)
     ]
     return columns, rows
-
-
-def interval(group: GroupInfluence) -> str:
-    """The interval of a group's mean; a dash for a group of one pair."""
-    return "-" if math.isinf(group.low) else f"{number(group.low)} to {number(group.high)}"
 
 
 @dataclass(frozen=True)
@@ -76,28 +64,33 @@ class GroupSweep:
     grouped: GroupScores
     result: SweepResult
 
-    def harmful(self, row: SweepRow, k: int) -> Any:
+    @property
+    def groups(self) -> Sequence[GroupInfluence]:
+        """The groups, the most harmful first."""
+        from tracinctl.scores.groups import most_harmful_first
+
+        return most_harmful_first(self.grouped.influence)
+
+    def harmful(self, k: int) -> Any:
         """Whether each group is harmful at the k-th threshold."""
-        counted = self.result.counted
+        counted, row = self.result.counted, self.result.rows[k]
         if self.result.rule == "total":
             return counted.totals < row.value
         return counted.votes[k] >= row.required_votes
 
-    def pairs(self, row: SweepRow, k: int) -> int:
-        """Number of different training pairs in the harmful groups."""
+    def pairs(self, k: int) -> int:
+        """Number of different training pairs in the harmful groups at the k-th threshold."""
         members = self.grouped.members
-        return len(set(members.rows[self.harmful(row, k)[members.groups]].tolist()))
+        return len(set(members.rows[self.harmful(k)[members.groups]].tolist()))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, warnings: Sequence[str]) -> dict[str, Any]:
         """The result for JSON."""
-        from tracinctl.scores.groups import most_harmful_first
-
-        plain = self.result.to_json(str(self.file.path), self.file.material, self.file.frequency)
-        for k, (row, threshold) in enumerate(zip(self.result.rows, plain["thresholds"], strict=True)):
-            threshold["harmful_pairs"] = self.pairs(row, k)
-        plain["train_pairs"] = len(self.source.train_ids)
-        groups = [group.to_json() for group in most_harmful_first(self.grouped.influence)]
-        return {**plain, "by": self.grouped.members.by, "groups": groups}
+        answer = self.result.to_json(str(self.file.path), self.file.material, self.file.frequency)
+        for k, threshold in enumerate(answer["thresholds"]):
+            threshold["harmful_pairs"] = self.pairs(k)
+        groups = [group.to_json() for group in self.groups]
+        answer |= {"train_pairs": len(self.source.train_ids), "by": self.grouped.members.by, "groups": groups}
+        return answer | {"warnings": list(warnings)}
 
 
 def sweep_groups(
@@ -110,60 +103,52 @@ def sweep_groups(
 
     if settings.retraining.retrain:
         raise UsageError("`retrain` judges lists of single pairs", hint="Leave out `by` or `retrain`.")
-    votes, sweeps, warnings, diagnoses = settings.votes, [], [], Diagnoses()
+    votes, sweeps, answers, diagnoses = settings.votes, [], [], Diagnoses()
     for file in files:
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
             grouped = read_groups(file, source, by, report)
         result = sweep_thresholds(grouped, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
-        one = GroupSweep(file, source, grouped, result)
+        sweep = GroupSweep(file, source, grouped, result)
+        sweeps.append(sweep)
         changes = tell_changes(file, source)
         diagnoses.put(file.label, diagnose_scores(result.test_pairs, result.active_test_pairs, source.provenance))
-        if not form:
-            _show_sweep(one, settings.top or _SHOWN)
-        sweeps.append(one)
-        warnings.append([*changes, *([result.never_fires] if result.never_fires else [])])
+        if form == "json":
+            unreachable = [result.never_fires] if result.never_fires else []
+            answers.append(sweep.to_json([*changes, *unreachable, *diagnoses.texts(file.label)]))
+        elif not form:
+            _show_sweep(sweep, settings.top or _SHOWN)
     diagnoses.tell()
     if form == "json":
-        terminal.json(
-            [
-                {**one.to_json(), "warnings": [*notes, *diagnoses.texts(one.file.label)]}
-                for one, notes in zip(sweeps, warnings, strict=True)
-            ]
-        )
+        terminal.json(answers)
     elif form == "csv":
         _write_csv(sweeps)
 
 
-def _show_sweep(one: GroupSweep, top: int) -> None:
-    from tracinctl.scores.groups import most_harmful_first
-
-    result, by = one.result, one.grouped.members.by
-    groups = most_harmful_first(one.grouped.influence)
+def _show_sweep(sweep: GroupSweep, top: int) -> None:
+    result, groups, by = sweep.result, sweep.groups, sweep.grouped.members.by
+    train_pairs = len(sweep.source.train_ids)
     title = (
-        f"{label_of(one.file, one.source)}, by {by}: {count(len(groups), 'group')} of "
-        f"{count(len(one.source.train_ids), 'training pair')}, {count(result.active_test_pairs, 'active test pair')} "
+        f"{label_of(sweep.file, sweep.source)}, by {by}: {count(len(groups), 'group')} of "
+        f"{count(train_pairs, 'training pair')}, {count(result.active_test_pairs, 'active test pair')} "
         f"of {result.test_pairs:,}"
     )
     terminal.table(title, *group_table(by, groups[:top]))
-    more = [f"... and {len(groups) - top:,} less harmful ones; --top shows more."] if len(groups) > top else []
-    known = any(group.contradicted is not None for group in groups)
-    explained = ["Contradicted: pairs that most rankers trained without them order the other way."] if known else []
-    what = f"Total, per pair: influence on all {result.test_pairs:,} test pairs. {SIGNS.capitalize()}."
-    terminal.text("\n".join([*more, what, *explained, ""]), style="dim")
+    lines = [f"... and {len(groups) - top:,} less harmful ones; --top shows more."] if len(groups) > top else []
+    lines.append(f"Total, per pair: influence on all {result.test_pairs:,} test pairs. {SIGNS.capitalize()}.")
+    if any(group.contradicted is not None for group in groups):
+        lines.append("Contradicted: pairs that most rankers trained without them order the other way.")
+    terminal.text("\n".join([*lines, ""]), style="dim")
     columns = [
         Column("threshold", "right"),
         Column("harmful groups", "right", "bold"),
-        Column("of groups", "right"),
-        Column("their pairs", "right"),
-        Column("of pairs", "right"),
+        *(Column(name, "right") for name in ("of groups", "their pairs", "of pairs")),
     ]
     rows = []
     for k, row in enumerate(result.rows):
-        pairs = one.pairs(row, k)
-        name = row.threshold.text if not row.threshold.quantile else f"{row.threshold.text} = {number(row.value)}"
-        shares = share(row.harmful, len(groups)), share(pairs, len(one.source.train_ids))
-        rows.append([name, f"{row.harmful:,}", shares[0], f"{pairs:,}", shares[1]])
+        pairs, of_groups = sweep.pairs(k), share(row.harmful, len(groups))
+        name = row.threshold.named(row.value)
+        rows.append([name, f"{row.harmful:,}", of_groups, f"{pairs:,}", share(pairs, train_pairs)])
     terminal.table("", columns, rows)
     terminal.text(f"{rule_text(result.rule, result.rows[0].required_votes)}\n", style="dim")
 
@@ -177,17 +162,15 @@ def rule_text(rule: str, required: int, below: str = "the threshold") -> str:
 
 def _write_csv(sweeps: Sequence[GroupSweep]) -> None:
     """Write one line per group, with a column per threshold that says whether the group is harmful."""
-    from tracinctl.scores.groups import most_harmful_first
-
     header = ["file", "material", "frequency", "by", "group", "pairs", "total", "per_pair", "low", "high"]
     header += ["harmful_pairs", "contradicted", *(f"harmful_at_{row.threshold.text}" for row in sweeps[0].result.rows)]
     lines: list[list[Any]] = []
-    for one in sweeps:
-        marks = [one.harmful(row, k) for k, row in enumerate(one.result.rows)]
-        place = {name: k for k, name in enumerate(one.grouped.members.names)}
-        about = [shown_path(one.file.path), one.file.material, one.file.frequency, one.grouped.members.by]
-        for group in most_harmful_first(one.grouped.influence):
+    for sweep in sweeps:
+        harmful = [sweep.harmful(k) for k in range(len(sweep.result.rows))]
+        place = {name: k for k, name in enumerate(sweep.grouped.members.names)}
+        about = [shown_path(sweep.file.path), sweep.file.material, sweep.file.frequency, sweep.grouped.members.by]
+        for group in sweep.groups:
             ends = [None if math.isinf(end) else end for end in (group.low, group.high)]
             values = [group.name, group.pairs, group.total, group.mean, *ends, group.harmful, group.contradicted]
-            lines.append([*about, *values, *(int(mark[place[group.name]]) for mark in marks)])
+            lines.append([*about, *values, *(int(at_threshold[place[group.name]]) for at_threshold in harmful)])
     terminal.csv(header, lines)

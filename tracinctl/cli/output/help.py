@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from tracinctl.cli.output.streams import in_colour, is_terminal, pipe_width
+from tracinctl.text import hanging
 
 MAX_WIDTH = 100
 _NAME_WIDTH = 27
+_SHORT_METAVARS = {"INTEGER": "N", "FLOAT": "X", "<int>": "N", "<float>": "X"}
 
-BOLD, DIM, CYAN, GREEN = "1", "2", "36", "32"
+_BOLD, _DIM, _CYAN, _GREEN = "1", "2", "36", "32"
 
 
 def command_help(command: Any, ctx: Any, *, everything: bool = False) -> str:
     """The help page of one command: with its daily options, or with all of them."""
-    paint = _Paint()
     panels = _panels(command, ctx)
     if command.daily and not everything:
         panels = {title: [param for param in params if param.name in command.daily] for title, params in panels.items()}
-    lines = _examples(command, paint)
-    lines += [f"{paint('Usage', BOLD)}  {_usage(command, ctx)}", ""]
-    lines += _prose(command.help or "")
+    lines = _head(command, ctx)
     for title, params in panels.items():
         if params:
-            lines += ["", paint(title, BOLD)]
+            lines += ["", _paint(title, _BOLD)]
         for param in params:
-            lines += _option(param, ctx, paint)
+            lines += _option(param, ctx)
     if command.daily and not everything:
         more = len(command.get_params(ctx)) - sum(map(len, panels.values()))
         lines += ["", *_wrap(f"{ctx.command_path} --help-all shows {more} more options.")]
@@ -40,21 +38,18 @@ def command_help(command: Any, ctx: Any, *, everything: bool = False) -> str:
 
 def group_help(group: Any, ctx: Any, entries: Mapping[str, Any]) -> str:
     """The help page of the program."""
-    paint = _Paint()
-    lines = _examples(group, paint)
-    lines += [f"{paint('Usage', BOLD)}  {_usage(group, ctx)}", ""]
-    lines += _prose(group.help or "")
+    lines = _head(group, ctx)
     panels: dict[str, list[str]] = {}
     for name, entry in entries.items():
         panels.setdefault(entry.panel, []).append(name)
     for title, names in panels.items():
-        lines += ["", paint(title, BOLD)]
+        lines += ["", _paint(title, _BOLD)]
         for name in names:
-            lines += _entry(name, entries[name].summary, [], paint, max(map(len, entries)) + 1)
+            lines += _entry(name, entries[name].summary, [], max(map(len, entries)) + 1)
     for title, params in _panels(group, ctx).items():
-        lines += ["", paint(title, BOLD)]
+        lines += ["", _paint(title, _BOLD)]
         for param in params:
-            lines += _option(param, ctx, paint)
+            lines += _option(param, ctx)
     lines += ["", *_wrap("tracinctl COMMAND --help explains a command. Defaults can be set in tracinctl.toml.")]
     return "\n".join(lines) + "\n"
 
@@ -69,14 +64,8 @@ def _precedence(command: Any) -> str:
     )
 
 
-class _Paint:
-    """Colour, if stdout is a terminal that shows it."""
-
-    def __init__(self) -> None:
-        self.on = in_colour(sys.stdout)
-
-    def __call__(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self.on and text else text
+def _paint(text: str, code: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if in_colour(sys.stdout) else text
 
 
 def _width() -> int:
@@ -84,31 +73,17 @@ def _width() -> int:
 
 
 def _wrap(text: str, indent: str = "", first: str | None = None) -> list[str]:
-    return textwrap.wrap(
-        text,
-        max(30, _width()),
-        initial_indent=indent if first is None else first,
-        subsequent_indent=indent,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+    return hanging(text, max(30, _width()), indent, first)
 
 
-def _usage(command: Any, ctx: Any) -> str:
+def _head(command: Any, ctx: Any) -> list[str]:
+    """The examples, the usage line and the description."""
+    examples = [_paint(f"  {example.strip()}", _GREEN) for example in command.epilog.splitlines()]
     pieces = [piece for piece in command.collect_usage_pieces(ctx) if piece]
-    return " ".join([ctx.command_path, *pieces])
-
-
-def _examples(command: Any, paint: _Paint) -> list[str]:
-    examples = (command.epilog or "").strip().splitlines()
-    lines = [paint(f"  {example.strip()}", GREEN) for example in examples]
-    return [paint("Examples" if len(lines) > 1 else "Example", BOLD), *lines, ""] if lines else []
-
-
-def _prose(text: str) -> list[str]:
-    lines: list[str] = []
-    for paragraph in text.split("\n\n"):
-        lines += [*([""] if lines else []), *_wrap(" ".join(paragraph.split()))]
+    lines = [_paint("Examples" if len(examples) > 1 else "Example", _BOLD), *examples, ""]
+    lines += [f"{_paint('Usage', _BOLD)}  {' '.join([ctx.command_path, *pieces])}"]
+    for paragraph in (command.help or "").split("\n\n"):
+        lines += ["", *_wrap(" ".join(paragraph.split()))]
     return lines
 
 
@@ -123,13 +98,10 @@ def _panels(command: Any, ctx: Any) -> dict[str, list[Any]]:
     return panels if output is None else {**panels, "Output": output}
 
 
-def _option(param: Any, ctx: Any, paint: _Paint) -> list[str]:
-    notes = []
-    default = _default(param, ctx)
-    if default:
-        notes.append(f"[default: {default}]")
-    if param.required:
-        notes.append("[required]")
+def _option(param: Any, ctx: Any) -> list[str]:
+    default = _default(param)
+    notes = [f"[default: {default}]"] if default else []
+    notes += ["[required]"] if param.required else []
     if param.param_type_name == "argument":
         names = param.make_metavar(ctx=ctx)
     else:
@@ -137,16 +109,12 @@ def _option(param: Any, ctx: Any, paint: _Paint) -> list[str]:
         if param.secondary_opts:
             names += "/" + "/".join(param.secondary_opts)
         if not param.is_flag and not param.count:
-            names += " " + (param.metavar or _metavar(param, ctx))
-    return _entry(names, param.help or "", notes, paint, _NAME_WIDTH)
+            metavar = param.metavar or str(param.make_metavar(ctx=ctx))
+            names += " " + _SHORT_METAVARS.get(metavar, metavar)
+    return _entry(names, param.help or "", notes, _NAME_WIDTH)
 
 
-def _metavar(param: Any, ctx: Any) -> str:
-    metavar = str(param.make_metavar(ctx=ctx))
-    return {"INTEGER": "N", "FLOAT": "X", "<int>": "N", "<float>": "X"}.get(metavar, metavar)
-
-
-def _default(param: Any, ctx: Any) -> str:
+def _default(param: Any) -> str:
     if param.show_default is False or param.name == "help":
         return ""
     if isinstance(param.show_default, str):
@@ -156,11 +124,10 @@ def _default(param: Any, ctx: Any) -> str:
         return ""
     if value is True:
         return "on"
-    del ctx
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
-def _entry(name: str, text: str, notes: list[str], paint: _Paint, width: int) -> list[str]:
+def _entry(name: str, text: str, notes: list[str], width: int) -> list[str]:
     """A name on the left and its explanation on the right; a long name has its own line."""
     indent = " " * (width + 3)
     head = f"  {name}"
@@ -174,14 +141,9 @@ def _entry(name: str, text: str, notes: list[str], paint: _Paint, width: int) ->
             body[-1] += f" {note}"
         else:
             body.append(indent + note)
-    body = [_dim_notes(line, notes, paint) for line in body]
-    if len(head) <= width + 1 and body:
-        body[0] = f"{paint(head, CYAN)}{' ' * (width + 3 - len(head))}{body[0][len(indent) :]}"
-        return body
-    return [paint(head, CYAN), *body]
-
-
-def _dim_notes(line: str, notes: list[str], paint: _Paint) -> str:
     for note in notes:
-        line = line.replace(note, paint(note, DIM))
-    return line
+        body = [line.replace(note, _paint(note, _DIM)) for line in body]
+    if len(head) <= width + 1 and body:
+        body[0] = f"{_paint(head, _CYAN)}{' ' * (width + 3 - len(head))}{body[0][len(indent) :]}"
+        return body
+    return [_paint(head, _CYAN), *body]

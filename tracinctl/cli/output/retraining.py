@@ -7,12 +7,12 @@ import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tracinctl.cli.options import settings_without_flags
+from tracinctl.cli.options import named_target, settings_without_flags
 from tracinctl.cli.output.streams import PIPE_WIDTH
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
-from tracinctl.errors import TracinctlError, UsageError
-from tracinctl.project.commands import ComputeCommand, TrainCommand
+from tracinctl.errors import TracinctlError
+from tracinctl.project.commands import TrainCommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +38,8 @@ def retraining_settings(ctx: Any, origin: SourceSettings, how: RetrainSettings) 
 
     as_train = settings_without_flags(ctx, "train", TrainCommand)
     train, program = train_settings(as_train), as_train.program
-    several = how.at_once or (processors() if program.command is None else 1)  # a user's command may need all of them
-    how = replace(how, seed=train.seed, at_once=several, loss_type=train.loss_type, margin=train.margin)
+    at_once = how.at_once or (processors() if program.command is None else 1)  # a user's command may need all of them
+    how = replace(how, seed=train.seed, at_once=at_once, loss_type=train.loss_type, margin=train.margin)
     settings = ProjectRetraining(how, origin, train, program.command, program.metrics_file)
     settings.check()
     return settings
@@ -71,11 +71,6 @@ def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining)
         return replace(run, status="failed", error=error)
 
 
-def sweep_judging(ctx: Any, how: RetrainSettings) -> ProjectRetraining:
-    """The retraining settings for judging thresholds, from the settings of the project."""
-    return retraining_settings(ctx, settings_without_flags(ctx, "compute", ComputeCommand).compute.origin, how)
-
-
 def judge_thresholds(
     file: ScoreFile,
     source: ScoreSource,
@@ -91,15 +86,10 @@ def judge_thresholds(
     from tracinctl.project.retrain import judge_project_sweep
     from tracinctl.retraining.trainer import KEPT
 
-    if file.target is None:
-        raise UsageError(
-            f"--retrain needs the items of {file.path}, but its name does not show its material and frequency",
-            hint="Leave out --metadata-file, or name it <material>_<frequency>_influence_metadata.json.",
-        )
-
+    target = named_target(file, "--retrain: ")
     terminal.kept = KEPT
     with terminal.progress(what=file.label) as progress:
-        return judge_project_sweep(file.target, source, thresholds, votes, settings, progress)
+        return judge_project_sweep(target, source, thresholds, votes, settings, progress)
 
 
 def show_verdicts(runs: list[Run]) -> None:
@@ -110,8 +100,7 @@ def show_verdicts(runs: list[Run]) -> None:
         if run.retraining is not None:
             terminal.text("")
             show_verdict(run.target.label, run.retraining)
-    together = together_words([run.retraining for run in runs if run.retraining is not None])
-    if together:
+    if together := together_words([run.retraining for run in runs if run.retraining is not None]):
         terminal.text("\n" + wrapped(together), style="bold")
 
 
@@ -122,8 +111,7 @@ def show_verdict(label: str, result: RetrainResult) -> None:
     if result.choice is not None:
         terminal.table(f"{label}: which list?", _columns(wording.RULE_COLUMNS), wording.rule_rows(result.choice))
     if note := wording.choice_note(result):
-        terminal.text(wrapped(note), style="dim")
-        terminal.text("")
+        terminal.text(f"{wrapped(note)}\n", style="dim")
     loss = result.choice and result.choice.chosen.recipe.loss
     what = f"the {loss} loss" if loss else "leaving them out"
     title = f"{label}: does {what} help? {len(result.seeds)} repeats"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tracinctl.text import clean
+from tracinctl.text import aligned, clean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,43 +33,50 @@ class Cell:
     style: str = ""
 
 
-def _least(column: Column, place: int, body: Sequence[Sequence[Cell]]) -> int:
-    """Least readable width of a column: numbers stay whole, titles fold between words."""
+def scored_pairs(
+    title: str, pairs: Sequence[tuple[str, int, float]], *, rule: str
+) -> tuple[list[Column], list[list[str]]]:
+    """Columns and rows of pairs with their votes, and their total or mean score."""
+    columns = [
+        Column(title),
+        Column("votes", "right"),
+        Column("total score" if rule == "total" else "mean score", "right"),
+    ]
+    scores = aligned([score for _, _, score in pairs])
+    rows = [[name, f"{votes:,}", score] for (name, votes, _), score in zip(pairs, scores, strict=True)]
+    return columns, rows
+
+
+def column_widths(columns: Sequence[Column], body: Sequence[Sequence[Cell]]) -> list[tuple[int, int]]:
+    """(Least readable, full) width of each column: names fold, titles fold between words, numbers stay whole."""
     from rich.cells import cell_len
 
-    title = max((cell_len(word) for word in clean(column.title).split()), default=0)
-    widest = max((cell_len(clean(row[place].text)) for row in body), default=0)
-    return max(title, widest if column.align == "right" else min(widest, _NAME))
+    widths = []
+    for place, column in enumerate(columns):
+        title = clean(column.title)
+        widest = max((cell_len(clean(row[place].text)) for row in body), default=0)
+        folded = widest if column.align == "right" else min(widest, _NAME)
+        words = max(map(cell_len, title.split()), default=0)
+        widths.append((max(words, folded), max(cell_len(title), widest)))
+    return widths
 
 
-def least_width(columns: Sequence[Column], body: Sequence[Sequence[Cell]]) -> int:
-    """Least width of a table."""
-    return sum(_least(column, k, body) for k, column in enumerate(columns)) + _GAP * (len(columns) - 1)
+def table_width(widths: Sequence[int]) -> int:
+    """Width of a table with columns of these widths."""
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
-def _whole(column: Column, place: int, body: Sequence[Sequence[Cell]]) -> int:
-    """Width of a column without folding."""
-    from rich.cells import cell_len
-
-    return max(cell_len(clean(text)) for text in (column.title, *(row[place].text for row in body)))
-
-
-def whole_width(columns: Sequence[Column], body: Sequence[Sequence[Cell]]) -> int:
-    """Width of a table without folding, titles included."""
-    return sum(_whole(column, k, body) for k, column in enumerate(columns)) + _GAP * (len(columns) - 1)
-
-
-def _widths(columns: Sequence[Column], body: Sequence[Sequence[Cell]], room: int) -> list[int]:
-    """The width of each column; if they do not all fit, the column with most to spare shrinks first."""
-    widths = [_whole(column, k, body) for k, column in enumerate(columns)]
-    spare = [width - _least(column, k, body) for k, (column, width) in enumerate(zip(columns, widths, strict=True))]
-    for _ in range(sum(widths) + _GAP * (len(columns) - 1) - room):
+def _fitted(widths: Sequence[tuple[int, int]], room: int) -> list[int]:
+    """Widths that fit into ``room`` columns if possible; the column with most to spare shrinks first."""
+    fitted = [full for _, full in widths]
+    spare = [full - least for least, full in widths]
+    for _ in range(table_width(fitted) - room):
         most = spare.index(max(spare))
         if spare[most] <= 0:
             break
         spare[most] -= 1
-        widths[most] -= 1
-    return widths
+        fitted[most] -= 1
+    return fitted
 
 
 def as_columns(columns: Sequence[Column], body: Sequence[Sequence[Cell]], room: int) -> Table:
@@ -79,14 +86,9 @@ def as_columns(columns: Sequence[Column], body: Sequence[Sequence[Cell]], room: 
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False, header_style="bold")
-    for column, width in zip(columns, _widths(columns, body, room), strict=True):
-        table.add_column(
-            Text(clean(column.title)),
-            justify=column.align,
-            style=column.style,
-            overflow="fold",
-            width=width,
-        )
+    for column, width in zip(columns, _fitted(column_widths(columns, body), room), strict=True):
+        title = Text(clean(column.title))
+        table.add_column(title, justify=column.align, style=column.style, overflow="fold", width=width)
     for row in body:
         table.add_row(*(Text(clean(cell.text), style=cell.style) for cell in row))
     return table

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from tracinctl.cli.output.streams import PIPE_WIDTH, in_colour, is_terminal, pipe_width, terminal_width
-from tracinctl.text import clean
+from tracinctl.text import clean, hanging
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -56,52 +56,44 @@ class Terminal:
 
     # Results
 
-    def table(
-        self, title: str, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]], *, notes: str = ""
-    ) -> None:
+    def table(self, title: str, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]]) -> None:
         """Write a table to stdout, in colour on a terminal, plain elsewhere.
 
         Names fold to fit the width, numbers never do. If the numbers do not fit, each cell has its own line.
         """
-        if self.quiet:
-            return
-        from tracinctl.cli.output.tables import Cell, as_columns, as_lines, least_width
+        from tracinctl.cli.output.tables import Cell, as_columns, as_lines, column_widths, table_width
 
         body = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         if title:
             self.text(clean(title), style="bold")
-        if least_width(columns, body) <= self._room:
+        if table_width([least for least, _ in column_widths(columns, body)]) <= self._room:
             self.show(as_columns(columns, body, self._room), width=_UNLIMITED)
         else:
             self.show(as_lines(columns, body))
-        if notes:
-            self.text(notes, style="dim")
 
     def has_room(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> bool:
         """Whether a table of these rows fits without folding."""
-        from tracinctl.cli.output.tables import Cell, whole_width
+        from tracinctl.cli.output.tables import Cell, column_widths, table_width
 
-        return whole_width(columns, [[Cell(cell) for cell in row] for row in rows]) <= self._room
+        body = [[Cell(cell) for cell in row] for row in rows]
+        return table_width([full for _, full in column_widths(columns, body)]) <= self._room
 
     @property
     def _room(self) -> int:
         return terminal_width() if is_terminal(self.stream("out")) else _UNLIMITED
 
     def show(self, renderable: RenderableType, *, width: int | None = None) -> None:
-        """Write a Rich renderable to stdout."""
-        if self.quiet:
-            return
-        self._write("out", renderable, width)
+        """Write a Rich renderable to stdout unless -q is given."""
+        if not self.quiet:
+            self._write("out", renderable, width)
 
     def text(self, text: str, style: str = "") -> None:
         """Write lines of a result to stdout."""
-        if not self.quiet:
-            self._write("out", _text(text, style), None)
+        self.show(_text(text, style))
 
     def line(self, text: str) -> None:
         """Write a command to stdout on one line of any length, so that it can be copied."""
-        if not self.quiet:
-            self._write("out", _text(text, ""), _UNLIMITED)
+        self.show(_text(text), width=_UNLIMITED)
 
     def json(self, result: Any) -> None:
         """Write a result as JSON, and nothing else, to stdout."""
@@ -127,10 +119,10 @@ class Terminal:
 
     # Messages
 
-    def say(self, text: str, style: str = "") -> None:
+    def say(self, text: str) -> None:
         """Write a message to stderr unless -q is given."""
         if not self.quiet:
-            self._write("err", _text(text, style), None)
+            self._write("err", _text(text), None)
 
     def detail(self, text: str) -> None:
         """Write a message to stderr if -v is given."""
@@ -174,11 +166,12 @@ class Terminal:
         with suppress(OSError):
             text = text.replace(f"{Path.cwd()}{os.sep}", "")
             hint = hint.replace(f"{Path.cwd()}{os.sep}", "")
-        body = "\n".join(hanging(line, width, " " * (len(label) + 1)) for line in text.splitlines()).lstrip()
-        message = Text.assemble((label, style), " ", body)
+        body = [part for line in text.splitlines() for part in hanging(line, width, " " * (len(label) + 1))]
+        message = Text.assemble((label, style), " ", "\n".join(body).lstrip())
         arrow = "→ " if seen and "utf" in (self.stream("err").encoding or "").lower() else ""
         for line in map(sentence, hint.splitlines()):
-            message.append("\n").append(hanging(line, width, " " * 4, first=f"  {arrow}"), "cyan" if arrow else "")
+            part = "\n".join(hanging(line, width, " " * 4, first=f"  {arrow}"))
+            message.append(f"\n{part}", "cyan" if arrow else "")
         self._write("err", message, _UNLIMITED)
         self._result_follows = seen and is_terminal(self.stream("out"))
 
@@ -243,8 +236,6 @@ class Terminal:
             self.stream("err").flush()
             self._result_follows = False
         console = self.console(name)
-        if width is None and not is_terminal(self.stream(name)) and not _fits_itself(renderable):
-            width = pipe_width()
         options = console.options if width is None else console.options.update_width(width)
         segments = [
             segment if segment.control else Segment(_clean_lines(segment.text), segment.style)
@@ -275,21 +266,6 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if word.isalpha() and word != "tracinctl" else text
 
 
-def hanging(text: str, width: int, indent: str, first: str | None = None) -> str:
-    """Wrap words to ``width`` columns; a longer word, such as a path, has its own line."""
-    import textwrap
-
-    lines = textwrap.wrap(
-        clean(text),
-        width,
-        initial_indent=indent if first is None else first,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return "\n".join(lines)
-
-
 def _no_formula(cell: object) -> object:
     """Put an apostrophe before text that a spreadsheet would read as a formula, such as the id ``=1+1``."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
@@ -299,18 +275,10 @@ def _clean_lines(text: str) -> str:
     return "\n".join(clean(line) for line in text.split("\n"))
 
 
-def _text(text: str, style: str) -> RenderableType:
+def _text(text: str, style: str = "") -> RenderableType:
     from rich.text import Text
 
     return Text(_clean_lines(text), style=style)
-
-
-def _fits_itself(renderable: RenderableType) -> bool:
-    """Whether a renderable is only as wide as its content, as text and our tables are."""
-    from rich.table import Table
-    from rich.text import Text
-
-    return isinstance(renderable, Text) or (isinstance(renderable, Table) and not renderable.expand)
 
 
 terminal = Terminal()

@@ -66,6 +66,11 @@ class Axis:
         low, high = self.bend([self.low, self.high]).tolist()
         return self.unbend(low + np.asarray(positions, dtype=np.float64) * (high - low))
 
+    def column(self, value: float, columns: int) -> int:
+        """The column of a score on a chart of ``columns`` characters; a score beyond the axis is at its end."""
+        inside = min(max(value, self.low), self.high)
+        return min(int(float(self.position(inside)) * columns), columns - 1)
+
     def remark(self) -> str:
         """A remark for the reader; empty for a linear axis."""
         return "" if self.straight_to is None else f"logarithmic beyond ±{number(self.straight_to)}"

@@ -17,10 +17,11 @@ from rich.cells import cell_len
 from rich.color import Color
 from rich.text import Text
 
+from tracinctl.plots.drawing.axis import Axis
 from tracinctl.plots.drawing.bars import upright
 from tracinctl.plots.drawing.colours import LETTERS, Palette, diverging
 from tracinctl.scores.source import FloatArray
-from tracinctl.text import aligned, number_within
+from tracinctl.text import aligned, number, number_within
 
 DOTS_ACROSS, DOTS_DOWN = 2, 4
 """The dots of a braille character."""
@@ -50,7 +51,7 @@ class Chart:
         # plotext's own figure is global and cut to the size of the terminal
         self._figure = type(plotext.figure)(type(plotext.terminal)().limit(width=False, height=False))
         # other ways to colour the axes paint their background white
-        plotext.add_theme("tracinctl", text=self._pixel(palette.quiet))
+        plotext.add_theme("tracinctl", text=_pixel(palette.quiet))
         self._figure.theme("tracinctl").axes(False)
 
     def histogram(self, heights: Sequence[float], limit: float, styles: Sequence[str], cell: int = 1) -> None:
@@ -72,7 +73,7 @@ class Chart:
         steps = np.flatnonzero(np.diff(dots)) + 1
         x = np.concatenate([[0], np.repeat(steps, 2), [len(dots) - 1]])
         y = np.concatenate([dots[:1], np.stack([dots[steps - 1], dots[steps]], axis=1).ravel(), dots[-1:]])
-        marker = self._plotext.marker("braille", pixel=self._pixel(style))
+        marker = self._plotext.marker("braille", pixel=_pixel(style))
         places = ((x + 0.5) / DOTS_ACROSS).tolist(), ((y + 0.5) / DOTS_DOWN).tolist()
         signal = self._figure.signal(*places, marker=marker)
         self._figure.draw(signal.lines(True).density("full", scope="line"))
@@ -94,7 +95,7 @@ class Chart:
         """Letters at (column, row), each with its style."""
         if marks:
             x, y, letters, styles = zip(*marks, strict=True)
-            markers = [self._plotext.marker(a, pixel=self._pixel(b)) for a, b in zip(letters, styles, strict=True)]
+            markers = [self._plotext.marker(a, pixel=_pixel(b)) for a, b in zip(letters, styles, strict=True)]
             columns, rows = [column + 0.5 for column in x], [self.rows - row - 0.5 for row in y]
             self._figure.draw(self._figure.signal(columns, rows, marker=markers))
 
@@ -127,11 +128,13 @@ class Chart:
         """Set labels (position, text, style) beside the chart; without any, plotext sets its own."""
         ruler = self._figure.ruler(axis, side)
         ruler.lim(0, self.columns if axis == "x" else self.rows).alignment(lim="edge")
-        labels = [self._plotext.colorize(text, self._pixel(style or self._palette.quiet)) for _, text, style in ticks]
+        labels = [self._plotext.colorize(text, _pixel(style or self._palette.quiet)) for _, text, style in ticks]
         ruler.ticks([position for position, _, _ in ticks], labels)
 
-    def _pixel(self, style: str) -> Any:
-        return _pixel(self._plotext, style)
+
+def score_ticks(axis: Axis, columns: int) -> list[Tick]:
+    """The ticks below a chart of ``columns`` characters."""
+    return [Tick(axis.column(value, columns), number(value)) for value in axis.ticks()]
 
 
 def _with_room(ticks: Sequence[Tick], columns: int) -> list[tuple[float, str, str]]:
@@ -159,8 +162,10 @@ def left_labels(limit: float, rows: int, width: int) -> dict[int, str]:
     return {row: f"{label:>{width}} " for row, label in labels.items()}
 
 
-def _pixel(plotext: Any, style: str, background: Sequence[int] | None = None) -> Any:
+def _pixel(style: str, background: Sequence[int] | None = None) -> Any:
     """A Rich style of one colour as a plotext style."""
+    import plotext
+
     colour = style.rsplit(maxsplit=1)[-1] if style else ""
     return plotext.pixel(
         foreground=tuple(Color.parse(colour).get_truecolor()) if colour.startswith("#") else None,
@@ -181,8 +186,8 @@ def cell_texts(values: FloatArray, width: int) -> list[str]:
     texts = aligned(flat[np.isfinite(flat)].tolist())
     if max(map(len, texts), default=0) > width:
         texts = [number_within(value, width) for value in flat[np.isfinite(flat)].tolist()]
-    known = iter(texts)
-    return [next(known) if finite else "·" for finite in np.isfinite(flat).tolist()]
+    of_finite = iter(texts)
+    return [next(of_finite) if finite else "·" for finite in np.isfinite(flat).tolist()]
 
 
 def heatmap(values: FloatArray, texts: Sequence[str], size: tuple[int, int], palette: Palette) -> list[Text]:
@@ -196,9 +201,9 @@ def heatmap(values: FloatArray, texts: Sequence[str], size: tuple[int, int], pal
     limit = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
     picture = plotext.matrix(columns * values.shape[1], rows * values.shape[0], plotext.pixel())
     for place, (value, text) in enumerate(zip(values.reshape(-1).tolist(), texts, strict=True)):
-        pixel = _pixel(plotext, palette.quiet)
+        pixel = _pixel(palette.quiet)
         if math.isfinite(value):
-            pixel = _pixel(plotext, LETTERS, diverging(value, limit)) if palette.colour else plotext.pixel()
+            pixel = _pixel(LETTERS, diverging(value, limit)) if palette.colour else plotext.pixel()
         row, column = divmod(place, values.shape[1])
         for k in range(rows):
             letters = f"{text} ".rjust(columns) if k == (rows - 1) // 2 else " " * columns

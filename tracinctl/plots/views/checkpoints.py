@@ -13,13 +13,13 @@ from rich.text import Text
 
 from tracinctl.plots.checkpoint_survey import CheckpointSurvey, survey_checkpoints
 from tracinctl.plots.drawing.axis import Axis, score_axis
-from tracinctl.plots.drawing.chart import Chart, Tick, cell_texts, heatmap
+from tracinctl.plots.drawing.chart import Chart, cell_texts, heatmap, score_ticks
 from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.drawing.tables import heading
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import middle
 from tracinctl.plots.views.top import extremes
-from tracinctl.text import aligned, apart, clean, number
+from tracinctl.text import aligned, apart, clean
 
 _MOST_ROWS = 30
 _MOST_PAIRS = 3
@@ -68,16 +68,17 @@ def _spaced(total: int, most: int) -> list[int]:
 
 
 def _boxes(survey: CheckpointSurvey, shown: Sequence[int], width: int, palette: Palette) -> Iterator[RenderableType]:
-    known = [box for box in (survey.quantiles[k] for k in shown) if box is not None]
-    if not known:
+    boxes = [survey.quantiles[k] for k in shown]
+    drawn = [box for box in boxes if box is not None]
+    if not drawn:
         yield Text("every score is zero at every checkpoint", palette.quiet)
         return
     names = [clean(survey.names[k]) for k in shown]
     first = min(max(map(cell_len, names)), width // 3)
-    sizes = np.abs(np.array(known))
-    low, high = min(box[0] for box in known), max(box[-1] for box in known)
+    sizes = np.abs(np.array(drawn))
+    low, high = min(box[0] for box in drawn), max(box[-1] for box in drawn)
     axis = score_axis(low, high, middle(sizes[sizes > 0]), float(sizes.max()))
-    lines = _box_lines([survey.quantiles[k] for k in shown], axis, width - first - 22, palette)
+    lines = _box_lines(boxes, axis, width - first - 22, palette)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=palette.quiet)
     table.add_column("", width=first, no_wrap=True, overflow="ellipsis")
     table.add_column("mean size", width=10, justify="right")
@@ -95,24 +96,20 @@ def _boxes(survey: CheckpointSurvey, shown: Sequence[int], width: int, palette: 
 
 def _box_lines(boxes: Sequence[list[float] | None], axis: Axis, columns: int, palette: Palette) -> list[Text]:
     """The boxes, and the axis below them."""
-
-    def column(value: float) -> int:
-        return min(max(int(float(axis.position(value)) * columns), 0), columns - 1)
-
-    zero = column(0.0)
+    zero = axis.column(0.0, columns)
     chart = Chart(columns, len(boxes), palette)
     chart.upright(zero, palette.quiet)
     for row, box in enumerate(boxes):
         if box is None:
             chart.marks([(k, row, letter, palette.quiet) for k, letter in enumerate("every score is zero"[:columns])])
             continue
-        low, quarter, median, three_quarters, high = map(column, box)
+        low, quarter, median, three_quarters, high = (axis.column(value, columns) for value in box)
         line = dict.fromkeys(range(low, high + 1), "─")
         line |= {low: "├", high: "┤"}
         line |= dict.fromkeys(range(quarter, three_quarters + 1), "━")
         line[median] = "┃"
         chart.marks([(k, row, s, palette.harmful if k < zero else palette.helpful) for k, s in line.items()])
-    return chart.lines(below=[Tick(column(value), number(value)) for value in axis.ticks()])
+    return chart.lines(below=score_ticks(axis, columns))
 
 
 def _pairs(request: Request, survey: CheckpointSurvey) -> Iterator[RenderableType]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -27,12 +28,12 @@ def numbers(request: Request) -> dict[str, Any]:
         {"threshold": value, "below": amount}
         for value, amount in zip(survey.votes.values.tolist(), below_thresholds(survey), strict=True)
     ]
-    known = survey.counts() | {"thresholds": below}
+    counts = survey.counts() | {"thresholds": below}
     if survey.negative or survey.positive:
         filled = histogram_of(survey, _BINS)
         second_pass(survey.scores, [lambda _, block: filled.add(block)])
-        known |= {"edges": filled.edges.tolist(), "counts": filled.counts.tolist()}
-    return known
+        counts |= {"edges": filled.edges.tolist(), "counts": filled.counts.tolist()}
+    return counts
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
@@ -84,13 +85,11 @@ def chart(filled: Histogram, survey: Survey, palette: Palette, rows: int, indent
 
 def below_thresholds(survey: Survey) -> list[int]:
     """Number of scores below each threshold."""
-    silent = len(survey.scores.train_ids) * int(
-        (~survey.votes.active).sum()
-    )  # zeros, which are below positive thresholds
-    return [
-        int(votes) + (silent if value > 0 else 0)
-        for votes, value in zip(survey.votes.test_votes.sum(axis=1), survey.votes.values.tolist(), strict=True)
-    ]
+    # the scores of inactive test pairs are zeros, which are below positive thresholds
+    silent = len(survey.scores.train_ids) * int(np.count_nonzero(~survey.votes.active))
+    counted = survey.votes.test_votes.sum(axis=1) + silent * (survey.votes.values > 0)
+    below: list[int] = counted.tolist()
+    return below
 
 
 def _below_thresholds(survey: Survey, palette: Palette) -> Table:

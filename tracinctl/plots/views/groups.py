@@ -14,13 +14,13 @@ from rich.text import Text
 
 from tracinctl.errors import PlotError, ScoreFileError
 from tracinctl.plots.drawing.axis import Axis, score_axis
-from tracinctl.plots.drawing.chart import Chart, Tick
+from tracinctl.plots.drawing.chart import Chart, score_ticks
 from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.drawing.tables import heading
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import middle
 from tracinctl.scores.groups import GroupInfluence, influence_by_group, most_harmful_first, usual_column
-from tracinctl.text import aligned, clean, count, fit, number, share
+from tracinctl.text import aligned, clean, count, fit, share
 
 _WIDEST_NAME = 32
 _LEAST_CHART = 16
@@ -37,7 +37,8 @@ def draw(request: Request) -> Iterator[RenderableType]:
     """Draw the most harmful and the most helpful groups on one axis."""
     (by, ordered), palette = _grouped(request), request.palette
     tests = len(request.means.scores.test_ids)
-    yield heading(f"{count(len(ordered), 'group')} by {by}, {_measure(tests)}", palette.quiet)
+    measure = f"total influence of a pair on {count(tests, 'test pair')}"
+    yield heading(f"{count(len(ordered), 'group')} by {by}, {measure}", palette.quiet)
     if not any(group.total for group in ordered):
         yield Text("Every score is zero.")
         return
@@ -54,10 +55,6 @@ def draw(request: Request) -> Iterator[RenderableType]:
         yield Text(f"Score axis {table.axis.remark()}.", palette.quiet)
     if any(group.contradicted is not None for group in ordered):
         yield Text("contra.: pairs that most rankers trained without them order the other way.", palette.quiet)
-
-
-def _measure(tests: int) -> str:
-    return f"total influence of a pair on {count(tests, 'test pair')}"
 
 
 def _grouped(request: Request) -> tuple[str, list[GroupInfluence]]:
@@ -90,13 +87,13 @@ class _Table:
 
     def __init__(self, groups: Sequence[GroupInfluence], request: Request) -> None:
         self.axis, self.palette = _axis(groups), request.palette
-        known = any(group.contradicted is not None for group in groups)
         cells = {
             "pairs": [f"{group.pairs:,}" for group in groups],
             "total": aligned([group.total for group in groups]),
             "per pair": aligned([group.mean for group in groups]),
-            **({"contra.": [share(group.contradicted or 0.0, 1) for group in groups]} if known else {}),
         }
+        if any(group.contradicted is not None for group in groups):
+            cells["contra."] = [share(group.contradicted or 0.0, 1) for group in groups]
         self.sizes = {title: max(cell_len(title), *map(cell_len, column)) for title, column in cells.items()}
         rows = zip(*cells.values(), strict=True)
         self.cells = dict(zip((group.name for group in groups), rows, strict=True))
@@ -126,20 +123,15 @@ def _name(group: GroupInfluence) -> str:
 
 def _intervals(groups: Sequence[GroupInfluence], axis: Axis, columns: int, palette: Palette) -> list[Text]:
     """The intervals, and the axis below them; an end beyond the axis has no mark."""
-
-    def column(value: float) -> int:
-        inside = min(max(value, axis.low), axis.high)
-        return min(max(int(float(axis.position(inside)) * columns), 0), columns - 1)
-
     chart = Chart(columns, len(groups), palette)
-    chart.upright(column(0.0), palette.quiet)
+    chart.upright(axis.column(0.0, columns), palette.quiet)
     for row, group in enumerate(groups):
-        low, high = column(group.low), column(group.high)
+        low, mean, high = (axis.column(value, columns) for value in (group.low, group.mean, group.high))
         line = dict.fromkeys(range(low, high + 1), "─") if math.isfinite(group.low) else {}
         if line and group.low >= axis.low:
             line[low] = "├"
         if line and group.high <= axis.high:
             line[high] = "┤"
-        line[column(group.mean)] = "●"
+        line[mean] = "●"
         chart.marks([(k, row, letter, palette.of_sign(group.mean)) for k, letter in line.items()])
-    return chart.lines(below=[Tick(column(value), number(value)) for value in axis.ticks()])
+    return chart.lines(below=score_ticks(axis, columns))

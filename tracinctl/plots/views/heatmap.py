@@ -77,14 +77,14 @@ def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict
     labels = provenance.get("labels")
     if isinstance(labels, Mapping) and all(item in labels for item in item_ids):
         return {item: str(labels[item]) for item in item_ids}
-    survey = class_of_items(item_ids)
-    if not survey:
+    classes = class_of_items(item_ids)
+    if not classes:
         some = f", such as {clean(item_ids[0])}," if item_ids else ""
         raise PlotError(
             f"the item ids{some} do not show the items' classes, so there is nothing to draw",
             hint="Use ids like plastic_deg036_500hz_04, or the view top, which needs no classes.",
         )
-    return survey
+    return classes
 
 
 def numbers(request: Request) -> dict[str, Any]:

@@ -23,13 +23,13 @@ from tracinctl.text import aligned, count
 def numbers(request: Request) -> dict[str, Any]:
     """The highest values of both."""
     _check(request)
-    source, known = request.source, {}
+    source, listed = request.source, {}
     if source.self_influence is not None:
         rows = highest(source.self_influence, source.train_ids, request.top)
-        known["pairs"] = named(source.train_ids, rows, source.self_influence, "self_influence")
+        listed["pairs"] = named(source.train_ids, rows, source.self_influence, "self_influence")
     if source.sample_influence is not None and len(source.sample_ids):
         outstanding = suspicious_items(FiniteScores(source))
-        known["items"] = [
+        listed["items"] = [
             {
                 "item": source.sample_ids[row],
                 "sample_influence": float(source.sample_influence[row]),
@@ -37,7 +37,7 @@ def numbers(request: Request) -> dict[str, Any]:
             }
             for row in highest(source.sample_influence, source.sample_ids, request.top)
         ]
-    return known
+    return listed
 
 
 def draw(request: Request) -> Iterator[RenderableType]:

@@ -12,13 +12,13 @@ from rich.text import Text
 
 from tracinctl.plots.drawing.axis import Axis
 from tracinctl.plots.drawing.bars import whole_steps
-from tracinctl.plots.drawing.chart import DOTS_ACROSS, Chart, Tick, left_labels
+from tracinctl.plots.drawing.chart import DOTS_ACROSS, Chart, Tick, left_labels, score_ticks
 from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.drawing.tables import number_table
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import Survey, VoteCurves, second_pass
 from tracinctl.scores.sweep import never_fires
-from tracinctl.text import count, number, share
+from tracinctl.text import count, share
 
 _ROWS = 11
 _LINES = 5
@@ -105,16 +105,13 @@ def chart(curves: VoteCurves, survey: Survey, palette: Palette, width: int, rows
     heights = [curves.harmful(line, values) for line in range(len(names))]
     limit = whole_steps(max(float(line.max()) for line in heights), rows)
     drawn = Chart(room, rows, palette)
-
-    def column(value: float) -> int:
-        return min(int(float(axis.position(value)) * room), room - 1)
-
     above = []
     for threshold, value in zip(survey.votes.thresholds, survey.votes.values.tolist(), strict=True):
         if axis.low <= value <= axis.high:
+            column = axis.column(value, room)
             if value != axis.high:
-                drawn.upright(column(value), palette.mark)
-            above.append(Tick(column(value), threshold.text, palette.mark))
+                drawn.upright(column, palette.mark)
+            above.append(Tick(column, threshold.text, palette.mark))
     # the rule's curve is drawn last, so that it is on top of the others
     for line in sorted(range(len(names)), key=lambda k: curves.votes[k] == required):
         drawn.curve(heights[line] / limit, palette.line(line, len(names)))
@@ -123,15 +120,14 @@ def chart(curves: VoteCurves, survey: Survey, palette: Palette, width: int, rows
     for row, line in spread(wanted, rows):
         bold = f"{palette.strong} " if curves.votes[line] == required else ""
         ends[row] = (names[line], (bold + palette.line(line, len(names))).strip())
-    below = [Tick(column(value), number(value)) for value in axis.ticks()]
-    return drawn.lines(below=below, above=above, left=left_labels(limit, rows, indent), right=ends)
+    left = left_labels(limit, rows, indent)
+    return drawn.lines(below=score_ticks(axis, room), above=above, left=left, right=ends)
 
 
 def spread(wanted: list[tuple[int, int]], rows: int) -> list[tuple[int, int]]:
     """Move names from their preferred rows to separate rows, in order from the top; drop those without room."""
-    kept = sorted(wanted)[:rows]
     placed: list[tuple[int, int]] = []
-    for row, line in kept:
+    for row, line in sorted(wanted)[:rows]:
         placed.append((max(row, placed[-1][0] + 1 if placed else 0), line))
     for k in range(len(placed) - 1, -1, -1):
         lowest = rows - 1 if k == len(placed) - 1 else placed[k + 1][0] - 1
