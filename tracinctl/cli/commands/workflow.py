@@ -306,7 +306,7 @@ def show_table(runs: list[Run]) -> None:
         Column("status"),
         *(Column(name, "right", "bold" if name == "harmful" else "") for name in numbers),
     ]
-    rows = []
+    rows: list[list[str | Cell]] = []
     for run in runs:
         names = [run.target.frequency, *([str(run.target.round)] if rounds else [])]
         cells = [*_numbers(run), *["-"] * len(numbers)][: len(numbers)]
