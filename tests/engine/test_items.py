@@ -14,6 +14,7 @@ import torch
 from small_models import MODELS, make_checkpoints, make_data
 
 from tracinctl import Samples, compute_influence
+from tracinctl.engine import item_digests
 from tracinctl.engine import items as engine_items
 from tracinctl.engine.item_forms import rows_of
 from tracinctl.engine.items import Items
@@ -199,3 +200,40 @@ def test_mappings_may_hold_lists_and_items_of_different_lengths(inputs):
     assert got["x"].tolist() == [[1.0, 2.0]]
     assert got["x"].dtype == torch.float64
     assert got["mask"].tolist() == [True]
+
+
+def as_list(inputs):
+    """The same items, which are then read one by one."""
+    if isinstance(inputs, dict):
+        return [{name: column[k] for name, column in inputs.items()} for k in range(len(next(iter(inputs.values()))))]
+    return list(inputs)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        torch.arange(12.0).reshape(4, 3),
+        torch.arange(12.0).reshape(3, 4).T,  # rows that do not follow each other in memory
+        torch.arange(4),
+        torch.zeros(4, 0),
+        torch.tensor([[True], [False], [True], [True]]),
+        {"b": torch.arange(8.0).reshape(4, 2), "a": torch.arange(4), "none": torch.zeros(4, 0)},
+    ],
+)
+def test_rows_of_tensors_are_the_same_items_as_their_list(inputs, monkeypatch):
+    monkeypatch.setattr(item_digests, "_AT_ONCE", 24)  # two rows of floats at a time
+    together, alone = Items([Samples("abcd", inputs)]), Items([Samples("abcd", as_list(inputs))])
+    assert together.contents == alone.contents
+    assert together.digests == alone.digests
+    assert len(set(together.digests)) == 4
+    got, want = (items.stack([2, 0, 3], torch.device("cpu"), torch.float32) for items in (together, alone))
+    for name in inputs if isinstance(inputs, dict) else [...]:
+        assert torch.equal(got[name], want[name])
+
+
+def test_items_of_several_samples_are_stacked_in_the_given_order():
+    parts = [{"x": torch.arange(3.0)[:, None]}, {"x": torch.arange(3.0, 5.0)[:, None]}, {"x": [[5.0], [6.0]]}]
+    items = Items([Samples("abc", parts[0]), Samples("de", parts[1]), Samples("fg", parts[2])])
+    for order in ([4, 0, 3, 2], [6, 1, 4, 5]):
+        got = items.stack(order, torch.device("cpu"), torch.float32)["x"]
+        assert got.flatten().tolist() == order

@@ -78,8 +78,8 @@ def result_of(data: RankingData, options: ComputeOptions, made: Kernels) -> Comp
     )
     same = [
         *notes_on_copies(items.ids, items.contents, len(data.train)),
-        *notes_on_same_pairs(train_same, data.train_pairs.row_ids(data.train.ids), "training"),
-        *notes_on_same_pairs(test_same, data.test_pairs.row_ids(data.test.ids), "held-out"),
+        *notes_on_same_pairs(train_same, data.train_pairs, data.train.ids, "training"),
+        *notes_on_same_pairs(test_same, data.test_pairs, data.test.ids, "held-out"),
     ]
     notes = [
         *items.notes,

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 _STATM = Path("/proc/self/statm")
 _LARGE = (32 << 20) - (1 << 16)  # largest block that raises glibc's thresholds when it is freed
 _ROOM = 16 * _LARGE  # least memory limit; glibc then keeps up to 64 MiB of freed pages
@@ -35,7 +37,7 @@ class Heap:
         if self._trim is not None and memory >= _ROOM:
             # After a block of this size is freed, glibc reuses the pages of one pass for the next.
             # With fresh pages for each pass, a convolution of images takes up to six times as long.
-            bytearray(_LARGE)
+            np.empty(_LARGE, dtype=np.uint8)
 
     def trim(self) -> None:
         """Return freed memory if the process has grown much since the last time."""

@@ -54,6 +54,11 @@ class Rows(ABC):
         """The input of one item, and whether a label beside it was left out."""
         return self.input(index), False
 
+    @property
+    def together(self) -> ItemInput | None:
+        """The inputs of all items, items first, or None if they are not the rows of tensors in memory."""
+        return None
+
 
 class TensorRows(Rows):
     """A tensor, items first."""
@@ -72,6 +77,11 @@ class TensorRows(Rows):
         """See ``Rows.input``."""
         row = self.tensor[index]
         return row if row.layout == torch.strided else row.to_dense()
+
+    @property
+    def together(self) -> ItemInput | None:
+        """See ``Rows.together``."""
+        return self.tensor if self.tensor.layout == torch.strided else None
 
 
 class ArrayRows(Rows):
@@ -146,6 +156,12 @@ class MappingRows(Rows):
     def input(self, index: int) -> ItemInput:
         """See ``Rows.input``."""
         return {name: _one_argument(name, rows.input(index)) for name, rows in self.columns.items()}
+
+    @property
+    def together(self) -> ItemInput | None:
+        """See ``Rows.together``."""
+        columns = {name: rows.together for name, rows in self.columns.items()}
+        return None if any(column is None for column in columns.values()) else columns
 
 
 class DatasetRows(Rows):

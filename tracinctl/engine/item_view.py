@@ -140,13 +140,18 @@ class _Shortfall:
         """The losses of items start..stop, shape (stop - start, scores)."""
         beaten, beating = self._counts(self.beaten, start, stop), self._counts(self.beating, start, stop)
         pairs = np.maximum(beaten[:, -1] + beating[:, -1], 1.0)[:, None]
-        total = (MARGIN - self.tried) * (beaten[:, -1:] - beaten[:, self.place])
-        total += (MARGIN + self.tried) * beating[:, self.place]
+        total = (MARGIN - self.tried) * (beaten[:, -1:] - self._tried(beaten))
+        total += (MARGIN + self.tried) * self._tried(beating)
         beaten = self._counts(self.beaten, start, stop, sums=True)
-        total += beaten[:, -1:] - beaten[:, self.place]
-        total -= self._counts(self.beating, start, stop, sums=True)[:, self.place]
+        total += beaten[:, -1:] - self._tried(beaten)
+        total -= self._tried(self._counts(self.beating, start, stop, sums=True))
         total /= pairs
         return np.asarray(total)
+
+    def _tried(self, counts: FloatArray) -> FloatArray:
+        """The columns of the scores that are tried, in their order."""
+        # ``np.take`` keeps the order of the numbers in memory, other than ``counts[:, place]``
+        return np.take(counts, self.place, axis=1)
 
     def _counts(
         self, by_item: tuple[IntArray, IntArray, IntArray], start: int, stop: int, *, sums: bool = False

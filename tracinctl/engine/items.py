@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import multiprocessing
 import pickle
 import sys
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from tracinctl.data.pairs import Samples
-from tracinctl.engine.item_forms import WANTED, FormError, ItemInput, Rows, TensorRows, rows_of
+from tracinctl.engine.item_digests import content_digest, content_digests, digest, shape_of
+from tracinctl.engine.item_forms import WANTED, FormError, ItemInput, Rows, rows_of
 from tracinctl.errors import DataError
 from tracinctl.user_code import first_line, said
+
+IntArray = npt.NDArray[np.int64]
 
 _READ_TWICE = 4  # number of items of each ``Dataset`` to read twice and compare
 
@@ -105,25 +109,12 @@ def _read(rows: Rows, numbers: Sequence[int], ids: Sequence[str], workers: int) 
             yield value
 
 
-def _shape(value: ItemInput) -> tuple[Any, ...]:
-    if isinstance(value, dict):
-        return tuple((k, *_shape(value[k])) for k in sorted(value))
-    return (str(value.dtype), *value.shape)
+@dataclass(frozen=True)
+class _Part:
+    """The items of one ``Samples``; ``begin`` is the number of the first one."""
 
-
-def digest(item_id: str, content: str) -> str:
-    """SHA-256 of an item's id and the digest of its content."""
-    return hashlib.sha256(f"{item_id}\0{content}".encode()).hexdigest()
-
-
-def content_digest(value: ItemInput) -> str:
-    """SHA-256 of an item's shape, type and content."""
-    state = hashlib.sha256(f"{_shape(value)}\0".encode())
-    parts = [value[k] for k in sorted(value)] if isinstance(value, dict) else [value]
-    for part in parts:
-        if part.numel():  # an empty tensor has no bytes
-            state.update(part.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
-    return state.hexdigest()
+    rows: Rows
+    begin: int
 
 
 class Items:
@@ -150,82 +141,116 @@ class Items:
     """
 
     def __init__(self, parts: Sequence[Samples], workers: int = 0, keep: int = 0) -> None:
-        self._where: list[tuple[Rows, int]] = []
         self._workers = workers
         self._kept: dict[int, ItemInput] = {}
         self.kept_bytes = 0
         self.ids: list[str] = []
-        self._by_shape: dict[tuple[Any, ...], list[int]] = {}
+        self._shapes: dict[tuple[Any, ...], int] = {}
+        self._shape_numbers: list[int] = []
         self.contents: list[str] = []
-        self.digests: list[str] = []
         self.notes: list[str] = []
         rows = [_rows(part) for part in parts]
+        begins = np.cumsum([0, *map(len, rows)]).tolist()
+        self._parts = [_Part(some, begin) for some, begin in zip(rows, begins, strict=False)]
+        self._part_numbers = np.repeat(np.arange(len(rows)), np.diff(begins))
         self.read_again = not all(some.in_memory for some in rows)
         labelled = 0
         for part, some in zip(parts, rows, strict=True):
             self.ids.extend(part.ids)
+            if some.together is not None and len(some):
+                self._add_together(some.together, some.input(0), len(some))
+                continue
             for value, label in _read(some, range(len(some)), part.ids, workers):
-                self._add(value, some, keep)
+                self._add(value, keep if not some.in_memory else 0)
                 labelled += label
             self._check_read_again(len(some))
+        self.digests = list(map(digest, self.ids, self.contents))
         if labelled:
             self.notes.append(f"{labelled:,} items are tuples (input, label); the labels are left out")
 
-    def _add(self, value: ItemInput, rows: Rows, keep: int) -> None:
-        number = len(self._where)
-        begin = self._where[-1][1] + 1 if self._where and self._where[-1][0] is rows else 0
-        size = 0 if rows.in_memory else bytes_of_input(value)
+    def _add_together(self, columns: ItemInput, first: ItemInput, count: int) -> None:
+        """Add the rows of tensors, the first of which is ``first``."""
+        self._add_shape(shape := shape_of(first), count)
+        self.contents += content_digests(columns, shape)
+
+    def _add(self, value: ItemInput, keep: int) -> None:
+        """Add an item, and keep it if all kept ones have up to ``keep`` bytes."""
+        size = bytes_of_input(value)
         if size and self.kept_bytes + size <= keep:
-            self._kept[number] = value
+            self._kept[len(self)] = value
             self.kept_bytes += size
-        self._where.append((rows, begin))
-        alike = self._by_shape.setdefault(_shape(value), [])
-        alike.append(number)
+        self._add_shape(shape_of(value), 1)
         self.contents.append(content_digest(value))
-        self.digests.append(digest(self.ids[number], self.contents[number]))
-        if len(alike) == 1:
-            self._check_arguments()
+
+    def _add_shape(self, shape: tuple[Any, ...], count: int) -> None:
+        """Add the number of this shape for the next items."""
+        new = shape not in self._shapes
+        number = self._shapes.setdefault(shape, len(self._shapes))
+        self._shape_numbers += [number] * count
+        if new:
+            self._check_arguments(len(self) - count)
 
     @property
     def positional(self) -> bool:
         """Whether items are positional arguments of the model, by number."""
-        return any(0 in _arguments(shape) for shape in self._by_shape)
+        return any(0 in _arguments(shape) for shape in self._shapes)
 
-    def _check_arguments(self) -> None:
-        """Raise DataError if the latest new shape has other arguments than the first one."""
-        shapes = list(self._by_shape)
+    def _check_arguments(self, item: int) -> None:
+        """Raise DataError if the latest new shape, that of this item, has other arguments than the first one."""
+        shapes = list(self._shapes)
         names, first = _arguments(shapes[-1]), _arguments(shapes[0])
         if names != first:
             raise DataError(
-                f"item {self.ids[len(self) - 1]} holds {_words(names)}, and item {self.ids[0]} holds {_words(first)}",
+                f"item {self.ids[item]} holds {_words(names)}, and item {self.ids[0]} holds {_words(first)}",
                 hint="Give all items, including held-out ones, in the same form.",
             )
 
     def _check_read_again(self, count: int) -> None:
         """Check that a few of the last ``count`` items do not differ when read again."""
-        if count and not self._where[-1][0].in_memory:
+        if count and not self._part_of(len(self) - 1).rows.in_memory:
             places = np.unique(np.linspace(len(self) - count, len(self) - 1, _READ_TWICE).astype(np.int64))
             self._read_again(places.tolist(), workers=0)
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._shape_numbers)
 
-    def groups(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    def _part_of(self, item: int) -> _Part:
+        return self._parts[int(self._part_numbers[item])]
+
+    @cached_property
+    def shapes(self) -> IntArray:
+        """The number of each item's input shape, shape (items,)."""
+        return np.asarray(self._shape_numbers, dtype=np.int64)
+
+    def groups(self) -> list[IntArray]:
         """Indices of the items with each input shape."""
-        return [np.asarray(rows, dtype=np.int64) for rows in self._by_shape.values()]
+        return [np.flatnonzero(self.shapes == number) for number in range(len(self._shapes))]
 
-    def stack(self, rows: Sequence[int], device: torch.device, dtype: torch.dtype) -> ItemInput:
+    def stack(self, rows: Sequence[int] | IntArray, device: torch.device, dtype: torch.dtype) -> ItemInput:
         """Inputs of these items, items first, on the device, with floating-point tensors in ``dtype``."""
-        inputs, start = self._where[rows[0]]
-        if isinstance(inputs, TensorRows) and all(self._where[row][0] is inputs for row in rows):
-            tensor, places = inputs.tensor, [self._where[row][1] for row in rows]
-            if tensor.layout == torch.strided:
-                contiguous = places == list(range(start, start + len(rows)))
-                return _to(tensor[start : start + len(rows)] if contiguous else tensor[places], device, dtype)
-        values = self._values(rows)
-        if isinstance(values[0], dict):
-            return {k: _to(torch.stack([v[k] for v in values]), device, dtype) for k in values[0]}
-        return _to(torch.stack(values), device, dtype)
+        numbers = np.asarray(rows, dtype=np.int64)
+        values = self._stacked(numbers)
+        if isinstance(values, Mapping):
+            return {k: _to(v, device, dtype) for k, v in values.items()}
+        return _to(values, device, dtype)
+
+    def _stacked(self, numbers: IntArray) -> ItemInput:
+        """Inputs of these items, items first."""
+        parts = self._part_numbers[numbers]
+        sources = [(part, self._parts[part].rows.together) for part in np.unique(parts).tolist()]
+        if any(columns is None for _, columns in sources):
+            values = self._values(numbers.tolist())
+            if isinstance(values[0], dict):
+                return {k: torch.stack([v[k] for v in values]) for k in values[0]}
+            return torch.stack(values)
+        places = [numbers[parts == part] - self._parts[part].begin for part, _ in sources]
+        taken = [_taken(columns, where) for (_, columns), where in zip(sources, places, strict=True)]
+        if len(taken) == 1:
+            return taken[0]
+        order = torch.from_numpy(np.argsort(np.argsort(parts, kind="stable")))
+        if isinstance(taken[0], Mapping):
+            return {k: torch.cat([columns[k] for columns in taken])[order] for k in taken[0]}
+        return torch.cat(taken)[order]
 
     def _values(self, rows: Sequence[int]) -> list[ItemInput]:
         """The inputs of these items, kept or read again."""
@@ -233,7 +258,7 @@ class Items:
         missing: dict[int, list[int]] = {}
         for row in rows:
             if row not in values:
-                missing.setdefault(id(self._where[row][0]), []).append(row)
+                missing.setdefault(int(self._part_numbers[row]), []).append(row)
         for some in missing.values():
             values.update(zip(some, self._read_again(some, self._workers), strict=True))
         return [values[row] for row in rows]
@@ -244,9 +269,10 @@ class Items:
         Raises:
             DataError: an item differs from the first reading.
         """
-        rows, ids = self._where[numbers[0]][0], [self.ids[k] for k in numbers]
+        part, ids = self._part_of(numbers[0]), [self.ids[k] for k in numbers]
+        rows, places = part.rows, [k - part.begin for k in numbers]
         inputs = []
-        for k, (value, _) in zip(numbers, _read(rows, [self._where[k][1] for k in numbers], ids, workers), strict=True):
+        for k, (value, _) in zip(numbers, _read(rows, places, ids, workers), strict=True):
             if not rows.in_memory and content_digest(value) != self.contents[k]:
                 raise DataError(
                     f"item {self.ids[k]} differs when it is read again",
@@ -283,6 +309,15 @@ def bytes_of_input(value: ItemInput) -> int:
     """Bytes of an input's tensors."""
     parts = value.values() if isinstance(value, dict) else [value]
     return sum(part.numel() * part.element_size() for part in parts)
+
+
+def _taken(columns: ItemInput, places: IntArray) -> ItemInput:
+    """These rows of tensors, without a copy if they follow each other."""
+    if isinstance(columns, Mapping):
+        return {name: _taken(column, places) for name, column in columns.items()}
+    if (np.diff(places) == 1).all():
+        return columns[int(places[0]) : int(places[0]) + len(places)]
+    return columns[torch.from_numpy(places).to(columns.device)]
 
 
 def _to(value: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:

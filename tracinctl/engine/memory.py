@@ -17,7 +17,8 @@ from tracinctl.errors import MemoryBudgetError
 ITEMS_SHARE = 8
 """Divisor of the memory that gives the part for kept items."""
 
-_CHUNK = 128  # rows that meet the held ones at a time; more do not make products faster
+_CHUNK = 128  # rows that meet the held ones at a time; more do not make products of long rows faster
+_CHUNK_BYTES = 4 << 20  # more of short rows, whose products take less time than calls do
 _PREFERRED_BYTES = 44 << 20  # memory of a pass; pages of larger passes are not reused (``Heap``)
 _MARGIN = 1.25  # libraries use some memory that torch does not count
 
@@ -104,7 +105,8 @@ def block_sizes(budget: Budget, columns: int, measured: Measured) -> BlockSizes:
     check_room(budget, measured.least)
     spare = budget.left * 3 // 4 - measured.least
     scratch = 2048 + spare // 8
-    chunk = max(2, min(_CHUNK, (2 * taken + spare // 8) // (taken + 64)))
+    most = max(_CHUNK, _CHUNK_BYTES // taken)
+    chunk = max(2, min(most, (2 * taken + spare // 8) // (taken + 64)))
     block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, kept)))
     if block < chunk * items_a_row <= 2 * block:  # gradients of a single pass need no joining
         chunk = max(2, block // items_a_row)

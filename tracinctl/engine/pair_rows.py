@@ -42,7 +42,13 @@ class PairRows:
 
     def times(self, block: FloatArray) -> FloatArray:
         """Products of the rows of ``block``, whose columns are the kernel's, with the pairs' gradients."""
-        return np.asarray(block[:, self.i] * self.first + block[:, self.j] * self.second)
+        products = np.take(block, self.i, axis=1)
+        products *= self.first
+        if self.second.any():
+            other = np.take(block, self.j, axis=1)
+            other *= self.second
+            products += other
+        return products
 
     def squared_lengths(self, kernel: ItemKernel, at_once: int) -> FloatArray:
         """Squared lengths of the pairs' gradients, shape (pairs,)."""

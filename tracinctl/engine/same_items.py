@@ -36,7 +36,8 @@ def same_pairs(pairs: Pairs, contents: Sequence[str], scores: Sequence[FloatArra
         contents: digests of the items' inputs.
         scores: scores of the items at each checkpoint.
     """
-    _, number = np.unique(np.asarray(contents), return_inverse=True)
+    last = {content: k for k, content in enumerate(contents)}
+    number = np.fromiter(map(last.__getitem__, contents), np.int64, len(contents))
     equal = number[pairs.first] == number[pairs.second]
     score = np.ones(len(pairs), dtype=np.bool_)
     for own_scores in scores:
@@ -44,7 +45,7 @@ def same_pairs(pairs: Pairs, contents: Sequence[str], scores: Sequence[FloatArra
     return SamePairs(equal, equal | score)
 
 
-def notes_on_same_pairs(same: SamePairs, ids: Sequence[str], what: str) -> list[str]:
+def notes_on_same_pairs(same: SamePairs, pairs: Pairs, item_ids: Sequence[str], what: str) -> list[str]:
     """Notes on pairs that compare equal items; ``what`` names the pairs."""
     kinds = (
         (same.input, "with the same input"),
@@ -52,8 +53,8 @@ def notes_on_same_pairs(same: SamePairs, ids: Sequence[str], what: str) -> list[
     )
     notes = []
     for rows, why in kinds:
-        names = [ids[row] for row in np.flatnonzero(rows).tolist()]
-        if names:
+        if rows.any():
+            names = pairs.take(rows).row_ids(item_ids)
             effect = "are never listed" if what == "training" else "never vote"
             notes.append(f"{count(len(names), f'{what} pair')} of two items {why}, which {effect}: {first_few(names)}")
     return notes

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tracinctl.engine.gradients.uses import Dense, Outer, Touched
+from tracinctl.engine.kernel import table_products
 from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
 
 ITEMS = 12
@@ -47,3 +48,37 @@ def test_products_of_rows_are_those_of_whole_gradients(features, differences, sc
         leading = inner_products(rows[:count], rows, scratch, leading=True)
         np.testing.assert_allclose(leading, want[:count] @ want.T, rtol=1e-12)
         assert differences or (leading[:, :count] == leading[:, :count].T).all()
+
+
+@pytest.mark.parametrize("crowded", [0, 2, 1 << 30], ids=["one by one", "some as matrices", "all as matrices"])
+@pytest.mark.parametrize("scratch", [1, 1 << 20])
+def test_rows_of_tables_that_few_or_many_use(monkeypatch, crowded, scratch):
+    monkeypatch.setattr(table_products, "_CROWDED", crowded)
+    random = torch.Generator().manual_seed(1)
+    numbers = torch.randint(0, 40, (ITEMS, 6, 1), generator=random) ** 2 // 40  # low ones are frequent
+    values = torch.randn(ITEMS, 6, 5, generator=random, dtype=torch.float64)
+    features = [Touched(torch.cat([numbers, values], -1))]
+    tables = torch.stack([Touched(one[None]).first((40, 5)).flatten() for one in features[0].values]).numpy()
+    rows = Rows.of(features, differences=False)
+    np.testing.assert_allclose(
+        inner_products(rows[:3], rows[2:], scratch), tables[:3] @ tables[2:].T, rtol=1e-12, atol=1e-12
+    )
+
+
+def test_no_row_of_a_table_in_common():
+    one, other = (Touched(torch.tensor([[[number, 1.0, 2.0]]])) for number in (3.0, 5.0))
+    left, right = (Rows.of([touched], differences=False) for touched in (one, other))
+    assert inner_products(left, right, 1 << 20).tolist() == [[0.0]]
+    assert inner_products(left, left, 1 << 20).tolist() == [[5.0]]
+
+
+@pytest.mark.parametrize("positions", [1, 3, 9])
+@pytest.mark.parametrize("scratch", [1, 1 << 20])
+def test_lengths_of_rows_of_tables(positions, scratch):
+    random = torch.Generator().manual_seed(2)
+    numbers = torch.randint(0, 4, (ITEMS, positions, 1), generator=random)
+    values = torch.randn(ITEMS, positions, 5, generator=random, dtype=torch.float64)
+    touched = Touched(torch.cat([numbers, values], -1))
+    want = [Touched(one[None]).first((4, 5)).square().sum().item() for one in touched.values]
+    found = squared_lengths(Rows.of([touched], differences=False), scratch)
+    np.testing.assert_allclose(found, want, rtol=1e-12)

@@ -25,6 +25,7 @@ from tracinctl.data.pairs import Pairs
 from tracinctl.engine.items import Items
 
 IntArray = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 
 COMPLETE = 2048
 """Up to this many items (32 MiB per checkpoint), all inner products are held."""
@@ -57,8 +58,8 @@ class KernelLayout:
     train_rows: IntArray
     test_rows: IntArray
     neighbours: IntArray
-    digests: npt.NDArray[np.uint8]
-    item_digests: npt.NDArray[np.uint8]
+    digests: Bytes
+    item_digests: Bytes
 
     def __len__(self) -> int:
         return len(self.first)
@@ -79,10 +80,9 @@ class KernelLayout:
             return [f"more than {COMPLETE:,} items: item-level influence uses {len(self.neighbours):,} training items"]
         return []
 
-    def items_of(self, rows: IntArray) -> list[int]:
+    def items_of(self, rows: IntArray) -> IntArray:
         """The items behind these rows: the first ones, then the second ones."""
-        both = [self.first[rows]] if self.second is None else [self.first[rows], self.second[rows]]
-        return [int(item) for item in np.concatenate(both)]
+        return self.first[rows] if self.second is None else np.concatenate([self.first[rows], self.second[rows]])
 
     @cached_property
     def key(self) -> str:
@@ -114,10 +114,8 @@ def kernel_layout(
         landmarks: whether some training rows need columns even if rows are pairs.
     """
     count = len(items)
-    digests = np.frombuffer(bytes.fromhex("".join(d[:32] for d in items.digests)), dtype=np.uint8).reshape(-1, 16)
-    shape = np.zeros(count, dtype=np.int64)
-    for number, rows in enumerate(items.groups()):
-        shape[rows] = number
+    digests = np.frombuffer(bytes.fromhex("".join(items.digests)), dtype=np.uint8).reshape(count, -1)[:, :16].copy()
+    shape = items.shapes
     nothing = np.zeros(0, dtype=np.int64)
     if count <= COMPLETE:
         order = np.argsort(shape, kind="stable")
@@ -154,7 +152,7 @@ def kernel_layout(
 
 
 def _pairs_layout(
-    digests: npt.NDArray[np.uint8],
+    digests: Bytes,
     shape: IntArray,
     train_items: int,
     train_pairs: Pairs,
@@ -166,8 +164,7 @@ def _pairs_layout(
     first = np.concatenate([test_once[:, 0] + train_items, train_once[:, 0]])
     second = np.concatenate([test_once[:, 1] + train_items, train_once[:, 1]])
     held_out = len(test_once)
-    own = b"".join(hashlib.sha256(row.tobytes()).digest()[:16] for row in _side_by_side(digests, first, second))
-    own_digests = np.frombuffer(own, dtype=np.uint8).reshape(-1, 16)
+    own_digests = _digests_of_pairs(digests[first], digests[second])
     by_content = np.lexsort(own_digests[held_out:].T[::-1])
     parts = np.arange(held_out), held_out + by_content[:neighbours], held_out + np.sort(by_content[neighbours:])
     order = np.concatenate([part[np.lexsort([shape[second[part]], shape[first[part]]])] for part in parts])
@@ -186,8 +183,12 @@ def _pairs_layout(
     )
 
 
-def _side_by_side(digests: npt.NDArray[np.uint8], first: IntArray, second: IntArray) -> npt.NDArray[np.uint8]:
-    return np.concatenate([digests[first], digests[second]], axis=1)
+def _digests_of_pairs(first: Bytes, second: Bytes) -> Bytes:
+    """Digests of pairs from those of their items, 16 bytes each."""
+    both = np.concatenate([first, second], axis=1)
+    data, width = both.tobytes(), both.shape[1]
+    digests = [hashlib.sha256(data[start : start + width]).digest()[:16] for start in range(0, len(data), width)]
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16)
 
 
 def _once(pairs: Pairs) -> tuple[IntArray, IntArray]:

@@ -142,9 +142,6 @@ class _Making:
         self.maker, self.sizes, self.store = maker, sizes, store
         self.layout, self.items = maker.layout, maker.items
         self.checkpoint, self.report, self.processes = checkpoint, report, processes
-        self.shape = np.zeros(len(self.items), dtype=np.int64)
-        for number, rows in enumerate(self.items.groups()):
-            self.shape[rows] = number
         self.parts = {
             "scores": np.zeros(len(self.items)),
             "item_lengths": np.zeros(len(self.items)),
@@ -260,13 +257,14 @@ class _Making:
     def _take(self, rows: IntArray) -> Rows:
         """Gradients of these rows."""
         wanted = self.layout.items_of(rows)
-        order = np.argsort(self.shape[wanted], kind="stable")
+        shapes = self.items.shapes[wanted]
+        order = np.argsort(shapes, kind="stable")
         held: list[Feature] = []
         at = 0
         while at < len(order):
-            alike = self.shape[[wanted[k] for k in order[at : at + self.sizes.block]]]
+            alike = shapes[order[at : at + self.sizes.block]]
             places = order[at : at + int((alike == alike[0]).sum())]
-            features = self._gradients([wanted[k] for k in places], int(rows[0]))
+            features = self._gradients(wanted[places], int(rows[0]))
             if len(places) == len(wanted):
                 held = features
             else:
@@ -289,7 +287,7 @@ class _Making:
             )
         return taken
 
-    def _gradients(self, items: list[int], begun: int) -> list[Feature]:
+    def _gradients(self, items: IntArray, begun: int) -> list[Feature]:
         """Gradients of items with the same shape, for the chunk of rows that begins with ``begun``.
 
         Other values of an item are recorded the first time.
@@ -300,14 +298,14 @@ class _Making:
             _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)
             lengths = squared_lengths(Rows.of(features, differences=False), self.sizes.scratch, exact=self.exact)
             new = np.flatnonzero(self.begun[items] == len(self.layout))
-            places = np.asarray(items)[new]
+            places = items[new]
             self.parts["scores"][places] = scores.cpu().double().numpy()[new]
             self.parts["item_lengths"][places] = lengths[new]
             self.begun[places] = begun
         self.report(int((self.begun < len(self.layout)).sum()))
         return features
 
-    def _ask(self, items: list[int]) -> tuple[list[Feature], torch.Tensor]:
+    def _ask(self, items: IntArray) -> tuple[list[Feature], torch.Tensor]:
         """Gradients and scores of items with the same shape.
 
         Raises:
@@ -319,8 +317,8 @@ class _Making:
                 return self.maker.gradients(inputs)
         except ModelError:
             if len(items) > 1:
-                for item in items:  # find the item that fails alone, so that the error can name it
-                    self._ask([item])
+                for k in range(len(items)):  # find the item that fails alone, so that the error can name it
+                    self._ask(items[k : k + 1])
             raise
 
     # Products of the items of training pairs, if not all rows have columns

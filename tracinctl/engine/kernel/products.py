@@ -18,15 +18,15 @@ import numpy.typing as npt
 import torch
 
 from tracinctl.engine.gradients.uses import Feature, Outer, Touched
+from tracinctl.engine.kernel import table_products
+from tracinctl.engine.kernel.precision import LEAST_COLUMNS, exact_numbers, in_cache
 
 FloatArray = npt.NDArray[np.float64]
 
-_CACHED = 8 << 20  # bytes of a processor's cache; float64 copies that fit are several times as fast
 _NEAR = 1 << 20  # bytes of a core's own cache
 _ROWS_TOGETHER = 32  # least number of rows gathered at a time, if memory allows
 _SHORT = 1024  # numbers summed in the gradients' own dtype; float32 is off by some 1e-7 of the lengths
 _MATRIX = 2  # number of dimensions
-_LEAST_COLUMNS = 16  # least number of a row's numbers converted to float64 at a time
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Rows:
                 sides = 2 if differences else 1
                 parts.append(tuple(t.reshape(sides, len(t) // sides, -1) for t in both))
             elif isinstance(feature, Touched):
-                parts.append((_by_position(feature, differences=differences),))
+                parts.append((table_products.by_position(feature, differences=differences),))
             elif differences:
                 half = len(feature.values) // 2
                 parts.append((feature.values[:half].sub_(feature.values[half:]),))
@@ -109,9 +109,9 @@ def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True,
     """
     total: torch.Tensor | None = None
     for a, b in zip(left.parts, right.parts, strict=True):
-        if _touched(a):
-            part = _touched_products(a[0], b[0], scratch)
-            total = part if total is None else total.add_(part)
+        if table_products.is_table(a):
+            total = exact_numbers(a[0].new_zeros(len(left), len(right))) if total is None else total
+            table_products.add_products(total, a[0], b[0], scratch)
             continue
         symmetric = leading and (a[0].dim() == _MATRIX or len(a[0]) == 1)
         part = _products(a[0], b[0], scratch, leading=symmetric) if exact or len(a) > 1 else _short_products(a[0], b[0])
@@ -128,16 +128,19 @@ def squared_lengths(rows: Rows, scratch: int, *, exact: bool = True) -> FloatArr
     count = len(rows)
     total = np.zeros(count)
     for part in rows.parts:
-        if len(part) > 1 or _touched(part):
+        if table_products.is_table(part):
+            total += table_products.squared_lengths(part[0], in_cache(part[0], scratch))
+            continue
+        if len(part) > 1:
             total += row_products(Rows((part,)), np.arange(count), np.arange(count), scratch)
             continue
         if not exact:
             for some in _pieces(part[0]):
-                total += _exact(torch.linalg.vector_norm(some, dim=2)).square().sum(1).cpu().double().numpy()
+                total += exact_numbers(torch.linalg.vector_norm(some, dim=2)).square().sum(1).cpu().double().numpy()
             continue
-        columns = max(_LEAST_COLUMNS, min(_in_cache(part[0], scratch), _NEAR) // (8 * max(1, count)))
+        columns = max(LEAST_COLUMNS, min(in_cache(part[0], scratch), _NEAR) // (8 * max(1, count)))
         for some in torch.split(part[0], columns, dim=1):
-            total += torch.linalg.vector_norm(_exact(some), dim=1).square().cpu().double().numpy()
+            total += torch.linalg.vector_norm(exact_numbers(some), dim=1).square().cpu().double().numpy()
     return total
 
 
@@ -145,106 +148,43 @@ def row_products(rows: Rows, first: npt.NDArray[np.int64], second: npt.NDArray[n
     """Inner products of pairs of rows, given by place, shape (pairs,)."""
     total = np.zeros(len(first))
     for part in rows.parts:
-        room = _in_cache(part[0], scratch)
-        if _touched(part):
-            total += _touched_row_products(part[0], first, second, room)
+        room = in_cache(part[0], scratch)
+        if table_products.is_table(part):
+            total += table_products.row_products(part[0], first, second, room)
             continue
         if len(part) == 1:
-            for some in torch.split(part[0], max(_LEAST_COLUMNS, room // (16 * _ROWS_TOGETHER)), dim=1):
+            for some in torch.split(part[0], max(LEAST_COLUMNS, room // (16 * _ROWS_TOGETHER)), dim=1):
                 step = max(1, room // (16 * max(1, some.shape[1])))
                 for start in range(0, len(first), step):
                     i, j = (torch.from_numpy(k[start : start + step]).to(some.device) for k in (first, second))
-                    value = torch.einsum("ij,ij->i", _exact(some[i]), _exact(some[j]))
+                    value = torch.einsum("ij,ij->i", exact_numbers(some[i]), exact_numbers(some[j]))
                     total[start : start + step] += value.cpu().double().numpy()
             continue
         width = sum(t.shape[-1] * len(t) for t in part)
         step = max(1, room // (16 * max(1, width)))
         for start in range(0, len(first), step):
             i, j = (torch.from_numpy(k[start : start + step]).to(part[0].device) for k in (first, second))
-            a, b = (tuple(_exact(t[..., k, :]) for t in part) for k in (i, j))
+            a, b = (tuple(exact_numbers(t[..., k, :]) for t in part) for k in (i, j))
             value = (a[0].unsqueeze(1) * b[0]).sum(-1) * (a[1].unsqueeze(1) * b[1]).sum(-1)
             value = value.sum((0, 1)) if len(value) == 1 else value[0, 0] - value[0, 1] - value[1, 0] + value[1, 1]
             total[start : start + step] += value.cpu().double().numpy()
     return total
 
 
-def _in_cache(tensor: torch.Tensor, scratch: int) -> int:
-    return min(scratch, _CACHED) if tensor.device.type == "cpu" else scratch
-
-
-def _exact(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to(torch.float64 if tensor.device.type != "mps" else torch.float32)
-
-
 def _products(a: torch.Tensor, b: torch.Tensor, scratch: int, *, leading: bool) -> torch.Tensor:
     """(rows, rows) of tensors (rows, numbers); (sides, rows, sides, rows) of tensors (sides, rows, numbers)."""
     x, y = a.flatten(0, -2), b.flatten(0, -2)
     first = len(x) if leading else 0
-    columns = max(_LEAST_COLUMNS, _in_cache(x, scratch) // (8 * (len(x) + len(y) - first)))
-    total = _exact(x.new_zeros(len(x), len(y)))
+    columns = max(LEAST_COLUMNS, in_cache(x, scratch) // (8 * (len(x) + len(y) - first)))
+    total = exact_numbers(x.new_zeros(len(x), len(y)))
     for start in range(0, x.shape[1], columns):
-        q = _exact(y[:, start : start + columns])
-        p = q[:first] if leading else _exact(x[:, start : start + columns])
+        q = exact_numbers(y[:, start : start + columns])
+        p = q[:first] if leading else exact_numbers(x[:, start : start + columns])
         if leading:
             total[:, :first] += _symmetric(p)
         if len(q) > first:
             total[:, first:].addmm_(p, q[first:].T)
     return total.reshape(*a.shape[:-1], *b.shape[:-1])
-
-
-def _by_position(feature: Touched, *, differences: bool) -> torch.Tensor:
-    """Positions first; for differences, those of the first items, then those of the second ones, negated."""
-    values = feature.values.transpose(0, 1)
-    if not differences:
-        return values
-    half = values.shape[1] // 2
-    second = values[:, half:].clone()
-    second[..., 1:].neg_()
-    return torch.cat([values[:, :half], second])
-
-
-def _touched(part: Sequence[torch.Tensor]) -> bool:
-    """Whether a part has rows of a table."""
-    return len(part) == 1 and part[0].dim() > _MATRIX
-
-
-def _touched_products(a: torch.Tensor, b: torch.Tensor, scratch: int) -> torch.Tensor:
-    """(rows, rows) of tensors (positions, rows, 1 + width), from the rows of the table that both use."""
-    numbers = [t[..., 0].long().contiguous() for t in (a, b)]
-    common = torch.unique(numbers[1][torch.isin(numbers[1], numbers[0])])
-    total = _exact(a.new_zeros(a.shape[1], b.shape[1]))
-    room = _in_cache(a, scratch) // (8 * (a.shape[1] + b.shape[1]))
-    columns = min(a.shape[2] - 1, max(_LEAST_COLUMNS, room))
-    for rows in torch.split(common, max(1, room // columns)) if len(common) else ():
-        for begin in range(1, a.shape[2], columns):
-            x, y = (_of_table(n, t[..., begin : begin + columns], rows) for n, t in zip(numbers, (a, b), strict=True))
-            total.addmm_(x, y.T)
-    return total
-
-
-def _of_table(numbers: torch.Tensor, values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Gradients of these rows of a table, (items, numbers), from numbers and values by (positions, items)."""
-    place = torch.searchsorted(rows, numbers).clamp_(max=len(rows) - 1)
-    position, item = torch.nonzero(rows[place] == numbers, as_tuple=True)
-    values = _exact(values[position, item])
-    total = values.new_zeros(numbers.shape[1] * len(rows), values.shape[1])
-    return total.index_add_(0, item * len(rows) + place[position, item], values).reshape(numbers.shape[1], -1)
-
-
-def _touched_row_products(
-    values: torch.Tensor, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], room: int
-) -> FloatArray:
-    """Like ``row_products``: positions of two gradients are multiplied if they use the same row of the table."""
-    positions, _, width = values.shape
-    step = max(1, room // (8 * positions * (2 * width + 2 * positions)))
-    total = np.zeros(len(first))
-    for start in range(0, len(first), step):
-        i, j = (torch.from_numpy(k[start : start + step]).to(values.device) for k in (first, second))
-        a, b = (values[:, k].transpose(0, 1) for k in (i, j))
-        products = torch.bmm(_exact(a[..., 1:]), _exact(b[..., 1:]).transpose(1, 2))
-        same = a[..., 0].unsqueeze(2) == b[..., 0].unsqueeze(1)
-        total[start : start + step] = products.mul_(same).sum((1, 2)).cpu().double().numpy()
-    return total
 
 
 def _symmetric(p: torch.Tensor) -> torch.Tensor:
@@ -257,7 +197,7 @@ def _symmetric(p: torch.Tensor) -> torch.Tensor:
 
 def _short_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """(rows, rows) of tensors (rows, numbers)."""
-    total = _exact(a.new_zeros(len(a), len(b)))
+    total = exact_numbers(a.new_zeros(len(a), len(b)))
     for x, y in zip(torch.split(a, _SHORT, dim=1), torch.split(b, _SHORT, dim=1), strict=True):
         total += x @ y.T
     return total

@@ -1,0 +1,52 @@
+"""Digests of items' inputs, one by one or for all rows of tensors at once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from tracinctl.engine.item_forms import ItemInput
+
+_AT_ONCE = 16 << 20  # bytes of rows that are copied at a time, if rows must be copied
+
+
+def shape_of(value: ItemInput) -> tuple[Any, ...]:
+    """The shape and type of an item's input; equal for items that can pass the model together."""
+    if isinstance(value, dict):
+        return tuple((k, *shape_of(value[k])) for k in sorted(value))
+    return (str(value.dtype), *value.shape)
+
+
+def digest(item_id: str, content: str) -> str:
+    """SHA-256 of an item's id and the digest of its content."""
+    return hashlib.sha256(f"{item_id}\0{content}".encode()).hexdigest()
+
+
+def content_digest(value: ItemInput) -> str:
+    """SHA-256 of an item's shape, type and content."""
+    alone = {k: v.unsqueeze(0) for k, v in value.items()} if isinstance(value, dict) else value.unsqueeze(0)
+    return content_digests(alone, shape_of(value))[0]
+
+
+def content_digests(columns: ItemInput, shape: tuple[Any, ...]) -> list[str]:
+    """The digest of each item, from tensors with items first; ``shape`` is that of a single item."""
+    tensors = [columns[k] for k in sorted(columns)] if isinstance(columns, Mapping) else [columns]
+    begin = f"{shape}\0".encode()
+    rows = [_row_bytes(t) for t in tensors if t[:1].numel()]  # an empty row has no bytes
+    if not rows:
+        return [hashlib.sha256(begin).hexdigest()] * len(tensors[0])
+    begins = itertools.repeat(begin, len(tensors[0]))
+    return [hashlib.sha256(b"".join(parts)).hexdigest() for parts in zip(begins, *rows, strict=True)]
+
+
+def _row_bytes(tensor: torch.Tensor) -> Iterator[memoryview]:
+    """The bytes of each row."""
+    size = tensor[:1].numel() * tensor.element_size()
+    for rows in torch.split(tensor.detach(), max(1, _AT_ONCE // size)):
+        view = memoryview(rows.contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
+        for start in range(0, len(view), size):
+            yield view[start : start + size]
