@@ -36,6 +36,32 @@ def llama(attention):
     return LlamaForSequenceClassification(LlamaConfig(**SMALL, num_key_value_heads=1, attn_implementation=attention))
 
 
+def t5(_attention):
+    from transformers import T5Config, T5ForSequenceClassification
+
+    sizes = {"d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 2, "num_heads": 2}
+    special = {"pad_token_id": 0, "decoder_start_token_id": 0, "eos_token_id": 29}
+    return T5ForSequenceClassification(T5Config(vocab_size=30, num_labels=1, **sizes, **special))
+
+
+def bart(_attention):
+    from transformers import BartConfig, BartForSequenceClassification
+
+    sides = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in SIDE.items()}
+    special = {"pad_token_id": 0, "eos_token_id": 29, "max_position_embeddings": 16}
+    return BartForSequenceClassification(BartConfig(vocab_size=30, d_model=8, num_labels=1, **sides, **special))
+
+
+def longformer(_attention):
+    from transformers import LongformerConfig, LongformerForSequenceClassification
+
+    config = LongformerConfig(**SMALL, max_position_embeddings=16, attention_window=4)
+    return LongformerForSequenceClassification(config)
+
+
+SIDE = {"layers": 1, "attention_heads": 2, "ffn_dim": 12}
+
+
 def padded(items, seed, length=7):
     """Token ids and masks of texts of 2 to 7 tokens; some fill the length and need no mask at all."""
     generator = torch.Generator().manual_seed(seed)
@@ -72,6 +98,21 @@ def test_padded_texts_score_as_in_a_loop_over_pairs(build, error, attention, tmp
     assert worst(table.scores, scores) < error
     assert worst(table.self_influence, own) < error
     assert len(runs) < 11 + 7  # for eleven items, and seven passes that look whether scores can be trusted
+
+
+# T5 normalises and Longformer attends in float32 whatever they are given
+@pytest.mark.parametrize(("build", "error"), [(t5, 1e-6), (bart, 1e-10), (longformer, 1e-6)])
+def test_models_whose_shapes_depend_on_the_text_are_taken_in_blocks(build, error, tmp_path):
+    """T5 and BART pick the last token of the text by a mask, and Longformer counts its global tokens."""
+    model, data = build("eager"), preferences()
+    for samples in (data.train, data.test):
+        samples.inputs["input_ids"][:, -1] = 29
+    paths = make_checkpoints(model, tmp_path, rates=(0.1,), scale=0.3)
+    scores, own, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
+    table = compute_influence(data, model, paths, loss="logistic", dtype="float64", device="cpu")
+    assert table.provenance["gradients"] == "in blocks"
+    assert worst(table.scores, scores) < error
+    assert worst(table.self_influence, own) < error
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from tracinctl.engine.gradients.branches import answer, is_question
+from tracinctl.engine.gradients.branches import answer, is_question, shaped_by_data
 from tracinctl.engine.gradients.uses import Affine, ChannelAffine, Convolution, Embedding, Linear, Use
 
 _EMBEDDING = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
@@ -75,6 +75,10 @@ class UseWatch(TorchFunctionMode):
             # hooks of training require a gradient of the first layer's output, which is not a leaf here and needs none
             return args[0]
         used = self._used(args, kwargs)
+        if (call := shaped_by_data(func, args, kwargs)) is not None:
+            self.trace.asked = True
+            self.trace.other |= used
+            return call()
         if not used:
             return _look_up(*args, **kwargs) if func is functional.embedding else func(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
