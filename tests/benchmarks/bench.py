@@ -22,7 +22,7 @@ from tracinctl.training.options import TrainSettings
 
 NO_PAIRS = Pairs(*np.zeros((3, 0), dtype=np.int64))
 JUDGED = 3  # trainings of each row
-TUNED = (1, 2)  # their seeds
+TUNED = (1, 2, 3)  # seeds of the trainings that choose
 DECAYS = (None, 0.01, 0.1)
 CHECKPOINTS = 6
 SMOOTHED = 0.1

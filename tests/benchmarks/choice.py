@@ -19,7 +19,7 @@ tuned alone, by items that took no part: the mean over seeds with its standard e
   which did not make these lists. Highest loss and self-influence at the checkpoints, the worst tenth; the lowest tenth
   by dattri's total; cleanlab's confident learning on out-of-fold probabilities; the lowest preference strength of an
   ensemble turned round, a tenth (Wang et al. 2024, arXiv 2401.06080); suspects out of fold turned round; a ramp loss; a
-  logistic loss with smoothed labels; where items are mislabelled, the pairs of the items that the item measure lists.
+  logistic loss with smoothed labels.
 
 **Detection.** Area under the curve of ordering bad pairs before good ones; where items are mislabelled, bad items
 before good ones, by the mean over an item's pairs.
@@ -52,9 +52,16 @@ from tracinctl import InfluenceTable, compute_influence
 from tracinctl.data.bradley_terry import contradiction
 from tracinctl.engine.options import METHODS
 from tracinctl.errors import CheckpointWarning
-from tracinctl.project.candidates import margin_candidates, of_scores, suspicion_candidates, total_candidates
+from tracinctl.project.candidates import (
+    item_candidates,
+    margin_candidates,
+    of_scores,
+    suspicion_candidates,
+    total_candidates,
+    with_unseen,
+)
 from tracinctl.retraining.choice import NOTHING, Candidate, Choice, ChoiceSettings, choose
-from tracinctl.retraining.crossfit import LISTED_ABOVE, out_of_fold
+from tracinctl.retraining.crossfit import LISTED_ABOVE, CrossFit, cross_fit
 from tracinctl.retraining.judging import divide_items, pairs_within
 from tracinctl.retraining.margins import mean_margins
 from tracinctl.retraining.trainer import END, Recipe, Trained, Training
@@ -104,7 +111,8 @@ class Evidence:
     Attributes:
         tables: influence by each method; that of dattri.
         losses: mean loss over the checkpoints.
-        suspicion: share of unseeing rankers that rank it the other way.
+        fold: rankers on halves of the training comparisons.
+        suspicion: share of the rankers not trained on it that rank it the other way.
         margins: mean margin of rankers that saw it.
         strength: the same at the end of the training.
     """
@@ -112,6 +120,7 @@ class Evidence:
     tables: Mapping[str, InfluenceTable]
     dattri: InfluenceTable
     losses: np.ndarray
+    fold: CrossFit
     suspicion: np.ndarray
     margins: np.ndarray
     strength: np.ndarray
@@ -135,7 +144,9 @@ class Evidence:
             return kept
 
         margins = mean_margins(train, data, seed)
-        return cls(tables, dattri, losses, out_of_fold(bench.train, data, seed), margins, _strength(bench, kept))
+        strength = _strength(bench, kept)
+        fold = cross_fit(bench.train, data, seed)
+        return cls(tables, dattri, losses, fold, fold.suspicion(data), margins, strength)
 
     def suspects(self, bench: Bench) -> dict[str, np.ndarray]:
         """What orders the training pairs, higher is worse."""
@@ -203,8 +214,10 @@ def _chosen(bench: Bench, evidence: Evidence, seed: int) -> tuple[list[Candidate
         (one, other),
         lambda view: choose_exclusions(view, Rule(threshold="0")).ids,
     )
-    candidates = [votes, *totals, *suspicion_candidates(data, evidence.suspicion, totals)]
-    candidates += [*margin_candidates(data, evidence.margins), Candidate(CAPPED, loss="capped")]
+    of_training = [*suspicion_candidates(data, evidence.suspicion, totals), *margin_candidates(data, evidence.margins)]
+    of_training.append(Candidate(CAPPED, loss="capped"))
+    candidates = [votes, *totals, *item_candidates(data, evidence.tables["tracin"])]
+    candidates += with_unseen(of_training, bench.train, data, evidence.fold)
     return candidates, choose(bench.train, data, halves, candidates, ChoiceSettings(TUNED, DECAYS))
 
 
@@ -232,10 +245,6 @@ def _rivals(bench: Bench, evidence: Evidence, seed: int, without: Without) -> li
         Variant("nothing, ramp loss", everything, bench.none, loss="bench:ramp"),
         Variant("nothing, smoothed labels", everything, bench.none, loss="bench:smoothed_logistic"),
     ]
-    if bench.task.error == "mislabelled":
-        table = evidence.tables["tracin"]
-        listed = np.isin(bench.task.data.train.ids, choose_exclusions(table, Rule(threshold="0", mode="sample")).ids)
-        rivals.append(Variant("item measure", ~(listed[pairs.first] | listed[pairs.second]), bench.none))
     return [*rivals, without(TRUTH, names[bad].tolist())] if bad.any() else rivals
 
 

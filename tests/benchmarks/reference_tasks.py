@@ -25,6 +25,7 @@ _SHRUNK_BY = 5  # votes at the mean agreement, added to those of each annotator
 _MAJORITY = 0.2  # share of the votes by which one side must lead; equal votes count as 0
 _CLEAR_MAJORITY = 0.4
 _JUDGED_PAIRS = 10
+_LETOR_PAIRS = 3000  # as many training pairs as the planted tasks have
 _CAREFUL_FROM = 0.6
 
 
@@ -47,7 +48,7 @@ def arguments_task(seed: int, vote: str = "weakest") -> Task:
         part[rows] = _parts(random, len(rows))
     of_pair = np.where(part[pairs["i"]] == part[pairs["j"]], part[pairs["i"]], -1)
     pairs["truth"] = np.sign(pairs["lead"]).where(pairs["lead"].abs() >= _MAJORITY, 0).astype(int)
-    train = pairs[(of_pair == 0) & (pairs["truth"] != 0) & (pairs["weakest"] != 0)]
+    train = pairs[(of_pair == 0) & (pairs["truth"] != 0)]
     score = pairs[(of_pair == 1) & (pairs["truth"] != 0)]
     judge = pairs[(of_pair == 2) & (pairs["lead"].abs() >= _CLEAR_MAJORITY)]
     bad = (train["weakest"] != train["truth"]).to_numpy()
@@ -56,7 +57,7 @@ def arguments_task(seed: int, vote: str = "weakest") -> Task:
 
 
 def letor_task(seed: int, share: float) -> Task:
-    """Pairs of documents of one query and of different grade, a share of them flipped."""
+    """Pairs of documents of one query and of different grade: 3,000 training pairs, a share of them flipped."""
     folder = REFERENCE / "letor"
     with gzip.open(folder / "rank.train.query.gz", "rt") as stream:
         counts = [int(line) for line in stream]
@@ -79,6 +80,7 @@ def letor_task(seed: int, share: float) -> Task:
     frame = pd.DataFrame({"i": both[:, 0], "j": both[:, 1]})
     frame["target"] = np.where(grades[frame["i"]] > grades[frame["j"]], 1, -1)
     sides = [frame[part[frame["i"]] == k].copy() for k in range(3)]
+    sides[0] = sides[0].iloc[np.sort(random.permutation(len(sides[0]))[:_LETOR_PAIRS])].reset_index(drop=True)
     bad = np.zeros(len(sides[0]), dtype=bool)
     bad[random.permutation(len(bad))[: round(share * len(bad))]] = True
     sides[0].loc[bad, "target"] *= -1
@@ -95,13 +97,12 @@ def _majorities(votes: pd.DataFrame, row_of: dict[str, int], *, weakest: bool) -
     by_pair = votes.groupby(["i", "j"])["vote"]
     total, count = by_pair.transform("sum"), by_pair.transform("count")
     others = np.sign(total - votes["vote"])
-    told = (others != 0) & (count > 1)
-    agrees = (others == votes["vote"]).where(told)
+    agrees = (others == votes["vote"]).where((others != 0) & (votes["vote"] != 0))
     usual = agrees.mean()
     of_annotator = agrees.groupby(votes["annotator"])
     competence = (of_annotator.sum() + _SHRUNK_BY * usual) / (of_annotator.count() + _SHRUNK_BY)
-    votes = votes.assign(lead=total / count, competence=votes["annotator"].map(competence))
-    ordered = votes.sort_values("competence", kind="stable") if weakest else votes[votes["vote"] != 0]
+    sided = votes.assign(lead=total / count, competence=votes["annotator"].map(competence))[votes["vote"] != 0]
+    ordered = sided.sort_values("competence", kind="stable") if weakest else sided
     one = ordered.drop_duplicates(["i", "j"])
     return one.rename(columns={"vote": "weakest"})[["i", "j", "lead", "weakest", "annotator"]].sort_values(["i", "j"])
 

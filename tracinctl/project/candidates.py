@@ -15,9 +15,10 @@ from tracinctl.project.config import holds_checkpoints
 from tracinctl.project.settings import ComputeSettings
 from tracinctl.project.sources import make_model, with_test_pairs
 from tracinctl.project.target import Target
-from tracinctl.retraining.choice import Candidate
-from tracinctl.retraining.crossfit import LISTED_ABOVE
-from tracinctl.scores.exclusion import choose_exclusions
+from tracinctl.retraining.choice import Candidate, Estimate, Train
+from tracinctl.retraining.crossfit import LISTED_ABOVE, CrossFit
+from tracinctl.retraining.unseen import Way, unseen_gains
+from tracinctl.scores.exclusion import choose_exclusions, suspicious_items
 from tracinctl.scores.options import Rule
 from tracinctl.scores.source import ScoreSource, SomeColumns
 
@@ -95,6 +96,37 @@ def margin_candidates(data: RankingData, margins: FloatArray) -> list[Candidate]
     order = np.argsort(margins, kind="stable")[: int(np.isfinite(margins).sum())]
     lists = {share: tuple(names[order[: round(share * len(order))]].tolist()) for share in LEAST_FITTED}
     return [Candidate(f"least fitted {100 * share:g} %", (ids, ids), ids) for share, ids in lists.items()]
+
+
+def with_unseen(candidates: Sequence[Candidate], train: Train, data: RankingData, fold: CrossFit) -> list[Candidate]:
+    """Rules made from training pairs, with their gains on training pairs that a ranker did not train on.
+
+    A list out of fold cannot be made again within a half. It counts as leaving out as many that are fitted least,
+    between the shares that are tried.
+    """
+    capped = any(candidate.loss for candidate in candidates)
+    ways = [*(Way(share) for share in LEAST_FITTED), *([Way(loss="capped")] if capped else [])]
+    gains = unseen_gains(train, data, fold, ways)
+    shares = [0.0, *LEAST_FITTED]
+    means, errors = ([0.0, *(getattr(gain, name) for gain in gains[: len(LEAST_FITTED)])] for name in ("mean", "error"))
+
+    def unseen(candidate: Candidate) -> Estimate:
+        if candidate.loss is not None:
+            return gains[-1]
+        share = len(candidate.whole) / len(data.train_pairs)
+        return Estimate(float(np.interp(share, shares, means)), float(np.interp(share, shares, errors)))
+
+    return [replace(candidate, unseen=unseen(candidate)) for candidate in candidates]
+
+
+def item_candidates(data: RankingData, source: ScoreSource) -> list[Candidate]:
+    """The pairs of the items that stand out by item-level influence; none if the scores do not have it."""
+    if source.sample_influence is None or not len(source.sample_ids):
+        return []
+    pairs, names = data.train_pairs, np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
+    outstanding = np.isin(data.train.ids, list(suspicious_items(source)))
+    ids = tuple(names[outstanding[pairs.first] | outstanding[pairs.second]].tolist())
+    return [Candidate("pairs of items that stand out", (ids, ids), ids)]
 
 
 def scores_by_method(

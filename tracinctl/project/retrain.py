@@ -11,12 +11,14 @@ from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.files import is_there
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.project.candidates import (
+    item_candidates,
     margin_candidates,
     rule_candidate,
     scores_by_method,
     suspicion_candidates,
     threshold_candidates,
     total_candidates,
+    with_unseen,
 )
 from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.sources import load_data
@@ -26,7 +28,7 @@ from tracinctl.project.workflow import Run, compare_with_planted
 from tracinctl.retraining.builtin_trainer import RankerTrainer
 from tracinctl.retraining.choice import Candidate, ChoiceSettings, choose, scoring_halves, too_few_to_choose
 from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
-from tracinctl.retraining.crossfit import out_of_fold
+from tracinctl.retraining.crossfit import cross_fit
 from tracinctl.retraining.judging import Division, divide_held_out, pairs_within
 from tracinctl.retraining.margins import mean_margins
 from tracinctl.retraining.options import RetrainSettings
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from tracinctl.scores.options import Rule, Votes
     from tracinctl.scores.votes import Threshold
 
-CHOOSING_SEEDS: Final = 2
+CHOOSING_SEEDS: Final = 3
 """Number of training seeds for the choice; the verdict uses one per repeat."""
 
 
@@ -116,13 +118,16 @@ def retrain_project(
             return [own, *capped]
         sources = scores_by_method(target, compute, work.data, work.division, source, progress)
         totals = total_candidates(sources, work.half_pairs)
+        of_scores = [own, *totals, *item_candidates(work.data, source)]
         if settings.command is not None:
-            return [own, *totals]
-        suspicion = out_of_fold(work.train, work.data, settings.how.seed)
+            return of_scores
+        fold = cross_fit(work.train, work.data, settings.how.seed)
+        suspicion = fold.suspicion(work.data)
         write_doubts(target, work.data, suspicion)
         margins = mean_margins(work.train, work.data, settings.how.seed)
         fitted = margin_candidates(work.data, margins)
-        return [own, *totals, *suspicion_candidates(work.data, suspicion, totals), *fitted, *capped]
+        of_training = [*suspicion_candidates(work.data, suspicion, totals), *fitted, *capped]
+        return [*of_scores, *with_unseen(of_training, work.train, work.data, fold)]
 
     return work.judged(candidates, own)
 

@@ -37,13 +37,29 @@ NOTHING: Final = "nothing"
 FEWEST_ITEMS: Final = 3
 """Least number of items of a half that are in a pair within it; with fewer, nothing is chosen."""
 
-_BEST_CELLS = 3
+BEST_CELLS: Final = 3
+"""Number of best cells, or stops, whose mean stands for a way to train."""
+
 _DRAWS = 200  # number of bootstrap draws
 _STANDARD_ERRORS = 0.5
 _STANDARD_ERRORS_OF_HALVES = 1.0
 _NEIGHBOUR = 0.5  # weight of a neighbouring cell
 
 Train = Callable[[Sequence[Training]], Sequence[Trained]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A gain in pair accuracy, as a share, and its standard error over items."""
+
+    mean: float
+    error: float
+
+    def averaged_with(self, other: Estimate) -> Estimate:
+        """The average of two independent estimates, each weighted by its precision."""
+        weight, other_weight = (1 / max(error, 1e-9) ** 2 for error in (self.error, other.error))
+        mean = (weight * self.mean + other_weight * other.mean) / (weight + other_weight)
+        return Estimate(mean, (weight + other_weight) ** -0.5)
 
 
 @dataclass(frozen=True)
@@ -55,12 +71,14 @@ class Candidate:
         halves: the ids that it lists from the scores of each half of the scoring items.
         whole: the ids that it lists from all scoring items.
         loss: the loss to train with; None = the default.
+        unseen: its gain by training pairs that a ranker did not train on, see ``unseen_gains``; None if unknown.
     """
 
     name: str
     halves: tuple[Sequence[str], Sequence[str]] = ((), ())
     whole: Sequence[str] = ()
     loss: str | None = None
+    unseen: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -269,12 +287,17 @@ class _Trials:
         differences = [one[best].mean(0) - two[usual].mean(0) for one, two in zip(own, base, strict=True)]
         random = np.random.default_rng([len(self.stops), 13])
         errors = [item_error(gain, pairs, random) for gain, (_, pairs) in zip(differences, judges, strict=True)]
+        estimate = Estimate(
+            float(np.mean([gain.mean() for gain in differences])), float(np.linalg.norm(errors)) / len(errors)
+        )
+        if candidate.unseen is not None:
+            estimate = estimate.averaged_with(candidate.unseen)
         decay, stop = divmod(int(best[0]), len(self.stops))
         return Gain(
             candidate.name,
             len(candidate.whole),
-            float(np.mean([gain.mean() for gain in differences])),
-            float(np.linalg.norm(errors)) / len(errors) if candidate.name != NOTHING else 0.0,
+            estimate.mean,
+            estimate.error if candidate.name != NOTHING else 0.0,
             Recipe(decays[decay], self.stops[stop], candidate.loss),
             final,
             by_halves=candidate.name not in self.shared,
@@ -300,7 +323,7 @@ def _arm(name: str) -> str:
 def _best_cells(right: Sequence[FloatArray], decays: int) -> Any:
     """Rows of the best cells by the mean over both halves, best first."""
     means = np.mean([half.mean(1) for half in right], axis=0).reshape(decays, -1)
-    return np.argsort(-smoothed(means).ravel(), kind="stable")[:_BEST_CELLS]
+    return np.argsort(-smoothed(means).ravel(), kind="stable")[:BEST_CELLS]
 
 
 def smoothed(cells: FloatArray) -> FloatArray:

@@ -22,6 +22,7 @@ So the default is 16 rankers and one round, and the list has the pairs that more
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -64,20 +65,67 @@ def out_of_fold(
             f"`rankers` is {rankers} and `rounds` is {rounds}; they must be an even number and at least 1",
             hint="Give 2 rankers and 1 round, or more.",
         )
-    comparisons = comparison_rows(data)
-    names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
     suspicion = np.zeros(len(data.train_pairs))
     for k in range(rounds):
-        left_out = suspicion > _LEFT_OUT_ABOVE
-        seen = _halves(comparisons, rankers, np.random.default_rng([seed, 11, k]))
-        plan = [
-            Training(
-                f"half {row + 1} of round {k + 1}", row + 1, seed + row, tuple(names[~own | left_out]), all_items=True
-            )
-            for row, own in enumerate(seen)
-        ]
-        suspicion = _suspicion(train(plan), seen, data)
+        fold = cross_fit(train, data, seed, rankers=rankers, left_out=suspicion > _LEFT_OUT_ABOVE, number=k)
+        suspicion = fold.suspicion(data)
     return suspicion
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Rankers on halves of the training comparisons.
+
+    Attributes:
+        seed: seed of the first ranker; the others use the following ones.
+        seen: whether each ranker trained on each pair, shape (rankers, pairs).
+        trained: the rankers.
+    """
+
+    seed: int
+    seen: BoolArray
+    trained: Sequence[Trained]
+
+    def suspicion(self, data: RankingData) -> FloatArray:
+        """The share of rankers not trained on each pair that rank it the other way, at the end of the training."""
+        scores = np.array([one.scores_at(END, data.train.ids) for one in self.trained])
+        pairs = data.train_pairs
+        wrong = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target <= 0
+        wrong &= pairs.target != 0  # a tie cannot be ranked the other way
+        return np.asarray((wrong & ~self.seen).sum(0) / (~self.seen).sum(0), dtype=np.float64)
+
+    def first(self, rankers: int) -> CrossFit:
+        """The first rankers, an even number, so that both halves of each division are there."""
+        return CrossFit(self.seed, self.seen[:rankers], self.trained[:rankers])
+
+
+def cross_fit(
+    train: Callable[[Sequence[Training]], Sequence[Trained]],
+    data: RankingData,
+    seed: int,
+    *,
+    rankers: int = RANKERS,
+    left_out: BoolArray | None = None,
+    number: int = 0,
+) -> CrossFit:
+    """Train rankers on halves of the training comparisons.
+
+    Args:
+        train: runs trainings that score all items.
+        data: items and pairs.
+        seed: seed of the halves and of the trainings.
+        rankers: number of rankers, which must be even.
+        left_out: pairs to leave out of every half.
+        number: number of the round, from 0; each has halves of its own.
+    """
+    names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
+    seen = _halves(comparison_rows(data), rankers, np.random.default_rng([seed, 11, number]))
+    kept = seen if left_out is None else seen & ~left_out
+    plan = [
+        Training(f"half {k + 1} of round {number + 1}", k + 1, seed + k, tuple(names[~half]), all_items=True)
+        for k, half in enumerate(kept)
+    ]
+    return CrossFit(seed, seen, train(plan))
 
 
 def comparison_rows(data: RankingData) -> IntArray:
@@ -95,11 +143,3 @@ def _halves(comparisons: IntArray, rankers: int, random: np.random.Generator) ->
         half = (random.permutation(count) < count // 2)[comparisons]
         halves += [half, ~half]
     return np.stack(halves)
-
-
-def _suspicion(trained: Sequence[Trained], seen: BoolArray, data: RankingData) -> FloatArray:
-    scores = np.array([one.scores_at(END, data.train.ids) for one in trained])
-    pairs = data.train_pairs
-    wrong = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target <= 0
-    wrong &= pairs.target != 0  # a tie cannot be ranked the other way
-    return np.asarray((wrong & ~seen).sum(0) / (~seen).sum(0), dtype=np.float64)

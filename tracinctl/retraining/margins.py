@@ -41,12 +41,15 @@ def mean_margins(
     Returns:
         Shape (training pairs,); ties have the largest margin, because no order contradicts them.
     """
-    pairs, ids = data.train_pairs, data.train.ids
     plan = [Training(f"margins {k + 1}", k + 1, seed + k, (), all_items=True) for k in range(rankers)]
-    margins = []
-    for trained in train(plan):
-        for stop in trained.stops:
-            scores = np.array(trained.scores_at(stop, ids))
-            own = (scores[pairs.first] - scores[pairs.second]) * pairs.target
-            margins.append(np.clip(own / (own.std() or 1.0), -_LIMIT, _LIMIT))
+    return np.asarray(np.mean([margins_of(trained, data) for trained in train(plan)], axis=0))
+
+
+def margins_of(trained: Trained, data: RankingData) -> FloatArray:
+    """The mean margin of each training pair over a ranker's stops, see ``mean_margins``."""
+    pairs, margins = data.train_pairs, []
+    for stop in trained.stops:
+        scores = np.array(trained.scores_at(stop, data.train.ids))
+        difference = (scores[pairs.first] - scores[pairs.second]) * pairs.target
+        margins.append(np.clip(difference / (difference.std() or 1.0), -_LIMIT, _LIMIT))
     return np.where(pairs.target == 0, np.inf, np.mean(margins, axis=0))
