@@ -14,6 +14,7 @@ from tracinctl.retraining.choice import (
     NOTHING,
     Candidate,
     ChoiceSettings,
+    Estimate,
     Gain,
     careful,
     choose,
@@ -117,6 +118,24 @@ def test_a_rule_that_halves_judge_has_to_gain_twice_as_much():
     same = Candidate("same", (LISTED[:3], LISTED[:3]), LISTED[:3])
     choice, _ = chosen({0: 3.0, 3: 0.2}, candidates=[same, candidate("own", 3)])
     assert {gain.name: gain.by_halves for gain in choice.gains} == {"same": False, "own": True, NOTHING: False}
+
+
+def test_two_estimates_are_averaged_by_their_precision():
+    both = Estimate(0.02, 0.01).averaged_with(Estimate(-0.01, 0.005))
+    assert both.mean == pytest.approx((0.02 / 1 + -0.01 * 4) / 5)
+    assert both.error == pytest.approx(0.01 / 5**0.5)
+    assert Estimate(0.02, float("inf")).averaged_with(Estimate(-0.01, 0.005)).mean == pytest.approx(-0.01)
+
+
+@pytest.mark.parametrize(("unseen", "name"), [(0.03, "same"), (-0.03, NOTHING)])
+def test_training_pairs_decide_where_held_out_pairs_cannot(unseen, name):
+    """By held-out pairs, whose error is far larger, the list changes little."""
+    same = Candidate("same", (LISTED[:3], LISTED[:3]), LISTED[:3], unseen=Estimate(unseen, 0.002))
+    choice, _ = chosen({0: 1.0, 3: 1.1}, candidates=[same])
+    assert choice.chosen.name == name
+    (gain,) = (gain for gain in choice.gains if gain.name == "same")
+    assert gain.mean == pytest.approx(unseen, rel=0.2)
+    assert gain.error <= 0.002
 
 
 def test_neighbouring_cells_are_averaged():

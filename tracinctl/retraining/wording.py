@@ -181,7 +181,8 @@ def choice_note(result: RetrainResult) -> str:
         return (
             "Points: gain in pair accuracy over leaving nothing out, with one standard error. Each half of the scoring "
             "items makes a list, and the other half judges it: such a rule is chosen where its gain exceeds its error. "
-            "A rule without scores is judged by all of them, and chosen where its gain exceeds half its error."
+            "A rule without scores is judged by all of them, and by the training pairs that its rankers did not train "
+            "on: it is chosen where its gain exceeds half its error."
         )
     return (
         f"No list was chosen, because {result.why_no_choice}. Your rule's list from the scoring pairs was judged."
