@@ -226,7 +226,7 @@ class Shell:
         stub.chmod(0o755)
         home = tmp_path / "home"
         home.mkdir()
-        scripts = ROOT / "tracinctl" / "cli" / "completion" / "scripts"
+        scripts = ROOT / "completions"
         if name == "bash":
             (home / "rc").write_text(
                 f"PS1='{self.PROMPT}'\nbind 'set enable-bracketed-paste off'\n. {scripts / 'tracinctl.bash'}\n"

@@ -1,0 +1,1 @@
+../tracinctl/cli/completion/scripts/tracinctl.bash
