@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracinctl.plots.views import VIEW_LINES
+from tracinctl.project.declared import setting
 from tracinctl.project.places import DataPlaces, GivenScores, ListPlace, ScorePlace, Selection
 from tracinctl.project.settings import (
     DATA,
@@ -58,15 +59,12 @@ class SweepCommand:
     grouping: Grouping = field(metadata={"panel": RULE})
     retraining: Retraining = field(metadata={"panel": EVALUATION})
     given: GivenScores = field(metadata={"panel": WHICH})
-    top: int = field(
-        default=0,
-        metadata={
-            "help": "Also list the N pairs with the most votes at the first threshold; with --by, show N groups "
-            "instead of 20.",
-            "least": 0,
-            "example": "10",
-            "panel": OUTPUT,
-        },
+    top: int = setting(
+        0,
+        "Also list the N pairs with the most votes at the first threshold; with --by, show N groups instead of 20.",
+        least=0,
+        example="10",
+        panel=OUTPUT,
     )
 
 
@@ -83,20 +81,15 @@ class ExcludeCommand:
     decided: Decided = field(metadata={"panel": RULE})
     replacing: Replacing = field(metadata={"panel": OUTPUT})
     given: GivenScores = field(metadata={"panel": WHICH})
-    output_file: Path | None = field(
-        default=None,
-        metadata={
-            "help": "The list to write, for a single score file. Default: "
-            "<material>_<frequency>_excluded_pairs.txt in the folder of lists.",
-            "metavar": "FILE",
-            "one_call": True,
-            "panel": OUTPUT,
-        },
+    output_file: Path | None = setting(
+        None,
+        "The list to write, for a single score file. Default: "
+        "<material>_<frequency>_excluded_pairs.txt in the folder of lists.",
+        metavar="FILE",
+        one_call=True,
+        panel=OUTPUT,
     )
-    dry_run: bool = field(
-        default=False,
-        metadata={"help": "Show what would be listed; write nothing.", "one_call": True, "panel": OUTPUT},
-    )
+    dry_run: bool = setting(False, "Show what would be listed; write nothing.", one_call=True, panel=OUTPUT)
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -109,22 +102,18 @@ class TrainCommand:
     training: TrainSettings = field(metadata={"panel": TRAINING})
     program: TrainProgram
     decided: Decided = field(metadata={"panel": DATA})
-    exclusions_file: Path | None = field(
-        default=None,
-        metadata={
-            "help": "Leave out the pairs and items on this list.",
-            "metavar": "FILE",
-            "example": "'exclusions/plastic_500hz_excluded_pairs.txt'",
-            "panel": DATA,
-        },
+    exclusions_file: Path | None = setting(
+        None,
+        "Leave out the pairs and items on this list.",
+        metavar="FILE",
+        example="'exclusions/plastic_500hz_excluded_pairs.txt'",
+        panel=DATA,
     )
-    force: bool = field(
-        default=False,
-        metadata={
-            "help": "Replace checkpoints even if scores were made from them, and the pairs file beside them.",
-            "one_call": True,
-            "panel": OUTPUT,
-        },
+    force: bool = setting(
+        False,
+        "Replace checkpoints even if scores were made from them, and the pairs file beside them.",
+        one_call=True,
+        panel=OUTPUT,
     )
 
 
@@ -138,37 +127,24 @@ class PlotCommand:
     votes: RequiredVotes = field(metadata={"panel": RULE})
     grouping: Grouping = field(metadata={"panel": PICTURE})
     given: GivenScores = field(metadata={"panel": WHICH})
-    test_pair: str | None = field(
-        default=None,
-        metadata={
-            "help": "Show the scores on this test pair only: its proponents and opponents (view top).",
-            "metavar": "ID",
-            "one_call": True,
-            "panel": PICTURE,
-        },
+    test_pair: str | None = setting(
+        None,
+        "Show the scores on this test pair only: its proponents and opponents (view top).",
+        metavar="ID",
+        one_call=True,
+        panel=PICTURE,
     )
-    train_pair: str | None = field(
-        default=None,
-        metadata={
-            "help": "Show the scores of this training pair only: the held-out pairs it hurts and helps (view top).",
-            "metavar": "ID",
-            "one_call": True,
-            "panel": PICTURE,
-        },
+    train_pair: str | None = setting(
+        None,
+        "Show the scores of this training pair only: the held-out pairs it hurts and helps (view top).",
+        metavar="ID",
+        one_call=True,
+        panel=PICTURE,
     )
-    output: Path | None = field(
-        default=None,
-        metadata={
-            "help": "Write the picture to a .txt, .svg or .html file.",
-            "metavar": "FILE",
-            "one_call": True,
-            "panel": OUTPUT,
-        },
+    output: Path | None = setting(
+        None, "Write the picture to a .txt, .svg or .html file.", metavar="FILE", one_call=True, panel=OUTPUT
     )
-    top: int = field(
-        default=10,
-        metadata={"help": "Number of pairs or items to show.", "least": 1, "panel": PICTURE},
-    )
+    top: int = setting(10, "Number of pairs or items to show.", least=1, panel=PICTURE)
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -182,33 +158,27 @@ class WorkflowCommand:
     scores: ScorePlace = field(metadata={"panel": OUTPUT})
     lists: ListPlace = field(metadata={"panel": OUTPUT})
     retraining: Retraining = field(metadata={"panel": EVALUATION})
-    rounds: int = field(
-        default=1,
-        metadata={
-            "help": "Train, score and list N times, each time without what earlier rounds listed.",
-            "least": 1,
-            "one_call": True,
-            "panel": EVALUATION,
-        },
+    rounds: int = setting(
+        1,
+        "Train, score and list N times, each time without what earlier rounds listed.",
+        least=1,
+        one_call=True,
+        panel=EVALUATION,
     )
-    plot: str | None = field(
-        default=None,
-        metadata={
-            "help": "Also draw this view of each frequency: overview, distribution, top, ...",
-            "metavar": "VIEW",
-            "choices": VIEW_LINES,
-            "example": "'overview'",
-            "panel": OUTPUT,
-        },
+    plot: str | None = setting(
+        None,
+        "Also draw this view of each frequency: overview, distribution, top, ...",
+        metavar="VIEW",
+        choices=VIEW_LINES,
+        example="'overview'",
+        panel=OUTPUT,
     )
-    report: Path | None = field(
-        default=None,
-        metadata={
-            "help": "Write a report with pictures, lists and what to do next: .html or .md.",
-            "metavar": "FILE",
-            "one_call": True,
-            "panel": OUTPUT,
-        },
+    report: Path | None = setting(
+        None,
+        "Write a report with pictures, lists and what to do next: .html or .md.",
+        metavar="FILE",
+        one_call=True,
+        panel=OUTPUT,
     )
 
 
@@ -230,18 +200,13 @@ class ReviewCommand:
     places: DataPlaces = field(metadata={"panel": DATA})
     scores: ScorePlace = field(metadata={"panel": WHICH})
     review: ReviewSettings = field(metadata={"panel": REVIEW})
-    browser: bool = field(
-        default=True,
-        metadata={"help": "Open the page in a browser, or only print its address.", "panel": REVIEW},
-    )
-    merge: Path | None = field(
-        default=None,
-        metadata={
-            "help": "Add the decisions of another file and show where people disagree; opens no page.",
-            "metavar": "FILE",
-            "one_call": True,
-            "panel": REVIEW,
-        },
+    browser: bool = setting(True, "Open the page in a browser, or only print its address.", panel=REVIEW)
+    merge: Path | None = setting(
+        None,
+        "Add the decisions of another file and show where people disagree; opens no page.",
+        metavar="FILE",
+        one_call=True,
+        panel=REVIEW,
     )
 
 
@@ -258,16 +223,8 @@ class ExplainCommand:
 class DemoCommand:
     """The settings of ``tracinctl demo``."""
 
-    frequencies: str = field(
-        default="500hz,1000hz",
-        metadata={
-            "help": "Comma-separated frequencies.",
-            "metavar": "NAMES",
-            "kind": "list",
-            "panel": DEMO,
-        },
-    )
-    seed: int = field(default=0, metadata={"help": "Seed of the recordings and the planted errors.", "panel": DEMO})
+    frequencies: str = setting("500hz,1000hz", "Comma-separated frequencies.", metavar="NAMES", kind="list", panel=DEMO)
+    seed: int = setting(0, "Seed of the recordings and the planted errors.", panel=DEMO)
 
 
 COMMANDS: Mapping[str, type] = {

@@ -1,6 +1,7 @@
 """Settings, read from dataclass fields, for flags, tables, variables, completion and help.
 
-A field of a settings class is a setting if its metadata has ``help``. Other keys of the metadata:
+A field of a settings class is a setting if its metadata has ``help``; ``setting`` writes such a field. Other keys of
+the metadata:
 
 - ``name``: the user's name for it, if it differs from the field's; ``alias``: a second name.
 - ``kind``: if the type is not enough: ``list`` (comma-separated), ``texts`` and ``paths`` (may be repeated), ``score``
@@ -20,7 +21,7 @@ import functools
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -48,6 +49,11 @@ class Kind(Enum):
 
 
 _KINDS = {str: Kind.TEXT, Path: Kind.PATH, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.TRUTH}
+
+
+def setting(default: Any, text: str, **details: Any) -> Any:
+    """A field with its default, its help, and other metadata."""
+    return field(default=default, metadata={"help": text, **details})
 
 
 @dataclass(eq=False, repr=False)
