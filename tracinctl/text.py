@@ -157,6 +157,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return names[near[0]] if near else ""
 
 
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The hint that names the nearest known name; ``otherwise`` if none is similar."""
+    near = nearest(name, known)
+    return f"Did you mean {near}?" if near else otherwise
+
+
 def number_within(value: float, width: int) -> str:
     """A score with all digits that fit into ``width`` characters; empty if none does."""
     for shown in (number(value), *(f"{value:.{digits}g}" for digits in (3, 2, 1))):

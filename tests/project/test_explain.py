@@ -11,7 +11,7 @@ import soundfile
 from command_line import CommandLine
 from score_tables import InBlocks, table
 
-from tests.project.test_review import ORIGIN, recordings, rows_of  # noqa: F401 - a fixture
+from tests.project.test_review import COMPUTE, recordings, rows_of  # noqa: F401 - a fixture
 from tracinctl.errors import UsageError
 from tracinctl.project.explain import explain_pair
 from tracinctl.scores.effects import opposed_pairs
@@ -20,7 +20,7 @@ from tracinctl.scores.effects import opposed_pairs
 def test_an_explanation_says_what_the_scores_say(recordings):  # noqa: F811 - the fixture
     rows, source = rows_of(recordings)
     name = min(rows, key=lambda key: rows[key].sum())
-    found = explain_pair(recordings, ORIGIN, name)
+    found = explain_pair(recordings, COMPUTE, name)
     row = rows[name]
     assert found.total == pytest.approx(row.sum())
     assert found.votes == (row < 0).sum()
@@ -43,10 +43,10 @@ def test_a_pair_that_is_not_there_is_named_with_the_nearest(recordings):  # noqa
     rows, source = rows_of(recordings)
     name = next(iter(rows))
     with pytest.raises(UsageError, match="no training pair") as error:
-        explain_pair(recordings, ORIGIN, f"{name}x")
+        explain_pair(recordings, COMPUTE, f"{name}x")
     assert "Did you mean" in error.value.hint
     with pytest.raises(UsageError, match="is a held-out pair"):
-        explain_pair(recordings, ORIGIN, source.test_ids[0])
+        explain_pair(recordings, COMPUTE, source.test_ids[0])
 
 
 def test_opposed_pairs_are_those_of_lowest_cosine_and_none_that_agrees():

@@ -23,9 +23,13 @@ from tracinctl.project.target import Target
 from tracinctl.project.unseeing import read_doubts, write_doubts
 from tracinctl.scores.files.open import open_scores
 
-ORIGIN = SourceSettings(n_fft=64, hop=64)
+COMPUTE = ComputeSettings(origin=SourceSettings(n_fft=64, hop=64))
 
-LOGISTIC = EngineOptions(loss=LossOptions(loss="logistic"))
+
+def logistic(source, **origin):
+    """The settings of scores under the logistic loss, of a user's own source."""
+    origin = SourceSettings(source=source, model="shared_project:build_model", **origin)
+    return ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def recordings(trained, tmp_path_factory):
         head, _, outcome = lines[k].rpartition(",")
         lines[k] = f"{head},{flip[outcome]}"
     target.pairs_file.write_text("\n".join(lines) + "\n")
-    compute_project_scores(target, ComputeSettings(origin=ORIGIN))
+    compute_project_scores(target, COMPUTE)
     return target
 
 
@@ -53,7 +57,7 @@ def rows_of(target):
 
 def test_suspects_are_the_pairs_that_hurt_the_most_harmful_first(recordings):
     rows, _ = rows_of(recordings)
-    review = open_review(recordings, ORIGIN, ReviewSettings(order="harm", who="Anna"))
+    review = open_review(recordings, COMPUTE, ReviewSettings(order="harm", who="Anna"))
     want = sorted((name for name in rows if rows[name].sum() < 0), key=lambda name: (rows[name].sum(), name))
     assert [suspect.id for suspect in review.suspects] == want
     assert review.suspects[0].suspicion == pytest.approx(-rows[want[0]].sum())
@@ -62,7 +66,7 @@ def test_suspects_are_the_pairs_that_hurt_the_most_harmful_first(recordings):
 
 def test_the_card_of_a_recording_pair(recordings):
     rows, source = rows_of(recordings)
-    review = open_review(recordings, ORIGIN, ReviewSettings())
+    review = open_review(recordings, COMPUTE, ReviewSettings())
     suspect = review.suspects[0]
     card = review.card(suspect.id)
     winner, loser = suspect.items
@@ -91,11 +95,9 @@ def test_items_are_scored_as_the_checkpoints_score_them(tmp_path, monkeypatch):
     make_project(tmp_path, 2)
     monkeypatch.chdir(tmp_path)
     target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    origin = SourceSettings(source="shared_project:load", model="shared_project:build_model")
-    compute_project_scores(
-        target, ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
-    )
-    review = open_review(target, origin, ReviewSettings())
+    compute = logistic("shared_project:load")
+    compute_project_scores(target, compute)
+    review = open_review(target, compute, ReviewSettings())
     data, suspect = load("a", "b"), review.suspects[0]
     card = review.card(suspect.id)
     place = {name: k for k, name in enumerate(data.train.ids)}
@@ -121,11 +123,9 @@ def test_a_source_may_describe_its_items(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    origin = SourceSettings(source="described_items:load", model="shared_project:build_model")
-    compute_project_scores(
-        target, ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
-    )
-    review = open_review(target, origin, ReviewSettings(order="error"))
+    compute = logistic("described_items:load")
+    compute_project_scores(target, compute)
+    review = open_review(target, compute, ReviewSettings(order="error"))
     assert review.item("item3").text == "text of item3"
     chances = [suspect.suspicion for suspect in review.suspects]
     assert chances == sorted(chances, reverse=True)
@@ -151,18 +151,16 @@ def test_items_of_text_show_their_text_without_a_function_for_it(tmp_path, monke
         items_file(Path(source)).write_text("\n".join(map(json.dumps, rows)))
     target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
     pairs_file = Path(source) if source.startswith("data") else None
-    origin = SourceSettings(source=f"{module}:load", model="shared_project:build_model", pairs_file=pairs_file)
-    compute_project_scores(
-        target, ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
-    )
-    review = open_review(target, origin, ReviewSettings())
+    compute = logistic(f"{module}:load", pairs_file=pairs_file)
+    compute_project_scores(target, compute)
+    review = open_review(target, compute, ReviewSettings())
     shown = {"texts": "text of item3", "nowhere": ""}.get(source, "Well?\n\ntext of item3")
     assert review.item("item3").text == shown
 
 
 def test_items_come_by_their_item_level_influence_with_all_of_their_pairs(recordings):
     rows, source = rows_of(recordings)
-    review = open_review(recordings, ORIGIN, ReviewSettings(by="item"))
+    review = open_review(recordings, COMPUTE, ReviewSettings(by="item"))
     influence = dict(zip(source.sample_ids, source.sample_influence, strict=True))
     want = sorted(influence, key=lambda name: (-influence[name], name))
     assert [suspect.id for suspect in review.suspects] == want
@@ -192,15 +190,15 @@ def crowd(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    origin = SourceSettings(source="crowd:load", model="shared_project:build_model")
-    compute_project_scores(target, ComputeSettings(origin=origin, engine=LOGISTIC))
-    return target, origin
+    compute = logistic("crowd:load")
+    compute_project_scores(target, compute)
+    return target, compute
 
 
 def test_annotators_are_reviewed_as_groups_of_their_pairs(crowd):
-    target, origin = crowd
+    target, compute = crowd
     rows, source = rows_of(target)
-    review = open_review(target, origin, ReviewSettings(by="annotator"))
+    review = open_review(target, compute, ReviewSettings(by="annotator"))
     totals = {"annotator:Ann": 0.0, "annotator:Bob": 0.0}
     for name, who in zip(source.train_ids, source.groups["annotator"], strict=True):
         totals[f"annotator:{who}"] += rows[name].sum()
@@ -209,7 +207,7 @@ def test_annotators_are_reviewed_as_groups_of_their_pairs(crowd):
         reasons = dict(review.card(suspect.id).reasons)
         assert suspect.items == ()
         assert reasons["total influence on held-out pairs"] == pytest.approx(totals[suspect.id])
-    assert {suspect.annotator for suspect in open_review(target, origin, ReviewSettings()).suspects} <= {"Ann", "Bob"}
+    assert {suspect.annotator for suspect in open_review(target, compute, ReviewSettings()).suspects} <= {"Ann", "Bob"}
 
 
 def test_a_column_that_the_pairs_lack_is_refused(crowd):
@@ -219,14 +217,14 @@ def test_a_column_that_the_pairs_lack_is_refused(crowd):
 
 
 def test_what_unseeing_rankers_say_stands_in_the_card_until_the_outcome_changes(recordings):
-    review = open_review(recordings, ORIGIN, ReviewSettings())
+    review = open_review(recordings, COMPUTE, ReviewSettings())
     name = "rankers trained without it that rank it the other way"
     assert name not in dict(review.card(review.suspects[0].id).reasons)
-    data = load_data(recordings, ORIGIN)
+    data = load_data(recordings, COMPUTE.origin)
     shares = np.linspace(0, 1, len(data.train_pairs))
     write_doubts(recordings, data, shares)
     try:
-        review = open_review(recordings, ORIGIN, ReviewSettings())
+        review = open_review(recordings, COMPUTE, ReviewSettings())
         place = data.train_pairs.row_ids(data.train.ids).index(review.suspects[0].id)
         assert dict(review.card(review.suspects[0].id).reasons)[name] == f"{shares[place]:.0%}"
         other = replace(data, train_pairs=replace(data.train_pairs, target=-data.train_pairs.target))
@@ -253,9 +251,9 @@ def test_a_source_may_give_pictures_and_sounds_of_its_own_folders_only(tmp_path,
     monkeypatch.chdir(project)
     monkeypatch.syspath_prepend(str(project))
     target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    origin = SourceSettings(source=f"{module}:load", model="shared_project:build_model")
-    compute_project_scores(target, ComputeSettings(origin=origin, engine=LOGISTIC))
-    review = open_review(target, origin, ReviewSettings(order="error"))
+    compute = logistic(f"{module}:load")
+    compute_project_scores(target, compute)
+    review = open_review(target, compute, ReviewSettings(order="error"))
     view = review.item("item3")
     path = view.picture or view.sound
     assert (view.picture is None) == (ending == ".wav")
@@ -266,8 +264,9 @@ def test_a_source_may_give_pictures_and_sounds_of_its_own_folders_only(tmp_path,
 
 
 def test_scores_of_other_pairs_are_refused(recordings):
-    other = SourceSettings(n_fft=64, hop=64, seed=7, pairs_file=recordings.pairs_file.with_name("other.csv"))
+    pairs_file = recordings.pairs_file.with_name("other.csv")
+    other = ComputeSettings(origin=SourceSettings(n_fft=64, hop=64, seed=7, pairs_file=pairs_file))
     text = recordings.pairs_file.read_text().splitlines()
-    other.pairs_file.write_text("\n".join(line for k, line in enumerate(text) if k % 3 != 1) + "\n")
+    pairs_file.write_text("\n".join(line for k, line in enumerate(text) if k % 3 != 1) + "\n")
     with pytest.raises(ReviewError, match="scored pairs are not among the training pairs"):
         open_review(recordings, other, ReviewSettings())

@@ -22,6 +22,13 @@ from tracinctl.project.sources import (
 )
 from tracinctl.project.staleness import FileStates, pairs_digests, recordings_of
 from tracinctl.project.target import Target
+from tracinctl.scores.diagnoses import Diagnosis, diagnose_scores
+from tracinctl.scores.files.exclusion_list import read_exclusion_list
+from tracinctl.scores.files.open import JSON_LIMIT, write_scores
+from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
+from tracinctl.scores.files.records import read_records, write_self_influence
+from tracinctl.scores.files.sidecar import sidecar_path
+from tracinctl.scores.source import ScoreSource, WatchedScores
 from tracinctl.text import count, number
 from tracinctl.user_code import as_a_guest, load_function
 
@@ -30,8 +37,6 @@ if TYPE_CHECKING:
     from tracinctl.engine.compute_options import ComputeOptions
     from tracinctl.engine.distributed.processes import Processes
     from tracinctl.engine.influence import InfluenceScores
-    from tracinctl.scores.diagnoses import Diagnosis
-    from tracinctl.scores.source import ScoreSource, WatchedScores
 
 _FEW = 8  # number of weights that fit on a line
 
@@ -120,9 +125,6 @@ def compute_project_scores(
     from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.compute import compute_scores
     from tracinctl.engine.kernel.cache import KernelCache
-    from tracinctl.scores.diagnoses import diagnose_scores
-    from tracinctl.scores.files.records import read_records
-    from tracinctl.scores.source import WatchedScores
 
     begun, since = time.monotonic(), time.time()
     checkpoints = list_checkpoints(target.checkpoints, settings.checkpoint_prefix)
@@ -187,13 +189,23 @@ def _options(target: Target, settings: ComputeSettings) -> ComputeOptions:
 
 
 def _made_from(target: Target, origin: SourceSettings, recordings: FileStates, used: Collection[str]) -> dict[str, Any]:
-    """The provenance of the scores: digests of the files, settings, and earlier rounds."""
+    """The provenance of the scores: digests of the files, settings, and earlier rounds.
+
+    Raises:
+        ExclusionListError: the list beside the checkpoints is broken.
+    """
     digests = {name: digest for name, digest in recordings.digests.items() if name in used}
     made_from: dict[str, Any] = {"recordings": digests} if digests else {}
-    pairs_file = None if origin.source is not None else pairs_file_of(target, origin)
+    pairs_file = pairs_file_of(target, origin)
     if pairs_file is not None:
         made_from["pairs_file"] = pairs_digests(pairs_file)
-    return made_from | {"origin": _origin(origin), **_rounds_before(target)}
+    settings = {name: value for name, value in vars(origin).items() if name != "pairs_file" and value is not None}
+    made_from["origin"] = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+    if target.left_out_file.is_file():
+        # a user's own training program may put its list beside checkpoints in any folder
+        made_from["round"] = max(2, target.round)
+        made_from["left_out_before"] = list(read_exclusion_list(target.left_out_file).ids)
+    return made_from
 
 
 def _write(
@@ -205,58 +217,33 @@ def _write(
     progress: ProgressCallback,
 ) -> list[Path]:
     """Write the requested files, the scores first, and add removed files to the notes."""
-    from tracinctl.scores.files.open import write_scores
-    from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
-    from tracinctl.scores.files.records import write_self_influence
-
     written: list[Path] = []
     if settings.influence:
-        path, other = score_paths(target, settings.file_format, watched)
+        path, old = _score_paths(target, settings.file_format, watched)
         write_scores(watched, path, progress)
         written.append(path)
-        if other.is_file():
-            notes.append(f"{other.name} held older scores and was removed")
-        remove_scores(other)  # a run that was killed here may have left files beside the scores
+        if old.is_file():
+            notes.append(f"{old.name} held older scores and was removed")
+        _remove_scores(old)  # a run that was killed here may have left files beside the scores
     if settings.save_per_checkpoint:
-        path, other = score_paths(target, settings.file_format, watched, per_checkpoint=True)
+        path, old = _score_paths(target, settings.file_format, watched, per_checkpoint=True)
         write_per_checkpoint_scores(scores, path, progress)
         written.append(path)
-        remove_scores(other)
+        _remove_scores(old)
     if settings.self_influence:
         write_self_influence(scores, target.records)
         written.append(target.records)
     return written
 
 
-def _origin(origin: SourceSettings) -> dict[str, Any]:
-    """The origin of items, pairs and model, for JSON, with a digest of the pairs file's content."""
-    values = {name: value for name, value in vars(origin).items() if name != "pairs_file" and value is not None}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def _rounds_before(target: Target) -> dict[str, Any]:
-    """The round, and what earlier rounds left out; empty in the first round.
-
-    Raises:
-        ExclusionListError: the list beside the checkpoints is broken.
-    """
-    from tracinctl.scores.files.exclusion_list import read_exclusion_list
-
-    if not target.left_out_file.is_file():
-        return {}
-    left_out = read_exclusion_list(target.left_out_file).ids
-    # a user's own training program may put its list beside checkpoints in any folder
-    return {"round": max(2, target.round), "left_out_before": list(left_out)}
-
-
 def _read_once(target: Target, origin: SourceSettings, checkpoints: Sequence[Path]) -> FileStates:
     """The state of the files that are read during the work and must not change meanwhile."""
     parts = [part for path in checkpoints for part in checkpoint_parts(path)]
-    pairs = None if origin.source is not None else pairs_file_of(target, origin)
+    pairs = pairs_file_of(target, origin)
     return FileStates.of({str(path): path for path in [*parts, *([pairs] if pairs else [])]}, digests=False)
 
 
-def score_paths(
+def _score_paths(
     target: Target, file_format: str, scores: ScoreSource, *, per_checkpoint: bool = False
 ) -> tuple[Path, Path]:
     """The path of the scores to write, and of scores in the other format.
@@ -264,8 +251,6 @@ def score_paths(
     Raises:
         UsageError: the format is unknown.
     """
-    from tracinctl.scores.files.open import JSON_LIMIT
-
     if file_format not in FORMATS:
         raise UsageError(f"unknown format {file_format!r}", hint=f"One of {', '.join(FORMATS)}.")
     text = target.scores_as("json", per_checkpoint=per_checkpoint)
@@ -275,9 +260,6 @@ def score_paths(
     return (text, columns) if file_format == "json" else (columns, text)
 
 
-def remove_scores(path: Path) -> None:
-    """Remove a score file and its sidecar files."""
-    from tracinctl.scores.files.sidecar import sidecar_path
-
+def _remove_scores(path: Path) -> None:
     path.unlink(missing_ok=True)
     sidecar_path(path).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from tracinctl.files import is_there
 from tracinctl.project.commands import COMMANDS
 from tracinctl.project.declared import Kind, Setting, settings_of
 from tracinctl.project.tables import PREFIX, example_of, keys_for, one_value, tables, variable
-from tracinctl.text import natural_key, nearest
+from tracinctl.text import did_you_mean, natural_key, nearest
 
 SETTINGS_NAME = "tracinctl.toml"
 
@@ -57,7 +57,7 @@ class Settings:
         same = [(t, key) for t, key in places if t in one_value(command)]
         values = {place: self.values[place[0]][place[1]] for place in same}
         if len(set(values.values())) > 1:
-            described = [f"{_said(value)} in [{t}]{self.line(t, key)}" for (t, key), value in values.items()]
+            described = [f"{_text(value)} in [{t}]{self.line(t, key)}" for (t, key), value in values.items()]
             raise SettingsError(
                 f"settings file {self.path}: `{setting.name}` has two values: {' and '.join(described)}",
                 hint="Both set the same setting. Keep one of them.",
@@ -75,7 +75,7 @@ class Settings:
             place = self.place_of(command, setting)
             if place is not None:
                 value = self.values[place[0]][place[1]]
-                defaults[setting.name] = ",".join(value) if isinstance(value, tuple) else value
+                defaults[setting.name] = _text(value) if isinstance(value, tuple) else value
         return defaults
 
     def line(self, table: str, key: str) -> str:
@@ -158,17 +158,13 @@ def find_settings(start: Path) -> Path | None:
     for folder in (start, *start.parents):
         candidate = folder / SETTINGS_NAME
         if os.path.lexists(candidate) and is_there(candidate):
-            if folder != start and _of_another_user(candidate):
+            if folder != start and os.name == "posix" and candidate.stat().st_uid not in {0, os.getuid()}:
                 raise SettingsError(
                     f"settings file {candidate} belongs to another user and is not used",
                     hint=f"If you trust it, name it: tracinctl --config {shlex.quote(str(candidate))} ...",
                 )
             return candidate
     return None
-
-
-def _of_another_user(path: Path) -> bool:
-    return os.name == "posix" and path.stat().st_uid not in {0, os.getuid()}
 
 
 def load_settings(path: Path | None) -> Settings:
@@ -268,15 +264,16 @@ def check_environment(environment: Mapping[str, str]) -> None:
     Raises:
         SettingsError: a variable begins with ``TRACINCTL_`` but belongs to no setting.
     """
-    known = _variables()
+    variables = _variables()
     for name in sorted(environment):
-        if name.startswith(f"{PREFIX}_") and name not in known and name not in _OF_SCRIPTS:
-            near = nearest(name.removeprefix(f"{PREFIX}_"), [word.removeprefix(f"{PREFIX}_") for word in known])
+        if name.startswith(f"{PREFIX}_") and name not in variables and name not in _OF_SCRIPTS:
+            # without the common beginning, which would make all names similar
+            near = nearest(name.removeprefix(f"{PREFIX}_"), [word.removeprefix(f"{PREFIX}_") for word in variables])
             command = next((word for word in COMMANDS if name.startswith(variable(word, "") + "_")), "")
-            here = f"`tracinctl {command} --help`" if command else "`tracinctl COMMAND --help`"
-            hint = f"Did you mean {PREFIX}_{near}?" if near else f"See {here} for the settings."
-            what = f"{command} has no such setting" if command else "there is no such setting"
-            raise SettingsError(f"environment variable {name}: {what}", hint=hint)
+            see = f"See `tracinctl {command or 'COMMAND'} --help` for the settings."
+            problem = f"{command} has no such setting" if command else "there is no such setting"
+            hint = f"Did you mean {PREFIX}_{near}?" if near else see
+            raise SettingsError(f"environment variable {name}: {problem}", hint=hint)
 
 
 def check_variables(command: str, environment: Mapping[str, str]) -> None:
@@ -300,7 +297,8 @@ def _variables() -> list[str]:
     """All variables of settings."""
     names = [variable("", "config"), *(variable("", key) for key, setting in tables()[""].items() if not setting.table)]
     for command, settings in COMMANDS.items():
-        names += [variable(command, key) for one in settings_of(settings) if not one.table for key in one.names]
+        flags = [setting for setting in settings_of(settings) if not setting.table]
+        names += [variable(command, key) for setting in flags for key in setting.names]
     return names
 
 
@@ -342,11 +340,8 @@ def _checked(path: Path, table: str, key: str, value: Any) -> Any:
             f"{where}: {shown} must be {setting.kind.value}, not {value!r}", hint=example_of(key, setting)
         )
     if setting.choices and kept not in setting.choices:
-        near = nearest(str(kept), list(setting.choices))
-        known_values = f"Choose one of {', '.join(setting.choices)}."
-        raise SettingsError(
-            f"{where}: {shown} cannot be {value!r}", hint=f"Did you mean {near}?" if near else known_values
-        )
+        hint = did_you_mean(str(kept), setting.choices, f"Choose one of {', '.join(setting.choices)}.")
+        raise SettingsError(f"{where}: {shown} cannot be {value!r}", hint=hint)
     least = setting.metadata.get("least")
     if least is not None and kept < least:
         raise SettingsError(f"{where}: {shown} is {kept}; it must be {least} or more", hint=example_of(key, setting))
@@ -378,7 +373,7 @@ def _list(value: Any) -> tuple[str, ...] | None:
     return None
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from tracinctl.errors import UsageError
-from tracinctl.text import nearest
+from tracinctl.text import did_you_mean
 
 _SIZE = r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$"
 
@@ -197,11 +197,8 @@ def parse_weights(text: str, name: str, words: Mapping[str, str]) -> str | tuple
     try:
         return tuple(float(part) for part in text.split(","))  # keeps equal numbers
     except ValueError as error:
-        near = nearest(text, words)
-        raise UsageError(
-            f"`{name}` cannot be {text!r}",
-            hint=f"Did you mean {near}?" if near else f"Choose one of {', '.join(words)}, or numbers such as 2,1,1.",
-        ) from error
+        hint = did_you_mean(text, words, f"Choose one of {', '.join(words)}, or numbers such as 2,1,1.")
+        raise UsageError(f"`{name}` cannot be {text!r}", hint=hint) from error
 
 
 def split_list(text: str, name: str) -> list[str]:

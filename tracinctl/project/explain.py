@@ -9,11 +9,11 @@ from typing import Any
 from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.review import gather_evidence
-from tracinctl.project.settings import SourceSettings
+from tracinctl.project.settings import ComputeSettings
 from tracinctl.project.target import Target
 from tracinctl.review.suspects import Card
 from tracinctl.scores.effects import opposed_pairs
-from tracinctl.text import nearest
+from tracinctl.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -66,31 +66,22 @@ class Explanation:
 
 
 def explain_pair(
-    target: Target,
-    origin: SourceSettings,
-    name: str,
-    progress: ProgressCallback = no_progress,
-    *,
-    checkpoint_prefix: str = "model_epoch_",
+    target: Target, compute: ComputeSettings, name: str, progress: ProgressCallback = no_progress
 ) -> Explanation:
-    """Gather the evidence on a training pair.
+    """Gather the evidence on a training pair; ``compute``: how the scores were computed.
 
     Raises:
         UsageError: the scores have no such pair.
         TracinctlError: scores or items are missing.
     """
-    evidence = gather_evidence(target, origin, progress, checkpoint_prefix=checkpoint_prefix)
+    evidence = gather_evidence(target, compute, progress)
     source, effects = evidence.source, evidence.effects
     ids = list(source.train_ids)
     if name not in ids:
-        held_out = name in source.test_ids
-        near = nearest(name, ids)
-        raise UsageError(
-            f"{name!r} is a held-out pair" if held_out else f"there is no training pair {name!r} in these scores",
-            hint=f"For its opponents: tracinctl plot top --test-pair {name}"
-            if held_out
-            else (f"Did you mean {near}?" if near else ""),
-        )
+        if name in source.test_ids:
+            hint = f"For its opponents: tracinctl plot top --test-pair {name}"
+            raise UsageError(f"{name!r} is a held-out pair", hint=hint)
+        raise UsageError(f"there is no training pair {name!r} in these scores", hint=did_you_mean(name, ids))
     row, card = ids.index(name), evidence.card(name)
     helped = zip(effects.helped[row], effects.helped_by[row], strict=True)
     return Explanation(

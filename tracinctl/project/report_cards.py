@@ -3,52 +3,39 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from tracinctl.plots.page import Card, Table
+from tracinctl.plots.report import Suspects
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.review import open_review
-from tracinctl.project.settings import ReviewSettings, SourceSettings
+from tracinctl.project.settings import ComputeSettings, ReviewSettings
 from tracinctl.project.workflow import Run
 from tracinctl.review.cards import Cards, embedded, style
 from tracinctl.review.decisions import Decision, by_id, read_decisions, spoken
+from tracinctl.review.suspects import Review, Suspect
 from tracinctl.text import count, number
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tracinctl.plots.page import Table
-    from tracinctl.plots.report import Suspects
-    from tracinctl.review.suspects import Review, Suspect
 
 MOST_CARDS = 50
 
 
 def report_suspects(
-    run: Run,
-    origin: SourceSettings,
-    report: Path,
-    progress: ProgressCallback = no_progress,
-    *,
-    checkpoint_prefix: str = "model_epoch_",
+    run: Run, compute: ComputeSettings, report: Path, progress: ProgressCallback = no_progress
 ) -> Suspects:
     """The first suspects of a run, the most harmful first.
 
     Args:
         run: a run on the project's scores and items.
-        origin: the source of items and pairs.
+        compute: how the scores were computed.
         report: the report's file; sounds are linked relative to it.
         progress: called with a ``Progress``.
-        checkpoint_prefix: how the checkpoints' names begin.
 
     Raises:
         TracinctlError: nothing is suspect, or items, scores or decisions cannot be read.
     """
-    from tracinctl.plots.page import Card
-    from tracinctl.plots.report import Suspects
-
-    review = open_review(run.target, origin, ReviewSettings(), progress, checkpoint_prefix=checkpoint_prefix)
+    review = open_review(run.target, compute, ReviewSettings(), progress)
     shown = review.suspects[:MOST_CARDS]
     decisions = by_id(read_decisions(review.decisions))
     cards: list[Card] = []
@@ -86,16 +73,12 @@ def _cards(review: Review, folder: Path) -> Cards:
 
 
 def _table(review: Review, shown: Sequence[Suspect], decisions: Mapping[str, Sequence[Decision]]) -> Table:
-    from tracinctl.plots.page import Table
-
     cards = [review.card(suspect.id) for suspect in shown]
     reasons = list(dict.fromkeys(name for card in cards for name, _ in card.reasons))
     rows = []
     for suspect, card in zip(shown, cards, strict=True):
-        of = dict(card.reasons)
-        values = [of.get(name, "") for name in reasons]
-        decided = "; ".join(
-            f"{made.who or 'somebody'}: {spoken(made.decision)}" for made in decisions.get(suspect.id, ())
-        )
-        rows.append([suspect.id, card.claim, *[v if isinstance(v, str) else number(v) for v in values], decided])
+        values = [dict(card.reasons).get(name, "") for name in reasons]
+        texts = [value if isinstance(value, str) else number(value) for value in values]
+        decided = [f"{made.who or 'somebody'}: {spoken(made.decision)}" for made in decisions.get(suspect.id, ())]
+        rows.append([suspect.id, card.claim, *texts, "; ".join(decided)])
     return Table(("training pair", "claim", *reasons, "decided"), rows, numbers=range(2, 2 + len(reasons)), codes=(0,))

@@ -15,7 +15,7 @@ from tracinctl.errors import ReviewError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.evidence import Evidence, ItemScores
 from tracinctl.project.reviewed import class_names
-from tracinctl.project.settings import ReviewSettings, SourceSettings
+from tracinctl.project.settings import ComputeSettings, ReviewSettings, SourceSettings
 from tracinctl.project.sources import load_data, make_model
 from tracinctl.project.staleness import changes, recordings_of
 from tracinctl.project.target import Target
@@ -34,40 +34,30 @@ if TYPE_CHECKING:
 _MOST_FEATURES = 4096
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"})
 MOST_SUSPECTS = 10_000
-"""Largest number of suspects to show."""
 
 
 def open_review(
-    target: Target,
-    origin: SourceSettings,
-    settings: ReviewSettings,
-    progress: ProgressCallback = no_progress,
-    *,
-    checkpoint_prefix: str = "model_epoch_",
+    target: Target, compute: ComputeSettings, settings: ReviewSettings, progress: ProgressCallback = no_progress
 ) -> Review:
-    """Gather everything for a review of a target's training pairs.
+    """Gather everything for a review of a target's training pairs; ``compute``: how its scores were computed.
 
     Raises:
         TracinctlError: scores, items or checkpoints are missing, the scores are not of the project's pairs, or the
             pairs have no such column to group by.
     """
-    evidence = gather_evidence(target, origin, progress, checkpoint_prefix=checkpoint_prefix)
+    evidence = gather_evidence(target, compute, progress)
     source, data = evidence.source, evidence.data
     suspects = evidence.suspects(settings.by, settings.order)
     if not suspects:
         raise ReviewError(f"{target.label}: no training pair is suspect", hint="Try `order` error.")
-    describe = _describer(target, origin, data)
+    describe = _describer(target, compute.origin, data)
     project, shown = target.project, suspects[:MOST_SUSPECTS]
     many = f"the first {len(shown):,} of {len(suspects):,}" if len(suspects) > len(shown) else f"{len(shown):,}"
-
-    def item(name: str) -> ItemView:
-        return describe(name, evidence.class_of(name))
-
     return Review(
         title=f"{target.label}: {many} suspects, {caption(source.provenance) or 'scores of unknown origin'}",
         suspects=shown,
         card=evidence.card,
-        item=functools.lru_cache(maxsize=None)(item),
+        item=functools.cache(lambda name: describe(name, evidence.class_of(name))),
         decisions=target.review_file,
         who=settings.who,
         folders=[project.root, project.data_root, *([project.linked_root] if project.linked_root else [])],
@@ -77,9 +67,7 @@ def open_review(
     )
 
 
-def gather_evidence(
-    target: Target, origin: SourceSettings, progress: ProgressCallback, *, checkpoint_prefix: str
-) -> Evidence:
+def gather_evidence(target: Target, compute: ComputeSettings, progress: ProgressCallback) -> Evidence:
     """Gather the evidence against the training pairs of a target.
 
     Raises:
@@ -90,14 +78,14 @@ def gather_evidence(
     from tracinctl.scores.files.open import open_scores
 
     source = open_scores(target.score_file)
-    data = load_data(target, origin, progress)
+    data = load_data(target, compute.origin, progress)
     return Evidence(
         data=data,
         source=source,
         place=_places_of(source, data, target),
         effects=pair_effects(source, progress),
         chance=contradiction(data.train_pairs, len(data.train), _features(data.train.inputs)),
-        scores=_item_scores(target, origin, data, checkpoint_prefix, progress),
+        scores=_item_scores(target, compute, data, progress),
         doubts=read_doubts(target, data),
         changes=changes(target, source.provenance),
     )
@@ -109,15 +97,15 @@ def _places_of(source: ScoreSource, data: RankingData, target: Target) -> npt.ND
     Raises:
         ReviewError: the scores are not of the data's pairs.
     """
-    there = {name: k for k, name in enumerate(data.train_pairs.row_ids(data.train.ids))}
-    missing = [name for name in source.train_ids if name not in there]
+    rows = {name: row for row, name in enumerate(data.train_pairs.row_ids(data.train.ids))}
+    missing = [name for name in source.train_ids if name not in rows]
     if missing:
         raise ReviewError(
             f"{target.label}: {len(missing):,} of {len(source.train_ids):,} scored pairs are not among the training "
             f"pairs, the first is {missing[0]}",
             hint=f"Compute the scores again: tracinctl compute {target.command_flags}",
         )
-    return np.array([there[name] for name in source.train_ids], dtype=np.int64)
+    return np.array([rows[name] for name in source.train_ids], dtype=np.int64)
 
 
 def _features(inputs: Any) -> npt.NDArray[np.float64] | None:
@@ -133,21 +121,20 @@ def _features(inputs: Any) -> npt.NDArray[np.float64] | None:
     return np.stack(flat) if same and flat and 0 < flat[0].size <= _MOST_FEATURES else None
 
 
-def _item_scores(
-    target: Target, origin: SourceSettings, data: RankingData, prefix: str, progress: ProgressCallback
-) -> ItemScores:
+def _item_scores(target: Target, compute: ComputeSettings, data: RankingData, progress: ProgressCallback) -> ItemScores:
     """The scores of the training items at each checkpoint; empty if the checkpoints are gone."""
     from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.item_scores import item_scores
     from tracinctl.errors import CheckpointError
 
     try:
-        paths = list_checkpoints(target.checkpoints, prefix)
+        paths = list_checkpoints(target.checkpoints, compute.checkpoint_prefix)
     except CheckpointError:
         return ItemScores([], np.zeros((0, len(data.train))))
     # the built-in ranker is small; on a busy machine its threads would wait for each other
-    with one_thread() if origin.model is None else nullcontext():
-        scores = item_scores(data.train, make_model(origin, paths[0]), paths, score=data.score, progress=progress)
+    with one_thread() if compute.origin.model is None else nullcontext():
+        model = make_model(compute.origin, paths[0])
+        scores = item_scores(data.train, model, paths, score=data.score, progress=progress)
     return ItemScores([path.name for path in paths], scores)
 
 
@@ -162,26 +149,23 @@ def _describer(target: Target, origin: SourceSettings, data: RankingData) -> Cal
         return lambda name, label: ItemView(name, label, text=texts.get(name, ""))
 
     def describe(name: str, label: str) -> ItemView:
-        given = call_function(name_of, "describe", name)
-        if isinstance(given, Path):
-            pictured = given.suffix.lower() in _PICTURES
-            return ItemView(name, label, picture=given if pictured else None, sound=None if pictured else given)
-        if not isinstance(given, str):
+        description = call_function(name_of, "describe", name)
+        if isinstance(description, str):
+            return ItemView(name, label, text=description)
+        if not isinstance(description, Path):
             raise UsageError(
-                f"describe({name!r}) returned a {type(given).__name__}",
+                f"describe({name!r}) returned a {type(description).__name__}",
                 hint="Return a text, or the Path of a picture or sound.",
             )
-        return ItemView(name, label, text=given)
+        if description.suffix.lower() in _PICTURES:
+            return ItemView(name, label, picture=description)
+        return ItemView(name, label, sound=description)
 
     return describe
 
 
 def _texts(target: Target, origin: SourceSettings, data: RankingData) -> Mapping[str, str]:
-    """Texts of the training items by id, from the source or from the file that an import of the pairs wrote.
-
-    Raises:
-        DataError: that file is broken.
-    """
+    """Texts of the training items by id, from the source or from the file that an import of the pairs wrote."""
     if data.train.texts is not None:
         return dict(zip(data.train.ids, map(str, data.train.texts), strict=True))
     pairs_files = (origin.pairs_file, target.pairs_file, target.project.root / "pairs.csv")

@@ -6,7 +6,7 @@ This module uses only the standard library and file names, because completion us
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
@@ -16,9 +16,10 @@ from tracinctl.project.config import Project, find_score_files, split_score_file
 from tracinctl.project.declared import split_list
 from tracinctl.project.round_places import at_round, round_of
 from tracinctl.project.target import Target
-from tracinctl.text import natural_key, nearest
+from tracinctl.text import did_you_mean, natural_key, nearest
 
 ALL = "all"
+_TRY_THE_DEMO = "To try tracinctl without any, run: tracinctl demo my-project"
 
 
 @dataclass(frozen=True)
@@ -56,23 +57,6 @@ class ScoreFile:
         return replace(self.target, project=self.target.project.with_places(metadata_dir=self.path.parent))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class MissingScores:
-    """Missing scores, and the command that makes them."""
-
-    target: Target
-
-    @property
-    def message(self) -> str:
-        """The message that names the missing file."""
-        return f"no influence scores for {self.target.label}: there is no {self.target.score_file}"
-
-    @property
-    def hint(self) -> str:
-        """What was probably meant, and the command that makes the scores."""
-        return f"{unknown_set(self.target)}Make them with: tracinctl compute {self.target.command_flags}"
-
-
 def recordings_by_material(data_root: Path) -> dict[str, list[str]]:
     """Frequencies by material, in natural order, from the names of recordings."""
     from tracinctl.data.recordings import available
@@ -82,24 +66,41 @@ def recordings_by_material(data_root: Path) -> dict[str, list[str]]:
 
 def scores_by_material(metadata_dir: Path) -> dict[str, list[str]]:
     """Frequencies by material, in natural order, from the names of score files."""
-    frequencies: dict[str, list[str]] = {}
-    for material, frequency in find_score_files(metadata_dir):
-        frequencies.setdefault(material, []).append(frequency)
-    return frequencies
+    return _by_material(find_score_files(metadata_dir))
 
 
 def checkpoints_by_material(checkpoint_dir: Path) -> dict[str, list[str]]:
     """Frequencies by material, in natural order, from the folders of checkpoints."""
-    frequencies: dict[str, list[str]] = {}
     try:
-        names = sorted((entry.name for entry in checkpoint_dir.iterdir()), key=natural_key)
+        names = sorted((path.name for path in checkpoint_dir.iterdir() if path.is_dir()), key=natural_key)
     except OSError:
-        return frequencies
-    for name in names:
-        material, _, frequency = name.rpartition("_")
-        if material and frequency and (checkpoint_dir / name).is_dir():
-            frequencies.setdefault(material, []).append(frequency)
+        return {}
+    parts = [name.rpartition("_") for name in names]
+    return _by_material((material, frequency) for material, _, frequency in parts if material and frequency)
+
+
+def everything_by_material(project: Project) -> dict[str, list[str]]:
+    """Frequencies by material, in natural order, from recordings, score files and checkpoints."""
+    merged: dict[str, set[str]] = {}
+    for source in (
+        recordings_by_material(project.data_root),
+        scores_by_material(project.metadata_dir),
+        checkpoints_by_material(project.checkpoint_dir),
+    ):
+        for material, frequencies in source.items():
+            merged.setdefault(material, set()).update(frequencies)
+    return {material: sorted(merged[material], key=natural_key) for material in sorted(merged, key=natural_key)}
+
+
+def _by_material(targets: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    frequencies: dict[str, list[str]] = {}
+    for material, frequency in targets:
+        frequencies.setdefault(material, []).append(frequency)
     return frequencies
+
+
+def _names(by_material: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{material} {frequency}" for material, frequencies in by_material.items() for frequency in frequencies]
 
 
 def choose_material(project: Project, asked: str | None, choices: dict[str, list[str]], where: str) -> str:
@@ -122,10 +123,10 @@ def choose_material(project: Project, asked: str | None, choices: dict[str, list
     return next(iter(choices))
 
 
-def _as_written(name: str, known: Iterable[str]) -> str:
-    """The known name that equals this one in Unicode's normal form, or else this one in that form."""
+def _as_written(name: str, names: Iterable[str]) -> str:
+    """The existing name that equals this one in Unicode's normal form, or else this one in that form."""
     usual = normalize("NFC", name)
-    return next((one for one in known if normalize("NFC", one) == usual), usual)
+    return next((existing for existing in names if normalize("NFC", existing) == usual), usual)
 
 
 def choose_frequencies(
@@ -142,26 +143,40 @@ def choose_frequencies(
     Raises:
         UsageError: nothing is found, or (if ``strict``) a chosen one is not found.
     """
-    here = choices.get(material, [])
+    existing = choices.get(material, [])
     asked_for = list(project.frequencies) if asked is None else split_list(asked, "frequency")
-    names = [_as_written(name, here) for name in asked_for]
-    if ALL in names or not names:
-        if not here:
-            raise UsageError(f"no {material} in {where}", hint=_nearest(material, list(choices), "materials"))
-        return here
-    if strict:
-        for name in names:
-            if name not in here:
-                if not here:
-                    raise UsageError(f"no {material} in {where}", hint=_nearest(material, list(choices), "materials"))
-                raise UsageError(f"no {material} at {name} in {where}", hint=_nearest(name, here, "frequencies"))
+    names = [_as_written(name, existing) for name in asked_for]
+    everything = ALL in names or not names
+    if not existing and (everything or strict):
+        raise UsageError(f"no {material} in {where}", hint=_alternatives(material, list(choices), "materials"))
+    if everything:
+        return existing
+    missing = next((name for name in names if name not in existing), None)
+    if strict and missing is not None:
+        raise UsageError(f"no {material} at {missing} in {where}", hint=_alternatives(missing, existing, "frequencies"))
     return names
+
+
+def _choose_targets(
+    project: Project,
+    material: str | None,
+    frequency: str | None,
+    choices: dict[str, list[str]],
+    where: str,
+    *,
+    strict: bool = True,
+) -> list[Target]:
+    chosen = choose_material(project, material, choices, where)
+    return [
+        Target(project, chosen, name)
+        for name in choose_frequencies(project, frequency, chosen, choices, where, strict=strict)
+    ]
 
 
 def score_files(
     project: Project, given: Sequence[Path] | None, material: str | None, frequency: str | None
-) -> tuple[list[ScoreFile], list[MissingScores]]:
-    """The given score files, or those of the project with a list of missing ones.
+) -> tuple[list[ScoreFile], list[ScoreFileError]]:
+    """The given score files, or those of the project with an error for each missing one.
 
     ``given`` is None if the command takes no files by name.
 
@@ -169,48 +184,48 @@ def score_files(
         ScoreFileError: a given file does not exist, or none of the project's does.
     """
     if given:
-        files = []
-        for path in given:
-            if path.is_dir():
-                raise ScoreFileError(
-                    f"{path} is a folder, not a score file",
-                    hint=f"To use all score files in it: `metadata_dir` {path}",
-                )
-            if not path.is_file():
-                raise ScoreFileError(f"there is no score file {path}", hint=_score_files_near(path))
-            split = split_score_file_name(path, project.frequencies)
-            number = round_of(path.absolute().parent)
-            own = project if number == 1 else at_round(project, number)
-            files.append(ScoreFile(path, Target(own, *split) if split else None))
-        return files, []
-
-    where = str(project.metadata_dir)
+        return [_given_file(project, path) for path in given], []
     available = scores_by_material(project.metadata_dir)
     if not available:
-        name = material or project.material or "NAME"
-        wanted = [] if frequency is None else [entry for entry in split_list(frequency, "frequency") if entry != ALL]
-        first = (wanted or list(project.frequencies) or ["NAME"])[0]
-        by_name = "" if given is None else "\nor give a file: `metadata_file` FILE"
-        raise ScoreFileError(
-            f"no influence scores in {where}",
-            hint=_beside(project)
-            or f"Make them with: tracinctl compute --material {name} --frequency {first}{by_name}",
-        )
-    chosen = choose_material(project, material, available, where)
-    names = choose_frequencies(project, frequency, chosen, available, where, strict=False)
-    files, missing = [], []
-    for name in names:
-        target = Target(project, chosen, name)
-        if target.score_file.is_file():
-            files.append(ScoreFile(target.score_file, target))
-        else:
-            missing.append(MissingScores(target))
+        raise _no_scores(project, material, frequency, by_name=given is not None)
+    targets = _choose_targets(project, material, frequency, available, str(project.metadata_dir), strict=False)
+    files = [ScoreFile(target.score_file, target) for target in targets if target.score_file.is_file()]
+    missing = [_missing_scores(target) for target in targets if not target.score_file.is_file()]
     if not files:
         raise (ScoreFileError if frequency is None else UsageError)(
             "\n".join(error.message for error in missing),
-            hint="\n".join([missing[0].hint, *_others(available)]),
+            hint=f"{missing[0].hint}\nThere are scores for {', '.join(_names(available))}.",
         )
     return files, missing
+
+
+def _given_file(project: Project, path: Path) -> ScoreFile:
+    if path.is_dir():
+        raise ScoreFileError(
+            f"{path} is a folder, not a score file", hint=f"To use all score files in it: `metadata_dir` {path}"
+        )
+    if not path.is_file():
+        raise ScoreFileError(f"there is no score file {path}", hint=_score_files_near(path))
+    names = split_score_file_name(path, project.frequencies)
+    number = round_of(path.absolute().parent)
+    return ScoreFile(path, Target(project if number == 1 else at_round(project, number), *names) if names else None)
+
+
+def _missing_scores(target: Target) -> ScoreFileError:
+    return ScoreFileError(
+        f"no influence scores for {target.label}: there is no {target.score_file}",
+        hint=f"{unknown_set(target)}Make them with: tracinctl compute {target.command_flags}",
+    )
+
+
+def _no_scores(project: Project, material: str | None, frequency: str | None, *, by_name: bool) -> ScoreFileError:
+    asked = [] if frequency is None else [name for name in split_list(frequency, "frequency") if name != ALL]
+    name, first = material or project.material or "NAME", (asked or list(project.frequencies) or ["NAME"])[0]
+    or_file = "\nor give a file: `metadata_file` FILE" if by_name else ""
+    return ScoreFileError(
+        f"no influence scores in {project.metadata_dir}",
+        hint=_beside(project) or f"Make them with: tracinctl compute --material {name} --frequency {first}{or_file}",
+    )
 
 
 def training_sets(
@@ -225,53 +240,28 @@ def training_sets(
         UsageError: a name is missing.
     """
     if custom_source:
-        name = material or project.material
-        names = split_list(frequency, "frequency") if frequency else list(project.frequencies)
-        hint = "They name the files: give `material` digits `frequency` all-sizes, or set them in tracinctl.toml."
-        if ALL in names:
-            raise UsageError(
-                f"with your own `source`, frequency cannot be '{ALL}', because there is no list of all", hint=hint
-            )
-        if name is None or not names:
-            raise UsageError("with your own `source`, material and frequency must be given", hint=hint)
-        return [Target(project, name, frequency_name) for frequency_name in names]
-    where = str(project.data_root)
+        return _own_sets(project, material, frequency)
     available = recordings_by_material(project.data_root)
     if not available:
         from tracinctl.data.recordings import no_recordings
 
         error = no_recordings(project.data_root)
-        raise DataError(
-            error.message, hint=f"{error.hint}\nTo try tracinctl without any, run: tracinctl demo my-project"
+        raise DataError(error.message, hint=f"{error.hint}\n{_TRY_THE_DEMO}")
+    return _choose_targets(project, material, frequency, available, str(project.data_root))
+
+
+def _own_sets(project: Project, material: str | None, frequency: str | None) -> list[Target]:
+    """The targets of a user's own source, which has no list of all."""
+    name = material or project.material
+    frequencies = split_list(frequency, "frequency") if frequency else list(project.frequencies)
+    hint = "They name the files: give `material` digits `frequency` all-sizes, or set them in tracinctl.toml."
+    if ALL in frequencies:
+        raise UsageError(
+            f"with your own `source`, frequency cannot be '{ALL}', because there is no list of all", hint=hint
         )
-    chosen = choose_material(project, material, available, where)
-    names = choose_frequencies(project, frequency, chosen, available, where)
-    return [Target(project, chosen, name) for name in names]
-
-
-def everything_by_material(project: Project) -> dict[str, list[str]]:
-    """Frequencies by material, in natural order, from recordings, score files and checkpoints."""
-    merged: dict[str, set[str]] = {}
-    for source in (
-        recordings_by_material(project.data_root),
-        scores_by_material(project.metadata_dir),
-        checkpoints_by_material(project.checkpoint_dir),
-    ):
-        for material, frequencies in source.items():
-            merged.setdefault(material, set()).update(frequencies)
-    return {material: sorted(merged[material], key=natural_key) for material in sorted(merged, key=natural_key)}
-
-
-def unknown_set(target: Target) -> str:
-    """What was probably meant by a material and frequency that do not exist, a line; empty if they exist."""
-    available = everything_by_material(target.project)
-    asked = f"{target.material} {target.frequency}"
-    known = [f"{name} {frequency}" for name, frequencies in available.items() for frequency in frequencies]
-    if asked in known or not known:
-        return ""
-    near = nearest(asked, known)
-    guess = f"Did you mean {near}? " if near else ""
-    return f"{guess}There are {', '.join(known)}.\n"
+    if name is None or not frequencies:
+        raise UsageError("with your own `source`, material and frequency must be given", hint=hint)
+    return [Target(project, name, each) for each in frequencies]
 
 
 def workflow_sets(
@@ -284,38 +274,38 @@ def workflow_sets(
         UsageError: a name is missing.
     """
     if custom_source:
-        return training_sets(project, material, frequencies, custom_source=True)
+        return _own_sets(project, material, frequencies)
     where = f"{project.data_root}, {project.checkpoint_dir} or {project.metadata_dir}"
     available = everything_by_material(project)
     if not available:
+        folders = "Give the folders with `data_root`, `checkpoint_dir` and `metadata_dir`."
         raise DataError(
             f"no recordings, checkpoints or scores in {where}",
-            hint=_beside(project)
-            or "Give the folders with `data_root`, `checkpoint_dir` and `metadata_dir`.\n"
-            "To try tracinctl without any, run: tracinctl demo my-project",
+            hint=_beside(project) or f"{folders}\n{_TRY_THE_DEMO}",
         )
-    chosen = choose_material(project, material, available, where)
-    names = choose_frequencies(project, frequencies, chosen, available, where, strict=False)
-    return [Target(project, chosen, name) for name in names]
+    return _choose_targets(project, material, frequencies, available, where, strict=False)
+
+
+def unknown_set(target: Target) -> str:
+    """What was probably meant by a material and frequency that do not exist, on a line; empty if they exist."""
+    asked, names = f"{target.material} {target.frequency}", _names(everything_by_material(target.project))
+    if asked in names or not names:
+        return ""
+    return f"{did_you_mean(asked, names)} There are {', '.join(names)}.\n".lstrip()
 
 
 def _beside(project: Project) -> str:
     """A hint if score files are in the project's folder itself; empty if there are none."""
-    here = len(find_score_files(project.root))
+    number = len(find_score_files(project.root))
     place = "." if project.root == Path.cwd() else shlex.quote(str(project.root))
-    files = "1 score file is" if here == 1 else f"{here} score files are"
-    return f"{files} in {'this folder' if place == '.' else place} itself: add `metadata_dir` {place}" if here else ""
+    files = "1 score file is" if number == 1 else f"{number} score files are"
+    return f"{files} in {'this folder' if place == '.' else place} itself: add `metadata_dir` {place}" if number else ""
 
 
-def _nearest(name: str, known: Sequence[str], what: str) -> str:
-    near = nearest(name, known)
-    guess = f"Did you mean {near}? " if near else ""
-    return f"{guess}There are the {what} {', '.join(known)}." if known else f"There are no {what}."
-
-
-def _others(available: dict[str, list[str]]) -> list[str]:
-    there = [f"{material} {frequency}" for material, frequencies in available.items() for frequency in frequencies]
-    return [f"There are scores for {', '.join(there)}."] if there else []
+def _alternatives(name: str, names: Sequence[str], kind: str) -> str:
+    if not names:
+        return f"There are no {kind}."
+    return f"{did_you_mean(name, names)} There are the {kind} {', '.join(names)}.".lstrip()
 
 
 def _score_files_near(path: Path) -> str:

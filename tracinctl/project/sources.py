@@ -11,7 +11,7 @@ from tracinctl.files import is_there
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.target import Target
-from tracinctl.text import nearest
+from tracinctl.text import did_you_mean
 from tracinctl.user_code import call_function
 
 if TYPE_CHECKING:
@@ -58,11 +58,13 @@ def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback
 
 
 def pairs_file_of(target: Target, origin: SourceSettings) -> Path | None:
-    """The file of the pairs that training used, if there is one.
+    """The file of the pairs that training used; None without one, or with the user's own source.
 
     Raises:
         TracinctlError: its path is not a file.
     """
+    if origin.source is not None:
+        return None
     beside = target.pairs_file
     if is_there(beside) and is_there(target.left_out_file):
         return beside  # a file given by the user holds the pairs of the first round
@@ -120,15 +122,8 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
         rows = []
         for name in settings.test_pairs:
             if name not in ids:
-                near = nearest(name, ids)
-                raise UsageError(
-                    f"there is no held-out pair {name!r}",
-                    hint=f"Did you mean {near}?"
-                    if near
-                    else f"There are {len(ids)}, for example {ids[0]}."
-                    if ids
-                    else "",
-                )
+                some = f"There are {len(ids)}, for example {ids[0]}." if ids else ""
+                raise UsageError(f"there is no held-out pair {name!r}", hint=did_you_mean(name, ids, some))
             rows.append(ids.index(name))
         return np.array(rows, dtype=np.int64)
     if settings.num_test_samples is not None and settings.num_test_samples < 1:

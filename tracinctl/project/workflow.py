@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,24 +24,28 @@ from tracinctl.project.selection import unknown_set
 from tracinctl.project.settings import WorkflowSettings
 from tracinctl.project.staleness import pairs_digests
 from tracinctl.project.target import Target
+from tracinctl.scores.exclusion import Exclusions, choose_exclusions, with_earlier
+from tracinctl.scores.files.exclusion_list import list_to_replace, origin_notes, write_exclusion_list
+from tracinctl.scores.files.open import open_scores
+from tracinctl.scores.files.records import mark_excluded
+from tracinctl.scores.pair_ids import pair_items
+from tracinctl.scores.source import ScoreSource
+from tracinctl.scores.votes import parse_threshold
 
 if TYPE_CHECKING:
     from tracinctl.engine.distributed.processes import Processes
     from tracinctl.retraining.trial import RetrainResult
-    from tracinctl.scores.exclusion import Exclusions
-    from tracinctl.scores.source import ScoreSource
 
 Status = Literal["done", "failed", "skipped"]
 
-_OF_SCORES = frozenset(
+_OF_GHM = frozenset({"ghm_bins", "ghm_alpha", "batch_size"})
+_OF_SCORES = _OF_GHM | frozenset(
     {
-        *("loss_type", "margin", "ghm_bins", "ghm_alpha", "batch_size", "label_smoothing", "centring", "method"),
-        *("checkpoint_weights", "dtype", "layers", "projection_dim", "num_test_samples", "test_pair"),
-        "save_per_checkpoint",
+        *("loss_type", "margin", "label_smoothing", "centring", "method", "checkpoint_weights", "dtype", "layers"),
+        *("projection_dim", "num_test_samples", "test_pair", "save_per_checkpoint"),
     }
 )
 """Settings that change the scores."""
-_OF_GHM = frozenset({"ghm_bins", "ghm_alpha", "batch_size"})
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,8 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """The result for JSON."""
-        judged = {} if self.retraining is None else {"retraining": self.retraining.to_json()}
         source, exclusions, planted = self.source, self.exclusions, self.planted
-        reviewed = {"review": self.review} if self.review else {}
-        return {
+        values = {
             "material": self.target.material,
             "frequency": self.target.frequency,
             "round": self.target.round,
@@ -126,29 +128,26 @@ class Run:
             "harmful": None if exclusions is None else len(exclusions.harmful),
             "excluded": None if exclusions is None else len(exclusions.ids),
             "excluded_before": None if exclusions is None else len(exclusions.earlier),
-            "planted": None if planted is None else planted.planted,
-            "caught": None if planted is None else planted.caught,
-            "wrong": None if planted is None else planted.wrong,
+            **(dict.fromkeys(("planted", "caught", "wrong")) if planted is None else asdict(planted)),
             "output_file": None if self.output_file is None else str(self.output_file),
             "replaced": self.replaced or None,
             "error": None if self.error is None else self.error.message,
-            **judged,
-            **reviewed,
         }
+        if self.retraining is not None:
+            values["retraining"] = self.retraining.to_json()
+        if self.review:
+            values["review"] = self.review
+        return values
 
 
 Watch = Callable[[Target], AbstractContextManager[ProgressCallback]]
-
-
-def _unwatched(_: Target) -> AbstractContextManager[ProgressCallback]:
-    return nullcontext(no_progress)
 
 
 def run_workflow(
     targets: Sequence[Target],
     settings: WorkflowSettings,
     *,
-    watch: Watch = _unwatched,
+    watch: Watch = lambda _: nullcontext(no_progress),
     finished: Callable[[Run], None] = lambda _: None,
     processes: Processes | None = None,
 ) -> list[Run]:
@@ -187,11 +186,6 @@ def run_one(
     Raises:
         TracinctlError: a step fails.
     """
-    from tracinctl.scores.exclusion import choose_exclusions, with_earlier
-    from tracinctl.scores.files.exclusion_list import list_to_replace
-    from tracinctl.scores.files.open import open_scores
-    from tracinctl.scores.votes import parse_threshold
-
     # refuse a wrong threshold before the work
     parse_threshold(settings.rule.threshold)
     if not settings.evaluate_only:
@@ -241,9 +235,6 @@ def write_list(run: Run, settings: WorkflowSettings, progress: ProgressCallback,
     Raises:
         TracinctlError: the list cannot be written, or would replace one that a person made.
     """
-    from tracinctl.scores.files.exclusion_list import origin_notes, write_exclusion_list
-    from tracinctl.scores.files.records import mark_excluded
-
     source, exclusions, scores = run.source, run.exclusions, run.score_file
     if settings.evaluate_only or source is None or exclusions is None or scores is None:
         return run
@@ -261,24 +252,24 @@ def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, sou
     Raises:
         UsageError: a setting needs other scores.
     """
-    made = source.provenance
-    made_with = {"label_smoothing": 0.0, "centring": 0.0, **made, "loss_type": made.get("loss")} if made else {}
-    made_with["projection_dim"] = made.get("projection", {}).get("dim")
-    origin = made.get("origin", {})
+    provenance = source.provenance
+    origin = provenance.get("origin", {})
+    made_with = {"label_smoothing": 0.0, "centring": 0.0, **provenance} if provenance else {}
+    made_with |= {"loss_type": provenance.get("loss"), "projection_dim": provenance.get("projection", {}).get("dim")}
     made_with |= {"source": origin.get("source"), "model": origin.get("model"), **origin}
     compute = settings.compute
     loss = compute.engine.loss
     wanted = {**vars(compute), **vars(compute.engine), **vars(loss), **vars(compute.origin), "loss_type": loss.name}
     wanted["test_pair"] = compute.test_pairs
     if compute.origin.pairs_file is not None and "pairs_file" in settings.asked:
-        _check_old_pairs(compute.origin.pairs_file, path, made.get("pairs_file"))
+        _check_old_pairs(compute.origin.pairs_file, path, provenance.get("pairs_file"))
     given = settings.asked & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)
     for name in sorted(given | (settings.asked & {"source", "model", *origin})):
         value = list(wanted[name]) if isinstance(wanted[name], tuple) else wanted[name]
         if name not in made_with or made_with[name] != value:
-            known = f"were made with {made_with[name]}" if made_with.get(name) is not None else "do not say so"
+            before = f"were made with {made_with[name]}" if made_with.get(name) is not None else "do not say so"
             raise UsageError(
-                f"`{name}` is {value}, but the scores in {path} {known}, and there are no checkpoints in "
+                f"`{name}` is {value}, but the scores in {path} {before}, and there are no checkpoints in "
                 f"{target.checkpoints} to compute new ones",
                 hint=f"Give the folder of checkpoints with `checkpoint_dir`, or leave `{name}` out to use these.",
             )
@@ -301,18 +292,15 @@ def compare_with_planted(
 
     A listed pair is right if it was planted, or if one of its items has a planted wrong class.
     """
-    from tracinctl.scores.pair_ids import pair_items
-
     if not pairs and not items:
         return None
     if exclusions.mode == "sample":
         listed = set(exclusions.new_ids)
         return PlantedCount(len(items), len(listed & items), len(listed - items))
-    place = {name: row for row, name in enumerate(source.train_ids)}
-    of_pair = pair_items(source)
+    items_of = dict(zip(source.train_ids, pair_items(source), strict=True))
     names = [pair.id for pair in exclusions.listed]
-    wrong = [name for name in names if name not in pairs and not items.intersection(of_pair[place[name]])]
-    return PlantedCount(len(pairs & place.keys()), len(pairs.intersection(names)), len(wrong))
+    wrong = [name for name in names if name not in pairs and not items.intersection(items_of[name])]
+    return PlantedCount(len(pairs & items_of.keys()), len(pairs.intersection(names)), len(wrong))
 
 
 def next_command(target: Target, shown: str, *, custom: bool = False, recipe: str = "") -> str:

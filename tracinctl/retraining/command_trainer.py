@@ -35,7 +35,7 @@ from tracinctl.retraining.builtin_trainer import data_digest
 from tracinctl.retraining.judging import Division
 from tracinctl.retraining.run_folder import run_folder
 from tracinctl.retraining.trainer import END, Epochs, Trained, Training
-from tracinctl.text import nearest
+from tracinctl.text import did_you_mean
 
 PLACEHOLDERS: Final = (
     "frequency",
@@ -66,12 +66,9 @@ def check_command(command: str, metrics_file: str = METRICS_FILE) -> list[str]:
         raise UsageError(f"[train] command {command!r} cannot be read: {error}", hint="Close the quotes.") from error
     for name in _PLACEHOLDER.findall(f"{command} {metrics_file}"):
         if name not in PLACEHOLDERS:
-            near = nearest(name, PLACEHOLDERS)
             raise UsageError(
                 f"[train] command: there is no placeholder {{{name}}}",
-                hint=f"Did you mean {{{near}}}?"
-                if near
-                else f"There are {', '.join(f'{{{known}}}' for known in PLACEHOLDERS)}.",
+                hint=did_you_mean(name, PLACEHOLDERS, f"There are {', '.join(PLACEHOLDERS)}."),
             )
     if "{exclusions_file}" not in command:
         raise UsageError(

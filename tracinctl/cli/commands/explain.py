@@ -39,7 +39,7 @@ def explain(
     target = only_target(files, "a pair belongs to", f"explain {pair_id}")
     made = settings_without_flags(ctx, "compute", ComputeCommand).compute
     with terminal.progress(what=target.label) as report:
-        explanation = explain_pair(target, made.origin, pair_id, report, checkpoint_prefix=made.checkpoint_prefix)
+        explanation = explain_pair(target, made, pair_id, report)
     changes = tell_changes_of(target, explanation.changes)
     if json:
         names = {"material": target.material, "frequency": target.frequency, "round": target.round}

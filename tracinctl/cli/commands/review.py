@@ -47,7 +47,7 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
     with terminal.progress(what=target.label) as report:
         chosen = replace(settings.review, who=settings.review.who or person())
         made = settings_without_flags(ctx, "compute", ComputeCommand).compute
-        opened = open_review(target, made.origin, chosen, report, checkpoint_prefix=made.checkpoint_prefix)
+        opened = open_review(target, made, chosen, report)
     tell_changes_of(target, opened.changes)
     terminal.kept = f"Decisions are in {shown_path(opened.decisions)}."
 

@@ -230,7 +230,7 @@ def report_on(ctx: Any, runs: list[Run], path: Path, compute: ComputeSettings, *
 
     def suspects(run: Run) -> Suspects:
         with terminal.progress(what=run.target.label) as progress:
-            return report_suspects(run, compute.origin, path, progress, checkpoint_prefix=compute.checkpoint_prefix)
+            return report_suspects(run, compute, path, progress)
 
     settings = {
         name.replace("_", "-"): shown_value(value)
