@@ -6,25 +6,18 @@ import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from tracinctl.data.pairs import FloatArray, IntArray, RankingData
+from tracinctl.engine.losses import NAMED_LOSSES, pair_loss_values
 from tracinctl.project.reviewed import class_names
 from tracinctl.review.suspects import Card, Figures, Strip, Suspect
-from tracinctl.scores.groups import group_influence, members_of
-from tracinctl.text import number
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from tracinctl.data.pairs import RankingData
-    from tracinctl.scores.effects import PairEffects
-    from tracinctl.scores.groups import GroupInfluence
-    from tracinctl.scores.source import ScoreSource
-
-    FloatArray = npt.NDArray[np.float64]
-    IntArray = npt.NDArray[np.int64]
+from tracinctl.scores.effects import PairEffects
+from tracinctl.scores.groups import GroupInfluence, group_influence, members_of
+from tracinctl.scores.source import ScoreSource
+from tracinctl.text import count, number
 
 _MOST_COMPARISONS = 40
 _CONTRADICTED = 0.5
@@ -36,14 +29,6 @@ class ItemScores:
 
     checkpoints: Sequence[str]
     values: FloatArray
-
-
-@dataclass(frozen=True)
-class _Group:
-    """The rows of a group's pairs in the scores."""
-
-    influence: GroupInfluence
-    rows: IntArray
 
 
 @dataclass
@@ -71,7 +56,7 @@ class Evidence:
     doubts: FloatArray
     changes: Sequence[str] = ()
     by: str = "pair"
-    _groups: dict[str, _Group] = field(default_factory=dict)
+    _groups: dict[str, tuple[GroupInfluence, IntArray]] = field(default_factory=dict)
 
     def suspects(self, by: str = "pair", order: str = "harm") -> list[Suspect]:
         """The suspects, the most suspect first.
@@ -91,8 +76,7 @@ class Evidence:
 
     def _suspect_pairs(self, order: str) -> list[Suspect]:
         annotators = self.data.train_pairs.groups.get("annotator")
-        by_harm = order == "harm"
-        suspicion, least = (-self.effects.total, 0.0) if by_harm else (self.chance[self.place], _CONTRADICTED)
+        suspicion, least = (-self.effects.total, 0.0) if order == "harm" else (self.chance[self.place], _CONTRADICTED)
         suspects = []
         for row in np.flatnonzero(suspicion > least).tolist():
             place = self.place[row]
@@ -104,16 +88,18 @@ class Evidence:
         return suspects
 
     def _suspect_groups(self, order: str) -> list[Suspect]:
-        members = members_of(self.source, self.by)
-        own = self._item_influence if self.by == "item" else {}
+        members, by_item = members_of(self.source, self.by), self.by == "item"
         suspects = []
         for influence in group_influence(self.effects.total, members):
-            group = _Group(influence, np.array(members.rows_of([influence.name]), dtype=np.int64))
-            items = (influence.name,) if self.by == "item" else ()
-            name = influence.name if items else f"{self.by}:{influence.name}"
-            harm = own.get(name, -influence.total)
-            suspicion = harm if order == "harm" else float(self.chance[self.place[group.rows]].mean())
-            self._groups[name] = group
+            rows = np.array(members.rows_of([influence.name]), dtype=np.int64)
+            name = influence.name if by_item else f"{self.by}:{influence.name}"
+            suspicion = -influence.total
+            if order != "harm":
+                suspicion = float(self.chance[self.place[rows]].mean())
+            elif by_item:
+                suspicion = self._item_influence.get(name, suspicion)
+            self._groups[name] = influence, rows
+            items = (name,) if by_item else ()
             suspects.append(Suspect(name, items, self._classes(items), suspicion))
         return suspects
 
@@ -190,59 +176,54 @@ class Evidence:
         )
 
     def _group_card(self, name: str) -> Card:
-        group = self._groups[name]
-        of, places = group.influence, self.place[group.rows]
+        influence, rows = self._groups[name]
+        places = self.place[rows]
         chance, doubts = self.chance[places], self.doubts[places]
         items = (name,) if self.by == "item" else ()
         reasons: list[tuple[str, float | str]] = []
         if name in self._item_influence:
             reasons.append(("item-level influence", self._item_influence[name]))
         reasons += [
-            ("total influence on held-out pairs", of.total),
-            ("influence per comparison, with its 95 % interval", _interval(of)),
-            ("comparisons that hurt in total", f"{of.harmful:,} of {of.pairs:,}"),
-            ("comparisons that others contradict", f"{(chance > _CONTRADICTED).sum():,} of {of.pairs:,}"),
+            ("total influence on held-out pairs", influence.total),
+            ("influence per comparison, with its 95 % interval", _interval(influence)),
+            ("comparisons that hurt in total", f"{influence.harmful:,} of {influence.pairs:,}"),
+            ("comparisons that others contradict", f"{(chance > _CONTRADICTED).sum():,} of {influence.pairs:,}"),
         ]
         if not np.isnan(doubts).all():
             share = float(np.nanmean(doubts))
             reasons.append(
                 ("rankers trained without a comparison that rank it the other way", f"{share:.0%} on average")
             )
-        worst = sorted(group.rows.tolist(), key=lambda row: (float(self.effects.total[row]), row))
+        worst = sorted(rows.tolist(), key=lambda row: (float(self.effects.total[row]), row))
         return Card(
-            claim=f"{name}, {of.pairs:,} comparison{'' if of.pairs == 1 else 's'}",
+            claim=f"{name}, {count(influence.pairs, 'comparison')}",
             reasons=reasons,
             losses=self._losses(places),
-            pairs=[(self.source.train_ids[row], self._said_of(row)) for row in worst[:_MOST_COMPARISONS]],
+            pairs=[(self.source.train_ids[row], self._pair_line(row)) for row in worst[:_MOST_COMPARISONS]],
             more_pairs=max(0, len(worst) - _MOST_COMPARISONS),
             strips=self._strips(items),
         )
 
-    def _said_of(self, row: int) -> str:
+    def _pair_line(self, row: int) -> str:
         place = int(self.place[row])
         total, chance = number(float(self.effects.total[row])), f"{self.chance[place]:.0%}"
         return f"{self._claim(place)}: total influence {total}, contradicted with probability {chance}"
 
     def _losses(self, places: IntArray) -> Figures:
         """The mean loss of some pairs at each checkpoint, for the named losses."""
-        import torch
-
-        from tracinctl.engine.losses import NAMED_LOSSES, pair_loss_values
-
-        values, made = self.scores.values, self.source.provenance
-        loss = made.get("loss")
+        provenance = self.source.provenance
+        loss = provenance.get("loss")
         if not self.scores.checkpoints or loss not in NAMED_LOSSES:
             return []
         pairs = self.data.train_pairs
-        own = pairs.margin if pairs.margin is not None else np.full(len(pairs), float(made.get("margin", 1.0)))
         target = torch.from_numpy(pairs.target[places].astype(np.float64))
+        margins = np.full(len(pairs), float(provenance.get("margin", 1.0))) if pairs.margin is None else pairs.margin
+        # a pair's own margin shifts the difference of the scores
+        shift = 0 if loss == "logistic" else torch.from_numpy(margins[places]) * target
         means = []
-        for at in values:
-            s_i, s_j = (torch.from_numpy(at[side[places]]) for side in (pairs.first, pairs.second))
-            # a pair's own margin shifts the difference of the scores
-            shift = torch.from_numpy(own[places]) * target
-            each = pair_loss_values(str(loss), s_i - (shift if loss != "logistic" else 0), s_j, target, 0.0)
-            means.append(float(each.mean()))
+        for scores in self.scores.values:
+            s_i, s_j = (torch.from_numpy(scores[side[places]]) for side in (pairs.first, pairs.second))
+            means.append(float(pair_loss_values(str(loss), s_i - shift, s_j, target, 0.0).mean()))
         return list(zip(self.scores.checkpoints, means, strict=True))
 
     @functools.cached_property
@@ -260,10 +241,10 @@ class Evidence:
         for place in self._places_by_item[self._item_place[item]]:
             if place != but and len(comparisons) < _MOST_COMPARISONS:
                 winner, loser = self._sides(place)
-                other, how = (loser, "ranks above") if winner == item else (winner, "ranks below")
-                how = how if self.data.train_pairs.target[place] else "ties"
-                of = f", class {self.class_of(other)}" if self.class_of(other) else ""
-                comparisons.append((self._pair_ids[place], f"{how} {other}{of}"))
+                rival, outcome = (loser, "ranks above") if winner == item else (winner, "ranks below")
+                outcome = outcome if self.data.train_pairs.target[place] else "ties"
+                of_class = f", class {self.class_of(rival)}" if self.class_of(rival) else ""
+                comparisons.append((self._pair_ids[place], f"{outcome} {rival}{of_class}"))
         return comparisons
 
     def _strips(self, items: Sequence[str]) -> Mapping[str, Strip]:
@@ -275,15 +256,14 @@ class Evidence:
         return {item: Strip(float(last[self._item_place[item]]), self._peers(item, last), low, high) for item in items}
 
     def _peers(self, item: str, scores: FloatArray) -> list[float]:
-        of, mine = self.class_of(item), self._item_place[item]
+        item_class = self.class_of(item)
         return [
             float(score)
-            for k, (name, score) in enumerate(zip(self.data.train.ids, scores, strict=True))
-            if k != mine and self.class_of(name) == of
+            for name, score in zip(self.data.train.ids, scores, strict=True)
+            if name != item and self.class_of(name) == item_class
         ]
 
 
-def _interval(of: GroupInfluence) -> str:
-    if not np.isfinite(of.low):
-        return number(of.mean)
-    return f"{number(of.mean)} ({number(of.low)} to {number(of.high)})"
+def _interval(influence: GroupInfluence) -> str:
+    mean, low, high = map(number, (influence.mean, influence.low, influence.high))
+    return f"{mean} ({low} to {high})" if np.isfinite(influence.low) else mean

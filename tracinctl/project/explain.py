@@ -46,8 +46,8 @@ class Explanation:
     def to_json(self) -> dict[str, Any]:
         """The explanation for JSON."""
 
-        def named(rows: Any, name: str, value: str) -> list[dict[str, Any]]:
-            return [{name: key, value: number} for key, number in rows]
+        def named(rows: Any, *names: str) -> list[dict[str, Any]]:
+            return [dict(zip(names, row, strict=True)) for row in rows]
 
         return {
             "pair": self.id,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tracinctl.errors import ScoreFileError, TracinctlError
+from tracinctl.plots.page import Table
+from tracinctl.plots.report import Report, ReportSection, Retraining, Suspects
 from tracinctl.project.unseeing import doubts_of_scores
 from tracinctl.project.workflow import Run, next_command
-
-if TYPE_CHECKING:
-    from tracinctl.plots.report import Report, ReportSection, Retraining, Suspects
-    from tracinctl.scores.source import ScoreSource
+from tracinctl.scores.diagnoses import diagnose
+from tracinctl.scores.files.per_checkpoint import with_checkpoints
+from tracinctl.scores.source import ScoreSource
 
 
 def workflow_report(
@@ -35,8 +35,6 @@ def workflow_report(
         custom: see ``next_command``.
         suspects: returns the suspects of a run; a TracinctlError that it raises becomes a note.
     """
-    from tracinctl.plots.report import Report
-
     title = f"tracinctl: {', '.join(dict.fromkeys(run.target.material for run in runs))}"
     sections = [_with_suspects(_section(run, shown, custom), run, suspects) for run in runs]
     return Report(title, sections, command=command, settings=settings or {}, folder=Path.cwd())
@@ -53,26 +51,22 @@ def _with_suspects(section: ReportSection, run: Run, suspects: Callable[[Run], S
 
 
 def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSection:
-    from tracinctl.plots.report import ReportSection
-    from tracinctl.scores.diagnoses import diagnose
-
     title = run.target.label
     if run.error is not None:
         return ReportSection(title, error=run.error.message, hint=run.error.hint)
     if run.source is None or run.score_file is None:
         return ReportSection(title, error="not started, because another frequency failed")
     source, notes = _with_checkpoints(run, run.source)
-    useful = run.output_file is not None and run.exclusions is not None and run.exclusions.new_ids
+    output_file = "" if run.output_file is None else shown(run.output_file)
+    useful = output_file and run.exclusions is not None and run.exclusions.new_ids
     return ReportSection(
         title,
         source=source,
         score_file=shown(run.score_file),
         exclusions=run.exclusions,
         diagnoses=diagnose(run.source, exclusions=run.exclusions),
-        output_file="" if run.output_file is None else shown(run.output_file),
-        next_command=next_command(run.target, shown(run.output_file), custom=custom, recipe=run.recipe)
-        if useful and run.output_file
-        else "",
+        output_file=output_file,
+        next_command=next_command(run.target, output_file, custom=custom, recipe=run.recipe) if useful else "",
         retraining=_retraining(run),
         contradicted=doubts_of_scores(run.target, source.train_ids) if source.groups else None,
         notes=[*_notes(run), *notes],
@@ -81,8 +75,6 @@ def _section(run: Run, shown: Callable[[Path], str], custom: bool) -> ReportSect
 
 def _with_checkpoints(run: Run, source: ScoreSource) -> tuple[ScoreSource, list[str]]:
     """The scores with those of each checkpoint, if they are kept, and notes on what is wrong with those."""
-    from tracinctl.scores.files.per_checkpoint import with_checkpoints
-
     path = run.target.per_checkpoint_file
     if not path.is_file():
         return source, []
@@ -93,8 +85,6 @@ def _with_checkpoints(run: Run, source: ScoreSource) -> tuple[ScoreSource, list[
 
 
 def _retraining(run: Run) -> Retraining | None:
-    from tracinctl.plots.page import Table
-    from tracinctl.plots.report import Retraining
     from tracinctl.retraining.wording import (
         ARM_COLUMNS,
         DIFFERENCE_COLUMNS,
@@ -119,16 +109,12 @@ def _retraining(run: Run) -> Retraining | None:
 
 
 def _notes(run: Run) -> list[str]:
-    notes = []
-    if run.computed is None:
-        notes.append("The score file existed already; nothing was computed.")
+    computed = run.computed
+    if computed is None:
+        notes = ["The score file existed already; nothing was computed."]
     else:
-        done = run.computed
-        notes.append(
-            f"{done.gradients_computed:,} item gradients were computed; {sum(done.taken)} of {len(done.checkpoints)} "
-            "checkpoints came from the cache."
-        )
-        notes += done.notes
+        cached = f"{sum(computed.taken)} of {len(computed.checkpoints)} checkpoints came from the cache"
+        notes = [f"{computed.gradients_computed:,} item gradients were computed; {cached}.", *computed.notes]
     if run.planted is not None:
         notes.append(
             f"{run.planted.caught:,} of {run.planted.planted:,} planted errors are on the list; "

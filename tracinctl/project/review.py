@@ -6,12 +6,16 @@ import functools
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from tracinctl.data.bradley_terry import contradiction
 from tracinctl.data.item_texts import items_file, read_item_texts
-from tracinctl.errors import ReviewError, UsageError
+from tracinctl.data.pairs import FloatArray, IntArray, RankingData
+from tracinctl.engine.checkpoints.listing import list_checkpoints
+from tracinctl.engine.item_scores import item_scores
+from tracinctl.errors import CheckpointError, ReviewError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.evidence import Evidence, ItemScores
 from tracinctl.project.reviewed import class_names
@@ -22,14 +26,11 @@ from tracinctl.project.target import Target
 from tracinctl.project.unseeing import read_doubts
 from tracinctl.review.suspects import ItemView, Review
 from tracinctl.scores.caption import caption
+from tracinctl.scores.effects import pair_effects
+from tracinctl.scores.files.open import open_scores
+from tracinctl.scores.source import ScoreSource
 from tracinctl.training.threads import one_thread
 from tracinctl.user_code import call_function, has_function
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from tracinctl.data.pairs import RankingData
-    from tracinctl.scores.source import ScoreSource
 
 _MOST_FEATURES = 4096
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"})
@@ -73,10 +74,6 @@ def gather_evidence(target: Target, compute: ComputeSettings, progress: Progress
     Raises:
         TracinctlError: scores or items are missing, or the scores are not of the project's pairs.
     """
-    from tracinctl.data.bradley_terry import contradiction
-    from tracinctl.scores.effects import pair_effects
-    from tracinctl.scores.files.open import open_scores
-
     source = open_scores(target.score_file)
     data = load_data(target, compute.origin, progress)
     return Evidence(
@@ -91,7 +88,7 @@ def gather_evidence(target: Target, compute: ComputeSettings, progress: Progress
     )
 
 
-def _places_of(source: ScoreSource, data: RankingData, target: Target) -> npt.NDArray[np.int64]:
+def _places_of(source: ScoreSource, data: RankingData, target: Target) -> IntArray:
     """For each scored pair, its row in the training pairs.
 
     Raises:
@@ -108,7 +105,7 @@ def _places_of(source: ScoreSource, data: RankingData, target: Target) -> npt.ND
     return np.array([rows[name] for name in source.train_ids], dtype=np.int64)
 
 
-def _features(inputs: Any) -> npt.NDArray[np.float64] | None:
+def _features(inputs: Any) -> FloatArray | None:
     """Features for comparing items: their inputs, averaged over the last axes; None if shapes differ."""
     try:
         rows = [np.asarray(inputs[k], dtype=np.float64) for k in range(len(inputs))]
@@ -123,10 +120,6 @@ def _features(inputs: Any) -> npt.NDArray[np.float64] | None:
 
 def _item_scores(target: Target, compute: ComputeSettings, data: RankingData, progress: ProgressCallback) -> ItemScores:
     """The scores of the training items at each checkpoint; empty if the checkpoints are gone."""
-    from tracinctl.engine.checkpoints.listing import list_checkpoints
-    from tracinctl.engine.item_scores import item_scores
-    from tracinctl.errors import CheckpointError
-
     try:
         paths = list_checkpoints(target.checkpoints, compute.checkpoint_prefix)
     except CheckpointError:

@@ -11,12 +11,12 @@ import numpy as np
 from tracinctl.errors import ReviewError, UsageError
 from tracinctl.project.target import Target
 from tracinctl.review.decisions import KEEP, LEAVE_OUT, TURN, UNSURE, Verdicts, read_decisions, settle
+from tracinctl.scores.exclusion import Exclusions
+from tracinctl.scores.source import ScoreSource
 from tracinctl.text import count, first_few
 
 if TYPE_CHECKING:
     from tracinctl.data.pairs import RankingData
-    from tracinctl.scores.exclusion import Exclusions
-    from tracinctl.scores.source import ScoreSource
 
 
 def verdicts_of(target: Target) -> Verdicts:
@@ -55,10 +55,10 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
     mirror = _mirror_ids(source)
     kept = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
     out = _with_mirrors(verdicts.ids(LEAVE_OUT), mirror)
-    known = {*source.train_ids, *source.sample_ids, *(item for pair in source.train_items for item in pair)}
+    scored = {*source.train_ids, *source.sample_ids, *(item for pair in source.train_items for item in pair)}
     # the first of several comparisons of two items may be listed as a_b#1
     chosen = [name for name in exclusions.ids if name not in kept and name.removesuffix("#1") not in kept]
-    added = [name for name in out if name in known and name not in set(chosen)]
+    added = [name for name in out if name in scored and name not in set(chosen)]
     reviewed = replace(
         exclusions,
         ids=[*chosen, *added],
@@ -81,16 +81,15 @@ def note_of(verdicts: Verdicts) -> str:
 
 def _mirror_ids(source: ScoreSource) -> Mapping[str, list[str]]:
     """Map each pair id to the ids of the same two items in the opposite order."""
-    of: dict[tuple[str, str], list[str]] = {}
-    for name, (i, j) in zip(source.train_ids, source.train_items, strict=False):
-        of.setdefault((i, j), []).append(name)
-    return {
-        name: of.get((j, i), []) for name, (i, j) in zip(source.train_ids, source.train_items, strict=False) if i != j
-    }
+    pairs = list(zip(source.train_ids, source.train_items, strict=False))
+    ids: dict[tuple[str, str], list[str]] = {}
+    for name, (i, j) in pairs:
+        ids.setdefault((i, j), []).append(name)
+    return {name: ids.get((j, i), []) for name, (i, j) in pairs if i != j}
 
 
 def _with_mirrors(names: list[str], mirror: Mapping[str, list[str]]) -> dict[str, None]:
-    return dict.fromkeys(other for name in names for other in (name, *mirror.get(name, ())))
+    return dict.fromkeys(same for name in names for same in (name, *mirror.get(name, ())))
 
 
 def of_pairs(verdicts: Verdicts, ids: Sequence[str], groups: Mapping[str, Iterable[Any]]) -> Verdicts:
@@ -116,13 +115,9 @@ def of_pairs(verdicts: Verdicts, ids: Sequence[str], groups: Mapping[str, Iterab
 def class_names(data: RankingData) -> dict[float, str]:
     """Map item labels to class names, lowest rank first; labels without names are numbers such as 36, not 36.0."""
     labels = [part.labels for part in (data.train, data.test) if part.labels is not None]
-    known = sorted({float(label) for part in labels for label in part})
-    named = len(known) == len(data.classes)
-    return dict(zip(known, data.classes if named else map(_plain, known), strict=True))
-
-
-def _plain(label: float) -> str:
-    return f"{label:.15g}"
+    ranks = sorted({float(label) for part in labels for label in part})
+    names = data.classes if len(ranks) == len(data.classes) else [f"{rank:.15g}" for rank in ranks]
+    return dict(zip(ranks, names, strict=True))
 
 
 def reviewed_data(data: RankingData, verdicts: Verdicts) -> tuple[RankingData, list[str]]:
@@ -139,12 +134,13 @@ def reviewed_data(data: RankingData, verdicts: Verdicts) -> tuple[RankingData, l
     pairs = data.train_pairs
     ids = pairs.row_ids(data.train.ids)
     verdicts = of_pairs(verdicts, ids, pairs.groups)
-    turned = {*verdicts.ids(TURN)}
+    turned = set(verdicts.ids(TURN))
     sides = list(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True))
     mirrors = {(j, i, -y) for name, (i, j, y) in zip(ids, sides, strict=True) if name in turned}
     turn = [name in turned or side in mirrors for name, side in zip(ids, sides, strict=True)]
     target = np.where(turn, -pairs.target, pairs.target)
-    out = [name for name in verdicts.ids(LEAVE_OUT) if name not in _groups(pairs.groups)]
+    groups = {f"{column}:{value}" for column, values in pairs.groups.items() for value in values}
+    out = [name for name in verdicts.ids(LEAVE_OUT) if name not in groups]
     relabelled = {name: made for name, made in verdicts.relabelled().items() if name in set(data.train.ids)}
     if relabelled:
         labels = _relabelled(data, relabelled)
@@ -155,10 +151,6 @@ def reviewed_data(data: RankingData, verdicts: Verdicts) -> tuple[RankingData, l
         target = np.where(touched & (order != 0), order, target)
         data = replace(data, train=replace(data.train, labels=labels))
     return replace(data, train_pairs=replace(pairs, target=target)), out
-
-
-def _groups(groups: Mapping[str, Iterable[Any]]) -> set[str]:
-    return {f"{column}:{value}" for column, values in groups.items() for value in values}
 
 
 def _relabelled(data: RankingData, relabelled: Mapping[str, str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tracinctl.errors import TracinctlError, UsageError
 from tracinctl.project.config import holds_checkpoints
@@ -15,9 +14,7 @@ from tracinctl.project.settings import SourceSettings, WorkflowSettings
 from tracinctl.project.target import Target
 from tracinctl.project.train import TrainOutcome, train_project_ranker
 from tracinctl.project.workflow import Run, Watch, run_one
-
-if TYPE_CHECKING:
-    from tracinctl.training.options import TrainSettings
+from tracinctl.training.options import TrainSettings
 
 
 @dataclass(frozen=True)

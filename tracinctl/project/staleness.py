@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tracinctl.data.recordings import find_recordings
 from tracinctl.engine.checkpoints.files import is_checkpoint
@@ -20,10 +19,8 @@ from tracinctl.files import file_digest
 from tracinctl.project.digests import Digests
 from tracinctl.project.selection import ScoreFile
 from tracinctl.project.target import Target
+from tracinctl.scores.source import ScoreSource
 from tracinctl.text import first_few
-
-if TYPE_CHECKING:
-    from tracinctl.scores.source import ScoreSource
 
 
 @dataclass(frozen=True)
@@ -94,12 +91,16 @@ def changed_since(file: ScoreFile, source: ScoreSource) -> list[str]:
 def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:
     """Describe the checkpoints, recordings and pairs that differ from the provenance."""
     digests = Digests(target.project.cache_dir.parent / "digests.json")
-    checkpoints = _checkpoints(target)
+    checkpoints: dict[str, Path] = {}
+    with contextlib.suppress(OSError, TracinctlError):
+        checkpoints = {path.name: path for path in sorted(target.checkpoints.iterdir()) if is_checkpoint(path)}
     differences = _differences("checkpoint", digests_of_checkpoints(provenance), checkpoints, digests.of_checkpoint)
     made_from = provenance.get("recordings")
     if isinstance(made_from, Mapping):
+        recordings: dict[str, Path] = {}
+        with contextlib.suppress(OSError, TracinctlError):
+            recordings = recordings_of(target)
         # with a pairs file, additional recordings are not used
-        recordings = _recordings(target)
         if target.pairs_file.is_file():
             recordings = {name: path for name, path in recordings.items() if name in made_from}
         differences += _differences("recording", made_from, recordings, digests.of_file)
@@ -109,7 +110,7 @@ def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:
 
 
 def _differences(
-    what: str, made_from: Mapping[str, object], here: Mapping[str, Path], digest_of: Callable[[Path], str]
+    kind: str, made_from: Mapping[str, object], here: Mapping[str, Path], digest_of: Callable[[Path], str]
 ) -> list[str]:
     """Files that changed, are gone or are new; empty if all are gone, because then nothing can be compared."""
     if not made_from or not here:
@@ -121,24 +122,21 @@ def _differences(
         except (OSError, CheckpointError):
             return True
 
+    # a new file is used with the others only if its name differs from theirs in numbers alone
+    similar = set(map(_without_numbers, made_from))
     differences = []
     for how, names in (
         ("changed", [name for name in made_from if name in here and differs(name)]),
         ("removed", [name for name in made_from if name not in here]),
-        ("added", [name for name in here if name not in made_from and _looks_like_one(name, made_from)]),
+        ("added", [name for name in here if name not in made_from and _without_numbers(name) in similar]),
     ):
         if names:
-            differences.append(f"{what}{'s' if len(names) > 1 else ''} {how}: {first_few(names)}")
+            differences.append(f"{kind}{'s' if len(names) > 1 else ''} {how}: {first_few(names)}")
     return differences
 
 
-def _looks_like_one(name: str, made_from: Mapping[str, object]) -> bool:
-    """Whether a new file would be used with the scores' files, because its name differs only in numbers."""
-
-    def shape(text: str) -> str:
-        return re.sub(r"\d+", "0", text)
-
-    return shape(name) in {shape(other) for other in made_from}
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
 
 
 def _changed_pairs(target: Target, made_from: object, digests: Digests) -> list[str]:
@@ -176,17 +174,3 @@ def digests_of_checkpoints(provenance: Mapping[str, object]) -> dict[str, object
     listed = provenance.get("checkpoints")
     entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
     return {str(entry.get("name")): entry.get("digest") for entry in entries}
-
-
-def _checkpoints(target: Target) -> dict[str, Path]:
-    try:
-        return {path.name: path for path in sorted(target.checkpoints.iterdir()) if is_checkpoint(path)}
-    except (OSError, TracinctlError):
-        return {}
-
-
-def _recordings(target: Target) -> dict[str, Path]:
-    try:
-        return recordings_of(target)
-    except (OSError, TracinctlError):
-        return {}

@@ -15,13 +15,12 @@ from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import load_data
 from tracinctl.project.staleness import digests_of_checkpoints, pairs_digests
 from tracinctl.project.target import Target
+from tracinctl.scores.files.exclusion_list import read_exclusion_list
+from tracinctl.scores.files.open import open_scores
+from tracinctl.training.options import TrainSettings
 
 if TYPE_CHECKING:
-    from tracinctl.training.options import TrainSettings
     from tracinctl.training.ranker import TrainResult
-
-
-PAIRS_FILE = "pairs.csv"
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,6 @@ def train_project_ranker(
     Raises:
         TracinctlError: recordings, pairs or list are missing or broken, or training cannot continue.
     """
-    from tracinctl.scores.files.exclusion_list import read_exclusion_list
     from tracinctl.training.ranker import train_ranker
 
     listed = None if exclusions_file is None else read_exclusion_list(exclusions_file)
@@ -95,7 +93,7 @@ def train_project_ranker(
     trained = target
     if listed is not None or review:
         # a list applies to all pairs, which are those of the first round
-        trained = target.at_round(1 + (1 if listed is None else listed.round))
+        trained = target.at_round(2 if listed is None else listed.round + 1)
         target = target.at_round(1)
     data = load_data(target, origin, progress)
     if review:
@@ -103,7 +101,7 @@ def train_project_ranker(
         exclusions = [*(exclusions or ()), *left_out]
     folder = trained.own_checkpoints
     if not force and exclusions is None and origin.pairs_file is not None:
-        _check_pairs(origin.pairs_file, folder / PAIRS_FILE)
+        _check_pairs(origin.pairs_file, folder / "pairs.csv")
     in_use = "" if force else _scores_made_from(target, folder) or _scores_made_from(trained, folder)
     result = train_ranker(data, settings, folder, exclusions=exclusions, in_use=in_use, progress=progress)
     notes = [*data.notes, *([] if listed is None else listed.notes)]
@@ -112,22 +110,20 @@ def train_project_ranker(
 
 def _scores_made_from(target: Target, folder: Path) -> str:
     """The name of the score file made from the folder's checkpoints; empty without one."""
-    from tracinctl.scores.files.open import open_scores
-
     if not target.score_file.is_file():
         return ""
     try:
-        made_from = set(digests_of_checkpoints(open_scores(target.score_file).provenance).values())
-        here = {checkpoint_digest(path) for path in folder.iterdir() if is_checkpoint(path)}
+        scored = set(digests_of_checkpoints(open_scores(target.score_file).provenance).values())
+        existing = {checkpoint_digest(path) for path in folder.iterdir() if is_checkpoint(path)}
     except (OSError, TracinctlError):
         return ""
-    return target.score_file.name if made_from & here else ""
+    return target.score_file.name if scored & existing else ""
 
 
-def _check_pairs(given: Path, own: Path) -> None:
+def _check_pairs(new: Path, old: Path) -> None:
     """Raise UsageError if training would replace the folder's pairs file with other pairs."""
-    if own.is_file() and pairs_digests(given)["content"] != pairs_digests(own)["content"]:
+    if old.is_file() and pairs_digests(new)["content"] != pairs_digests(old)["content"]:
         raise UsageError(
-            f"training would replace {own}, which holds other pairs than {given}",
+            f"training would replace {old}, which holds other pairs than {new}",
             hint="Use another folder (`checkpoint_dir`), or `force`.",
         )
