@@ -75,8 +75,8 @@ def test_a_command_that_outlived_all_of_tracinctl_is_ended_by_the_next_run(tmp_p
     work = tmp_path / "work"
     program = (
         "import subprocess, sys, time\nfrom tracinctl.retraining.run_folder import run_folder\nimport pathlib\n"
-        f"with run_folder(pathlib.Path({str(work)!r}), 'key') as folder:\n"
-        "    child = subprocess.Popen(['sleep', '600'], pass_fds=(folder.command_lock,))\n"
+        f"with run_folder(pathlib.Path({str(work)!r}), 'key') as (folder, lock):\n"
+        "    child = subprocess.Popen(['sleep', '600'], pass_fds=(lock,))\n"
         "    print(child.pid, flush=True)\n    time.sleep(600)\n"
     )
     owner = subprocess.Popen(
@@ -95,9 +95,9 @@ def test_a_command_that_outlived_all_of_tracinctl_is_ended_by_the_next_run(tmp_p
 
 
 def test_two_runs_of_one_training_have_folders_of_their_own(tmp_path):
-    with run_folder(tmp_path, "key") as one, run_folder(tmp_path, "key") as other:
-        assert one.path != other.path
-        (other.path / "log.txt").write_text("mine")
+    with run_folder(tmp_path, "key") as (first, _), run_folder(tmp_path, "key") as (second, _):
+        assert first != second
+        (second / "log.txt").write_text("mine")
         assert clear_left_over(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 

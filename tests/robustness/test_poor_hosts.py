@@ -70,12 +70,12 @@ def test_a_demo_is_made_where_a_disk_has_no_locks(tmp_path, monkeypatch, number)
 
 
 def two_runs(work):
-    with run_folder(work, "a") as one:
-        with run_folder(work, "b") as other:
-            assert one.path != other.path
-        assert one.command_lock is None
+    with run_folder(work, "a") as (first, lock):
+        with run_folder(work, "b") as (second, _):
+            assert first != second
+        assert lock is None
         assert clear_left_over(work) == [], "nobody can tell whether their owners live"
-        assert one.path.is_dir()
+        assert first.is_dir()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])

@@ -246,7 +246,7 @@ def test_a_training_that_was_stopped_is_known_by_its_last_checkpoint(data, tmp_p
 def _seen_pairs(data, monkeypatch, **keywords):
     """Every pair of items that went through the model in one training step, and every item."""
     seen_items, seen_pairs = set(), set()
-    forward, take = training._forward, Pairs.take
+    forward, take = training.score_rows, Pairs.take
 
     def watch_items(model, inputs, rows):
         if inputs is data.train.inputs:
@@ -259,7 +259,7 @@ def _seen_pairs(data, monkeypatch, **keywords):
             seen_pairs.update(batch.row_ids(data.train.ids))
         return batch
 
-    monkeypatch.setattr(training, "_forward", watch_items)
+    monkeypatch.setattr(training, "score_rows", watch_items)
     monkeypatch.setattr(Pairs, "take", watch_pairs)
     result = train_ranker(data, QUICK, None, **keywords)
     return result, seen_items, seen_pairs

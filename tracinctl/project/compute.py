@@ -189,11 +189,7 @@ def _options(target: Target, settings: ComputeSettings) -> ComputeOptions:
 
 
 def _made_from(target: Target, origin: SourceSettings, recordings: FileStates, used: Collection[str]) -> dict[str, Any]:
-    """The provenance of the scores: digests of the files, settings, and earlier rounds.
-
-    Raises:
-        ExclusionListError: the list beside the checkpoints is broken.
-    """
+    """The provenance of the scores: digests of the files, settings, and earlier rounds."""
     digests = {name: digest for name, digest in recordings.digests.items() if name in used}
     made_from: dict[str, Any] = {"recordings": digests} if digests else {}
     pairs_file = pairs_file_of(target, origin)
@@ -246,11 +242,7 @@ def _read_once(target: Target, origin: SourceSettings, checkpoints: Sequence[Pat
 def _score_paths(
     target: Target, file_format: str, scores: ScoreSource, *, per_checkpoint: bool = False
 ) -> tuple[Path, Path]:
-    """The path of the scores to write, and of scores in the other format.
-
-    Raises:
-        UsageError: the format is unknown.
-    """
+    """The path of the scores to write, and of scores in the other format."""
     if file_format not in FORMATS:
         raise UsageError(f"unknown format {file_format!r}", hint=f"One of {', '.join(FORMATS)}.")
     text = target.scores_as("json", per_checkpoint=per_checkpoint)

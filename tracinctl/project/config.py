@@ -65,11 +65,7 @@ class Settings:
         return places[0] if places else None
 
     def defaults_for(self, command: str) -> dict[str, Any]:
-        """Defaults of a command's flags: from its own table, then tables of the same step, then the top of the file.
-
-        Raises:
-            SettingsError: two tables of the same step hold different values.
-        """
+        """Defaults of a command's flags: from its own table, then tables of the same step, then the top of the file."""
         defaults = {}
         for setting in tables()[command].values():
             place = self.place_of(command, setting)
@@ -259,11 +255,7 @@ _OF_SCRIPTS = frozenset({"TRACINCTL_BIN"})  # the folder of the program, for scr
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
-    """Refuse misspelt ``TRACINCTL_...`` variables.
-
-    Raises:
-        SettingsError: a variable begins with ``TRACINCTL_`` but belongs to no setting.
-    """
+    """Raise SettingsError if a ``TRACINCTL_...`` variable belongs to no setting."""
     variables = _variables()
     for name in sorted(environment):
         if name.startswith(f"{PREFIX}_") and name not in variables and name not in _OF_SCRIPTS:
@@ -277,11 +269,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def check_variables(command: str, environment: Mapping[str, str]) -> None:
-    """Refuse two variables that give one setting of a command different values.
-
-    Raises:
-        SettingsError: there are two such variables.
-    """
+    """Raise SettingsError if two variables give one setting of a command different values."""
     for setting in tables().get(command, {}).values():
         names = [variable(t, key) for t, key in keys_for(command, setting) if t in one_value(command)]
         given = {name: environment[name] for name in names if environment.get(name)}
@@ -320,11 +308,7 @@ def _unknown(path: Path, table: str, key: str, known: Sequence[str], form: str) 
 
 
 def _checked(path: Path, table: str, key: str, value: Any) -> Any:
-    """The checked value of a key: paths are absolute, lists are tuples of text.
-
-    Raises:
-        SettingsError: the key is unknown, or its value is wrong.
-    """
+    """The checked value of a key: paths are absolute, lists are tuples of text."""
     known = tables()[table]
     if key not in known:
         raise _unknown(path, table, key, list(known), "`{}`")

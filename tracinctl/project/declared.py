@@ -165,11 +165,7 @@ def _kind(part: Any) -> Kind:
 
 
 def build(cls: type, values: Mapping[str, Any]) -> Any:
-    """Build a settings class from values by setting name; other settings keep their defaults.
-
-    Raises:
-        UsageError: a value makes no sense.
-    """
+    """Build a settings class from values by setting name; other settings keep their defaults."""
     given: dict[str, Any] = {}
     for part in fields(cls):
         name = part.metadata.get("name", part.name)
@@ -187,11 +183,7 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
 
 
 def parse_weights(text: str, name: str, words: Mapping[str, str]) -> str | tuple[float, ...]:
-    """Read one of some words, or comma-separated numbers.
-
-    Raises:
-        UsageError: the text is neither.
-    """
+    """Read one of some words, or comma-separated numbers."""
     if text in words:
         return text
     try:
@@ -214,11 +206,7 @@ def split_list(text: str, name: str) -> list[str]:
 
 
 def parse_size(text: str, name: str = "memory") -> int:
-    """Read a size such as ``4GiB``, ``500 MB`` or ``2g``; a number alone is bytes.
-
-    Raises:
-        UsageError: the text is not a size above zero.
-    """
+    """Read a size such as ``4GiB``, ``500 MB`` or ``2g``; a number alone is bytes."""
     match = re.match(_SIZE, text, re.IGNORECASE)
     if match is None or not float(match[1]):
         raise UsageError(f"`{name}` {text!r} is not a size", hint=f"For example `{name}` 4GiB")

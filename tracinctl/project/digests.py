@@ -33,11 +33,7 @@ class Digests:
             self._known = known if isinstance(known, dict) else {}
 
     def of_file(self, path: Path) -> str:
-        """SHA-256 of a file's content.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
+        """SHA-256 of a file's content."""
         about = path.stat()
         state = [about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns]
         key = str(path.absolute())
@@ -50,11 +46,7 @@ class Digests:
         return digest
 
     def of_checkpoint(self, path: Path) -> str:
-        """The digest by which scores name a checkpoint.
-
-        Raises:
-            CheckpointError: the checkpoint cannot be read.
-        """
+        """The digest by which scores name a checkpoint."""
         return checkpoint_digest(path, self.of_file)
 
     def remember(self) -> None:

@@ -69,11 +69,7 @@ def open_review(
 
 
 def gather_evidence(target: Target, compute: ComputeSettings, progress: ProgressCallback) -> Evidence:
-    """Gather the evidence against the training pairs of a target.
-
-    Raises:
-        TracinctlError: scores or items are missing, or the scores are not of the project's pairs.
-    """
+    """Gather the evidence against the training pairs of a target."""
     source = open_scores(target.score_file)
     data = load_data(target, compute.origin, progress)
     return Evidence(
@@ -89,11 +85,7 @@ def gather_evidence(target: Target, compute: ComputeSettings, progress: Progress
 
 
 def _places_of(source: ScoreSource, data: RankingData, target: Target) -> IntArray:
-    """For each scored pair, its row in the training pairs.
-
-    Raises:
-        ReviewError: the scores are not of the data's pairs.
-    """
+    """For each scored pair, its row in the training pairs."""
     rows = {name: row for row, name in enumerate(data.train_pairs.row_ids(data.train.ids))}
     missing = [name for name in source.train_ids if name not in rows]
     if missing:

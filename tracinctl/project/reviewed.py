@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 def verdicts_of(target: Target) -> Verdicts:
-    """People's decisions on a target.
-
-    Raises:
-        UsageError: there are no decisions.
-        ReviewError: they cannot be read.
-    """
+    """People's decisions on a target; a UsageError if there are none."""
     made = read_decisions(target.review_file)
     if not made:
         raise UsageError(

@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 
 def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback = no_progress) -> RankingData:
-    """Load the items and pairs of a target, from recordings or the user's own source.
-
-    Raises:
-        TracinctlError: data are missing, broken or contradictory.
-    """
+    """Load the items and pairs of a target, from recordings or the user's own source."""
     from tracinctl.data.loading import load_recordings
     from tracinctl.data.pairs import RankingData
 

@@ -46,11 +46,7 @@ class FileStates:
         return cls(paths, states, marks)
 
     def check_unchanged(self) -> None:
-        """Check that nobody has written the files since.
-
-        Raises:
-            DataError: a file has changed.
-        """
+        """Raise DataError if somebody has written the files since."""
         for name, path in self.paths.items():
             try:
                 same = _mark(path) == self.marks.get(name)
@@ -68,11 +64,7 @@ def _mark(path: Path) -> tuple[int, ...]:
 
 
 def recordings_of(target: Target) -> dict[str, Path]:
-    """The recordings by item id.
-
-    Raises:
-        DataError: recordings are missing, or their names do not fit their folders.
-    """
+    """The recordings by item id."""
     project = target.project
     recordings = find_recordings(project.data_root, target.material, target.frequency, linked_root=project.linked_root)
     return {recording.id: recording.path for recording in recordings}
@@ -152,11 +144,7 @@ def _changed_pairs(target: Target, made_from: object, digests: Digests) -> list[
 
 
 def pairs_digests(path: Path) -> dict[str, str]:
-    """A pairs file in the provenance: SHA-256 of its bytes and of its pairs.
-
-    Raises:
-        DataError: it is not a pairs file.
-    """
+    """A pairs file in the provenance: SHA-256 of its bytes and of its pairs."""
     return {"sha256": file_digest(path), "content": _content_digest(path)}
 
 

@@ -181,11 +181,7 @@ def run_one(
     progress: ProgressCallback,
     processes: Processes | None = None,
 ) -> Run:
-    """Make scores and exclusion list for one target.
-
-    Raises:
-        TracinctlError: a step fails.
-    """
+    """Make scores and exclusion list for one target."""
     # refuse a wrong threshold before the work
     parse_threshold(settings.rule.threshold)
     if not settings.evaluate_only:
@@ -247,11 +243,7 @@ def write_list(run: Run, settings: WorkflowSettings, progress: ProgressCallback,
 
 
 def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, source: ScoreSource) -> None:
-    """Check that scores whose checkpoints are gone fit the settings.
-
-    Raises:
-        UsageError: a setting needs other scores.
-    """
+    """Raise UsageError if scores whose checkpoints are gone do not fit the settings."""
     provenance = source.provenance
     origin = provenance.get("origin", {})
     made_with = {"label_smoothing": 0.0, "centring": 0.0, **provenance} if provenance else {}

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,6 +26,7 @@ from tracinctl.retraining.trainer import END, Epochs, Trained, Training
 from tracinctl.training.loss import joined
 from tracinctl.training.models import build_ranker
 from tracinctl.training.options import TrainSettings
+from tracinctl.training.ranker import add_data
 
 _VERSION = 3  # version of the meaning of kept results
 _TOGETHER: Final = 16
@@ -95,17 +95,19 @@ class RankerTrainer:
     def _train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
         """Train rankers with the same number of epochs."""
         settings, stops = self.settings, stops_until(self._epochs(trainings[0]))
-        inputs = self._inputs(with_held_out=any(training.added for training in trainings))
+        train, held_out = self.data.train, self.data.test
+        # the scoring pairs, if they are added to the training, are of held-out items
+        inputs = [*train.inputs, *held_out.inputs] if any(training.added for training in trainings) else train.inputs
         members = [self._member(training) for training in trainings]
         report(0, stops[-1])
-        everyone = any(training.all_items for training in trainings)
-        scored = [*self.data.test.inputs, *self.data.train.inputs] if everyone else self.data.test.inputs
+        all_items = any(training.all_items for training in trainings)
+        scored = [*held_out.inputs, *train.inputs] if all_items else held_out.inputs
         scores = train_stack(self._build, inputs, scored, members, settings, stops, report=report).double()
         trained = []
-        for training, own, member in zip(trainings, scores, members, strict=True):
-            ids = [*self.data.test.ids, *(self.data.train.ids if training.all_items else ())]
-            columns = map(tuple, own.T.tolist())
-            trained.append(Trained(dict(zip(ids, columns, strict=False)), stops, train_pairs=len(member.pairs)))
+        for training, by_stop, member in zip(trainings, scores, members, strict=True):
+            ids = [*held_out.ids, *(train.ids if training.all_items else ())]
+            by_item = map(tuple, by_stop.T.tolist())
+            trained.append(Trained(dict(zip(ids, by_item, strict=False)), stops, train_pairs=len(member.pairs)))
         return trained
 
     def _build(self) -> nn.Module:
@@ -123,12 +125,6 @@ class RankerTrainer:
             pairs = joined(pairs, self._scoring_pairs, len(self.data.train), self.settings)
         return Member(pairs, self._scoring_pairs, training.seed, decay, training.loss)
 
-    def _inputs(self, *, with_held_out: bool) -> torch.Tensor | list[torch.Tensor]:
-        own, other = self.data.train.inputs, self.data.test.inputs
-        if not with_held_out:
-            return own if isinstance(own, torch.Tensor) else list(own)
-        return [*own, *other]
-
     @functools.cached_property
     def _scoring_pairs(self) -> Pairs:
         return self.data.test_pairs.take(self.division.rows(self.data, "scoring"))
@@ -137,14 +133,5 @@ class RankerTrainer:
 def data_digest(data: RankingData, division: Division) -> str:
     """SHA-256 of the items, the pairs and the division."""
     digest = hashlib.sha256(json.dumps(division.to_json(), sort_keys=True).encode())
-    for samples, pairs in ((data.train, data.train_pairs), (data.test, data.test_pairs)):
-        digest.update(json.dumps(samples.ids).encode())
-        if isinstance(samples.inputs, (torch.Tensor, list)):  # other inputs of a source have no bytes
-            for x in samples.inputs:
-                digest.update(str(tuple(x.shape)).encode() + np.ascontiguousarray(x.numpy()).tobytes())
-        for values in (pairs.first, pairs.second, pairs.target):
-            digest.update(values.tobytes() + b"|")
-        for name in ("weight", "margin"):
-            if (values := getattr(pairs, name)) is not None:
-                digest.update(name.encode() + values.tobytes() + b"|")
+    add_data(digest, data)
     return digest.hexdigest()

@@ -137,15 +137,15 @@ class CommandTrainer:
         return [self._train(training, report) for training in trainings]
 
     def _train(self, training: Training, report: Epochs) -> Trained:
-        with run_folder(self.work, self.key(training)) as folder:
-            values = self._written_for(training, folder.path)
+        with run_folder(self.work, self.key(training)) as (folder, command_lock):
+            values = self._written_for(training, folder)
             metrics = self.root / _filled(self.metrics_file, values)
             values["metrics_file"] = str(metrics)
             metrics.unlink(missing_ok=True)  # it may be from another run
             report(0, 1)
             words = [_filled(word, values) for word in check_command(self.command)]
-            log = folder.path / "log.txt"
-            self._run(words, log, folder.command_lock)
+            log = folder / "log.txt"
+            self._run(words, log, command_lock)
             return self._read(metrics, log)
 
     def _written_for(self, training: Training, folder: Path) -> dict[str, str]:
@@ -173,20 +173,15 @@ class CommandTrainer:
     def _run(self, words: list[str], log: Path, lock: int | None) -> None:
         try:
             with log.open("wb") as out:
-                process = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
+                code = subprocess.run(  # noqa: S603 - the user's own command, without a shell
                     words,
                     cwd=self.root,
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
                     pass_fds=() if lock is None else (lock,),
-                )
-                try:
-                    code = process.wait()
-                except BaseException:
-                    process.kill()
-                    process.wait()
-                    raise
+                    check=False,
+                ).returncode
         except OSError as error:
             raise TrainingError(
                 f"[train] command cannot be run: {words[0]}: {error.strerror or error}",
@@ -224,10 +219,10 @@ class CommandTrainer:
         stops = content.get("stops", {str(END): content.get("scores")})
         epochs = sorted(map(int, stops))
         first = stops[str(epochs[0])]
-        wanted = [name for name in self.data.test.ids if name in first]
         if missing := [name for name in self.division.judging if name not in first]:
             raise KeyError(f"no number for {missing[0]!r}")
-        scores = {name: tuple(float(stops[str(epoch)][name]) for epoch in epochs) for name in wanted}
+        names = [name for name in self.data.test.ids if name in first]
+        scores = {name: tuple(float(stops[str(epoch)][name]) for epoch in epochs) for name in names}
         if not all(map(math.isfinite, itertools.chain.from_iterable(scores.values()))):
             raise ValueError("a number is not finite")
         return Trained(scores, tuple(epochs))

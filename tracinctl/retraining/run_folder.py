@@ -14,7 +14,6 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from tracinctl.files import disk_cannot
@@ -25,34 +24,24 @@ except ImportError:  # Windows has no such locks; folders are still separate, bu
     fcntl = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """A folder of one run.
-
-    Attributes:
-        path: the folder.
-        command_lock: a file descriptor for the command to inherit; None if the system has no locks.
-    """
-
-    path: Path
-    command_lock: int | None
-
-
 @contextmanager
-def run_folder(work: Path, key: str) -> Iterator[RunFolder]:
-    """A new folder in ``work``, which is removed after success and kept for inspection after a failure."""
+def run_folder(work: Path, key: str) -> Iterator[tuple[Path, int | None]]:
+    """A new folder in ``work``, which is removed after success and kept for inspection after a failure.
+
+    Yields the folder and a file descriptor for the command to inherit, which is None if the system has no locks.
+    """
     work.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix=f"run-{key}-", dir=work))
     owner, command = _lock(path / "owner"), _lock(path / "command")
     if owner is not None and hasattr(os, "getpgid"):
         (path / "group").write_text(str(os.getpgid(0)), encoding="ascii")
     try:
-        yield RunFolder(path, command)
+        yield path, command
         shutil.rmtree(path, ignore_errors=True)
     finally:
-        for held in (owner, command):
-            if held is not None:
-                os.close(held)
+        for lock in (owner, command):
+            if lock is not None:
+                os.close(lock)
 
 
 def clear_left_over(work: Path) -> list[Path]:
@@ -84,13 +73,13 @@ def _lock(path: Path) -> int | None:
     """An open file descriptor with the file's lock; None if another process has it or the disk lacks locks."""
     if fcntl is None:
         return None
-    held = None
+    descriptor = None
     try:
-        held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if held is not None:
-            os.close(held)
+        if descriptor is not None:
+            os.close(descriptor)
             disk_cannot("lock files", path.parent.parent, error)
         return None
-    return held
+    return descriptor

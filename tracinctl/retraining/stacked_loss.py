@@ -13,9 +13,6 @@ class StackedLoss:
 
     Args:
         settings: the loss and its margin.
-
-    Raises:
-        LossError: the loss is unknown, or is not a differentiable function of two scores.
     """
 
     def __init__(self, settings: TrainSettings) -> None:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from tracinctl.data.pairs import IntArray
+from tracinctl.training.ranker import score_rows
 
 Inputs = torch.Tensor | Sequence[torch.Tensor]
 
@@ -31,7 +32,7 @@ class StackedModel:
     """
 
     def __init__(self, build: Callable[[], nn.Module], seeds: Sequence[int], device: str | torch.device) -> None:
-        models = [_seeded(build, seed) for seed in seeds]
+        models = [_mask_batch_norms(_seeded(build, seed)) for seed in seeds]
         self.device = torch.device(device)
         self.shapes = {name: value.shape for name, value in models[0].named_parameters()}
         rows = [torch.cat([value.detach().flatten() for value in model.parameters()]) for model in models]
@@ -42,7 +43,7 @@ class StackedModel:
         }
         self.parts = [slice(0, len(seeds))] if pays(models[0], self.device) else _each(len(seeds))
         self.template = models[0].to("meta")
-        self.norms = _mask_batch_norms(self.template)
+        self.norms = [layer for layer in self.template.modules() if isinstance(layer, MaskedBatchNorm)]
 
     def placed(self, inputs: Inputs) -> Inputs:
         """The inputs on the device, as one tensor if all items have one shape; otherwise models run one at a time."""
@@ -110,17 +111,7 @@ class StackedModel:
         part = slice(row, row + 1)
         parameters = {name: _channels_last(value[0]) for name, value in self._parameters(part).items()}
         buffers = {name: value[0] for name, value in self._buffers(part).items()}
-        if isinstance(inputs, torch.Tensor):
-            return self._call(parameters, buffers, inputs[torch.from_numpy(items).to(self.device)], None)
-        groups: dict[torch.Size, list[int]] = {}
-        for place, item in enumerate(items.tolist()):
-            groups.setdefault(inputs[item].shape, []).append(place)
-        parts = [
-            self._call(parameters, buffers, torch.stack([inputs[items[place]] for place in places]), None)
-            for places in groups.values()
-        ]
-        order = torch.tensor([place for places in groups.values() for place in places])
-        return torch.cat(parts)[torch.argsort(order)]
+        return score_rows(lambda batch: self._call(parameters, buffers, batch, None), inputs, items)
 
 
 def pays(model: nn.Module, device: torch.device) -> bool:
@@ -149,76 +140,52 @@ def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation that leaves padding out of its statistics.
-
-    It has the parameters and buffers of the layer that it replaces, under the same names.
+    """A batch normalisation that leaves padding out of its statistics.
 
     Attributes:
         counted: whether each item counts, shape (items,); None if all do, and in eval mode.
     """
 
-    weight: torch.Tensor | None
-    bias: torch.Tensor | None
-    running_mean: torch.Tensor | None
-    running_var: torch.Tensor | None
-    num_batches_tracked: torch.Tensor
-
     def __init__(self, norm: _BatchNorm) -> None:
         super().__init__()
-        self.eps, self.momentum = norm.eps, norm.momentum
-        self._parameters, self._buffers = norm._parameters, norm._buffers  # noqa: SLF001 - it replaces the layer
+        self.norm = norm
         self.counted: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (items, channels, ...)."""
+        norm = self.norm
         if self.counted is None:
-            return self._ordinary(x)
+            ordinary: torch.Tensor = norm(x)
+            return ordinary
         shape = (1, -1, *[1] * (x.dim() - 2))
         mean, variance = self._statistics(x, self.counted)
-        scale = torch.rsqrt(variance + self.eps)
-        if self.weight is not None:
-            scale = scale * self.weight
-        shift = -mean * scale if self.bias is None else self.bias - mean * scale
+        scale = torch.rsqrt(variance + norm.eps)
+        if norm.weight is not None:
+            scale = scale * norm.weight
+        shift = -mean * scale if norm.bias is None else norm.bias - mean * scale
         return x * scale.reshape(shape) + shift.reshape(shape)
 
-    def _ordinary(self, x: torch.Tensor) -> torch.Tensor:
-        own = self.training or self.running_mean is None
-        momentum = self.momentum
-        if self.training and self.running_mean is not None:
-            self.num_batches_tracked += 1
-            momentum = 1 / float(self.num_batches_tracked) if momentum is None else momentum
-        return nn.functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, own, momentum or 0.0, self.eps
-        )
-
     def _statistics(self, x: torch.Tensor, counted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        axes = (0, *range(2, x.dim()))
+        norm, axes = self.norm, (0, *range(2, x.dim()))
         weight = counted.to(x).reshape(-1, *[1] * (x.dim() - 1))
         count = (weight.sum() * (x[0, 0].numel())).clamp(min=1)
         mean = (x * weight).sum(axes) / count
         centred = (x - mean.reshape(1, -1, *[1] * (x.dim() - 2))) * weight
         variance = (centred * centred).sum(axes) / count
-        if self.running_mean is not None:
+        if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
             active = counted.any().to(mean)
-            self.num_batches_tracked += active.to(self.num_batches_tracked.dtype)
-            share = 1 / self.num_batches_tracked.clamp(min=1).to(mean) if self.momentum is None else self.momentum
+            norm.num_batches_tracked += active.to(norm.num_batches_tracked.dtype)
+            share = 1 / norm.num_batches_tracked.clamp(min=1).to(mean) if norm.momentum is None else norm.momentum
             unbiased = variance.detach() * count / (count - 1).clamp(min=1)
-            _move(self.running_mean, mean.detach(), share * active)
-            _move(self.running_var, unbiased, share * active)
+            norm.running_mean += share * active * (mean.detach() - norm.running_mean)
+            norm.running_var += share * active * (unbiased - norm.running_var)
         return mean, variance
 
 
-def _move(running: torch.Tensor | None, value: torch.Tensor, share: torch.Tensor) -> None:
-    if running is not None:
-        running += share * (value - running)
-
-
-def _mask_batch_norms(model: nn.Module) -> list[MaskedBatchNorm]:
-    """Replace the model's batch norms by masked ones."""
-    masked = []
+def _mask_batch_norms(model: nn.Module) -> nn.Module:
+    """Replace the model's batch norms by masked ones; return the model."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, _BatchNorm):
-                masked.append(MaskedBatchNorm(child))
-                setattr(parent, name, masked[-1])
-    return masked
+                setattr(parent, name, MaskedBatchNorm(child))
+    return model

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tracinctl.retraining.choice import NOTHING, Choice
 from tracinctl.retraining.judging import Difference, combined
 from tracinctl.retraining.trainer import END, Recipe
-from tracinctl.retraining.trial import ADDED, CAPPED, RANDOM, TRUTH, WITHOUT, ArmResult, Comparison, RetrainResult
+from tracinctl.retraining.trial import ADDED, CAPPED, RANDOM, TRUTH, WITHOUT, ArmResult, RetrainResult
 from tracinctl.text import count
 
 RULE_COLUMNS = ("rule", "left out", "points", "epochs", "weight decay")
@@ -49,27 +49,23 @@ def verdict_words(result: RetrainResult) -> str:
         text += f", 95 % interval {points(first.low)} to {points(first.high)}"
     if judgement.verdict == "cannot tell":
         return f"{text}; {judgement.why}"
-    random = next((each.accuracy for each in result.comparisons if each.less == RANDOM), None)
+    random = next((comparison.accuracy for comparison in result.comparisons if comparison.less == RANDOM), None)
     if random is None or not math.isfinite(random.low):
         return f"{text}."
-    against = f"({points(random.low)} to {points(random.high)})"
-    if random.low > 0:
-        return f"{text}. This is better than leaving out as many at random {against}."
-    if random.high < 0:
-        return f"{text}. This is worse than leaving out as many at random {against}."
-    return f"{text}. This does not differ from leaving out as many at random {against}."
+    how = "is better than" if random.low > 0 else "is worse than" if random.high < 0 else "does not differ from"
+    return f"{text}. This {how} leaving out as many at random ({points(random.low)} to {points(random.high)})."
 
 
 def together_words(results: Sequence[RetrainResult]) -> str:
     """The sentence on several frequencies together; empty for fewer than two."""
-    known = [result.comparisons[0].accuracy for result in results if result.comparisons]
-    known = [gain for gain in known if math.isfinite(gain.low)]
-    if len(known) < 2:  # noqa: PLR2004 - one has nothing to add
+    gains = [result.comparisons[0].accuracy for result in results if result.comparisons]
+    gains = [gain for gain in gains if math.isfinite(gain.low)]
+    if len(gains) < 2:  # noqa: PLR2004 - one has nothing to add
         return ""
-    both = combined(known)
+    mean = combined(gains)
     return (
-        f"All {len(known)} together: {points(both.mean)} points of accuracy without the lists, 95 % interval "
-        f"{points(both.low)} to {points(both.high)}."
+        f"All {len(gains)} together: {points(mean.mean)} points of accuracy without the lists, 95 % interval "
+        f"{points(mean.low)} to {points(mean.high)}."
     )
 
 
@@ -96,21 +92,16 @@ def _arm(arm: ArmResult) -> list[str]:
 
 def difference_rows(result: RetrainResult) -> list[list[str]]:
     """One row per comparison, under DIFFERENCE_COLUMNS."""
-    return [_difference(comparison) for comparison in result.comparisons]
+    rows = []
+    for comparison in result.comparisons:
+        accuracy, loss = comparison.accuracy, comparison.loss
+        name = f"{_SHORT[comparison.arm]} - {_SHORT.get(comparison.less, comparison.less)}"
+        percent = [points(accuracy.mean), _interval(accuracy, 100, 1)]
+        rows.append([name, *percent, _signed(loss.mean, 3), _interval(loss, 1, 3)])
+    return rows
 
 
 _SHORT = {WITHOUT: "list", RANDOM: "random", TRUTH: "truly bad", ADDED: "pairs added", CAPPED: "capped loss"}
-
-
-def _difference(each: Comparison) -> list[str]:
-    name = f"{_SHORT[each.arm]} - {_SHORT.get(each.less, each.less)}"
-    return [
-        name,
-        points(each.accuracy.mean),
-        _interval(each.accuracy, 100, 1),
-        _signed(each.loss.mean, 3),
-        _interval(each.loss, 1, 3),
-    ]
 
 
 def points(share: float) -> str:
@@ -118,10 +109,10 @@ def points(share: float) -> str:
     return _signed(share * 100, 1)
 
 
-def _interval(each: Difference, scale: float, digits: int) -> str:
-    if not math.isfinite(each.low):
+def _interval(difference: Difference, scale: float, digits: int) -> str:
+    if not math.isfinite(difference.low):
         return "?"
-    return f"{_signed(each.low * scale, digits)} to {_signed(each.high * scale, digits)}"
+    return f"{_signed(difference.low * scale, digits)} to {_signed(difference.high * scale, digits)}"
 
 
 def _signed(value: float, digits: int) -> str:
@@ -141,16 +132,10 @@ def rule_rows(choice: Choice) -> list[list[str]]:
     for gain in choice.gains:
         mark = "* " if gain is choice.chosen else ""
         mean = "" if gain.name == NOTHING else f"{points(gain.mean)} +- {gain.error * 100:.1f}"
-        rows.append([mark + gain.name, f"{gain.left_out:,}", mean, *_recipe_cells(gain.recipe)])
+        epochs = "all" if gain.recipe.stop == END else str(gain.recipe.stop)
+        decay = "usual" if gain.recipe.weight_decay is None else f"{gain.recipe.weight_decay:g}"
+        rows.append([mark + gain.name, f"{gain.left_out:,}", mean, epochs, decay])
     return rows
-
-
-def _recipe_cells(recipe: Recipe) -> list[str]:
-    return ["all" if recipe.stop == END else str(recipe.stop), _decay(recipe)]
-
-
-def _decay(recipe: Recipe) -> str:
-    return "usual" if recipe.weight_decay is None else f"{recipe.weight_decay:g}"
 
 
 def action_words(result: RetrainResult) -> str:
@@ -184,8 +169,6 @@ def choice_note(result: RetrainResult) -> str:
             "A rule without scores is judged by all of them, and by the training pairs that its rankers did not train "
             "on: it is chosen where its gain exceeds half its error."
         )
-    return (
-        f"No list was chosen, because {result.why_no_choice}. Your rule's list from the scoring pairs was judged."
-        if result.why_no_choice
-        else ""
-    )
+    if not result.why_no_choice:
+        return ""
+    return f"No list was chosen, because {result.why_no_choice}. Your rule's list from the scoring pairs was judged."

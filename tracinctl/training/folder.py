@@ -101,12 +101,7 @@ class TrainingFolder:
 
 @contextmanager
 def training_folder(folder: Path, fingerprint: str, *, in_use: str = "") -> Iterator[TrainingFolder]:
-    """Lock the folder against other runs, which would mix their checkpoints with this one's.
-
-    Raises:
-        TrainingError: the folder has another program's checkpoints, or checkpoints that are in use.
-        TracinctlError: another run is writing to the folder, or it cannot be written.
-    """
+    """Lock the folder against other runs, which would mix their checkpoints with this one's."""
     with locked(folder.absolute(), wait=0):
         yield TrainingFolder(folder, fingerprint, in_use=in_use)
 

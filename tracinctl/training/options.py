@@ -27,9 +27,6 @@ class TrainSettings:
         ghm_bins, ghm_alpha: settings of the loss ``ghm``.
         patience: see ``learning_rate``.
         architecture, normalise: see ``models.build_ranker``.
-
-    Raises:
-        UsageError: a value is wrong.
     """
 
     epochs: int = field(default=30, metadata={"help": "Passes over the pairs.", "least": 1})

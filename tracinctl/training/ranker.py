@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from tracinctl.data.leave_out import leave_out
-from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.data.pairs import IntArray, Pairs, RankingData
 from tracinctl.data.pairs_file import write_pairs_file
 from tracinctl.engine.checkpoints.record import RUN
 from tracinctl.engine.fingerprint import code_digest
@@ -203,7 +203,7 @@ class _Run:
         for k, rows in enumerate(batches):
             batch = pairs.take(rows)
             items, places = np.unique(np.stack([batch.first, batch.second]), return_inverse=True)
-            scores = _forward(self.model, self.data.train.inputs, items)
+            scores = score_rows(self.model, self.data.train.inputs, items)
             s_i, s_j = scores[torch.from_numpy(places.reshape(2, -1))]
             loss = self._losses(s_i, s_j, batch, weighted=True).mean()
             if not torch.isfinite(loss):
@@ -290,15 +290,7 @@ class _Run:
         digest = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode())
         if callable(loss := resolve_loss(self.settings.loss_type)):
             digest.update(code_digest(loss).encode())
-        for samples, pairs in ((self.data.train, self.data.train_pairs), (self.data.test, self.data.test_pairs)):
-            digest.update(json.dumps(samples.ids).encode())
-            for x in samples.inputs:
-                digest.update(str(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
-            for values in (pairs.first, pairs.second, pairs.target):
-                digest.update(values.tobytes() + b"|")
-            for name in ("weight", "margin"):
-                if (values := getattr(pairs, name)) is not None:
-                    digest.update(name.encode() + values.tobytes() + b"|")
+        add_data(digest, self.data)
         return digest.hexdigest()[:16]
 
 
@@ -322,7 +314,7 @@ def score_items(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor]) -> 
     model.eval()
     with torch.no_grad():
         parts = [
-            _forward(model, inputs, np.arange(start, min(start + _ITEMS_AT_ONCE, len(inputs))))
+            score_rows(model, inputs, np.arange(start, min(start + _ITEMS_AT_ONCE, len(inputs))))
             for start in range(0, len(inputs), _ITEMS_AT_ONCE)
         ]
     return torch.cat(parts) if parts else torch.zeros(0)
@@ -337,13 +329,29 @@ def pair_accuracy(scores: torch.Tensor, pairs: Pairs) -> float | None:
     return float((difference * torch.from_numpy(pairs.target) > 0).double().mean())
 
 
-def _forward(model: nn.Module, inputs: torch.Tensor | list[torch.Tensor], rows: np.ndarray[Any, Any]) -> torch.Tensor:
+def score_rows(
+    score: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor | Sequence[torch.Tensor], rows: IntArray
+) -> torch.Tensor:
+    """Scores of some items, with one batch per shape of items."""
     if isinstance(inputs, torch.Tensor):
-        scores: torch.Tensor = model(inputs[torch.from_numpy(rows)])
-        return scores
+        return score(inputs[torch.from_numpy(rows)])
     groups: dict[torch.Size, list[int]] = {}
     for place, row in enumerate(rows.tolist()):
         groups.setdefault(inputs[row].shape, []).append(place)
-    parts = [model(torch.stack([inputs[rows[place]] for place in places])) for places in groups.values()]
+    parts = [score(torch.stack([inputs[rows[place]] for place in places])) for places in groups.values()]
     order = torch.tensor([place for places in groups.values() for place in places])
     return torch.cat(parts)[torch.argsort(order)]
+
+
+def add_data(digest: Any, data: RankingData) -> None:
+    """Add the items and pairs to a digest of ``hashlib``."""
+    for samples, pairs in ((data.train, data.train_pairs), (data.test, data.test_pairs)):
+        digest.update(json.dumps(samples.ids).encode())
+        if isinstance(samples.inputs, (torch.Tensor, list)):  # other inputs of a source have no bytes
+            for x in samples.inputs:
+                digest.update(str(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
+        for values in (pairs.first, pairs.second, pairs.target):
+            digest.update(values.tobytes() + b"|")
+        for name in ("weight", "margin"):
+            if (values := getattr(pairs, name)) is not None:
+                digest.update(name.encode() + values.tobytes() + b"|")
