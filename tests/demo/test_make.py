@@ -1,4 +1,4 @@
-"""The demo project: what is in it, what was planted, and that it is whole or absent."""
+"""The demo project: its files, its planted errors, and that it is complete or absent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_it_looks_like_the_users_own_folder(demo):
+def test_the_demo_has_the_layout_of_a_users_folder(demo):
     folder = demo.directory
     assert available(folder / "data") == {"metal": ["500hz", "1000hz"], "plastic": ["500hz", "1000hz"]}
     assert (folder / "data/deg036/plastic/plastic_deg036_500hz_04.wav").is_file()
@@ -45,12 +45,12 @@ def test_it_looks_like_the_users_own_folder(demo):
     assert not list(folder.parent.glob(".*"))
 
 
-def test_checkpoints_say_their_learning_rate(demo):
+def test_checkpoints_record_their_learning_rate(demo):
     paths = list_checkpoints(demo.directory / "checkpoints" / "plastic_1000hz")
     assert load_checkpoint(paths[-1]).learning_rate > 0
 
 
-def test_planted_pairs_are_those_whose_target_contradicts_the_angles(demo):
+def test_planted_pairs_contradict_the_angles(demo):
     planted = rows(demo.directory / "planted.csv")
     for frequency in ("500hz", "1000hz"):
         flipped = {r["id"] for r in planted if (r["kind"], r["frequency"]) == ("pair", frequency)}
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_bytes(demo, tmp_path):
             assert (again.directory / path.relative_to(demo.directory)).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(tmp_path):
+def test_a_folder_with_files_is_refused_and_unchanged(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="not an empty folder"):
         make_demo(tmp_path, size=SMALL)
@@ -93,7 +93,7 @@ def test_an_empty_folder_is_filled_and_not_replaced(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["empty"]
 
 
-def test_the_settings_are_those_that_its_checkpoints_were_trained_with(demo):
+def test_the_settings_file_has_the_checkpoints_training_settings(demo):
     settings = load_settings(demo.directory / "tracinctl.toml")
     path = list_checkpoints(demo.directory / "checkpoints" / "plastic_500hz")[-1]
     trained = torch.load(path, weights_only=True)["args"]
@@ -125,7 +125,7 @@ def test_a_recording_loses_high_frequencies_as_its_angle_grows(demo, tmp_path, m
     assert brightness(0) > brightness(72) > brightness(144) > brightness(180)
 
 
-def test_misfiled_recordings_sound_like_another_angle_than_they_say(demo):
+def test_misfiled_recordings_sound_like_their_true_angle(demo):
     import numpy as np
 
     def brightness(path):
@@ -148,7 +148,7 @@ def test_misfiled_recordings_sound_like_another_angle_than_they_say(demo):
         assert abs(sounds_like - true) <= 36 < abs(filed - true)
 
 
-def test_reports_name_material_and_frequency_and_threads_are_as_before(tmp_path):
+def test_reports_name_the_target_and_threads_are_restored(tmp_path):
     reports = []
     threads = torch.get_num_threads()
     make_demo(tmp_path / "d", ["500hz"], size=DemoSize((5, 2), 30, 0.25, 1, 1), progress=reports.append)
@@ -168,7 +168,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["500", "x", "1hz", "90000hz", "../500hz"])
-def test_a_frequency_that_cannot_be_made_is_refused(tmp_path, name):
+def test_an_impossible_frequency_is_refused(tmp_path, name):
     with pytest.raises(UsageError, match="cannot be synthesised"):
         make_demo(tmp_path / "demo", [name], size=SMALL)
     assert not (tmp_path / "demo").exists()

@@ -1,4 +1,4 @@
-"""Settings: what is read, what is refused and how, and where a project keeps its files."""
+"""Settings: values that are read or refused, and the folders of a project."""
 
 import re
 
@@ -45,7 +45,7 @@ def test_paths_are_relative_to_the_settings_file(tmp_path, monkeypatch):
     assert project.checkpoint_dir == tmp_path / "checkpoints"
 
 
-def test_lists_may_be_lists_or_texts_with_commas(tmp_path):
+def test_lists_may_be_toml_lists_or_comma_separated_texts(tmp_path):
     one = settings_from(tmp_path, "frequencies = ['500hz', '1000hz']\n[sweep]\nthresholds = [-5, '1%']\n")
     two = settings_from(tmp_path, "frequencies = '500hz, 1000hz'\n[sweep]\nthresholds = '-5,1%'\n")
     assert one.defaults_for("sweep") == two.defaults_for("sweep")
@@ -84,7 +84,7 @@ def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
         ("material = [", "not valid TOML", "Put texts in quotes"),
     ],
 )
-def test_a_wrong_setting_is_named_with_file_and_remedy(tmp_path, text, said, hint):
+def test_an_error_names_the_wrong_setting_the_file_and_a_remedy(tmp_path, text, said, hint):
     with pytest.raises(SettingsError) as caught:
         settings_from(tmp_path, text)
     assert str(tmp_path / SETTINGS_NAME) in caught.value.message
@@ -94,7 +94,7 @@ def test_a_wrong_setting_is_named_with_file_and_remedy(tmp_path, text, said, hin
 
 
 @pytest.mark.parametrize(("table", "key"), [(t, key) for t, keys in tables().items() for key in keys])
-def test_the_example_of_every_setting_is_one_that_is_taken(tmp_path, table, key):
+def test_the_example_of_every_setting_is_valid(tmp_path, table, key):
     begin = f"[{table}]\n" if table else ""
     with pytest.raises(SettingsError) as caught:
         settings_from(tmp_path, f"{begin}{key} = [[1]]\n")
@@ -104,7 +104,7 @@ def test_the_example_of_every_setting_is_one_that_is_taken(tmp_path, table, key)
         assert settings_from(tmp_path, f"{begin}{example}\n").values[table][key] is not None, example
 
 
-def test_a_settings_file_that_is_not_there_is_an_error(tmp_path):
+def test_a_missing_settings_file_is_an_error(tmp_path):
     with pytest.raises(SettingsError, match="No such file"):
         load_settings(tmp_path / "nowhere.toml")
 
@@ -129,7 +129,7 @@ def test_a_misspelt_environment_variable_is_named():
     assert caught.value.hint == "Did you mean TRACINCTL_SWEEP_THRESHOLDS?"
 
 
-def test_score_files_are_known_by_their_names(tmp_path):
+def test_names_of_score_files_give_material_and_frequency(tmp_path):
     for name in (
         "my_box_1000hz_influence_metadata.json",
         "my_box_500hz_influence.parquet",
@@ -142,13 +142,13 @@ def test_score_files_are_known_by_their_names(tmp_path):
     assert find_score_files(tmp_path / "nowhere") == []
 
 
-def test_a_frequency_with_an_underscore_is_split_where_settings_say(tmp_path):
+def test_settings_decide_how_a_frequency_with_an_underscore_is_split(tmp_path):
     path = tmp_path / "box_500_hz_influence_metadata.json"
     assert split_score_file_name(path) == ("box_500", "hz")
     assert split_score_file_name(path, ["500_hz"]) == ("box", "500_hz")
 
 
-def test_every_command_has_a_table_and_every_table_a_meaning():
+def test_every_command_has_a_table():
     from tracinctl.cli.registry import ENTRIES
 
     commands = {name for name, entry in ENTRIES.items() if entry.needs_settings}
@@ -156,7 +156,7 @@ def test_every_command_has_a_table_and_every_table_a_meaning():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_setting_of_a_command_is_a_flag_of_it(name):
+def test_every_setting_of_a_command_is_a_flag(name):
     from tracinctl.cli.app import Commands
 
     others = {"quiet", "verbose", "json", "csv", "view", "directory", "pair_id"}
@@ -164,7 +164,7 @@ def test_every_setting_of_a_command_is_a_flag_of_it(name):
     assert flags == {setting.name for setting in settings_of(COMMANDS[name]) if not setting.table}
 
 
-def test_what_one_table_alone_holds_may_stand_at_the_top(tmp_path):
+def test_an_unambiguous_key_is_allowed_at_the_top(tmp_path):
     text = "checkpoint_prefix = 'epoch'\nthreshold = -5\nepochs = 3\nthresholds = [-1, -2]\nhop = 64\n"
     settings = settings_from(tmp_path, text)
     assert settings.defaults_for("compute")["checkpoint_prefix"] == "epoch"
@@ -174,12 +174,12 @@ def test_what_one_table_alone_holds_may_stand_at_the_top(tmp_path):
 
 
 @pytest.mark.parametrize(("table", "other"), [("compute", "workflow"), ("workflow", "compute")])
-def test_a_step_has_the_same_settings_alone_and_in_workflow(tmp_path, table, other):
+def test_commands_of_one_step_share_settings(tmp_path, table, other):
     settings = settings_from(tmp_path, f"[{table}]\nmargin = 7.0\n")
     assert settings.defaults_for(other)["margin"] == settings.defaults_for(table)["margin"] == 7.0
 
 
-def test_two_values_of_one_setting_are_an_error_that_names_both_lines(tmp_path):
+def test_an_error_on_two_values_names_both_lines(tmp_path):
     settings = settings_from(tmp_path, "[exclude]\nthreshold = -5\n\n[workflow]\nthreshold = -10\n")
     for command in ("workflow", "exclude"):
         with pytest.raises(SettingsError) as caught:
@@ -189,7 +189,7 @@ def test_two_values_of_one_setting_are_an_error_that_names_both_lines(tmp_path):
     assert settings.defaults_for("sweep") == {}
 
 
-def test_sweep_takes_the_rule_of_exclude_and_may_have_its_own(tmp_path):
+def test_sweep_uses_the_rule_of_exclude_unless_it_has_its_own(tmp_path):
     text = "[exclude]\nmin_occurrences = 2\nupper_threshold = 9.0\n[sweep]\nmin_occurrences = 3\n"
     assert settings_from(tmp_path, text).defaults_for("sweep") == {"min_occurrences": "3", "upper_threshold": 9.0}
 
@@ -202,7 +202,7 @@ def test_sweep_takes_the_rule_of_exclude_and_may_have_its_own(tmp_path):
         ("[train]\nepochs = 0", "line 2: `epochs` in [train] is 0; it must be 1 or more", "For example  epochs = 30"),
     ],
 )
-def test_a_value_out_of_range_is_named_with_its_line(tmp_path, text, said, hint):
+def test_an_error_on_a_value_out_of_range_names_its_line(tmp_path, text, said, hint):
     with pytest.raises(SettingsError) as caught:
         settings_from(tmp_path, text)
     assert said in caught.value.message
@@ -219,7 +219,7 @@ def test_a_value_out_of_range_is_named_with_its_line(tmp_path, text, said, hint)
         ("TRACINCTL_TRAIN_COMMAND", ""),
     ],
 )
-def test_a_variable_that_nobody_reads_is_an_error(name, hint):
+def test_an_unused_variable_is_an_error(name, hint):
     with pytest.raises(SettingsError, match=name) as caught:
         check_environment({name: "1"})
     assert hint in caught.value.hint
@@ -234,12 +234,12 @@ def test_two_variables_of_one_setting_must_agree():
 
 
 @pytest.mark.parametrize(("text", "value"), [("relative", "relative"), ("2,1,1", (2, 1, 1)), ("0.5", (0.5,))])
-def test_weights_of_checkpoints_are_a_word_or_numbers(text, value):
+def test_checkpoint_weights_are_a_word_or_numbers(text, value):
     assert parse_weights(text, "checkpoint_weights", WEIGHTS) == value
 
 
 @pytest.mark.parametrize("text", ["relativ", "1,b", "", "1,,2"])
-def test_other_weights_are_refused_with_what_was_meant(text):
+def test_wrong_weights_are_refused_with_a_suggestion(text):
     with pytest.raises(UsageError, match="`checkpoint_weights` cannot be") as caught:
         parse_weights(text, "checkpoint_weights", WEIGHTS)
     assert ("relative?" if text == "relativ" else "numbers such as 2,1,1") in caught.value.hint
@@ -250,11 +250,11 @@ def test_the_settings_file_may_list_weights(tmp_path):
     assert load_settings(tmp_path / "tracinctl.toml").defaults_for("compute")["checkpoint_weights"] == "2,1,1"
 
 
-def test_the_variable_in_which_scripts_keep_the_programs_folder_is_no_misspelt_setting():
+def test_the_variable_of_scripts_is_allowed():
     check_environment({"TRACINCTL_BIN": "/somewhere/bin"})
 
 
-def test_a_path_whose_backslash_began_a_line_break_is_refused_with_the_way_out(tmp_path):
+def test_a_path_with_an_escape_sequence_is_refused_with_a_remedy(tmp_path):
     (tmp_path / "tracinctl.toml").write_text('data_root = "C:\\new"\n')
     with pytest.raises(SettingsError, match=r"line 1: `data_root` is 'C:\\new', which is not a path") as caught:
         load_settings(tmp_path / "tracinctl.toml")

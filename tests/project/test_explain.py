@@ -1,4 +1,4 @@
-"""Why a pair is listed: each figure against the scores and checkpoints themselves."""
+"""Why a pair is listed: each figure compared with the scores and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tracinctl.project.explain import explain_pair
 from tracinctl.scores.effects import opposed_pairs
 
 
-def test_an_explanation_says_what_the_scores_say(recordings):  # noqa: F811 - the fixture
+def test_an_explanation_agrees_with_the_scores(recordings):  # noqa: F811 - the fixture
     rows, source = rows_of(recordings)
     name = min(rows, key=lambda key: rows[key].sum())
     found = explain_pair(recordings, COMPUTE, name)
@@ -39,7 +39,7 @@ def test_an_explanation_says_what_the_scores_say(recordings):  # noqa: F811 - th
     assert source.train_ids
 
 
-def test_a_pair_that_is_not_there_is_named_with_the_nearest(recordings):  # noqa: F811 - the fixture
+def test_an_unknown_pair_is_refused_with_the_nearest_id(recordings):  # noqa: F811 - the fixture
     rows, source = rows_of(recordings)
     name = next(iter(rows))
     with pytest.raises(UsageError, match="no training pair") as error:
@@ -49,7 +49,7 @@ def test_a_pair_that_is_not_there_is_named_with_the_nearest(recordings):  # noqa
         explain_pair(recordings, COMPUTE, source.test_ids[0])
 
 
-def test_opposed_pairs_are_those_of_lowest_cosine_and_none_that_agrees():
+def test_opposed_pairs_have_the_lowest_negative_cosines():
     source = table([[1.0, 2.0], [-2.0, -4.0], [0.0, 0.0], [-1.0, 0.5], [3.0, 6.0], [-1.0, 0.0]])
     slow = InBlocks(source, 4)
     found = opposed_pairs(slow, 0)
@@ -58,7 +58,7 @@ def test_opposed_pairs_are_those_of_lowest_cosine_and_none_that_agrees():
     assert slow.readings == 2
 
 
-def test_the_command_prints_it_and_gives_it_as_json(recordings, capsys, monkeypatch):  # noqa: F811 - the fixture
+def test_the_command_prints_text_and_json(recordings, capsys, monkeypatch):  # noqa: F811 - the fixture
     rows, _ = rows_of(recordings)
     name = min(rows, key=lambda key: rows[key].sum())
     monkeypatch.chdir(recordings.project.root)
@@ -72,7 +72,7 @@ def test_the_command_prints_it_and_gives_it_as_json(recordings, capsys, monkeypa
 
 
 @pytest.mark.parametrize("command", ["explain", "review"])
-def test_scores_of_other_recordings_are_said_to_be_so(recordings, tmp_path, capsys, monkeypatch, command):  # noqa: F811
+def test_changed_recordings_are_reported(recordings, tmp_path, capsys, monkeypatch, command):  # noqa: F811
     folder = shutil.copytree(recordings.project.root, tmp_path / "project")
     monkeypatch.chdir(folder)
     monkeypatch.setattr("tracinctl.review.serving.serve_review", lambda *_: None)

@@ -1,4 +1,4 @@
-"""A review of a project: the cards say what the scores, the items and the rankers say."""
+"""A review of a project: the cards agree with the scores, the items and the rankers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def logistic(source, **origin):
 
 @pytest.fixture(scope="module")
 def recordings(trained, tmp_path_factory):
-    """A trained project with scores, some comparisons of which are the wrong way round; not to be changed."""
+    """A trained project with scores and some flipped comparisons; tests do not change it."""
     import shutil
 
     folder = tmp_path_factory.mktemp("reviewed") / "project"
@@ -55,7 +55,7 @@ def rows_of(target):
     return dict(zip(source.train_ids, np.concatenate([block for _, block in source.blocks()]), strict=True)), source
 
 
-def test_suspects_are_the_pairs_that_hurt_the_most_harmful_first(recordings):
+def test_suspects_hurt_in_total_and_the_most_harmful_come_first(recordings):
     rows, _ = rows_of(recordings)
     review = open_review(recordings, COMPUTE, ReviewSettings(order="harm", who="Anna"))
     want = sorted((name for name in rows if rows[name].sum() < 0), key=lambda name: (rows[name].sum(), name))
@@ -90,8 +90,8 @@ def test_the_card_of_a_recording_pair(recordings):
         assert card.comparisons[item]
 
 
-def test_items_are_scored_as_the_checkpoints_score_them(tmp_path, monkeypatch):
-    """The strip and the losses come from each item by itself, at each checkpoint."""
+def test_items_have_the_scores_of_the_checkpoints(tmp_path, monkeypatch):
+    """The strip and the losses come from each item alone, at each checkpoint."""
     make_project(tmp_path, 2)
     monkeypatch.chdir(tmp_path)
     target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
@@ -133,11 +133,11 @@ def test_a_source_may_describe_its_items(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["texts", "pairs.csv", "data/votes.csv", "nowhere"])
-def test_items_of_text_show_their_text_without_a_function_for_it(tmp_path, monkeypatch, source):
-    """The text is that of the source's ``Samples``, or of the file that an import of the pairs wrote."""
+def test_text_items_show_their_text_without_a_describe_function(tmp_path, monkeypatch, source):
+    """The text comes from the source's ``Samples``, or from the file that an import of the pairs wrote."""
     make_project(tmp_path, 1)
     given = "texts=[f'text of {name}' for name in data.train.ids]" if source == "texts" else ""
-    module = tmp_path.name  # of its own, as modules are loaded once
+    module = tmp_path.name  # a new name, because a module is loaded only once
     (tmp_path / f"{module}.py").write_text(
         "from dataclasses import replace\nimport shared_project\n\n\ndef load(frequency, material):\n"
         "    data = shared_project.load(frequency, material)\n"
@@ -158,7 +158,7 @@ def test_items_of_text_show_their_text_without_a_function_for_it(tmp_path, monke
     assert review.item("item3").text == shown
 
 
-def test_items_come_by_their_item_level_influence_with_all_of_their_pairs(recordings):
+def test_items_are_ordered_by_item_level_influence_and_show_their_pairs(recordings):
     rows, source = rows_of(recordings)
     review = open_review(recordings, COMPUTE, ReviewSettings(by="item"))
     influence = dict(zip(source.sample_ids, source.sample_influence, strict=True))
@@ -210,13 +210,13 @@ def test_annotators_are_reviewed_as_groups_of_their_pairs(crowd):
     assert {suspect.annotator for suspect in open_review(target, compute, ReviewSettings()).suspects} <= {"Ann", "Bob"}
 
 
-def test_a_column_that_the_pairs_lack_is_refused(crowd):
+def test_an_unknown_column_is_refused(crowd):
     with pytest.raises(UsageError, match="no column 'anotator'") as error:
         open_review(*crowd, ReviewSettings(by="anotator"))
     assert error.value.hint == "Did you mean annotator?"
 
 
-def test_what_unseeing_rankers_say_stands_in_the_card_until_the_outcome_changes(recordings):
+def test_a_card_shows_out_of_fold_doubts_until_the_outcome_changes(recordings):
     review = open_review(recordings, COMPUTE, ReviewSettings())
     name = "rankers trained without it that rank it the other way"
     assert name not in dict(review.card(review.suspects[0].id).reasons)
@@ -236,14 +236,14 @@ def test_what_unseeing_rankers_say_stands_in_the_card_until_the_outcome_changes(
 
 
 @pytest.mark.parametrize("ending", [".png", ".wav"])
-def test_a_source_may_give_pictures_and_sounds_of_its_own_folders_only(tmp_path, monkeypatch, ending):
+def test_pictures_and_sounds_must_be_in_the_projects_folders(tmp_path, monkeypatch, ending):
     project, outside = tmp_path / "project", tmp_path / "outside"
     project.mkdir()
     outside.mkdir()
     make_project(project, 1)
     for folder in (project, outside):
         (folder / f"shown{ending}").write_bytes(b"")
-    module = f"shows_{ending[1:]}"  # a module is imported once in a process
+    module = f"shows_{ending[1:]}"  # a new name, because a module is loaded only once
     (project / f"{module}.py").write_text(
         "from pathlib import Path\n\nfrom shared_project import load\n\n\n"
         f"def describe(item):\n    return Path('{project}' if item == 'item3' else '{outside}') / 'shown{ending}'\n"

@@ -26,7 +26,7 @@ def named(i, j):
 
 
 def table():
-    """The first four pairs are harmful; the second is the first one's mirror image."""
+    """The first four pairs are harmful; the second is the mirror image of the first."""
     scores = np.where(np.arange(6)[:, None] < 4, -1.0, 1.0) * np.ones((6, 3))
     return InfluenceTable(
         [named(*pair) for pair in PAIRS],
@@ -45,16 +45,16 @@ def listed(verdicts):
     return list(reviewed_exclusions(exclusions, table(), verdicts).exclusions.ids)
 
 
-def test_without_a_decision_the_list_is_the_rules():
+def test_without_decisions_the_list_is_the_rules():
     assert set(listed(settle([]))) == {named(*pair) for pair in PAIRS[:4]}
 
 
 @pytest.mark.parametrize("decision", ["keep", "turn"])
-def test_what_is_kept_or_turned_is_never_listed_nor_its_mirror_image(decision):
+def test_kept_and_turned_pairs_and_their_mirror_images_are_not_listed(decision):
     assert set(listed(decided(**{named(0, 2): decision}))) == {named(0, 4), named(1, 3)}
 
 
-def test_what_is_left_out_is_always_listed_items_too():
+def test_pairs_and_items_left_out_by_people_are_listed():
     ids = listed(decided(**{named(2, 4): "leave_out", ITEMS[5]: "leave_out", "no such pair": "leave_out"}))
     assert set(ids) == {named(*pair) for pair in PAIRS[:5]} | {ITEMS[5]}
 
@@ -71,7 +71,7 @@ def test_disputed_and_unsure_decisions_change_nothing():
     assert note_of(verdicts) == ("2 decisions by people: 0 left out, 0 kept, 0 turned round, 1 disputed and ignored")
 
 
-def test_the_list_says_how_many_a_person_decided():
+def test_the_list_counts_the_decisions():
     exclusions = choose_exclusions(table(), Rule(threshold="0"))
     reviewed = reviewed_exclusions(exclusions, table(), decided(**{named(0, 4): "keep"}))
     text = list_text(reviewed.exclusions, "scores.json", [f"review: {reviewed.note}"])
@@ -90,17 +90,17 @@ def test_turned_pairs_are_trained_the_other_way_round():
     changed, out = reviewed_data(data(), decided(**{named(0, 2): "turn", named(1, 3): "leave_out"}))
     assert out == [named(1, 3)]
     turned = (changed.train_pairs.target * data().train_pairs.target).tolist()
-    assert turned == [-1, -1, 1, 1, 1, 1], "the second pair says the same as the first, the other way round"
+    assert turned == [-1, -1, 1, 1, 1, 1], "the second pair is the mirror image of the first"
 
 
-def test_an_opposite_opinion_on_the_same_items_is_not_turned_along():
+def test_a_comparison_with_the_opposite_outcome_is_not_turned():
     pairs = Pairs([0, 2], [2, 0], [1, 1], ids=["Anna says", "Ben says"])
     changed, _ = reviewed_data(replace(data(), train_pairs=pairs), settle([Decision("Anna says", "turn")]))
     assert changed.train_pairs.target.tolist() == [-1, 1]
 
 
 class TestGroups:
-    """Decisions on an annotator hold for that person's comparisons."""
+    """Decisions on an annotator apply to that person's comparisons."""
 
     GROUPS: ClassVar = {"annotator": np.array(["Anna", "Ben", "Anna", "Ben", "Cy", "Cy"])}
 
@@ -111,7 +111,7 @@ class TestGroups:
         made = {"annotator:Anna": "leave_out", "annotator:Cy": "turn", "annotator:Ben": "unsure", **more}
         return decided(**made)
 
-    def test_they_are_left_out_or_turned(self):
+    def test_pairs_of_the_group_are_left_out_or_turned(self):
         changed, out = reviewed_data(self.grouped(), self.verdicts())
         assert set(out) == {named(*PAIRS[0]), named(*PAIRS[2])}
         turned = (changed.train_pairs.target * data().train_pairs.target).tolist()
@@ -121,7 +121,7 @@ class TestGroups:
         _, out = reviewed_data(self.grouped(), self.verdicts(**{named(*PAIRS[0]): "keep"}))
         assert out == [named(*PAIRS[2])]
 
-    def test_lists_follow_them(self):
+    def test_lists_follow_decisions_on_groups(self):
         scores = replace(table(), groups={name: values.tolist() for name, values in self.GROUPS.items()})
         exclusions = choose_exclusions(scores, Rule(threshold="0"))
         verdicts = decided(**{"annotator:Ben": "keep", "annotator:Cy": "leave_out"})
@@ -137,7 +137,7 @@ class TestGroups:
         assert out == []
 
 
-def test_items_are_relabelled_by_the_names_of_classes():
+def test_items_are_relabelled_by_class_names():
     named_classes = replace(data(), classes=("low", "middle", "high"))
     assert class_names(named_classes) == {0.0: "low", 36.0: "middle", 72.0: "high"}
     changed, _ = reviewed_data(named_classes, decided(**{ITEMS[0]: "relabel:high"}))
@@ -147,7 +147,7 @@ def test_items_are_relabelled_by_the_names_of_classes():
 def test_a_relabelled_item_changes_all_of_its_pairs():
     changed, out = reviewed_data(data(), decided(**{ITEMS[0]: "relabel:72"}))
     assert changed.train.labels[0] == 72
-    assert changed.train_pairs.target.tolist()[:2] == [1, -1], "it ranks above deg036 now"
+    assert changed.train_pairs.target.tolist()[:2] == [1, -1], "the item now ranks above deg036"
     assert out == [named(0, 4)], "a pair of one class has no order"
     assert changed.train_pairs.target.tolist()[3:] == data().train_pairs.target.tolist()[3:]
 

@@ -1,4 +1,4 @@
-"""Rounds: what each trains on, where its files are, and what its list holds."""
+"""Rounds: their training pairs, files and lists."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_second_round_keeps_the_first(project, cli):
     assert trained_on(project, "retrained-3") == trained_on(project) - set(second.ids)
 
 
-def test_the_steps_one_by_one_write_the_same_list_of_a_second_round(project, cli):
+def test_single_steps_write_the_same_list_as_a_workflows_second_round(project, cli):
     rule = ("--min-occurrences", "1", "--max-exclusions", "5")
     assert cli("workflow", *ONE, *rule).code == 0
     assert cli("train", *ONE, "--exclusions-file", f"exclusions/{NAME}_excluded_pairs.txt").code == 0
@@ -76,7 +76,7 @@ def test_the_steps_one_by_one_write_the_same_list_of_a_second_round(project, cli
         assert listed(project, "retrained") == whole
 
 
-def test_several_rounds_train_score_and_list_what_is_left(project, cli):
+def test_each_round_trains_scores_and_lists_the_remaining_pairs(project, cli):
     rule = ("--min-occurrences", "1", "--max-exclusions", "4")
     said = run_json(cli("workflow", *ONE, "--rounds", "3", *rule, "--json"))
     assert [one["round"] for one in said["rounds"]] == [1, 2, 3]
@@ -95,7 +95,7 @@ def test_several_rounds_train_score_and_list_what_is_left(project, cli):
     assert f"--exclusions-file exclusions/retrained-3/{NAME}_excluded_pairs.txt" in again.out
 
 
-def test_rounds_end_where_nothing_new_is_listed_and_train_where_nothing_is_trained(project, cli):
+def test_rounds_end_without_new_ids_and_train_without_checkpoints(project, cli):
     for path in (project / "checkpoints" / NAME).iterdir():
         path.unlink()
     said = run_json(cli("workflow", *ONE, "--rounds", "2", "--threshold", "-1e9", "--json"))
@@ -104,14 +104,14 @@ def test_rounds_end_where_nothing_new_is_listed_and_train_where_nothing_is_train
 
 
 @pytest.mark.parametrize("other", ["--retrain", "--evaluate-only", "--processes=2", "--model=my:model"])
-def test_what_cannot_go_with_rounds_is_refused(project, cli, other):
+def test_options_that_exclude_rounds_are_refused(project, cli, other):
     refused = cli("workflow", *ONE, "--rounds", "2", other)
     assert refused.code == 2
     assert "--rounds" in refused.err
     assert not (project / "metadata").exists()
 
 
-def test_the_folders_of_a_round_move_together_but_for_those_that_are_given(tmp_path, monkeypatch):
+def test_a_rounds_folders_move_together_except_those_given_by_the_user(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     project = load_project(Settings())
     third = at_round(project, 3)

@@ -39,7 +39,7 @@ def scored_ids(project):
     return list(json.loads((project / "metadata/plastic_500hz_influence_metadata.json").read_text()))
 
 
-def test_pairs_that_nothing_names_are_said_to_be_assumed_first_of_all(cli, project):
+def test_a_warning_says_first_that_pairs_are_assumed(cli, project):
     _, err = compute(cli)
     assert ASSUMED not in err
     (project / PAIRS).unlink()
@@ -61,7 +61,7 @@ def test_pairs_by_a_rule_are_not_assumed(cli, project, rule):
     assert scored_ids(project) == data.train_pairs.row_ids(data.train.ids)
 
 
-def test_a_rule_that_is_none_is_refused(cli, project):
+def test_an_unknown_rule_for_pairs_is_refused(cli, project):
     (project / PAIRS).unlink()
     settings(project, 'pairs = "some"\n')
     result = cli("compute", "--frequency", "500hz")
@@ -69,7 +69,7 @@ def test_a_rule_that_is_none_is_refused(cli, project):
     assert "every, drawn" in said(result)
 
 
-def test_a_new_recording_leaves_scores_and_kernels_as_they_are(cli, project):
+def test_a_new_recording_changes_neither_scores_nor_kernels(cli, project):
     compute(cli)
     before = scored_ids(project)
     write(project / "data/deg036/plastic/plastic_deg036_500hz_77.wav", tone(seed=9))
@@ -80,7 +80,7 @@ def test_a_new_recording_leaves_scores_and_kernels_as_they_are(cli, project):
     assert "added" not in cli("sweep", "--frequency", "500hz").err
 
 
-def test_training_again_beside_a_new_recording_trains_on_the_same_pairs(cli, project):
+def test_a_new_recording_does_not_change_the_training_pairs(cli, project):
     before = (project / PAIRS).read_text()
     write(project / "data/deg036/plastic/plastic_deg036_500hz_77.wav", tone(seed=9))
     result = cli("train", "--frequency", "500hz")
@@ -89,7 +89,7 @@ def test_training_again_beside_a_new_recording_trains_on_the_same_pairs(cli, pro
     assert (project / PAIRS).read_text() == before
 
 
-def test_a_recording_that_is_gone_is_named_and_its_pairs_can_be_left_out(cli, project):
+def test_a_missing_recording_is_named_and_its_pairs_can_be_left_out(cli, project):
     with (project / PAIRS).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     gone = rows[0]["id1"]
@@ -114,7 +114,7 @@ def test_a_recording_that_is_gone_is_named_and_its_pairs_can_be_left_out(cli, pr
         (os.mkfifo, "is not a file but a device or a pipe"),
     ],
 )
-def test_nothing_in_the_place_of_a_file_is_passed_over(cli, project, name, put, said_of_it):
+def test_a_folder_in_place_of_a_file_is_refused(cli, project, name, put, said_of_it):
     (project / name).unlink(missing_ok=True)
     put(project / name)
     result = cli("workflow", "--frequencies", "500hz")
@@ -131,7 +131,7 @@ def test_the_order_of_the_classes_is_printed_and_can_be_set(cli, project):
     assert found["classes"] == ["deg072", "deg000", "deg036"]
 
 
-def test_links_of_recordings_may_lead_into_a_second_folder(cli, project):
+def test_recordings_may_link_into_a_second_folder(cli, project):
     store = project / "store"
     store.mkdir()
     for number, path in enumerate(sorted((project / "data").rglob("*.wav"))):

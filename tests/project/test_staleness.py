@@ -1,4 +1,4 @@
-"""Scores whose checkpoints or recordings have changed since: told by every command that uses them."""
+"""Every command that uses scores reports checkpoints and recordings that changed since."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ COMMANDS = [["sweep"], ["exclude", "--dry-run"], ["plot", "overview"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
-def test_what_is_as_it_was_is_not_spoken_of(cli, project, command):
+def test_unchanged_files_are_not_mentioned(cli, project, command):
     result = cli(*command, "--frequency", "500hz")
     assert result.code == 0, result.err
     assert SINCE not in result.err
-    # the same content written again is no change
+    # writing the same content again is no change
     for name in (WAV, CHECKPOINT):
         (project / name).write_bytes((project / name).read_bytes())
     assert SINCE not in cli(*command, "--frequency", "500hz").err
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
-def test_a_changed_file_is_named_even_where_size_and_date_are_the_old_ones(cli, project, command):
+def test_a_changed_file_with_the_old_size_and_date_is_named(cli, project, command):
     about = (project / CHECKPOINT).stat()
     data = bytearray((project / CHECKPOINT).read_bytes())
     data[len(data) // 2] ^= 1
@@ -76,7 +76,7 @@ def test_a_changed_file_is_named_even_where_size_and_date_are_the_old_ones(cli, 
     assert "tracinctl compute --material plastic --frequency 500hz" in said
 
 
-def test_what_was_added_or_removed_is_named(cli, project):
+def test_added_and_removed_files_are_named(cli, project):
     folder = project / "checkpoints/plastic_500hz"
     (folder / "model_epoch_1.pt").rename(folder / "model_epoch_7.pt")
     (folder / "something_else.pt").write_bytes(b"")
@@ -86,7 +86,7 @@ def test_what_was_added_or_removed_is_named(cli, project):
     assert "recording removed: plastic_deg036_500hz_02" in said
 
 
-def test_scores_from_elsewhere_are_not_held_against_this_project(cli, project, tmp_path):
+def test_scores_outside_the_project_are_not_checked(cli, project, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(project / "metadata", other)
     (project / CHECKPOINT).write_bytes(b"other")
@@ -97,7 +97,7 @@ def test_scores_from_elsewhere_are_not_held_against_this_project(cli, project, t
     assert SINCE not in cli("sweep", "--frequency", "500hz").err
 
 
-def test_looking_for_changes_loads_no_torch(project):
+def test_checking_for_changes_does_not_import_torch(project):
     code = (
         "import sys; from tracinctl.cli.base import run; from tracinctl.cli.app import app;"
         "assert run(app, ['-q', 'sweep', '--frequency', '500hz']) == 0; assert 'torch' not in sys.modules"
@@ -136,7 +136,7 @@ def test_a_recording_that_changes_during_the_run_stops_it(cli, project, monkeypa
 def test_a_file_that_changes_after_it_was_read_stops_the_run(cli, project, monkeypatch, name, how):
     from tracinctl.engine import compute_result
 
-    # what was read last is read by now; nothing is written yet
+    # the last file has been read, and nothing is written yet
     finish = compute_result.weigh_checkpoints
 
     def change(*arguments):
@@ -151,7 +151,7 @@ def test_a_file_that_changes_after_it_was_read_stops_the_run(cli, project, monke
     check_that_it_stops(cli, project, name)
 
 
-def test_a_checkpoint_that_changes_while_its_kernel_is_made_leaves_no_kernel(tmp_path, monkeypatch):
+def test_a_checkpoint_that_changes_during_its_kernel_leaves_no_kernel(tmp_path, monkeypatch):
     from small_models import MODELS, make_checkpoints, make_data
 
     from tracinctl import compute_influence
@@ -172,7 +172,7 @@ def test_a_checkpoint_that_changes_while_its_kernel_is_made_leaves_no_kernel(tmp
     monkeypatch.setattr(KernelMaker, "make", make_then_change)
     with pytest.raises(CheckpointError, match=rf"{paths[1].name} changed during the run"):
         compute_influence(data, model, paths, cache=tmp_path / "cache")
-    assert len(list((tmp_path / "cache").rglob("[!.]*.kernel"))) == 1, "of the other checkpoint"
+    assert len(list((tmp_path / "cache").rglob("[!.]*.kernel"))) == 1, "the kernel of the other checkpoint"
 
 
 @pytest.mark.parametrize("command", [["sweep"], ["exclude", "--min-occurrences", "1"], ["plot", "overview"]])
@@ -195,8 +195,8 @@ def test_scores_that_change_while_they_are_read_stop_the_command(cli, project, m
     assert not (project / "exclusions").exists()
 
 
-def test_content_decides_and_not_dates(cli, project, tmp_path, monkeypatch):
-    """A copy without dates, a touch, another line end: nothing has changed."""
+def test_content_decides_not_dates(cli, project, tmp_path, monkeypatch):
+    """A copy without dates, a touch and other line ends are no changes."""
     copy = tmp_path / "copy"
     shutil.copytree(project, copy, copy_function=shutil.copyfile)
     monkeypatch.chdir(copy)
@@ -205,7 +205,7 @@ def test_content_decides_and_not_dates(cli, project, tmp_path, monkeypatch):
     assert SINCE not in cli("sweep", "--frequency", "500hz").err
 
 
-def test_a_change_under_a_clock_that_was_set_back_is_seen(cli, project):
+def test_a_clock_that_was_set_back_hides_no_change(cli, project):
     content = bytearray((project / CHECKPOINT).read_bytes())
     assert SINCE not in cli("sweep", "--frequency", "500hz").err
     content[len(content) // 2] ^= 1
@@ -214,19 +214,19 @@ def test_a_change_under_a_clock_that_was_set_back_is_seen(cli, project):
     assert "checkpoint changed: model_epoch_2.pt" in cli("sweep", "--frequency", "500hz").err
 
 
-def test_checkpoints_of_other_names_in_the_place_of_all_are_seen(cli, project):
+def test_renamed_checkpoints_are_reported(cli, project):
     for path in (project / CHECKPOINT).parent.glob("*.pt"):
         path.rename(path.with_name(path.name.replace("epoch", "step")))
     assert "checkpoints removed: model_epoch_1.pt" in cli("sweep", "--frequency", "500hz").err
 
 
-def test_changed_pairs_are_seen(cli, project):
+def test_changed_pairs_are_reported(cli, project):
     lines = (project / PAIRS).read_text().splitlines()
     (project / PAIRS).write_text("\n".join(lines[:1] + lines[2:]) + "\n")
     assert "pairs.csv changed" in cli("sweep", "--frequency", "500hz").err
 
 
-def test_asking_twice_reads_no_recording_twice(cli, project, monkeypatch):
+def test_a_second_check_reads_no_recording_again(cli, project, monkeypatch):
     from tracinctl.project import digests
 
     read = []

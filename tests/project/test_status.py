@@ -1,4 +1,4 @@
-"""What ``status`` says after each step, and what it finds out of date."""
+"""``status`` after each step, and with files that are out of date."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cli(capsys):
 
 
 def load_checkpoint(path):
-    """The held-out accuracy in per cent, as torch reads it."""
+    """The held-out accuracy in a checkpoint, in per cent."""
     import torch
 
     return torch.load(path, weights_only=True)["val_accuracy"]
@@ -35,7 +35,7 @@ def status(cli):
     return ask
 
 
-def test_each_step_is_seen_and_names_the_next(project, cli, status):
+def test_status_shows_each_step_and_the_next_command(project, cli, status):
     said = status()
     assert said["recordings"] == 12
     assert said["checkpoints"]["number"] == 2
@@ -58,7 +58,7 @@ def test_each_step_is_seen_and_names_the_next(project, cli, status):
     assert f"held-out accuracy {trained:.1f}%" in text
 
 
-def test_a_list_of_other_scores_and_an_edited_list_are_seen(project, cli, status):
+def test_outdated_and_edited_lists_are_reported(project, cli, status):
     assert cli("compute", "--frequency", "500hz").code == 0
     assert cli("exclude", "--frequency", "500hz", "--min-occurrences", "1").code == 0
     assert status()["out_of_date"] == []
@@ -73,7 +73,7 @@ def test_a_list_of_other_scores_and_an_edited_list_are_seen(project, cli, status
     assert said["out_of_date"] == []
     assert "1 id, edited by hand" in cli("status", "--frequency", "500hz").out
     assert cli("compute", "--frequency", "500hz", "--margin", "2").code == 0
-    assert status()["next"].endswith("--dry-run"), "a list of a person's own is looked at first"
+    assert status()["next"].endswith("--dry-run"), "a list that a person edited is only shown first"
 
 
 def test_changed_checkpoints_make_the_scores_out_of_date(project, cli, status):
@@ -86,7 +86,7 @@ def test_changed_checkpoints_make_the_scores_out_of_date(project, cli, status):
     assert status()["next"].startswith("tracinctl compute")
 
 
-def test_decisions_and_what_cannot_be_read_are_said(project, cli, status):
+def test_decisions_and_unreadable_files_are_reported(project, cli, status):
     record(project / "reviews" / f"{NAME}_review.csv", [Decision("a_b", "keep")])
     (project / "exclusions").mkdir(exist_ok=True)
     (project / "exclusions" / f"{NAME}_excluded_pairs.txt").write_bytes(b"\xff\xfe")
@@ -110,7 +110,7 @@ def test_an_empty_folder_names_the_demo(tmp_path, monkeypatch, cli):
     assert "tracinctl demo" in result.err
 
 
-def test_asking_changes_no_file_of_the_project(project, cli, status):
+def test_status_changes_no_file(project, cli, status):
     assert cli("compute", "--frequency", "500hz").code == 0
 
     def files():
@@ -123,7 +123,7 @@ def test_asking_changes_no_file_of_the_project(project, cli, status):
     assert files() == before
 
 
-def test_each_round_is_shown_and_followed_to_the_next(project, cli, status):
+def test_status_shows_each_round_and_leads_to_the_next(project, cli, status):
     rule = ("--min-occurrences", "1", "--max-exclusions", "4")
     assert cli("workflow", "--frequency", "500hz", *rule).code == 0
     list_1 = f"exclusions/{NAME}_excluded_pairs.txt"
@@ -151,7 +151,7 @@ def test_each_round_is_shown_and_followed_to_the_next(project, cli, status):
     assert [reason.partition(":")[0] for reason in stale] == ["scores", "scores"], "checkpoints and pairs changed"
 
 
-def test_a_checkpoint_of_another_program_says_no_accuracy(project, status):
+def test_a_checkpoint_of_another_program_has_no_accuracy(project, status):
     import torch
 
     folder = project / "checkpoints" / NAME

@@ -5,7 +5,7 @@ from tracinctl.project.config import Project, Settings, load_project
 from tracinctl.project.target import Target
 
 
-def test_file_names_are_the_users(tmp_path):
+def test_file_names_follow_the_users_layout(tmp_path):
     target = Target(load_project(Settings(tmp_path / "tracinctl.toml")), "plastic", "500hz")
     assert target.score_file == tmp_path / "metadata" / "plastic_500hz_influence_metadata.json"
     assert target.records.name == "plastic_500hz_metadata.json"
@@ -14,7 +14,7 @@ def test_file_names_are_the_users(tmp_path):
     assert target.cache_dir == tmp_path / ".tracinctl" / "cache" / "plastic_500hz"
 
 
-def test_parquet_scores_are_taken_only_where_no_json_is(tmp_path):
+def test_parquet_scores_are_used_only_without_json(tmp_path):
     project = load_project(Settings(tmp_path / "tracinctl.toml"))
     project.metadata_dir.mkdir()
     columns = project.metadata_dir / "a_b_influence.parquet"
@@ -24,10 +24,10 @@ def test_parquet_scores_are_taken_only_where_no_json_is(tmp_path):
     assert Target(project, "a", "b").score_file.suffix == ".json"
 
 
-def test_checkpoints_are_in_a_folder_of_their_own_or_in_the_folder_itself(tmp_path):
+def test_checkpoints_are_in_the_targets_folder_or_in_the_shared_one(tmp_path):
     project = load_project(Settings(tmp_path / "tracinctl.toml"))
     own = project.checkpoint_dir / "a_b"
-    assert Target(project, "a", "b").checkpoints == own, "where nothing is, the usual place is named"
+    assert Target(project, "a", "b").checkpoints == own, "without checkpoints, the usual folder is named"
     project.checkpoint_dir.mkdir()
     (project.checkpoint_dir / "model_epoch_1.pt").touch()
     assert Target(project, "a", "b").checkpoints == project.checkpoint_dir
@@ -37,7 +37,7 @@ def test_checkpoints_are_in_a_folder_of_their_own_or_in_the_folder_itself(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", "a\nb", "\x1b[31m", "a\\b", "a\0b"])
-def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
+def test_a_name_that_leaves_the_folder_is_refused(tmp_path, name):
     project = Project(*[tmp_path] * 6)
     with pytest.raises(UsageError):
         _ = Target(project, name, "500hz").score_file
@@ -45,7 +45,7 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
         _ = Target(project, "plastic", name).list_file
 
 
-def test_the_flags_of_a_target_are_words_of_a_shell(tmp_path):
+def test_the_flags_of_a_target_are_quoted_for_a_shell(tmp_path):
     target = Target(load_project(Settings(tmp_path / "tracinctl.toml")), "my box", "500hz")
     assert target.label == "my box 500hz"
     assert target.command_flags == "--material 'my box' --frequency 500hz"

@@ -1,4 +1,4 @@
-"""Training in a project: what scores were made from, and the pairs beside it, are not replaced without being asked."""
+"""Training in a project replaces neither checkpoints in use nor their pairs without ``force``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_checkpoints_that_scores_were_made_from_stay(target):
+def test_checkpoints_in_use_by_scores_are_not_replaced(target):
     train_project_ranker(target, ORIGIN, OTHER)
     train_project_ranker(target, ORIGIN, SAME)
     compute_project_scores(target, ComputeSettings(origin=ORIGIN))
@@ -44,7 +44,7 @@ def test_checkpoints_that_scores_were_made_from_stay(target):
     assert outcome.to_json()["untrained_accuracy"] is not None
 
 
-def test_the_folders_pairs_are_not_replaced_by_those_of_another_file(target):
+def test_training_does_not_replace_the_folders_pairs_with_others(target):
     own = target.pairs_file
     lines = own.read_text().splitlines(keepends=True)
     other = target.project.root / "other.csv"
@@ -60,7 +60,7 @@ def test_the_folders_pairs_are_not_replaced_by_those_of_another_file(target):
     assert len(own.read_text().splitlines()) == len(lines) - 1
 
 
-def test_further_columns_of_the_pairs_are_kept(target):
+def test_other_columns_of_the_pairs_are_kept(target):
     own = target.pairs_file
     first, *rest = own.read_text().splitlines()
     own.write_text("\n".join([f"{first},annotator", *(f"{line},anna" for line in rest)]) + "\n")

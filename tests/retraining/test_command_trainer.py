@@ -1,4 +1,4 @@
-"""A training program of the user's own: how it is called, what is read back, and what is said when it fails."""
+"""The user's own training program: how it is called, what is read back, and messages about failures."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ def trainer(folder, form="scores", command=None, metrics_file=METRICS_FILE):
     return CommandTrainer(command, metrics_file, root, root / "work", "plastic", "500 hz", DATA, DIVISION)
 
 
-def test_its_scores_are_judged_as_those_of_the_built_in_ranker(tmp_path):
+def test_a_commands_scores_are_judged_like_the_built_in_rankers(tmp_path):
     own = trainer(tmp_path)
     result = retrain(own, DATA, DIVISION, LISTED, RetrainSettings(repeats=3), own.work / "kept")
     assert result.judgement.verdict == "helped"
     assert result.comparisons[0].accuracy.item_error > 0
     assert len(list((own.work / "kept").glob("*.json"))) == 9
-    assert not list(own.work.glob("run-*")), "what a run that went well read and wrote is cleared away"
+    assert not list(own.work.glob("run-*")), "the folder of a successful run is removed"
 
 
-def test_plain_numbers_give_a_verdict_only_where_the_command_was_knows_judges(tmp_path):
+def test_means_give_a_verdict_only_if_the_command_knows_the_judging_pairs(tmp_path):
     own = trainer(tmp_path, "means")
     assert own.knows_judges
     for trusted, verdict in ((True, "helped"), (False, "cannot tell")):
@@ -77,7 +77,7 @@ def test_plain_numbers_give_a_verdict_only_where_the_command_was_knows_judges(tm
         ("nothing", "ended with exit code 3"),
     ],
 )
-def test_what_cannot_be_used_is_said(tmp_path, form, said):
+def test_unusable_metrics_and_failures_are_explained(tmp_path, form, said):
     own = trainer(tmp_path, form)
     with pytest.raises(TrainingError, match=said) as caught:
         own.train([Training("x", 1, 7, ("t0_t1",))], lambda *_: None)
@@ -87,7 +87,7 @@ def test_what_cannot_be_used_is_said(tmp_path, form, said):
         assert "log.txt" in caught.value.hint
 
 
-def test_a_file_of_metrics_from_before_is_not_taken_for_this_runs(tmp_path):
+def test_metrics_of_an_earlier_run_are_not_used(tmp_path):
     own = trainer(tmp_path, command="true {exclusions_file}", metrics_file="metrics.json")
     (own.root / "metrics.json").write_text('{"accuracy": 1, "loss": 0}')
     with pytest.raises(TrainingError, match="wrote no readable metrics") as caught:
@@ -95,7 +95,7 @@ def test_a_file_of_metrics_from_before_is_not_taken_for_this_runs(tmp_path):
     assert "It printed nothing" in caught.value.message
 
 
-def test_no_shell_runs_and_blanks_in_paths_stay(tmp_path):
+def test_the_command_runs_without_a_shell(tmp_path):
     own = trainer(tmp_path, command="touch {exclusions_file} ; touch $HOME/made *")
     with pytest.raises(TrainingError):
         own.train([Training("x", 1, 7, ())], lambda *_: None)
@@ -110,7 +110,7 @@ def test_no_shell_runs_and_blanks_in_paths_stay(tmp_path):
         ("python {exclusions_file} 'x", "cannot be read"),
     ],
 )
-def test_a_command_that_cannot_work_is_refused_before_any_work(command, said):
+def test_an_impossible_command_is_refused_before_any_work(command, said):
     with pytest.raises(UsageError) as caught:
         check_command(command)
     assert said in caught.value.message
@@ -126,7 +126,7 @@ def test_an_edited_program_is_run_again(tmp_path):
     assert own.key(training) != key
 
 
-def test_a_command_whose_repeats_are_all_alike_cannot_be_judged(tmp_path):
+def test_equal_repeats_of_a_command_cannot_be_judged(tmp_path):
     command = trainer(tmp_path).command.replace("{seed}", "1")
     own = trainer(tmp_path, command=command)
     result = retrain(own, DATA, DIVISION, LISTED, RetrainSettings(repeats=2), own.work / "kept")
@@ -134,18 +134,18 @@ def test_a_command_whose_repeats_are_all_alike_cannot_be_judged(tmp_path):
     assert "{seed}" in result.judgement.why
 
 
-def test_a_program_can_score_by_each_of_its_checkpoints(tmp_path):
+def test_a_program_may_give_scores_at_each_of_its_checkpoints(tmp_path):
     own = trainer(tmp_path, command="true {exclusions_file}")
     scores = dict.fromkeys((*DIVISION.judging, *DIVISION.scoring), 0.5)
     trained = own._trained({"stops": {"10": scores, "2": dict.fromkeys(scores, -1.0)}})
-    assert trained.stops == (2, 10), "in the order of numbers"
+    assert trained.stops == (2, 10), "in numerical order"
     assert set(trained.scores) == set(scores)
     assert trained.scores[DIVISION.judging[0]] == (-1.0, 0.5)
     with pytest.raises(KeyError):
         own._trained({"stops": {"2": scores, "10": {}}})
 
 
-def test_trainings_that_share_a_file_of_metrics_run_one_at_a_time():
+def test_trainings_with_one_metrics_file_run_one_at_a_time():
     from tracinctl.project.retrain import ProjectRetraining
 
     notes = []

@@ -1,4 +1,4 @@
-"""Ctrl-C in ``--retrain``: what was trained is kept, nothing but a word is left, and the same command goes on."""
+"""Ctrl-C in ``--retrain``: finished trainings are kept, and the same command continues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def project(capsys, tmp_path, monkeypatch):
 
 
 def begun(folder, *arguments):
-    """A run in a process group of its own, as a terminal gives it one."""
+    """Start a run in its own process group, as a terminal does."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "temporary")}
     return subprocess.Popen(
         [sys.executable, "-m", "tracinctl", *arguments],
@@ -42,7 +42,7 @@ def begun(folder, *arguments):
 
 
 def interrupted(process, when):
-    """What a run says that a terminal's Ctrl-C reaches, and all of its processes with it."""
+    """Send Ctrl-C to all processes of a run, as a terminal does, and check that they end with the right message."""
     end = time.monotonic() + 100
     while not when():
         assert process.poll() is None, process.stderr.read()
@@ -57,7 +57,7 @@ def interrupted(process, when):
         "  Finished trainings are kept in .tracinctl/retraining; run the same command to continue.\n"
     )
     while is_left(process.pid):
-        assert time.monotonic() < end + 30, "no process of it is left"
+        assert time.monotonic() < end + 30, "a process of the run is left"
         time.sleep(0.02)
 
 
@@ -88,7 +88,7 @@ SWEEP = pytest.param(["sweep", "--thresholds", "20%"], id="sweep", marks=pytest.
 
 
 @pytest.mark.parametrize("command", [pytest.param(["workflow", *RULE], id="workflow"), SWEEP])
-def test_what_was_trained_is_kept_and_the_same_command_goes_on(project, capsys, command):
+def test_finished_trainings_are_kept_and_the_same_command_continues(project, capsys, command):
     cli = CommandLine(capsys)
     if command[0] == "sweep":
         assert cli("compute").code == 0
@@ -103,10 +103,10 @@ def test_what_was_trained_is_kept_and_the_same_command_goes_on(project, capsys, 
         assert (path.read_bytes(), path.stat().st_mtime_ns) == whole
 
 
-def test_processes_that_have_only_just_begun_end_without_a_word(project):
+def test_new_processes_end_silently(project):
     run = begun(project, "workflow", *RULE, "--retrain", "--repeats", "2", "--at-once", "2")
     workers = []
     interrupted(run, lambda: workers.extend(children(run.pid)) or len(workers) >= 2)
     assert list((project / "temporary").iterdir()) == []
-    assert len(kept(project)) == 1, "of the one training before the processes"
+    assert len(kept(project)) == 1, "one training runs before the processes"
     assert not any(map(alive, workers))

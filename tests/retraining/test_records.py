@@ -1,4 +1,4 @@
-"""Records of finished trainings: whole, and of the training, data and list that they say."""
+"""Records of finished trainings are complete and name their training, data and list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def path(tmp_path):
     return path
 
 
-def test_a_record_gives_back_what_was_trained(path):
+def test_a_record_reads_back_as_written(path):
     assert read_record(path, TRAINING, "data") == TRAINED
     write_record(path, TRAINING, "data", MEANS)
     assert read_record(path, TRAINING, "data") == MEANS
@@ -37,11 +37,11 @@ def test_a_record_gives_back_what_was_trained(path):
         (TRAINING, "other data"),
     ],
 )
-def test_a_record_of_something_else_is_not_taken(path, other):
+def test_a_record_of_another_training_is_not_used(path, other):
     assert read_record(path, *other) is None
 
 
-def test_a_record_under_another_name_is_not_taken(path):
+def test_a_renamed_record_is_not_used(path):
     moved = path.rename(path.with_name("fedcba9876543210.json"))
     assert read_record(moved, TRAINING, "data") is None
 
@@ -53,7 +53,7 @@ def test_every_changed_byte_is_noticed(path):
         changed[at] ^= 1
         path.write_bytes(bytes(changed))
         assert read_record(path, TRAINING, "data") in (None, TRAINED), at
-    for at in range(len(whole) - 1):  # without its last line end it is whole
+    for at in range(len(whole) - 1):  # without the last line end, the record is still complete
         path.write_bytes(whole[:at])
         assert read_record(path, TRAINING, "data") is None
 
@@ -68,6 +68,6 @@ def test_every_changed_byte_is_noticed(path):
         Trained({"x": (float("nan"),)}, (1,)),
     ],
 )
-def test_numbers_that_no_training_gives_are_not_taken(path, trained):
+def test_implausible_results_are_not_used(path, trained):
     write_record(path, TRAINING, "data", trained)
     assert read_record(path, TRAINING, "data") is None

@@ -1,4 +1,4 @@
-"""Commands of the user end with tracinctl, however it ends, and no two runs share a folder."""
+"""The user's commands end with tracinctl, however it ends, and no two runs share a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tracinctl.retraining.trainer import Training
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and locks are POSIX")
 
-# a command that starts a program of its own, says who they are, and waits
+# a command that starts another program, writes both process ids, and waits
 WAITS = """
 import os, pathlib, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -52,7 +52,7 @@ def until(what):
 
 
 def started(folder):
-    """A run that trains by a command, once this has begun: the process and the ids of the command's."""
+    """Start a run that trains by a command; return its process and the ids of the command's processes."""
     environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
     program = RUN.format(root=str(ROOT), folder=str(folder))
     process = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
@@ -64,14 +64,14 @@ GENTLE = [pytest.param(how, marks=pytest.mark.nightly) for how in ("SIGTERM", "S
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", *GENTLE])
-def test_a_command_and_what_it_started_end_with_tracinctl(tmp_path, how):
+def test_a_command_and_its_children_end_with_tracinctl(tmp_path, how):
     process, pids = started(tmp_path)
     process.send_signal(getattr(signal, how))
     process.wait()
     until(lambda: not any(map(alive, pids)))
 
 
-def test_a_command_that_outlived_all_of_tracinctl_is_ended_by_the_next_run(tmp_path):
+def test_the_next_run_ends_a_command_that_outlived_tracinctl(tmp_path):
     work = tmp_path / "work"
     program = (
         "import subprocess, sys, time\nfrom tracinctl.retraining.run_folder import run_folder\nimport pathlib\n"
@@ -83,18 +83,18 @@ def test_a_command_that_outlived_all_of_tracinctl_is_ended_by_the_next_run(tmp_p
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
     )
     pid = int(owner.stdout.readline())
-    assert clear_left_over(work) == [], "its owner lives"
+    assert clear_left_over(work) == [], "the owner is alive"
     assert alive(pid)
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    assert alive(pid), "nobody ended it"
+    assert alive(pid), "the command outlives its owner"
     assert len(clear_left_over(work)) == 1
     until(lambda: not alive(pid))
     assert list(work.iterdir()) == []
 
 
-def test_two_runs_of_one_training_have_folders_of_their_own(tmp_path):
+def test_two_runs_of_one_training_use_separate_folders(tmp_path):
     with run_folder(tmp_path, "key") as (first, _), run_folder(tmp_path, "key") as (second, _):
         assert first != second
         (second / "log.txt").write_text("mine")

@@ -1,4 +1,4 @@
-"""A stack of rankers: each comes out as ``train_ranker`` trains it alone, grouped or in turn."""
+"""A stack of rankers: each equals the ranker that ``train_ranker`` trains alone, in one call or one after another."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEMBERS = [
 
 @pytest.fixture
 def double():
-    """Rounding in float64 is too small to grow into a difference."""
+    """In float64, rounding does not grow into a visible difference."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -46,7 +46,7 @@ def in_double(samples):
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("loss", ["standard", "logistic", "ghm"])
-def test_each_ranker_comes_out_as_it_does_alone(monkeypatch, grouped, loss):
+def test_a_stack_trains_each_ranker_as_training_alone_does(monkeypatch, grouped, loss):
     monkeypatch.setattr(stacked_model, "pays", lambda *_: grouped)
     train, test = in_double(DATA.train), in_double(DATA.test)
     settings = dataclasses.replace(SETTINGS, loss_type=loss)
@@ -60,7 +60,7 @@ def test_each_ranker_comes_out_as_it_does_alone(monkeypatch, grouped, loss):
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("grouped", [False, True])
-def test_rankers_of_several_losses_come_out_as_those_of_each(monkeypatch, grouped):
+def test_a_stack_of_several_losses_trains_each_ranker_under_its_own(monkeypatch, grouped):
     monkeypatch.setattr(stacked_model, "pays", lambda *_: grouped)
     train, test = in_double(DATA.train), in_double(DATA.test)
     losses = ["logistic", None, "logistic"]
@@ -73,7 +73,7 @@ def test_rankers_of_several_losses_come_out_as_those_of_each(monkeypatch, groupe
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("change", [{"seed": 7}, {"weight_decay": 0.02}, {"pairs": MEMBERS[2].pairs}])
-def test_what_a_ranker_is_given_is_seen_in_its_scores(change):
+def test_seed_weight_decay_and_pairs_change_a_rankers_scores(change):
     members = [MEMBERS[1], dataclasses.replace(MEMBERS[1], **change)]
     one, other = train_stack(
         build_ranker, in_double(DATA.train).inputs, in_double(DATA.test).inputs, members, SETTINGS, [3]
@@ -82,7 +82,7 @@ def test_what_a_ranker_is_given_is_seen_in_its_scores(change):
 
 
 @pytest.mark.usefixtures("double")
-def test_items_of_different_shapes_are_batches_of_their_own():
+def test_items_of_different_shapes_are_scored_in_separate_batches():
     train, test = (
         Samples(part.ids, [x[:, :, : 6 + k % 2] for k, x in enumerate(part.inputs.double())], part.labels)
         for part in (DATA.train, DATA.test)
@@ -93,7 +93,7 @@ def test_items_of_different_shapes_are_batches_of_their_own():
 
 
 class Perceptron(nn.Module):
-    """A model of a user's: layers, a buffer and a function."""
+    """A user's model with layers, a buffer and a function."""
 
     def __init__(self):
         super().__init__()
@@ -105,7 +105,7 @@ class Perceptron(nn.Module):
 
 
 @pytest.mark.usefixtures("double")
-def test_a_model_of_ones_own_is_trained_by_the_ordinary_optimizer_just_so():
+def test_a_stack_of_a_users_model_equals_training_with_torchs_adam():
     random = np.random.default_rng(0)
     inputs = torch.from_numpy(random.normal(size=(30, 6)))
     # every item is in a pair, as the batch statistics below are of all items

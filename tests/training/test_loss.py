@@ -1,4 +1,4 @@
-"""Weights, margins and ties of training rows, against a loop over pairs with losses written out."""
+"""Weights, margins and ties of training rows, compared with a loop over pairs and explicit losses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def double():
 
 
 def crowd(**columns):
-    """Comparisons with ties; some columns."""
+    """Comparisons with ties and the given columns."""
     target = np.random.default_rng(4).choice([-1, 0, 1], ROWS)
     return Pairs(FIRST, SECOND, target, ties=True, **columns)
 
@@ -45,7 +45,7 @@ def items(names, seed):
 
 
 def by_hand(train, pairs, settings):
-    """One step of Adam after another on the mean of weighted losses, a pair at a time; all rows in each batch."""
+    """Train with Adam on the mean of weighted losses, computed one pair at a time; each batch has all rows."""
     torch.manual_seed(settings.seed)
     model = build_ranker(settings.architecture, settings.normalise)
     optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
@@ -70,7 +70,7 @@ def by_hand(train, pairs, settings):
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("loss", ["standard", "logistic", "capped"])
 @pytest.mark.parametrize("names", [(), ("weight",), ("margin",), ("weight", "margin")])
-def test_ranker_and_stack_train_as_a_loop_over_pairs_does(loss, names):
+def test_ranker_and_stack_train_like_a_loop_over_pairs(loss, names):
     pairs = crowd(**{name: COLUMNS[name] for name in names})
     train, test = items([f"t{k}" for k in range(12)], 0), items(["h0", "h1"], 1)
     settings = dataclasses.replace(QUICK, epochs=3, batch_size=ROWS, loss_type=loss, patience=9)
@@ -84,7 +84,7 @@ def test_ranker_and_stack_train_as_a_loop_over_pairs_does(loss, names):
     torch.testing.assert_close(scores[0, 0], expected, rtol=1e-6, atol=1e-7)
     alone = score_items(by_hand(train, crowd(), settings), test.inputs)
     torch.testing.assert_close(scores[1, 0], alone, rtol=1e-6, atol=1e-7)
-    assert bool(names) != torch.allclose(expected, alone, atol=1e-5), "the columns change what is learned"
+    assert bool(names) != torch.allclose(expected, alone, atol=1e-5), "the columns change the result"
 
 
 @pytest.mark.usefixtures("double")
@@ -104,7 +104,7 @@ def test_ghm_counts_the_density_of_rows_by_their_own_margins_and_without_ties():
     np.testing.assert_allclose(found.numpy(), expected)
 
 
-def test_weights_and_margins_are_part_of_what_a_folder_holds(tmp_path):
+def test_other_weights_or_margins_are_another_run(tmp_path):
     train, test = _items([f"t{k}" for k in range(12)], [0] * 12, 0), _items(["h0", "h1"], [0, 1], 1)
     settings = dataclasses.replace(QUICK, epochs=1)
     train_ranker(RankingData(train, crowd(), test, NONE), settings, tmp_path)
@@ -112,13 +112,13 @@ def test_weights_and_margins_are_part_of_what_a_folder_holds(tmp_path):
         train_ranker(RankingData(train, crowd(**COLUMNS), test, NONE), settings, tmp_path, in_use="scores")
 
 
-def test_ties_alone_teach_the_margin_loss_nothing():
+def test_the_margin_loss_refuses_ties_alone():
     train, test = _items(["a", "b"], [0, 1], 0), _items(["h0", "h1"], [0, 1], 1)
     with pytest.raises(TrainingError, match="all 1 training pairs are ties"):
         train_ranker(RankingData(train, Pairs([0], [1], [0], ties=True), test, NONE), QUICK, None)
 
 
-def test_ties_are_no_part_of_the_accuracy():
+def test_accuracy_ignores_ties():
     pairs = Pairs([0, 0, 1], [1, 2, 2], [1, 0, -1])
     assert pair_accuracy(torch.tensor([1.0, 0.0, 0.5]), pairs) == 1.0
     assert pair_accuracy(torch.tensor([1.0, 0.0, 0.5]), pairs.take([1])) is None

@@ -17,7 +17,7 @@ SHAPES = [(1, 1025, 47), (1, 1025, 188), (1, 257, 47)]
 
 
 @pytest.mark.parametrize(("architecture", "parameters", "tensors"), [("small", 5733, 18), ("wide", 422337, 32)])
-def test_rankers_have_the_users_parameters_and_keys(architecture, parameters, tensors):
+def test_rankers_have_the_parameters_and_keys_of_users_checkpoints(architecture, parameters, tensors):
     model = build_ranker(architecture)
     state = model.state_dict()
     assert sum(p.numel() for p in model.parameters()) == parameters
@@ -41,7 +41,7 @@ def test_an_items_score_does_not_depend_on_its_neighbours(architecture, shape):
     assert together.std() > 1e-6
 
 
-def test_normalising_makes_a_score_blind_to_offset_and_gain_and_it_can_be_left_out():
+def test_scores_ignore_offset_and_gain_only_with_normalising():
     torch.manual_seed(0)
     item = torch.randn(1, 1, 129, 17)
     blind, seeing = build_ranker(normalise=True).eval(), build_ranker(normalise=False).eval()
@@ -50,7 +50,7 @@ def test_normalising_makes_a_score_blind_to_offset_and_gain_and_it_can_be_left_o
 
 
 @pytest.mark.parametrize("architecture", ["small", "wide"])
-def test_gradients_an_item_can_be_taken_under_vmap(architecture):
+def test_vmap_computes_gradients_per_item(architecture):
     torch.manual_seed(0)
     model = build_ranker(architecture).double().eval()
     items = torch.randn(3, 1, 129, 17, dtype=torch.float64)
@@ -66,19 +66,19 @@ def test_gradients_an_item_can_be_taken_under_vmap(architecture):
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (3, 5), (7, 2), (64, 3)])
-def test_pooling_halves_like_max_pooling_where_that_works(shape):
+def test_pooling_equals_max_pooling_on_sides_above_one(shape):
     torch.manual_seed(0)
     x = torch.randn(2, 3, *shape)
     assert torch.equal(HalvingPool()(x), nn.MaxPool2d(2, 2)(x))
 
 
-def test_pooling_leaves_a_side_of_one_as_it_is():
+def test_pooling_keeps_a_side_of_one():
     x = torch.arange(4.0).view(1, 1, 4, 1)
     assert HalvingPool()(x).flatten().tolist() == [1.0, 3.0]
     assert HalvingPool()(x[:, :, :1]).flatten().tolist() == [0.0]
 
 
-def test_other_state_dicts_and_names_are_errors_that_name_the_difference():
+def test_errors_on_other_state_dicts_and_names_name_the_difference():
     state = dict(build_ranker().state_dict())
     state["classifier.2.weight"] = torch.zeros(2, 10)
     with pytest.raises(ModelError, match=r"'small'.*classifier\.2\.weight.*\(1, 10\).*\(2, 10\)"):
@@ -93,7 +93,7 @@ def test_other_state_dicts_and_names_are_errors_that_name_the_difference():
 
 
 @needs_reference
-def test_the_users_checkpoints_give_the_scores_that_their_code_sees():
+def test_users_checkpoints_give_the_scores_of_their_own_code():
     wanted = json.loads((PROJECT / "what_their_code_sees.json").read_text())["item_scores"]
     data = load_recordings(PROJECT / "data", "plastic", "500hz")
     for epoch in (5, 10, 15, 20):

@@ -1,4 +1,4 @@
-"""Training the built-in ranker: what it is trained on, what it writes, and that it can be interrupted."""
+"""Training the built-in ranker: its pairs, its files, and interruptions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_it_learns_to_rank_held_out_items(data):
     assert result.held_out_accuracy == pair_accuracy(score_items(result.model, data.test.inputs), data.test_pairs)
 
 
-def test_checkpoints_come_every_interval_and_at_the_end_and_hold_what_the_users_hold(data, tmp_path):
+def test_checkpoints_are_written_every_interval_and_at_the_end(data, tmp_path):
     result = train_ranker(data, QUICK, tmp_path)
     assert [p.name for p in result.checkpoints] == ["model_epoch_2.pt", "model_epoch_4.pt", "model_epoch_5.pt"]
     assert result.checkpoints == list_checkpoints(tmp_path)
@@ -74,7 +74,7 @@ def test_checkpoints_come_every_interval_and_at_the_end_and_hold_what_the_users_
 
 
 @needs_reference
-def test_checkpoints_have_the_keys_of_the_users_own(data, tmp_path):
+def test_checkpoints_have_the_keys_of_users_checkpoints(data, tmp_path):
     theirs = torch.load(PROJECT / "checkpoints" / "plastic_500hz" / "model_epoch_5.pt", weights_only=True)
     ours = torch.load(train_ranker(data, QUICK, tmp_path).checkpoints[0], weights_only=True)
     assert set(theirs) == set(ours)
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(data, tmp_path)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(data, tmp_path, stop_after):
+def test_an_interrupted_run_continues_to_the_same_bytes(data, tmp_path, stop_after):
     def stop(report):
         if report.done == stop_after and report.inner_done == 2:
             raise KeyboardInterrupt
@@ -134,7 +134,7 @@ def test_a_finished_run_is_not_trained_again(data, tmp_path):
     assert again.held_out_accuracy == pytest.approx(first.held_out_accuracy)
 
 
-def test_checkpoints_of_another_run_make_room(data, tmp_path):
+def test_checkpoints_of_another_run_are_replaced(data, tmp_path):
     train_ranker(data, dataclasses.replace(QUICK, epochs=9), tmp_path / "again")
     result = train_ranker(data, QUICK, tmp_path / "again")
     assert list_checkpoints(tmp_path / "again") == result.checkpoints
@@ -143,8 +143,8 @@ def test_checkpoints_of_another_run_make_room(data, tmp_path):
 
 
 @pytest.mark.parametrize("moved", [0, 1, 2])
-def test_checkpoints_of_two_runs_are_never_taken_for_one(data, tmp_path, monkeypatch, moved):
-    """A run ends while it puts its checkpoints in the place of others: readers are told, and the next one finishes."""
+def test_a_mixture_of_two_runs_is_refused_until_the_next_run_finishes(data, tmp_path, monkeypatch, moved):
+    """If a run ends while it replaces other checkpoints, readers refuse the mixture, and the next run finishes."""
     folder = tmp_path / "again"
     train_ranker(data, dataclasses.replace(QUICK, epochs=9), folder)
     before = {path.name for path in folder.iterdir()}
@@ -174,7 +174,7 @@ def test_checkpoints_of_two_runs_are_never_taken_for_one(data, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
-def test_somebody_elses_checkpoints_are_not_replaced(data, tmp_path, content):
+def test_checkpoints_of_another_program_are_not_replaced(data, tmp_path, content):
     theirs = tmp_path / "model_epoch_5.pt"
     if content is None:
         torch.save({"epoch": 5, "model_state_dict": build_ranker().state_dict(), "args": {"epochs": 5}}, theirs)
@@ -202,7 +202,7 @@ def test_checkpoints_in_use_are_not_replaced_by_another_run(data, tmp_path):
     assert again.went_on_from == 5
 
 
-def test_the_accuracy_before_and_after_is_said_and_kept(data, tmp_path):
+def test_the_accuracy_before_and_after_training_is_kept(data, tmp_path):
     result = train_ranker(data, QUICK, tmp_path)
     with torch.random.fork_rng():
         torch.manual_seed(QUICK.seed)
@@ -214,7 +214,7 @@ def test_the_accuracy_before_and_after_is_said_and_kept(data, tmp_path):
     assert result.went_on_from == 0
 
 
-def test_a_loss_of_ones_own_with_other_code_is_another_run(data, tmp_path, monkeypatch):
+def test_changed_code_of_a_users_loss_is_another_run(data, tmp_path, monkeypatch):
     import sys
     import types
 
@@ -230,7 +230,7 @@ def test_a_loss_of_ones_own_with_other_code_is_another_run(data, tmp_path, monke
     assert changed.held_out_loss != first.held_out_loss
 
 
-def test_a_training_that_was_stopped_is_known_by_its_last_checkpoint(data, tmp_path):
+def test_the_last_checkpoint_shows_that_training_stopped_early(data, tmp_path):
     def stop(report):
         if report.done == 2 and report.inner_done == 2:
             raise KeyboardInterrupt
@@ -244,7 +244,7 @@ def test_a_training_that_was_stopped_is_known_by_its_last_checkpoint(data, tmp_p
 
 
 def _seen_pairs(data, monkeypatch, **keywords):
-    """Every pair of items that went through the model in one training step, and every item."""
+    """Train, and return the result with all items that the model scored and all pairs of training steps."""
     seen_items, seen_pairs = set(), set()
     forward, take = training.score_rows, Pairs.take
 
@@ -265,7 +265,7 @@ def _seen_pairs(data, monkeypatch, **keywords):
     return result, seen_items, seen_pairs
 
 
-def test_what_is_excluded_is_never_trained_on(data, monkeypatch):
+def test_excluded_pairs_and_items_are_never_trained_on(data, monkeypatch):
     ids = data.train_pairs.row_ids(data.train.ids)
     exclusions = [ids[3], "t5", "nobody", "h2", "h0_h1", "t1_t0", ids[3]]
     result, items, pairs = _seen_pairs(data, monkeypatch, exclusions=exclusions)
@@ -285,7 +285,7 @@ def test_a_list_of_other_data_is_refused_before_the_training(data, tmp_path):
         train_ranker(data, QUICK, tmp_path / "out", exclusions=["u1_u2", "u3"])
     assert not (tmp_path / "out").exists()
     held_out = train_ranker(data, QUICK, None, exclusions=["h2"])
-    assert held_out.held_out_ids == ["h2"], "that is told when it is done"
+    assert held_out.held_out_ids == ["h2"], "held-out ids are reported after training"
 
 
 def test_without_exclusions_every_pair_is_trained_on(data, monkeypatch):
@@ -295,7 +295,7 @@ def test_without_exclusions_every_pair_is_trained_on(data, monkeypatch):
     assert (result.rows_left_out, result.unknown_ids) == (0, [])
 
 
-def test_a_pair_is_left_out_in_the_order_that_is_listed_with_all_of_its_draws():
+def test_a_listed_pair_is_left_out_with_its_repeats_but_not_its_mirror_image():
     samples = Samples(["a", "b", "c"], torch.zeros(3, 1, 2, 2), np.arange(3.0))
     pairs = Pairs([0, 1, 0, 1], [1, 0, 1, 2], [-1, 1, -1, -1])
     left = leave_out(RankingData(samples, pairs, Samples([], []), Pairs([], [], [])), ["a_b"])
@@ -303,7 +303,7 @@ def test_a_pair_is_left_out_in_the_order_that_is_listed_with_all_of_its_draws():
     assert left.rows == 4
 
 
-def test_the_pairs_file_holds_what_was_trained_on(data, tmp_path):
+def test_the_pairs_file_contains_the_pairs_trained_on(data, tmp_path):
     ids = data.train_pairs.row_ids(data.train.ids)
     result = train_ranker(data, QUICK, tmp_path, exclusions=ids[:10])
     train, held_out = read_pairs_file(tmp_path / "pairs.csv").pairs(data.train.ids, data.test.ids)
@@ -311,7 +311,7 @@ def test_the_pairs_file_holds_what_was_trained_on(data, tmp_path):
     assert held_out.target.tolist() == data.test_pairs.target.tolist()
 
 
-def test_a_list_that_leaves_nothing_is_an_error_and_writes_nothing(data, tmp_path):
+def test_a_list_that_leaves_no_pair_is_refused_and_writes_nothing(data, tmp_path):
     with pytest.raises(TrainingError, match=r"leaves none of the") as caught:
         train_ranker(data, QUICK, tmp_path / "out", exclusions=data.train.ids)
     assert caught.value.hint
@@ -321,7 +321,7 @@ def test_a_list_that_leaves_nothing_is_an_error_and_writes_nothing(data, tmp_pat
 
 
 @pytest.mark.parametrize("loss", ["logistic", "ghm", "capped", "tests_own_loss:squared"])
-def test_every_loss_trains_and_gives_its_own_weights(data, monkeypatch, loss):
+def test_every_loss_trains_to_different_weights(data, monkeypatch, loss):
     import sys
     import types
 
@@ -336,23 +336,23 @@ def test_every_loss_trains_and_gives_its_own_weights(data, monkeypatch, loss):
     assert not torch.allclose(*scores)
 
 
-def test_a_loss_that_is_not_there_or_no_loss_is_named(data, monkeypatch):
+def test_an_unknown_or_unfit_loss_is_named(data, monkeypatch):
     with pytest.raises(LossError, match="hinge"):
         train_ranker(data, dataclasses.replace(QUICK, loss_type="hinge"), None)
     with pytest.raises(LossError, match="one value per pair"):
         train_ranker(data, dataclasses.replace(QUICK, loss_type="torch.nn.functional:margin_ranking_loss"), None)
 
 
-def test_the_first_step_lowers_the_loss_of_the_margin_asked_for(data):
+def test_the_first_loss_is_about_the_margin(data):
     losses = [
         train_ranker(data, dataclasses.replace(QUICK, epochs=1, margin=margin, batch_size=1000), None).train_loss
         for margin in (0.0, 1.0, 10.0)
     ]
-    # an untrained ranker tells items apart by next to nothing, so its mean loss is about the margin
+    # scores of an untrained ranker hardly differ, so the mean loss is about the margin
     assert losses == pytest.approx([0, 1, 10], abs=0.2)
 
 
-def test_training_that_diverges_says_when_and_what_to_do(data, tmp_path):
+def test_diverging_training_says_when_and_what_to_do(data, tmp_path):
     broken = dataclasses.replace(data.train, inputs=data.train.inputs * torch.nan)
     with pytest.raises(TrainingError, match="epoch 1, batch 1") as caught:
         train_ranker(RankingData(broken, data.train_pairs, data.test, data.test_pairs), QUICK, tmp_path)
@@ -370,7 +370,7 @@ def test_items_of_different_length_are_trained_together(data):
     assert pair_accuracy(scores, data.train_pairs) > 0.9
 
 
-def test_without_held_out_pairs_there_is_nothing_to_measure_on_them(data, tmp_path):
+def test_without_held_out_pairs_held_out_measures_are_missing(data, tmp_path):
     none = RankingData(data.train, data.train_pairs, data.test, Pairs([], [], []))
     result = train_ranker(none, QUICK, tmp_path)
     assert (result.held_out_accuracy, result.held_out_loss) == (None, None)
@@ -390,7 +390,7 @@ def test_progress_counts_batches_within_epochs(data):
     "change",
     [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"margin": -1.0}],
 )
-def test_settings_that_make_no_sense_are_refused(change):
+def test_impossible_settings_are_refused(change):
     with pytest.raises(UsageError, match=next(iter(change))):
         TrainSettings(**change)
 

@@ -132,27 +132,22 @@ class Setting:
         return bool(self.metadata.get("kind") == "list")
 
 
-@functools.cache
-def settings_of(cls: type) -> tuple[Setting, ...]:
-    """The settings of a class and of its groups, in the order of their fields."""
-    return _walk(cls, "", ())
-
-
 # commands share groups; read each group once
 @functools.cache
-def _walk(cls: type, panel: str, without: tuple[str, ...]) -> tuple[Setting, ...]:
+def settings_of(cls: type, panel: str = "", without: tuple[str, ...] = ()) -> tuple[Setting, ...]:
+    """The settings of a class and of its groups, in the order of their fields, except those in ``without``."""
     return tuple(_settings_in(cls, panel, without))
 
 
 def _settings_in(cls: type, panel: str, without: tuple[str, ...]) -> Iterator[Setting]:
     owners = {name: base for base in reversed(cls.__mro__) for name in inspect.get_annotations(base)}
     for part in fields(cls):
-        here = part.metadata.get("panel", panel)
-        if is_dataclass(part.type):
-            yield from _walk(part.type, here, (*without, *part.metadata.get("without", ())))  # type: ignore[arg-type]
+        heading = part.metadata.get("panel", panel)
+        if isinstance(part.type, type) and is_dataclass(part.type):
+            yield from settings_of(part.type, heading, (*without, *part.metadata.get("without", ())))
         elif "help" in part.metadata and part.name not in without:
             name = part.metadata.get("name", part.name)
-            yield Setting(name, owners[part.name], part.name, _kind(part), part.default, part.metadata, here)
+            yield Setting(name, owners[part.name], part.name, _kind(part), part.default, part.metadata, heading)
 
 
 def _kind(part: Any) -> Kind:
@@ -166,19 +161,19 @@ def _kind(part: Any) -> Kind:
 
 def build(cls: type, values: Mapping[str, Any]) -> Any:
     """Build a settings class from values by setting name; other settings keep their defaults."""
-    given: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for part in fields(cls):
         name = part.metadata.get("name", part.name)
-        if is_dataclass(part.type):
+        if isinstance(part.type, type) and is_dataclass(part.type):
             hidden = part.metadata.get("without", ())
-            given[part.name] = build(part.type, {k: v for k, v in values.items() if k not in hidden})  # type: ignore[arg-type]
+            members[part.name] = build(part.type, {key: value for key, value in values.items() if key not in hidden})
         elif "help" in part.metadata and name in values:
-            setting = Setting(name, cls, part.name, _kind(part), part.default, part.metadata)
-            given[part.name] = setting.value(values[name])
+            described = Setting(name, cls, part.name, _kind(part), part.default, part.metadata)
+            members[part.name] = described.value(values[name])
     if vars(cls)["__dataclass_params__"].init:
-        return cls(**given)
+        return cls(**members)
     group = cls()
-    vars(group).update(given)
+    vars(group).update(members)
     return group
 
 

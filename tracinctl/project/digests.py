@@ -17,6 +17,12 @@ from tracinctl.files import file_digest, write_text_atomic
 _MOST_REMEMBERED = 100_000
 
 
+def file_state(path: Path) -> list[int]:
+    """The file system's data on a file, which change when somebody writes the file."""
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
 class Digests:
     """Digests of files.
 
@@ -26,22 +32,20 @@ class Digests:
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
-        self._known: dict[str, list[object]] = {}
+        self._entries: dict[str, list[object]] = {}
         self._new = False
         with contextlib.suppress(OSError, ValueError):
-            known = json.loads(memory.read_text(encoding="utf-8"))
-            self._known = known if isinstance(known, dict) else {}
+            entries = json.loads(memory.read_text(encoding="utf-8"))
+            self._entries = entries if isinstance(entries, dict) else {}
 
     def of_file(self, path: Path) -> str:
         """SHA-256 of a file's content."""
-        about = path.stat()
-        state = [about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns]
-        key = str(path.absolute())
-        remembered = self._known.get(key)
-        if isinstance(remembered, list) and remembered[:-1] == state:
-            return str(remembered[-1])
+        state, key = file_state(path), str(path.absolute())
+        entry = self._entries.get(key)
+        if isinstance(entry, list) and entry[:-1] == state:
+            return str(entry[-1])
         digest = file_digest(path)
-        self._known[key] = [*state, digest]
+        self._entries[key] = [*state, digest]
         self._new = True
         return digest
 
@@ -52,7 +56,7 @@ class Digests:
     def remember(self) -> None:
         """Store the new digests; if that is not allowed, the next run reads the files again."""
         if self._new:
-            kept = dict(list(self._known.items())[-_MOST_REMEMBERED:])
+            entries = dict(list(self._entries.items())[-_MOST_REMEMBERED:])
             with contextlib.suppress(TracinctlError):
-                write_text_atomic(self._memory, json.dumps(kept) + "\n")
+                write_text_atomic(self._memory, json.dumps(entries) + "\n")
             self._new = False

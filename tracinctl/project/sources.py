@@ -110,10 +110,10 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
     """
     import numpy as np
 
-    pairs = data.test_pairs
-    if settings.test_pairs and settings.num_test_samples is not None:
-        raise UsageError("`test_pair` and `num_test_samples` exclude each other", hint="Give one of them.")
+    pairs, number = data.test_pairs, settings.num_test_samples
     if settings.test_pairs:
+        if number is not None:
+            raise UsageError("`test_pair` and `num_test_samples` exclude each other", hint="Give one of them.")
         ids = pairs.row_ids(data.test.ids)
         rows = []
         for name in settings.test_pairs:
@@ -122,14 +122,11 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
                 raise UsageError(f"there is no held-out pair {name!r}", hint=did_you_mean(name, ids, some))
             rows.append(ids.index(name))
         return np.array(rows, dtype=np.int64)
-    if settings.num_test_samples is not None and settings.num_test_samples < 1:
-        raise UsageError(
-            f"`num_test_samples` {settings.num_test_samples} gives no test pair", hint="Leave it out to use all."
-        )
-    if settings.num_test_samples is None or settings.num_test_samples >= len(pairs):
+    if number is not None and number < 1:
+        raise UsageError(f"`num_test_samples` {number} gives no test pair", hint="Leave it out to use all.")
+    if number is None or number >= len(pairs):
         return np.arange(len(pairs))
-    drawn = np.random.default_rng(settings.origin.seed).choice(len(pairs), settings.num_test_samples, replace=False)
-    return np.sort(drawn)
+    return np.sort(np.random.default_rng(settings.origin.seed).choice(len(pairs), number, replace=False))
 
 
 def with_test_pairs(data: RankingData, rows: npt.NDArray[np.int64]) -> RankingData:

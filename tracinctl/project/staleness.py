@@ -16,7 +16,7 @@ from tracinctl.data.recordings import find_recordings
 from tracinctl.engine.checkpoints.files import is_checkpoint
 from tracinctl.errors import CheckpointError, DataError, TracinctlError
 from tracinctl.files import file_digest
-from tracinctl.project.digests import Digests
+from tracinctl.project.digests import Digests, file_state
 from tracinctl.project.selection import ScoreFile
 from tracinctl.project.target import Target
 from tracinctl.scores.source import ScoreSource
@@ -32,35 +32,30 @@ class FileStates:
 
     paths: Mapping[str, Path]
     digests: Mapping[str, str]
-    marks: Mapping[str, tuple[int, ...]]
+    states: Mapping[str, list[int]]
 
     @classmethod
     def of(cls, paths: Mapping[str, Path], *, digests: bool = True) -> FileStates:
         """The state of the files now, without unreadable ones, which fail when they are used."""
-        states, marks = {}, {}
+        contents, states = {}, {}
         for name, path in paths.items():
             with contextlib.suppress(OSError):
-                marks[name] = _mark(path)
+                states[name] = file_state(path)
                 if digests:
-                    states[name] = file_digest(path)
-        return cls(paths, states, marks)
+                    contents[name] = file_digest(path)
+        return cls(paths, contents, states)
 
     def check_unchanged(self) -> None:
         """Raise DataError if somebody has written the files since."""
         for name, path in self.paths.items():
             try:
-                same = _mark(path) == self.marks.get(name)
+                same = file_state(path) == self.states.get(name)
             except OSError:
                 same = False
             if not same:
                 raise DataError(
                     f"{path} changed during the run", hint="Run the command again when nothing writes to this file."
                 )
-
-
-def _mark(path: Path) -> tuple[int, ...]:
-    about = path.stat()
-    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def recordings_of(target: Target) -> dict[str, Path]:

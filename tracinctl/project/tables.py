@@ -30,12 +30,12 @@ def _top(by_table: Mapping[str, Table]) -> dict[str, Setting]:
     for table in by_table.values():
         for name, setting in table.items():
             by_name.setdefault(name, {})[identity(setting)] = setting
-    chosen: dict[str, Setting] = {}
+    top: dict[str, Setting] = {}
     for name, settings in by_name.items():
-        meant = [shared for shared in settings.values() if shared.metadata.get("top")] or list(settings.values())
-        if len(meant) == 1 and name not in by_table:
-            chosen[name] = meant[0]
-    return dict(sorted(chosen.items(), key=lambda entry: not entry[1].metadata.get("top")))
+        shared = [setting for setting in settings.values() if setting.metadata.get("top")] or list(settings.values())
+        if len(shared) == 1 and name not in by_table:
+            top[name] = shared[0]
+    return dict(sorted(top.items(), key=lambda entry: not entry[1].metadata.get("top")))
 
 
 def identity(setting: Setting) -> tuple[type, str]:
@@ -45,12 +45,11 @@ def identity(setting: Setting) -> tuple[type, str]:
 
 def keys_for(command: str, setting: Setting) -> Iterator[tuple[str, str]]:
     """The (table, key) places of a command's setting; the first one that is set counts."""
-    own = setting.table or command
     related = () if setting.table else (*SAME_SETTING.get(command, ()), *TAKEN_OVER.get(command, ()))
-    for table in (own, *related, ""):
+    for table in (setting.table or command, *related, ""):
         for key in setting.names:
-            there = tables()[table].get(key)
-            if there is not None and identity(there) == identity(setting):
+            entry = tables()[table].get(key)
+            if entry is not None and identity(entry) == identity(setting):
                 yield table, key
 
 

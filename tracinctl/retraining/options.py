@@ -13,7 +13,6 @@ class RetrainSettings:
     """The settings of retraining.
 
     Attributes:
-        repeats: number of trainings of each arm, each with its own seed.
         seed: repeats use the seeds after this one.
         at_once: trainings in parallel; 0 leaves the number to the caller.
         loss_type, margin: the reported loss.

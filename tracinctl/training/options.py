@@ -14,18 +14,12 @@ class TrainSettings:
     """The training settings.
 
     Attributes:
-        epochs: passes over the training pairs.
         checkpoint_interval: epochs between checkpoints; the last epoch always gets one.
         loss_type: ``standard`` (margin loss), ``logistic``, ``ghm`` (margin loss weighted by gradient density in the
             batch), ``capped`` (margin loss of at most twice the margin), or ``package.module:function`` of
             ``(s_i, s_j, y)``.
-        margin: required difference of a pair's scores (``standard``, ``ghm`` and ``capped``).
-        learning_rate: Adam's rate at the start, halved when the held-out loss does not fall for ``patience`` epochs.
-        batch_size: pairs a step.
-        weight_decay: of Adam.
-        seed: seed of the first weights and of the order of the pairs.
         ghm_bins, ghm_alpha: settings of the loss ``ghm``.
-        patience: see ``learning_rate``.
+        patience: epochs without a fall of the held-out loss, after which the learning rate is halved.
         architecture, normalise: see ``models.build_ranker``.
     """
 
