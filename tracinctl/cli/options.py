@@ -18,8 +18,8 @@ from tracinctl.project.settings import OUTPUT
 
 if TYPE_CHECKING:
     from tracinctl.project.config import Project, Settings
-    from tracinctl.project.places import GivenScores, Selection
     from tracinctl.project.selection import ScoreFile
+    from tracinctl.project.settings import GivenScores, Selection
     from tracinctl.project.target import Target
 
 _form = functools.partial(typer.Option, allow_from_autoenv=False, rich_help_panel=OUTPUT)

@@ -170,7 +170,6 @@ def _work_folder(directory: Path) -> Iterator[Path]:
             finally:
                 if not _waiting(work):
                     shutil.rmtree(work / _MADE, ignore_errors=True)
-                    shutil.rmtree(work / _WHOLE, ignore_errors=True)
                     shutil.rmtree(work, ignore_errors=True)
                 if made:
                     with contextlib.suppress(OSError):
@@ -192,13 +191,13 @@ def _move_up(work: Path, directory: Path) -> None:
         os.rename(path, directory / path.name)  # noqa: PTH104 - unlike replace, it never replaces a folder
 
 
-def _finished(work: Path, directory: Path, asked: str) -> DemoResult | None:
+def _finished(work: Path, directory: Path, request: str) -> DemoResult | None:
     """The result of a run that was killed at its very end, if it made the same demo."""
     try:
-        of, result = json.loads((work / _RESULT).read_text(encoding="utf-8"))
+        finished, result = json.loads((work / _RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    same = of == asked and not (work / _MADE).exists()
+    same = finished == request and not (work / _MADE).exists()
     return DemoResult(directory, [DemoSet(**part) for part in result["sets"]]) if same else None
 
 
@@ -259,16 +258,8 @@ def _record_all(
 
 
 def _write_settings(path: Path, frequencies: Sequence[str], settings: TrainSettings) -> None:
-    text = SETTINGS.format(
-        material=TRAINED,
-        frequencies=", ".join(f'"{name}"' for name in frequencies),
-        n_fft=N_FFT,
-        hop=HOP,
-        epochs=settings.epochs,
-        checkpoint_interval=settings.checkpoint_interval,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-    )
+    names = ", ".join(f'"{name}"' for name in frequencies)
+    text = SETTINGS.format(material=TRAINED, frequencies=names, n_fft=N_FFT, hop=HOP, **asdict(settings))
     path.write_text(text, encoding="utf-8")
 
 
@@ -323,8 +314,10 @@ def _comparisons(
     """The data of a frequency with some flipped training comparisons, and their ids."""
     from tracinctl.data.loading import load_recordings
 
-    whole = load_recordings(work / "data", TRAINED, frequency, n_fft=N_FFT, hop=HOP, seed=SPLIT_SEED, progress=progress)
-    pairs = whole.train_pairs
+    everything = load_recordings(
+        work / "data", TRAINED, frequency, n_fft=N_FFT, hop=HOP, seed=SPLIT_SEED, progress=progress
+    )
+    pairs = everything.train_pairs
     rows = random.permutation(len(pairs))[: size.comparisons]
     turned = random.random(len(rows)) < 0.5  # noqa: PLR2004  a coin
     first = np.where(turned, pairs.second[rows], pairs.first[rows])
@@ -333,6 +326,6 @@ def _comparisons(
     flip = np.zeros(len(rows), dtype=bool)
     flip[random.permutation(len(rows))[: round(size.flipped * len(rows))]] = True
     train_pairs = Pairs(first, second, np.where(flip, -target, target))
-    ids = train_pairs.row_ids(whole.train.ids)
-    data = RankingData(whole.train, train_pairs, whole.test, whole.test_pairs)
+    ids = train_pairs.row_ids(everything.train.ids)
+    data = replace(everything, train_pairs=train_pairs)
     return data, [pair for pair, is_flipped in zip(ids, flip.tolist(), strict=True) if is_flipped]

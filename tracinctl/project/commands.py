@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tracinctl.plots.views import VIEW_LINES
 from tracinctl.project.declared import setting
-from tracinctl.project.places import DataPlaces, GivenScores, ListPlace, ScorePlace, Selection
 from tracinctl.project.settings import (
     DATA,
     DEMO,
@@ -23,12 +22,17 @@ from tracinctl.project.settings import (
     TRAINING,
     WHICH,
     ComputeSettings,
+    DataPlaces,
     Decided,
+    GivenScores,
+    ListPlace,
     Marking,
     Processes,
     Replacing,
     Retraining,
     ReviewSettings,
+    ScorePlace,
+    Selection,
     SourceSettings,
     TrainProgram,
     WorkflowSettings,

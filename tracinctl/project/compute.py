@@ -130,7 +130,10 @@ def compute_project_scores(
     checkpoints = list_checkpoints(target.checkpoints, settings.checkpoint_prefix)
     if settings.self_influence:
         read_records(target.records)  # a broken file is reported before the work, not after
-    others = _read_once(target, settings.origin, checkpoints)
+    parts = [part for path in checkpoints for part in checkpoint_parts(path)]
+    pairs_file = pairs_file_of(target, settings.origin)
+    # these are read once, and must not change meanwhile
+    inputs = FileStates.of({str(path): path for path in [*parts, *filter(None, [pairs_file])]}, digests=False)
     recordings = FileStates.of(recordings_of(target) if settings.origin.source is None else {})
     data = load_data(target, settings.origin, progress)
     made_from = _made_from(target, settings.origin, recordings, {*data.train.ids, *data.test.ids})
@@ -145,7 +148,7 @@ def compute_project_scores(
 
     # read before writing, so that a later change counts as newer than the scores
     recordings.check_unchanged()
-    others.check_unchanged()
+    inputs.check_unchanged()
     watched = WatchedScores(result.scores, made_from)
     assumed = assumed_pairs(target, settings.origin)
     notes = [*([assumed] if assumed else []), *data.notes, *result.notes]
@@ -230,13 +233,6 @@ def _write(
         write_self_influence(scores, target.records)
         written.append(target.records)
     return written
-
-
-def _read_once(target: Target, origin: SourceSettings, checkpoints: Sequence[Path]) -> FileStates:
-    """The state of the files that are read during the work and must not change meanwhile."""
-    parts = [part for path in checkpoints for part in checkpoint_parts(path)]
-    pairs = pairs_file_of(target, origin)
-    return FileStates.of({str(path): path for path in [*parts, *([pairs] if pairs else [])]}, digests=False)
 
 
 def _score_paths(

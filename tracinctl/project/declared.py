@@ -122,14 +122,10 @@ class Setting:
             return parse_size(given, self.name)
         if self.kind is Kind.WEIGHTS and isinstance(given, str):
             return parse_weights(given, self.name, self.suggestions)
-        if self.kind is Kind.LIST and isinstance(given, str) and not self.is_text:
+        # fields with the metadata ``kind`` keep a list as comma-separated text
+        if self.kind is Kind.LIST and isinstance(given, str) and "kind" not in self.metadata:
             return tuple(split_list(given, self.name))
         return given
-
-    @property
-    def is_text(self) -> bool:
-        """Whether the field keeps a list as comma-separated text."""
-        return bool(self.metadata.get("kind") == "list")
 
 
 # commands share groups; read each group once

@@ -8,8 +8,7 @@ While they are moved, the hidden folder has another name, which tells readers th
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from tracinctl.engine.checkpoints.files import MOVING, STAGED
 from tracinctl.engine.checkpoints.record import RUN
 from tracinctl.engine.checkpoints.safe_load import read_tensors
 from tracinctl.errors import TrainingError
-from tracinctl.files import locked, write_text_atomic
+from tracinctl.files import write_text_atomic
 
 CHECKPOINT_PREFIX: Final = "model_epoch_"
 PAIRS_FILE: Final = "pairs.csv"
@@ -97,13 +96,6 @@ class TrainingFolder:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
         return [self.folder / self.kept[epoch].name for epoch in sorted(self.kept)]
-
-
-@contextmanager
-def training_folder(folder: Path, fingerprint: str, *, in_use: str = "") -> Iterator[TrainingFolder]:
-    """Lock the folder against other runs, which would mix their checkpoints with this one's."""
-    with locked(folder.absolute(), wait=0):
-        yield TrainingFolder(folder, fingerprint, in_use=in_use)
 
 
 def _own_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -28,9 +28,9 @@ from tracinctl.engine.checkpoints.record import RUN
 from tracinctl.engine.fingerprint import code_digest
 from tracinctl.engine.losses import resolve_loss
 from tracinctl.errors import TrainingError
-from tracinctl.files import write_bytes_atomic
+from tracinctl.files import locked, write_bytes_atomic
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.training.folder import CHECKPOINT_PREFIX, PAIRS_FILE, UNTRAINED, TrainingFolder, training_folder
+from tracinctl.training.folder import CHECKPOINT_PREFIX, PAIRS_FILE, UNTRAINED, TrainingFolder
 from tracinctl.training.loss import checked_loss, ghm_weights, row_losses, trained_rows
 from tracinctl.training.models import Ranker, build_ranker
 from tracinctl.training.options import TrainSettings
@@ -138,8 +138,9 @@ def train_ranker(
     if output_dir is None:
         files = run.train(progress)
     else:
-        with training_folder(Path(output_dir), run.fingerprint, in_use=in_use) as folder:
-            files = run.train(progress, folder)
+        place = Path(output_dir)
+        with locked(place.absolute(), wait=0):  # another run would mix its checkpoints with this one's
+            files = run.train(progress, TrainingFolder(place, run.fingerprint, in_use=in_use))
     return TrainResult(
         train_pairs=left.pairs,
         **run.measures,
