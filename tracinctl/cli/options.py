@@ -199,16 +199,16 @@ def only_target(files: list[ScoreFile], subject: str, command: str) -> Target:
     return target
 
 
-def named_target(file: ScoreFile, asked: str = "", *, beside: bool = False) -> Target:
+def named_target(file: ScoreFile, start: str = "", *, beside: bool = False) -> Target:
     """The target that a score file's name shows; ``beside`` puts its other files into the folder of this one.
 
     Raises:
-        UsageError: the name does not show a material and frequency. The message begins with ``asked``.
+        UsageError: the name does not show a material and frequency. ``start`` begins the message.
     """
     target = file.beside if beside else file.target
     if target is None:
         raise UsageError(
-            f"{asked}the name of {file.path} does not show its material and frequency",
+            f"{start}the name of {file.path} does not show its material and frequency",
             hint="Score files are named <material>_<frequency>_influence_metadata.json.",
         )
     return target

@@ -66,8 +66,8 @@ def survey_checkpoints(source: ScoreSource, percents: Sequence[float], test_pair
     negative, nonzero = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     sample: list[FloatArray] = []
     strange = 0
-    for start, whole in blocks:
-        block = whole[:, columns]
+    for start, all_columns in blocks:
+        block = all_columns[:, columns]
         finite = np.isfinite(block)
         if not finite.all():
             strange += int(block.size - np.count_nonzero(finite))

@@ -7,14 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from tracinctl.plots.picture import Picture
-from tracinctl.plots.save import page, svg
+from tracinctl.plots.save import page, svg, template_text
 from tracinctl.text import clean
 
 _MEANT = re.compile(r"[\\`*_{}\[\]<>#|~!$&]|^[-+=]|^(\d+)(?=[.)](\s|$))")
@@ -66,8 +65,8 @@ class Document:
 
         environment = Environment(autoescape=True, finalize=self._text, trim_blocks=True, lstrip_blocks=True)
         environment.filters |= {"table": self._table, "block": self._block, "figure": self._figure, "card": self._card}
-        source = (files("tracinctl.plots") / "templates" / template).read_text(encoding="utf-8")
-        text = re.sub(r"\n{3,}", "\n\n", environment.from_string(source).render(values, page=self.page))
+        filled = environment.from_string(template_text(template)).render(values, page=self.page)
+        text = re.sub(r"\n{3,}", "\n\n", filled)
         return self._html(text) if self.page else text
 
     def _plain(self, value: object) -> str:

@@ -199,12 +199,12 @@ def _rule(chosen: Exclusions) -> str:
     cap = f" The list is capped at {chosen.max_exclusions:,}." if chosen.max_exclusions is not None else ""
     if chosen.mode == "sample":
         return f"Left out: items whose item-level influence stands out from that of the others.{cap}"
-    what = "the pairs themselves" if chosen.mode == "ranking_pair" else "both items of each"
+    left_out = "the pairs themselves" if chosen.mode == "ranking_pair" else "both items of each"
     if chosen.rule == "total":
-        return f"Harmful: pairs whose scores add up to less than {threshold}. Left out: {what}.{cap}"
+        return f"Harmful: pairs whose scores add up to less than {threshold}. Left out: {left_out}.{cap}"
     return (
         f"Harmful: pairs with a score below {threshold} on {count(chosen.required_votes, 'test pair')} or more "
-        f"({chosen.min_occurrences}; {chosen.active_test_pairs:,} are active). Left out: {what}.{cap}"
+        f"({chosen.min_occurrences}; {chosen.active_test_pairs:,} are active). Left out: {left_out}.{cap}"
     )
 
 
@@ -259,8 +259,8 @@ def _listed(chosen: Exclusions) -> dict[str, Any]:
     more = max(len(chosen.ids), len(chosen.listed)) - _MOST_ROWS
     notes = [f"{more:,} more are not shown here."] if more > 0 else []
     notes += [f"The cap left {count(chosen.cut, 'harmful pair')} off the list."] if chosen.cut else []
-    what = "training pair" if chosen.mode == "ranking_pair" else "item"
-    return {"count": count(len(chosen.ids), what) if chosen.ids else "", "tables": tables, "notes": notes}
+    kind = "training pair" if chosen.mode == "ranking_pair" else "item"
+    return {"count": count(len(chosen.ids), kind) if chosen.ids else "", "tables": tables, "notes": notes}
 
 
 def _origin(source: ScoreSource, score_file: str) -> Table:

@@ -79,8 +79,8 @@ class Request:
         Raises:
             PlotError: as ``survey``.
         """
-        known: Survey | None = self.__dict__.get("survey")
-        return known or survey(self.source, (), self.test_pair)
+        with_votes: Survey | None = self.__dict__.get("survey")
+        return with_votes or survey(self.source, (), self.test_pair)
 
     @property
     def required(self) -> int:

@@ -16,38 +16,22 @@ FORMATS = (".txt", ".svg", ".html")
 
 _INK = "#1f2328"
 _THEME = TerminalTheme((255, 255, 255), (0x1F, 0x23, 0x28), [(0, 0, 0)] * 8)
-# Rich sets lines 24.4 px apart and clips them; unclipped letters of 21.4 px make the blocks of neighbouring rows touch
-_SVG = """\
-<svg xmlns="http://www.w3.org/2000/svg" class="picture" role="img" aria-label="@title" @frame>
-<title>@title</title>
-<style>
-svg.picture {{ color: #1f2328; --paper: #ffffff; }}
-@media (prefers-color-scheme: dark) {{ svg.picture {{ color: #d7dce2; --paper: #14171b; }} }}
-@media print {{ svg.picture {{ color: #000000; --paper: #ffffff; }} }}
-svg.picture text {{ clip-path: none; }}
-.{unique_id}-matrix {{ font: 21.4px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", FreeMono, \
-"Liberation Mono", monospace; white-space: pre; }}
-{styles}
-</style>
-<defs>
-{lines}
-</defs>
-@paper{backgrounds}
-<g class="{unique_id}-matrix">
-{matrix}
-</g>
-</svg>
-"""
 _FRAME = 'viewBox="0 0 {terminal_width} {terminal_height}"'
 _FRAME_ALONE = 'width="{width}" height="{height}" viewBox="-14 -10 {width} {height}"'
 _PAPER = '<rect x="-14" y="-10" width="{width}" height="{height}" fill="var(--paper)"/>\n'
 
 
+def template_text(name: str) -> str:
+    """A template of this package."""
+    return (files("tracinctl.plots") / "templates" / name).read_text(encoding="utf-8")
+
+
 def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
     """The picture as SVG with text in the reader's light or dark colour; ``alone`` adds a background."""
+    # Rich sets lines 24.4 px apart and clips them; the template's unclipped letters make the blocks of rows touch
     name = escape(title).replace("{", "{{").replace("}", "}}")
     frame, paper = (_FRAME_ALONE, _PAPER) if alone else (_FRAME, "")
-    template = _SVG.replace("@frame", frame).replace("@paper", paper).replace("@title", name)
+    template = template_text("picture.svg").replace("@frame", frame).replace("@paper", paper).replace("@title", name)
     drawn = picture.printed().export_svg(title=title, theme=_THEME, code_format=template)
     return drawn.replace(f"fill: {_INK}", "fill: currentColor")
 
@@ -61,8 +45,7 @@ def page(title: str, body: str, *, style: str = "", allowed: str = "") -> str:
         style: an additional style sheet.
         allowed: additional directives of the content security policy.
     """
-    frame = (files("tracinctl.plots") / "templates" / "page.html").read_text(encoding="utf-8")
-    frame = frame.replace("@style", style).replace("@allowed", allowed)
+    frame = template_text("page.html").replace("@style", style).replace("@allowed", allowed)
     return frame.replace("@title", escape(title)).replace("@body", body)
 
 

@@ -55,8 +55,8 @@ class FiniteScores(KnownScores):
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
         """Yield (first row, finite scores of shape (rows, test pairs)) from the first row to the last."""
-        for start, whole in self._source.blocks():
-            block = whole[:, self._columns]
+        for start, all_columns in self._source.blocks():
+            block = all_columns[:, self._columns]
             if not self.read or self.strange:
                 finite = np.isfinite(block)
                 if not finite.all():
@@ -74,8 +74,8 @@ class FiniteScores(KnownScores):
         self.zeros += int(np.count_nonzero(block == 0))
         self.negative += int(np.count_nonzero(block < 0))
         stride = max(1, self.finite.size * block.shape[1] // _SAMPLE)
-        some = block[(-start) % stride :: stride]
-        self.sizes.append(np.abs(some[some != 0]))
+        sample = block[(-start) % stride :: stride]
+        self.sizes.append(np.abs(sample[sample != 0]))
 
 
 def _finite(values: FloatArray | None) -> FloatArray | None:

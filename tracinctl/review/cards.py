@@ -92,7 +92,7 @@ def marks(strip: Strip) -> dict[str, Any]:
         return round(STRIP_WIDTH * (score - strip.low) / range_)
 
     others = count(len(strip.others), "other item")
-    above = sum(other < strip.score for other in strip.others)
+    above = sum(score < strip.score for score in strip.others)
     return {
         "score": at(strip.score),
         "others": sorted({at(score) for score in strip.others}),

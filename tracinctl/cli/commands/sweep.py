@@ -110,16 +110,17 @@ def show(label: str, result: SweepResult, rule: str, *, with_upper: bool) -> Non
         f"{label}: {count(result.train_pairs, 'training pair')}, "
         f"{count(result.active_test_pairs, 'active test pair')} of {result.test_pairs:,}"
     )
-    asked = f" ({rule})" if rule != str(required) else ""
-    also = " or above the upper one" if with_upper else ""
+    as_given = f" ({rule})" if rule != str(required) else ""
+    upper = " or above the upper one" if with_upper else ""
     terminal.table(title, columns, rows)
     if result.rule == "total":
         text = "Harmful: the sum of a pair's scores on all test pairs is below the threshold"
         terminal.text(f"{text}. {SIGNS.capitalize()}.\n", style="dim")
         return
+    first = shown[0] if shown else 1
     terminal.text(
-        f"A vote: a score below the threshold{also}; {shown[0] if shown else 1}+: pairs with that many votes or more.\n"
-        f"Harmful: {count(required, 'vote')} or more{asked}. {SIGNS.capitalize()}.\n",
+        f"A vote: a score below the threshold{upper}; {first}+: pairs with that many votes or more.\n"
+        f"Harmful: {count(required, 'vote')} or more{as_given}. {SIGNS.capitalize()}.\n",
         style="dim",
     )
 

@@ -91,15 +91,15 @@ def tell(outcome: TrainOutcome) -> None:
             "has no gradient for a tie",
             "The logistic loss counts a tie as half a win for each item.",
         )
-    for ids, what in (
-        (result.unknown_ids, ("names no training pair or item", "name no training pair or item")),
-        (result.held_out_ids, ("is held out and was ignored", "are held out and were ignored")),
-    ):
-        if ids:
-            terminal.warn(
-                f"{count(len(ids), 'id')} on the list {what[len(ids) > 1]}: {first_few(ids, _NAMED)}",
-                "Check that the list is for this material and frequency." if ids is result.unknown_ids else "",
-            )
+    if ids := result.unknown_ids:
+        verb = "names" if len(ids) == 1 else "name"
+        terminal.warn(
+            f"{count(len(ids), 'id')} on the list {verb} no training pair or item: {first_few(ids, _NAMED)}",
+            "Check that the list is for this material and frequency.",
+        )
+    if ids := result.held_out_ids:
+        verbs = "is held out and was" if len(ids) == 1 else "are held out and were"
+        terminal.warn(f"{count(len(ids), 'id')} on the list {verbs} ignored: {first_few(ids, _NAMED)}")
 
 
 def show(outcome: TrainOutcome, *, listed: bool) -> None:

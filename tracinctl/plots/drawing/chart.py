@@ -139,7 +139,7 @@ def score_ticks(axis: Axis, columns: int) -> list[Tick]:
 
 def _with_room(ticks: Sequence[Tick], columns: int) -> list[tuple[float, str, str]]:
     """The ticks whose labels do not touch, as (position, label, style); plotext would let them touch."""
-    kept: list[tuple[float, str, str]] = []
+    shown: list[tuple[float, str, str]] = []
     taken: list[tuple[int, int]] = []
     for tick in ticks:
         size = cell_len(tick.label)
@@ -147,8 +147,8 @@ def _with_room(ticks: Sequence[Tick], columns: int) -> list[tuple[float, str, st
         start = min(max(tick.column - room // 2, 0), columns - room)
         if start >= 0 and all(start + size < low or start > high for low, high in taken):
             taken.append((start, start + size))
-            kept.append((tick.column + 0.5, tick.label + " " * (room - size), tick.style))
-    return kept
+            shown.append((tick.column + 0.5, tick.label + " " * (room - size), tick.style))
+    return shown
 
 
 def left_labels(limit: float, rows: int, width: int) -> dict[int, str]:

@@ -85,8 +85,8 @@ def colour_bar(limit: float, width: int, palette: Palette) -> Text:
 
 def tenths(value: float, limit: float) -> str:
     """A score in two characters: its sign, and its size in tenths of the largest score."""
-    whole = min(9, round(abs(value) / limit * 10)) if limit > 0 else 0
-    return f"{'-' if value < 0 else '+'}{whole}" if whole else "0"
+    size = min(9, round(abs(value) / limit * 10)) if limit > 0 else 0
+    return f"{'-' if value < 0 else '+'}{size}" if size else "0"
 
 
 def signs(palette: Palette) -> Text:

@@ -79,9 +79,9 @@ def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict
         return {item: str(labels[item]) for item in item_ids}
     classes = class_of_items(item_ids)
     if not classes:
-        some = f", such as {clean(item_ids[0])}," if item_ids else ""
+        example = f", such as {clean(item_ids[0])}," if item_ids else ""
         raise PlotError(
-            f"the item ids{some} do not show the items' classes, so there is nothing to draw",
+            f"the item ids{example} do not show the items' classes, so there is nothing to draw",
             hint="Use ids like plastic_deg036_500hz_04, or the view top, which needs no classes.",
         )
     return classes
@@ -130,9 +130,9 @@ def draw(request: Request) -> Iterator[RenderableType]:
         yield bar
     if not numbered and not palette.colour:
         yield Text(f"+3: helpful, three tenths of the largest mean ({number(limit)}); -3: harmful.")
-    what = f"on {clean(request.test_pair)}" if request.test_pair else "over all test pairs"
+    measured = f"on {clean(request.test_pair)}" if request.test_pair else "over all test pairs"
     yield Text(
-        f"A cell: mean influence {what} of the training pairs of two classes, in either order; · no such pairs. "
+        f"A cell: mean influence {measured} of the training pairs of two classes, in either order; · no such pairs. "
         f"{count(len(request.source.train_ids), 'pair')} of {count(size, 'class', 'classes')}."
     )
 
