@@ -12,13 +12,9 @@ from tracinctl.project.declared import parse_size
 
 
 def test_compute_writes_and_reports_scores(cli, project):
-    result = cli("compute", "--frequency", "500hz", "--json")
-    assert result.code == 0, result.err
-    (answer,) = json.loads(result.out)
-    assert set(answer) == {
-        *("material", "frequency", "classes", "output_file", "train_pairs", "test_pairs", "active_test_pairs"),
-        *("checkpoints", "gradients_computed", "seconds", "warnings"),
-    }
+    (answer,) = cli.json("compute", "--frequency", "500hz")
+    keys = "material frequency classes output_file train_pairs test_pairs active_test_pairs checkpoints"
+    assert set(answer) == {*keys.split(), "gradients_computed", "seconds", "warnings"}
     assert answer["output_file"] == str(project / "metadata" / "plastic_500hz_influence_metadata.json")
     assert [entry["name"] for entry in answer["checkpoints"]] == ["model_epoch_1.pt", "model_epoch_2.pt"]
     assert answer["gradients_computed"] == 2 * 12
@@ -35,7 +31,7 @@ def test_another_margin_needs_no_gradient(cli, project):
     result = cli("-v", "compute", "--frequency", "500hz", "--margin", "3", "--json")
     assert json.loads(result.out)[0]["gradients_computed"] == 0
     assert "taken from the cache" in result.err
-    assert json.loads(cli("compute", "--frequency", "500hz", "--no-cache", "--json").out)[0]["gradients_computed"] == 24
+    assert cli.json("compute", "--frequency", "500hz", "--no-cache")[0]["gradients_computed"] == 24
     assert (project / ".tracinctl" / "cache" / "plastic_500hz" / ".gitignore").read_text() == "*\n"
 
 
@@ -57,7 +53,7 @@ def test_pruning_deletes_kernels_that_no_checkpoint_uses(cli, project):
     (project / "checkpoints" / "plastic_500hz" / "model_epoch_1.pt").unlink()
     result = cli("compute", "--frequency", "all", "--prune-cache")
     assert "of unused kernels deleted" in result.err
-    again = json.loads(cli("compute", "--frequency", "all", "--json").out)
+    again = cli.json("compute", "--frequency", "all")
     assert [entry["gradients_computed"] for entry in again] == [0, 0], "used kernels are kept"
 
 
@@ -232,40 +228,21 @@ def test_a_retrained_ranker_can_be_computed(cli, project):
 
 def test_every_command_line_of_the_old_scripts_works(cli, project):
     """The users' old command lines, with only the command's name changed."""
-    scores = project / "metadata" / "plastic_500hz_influence_metadata.json"
-    listed = project / "lists" / "plastic_500hz_excluded_pairs.txt"
-    place = ["--frequency", "500hz", "--material", "plastic"]
+    place = "--frequency 500hz --material plastic"
+    scores, listed = "metadata/plastic_500hz_influence_metadata.json", "lists/plastic_500hz_excluded_pairs.txt"
     for line in (
-        ["compute", *place],
-        ["exclude", "--metadata-file", scores],
-        [
-            "compute",
-            *place,
-            "--checkpoint-dir",
-            project / "checkpoints",
-            "--compute-influence",
-            "--num-test-samples",
-            5,
-        ],
-        ["sweep", "--metadata-file", scores, "--thresholds", "-5.0,-10.0,-15.0"],
-        [
-            "exclude",
-            "--metadata-file",
-            scores,
-            "--output-file",
-            listed,
-            "--threshold",
-            -5.0,
-            "--pair-mode",
-            "ranking_pair",
-        ],
-        ["train", *place, "--exclusions-file", listed],
-        ["workflow", "--frequencies", "500hz,1000hz", "--threshold", -5.0, "--pair-mode", "ranking_pair"],
-        ["workflow", "--help"],
+        f"compute {place}",
+        f"exclude --metadata-file {scores}",
+        f"compute {place} --checkpoint-dir checkpoints --compute-influence --num-test-samples 5",
+        f"sweep --metadata-file {scores} --thresholds -5.0,-10.0,-15.0",
+        f"exclude --metadata-file {scores} --output-file {listed} --threshold -5.0 --pair-mode ranking_pair",
+        f"train {place} --exclusions-file {listed}",
+        "workflow --frequencies 500hz,1000hz --threshold -5.0 --pair-mode ranking_pair",
+        "workflow --help",
     ):
-        result = cli(*line)
+        result = cli(*line.split())
         assert result.code == 0, (line, result.err)
-    assert listed.exists()
+    assert (project / listed).exists()
 
 
 @needs_reference

@@ -54,7 +54,7 @@ def test_sweep_lists_groups_and_what_each_threshold_would_exclude(cli, target):
 
 
 def test_sweep_json_and_csv_have_every_group(cli, target):
-    [answer] = json.loads(cli("sweep", "--by", "annotator", "--thresholds", "0", "--json").out)
+    [answer] = cli.json("sweep", "--by", "annotator", "--thresholds", "0")
     assert answer["by"] == "annotator"
     assert answer["train_pairs"] == 16
     bob = answer["groups"][0]
@@ -72,7 +72,7 @@ def test_sweep_json_and_csv_have_every_group(cli, target):
 
 
 def test_sweep_by_total_counts_the_groups_below_it(cli, target):
-    [answer] = json.loads(cli("sweep", "--by", "item", "--rule", "total", "--thresholds", "0,-90", "--json").out)
+    [answer] = cli.json("sweep", "--by", "item", "--rule", "total", "--thresholds", "0,-90")
     means = {name: [SCORES[k].sum() for k, pair in enumerate(PAIRS) if name in pair] for name in ITEMS}
     harmful = {name for name, totals in means.items() if np.mean(totals) < 0}
     touched = [pair for pair in PAIRS if harmful & {*pair}]
@@ -95,7 +95,7 @@ def test_exclude_leaves_out_all_pairs_of_a_group(cli, target):
 
 def test_exclude_json_and_csv_name_the_group_of_each_pair(cli, target):
     arguments = ["exclude", "--by", "item", "--rule", "total", "--threshold", "0", "--dry-run"]
-    [answer] = json.loads(cli(*arguments, "--json").out)
+    [answer] = cli.json(*arguments)
     assert answer["by"] == "item"
     groups = [group["name"] for group in answer["groups"]]
     assert len(groups) > 1
@@ -103,7 +103,7 @@ def test_exclude_json_and_csv_name_the_group_of_each_pair(cli, target):
     rows = list(csv.DictReader(io.StringIO(cli(*arguments, "--csv").out)))
     assert [row["id"] for row in rows] == answer["excluded"]
     assert all(row["item"] in row["id"] and row["item"] in groups for row in rows)
-    [capped] = json.loads(cli(*arguments, "--max-exclusions", "1", "--json").out)
+    [capped] = cli.json(*arguments, "--max-exclusions", "1")
     assert [group["name"] for group in capped["groups"]] == groups[:1]
     rest = count(len(groups) - 1, "harmful group")
     assert any(f"left {rest} by item off" in text for text in capped["warnings"])
@@ -139,7 +139,7 @@ def test_a_group_shows_its_contradicted_share_if_known(cli, target):
     items, none = Samples(ITEMS, [[0.0]] * 8), Pairs(*np.zeros((3, 0), dtype=int))
     data = RankingData(items, pairs, Samples([], []), none)
     write_doubts(target, data, np.where(np.arange(16) < 8, 0.9, 0.1))
-    [answer] = json.loads(cli("sweep", "--by", "annotator", "--json").out)
+    [answer] = cli.json("sweep", "--by", "annotator")
     shares = {group["name"]: group["contradicted"] for group in answer["groups"]}
     assert shares == {"Anna": 1.0, "Bob": pytest.approx(1 / 3), "Carl": 0.0, "=Dora": 0.0}
     assert "33.3%" in cli("sweep", "--by", "annotator").out
@@ -153,7 +153,7 @@ def test_the_view_draws_groups_by_annotator_by_default(cli, target):
     assert "4 groups by annotator" in out
     assert max(map(len, out.splitlines())) <= 80
     assert "8 groups by item" in cli("plot", "groups", "--by", "item").out
-    [answer] = json.loads(cli("plot", "groups", "--by", "class", "--json").out)
+    [answer] = cli.json("plot", "groups", "--by", "class")
     assert [group["pairs"] for group in answer["groups"]] == [16, 16]
 
 
@@ -167,7 +167,7 @@ def test_the_report_has_a_picture_for_each_column(cli, target):
 
 def test_one_training_pair_shows_the_test_pairs_it_hurts_and_helps(cli, target):
     name, row = "_".join(PAIRS[6]), SCORES[6]
-    [answer] = json.loads(cli("plot", "top", "--train-pair", name, "--top", "2", "--json").out)
+    [answer] = cli.json("plot", "top", "--train-pair", name, "--top", "2")
     assert [entry["score"] for entry in answer["hurts"]] == sorted(row[row < 0])[:2]
     assert [entry["score"] for entry in answer["helps"]] == sorted(row[row > 0], reverse=True)[:2]
     out = cli("plot", "top", "--train-pair", name).out

@@ -45,7 +45,7 @@ def test_texts_need_the_users_source(cli, tmp_path):
 
 
 def test_import_prints_json(cli):
-    [found] = json.loads(cli("pairs", "import", "votes.csv", "--json").out)
+    [found] = cli.json("pairs", "import", "votes.csv")
     assert (found["material"], found["frequency"], found["file"]) == (None, None, "votes.csv")
     assert (found["train_pairs"], found["held_out_pairs"]) == (2, 1)
     assert found["columns"] == ["split", "id1", "id2", "target", "annotator"]

@@ -151,7 +151,7 @@ def test_demo_reports_planted_errors_and_the_next_command(cli, tmp_path, monkeyp
     assert "Next: cd 'my project' && tracinctl workflow --frequencies 500hz,1000hz" in result.out
     assert "576 recordings, 300 flipped comparisons, 4 recordings with a wrong angle" in result.out
     assert result.out.count("held-out accuracy 90.0%") == 2
-    sets = json.loads(cli("demo", "x", "--json").out)
+    sets = cli.json("demo", "x")
     assert [(entry["material"], entry["frequency"], entry["planted_items"]) for entry in sets] == [
         ("plastic", "500hz", 2),
         ("plastic", "1000hz", 2),

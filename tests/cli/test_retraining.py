@@ -23,9 +23,7 @@ def cli(capsys, tmp_path, monkeypatch):
 def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
     """42 recordings, 13 held out: 7 score and 6 judge, the fewest possible."""
     assert cli("train").code == 0
-    done = cli("workflow", "--retrain", "--repeats", "2", "--at-once", "1", "--report", "report.md", "--json")
-    assert done.code == 0, done.err
-    run = json.loads(done.out)[0]
+    run = cli.json("workflow", "--retrain", "--repeats", "2", "--at-once", "1", "--report", "report.md")[0]
     judged = run["retraining"]
     division = judged["division"]
     assert (len(division["scoring"]), len(division["judging"])) == (7, 6)
@@ -117,9 +115,8 @@ def test_the_training_command_of_the_settings_is_run(cli, tmp_path):
 
     command = f"'{sys.executable}' own.py {{exclusions_file}} {{judging_pairs_file}} {{metrics_file}} {{seed}}"
     (tmp_path / "tracinctl.toml").write_text(SETTINGS + f'command = "{command}"\n')
-    done = cli("workflow", "--retrain", "--repeats", "2", "--threshold", "90%", "--max-exclusions", "40", "--json")
-    assert done.code == 0, done.err
-    judged = json.loads(done.out)[0]["retraining"]
+    [run] = cli.json("workflow", "--retrain", "--repeats", "2", "--threshold", "90%", "--max-exclusions", "40")
+    judged = run["retraining"]
     assert [arm["name"] for arm in judged["arms"]] == ["everything", "without the list", "without as many at random"]
     assert judged["differences"][0]["accuracy"]["item_standard_error"] > 0
     (tmp_path / "tracinctl.toml").write_text(SETTINGS + 'command = "python own.py"\n')
@@ -134,5 +131,5 @@ def test_sweep_chooses_among_its_thresholds(cli):
     assert done.code == 0, done.err
     assert "which list?" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
-    judged = json.loads(cli("sweep", *arguments, "--json").out)[0]["retraining"]
+    judged = cli.json("sweep", *arguments)[0]["retraining"]
     assert {rule["rule"] for rule in judged["choice"]["rules"]} <= {"nothing", "threshold 0", "threshold -1000"}

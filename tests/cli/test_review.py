@@ -88,7 +88,7 @@ def test_without_decisions_the_error_says_how_to_make_them(scored, cli, command)
 
 
 def test_decisions_change_the_list_and_the_training(scored, cli):
-    listed = json.loads(cli("exclude", "--frequency", "500hz", "--dry-run", "--json").out)
+    listed = cli.json("exclude", "--frequency", "500hz", "--dry-run")
     ids = (listed[0] if isinstance(listed, list) else listed)["excluded"]
     every = [line.split(",") for line in (scored / "checkpoints/plastic_500hz/pairs.csv").read_text().splitlines()[1:]]
     names = [f"{row[1]}_{row[2]}" for row in every if row[0] == "train"]

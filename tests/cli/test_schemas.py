@@ -121,7 +121,7 @@ def test_the_demo(tmp_path, monkeypatch, checked):
 
 
 def test_values_of_a_wrong_type_do_not_fit_the_schema(project, cli):
-    answer = json.loads(cli("status", "--json").out)
+    answer = cli.json("status")
     check = Draft202012Validator(SCHEMAS["status"]).validate
     check(answer)
     for change in ({"recordings": "12"}, {"checkpoints": "2 checkpoints"}, {"more": 1}):

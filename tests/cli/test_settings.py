@@ -1,6 +1,5 @@
 """Each setting is declared once and has one meaning in file, variable and flag, in a step and in workflow."""
 
-import json
 import os
 import re
 import shutil
@@ -192,7 +191,7 @@ def test_the_status_of_old_scores_says_so(cli):
     result = cli("workflow")
     assert result.code == 0
     assert "checkpoints gone" in result.out
-    (run,) = json.loads(cli("workflow", "--json").out)
+    (run,) = cli.json("workflow")
     assert run["status"] == "done"
     assert run["scores_of"] in result.out
 
@@ -201,7 +200,7 @@ def test_the_status_of_old_scores_says_so(cli):
 def test_evaluate_only_is_done_and_contradictions_are_refused(cli):
     assert cli("workflow", "--json", "--plot", "top").code == 2
     assert cli("workflow", "--no-compute-influence").code == 2
-    (run,) = json.loads(cli("workflow", "--evaluate-only", "--json").out)
+    (run,) = cli.json("workflow", "--evaluate-only")
     assert [row["threshold"] for row in run["thresholds"]] == [0, -5, -10, -15]
     assert run["output_file"] is None
 

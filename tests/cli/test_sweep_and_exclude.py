@@ -213,7 +213,7 @@ def test_exclude_json_is_the_documented_result(cli, project):
         "excluded_before": 0,
         "replaced": None,
     }
-    several = json.loads(cli("exclude", "--json").out)
+    several = cli.json("exclude")
     assert [each["harmful"] for each in several] == [2, 1]
 
 
@@ -222,7 +222,7 @@ def test_a_dry_run_shows_the_list_and_writes_nothing(cli, project):
     result = cli("exclude", "--dry-run", "--update-metadata", "--threshold", "-5", "--frequency", "1hz")
     assert "2 pairs to leave out" in result.out
     assert "was not written" in result.out
-    assert json.loads(cli("exclude", "--dry-run", "--frequency", "1hz", "--json").out)[0]["output_file"] is None
+    assert cli.json("exclude", "--dry-run", "--frequency", "1hz")[0]["output_file"] is None
     assert sorted(project.rglob("*")) == before
 
 
@@ -362,7 +362,7 @@ def test_rule_total_uses_and_shows_the_sums_of_scores(cli, project):
     assert "total score" in shown.out
     text = (project / "exclusions" / "box_1hz_excluded_pairs.txt").read_text()
     assert "(the lowest 25% of the training pairs) (rule total)" in text
-    [answer] = json.loads(cli("sweep", "--frequency", "1hz", "--rule", "total", "--thresholds", "0,25%", "--json").out)
+    [answer] = cli.json("sweep", "--frequency", "1hz", "--rule", "total", "--thresholds", "0,25%")
     ids = [line for line in text.splitlines() if not line.startswith("#")]
     assert [row["harmful"] for row in answer["thresholds"]][1] == len(ids) > 0
     assert answer["rule"] == "total"
@@ -411,11 +411,11 @@ def test_a_file_that_is_no_list_is_not_replaced(cli, project):
 
 def test_sweep_lists_the_same_pairs_for_people_and_for_programs(cli, project):
     arguments = ("sweep", "--frequency", "1hz", "--thresholds", "-5", "--top", "2")
-    (answer,) = json.loads(cli(*arguments, "--json").out)
+    (answer,) = cli.json(*arguments)
     assert [(pair["votes"], pair["mean"], pair["total"]) for pair in answer["top"]] == [(3, -7, -21), (2, -4, -12)]
     shown = cli(*arguments).out
     assert shown.index(answer["top"][0]["pair"]) < shown.index(answer["top"][1]["pair"])
-    (total,) = json.loads(cli(*arguments, "--rule", "total", "--json").out)
+    (total,) = cli.json(*arguments, "--rule", "total")
     assert [pair["total"] for pair in total["top"]] == [-21, -12]
     refused = cli(*arguments, "--csv")
     assert refused.code == 2

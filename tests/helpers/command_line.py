@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -64,11 +65,15 @@ class CommandLine:
         assert [name for name in strange_names(command, result.err) if name not in typed] == [], result.err
         return result
 
+    def json(self, *arguments):
+        """The result of a command with --json; it must succeed."""
+        result = self(*arguments, "--json")
+        assert result.code == 0, result.err
+        return json.loads(result.out)
+
 
 def write_score_file(path, scores, train_ids=None, test_ids=None):
     """A score file in the users' format; ids are made up as theirs look."""
-    import json
-
     scores = np.asarray(scores, dtype=float)
     train_ids = train_ids or [f"box_deg000_1hz_{row:02}_box_deg036_1hz_{row:02}" for row in range(len(scores))]
     test_ids = test_ids or [f"box_deg000_1hz_9{k}_box_deg036_1hz_9{k}" for k in range(scores.shape[1])]

@@ -100,10 +100,10 @@ def test_the_command_prints_json_and_nothing_else(capsys, tmp_path, monkeypatch)
     assert one.code == 0, one.err
     (answer,) = json.loads(one.out)
     assert (answer["material"], answer["frequency"], answer["view"]) == ("box", "1hz", "sweep")
-    swept = json.loads(cli("sweep", "--json").out)[0]
+    swept = cli.json("sweep")[0]
     assert [entry["harmful"] for entry in answer["thresholds"]] == [entry["harmful"] for entry in swept["thresholds"]]
     both = cli("plot", "top", "--json", "--output", "top.txt")
     assert json.loads(both.out)[0]["view"] == "top"
     assert (tmp_path / "top.txt").read_text().startswith("box 1hz: top")
     write_score_file(tmp_path / "metadata" / "box_2hz_influence_metadata.json", SCORES[1:])
-    assert [entry["frequency"] for entry in json.loads(cli("plot", "--json").out)] == ["1hz", "2hz"]
+    assert [entry["frequency"] for entry in cli.json("plot")] == ["1hz", "2hz"]

@@ -13,7 +13,7 @@ from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.review import open_review
 from tracinctl.project.settings import ComputeSettings, ReviewSettings
 from tracinctl.project.workflow import Run
-from tracinctl.review.cards import Cards, embedded, style
+from tracinctl.review.cards import Cards, embedded, page_file
 from tracinctl.review.decisions import Decision, by_id, read_decisions, spoken
 from tracinctl.review.suspects import Review, Suspect
 from tracinctl.text import count, number
@@ -49,7 +49,7 @@ def report_suspects(
         f"{few} {count(len(shown), 'training pair')} that hurt the held-out pairs in total, the most harmful first. "
         f"To decide on them: tracinctl review {run.target.command_flags}"
     )
-    return Suspects(intro, _table(review, shown, decisions), cards, style())
+    return Suspects(intro, _table(review, shown, decisions), cards, page_file("card.css"))
 
 
 def _cards(review: Review, folder: Path) -> Cards:

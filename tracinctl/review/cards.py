@@ -114,12 +114,8 @@ def embedded(review: Review, view: ItemView) -> str:
     return "data:image/png;base64," + base64.b64encode(png(levels_of(review.file(view.sound), SMALL))).decode()
 
 
-def style() -> str:
-    """The style sheet of cards."""
-    return _file("card.css")
-
-
-def _file(name: str) -> str:
+def page_file(name: str) -> str:
+    """A file of the page."""
     return (files("tracinctl.review") / "page" / name).read_text(encoding="utf-8")
 
 
@@ -129,7 +125,7 @@ def _template() -> Any:
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"figure": _figure, "spoken": spoken, "size": _size, "count": count, "clean": clean}
-    return environment.from_string(_file("card.html"))
+    return environment.from_string(page_file("card.html"))
 
 
 def _figure(value: float | str) -> str:

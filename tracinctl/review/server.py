@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
+import inspect
 import secrets
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -29,7 +29,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Route
 
 from tracinctl.errors import TracinctlError
-from tracinctl.review.cards import Cards
+from tracinctl.review.cards import Cards, page_file
 from tracinctl.review.decisions import RELABEL, Decision, by_id, check_decision, read_decisions, record, settle
 from tracinctl.review.expectation import expect_errors
 from tracinctl.review.spectrogram import levels_of, png
@@ -47,7 +47,8 @@ _HEADERS = {
 
 _UNDECIDED = Decision("", "")
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Any]
+"""Returns a response, or a coroutine of one."""
 
 
 def _address(page: str) -> Callable[[ItemView], str]:
@@ -118,7 +119,8 @@ class ReviewServer:
                 )
             else:
                 try:
-                    answer = await handler(request)
+                    waits = inspect.iscoroutinefunction(handler)
+                    answer = await (handler(request) if waits else run_in_threadpool(handler, request))
                 except TracinctlError as error:
                     answer = JSONResponse({"error": error.message, "hint": error.hint}, status_code=400)
             answer.headers.update({name: value for name, value in _HEADERS.items() if name not in answer.headers})
@@ -128,22 +130,18 @@ class ReviewServer:
 
     @staticmethod
     def _file(name: str, kind: str) -> Handler:
-        async def handler(_: Request) -> Response:
-            text = resources.files("tracinctl.review").joinpath("page", name).read_text(encoding="utf-8")
-            return Response(text, media_type=kind)
+        def handler(_: Request) -> Response:
+            return Response(page_file(name), media_type=kind)
 
         return handler
 
-    async def _suspects(self, _: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self._overview))
-
-    def _overview(self) -> dict[str, Any]:
+    def _suspects(self, _: Request) -> Response:
         """All suspects with their decisions, and the expectation of the next ones."""
         review = self.review
         made = read_decisions(review.decisions)
         mine = self._mine(made)
         relabelled = {name: decision.decision for name, decision in mine.items() if name not in self._known}
-        return {
+        answer = {
             "title": review.title,
             "by": review.by,
             "who": review.who,
@@ -162,6 +160,7 @@ class ReviewServer:
             "relabelled": {name: decision for name, decision in relabelled.items() if decision.startswith(RELABEL)},
             **self._progress(made),
         }
+        return JSONResponse(answer)
 
     def _mine(self, made: Sequence[Decision]) -> dict[str, Decision]:
         return {decision.id: decision for decision in made if decision.who == self.review.who}
@@ -176,14 +175,11 @@ class ReviewServer:
             "expectation": expectation.sentence() if expectation is not None else "",
         }
 
-    async def _card(self, request: Request) -> Response:
+    def _card(self, request: Request) -> Response:
         name = request.query_params.get("id", "")
         if name not in self._known:
             raise TracinctlError(f"no suspect {name!r}", hint="Load the page again.")
-        return HTMLResponse(await run_in_threadpool(self._card_of, name))
-
-    def _card_of(self, name: str) -> str:
-        return self._cards.html(self._known[name], by_id(read_decisions(self.review.decisions)))
+        return HTMLResponse(self._cards.html(self._known[name], by_id(read_decisions(self.review.decisions))))
 
     def _item_of(self, request: Request) -> ItemView:
         name = request.query_params.get("item", "")
@@ -191,21 +187,19 @@ class ReviewServer:
             raise TracinctlError(f"no item {name!r}", hint="Load the page again.")
         return self.review.item(name)
 
-    async def _spectrogram(self, request: Request) -> Response:
+    def _spectrogram(self, request: Request) -> Response:
         path = self._item_of(request).sound
         if path is None:
             return PlainTextResponse("no sound", status_code=404)
-        drawn = png(await run_in_threadpool(levels_of, self.review.file(path)))
-        return Response(drawn, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
+        picture = png(levels_of(self.review.file(path)))
+        return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
 
-    async def _sound(self, request: Request) -> Response:
+    def _sound(self, request: Request) -> Response:
         path = self._item_of(request).sound
         if path is None:
             return PlainTextResponse("no sound", status_code=404)
-        real = self.review.file(path)
-        if path.suffix.lower() not in _PLAYABLE:
-            real = await run_in_threadpool(self._converted, real)
-        return FileResponse(real, media_type=_PLAYABLE.get(path.suffix.lower(), "audio/wav"))
+        file, kind = self.review.file(path), _PLAYABLE.get(path.suffix.lower())
+        return FileResponse(file if kind else self._converted(file), media_type=kind or "audio/wav")
 
     def _converted(self, path: Path) -> Path:
         """Convert a sound to a WAV file that browsers can play and seek; it is removed with the server."""
@@ -219,7 +213,7 @@ class ReviewServer:
             made.replace(copy)
         return copy
 
-    async def _picture(self, request: Request) -> Response:
+    def _picture(self, request: Request) -> Response:
         path = self._item_of(request).picture
         if path is None:
             return PlainTextResponse("no picture", status_code=404)
