@@ -113,16 +113,6 @@ def variable_of(param: Any, ctx: Any) -> str:
     return next((name for name in usual if os.environ.get(name)), usual[0])
 
 
-_PLAIN_WORDS = {
-    "a valid integer range": "a whole number",
-    "a valid integer": "a whole number",
-    "a valid int range": "a whole number",
-    "a valid int": "a whole number",
-    "a valid float range": "a number",
-    "a valid float": "a number",
-}
-
-
 def show_usage_error(error: Any) -> None:
     """Show what is wrong with a command line, and what was probably meant."""
     ctx, param = getattr(error, "ctx", None), getattr(error, "param", None)
@@ -153,8 +143,8 @@ def _in_words(error: Any, ctx: Any) -> tuple[str, list[str]]:
         return message[0].lower() + message[1:], [f"Did you mean {guess.replace(chr(39), '')}"] if guess else []
     message = " ".join(message.split()) or "wrong usage"
     message = re.sub(r" \(env var: '.*?'\)", "", message[0].lower() + message[1:])
-    for technical, plain in _PLAIN_WORDS.items():
-        message = message.replace(technical, plain)
+    message = re.sub(r"a valid int(eger)?( range)?\b", "a whole number", message)
+    message = re.sub(r"a valid float( range)?\b", "a number", message)
     return re.sub(r"is not in the range x>=(\S+)", r"is not \1 or more", message), []
 
 

@@ -10,7 +10,7 @@ let place = 0;
 let classes = [];
 let disputed = new Set();
 let relabelled = new Map();
-let known = new Map();
+let byId = new Map();
 let writing = false;
 const tooSoon = "The last decision is still being written. Press the key again.";
 const undo = [];
@@ -36,12 +36,12 @@ async function ask(address, options) {
   }
   const body = await answer.text();
   if (!answer.ok) {
-    let said = body;
+    let message = body;
     try {
       const { error, hint } = JSON.parse(body);
-      said = hint ? `${error}\n${hint}` : error;
+      message = hint ? `${error}\n${hint}` : error;
     } catch { /* the answer is plain text */ }
-    throw new Error(said);
+    throw new Error(message);
   }
   return body;
 }
@@ -50,9 +50,9 @@ const word = (decision) => words[decision] || decision.replace("relabel:", "clas
 
 function cardOf(id) {
   if (!cards.has(id)) {
-    const asked = ask(`/card?id=${encodeURIComponent(id)}`);
-    asked.catch(() => cards.delete(id));
-    cards.set(id, asked);
+    const card = ask(`/card?id=${encodeURIComponent(id)}`);
+    card.catch(() => cards.delete(id));
+    cards.set(id, card);
   }
   return cards.get(id);
 }
@@ -115,15 +115,15 @@ function mark() {
   if (row) row.setAttribute("aria-current", "true");
 }
 
-function tell(said) {
+function showProgress(progress) {
   const decided = all.filter((suspect) => decisionOf(suspect)).length;
   $("progress").textContent = `${decided} of ${all.length} decided`;
   $("bar").setAttribute("aria-valuemax", all.length);
   $("bar").setAttribute("aria-valuenow", decided);
   $("bar-done").style.width = `${(100 * decided) / Math.max(1, all.length)}%`;
-  if (said) {
-    disputed = new Set(said.disputed);
-    $("expectation").textContent = said.expectation && `${said.expectation}.`;
+  if (progress) {
+    disputed = new Set(progress.disputed);
+    $("expectation").textContent = progress.expectation && `${progress.expectation}.`;
   }
   if (!$("list").hidden) for (const row of $("rows").querySelectorAll("button")) row.lastChild.textContent = stateOf(shown[row.dataset.place]);
 }
@@ -165,7 +165,7 @@ function go(step) {
 // a change is {id, decision, note}
 function remember(changes) {
   for (const { id, decision, note } of changes) {
-    const suspect = known.get(id);
+    const suspect = byId.get(id);
     if (suspect) Object.assign(suspect, { decision, note: decision ? note : "" });
     else if (decision) relabelled.set(id, decision);
     else relabelled.delete(id);
@@ -183,9 +183,9 @@ async function write(changes) {
   }
   writing = true;
   try {
-    const told = JSON.parse(await ask("/decide", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ decisions: changes }) }));
+    const progress = JSON.parse(await ask("/decide", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ decisions: changes }) }));
     remember(changes);
-    tell(told);
+    showProgress(progress);
     say("");
     return true;
   } catch (error) {
@@ -198,7 +198,7 @@ async function write(changes) {
 
 function before(ids) {
   return ids.map((id) => {
-    const suspect = known.get(id);
+    const suspect = byId.get(id);
     return suspect ? { id, decision: suspect.decision, note: suspect.note } : { id, decision: relabelled.get(id) || "", note: "" };
   });
 }
@@ -284,9 +284,9 @@ function toggle(button, section) {
   if (section === "list" && !$("list").hidden) fillList();
 }
 
-const one = (decision) => () => shown[place] && decide([shown[place].id], decision);
+const decideShown = (decision) => () => shown[place] && decide([shown[place].id], decision);
 const keys = {
-  l: one("leave_out"), k: one("keep"), t: one("turn"), u: one("unsure"),
+  l: decideShown("leave_out"), k: decideShown("keep"), t: decideShown("turn"), u: decideShown("unsure"),
   r: relabel, z: takeBack, n: () => go(1), p: () => go(-1), ArrowRight: () => go(1), ArrowLeft: () => go(-1),
   1: () => play(1), 2: () => play(2), a: ofItem, o: () => $("note").focus(),
   i: () => toggle("show-list", "list"), "?": () => toggle("show-keys", "keys"),
@@ -324,7 +324,7 @@ document.addEventListener("error", (event) => {
 }, true);
 
 async function begin() {
-  for (const button of document.querySelectorAll("[data-decision]")) button.addEventListener("click", one(button.dataset.decision));
+  for (const button of document.querySelectorAll("[data-decision]")) button.addEventListener("click", decideShown(button.dataset.decision));
   $("relabel").addEventListener("click", relabel);
   $("all-of-item").addEventListener("click", ofItem);
   $("undo").addEventListener("click", takeBack);
@@ -337,21 +337,21 @@ async function begin() {
     if (row) { place = Number(row.dataset.place); show(); }
   });
   for (const id of ["filter-state", "filter-class", "filter-annotator"]) $(id).addEventListener("change", () => { $(id).blur(); filter(); });
-  let said;
+  let review;
   try {
-    said = JSON.parse(await ask("/suspects"));
+    review = JSON.parse(await ask("/suspects"));
   } catch (error) {
     say(error.message);
     return;
   }
-  all = said.suspects;
-  by = said.by;
-  classes = said.classes;
-  known = new Map(all.map((suspect) => [suspect.id, suspect]));
-  relabelled = new Map(Object.entries(said.relabelled));
-  $("title").textContent = said.title;
-  $("who").textContent = said.who && ` by ${said.who}.`;
-  document.title = `tracinctl review: ${said.title}`;
+  all = review.suspects;
+  by = review.by;
+  classes = review.classes;
+  byId = new Map(all.map((suspect) => [suspect.id, suspect]));
+  relabelled = new Map(Object.entries(review.relabelled));
+  $("title").textContent = review.title;
+  $("who").textContent = review.who && ` by ${review.who}.`;
+  document.title = `tracinctl review: ${review.title}`;
   const used = new Set(all.flatMap((suspect) => suspect.classes));
   const options = [["filter-class", classes.filter((name) => used.has(name))], ["filter-annotator", [...new Set(all.map((suspect) => suspect.annotator))].filter(Boolean).sort()]];
   for (const [id, values] of options) for (const value of values) $(id).append(element("option", { value, textContent: value }));
@@ -360,7 +360,7 @@ async function begin() {
   $("relabel").hidden = !classes.length || !all.some((suspect) => suspect.items.length);
   $("all-of-item").hidden = by !== "pair";
   document.querySelector("[data-decision=turn]").hidden = by === "item";
-  tell(said);
+  showProgress(review);
   shown = all;
   place = Math.max(0, all.findIndex((suspect) => !decisionOf(suspect)));
   show();
