@@ -10,7 +10,7 @@ from html import escape, unescape
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pictures import picture as drawn_picture
 from pictures import rows_of
@@ -59,6 +59,7 @@ def visible(style):
 @pytest.mark.parametrize("view", VIEWS)
 @settings(deadline=None, max_examples=15)
 @given(scores=matrices(anything), width=st.integers(40, 150), height=st.one_of(st.none(), st.integers(1, 60)))
+@example(scores=[[0.0] * 3, [sys.float_info.max, np.nan, np.nan]], width=40, height=None)
 def test_any_scores_give_a_picture_of_the_right_size(view, scores, width, height):
     for colour in (False, True):
         drawn = picture(view, full_table(scores), width, colour=colour, height=height)

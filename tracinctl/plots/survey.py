@@ -20,6 +20,7 @@ _SAMPLE = 200_000
 """Number of scores behind the typical size."""
 _TILE = 1 << 16
 """Number of scores per tile, so that results stay in the processor's cache."""
+_LARGEST = np.finfo(np.float64).max
 _BINS = 1.5
 """Limit on the bins of a histogram, as a multiple of the square root of the number of scores."""
 
@@ -188,7 +189,9 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
         )
     votes = count_votes(scores, thresholds)
     typical = middle(np.concatenate(scores.sizes))
-    mean = votes.mean * (len(scores.test_ids) / np.maximum(1, scores.finite))
+    with np.errstate(over="ignore"):  # rounding may pass the largest float
+        mean = votes.mean * (len(scores.test_ids) / np.maximum(1, scores.finite))
+    mean = np.clip(mean, -_LARGEST, _LARGEST)
     return Survey(scores, votes, typical, mean, scores.negative, scores.zeros, scores.strange)
 
 
@@ -213,9 +216,8 @@ class Histogram:
         self._below, self._above = below, above
         self._step = max(left / below if below else 0.0, right / above if above else 0.0)
         self._axis = axis
-        largest = np.finfo(np.float64).max
         with np.errstate(over="ignore"):  # the ends of a widened axis may pass the largest float
-            self.edges = np.clip(axis.unbend(np.arange(-below, above + 1) * self._step), -largest, largest)
+            self.edges = np.clip(axis.unbend(np.arange(-below, above + 1) * self._step), -_LARGEST, _LARGEST)
         self.edges[below] = 0.0
         self.axis = Axis(float(self.edges[0]), float(self.edges[-1]), axis.straight_to)
         self.counts = np.zeros(bins, dtype=np.int64)
