@@ -13,7 +13,7 @@ import hmac
 import inspect
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,7 +107,7 @@ class ReviewServer:
             return answer
         return await self._inside(self._file("page.html", "text/html"))(request)
 
-    def _inside(self, handler: Handler) -> Handler:
+    def _inside(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Limit a handler to requests of this session."""
 
         async def checked(request: Request) -> Response:
