@@ -52,10 +52,10 @@ def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
         TracinctlError: a path cannot be written; the message names the first path and the reason.
     """
     try:
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as stack:
             for path in paths:
                 _check_place(path)
-            temporaries = tuple(held.enter_context(_temporary_beside(path)) for path in paths)
+            temporaries = tuple(stack.enter_context(_temporary_beside(path)) for path in paths)
             yield temporaries
             for path, temporary in zip(paths, temporaries, strict=True):
                 with temporary.open("r+b") as file, _unless_disk_cannot("flush files", path):
@@ -97,11 +97,7 @@ def disk_cannot(what: str, folder: Path, error: OSError) -> bool:
 
 
 def _check_place(path: Path) -> None:
-    """Make the folder of a file to write, and remove the leftovers of killed runs.
-
-    Raises:
-        TracinctlError: the path is not a file; renaming would even replace a device.
-    """
+    """Make the folder of a file to write, and remove the leftovers of killed runs; renaming would replace a device."""
     _make_folder(path)
     if path.is_dir():
         raise TracinctlError(f"cannot write {path}: it is a folder", hint="Give a file in it.")
@@ -118,11 +114,11 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
         TracinctlError: another process has held the lock for ``wait`` seconds, or the path cannot be written.
     """
     place = path.with_name(f".{path.name}.lock")
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
             if place.is_symlink():
                 raise TracinctlError(f"cannot write {path}: its lock {place} is a symbolic link", hint="Remove it.")
-            held.enter_context(lock_file(place, wait))
+            stack.enter_context(lock_file(place, wait))
         except TimeoutError as error:
             raise TracinctlError(
                 f"cannot write {path}: another process is writing it", hint="Run the command again when it is done."

@@ -138,7 +138,7 @@ _SIMILAR = 0.5  # least similarity of a match; 1 = equal
 _FEWEST_LETTERS = 2  # least length of a typed beginning
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, candidates: Iterable[str]) -> str:
     """The known name that a misspelt one probably means; empty if none is similar.
 
     A name that differs only in case comes first, then the shortest that begins with what was typed.
@@ -146,11 +146,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     wanted = name.casefold()
-    names = {one.casefold(): one for one in known}
+    names = {candidate.casefold(): candidate for candidate in candidates}
     if wanted in names:
         return names[wanted]
     if len(wanted.strip("-_")) >= _FEWEST_LETTERS:
-        longer = [one for one in names if one.startswith(wanted)]
+        longer = [candidate for candidate in names if candidate.startswith(wanted)]
         if longer:
             return names[min(longer, key=len)]
     near = get_close_matches(wanted, names, n=1, cutoff=_SIMILAR)
@@ -198,8 +198,8 @@ def duration(seconds: float | None) -> str:
     """``8 s``, ``2:05``, ``1:02:05``."""
     if seconds is None:
         return "?"
-    whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004 - seconds in a minute
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
+    rounded = round(seconds)
+    if rounded < 60:  # noqa: PLR2004 - seconds in a minute
+        return f"{rounded} s"
+    hours, rest = divmod(rounded, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

@@ -39,7 +39,7 @@ def load_function(name: str, parameter: str, error: type[TracinctlError] = Usage
     return function  # type: ignore[no-any-return]  # checked to be callable
 
 
-def _imported(module_name: str, asked: str, error: type[TracinctlError]) -> ModuleType:
+def _imported(module_name: str, request: str, error: type[TracinctlError]) -> ModuleType:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -47,10 +47,10 @@ def _imported(module_name: str, asked: str, error: type[TracinctlError]) -> Modu
             return importlib.import_module(module_name)
     except ImportError as cause:
         raise error(
-            f"{asked}: {module_name} cannot be imported: {cause}", hint=_import_hint(module_name, cause)
+            f"{request}: {module_name} cannot be imported: {cause}", hint=_import_hint(module_name, cause)
         ) from cause
     except Exception as cause:
-        raise error(f"{asked}: importing {module_name} failed: {said(cause)}", hint=_TRACEBACK) from cause
+        raise error(f"{request}: importing {module_name} failed: {said(cause)}", hint=_TRACEBACK) from cause
 
 
 def has_function(name: str, parameter: str) -> bool:

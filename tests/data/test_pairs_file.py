@@ -99,9 +99,9 @@ def test_optional_columns_are_read_and_every_other_one_is_a_group(tmp_path):
     ("column", "cells", "message"),
     [
         ("weight", ("1", ""), "line 3: weight is empty"),
-        ("weight", ("1", "nan"), "line 3: the weight 'nan' is not a number from 0 up"),
-        ("weight", ("-1", "1"), "line 2: the weight '-1' is not a number from 0 up"),
-        ("margin", ("inf", "1"), "line 2: the margin 'inf'"),
+        ("weight", ("1", "nan"), "line 3: weight is 'nan', which is not a number from 0 up"),
+        ("weight", ("-1", "1"), "line 2: weight is '-1', which is not a number from 0 up"),
+        ("margin", ("inf", "1"), "line 2: margin is 'inf'"),
         ("id", ("r", "r"), "line 3: the id 'r' is given twice"),
         ("id", ("r", ""), "line 3: id is empty"),
     ],

@@ -34,14 +34,14 @@ def answers_in_pairs(table: Table) -> tuple[Table, list[str]]:
         return table, []
     rows: list[dict[str, Any]] = []
     lines, alone = [], 0
-    for row, whole in enumerate(table.frame.to_dict("records")):
-        listed = whole.pop(answers)
+    for row, fields in enumerate(table.frame.to_dict("records")):
+        listed = fields.pop(answers)
         scores = _scores(table, row, answers, listed)
         different = [(a, b) for a, b in combinations(range(len(scores)), 2) if scores[a] != scores[b]]
         alone += not different
         for a, b in different:
             better, worse = (a, b) if scores[a] > scores[b] else (b, a)
-            rows.append(whole | _compared(listed[better], listed[worse]))
+            rows.append(fields | _compared(listed[better], listed[worse]))
             lines.append(table.lines[row])
     if not rows:
         raise DataError(f"{table.path}: no two answers to one prompt differ in score", hint=_HINT)
@@ -71,15 +71,15 @@ def _scores(table: Table, row: int, answers: str, listed: Any) -> list[float]:
     scores = [_score(answer) if isinstance(answer, Mapping) else None for answer in listed]
     for k, (answer, score) in enumerate(zip(listed, scores, strict=True), 1):
         if score is None or not isinstance(answer.get("response"), str):
-            what = "no score" if isinstance(answer, Mapping) and "response" in answer else "no response"
-            raise DataError(f"{table.where(row)}: answer {k} of {clean(answers)} has {what}", hint=_HINT)
+            lack = "no score" if isinstance(answer, Mapping) and "response" in answer else "no response"
+            raise DataError(f"{table.where(row)}: answer {k} of {clean(answers)} has {lack}", hint=_HINT)
     return [score for score in scores if score is not None]
 
 
 def _score(answer: Mapping[str, Any]) -> float | None:
-    given = _number(answer.get(_SCORE))
-    if given is not None:
-        return given
+    overall = _number(answer.get(_SCORE))
+    if overall is not None:
+        return overall
     annotations = answer.get("annotations") or {}
     numbers = [_number(about.get("Rating")) for about in annotations.values() if isinstance(about, Mapping)]
     ratings = [rating for rating in numbers if rating is not None]

@@ -77,9 +77,9 @@ def _folds(i: IntArray, j: IntArray, items: int) -> IntArray:
 
 
 def _covariance(items: int, features: npt.ArrayLike | None) -> FloatArray:
-    own = _OWN_VARIANCE * np.eye(items)
+    independent = _OWN_VARIANCE * np.eye(items)
     if features is None:
-        return 2 * own
+        return 2 * independent
     x = np.asarray(features, dtype=np.float64).reshape(len(np.asarray(features)), -1)
     if len(x) != items or not np.isfinite(x).all():
         raise DataError("`features` must be finite numbers, one row per item", hint="Leave them out to do without.")
@@ -87,7 +87,7 @@ def _covariance(items: int, features: npt.ArrayLike | None) -> FloatArray:
     squares = (x**2).sum(axis=1)
     distance = np.maximum(squares[:, None] + squares - 2 * x @ x.T, 0)
     scale = np.median(distance[distance > 0]) if (distance > 0).any() else 1.0
-    return np.asarray(own + _SHARED_VARIANCE * np.exp(-distance / (2 * scale)))
+    return np.asarray(independent + _SHARED_VARIANCE * np.exp(-distance / (2 * scale)))
 
 
 def _fit_dense(i: IntArray, j: IntArray, y: IntArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:

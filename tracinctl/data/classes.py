@@ -57,8 +57,9 @@ def order_classes(names: Collection[str], given: Sequence[str] | None = None) ->
         )
     column = _varying(list(numbers.values()))
     if column is None:
+        shown = [clean(name) for name in sorted(names, key=natural_key)]
         raise DataError(
-            f"the names of the classes differ in more than one number: {_shown(names)}", hint=_settle(names)
+            f"the names of the classes differ in more than one number: {first_few(shown)}", hint=_settle(names)
         )
     texts = {_NUMBER.sub("0", name).casefold() for name in names}
     note = "the names of the classes differ in more than their numbers, but only the numbers rank them"
@@ -70,19 +71,19 @@ def shown_order(classes: Sequence[str]) -> str:
     return " < ".join(map(clean, classes))
 
 
-def _given_order(names: Collection[str], given: Sequence[str]) -> ClassOrder:
-    twice = [name for k, name in enumerate(given) if name in given[:k]]
+def _given_order(names: Collection[str], order: Sequence[str]) -> ClassOrder:
+    twice = [name for k, name in enumerate(order) if name in order[:k]]
     if twice:
         raise UsageError(f"`classes` has {clean(twice[0])} twice", hint="Give each class once, lowest rank first.")
-    missing = sorted(set(names) - set(given), key=natural_key)
+    missing = sorted(set(names) - set(order), key=natural_key)
     if missing:
         raise UsageError(
             f"`classes`: {first_few([clean(name) for name in missing])} has recordings, but is not in the order "
-            f"{shown_order(given)}",
+            f"{shown_order(order)}",
             hint="Give every class in `classes`, lowest rank first.",
         )
     # use the place in the whole list, so that a class has the same rank at every frequency
-    return ClassOrder({name: float(k) for k, name in enumerate(given) if name in names})
+    return ClassOrder({name: float(k) for k, name in enumerate(order) if name in names})
 
 
 def _by_number(numbers: dict[str, float], note: str = "") -> ClassOrder:
@@ -110,7 +111,3 @@ def _varying(numbers: Sequence[Sequence[str]]) -> int | None:
 def _settle(names: Collection[str]) -> str:
     listed = ", ".join(repr(clean(name)) for name in sorted(names, key=natural_key))
     return f"Give the order in tracinctl.toml, lowest rank first, for example: classes = [{listed}]"
-
-
-def _shown(names: Collection[str]) -> str:
-    return first_few([clean(name) for name in sorted(names, key=natural_key)])

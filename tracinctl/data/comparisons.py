@@ -123,7 +123,7 @@ def find_comparisons(table: Table, columns: Columns) -> Comparisons:
             target = np.ones(len(table.frame), dtype=np.int64)
             return Comparisons(*pair, target, pair, f"{clean(pair[0])} is better than {clean(pair[1])}")
     pair = _pair(names, columns.first, columns.second, FIRST_AND_SECOND)
-    outcome = columns.outcome or _outcome(names, pair or ())
+    outcome = columns.outcome or find_column([name for name in names if name not in (pair or ())], OUTCOMES)
     if pair is None or outcome is None:
         raise _not_found(table, names, pair)
     target, meaning = _targets(table, pair, outcome, columns)
@@ -132,22 +132,21 @@ def find_comparisons(table: Table, columns: Columns) -> Comparisons:
 
 
 def _not_found(table: Table, names: Sequence[str], pair: tuple[str, str] | None) -> DataError:
-    """The error that a table has no comparisons."""
-    there = f"There are {first_few([clean(n) for n in names], 8)}"
+    existing = f"There are {first_few([clean(n) for n in names], 8)}"
     if pair:
         return DataError(
-            f"{table.path}: no known column says whether {clean(pair[0])} or {clean(pair[1])} is better. {there}",
+            f"{table.path}: no known column says whether {clean(pair[0])} or {clean(pair[1])} is better. {existing}",
             hint="Name the column with `outcome`, and its value for the first item with `first_wins`.",
         )
     plain_names = {plain(name) for name in names}
-    for columns, what in SINGLES:
+    for columns, content in SINGLES:
         if plain_names.issuperset(columns):
             return DataError(
-                f"{table.path}: a row holds {what}, so it compares no two items",
+                f"{table.path}: a row holds {content}, so it compares no two items",
                 hint="Write two items and the better one in each row, for example as columns chosen and rejected.",
             )
     return DataError(
-        f"{table.path}: no known columns of comparisons. {there}",
+        f"{table.path}: no known columns of comparisons. {existing}",
         hint="Name the columns with `winner` and `loser`, or with `first`, `second` and `outcome`.",
     )
 
@@ -159,25 +158,21 @@ def plain(name: Any) -> str:
 
 def find_column(names: Iterable[str], usual: Iterable[str]) -> str | None:
     """The column with the first of these common names that the table has."""
-    there = {plain(name): name for name in reversed(list(names))}
-    return next((there[name] for name in usual if name in there), None)
+    by_plain_name = {plain(name): name for name in reversed(list(names))}
+    return next((by_plain_name[name] for name in usual if name in by_plain_name), None)
 
 
 def _pair(
-    names: Sequence[str], one: str | None, other: str | None, usual: Sequence[tuple[str, str]]
+    names: Sequence[str], given_first: str | None, given_second: str | None, usual: Sequence[tuple[str, str]]
 ) -> tuple[str, str] | None:
-    there = {plain(name): name for name in reversed(names)}
-    if one and other:
-        return one, other
+    by_plain_name = {plain(name): name for name in reversed(names)}
+    if given_first and given_second:
+        return given_first, given_second
     for first, second in usual:
-        known = there.get(first), there.get(second)
-        if all(known) and one in (None, known[0]) and other in (None, known[1]):
-            return str(known[0]), str(known[1])
+        pair = by_plain_name.get(first), by_plain_name.get(second)
+        if all(pair) and given_first in (None, pair[0]) and given_second in (None, pair[1]):
+            return str(pair[0]), str(pair[1])
     return None
-
-
-def _outcome(names: Sequence[str], pair: Sequence[str]) -> str | None:
-    return find_column([name for name in names if name not in pair], OUTCOMES)
 
 
 def _targets(table: Table, pair: tuple[str, str], outcome: str, columns: Columns) -> tuple[IntArray, str]:
@@ -203,8 +198,8 @@ def _targets(table: Table, pair: tuple[str, str], outcome: str, columns: Columns
 
 
 def _meanings(table: Table, cells: Sequence[str], pair: tuple[str, str], columns: Columns) -> dict[str, int]:
-    given = {columns.first_wins: 1, columns.second_wins: -1, columns.tie: 0}
-    meanings = {cell: given[cell] for cell in cells if cell in given}
+    stated = {columns.first_wins: 1, columns.second_wins: -1, columns.tie: 0}
+    meanings = {cell: stated[cell] for cell in cells if cell in stated}
     rest = [cell for cell in cells if cell and cell not in meanings]
     if columns.first_wins is not None and columns.second_wins is None and len(rest) == 1:
         return meanings | {rest[0]: -1}

@@ -41,6 +41,7 @@ def _readable(value: Any) -> str:
     """A text, or the messages of a conversation with their roles, one per line."""
     if isinstance(value, list):
         return "\n\n".join(
-            f"{one.get('role', '')}: {one.get('content', '')}" if isinstance(one, dict) else str(one) for one in value
+            f"{message.get('role', '')}: {message.get('content', '')}" if isinstance(message, dict) else str(message)
+            for message in value
         )
     return cell_text(value)

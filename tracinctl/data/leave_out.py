@@ -40,13 +40,13 @@ def leave_out(data: RankingData, exclusions: Iterable[str] | None) -> LeftOut:
     excluded_item = np.array([k in items for k in ids], dtype=bool)
     excluded_row = np.array([not wanted.isdisjoint(k) for k in names], dtype=bool)
     keep = ~(excluded_row | excluded_item[pairs.first] | excluded_item[pairs.second])
-    known = items | rows | held_out
+    used = items | rows | held_out
     return LeftOut(
         pairs=pairs.take(keep),
         rows=len(pairs),
         pair_ids=[k for k in listed if k in rows],
         item_ids=[k for k in listed if k in items],
-        unknown=[k for k in listed if k not in known],
+        unknown=[k for k in listed if k not in used],
         held_out=[k for k in listed if k in held_out],
     )
 

@@ -286,33 +286,33 @@ def _some(rows: IntArray, values: npt.NDArray[Any]) -> str:
 
 
 def _whole_numbers(name: str, values: Any) -> IntArray:
-    given = np.asarray(values)
-    if given.ndim != 1:
-        raise DataError(f"pairs: `{name}` must be a list of whole numbers, got shape {given.shape}")
-    if given.size and given.dtype.kind not in "iuf":
-        raise DataError(f"pairs: `{name}` must be a list of whole numbers, got {given.dtype}")
+    column = np.asarray(values)
+    if column.ndim != 1:
+        raise DataError(f"pairs: `{name}` must be a list of whole numbers, got shape {column.shape}")
+    if column.size and column.dtype.kind not in "iuf":
+        raise DataError(f"pairs: `{name}` must be a list of whole numbers, got {column.dtype}")
     # NaN and numbers out of range become other whole numbers, which the check below finds
     with np.errstate(invalid="ignore"):
-        whole = given.astype(np.int64)
-    wrong = np.flatnonzero(whole != given)
+        numbers = column.astype(np.int64)
+    wrong = np.flatnonzero(numbers != column)
     if wrong.size:
-        raise DataError(f"pairs: `{name}` must be whole numbers; {wrong.size} are not ({_some(wrong, given)})")
-    return whole
+        raise DataError(f"pairs: `{name}` must be whole numbers; {wrong.size} are not ({_some(wrong, column)})")
+    return numbers
 
 
 def _numbers_from_zero(name: str, values: Any) -> FloatArray:
     try:
-        given = np.asarray(values, dtype=np.float64)
+        numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"pairs: `{name}` must be a list of numbers: {error}") from error
-    if given.ndim != 1:
-        raise DataError(f"pairs: `{name}` must be a list of numbers, got shape {given.shape}")
-    wrong = np.flatnonzero(~(np.isfinite(given) & (given >= 0)))
+    if numbers.ndim != 1:
+        raise DataError(f"pairs: `{name}` must be a list of numbers, got shape {numbers.shape}")
+    wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
     if wrong.size:
         raise DataError(
-            f"pairs: `{name}` must be finite and not negative; {wrong.size} are not ({_some(wrong, given)})"
+            f"pairs: `{name}` must be finite and not negative; {wrong.size} are not ({_some(wrong, numbers)})"
         )
-    return given
+    return numbers
 
 
 def _column(name: object, values: Any) -> npt.NDArray[Any]:

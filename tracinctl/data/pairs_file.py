@@ -45,11 +45,6 @@ class PairsFile:
     table: Table
     target: npt.NDArray[np.int64]
 
-    @property
-    def path(self) -> Path:
-        """The path of the file."""
-        return self.table.path
-
     @cached_property
     def splits(self) -> dict[str, set[str]]:
         """The items of the training pairs and of the held-out pairs.
@@ -85,12 +80,12 @@ class PairsFile:
         train, test = (self._side(name, places) for name, places in index.items())
         return train, test
 
-    def without_missing(self, known: Sequence[str]) -> tuple[PairsFile, list[str]]:
+    def without_missing(self, item_ids: Sequence[str]) -> tuple[PairsFile, list[str]]:
         """The file without pairs of unknown items, and the ids of these items."""
         frame = self.table.frame
-        unknown = sorted({*frame["id1"], *frame["id2"]} - set(known))
+        unknown = sorted({*frame["id1"], *frame["id2"]} - set(item_ids))
         keep = ~(frame["id1"].isin(unknown) | frame["id2"].isin(unknown)).to_numpy(dtype=bool)
-        table = Table(self.path, frame[keep].reset_index(drop=True), self.table.lines[keep])
+        table = Table(self.table.path, frame[keep].reset_index(drop=True), self.table.lines[keep])
         return PairsFile(table, self.target[keep]), unknown
 
     def contradictions(self) -> list[str]:
@@ -102,8 +97,8 @@ class PairsFile:
         names = [clean(f"{id1}_{id2}") for (_, id1, id2) in outcomes.index[outcomes > 1]]
         if not names:
             return []
-        what = f"{count(len(names), 'pair')} of {self.path.name} with more than one target, each of which counts"
-        return [f"{what}: {first_few(names)}"]
+        note = f"{count(len(names), 'pair')} of {self.table.path.name} with more than one target, each of which counts"
+        return [f"{note}: {first_few(names)}"]
 
     def _check_items(self, index: Mapping[str, Mapping[str, int]]) -> None:
         frame = self.table.frame
@@ -131,25 +126,17 @@ class PairsFile:
         )
 
     def _optional(self, name: str, rows: npt.NDArray[np.int64]) -> Any:
-        """An optional column; None if it is missing or empty.
-
-        Raises:
-            DataError: only some cells are empty, an id occurs twice, or a number is negative.
-        """
+        """An optional column; None if it is missing or empty."""
         cells = self.table.frame[name].iloc[rows].str.strip() if name in self.table.frame else None
         if cells is None or (cells == "").all():
             return None
         wrong = cells.duplicated() | (cells == "") if name == "id" else ~cells.map(is_number)
         if wrong.any():
             row = int(rows[np.flatnonzero(wrong)[0]])
-            text = self.table.frame[name].iloc[row]
-            what = (
-                f"the id {text!r} is given twice" if name == "id" else f"the {name} {text!r} is not a number from 0 up"
-            )
-            raise DataError(
-                f"{self.table.where(row)}: {what if text.strip() else f'{name} is empty'}",
-                hint="Fill the column in every line, or in none." if not text.strip() else "Correct the line.",
-            )
+            cell, where = self.table.frame[name].iloc[row], self.table.where(row)
+            if name == "id" and cell.strip():
+                raise DataError(f"{where}: the id {cell!r} is given twice", hint="Correct the line.")
+            raise not_an_amount(where, name, cell)
         return cells.tolist() if name == "id" else cells.astype(float).to_numpy()
 
 
@@ -186,11 +173,6 @@ def read_pairs_file(path: str | Path) -> PairsFile:
 
 
 def _targets(table: Table) -> npt.NDArray[np.int64]:
-    """+1, -1 or 0 for each row.
-
-    Raises:
-        DataError: a cell is none of these, or is ambiguous.
-    """
     texts = table.frame["target"].str.strip()
     _refuse(table, ~texts.isin(_TARGETS), lambda row: f"the target {row['target']!r} is not 1, -1 or 0")
     target: npt.NDArray[np.int64] = texts.map(_TARGETS).to_numpy(dtype=np.int64)
@@ -217,10 +199,11 @@ def split_by_file(
     """
     notes = []
     if skip_missing:
-        whole, (file, missing) = len(file.target), file.without_missing(ids)
+        total, (file, missing) = len(file.target), file.without_missing(ids)
         if missing:
+            left_out = count(total - len(file.target), "pair")
             notes.append(
-                f"{count(whole - len(file.target), 'pair')} of {file.path.name} left out, as there is no recording "
+                f"{left_out} of {file.table.path.name} left out, as there is no recording "
                 f"{first_few([clean(name) for name in missing])}"
             )
     train, test = _rows(ids, file.splits, seed, train_share)
@@ -228,7 +211,7 @@ def split_by_file(
     ignored = [clean(name) for row, name in enumerate(ids) if row not in used]
     if ignored:
         notes.append(
-            f"{count(len(ignored), 'recording')} ignored, because no pair in {file.path.name} has "
+            f"{count(len(ignored), 'recording')} ignored, because no pair in {file.table.path.name} has "
             f"{'it' if len(ignored) == 1 else 'them'}: {first_few(ignored)}"
         )
     notes += file.contradictions()
@@ -268,7 +251,6 @@ def _frame(split: str, samples: Samples, pairs: Pairs) -> pd.DataFrame:
 def _rows(
     ids: Sequence[str], splits: Mapping[str, set[str]], seed: int, train_share: float
 ) -> tuple[list[int], list[int]]:
-    """Rows of the training items and of the held-out items."""
     named = [row for row, name in enumerate(ids) if name in splits[TRAIN] or name in splits[HELD_OUT]]
     for pool in (named, list(range(len(ids)))):
         train, test = ([pool[k] for k in part] for part in split_items(len(pool), seed, train_share))
@@ -295,11 +277,18 @@ def is_number(text: str) -> bool:
         return False
 
 
+def not_an_amount(where: str, name: str, cell: str) -> DataError:
+    """The error that a cell of a column such as ``weight`` is empty or not a number from 0 up."""
+    if not cell.strip():
+        return DataError(f"{where}: {name} is empty", hint="Fill the column in every line, or in none.")
+    return DataError(f"{where}: {name} is {cell!r}, which is not a number from 0 up", hint="Correct the line.")
+
+
 def _unknown_item(where: str, item: str, split: str, index: Mapping[str, Mapping[str, int]]) -> DataError:
-    other = HELD_OUT if split == TRAIN else TRAIN
-    if item in index[other]:
+    other_split = HELD_OUT if split == TRAIN else TRAIN
+    if item in index[other_split]:
         return DataError(
-            f"{where}: {clean(item)!r} is a {other} item, but the pair is in the split {split}",
+            f"{where}: {clean(item)!r} is a {other_split} item, but the pair is in the split {split}",
             hint="An item either trains or is held out; correct the line.",
         )
     return DataError(

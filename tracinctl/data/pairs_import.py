@@ -14,7 +14,7 @@ import numpy as np
 from tracinctl.data.answers import answers_in_pairs
 from tracinctl.data.comparisons import Columns, Comparisons, cell_text, find_column, find_comparisons, plain
 from tracinctl.data.item_texts import items_file
-from tracinctl.data.pairs_file import COLUMNS, HELD_OUT, OPTIONAL, TRAIN, is_number
+from tracinctl.data.pairs_file import COLUMNS, HELD_OUT, OPTIONAL, TRAIN, is_number, not_an_amount
 from tracinctl.data.recordings import ENDINGS, nfc
 from tracinctl.data.split import TRAIN_SHARE
 from tracinctl.data.tables import Table, read_table
@@ -172,7 +172,9 @@ def _is_text(value: Any) -> bool:
 
 
 def _are_messages(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, dict) and {"role", "content"} <= set(one) for one in value)
+    return isinstance(value, list) and all(
+        isinstance(message, dict) and {"role", "content"} <= set(message) for message in value
+    )
 
 
 def _frame(
@@ -182,20 +184,20 @@ def _frame(
     import pandas as pd
 
     out: dict[str, Any] = {"id1": ids[0], "id2": ids[1], "target": compared.target}
-    own = columns.id or find_column(table.frame.columns, ("id", "pairid", "comparisonid"))
-    if own:
-        names = _names(table.frame[own])
+    id_column = columns.id or find_column(table.frame.columns, ("id", "pairid", "comparisonid"))
+    if id_column:
+        names = _names(table.frame[id_column])
         if len(set(names)) == len(names) and all(names):
             out["id"] = names
         elif columns.id:
             raise DataError(
-                f"{table.path}: {clean(own)} does not have a different id in each row", hint="Leave it out."
+                f"{table.path}: {clean(id_column)} does not have a different id in each row", hint="Leave it out."
             )
     groups, left = [], []
     for name in map(str, table.frame.columns):
         if (
             name in {*compared.used, _prompt(table, columns)}
-            or (name == own and "id" in out)
+            or (name == id_column and "id" in out)
             or _is_split(name, columns)
         ):
             continue
@@ -214,21 +216,11 @@ def _frame(
 
 
 def _amounts(table: Table, name: str) -> list[str]:
-    """The cells of a column of weights or margins, which are numbers from 0 up, or all empty.
-
-    Raises:
-        DataError: a cell is empty, or not such a number.
-    """
+    """The cells of a column of weights or margins, which are numbers from 0 up, or all empty."""
     cells = [cell_text(value) for value in table.frame[name]]
     for row, cell in enumerate(cells if any(cells) else ()):
         if not is_number(cell):
-            what = (
-                f"{clean(name)} is {clean(cell)!r}, which is not a number from 0 up"
-                if cell
-                else f"{clean(name)} is empty"
-            )
-            hint = "Write it like 0.5." if cell else "Fill the column in every line, or in none."
-            raise DataError(f"{table.where(row)}: {what}", hint=hint)
+            raise not_an_amount(table.where(row), clean(name), clean(cell))
     return cells
 
 
@@ -240,14 +232,14 @@ def _scores_against(table: Table, compared: Comparisons) -> list[str]:
     if better is None or worse is None or plain(compared.first) not in {"chosen", "chosenresponse"}:
         return []
     scores = [[cell_text(value) for value in table.frame[name]] for name in (better, worse)]
-    known = [
+    scored = [
         (row, float(a), float(b))
         for row, (a, b) in enumerate(zip(*scores, strict=True))
         if is_number(a) and is_number(b)
     ]
-    lines = [str(table.lines[row]) for row, a, b in known if a <= b]
-    what = f"{clean(better)} is not above {clean(worse)}, although {clean(compared.first)} is the better item"
-    return [f"in {count(len(lines), 'row')}, {what}: {table.unit} {first_few(lines)}"] if lines else []
+    lines = [str(table.lines[row]) for row, a, b in scored if a <= b]
+    problem = f"{clean(better)} is not above {clean(worse)}, although {clean(compared.first)} is the better item"
+    return [f"in {count(len(lines), 'row')}, {problem}: {table.unit} {first_few(lines)}"] if lines else []
 
 
 def _is_split(name: str, columns: Columns) -> bool:
@@ -272,30 +264,32 @@ def _split(
     notes: list[str],
 ) -> pd.DataFrame:
     """The frame with its split in front, without rows that mix the two sides."""
-    own = next((name for name in map(str, table.frame.columns) if _is_split(name, columns)), None)
-    if own is not None:
-        by_line = dict(zip(table.lines.tolist(), table.frame[own].tolist(), strict=True))
-        names = [_split_name(table, own, line, by_line[line]) for line in frame["line"].tolist()]
-        understood.append(f"{clean(own)} says which rows train and which are held out")
+    split_column = next((name for name in map(str, table.frame.columns) if _is_split(name, columns)), None)
+    if split_column is not None:
+        by_line = dict(zip(table.lines.tolist(), table.frame[split_column].tolist(), strict=True))
+        names = [_split_name(table, split_column, line, by_line[line]) for line in frame["line"].tolist()]
+        understood.append(f"{clean(split_column)} says which rows train and which are held out")
         sides = np.array(names, dtype=object)
     else:
         trains = _training_items(frame, seed, train_share, understood)
-        one, other = frame["id1"].isin(trains).to_numpy(), frame["id2"].isin(trains).to_numpy()
-        sides = np.where(one & other, TRAIN, np.where(one | other, "", HELD_OUT)).astype(object)
+        first_trains, second_trains = frame["id1"].isin(trains).to_numpy(), frame["id2"].isin(trains).to_numpy()
+        sides = np.where(
+            first_trains & second_trains, TRAIN, np.where(first_trains | second_trains, "", HELD_OUT)
+        ).astype(object)
     keep = sides != ""
     if not keep.all():
         notes.append(f"{count(int((~keep).sum()), 'row')} left out that compare a training item with a held-out one")
     for side, what in ((TRAIN, "training"), (HELD_OUT, "held-out")):
-        if side not in sides and own is not None:
+        if side not in sides and split_column is not None:
             notes.append(f"no row is a {what} pair")
         elif side not in sides:
             raise DataError(
                 f"{table.path}: {count(len(frame), 'row')} cannot be divided into training and held-out pairs",
                 hint="Add a column with train or held-out, and name it with `split`.",
             )
-    kept = frame.drop(columns="line")[keep]
-    kept.insert(0, "split", sides[keep])
-    return kept.reset_index(drop=True)
+    result = frame.drop(columns="line")[keep]
+    result.insert(0, "split", sides[keep])
+    return result.reset_index(drop=True)
 
 
 def _split_name(table: Table, column: str, line: int, value: Any) -> str:
@@ -311,15 +305,15 @@ def _split_name(table: Table, column: str, line: int, value: Any) -> str:
 def _training_items(frame: pd.DataFrame, seed: int, train_share: float, understood: list[str]) -> set[str]:
     parts = _connected(frame)
     total = sum(map(len, parts))
-    whole = max(map(len, parts), default=0) <= _LARGEST_PART * total
-    units = parts if whole else [[name] for part in parts for name in part]
+    in_groups = max(map(len, parts), default=0) <= _LARGEST_PART * total
+    units = parts if in_groups else [[name] for part in parts for name in part]
     trains: set[str] = set()
     for k in np.random.default_rng(seed).permutation(len(units)):
         if len(trains) + len(units[k]) > train_share * total:
             break
         trains.update(units[k])
-    what = "groups of compared items are" if whole else "items are"
-    understood.append(f"{what} divided with seed {seed}: {len(trains):,} of {count(total, 'item')} train")
+    unit = "groups of compared items are" if in_groups else "items are"
+    understood.append(f"{unit} divided with seed {seed}: {len(trains):,} of {count(total, 'item')} train")
     return trains
 
 
@@ -335,9 +329,9 @@ def _connected(frame: pd.DataFrame) -> list[list[str]]:
         return name
 
     for first, second in zip(frame["id1"], frame["id2"], strict=True):
-        one, other = root(first), root(second)
-        if one != other:
-            parent[other] = one
+        a, b = root(first), root(second)
+        if a != b:
+            parent[b] = a
     groups: dict[str, list[str]] = {}
     for name in parent:
         groups.setdefault(root(name), []).append(name)

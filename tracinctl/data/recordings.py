@@ -143,15 +143,15 @@ def no_recordings(data_root: str | Path, material: str | None = None, frequency:
         return DataError(
             f"{clean(root)} is not a folder", hint="Give as `data_root` the folder with one folder per class."
         )
-    there = available(root)
-    if not there:
+    materials = available(root)
+    if not materials:
         return _nothing_fits(root)
-    if material is None or nfc(material) not in there:
+    if material is None or nfc(material) not in materials:
         return DataError(
-            f"there are no recordings of the material {material!r} in {clean(root)}; there is {_list(list(there))}",
-            hint=_suggestion("material", nfc(material or ""), list(there)),
+            f"there are no recordings of the material {material!r} in {clean(root)}; there is {_list(list(materials))}",
+            hint=_suggestion("material", nfc(material or ""), list(materials)),
         )
-    frequencies = there[nfc(material)]
+    frequencies = materials[nfc(material)]
     return DataError(
         f"there are no recordings of {material} at {frequency!r} in {clean(root)}; there is {_list(frequencies)}",
         hint=_suggestion("frequency", nfc(frequency or ""), frequencies),
@@ -174,7 +174,6 @@ def _nothing_fits(root: Path) -> DataError:
 
 
 def _why_misnamed(path: Path) -> str:
-    """Why a sound file's name does not fit."""
     angle, material, stem = nfc(path.parent.parent.name), nfc(path.parent.name), nfc(path.stem)
     prefix = f"{material}_{angle}_"
     if not stem.startswith(prefix):
@@ -277,10 +276,10 @@ def _check_file(path: Path, roots: Sequence[Path]) -> None:
 def _check_unique(recordings: Sequence[Recording]) -> None:
     paths: dict[str, Path] = {}
     for recording in recordings:
-        other = paths.setdefault(recording.id, recording.path)
-        if other != recording.path:
+        first_path = paths.setdefault(recording.id, recording.path)
+        if first_path != recording.path:
             raise DataError(
-                f"{clean(other)} and {clean(recording.path)} are both the recording {clean(recording.id)}",
+                f"{clean(first_path)} and {clean(recording.path)} are both the recording {clean(recording.id)}",
                 hint="Keep one of them.",
             )
 

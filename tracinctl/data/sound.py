@@ -143,11 +143,7 @@ def _check_format(path: Path, name: str) -> None:
 
 
 def _checked(path: Path, raw: BinaryIO) -> tuple[BinaryIO, bool]:
-    """The file or a copy with a finished header, and whether the header was unfinished.
-
-    Raises:
-        DataError: the sound is cut short, or the file is a pointer of Git LFS.
-    """
+    """The file or a copy with a finished header, and whether the header was unfinished."""
     if raw.read(len(_LFS)) == _LFS:
         raise DataError(
             f"{clean(path)} is a pointer of Git LFS, not the recording itself", hint="Fetch the files: git lfs pull"
@@ -157,11 +153,11 @@ def _checked(path: Path, raw: BinaryIO) -> tuple[BinaryIO, bool]:
     with contextlib.suppress(struct.error):
         for name, start, promised, order in _chunks(raw):
             if name in {b"data", b"SSND"}:
-                there = max(0, size - start)
+                available = max(0, size - start)
                 if name == b"data" and _is_unfinished(raw, start, promised, size, order):
-                    return _finished(raw, start, there, order), True
-                if promised > there:
-                    raise _cut_short(path, f"{promised} bytes of sound, but there are {there}")
+                    return _finished(raw, start, available, order), True
+                if promised > available:
+                    raise _cut_short(path, f"{promised} bytes of sound, but there are {available}")
     raw.seek(0)
     return raw, False
 
@@ -204,11 +200,11 @@ def _are_chunks(raw: BinaryIO, at: int, size: int, order: str) -> bool:
     return at == size
 
 
-def _finished(raw: BinaryIO, start: int, there: int, order: str) -> BinaryIO:
+def _finished(raw: BinaryIO, start: int, sound_size: int, order: str) -> BinaryIO:
     raw.seek(0)
     content = bytearray(raw.read())
     content[4:8] = struct.pack(f"{order}I", len(content) - 8)
-    content[start - 4 : start] = struct.pack(f"{order}I", there)
+    content[start - 4 : start] = struct.pack(f"{order}I", sound_size)
     return io.BytesIO(content)
 
 

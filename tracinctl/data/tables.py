@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SEPARATORS: Final = (",", ";", "\t", "|")
 
-
 _SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # which spreadsheets write and read
 _KINDS = {
     b"PAR1": ("a Parquet file", "Rename it to end in .parquet."),
@@ -102,7 +101,9 @@ def _text(path: Path, what: str) -> tuple[str, int]:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        _refuse_kinds(path, content)
+        for first_bytes, (kind, hint) in _KINDS.items():
+            if content.startswith(first_bytes):
+                raise DataError(f"{path} is {kind}, not a text table", hint=hint)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}", hint="Save it as UTF-8.") from error
@@ -111,12 +112,6 @@ def _text(path: Path, what: str) -> tuple[str, int]:
         raise DataError(f"{path} cannot be read: {why}", hint="Check its path and permissions.") from error
     body = _SEPARATOR_LINE.sub("", text.lstrip("\r\n"))
     return body, len(text[: len(text) - len(body)].splitlines())
-
-
-def _refuse_kinds(path: Path, content: bytes) -> None:
-    for first, (what, hint) in _KINDS.items():
-        if content.startswith(first):
-            raise DataError(f"{path} is {what}, not a text table", hint=hint)
 
 
 def _inner_breaks(cells: pd.DataFrame) -> npt.NDArray[np.int64]:

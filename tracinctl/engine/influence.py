@@ -166,13 +166,14 @@ class InfluenceScores(ScoreSource):
         train = PairRows.of(layout, layout.train_rows, self._train, a.first, a.second)
         return train, PairRows.of(layout, layout.test_rows, self._test, b.first, b.second)
 
-    def _on_test(self, checkpoint: int, b: _Slopes, rows: IntArray, products: FloatArray) -> FloatArray:
-        """Put the influence of rows of the training side on the test pairs into ``products``, (rows, test pairs).
+    def _on_test(self, c: int, b: _Slopes, rows: IntArray, out: FloatArray | None = None) -> FloatArray:
+        """The influence of rows of the training side on the test pairs, shape (rows, test pairs).
 
         Rows of A then add two of these, or pick one if rows are pairs.
         """
         self._heap.trim()
-        layout, kernel = self._layout, self._kernel(checkpoint)
+        products = np.empty((len(rows), len(self._test))) if out is None else out
+        layout, kernel = self._layout, self._kernel(c)
         step = max(1, self._at_once // (8 * max(layout.columns, len(self._test))))
         for start in range(0, len(rows), step):
             block = kernel.rows(layout.train_rows[rows[start : start + step]])
@@ -182,13 +183,10 @@ class InfluenceScores(ScoreSource):
                 np.multiply(np.take(block, layout.test_rows, axis=1), b.first, out=part)
                 continue
             np.multiply(np.take(block, layout.test_rows[self._test.first], axis=1), b.first, out=part)
-            other = np.take(block, layout.test_rows[self._test.second], axis=1)
-            other *= b.second
-            part += other
+            second_part = np.take(block, layout.test_rows[self._test.second], axis=1)
+            second_part *= b.second
+            part += second_part
         return products
-
-    def _rows_on_test(self, checkpoint: int, b: _Slopes, rows: IntArray) -> FloatArray:
-        return self._on_test(checkpoint, b, rows, np.empty((len(rows), len(self._test))))
 
     def _sides(self, start: int, stop: int) -> tuple[IntArray, IntArray]:
         """The rows of the training side behind these training pairs."""
@@ -214,7 +212,7 @@ class InfluenceScores(ScoreSource):
         rows_i, rows_j = np.searchsorted(needed, i), np.searchsorted(needed, j)
         for c in chosen:
             a, b = self._slopes(c)
-            on_test = self._row_files[c].read(needed) if self._row_files else self._rows_on_test(c, b, needed)
+            on_test = self._row_files[c].read(needed) if self._row_files else self._on_test(c, b, needed)
             self._add(total, on_test, rows_i, rows_j, a, self._weights[c], start)
         return total
 
@@ -231,24 +229,24 @@ class InfluenceScores(ScoreSource):
 
     def _sum(self, total: FloatArray, i: IntArray, j: IntArray, start: int) -> None:
         """Write the scores of pairs, summing checkpoints while their terms are in the processor's cache."""
-        held = self._held
-        step = max(_MEET_ROWS, _MEET // (8 * max(1, held.on_test[0].size)))
+        terms = self._held
+        step = max(_MEET_ROWS, _MEET // (8 * max(1, terms.on_test[0].size)))
         for at in range(0, len(i), step):
-            first = held.first[start + at : start + min(at + step, len(i))]
-            second = held.second[start + at : start + at + len(first)]
+            first = terms.first[start + at : start + min(at + step, len(i))]
+            second = terms.second[start + at : start + at + len(first)]
             live = np.flatnonzero(first.any(axis=1) | second.any(axis=1))
             if not live.size:
                 continue
-            whole = live.size == len(first)
+            all_live = live.size == len(first)
             rows_i, rows_j = (k[at : at + len(first)][live] for k in (i, j))
-            done = np.take(held.on_test, rows_i, axis=0)
+            done = np.take(terms.on_test, rows_i, axis=0)
             if self._layout.second is None and self._difference:
-                done -= np.take(held.on_test, rows_j, axis=0)
+                done -= np.take(terms.on_test, rows_j, axis=0)
             place = total[at : at + len(first)]
-            products = np.matmul(first[live, None], done, out=place[:, None] if whole else None)
+            products = np.matmul(first[live, None], done, out=place[:, None] if all_live else None)
             if self._layout.second is None and not self._difference:
-                products += np.matmul(second[live, None], np.take(held.on_test, rows_j, axis=0))
-            if not whole:
+                products += np.matmul(second[live, None], np.take(terms.on_test, rows_j, axis=0))
+            if not all_live:
                 place[live] = products[:, 0]
 
     def _add(
@@ -261,7 +259,7 @@ class InfluenceScores(ScoreSource):
             live = np.flatnonzero((first != 0) | (second != 0))
             if not live.size:
                 continue
-            whole = live.size == len(first)
+            all_live = live.size == len(first)
             rows_i, rows_j = (k[at : at + len(first)][live] for k in (i, j))
             part = on_test[rows_i]
             if self._layout.second is not None:
@@ -271,10 +269,10 @@ class InfluenceScores(ScoreSource):
                 part *= first[live, None]
             else:
                 part *= first[live, None]
-                other = on_test[rows_j]
-                other *= second[live, None]
-                part += other
-            if whole:
+                second_part = on_test[rows_j]
+                second_part *= second[live, None]
+                part += second_part
+            if all_live:
                 total[at : at + len(first)] += part
             else:
                 total[at + live] += part
@@ -308,7 +306,7 @@ class InfluenceScores(ScoreSource):
         for c, file in enumerate(files):
             _, b = self._slopes(c)
             for start in range(0, self._rows, step):
-                file.append(self._rows_on_test(c, b, np.arange(start, min(start + step, self._rows))))
+                file.append(self._on_test(c, b, np.arange(start, min(start + step, self._rows))))
         return files
 
     def checkpoint_blocks(self) -> Iterator[tuple[int, FloatArray]]:

@@ -98,15 +98,15 @@ def _items(ids: Sequence[str]) -> str:
 
 def _hint(error: BaseException, inputs: Any) -> str:
     text = str(error)
-    whole = [value.dtype for value in _tensors(inputs) if not (value.is_floating_point() or value.is_complex())]
-    if whole and re.search(_TYPES, text):
-        kind = str(whole[0]).removeprefix("torch.")
+    integers = [value.dtype for value in _tensors(inputs) if not (value.is_floating_point() or value.is_complex())]
+    if integers and re.search(_TYPES, text):
+        kind = str(integers[0]).removeprefix("torch.")
         return f"If the model needs floats, give inputs.float(); the inputs are whole numbers ({kind})."
     for pattern, hint in _HINTS:
         if re.search(pattern, text):
             return hint
-    given = f"an input of {_described(inputs)}" if inputs is not None else "one item"
-    return f"Call the model in eval() mode on {given}, whose leading 1 is the item, to see where it fails."
+    example = f"an input of {_described(inputs)}" if inputs is not None else "one item"
+    return f"Call the model in eval() mode on {example}, whose leading 1 is the item, to see where it fails."
 
 
 def score_hint(output: Any) -> str:

@@ -81,7 +81,6 @@ def derivatives_of_own(
 def _own_values(
     loss: LossFunction, name: str, scores: Sequence[torch.Tensor], target: FloatArray, pairs: Pairs | None
 ) -> torch.Tensor:
-    """The values of a user's loss, one per pair."""
     columns = [columns_of(pairs)] if pairs is not None and takes_columns(loss) else []
     try:
         value = loss(*scores, torch.tensor(target), *columns)

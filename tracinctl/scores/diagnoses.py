@@ -54,19 +54,19 @@ def diagnose(
     """All diagnoses that apply, the most serious first, without reading the scores again."""
     if exclusions is not None and exclusions.by:
         return _about_groups(source, exclusions)
-    given = [made for made in (exclusions, sweep) if made is not None]
+    results = [result for result in (exclusions, sweep) if result is not None]
     of_pairs = exclusions is None or exclusions.mode != "sample"
-    reasons = [made.never_fires for made in given if made.never_fires and of_pairs]
+    reasons = [result.never_fires for result in results if result.never_fires and of_pairs]
     diagnoses = [Diagnosis("never-fires", reason) for reason in reasons]
-    for made in given[:1]:
-        diagnoses[:0] = _about_mirror_images(source, made.counted)
-    for made in given if of_pairs else []:
-        if made.rule == "total":
-            diagnoses += _about_activity(len(source.test_ids), made.counted.active_test_pairs)
+    for result in results[:1]:
+        diagnoses[:0] = _about_mirror_images(source, result.counted)
+    for result in results if of_pairs else []:
+        if result.rule == "total":
+            diagnoses += _about_activity(len(source.test_ids), result.counted.active_test_pairs)
             continue
-        diagnoses += _about_votes(source, made.counted)
+        diagnoses += _about_votes(source, result.counted)
         if not reasons:
-            diagnoses += _about_rule(made.counted, _required(made))
+            diagnoses += _about_rule(result.counted, _required(result))
     if exclusions is not None:
         diagnoses += _about_empty_list(exclusions)
         diagnoses += _about_mean(exclusions)
@@ -80,7 +80,6 @@ def diagnose(
 
 
 def _about_groups(source: ScoreSource, exclusions: Exclusions) -> list[Diagnosis]:
-    """Diagnoses of a list of whole groups."""
     diagnoses = diagnose_scores(len(source.test_ids), exclusions.active_test_pairs, source.provenance)
     if exclusions.never_fires and exclusions.active_test_pairs:
         diagnoses.append(Diagnosis("never-fires", exclusions.never_fires))
@@ -107,8 +106,8 @@ def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any])
     return diagnoses
 
 
-def _required(made: Exclusions | SweepResult) -> int:
-    return made.required_votes if isinstance(made, Exclusions) else made.rows[0].required_votes
+def _required(result: Exclusions | SweepResult) -> int:
+    return result.required_votes if isinstance(result, Exclusions) else result.rows[0].required_votes
 
 
 def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
@@ -219,12 +218,12 @@ def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
 
 def _about_cap(exclusions: Exclusions) -> Iterator[Diagnosis]:
     if exclusions.cut:
-        one = "suspicious item" if exclusions.mode == "sample" else "harmful pair"
-        what = count(exclusions.cut, "harmful group" if exclusions.by else one)
-        what += f" by {exclusions.by}" if exclusions.by else ""
+        unit = "suspicious item" if exclusions.mode == "sample" else "harmful pair"
+        left_off = count(exclusions.cut, "harmful group" if exclusions.by else unit)
+        left_off += f" by {exclusions.by}" if exclusions.by else ""
         yield Diagnosis(
             "cap-cut",
-            f"the cap of {exclusions.max_exclusions:,} left {what} off the list",
+            f"the cap of {exclusions.max_exclusions:,} left {left_off} off the list",
             "To list them too, give a higher `max_exclusions` or none.",
         )
 

@@ -75,7 +75,6 @@ def opposed_pairs(source: ScoreSource, row: int) -> list[tuple[str, float]]:
 
 
 def _row(source: ScoreSource, row: int) -> FloatArray:
-    """The scores of one training pair."""
     for start, block in source.blocks():
         if start <= row < start + len(block):
             return np.array(block[row - start], dtype=np.float64)

@@ -116,8 +116,8 @@ def earlier_ids(provenance: Mapping[str, Any]) -> list[str]:
 def with_earlier(exclusions: Exclusions, provenance: Mapping[str, Any]) -> Exclusions:
     """Add the ids from earlier rounds, so that the list holds everything that training leaves out."""
     earlier = earlier_ids(provenance)
-    known = set(earlier)
-    new = [name for name in exclusions.new_ids if name not in known]
+    before = set(earlier)
+    new = [name for name in exclusions.new_ids if name not in before]
     return replace(exclusions, ids=[*earlier, *new], earlier=earlier)
 
 
@@ -242,7 +242,6 @@ def _check(rule: Rule) -> None:
 
 
 def _items_of(source: ScoreSource, rows: Sequence[int]) -> list[str]:
-    """The different items of some training pairs."""
     items = pair_items(source)
     return list(dict.fromkeys(name for row in rows for name in items[row]))
 
@@ -251,15 +250,15 @@ def _capped(order: list[int], mirror: Mapping[int, int], cap: int | None) -> lis
     """The first rows up to the cap; a pair and its mirror image stay together."""
     if cap is None or len(order) <= cap:
         return order
-    kept: dict[int, None] = {}
+    chosen: dict[int, None] = {}
     counted = 0
     for row in order:
-        mirrored = mirror.get(row) in kept
+        mirrored = mirror.get(row) in chosen
         if not mirrored and counted >= cap:
             continue
         counted += not mirrored
-        kept[row] = None
-    return list(kept)
+        chosen[row] = None
+    return list(chosen)
 
 
 def suspicious_items(source: ScoreSource) -> dict[str, float]:

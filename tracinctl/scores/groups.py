@@ -120,10 +120,12 @@ def group_influence(
     for k, name in enumerate(members.names):
         degrees = int(pairs[k]) - 1
         half = unit * (student_t(degrees) * math.sqrt(squares[k] / degrees / pairs[k])) if degrees else math.inf
-        whole, middle = min(max(unit * float(total[k]), -_LARGEST), _LARGEST), unit * float(mean[k])
+        group_total, group_mean = min(max(unit * float(total[k]), -_LARGEST), _LARGEST), unit * float(mean[k])
         doubt = None if share is None else float(share[k])
         result.append(
-            GroupInfluence(name, degrees + 1, whole, middle, middle - half, middle + half, int(harmful[k]), doubt)
+            GroupInfluence(
+                name, degrees + 1, group_total, group_mean, group_mean - half, group_mean + half, int(harmful[k]), doubt
+            )
         )
     return result
 
@@ -209,15 +211,15 @@ def _sums(source: ScoreSource, members: Members, progress: ProgressCallback) -> 
     rows = len(source.train_ids)
     totals, sums = np.zeros(rows), np.zeros((len(members.names), len(source.test_ids)))
     ones = np.ones(len(source.test_ids))
-    whole = list(sums)  # views, which are made once
+    group_rows = list(sums)  # views, which are made once
     with np.errstate(over="ignore", invalid="ignore"):  # sums of very large scores may be infinite
         for start, block in source.blocks():
             stop = start + len(block)
             totals[start:stop] = block @ ones
-            own = slice(*np.searchsorted(members.rows, (start, stop)).tolist())
+            part = slice(*np.searchsorted(members.rows, (start, stop)).tolist())
             # a row at a time takes no room, and costs less than to bring rows of one group together
-            for row, group in zip((members.rows[own] - start).tolist(), members.groups[own].tolist(), strict=True):
-                whole[group] += block[row]
+            for row, group in zip((members.rows[part] - start).tolist(), members.groups[part].tolist(), strict=True):
+                group_rows[group] += block[row]
             progress(Progress("groups", min(stop, rows), rows, "pairs"))
     return np.nan_to_num(totals), np.nan_to_num(sums, copy=False)
 
@@ -244,11 +246,11 @@ def members_of(source: ScoreSource, by: str) -> Members:
         if not classes:
             raise ScoreFileError("the item ids do not show the items' classes", hint="Group by item instead.")
         return Members.of(by, (dict.fromkeys(classes[item] for item in pair) for pair in pairs))
-    known = [*source.groups, ITEM, CLASS]
-    near = nearest(by, known)
+    columns = [*source.groups, ITEM, CLASS]
+    near = nearest(by, columns)
     raise UsageError(
         f"the training pairs have no column {by!r} to group by",
-        hint=f"Did you mean {near}?" if near else f"Group by {', '.join(known)}.",
+        hint=f"Did you mean {near}?" if near else f"Group by {', '.join(columns)}.",
     )
 
 

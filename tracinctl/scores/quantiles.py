@@ -57,19 +57,19 @@ def nonzero_quantiles(source: ScoreSource, shares: Sequence[float]) -> FloatArra
         return np.zeros(len(shares))
     # round to six decimals, so that 29% of 100 scores is 29 and not 28
     ranks = [_Rank(min(total - 1, int(round(share * total, 6)))) for share in shares]
-    known = 0
+    prefix_bits = 0
     for width in _WIDTHS:
-        if known:
+        if prefix_bits:
             if sum({rank.prefix: rank.count for rank in ranks}.values()) <= GATHERED:
                 break
-            next_bits = _count_next_bits(source, {rank.prefix for rank in ranks}, known, width)
+            next_bits = _count_next_bits(source, {rank.prefix for rank in ranks}, prefix_bits, width)
         for rank in ranks:
-            rank.descend(next_bits[rank.prefix] if known else counts, width)
-        known += width
-    if known < _WORD:
-        held = _gather(source, {rank.prefix for rank in ranks}, known)
+            rank.descend(next_bits[rank.prefix] if prefix_bits else counts, width)
+        prefix_bits += width
+    if prefix_bits < _WORD:
+        sorted_words = _gather(source, {rank.prefix for rank in ranks}, prefix_bits)
         for rank in ranks:
-            rank.prefix = int(held[rank.prefix][rank.rank])
+            rank.prefix = int(sorted_words[rank.prefix][rank.rank])
     words = np.array([rank.prefix for rank in ranks], dtype=np.uint64)
     return np.where(words & _SIGN, words ^ _SIGN, ~words).view(np.float64)
 
@@ -101,13 +101,13 @@ def _count_first_bits(source: ScoreSource) -> Counts:
     return np.concatenate([raw[: half - 1 : -1], raw[:half]])
 
 
-def _words(source: ScoreSource, prefixes: set[int], known: int) -> Iterator[Words]:
+def _words(source: ScoreSource, prefixes: set[int], prefix_bits: int) -> Iterator[Words]:
     """The sortable patterns of the non-zero scores that begin with one of the prefixes."""
     buckets = 1 << _WIDTHS[0]
     half = buckets // 2
     in_buckets = np.zeros(buckets, dtype=bool)
     for prefix in prefixes:
-        bucket = prefix >> (known - _WIDTHS[0])
+        bucket = prefix >> (prefix_bits - _WIDTHS[0])
         in_buckets[bucket ^ half if bucket & half else bucket ^ (buckets - 1)] = True
     for tile, first in _tiles(source):
         chosen = tile[in_buckets.take(first)]
@@ -115,21 +115,21 @@ def _words(source: ScoreSource, prefixes: set[int], known: int) -> Iterator[Word
         yield np.where(bits & _SIGN, ~bits, bits | _SIGN)
 
 
-def _count_next_bits(source: ScoreSource, prefixes: set[int], known: int, width: int) -> dict[int, Counts]:
+def _count_next_bits(source: ScoreSource, prefixes: set[int], prefix_bits: int, width: int) -> dict[int, Counts]:
     counts = {prefix: np.zeros(1 << width, dtype=np.int64) for prefix in prefixes}
-    for words in _words(source, prefixes, known):
-        first = words >> np.uint64(_WORD - known)
+    for words in _words(source, prefixes, prefix_bits):
+        first = words >> np.uint64(_WORD - prefix_bits)
         for prefix, count in counts.items():
-            part = words[first == np.uint64(prefix)] >> np.uint64(_WORD - known - width)
+            part = words[first == np.uint64(prefix)] >> np.uint64(_WORD - prefix_bits - width)
             np.add.at(count, (part & np.uint64((1 << width) - 1)).view(np.int64), 1)
     return counts
 
 
-def _gather(source: ScoreSource, prefixes: set[int], known: int) -> dict[int, Words]:
+def _gather(source: ScoreSource, prefixes: set[int], prefix_bits: int) -> dict[int, Words]:
     """The sorted patterns of the scores that begin with each prefix."""
-    held: dict[int, list[Words]] = {prefix: [] for prefix in prefixes}
-    for words in _words(source, prefixes, known):
-        first = words >> np.uint64(_WORD - known)
-        for prefix, parts in held.items():
+    by_prefix: dict[int, list[Words]] = {prefix: [] for prefix in prefixes}
+    for words in _words(source, prefixes, prefix_bits):
+        first = words >> np.uint64(_WORD - prefix_bits)
+        for prefix, parts in by_prefix.items():
             parts.append(words[first == np.uint64(prefix)])
-    return {prefix: np.sort(np.concatenate(parts)) for prefix, parts in held.items()}
+    return {prefix: np.sort(np.concatenate(parts)) for prefix, parts in by_prefix.items()}

@@ -33,8 +33,8 @@ def with_adapter(model: torch.nn.Module, sources: Sequence[Path | CheckpointSour
     if not folders:
         return model
     if len(folders) < len(places):
-        other = next(str(CheckpointSource.of(s)) for s, p in zip(sources, places, strict=True) if p not in folders)
-        raise CheckpointError(f"{folders[0]} is an adapter, but {other} is not", hint="Give checkpoints of one kind.")
+        plain = next(str(CheckpointSource.of(s)) for s, p in zip(sources, places, strict=True) if p not in folders)
+        raise CheckpointError(f"{folders[0]} is an adapter, but {plain} is not", hint="Give checkpoints of one kind.")
     try:
         import peft
     except ImportError as error:

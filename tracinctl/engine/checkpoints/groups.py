@@ -21,8 +21,8 @@ def rates_by_name(model: torch.nn.Module, groups: Sequence[Group]) -> Mapping[st
     """Learning rates by parameter; None if the groups do not show their parameters."""
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if all(group.names for group in groups):
-        given = {bare_name(name): group.rate for group in groups for name in group.names or ()}
-        by_name = {name: given.get(bare_name(name)) for name in trainable}
+        by_bare_name = {bare_name(name): group.rate for group in groups for name in group.names or ()}
+        by_name = {name: by_bare_name.get(bare_name(name)) for name in trainable}
         return {name: rate or 0.0 for name, rate in by_name.items()} if any(by_name.values()) else None
     count = sum(len(group.shapes) for group in groups)
     for parameters in (dict(model.named_parameters()), trainable):
@@ -36,7 +36,7 @@ def rates_by_name(model: torch.nn.Module, groups: Sequence[Group]) -> Mapping[st
 
 def _one_after_the_other(shapes: Sequence[tuple[int, ...]], groups: Sequence[Group]) -> list[float] | None:
     listed = [(group.rate, shape) for group in groups for shape in group.shapes]
-    fits = all(there is None or there == shape for shape, (_, there) in zip(shapes, listed, strict=True))
+    fits = all(recorded is None or recorded == shape for shape, (_, recorded) in zip(shapes, listed, strict=True))
     return [rate for rate, _ in listed] if fits else None
 
 

@@ -44,11 +44,7 @@ def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
 
 
 def _claims_to_be(path: Path) -> bool:
-    """Whether an entry is a checkpoint.
-
-    Raises:
-        CheckpointError: the entry has a checkpoint's name, but cannot be read.
-    """
+    """Whether an entry is a checkpoint; an error if it has a checkpoint's name, but cannot be read."""
     if path.suffix not in SUFFIXES or path.name.startswith("."):
         return is_checkpoint(path)
     if path.is_symlink() and not path.exists():
@@ -83,10 +79,10 @@ def _check_endings(paths: Sequence[Path]) -> None:
     if not others:
         return
     same = [path for path in files if path.suffix == main]
-    known = {load_checkpoint(path).record.weights for path in same}
+    digests = {load_checkpoint(path).record.weights for path in same}
     for path in others:
-        if load_checkpoint(path).record.weights not in known:
-            beside = next((other for other in same if other.stem == path.stem), same[0])
+        if load_checkpoint(path).record.weights not in digests:
+            beside = next((candidate for candidate in same if candidate.stem == path.stem), same[0])
             raise CheckpointError(
                 f"{path.parent} seems to have checkpoints of two trainings: {beside.name} and {path.name}",
                 hint="Move those of one training to another folder.",

@@ -134,7 +134,6 @@ def _last_rates(path: Path, scheduler: Mapping[str, Any]) -> list[float]:
 
 
 def _groups(path: Path, optimizer: Mapping[str, Any]) -> Iterator[Group]:
-    """The groups of an optimizer that have a learning rate."""
     listed, states = optimizer.get("param_groups"), optimizer.get("state")
     states = states if isinstance(states, Mapping) else {}
     for group in listed if isinstance(listed, (list, tuple)) else []:

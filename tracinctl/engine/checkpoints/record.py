@@ -86,26 +86,18 @@ def notes_on_training(
 ) -> list[str]:
     """Notes on checkpoints whose training differs from the settings of the scores, or ended early.
 
-    Args:
-        names: names of the checkpoints, in order.
-        records: their records.
-        loss: the loss of the scores.
-        margin: the margin of the scores; None if the loss has none.
+    ``loss`` and ``margin`` are those of the scores; the margin is None if the loss has none.
     """
     notes = []
-    other = [k for k, record in enumerate(records) if record.loss not in {None, loss} and _names_a_loss(record.loss)]
-    if other:
-        notes.append(
-            f"{first_few([names[k] for k in other])}: trained with the loss {records[other[0]].loss}, but the scores "
-            f"use {loss}"
-        )
-    if margin is not None and not other:
-        wide = [k for k, record in enumerate(records) if record.margin not in {None, margin}]
-        if wide:
-            notes.append(
-                f"{first_few([names[k] for k in wide])}: trained with margin {records[wide[0]].margin:g}, but the "
-                f"scores use margin {margin:g}"
-            )
+    of = list(zip(names, records, strict=True))
+    losses = [(name, r.loss) for name, r in of if r.loss not in {None, loss} and _names_a_loss(r.loss)]
+    margins = [(name, r.margin) for name, r in of if r.margin not in {None, margin}]
+    if losses:
+        which = first_few([name for name, _ in losses])
+        notes.append(f"{which}: trained with the loss {losses[0][1]}, but the scores use {loss}")
+    elif margins and margin is not None:
+        which = first_few([name for name, _ in margins])
+        notes.append(f"{which}: trained with margin {margins[0][1]:g}, but the scores use margin {margin:g}")
     if len({record.run for record in records if record.run}) > 1:
         notes.append("the checkpoints come from several trainings")
     last = records[-1]
@@ -128,8 +120,8 @@ def content_digest(content: Mapping[str, Any]) -> str:
         if inner is None:
             text = repr(value)
         else:
-            whole = all(isinstance(part, torch.Tensor) for part in inner.values())
-            text = weights_digest(inner) if whole else content_digest(inner)
+            only_tensors = all(isinstance(part, torch.Tensor) for part in inner.values())
+            text = weights_digest(inner) if only_tensors else content_digest(inner)
         digest.update(f"{name}\0{text}\0".encode(errors="replace"))
     return digest.hexdigest()
 

@@ -135,7 +135,6 @@ def _read_archive(path: Path, raw: bytearray) -> Any:
 
 
 def _place(raw: bytearray, entry: zipfile.ZipInfo) -> slice:
-    """The place of an archive entry's bytes."""
     name, extra = struct.unpack_from("<HH", raw, entry.header_offset + _LOCAL_HEADER - 4)
     begin = entry.header_offset + _LOCAL_HEADER + name + extra
     if begin + entry.file_size > len(raw):

@@ -41,8 +41,8 @@ def _factor(scheduler: Mapping[str, Any], step: int) -> float | None:
         return float(gamma ** (step // every))
     if isinstance(milestones, Mapping):
         return float(gamma ** sum(int(count) for at, count in milestones.items() if at <= step))
-    known = {"gamma", "base_lrs", "last_epoch", "verbose", "_step_count", "_last_lr", "_get_lr_called_within_step"}
-    return float(gamma**step) if scheduler.keys() <= known | {"_is_initial"} else None
+    fields = {"gamma", "base_lrs", "last_epoch", "verbose", "_step_count", "_last_lr", "_get_lr_called_within_step"}
+    return float(gamma**step) if scheduler.keys() <= fields | {"_is_initial"} else None
 
 
 def rate_after(points: Mapping[int, float], step: int) -> float | None:

@@ -39,20 +39,20 @@ def state_for(
         CheckpointError: names are missing, unexpected or of another shape (the message names the first of each kind),
             or two parts of the checkpoint fit the model.
     """
-    own, shared = model.state_dict(), _shared(model)
-    state = {_filled_in(name, own): value for name, value in state.items()}
-    renamed = dict(state if own.keys() <= state.keys() else _renamed(own, state, shared, checkpoint))
+    wanted, shared = model.state_dict(), _shared(model)
+    state = {_filled_in(name, wanted): value for name, value in state.items()}
+    renamed = dict(state if wanted.keys() <= state.keys() else _renamed(wanted, state, shared, checkpoint))
     for name, others in shared.items():
-        there = next((other for other in others if other in renamed), None)
-        if there is not None:
-            renamed.setdefault(name, renamed[there])
-    unsaved = {name for name, _ in model.named_buffers()} - own.keys()
-    made = [name for name in own if name not in renamed and _is_whole(own[name])]
-    extra = [name for name in renamed if name not in own and (name in unsaved or _is_whole(renamed[name]))]
-    renamed |= {name: own[name] for name in made}
+        present = next((other for other in others if other in renamed), None)
+        if present is not None:
+            renamed.setdefault(name, renamed[present])
+    unsaved = {name for name, _ in model.named_buffers()} - wanted.keys()
+    made = [name for name in wanted if name not in renamed and _is_whole(wanted[name])]
+    extra = [name for name in renamed if name not in wanted and (name in unsaved or _is_whole(renamed[name]))]
+    renamed |= {name: wanted[name] for name in made}
     for name in extra:
         del renamed[name]
-    _check_fit(own, renamed, checkpoint)
+    _check_fit(wanted, renamed, checkpoint)
     for name, others in shared.items():
         if not torch.equal(renamed[name], renamed[others[0]]):
             raise CheckpointError(
@@ -68,14 +68,14 @@ def first_of_each(kinds: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"{kind}: {first_few(names)}" for kind, names in kinds.items() if names]
 
 
-def _filled_in(name: str, own: Mapping[str, torch.Tensor]) -> str:
+def _filled_in(name: str, wanted: Mapping[str, torch.Tensor]) -> str:
     """The name with the model's part in the place of ``ANY``, or without it."""
     head, mark, rest = name.partition(f".{ANY_PART}.")
     if not mark:
         return name
-    parts = dict.fromkeys(known.split(".")[1] for known in own if known.startswith(f"{head}."))
-    deeper = [f"{head}.{part}.{rest}" for part in parts if f"{head}.{part}.{rest}" in own]
-    return deeper[0] if len(deeper) == 1 and f"{head}.{rest}" not in own else f"{head}.{rest}"
+    parts = dict.fromkeys(key.split(".")[1] for key in wanted if key.startswith(f"{head}."))
+    deeper = [f"{head}.{part}.{rest}" for part in parts if f"{head}.{part}.{rest}" in wanted]
+    return deeper[0] if len(deeper) == 1 and f"{head}.{rest}" not in wanted else f"{head}.{rest}"
 
 
 def bare_name(name: str) -> str:
@@ -91,24 +91,23 @@ def _is_whole(tensor: torch.Tensor) -> bool:
     return not tensor.is_floating_point() and not tensor.is_complex()
 
 
-def _check_fit(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
-    """Raise CheckpointError if a state does not fit the model's names and shapes."""
-    unexpected = [name for name in state if name not in own]
+def _check_fit(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
+    unexpected = [name for name in state if name not in wanted]
     shaped = [
-        f"{name} is {tuple(state[name].shape)}, but the model has {tuple(own[name].shape)}"
-        for name in own
-        if name in state and own[name].shape != state[name].shape
+        f"{name} is {tuple(state[name].shape)}, but the model has {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in state and wanted[name].shape != state[name].shape
     ]
-    complex_numbers = [n for n in own if n in state and state[n].is_complex() and not own[n].is_complex()]
+    complex_numbers = [n for n in wanted if n in state and state[n].is_complex() and not wanted[n].is_complex()]
     # quantised weights mean nothing without their scale
-    whole = [n for n in own if n in state and _is_whole(state[n]) and not _is_whole(own[n])]
-    missing = [name for name in own if name not in state]
+    integers = [n for n in wanted if n in state and _is_whole(state[n]) and not _is_whole(wanted[n])]
+    missing = [name for name in wanted if name not in state]
     kinds = {
         "missing": missing,
         "unexpected": unexpected,
         "wrong shape": shaped,
         "complex": complex_numbers,
-        "whole numbers, as in a quantised model": whole,
+        "whole numbers, as in a quantised model": integers,
     }
     wrong = first_of_each(kinds)
     if wrong:
@@ -134,24 +133,24 @@ def _shared(model: torch.nn.Module) -> dict[str, list[str]]:
 
 
 def _renamed(
-    own: Mapping[str, torch.Tensor],
+    wanted: Mapping[str, torch.Tensor],
     state: Mapping[str, torch.Tensor],
     shared: Mapping[str, list[str]],
     checkpoint: str,
 ) -> Mapping[str, torch.Tensor]:
     """The state under the model's names, if adding a prefix on one side makes them equal."""
     bare = {_uncompiled(name): value for name, value in state.items()}
-    names = {_uncompiled(name): name for name in own}
+    names = {_uncompiled(name): name for name in wanted}
     prefixes = list(dict.fromkeys(_prefixes(bare)))
     hits = {p: sum(p + name in bare for name in names) for p in prefixes}
-    whole = [p for p in prefixes if _all_there(p, names, bare, shared)]
-    if len(whole) > 1 and "" not in whole:
+    fitting = [p for p in prefixes if _all_there(p, names, bare, shared)]
+    if len(fitting) > 1 and "" not in fitting:
         raise CheckpointError(
-            f"checkpoint {checkpoint} has several states that fit the model, under {first_few([*map(repr, whole)])}",
-            hint=f"Leave out all but the trained one with ignore_keys, for example {whole[-1]}*.",
+            f"checkpoint {checkpoint} has several states that fit the model, under {first_few([*map(repr, fitting)])}",
+            hint=f"Leave out all but the trained one with ignore_keys, for example {fitting[-1]}*.",
         )
-    if whole:
-        prefix = "" if "" in whole else whole[0]
+    if fitting:
+        prefix = "" if "" in fitting else fitting[0]
         return {names.get(n, n): v for k, v in bare.items() if k.startswith(prefix) and (n := k[len(prefix) :])}
     # the model is wrapped, but the checkpoint is not
     for prefix in dict.fromkeys(_prefixes(names)):

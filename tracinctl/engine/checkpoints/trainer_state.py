@@ -111,10 +111,10 @@ def _planned_rate(arguments: Mapping[str, Any] | None, state: TrainerState, afte
 
 def _warmup(arguments: Mapping[str, Any], steps: int) -> int:
     """The steps of warm-up, given as a number or as a share of all."""
-    given = arguments.get("warmup_steps") or 0
-    if isinstance(given, (int, float)) and given >= 1:
-        return int(given)
-    share = given or arguments.get("warmup_ratio") or 0
+    warmup = arguments.get("warmup_steps") or 0
+    if isinstance(warmup, (int, float)) and warmup >= 1:
+        return int(warmup)
+    share = warmup or arguments.get("warmup_ratio") or 0
     return math.ceil(share * steps) if isinstance(share, (int, float)) else 0
 
 

@@ -143,11 +143,11 @@ def module_state(module: Inert, prefix: str = "") -> dict[str, Any]:
         return {}
     unsaved = inner.get("_non_persistent_buffers_set") or ()
     buffers = {key: value for key, value in (inner.get("_buffers") or {}).items() if key not in unsaved}
-    own = {f"{prefix}{key}": value for key, value in (inner["_parameters"] | buffers).items() if value is not None}
+    state = {f"{prefix}{key}": value for key, value in (inner["_parameters"] | buffers).items() if value is not None}
     for key, child in (inner.get("_modules") or {}).items():
         if isinstance(child, Inert):
-            own |= module_state(child, f"{prefix}{key}.")
-    return own
+            state |= module_state(child, f"{prefix}{key}.")
+    return state
 
 
 class SafePickle(pickle.Unpickler):

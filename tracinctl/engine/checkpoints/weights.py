@@ -170,11 +170,11 @@ def checkpoint_weights(
         )
     if without:
         return same, []
-    known = [rate for rate in rates if rate is not None]
-    mean = sum(known) / len(known)
+    numbers = [rate for rate in rates if rate is not None]
+    mean = sum(numbers) / len(numbers)
     if not mean:
         return same, ["the learning rates are all zero, so all checkpoints have weight 1"]
-    values = known if weighting == "absolute" else [rate / mean for rate in known]
+    values = numbers if weighting == "absolute" else [rate / mean for rate in numbers]
     zero = [name for name, value in zip(names, values, strict=True) if not value]
     return values, [f"checkpoints with learning rate 0 add nothing to the scores: {first_few(zero)}"] if zero else []
 
@@ -201,14 +201,13 @@ def check_own_weights(weights: Sequence[float], checkpoints: int) -> list[float]
 
 
 def _on_groups(names: Sequence[str], records: Sequence[CheckpointRecord], scales: Sequence[GroupScales]) -> list[str]:
-    """Notes on parameter groups with different rates."""
     mixed = [k for k, record in enumerate(records) if record.rates.differ]
     notes = []
-    for known, what in (
+    for by_name, what in (
         (True, "each group's gradients count by its own rate"),
         (False, "the parameters of the groups are unknown, so their mean rate counts for all"),
     ):
-        those = [k for k in mixed if bool(scales[k].by_name) == known]
+        those = [k for k in mixed if bool(scales[k].by_name) == by_name]
         if those:
             rates = ", ".join(f"{rate:.4g}" for rate in records[those[0]].rates.by_group)
             of = first_few([names[k] for k in those], 1)

@@ -70,8 +70,8 @@ class ExclusionList:
     @property
     def summary(self) -> str:
         """``111 pairs, at least 3 of 5 active test pairs score below -5``."""
-        what = "pair" if "(mode ranking_pair)" in self.comment("excluded") else "id"
-        return count(len(self.ids), what) + (f", {self.rule}" if self.rule else "")
+        unit = "pair" if "(mode ranking_pair)" in self.comment("excluded") else "id"
+        return count(len(self.ids), unit) + (f", {self.rule}" if self.rule else "")
 
     @property
     def notes(self) -> list[str]:
@@ -86,11 +86,11 @@ def list_text(exclusions: Exclusions, scores_name: str, notes: Sequence[str] = (
     Raises:
         ExclusionListError: an id cannot be written on a line.
     """
-    what = _WHAT[exclusions.mode]
+    content = _WHAT[exclusions.mode]
     if exclusions.by:
-        what = f"training pairs, all of {count(len(exclusions.listed), 'group')} by {_one_line(exclusions.by)}"
+        content = f"training pairs, all of {count(len(exclusions.listed), 'group')} by {_one_line(exclusions.by)}"
     lines = [
-        f"# excluded: {len(exclusions.ids)} {what} (mode {exclusions.mode})",
+        f"# excluded: {len(exclusions.ids)} {content} (mode {exclusions.mode})",
         f"# rule: {_rule(exclusions)}",
         f"# from: {_one_line(scores_name)}",
         f"# ids: sha256 {_digest(exclusions.ids)}",
@@ -126,18 +126,18 @@ def _rule(exclusions: Exclusions) -> str:
     quantile, text = exclusions.threshold.quantile, exclusions.threshold.text
     score = "score, the mean of each group's training pairs," if exclusions.by else "score"
     if exclusions.rule == "total":
-        given = f" (the lowest {text} of the {'groups' if exclusions.by else 'training pairs'})" if quantile else ""
+        share = f" (the lowest {text} of the {'groups' if exclusions.by else 'training pairs'})" if quantile else ""
         return (
             f"the total {score} on all {len(exclusions.counted.active):,} test pairs is below "
-            f"{number(exclusions.value)}{given} (rule total); positive = helpful, negative = harmful{cap}"
+            f"{number(exclusions.value)}{share} (rule total); positive = helpful, negative = harmful{cap}"
         )
-    given = f" ({text} of the non-zero scores)" if quantile else ""
+    share = f" ({text} of the non-zero scores)" if quantile else ""
     upper = exclusions.counted.upper_threshold
     also = f" or above {number(upper)}" if upper is not None else ""
-    what = "have a mean score of the group's training pairs below" if exclusions.by else "score below"
+    relation = "have a mean score of the group's training pairs below" if exclusions.by else "score below"
     return (
-        f"at least {exclusions.required_votes:,} of {exclusions.active_test_pairs:,} active test pairs {what} "
-        f"{number(exclusions.value)}{given}{also} (min_occurrences {exclusions.min_occurrences}); "
+        f"at least {exclusions.required_votes:,} of {exclusions.active_test_pairs:,} active test pairs {relation} "
+        f"{number(exclusions.value)}{share}{also} (min_occurrences {exclusions.min_occurrences}); "
         f"positive = helpful, negative = harmful{cap}"
     )
 

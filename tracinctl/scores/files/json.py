@@ -54,14 +54,14 @@ def read_json_scores(path: Path) -> MemoryScores:
                 raise ScoreFileError(
                     f"{path}: the entry of {train_id!r} is {kind(record)}, not an object of scores", hint=AGAIN
                 )
-            own = names if list(record) == names else _score_names(record)
-            names = names or own
-            if record and not own:
+            columns = names if list(record) == names else [key for key in record if key.startswith(PREFIX)]
+            names = names or columns
+            if record and not columns:
                 continue  # the record of an item or of something else
             if not names:
                 without.append(train_id)
                 continue
-            _same_test_pairs(path, train_id, own, names, train_ids)
+            _same_test_pairs(path, train_id, columns, names, train_ids)
             if list(record) != names:
                 record = {name: record[name] for name in names}  # noqa: PLW2901  only the scores, in the first pair's order
             rows.append(_scores(path, train_id, record))
@@ -71,18 +71,14 @@ def read_json_scores(path: Path) -> MemoryScores:
     if without:
         _same_test_pairs(path, without[0], [], names, train_ids)
     test_ids = [name[len(PREFIX) :] for name in names]
-    known = _known(path, entries.digest.hexdigest(), len(train_ids))
-    if known is None:
+    meta = _meta_from_sidecar(path, entries.digest.hexdigest(), len(train_ids))
+    if meta is None:
         _one_kind(path, train_ids)
-    return MemoryScores(ScoreMeta(train_ids, test_ids, **(known or {})), np.array(rows))
+    return MemoryScores(ScoreMeta(train_ids, test_ids, **(meta or {})), np.array(rows))
 
 
-def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
-    """The sidecar's content as arguments of ScoreMeta; None without a sidecar, as with files of other programs.
-
-    Raises:
-        ScoreFileError: the sidecar is broken, or belongs to other scores.
-    """
+def _meta_from_sidecar(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
+    """The sidecar's content as arguments of ScoreMeta; None without a sidecar, as with files of other programs."""
     beside = sidecar_path(path)
     if beside == path or not (beside.exists() or beside.is_symlink()):
         return None
@@ -90,12 +86,12 @@ def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
     if sidecar.get("scores_sha256") != digest:
         raise apart(path)
     try:
-        own, sample = sidecar["self_influence"], sidecar["sample_influence"]
+        self_influence, sample = sidecar["self_influence"], sidecar["sample_influence"]
         items = [(str(a), str(b)) for a, b in sidecar["train_items"]]
         groups = {str(name): [str(value) for value in values] for name, values in sidecar.get("groups", {}).items()}
-        known = {
+        meta = {
             "train_items": items,
-            "self_influence": None if own is None else _finite(own),
+            "self_influence": None if self_influence is None else _finite(self_influence),
             "sample_ids": [] if sample is None else list(sample),
             "sample_influence": None if sample is None else _finite(list(sample.values())),
             "checkpoint_names": [str(name) for name in sidecar["checkpoint_names"]],
@@ -104,10 +100,10 @@ def _known(path: Path, digest: str, pairs: int) -> dict[str, Any] | None:
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ScoreFileError(f"{sidecar_path(path)} is not in the form that tracinctl writes", hint=AGAIN) from error
-    columns = [items or None, own, *groups.values()]
+    columns = [items or None, self_influence, *groups.values()]
     if any(column is not None and len(column) != pairs for column in columns):
         raise apart(path)
-    return known
+    return meta
 
 
 def _finite(values: Any) -> FloatArray:
@@ -119,18 +115,15 @@ def _finite(values: Any) -> FloatArray:
     return numbers
 
 
-def _score_names(record: dict[str, Any]) -> list[str]:
-    return [key for key in record if key.startswith(PREFIX)]
-
-
-def _same_test_pairs(path: Path, train_id: str, own: list[str], names: list[str], train_ids: Sequence[str]) -> None:
-    other = repr(train_ids[0]) if train_ids else "another pair"
-    for lacking in sorted(set(names) - set(own)):
-        message = f"{path}: {train_id!r} has no score on test pair {lacking[len(PREFIX) :]!r}, which {other} has"
-        raise ScoreFileError(message, hint=_SAME)
-    for extra in sorted(set(own) - set(names)):
-        message = f"{path}: {train_id!r} has a score on test pair {extra[len(PREFIX) :]!r}, which {other} lacks"
-        raise ScoreFileError(message, hint=_SAME)
+def _same_test_pairs(path: Path, train_id: str, columns: list[str], names: list[str], train_ids: Sequence[str]) -> None:
+    first_pair = repr(train_ids[0]) if train_ids else "another pair"
+    if set(names) == set(columns):
+        return
+    lacking = sorted(set(names) - set(columns))
+    column = lacking[0] if lacking else min(set(columns) - set(names))
+    lacks, has = ("has no score", "has") if lacking else ("has a score", "lacks")
+    message = f"{path}: {train_id!r} {lacks} on test pair {column[len(PREFIX) :]!r}, which {first_pair} {has}"
+    raise ScoreFileError(message, hint=_SAME)
 
 
 def _scores(path: Path, train_id: str, record: dict[str, Any]) -> Any:
@@ -163,10 +156,10 @@ def _one_kind(path: Path, train_ids: Sequence[str]) -> None:
     material, _, frequency = path.name.removesuffix(SCORES_ENDING).rpartition("_")
     of_material = [name.startswith(f"{material}_") and f"_{material}_" in name for name in train_ids]
     of_frequency = [name.count(f"_{frequency}_") > 1 for name in train_ids]
-    for what, wanted, of_it in (("materials", material, of_material), ("frequencies", frequency, of_frequency)):
+    for kinds, wanted, of_it in (("materials", material, of_material), ("frequencies", frequency, of_frequency)):
         if wanted and any(of_it) and not all(of_it):
             raise ScoreFileError(
-                f"{path} mixes {what}: besides {wanted} it has the pair {train_ids[of_it.index(False)]!r}",
+                f"{path} mixes {kinds}: besides {wanted} it has the pair {train_ids[of_it.index(False)]!r}",
                 hint=f"Keep one file for each material and frequency. {AGAIN}",
             )
 
@@ -215,13 +208,13 @@ def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallbac
 
 
 def _sidecar(source: ScoreSource, digest: str) -> str:
-    own, sample = source.self_influence, source.sample_influence
+    self_influence, sample = source.self_influence, source.sample_influence
     content = {
         "scores_sha256": digest,
         "provenance": dict(source.provenance),
         "checkpoint_names": list(source.checkpoint_names),
         "train_items": [list(pair) for pair in source.train_items],
-        "self_influence": None if own is None else own.tolist(),
+        "self_influence": None if self_influence is None else self_influence.tolist(),
         "sample_influence": None if sample is None else dict(zip(source.sample_ids, sample.tolist(), strict=True)),
         "groups": {name: list(values) for name, values in source.groups.items()},
     }

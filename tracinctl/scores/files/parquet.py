@@ -35,6 +35,7 @@ from tracinctl.scores.source import (
     checked_blocks,
     rows_per_block,
 )
+from tracinctl.user_code import said
 
 _GROUP_COLUMN = "group:"  # prefix of columns that group the training pairs
 _ABOUT = b"tracinctl"  # the key of the description in the file's metadata
@@ -83,7 +84,7 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
             last.enter_context(locked(path))  # or two runs could mix one's scores with the other's sidecar
     except (UnicodeEncodeError, pa.ArrowException) as error:
         raise ScoreFileError(
-            f"cannot write {path} as Parquet: {_first_line(error)}", hint="Write JSON: `format` json."
+            f"cannot write {path} as Parquet: {said(error)}", hint="Write JSON: `format` json."
         ) from error
 
 
@@ -113,12 +114,12 @@ def _row_group(source: ScoreSource, schema: Any, start: int, block: FloatArray) 
     import pyarrow as pa
 
     rows = slice(start, start + len(block))
-    items, own = source.train_items[rows], source.self_influence
+    items, self_influence = source.train_items[rows], source.self_influence
     columns = [source.train_ids[rows], *([[pair[k] for pair in items] for k in (0, 1)] if items else [])]
     columns += [values[rows] for values in source.groups.values()]
     arrays = [pa.array(column, pa.string()) for column in columns]
-    if own is not None:
-        arrays.append(pa.array(own[rows], pa.float64()))
+    if self_influence is not None:
+        arrays.append(pa.array(self_influence[rows], pa.float64()))
     arrays.append(pa.array(row_sums(block)))
     flat = np.ascontiguousarray(block, dtype=np.float64).reshape(-1)
     arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=schema.field("scores").type))
@@ -126,7 +127,6 @@ def _row_group(source: ScoreSource, schema: Any, start: int, block: FloatArray) 
 
 
 def _sidecar(source: ScoreSource, written: Path, width: int) -> str:
-    """The text of the sidecar for a new file."""
     import pyarrow.parquet as pq
 
     groups = []
@@ -166,10 +166,6 @@ def row_sums(scores: FloatArray) -> npt.NDArray[np.uint64]:
     return sums
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-
-
 class ParquetScores(KnownScores):
     """An open Parquet score file; scores are read on demand.
 
@@ -199,9 +195,7 @@ class ParquetScores(KnownScores):
             super().__init__(_meta(about, columns))
             self._sums = _numbers(columns["row_sum"], np.uint64)
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ScoreFileError(
-                f"{path} cannot be read as Parquet scores: {_first_line(error)}", hint=AGAIN
-            ) from error
+            raise ScoreFileError(f"{path} cannot be read as Parquet scores: {said(error)}", hint=AGAIN) from error
         if not sum(group.rows for group in self._groups) == len(self._sums) == len(self.train_ids):
             raise apart(path)
 
@@ -226,7 +220,7 @@ class ParquetScores(KnownScores):
                         if start % (_PROGRESS_EVERY * step) < len(piece) or start == total:
                             self._progress(Progress("reading scores", start, total, "pairs", self._path.name))
         except OSError as error:
-            raise ScoreFileError(f"{self._path} failed while it was read: {_first_line(error)}", hint=AGAIN) from error
+            raise ScoreFileError(f"{self._path} failed while it was read: {said(error)}", hint=AGAIN) from error
         self._check_same()
         if start != total:
             raise ScoreFileError(f"{self._path} changed while it was read", hint=AGAIN)
@@ -265,11 +259,7 @@ def read_scores(file: FileIO, group: ScoreBytes, width: int, step: int) -> Itera
 
 
 def _checked_frame(path: Path) -> list[ScoreBytes]:
-    """The places of the scores, after checking that everything else is unchanged.
-
-    Raises:
-        ScoreFileError: the file or the sidecar was changed, or the sidecar is missing.
-    """
+    """The places of the scores, after checking that everything else is unchanged."""
     beside = read_sidecar(path)
     size, width = beside["size"], len(beside["test_ids"])
     groups = [ScoreBytes(*group) for group in beside["row_groups"]]
@@ -279,11 +269,7 @@ def _checked_frame(path: Path) -> list[ScoreBytes]:
 
 
 def _about(path: Path, file: Any) -> Any:
-    """The file's description of its scores.
-
-    Raises:
-        ScoreFileError: the file has no scores, or is compressed.
-    """
+    """The file's description of its scores."""
     schema = file.schema_arrow
     raw = (schema.metadata or {}).get(_ABOUT)
     if raw is None or schema.names[-1:] != ["scores"] or "id" not in schema.names:
@@ -297,13 +283,12 @@ def _about(path: Path, file: Any) -> Any:
 
 
 def _meta(about: Any, columns: Any) -> ScoreMeta:
-    """The file's data besides its scores."""
     pairs = [_texts(columns[name].to_pylist(), once=False) for name in ("id1", "id2") if name in columns]
-    own, sample = columns.get("self_influence"), about["sample_influence"]
+    self_influence, sample = columns.get("self_influence"), about["sample_influence"]
     return ScoreMeta(
         train_ids=_texts(columns["id"].to_pylist()),
         test_ids=_texts(about["test_ids"]),
-        self_influence=None if own is None else _finite(_numbers(own, np.float64)),
+        self_influence=None if self_influence is None else _finite(_numbers(self_influence, np.float64)),
         sample_ids=[] if sample is None else _texts(list(sample)),
         sample_influence=None if sample is None else _finite(list(sample.values())),
         train_items=list(zip(*pairs, strict=True)) if pairs else [],
@@ -334,11 +319,11 @@ def _numbers(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
     """A column's values, without ``to_numpy``, which would import pandas."""
     import pyarrow as pa
 
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray) or whole.null_count or whole.type != pa.from_numpy_dtype(dtype):
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray) or array.null_count or array.type != pa.from_numpy_dtype(dtype):
         raise ValueError("self-influence or sums of rows are not finite numbers, or missing")
-    numbers = np.frombuffer(whole.buffers()[1], dtype=dtype)
-    return numbers[whole.offset : whole.offset + len(whole)]
+    numbers = np.frombuffer(array.buffers()[1], dtype=dtype)
+    return numbers[array.offset : array.offset + len(array)]
 
 
 def _finite(values: Any) -> FloatArray:

@@ -156,11 +156,7 @@ def with_checkpoints(source: ScoreSource, path: Path, progress: ProgressCallback
 
 
 def _read_json(source: ScoreSource, path: Path) -> tuple[list[str], FloatArray]:
-    """Names of the checkpoints, and scores of shape (train pairs, test pairs, checkpoints).
-
-    Raises:
-        ScoreFileError: the file is broken, or does not belong to the source.
-    """
+    """Names of the checkpoints, and scores of shape (train pairs, test pairs, checkpoints)."""
     train_ids, test_ids = list(source.train_ids), list(source.test_ids)
     names: list[str] = []
     keys: list[str] = []
@@ -188,5 +184,5 @@ def _checkpoint_names(source: ScoreSource, record: dict[str, Any]) -> list[str]:
     """The source's names if a record has them all, else the names in its keys."""
     head = f"{PREFIX}{source.test_ids[0]}_" if len(source.test_ids) else PREFIX
     names = [key.removeprefix(head) for key in record if key.startswith(head)]
-    known = list(source.checkpoint_names)
-    return known if known and set(known) <= set(names) else names
+    recorded = list(source.checkpoint_names)
+    return recorded if recorded and set(recorded) <= set(names) else names

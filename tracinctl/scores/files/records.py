@@ -54,7 +54,6 @@ def _merge(path: Path, change: Callable[[Records], None]) -> None:
 
 
 def _texts(records: Records) -> Iterator[str]:
-    """The text of each record with its key."""
     names: dict[str, str] = {}  # texts of keys, which are the same in most records
     for row, (key, record) in enumerate(records.items()):
         yield f"{',' if row else ''}\n  {json_text(key)}: {_record_text(record, names)}"
@@ -78,11 +77,11 @@ def write_self_influence(source: ScoreSource, path: Path) -> None:
         ScoreFileError: the file is broken.
         TracinctlError: it cannot be written.
     """
-    own, sample = source.self_influence, source.sample_influence
+    self_influence, sample = source.self_influence, source.sample_influence
 
     def change(records: Records) -> None:
-        if own is not None:
-            for key, value in zip(source.train_ids, own.tolist(), strict=True):
+        if self_influence is not None:
+            for key, value in zip(source.train_ids, self_influence.tolist(), strict=True):
                 records.setdefault(key, {})["tracin_self_influence"] = value
         if sample is not None:
             for key, value in zip(source.sample_ids, sample.tolist(), strict=True):

@@ -51,12 +51,12 @@ def read_sidecar(path: Path) -> dict[str, Any]:
                 hint=f"Copy {place.name} too, or compute the scores again: tracinctl compute",
             )
         content = json.loads(place.read_bytes())
-        own = content.pop(OWN_DIGEST)
+        digest = content.pop(OWN_DIGEST)
     except OSError as error:
         raise ScoreFileError(f"cannot read {place}: {error.strerror or error}", hint=again) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ScoreFileError(f"{place} is damaged", hint=again) from error
-    if own != _digest(content):
+    if digest != _digest(content):
         raise ScoreFileError(f"{place} was changed after it was written", hint=again)
     return dict(content)
 
