@@ -1,4 +1,4 @@
-"""Files that belong together: all of them are replaced, or none."""
+"""Atomic writes: files that belong together are replaced together or not at all."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ def test_files_that_belong_together_are_replaced_together(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["one.txt"]
 
 
-def test_where_one_cannot_be_finished_both_stay_as_they_were(tmp_path, monkeypatch):
+def test_if_one_file_cannot_be_finished_both_stay_unchanged(tmp_path, monkeypatch):
     one, two = tmp_path / "one.txt", tmp_path / "two.txt"
     one.write_text("old 1")
     two.write_text("old 2")
@@ -65,14 +65,14 @@ def test_only_a_file_is_replaced(tmp_path):
     assert not Path("nowhere").exists()
 
 
-def test_a_lock_leaves_nothing_behind(tmp_path):
+def test_a_lock_leaves_no_file(tmp_path):
     path = tmp_path / "list.txt"
     with locked(path):
         assert list(written(tmp_path)) == [".list.txt.lock"]
     assert written(tmp_path) == {}
 
 
-def test_a_lock_file_that_its_holder_removes_in_that_moment_is_no_lock(tmp_path, monkeypatch):
+def test_a_lock_file_that_its_holder_has_just_removed_is_made_again(tmp_path, monkeypatch):
     path, lock = tmp_path / "list.txt", tmp_path / ".list.txt.lock"
     take, taken = fcntl.flock, []
 
@@ -91,7 +91,7 @@ def test_a_lock_file_that_its_holder_removes_in_that_moment_is_no_lock(tmp_path,
     assert written(tmp_path) == {}
 
 
-def test_who_waits_for_a_lock_gets_it_when_it_is_let_go(tmp_path, monkeypatch):
+def test_a_waiting_run_gets_the_lock_when_it_is_released(tmp_path, monkeypatch):
     path = tmp_path / "list.txt"
     first = locked(path)
     first.__enter__()

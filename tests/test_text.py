@@ -1,4 +1,4 @@
-"""Numbers in one format, names in one order, one way to guess a misspelt name."""
+"""The format of numbers, the order of names, and guesses for misspelt names."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_a_shown_score_can_be_given_as_a_threshold(value):
     assert parse_threshold(number(value)).value == pytest.approx(value, rel=5e-3)
 
 
-def test_scores_of_a_column_have_their_points_below_each_other():
+def test_scores_of_a_column_have_aligned_decimal_points():
     assert aligned([-22.19, -18.1, -6.193]) == ["-22.19", "-18.10", "-6.19"]
     assert aligned([1234.6, 0.4]) == ["1235", "0"]
     assert aligned([0.51234, -0.02]) == ["0.5123", "-0.0200"]
@@ -45,7 +45,7 @@ def test_scores_of_a_column_have_their_points_below_each_other():
     assert aligned([]) == []
 
 
-def test_counts_are_words():
+def test_counts_have_their_unit():
     assert [count(1, "pair"), count(1200, "pair"), count(0, "entry", "entries")] == [
         "1 pair",
         "1,200 pairs",
@@ -53,14 +53,14 @@ def test_counts_are_words():
     ]
 
 
-def test_the_first_few_names_say_how_many_follow():
+def test_the_first_few_names_give_the_number_of_others():
     assert first_few([]) == ""
     assert first_few(["a", "b", "c"]) == "a, b, c"
     assert first_few([*"abcd"]) == "a, b, c and 1 more"
     assert first_few([str(k) for k in range(1202)], 2) == "0, 1 and 1,200 more"
 
 
-def test_natural_order_counts_and_is_total():
+def test_natural_order_is_numeric_and_total():
     names = ["1000hz", "500hz", "box", "3000hz", "epoch_10", "epoch_2", "take_01", "take_1", "9" * 5000, ""]
     wanted = ["", "500hz", "1000hz", "3000hz", "9" * 5000, "box", "epoch_2", "epoch_10", "take_01", "take_1"]
     assert sorted(names, key=natural_key) == wanted
@@ -86,5 +86,5 @@ def test_a_misspelt_name_is_guessed(typed, meant):
     assert nearest(typed, known) == meant
 
 
-def test_nothing_is_guessed_among_no_names():
+def test_without_names_nothing_is_guessed():
     assert nearest("a", []) == ""

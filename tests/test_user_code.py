@@ -1,4 +1,4 @@
-"""The one way in which functions of the user are found and called."""
+"""Finding and calling the user's functions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("load", "error"), [(lambda name: load_function(name, "source"), UsageError), (resolve_loss, LossError)]
 )
-def test_a_module_that_is_no_good_is_named_with_its_reason(folder, name, load, error):
+def test_a_broken_module_is_named_with_its_reason(folder, name, load, error):
     text, said = WRONG[name]
     (folder / f"{name}.py").write_text(text)
     with pytest.raises(TracinctlError, match=said) as caught:
@@ -64,7 +64,7 @@ def test_a_module_that_is_no_good_is_named_with_its_reason(folder, name, load, e
         ("load", "Write it like source my_project:load"),
     ],
 )
-def test_the_hint_says_what_to_do(folder, name, hint):
+def test_an_import_error_has_a_hint(folder, name, hint):
     for file, text in (("needs", WRONG["needs"][0]), ("net", "def load(): pass")):
         (folder / f"{file}.py").write_text(text)
     with pytest.raises(UsageError) as caught:
@@ -107,7 +107,7 @@ def test_a_function_that_fails_is_named_with_its_reason(folder, body, said):
     del sys.modules["fails"]
 
 
-def test_an_error_of_ours_and_an_interrupt_pass_as_they_are(folder):
+def test_tracinctl_errors_and_interrupts_pass_unchanged(folder):
     (folder / "stops.py").write_text(
         "from tracinctl.errors import DataError\n\n\n"
         "def load(kind):\n    raise DataError('own words') if kind == 'ours' else KeyboardInterrupt\n"
@@ -118,7 +118,7 @@ def test_an_error_of_ours_and_an_interrupt_pass_as_they_are(folder):
         call_function("stops:load", "source", "theirs")
 
 
-def test_user_code_needs_nothing_heavy():
+def test_user_code_imports_no_heavy_library():
     program = "import sys, tracinctl.user_code; print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -290,7 +290,7 @@ def test_hostile_ids_stay_text(cli, tmp_path, monkeypatch):
 
 
 @needs_reference
-def test_the_users_own_files_give_the_counts_they_know(cli):
+def test_the_users_files_give_their_known_counts(cli):
     result = cli("sweep", "--metadata-dir", ROOT, "--thresholds", "-5,-10,-15,-100", "--json")
     answer = {
         each["frequency"]: [[row["votes"].get(k, 0) for k in "123"] for row in each["thresholds"]]

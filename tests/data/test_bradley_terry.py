@@ -1,4 +1,4 @@
-"""Which comparisons the others contradict: known scores, mirror images, and both solvers."""
+"""Probability that a comparison is wrong: known scores, mirror images, and both solvers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracinctl.errors import DataError
 
 
 def comparisons(items=30, rows=600, wrong=0.1, seed=0):
-    """Pairs of items whose true score is their number, some turned round."""
+    """Pairs of items whose true score is their number; some are flipped."""
     random = np.random.default_rng(seed)
     i = random.integers(items, size=rows)
     j = (i + random.integers(1, items, size=rows)) % items
@@ -27,7 +27,7 @@ def share_in_order(probability, bad):
 
 
 @pytest.mark.parametrize("dense", [True, False])
-def test_turned_comparisons_are_found(dense, monkeypatch):
+def test_flipped_comparisons_are_found(dense, monkeypatch):
     monkeypatch.setattr(bradley_terry, "DENSE_ITEMS", 2048 if dense else 0)
     pairs, bad = comparisons()
     probability = contradiction(pairs, 30)
@@ -36,7 +36,7 @@ def test_turned_comparisons_are_found(dense, monkeypatch):
     assert probability[~bad].mean() < 0.3
 
 
-def test_both_solvers_find_the_scores_that_nothing_improves():
+def test_both_solvers_find_the_most_probable_scores():
     pairs, _ = comparisons()
     i, j, y = pairs.first, pairs.second, pairs.target
     dense, _ = bradley_terry._fit_dense(i, j, y, np.eye(30))
@@ -51,8 +51,8 @@ def test_both_solvers_find_the_scores_that_nothing_improves():
     assert pull == pytest.approx(dense, abs=1e-6)
 
 
-def test_the_same_two_items_are_judged_by_other_items_only():
-    """Two items that are compared with nobody else: a hundred repeats and mirror images say nothing of one another."""
+def test_two_items_are_judged_only_by_comparisons_with_others():
+    """Two items that are compared with nobody else: a hundred repeats and mirror images do not judge each other."""
     count = 100
     pairs = Pairs(np.tile([0, 1], count // 2), np.tile([1, 0], count // 2), np.tile([1, -1], count // 2))
     assert contradiction(pairs, 2) == pytest.approx(np.full(count, 0.5))

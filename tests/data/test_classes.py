@@ -35,7 +35,7 @@ def test_the_number_in_the_name_ranks_a_class(lowest_first, ranks):
         (("10cm", "2m"), "differ in more than their numbers"),
     ],
 )
-def test_an_order_that_names_leave_open_is_taken_with_a_note(names, note):
+def test_an_uncertain_order_has_a_note(names, note):
     assert note in order_classes(names).note
 
 
@@ -50,14 +50,14 @@ def test_an_order_that_names_leave_open_is_taken_with_a_note(names, note):
         (("deg030", "mic2-deg060"), "more than one number"),
     ],
 )
-def test_an_order_that_cannot_be_told_is_an_error_that_says_how_to_give_it(names, message):
+def test_an_unknown_order_is_an_error_with_a_hint(names, message):
     with pytest.raises(DataError, match=message) as caught:
         order_classes(names)
     assert "classes = [" in caught.value.hint
     assert all(repr(name) in caught.value.hint for name in names)
 
 
-def test_a_given_order_ranks_and_may_name_classes_that_are_not_there():
+def test_a_given_order_may_name_missing_classes():
     order = order_classes({"left30", "right30", "centre"}, ["left30", "far", "centre", "right30"])
     assert order.rank == {"left30": 0, "centre": 2, "right30": 3}
     assert shown_order(tuple(order.rank)) == "left30 < centre < right30"

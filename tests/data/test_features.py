@@ -32,7 +32,7 @@ def test_a_spectrogram_is_the_transform_of_symmetric_hamming_windows_centred_on_
     assert np.ptp(got - wanted) < 1e-3
 
 
-def test_parts_without_sound_stop_at_the_floor():
+def test_silent_parts_are_at_the_floor():
     samples = np.concatenate([tone(), np.zeros(1024)]).astype(np.float32)
     assert spectrogram(samples, n_fft=256, hop=64).min() == -200
 

@@ -1,4 +1,4 @@
-"""Texts of items as people read them."""
+"""Texts of items for people to read."""
 
 from __future__ import annotations
 

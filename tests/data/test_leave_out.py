@@ -1,4 +1,4 @@
-"""Training pairs without those that a list names."""
+"""Training pairs without those on a list."""
 
 from __future__ import annotations
 

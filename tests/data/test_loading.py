@@ -100,7 +100,7 @@ def test_a_given_order_of_classes_turns_targets_round(tmp_path):
     assert above == {"deg000deg036", "deg000deg072", "deg036deg072"}
 
 
-def test_an_alphabetical_order_is_said(tmp_path):
+def test_an_alphabetical_order_is_noted(tmp_path):
     for angle in ("near", "far"):
         for take in range(3):
             write(place(tmp_path, take, angle), tone(seed=take))
@@ -131,7 +131,7 @@ def test_formats_may_be_mixed(tmp_path):
     assert np.array_equal(mixed.train.inputs, whole.train.inputs)
 
 
-def test_an_underscore_in_a_take_is_said_to_be_the_reason(tmp_path):
+def test_an_underscore_in_a_take_is_the_stated_reason(tmp_path):
     root = tree(tmp_path)
     place(root, "00").rename(place(root, "00_ch1"))
     with pytest.raises(DataError, match="a take has no underscore, but 00_ch1 has one"):
@@ -157,7 +157,7 @@ def test_names_are_the_same_in_any_unicode_form(tmp_path):
         assert named(load_recordings(root, composed, "500hz", pairs_file=path, **SMALL)) == named(data)
 
 
-def test_links_may_lead_into_a_second_folder_that_is_allowed(tmp_path):
+def test_links_may_lead_into_linked_root(tmp_path):
     root = tree(tmp_path / "data")
     cache = tmp_path / "cache" / "files"
     cache.mkdir(parents=True)
@@ -203,7 +203,7 @@ class TestPairs:
         write_pairs_file(tmp_path / "pairs.csv", load(root))
         return tmp_path / "pairs.csv"
 
-    def test_a_file_gives_what_the_seed_gave(self, root, file):
+    def test_a_written_pairs_file_gives_the_same_data_as_the_seed(self, root, file):
         alone, again = load(root), load(root, pairs_file=file)
         assert (again.train.ids, again.test.ids, again.notes) == (alone.train.ids, alone.test.ids, ())
         assert named(again) == named(alone)
@@ -220,7 +220,7 @@ class TestPairs:
         assert note.startswith("2 recordings ignored, because no pair in pairs.csv has them: ")
         assert note.endswith(": plastic_deg036_500hz_10, plastic_deg036_500hz_11")
 
-    def test_a_pair_whose_recording_is_gone_is_an_error_or_left_out(self, root, file):
+    def test_a_pair_of_a_missing_recording_is_refused_or_left_out(self, root, file):
         before = load(root, pairs_file=file)
         gone = before.train.ids[0]
         next(root.rglob(f"{gone}.wav")).unlink()
@@ -233,7 +233,7 @@ class TestPairs:
         assert named(after, "test") == named(before, "test")
         assert after.notes[0].endswith(f"there is no recording {gone}")
 
-    def test_an_item_is_in_one_split_alone(self, root, file):
+    def test_an_item_is_in_one_split_only(self, root, file):
         data = load(root)
         with file.open("a") as stream:
             stream.write(f"held-out,{data.test.ids[0]},{data.train.ids[0]},1\n")
@@ -260,12 +260,12 @@ class TestPairs:
         assert len(set(named(drawn))) < len(drawn.train_pairs)
         assert load(root, pairs_file=tmp_path / "pairs.csv", pairs="drawn").notes == ()
 
-    def test_a_rule_that_the_file_overrules_is_said(self, root, file):
+    def test_a_rule_without_effect_is_noted(self, root, file):
         assert load(root, pairs_file=file, pairs="every").notes == ()
         (note,) = load(root, pairs_file=file, pairs="drawn").notes
         assert "`pairs` = drawn" in note
 
-    def test_more_than_a_stated_number_of_pairs_are_drawn(self, root, monkeypatch):
+    def test_pairs_above_the_limit_are_drawn(self, root, monkeypatch):
         from tracinctl.data import split
 
         whole = load(root)
@@ -288,7 +288,7 @@ class TestPairs:
         assert peak < 64 << 20
 
     @pytest.mark.parametrize("how", [{"pairs": "some"}, {"train_share": 0}, {"train_share": 1.5}])
-    def test_values_that_make_no_sense_are_refused(self, root, how):
+    def test_wrong_settings_are_refused(self, root, how):
         with pytest.raises(UsageError, match=next(iter(how))):
             load(root, **how)
 
@@ -297,7 +297,7 @@ class TestPairs:
 
 
 def their_dataset(labels, names, excluded, seed=42):
-    """The first users' rule, written anew: every draw is made, and those left out are dropped afterwards."""
+    """The first users' rule in a slow form: make every draw, then drop the excluded ones."""
     np.random.seed(seed)  # noqa: NPY002  it is the rule
     rows = []
     for part, ids in zip(labels, names, strict=True):
@@ -311,7 +311,7 @@ def their_dataset(labels, names, excluded, seed=42):
     return rows
 
 
-def test_a_list_drops_exactly_the_named_draws(tmp_path):
+def test_a_list_removes_exactly_the_named_draws(tmp_path):
     data = load(tree(tmp_path), pairs="drawn")
     excluded = {name for name, _ in named(data)[3:9]}
     train, held_out = their_dataset((data.train.labels, data.test.labels), (data.train.ids, data.test.ids), excluded)
@@ -321,7 +321,7 @@ def test_a_list_drops_exactly_the_named_draws(tmp_path):
     assert [name for name, _ in named(data, "test")] == [f"{a}_{b}" for a, b, _ in held_out]
 
 
-def test_the_file_that_is_written_has_a_line_a_draw(tmp_path):
+def test_the_written_file_has_one_line_per_draw(tmp_path):
     data = load(tree(tmp_path / "data"), pairs="drawn")
     write_pairs_file(tmp_path / "pairs.csv", data)
     with (tmp_path / "pairs.csv").open(newline="") as stream:

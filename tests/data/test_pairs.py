@@ -1,4 +1,4 @@
-"""Columns of pairs: what is taken, what is refused, and the ids of rows."""
+"""Columns of pairs: accepted and refused values, and the ids of rows."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_a_wrong_column_is_named(columns, said):
         Pairs(**({"first": [0, 1], "second": [1, 2], "target": [1, -1]} | columns))
 
 
-def test_ties_are_taken_beside_either_outcome_or_where_they_are_said():
+def test_ties_need_a_target_of_minus_1_or_ties_true():
     assert Pairs([0, 1, 0], [1, 2, 2], [1, 0, -1]).target.tolist() == [1, 0, -1]
     assert Pairs([0, 1], [1, 2], [1, 0], ties=True).target.tolist() == [1, 0]
 
 
-def test_rows_keep_ids_and_columns_where_some_are_taken():
+def test_taken_rows_keep_ids_and_columns():
     pairs = Pairs(
         [0, 0, 1, 0],
         [1, 1, 2, 1],
@@ -99,7 +99,7 @@ def test_a_wrong_frame_is_refused(change, said):
         Pairs.from_frame(frame.drop(columns="id2"), items=ITEMS)
 
 
-def test_labels_are_one_an_item():
+def test_there_is_one_label_and_text_per_item():
     with pytest.raises(DataError, match="2 `labels` for 3 ids"):
         Samples(ITEMS, np.zeros((3, 2)), labels=np.zeros(2))
     with pytest.raises(DataError, match="4 `texts` for 3 ids"):
@@ -116,7 +116,7 @@ def test_labels_are_one_an_item():
         (["b_c#1"], ["a_b", "a_b#2", "a_b#3"]),
     ],
 )
-def test_a_list_names_repeats_of_one_outcome_together_or_one_by_number(listed, kept):
+def test_a_list_names_repeats_of_one_outcome_or_a_single_one(listed, kept):
     pairs = Pairs([0, 0, 1, 0], [1, 1, 2, 1], [1, -1, 1, 1])
     items = Samples(ITEMS, np.zeros((3, 2)))
     held_out = Samples(["x", "y"], np.zeros((2, 2)))

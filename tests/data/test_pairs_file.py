@@ -1,4 +1,4 @@
-"""The file of ranking pairs."""
+"""The pairs file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_pairs_are_read_in_order_with_repeated_draws_and_mirror_images(tmp_path)
     assert _rows(test) == [(0, 1, -1)]
 
 
-def test_columns_may_stand_in_any_order_with_others_between_and_windows_line_ends(tmp_path):
+def test_column_order_other_columns_and_windows_line_ends_do_not_matter(tmp_path):
     train, test = _read(tmp_path, "\ufeffid2,target,note,id1,split\r\na,1,,b,train\r\nx,-1,why,y,held-out")
     assert _rows(train) == [(1, 0, 1)]
     assert _rows(test) == [(1, 0, -1)]
@@ -53,7 +53,7 @@ def test_columns_may_stand_in_any_order_with_others_between_and_windows_line_end
         (b"\xff\xfe\x00", "text in UTF-16"),
     ],
 )
-def test_what_is_wrong_is_named_with_file_and_line(tmp_path, text, message):
+def test_errors_name_file_and_line(tmp_path, text, message):
     with pytest.raises(DataError, match=message) as caught:
         _read(tmp_path, text)
     assert "pairs.csv" in caught.value.message
@@ -67,7 +67,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         read_pairs_file(tmp_path)
 
 
-def test_what_is_written_is_read_back_the_same(tmp_path):
+def test_a_written_file_is_read_back_unchanged(tmp_path):
     ids = ('with "quotes", and commas', "b", "ü")
     rng = np.random.default_rng(0)
     first = rng.integers(0, 3, 40)
@@ -81,7 +81,7 @@ def test_what_is_written_is_read_back_the_same(tmp_path):
     assert path.read_text(encoding="utf-8").startswith(HEADER + "train,")
 
 
-def test_optional_columns_are_read_and_every_other_one_is_a_group(tmp_path):
+def test_optional_columns_are_read_and_others_are_groups(tmp_path):
     train, test = _read(
         tmp_path,
         "annotator;id;id1;id2;margin;split;target;weight\n"
@@ -106,7 +106,7 @@ def test_optional_columns_are_read_and_every_other_one_is_a_group(tmp_path):
         ("id", ("r", ""), "line 3: id is empty"),
     ],
 )
-def test_optional_columns_are_whole_or_refused_with_their_line(tmp_path, column, cells, message):
+def test_incomplete_or_wrong_optional_columns_are_refused_with_their_line(tmp_path, column, cells, message):
     rows = [f"train,a,b,1,{cells[0]}", f"train,b,c,-1,{cells[1]}"]
     with pytest.raises(DataError, match=message) as caught:
         _read(tmp_path, "\n".join([f"{HEADER.strip()},{column}", *rows]))

@@ -1,4 +1,4 @@
-"""Comparisons in the tables that people have, as a file of pairs."""
+"""Import of tables of comparisons into a pairs file."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_columns_can_be_named(tmp_path):
         ("messages\nq\n", "one conversation, as trl's language modeling does"),
     ],
 )
-def test_what_cannot_be_understood_is_named_with_its_line(tmp_path, text, message):
+def test_unclear_tables_are_refused_with_their_line(tmp_path, text, message):
     with pytest.raises(DataError, match=message) as caught:
         brought(tmp_path, text)
     assert caught.value.hint
@@ -160,7 +160,7 @@ def test_a_table_in_columns_is_refused(tmp_path):
         brought(tmp_path, '{"winner": ["a", "c"], "loser": ["b", "d"]}', name="t.jsonl")
 
 
-def test_further_columns_are_groups_and_weights_are_kept(tmp_path):
+def test_other_columns_are_groups_and_weights_stay(tmp_path):
     text = table("winner,loser,annotator,weight,split,id", "a,b,w1,2,train,1", "c,b,w2,0.5,test,1")
     pairs = brought(tmp_path, text)
     assert pairs.frame["source_id"].tolist() == ["1", "1"]
@@ -168,7 +168,7 @@ def test_further_columns_are_groups_and_weights_are_kept(tmp_path):
     assert sentence(pairs.frame.iloc[0].to_dict()) == "a ranks above b, train (annotator w1, weight 2, source_id 1)"
 
 
-def test_what_is_written_is_a_file_of_pairs(tmp_path):
+def test_the_written_file_is_a_pairs_file(tmp_path):
     text = table("item1,item2,vote,annotator,weight,split", "a,b,1,w1,2,train", "a,b,-1,w2,1,train", "x,y,0,w1,1,dev")
     (written,) = write_imported(brought(tmp_path, text), tmp_path / "out" / "pairs.csv")
     train, test = read_pairs_file(written).pairs(["a", "b"], ["x", "y"])
@@ -193,7 +193,7 @@ class TestTexts:
         return "\n".join(json.dumps(row) for row in rows) + "\n"
 
     def check(self, pairs, tmp_path, contents):
-        """The items that are written are these, the better one first."""
+        """Check the written items, the better one first."""
         paths = write_imported(pairs, tmp_path / "pairs.csv")
         assert [path.name for path in paths] == ["pairs.csv", "pairs_items.jsonl"]
         items = {item.pop("id"): item for item in map(json.loads, paths[1].read_text().splitlines())}
@@ -217,7 +217,7 @@ class TestTexts:
         assert not any("not kept" in line for line in pairs.understood)
         self.check(pairs, tmp_path, [(one, other), (other, one)])
 
-    def test_steps_of_trl_are_refused_by_name(self, tmp_path):
+    def test_stepwise_supervision_is_refused_by_name(self, tmp_path):
         row = {"prompt": "How many?", "completions": ["First, one.", "Then two."], "labels": [True, False]}
         with pytest.raises(DataError, match="steps of one answer with a label each, as trl's stepwise supervision"):
             brought(tmp_path, self.lines([row]), name="t.jsonl")
@@ -256,7 +256,7 @@ class TestTexts:
         assert pairs.notes == ["no row is a held-out pair"]
 
     def feedback(self, prompt, scores, *, overall):
-        """A row of UltraFeedback: every answer with ratings, and with an overall score or without."""
+        """A row of UltraFeedback: every answer has ratings, and perhaps an overall score."""
         answers = []
         for k, score in enumerate(scores):
             rated = {"Rating": str(score), "Rationale": "Because it is."}
@@ -275,7 +275,7 @@ class TestTexts:
         rows = [self.feedback(*row, overall=overall) for row in zip(prompts, scores, strict=True)]
         pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
         pairs = import_pairs(tmp_path / "t.parquet")
-        assert len(pairs.frame) == 4  # the two of equal score are no comparison
+        assert len(pairs.frame) == 4  # two answers with equal scores are not compared
         best = {"prompt": prompts[0], "text": "answer 1"}
         rest = [{"prompt": prompts[0], "text": f"answer {k}"} for k in (0, 2)]
         contents = [(pairs.items[i], pairs.items[j]) for i, j in outcome(pairs)]
@@ -320,7 +320,7 @@ class TestTexts:
 
 
 class TestSplit:
-    """Items train or are held out, and no pair mixes the two."""
+    """Check that items train or are held out, and that no pair mixes the two."""
 
     def test_groups_of_compared_items_stay_together(self, tmp_path):
         rows = [f"{group}{i},{group}{j}" for group in "abcdefghij" for i, j in ((0, 1), (1, 2))]
@@ -347,7 +347,7 @@ class TestSplit:
             brought(tmp_path, table("winner,loser", "a,b", "a,c"))
 
 
-def test_a_file_that_is_there_is_not_replaced(tmp_path):
+def test_an_existing_file_is_not_replaced(tmp_path):
     pairs = brought(tmp_path, table("winner,loser,split", "a,b,train", "x,y,test"))
     path = tmp_path / "pairs.csv"
     assert write_imported(pairs, path) == write_imported(pairs, path) == [path]

@@ -15,7 +15,7 @@ ROWS = [
 ]
 
 
-def test_what_is_written_is_read_back_and_asked_for_by_material_and_frequency(tmp_path):
+def test_planted_errors_are_read_back_by_material_and_frequency(tmp_path):
     path = tmp_path / "planted.csv"
     write_planted(path, ROWS)
     assert read_planted(path) == ROWS

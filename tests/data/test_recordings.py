@@ -1,4 +1,4 @@
-"""The tree of recordings, its split and its pairs."""
+"""The tree of recordings, their split and their pairs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_materials_and_frequencies_are_listed_in_natural_order(tmp_path):
     assert available(tmp_path / "nowhere") == {}
 
 
-def test_recordings_come_by_class_then_take_as_numbers(tmp_path):
+def test_recordings_are_in_order_of_class_and_take(tmp_path):
     for angle in ("deg36", "deg4", "deg180"):
         for take in ("10", "9"):
             write(tmp_path / angle / "box" / f"box_{angle}_500hz_{take}.wav", tone(64))
@@ -73,7 +73,7 @@ def test_the_split_is_the_one_of_torch_random_split(items):
     assert split_items(items) == (list(train), list(held_out))
 
 
-def test_without_a_file_of_pairs_every_pair_of_different_class_comes_once_in_item_order(tmp_path):
+def test_without_a_pairs_file_each_pair_of_different_class_occurs_once_in_item_order(tmp_path):
     data = load_recordings(tree(tmp_path), "plastic", "500hz", **SMALL)
     for samples, pairs in ((data.train, data.train_pairs), (data.test, data.test_pairs)):
         wanted = [
@@ -86,7 +86,7 @@ def test_without_a_file_of_pairs_every_pair_of_different_class_comes_once_in_ite
         assert got == wanted
 
 
-def test_drawn_pairs_repeat_rank_rightly_and_follow_the_seed(tmp_path):
+def test_drawn_pairs_repeat_and_follow_the_seed(tmp_path):
     root = tree(tmp_path)
     data = load_recordings(root, "plastic", "500hz", pairs="drawn", **SMALL)
     pairs = data.train_pairs
@@ -122,7 +122,7 @@ def test_progress_names_each_recording(tmp_path):
         ("box", "500hz", "box at '500hz'.*there is 3000hz", "Did you mean 3000hz"),
     ],
 )
-def test_what_is_not_there_is_named_with_what_is(tmp_path, material, frequency, message, hint):
+def test_an_unknown_material_or_frequency_is_named_with_those_that_exist(tmp_path, material, frequency, message, hint):
     for there, hertz in (("plastic", "1000hz"), ("plastic", "500hz"), ("box", "3000hz")):
         tree(tmp_path, takes=1, material=there, frequency=hertz)
     with pytest.raises(DataError, match=message) as caught:
@@ -173,7 +173,7 @@ def test_a_link_out_of_the_data_folder_is_an_error_and_one_inside_is_not(tmp_pat
         find_recordings(root, "plastic", "500hz")
 
 
-def test_a_folder_that_links_to_its_parent_does_no_harm(tmp_path):
+def test_a_link_to_the_parent_folder_is_harmless(tmp_path):
     root = tree(tmp_path / "data")
     (root / "deg999").symlink_to(root, target_is_directory=True)
     assert len(find_recordings(root, "plastic", "500hz")) == 12
@@ -190,7 +190,7 @@ def test_names_with_control_characters_are_refused_and_shown_escaped(tmp_path, t
 
 
 @needs_reference
-def test_the_users_project_is_divided_as_their_code_divides_it():
+def test_the_users_project_is_split_as_by_their_code():
     seen = json.loads((PROJECT / "what_their_code_sees.json").read_text())
     data = load_recordings(PROJECT / "data", "plastic", "500hz")
     assert list(data.train.ids) == seen["train"]

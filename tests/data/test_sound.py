@@ -25,7 +25,7 @@ from tracinctl.errors import DataError, UsageError
     ],
 )
 @pytest.mark.parametrize("channels", [1, 2])
-def test_every_bit_depth_is_read_at_its_own_precision(tmp_path, subtype, step, channels):
+def test_every_bit_depth_is_read_at_full_precision(tmp_path, subtype, step, channels):
     left, right = tone(seed=1), tone(seed=2)
     stereo = np.stack([left, right], axis=1)
     path = write(tmp_path / "a.wav", stereo if channels == 2 else left, subtype)
@@ -90,7 +90,7 @@ def _nothing(path):
         (_nothing, "no such file"),
     ],
 )
-def test_what_cannot_be_read_is_an_error_that_names_the_file(tmp_path, spoil, reason):
+def test_an_unreadable_file_is_named(tmp_path, spoil, reason):
     path = tmp_path / "plastic_deg000_500hz_00.wav"
     spoil(path)
     with pytest.raises(DataError, match=reason) as caught:
@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_an_error_that_names_the_file(tmp_path, spoil, re
     assert caught.value.hint
 
 
-def test_a_header_that_promises_more_than_the_file_holds_costs_no_memory(tmp_path):
+def test_a_header_that_promises_too_much_costs_no_memory(tmp_path):
     path = write(tmp_path / "a.wav", tone())
     data = bytearray(path.read_bytes())
     for name, size in ((b"RIFF", 0x7FFFFFF0), (b"data", 0x7FFFFF00)):
@@ -113,7 +113,7 @@ def test_a_header_that_promises_more_than_the_file_holds_costs_no_memory(tmp_pat
 
 
 def patched(path, **sizes):
-    """Write these sizes of chunks over those of a WAV file."""
+    """Replace the sizes of chunks in a WAV file."""
     data = bytearray(path.read_bytes())
     for name, size in sizes.items():
         at = data.index(name.encode()) + 4
@@ -126,14 +126,14 @@ def patched(path, **sizes):
     "sizes",
     [
         {"RIFF": 0, "data": 0},
-        {"RIFF": 36, "data": 0},  # as Python's wave module leaves it
+        {"RIFF": 36, "data": 0},  # as Python's wave module writes it
         {"RIFF": 0xFFFFFFFF, "data": 0xFFFFFFFF},
         {"data": 0xFFFFFFFF},
         {"data": 0},
         {"RIFF": 0x7FFFF024, "data": 0x7FFFF000},  # as sox writes it into a pipe
     ],
 )
-def test_a_header_that_was_never_finished_is_read_to_the_end_of_the_file(tmp_path, sizes):
+def test_a_file_with_an_unfinished_header_is_read_to_its_end(tmp_path, sizes):
     path = write(tmp_path / "a.wav", tone())
     whole = read_sound(path)
     assert not whole.unfinished
@@ -153,7 +153,7 @@ def test_a_file_whose_sound_is_cut_short_is_refused(tmp_path, form, missing):
     assert str(path) in caught.value.message
 
 
-def test_chunks_behind_the_sound_do_no_harm(tmp_path):
+def test_chunks_after_the_sound_are_harmless(tmp_path):
     path = write(tmp_path / "a.wav", tone())
     whole = read_sound(path)
     path.write_bytes(path.read_bytes() + b"LIST" + struct.pack("<I", 4) + b"INFO")
@@ -212,14 +212,14 @@ def test_channels_that_nearly_cancel_each_other_are_marked(tmp_path, other, canc
     assert not read_sound(path, 1).cancelling
 
 
-def test_channels_that_cancel_each_other_altogether_are_an_error(tmp_path):
+def test_channels_that_cancel_each_other_completely_are_an_error(tmp_path):
     path = write(tmp_path / "a.wav", np.stack([tone(), -tone()], axis=1), "FLOAT")
     with pytest.raises(DataError, match="cancel each other") as caught:
         read_sound(path)
     assert "`channel`" in caught.value.hint
 
 
-def test_what_stands_in_place_of_a_recording_is_named(tmp_path):
+def test_a_folder_or_broken_link_in_place_of_a_recording_is_named(tmp_path):
     path = tmp_path / "a.wav"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 6044\n")
     with pytest.raises(DataError, match="pointer of Git LFS"):

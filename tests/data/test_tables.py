@@ -1,4 +1,4 @@
-"""Tables in the forms that people have."""
+"""Tables in common forms."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_missing_cells_at_the_end_of_a_row_are_empty(tmp_path):
         (b"\xe4,b", "not UTF-8 text"),
     ],
 )
-def test_what_is_no_table_is_named_with_its_line(tmp_path, text, message):
+def test_a_broken_table_is_named_with_its_line(tmp_path, text, message):
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path, text)
     assert str(tmp_path / "t.csv") in caught.value.message
@@ -104,12 +104,12 @@ def test_a_json_list_is_read_by_object(tmp_path):
         ("[1", "not a JSON file"),
     ],
 )
-def test_what_is_no_json_is_named_with_its_line(tmp_path, text, message):
+def test_broken_json_is_named_with_its_line(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, text, "t.json")
 
 
-def test_parquet_is_read_and_what_is_none_is_named(tmp_path):
+def test_parquet_is_read_and_a_broken_file_is_named(tmp_path):
     path = tmp_path / "t.parquet"
     pd.DataFrame({"x": [["a", "b"], None], "y": [1, 2]}).to_parquet(path)
     table = read_table(path, "table")

@@ -1,4 +1,4 @@
-"""Every documented form of checkpoints, and changes of a state that make neighbours of them."""
+"""Every documented form of checkpoints, and changes of a state that make similar forms."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Result:
 
 
 def options_of(command):
-    """The flags of a command, and the names that the library calls them by."""
+    """The flags of a command, and their parameters in the library."""
     params = command.params
     flags = {flag for param in params for flag in (*param.opts, *param.secondary_opts)}
     return flags | {"--help", "--help-all"}, {param.name for param in params}
@@ -49,7 +49,7 @@ def strange_names(command, said):
 
 
 class CommandLine:
-    """Runs commands and keeps what they wrote apart; a message that names what the command does not have fails."""
+    """Run commands and separate their output; fail if a message names a flag that the command does not have."""
 
     def __init__(self, capsys):
         self.capsys = capsys
@@ -60,7 +60,7 @@ class CommandLine:
         code = run(app, [str(argument) for argument in arguments])
         result = Result(code, *self.capsys.readouterr())
         command = next((str(word) for word in arguments if word in OPTIONS), "")
-        # what is wrong in the command line itself may be named as it was typed
+        # a message about the command line may repeat what was typed
         typed = " ".join(map(str, arguments))
         assert [name for name in strange_names(command, result.err) if name not in typed] == [], result.err
         return result
@@ -73,7 +73,7 @@ class CommandLine:
 
 
 def write_score_file(path, scores, train_ids=None, test_ids=None):
-    """A score file in the users' format; ids are made up as theirs look."""
+    """A score file in the users' format, with ids like theirs."""
     scores = np.asarray(scores, dtype=float)
     train_ids = train_ids or [f"box_deg000_1hz_{row:02}_box_deg036_1hz_{row:02}" for row in range(len(scores))]
     test_ids = test_ids or [f"box_deg000_1hz_9{k}_box_deg036_1hz_9{k}" for k in range(scores.shape[1])]

@@ -1,4 +1,4 @@
-"""Projects on which commands are killed, and what must hold of them afterwards."""
+"""Projects for killed commands, and checks of their state afterwards."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class End:
     Attributes:
         code: its exit code.
         seconds: how long it took.
-        changes: how many changes it made to files, as Python sees them.
-        said: its words.
-        operations: what it asked of the disk, as ``disk_faults.c`` counts it.
-        failures: how many of these failed, or did half.
+        changes: number of its changes to files, as seen by Python.
+        said: its output.
+        operations: number of its operations on the disk, counted by ``disk_faults.c``.
+        failures: number of these that failed or were incomplete.
     """
 
     code: int
@@ -50,7 +50,7 @@ class End:
 
 
 def disk_faults_library(folder):
-    """``disk_faults.c`` as a library, or None where there is no compiler for it."""
+    """``disk_faults.c`` as a library; None without a compiler."""
     library = Path(folder) / "disk_faults.so"
     source = Path(__file__).with_name("disk_faults.c")
     try:
@@ -62,7 +62,7 @@ def disk_faults_library(folder):
 
 
 class CrashServer:
-    """Runs commands in processes of their own, which can be killed."""
+    """Run commands in separate processes, which can be killed."""
 
     def __init__(self, folder):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "500"}
@@ -70,7 +70,7 @@ class CrashServer:
         self.disk_can_fail = library is not None
         if library:
             environment |= {"LD_PRELOAD": str(library), "DISK_FAULTS": str(library)}
-        forks = "ignore:This process:DeprecationWarning"  # from Python 3.12 on, where libraries began threads
+        forks = "ignore:This process:DeprecationWarning"  # from Python 3.12 on, if libraries have started threads
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-W", forks, str(Path(__file__).with_name("crash_server.py"))],
             stdin=subprocess.PIPE,
@@ -112,7 +112,7 @@ def ran(end):
 
 @dataclass(frozen=True)
 class Case:
-    """A command, and what was done in the project before it."""
+    """A command, and the steps in the project before it."""
 
     arguments: list[str]
     before: list[list[str]]
@@ -157,7 +157,7 @@ def prepared(run, case, start, folder):
 
 
 def contents(folder):
-    """Relative path -> bytes of every file that a person sees; dates are no part of it."""
+    """Relative path -> bytes of every visible file, without dates."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -172,14 +172,14 @@ def hidden(name):
 
 
 def leftovers(folder):
-    """What of temporary files and locks is there."""
+    """The temporary files and locks in the folder."""
     return [path.name for path in folder.rglob("*") if ".tracinctl-" in path.name or path.suffix == ".lock"]
 
 
 def assert_old_or_new(folder, before, after, how, said=""):
-    """Every file is as it was before the command or as it is after it, never anything else.
+    """Check that every file is as before the command or as after it.
 
-    A report may instead tell, whole, of the failures that were ``said``.
+    A report may instead be complete and contain the failures that were ``said``.
     """
     now = contents(folder)
     for name, data in now.items():
@@ -192,7 +192,7 @@ def assert_old_or_new(folder, before, after, how, said=""):
 
 
 def assert_tells_of_failures(folder, now, whole, said, how):
-    """A report is the whole one but for the frequencies that failed, of which it says why, as the command did.
+    """Check that a report is complete except for the frequencies that failed, for which it has the command's reasons.
 
     The command's paths begin in the current folder.
     """
@@ -216,7 +216,7 @@ def assert_tells_of_failures(folder, now, whole, said, how):
 
 
 def assert_finishes(run, case, folder, after, how):
-    """The next run comes to the very result of a run that nothing happened to."""
+    """Check that the next run has exactly the result of an undisturbed run."""
     end = run(folder, case.arguments)
     done = case.arguments[0] == "demo" and "is not an empty folder" in end.said
     assert end.code == 0 or done, f"{end.said}\n{how}"

@@ -1,4 +1,4 @@
-"""Runs commands in processes that die: started once, forked for each run, so that a run costs no import.
+"""Run commands in processes that die: start once and fork for each run, so that a run costs no import.
 
 A line of JSON in says what to run and how it ends; a line of JSON out says what became of it. Run as a program of its
 own, because a process that forks must have one thread only.
@@ -36,7 +36,7 @@ def changes_files(event, arguments, root):
 
 
 def prepare(job, root):
-    """Let the process die, or a change of the folder fail, at the n-th change; tell how many there were.
+    """Make the process die, or a change of the folder fail, at the n-th change; report their number.
 
     ``slow`` has each file of the folder take so many seconds to open, and to reach the disk.
     """
@@ -66,7 +66,7 @@ def prepare(job, root):
 
 
 def disk_faults(job, root):
-    """Let the disk fail as the job says; gives what counts the operations, and the failures among them."""
+    """Make the disk fail as in the job; return the counters of operations and failures."""
     if "DISK_FAULTS" not in os.environ:
         return lambda: (0, 0)
     library = ctypes.CDLL(os.environ["DISK_FAULTS"])
@@ -75,7 +75,7 @@ def disk_faults(job, root):
 
 
 def run_command(job, tell):
-    """The command, in this process, which ends with it."""
+    """Run the command in this process, then end the process."""
     os.chdir(job["folder"])
     root = os.path.realpath(job["folder"])
     changes = prepare(job, root)
@@ -91,7 +91,7 @@ def run_command(job, tell):
 
 
 def start(job):
-    """The command in a process of its own: its number, where its count of changes is heard, where its words are."""
+    """Fork a process for the command: its number, the pipe with its count of changes, and its output."""
     heard, tell = os.pipe()
     said, say = os.pipe()
     child = os.fork()
@@ -112,7 +112,7 @@ def start(job):
 
 
 def ended(child, heard, said, begun):
-    """What became of it."""
+    """The result of a process."""
     _, status = os.waitpid(child, 0)
     answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - begun}
     with open(heard, encoding="utf-8") as file:  # noqa: PTH123  a pipe has no path
@@ -140,7 +140,7 @@ def main():
 
 
 def warm():
-    """Import what commands import, and make the demo as small as it can be."""
+    """Import the commands' modules, and make the demo as small as possible."""
     import torch
 
     from tracinctl.demo import make as demo

@@ -1,4 +1,4 @@
-"""The faults of ``test_bad_input``: one row a fault, what it does to a project, and what must be said of it."""
+"""The faults of ``test_bad_input``: one row per fault, its change of a project, and texts of the message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MARKER = "the-code-in-the-checkpoint-was-run"
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault: what it is called, what makes it, the command that meets it, its exit code, and what must be said."""
+    """A fault: its name, how to make it, the command that meets it, the exit code, and texts of the message."""
 
     name: str
     make: Callable[[Path], object]
@@ -82,7 +82,7 @@ def nothing(project):
 
 
 def scores(change):
-    """The score file with its content changed; NaN and the like are written as Python writes them."""
+    """Change the content of the score file; NaN is written as by Python."""
 
     def make(project):
         path = project / SCORES
@@ -124,7 +124,7 @@ def key_twice(project):
 
 
 def state(change):
-    """The checkpoint with its content changed."""
+    """Change the content of the checkpoint."""
 
     def make(project):
         import torch
@@ -160,7 +160,7 @@ def of_another_model(content):
 
 
 class Trap:
-    """Unpickled, it would leave a file."""
+    """An object that would write a file if it were unpickled."""
 
     def __reduce__(self):
         return (os.mkdir, (MARKER,))
@@ -186,7 +186,7 @@ def zip_bomb(project):
 
 
 def lying_shape(project):
-    """A checkpoint whose tensor claims far more numbers than there are."""
+    """A checkpoint with a tensor that claims far more numbers than it has."""
     import io
 
     import torch
@@ -209,7 +209,7 @@ def safetensors(header, size=None, body=b""):
 
 
 def header(tag=1, bits=16, rate=RATE, frames=2000, claimed=None):
-    """A WAV file of silence with this coding; it may claim to hold more."""
+    """A silent WAV file with this coding, which may claim to be longer."""
     size = frames * bits // 8
     return (
         b"RIFF"
@@ -324,7 +324,7 @@ FAULTS = [
         ("model_epoch_1.safetensors",),
     ),
     Fault("checkpoint folder a file", becomes_file("checkpoints"), COMPUTE, ("no checkpoints", "checkpoints")),
-    # files of pairs
+    # pairs files
     Fault("pairs without a column", put(PAIRS, "id1,id2\na,b\n"), COMPUTE, (PAIRS, "has no column split, target")),
     Fault("pairs empty", put(PAIRS, ""), COMPUTE, (PAIRS, "is empty")),
     Fault("pairs of an unknown item", pairs(f"train,{A},nobody,1"), COMPUTE, (f"{PAIRS}, line 2",)),
@@ -383,7 +383,7 @@ FAULTS = [
     Fault("votes no number", nothing, (*EXCLUDE, "--min-occurrences", "many"), ("many",), 2),
     Fault("votes zero", nothing, (*EXCLUDE, "--min-occurrences", "0"), ("0",), 2),
     Fault("votes over all", nothing, (*EXCLUDE, "--min-occurrences", "101%"), ("101%",), 2),
-    # places
+    # paths
     Fault("data a file", becomes_file("data"), COMPUTE, ("data",)),
     Fault("metadata a file", becomes_file("metadata"), COMPUTE, ("metadata is a file, not a folder",)),
     Fault("lists in a file", becomes_file("exclusions"), EXCLUDE, ("exclusions is a file, not a folder",)),

@@ -51,7 +51,7 @@ class Form:
 
 
 def tensors(vectors):
-    """One tensor a vector."""
+    """One tensor per vector."""
     return [torch.tensor(np.ascontiguousarray(v)) for v in vectors]
 
 
@@ -104,7 +104,7 @@ FORMS = {
 
 
 def as_objects(values):
-    """An array that holds these values as objects."""
+    """An array of these values as objects."""
     held = np.empty(len(values), dtype=object)
     held[:] = values
     return held

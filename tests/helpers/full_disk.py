@@ -1,4 +1,4 @@
-"""A small file system of its own, to run out of room on: needs root on Linux."""
+"""A small file system to fill up; it needs root on Linux."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and names that mean harm: rows of ``test_bad_input``, made as ``faults`` makes its own."""
+"""Hostile files and names: rows of ``test_bad_input``, like those of ``faults``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def wrapper_without_numbers():
 
 
 def overlapping(project):
-    """An archive whose many entries are all the same bytes."""
+    """An archive with many entries of the same bytes."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as file:
         file.writestr("archive/data.pkl", b"\x80\x02}.")
@@ -65,7 +65,7 @@ def overlapping(project):
 
 
 def weights(change):
-    """The checkpoint with its first weight changed."""
+    """Change the first weight of the checkpoint."""
 
     def make(content):
         import torch

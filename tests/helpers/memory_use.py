@@ -1,4 +1,4 @@
-"""Runs in a process of its own, which tells by how much each went over what it had begun with.
+"""Measure the growth of a separate process in each case.
 
 ``python memory_use.py MEMORY CASE [CASE ...]``: for each case, the highest resident size above that before the work,
 in bytes, as a JSON object. Linux, for what it reads of the process.
@@ -49,9 +49,9 @@ def neighbours(count):
 
 # model, items, pairs of them, held-out items, checkpoints, projection; items are of three positions
 CASES = {
-    # 50 gradients of 2 MiB: some of them are held at a time
+    # 50 gradients of 2 MiB, of which some are in memory at a time
     "gradients": (lambda: layers(512, 2), 38, every_pair, 12, 1, None),
-    # arrays of items by items, and of items by held-out pairs, are what is large
+    # the large arrays are items by items, and items by held-out pairs
     "scores": (lambda: layers(4, 0), 1400, neighbours, 110, 2, None),
 }
 
@@ -86,14 +86,14 @@ def measure(name, memory):
             total = sum(float(np.abs(block).sum()) for _, block in result.scores.blocks())
             return total + result.scores.self_influence.sum() + result.scores.sample_influence.sum()
 
-        # what libraries load and keep at first use, the model's copy and a checkpoint are there before
+        # the libraries' first use, the model's copy and a checkpoint are in memory before
         def few(samples):
             return Samples(samples.ids[:4], samples.inputs[:4])
 
         run(RankingData(few(data.train), every_pair(4), few(data.test), every_pair(4)), 16 << 30, None)
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # or what was freed could be taken again, and not be seen
-        Path("/proc/self/clear_refs").write_text("5")  # the highest size counts from here
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory could be used again unnoticed
+        Path("/proc/self/clear_refs").write_text("5")  # measure the highest size from here
         before = status("VmRSS")
         run(data, memory, Path(folder) / "cache")
         return status("VmHWM") - before

@@ -38,7 +38,7 @@ def pair_loss(name, margin, row_margin=None, smoothing=0.0, centring=0.0):
 
 
 def capped(s_i, s_j, y, margin):
-    """The margin loss, bent so that it never exceeds two margins."""
+    """The margin loss, limited smoothly to two margins."""
     return 2 * margin * torch.tanh(torch.relu(margin - y * (s_i - s_j)) / (2 * margin))
 
 
@@ -49,7 +49,7 @@ def pair_losses(pairs, name, margin, **options):
 
 
 def item(samples, index):
-    """One item with a leading dimension of 1, in float64, and nobody else's to change."""
+    """A copy of one item with a leading dimension of 1, in float64."""
     inputs = samples.inputs
     value = {k: v[index] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[index]
 
@@ -68,7 +68,7 @@ def score(model, data, samples, index):
 
 
 def gradient(model, value):
-    """Gradient of one value by all trainable parameters, shape (parameters,); zero where it does not depend on them."""
+    """Gradient of one value by all trainable parameters, shape (parameters,); zero if it does not depend on them."""
     wanted = [p for p in model.parameters() if p.requires_grad]
     slopes = (
         torch.autograd.grad(value.sum(), wanted, allow_unused=True) if value.requires_grad else [None] * len(wanted)
@@ -83,7 +83,7 @@ def pair_gradient(model, data, samples, pair, loss, weight=1.0):
 
 
 def disagreement(model, data, pairs):
-    """How surprising each item's pairs are, had it the score of an item like it: one item, one pair at a time."""
+    """Negative log-likelihood of each item's pairs at the score of a similar item, by loops over items and pairs."""
     items = range(len(data.train))
     scores = np.array([score(model, data, data.train, k).item() for k in items])
     found = np.zeros(len(items))
@@ -96,7 +96,7 @@ def disagreement(model, data, pairs):
     alike = directions.norm(dim=1) <= 1e-5 * (lengths**2).mean().sqrt()
 
     def shortfall(item, value):
-        """Mean loss of the item's pairs, had it this score."""
+        """Mean loss of the item's pairs if it had this score."""
         losses = []
         for i, j, y in pairs:
             if item in (i, j) and i != j and y:

@@ -1,4 +1,4 @@
-"""A small transformer of ``transformers`` as somebody's ranker, its texts in a ``Dataset`` that is read lazily."""
+"""A small transformer of ``transformers`` as a user's ranker; its texts are in a ``Dataset`` that is read lazily."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXTS, HELD_OUT = 12, 6
 
 
 def build():
-    """The model, its weights drawn from a seed."""
+    """The model with random weights of a seed."""
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
     torch.manual_seed(0)
@@ -31,7 +31,7 @@ def build():
 
 
 class Texts(torch.utils.data.Dataset):
-    """Token ids and mask of made-up texts; with ``READ_BY`` in the environment, notes which process read."""
+    """Token ids and mask of made-up texts; with ``READ_BY`` in the environment, record the process that read it."""
 
     def __init__(self, start, count):
         self.start, self.count = start, count
@@ -50,13 +50,13 @@ class Texts(torch.utils.data.Dataset):
 
 
 def every_pair(count):
-    """All pairs; the text that was drawn later is the better one in two of three."""
+    """All pairs; in two of three, the later text is better."""
     first, second = np.triu_indices(count, 1)
     return Pairs(first, second, np.where((first + second) % 3, -1, 1))
 
 
 def load(frequency, material):
-    """The data, under whatever names."""
+    """The data, for any names."""
     del frequency, material
     return RankingData(
         train=Samples([f"text{k}" for k in range(TEXTS)], Texts(0, TEXTS)),
@@ -67,7 +67,7 @@ def load(frequency, material):
 
 
 class Preferences(torch.utils.data.Dataset):
-    """What the library's own trainer trains on."""
+    """The data set for the library's own trainer."""
 
     def __len__(self):
         return TEXTS
@@ -79,7 +79,7 @@ class Preferences(torch.utils.data.Dataset):
 
 
 def train(folder):
-    """Leave checkpoint-5 and checkpoint-10 in a folder; returns the model as it ended."""
+    """Write checkpoint-5 and checkpoint-10 into a folder; return the final model."""
     from transformers import Trainer, TrainingArguments, set_seed
 
     set_seed(0)

@@ -1,8 +1,8 @@
-"""What every page must be, whoever reads it: checked in a real browser."""
+"""Accessibility checks of a page in a real browser."""
 
 from __future__ import annotations
 
-# luminance contrast of every text with what is behind it (WCAG 2, 1.4.3)
+# luminance contrast of every text with its background (WCAG 2, 1.4.3)
 CONTRAST = """
 const light = (css) => {
   const linear = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -44,7 +44,7 @@ WIDER = "return document.documentElement.scrollWidth - document.documentElement.
 
 
 def check_page(browser) -> None:
-    """At 400 and 1,400 pixels, light and dark: nothing overflows, texts stand out, all that matters has a name."""
+    """At 400 and 1,400 pixels, light and dark: nothing overflows, texts have contrast, and all controls have a name."""
     try:
         for width in (400, 1400):
             size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}

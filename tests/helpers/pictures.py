@@ -14,7 +14,7 @@ UP = " ▁▂▃▄▅▆▇█"
 
 
 def picture(view, source, width=80, *, colour=False, thresholds="0,-5", title="box 1hz", **more):
-    """A view as the commands draw it."""
+    """A view as drawn by the commands."""
     return draw(view, Request(source, width, colour, parse_thresholds(thresholds), **more), title)
 
 

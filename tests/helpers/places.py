@@ -1,4 +1,4 @@
-"""Where things lie: the repository, its tests, and the files beside it that some tests read."""
+"""Paths of the repository, its tests, and files beside it that some tests read."""
 
 from __future__ import annotations
 

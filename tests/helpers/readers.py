@@ -84,7 +84,7 @@ def score_sidecar(folder, data):
 
 
 def _check_scores(source):
-    """What was read is whole, and its ids are told apart."""
+    """Check that the result is complete and its ids are different."""
     rows = 0
     for start, block in source.blocks():
         assert start == rows
@@ -236,7 +236,7 @@ READERS = {
 
 
 def examples(folder):
-    """Reader -> inputs that it takes, to be spoilt."""
+    """Reader -> valid inputs, to be damaged."""
     import safetensors.torch
     import soundfile
     import torch
@@ -267,7 +267,7 @@ def examples(folder):
     return found
 
 
-# what is tried in place of parts of an input
+# replacements for parts of an input
 PIECES = [
     b"",
     b"\0",

@@ -1,4 +1,4 @@
-"""Where the first users' own files lie beside the repository, for the tests that read them."""
+"""The path of the first users' files beside the repository, for the tests that read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of influence scores for tests, small ones of any shape and content."""
+"""Small tables of influence scores for tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARQUET = "m_500hz_influence.parquet"
 
 
 def full(scores, **more):
-    """A table of which everything is known."""
+    """A table with all metadata."""
     scores = np.asarray(scores, dtype=np.float64)
     known = {
         "self_influence": np.arange(len(scores)) / 3,
@@ -42,7 +42,7 @@ def same_bits(one, other):
 
 
 class InBlocks:
-    """A table that is read in blocks of a few rows, and counts how often."""
+    """A table that is read in blocks of a few rows and counts the readings."""
 
     def __init__(self, inner, rows):
         self.inner, self.rows, self.readings = inner, rows, 0

@@ -14,7 +14,7 @@ from tracinctl import Pairs, RankingData, Samples
 
 
 class Model(nn.Module):
-    """Layers by name, and a function of (layers, x); a model whose ``forward`` fits on a line needs no more."""
+    """Layers by name, and a function of (layers, x) as ``forward``."""
 
     def __init__(self, forward, **layers):
         super().__init__()
@@ -301,7 +301,7 @@ def make_inputs(kind, items, generator):
 
 
 def make_data(kind, seed=0, train=6, test=4, train_pairs=None, test_pairs=None):
-    """Data of these many items; without pairs given, every pair of items once, with targets either way."""
+    """Data of this many items; by default every pair of items once, with targets of both signs."""
     generator = torch.Generator().manual_seed(seed)
 
     def side(items, rows, letter):
@@ -316,7 +316,7 @@ def make_data(kind, seed=0, train=6, test=4, train_pairs=None, test_pairs=None):
 
 
 def make_checkpoints(model, folder, rates=(0.1, 0.05), seed=0, scale=0.5):
-    """Write checkpoints with weights, buffers and learning rates of their own; gives their paths."""
+    """Write checkpoints with different weights, buffers and learning rates; return their paths."""
     generator = torch.Generator().manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

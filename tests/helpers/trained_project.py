@@ -25,7 +25,7 @@ checkpoint_interval = 1
 
 
 def make_trained(folder):
-    """Two frequencies, four takes an angle, two checkpoints each."""
+    """Two frequencies, four takes per angle, two checkpoints each."""
     for frequency in ("500hz", "1000hz"):
         tree(folder / "data", takes=4, frequency=frequency)
     (folder / "tracinctl.toml").write_text(SETTINGS)
@@ -37,7 +37,7 @@ def make_trained(folder):
 
 
 def turn_round(pairs):
-    """Turn every third comparison of a pairs file the wrong way round."""
+    """Flip every third comparison of a pairs file."""
     lines = pairs.read_text().splitlines()
     for k in range(1, len(lines), 3):
         head, _, outcome = lines[k].rpartition(",")

@@ -23,7 +23,7 @@ FOLDERS = {1: "", 2: "retrained", 3: "retrained-3"}
 
 @dataclass
 class Step:
-    """One thing that a person does: a command, or something done by hand; ``code`` is the exit code it should have."""
+    """One step of a person: a command, or something done by hand; ``code`` is the expected exit code."""
 
     day: str
     command: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ def digest(path):
 
 
 class Files:
-    """What is true of a project, by its files and by what they were when scores and lists were written."""
+    """The truth about a project, from its present files and those at the time of its scores and lists."""
 
     def __init__(self, root):
         self.root = root
@@ -59,7 +59,7 @@ class Files:
         }
 
     def scores(self, number):
-        """A digest of the scores and of what they say they are of."""
+        """A digest of the scores and of their provenance."""
         path = self.paths(number)["scores"]
         beside = path.with_name(f"{NAME}_influence_provenance.json")
         return digest(path) + digest(beside) if path.is_file() else ""
@@ -68,12 +68,12 @@ class Files:
         return sorted(self.root.glob(f"data/*/{MATERIAL}/{MATERIAL}_*_{FREQUENCY}_*.wav"))
 
     def inputs(self, number):
-        """What scores are made from."""
+        """The files behind the scores."""
         checkpoints = {path.name: digest(path) for path in self.paths(number)["checkpoints"]}
         return {**checkpoints, **{path.name: digest(path) for path in self.recordings()}, "pairs": self.rows(number)}
 
     def inputs_changed(self, number):
-        """Whether they are others now; recordings that came later take no part, for a file names the pairs."""
+        """Whether they have changed; new recordings do not count, because the pairs file names the pairs."""
         before, now = self.scored[number][1], self.inputs(number)
         return before != {name: value for name, value in now.items() if name in before or name.endswith(".pt")}
 
@@ -86,7 +86,7 @@ class Files:
         return list(dict.fromkeys(filter(None, lines)))
 
     def look(self):
-        """Note what scores and lists were made from, where they are new."""
+        """Record the files behind new scores and lists."""
         for number in FOLDERS:
             paths = self.paths(number)
             for kind, notes in (("scores", self.scored), ("list", self.listed)):
@@ -99,13 +99,13 @@ class Files:
                     notes[number] = (now, made_from)
 
     def edited(self, number, change):
-        """A person changes a list: what it was made from stays what it was."""
+        """A person changes a list, which keeps its recorded scores."""
         path = self.paths(number)["list"]
         change(path)
         self.listed[number] = ((digest(path), path.stat().st_mtime_ns), self.listed[number][1])
 
     def truth(self, number):
-        """What status should say of a round."""
+        """The true status of a round."""
         paths = self.paths(number)
         stale = set()
         scores, listed, left_out = paths["scores"], paths["list"], paths["left out"]
@@ -143,7 +143,7 @@ class Files:
 
 
 def said(status):
-    """The same of what status says."""
+    """The printed status of a round."""
     found = {}
     for one in status["rounds"]:
         checkpoints, scores, listed = one["checkpoints"], one["scores"], one["list"]
@@ -162,7 +162,7 @@ def said(status):
 
 
 def differences(files, status):
-    """Where status is not true, a line each."""
+    """One line for each false statement of status."""
     files.look()
     lines = []
     if status["recordings"] != len(files.recordings()):
@@ -181,19 +181,19 @@ def differences(files, status):
 
 
 def without_an_id(path):
-    """Take the last id off a list, as a person does in an editor."""
+    """Remove the last id from a list, like a person in an editor."""
     lines = path.read_text().splitlines()
     path.write_text("\n".join(line for line in lines[:-1] if not line.startswith("# excluded")) + "\n")
 
 
 def more_recordings(root):
-    """Another take of each angle: copies under the next number."""
+    """Add another take of each angle: copies under the next number."""
     for path in sorted(root.glob(f"data/*/{MATERIAL}/{MATERIAL}_*_{FREQUENCY}_01.wav")):
         shutil.copy(path, path.with_name(path.name.replace("_01.wav", "_77.wav")))
 
 
 def another_material(root):
-    """The same recordings behind a box."""
+    """Add the same recordings behind a box."""
     for path in sorted(root.glob(f"data/*/{MATERIAL}/*_{FREQUENCY}_*.wav")):
         to = path.parent.parent / "box" / path.name.replace(MATERIAL, "box")
         to.parent.mkdir(exist_ok=True)
@@ -201,7 +201,7 @@ def another_material(root):
 
 
 def rewrite_a_recording(root):
-    """One recording of the training is cut shorter, as in a sound editor."""
+    """Cut a training recording shorter, as in a sound editor."""
     import soundfile
 
     row = next(iter(csv.DictReader((root / "checkpoints" / NAME / "pairs.csv").read_text().splitlines())))

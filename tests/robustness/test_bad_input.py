@@ -1,4 +1,4 @@
-"""Bad input, good answer: one row a fault; exit code, a message that names file and item, nothing written."""
+"""Bad input: for each fault, the exit code, a message that names file and item, and nothing written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cli(capsys):
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    """A project whose scores were computed, at a path with blanks and letters of other alphabets."""
+    """A project with scores, at a path with spaces and letters of other alphabets."""
     import os
 
     from tracinctl.cli.app import app
@@ -31,7 +31,7 @@ def computed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults") / "Träcin προ 项目 [bold]"
     tree(folder / "data", takes=4)
     (folder / "tracinctl.toml").write_text(SETTINGS)
-    here = os.getcwd()  # noqa: PTH109  what chdir wants back
+    here = os.getcwd()  # noqa: PTH109  to restore it with chdir
     os.chdir(folder)
     try:
         assert run(app, ["-q", "train", "--frequency", "500hz", "--epochs", "2"]) == 0
@@ -51,7 +51,7 @@ def project(computed, tmp_path, monkeypatch):
 
 @pytest.fixture
 def little_memory():
-    """Whatever takes a gibibyte more than there is now fails."""
+    """Make every allocation beyond one more gibibyte fail."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     old = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 30), old[1]))
@@ -78,7 +78,7 @@ def test_a_fault_is_named_and_nothing_is_written(cli, project, fault):
     assert after == {name: data for name, data in before.items() if "/cache/" not in name}
 
 
-def test_recordings_of_different_lengths_are_compared_all_the_same(cli, project):
+def test_recordings_of_different_lengths_are_compared(cli, project):
     write(project / "data/deg036/plastic/plastic_deg036_500hz_02.wav", tone(1500))
     result = cli("compute", "--frequency", "500hz", "--json")
     assert result.code == 0, result.err

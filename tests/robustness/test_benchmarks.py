@@ -1,4 +1,4 @@
-"""The programs that measure speed run to their end, and what they compare computes the same."""
+"""The benchmark programs run to their end, and the methods that they compare compute the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tracinctl.engine.kernel import layout
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # dattri imports torch's own deprecated scripting
-def test_every_way_that_is_timed_computes_the_same_scores(capsys):
+def test_all_timed_methods_compute_the_same_scores(capsys):
     engine_speed.main(["--tiny", "--model", "small", "--frames", "24", "--rounds", "1", "--markdown"])
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     ways = [row[1].strip() for row in table[2:]]
@@ -33,7 +33,7 @@ def test_every_way_that_is_timed_computes_the_same_scores(capsys):
     assert all(float(row[3]) > 0 for row in table[2:])
 
 
-def test_every_start_that_is_timed_answers_what_it_was_asked(capsys):
+def test_every_timed_start_prints_its_answer(capsys):
     startup.main(["--rounds", "1"])
     lines = capsys.readouterr().out.splitlines()
     timed = [each.name for bare, ours in startup.contenders().values() for each in (bare, *ours)]
@@ -42,10 +42,10 @@ def test_every_start_that_is_timed_answers_what_it_was_asked(capsys):
 
 
 @pytest.mark.parametrize("model", ["perceptron", "encoder"])
-def test_preference_pairs_are_scored_alike_by_all_that_are_timed(model, capsys, monkeypatch):
+def test_all_timed_methods_score_preference_pairs_equally(model, capsys, monkeypatch):
     monkeypatch.setattr(layout, "COMPLETE", 8)
     given = ["--model", model, "--width", "8", "--pairs", "12", "--held-out", "3", "--rounds", "1"]
-    preference_pairs.main(given)  # stops where they differ
+    preference_pairs.main(given)  # it stops if they differ
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     ways = [preference_pairs.LOOP, preference_pairs.BATCHED, preference_pairs.OURS]
     assert [row[1].strip() for row in table[2:]] == ways
@@ -53,7 +53,7 @@ def test_preference_pairs_are_scored_alike_by_all_that_are_timed(model, capsys, 
 
 def test_embedding_tables_are_scored_as_numpy_scores_them(capsys):
     sizes = ["--pairs", "12", "--held-out", "3", "--users", "9", "--items", "11", "--rounds", "1"]
-    embedding_tables.main(sizes)  # stops where they differ
+    embedding_tables.main(sizes)  # it stops if they differ
     assert [line[:8] for line in capsys.readouterr().out.splitlines()[1:]] == ["numpy th", "tracinct"]
 
 
@@ -68,7 +68,7 @@ def test_every_method_is_timed_on_many_items(monkeypatch):
     assert [bool(part.get("notes")) for part in parts] == [part["part"] == "fisher: kernels, opened" for part in parts]
 
 
-def test_without_a_card_nothing_is_measured_and_the_program_says_so(capsys, monkeypatch):
+def test_without_a_gpu_the_program_says_so_and_measures_nothing(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert cuda_card.main([]) == cuda_card.NO_CARD
     said = capsys.readouterr()
@@ -76,7 +76,7 @@ def test_without_a_card_nothing_is_measured_and_the_program_says_so(capsys, monk
     assert said.err == f"no CUDA card is in reach of torch {torch.__version__}: nothing was measured\n"
 
 
-def test_what_runs_on_a_card_runs_on_a_processor(capsys):
+def test_the_gpu_program_runs_on_a_cpu(capsys):
     given = ["--device", "cpu", "--tiny", "--rounds", "1", "--no-tests"]
     assert cuda_card.main([*given, "--only", "embedding"]) == 0
     assert cuda_card.main([*given, "--only", "many", "--minutes", "-1"]) == 0

@@ -1,4 +1,4 @@
-"""Several runs on one project at once: none breaks another's files, and none waits for one that is dead."""
+"""Parallel runs on one project: none breaks another's files, and none waits for a dead one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORKFLOW = ["workflow", "--frequencies", "500hz,1000hz"]
 
 @pytest.fixture
 def fresh(start, tmp_path):
-    """Makes the project, always in the same place, because paths may stand in results."""
+    """Make the project, always at the same path, because results may contain paths."""
 
     def make():
         place = tmp_path / "the project"
@@ -40,7 +40,7 @@ def fresh(start, tmp_path):
     ],
     ids=lambda commands: ", ".join(f"{c[0]} {c[-1]}" for c in commands),
 )
-def test_runs_at_once_leave_what_they_leave_one_after_the_other(run, fresh, commands):
+def test_parallel_runs_leave_the_same_files_as_serial_runs(run, fresh, commands):
     place = fresh()
     for arguments in commands:
         ran(run(place, arguments))
@@ -54,7 +54,7 @@ def test_runs_at_once_leave_what_they_leave_one_after_the_other(run, fresh, comm
     assert leftovers(place) == []
 
 
-def test_of_runs_under_other_settings_one_is_there_whole(run, fresh):
+def test_parallel_runs_with_different_settings_leave_one_complete_result(run, fresh):
     commands = [[*COMPUTE, "--margin", margin] for margin in ("1", "9")] * 2
     whole = set()
     for arguments in commands[:2]:
@@ -72,7 +72,7 @@ def test_of_runs_under_other_settings_one_is_there_whole(run, fresh):
         assert leftovers(place) == []
 
 
-def test_records_that_runs_add_at_once_are_all_there(run, fresh):
+def test_records_that_parallel_runs_add_are_all_there(run, fresh):
     place = fresh()
     ran(run(place, [*COMPUTE, "--margin", "9"]))
     ran(run(place, ["compute", "--frequency", "1000hz"]))
@@ -94,7 +94,7 @@ def test_records_that_runs_add_at_once_are_all_there(run, fresh):
     assert all(after[pair]["excluded"] for pair in pairs)
 
 
-def test_of_two_trainings_into_one_folder_one_is_told_so_or_finds_it_done(run, fresh):
+def test_one_of_two_trainings_into_one_folder_is_refused_or_finds_it_done(run, fresh):
     place = fresh()
     shutil.rmtree(place / "checkpoints")
     train = ["train", "--frequency", "500hz"]
@@ -109,13 +109,13 @@ def test_of_two_trainings_into_one_folder_one_is_told_so_or_finds_it_done(run, f
     assert contents(place) == alone
 
 
-def test_a_lock_that_a_dead_process_held_is_no_obstacle(run, fresh):
+def test_the_lock_of_a_dead_process_is_no_obstacle(run, fresh):
     marking = ["exclude", "--frequency", "500hz", "--min-occurrences", "1", "--update-metadata"]
     place = fresh()
     ran(run(place, COMPUTE))
     changes = run(place, marking).changes
     for number in itertools.count(changes, -1):
-        assert number > 0, "it was never killed while it held the lock"
+        assert number > 0, "no process was killed while it held the lock"
         place = fresh()
         ran(run(place, COMPUTE))
         assert leftovers(place) == []
@@ -125,19 +125,19 @@ def test_a_lock_that_a_dead_process_held_is_no_obstacle(run, fresh):
     end = run(place, marking)
     ran(end)
     assert leftovers(place) == []
-    # a run that waited for the dead would have waited for two minutes
+    # a run that waits for a dead process would wait for two minutes
     assert "another process" not in end.said
     assert all(record["excluded"] for record in excluded(place))
 
 
-def test_a_slow_disk_costs_time_and_nothing_else(run, fresh):
+def test_a_slow_disk_costs_only_time(run, fresh):
     marking = ["exclude", "--frequency", "500hz", "--min-occurrences", "1", "--update-metadata"]
     after = []
     for slow in ({}, {"slow": 0.03}):
         place = fresh()
         ran(run(place, COMPUTE, **slow))
         ends = [run(place, marking, **slow), *run.together(place, [COMPUTE, marking, marking], **slow)]
-        for end in ends:  # who meets a lock waits for it
+        for end in ends:  # a run waits for a lock
             ran(end)
             assert "another process" not in end.said
         after.append(contents(place))

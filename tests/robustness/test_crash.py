@@ -23,7 +23,7 @@ DISK_WORDS = ("No space left on device", "Input/output error")
 
 
 class Trial:
-    """A command, the project before it and after it, and as many copies of the former as are asked for."""
+    """A command, the project before and after it, and any number of copies of the former."""
 
     def __init__(self, run, start, folder, name):
         self.run, self.folder, self.name, self.case = run, folder, name, CASES[name]
@@ -37,7 +37,7 @@ class Trial:
         shutil.rmtree(whole)
 
     def fresh(self):
-        # always the same place: paths may stand in results
+        # always the same path, because results may contain paths
         place = self.folder / "the project"
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(self.project, place)
@@ -57,7 +57,7 @@ def tell(trial, text):
 
 
 def kill_at_random(trial, kills, seed):
-    """Kill a run at a random moment, then the one after it, and so on; let one in a few come to its end."""
+    """Kill one run after the other at random moments; let a few finish."""
     dice = random.Random(f"{seed} {trial.case.arguments}")  # noqa: S311  not for secrets
     killed = runs = 0
     place = trial.fresh()
@@ -65,7 +65,7 @@ def kill_at_random(trial, kills, seed):
         moment = dice.uniform(0, trial.end.seconds)
         end = trial.run(place, trial.case.arguments, kill_after=moment)
         runs += 1
-        assert runs < 10 * kills + 50, "runs end before they are killed"
+        assert runs < 10 * kills + 50, "too many runs ended before they were killed"
         killed += end.code == KILLED
         how = f"killed after {moment:.3f} s ({runs} runs, seed {seed})"
         assert_old_or_new(place, trial.before, trial.after, how)
@@ -93,7 +93,7 @@ def moments(trial, most):
         return list(changes[::EVERY])
     if len(changes) <= most:
         return list(changes)
-    # the last changes put files in their places
+    # the last changes rename files
     return [*random.Random(0).sample(changes[:-2], most - 1), random.Random(1).choice(changes[-2:])]  # noqa: S311
 
 
@@ -129,7 +129,7 @@ ERRORS = {
     "ENOSPC": "No space left on device",
     "EACCES": "Permission denied",
     "ENOENT": "No such file or directory",
-    "EIO": "Input/output error",  # a disk that is breaking, or a share that is gone
+    "EIO": "Input/output error",  # a breaking disk, or a lost network share
 }
 
 
@@ -154,7 +154,7 @@ def test_a_change_of_a_file_that_fails(trial):
 @pytest.mark.nightly
 @pytest.mark.parametrize("turn", range(2))
 def test_every_change_of_a_file_that_fails(trial, turn):
-    """The errors by turns, two for each change."""
+    """Two errors for each change, in turn."""
     numbers = moments(trial, None)
     for number in numbers:
         fail_at_change(trial, number, list(ERRORS)[(number + 2 * turn) % len(ERRORS)])
@@ -173,7 +173,7 @@ def test_a_disk_that_fills_up_within_a_file(trial, share):
 
 
 def disk_fault(trial, number, how):
-    """Let the disk fail at one operation; gives how many operations failed."""
+    """Make the disk fail at one operation; return the number of operations that failed."""
     place = trial.fresh()
     end = trial.run(place, trial.case.arguments, disk_fault_at=number, disk_fault=DISK_FAULTS[how])
     where = f"{how} at operation {number} of {trial.end.operations}"
@@ -224,5 +224,5 @@ def test_a_disk_that_fails_at_every_operation(failing, how):
     failures = [disk_fault(failing, number, how) for number in operations]
     failed = sum(map(bool, failures))
     tell(failing, f"{how}: {failed} of {len(failures)} operations tried, {failing.end.operations} in all")
-    # one operation in five or so is a write, and only a write can be short
+    # about one operation in five is a write, and only a write can be short
     assert failed >= len(failures) // (10 if how == "a short write" else 3)

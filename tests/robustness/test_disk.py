@@ -1,4 +1,4 @@
-"""A disk that breaks while it is read or written: one error that names the file and the reason, and nothing lost."""
+"""A disk that breaks during reading or writing: one error that names the file and the reason, and no loss."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_file_that_breaks_while_it_is_read_is_named(cli, project, path, comman
 
 
 def contents_but(project, place):  # noqa: F811  no fixture here
-    """What lies beside the broken file, which cannot be read."""
+    """The files beside the broken file, which cannot be read."""
     target = place.readlink()
     place.unlink()
     found = contents(project)
@@ -81,7 +81,7 @@ def test_a_recording_that_breaks_while_it_is_read_is_named(cli, project, monkeyp
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
-def test_a_file_that_does_not_reach_the_disk_replaces_nothing(tmp_path, monkeypatch, error):
+def test_a_file_that_cannot_be_flushed_replaces_nothing(tmp_path, monkeypatch, error):
     path = tmp_path / "list.txt"
     write_text_atomic(path, "old")
 
@@ -96,7 +96,7 @@ def test_a_file_that_does_not_reach_the_disk_replaces_nothing(tmp_path, monkeypa
     assert leftovers(tmp_path) == []
 
 
-def test_who_waits_for_a_slow_writer_is_told_so(tmp_path):
+def test_a_run_that_waits_for_a_slow_writer_says_so(tmp_path):
     begun = time.monotonic()
     path = tmp_path / "records.json"
     with (

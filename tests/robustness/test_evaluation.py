@@ -1,4 +1,4 @@
-"""The evaluation program runs, and measures what it says."""
+"""The evaluation program runs and measures correctly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _programs(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")  # of dattri's imports
 @pytest.mark.parametrize("error", ["flipped", "mislabelled"])
-def test_a_seed_shows_every_way_to_train_and_finds_the_errors(error, tmp_path):
+def test_a_seed_shows_every_arm_and_finds_the_errors(error, tmp_path):
     import bench
     import choice
     from planted_tasks import make_tasks
@@ -38,7 +38,7 @@ def test_a_seed_shows_every_way_to_train_and_finds_the_errors(error, tmp_path):
     assert any(line.startswith(f"| chosen | {mean:+.2f} +- ") for line in table)
 
 
-def test_planted_errors_are_as_many_and_as_wrong_as_they_say():
+def test_planted_errors_have_the_stated_number_and_kind():
     from planted_tasks import make_tasks
 
     clean, flipped, mislabelled = make_tasks("wine", [("clean", 0), ("flipped", 0.15), ("mislabelled", 0.1)], 0, 0.5)

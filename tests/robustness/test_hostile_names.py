@@ -1,4 +1,4 @@
-"""Ids, names and links from strangers: shown escaped, written nowhere but where they belong."""
+"""Hostile ids, names and links: shown escaped, and never used to write elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cli(capsys):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project with scores whose ids mean harm."""
+    """A project with scores of hostile ids."""
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "tracinctl.toml").write_text('material = "box"\nfrequencies = ["1hz"]\n')
@@ -56,7 +56,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
-def test_ids_are_shown_escaped_and_lead_nowhere(cli, project, command):
+def test_ids_are_shown_escaped_and_used_in_no_path(cli, project, command):
     frequency = "--frequencies" if command[0] == "workflow" else "--frequency"
     result = cli(*command, frequency, "1hz")
     assert result.code in {0, 1}
@@ -72,12 +72,12 @@ def test_ids_are_shown_escaped_and_lead_nowhere(cli, project, command):
 
 
 @pytest.mark.parametrize("ending", ["html", "md"])
-def test_a_report_holds_no_code_of_an_id(cli, project, ending):
+def test_a_report_contains_no_code_from_an_id(cli, project, ending):
     result = cli("workflow", "--frequencies", "1hz", "--report", f"report.{ending}")
     assert result.code == 0, result.err
     text = (project / f"report.{ending}").read_text(encoding="utf-8")
     running = text
-    if ending == "md":  # what stands between fences, or in a span of code, is shown as it is
+    if ending == "md":  # text in fenced blocks and code spans is not interpreted
         running = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", "".join(text.split("\n```")[::2]))
     assert "<script>alert" not in running
     assert "[link=http" in html.unescape(text)
@@ -85,7 +85,7 @@ def test_a_report_holds_no_code_of_an_id(cli, project, ending):
 
 
 @pytest.mark.parametrize("ending", ["svg", "html", "txt"])
-def test_a_picture_holds_no_code_of_an_id(cli, project, ending):
+def test_a_picture_contains_no_code_from_an_id(cli, project, ending):
     result = cli("plot", "top", "--frequency", "1hz", "--top", "20", "--output", f"top.{ending}")
     assert result.code == 0, result.err
     text = (project / f"top.{ending}").read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def test_an_id_of_two_lines_never_becomes_two_lines_of_a_list(cli, project):
     assert not (project / "exclusions").exists()
 
 
-def test_a_link_is_replaced_and_what_it_leads_to_is_let_be(cli, project):
+def test_a_link_is_replaced_and_its_target_stays_unchanged(cli, project):
     outside = project.parent / "outside.txt"
     outside.write_text("mine")
     lists = project / "exclusions"
@@ -114,7 +114,7 @@ def test_a_link_is_replaced_and_what_it_leads_to_is_let_be(cli, project):
     assert not (lists / "box_1hz_excluded_pairs.txt").is_symlink()
 
 
-def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_let_be(cli, project):
+def test_a_lock_that_is_a_link_is_refused_and_its_target_stays_unchanged(cli, project):
     outside = project.parent / "outside.txt"
     outside.write_text("mine")
     (project / "metadata/.box_1hz_metadata.json.lock").symlink_to(outside)
@@ -124,7 +124,7 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_let_be(cli, pr
     assert outside.read_text() == "mine"
 
 
-def test_a_sidecar_that_means_harm_is_an_error_by_name(cli, project):
+def test_a_hostile_sidecar_is_an_error_that_names_it(cli, project):
     path = project / "metadata/box_1hz_influence_metadata.json"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     beside = project / "metadata/box_1hz_influence_provenance.json"

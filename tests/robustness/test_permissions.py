@@ -1,4 +1,4 @@
-"""What may not be read or written is named, also where the tests are run by somebody who may do everything."""
+"""Missing permissions are named, also if the tests run as root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from faults import CHECKPOINT, COMPUTE, EXCLUDE, PAIRS, SCORES, SWEEP, TRAIN, WA
 from tests.robustness.test_bad_input import cli, computed, project  # noqa: F401  fixtures
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="rights are laid down as Linux has it")
-EVERYTHING = (1 << 1) | (1 << 2)  # to write and to read whatever the permissions say
+EVERYTHING = (1 << 1) | (1 << 2)  # to write and to read regardless of permissions
 
 
 class Head(ctypes.Structure):
@@ -30,7 +30,7 @@ FORCED = (*TRAIN[:3], "--force")
 
 @contextlib.contextmanager
 def as_anybody():
-    """Without the rights that make permissions count for nothing, for this thread."""
+    """Take the rights that override permissions from this thread."""
     libc = ctypes.CDLL(None, use_errno=True)
     head, rights = Head(0x20080522, 0), (Rights * 2)()
     assert libc.capget(ctypes.byref(head), rights) == 0
@@ -67,14 +67,14 @@ def as_anybody():
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_it_is_named_and_nothing_is_written(cli, project, path, mode, command, said, code):  # noqa: F811  fixtures
+def test_a_missing_permission_is_named_and_nothing_is_written(cli, project, path, mode, command, said, code):  # noqa: F811  fixtures
     place = project / path
     (project / "exclusions").mkdir()
     if not place.exists():
         place.write_text("")
     before = contents(project)
     kept = place.stat().st_mode
-    os.chmod(place, mode)  # noqa: PTH101  as the shell says it
+    os.chmod(place, mode)  # noqa: PTH101  octal digits, as for chmod
     try:
         with as_anybody():
             result = cli(*command)

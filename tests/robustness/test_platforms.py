@@ -1,4 +1,4 @@
-"""Terminals and file systems of other machines, as far as they can be had on this one."""
+"""Terminals and file systems of other machines, as far as this one can imitate them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def project(tmp_path_factory):
 
 
 @pytest.mark.parametrize("encoding", OLD, ids=lambda each: next(iter(each.values())))
-def test_an_old_terminal_gets_pictures_of_its_own_letters(encoding, project):
+def test_an_old_terminal_gets_pictures_in_its_own_letters(encoding, project):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))}
     program = "import sys; from tracinctl.cli.app import app; from tracinctl.cli.base import run\n"
     program += "for line in ('--help', 'sweep', 'plot overview', 'plot sweep', 'plot heatmap', 'plot top',"
@@ -58,7 +58,7 @@ def test_an_old_terminal_gets_pictures_of_its_own_letters(encoding, project):
     assert b"\\u4e2d" in done.stderr
 
 
-def test_a_letter_stands_in_for_a_drawing_character_and_what_has_none_is_escaped():
+def test_drawing_characters_are_replaced_by_letters_or_escaped():
     let_streams_write_anything()
     drawn = "├─█▌▏┊▸ ⡇⠀ é \u4e2d"
     written = drawn.encode("ascii", ERRORS)
@@ -70,7 +70,7 @@ def test_a_letter_stands_in_for_a_drawing_character_and_what_has_none_is_escaped
 
 @pytest.fixture
 def windows(monkeypatch):
-    """The branches that Windows takes: no locks on temporary files, no flush of folders, its rules for names."""
+    """Take the branches for Windows: no locks on temporary files, no flush of folders, its rules for names."""
     monkeypatch.setattr(files, "sys", SimpleNamespace(platform="win32"))
     monkeypatch.setattr(files, "os", SimpleNamespace(**{**vars(os), "name": "nt"}))
     monkeypatch.setattr(target, "_WINDOWS", True)
@@ -78,10 +78,10 @@ def windows(monkeypatch):
 
 
 @pytest.mark.usefixtures("windows")
-def test_windows_writes_files_whole_and_leaves_other_writers_alone(tmp_path):
+def test_windows_writes_complete_files_beside_other_writers(tmp_path):
     path = tmp_path / "sub" / "list.txt"
     write_text_atomic(path, "one\n")
-    other = path.with_name(".list.txt.tracinctl-abc.tmp.txt")  # whether its writer lives cannot be told
+    other = path.with_name(".list.txt.tracinctl-abc.tmp.txt")  # it is unknown whether its writer lives
     other.write_text("")
     write_text_atomic(path, "two\n")
     clear_leftovers(path.parent)
@@ -100,7 +100,7 @@ def held_open(path):
 
 @pytest.fixture
 def open_files_stay(monkeypatch):
-    """Windows neither moves nor removes what is open, nor puts anything in its place."""
+    """As on Windows, refuse to move, remove or replace an open file."""
 
     def strictly(change):
         def changed(*paths, **more):
@@ -137,7 +137,7 @@ DEMO = (("demo", "new", "--frequencies", "500hz"),)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.usefixtures("windows", "open_files_stay")
 @pytest.mark.parametrize("commands", [WORK, pytest.param(DEMO, marks=pytest.mark.nightly)], ids=["work", "demo"])
-def test_commands_close_their_files_before_they_move_or_replace_them(tmp_path, monkeypatch, capsys, commands):
+def test_commands_close_files_before_they_move_or_replace_them(tmp_path, monkeypatch, capsys, commands):
     tree(tmp_path / "data", takes=4)
     (tmp_path / "tracinctl.toml").write_text(SETTINGS)
     monkeypatch.chdir(tmp_path)
@@ -149,7 +149,7 @@ def test_commands_close_their_files_before_they_move_or_replace_them(tmp_path, m
 
 
 @pytest.mark.usefixtures("windows")
-def test_a_file_that_another_program_has_open_stays_as_it_is_on_windows(tmp_path, monkeypatch):
+def test_a_file_that_another_program_has_open_stays_unchanged_on_windows(tmp_path, monkeypatch):
     path = tmp_path / "scores.json"
     write_text_atomic(path, "old")
 
@@ -185,10 +185,10 @@ NOT_THERE = ["C:", "a:b", "a?", "a*", 'a"', "<a", "a>", "a|b", "a.", "a "]
 
 
 @pytest.mark.parametrize("name", NOT_THERE)
-def test_what_windows_allows_in_no_name_is_refused_there_alone(name, monkeypatch):
+def test_names_that_windows_forbids_are_refused_only_there(name, monkeypatch):
     assert target.file_name_part(name, "1hz") == f"{name}_1hz"
     monkeypatch.setattr(target, "_WINDOWS", True)
     for material, frequency in ((name, "1hz"), ("box", name)):
         with pytest.raises(UsageError, match="cannot be part of a file name"):
             target.file_name_part(material, frequency)
-    assert target.file_name_part("con", "500.5 hz") == "con_500.5 hz"  # a device's name alone is one, and no part of it
+    assert target.file_name_part("con", "500.5 hz") == "con_500.5 hz"  # only the complete name of a device is forbidden

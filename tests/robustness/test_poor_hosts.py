@@ -1,4 +1,4 @@
-"""Disks without locks, permissions or flushing, a folder that is gone, an unknown home: go on, or say what to do."""
+"""Disks without locks, permissions or flushing, a missing folder, an unknown home: continue, or give a hint."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_under_lock(path, *texts):
         (Path, "chmod", errno.EPERM, "keep permissions"),
     ],
 )
-def test_a_disk_that_knows_less_gets_its_files_and_one_warning(tmp_path, monkeypatch, owner, name, number, said):
+def test_a_disk_that_lacks_an_operation_gets_files_and_one_warning(tmp_path, monkeypatch, owner, name, number, said):
     path = tmp_path / "list.txt"
     path.write_text("old")
     path.chmod(0o600)
@@ -61,7 +61,7 @@ def test_a_disk_that_knows_less_gets_its_files_and_one_warning(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
-def test_a_demo_is_made_where_a_disk_has_no_locks(tmp_path, monkeypatch, number):
+def test_a_demo_is_made_on_a_disk_without_locks(tmp_path, monkeypatch, number):
     monkeypatch.setattr(fcntl, "flock", refuses(number))
     with pytest.warns(DiskWarning, match="lock files") as warned:
         make_demo(tmp_path / "demo", ["500hz"], size=DemoSize((5, 2), 30, 0.25, 1, 1))
@@ -74,12 +74,12 @@ def two_runs(work):
         with run_folder(work, "b") as (second, _):
             assert first != second
         assert lock is None
-        assert clear_left_over(work) == [], "nobody can tell whether their owners live"
+        assert clear_left_over(work) == [], "it is unknown whether their owners live"
         assert first.is_dir()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
-def test_trainings_by_a_command_go_on_where_a_disk_has_no_locks(tmp_path, monkeypatch, number):
+def test_trainings_by_a_command_run_on_a_disk_without_locks(tmp_path, monkeypatch, number):
     monkeypatch.setattr(fcntl, "flock", refuses(number))
     with pytest.warns(DiskWarning, match="lock files") as warned:
         two_runs(tmp_path)
@@ -95,13 +95,13 @@ def test_a_disk_that_fails_is_an_error(tmp_path, monkeypatch, name):
     assert not (tmp_path / "list.txt").exists()
 
 
-def test_a_lock_that_another_run_holds_still_keeps_this_one_out(tmp_path):
+def test_a_lock_of_another_run_is_respected(tmp_path):
     path = tmp_path / "list.txt"
     with locked(path), pytest.raises(TracinctlError, match="another process"):
         write_under_lock(path, "new")
 
 
-def test_a_working_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+def test_a_missing_current_folder_is_named(tmp_path, monkeypatch, capsys):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     shutil.rmtree(tmp_path / "gone")
@@ -112,7 +112,7 @@ def test_a_working_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("arguments", [("sweep", "--metadata-file=~/s.json"), ("--config=~/t.toml", "sweep")])
-def test_a_tilde_is_the_home_folder_and_one_that_is_not_known_is_named(tmp_path, monkeypatch, capsys, arguments):
+def test_a_tilde_is_the_home_folder_and_an_unknown_one_is_named(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert "home/" in CommandLine(capsys)(*arguments).err
@@ -127,7 +127,7 @@ def test_a_tilde_is_the_home_folder_and_one_that_is_not_known_is_named(tmp_path,
 
 
 @pytest.mark.parametrize("path", [r"C:\data", r"C:\Users\anna", r"\\server\share"])
-def test_a_path_with_backslashes_in_toml_is_to_stand_in_single_quotes(tmp_path, monkeypatch, capsys, path):
+def test_a_toml_path_with_backslashes_needs_single_quotes(tmp_path, monkeypatch, capsys, path):
     monkeypatch.chdir(tmp_path)
     Path("tracinctl.toml").write_text(f'data_root = "{path}"\n')
     result = CommandLine(capsys)("sweep")
@@ -145,7 +145,7 @@ def test_a_tilde_in_the_settings_without_a_known_home_is_named(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_a_stream_that_is_closed_from_the_start_leads_to_nowhere(tmp_path, closed):
+def test_a_stream_that_is_closed_from_the_start_is_replaced(tmp_path, closed):
     (tmp_path / "m_f_influence_metadata.json").write_text('{"a_b": {"tracin_influence_c_d": -1.0}}')
     command = f"exec '{sys.executable}' -m tracinctl exclude --metadata-file m_f_influence_metadata.json"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""No input to a reader ends in anything but a right result or an error of ours that names what is wrong."""
+"""Every input to a reader gives a right result or a TracinctlError that names the fault."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def beginnings():
 
 @st.composite
 def spoilt(draw, inputs):
-    """An input with parts of it changed, taken out, doubled, or put elsewhere."""
+    """An input with parts changed, removed, doubled or moved."""
     data = draw(st.sampled_from(inputs))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
@@ -46,7 +46,7 @@ def read(reader, folder, data):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_what_a_reader_takes_is_what_the_trials_begin_with(reader, tmp_path):
+def test_the_trials_begin_with_valid_inputs(reader, tmp_path):
     for data in beginnings()[reader]:
         READERS[reader](tmp_path, data)
 
@@ -61,11 +61,11 @@ def trials(reader, folder, number):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_any_input_is_read_rightly_or_refused(reader, tmp_path):
+def test_any_input_is_read_correctly_or_refused(reader, tmp_path):
     trials(reader, tmp_path, 60)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("reader", READERS)
-def test_very_many_inputs_are_read_rightly_or_refused(reader, tmp_path):
+def test_very_many_inputs_are_read_correctly_or_refused(reader, tmp_path):
     trials(reader, tmp_path, int(os.environ.get("TRIALS", "5000")))

@@ -39,7 +39,7 @@ def run_in(folder, steps, *, seed, threads):
         env={**os.environ, **numbers},
         capture_output=True,
     )
-    # the report names the project's folder
+    # the report contains the project's path
     found = contents(folder)
     return {name: re.sub(re.escape(str(folder)).encode(), b"FOLDER", data) for name, data in found.items()}
 
@@ -64,7 +64,7 @@ def test_another_process_folder_and_hash_seed_write_the_same_bytes(first, tmp_pa
 
 
 @pytest.mark.nightly
-def test_another_number_of_threads_changes_scores_by_rounding_alone(first, tmp_path):
+def test_another_number_of_threads_changes_scores_only_by_rounding(first, tmp_path):
     for name, data in first.items():
         if name.startswith(("data/", "checkpoints/")) or name == "tracinctl.toml":
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

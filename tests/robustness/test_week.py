@@ -1,4 +1,4 @@
-"""A week of commands in short: after each one ``status`` is what the files say. ``week.py`` is the long form."""
+"""A short week of commands: after each one, ``status`` fits the files. ``week.py`` is the long form."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def test_status_is_true_after_each_command_of_a_week(project, cli):
             assert result.code == step.code, (step, result.err)
         assert differences(files, status(cli)) == [], (number, step)
         seen |= {kind for one in (1, 2, 3) for kind in files.truth(one)["stale"]}
-    assert seen == {"checkpoints", "scores", "list"}, "the week meets everything that can be out of date"
+    assert seen == {"checkpoints", "scores", "list"}, "the week contains everything that can be out of date"
 
 
-def test_a_status_that_is_not_true_is_found(project, cli):
+def test_a_false_status_is_found(project, cli):
     files = Files(project)
     said = status(cli)
     assert differences(files, said) == []

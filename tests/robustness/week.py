@@ -1,8 +1,8 @@
-"""The week of ``tests/helpers/week.py`` in processes of its own, printed line by line.
+"""The week of ``tests/helpers/week.py`` in separate processes, printed line by line.
 
     python tests/robustness/week.py FOLDER
 
-Ends with exit code 1 where status is not true once, or a command ends with another code than it should.
+The exit code is 1 if status is false once, or if a command has an unexpected exit code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from week import ONE, WEEK, Files, differences
 
 
 def run(root, arguments, interrupt=""):
-    """A command in a process of its own: exit code and what it wrote."""
+    """Run a command in a separate process: its exit code and output."""
     command = [sys.executable, "-m", "tracinctl", *arguments]
     before = set(root.glob(interrupt)) if interrupt else set()
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -36,7 +36,7 @@ def run(root, arguments, interrupt=""):
 
 
 def main():
-    """Live the week; returns how often something was not as it should be."""
+    """Run the week; return the number of faults."""
     root = make_trained(Path(sys.argv[1]))
     files, wrong, number = Files(root), 0, 0
     for step in WEEK:

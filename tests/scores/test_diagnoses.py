@@ -1,4 +1,4 @@
-"""What a careful colleague would say: each thing where it applies, once, and not where it does not."""
+"""Diagnoses: each one where it applies, once, and nowhere else."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def noise(rows=40, columns=30):
-    """Scores of which nothing is to be said."""
+    """Scores without a diagnosis."""
     return np.random.default_rng(1).normal(0, 10, (rows, columns))
 
 
@@ -35,11 +35,11 @@ def of_list(scores, threshold="0", rule="60%", **more):
     source = scores if hasattr(scores, "blocks") else table(scores)
     chosen = choose_exclusions(source, Rule(threshold=threshold, min_occurrences=rule, **more))
     found = diagnose(source, exclusions=chosen)
-    assert len({each.code for each in found}) == len(found), "each is said once"
+    assert len({each.code for each in found}) == len(found), "each diagnosis occurs once"
     return {each.code: each for each in found}
 
 
-def test_nothing_is_said_of_scores_that_are_as_they_should_be():
+def test_good_scores_have_no_diagnosis():
     assert of_sweep(noise(), "0,-5") == {}
     assert of_list(noise()) == {}
 
@@ -55,14 +55,14 @@ def test_few_active_test_pairs(active, said):
         assert "a larger margin" in found["few-active"].hint
 
 
-def test_few_test_pairs_at_all_ask_for_more_of_them():
+def test_few_test_pairs_suggest_more_of_them():
     found = of_sweep(noise(columns=5))["few-active"]
     assert "there are only 5 test pairs" in found.text
     assert "tracinctl compute uses all" in found.hint
 
 
 @pytest.mark.parametrize(("columns", "hint"), [(39, "tracinctl compute uses all"), (40, "a larger margin")])
-def test_more_test_pairs_are_asked_for_where_even_all_would_be_few(columns, hint):
+def test_more_test_pairs_are_suggested_if_even_all_would_be_few(columns, hint):
     scores = noise(columns=columns)
     scores[:, 5:] = 0
     assert hint in of_sweep(scores)["few-active"].hint
@@ -85,7 +85,7 @@ def test_a_rule_that_finds_nothing_names_the_nearest_that_does():
     assert "needs 18 votes" in found.text
     assert "no training pair has more than 7, which 2 pairs have below 0" in found.text
     assert "`min_occurrences` 7" in found.hint
-    assert of_list(scores, rule="7").keys() == {"helps-on-average"}, "and that rule does find them"
+    assert of_list(scores, rule="7").keys() == {"helps-on-average"}, "the suggested rule finds them"
     assert "the list is empty" in of_list(scores)["empty-list"].text
 
 
@@ -113,7 +113,7 @@ def test_thresholds_out_of_the_range_of_the_scores():
     assert "no score is above the upper threshold 1000" in found.text
 
 
-def test_a_list_of_pairs_that_help_on_average_says_so():
+def test_a_list_of_pairs_that_help_on_average_is_diagnosed():
     scores = np.abs(noise()) + 10
     scores[:8, :3] = -5
     assert "helps-on-average" not in of_list(np.where(np.arange(40)[:, None] < 8, -scores, scores), rule="3")
@@ -122,7 +122,7 @@ def test_a_list_of_pairs_that_help_on_average_says_so():
     assert "3 or more test pairs" in found.text
 
 
-def test_a_cap_that_cut_says_how_much():
+def test_a_cap_that_cuts_gives_the_number():
     scores = np.abs(noise())
     scores[:6] *= -1
     assert "cap-cut" not in of_list(scores, max_exclusions=6)
@@ -130,7 +130,7 @@ def test_a_cap_that_cut_says_how_much():
 
 
 def in_classes(harmful):
-    """Three classes of four items, every pair between classes once; ``harmful`` says which pairs are."""
+    """Three classes of four items, every pair between classes once; ``harmful`` selects the harmful pairs."""
     items = [f"box_deg{angle:03}_1hz_{take}" for angle in (0, 36, 72) for take in range(4)]
     pairs = [(a, b) for k, a in enumerate(items) for b in items[k + 1 :] if a[:10] != b[:10]]
     sign = np.array([-1.0 if harmful(a, b) else 1.0 for a, b in pairs])
@@ -148,11 +148,11 @@ def test_an_item_that_loses_its_pairs_is_named():
 def test_a_class_that_loses_its_pairs_is_named():
     found = of_list(in_classes(lambda a, b: "box_deg036" in a + b))
     assert "leaves class deg036 (nearly) empty" in found["classes-emptied"].text
-    assert "items-emptied" not in found, "its class is named"
+    assert "items-emptied" not in found, "only its class is named"
     assert "leaves out 67% of the training pairs" in found["takes-most"].text
-    assert "classes-emptied" not in of_list(in_classes(lambda a, b: True)), "all of them is said once"
+    assert "classes-emptied" not in of_list(in_classes(lambda a, b: True)), "taking nearly all pairs is reported once"
     whole = of_list(in_classes(lambda a, b: (a[:10], b[-3:-1]) == ("box_deg000", "z_")), mode="full_pair")
-    assert "items-emptied" not in whole, "an item that is left out whole is not called emptied"
+    assert "items-emptied" not in whole, "an item on the list is not called emptied"
 
 
 def checkpoints(**of_second):
@@ -160,10 +160,10 @@ def checkpoints(**of_second):
     return {"checkpoints": [first, {**first, "name": "model_epoch_10.pt", **of_second}]}
 
 
-def test_classes_are_read_from_ids_that_name_no_angle():
+def test_classes_are_read_from_ids_without_an_angle():
     items = [f"cat{k // 2}_take{k}" for k in range(6)]  # two items of each
     assert class_of_items(items) == {item: item[:4] for item in items}
-    assert class_of_items(items[::2]) == {}, "each its own is no class"
+    assert class_of_items(items[::2]) == {}, "a token that differs for each item is not a class"
 
 
 def test_checkpoints_without_gradients_or_learning_rates_are_named():
@@ -173,11 +173,11 @@ def test_checkpoints_without_gradients_or_learning_rates_are_named():
     found = of_sweep(table(noise(), provenance=checkpoints(learning_rate=None)))
     assert "1 of 2 checkpoints have no learning rate (model_epoch_10.pt)" in found["no-learning-rate"].text
     uniform = {**checkpoints(learning_rate=None), "checkpoint_weights": "uniform"}
-    assert of_sweep(table(noise(), provenance=uniform)) == {}, "who asked for equal weights need not be told"
+    assert of_sweep(table(noise(), provenance=uniform)) == {}, "equal weights need no learning rates"
     assert of_sweep(table(noise(), provenance=checkpoints())) == {}
 
 
-def test_what_holds_of_scores_whatever_is_made_of_them():
+def test_diagnoses_of_the_scores_alone():
     def codes(*about):
         return [each.code for each in diagnose_scores(*about)]
 
@@ -187,7 +187,7 @@ def test_what_holds_of_scores_whatever_is_made_of_them():
     assert codes(30, 25, checkpoints(learning_rate=None)) == ["no-learning-rate"]
 
 
-def test_mirror_images_with_other_scores_are_a_fault_of_the_scores():
+def test_mirror_images_with_different_scores_are_diagnosed():
     scores = noise(rows=2)
     both = [("m_1", "m_2"), ("m_2", "m_1")]
     found = of_sweep(table(scores, train_items=both))["mirror-images-differ"]
@@ -199,7 +199,7 @@ def test_mirror_images_with_other_scores_are_a_fault_of_the_scores():
         assert "mirror-images-differ" not in of_sweep(table(size * scores, train_items=both))
 
 
-def test_in_mode_sample_votes_have_no_part():
+def test_mode_sample_has_no_diagnoses_of_votes():
     items = [(f"m_{k}", f"m_{k + 1}") for k in range(10)]
     source = table(
         np.abs(noise(rows=10, columns=3)),
@@ -225,7 +225,7 @@ def cli(capsys, tmp_path, monkeypatch):
     "arguments",
     [["sweep", "--json"], ["exclude", "--dry-run", "--csv"], ["workflow"], ["workflow", "--json"], ["plot"]],
 )
-def test_every_command_that_shows_votes_says_it_once_on_stderr(cli, arguments):
+def test_every_command_that_shows_votes_prints_a_diagnosis_once_on_stderr(cli, arguments):
     result = cli(*arguments)
     assert result.code == 0, result.err
     assert " ".join(result.err.split()).count("the rule needs 18 votes") == 1
@@ -239,7 +239,7 @@ def test_every_command_that_shows_votes_says_it_once_on_stderr(cli, arguments):
 
 
 @pytest.mark.parametrize("arguments", [["sweep"], ["exclude"], ["workflow"], ["plot"]])
-def test_what_holds_of_several_files_is_said_below_one_warning(cli, arguments, tmp_path):
+def test_one_diagnosis_of_several_files_is_one_warning(cli, arguments, tmp_path):
     scores = np.ones((10, 5))
     scores[3, :2] = -2
     write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", scores)
@@ -255,7 +255,7 @@ def test_what_holds_of_several_files_is_said_below_one_warning(cli, arguments, t
     assert result.err.count("the order of training pairs is poor") == result.err.count("more held-out pairs") == 1
 
 
-def test_a_picture_that_counts_no_votes_says_nothing_of_them(cli):
+def test_a_view_without_votes_has_no_diagnoses_of_votes(cli):
     assert cli("plot", "top").err == ""
 
 
@@ -268,7 +268,7 @@ def without_rates(folder):
 
 
 @pytest.mark.parametrize("command", [["compute"], ["workflow"], ["compute", "--json"], ["workflow", "--json"]])
-def test_what_checkpoints_lack_is_said_once_where_they_are_used(trained, tmp_path, monkeypatch, capsys, command):
+def test_missing_learning_rates_are_reported_once(trained, tmp_path, monkeypatch, capsys, command):
     folder = tmp_path / "project"
     shutil.copytree(trained, folder)
     without_rates(folder)

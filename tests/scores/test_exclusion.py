@@ -1,4 +1,4 @@
-"""What is left out: harmful pairs, their items, or single items; and the lists that training reads."""
+"""Exclusions: harmful pairs, their items, or single items; and the lists that training reads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def mirrored_sources(draw):
 
 
 def slow_order(source, required):
-    """Harmful rows in their order, by the words of the definition."""
+    """Harmful rows in their order, by the definition."""
     votes = [sum(v < 0 for v in row) for row in source.scores.tolist()]
     means = [sum(row) / 3 for row in source.scores.tolist()]
     rows = [k for k, v in enumerate(votes) if v >= required]
@@ -54,7 +54,7 @@ def slow_order(source, required):
 
 
 @given(mirrored_sources(), st.integers(1, 3), st.none() | st.integers(1, 6))
-def test_a_list_is_what_slow_obvious_loops_choose(source, required, cap):
+def test_a_list_equals_slow_obvious_loops(source, required, cap):
     chosen = choose(source, min_occurrences=str(required), max_exclusions=cap)
     order = slow_order(source, required)
     assert [pair.id for pair in chosen.harmful] == [source.train_ids[k] for k in order]
@@ -63,7 +63,7 @@ def test_a_list_is_what_slow_obvious_loops_choose(source, required, cap):
     kept = comparisons if cap is None else comparisons[:cap]
     in_training = dict(zip(source.train_items, source.train_ids, strict=True))
     want = {name for pair, name in in_training.items() if frozenset(pair) in kept}
-    assert set(chosen.ids) == want, "both ways round where training saw both, and never more comparisons than the cap"
+    assert set(chosen.ids) == want, "mirror images are listed too, and never more comparisons than the cap"
     assert len(chosen.ids) == len(want)
     by_own_scores = [each for each in chosen.ids if each not in chosen.mirrored]
     assert by_own_scores == [source.train_ids[k] for k in order if frozenset(source.train_items[k]) in kept]
@@ -83,7 +83,7 @@ def test_most_votes_come_first_then_the_lowest_mean():
     assert choose().ids == ["m_0_m_1", "m_3_m_4", "m_1_m_2"]
 
 
-def test_a_cap_keeps_the_first_and_says_what_it_cut():
+def test_a_cap_keeps_the_first_pairs_and_counts_the_rest():
     chosen = choose(max_exclusions=2)
     assert chosen.ids == ["m_0_m_1", "m_3_m_4"]
     assert (chosen.cut, len(chosen.harmful)) == (1, 3)
@@ -96,14 +96,14 @@ def test_a_cap_never_parts_a_pair_from_its_mirror_image():
     assert choose(source, max_exclusions=2).ids == ["x_y", "y_x", "u_v"]
 
 
-def test_a_mirror_image_is_named_even_where_its_own_scores_differ():
+def test_a_mirror_image_is_listed_even_if_its_scores_differ():
     source = table([[-5.0], [9.0], [3.0]], train_items=[("x", "y"), ("y", "x"), ("u", "v")])
     chosen = choose(source)
     assert (chosen.ids, chosen.mirrored, len(chosen.harmful)) == (["x_y", "y_x"], ["y_x"], 1)
     assert "the last 1 are mirror images of pairs above" in list_text(chosen, "scores.json")
 
 
-def test_pairs_whose_items_nobody_knows_are_listed_as_they_are():
+def test_pairs_of_unknown_items_are_listed():
     source = InfluenceTable(["b-a", "a-b"], ["t"], np.array([[-1.0], [-2.0]]))
     assert choose(source, max_exclusions=1).ids == ["a-b"]
     with pytest.raises(ScoreFileError, match="'b-a' fits no two items"):
@@ -132,9 +132,9 @@ ITEMS = [f"m_{k}" for k in range(7)]
         ([0.9, 1.0, 1.0, 1.1, 0.8, 1.2, 1.518], []),
         ([0.9, 1.0, 1.0, 1.1, 0.8, 1.2, 1.52], ["m_6"]),
         ([1.0, 1.1, 0.9, 1.2, 0.8, 1.3, 1.0], []),
-        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0], ["m_6"]),  # more than half alike: their deviation is zero
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0], ["m_6"]),  # more than half are equal, so their deviation is zero
         ([0.0] * 7, []),
-        ([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0 + 1e-12], []),  # alike but for rounding
+        ([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0 + 1e-12], []),  # equal up to rounding
     ],
 )
 def test_suspicious_items_are_those_that_stand_out(influence, found):
@@ -143,13 +143,13 @@ def test_suspicious_items_are_those_that_stand_out(influence, found):
     assert choose(source, mode="sample").ids == found
 
 
-def test_a_cap_counts_items_where_items_are_left_out():
+def test_in_mode_sample_a_cap_counts_items():
     source = table(SCORES, sample_ids=ITEMS, sample_influence=np.array([1.0, 1.1, 0.9, 1.2, 0.8, 400.0, 900.0]))
     chosen = choose(source, mode="sample", max_exclusions=1)
     assert (chosen.ids, chosen.cut, chosen.sample_scores) == (["m_6"], 1, {"m_6": 900.0})
 
 
-def test_scores_that_say_nothing_of_items_cannot_choose_items():
+def test_mode_sample_needs_item_level_influence():
     with pytest.raises(ScoreFileError, match="item-level influence") as error:
         choose(mode="sample")
     assert "tracinctl compute" in error.value.hint
@@ -165,13 +165,13 @@ def test_scores_that_say_nothing_of_items_cannot_choose_items():
         {"rule": "total", "upper_threshold": 5.0},
     ],
 )
-def test_a_request_that_makes_no_sense_is_a_usage_error(wrong):
+def test_a_wrong_setting_is_a_usage_error(wrong):
     with pytest.raises(UsageError):
         choose(**wrong)
 
 
 @pytest.mark.parametrize("mode", ["ranking_pair", "full_pair", "sample"])
-def test_a_list_comes_back_whatever_an_editor_did_to_it(tmp_path, mode):
+def test_a_list_is_read_back_after_an_editor_saved_it(tmp_path, mode):
     source = table(SCORES, sample_ids=ITEMS, sample_influence=np.array([1.0, 1.1, 0.9, 1.2, 0.8, 400.0, 900.0]))
     chosen = choose(source, mode=mode)
     path = tmp_path / "lists" / "x.txt"
@@ -189,7 +189,7 @@ def test_a_list_comes_back_whatever_an_editor_did_to_it(tmp_path, mode):
     assert read_exclusion_list(path).ids == chosen.ids
 
 
-def test_the_rule_stands_in_the_list_whole():
+def test_a_list_has_its_complete_rule():
     source = table(SCORES)
     text = list_text(choose(source, min_occurrences="1", upper_threshold=4.5, max_exclusions=1), "s\n# x.json")
     assert "at least 1 of 2 active test pairs score below 0 or above 4.5 (min_occurrences 1); positive" in text
@@ -199,7 +199,7 @@ def test_the_rule_stands_in_the_list_whole():
 
 
 def slow_totals(source, cut):
-    """Rows whose total is below the cut, lowest first, by the words of the definition."""
+    """Rows with a total below the cut, lowest first, by the definition."""
     totals = [sum(row) for row in source.scores.tolist()]
     rows = [k for k, total in enumerate(totals) if total < cut]
     return sorted(rows, key=lambda k: (totals[k], source.train_ids[k]))
@@ -227,13 +227,13 @@ def test_by_total_a_share_takes_the_lowest_pairs_and_no_helpful_one(source, perc
         assert len(chosen.harmful) == min(most, len(lowest))
 
 
-def test_the_two_rules_differ_where_a_few_test_pairs_are_hurt_much():
+def test_the_two_rules_differ_if_few_test_pairs_are_hurt_much():
     source = table([[-90.0, 1.0, 1.0], [-1.0, -1.0, 90.0]])
     assert choose(source, min_occurrences="2").ids == ["m_1_m_2"]
     assert choose(source, rule="total").ids == ["m_0_m_1"]
 
 
-def test_by_total_a_cap_and_mirror_images_are_as_by_votes():
+def test_cap_and_mirror_images_are_the_same_by_total_and_by_votes():
     source = table([[-5.0], [-4.0], [-6.0]], train_items=[("x", "y"), ("y", "x"), ("u", "v")])
     chosen = choose(source, rule="total", max_exclusions=1)
     assert (chosen.ids, chosen.cut) == (["u_v"], 2)
@@ -242,7 +242,7 @@ def test_by_total_a_cap_and_mirror_images_are_as_by_votes():
     assert "the total score on all 1 test pairs is below -4 (the lowest 67% of the training pairs) (rule total)" in text
 
 
-def test_an_empty_list_is_a_list(tmp_path):
+def test_an_empty_list_is_written_and_read(tmp_path):
     write_exclusion_list(tmp_path / "x.txt", choose(threshold="-99"), "s")
     found = read_exclusion_list(tmp_path / "x.txt")
     assert found.ids == []
@@ -250,7 +250,7 @@ def test_an_empty_list_is_a_list(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\r", "# a", "", " a", "a ", "#", "a # b"])
-def test_an_id_that_would_break_the_list_is_refused_and_nothing_written(tmp_path, name):
+def test_an_id_that_would_break_the_list_is_refused(tmp_path, name):
     source = InfluenceTable([name], ["t"], np.array([[-1.0]]))
     with pytest.raises(ExclusionListError, match="cannot contain"):
         write_exclusion_list(tmp_path / "x.txt", choose(source), "scores")
@@ -268,7 +268,7 @@ def written(tmp_path):
     return path
 
 
-def test_a_list_that_was_cut_anywhere_behind_its_first_line_is_refused(written):
+def test_a_list_that_is_cut_after_its_first_line_is_refused(written):
     whole = written.read_bytes()
     ids = whole.index(b"\nm_") + 1
     for end in range(whole.index(b"\n"), len(whole) - 1):
@@ -277,7 +277,7 @@ def test_a_list_that_was_cut_anywhere_behind_its_first_line_is_refused(written):
             read_exclusion_list(written)
 
 
-def test_a_list_changed_by_hand_is_read_and_known_as_such(written):
+def test_a_list_edited_by_hand_is_read_and_marked(written):
     found = read_exclusion_list(written)
     assert not found.edited
     text = written.read_text()
@@ -293,7 +293,7 @@ def test_a_list_changed_by_hand_is_read_and_known_as_such(written):
     assert "If you changed it by hand, correct the number in its first line" in error.value.hint
     written.write_text("m_1_m_2 # a comment behind an id\n\tm_3\t#x\n")
     assert read_exclusion_list(written).ids == ["m_1_m_2", "m_3"]
-    assert not read_exclusion_list(written).edited, "of a list of others nobody knows"
+    assert not read_exclusion_list(written).edited, "a list of another program is never called edited"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no such device")
@@ -311,19 +311,19 @@ def test_a_device_is_neither_read_nor_replaced_as_a_list(tmp_path, linked):
 
 
 @given(st.binary(max_size=100))
-def test_any_bytes_are_a_list_or_an_error_of_ours(tmp_path_factory, data):
+def test_any_bytes_are_a_list_or_a_tracinctl_error(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("any") / "x.txt"
     path.write_bytes(data)
     try:
         found = read_exclusion_list(path)
     except TracinctlError as error:
-        assert "x.txt" in error.message  # noqa: PT017  either way is right, the message must be as well
+        assert "x.txt" in error.message  # noqa: PT017  both results are right, but the message must be right too
     else:
         assert all(each == each.strip() and each and not each.startswith("#") for each in found.ids)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", "ä".encode("utf-16")])
-def test_a_list_that_is_no_text_says_so(tmp_path, content):
+def test_a_list_in_another_encoding_is_refused(tmp_path, content):
     path = tmp_path / "x.txt"
     path.write_bytes(content)
     with pytest.raises(ExclusionListError, match="not UTF-8") as error:
@@ -332,7 +332,7 @@ def test_a_list_that_is_no_text_says_so(tmp_path, content):
 
 
 @pytest.mark.parametrize("name", ["missing.txt", ".", "nul\0l"])
-def test_a_list_that_is_not_there_says_so(tmp_path, name):
+def test_a_missing_list_is_named(tmp_path, name):
     with pytest.raises(ExclusionListError, match="cannot read exclusion list"):
         read_exclusion_list(tmp_path / name)
 
@@ -374,7 +374,7 @@ def test_a_pair_id_is_split_in_the_one_way_or_refused(name):
             split_pair_id(name)
 
 
-def test_a_rule_that_can_never_fire_is_told_of_where_votes_count_and_only_there():
+def test_a_rule_that_can_never_fire_is_reported_only_where_votes_count():
     some = InfluenceTable(
         ["a_b", "b_c"],
         ["t", "u"],

@@ -92,7 +92,7 @@ def test_the_scores_of_a_group_are_the_mean_of_its_pairs_and_are_read_once(by):
         assert (group.name, group.pairs, group.harmful) == (same.name, same.pairs, same.harmful)
 
 
-def test_the_table_hands_out_groups_the_most_harmful_first():
+def test_the_table_returns_groups_the_most_harmful_first():
     source = table([[-3.0], [1.0], [-1.0]], groups={"annotator": ["b", "a", "b"]})
     assert [(group.name, group.mean) for group in source.by_group("annotator")] == [("b", -2.0), ("a", 1.0)]
 
@@ -102,10 +102,10 @@ def test_a_column_with_a_value_for_each_of_many_pairs_is_refused(monkeypatch):
     source = table(np.ones((10, 2)), groups={"comment": [str(k) for k in range(10)]})
     with pytest.raises(UsageError, match="'comment' has 10 values, too many"):
         group_scores(source, "comment")
-    assert len(source.by_group("comment")) == 10, "sums alone take no room"
+    assert len(source.by_group("comment")) == 10, "sums of groups need little memory"
 
 
-def test_a_list_names_the_rows_of_a_group_and_no_repeat_by_somebody_else():
+def test_a_list_names_only_the_rows_of_a_group():
     items = [("a", "b"), ("a", "b"), ("b", "c")]
     source = InfluenceTable(["a_b", "a_b#2", "b_c"], ["x"], np.zeros((3, 1)), train_items=items)
     assert names_for_list(source, [0, 2]) == ["a_b#1", "b_c"]
@@ -115,7 +115,7 @@ def test_a_list_names_the_rows_of_a_group_and_no_repeat_by_somebody_else():
     data = RankingData(samples, Pairs([0, 0, 1], [1, 1, 2], [1, 1, 1]), nothing, none)
     assert leave_out(data, names_for_list(source, [0])).pairs.row_ids(data.train.ids) == ["a_b#2", "b_c"]
     own = InfluenceTable(["a_b", "x", "x#2"], ["t"], np.zeros((3, 1)), train_items=items)
-    assert names_for_list(own, [1, 2]) == ["x", "x#2"], "ids of their own stay as they are"
+    assert names_for_list(own, [1, 2]) == ["x", "x#2"], "given ids stay unchanged"
 
 
 def table_with_groups():
@@ -153,7 +153,7 @@ def test_pairs_are_grouped_by_their_items_and_classes():
     assert names_of_rows(members_of(source, "class")) == [["deg000", "deg036"], ["deg036", "deg000"], ["deg036"]]
 
 
-def test_a_column_that_is_not_there_is_named_with_the_nearest():
+def test_an_unknown_column_is_named_with_the_nearest():
     with pytest.raises(UsageError, match="no column 'anotator'") as error:
         members_of(table_with_groups(), "anotator")
     assert error.value.hint == "Did you mean annotator?"

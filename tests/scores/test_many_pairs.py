@@ -1,4 +1,4 @@
-"""Many training pairs: commands about scores say how far they are, and hold little of a large file at a time."""
+"""Many training pairs: commands report progress and read large files in small parts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def large(tmp_path, monkeypatch):
     [("sweep", "--thresholds", "-1,5%"), ("exclude", "--dry-run"), ("plot", "overview"), ("plot", "top")],
     ids=" ".join,
 )
-def test_commands_about_a_large_file_say_how_far_they_are(command, large, capsys, monkeypatch):
+def test_commands_on_a_large_file_report_progress(command, large, capsys, monkeypatch):
     monkeypatch.setattr(progress_display, "LINE_EVERY", 0.0)
     result = CommandLine(capsys)(*command)
     assert result.code == 0
@@ -56,11 +56,11 @@ def test_commands_about_a_large_file_say_how_far_they_are(command, large, capsys
     assert "reading scores" not in result.out
 
 
-def test_what_is_soon_done_has_no_line_in_a_log(large, capsys):
+def test_quick_work_has_no_line_in_a_log(large, capsys):
     assert "reading scores" not in CommandLine(capsys)("sweep").err
 
 
-def test_small_parts_have_a_line_every_ten_seconds_and_one_at_their_end(capsys, monkeypatch):
+def test_small_parts_have_a_line_every_ten_seconds_and_at_the_end(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_display.time, "monotonic", lambda: now[0])
     with Terminal().progress(what="m f") as tell:
@@ -71,7 +71,7 @@ def test_small_parts_have_a_line_every_ten_seconds_and_one_at_their_end(capsys, 
     assert [line.partition(",")[0] for line in lines] == ["m f: reading scores 3/3 pairs"]
 
 
-def test_a_large_file_is_never_held_whole(large):
+def test_a_large_file_is_never_in_memory_as_a_whole(large):
     whole = 8 * PAIRS * TESTS
     for take in (
         lambda source: sweep_thresholds(source, parse_thresholds("0,-1,-2")).rows[0].harmful,
@@ -116,6 +116,6 @@ def test_the_table_of_the_readme_is_made_again_in_its_place():
 
 
 @pytest.mark.nightly
-def test_every_command_holds_two_gibibytes_at_most(tmp_path):
+def test_every_command_uses_at_most_two_gibibytes(tmp_path):
     for name, took, _ in many_pairs.size_of(200_000, 1, tmp_path):
         assert took.memory < 2 << 30, name

@@ -1,4 +1,4 @@
-"""The table of scores as the library hands it out: shown, looked into, saved and read again."""
+"""The table of scores in the library: shown, queried, saved and read back."""
 
 import doctest
 import subprocess
@@ -17,7 +17,7 @@ from tracinctl.scores.source import SomeColumns, WatchedScores
 SCORES = [[-1681.4, 2.0, 0.0], [3.0, 4.5, 0.0], [-0.5, 0.25, 0.0], [1.0, -1.0, 0.0]]
 
 
-def test_the_example_of_its_documentation_is_true():
+def test_the_docstring_example_is_true():
     tried = doctest.testmod(table_module)
     assert (tried.attempted, tried.failed) == (5, 0)
 
@@ -34,7 +34,7 @@ def test_a_table_is_shown_in_a_few_lines():
     assert len(repr(table(np.ones((1000, 1000)))).splitlines()) == 3
 
 
-def test_the_top_is_by_total_and_never_of_the_other_sign():
+def test_the_top_is_by_total_and_of_one_sign():
     assert table(SCORES).top() == [("m_0_m_1", -1679.4), ("m_2_m_3", -0.25)]
     assert table(SCORES).top(1) == [("m_0_m_1", -1679.4)]
     assert table(SCORES).top(5, harmful=False) == [("m_1_m_2", 7.5)]
@@ -49,16 +49,16 @@ def test_pandas_has_training_pairs_as_rows_and_test_pairs_as_columns():
     assert frame.loc["m_1_m_2", "m_1_m_901"] == 4.5
     assert (frame.index.name, frame.columns.name, frame.shape) == ("train_pair", "test_pair", (4, 3))
     frame.iloc[0, 0] = 7.0
-    assert source.scores[0, 0] == -1681.4, "the table stays as it is"
+    assert source.scores[0, 0] == -1681.4, "the table stays unchanged"
 
 
-def test_pandas_is_imported_only_where_it_is_asked_for():
+def test_pandas_is_imported_only_by_to_pandas():
     code = "import sys, tracinctl; tracinctl.InfluenceTable(['a'], ['t'], __import__('numpy').ones((1, 1)))"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'pandas' not in sys.modules"], check=True)
 
 
 @pytest.mark.parametrize("name", ["m_1hz_influence_metadata.json", "m_1hz_influence.parquet", "mine.json"])
-def test_what_is_saved_is_read_again(tmp_path, name):
+def test_a_saved_table_is_read_back(tmp_path, name):
     source = full(SCORES)
     source.save(str(tmp_path / name))
     back = open_scores(tmp_path / name)
@@ -67,13 +67,13 @@ def test_what_is_saved_is_read_again(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["mine", "mine.csv", "mine.JSON5"])
-def test_scores_of_another_ending_are_not_saved(tmp_path, name):
+def test_another_ending_is_refused(tmp_path, name):
     with pytest.raises(UsageError, match=r"\.json or \.parquet"):
         table(SCORES).save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_source_made_of_another_differs_in_what_it_says_and_in_nothing_else():
+def test_a_watched_source_differs_only_in_its_provenance():
     source = full(SCORES)
     some = SomeColumns(source, ["m_1_m_901"])
     assert (some.test_ids, some.train_ids, some.sample_ids) == (["m_1_m_901"], source.train_ids, source.sample_ids)

@@ -1,4 +1,4 @@
-"""Thresholds, votes, sweeps: against loops that cannot be wrong."""
+"""Thresholds, votes and sweeps, against obviously right loops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ limits = st.lists(st.floats(-60, 60), min_size=1, max_size=3)
 
 
 def loop_votes(scores, threshold, upper):
-    """votes[row][column], by the words of the definition."""
+    """votes[row][column], by the definition."""
     active = [any(row[c] != 0 for row in scores) for c in range(len(scores[0]))]
     return [
         [on and (v < threshold or (upper is not None and v > upper)) for v, on in zip(row, active, strict=True)]
@@ -70,7 +70,7 @@ def test_votes_of_more_than_65535_test_pairs_are_counted_right():
     assert count_votes(table(scores), [parse_threshold("0")]).votes.tolist() == [[70_000, 69_990]]
 
 
-def test_an_inactive_test_pair_cannot_vote_even_where_zero_lies_below_the_threshold():
+def test_an_inactive_test_pair_cannot_vote_even_if_zero_is_below_the_threshold():
     counted = count_votes(table([[3.0, 0.0], [-3.0, 0.0]]), [Threshold("1", 1.0)])
     assert counted.votes.tolist() == [[0, 1]]
     assert counted.test_votes.tolist() == [[1, 0]]
@@ -114,7 +114,7 @@ def test_many_quantiles_take_two_readings():
     ("rule", "active", "votes"),
     [("60%", 5, 3), ("60%", 2, 2), ("60%", 1000, 600), ("60%", 0, 1), ("3", 2, 3), ("1%", 5, 1), ("100%", 7, 7)],
 )
-def test_a_rule_asks_for_so_many_votes(rule, active, votes):
+def test_the_required_votes_of_a_rule(rule, active, votes):
     assert required_votes(rule, active) == votes
 
 
@@ -125,7 +125,7 @@ def test_a_share_of_the_active_test_pairs_is_rounded_up_exactly(share):
 
 
 @pytest.mark.parametrize("rule", ["0", "-1", "x", "", "0%", "101%", "1.5", "%", "nan%"])
-def test_a_rule_that_makes_no_sense_is_an_error_that_shows_it(rule):
+def test_a_wrong_rule_is_an_error_that_shows_it(rule):
     with pytest.raises(UsageError) as error:
         required_votes(rule, 5)
     assert repr(rule) in error.value.message
@@ -133,7 +133,7 @@ def test_a_rule_that_makes_no_sense_is_an_error_that_shows_it(rule):
 
 
 @pytest.mark.parametrize("text", ["abc", "--5", "", "200%", "-1%", "nan", "inf", "-5,,3", "%", "nan%", "-5%5"])
-def test_a_threshold_that_makes_no_sense_is_an_error(text):
+def test_a_wrong_threshold_is_an_error(text):
     with pytest.raises(UsageError, match="neither a score nor a share"):
         parse_thresholds(text)
 
@@ -150,7 +150,7 @@ def test_a_threshold_is_a_score_or_a_share(text, value, quantile):
 
 
 @pytest.mark.parametrize("upper", [math.nan, math.inf, -5.0, -6.0])
-def test_an_upper_threshold_must_lie_above_the_others(upper):
+def test_an_upper_threshold_must_be_above_the_others(upper):
     with pytest.raises(UsageError, match="upper threshold"):
         count_votes(table([[1.0]]), parse_thresholds("-10,-5"), upper)
 
@@ -169,12 +169,12 @@ def test_a_sweep_counts_pairs_at_every_number_of_votes_and_the_items_they_touch(
     assert row.item_share == len(touched) / (len(scores) + 1)
 
 
-def test_where_items_are_not_known_a_sweep_says_nothing_of_them():
+def test_a_sweep_without_known_items_has_no_item_share():
     source = InfluenceTable(["nothing-to-split"], ["t"], np.array([[-1.0]]))
     assert sweep_thresholds(source, [parse_threshold("0")]).rows[0].item_share is None
 
 
-def test_why_a_rule_never_fires_and_what_would():
+def test_a_rule_that_never_fires_has_a_reason_and_a_suggestion():
     assert never_fires("2", 2, 2, 5) == ""
     assert "none of the 5 test pairs is active" in never_fires("60%", 1, 0, 5)
     why = never_fires("3", 3, 2, 5)
@@ -190,7 +190,7 @@ def test_why_a_rule_never_fires_and_what_would():
         ("1000hz", [(222, 36, 0), (182, 6, 0), (163, 0, 0), (60, 0, 0)]),
     ],
 )
-def test_the_users_own_files_give_the_counts_they_know(frequency, counts):
+def test_the_users_files_give_their_known_counts(frequency, counts):
     source = open_scores(ROOT / f"plastic_{frequency}_influence_metadata.json")
     result = sweep_thresholds(source, parse_thresholds("-5,-10,-15,-100"), "3")
     assert [tuple(row.votes[k] for k in (1, 2, 3)) for row in result.rows] == counts
@@ -201,11 +201,11 @@ def test_the_users_own_files_give_the_counts_they_know(frequency, counts):
     assert (told["train_pairs"], told["test_pairs"], told["thresholds"][1]["threshold"]) == (441, 5, -10.0)
 
 
-def test_a_block_has_a_row_however_many_test_pairs_there_are():
+def test_a_block_has_at_least_one_row():
     assert rows_per_block(1 << 40) == 1
     assert rows_per_block(0) == rows_per_block(1) == BLOCK_BYTES // 8
 
 
 @pytest.mark.parametrize(("text", "share"), [("0%", 0.0), ("0.5%", 0.005), (" 1 %", 0.01), ("100%", 1.0)])
-def test_a_share_may_be_less_than_a_hundredth_and_all_there_is(text, share):
+def test_shares_below_a_hundredth_and_of_everything(text, share):
     assert parse_threshold(text) == Threshold(text.strip(), share, quantile=True)

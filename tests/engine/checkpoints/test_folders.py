@@ -1,4 +1,4 @@
-"""Folders of checkpoints: what the libraries write is read, or refused by its name with what to do."""
+"""Folders of checkpoints: what the libraries write is read, or refused by name with a hint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Base(nn.Module):
 
 
 def adapters(folder, rates=(0.1, 0.1)):
-    """Adapters over the base model, as peft saves them; gives the folders and the whole models."""
+    """Save adapters of the base model with peft; return the folders and the complete models."""
     from peft import LoraConfig, get_peft_model
 
     paths, models = [], []
@@ -50,7 +50,7 @@ def adapters(folder, rates=(0.1, 0.1)):
     return paths, models
 
 
-def test_adapters_of_peft_score_over_a_base_model_as_the_whole_models_do(tmp_path):
+def test_adapters_of_peft_score_as_the_complete_models(tmp_path):
     data = make_data((6,))
     paths, models = adapters(tmp_path)
     assert list_checkpoints(tmp_path, "checkpoint-") == paths
@@ -63,7 +63,7 @@ def test_adapters_of_peft_score_over_a_base_model_as_the_whole_models_do(tmp_pat
         assert np.abs(table.scores).max() > 0
 
 
-def test_a_kernel_of_an_adapter_is_of_its_base_model_too(tmp_path):
+def test_the_kernel_of_an_adapter_depends_on_its_base_model(tmp_path):
     data = make_data((6,))
     paths, _ = adapters(tmp_path, (0.1,))
     options = {"loss": "logistic", "checkpoint_weights": "uniform", "cache": tmp_path / "cache"}
@@ -159,7 +159,7 @@ def test_folders_that_cannot_be_read_are_named_with_what_to_do(what, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_the_hint_says_of_a_sharded_checkpoint_works(tmp_path):
+def test_the_hint_about_a_sharded_checkpoint_works(tmp_path):
     from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
     sharded(tmp_path / "checkpoint-3")
@@ -175,10 +175,10 @@ def test_a_list_of_modules_that_points_out_of_its_folder_is_refused(tmp_path):
         load_checkpoint(tmp_path / "x")
 
 
-# What lies in the folder beside
+# Other files in the folder
 
 
-def test_a_link_to_nothing_a_pipe_and_a_folder_without_leave_are_named(tmp_path):
+def test_a_broken_link_a_pipe_and_an_unreadable_folder_are_named(tmp_path):
     make_checkpoints(Base(), tmp_path)
     (tmp_path / "model_epoch_7.pt").symlink_to("gone.pt")
     with pytest.raises(CheckpointError, match=r"model_epoch_7\.pt is a link to a file that does not exist"):
@@ -189,7 +189,7 @@ def test_a_link_to_nothing_a_pipe_and_a_folder_without_leave_are_named(tmp_path)
         list_checkpoints(tmp_path)
     (tmp_path / "model_epoch_7.pt").unlink()
     (tmp_path / "other_7.pt").symlink_to("gone.pt")
-    assert len(list_checkpoints(tmp_path)) == 2, "what has another prefix is nobody's business"
+    assert len(list_checkpoints(tmp_path)) == 2, "files with another prefix are ignored"
 
 
 def test_two_trainings_under_two_endings_are_an_error_that_names_both(tmp_path):
@@ -199,10 +199,10 @@ def test_two_trainings_under_two_endings_are_an_error_that_names_both(tmp_path):
     with pytest.raises(CheckpointError, match=r"two trainings: model_epoch_5\.pt and model_epoch_5\.pth"):
         list_checkpoints(tmp_path)
     theirs.write_bytes(paths[0].read_bytes())
-    assert len(list_checkpoints(tmp_path)) == 3, "a copy under another ending counts once, later"
+    assert len(list_checkpoints(tmp_path)) == 3, "a copy under another ending is listed, and counts once later"
 
 
-# Names that do not match
+# Names that do not fit
 
 
 class WithBuffers(nn.Module):
@@ -219,7 +219,7 @@ class WithBuffers(nn.Module):
         return self.out(self.norm(x))
 
 
-def test_buffers_that_a_model_makes_itself_may_be_missing_or_more(tmp_path):
+def test_buffers_that_a_model_makes_itself_may_be_missing_or_extra(tmp_path):
     state = WithBuffers().state_dict()
     for name in ("norm.num_batches_tracked", "position_ids"):
         del state[name]
@@ -242,7 +242,7 @@ def test_statistics_and_weights_may_not_be_missing(tmp_path):
             apply_checkpoint(WithBuffers(), load_checkpoint(tmp_path / "x.pt"))
 
 
-def test_weights_that_are_ignored_by_a_pattern_choose_the_state(tmp_path):
+def test_ignore_keys_choose_the_state(tmp_path):
     data = make_data((6,))
     model, average = Base(), Base()
     [path] = make_checkpoints(model, tmp_path, rates=(0.1,))
@@ -263,7 +263,7 @@ def test_weights_that_are_ignored_by_a_pattern_choose_the_state(tmp_path):
         compute_influence(data, Base(), [path], ignore_keys=["*"], **options)
 
 
-def test_digests_of_folders_change_with_what_says_the_rate(tmp_path):
+def test_digests_of_folders_change_with_the_files_of_the_rate(tmp_path):
     from safetensors.torch import save_file
 
     save_file(Base().state_dict(), tmp_path / "model.safetensors")
@@ -272,7 +272,7 @@ def test_digests_of_folders_change_with_what_says_the_rate(tmp_path):
     assert checkpoint_digest(tmp_path) != before
 
 
-def test_a_rate_that_is_not_known_is_said(tmp_path):
+def test_an_unknown_rate_is_noted(tmp_path):
     paths, _ = adapters(tmp_path, (0.1,))
     with pytest.warns(CheckpointWarning, match="is unknown"):
         compute_influence(make_data((6,)), Base(), paths)

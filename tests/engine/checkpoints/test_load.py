@@ -1,4 +1,4 @@
-"""Checkpoints as torch, safetensors, Lightning and Hugging Face write them, each made by its own library."""
+"""Checkpoints of torch, safetensors, Lightning and Hugging Face, each written by its own library."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def trained(tmp_path):
 
 
 def loads_as(path, model):
-    """Whether a checkpoint, put into a fresh model, makes it the same."""
+    """Whether a new model with the checkpoint's state equals the model."""
     fresh = build()
     apply_checkpoint(fresh, load_checkpoint(path))
     return all(torch.equal(value, model.state_dict()[name]) for name, value in fresh.state_dict().items())
@@ -58,13 +58,13 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("how", WRAPPED)
-def test_what_wraps_a_state_is_taken_off(how, trained, tmp_path):
+def test_wrapper_prefixes_are_removed(how, trained, tmp_path):
     model, _ = trained
     torch.save(WRAPPED[how](model), tmp_path / "x.pt")
     assert loads_as(tmp_path / "x.pt", model)
 
 
-def test_a_model_that_is_wrapped_itself_takes_a_bare_state(trained):
+def test_a_wrapped_model_takes_a_bare_state(trained):
     _, path = trained
     for wrap in (nn.DataParallel, lambda m: torch.compile(m, backend="eager")):
         wrapped = wrap(build())
@@ -89,7 +89,7 @@ class Tied(nn.Module):
         return self.head(self.embed(tokens)).mean((1, 2))
 
 
-def test_weights_that_a_model_shares_may_be_saved_once(tmp_path):
+def test_shared_weights_may_be_saved_once(tmp_path):
     model, fresh = Tied(), Tied()
     save_model(model, str(tmp_path / "x.safetensors"))
     assert len(load_checkpoint(tmp_path / "x.safetensors").state) == 1
@@ -112,7 +112,7 @@ def test_a_mismatch_names_the_first_keys_of_each_kind(tmp_path):
     assert "wrong shape: 0.weight is (4, 6), but the model has (5, 6)" in said
 
 
-def test_a_mismatch_under_a_prefix_is_told_in_the_models_names(trained, tmp_path):
+def test_a_mismatch_under_a_prefix_uses_the_models_names(trained, tmp_path):
     model, _ = trained
     state = {f"module.{k}": v for k, v in model.state_dict().items() if k != "3.bias"}
     torch.save(state, tmp_path / "x.pt")
@@ -120,7 +120,7 @@ def test_a_mismatch_under_a_prefix_is_told_in_the_models_names(trained, tmp_path
         apply_checkpoint(build(), load_checkpoint(tmp_path / "x.pt"))
 
 
-def test_two_states_that_fit_are_not_chosen_between(trained, tmp_path):
+def test_two_states_that_fit_are_an_error(trained, tmp_path):
     model, _ = trained
     torch.save(nn.ModuleDict({"online": model, "average": build()}).state_dict(), tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"under 'online\.', 'average\.'"):
@@ -129,8 +129,8 @@ def test_two_states_that_fit_are_not_chosen_between(trained, tmp_path):
 
 @pytest.fixture(scope="module")
 def lightning_file(tmp_path_factory):
-    """A checkpoint that Lightning's trainer wrote, and the model in it."""
-    with warnings.catch_warnings(action="ignore"):  # what Lightning says of workers, loggers and its own libraries
+    """A checkpoint written by Lightning's trainer, and its model."""
+    with warnings.catch_warnings(action="ignore"):  # Lightning warns about workers, loggers and its own libraries
         import pytorch_lightning as lightning
 
         class Ranker(lightning.LightningModule):
@@ -172,16 +172,16 @@ def test_lightning(lightning_file):
 
 @pytest.fixture(scope="module")
 def trainer_folder(tmp_path_factory):
-    """What Hugging Face's trainer wrote: checkpoint-5 and checkpoint-10, and the model that it ended with."""
+    """The folders of Hugging Face's trainer, checkpoint-5 and checkpoint-10, and its final model."""
     folder = tmp_path_factory.mktemp("trainer")
-    with warnings.catch_warnings(action="ignore"):  # what the trainer says of pinned memory and its own libraries
+    with warnings.catch_warnings(action="ignore"):  # the trainer warns about pinned memory and its own libraries
         model = own_ranker.train(folder)
     return folder, model
 
 
 @pytest.fixture
 def folder(trainer_folder, tmp_path):
-    """A copy of one of the trainer's checkpoints, to be spoiled."""
+    """A copy of one of the trainer's checkpoints, for damage."""
     shutil.copytree(trainer_folder[0] / "checkpoint-10", tmp_path / "checkpoint-10")
     return tmp_path / "checkpoint-10"
 
@@ -207,27 +207,27 @@ def test_a_trainers_folders_are_checkpoints_in_natural_order(trainer_folder):
 
 
 def unlogged(folder):
-    """Take out of a folder's log what was logged at its own step."""
+    """Remove the entries of a folder's own step from its log."""
     state = json.loads((folder / "trainer_state.json").read_text())
     state["log_history"] = [entry for entry in state["log_history"] if entry["step"] < state["global_step"]]
     (folder / "trainer_state.json").write_text(json.dumps(state))
 
 
-def test_the_rate_of_the_step_comes_from_elsewhere_where_it_was_not_logged(folder):
+def test_an_unlogged_rate_of_a_step_comes_from_other_files(folder):
     unlogged(folder)
-    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "by the trainer's arguments"
+    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the rate comes from the trainer's arguments"
     (folder / "training_args.bin").unlink()
-    # a line through what was logged and what the scheduler would have gone on with, which is 0
+    # a line through the logged rates and the scheduler's next one, which is 0
     assert load_checkpoint(folder).learning_rate == pytest.approx(0.001)
     (folder / "scheduler.pt").unlink()
-    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the optimizer says the same"
+    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the optimizer has the same rate"
     (folder / "optimizer.pt").unlink()
-    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the line goes on"
+    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the line continues"
     (folder / "trainer_state.json").unlink()
     assert load_checkpoint(folder).learning_rate is None
 
 
-def test_a_rate_of_zero_that_nothing_explains_is_not_known(folder):
+def test_an_unexplained_rate_of_zero_is_unknown(folder):
     for name in ("training_args.bin", "trainer_state.json"):
         (folder / name).unlink()
     assert load_checkpoint(folder).learning_rate is None
@@ -235,7 +235,7 @@ def test_a_rate_of_zero_that_nothing_explains_is_not_known(folder):
     assert load_checkpoint(folder).learning_rate == 0.5
 
 
-def test_what_is_no_logged_rate_is_passed_over(folder):
+def test_logged_values_that_are_no_rates_are_ignored(folder):
     state = json.loads((folder / "trainer_state.json").read_text())
     rate = load_checkpoint(folder).learning_rate
     last = state["log_history"][-1]["step"]
@@ -293,7 +293,7 @@ def test_an_index_that_points_out_of_its_folder_is_refused(name, folder):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 3}', "\x00"])
-def test_an_index_that_is_none_is_an_error(text, folder):
+def test_a_broken_index_is_an_error(text, folder):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"is not an index of weights"):

@@ -1,4 +1,4 @@
-"""Reading files of others: what is harmless is read, what asks for code or memory is refused, damage is seen."""
+"""Files of other people: harmless ones are read; requests for code or memory, and damage, are refused."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from tracinctl.errors import CheckpointError
 
 
 class Config(collections.OrderedDict):
-    """An ordered dictionary of a project's own, as configuration libraries have them."""
+    """An ordered dictionary of a project, like those of configuration libraries."""
 
 
 class Node(dict):
-    """A dictionary of a project's own."""
+    """A dictionary of a project."""
 
 
 @dataclasses.dataclass
@@ -87,19 +87,19 @@ HARMLESS = {
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["archive", "legacy"])
 @pytest.mark.parametrize("what", HARMLESS)
-def test_harmless_things_beside_the_weights_are_read(what, legacy, tmp_path):
+def test_harmless_values_beside_the_weights_are_read(what, legacy, tmp_path):
     state = nn.Linear(3, 2).state_dict()
     path = saved(tmp_path / "x.pt", {"model_state_dict": state, "beside": HARMLESS[what]}, legacy=legacy)
     found = load_checkpoint(path).state
     assert all(torch.equal(found[name], value) for name, value in state.items())
 
 
-def test_numbers_of_numpy_are_numbers(tmp_path):
+def test_numpy_numbers_are_read(tmp_path):
     content = read(saved(tmp_path / "x.pt", HARMLESS["numpy scalars"]))
     assert content == {"lr": 0.5, "epoch": 3, "name": "a", "flag": True}
 
 
-def test_the_attributes_of_an_object_are_kept_and_its_class_is_not_imported(tmp_path):
+def test_an_objects_attributes_are_read_without_importing_its_class(tmp_path):
     found = read(saved(tmp_path / "x.pt", {"args": argparse.Namespace(margin=2.0), "own": Config(a=1)}))
     assert isinstance(found["args"], Inert)
     assert found["args"].state == {"margin": 2.0}
@@ -131,7 +131,7 @@ def test_every_dtype_and_view_is_read_as_torch_reads_it(dtype, legacy, tmp_path)
         assert torch.equal(value.reshape(-1).view(torch.uint8), expected.reshape(-1).view(torch.uint8))
 
 
-def test_a_whole_model_gives_its_weights_and_runs_nothing(tmp_path):
+def test_a_pickled_model_gives_its_weights_and_runs_nothing(tmp_path):
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     model.register_buffer("not_saved", torch.ones(1), persistent=False)
     state = load_checkpoint(saved(tmp_path / "x.pt", model)).state
@@ -161,7 +161,7 @@ def call(function, *arguments):
     ids=["system", "Popen", "eval", "getattr", "exec", "hub", "load"],
 )
 @pytest.mark.parametrize("legacy", [False, True], ids=["archive", "legacy"])
-def test_what_asks_for_a_call_is_refused_and_not_run(evil, legacy, tmp_path, monkeypatch):
+def test_a_pickle_that_asks_for_a_call_is_refused(evil, legacy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = saved(tmp_path / "x.pt", {"state_dict": nn.Linear(1, 1).state_dict(), "x": evil}, legacy=legacy)
     with pytest.raises(CheckpointError, match=r"x\.pt asks to run code when it is loaded \(") as caught:
@@ -190,7 +190,7 @@ def number(value):
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 LONG = 900_000_000
 ROOM = b"\x80\x02c__builtin__\nbytearray\n" + number(3_600_000_000) + b"\x85R."
-# one float, seen as very many
+# one float, viewed as very many
 EXPANDED = (
     b"ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
     + b"K\x01tQK\x00" + number(LONG) + b"\x85K\x00\x85\x89ccollections\nOrderedDict\n)RtR"
@@ -212,7 +212,7 @@ OF_ONE = {
         "collections\nOrderedDict",
     )
 }
-# a long text once, encoded again and again; a long list once, made a set again and again
+# one long text that is encoded again and again, and one long list that is made a set again and again
 AGAIN = (
     b"\x80\x02("
     + text("a" * 100_000)
@@ -244,7 +244,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_what_asks_for_far_more_memory_than_its_bytes_is_refused_before_it_goes(name, tmp_path):
+def test_a_pickle_that_asks_for_too_much_memory_is_refused_before_it_is_read(name, tmp_path):
     path = tmp_path / "x.pt"
     path.write_bytes(BOMBS[name])
     tracemalloc.start()
@@ -257,7 +257,7 @@ def test_what_asks_for_far_more_memory_than_its_bytes_is_refused_before_it_goes(
     assert peak < (150 << 20)
 
 
-def test_one_number_over_a_shape_is_no_weight(tmp_path):
+def test_one_number_expanded_to_a_shape_is_refused(tmp_path):
     path = tmp_path / "x.pt"
     path.write_bytes(archive(b"\x80\x02}" + text("w") + EXPANDED + b"s.", s0=bytes(4)))
     with pytest.raises(CheckpointError, match=r"'w' has the shape \(900000000,\)"):
@@ -273,7 +273,7 @@ def test_a_view_beyond_its_storage_is_refused(tmp_path):
         load_checkpoint(path)
 
 
-def test_damage_is_seen_wherever_it_is(tmp_path):
+def test_damage_is_noticed_everywhere(tmp_path):
     path = saved(tmp_path / "x.pt", {"state_dict": nn.Linear(30, 20).state_dict(), "epoch": 3})
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as file:
@@ -284,7 +284,7 @@ def test_damage_is_seen_wherever_it_is(tmp_path):
             load_checkpoint(path)
 
 
-def test_a_file_that_was_written_without_sums_is_read(tmp_path):
+def test_a_file_without_checksums_is_read(tmp_path):
     torch.serialization.set_crc32_options(False)
     try:
         saved(tmp_path / "x.pt", nn.Linear(3, 2).state_dict())
@@ -328,7 +328,7 @@ SOMETHING_ELSE = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("ending", [".pt", ".safetensors"])
 @pytest.mark.parametrize("what", SOMETHING_ELSE)
-def test_a_file_that_is_something_else_is_named(what, ending, tmp_path):
+def test_a_file_of_another_kind_is_named(what, ending, tmp_path):
     path = tmp_path / f"x{ending}"
     SOMETHING_ELSE[what](path)
     with pytest.raises(CheckpointError, match=f"x{ending} is not a checkpoint but {what}") as caught:
@@ -336,7 +336,7 @@ def test_a_file_that_is_something_else_is_named(what, ending, tmp_path):
     assert caught.value.hint[0].isupper()
 
 
-def test_the_content_decides_and_not_the_ending(tmp_path):
+def test_the_content_decides_not_the_ending(tmp_path):
     state = nn.Linear(3, 2).state_dict()
     save_file(state, tmp_path / "x.pt")
     saved(tmp_path / "y.safetensors", state)
@@ -344,7 +344,7 @@ def test_the_content_decides_and_not_the_ending(tmp_path):
         assert torch.equal(load_checkpoint(tmp_path / name).state["weight"], state["weight"])
 
 
-def test_a_pipe_is_no_checkpoint(tmp_path):
+def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"cannot read .*x\.pt: it is a device or a pipe"):
         load_checkpoint(tmp_path / "x.pt")

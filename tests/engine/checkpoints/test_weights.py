@@ -1,4 +1,4 @@
-"""Weights of checkpoints: the rate of the step that was taken, by group, against loops and real schedulers."""
+"""Weights of checkpoints: the rate of the last step, by group, against loops and real schedulers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build():
     return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
 
 
-# Numbers to weights
+# From rates to weights
 
 
 def test_relative_weights_are_learning_rates_over_their_mean():
@@ -54,12 +54,12 @@ def test_a_checkpoint_of_weight_0_is_named(weighting):
 
 
 @pytest.mark.parametrize("own", [[1], [1, 2, 3], [1, -1], [1, math.nan], [1, math.inf], [0, 0]])
-def test_weights_of_ones_own_are_checked(own):
+def test_the_callers_weights_are_checked(own):
     with pytest.raises(UsageError, match="`checkpoint_weights`"):
         checkpoint_weights([0.1, 0.2], ["a", "b"], own)
 
 
-# The rate of the step that was taken
+# The rate of the last step
 
 SCHEDULERS = {
     "StepLR": lambda o: lr_scheduler.StepLR(o, 3, gamma=0.1),
@@ -70,7 +70,7 @@ SCHEDULERS = {
 
 
 def scheduled(make, steps, folder, groups=False):
-    """Train with a scheduler, save after each step; gives the files and the rates that the steps were taken with."""
+    """Train with a scheduler and save after each step; return the files and the rates of the steps."""
     model = build()
     parameters = [{"params": model[0].parameters(), "lr": 0.02}, {"params": model[2].parameters()}] if groups else None
     optimizer = torch.optim.SGD(parameters or model.parameters(), lr=0.1)
@@ -102,7 +102,7 @@ def test_the_rate_before_the_schedulers_step_is_the_one_of_the_step(name, groups
         assert load_checkpoint(path).learning_rate == pytest.approx(max(rates))
 
 
-def test_a_decay_to_zero_by_a_function_of_ones_own_follows_from_all_checkpoints(tmp_path):
+def test_a_custom_decay_to_zero_is_interpolated_between_checkpoints(tmp_path):
     paths, taken = scheduled(lambda o: lr_scheduler.LambdaLR(o, lambda k: 1 - k / 10), 10, tmp_path)
     rates = [load_checkpoint(path).record.rates for path in paths]
     assert rates[-1].saved == pytest.approx(0)
@@ -111,7 +111,7 @@ def test_a_decay_to_zero_by_a_function_of_ones_own_follows_from_all_checkpoints(
     assert learning_rates(rates[-1:]) == [None]
 
 
-def test_a_schedule_that_waits_for_a_measure_has_the_rate_that_was_saved(tmp_path):
+def test_a_schedule_with_patience_has_the_saved_rate(tmp_path):
     model = build()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5)
@@ -121,7 +121,7 @@ def test_a_schedule_that_waits_for_a_measure_has_the_rate_that_was_saved(tmp_pat
     assert load_checkpoint(tmp_path / "x.pt").learning_rate == 0.1
 
 
-def test_rates_between_known_steps_lie_on_lines():
+def test_rates_between_known_steps_are_on_lines():
     points = {10: 0.4, 20: 0.2, 30: 0.0}
     assert [rate_after(points, k) for k in (9, 10, 15, 29)] == pytest.approx([0.42, 0.4, 0.3, 0.02])
     assert rate_after({30: 0.0}, 29) is None
@@ -130,7 +130,7 @@ def test_rates_between_known_steps_lie_on_lines():
 
 
 def trainer_folders(folder, logs, steps=(10, 20, 30), schedulers=False):
-    """Folders as a Trainer writes them, with rates logged by step."""
+    """Folders like those of a Trainer, with rates logged by step."""
     folders = []
     for step in steps:
         place = folder / f"checkpoint-{step}"
@@ -154,7 +154,7 @@ def test_both_ways_of_logging_give_the_rate_of_the_step(late, schedulers, tmp_pa
     assert found == pytest.approx([2.1e-5, 1.1e-5, 1e-6])
 
 
-def test_without_a_log_the_schedulers_of_all_checkpoints_tell(tmp_path):
+def test_without_a_log_the_schedulers_of_all_checkpoints_give_the_rates(tmp_path):
     folders = trainer_folders(tmp_path, {}, schedulers=True)
     found = learning_rates([load_checkpoint(path).record.rates for path in folders])
     assert found == pytest.approx([2.1e-5, 1.1e-5, 1e-6])
@@ -162,7 +162,7 @@ def test_without_a_log_the_schedulers_of_all_checkpoints_tell(tmp_path):
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant_with_warmup"])
 def test_a_trainers_last_checkpoint_alone_has_the_rate_of_its_step(kind, tmp_path):
-    """By the arguments beside it, written by the library itself; its schedule is the library's too."""
+    """The arguments beside it and the schedule are the library's own."""
     from transformers import TrainingArguments, get_scheduler
 
     arguments = TrainingArguments(
@@ -185,7 +185,7 @@ def test_a_trainers_last_checkpoint_alone_has_the_rate_of_its_step(kind, tmp_pat
         assert load_checkpoint(place).learning_rate == pytest.approx(taken, abs=1e-12)
 
 
-def test_accelerates_folders_say_their_rate(tmp_path):
+def test_accelerates_folders_have_their_rate(tmp_path):
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)
@@ -278,7 +278,7 @@ def test_each_groups_gradients_count_by_its_own_rate(order, names, momentum, vec
     assert [c["group_rates"] for c in table.provenance["checkpoints"]] == [list(pair) for pair in rates]
 
 
-def test_groups_whose_shapes_stand_in_another_order_are_told_apart(vectors, tmp_path):
+def test_interleaved_groups_are_matched_by_shapes(vectors, tmp_path):
     paths = grouped(tmp_path, [(b, a) for a, b in RATES], 0.9, ("2", "0"))
     want, _ = looped(vectors, paths, [dict(zip(("0", "2"), pair, strict=True)) for pair in RATES])
     with pytest.warns(CheckpointWarning, match="count by its own rate"):
@@ -288,7 +288,7 @@ def test_groups_whose_shapes_stand_in_another_order_are_told_apart(vectors, tmp_
     assert worst(table.scores, want) < 1e-10
 
 
-def test_groups_of_weights_and_biases_are_told_apart_by_shapes():
+def test_groups_of_weights_and_biases_are_matched_by_shapes():
     model = build()
     biases = [p for n, p in model.named_parameters() if n.endswith("bias")]
     weights = [p for n, p in model.named_parameters() if n.endswith("weight")]
@@ -300,17 +300,17 @@ def test_groups_of_weights_and_biases_are_told_apart_by_shapes():
     assert scales == {n: 1.0 if n.endswith("weight") else 0.5 for n, _ in model.named_parameters()}
 
 
-def test_groups_that_nothing_tells_apart_count_by_their_mean(vectors, tmp_path):
+def test_groups_of_unknown_parameters_count_by_their_mean_rate(vectors, tmp_path):
     [path] = grouped(tmp_path, [(0.1, 0.3)])
     content = torch.load(path)
-    content["optimizer_state_dict"]["param_groups"][0]["params"] = [0]  # three of the model's four
+    content["optimizer_state_dict"]["param_groups"][0]["params"] = [0]  # three of the model's four parameters
     torch.save(content, path)
     with pytest.warns(CheckpointWarning, match="the parameters of the groups are unknown"):
         table = compute_influence(vectors, build(), [path], loss="logistic", checkpoint_weights="absolute")
     assert table.provenance["checkpoints"][0]["weight"] == pytest.approx((0.1 + 2 * 0.3) / 3)
 
 
-def test_uniform_weights_and_weights_of_ones_own_leave_groups_alone(vectors, tmp_path):
+def test_uniform_and_given_weights_ignore_groups(vectors, tmp_path):
     paths = grouped(tmp_path, RATES)
     ones = [{"0": 1.0, "2": 1.0}] * 3
     want, _ = looped(vectors, paths, ones)
@@ -326,7 +326,7 @@ def test_uniform_weights_and_weights_of_ones_own_leave_groups_alone(vectors, tmp
         compute_influence(vectors, build(), paths, checkpoint_weights=[1, 2])
 
 
-def test_kernels_of_other_rates_are_not_taken(vectors, tmp_path):
+def test_kernels_of_other_rates_are_not_reused(vectors, tmp_path):
     paths = grouped(tmp_path, RATES)
 
     def taken(weighting):
@@ -340,7 +340,7 @@ def test_kernels_of_other_rates_are_not_taken(vectors, tmp_path):
 
 @pytest.mark.parametrize("projection_dim", [None, 4])
 @pytest.mark.parametrize("fast", [True, False])
-def test_both_ways_of_taking_gradients_obey_the_groups(fast, projection_dim, vectors, tmp_path, monkeypatch):
+def test_both_ways_of_computing_gradients_use_the_groups(fast, projection_dim, vectors, tmp_path, monkeypatch):
     from tracinctl.engine.gradients.items import ItemGradients
 
     paths = grouped(tmp_path, RATES)
@@ -357,14 +357,14 @@ def test_both_ways_of_taking_gradients_obey_the_groups(fast, projection_dim, vec
 # Copies
 
 
-def test_a_copy_under_another_name_counts_once_and_that_is_said(vectors, tmp_path):
+def test_a_copy_under_another_name_counts_once_with_a_note(vectors, tmp_path):
     model = build()
     paths = make_checkpoints(model, tmp_path, rates=(0.1, 0.1, 0.1))
     best, last, saved = (tmp_path / f"model_epoch_{name}.pt" for name in ("best", "last", "saved"))
     best.write_bytes(paths[1].read_bytes())
     last.symlink_to(paths[2].name)
     content = torch.load(paths[0])
-    torch.save({"state_dict": content["model_state_dict"], "epoch": 99}, saved)  # other bytes, the same weights
+    torch.save({"state_dict": content["model_state_dict"], "epoch": 99}, saved)  # other bytes, but the same weights
     want = compute_influence(vectors, model, paths)
     with pytest.warns(CheckpointWarning) as said:
         table = compute_influence(vectors, model, [*paths, best, last, saved])
@@ -377,10 +377,10 @@ def test_a_copy_under_another_name_counts_once_and_that_is_said(vectors, tmp_pat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         twice = compute_influence(vectors, model, [*paths, best], checkpoint_weights=[1, 1, 1, 1])
-    assert not np.allclose(twice.scores, want.scores), "weights of one's own are obeyed"
+    assert not np.allclose(twice.scores, want.scores), "given weights are used for copies too"
 
 
-# In memory, and what the API says
+# States in memory, and warnings of the API
 
 
 def test_states_in_memory_score_as_their_files(vectors, tmp_path):
@@ -397,7 +397,7 @@ def test_states_in_memory_score_as_their_files(vectors, tmp_path):
     assert [c["name"] for c in table.provenance["checkpoints"]] == ["state 1", "state 2"]
 
 
-def test_the_api_warns_of_weights_that_are_not_as_they_seem(vectors, tmp_path):
+def test_the_api_warns_about_unexpected_weights(vectors, tmp_path):
     model = build()
     paths = make_checkpoints(model, tmp_path, rates=(0.1, 0.0))
     with pytest.warns(CheckpointWarning, match=r"learning rate 0 .*: model_epoch_10\.pt"):
@@ -416,7 +416,7 @@ def test_the_api_warns_of_weights_that_are_not_as_they_seem(vectors, tmp_path):
         ({"epochs": 40}, r"training ended early: the last checkpoint, model_epoch_10\.pt, is from epoch 10 of 40"),
     ],
 )
-def test_what_a_checkpoint_records_of_its_training_is_compared(args, said, vectors, tmp_path):
+def test_the_training_recorded_in_a_checkpoint_is_compared(args, said, vectors, tmp_path):
     import argparse
 
     model = build()
@@ -431,7 +431,7 @@ def test_what_a_checkpoint_records_of_its_training_is_compared(args, said, vecto
 @pytest.mark.parametrize(
     "args", [{"loss_type": "standard", "margin": 1.0, "epochs": 10}, {"epochs": 11}, {}, {"loss": "mse"}]
 )
-def test_a_training_that_is_as_asked_for_is_not_spoken_of(args, vectors, tmp_path):
+def test_a_training_that_fits_has_no_note(args, vectors, tmp_path):
     model = build()
     paths = make_checkpoints(model, tmp_path, rates=(0.1, 0.1))
     for path in paths:

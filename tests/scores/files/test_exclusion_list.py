@@ -1,4 +1,4 @@
-"""What a list says of itself, and which lists are replaced."""
+"""The comments of a list, and which lists are replaced."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HANDMADE = {
 
 
 @pytest.mark.parametrize("content", HANDMADE.values(), ids=HANDMADE)
-def test_what_a_person_made_is_replaced_with_force_alone(tmp_path, exclusions, content):
+def test_a_list_by_a_person_is_replaced_only_with_force(tmp_path, exclusions, content):
     path = tmp_path / "list.txt"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match="is not replaced") as refused:
@@ -56,7 +56,7 @@ def test_what_a_person_made_is_replaced_with_force_alone(tmp_path, exclusions, c
     assert len(read_exclusion_list(path).ids) == 2
 
 
-def test_an_empty_file_holds_nothing_to_lose(tmp_path, exclusions):
+def test_an_empty_file_is_replaced(tmp_path, exclusions):
     path = tmp_path / "list.txt"
     assert list_to_replace(path) is None
     path.touch()

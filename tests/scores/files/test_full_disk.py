@@ -1,4 +1,4 @@
-"""A disk that takes only the first bytes of a file: what was there before is as it was, and nothing lies about."""
+"""A disk that takes only the first bytes of a file: old files stay unchanged, and no temporary file stays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ resource = pytest.importorskip("resource", reason="this system has no limit for 
 
 @contextlib.contextmanager
 def files_end_at(size):
-    """Let every write beyond ``size`` bytes of a file be short and then fail, as on a full disk."""
+    """Make every write beyond ``size`` bytes of a file short, then fail, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -56,7 +56,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_what_does_not_fit_leaves_everything_as_it_was(tmp_path, name):
+def test_a_full_disk_changes_nothing(tmp_path, name):
     write = WRITERS[name]
     write(tmp_path, scores(0))
     before = contents(tmp_path)
@@ -68,7 +68,7 @@ def test_what_does_not_fit_leaves_everything_as_it_was(tmp_path, name):
             with files_end_at(size):
                 write(tmp_path, scores(1))
         except TracinctlError as error:
-            assert "cannot write" in error.message  # noqa: PT017  either way is right, the message must be as well
+            assert "cannot write" in error.message  # noqa: PT017  both results are right, but the message must be right too
             refused += 1
             assert {k: v for k, v in contents(tmp_path).items() if "new/" not in k} == before
         else:

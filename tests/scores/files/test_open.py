@@ -1,4 +1,4 @@
-"""Score files: what is written comes back, and what is broken says how."""
+"""Score files: written scores are read back, and broken files are refused with a reason."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def assert_same(back, source):
 @settings(max_examples=40)
 @given(matrices(scores_of_any_size), st.integers(1, 4))
 @pytest.mark.parametrize("name", [JSON, PARQUET])
-def test_scores_come_back_bit_by_bit_with_all_that_is_known(tmp_path_factory, name, scores, rows):
+def test_scores_and_metadata_are_read_back_bit_by_bit(tmp_path_factory, name, scores, rows):
     path = tmp_path_factory.mktemp("scores") / name
     source = full(scores)
     write_scores(InBlocks(source, rows), path)
@@ -55,7 +55,7 @@ def test_scores_come_back_bit_by_bit_with_all_that_is_known(tmp_path_factory, na
 
 
 @pytest.mark.parametrize("name", [JSON, PARQUET])
-def test_what_is_not_known_comes_back_as_not_known(tmp_path, name):
+def test_unknown_metadata_stays_unknown(tmp_path, name):
     source = InfluenceTable(["a"], ["t"], np.array([[1.5]]))
     write_scores(source, tmp_path / name)
     assert_same(open_scores(tmp_path / name), source)
@@ -70,7 +70,7 @@ def test_the_same_scores_give_the_same_bytes(tmp_path, name):
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in other]
 
 
-def test_json_is_laid_out_as_the_users_have_it(tmp_path):
+def test_json_has_the_layout_of_the_users_files(tmp_path):
     source = full([[1.0, -2.5], [0.1, 3e-9]])
     write_scores(source, tmp_path / JSON)
     want = {
@@ -112,7 +112,7 @@ def test_ids_of_any_letters_come_back_from_parquet_or_are_refused(tmp_path, trai
 
 @pytest.mark.parametrize("name", [JSON, PARQUET])
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_no_number_is_never_written(tmp_path, name, wrong):
+def test_a_non_finite_score_is_never_written(tmp_path, name, wrong):
     write_scores(full([[1.0]]), tmp_path / name)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(NonFiniteError, match="'m_1_m_2' on 'm_1_m_901'"):
@@ -124,7 +124,7 @@ def test_a_score_that_is_no_number_is_never_written(tmp_path, name, wrong):
 @pytest.mark.parametrize(
     "source", [InfluenceTable([], ["t"], np.zeros((0, 1))), InfluenceTable(["a"], [], np.zeros((1, 0)))]
 )
-def test_no_scores_make_no_file(tmp_path, name, source):
+def test_empty_scores_are_not_written(tmp_path, name, source):
     with pytest.raises(ScoreFileError, match="no scores to write"):
         write_scores(source, tmp_path / name)
     assert not list(tmp_path.iterdir())
@@ -139,7 +139,7 @@ def test_test_pairs_are_known_without_the_scores(tmp_path, name, monkeypatch):
     assert list(pairs_of(tmp_path / name)) == list(source.test_ids)
 
 
-def test_progress_tells_of_every_block(tmp_path):
+def test_progress_reports_every_block(tmp_path):
     for name in (JSON, PARQUET):
         seen = []
         write_scores(InBlocks(table(np.ones((5, 2))), 2), tmp_path / name, seen.append)
@@ -170,7 +170,7 @@ def test_progress_tells_of_every_block(tmp_path):
     ],
 )
 @pytest.mark.parametrize("sealed", [True, False], ids=["digest right", "digest wrong"])
-def test_a_sidecar_of_other_scores_or_broken_is_an_error_that_says_what_to_do(tmp_path, change, sealed):
+def test_a_broken_or_foreign_sidecar_is_an_error_with_a_hint(tmp_path, change, sealed):
     path = tmp_path / JSON
     write_scores(full([[1.0], [2.0]]), path)
     beside = json.loads(sidecar_path(path).read_text())
@@ -187,7 +187,7 @@ def test_a_sidecar_of_other_scores_or_broken_is_an_error_that_says_what_to_do(tm
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 100_000])
 @pytest.mark.parametrize("name", [JSON, PARQUET])
-def test_a_sidecar_that_is_none_is_damaged(tmp_path, name, data):
+def test_a_file_of_another_form_is_a_damaged_sidecar(tmp_path, name, data):
     path = tmp_path / name
     write_scores(full([[1.0], [2.0]]), path)
     sidecar_path(path).write_bytes(data)
@@ -204,7 +204,7 @@ def test_changed_scores_beside_their_sidecar_are_an_error(tmp_path):
     assert f"To read these scores unchecked, remove {sidecar_path(path)}." in error.value.hint
 
 
-def test_provenance_stands_beside_and_names_its_scores(tmp_path):
+def test_provenance_is_in_the_sidecar(tmp_path):
     path = tmp_path / JSON
     write_scores(full([[1.0]]), path)
     place = tmp_path / "m_500hz_influence_provenance.json"
@@ -267,7 +267,7 @@ ONE = '"a_1_a_2": {"tracin_influence_t": 1.0}'
         (b"\xff\xfe{}", "not UTF-8"),
     ],
 )
-def test_a_broken_score_file_says_what_is_wrong_and_where(tmp_path, content, message):
+def test_an_error_about_a_score_file_says_what_is_wrong_and_where(tmp_path, content, message):
     path = tmp_path / "a_500hz_influence_metadata.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ScoreFileError, match=message) as error:
@@ -277,13 +277,13 @@ def test_a_broken_score_file_says_what_is_wrong_and_where(tmp_path, content, mes
     assert "\n" not in error.value.message
 
 
-def test_records_of_items_among_the_scores_do_no_harm(tmp_path):
+def test_records_of_items_among_the_scores_are_skipped(tmp_path):
     path = tmp_path / "a_500hz_influence_metadata.json"
     path.write_text(f'\ufeff{{"a_1": {{"angle": 36}}, {ONE}, "a_2": {{"angle": 72, "tracin_self_influence": 3}}}}')
     assert open_scores(path).train_ids == ["a_1_a_2"]
 
 
-def test_test_pairs_in_another_order_are_the_same_test_pairs(tmp_path):
+def test_the_order_of_test_pairs_may_differ_by_row(tmp_path):
     path = tmp_path / "x.json"
     path.write_text(
         '{"p": {"tracin_influence_t": 1, "tracin_influence_u": 2},'
@@ -294,7 +294,7 @@ def test_test_pairs_in_another_order_are_the_same_test_pairs(tmp_path):
 
 @pytest.mark.parametrize("letter", ["a", "\u2603", "\U0001f600"])
 def test_json_of_any_letters_is_read_in_less_memory_than_its_size(tmp_path, monkeypatch, letter):
-    monkeypatch.setattr(json_text, "_CHUNK", 1 << 14)  # as small beside the file as it is beside a large one
+    monkeypatch.setattr(json_text, "_CHUNK", 1 << 14)  # as small a share of the file as for a large file
     scores = np.random.default_rng(0).standard_normal((60, 400))
     path = tmp_path / JSON
     write_scores(InfluenceTable([f"{letter}{k}" for k in range(60)], [f"t{k}" * 9 for k in range(400)], scores), path)
@@ -303,12 +303,12 @@ def test_json_of_any_letters_is_read_in_less_memory_than_its_size(tmp_path, monk
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert np.array_equal(back.scores, scores)
-    assert peak < path.stat().st_size, "as one text and as objects it is five times that and more"
+    assert peak < path.stat().st_size, "the whole text and its objects need at least five times as much"
 
 
 @pytest.mark.parametrize("piece", [1, 2, 7, 64])
 @given(st.dictionaries(st.text(max_size=3), st.dictionaries(st.text(max_size=3), plain_json, max_size=4), max_size=5))
-def test_entries_are_the_same_however_the_file_is_read(tmp_path_factory, piece, content):
+def test_entries_do_not_depend_on_the_size_of_reads(tmp_path_factory, piece, content):
     path = tmp_path_factory.mktemp("any") / "x.json"
     for text in (json.dumps(content), json.dumps(content, indent=3, ensure_ascii=True), f" {json.dumps(content)}\n\t"):
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
@@ -321,7 +321,7 @@ def test_entries_are_the_same_however_the_file_is_read(tmp_path_factory, piece, 
 
 @pytest.mark.parametrize("piece", [1, 5, 1 << 20])
 @given(st.text('{}[]:,"\\ 1.e-atrue\n', max_size=30))
-def test_entries_are_refused_where_the_standard_library_refuses(tmp_path_factory, piece, text):
+def test_entries_are_refused_as_by_the_standard_library(tmp_path_factory, piece, text):
     path = tmp_path_factory.mktemp("any") / "x.json"
     path.write_text(text)
     try:
@@ -340,7 +340,7 @@ def test_entries_are_refused_where_the_standard_library_refuses(tmp_path_factory
 
 
 @pytest.mark.parametrize("name", ["missing.json", "missing.parquet", ".", "nul\0l.json"])
-def test_a_file_that_is_not_there_says_so(tmp_path, name):
+def test_a_missing_file_is_named(tmp_path, name):
     with pytest.raises(ScoreFileError) as error:
         open_scores(tmp_path / name)
     assert str(tmp_path) in error.value.message
@@ -353,7 +353,7 @@ def test_a_device_is_not_read():
         open_scores(Path("/dev/zero"))
 
 
-def test_scores_of_single_checkpoints_are_not_taken_for_test_pairs(tmp_path):
+def test_scores_of_each_checkpoint_are_no_score_file(tmp_path):
     path = tmp_path / "m_500hz_per_checkpoint_influence_metadata.json"
     path.write_text(f"{{{ONE}}}")
     with pytest.raises(ScoreFileError, match="scores of each checkpoint") as error:
@@ -363,7 +363,7 @@ def test_scores_of_single_checkpoints_are_not_taken_for_test_pairs(tmp_path):
 
 @given(st.binary(max_size=200))
 @pytest.mark.parametrize("name", ["x.json", "x.parquet"])
-def test_any_bytes_end_in_an_error_of_ours(tmp_path_factory, name, data):
+def test_any_bytes_give_a_tracinctl_error(tmp_path_factory, name, data):
     path = tmp_path_factory.mktemp("any") / name
     path.write_bytes(data)
     with pytest.raises(ScoreFileError):
@@ -373,14 +373,14 @@ def test_any_bytes_end_in_an_error_of_ours(tmp_path_factory, name, data):
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 @pytest.mark.parametrize("name", [JSON, PARQUET])
-def test_a_file_that_was_damaged_says_so_or_reads_as_it_was(tmp_path, name, data):
+def test_a_damaged_file_is_refused_or_read_unchanged(tmp_path, name, data):
     source = full(np.random.default_rng(0).normal(size=(40, 3)))
     path = tmp_path / name
     if not path.exists():
         write_scores(source, tmp_path / "whole" / name)
     whole = (tmp_path / "whole" / name).read_bytes()
     kind = data.draw(st.sampled_from(["flip", "cut", "grow"]))
-    # the end of a Parquet file says how to read the rest, so it is damaged more often
+    # the end of a Parquet file describes the rest, so damage it more often
     place = data.draw(st.integers(0, len(whole) - 1) | st.integers(max(0, len(whole) - 2000), len(whole) - 1))
     damaged = bytearray(whole)
     if kind == "flip":
@@ -398,7 +398,7 @@ def test_a_file_that_was_damaged_says_so_or_reads_as_it_was(tmp_path, name, data
     assert np.isfinite(scores).all()
     assert scores.shape == (len(back.train_ids), len(back.test_ids))
     if name == PARQUET:
-        assert same_bits(scores, source.scores), "checksums notice what JSON cannot"
+        assert same_bits(scores, source.scores), "only checksums notice such damage"
         assert back.train_ids == source.train_ids
         assert back.test_ids == source.test_ids
 
@@ -407,5 +407,5 @@ plain_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text
 
 
 @given(st.recursive(plain_values, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
-def test_json_is_laid_out_as_the_standard_library_does(value):
+def test_json_has_the_layout_of_the_standard_library(value):
     assert laid_out(value) == json.dumps(value, ensure_ascii=False, indent=2)

@@ -1,4 +1,4 @@
-"""Score files in columns: what is damaged, changed, replaced or not what its sidecar says is refused."""
+"""Parquet score files: damaged, changed, replaced and contradictory files are refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def everything(path):
 
 
 def bind(path, **changes):
-    """Make a sidecar that fits the file as it is now, but for some changes: what only someone who wants to can do."""
+    """Write a sidecar that fits the present file except for some changes, as only a forger would."""
     about = {**read_sidecar(path), "size": path.stat().st_size, **changes}
     groups = [parquet_format.ScoreBytes(*each) for each in about["row_groups"]]
     digest = parquet_format._frame_digest(path, groups, len(about["test_ids"]), about["size"])
@@ -44,7 +44,7 @@ def bind(path, **changes):
 
 
 def rewrite(path, change, **packing):
-    """Write the file again with its table or metadata changed, and a sidecar that fits."""
+    """Write the file again with another table or metadata, and a sidecar that fits."""
     import pyarrow.parquet as pq
 
     found = pq.read_table(path)
@@ -68,7 +68,7 @@ def test_parquet_without_a_sidecar_is_refused_and_the_sidecar_named(path):
     assert f"Copy {PARQUET}.json too" in error.value.hint
 
 
-def test_parquet_of_others_is_no_score_file(path):
+def test_parquet_of_other_programs_is_refused(path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -107,7 +107,7 @@ def test_a_parquet_file_that_contradicts_itself_is_an_error(path, change, messag
 
 
 @pytest.mark.parametrize("packing", [{"compression": "zstd"}, {"use_dictionary": True}])
-def test_a_parquet_file_that_would_unpack_to_more_is_refused(path, packing):
+def test_a_compressed_parquet_file_is_refused(path, packing):
     rewrite(path, lambda found, about: found, **packing)
     with pytest.raises(ScoreFileError, match="is compressed in a way"):
         open_scores(path)
@@ -175,7 +175,7 @@ def test_the_sidecar_of_other_scores_is_refused(path, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [4.5, math.nan])
-def test_scores_that_are_not_what_their_rows_add_up_to_are_refused(path, wrong):
+def test_scores_that_differ_from_their_row_sums_are_refused(path, wrong):
     data = path.read_bytes()
     at = data.index(np.array([3.0, 4.0]).tobytes())
     path.write_bytes(data[:at] + np.array([3.0, wrong]).tobytes() + data[at + 16 :])
@@ -183,7 +183,7 @@ def test_scores_that_are_not_what_their_rows_add_up_to_are_refused(path, wrong):
         list(open_scores(path).blocks())
 
 
-def test_a_parquet_file_of_many_groups_is_whole(tmp_path, monkeypatch):
+def test_a_parquet_file_of_many_row_groups_is_complete(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_format, "_GROUP", 64 << 10)
     scores = np.random.default_rng(0).standard_normal((3000, 20))
     write_scores(full(scores), tmp_path / PARQUET)
@@ -209,7 +209,7 @@ def test_a_parquet_file_that_changes_while_it_is_open_is_noticed(path):
         list(opened.blocks())
 
 
-def test_scores_that_break_while_they_are_read_are_named(path, monkeypatch):
+def test_a_file_that_breaks_while_it_is_read_is_named(path, monkeypatch):
     opened = open_scores(path)
 
     def fail(*_):

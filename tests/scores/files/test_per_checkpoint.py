@@ -1,4 +1,4 @@
-"""Scores of single checkpoints: what is written comes back, and belongs to the sums or is refused."""
+"""Scores of each checkpoint: they are read back, and refused if they do not belong to the sums."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def single(scores):
     return full(scores, per_checkpoint=per_checkpoint, checkpoint_names=["e_2.pt", "e_10.pt", "2.pt"])
 
 
-def test_scores_of_single_checkpoints_come_back(tmp_path):
+def test_scores_of_each_checkpoint_are_read_back(tmp_path):
     source = single([[1.0, 2.0], [3.0, 4.0]])
     path = tmp_path / "m_500hz_per_checkpoint_influence_metadata.json"
     write_per_checkpoint_scores(source, path)
@@ -35,7 +35,7 @@ def test_scores_of_single_checkpoints_come_back(tmp_path):
     assert same_bits(with_checkpoints(legacy, path).per_checkpoint, source.per_checkpoint)
 
 
-def test_scores_of_single_checkpoints_come_back_from_parquet_in_blocks(tmp_path, monkeypatch):
+def test_scores_of_each_checkpoint_are_read_from_parquet_in_blocks(tmp_path, monkeypatch):
     source = single(np.random.default_rng(0).normal(size=(300, 4)))
     path = tmp_path / "m_500hz_per_checkpoint_influence.parquet"
     monkeypatch.setattr(score_source, "BLOCK_BYTES", 4096)
@@ -66,7 +66,7 @@ def test_scores_of_single_checkpoints_come_back_from_parquet_in_blocks(tmp_path,
         lambda content: content.clear(),
     ],
 )
-def test_scores_of_single_checkpoints_must_belong_to_the_sums(tmp_path, change):
+def test_scores_of_each_checkpoint_must_belong_to_the_sums(tmp_path, change):
     source = single([[1.0, 2.0], [3.0, 4.0]])
     path = tmp_path / "x.json"
     write_per_checkpoint_scores(source, path)
@@ -77,7 +77,7 @@ def test_scores_of_single_checkpoints_must_belong_to_the_sums(tmp_path, change):
         with_checkpoints(source, path)
 
 
-def test_scores_of_single_checkpoints_that_cannot_be_told_apart_are_not_written(tmp_path):
+def test_scores_of_checkpoints_with_equal_keys_are_not_written(tmp_path):
     source = full([[1.0]], per_checkpoint=np.ones((2, 1, 1)), checkpoint_names=["a.pt", "a.pt"])
     with pytest.raises(ScoreFileError, match="give the same key"):
         write_per_checkpoint_scores(source, tmp_path / "x.json")
@@ -92,7 +92,7 @@ def test_scores_of_single_checkpoints_that_cannot_be_told_apart_are_not_written(
 
 
 @pytest.mark.parametrize("ending", [".json", ".parquet"])
-def test_scores_of_single_checkpoints_must_add_up_to_the_scores(tmp_path, ending):
+def test_scores_of_each_checkpoint_must_add_up_to_the_scores(tmp_path, ending):
     source = single(np.random.default_rng(0).normal(size=(30, 4)))
     path = tmp_path / f"x{ending}"
     write_per_checkpoint_scores(source, path)

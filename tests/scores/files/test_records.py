@@ -1,4 +1,4 @@
-"""Marks in a person's own metadata: what they wrote stays, and marks that no longer apply go."""
+"""Marks in a person's own metadata: their records stay, and old marks are removed."""
 
 import json
 
@@ -20,7 +20,7 @@ def path(tmp_path):
 
 
 def mark(path, records=None, threshold="-5", **more):
-    """The records after marking what is below the threshold."""
+    """The records after marking pairs below the threshold."""
     if records is not None:
         path.write_text(json.dumps(records))
     mark_excluded(SOURCE, choose_exclusions(SOURCE, Rule(threshold=threshold, **more)), path)
@@ -51,14 +51,14 @@ def test_a_pair_is_marked_with_a_reason_and_the_votes(path):
         ({"excluded": False}, {"excluded": True}),
     ],
 )
-def test_what_a_person_wrote_stays_and_comes_back_as_it_was(path, mine, marked):
+def test_a_persons_records_stay_unchanged(path, mine, marked):
     once = mark(path, {FIRST: {"angle": 36, **mine}})[FIRST]
     assert {**once, **marked, "angle": 36} == once
     assert mark(path)[FIRST].keys() == once.keys()
-    assert mark(path)[FIRST]["notes"] == once["notes"], "marked again, there is one reason"
+    assert mark(path)[FIRST]["notes"] == once["notes"], "marking again adds no second reason"
     after = mark(path, threshold="-50")[FIRST]
     if mine.get("excluded") is False:
-        mine = {}  # which says the same
+        mine = {}  # with the same meaning
     assert after == {"angle": 36, **mine}
 
 
@@ -67,11 +67,11 @@ def test_what_a_person_wrote_stays_and_comes_back_as_it_was(path, mine, marked):
     [
         {"by": "another tool"},
         "yes",
-        # of the scripts that were there before, in the same form, but without our reason in the notes
+        # from the older scripts: the same form, but without our reason in the notes
         {"exclusion_date": "x", "negative_occurrences": 1, "average_influence": 0.5, "affected_test_samples": []},
     ],
 )
-def test_information_of_another_tool_stays_and_ours_stands_beside_it(path, foreign):
+def test_information_of_another_tool_stays_beside_ours(path, foreign):
     record = mark(path, {FIRST: {"tracin_info": foreign}})[FIRST]
     assert record["tracin_info"] == foreign
     assert record["tracinctl_info"]["negative_occurrences"] == 2
@@ -79,19 +79,19 @@ def test_information_of_another_tool_stays_and_ours_stands_beside_it(path, forei
     assert mark(path, threshold="-50")[FIRST] == {"tracin_info": foreign}
 
 
-def test_marks_of_earlier_lists_go_and_only_ours(path):
+def test_only_our_marks_of_earlier_lists_are_removed(path):
     theirs = {"excluded": True, "notes": "too loud", "tracin_self_influence": 1.5}
     first = mark(path, {"other": theirs}, threshold="0")
     assert [key for key, record in first.items() if record.get("excluded")] == ["other", FIRST, "m_1_m_2"]
     second = mark(path)
     assert second["other"] == theirs
-    assert "m_1_m_2" not in second, "there was nothing in it but the mark"
+    assert "m_1_m_2" not in second, "it contained only the mark"
     items = mark(path, mode="full_pair")
     assert list(items) == ["other", "m_0", "m_1"]
     assert items["m_1"]["notes"] == "tracinctl: excluded as full_pair"
 
 
-def test_marks_of_items_say_how_suspicious_they_are(path):
+def test_marks_of_items_have_their_influence(path):
     source = table([[1.0]], sample_ids=["a", "b", "c", "d", "e"], sample_influence=np.array([0.0, 0, 0, 0, 9.0]))
     mark_excluded(source, choose_exclusions(source, Rule(threshold="0", mode="sample")), path)
     assert json.loads(path.read_text())["e"]["tracin_info"]["average_influence"] == 9.0

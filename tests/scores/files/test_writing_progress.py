@@ -1,4 +1,4 @@
-"""Writing large score files tells how far it is while it goes on."""
+"""Writing large score files reports progress."""
 
 import json
 
@@ -22,7 +22,7 @@ def scores(pairs, columns, checkpoints):
 
 
 @pytest.mark.parametrize(("write", "columns"), [(write_scores, 2000), (write_per_checkpoint_scores, 1000)])
-def test_json_of_many_scores_is_told_of_in_parts(write, columns, tmp_path):
+def test_json_of_many_scores_reports_progress_in_parts(write, columns, tmp_path):
     table = scores(240, columns, 2)
     told = []
     path = tmp_path / "plastic_500hz_influence_metadata.json"
@@ -35,7 +35,7 @@ def test_json_of_many_scores_is_told_of_in_parts(write, columns, tmp_path):
     assert list(json.loads(path.read_text())) == table.train_ids
 
 
-def test_a_pair_of_very_many_scores_is_one_part(tmp_path):
+def test_a_pair_with_many_scores_is_one_part(tmp_path):
     told = []
     write_scores(scores(3, 150_000, 1), tmp_path / "plastic_500hz_influence_metadata.json", told.append)
     assert [each.done for each in told] == [1, 2, 3]
