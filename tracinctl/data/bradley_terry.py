@@ -13,10 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.data.pairs import IntArray, Pairs
+from tracinctl.data.pairs import FloatArray, IntArray, Pairs
 from tracinctl.errors import DataError
-
-FloatArray = npt.NDArray[np.float64]
 
 DENSE_ITEMS = 2048
 """Largest number of items for which the covariance of the scores is kept; for more items, features are not used."""

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from tracinctl.data.features import spectrogram
-from tracinctl.data.pairs import RankingData, Samples
+from tracinctl.data.pairs import FloatArray, RankingData, Samples
 from tracinctl.data.pairs_file import read_pairs_file, split_by_file
 from tracinctl.data.recordings import Recording, rank_recordings
 from tracinctl.data.sound import read_sound
-from tracinctl.data.split import FloatArray, Split, split_by_seed
+from tracinctl.data.split import Split, split_by_seed
 from tracinctl.errors import DataError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.text import clean, count, first_few, natural_key

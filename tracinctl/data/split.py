@@ -8,10 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.data.pairs import Pairs
+from tracinctl.data.pairs import FloatArray, Pairs
 from tracinctl.errors import UsageError
-
-FloatArray = npt.NDArray[np.float64]
 
 TRAIN_SHARE: Final = 0.7
 EVERY, DRAWN = "every", "drawn"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.data.pairs import Pairs
+from tracinctl.data.pairs import FloatArray, IntArray, Pairs
 from tracinctl.engine.fisher import FisherKernels
 from tracinctl.engine.heap import Heap
 from tracinctl.engine.item_view import item_disagreement
@@ -30,8 +30,6 @@ from tracinctl.scores.source import ScoreSource, rows_per_block
 from tracinctl.scores.table import InfluenceTable
 
 BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _AT_ONCE = 16 << 20  # largest piece of a kernel in bytes; larger ones are no faster
 _TILE = 512 << 10  # bytes of scores that stay in the processor's cache while checkpoints are added

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from tracinctl.data.pairs import Pairs
+from tracinctl.data.pairs import FloatArray, Pairs
 from tracinctl.engine.options import LossOptions
 from tracinctl.engine.own_loss import TRIED, LossFunction, derivatives_of_own, takes_columns
 from tracinctl.errors import LossError, UnknownLossError, UsageError
 from tracinctl.user_code import load_function
 
-FloatArray = npt.NDArray[np.float64]
 NAMED_LOSSES = ("standard", "logistic", "ghm", "capped")
 OF_MARGIN = ("standard", "ghm", "capped")
 _CAP = 2.0  # margins

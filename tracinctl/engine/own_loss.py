@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from tracinctl.data.pairs import Pairs
+from tracinctl.data.pairs import FloatArray, Pairs
 from tracinctl.errors import LossError, TracinctlError
 from tracinctl.user_code import said
 
-FloatArray = npt.NDArray[np.float64]
 LossFunction = Callable[..., torch.Tensor]
 
 TRIED = 64

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracinctl.plots.views import VIEW_LINES
-from tracinctl.project.declared import setting
 from tracinctl.project.settings import (
     DATA,
     DEMO,
@@ -37,7 +36,7 @@ from tracinctl.project.settings import (
     TrainProgram,
     WorkflowSettings,
 )
-from tracinctl.scores.options import Grouping, RequiredVotes, Rule, Thresholds, Votes
+from tracinctl.scores.options import Grouping, RequiredVotes, Rule, Thresholds, Votes, setting
 from tracinctl.training.options import TrainSettings
 
 

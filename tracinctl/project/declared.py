@@ -21,7 +21,7 @@ import functools
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -49,11 +49,6 @@ class Kind(Enum):
 
 
 _KINDS = {str: Kind.TEXT, Path: Kind.PATH, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.TRUTH}
-
-
-def setting(default: Any, text: str, **details: Any) -> Any:
-    """A field with its default, its help, and other metadata."""
-    return field(default=default, metadata={"help": text, **details})
 
 
 @dataclass(eq=False, repr=False)

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracinctl.engine.options import EngineOptions
-from tracinctl.project.declared import setting
 from tracinctl.retraining.options import RetrainSettings
-from tracinctl.scores.options import Rule
+from tracinctl.scores.options import Rule, setting
 
 DATA = "Data and checkpoints"
 INFLUENCE = "Influence"

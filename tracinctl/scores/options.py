@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 MODES = {
     "ranking_pair": "leave out the pair, keep both items",
@@ -11,25 +12,27 @@ MODES = {
     "sample": "leave out single items",
 }
 
-
 RULES = {
     "votes": "enough test pairs score below the threshold",
     "total": "the total score on all test pairs is below the threshold, or among the lowest share (10%) of totals",
 }
 
 
+def setting(default: Any, text: str, **more: Any) -> Any:
+    """A setting: its default, its help text, and more data for the command line and ``tracinctl.toml``."""
+    return field(default=default, metadata={"help": text, **more})
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RequiredVotes:
     """The number of votes that makes a pair harmful."""
 
-    min_occurrences: str = field(
-        default="60%",
-        metadata={
-            "help": "Votes that make a pair harmful: a number (3) or a share of the active test pairs (60%).",
-            "metavar": "VOTES",
-            "kind": "score",
-            "suggestions": {"60%": "of the active test pairs", "3": "votes"},
-        },
+    min_occurrences: str = setting(
+        "60%",
+        "Votes that make a pair harmful: a number (3) or a share of the active test pairs (60%).",
+        metavar="VOTES",
+        kind="score",
+        suggestions={"60%": "of the active test pairs", "3": "votes"},
     )
 
 
@@ -37,23 +40,19 @@ class RequiredVotes:
 class Votes(RequiredVotes):
     """The rule, the upper threshold, and the required votes."""
 
-    rule: str = field(
-        default="votes",
-        metadata={
-            "help": "\n\n".join(["When a pair is harmful.", *(f"{name}: {line}." for name, line in RULES.items())]),
-            "metavar": "RULE",
-            "choices": RULES,
-        },
+    rule: str = setting(
+        "votes",
+        "\n\n".join(["When a pair is harmful.", *(f"{name}: {line}." for name, line in RULES.items())]),
+        metavar="RULE",
+        choices=RULES,
     )
 
-    upper_threshold: float | None = field(
-        default=None,
-        metadata={
-            "help": "Scores above it are votes too.",
-            "metavar": "SCORE",
-            "usual": "none",
-            "example": "20.0",
-        },
+    upper_threshold: float | None = setting(
+        None,
+        "Scores above it are votes too.",
+        metavar="SCORE",
+        usual="none",
+        example="20.0",
     )
 
 
@@ -61,32 +60,26 @@ class Votes(RequiredVotes):
 class Rule(Votes):
     """The rule for what to leave out; see ``scores.exclusion.choose_exclusions``."""
 
-    threshold: str = field(
-        default="0",
-        metadata={
-            "help": "A score (-5) or a share of all scores (1%); scores below it are votes against the pair.",
-            "metavar": "SCORE",
-            "kind": "score",
-            "example": "-5  or  threshold = '1%'",
-        },
+    threshold: str = setting(
+        "0",
+        "A score (-5) or a share of all scores (1%); scores below it are votes against the pair.",
+        metavar="SCORE",
+        kind="score",
+        example="-5  or  threshold = '1%'",
     )
-    max_exclusions: int | None = field(
-        default=None,
-        metadata={
-            "help": "List at most this many, the most harmful first.",
-            "usual": "no limit",
-            "least": 1,
-            "example": "50",
-        },
+    max_exclusions: int | None = setting(
+        None,
+        "List at most this many, the most harmful first.",
+        usual="no limit",
+        least=1,
+        example="50",
     )
-    mode: str = field(
-        default="ranking_pair",
-        metadata={
-            "name": "pair_mode",
-            "help": "\n\n".join(["What to leave out.", *(f"{name}: {line}." for name, line in MODES.items())]),
-            "metavar": "MODE",
-            "choices": MODES,
-        },
+    mode: str = setting(
+        "ranking_pair",
+        "\n\n".join(["What to leave out.", *(f"{name}: {line}." for name, line in MODES.items())]),
+        name="pair_mode",
+        metavar="MODE",
+        choices=MODES,
     )
 
 
@@ -94,14 +87,12 @@ class Rule(Votes):
 class Thresholds:
     """Several thresholds to try."""
 
-    thresholds: str = field(
-        default="0,-5,-10,-15",
-        metadata={
-            "help": "Comma-separated thresholds to try: scores (-5) or shares of all scores (1%).",
-            "metavar": "SCORES",
-            "kind": "list",
-            "example": "[0, -5, '1%']",
-        },
+    thresholds: str = setting(
+        "0,-5,-10,-15",
+        "Comma-separated thresholds to try: scores (-5) or shares of all scores (1%).",
+        metavar="SCORES",
+        kind="list",
+        example="[0, -5, '1%']",
     )
 
 
@@ -109,12 +100,9 @@ class Thresholds:
 class Grouping:
     """The column that groups pairs."""
 
-    by: str | None = field(
-        default=None,
-        metadata={
-            "help": "Use whole groups of training pairs: by annotator or another column of the pairs file, by item, "
-            "or by class.",
-            "metavar": "COLUMN",
-            "one_call": True,
-        },
+    by: str | None = setting(
+        None,
+        "Use whole groups of training pairs: by annotator or another column of the pairs file, by item, or by class.",
+        metavar="COLUMN",
+        one_call=True,
     )
