@@ -144,8 +144,8 @@ def test_a_default_is_declared_once(tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "tracinctl", ignore=shutil.ignore_patterns("__pycache__"))
     declared = tmp_path / "tracinctl/engine/options.py"
     text = declared.read_text()
-    assert text.count("margin: float = field(default=1.0") == 1
-    declared.write_text(text.replace("margin: float = field(default=1.0", "margin: float = field(default=7.5"))
+    assert text.count("margin: float = setting(1.0") == 1
+    declared.write_text(text.replace("margin: float = setting(1.0", "margin: float = setting(7.5"))
     code = (
         "import contextlib, inspect, io, os, sys, tracinctl\n"
         # help ends its process at once
