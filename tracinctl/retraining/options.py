@@ -3,9 +3,10 @@
 ``--help`` and completion import this module, so it imports only the standard library.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tracinctl.errors import UsageError
+from tracinctl.scores.options import setting
 
 
 @dataclass(eq=False, repr=False)
@@ -18,13 +19,18 @@ class RetrainSettings:
         loss_type, margin: the reported loss.
     """
 
-    repeats: int = field(
-        default=5, metadata={"help": "Number of trainings of each kind, each with another seed.", "least": 1}
+    repeats: int = setting(
+        5,
+        "Number of trainings of each kind, each with another seed.",
+        least=1,
     )
     seed: int = 42
-    at_once: int = field(
-        default=0,
-        metadata={"help": "Trainings to run in parallel.", "least": 0, "usual": "one per processor", "example": "2"},
+    at_once: int = setting(
+        0,
+        "Trainings to run in parallel.",
+        least=0,
+        usual="one per processor",
+        example="2",
     )
     loss_type: str = "standard"
     margin: float = 1.0

@@ -4,9 +4,10 @@
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tracinctl.errors import UsageError
+from tracinctl.scores.options import setting
 
 
 @dataclass(eq=False, repr=False)
@@ -23,21 +24,31 @@ class TrainSettings:
         architecture, normalise: see ``models.build_ranker``.
     """
 
-    epochs: int = field(default=30, metadata={"help": "Passes over the pairs.", "least": 1})
-    checkpoint_interval: int = field(default=5, metadata={"help": "Epochs between checkpoints.", "least": 1})
-    loss_type: str = field(
-        default="standard",
-        metadata={
-            "help": "standard, logistic, ghm or capped.",
-            "metavar": "LOSS",
-            "suggestions": {"standard": "", "logistic": "", "ghm": "", "capped": ""},
-        },
+    epochs: int = setting(
+        30,
+        "Passes over the pairs.",
+        least=1,
     )
-    margin: float = field(default=1.0, metadata={"help": "Margin of the standard, ghm and capped losses."})
-    learning_rate: float = field(default=0.003, metadata={"help": "Adam's learning rate at the start."})
-    batch_size: int = field(default=32, metadata={"help": "Pairs per training step.", "least": 1})
-    weight_decay: float = field(default=1e-5, metadata={"help": "Adam's weight decay."})
-    seed: int = field(default=42, metadata={"help": "Seed of the first weights and of the order of the pairs."})
+    checkpoint_interval: int = setting(
+        5,
+        "Epochs between checkpoints.",
+        least=1,
+    )
+    loss_type: str = setting(
+        "standard",
+        "standard, logistic, ghm or capped.",
+        metavar="LOSS",
+        suggestions={"standard": "", "logistic": "", "ghm": "", "capped": ""},
+    )
+    margin: float = setting(1.0, "Margin of the standard, ghm and capped losses.")
+    learning_rate: float = setting(0.003, "Adam's learning rate at the start.")
+    batch_size: int = setting(
+        32,
+        "Pairs per training step.",
+        least=1,
+    )
+    weight_decay: float = setting(1e-5, "Adam's weight decay.")
+    seed: int = setting(42, "Seed of the first weights and of the order of the pairs.")
     ghm_bins: int = 10
     ghm_alpha: float = 0.75
     patience: int = 3
