@@ -30,7 +30,7 @@ HELP_FLAGS = frozenset({"-h", "--help", "--help-all"})
 _Misuse: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
-def _acting(act: Callable[[Any, Any], None], panel: str, names: str, **more: Any) -> TyperOption:
+def _immediate(act: Callable[[Any, Any], None], panel: str, names: str, **more: Any) -> TyperOption:
     """An option that acts when it is read; the command does not get its value."""
 
     def callback(ctx: Any, _: Any, value: Any) -> None:
@@ -57,7 +57,7 @@ def common_options(panel: str) -> list[TyperOption]:
         terminal.verbosity = max(terminal.verbosity, value)
 
     return [
-        _acting(
+        _immediate(
             be_quiet,
             panel,
             "quiet -q --quiet",
@@ -65,7 +65,7 @@ def common_options(panel: str) -> list[TyperOption]:
             default=False,
             help="Print nothing but the paths of result files, warnings and errors.",
         ),
-        _acting(
+        _immediate(
             be_verbose,
             panel,
             "verbose -v --verbose",
@@ -83,7 +83,7 @@ def help_all() -> TyperOption:
         typer.echo(command_help(ctx.command, ctx, everything=True), nl=False, color=in_colour(sys.stdout))
         ctx.exit()
 
-    return _acting(
+    return _immediate(
         show, "Output", "help_all --help-all", is_flag=True, is_eager=True, help="Show all options and exit."
     )
 
@@ -143,13 +143,13 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with -v, show first where its settings came from."""
-        from tracinctl.cli.output.usage import names_wrong_path, origins_of, show_sources, tell_settings_file
+        from tracinctl.cli.output.usage import names_wrong_path, origins_of, show_settings_file, show_sources
 
         terminal.flags = {
             param.name: param.opts[0] for param in self.params if param.name and param.param_type_name == "option"
         }
         terminal.origins = origins_of(self, ctx)
-        tell_settings_file(ctx)
+        show_settings_file(ctx)
         if terminal.verbosity:
             show_sources(self, ctx)
         try:

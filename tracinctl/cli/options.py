@@ -136,7 +136,7 @@ def project_of(ctx: Any, *places: Any) -> Project:
     return in_one_round(load_project(file_settings(ctx)).with_places(**values), given=typed)
 
 
-def trains_itself(ctx: Any) -> bool:
+def has_own_training(ctx: Any) -> bool:
     """Whether the settings name the user's own source or training program, so that ``tracinctl train`` is not used."""
     settings = file_settings(ctx)
     return settings.get("", "source") is not None or settings.get("train", "command") is not None

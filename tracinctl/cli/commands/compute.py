@@ -55,18 +55,18 @@ def compute(
             if outcome is None:
                 continue
             outcomes.append(outcome)
-            tell(outcome)
+            show_notes(outcome)
             diagnoses.put(target.label, outcome.diagnoses)
             if compute.prune_cache and not outcome.freed_bytes:
                 terminal.say(f"{target.label}: the cache has no unused kernels")
             if not json:
                 show(outcome, settings.scores.metadata_dir)
-    diagnoses.tell()
+    diagnoses.show()
     if json:
         terminal.json([outcome.to_json() for outcome in outcomes])
 
 
-def tell(outcome: ComputeOutcome) -> None:
+def show_notes(outcome: ComputeOutcome) -> None:
     """Show the warnings and details of a computation on stderr."""
     label = outcome.target.label
     for note in outcome.notes:

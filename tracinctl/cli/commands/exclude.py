@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import check_one_form, named_target, project_of, selected_files, trains_itself, was_flag
-from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, tell_changes
+from tracinctl.cli.options import check_one_form, has_own_training, named_target, project_of, selected_files, was_flag
+from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, warn_if_changed
 from tracinctl.cli.output.groups import group_table, read_groups, rule_text
 from tracinctl.cli.output.tables import Column, scored_pairs
 from tracinctl.cli.output.terminal import shown_path, terminal
@@ -58,12 +58,12 @@ def exclude(
     diagnoses = Diagnoses()
     for choice in choices:
         diagnoses.add(choice.file.label, choice.source, exclusions=choice.exclusions)
-    diagnoses.tell()
+    diagnoses.show()
     for choice in choices:
         if choice.note:
             terminal.say(f"{choice.file.label}: {choice.note}")
         if not json and not csv:
-            show(choice, dry_run=settings.dry_run, custom=trains_itself(ctx), replaced=replaced.get(choice.path, ""))
+            show(choice, dry_run=settings.dry_run, custom=has_own_training(ctx), replaced=replaced.get(choice.path, ""))
     if json:
         answers = [to_json(choice, None if settings.dry_run else choice.path) for choice in choices]
         for choice, answer in zip(choices, answers, strict=True):
@@ -125,7 +125,7 @@ def choose(file: ScoreFile, path: Path, settings: ExcludeCommand) -> Choice:
         else:
             grouped = read_groups(file, source, settings.grouping.by, report)
             exclusions = choose_groups(source, grouped, settings.rule)
-    changes = tell_changes(file, source)
+    changes = warn_if_changed(file, source)
     if settings.decided.review:
         reviewed = reviewed_exclusions(exclusions, source, verdicts_of(named_target(file, "`review`: ")))
         exclusions, note = reviewed.exclusions, reviewed.note

@@ -8,7 +8,7 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import only_target, project_of, selected_files, settings_without_flags
-from tracinctl.cli.output.diagnoses import SIGNS, tell_changes_of
+from tracinctl.cli.output.diagnoses import SIGNS, warn_of_changes
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.project.commands import ComputeCommand, ExplainCommand
@@ -40,7 +40,7 @@ def explain(
     made = settings_without_flags(ctx, "compute", ComputeCommand).compute
     with terminal.progress(what=target.label) as report:
         explanation = explain_pair(target, made, pair_id, report)
-    changes = tell_changes_of(target, explanation.changes)
+    changes = warn_of_changes(target, explanation.changes)
     if json:
         names = {"material": target.material, "frequency": target.frequency, "round": target.round}
         terminal.json([names | explanation.to_json() | {"warnings": changes}])

@@ -8,7 +8,7 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import named_target, project_of, selected_files
-from tracinctl.cli.output.diagnoses import Diagnoses, label_of, tell_changes
+from tracinctl.cli.output.diagnoses import Diagnoses, label_of, warn_if_changed
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.plots.views import VIEW_LINES, VIEWS
@@ -82,10 +82,10 @@ def plot(
                 answers.append(names | numbers_of(view, request))
             if not json or settings.output is not None:
                 pictures.append(draw(view, request, f"{label_of(file, source)}: {view}"))
-        changes = tell_changes(file, source)
+        changes = warn_if_changed(file, source)
         if json:
             answers[-1]["warnings"] = [*changes, *diagnoses.texts(file.label)]
-    diagnoses.tell()
+    diagnoses.show()
     show(pictures, settings.output, json=json)
     if json:
         terminal.json(answers)

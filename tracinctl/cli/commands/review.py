@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import typer
 
 from tracinctl.cli.options import only_target, project_of, selected_files, settings_without_flags
-from tracinctl.cli.output.diagnoses import tell_changes_of
+from tracinctl.cli.output.diagnoses import warn_of_changes
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, ReviewCommand
@@ -48,7 +48,7 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
         chosen = replace(settings.review, who=settings.review.who or person())
         made = settings_without_flags(ctx, "compute", ComputeCommand).compute
         opened = open_review(target, made, chosen, report)
-    tell_changes_of(target, opened.changes)
+    warn_of_changes(target, opened.changes)
     terminal.kept = f"Decisions are in {shown_path(opened.decisions)}."
 
     def ready(address: str) -> None:

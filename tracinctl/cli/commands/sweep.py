@@ -8,7 +8,7 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import check_one_form, project_of, selected_files, settings_without_flags
-from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, tell_changes
+from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, warn_if_changed
 from tracinctl.cli.output.groups import sweep_groups
 from tracinctl.cli.output.retraining import judge_thresholds, retraining_settings, show_verdict
 from tracinctl.cli.output.tables import Column, scored_pairs
@@ -66,7 +66,7 @@ def sweep(
         with terminal.progress(what=file.label) as report:
             source = open_scores(file.path, report)
             result = sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
-        changes = tell_changes(file, source)
+        changes = warn_if_changed(file, source)
         results.append((file, result))
         top = top_pairs(list(source.train_ids), result, settings.top)
         if not json and not csv:
@@ -82,7 +82,7 @@ def sweep(
             if not json and not csv:
                 show_verdict(file.label, verdict)
         answers.append(answer)
-    diagnoses.tell()
+    diagnoses.show()
     if json:
         terminal.json(answers)
     elif csv:

@@ -67,7 +67,7 @@ def train(
                 force=settings.force,
             )
         outcomes.append(outcome)
-        tell(outcome)
+        show_notes(outcome)
         if not json:
             show(outcome, listed=exclusions_file is not None or settings.decided.review)
     if json:
@@ -80,7 +80,7 @@ def train_settings(settings: TrainCommand) -> TrainSettings:
     return replace(settings.training, architecture=origin.architecture or "small", normalise=origin.normalise)
 
 
-def tell(outcome: TrainOutcome) -> None:
+def show_notes(outcome: TrainOutcome) -> None:
     """Warn of listed ids without effect, and of oddities in the recordings and pairs."""
     result = outcome.result
     for note in outcome.notes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import given_names, project_of, settings_without_flags, trains_itself
+from tracinctl.cli.options import given_names, has_own_training, project_of, settings_without_flags
 from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
@@ -75,10 +75,10 @@ def workflow(
     terminal.kept = kept(cache=compute.cache)
     finished = functools.partial(show_run, settings=settings, tried=tried, diagnoses=diagnoses, json=json)
     runs = run_targets(ctx, targets, settings, workflow, finished)
-    diagnoses.tell()
+    diagnoses.show()
     if judging is not None:
         runs = [judge_run(run, workflow, judging) for run in runs]
-    custom = own_source or trains_itself(ctx)
+    custom = own_source or has_own_training(ctx)
     if json:
         terminal.json(answers(runs, settings.report, diagnoses, tried))
     else:
@@ -114,7 +114,7 @@ def run_targets(
     finished: Callable[[Run], None],
 ) -> list[Run]:
     """Run all frequencies, in rounds, in several processes, or one after another."""
-    from tracinctl.cli.commands.train import tell
+    from tracinctl.cli.commands.train import show_notes
     from tracinctl.project.rounds import run_rounds
     from tracinctl.project.workflow import run_workflow
 
@@ -123,7 +123,7 @@ def run_targets(
 
     if settings.rounds > 1:
         rounds = round_settings(ctx, settings)
-        return run_rounds(targets, rounds, workflow, watch=watch, trained=tell, finished=finished)
+        return run_rounds(targets, rounds, workflow, watch=watch, trained=show_notes, finished=finished)
     start_processes(settings.processes.processes)
     with joined_processes() as shared:
         runs = run_workflow(targets, workflow, watch=watch, finished=finished, processes=shared)
@@ -136,14 +136,14 @@ def show_run(
     run: Run, *, settings: WorkflowCommand, tried: SweepCommand | None, diagnoses: Diagnoses, json: bool
 ) -> None:
     """Show the result of one frequency, and keep its diagnoses for later."""
-    from tracinctl.cli.commands.compute import tell
+    from tracinctl.cli.commands.compute import show_notes
 
     if run.status == "done":
         terminal.kept = (
             f"Frequencies up to {run.target.frequency} are finished and kept; run the same command to continue."
         )
     if run.computed is not None:
-        tell(run.computed)
+        show_notes(run.computed)
     if run.error is not None:
         terminal.failure(run.error, run.target.label)
     if run.exclusions is not None and run.source is not None:

@@ -47,7 +47,7 @@ class Diagnoses:
         """The diagnoses of one file, one sentence each."""
         return [diagnosis.text for labelled in self._by_code.values() for name, diagnosis in labelled if name == label]
 
-    def tell(self) -> None:
+    def show(self) -> None:
         """Print all diagnoses on stderr: one warning per kind, with its files, meaning and remedy."""
         for labelled in () if terminal.quiet else self._by_code.values():
             if len(labelled) == 1:
@@ -61,14 +61,14 @@ class Diagnoses:
             terminal.warn("\n".join(lines), "\n".join(hints))
 
 
-def tell_changes(file: ScoreFile, source: ScoreSource) -> list[str]:
+def warn_if_changed(file: ScoreFile, source: ScoreSource) -> list[str]:
     """Warn of checkpoints or recordings that changed after the scores were made; return the warnings for JSON."""
     from tracinctl.project.staleness import changed_since
 
-    return [] if file.target is None else tell_changes_of(file.target, changed_since(file, source))
+    return [] if file.target is None else warn_of_changes(file.target, changed_since(file, source))
 
 
-def tell_changes_of(target: Target, changes: Sequence[str]) -> list[str]:
+def warn_of_changes(target: Target, changes: Sequence[str]) -> list[str]:
     """Warn of known changes after a target's scores were made."""
     if not changes:
         return []

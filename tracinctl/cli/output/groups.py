@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, tell_changes
+from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, warn_if_changed
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
@@ -111,14 +111,14 @@ def sweep_groups(
         result = sweep_thresholds(grouped, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
         sweep = GroupSweep(file, source, grouped, result)
         sweeps.append(sweep)
-        changes = tell_changes(file, source)
+        changes = warn_if_changed(file, source)
         diagnoses.put(file.label, diagnose_scores(result.test_pairs, result.active_test_pairs, source.provenance))
         if form == "json":
             unreachable = [result.never_fires] if result.never_fires else []
             answers.append(sweep.to_json([*changes, *unreachable, *diagnoses.texts(file.label)]))
         elif not form:
             _show_sweep(sweep, settings.top or _SHOWN)
-    diagnoses.tell()
+    diagnoses.show()
     if form == "json":
         terminal.json(answers)
     elif form == "csv":

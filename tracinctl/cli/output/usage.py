@@ -32,7 +32,7 @@ def show_sources(command: TyperCommand, ctx: Any) -> None:
         terminal.detail(f"  {name:<{name_width}}  {value:<{min(value_width, 20)}}  {source}")
 
 
-def tell_settings_file(ctx: Any) -> None:
+def show_settings_file(ctx: Any) -> None:
     """Show the settings file in use if it is not in the current folder and no flag names it."""
     path = file_settings(ctx).path
     if path is not None and path.parent != Path.cwd() and not ctx.find_root().params.get("config"):
