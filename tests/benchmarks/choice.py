@@ -91,6 +91,19 @@ TASKS = {  # name: (source, error, share)
 }
 REFERENCES = ("arguments", "letor")
 TABLES = (("digits",), REFERENCES, ("diabetes", "cancer", "wine"))  # sources of a table
+ORDER = (  # how the rows of the candidates begin; rivals follow
+    "everything, recipe as given",
+    CHOSEN,
+    "votes",
+    "tracin,",
+    "margin,",
+    "fisher,",
+    "pairs of items",
+    "margin total",
+    "out of fold",
+    "least fitted",
+    CAPPED,
+)
 
 Without = Callable[[str, Sequence[str]], Variant]
 
@@ -177,7 +190,7 @@ def rows_of(bench: Bench, seed: int) -> dict[str, Any]:
     """Train, choose and judge with one seed: what is written to a file."""
     evidence = Evidence.of(bench, seed)
     candidates, choice = _chosen(bench, evidence, seed)
-    whole = {candidate.name: candidate.whole for candidate in candidates} | {NOTHING: ()}
+    listed = {candidate.name: candidate.ids for candidate in candidates} | {NOTHING: ()}
 
     def without(name: str, ids: Sequence[str], recipe: Recipe | None = None) -> Variant:
         return Variant(name, ~np.isin(bench.names, ids), bench.none, recipe, loss=recipe and recipe.loss)
@@ -186,7 +199,7 @@ def rows_of(bench: Bench, seed: int) -> dict[str, Any]:
         without("tuned alone", (), choice.tuned),
         without("everything, recipe as given", (), Recipe(stop=bench.settings.epochs)),
         without(CHOSEN, choice.exclusions, choice.chosen.recipe),
-        *(without(gain.name, whole[gain.name], gain.recipe) for gain in choice.gains if gain.name != NOTHING),
+        *(without(gain.name, listed[gain.name], gain.recipe) for gain in choice.gains if gain.name != NOTHING),
         *bench.tuned(_rivals(bench, evidence, seed, without)),
     ]
     accuracy = dict(zip([v.name for v in variants], bench.accuracies(variants), strict=True))
@@ -279,28 +292,37 @@ def gains_table(results: Path, names: Sequence[str]) -> str:
     """A column a task, a row a way to train; the seeds in the head."""
     columns = {name: _read(results, name) for name in names}
     columns = {name: seeds for name, seeds in columns.items() if seeds}
-    rows: dict[str, None] = dict.fromkeys(row for seeds in columns.values() for one in seeds for row in one["gains"])
+    rows = dict.fromkeys(row for seeds in columns.values() for result in seeds for row in result["gains"])
     lines = [["trained without", *(f"{name}, n = {len(seeds)}" for name, seeds in columns.items())]]
     lines += [["---", *["---:"] * len(columns)]]
-    lines += [["tuned alone, %", *(_spread([one["tuned"] for one in seeds]) for seeds in columns.values())]]
-    nothing = [f"{sum(one['chosen'] == NOTHING for one in seeds)} of {len(seeds)}" for seeds in columns.values()]
-    lines += [["(seeds in which the choice changes nothing)", *nothing]]
-    for row in rows:
+    lines += [["tuned alone, %", *(_spread([result["tuned"] for result in seeds]) for seeds in columns.values())]]
+    same = [sum(result["chosen"] == NOTHING for result in seeds) for seeds in columns.values()]
+    empty = [sum(not result["choice"]["left_out"] for result in seeds) for seeds in columns.values()]
+    lines += [["(seeds in which the choice leaves nothing out)", *map(str, empty)]]
+    lines += [["(seeds in which it changes nothing)", *map(str, same)]]
+    for row in sorted(rows, key=_place):
         if row != "tuned alone":
-            own = ([one["gains"][row] for one in seeds if row in one["gains"]] for seeds in columns.values())
-            lines.append([row, *(_spread(values, sign="+") for values in own)])
+            gains = ([result["gains"][row] for result in seeds if row in result["gains"]] for seeds in columns.values())
+            cells = [row, *(_spread(values, sign="+") for values in gains)]
+            lines.append([f"**{cell}**" for cell in cells] if row == CHOSEN else cells)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _place(row: str) -> int:
+    """The place of a row in the table; rivals last, in their order."""
+    starts = enumerate(ORDER) if not row.endswith("turned") else ()
+    return next((place for place, start in starts if row.startswith(start)), len(ORDER))
 
 
 def areas_table(results: Path, names: Sequence[str]) -> str:
     """A column a task with errors, a row a measure."""
-    columns = {name: [one["auc"] for one in _read(results, name) if one["auc"]] for name in names}
+    columns = {name: [result["auc"] for result in _read(results, name) if result["auc"]] for name in names}
     columns = {name: seeds for name, seeds in columns.items() if seeds}
-    rows: dict[str, None] = dict.fromkeys(row for seeds in columns.values() for one in seeds for row in one)
+    rows = dict.fromkeys(row for seeds in columns.values() for areas in seeds for row in areas)
     lines = [["ordered by", *(f"{name}, n = {len(seeds)}" for name, seeds in columns.items())]]
     lines += [["---", *["---:"] * len(columns)]]
     lines += [
-        [row, *(_spread([one[row] for one in seeds if row in one], digits=3) for seeds in columns.values())]
+        [row, *(_spread([areas[row] for areas in seeds if row in areas], digits=3) for seeds in columns.values())]
         for row in rows
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

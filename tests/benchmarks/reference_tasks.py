@@ -32,8 +32,9 @@ _CAREFUL_FROM = 0.6
 def arguments_task(seed: int, vote: str = "weakest") -> Task:
     """Train on one vote a pair, which knows its annotator; the majority is the truth.
 
-    ``vote`` is ``weakest``, that of the least competent annotator, or ``drawn``, one at random. Competence is the
-    agreement with the others' majority over all votes of an annotator, shrunk by five votes.
+    Votes for neither side do not train. ``vote`` is ``weakest``, that of the least competent annotator who took a side,
+    or ``drawn``, one at random. Competence is the agreement with the others' majority over an annotator's votes for a
+    side, shrunk by five votes.
     """
     folder = REFERENCE / "arguments"
     items = pd.read_csv(folder / "items.csv.gz")

@@ -13,8 +13,8 @@ import pytest
 from tracinctl.cli.completion.values import candidates_for
 from tracinctl.data.pairs import Pairs, RankingData, Samples
 from tracinctl.project.config import load_project, load_settings
+from tracinctl.project.doubts import write_doubts
 from tracinctl.project.target import Target
-from tracinctl.project.unseeing import write_doubts
 from tracinctl.scores.files.exclusion_list import read_exclusion_list
 from tracinctl.scores.files.open import write_scores
 from tracinctl.scores.table import InfluenceTable

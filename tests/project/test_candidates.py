@@ -28,15 +28,15 @@ def test_the_pairs_of_items_that_stand_out_are_listed_once_each_and_no_other():
     (candidate,) = item_candidates(MIRRORED, table(influence))
     bad = {IDS[2], IDS[9]}
     pairs = zip(NAMES, MIRRORED.train_pairs.first, MIRRORED.train_pairs.second, strict=True)
-    assert list(candidate.whole) == [name for name, i, j in pairs if {IDS[i], IDS[j]} & bad]
-    assert candidate.halves == (candidate.whole, candidate.whole), "held-out pairs have no part in this measure"
+    assert list(candidate.ids) == [name for name, i, j in pairs if {IDS[i], IDS[j]} & bad]
+    assert candidate.halves == (candidate.ids, candidate.ids), "held-out pairs have no part in this measure"
     assert candidate.unseen is None
 
 
 def test_without_the_item_measure_or_items_that_stand_out_nothing_is_listed():
     assert item_candidates(MIRRORED, table(None)) == []
     (candidate,) = item_candidates(MIRRORED, table(np.ones(len(IDS))))
-    assert candidate.whole == ()
+    assert candidate.ids == ()
 
 
 def test_a_rule_has_the_gain_of_leaving_out_as_many_that_are_fitted_least():
@@ -44,11 +44,11 @@ def test_a_rule_has_the_gain_of_leaving_out_as_many_that_are_fitted_least():
     fold = cross_fit(train, MIRRORED, 3, rankers=8)
     tenth, fifth, capped = unseen_gains(train, MIRRORED, fold, [*map(Way, LEAST_FITTED), Way(loss="capped")])
     count = len(NAMES)
-    lists = [Candidate(str(size), whole=NAMES[:size]) for size in (0, round(0.15 * count), round(0.3 * count))]
+    lists = [Candidate(str(size), ids=NAMES[:size]) for size in (0, round(0.15 * count), round(0.3 * count))]
     judged = with_unseen([*lists, Candidate("capped", loss="capped")], Noise(), MIRRORED, fold)
     nothing, between, many, under_loss = (candidate.unseen for candidate in judged)
     assert (nothing.mean, nothing.error) == (0, 0)
-    share = (len(lists[1].whole) / count - 0.1) / 0.1
+    share = (len(lists[1].ids) / count - 0.1) / 0.1
     assert between.mean == pytest.approx((1 - share) * tenth.mean + share * fifth.mean)
     assert between.error == pytest.approx((1 - share) * tenth.error + share * fifth.error)
     assert (many, under_loss) == (fifth, capped)

@@ -16,11 +16,11 @@ from tracinctl.engine.options import EngineOptions, LossOptions
 from tracinctl.errors import DataError, ReviewError, UsageError
 from tracinctl.project.compute import compute_project_scores
 from tracinctl.project.config import load_project, load_settings
+from tracinctl.project.doubts import read_doubts, write_doubts
 from tracinctl.project.review import open_review
 from tracinctl.project.settings import ComputeSettings, ReviewSettings, SourceSettings
 from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
-from tracinctl.project.unseeing import read_doubts, write_doubts
 from tracinctl.scores.files.open import open_scores
 
 COMPUTE = ComputeSettings(origin=SourceSettings(n_fft=64, hop=64))

@@ -44,9 +44,9 @@ def test_what_is_turned_round_has_the_lowest_margins_and_a_mirror_image_the_same
     assert margins[count:] == pytest.approx(margins[:10])
     tenth, _ = margin_candidates(MIRRORED, margins)
     names = MIRRORED.train_pairs.row_ids(IDS)
-    assert tenth.whole[: len(wrong)] == tuple(names[row] for row in np.argsort(margins, kind="stable")[: len(wrong)])
-    assert len(tenth.whole) == round(0.1 * len(names))
-    assert tenth.halves == (tenth.whole, tenth.whole)
+    assert tenth.ids[: len(wrong)] == tuple(names[row] for row in np.argsort(margins, kind="stable")[: len(wrong)])
+    assert len(tenth.ids) == round(0.1 * len(names))
+    assert tenth.halves == (tenth.ids, tenth.ids)
 
 
 def test_ties_are_not_listed():
@@ -57,7 +57,7 @@ def test_ties_are_not_listed():
     )
     candidates = margin_candidates(data, mean_margins(trained_by_rank, data, 1))
     names = set(data.train_pairs.row_ids(IDS)[:5])
-    assert all(set(candidate.whole) <= names for candidate in candidates)
+    assert all(set(candidate.ids) <= names for candidate in candidates)
 
 
 def test_rankers_train_on_everything_with_seeds_of_their_own():

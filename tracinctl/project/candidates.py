@@ -40,8 +40,8 @@ DOUBTED_ABOVE: Final = 0.5
 
 def of_scores(name: str, source: ScoreSource, halves: Halves, list_of: ListOf) -> Candidate:
     """A rule on scores: its lists from the test pairs of each half, and of both."""
-    one, other = (list_of(SomeColumns(source, half)) for half in halves)
-    return Candidate(name, (one, other), list_of(source))
+    first, second = (list_of(SomeColumns(source, half)) for half in halves)
+    return Candidate(name, (first, second), list_of(source))
 
 
 def rule_candidate(source: ScoreSource, halves: Halves, rule: Rule) -> Candidate:
@@ -61,7 +61,7 @@ def threshold_candidates(
         )
         return lambda view: choose_exclusions(view, rule).ids
 
-    return [of_scores(f"threshold {one.text}", source, halves, at(one)) for one in thresholds]
+    return [of_scores(f"threshold {threshold.text}", source, halves, at(threshold)) for threshold in thresholds]
 
 
 def total_candidates(sources: Mapping[str, ScoreSource], halves: Halves) -> list[Candidate]:
@@ -85,8 +85,8 @@ def suspicion_candidates(data: RankingData, suspicion: FloatArray, totals: Seque
     doubted = set(names[suspicion > DOUBTED_ABOVE].tolist())
     for total in totals:
         if total.name == "margin, total below 0":
-            one, other, whole = ([name for name in ids if name in doubted] for ids in (*total.halves, total.whole))
-            candidates.append(Candidate("margin total below 0 and out of fold", (one, other), whole))
+            first, second, listed = ([name for name in ids if name in doubted] for ids in (*total.halves, total.ids))
+            candidates.append(Candidate("margin total below 0 and out of fold", (first, second), listed))
     return candidates
 
 
@@ -113,7 +113,7 @@ def with_unseen(candidates: Sequence[Candidate], train: Train, data: RankingData
     def unseen(candidate: Candidate) -> Estimate:
         if candidate.loss is not None:
             return gains[-1]
-        share = len(candidate.whole) / len(data.train_pairs)
+        share = len(candidate.ids) / len(data.train_pairs)
         return Estimate(float(np.interp(share, shares, means)), float(np.interp(share, shares, errors)))
 
     return [replace(candidate, unseen=unseen(candidate)) for candidate in candidates]
@@ -143,8 +143,8 @@ def scores_by_method(
     from tracinctl.engine.compute_options import ComputeOptions
     from tracinctl.engine.losses import LossSettings, resolve_loss
 
-    own = str(given.provenance.get("method", compute.engine.method))
-    sources = {own: given}
+    method_of_given = str(given.provenance.get("method", compute.engine.method))
+    sources = {method_of_given: given}
     if compute.origin.source is None and not holds_checkpoints(target.checkpoints):
         return sources
     checkpoints = list_checkpoints(target.checkpoints, compute.checkpoint_prefix)
@@ -154,7 +154,7 @@ def scores_by_method(
     engine = replace(compute.engine, loss=resolved)
     folder = target.cache_dir if compute.cache else None
     for method in METHODS:
-        if method == own:
+        if method == method_of_given:
             continue
         options = ComputeOptions(**{**vars(engine), "method": method}, cache=folder)
         try:

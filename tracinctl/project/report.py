@@ -9,7 +9,7 @@ from pathlib import Path
 from tracinctl.errors import ScoreFileError, TracinctlError
 from tracinctl.plots.page import Table
 from tracinctl.plots.report import Report, ReportSection, Retraining, Suspects
-from tracinctl.project.unseeing import doubts_of_scores
+from tracinctl.project.doubts import doubts_of_scores
 from tracinctl.project.workflow import Run, next_command
 from tracinctl.scores.diagnoses import diagnose
 from tracinctl.scores.files.per_checkpoint import with_checkpoints

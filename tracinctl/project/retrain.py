@@ -20,10 +20,10 @@ from tracinctl.project.candidates import (
     total_candidates,
     with_unseen,
 )
+from tracinctl.project.doubts import write_doubts
 from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
-from tracinctl.project.unseeing import write_doubts
 from tracinctl.project.workflow import Run, compare_with_planted
 from tracinctl.retraining.builtin_trainer import RankerTrainer
 from tracinctl.retraining.choice import Candidate, ChoiceSettings, choose, scoring_halves, too_few_to_choose
@@ -109,16 +109,16 @@ def retrain_project(
     """
     work = _Work(target, settings, progress)
     source = work.scoring_scores(source)
-    own = rule_candidate(source, work.half_pairs, rule)
+    usual = rule_candidate(source, work.half_pairs, rule)
     can = settings.command is None and settings.train.loss_type != "capped" and settings.train.margin > 0
     capped = [Candidate(CAPPED, loss="capped")] if can else []
 
     def candidates() -> list[Candidate]:
         if rule.mode != "ranking_pair":
-            return [own, *capped]
+            return [usual, *capped]
         sources = scores_by_method(target, compute, work.data, work.division, source, progress)
         totals = total_candidates(sources, work.half_pairs)
-        of_scores = [own, *totals, *item_candidates(work.data, source)]
+        of_scores = [usual, *totals, *item_candidates(work.data, source)]
         if settings.command is not None:
             return of_scores
         fold = cross_fit(work.train, work.data, settings.how.seed)
@@ -129,7 +129,7 @@ def retrain_project(
         of_training = [*suspicion_candidates(work.data, suspicion, totals), *fitted, *capped]
         return [*of_scores, *with_unseen(of_training, work.train, work.data, fold)]
 
-    return work.judged(candidates, own)
+    return work.judged(candidates, usual)
 
 
 def judge_project_sweep(
@@ -161,8 +161,8 @@ class _Work:
         self.division = divide_held_out(self.data, settings.origin.seed)
         self.halves = scoring_halves(self.data, self.division)
         ids = self.data.test_pairs.row_ids(self.data.test.ids)
-        one, other = ({ids[row] for row in pairs_within(self.data, half)} for half in self.halves)
-        self.half_pairs = (one, other)
+        first, second = ({ids[row] for row in pairs_within(self.data, half)} for half in self.halves)
+        self.half_pairs = (first, second)
         self.trainer = _trainer(target, settings, self.data, self.division)
 
     def scoring_scores(self, source: ScoreSource) -> ScoreSource:
@@ -194,9 +194,10 @@ class _Work:
         """Choose one of the candidates and judge it; judge ``usual`` if none can be chosen."""
         why_not = self._cannot_choose()
         if why_not:
-            return replace(self._trial(usual.whole, Recipe(), Recipe()), why_no_choice=why_not)
-        own = self.settings.train.weight_decay
-        decays = (None,) if self.settings.command is not None else (None, max(0.01, 10 * own))
+            return replace(self._trial(usual.ids, Recipe(), Recipe()), why_no_choice=why_not)
+        decays = (
+            (None,) if self.settings.command is not None else (None, max(0.01, 10 * self.settings.train.weight_decay))
+        )
         settings = ChoiceSettings(self.settings.how.seeds[:CHOOSING_SEEDS], decays)
         choice = choose(self.train, self.data, self.halves, candidates(), settings)
         if not choice.exclusions and not choice.chosen.recipe.loss:
@@ -247,8 +248,8 @@ def with_choice(run: Run, result: RetrainResult) -> Run:
     chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0, chosen_by=rule_text, earlier=())
     chosen = with_earlier(chosen, source.provenance)
     truth = run.target.project.root / PLANTED_FILE
-    known = planted_ids(truth, run.target.material, run.target.frequency) if is_there(truth) else (set(), set())
-    return replace(run, exclusions=chosen, retraining=result, planted=compare_with_planted(*known, source, chosen))
+    planted = planted_ids(truth, run.target.material, run.target.frequency) if is_there(truth) else (set(), set())
+    return replace(run, exclusions=chosen, retraining=result, planted=compare_with_planted(*planted, source, chosen))
 
 
 def recipe_notes(run: Run) -> list[str]:

@@ -17,13 +17,13 @@ from tracinctl.engine.checkpoints.listing import list_checkpoints
 from tracinctl.engine.item_scores import item_scores
 from tracinctl.errors import CheckpointError, ReviewError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.doubts import read_doubts
 from tracinctl.project.evidence import Evidence, ItemScores
 from tracinctl.project.reviewed import class_names
 from tracinctl.project.settings import ComputeSettings, ReviewSettings, SourceSettings
 from tracinctl.project.sources import load_data, make_model
 from tracinctl.project.staleness import changes, recordings_of
 from tracinctl.project.target import Target
-from tracinctl.project.unseeing import read_doubts
 from tracinctl.review.suspects import ItemView, Review
 from tracinctl.scores.caption import caption
 from tracinctl.scores.effects import pair_effects

@@ -73,14 +73,14 @@ class Candidate:
     Attributes:
         name: name of the rule.
         halves: the ids that it lists from the scores of each half of the scoring items.
-        whole: the ids that it lists from all scoring items.
+        ids: the ids that it lists from all scoring items.
         loss: the loss to train with; None = the default.
         unseen: its gain by training pairs that a ranker did not train on, see ``unseen_gains``; None if unknown.
     """
 
     name: str
     halves: tuple[Sequence[str], Sequence[str]] = ((), ())
-    whole: Sequence[str] = ()
+    ids: Sequence[str] = ()
     loss: str | None = None
     unseen: Estimate | None = None
 
@@ -212,15 +212,15 @@ def choose(
     nothing = trials.gain(nothing_out, final=True)
     best = max([nothing, *(gain for gain in gains if gain.final)], key=careful)
     order = sorted([nothing, *gains], key=lambda gain: (not gain.final, -careful(gain)))
-    return Choice(order, best, () if best is nothing else by_name[best.name].whole, nothing.recipe)
+    return Choice(order, best, () if best is nothing else by_name[best.name].ids, nothing.recipe)
 
 
 def _can_be_tried(candidate: Candidate, data: RankingData) -> bool:
     """Whether a rule changes anything, and its lists leave pairs to train on."""
     if candidate.loss is not None:
         return True
-    lists = (candidate.whole, *candidate.halves)
-    return len(candidate.whole) > 0 and all(len(leave_out(data, ids).pairs) for ids in lists)
+    lists = (candidate.ids, *candidate.halves)
+    return len(candidate.ids) > 0 and all(len(leave_out(data, ids).pairs) for ids in lists)
 
 
 def careful(gain: Gain) -> float:
@@ -240,10 +240,10 @@ class _Trials:
         settings: ChoiceSettings,
     ) -> None:
         self.train, self.data, self.settings = train, data, settings
-        every, one, other = (
-            data.test_pairs.take(pairs_within(data, items)) for items in ((*halves[0], *halves[1]), *halves)
+        first, second, both = (
+            data.test_pairs.take(pairs_within(data, items)) for items in (*halves, (*halves[0], *halves[1]))
         )
-        self.swapped, self.every = [(0, other), (1, one)], [(0, every)]
+        self.swapped, self.all_pairs = [(0, second), (1, first)], [(0, both)]
         self.done: dict[tuple[str, int, float | None, int], Trained] = {}
         self.shared: set[str] = set()
         self.stops: tuple[int, ...] = ()
@@ -284,11 +284,11 @@ class _Trials:
         """A rule's gain from all its trainings so far, compared with the same weight decays and seeds of nothing."""
         decays = self.settings.decays if final else self.settings.decays[:1]
         seeds = self.settings.seeds if final else self.settings.seeds[:1]
-        judges = self.every if candidate.name in self.shared else self.swapped
-        own = [self._right(candidate.name, half, pairs, decays, seeds) for half, pairs in judges]
-        base = [self._right(NOTHING, 0, pairs, decays, seeds) for _, pairs in judges]
-        best, usual = (_best_cells(right, len(decays)) for right in (own, base))
-        differences = [one[best].mean(0) - two[usual].mean(0) for one, two in zip(own, base, strict=True)]
+        judges = self.all_pairs if candidate.name in self.shared else self.swapped
+        right = [self._right(candidate.name, half, pairs, decays, seeds) for half, pairs in judges]
+        usual = [self._right(NOTHING, 0, pairs, decays, seeds) for _, pairs in judges]
+        best, usual_best = _best_cells(right, len(decays)), _best_cells(usual, len(decays))
+        differences = [ours[best].mean(0) - base[usual_best].mean(0) for ours, base in zip(right, usual, strict=True)]
         random = np.random.default_rng([len(self.stops), 13])
         errors = [item_error(gain, pairs, random) for gain, (_, pairs) in zip(differences, judges, strict=True)]
         estimate = Estimate(
@@ -299,7 +299,7 @@ class _Trials:
         decay, stop = divmod(int(best[0]), len(self.stops))
         return Gain(
             candidate.name,
-            len(candidate.whole),
+            len(candidate.ids),
             estimate.mean,
             estimate.error if candidate.name != NOTHING else 0.0,
             Recipe(decays[decay], self.stops[stop], candidate.loss),
@@ -315,7 +315,7 @@ class _Trials:
         for decay in decays:
             trained = [self.done[name, half, decay, seed] for seed in seeds]
             for stop in self.stops:
-                scores = np.array([one.scores_at(stop, self.data.test.ids) for one in trained])
+                scores = np.array([ranker.scores_at(stop, self.data.test.ids) for ranker in trained])
                 cells.append(pair_correct(scores, pairs).mean(0))
         return np.stack(cells)
 

@@ -88,7 +88,7 @@ class CrossFit:
 
     def suspicion(self, data: RankingData) -> FloatArray:
         """The share of rankers not trained on each pair that rank it the other way, at the end of the training."""
-        scores = np.array([one.scores_at(END, data.train.ids) for one in self.trained])
+        scores = np.array([ranker.scores_at(END, data.train.ids) for ranker in self.trained])
         pairs = data.train_pairs
         wrong = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target <= 0
         wrong &= pairs.target != 0  # a tie cannot be ranked the other way

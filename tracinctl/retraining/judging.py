@@ -119,8 +119,8 @@ def _connected(pairs: Pairs, items: int) -> IntArray:
     before = None
     while before is None or (before != group).any():
         before = group.copy()
-        for one, other in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
-            np.minimum.at(group, one, group[other])
+        np.minimum.at(group, pairs.first, group[pairs.second])
+        np.minimum.at(group, pairs.second, group[pairs.first])
         group = group[group]
     return group
 
@@ -131,8 +131,8 @@ def _divide_groups(ids: Sequence[str], groups: IntArray, seed: int) -> tuple[lis
     parts: tuple[list[int], list[int]] = ([], [])
     for group in random.permutation(np.unique(groups)):
         min(parts, key=len).extend(np.flatnonzero(groups == group).tolist())
-    one, other = ([ids[row] for row in sorted(part)] for part in parts)
-    return one, other
+    first, second = ([ids[row] for row in sorted(part)] for part in parts)
+    return first, second
 
 
 def divide(ids: Sequence[str], labels: npt.NDArray[Any] | None, seed: int) -> tuple[list[str], list[str]]:

@@ -266,10 +266,10 @@ def _comparisons(
 ) -> list[Comparison]:
     """The judged arm minus everything and minus each rival, then the truth minus everything."""
 
-    def less(arm: str, other: str) -> Comparison:
-        gains = [one - two for one, two in zip(measured[arm], measured[other], strict=True)]
+    def less(arm: str, rival: str) -> Comparison:
+        gains = [ours - theirs for ours, theirs in zip(measured[arm], measured[rival], strict=True)]
         accuracy, loss = (difference_of(gain, pairs) if by_items else difference_of_means(gain[:, 0]) for gain in gains)
-        return Comparison(arm, other, accuracy, loss)
+        return Comparison(arm, rival, accuracy, loss)
 
     rivals = [name for name in (RANDOM, ADDED, CAPPED) if name in measured and name != judged]
     differences = [less(judged, EVERYTHING), *(less(judged, name) for name in rivals)]
@@ -331,9 +331,9 @@ def _measure(
 ) -> tuple[FloatArray, FloatArray]:
     """Accuracy and loss by repeat and judging pair, shape (repeats, pairs), or (repeats, 1) if only means are known."""
     if not all(result.scores for result in trained):
-        means = np.array([[one.accuracy, one.loss] for one in trained], dtype=np.float64)
+        means = np.array([[result.accuracy, result.loss] for result in trained], dtype=np.float64)
         return means[:, :1], means[:, 1:]
-    scores = np.array([one.scores_at(stop, data.test.ids) for one in trained])
+    scores = np.array([result.scores_at(stop, data.test.ids) for result in trained])
     loss = resolve_loss(settings.loss_type)
     s_i, s_j = (torch.from_numpy(scores[:, side].ravel()) for side in (pairs.first, pairs.second))
     target = torch.from_numpy(np.tile(pairs.target, len(trained))).double()
@@ -343,14 +343,14 @@ def _measure(
 
 
 def _mean_pairs(trained: Sequence[Trained]) -> float | None:
-    known = [result.train_pairs for result in trained if result.train_pairs is not None]
-    return sum(known) / len(known) if len(known) == len(trained) else None
+    counts = [result.train_pairs for result in trained if result.train_pairs is not None]
+    return sum(counts) / len(counts) if len(counts) == len(trained) else None
 
 
 def _spread(values: FloatArray) -> dict[str, Any]:
-    known = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)]
     return {
-        "mean": float(known.mean()) if len(known) else None,
-        "standard_deviation": float(known.std(ddof=1)) if len(known) > 1 else None,
-        "repeats": [float(each) if np.isfinite(each) else None for each in values],
+        "mean": float(finite.mean()) if len(finite) else None,
+        "standard_deviation": float(finite.std(ddof=1)) if len(finite) > 1 else None,
+        "repeats": [float(value) if np.isfinite(value) else None for value in values],
     }

@@ -108,10 +108,12 @@ def _right(data: RankingData, fold: CrossFit, trained: Sequence[Trained]) -> Flo
     return np.array(right)
 
 
-def _gain(data: RankingData, own: FloatArray, usual: FloatArray) -> Estimate:
+def _gain(data: RankingData, ours: FloatArray, usual: FloatArray) -> Estimate:
     """The difference of the means of the best stops, over pairs that are no ties."""
     rows = np.flatnonzero(data.train_pairs.target)
-    best, usual_best = (np.argsort(-smoothed(right[:, rows].mean(1)[None])[0], kind="stable") for right in (own, usual))
-    gain = (own[best[:BEST_CELLS]].mean(0) - usual[usual_best[:BEST_CELLS]].mean(0))[rows]
-    error = item_error(gain, data.train_pairs.take(rows), np.random.default_rng([len(own), 17]))
+    best, usual_best = (
+        np.argsort(-smoothed(right[:, rows].mean(1)[None])[0], kind="stable") for right in (ours, usual)
+    )
+    gain = (ours[best[:BEST_CELLS]].mean(0) - usual[usual_best[:BEST_CELLS]].mean(0))[rows]
+    error = item_error(gain, data.train_pairs.take(rows), np.random.default_rng([len(ours), 17]))
     return Estimate(float(gain.mean()), error)

@@ -120,7 +120,7 @@ def request_for(
 ) -> Request:
     """The request, for the terminal or for a picture file."""
     from tracinctl.plots.request import Request
-    from tracinctl.project.unseeing import doubts_of_scores
+    from tracinctl.project.doubts import doubts_of_scores
 
     output = settings.output
     doubts = doubts_of_scores(file.target if file.in_project else None, source.train_ids) if view == "groups" else None

@@ -27,7 +27,7 @@ _SHOWN = 20
 
 def read_groups(file: ScoreFile, source: ScoreSource, by: str, progress: ProgressCallback) -> GroupScores:
     """The scores of the groups, with the contradictions if known."""
-    from tracinctl.project.unseeing import doubts_of_scores
+    from tracinctl.project.doubts import doubts_of_scores
     from tracinctl.scores.groups import group_scores
 
     contradicted = doubts_of_scores(file.target if file.in_project else None, source.train_ids)
