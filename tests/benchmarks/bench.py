@@ -83,7 +83,7 @@ class Bench:
         ids = (*self.task.data.test.ids, *self.task.data.train.ids)
         stops = stops_until(self.settings.epochs)
         scores = self.scores(runs, torch.cat([self.task.data.test.inputs, self.task.data.train.inputs]))
-        return [Trained(dict(zip(ids, map(tuple, own.T.tolist()), strict=True)), stops) for own in scores]
+        return [Trained(dict(zip(ids, map(tuple, ranker.T.tolist()), strict=True)), stops) for ranker in scores]
 
     @cached_property
     def names(self) -> np.ndarray:
@@ -111,11 +111,11 @@ class Bench:
         stops, data = stops_until(self.settings.epochs), self.task.data
         runs = [(variant, decay, seed) for variant in variants for decay in DECAYS for seed in TUNED]
         scores = self.scores(runs, data.test.inputs)
-        right = np.array([pair_correct(own, data.test_pairs).mean(1) for own in scores])
+        right = np.array([pair_correct(ranker, data.test_pairs).mean(1) for ranker in scores])
         cells = right.reshape(len(variants), len(DECAYS), len(TUNED), len(stops)).mean(2)
         tuned = []
-        for variant, own in zip(variants, cells, strict=True):
-            decay, stop = np.unravel_index(smoothed(own).argmax(), own.shape)
+        for variant, accuracy in zip(variants, cells, strict=True):
+            decay, stop = np.unravel_index(smoothed(accuracy).argmax(), accuracy.shape)
             tuned.append(replace(variant, recipe=Recipe(DECAYS[decay], stops[stop])))
         return tuned
 
@@ -125,8 +125,7 @@ class Bench:
         runs = [(variant, variant.recipe.weight_decay, 500 + k) for variant in variants for k in range(JUDGED)]
         scores = self.scores(runs, self.task.judge.inputs)
         at = [stops.index(variant.recipe.stop) for variant, _, _ in runs]
-        own = np.array([one[stop] for one, stop in zip(scores, at, strict=True)])
-        right = pair_correct(own, self.task.judge_pairs).mean(1)
+        right = pair_correct(scores[np.arange(len(runs)), at], self.task.judge_pairs).mean(1)
         return right.reshape(len(variants), JUDGED).mean(1).tolist()
 
     def checkpoints(self, folder: Path, seed: int) -> list[Path]:

@@ -181,7 +181,7 @@ class Evidence:
 def _strength(bench: Bench, ensemble: Sequence[Trained]) -> np.ndarray:
     """By how much an ensemble trained on everything prefers the outcome of each training pair."""
     pairs = bench.task.data.train_pairs
-    scores = np.array([one.scores_at(END, bench.task.data.train.ids) for one in ensemble])
+    scores = np.array([ranker.scores_at(END, bench.task.data.train.ids) for ranker in ensemble])
     margins = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target
     return np.asarray((margins / margins.std(1, keepdims=True)).mean(0))
 
@@ -208,7 +208,7 @@ def rows_of(bench: Bench, seed: int) -> dict[str, Any]:
     return {
         "chosen": choice.chosen.name,
         "tuned": 100 * accuracy["tuned alone"],
-        "gains": {name: 100 * (own - accuracy["tuned alone"]) for name, own in accuracy.items()},
+        "gains": {name: 100 * (share - accuracy["tuned alone"]) for name, share in accuracy.items()},
         "changed": {v.name: int((~v.kept | v.turned).sum()) for v in variants},
         "auc": _areas(bench, evidence),
         "choice": choice.to_json(),
@@ -219,12 +219,12 @@ def _chosen(bench: Bench, evidence: Evidence, seed: int) -> tuple[list[Candidate
     data = bench.task.data
     halves = divide_items(data, data.test.ids, seed)
     pair_names = np.array(data.test_pairs.row_ids(data.test.ids), dtype=object)
-    one, other = (set(pair_names[pairs_within(data, half)].tolist()) for half in halves)
-    totals = total_candidates(evidence.tables, (one, other))
+    first, second = (set(pair_names[pairs_within(data, half)].tolist()) for half in halves)
+    totals = total_candidates(evidence.tables, (first, second))
     votes = of_scores(
         "votes",
         evidence.tables["tracin"],
-        (one, other),
+        (first, second),
         lambda view: choose_exclusions(view, Rule(threshold="0")).ids,
     )
     of_training = [*suspicion_candidates(data, evidence.suspicion, totals), *margin_candidates(data, evidence.margins)]
@@ -348,25 +348,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("choice-results"), help="folder of the results")
     parser.add_argument("--at-once", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--table", action="store_true", help="run nothing")
-    given = parser.parse_args(arguments)
-    names = given.tasks or list(TASKS)
+    options = parser.parse_args(arguments)
+    names = options.tasks or list(TASKS)
     if not REFERENCE.is_dir():
         print(f"skipped: {', '.join(REFERENCES)}, for there is no folder {REFERENCE}", file=sys.stderr)
         names = [name for name in names if TASKS[name][0] not in REFERENCES]
-    given.results.mkdir(parents=True, exist_ok=True)
+    options.results.mkdir(parents=True, exist_ok=True)
     jobs = (
         []
-        if given.table
-        else [(name, seed) for seed in range(given.first, given.first + given.seeds) for name in names]
+        if options.table
+        else [(name, seed) for seed in range(options.first, options.first + options.seeds) for name in names]
     )
-    jobs = [(name, seed) for name, seed in jobs if not (given.results / f"{name}_{seed}.json").exists()]
-    with ProcessPoolExecutor(given.at_once, get_context("spawn"), max_tasks_per_child=1) as pool:
-        for done in as_completed([pool.submit(run, name, seed, given.results) for name, seed in jobs]):
+    jobs = [(name, seed) for name, seed in jobs if not (options.results / f"{name}_{seed}.json").exists()]
+    with ProcessPoolExecutor(options.at_once, get_context("spawn"), max_tasks_per_child=1) as pool:
+        for done in as_completed([pool.submit(run, name, seed, options.results) for name, seed in jobs]):
             print(done.result(), file=sys.stderr, flush=True)
     groups = [[name for name in names if TASKS[name][0] in sources] for sources in TABLES]
     for table in (gains_table, areas_table):
         for group in filter(None, groups):
-            print(table(given.results, group), "\n")
+            print(table(options.results, group), "\n")
 
 
 if __name__ == "__main__":

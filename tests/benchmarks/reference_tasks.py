@@ -104,8 +104,10 @@ def _majorities(votes: pd.DataFrame, row_of: dict[str, int], *, weakest: bool) -
     competence = (of_annotator.sum() + _SHRUNK_BY * usual) / (of_annotator.count() + _SHRUNK_BY)
     sided = votes.assign(lead=total / count, competence=votes["annotator"].map(competence))[votes["vote"] != 0]
     ordered = sided.sort_values("competence", kind="stable") if weakest else sided
-    one = ordered.drop_duplicates(["i", "j"])
-    return one.rename(columns={"vote": "weakest"})[["i", "j", "lead", "weakest", "annotator"]].sort_values(["i", "j"])
+    training = ordered.drop_duplicates(["i", "j"])
+    return training.rename(columns={"vote": "weakest"})[["i", "j", "lead", "weakest", "annotator"]].sort_values(
+        ["i", "j"]
+    )
 
 
 def careless_annotators() -> dict[str, bool]:
@@ -116,8 +118,8 @@ def careless_annotators() -> dict[str, bool]:
     votes = pd.read_csv(REFERENCE / "arguments" / "votes.csv.gz")
     by_pair = votes.groupby(["item1", "item2"])["vote"]
     others = np.sign(by_pair.transform("sum") - votes["vote"])
-    told = (others != 0) & (votes["vote"] != 0) & (by_pair.transform("count") > 1)
-    of_annotator = (others == votes["vote"])[told].groupby(votes["annotator"][told])
+    sided = (others != 0) & (votes["vote"] != 0)
+    of_annotator = (others == votes["vote"])[sided].groupby(votes["annotator"][sided])
     agrees = of_annotator.mean()[of_annotator.count() >= _JUDGED_PAIRS]
     return (agrees < _CAREFUL_FROM).to_dict()
 
