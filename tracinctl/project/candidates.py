@@ -85,8 +85,8 @@ def suspicion_candidates(data: RankingData, suspicion: FloatArray, totals: Seque
     doubted = set(names[suspicion > DOUBTED_ABOVE].tolist())
     for total in totals:
         if total.name == "margin, total below 0":
-            first, second, listed = ([name for name in ids if name in doubted] for ids in (*total.halves, total.ids))
-            candidates.append(Candidate("margin total below 0 and out of fold", (first, second), listed))
+            first, second, both = ([name for name in ids if name in doubted] for ids in (*total.halves, total.ids))
+            candidates.append(Candidate("margin total below 0 and out of fold", (first, second), both))
     return candidates
 
 
