@@ -26,10 +26,23 @@ from tracinctl.scores.files.open import open_scores
 COMPUTE = ComputeSettings(origin=SourceSettings(n_fft=64, hop=64))
 
 
-def logistic(source, **origin):
-    """The settings of scores under the logistic loss, of a user's own source."""
-    origin = SourceSettings(source=source, model="shared_project:build_model", **origin)
-    return ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
+@pytest.fixture
+def scored(tmp_path, monkeypatch):
+    """Score a project of a user's own source under the logistic loss; return its target and settings."""
+
+    def make(module, code="", *, checkpoints=1, folder=tmp_path, **origin):
+        make_project(folder, checkpoints)
+        if code:
+            (folder / f"{module}.py").write_text(code)
+        monkeypatch.chdir(folder)
+        monkeypatch.syspath_prepend(str(folder))
+        target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
+        origin = SourceSettings(source=f"{module}:load", model="shared_project:build_model", **origin)
+        compute = ComputeSettings(origin=origin, engine=EngineOptions(loss=LossOptions(loss="logistic")))
+        compute_project_scores(target, compute)
+        return target, compute
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +103,9 @@ def test_the_card_of_a_recording_pair(recordings):
         assert card.comparisons[item]
 
 
-def test_items_have_the_scores_of_the_checkpoints(tmp_path, monkeypatch):
+def test_items_have_the_scores_of_the_checkpoints(scored):
     """The strip and the losses come from each item alone, at each checkpoint."""
-    make_project(tmp_path, 2)
-    monkeypatch.chdir(tmp_path)
-    target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    compute = logistic("shared_project:load")
-    compute_project_scores(target, compute)
+    target, compute = scored("shared_project", checkpoints=2)
     review = open_review(target, compute, ReviewSettings())
     data, suspect = load("a", "b"), review.suspects[0]
     card = review.card(suspect.id)
@@ -115,17 +124,9 @@ def test_items_have_the_scores_of_the_checkpoints(tmp_path, monkeypatch):
     assert strip.high >= max(strip.score, *strip.others)
 
 
-def test_a_source_may_describe_its_items(tmp_path, monkeypatch):
-    make_project(tmp_path, 1)
-    (tmp_path / "described_items.py").write_text(
-        "from shared_project import load\n\n\ndef describe(item):\n    return f'text of {item}'\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    compute = logistic("described_items:load")
-    compute_project_scores(target, compute)
-    review = open_review(target, compute, ReviewSettings(order="error"))
+def test_a_source_may_describe_its_items(scored):
+    code = "from shared_project import load\n\n\ndef describe(item):\n    return f'text of {item}'\n"
+    review = open_review(*scored("described_items", code), ReviewSettings(order="error"))
     assert review.item("item3").text == "text of item3"
     chances = [suspect.suspicion for suspect in review.suspects]
     assert chances == sorted(chances, reverse=True)
@@ -133,26 +134,21 @@ def test_a_source_may_describe_its_items(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["texts", "pairs.csv", "data/votes.csv", "nowhere"])
-def test_text_items_show_their_text_without_a_describe_function(tmp_path, monkeypatch, source):
+def test_text_items_show_their_text_without_a_describe_function(tmp_path, scored, source):
     """The text comes from the source's ``Samples``, or from the file that an import of the pairs wrote."""
-    make_project(tmp_path, 1)
-    given = "texts=[f'text of {name}' for name in data.train.ids]" if source == "texts" else ""
-    module = tmp_path.name  # a new name, because a module is loaded only once
-    (tmp_path / f"{module}.py").write_text(
+    texts = "texts=[f'text of {name}' for name in data.train.ids]" if source == "texts" else ""
+    code = (
         "from dataclasses import replace\nimport shared_project\n\n\ndef load(frequency, material):\n"
         "    data = shared_project.load(frequency, material)\n"
-        f"    return replace(data, train=replace(data.train, {given}))\n"
+        f"    return replace(data, train=replace(data.train, {texts}))\n"
     )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    pairs_file = Path(source) if source.startswith("data") else None
+    # a new name, because a module is loaded only once
+    target, compute = scored(tmp_path.name, code, pairs_file=pairs_file)
     if source.endswith(".csv"):
         Path("data").mkdir()
         rows = [{"id": f"item{k}", "prompt": "Well?", "text": f"text of item{k}"} for k in range(20)]
         items_file(Path(source)).write_text("\n".join(map(json.dumps, rows)))
-    target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    pairs_file = Path(source) if source.startswith("data") else None
-    compute = logistic(f"{module}:load", pairs_file=pairs_file)
-    compute_project_scores(target, compute)
     review = open_review(target, compute, ReviewSettings())
     shown = {"texts": "text of item3", "nowhere": ""}.get(source, "Well?\n\ntext of item3")
     assert review.item("item3").text == shown
@@ -177,22 +173,16 @@ def test_items_are_ordered_by_item_level_influence_and_show_their_pairs(recordin
 
 
 @pytest.fixture
-def crowd(tmp_path, monkeypatch):
+def crowd(scored):
     """A project whose pairs have annotators; two of three comparisons are by Ann."""
-    make_project(tmp_path, 1)
-    (tmp_path / "crowd.py").write_text(
+    return scored(
+        "crowd",
         "from dataclasses import replace\n\nimport numpy as np\nimport shared_project\n\n\n"
         "def load(frequency, material):\n    data = shared_project.load(frequency, material)\n"
         "    who = np.array(['Ann', 'Bob', 'Ann'] * len(data.train_pairs))[: len(data.train_pairs)]\n"
         "    pairs = replace(data.train_pairs, groups={'annotator': who})\n"
-        "    return replace(data, train_pairs=pairs)\n"
+        "    return replace(data, train_pairs=pairs)\n",
     )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    compute = logistic("crowd:load")
-    compute_project_scores(target, compute)
-    return target, compute
 
 
 def test_annotators_are_reviewed_as_groups_of_their_pairs(crowd):
@@ -236,23 +226,17 @@ def test_a_card_shows_out_of_fold_doubts_until_the_outcome_changes(recordings):
 
 
 @pytest.mark.parametrize("ending", [".png", ".wav"])
-def test_pictures_and_sounds_must_be_in_the_projects_folders(tmp_path, monkeypatch, ending):
+def test_pictures_and_sounds_must_be_in_the_projects_folders(tmp_path, scored, ending):
     project, outside = tmp_path / "project", tmp_path / "outside"
-    project.mkdir()
-    outside.mkdir()
-    make_project(project, 1)
     for folder in (project, outside):
+        folder.mkdir()
         (folder / f"shown{ending}").write_bytes(b"")
-    module = f"shows_{ending[1:]}"  # a new name, because a module is loaded only once
-    (project / f"{module}.py").write_text(
+    code = (
         "from pathlib import Path\n\nfrom shared_project import load\n\n\n"
         f"def describe(item):\n    return Path('{project}' if item == 'item3' else '{outside}') / 'shown{ending}'\n"
     )
-    monkeypatch.chdir(project)
-    monkeypatch.syspath_prepend(str(project))
-    target = Target(load_project(load_settings(Path("tracinctl.toml"))), "b", "a")
-    compute = logistic(f"{module}:load")
-    compute_project_scores(target, compute)
+    # a new name, because a module is loaded only once
+    target, compute = scored(f"shows_{ending[1:]}", code, folder=project)
     review = open_review(target, compute, ReviewSettings(order="error"))
     view = review.item("item3")
     path = view.picture or view.sound

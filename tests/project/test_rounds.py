@@ -6,7 +6,6 @@ import csv
 import json
 
 import pytest
-from command_line import CommandLine
 
 from tracinctl.project.config import Settings, load_project
 from tracinctl.project.round_places import at_round, in_one_round, round_of
@@ -14,11 +13,6 @@ from tracinctl.scores.files.exclusion_list import read_exclusion_list
 
 NAME = "plastic_500hz"
 ONE = ("--frequency", "500hz")
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 def listed(project, folder=""):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-from command_line import CommandLine
 from crash_projects import SETTINGS
 from wav_trees import tone, tree, write
 
@@ -39,11 +38,6 @@ def project(computed, tmp_path, monkeypatch):
     shutil.copytree(computed, folder)
     monkeypatch.chdir(folder)
     return folder
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 COMMANDS = [["sweep"], ["exclude", "--dry-run"], ["plot", "overview"]]

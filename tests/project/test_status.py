@@ -5,16 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from command_line import CommandLine
 
 from tracinctl.review.decisions import Decision, record
 
 NAME = "plastic_500hz"
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 def load_checkpoint(path):

@@ -70,10 +70,8 @@ class DemoSet:
 
     Attributes:
         material: see ``MATERIALS``.
-        frequency: frequency of the tone.
         recordings: number of recordings.
-        planted_pairs: number of flipped comparisons.
-        planted_items: number of recordings with a wrong angle.
+        planted_pairs, planted_items: numbers of flipped comparisons and of recordings with a wrong angle.
         held_out_accuracy: share of held-out pairs that the ranker ranks correctly; None without a ranker.
     """
 

@@ -46,20 +46,15 @@ class ComputeOutcome:
     """The result of a computation.
 
     Attributes:
-        target: the material and frequency.
         output_file: the scores; None if only self-influence was computed.
         written: all files written or added to.
         train_pairs, test_pairs, active_test_pairs: numbers of pairs; a test pair is active if a score is not zero.
         checkpoints: the checkpoints with a weight above zero, in order.
         taken: for each checkpoint, whether its kernel came from the cache.
-        gradients_computed: number of item gradients computed.
         way: how gradients were computed, and why.
-        seconds: duration.
-        notes: remarks on the computation for the user.
+        notes, diagnoses: remarks on the computation and on the scores, for the user.
         classes: classes of the recordings, lowest rank first; empty for the user's own data.
-        diagnoses: remarks on the scores for the user.
-        cache_bytes: size of the kernels kept for this material and frequency.
-        freed_bytes: size of the kernels that pruning deleted.
+        cache_bytes, freed_bytes: sizes of the kernels that are kept and that pruning deleted.
     """
 
     target: Target

@@ -196,38 +196,35 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SettingsError(
-            f"settings file {path}: {reason}", hint="Check the path given for the settings file."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"settings file {path}: not UTF-8 text", hint="Save the file as UTF-8.") from error
-    except RecursionError as error:
-        raise SettingsError(
-            f"settings file {path}: nested too deeply", hint="Settings are never lists of lists."
-        ) from error
-    except ValueError as error:  # not TOML, or a number of more digits than Python reads
+    except (OSError, RecursionError, ValueError) as error:
+        # a ValueError is not TOML, or has a number of more digits than Python reads
+        problem = f"not valid TOML: {error}"
         hint = "Put texts in quotes and lists in square brackets, for example  frequencies = ['500hz', '1000hz']"
-        if _BACKSLASH.search(str(error)):
+        if isinstance(error, OSError):
+            problem, hint = error.strerror or str(error), "Check the path given for the settings file."
+        elif isinstance(error, UnicodeDecodeError):
+            problem, hint = "not UTF-8 text", "Save the file as UTF-8."
+        elif isinstance(error, RecursionError):
+            problem, hint = "nested too deeply", "Settings are never lists of lists."
+        elif _BACKSLASH.search(str(error)):
             hint = _SINGLE_QUOTES
-        raise SettingsError(f"settings file {path}: not valid TOML: {error}", hint=hint) from error
+        raise SettingsError(f"settings file {path}: {problem}", hint=hint) from error
 
 
 def line_of(path: Path, table: str, key: str) -> str:
     """The line of a table or of its key as ``, line 7``; empty if it is not found."""
     header = re.compile(r"^\s*\[\s*([\w\"'-]+)\s*\]")
     entry = re.compile(rf"^\s*(?:\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[=\].]")
-    here = ""
+    current = ""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
         return ""
     for number, line in enumerate(lines, 1):
         begins = header.match(line)
-        if (here == table or (begins and not table)) and entry.match(line):
+        if (current == table or (begins and not table)) and entry.match(line):
             return f", line {number}"
-        here = begins[1].strip("\"'") if begins else here
+        current = begins[1].strip("\"'") if begins else current
     return ""
 
 
@@ -272,9 +269,9 @@ def check_variables(command: str, environment: Mapping[str, str]) -> None:
     """Raise SettingsError if two variables give one setting of a command different values."""
     for setting in tables().get(command, {}).values():
         names = [variable(t, key) for t, key in keys_for(command, setting) if t in one_value(command)]
-        given = {name: environment[name] for name in names if environment.get(name)}
-        if len(set(given.values())) > 1:
-            assignments = " and ".join(f"{name}={value}" for name, value in given.items())
+        values = {name: environment[name] for name in names if environment.get(name)}
+        if len(set(values.values())) > 1:
+            assignments = " and ".join(f"{name}={value}" for name, value in values.items())
             raise SettingsError(
                 f"`{setting.name}` has two values: {assignments}",
                 hint="Both variables set the same setting. Keep one of them.",
@@ -290,49 +287,51 @@ def _variables() -> list[str]:
     return names
 
 
-def _unknown(path: Path, table: str, key: str, known: Sequence[str], form: str) -> SettingsError:
-    shown = form.format(key) + (f" in [{table}]" if table else "")
+def _unknown(path: Path, table: str, key: str, names: Sequence[str], form: str) -> SettingsError:
     from difflib import SequenceMatcher
 
+    shown = form.format(key) + (f" in [{table}]" if table else "")
     homes = [name for name, keys in tables().items() if key in keys and name]
-    near = nearest(key, known)
-    slip = SequenceMatcher(None, key, near).ratio() >= _SLIP
-    if homes and not slip:
+    near = nearest(key, names)
+    misspelt = SequenceMatcher(None, key, near).ratio() >= _SLIP
+    if homes and not misspelt:
         hint = f"Put `{key}` in {' or '.join(f'[{home}]' for home in homes)}."
     elif near:
         hint = f"Did you mean {form.format(near)}?"
     else:
-        usual = [name for name in known if table or name not in tables()[""] or tables()[""][name].metadata.get("top")]
-        hint = "Keys here are " + ", ".join(form.format(name) for name in usual) + "."
+        top = tables()[""]
+        usual = [form.format(name) for name in names if table or name not in top or top[name].metadata.get("top")]
+        hint = f"Keys here are {', '.join(usual)}."
     return SettingsError(f"settings file {path}{line_of(path, table, key)}: unknown key {shown}", hint=hint)
 
 
 def _checked(path: Path, table: str, key: str, value: Any) -> Any:
     """The checked value of a key: paths are absolute, lists are tuples of text."""
-    known = tables()[table]
-    if key not in known:
-        raise _unknown(path, table, key, list(known), "`{}`")
-    setting = known[key]
+    settings = tables()[table]
+    if key not in settings:
+        raise _unknown(path, table, key, list(settings), "`{}`")
+    setting = settings[key]
     shown = f"`{key}` in [{table}]" if table else f"`{key}`"
     where = f"settings file {path}{line_of(path, table, key)}"
     if setting.kind is Kind.PATH and isinstance(value, str) and not value.replace("\0", "").isprintable():
         # in double quotes, TOML reads the \n of C:\new as a line break
         raise SettingsError(f"{where}: {shown} is {value!r}, which is not a path", hint=_SINGLE_QUOTES)
-    kept = _kept(setting.kind, value, path)
-    if kept is None:
+    converted = _converted(setting.kind, value, path)
+    if converted is None:
         raise SettingsError(
             f"{where}: {shown} must be {setting.kind.value}, not {value!r}", hint=example_of(key, setting)
         )
-    if setting.choices and kept not in setting.choices:
-        hint = did_you_mean(str(kept), setting.choices, f"Choose one of {', '.join(setting.choices)}.")
+    if setting.choices and converted not in setting.choices:
+        hint = did_you_mean(str(converted), setting.choices, f"Choose one of {', '.join(setting.choices)}.")
         raise SettingsError(f"{where}: {shown} cannot be {value!r}", hint=hint)
     least = setting.metadata.get("least")
-    if least is not None and kept < least:
-        raise SettingsError(f"{where}: {shown} is {kept}; it must be {least} or more", hint=example_of(key, setting))
-    return kept
+    if least is not None and converted < least:
+        problem = f"{shown} is {converted}; it must be {least} or more"
+        raise SettingsError(f"{where}: {problem}", hint=example_of(key, setting))
+    return converted
 
 
-def _kept(kind: Kind, value: Any, path: Path) -> Any:
+def _converted(kind: Kind, value: Any, path: Path) -> Any:
     """The converted value; None if it is of the wrong kind."""
     if isinstance(value, bool) or kind is Kind.TRUTH:
         return value if isinstance(value, bool) and kind is Kind.TRUTH else None

@@ -109,18 +109,18 @@ class Setting:
             return "'folder'"
         return repr(self.default)
 
-    def value(self, given: Any) -> Any:
+    def value(self, value: Any) -> Any:
         """Convert a value from typer or the settings file to the field's value."""
         if self.kind in {Kind.TEXTS, Kind.PATHS}:
-            return tuple(given or ())
-        if self.kind is Kind.SIZE and isinstance(given, str):
-            return parse_size(given, self.name)
-        if self.kind is Kind.WEIGHTS and isinstance(given, str):
-            return parse_weights(given, self.name, self.suggestions)
+            return tuple(value or ())
+        if self.kind is Kind.SIZE and isinstance(value, str):
+            return parse_size(value, self.name)
+        if self.kind is Kind.WEIGHTS and isinstance(value, str):
+            return parse_weights(value, self.name, self.suggestions)
         # fields with the metadata ``kind`` keep a list as comma-separated text
-        if self.kind is Kind.LIST and isinstance(given, str) and "kind" not in self.metadata:
-            return tuple(split_list(given, self.name))
-        return given
+        if self.kind is Kind.LIST and isinstance(value, str) and "kind" not in self.metadata:
+            return tuple(split_list(value, self.name))
+        return value
 
 
 # commands share groups; read each group once

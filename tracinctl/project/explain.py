@@ -21,12 +21,10 @@ class Explanation:
     """The evidence on one training pair.
 
     Attributes:
-        id: id of the pair.
         card: its claim, the reasons to suspect it, its loss at each checkpoint, the pairs that it hurts, and its
             items' other comparisons.
         total: its total influence on the held-out pairs.
-        votes: number of held-out pairs that it hurts.
-        active: number of held-out pairs that can vote.
+        votes, active: numbers of held-out pairs that it hurts, and that can vote.
         helps: the held-out pairs that it helps most, with the influence on each.
         opposed: the training pairs that contradict it most, with the cosine of the scores.
         missing: unknown evidence, and how to get it.

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 def verdicts_of(target: Target) -> Verdicts:
     """People's decisions on a target; a UsageError if there are none."""
-    made = read_decisions(target.review_file)
-    if not made:
+    decisions = read_decisions(target.review_file)
+    if not decisions:
         raise UsageError(
             f"{target.label}: no decisions in {target.review_file}",
             hint=f"Make them with: tracinctl review {target.command_flags}",
         )
-    return settle(made)
+    return settle(decisions)
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
     verdicts = of_pairs(verdicts, source.train_ids, source.groups)
     mirror = _mirror_ids(source)
     kept = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
-    out = _with_mirrors(verdicts.ids(LEAVE_OUT), mirror)
+    left_out = _with_mirrors(verdicts.ids(LEAVE_OUT), mirror)
     scored = {*source.train_ids, *source.sample_ids, *(item for pair in source.train_items for item in pair)}
     # the first of several comparisons of two items may be listed as a_b#1
     chosen = [name for name in exclusions.ids if name not in kept and name.removesuffix("#1") not in kept]
-    added = [name for name in out if name in scored and name not in set(chosen)]
+    added = [name for name in left_out if name in scored and name not in set(chosen)]
     reviewed = replace(
         exclusions,
         ids=[*chosen, *added],
@@ -101,9 +101,9 @@ def of_pairs(verdicts: Verdicts, ids: Sequence[str], groups: Mapping[str, Iterab
         return verdicts
     agreed = dict(verdicts.agreed)
     for name, *names in zip(ids, *of_groups, strict=True):
-        made = {verdicts.agreed[group] for group in names if verdicts.agreed.get(group, UNSURE) != UNSURE}
-        if len(made) == 1 and name not in verdicts.disputed and verdicts.agreed.get(name, UNSURE) == UNSURE:
-            agreed[name] = made.pop()
+        decisions = {verdicts.agreed[group] for group in names if verdicts.agreed.get(group, UNSURE) != UNSURE}
+        if len(decisions) == 1 and name not in verdicts.disputed and verdicts.agreed.get(name, UNSURE) == UNSURE:
+            agreed[name] = decisions.pop()
     return Verdicts(agreed, verdicts.disputed)
 
 
@@ -135,17 +135,18 @@ def reviewed_data(data: RankingData, verdicts: Verdicts) -> tuple[RankingData, l
     turn = [name in turned or side in mirrors for name, side in zip(ids, sides, strict=True)]
     target = np.where(turn, -pairs.target, pairs.target)
     groups = {f"{column}:{value}" for column, values in pairs.groups.items() for value in values}
-    out = [name for name in verdicts.ids(LEAVE_OUT) if name not in groups]
-    relabelled = {name: made for name, made in verdicts.relabelled().items() if name in set(data.train.ids)}
+    left_out = [name for name in verdicts.ids(LEAVE_OUT) if name not in groups]
+    items = set(data.train.ids)
+    relabelled = {name: new for name, new in verdicts.relabelled().items() if name in items}
     if relabelled:
         labels = _relabelled(data, relabelled)
         moved = np.array([name in relabelled for name in data.train.ids])
         touched = moved[pairs.first] | moved[pairs.second]
         order = np.sign(labels[pairs.first] - labels[pairs.second]).astype(np.int64)
-        out += [name for name, now in zip(ids, touched & (order == 0), strict=True) if now]
+        left_out += [name for name, equal in zip(ids, touched & (order == 0), strict=True) if equal]
         target = np.where(touched & (order != 0), order, target)
         data = replace(data, train=replace(data.train, labels=labels))
-    return replace(data, train_pairs=replace(pairs, target=target)), out
+    return replace(data, train_pairs=replace(pairs, target=target)), left_out
 
 
 def _relabelled(data: RankingData, relabelled: Mapping[str, str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -153,7 +154,7 @@ def _relabelled(data: RankingData, relabelled: Mapping[str, str]) -> np.ndarray[
         raise ReviewError("decisions give items another class, but items have no classes", hint="Remove them.")
     labels = np.asarray(data.train.labels, dtype=np.float64).copy()
     label_of = {name: label for label, name in class_names(data).items()}
-    unknown = sorted({made for made in relabelled.values() if made not in label_of})
+    unknown = sorted(set(relabelled.values()) - label_of.keys())
     if unknown:
         raise ReviewError(
             f"no item has the class {first_few(unknown)}", hint=f"The classes are {first_few([*label_of])}."

@@ -261,7 +261,7 @@ def _own_sets(project: Project, material: str | None, frequency: str | None) -> 
         )
     if name is None or not frequencies:
         raise UsageError("with your own `source`, material and frequency must be given", hint=hint)
-    return [Target(project, name, each) for each in frequencies]
+    return [Target(project, name, chosen) for chosen in frequencies]
 
 
 def workflow_sets(

@@ -43,9 +43,7 @@ class RoundStatus:
     """The state of one round.
 
     Attributes:
-        target: the material and frequency, at this round.
         pairs: number of pairs in its pairs file, by split; empty without a file.
-        checkpoints, scores, exclusions: the state of each.
         out_of_date: what is out of date, and why.
     """
 
@@ -83,10 +81,8 @@ class TargetStatus:
     """The state of one material and frequency.
 
     Attributes:
-        target: the material and frequency.
         recordings: number of recordings.
         rounds: the state of each round, at least of the first.
-        decisions: people's decisions.
         next: the next command.
     """
 

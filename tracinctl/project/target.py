@@ -93,8 +93,8 @@ class Target:
     @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints: its own, or checkpoint_dir if that contains checkpoints itself."""
-        own, shared = self.own_checkpoints, self.project.checkpoint_dir
-        return shared if not own.is_dir() and holds_checkpoints(shared) else own
+        folder, shared = self.own_checkpoints, self.project.checkpoint_dir
+        return shared if not folder.is_dir() and holds_checkpoints(shared) else folder
 
     @property
     def pairs_file(self) -> Path:
@@ -128,7 +128,7 @@ def file_name_part(material: str, frequency: str) -> str:
     Raises:
         UsageError: one of them is empty, leads out of the folder, or is not allowed in file names on this system.
     """
-    for what, value in (("material", material), ("frequency", frequency)):
+    for name, value in (("material", material), ("frequency", frequency)):
         if (
             not value
             or value in {".", ".."}
@@ -136,5 +136,5 @@ def file_name_part(material: str, frequency: str) -> str:
             or not value.isprintable()
             or (_WINDOWS and (any(c in value for c in _NOT_ON_WINDOWS) or value[-1] in ". "))
         ):
-            raise UsageError(f"{what} {value!r} cannot be part of a file name", hint=f"Give `{what}` a plain name.")
+            raise UsageError(f"{name} {value!r} cannot be part of a file name", hint=f"Give `{name}` a plain name.")
     return f"{material}_{frequency}"

@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     from tracinctl.training.ranker import TrainResult
 
 
+_IN_JSON = (
+    *("left_out_pairs", "left_out_items", "unknown_ids", "train_accuracy", "train_loss"),
+    *("held_out_accuracy", "held_out_loss", "untrained_accuracy", "went_on_from"),
+)
+
+
 @dataclass(frozen=True)
 class TrainOutcome:
     """The result of a training.
 
     Attributes:
-        target: the material and frequency.
         folder: the folder of the checkpoints and pairs.csv.
-        result: the trainer's result.
         notes: remarks on the recordings, the pairs and the list for the user.
         classes: lowest rank first; empty for the user's own data.
     """
@@ -53,15 +57,7 @@ class TrainOutcome:
             "classes": list(self.classes),
             "train_pairs": len(result.train_pairs),
             "pairs_left_out": result.rows_left_out,
-            "left_out_pairs": list(result.left_out_pairs),
-            "left_out_items": list(result.left_out_items),
-            "unknown_ids": list(result.unknown_ids),
-            "train_accuracy": result.train_accuracy,
-            "train_loss": result.train_loss,
-            "held_out_accuracy": result.held_out_accuracy,
-            "held_out_loss": result.held_out_loss,
-            "untrained_accuracy": result.untrained_accuracy,
-            "went_on_from": result.went_on_from,
+            **{name: getattr(result, name) for name in _IN_JSON},
             "warnings": list(self.notes),
         }
 

@@ -68,18 +68,13 @@ class Run:
     """The result of one frequency.
 
     Attributes:
-        target: the material and frequency.
         status: ``done``, ``failed``, or ``skipped`` after a failure with ``fail_fast``.
-        score_file: the scores; None without scores.
+        score_file, source: the scores.
         computed: the computation; None if the score file existed already.
-        source: the scores, opened.
-        exclusions: what is left out.
         output_file: the list; None if none was written.
         replaced: a description of the replaced list, ``111 pairs, RULE``; empty without one.
         planted: the comparison with the planted errors; None without any.
-        retraining: the result of retraining; None without it.
         review: people's decisions, if they apply.
-        error: the error of a failed run.
     """
 
     target: Target
@@ -255,8 +250,8 @@ def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, sou
     wanted["test_pair"] = compute.test_pairs
     if compute.origin.pairs_file is not None and "pairs_file" in settings.asked:
         _check_old_pairs(compute.origin.pairs_file, path, provenance.get("pairs_file"))
-    given = settings.asked & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)
-    for name in sorted(given | (settings.asked & {"source", "model", *origin})):
+    names = settings.asked & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)
+    for name in sorted(names | (settings.asked & {"source", "model", *origin})):
         value = list(wanted[name]) if isinstance(wanted[name], tuple) else wanted[name]
         if name not in made_with or made_with[name] != value:
             before = f"were made with {made_with[name]}" if made_with.get(name) is not None else "do not say so"

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import torch
@@ -70,8 +70,8 @@ class RankerTrainer:
     def key(self, training: Training) -> str:
         """A digest of everything that the result depends on, in 16 characters."""
         decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
-        own = replace(self.settings, seed=training.seed, weight_decay=decay, epochs=self._epochs(training))
-        settings = asdict(replace(own, checkpoint_interval=1))
+        changes = {"seed": training.seed, "weight_decay": decay, "epochs": self._epochs(training)}
+        settings = asdict(self.settings) | changes | {"checkpoint_interval": 1}
         parts = [_VERSION, torch.__version__, settings, training.loss, training.added, training.all_items]
         parts += [self.data_digest, sorted(training.exclusions)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -85,7 +85,7 @@ class RankerTrainer:
         done: dict[int, Trained] = {}
         epochs = [self._epochs(training) for training in trainings]
         for count in dict.fromkeys(epochs):
-            rows = [row for row, own in enumerate(epochs) if own == count]
+            rows = [row for row, number in enumerate(epochs) if number == count]
             done |= zip(rows, self._train([trainings[row] for row in rows], report), strict=True)
         return [done[row] for row in range(len(trainings))]
 

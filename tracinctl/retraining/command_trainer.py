@@ -87,8 +87,6 @@ class CommandTrainer:
         metrics_file: the file where it writes its metrics, with the same placeholders.
         root: the folder that it runs in.
         work: a folder for the files of each run.
-        material, frequency: the material and frequency.
-        data, division: items and pairs, and their division.
     """
 
     command: str

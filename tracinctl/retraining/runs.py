@@ -34,10 +34,10 @@ def run_trainings(
     refused = 0
     for key, training in by_key.items():
         path = folder / f"{key}.json"
-        kept = read_record(path, training, trainer.data_digest)
-        if kept is not None:
-            done[key] = kept
-        refused += kept is None and path.exists()
+        trained = read_record(path, training, trainer.data_digest)
+        if trained is not None:
+            done[key] = trained
+        refused += trained is None and path.exists()
     waiting = {key: training for key, training in by_key.items() if key not in done}
     batches = _batches(waiting, trainer.together, at_once)
     shown = _Shown(progress, len(by_key), len(done), refused)
@@ -45,9 +45,9 @@ def run_trainings(
         write_text_atomic(folder.parent / ".gitignore", "*\n")
 
     def finished(ready: Keys, trained: Sequence[Trained]) -> None:
-        for key, one in zip(ready, trained, strict=True):
-            write_record(folder / f"{key}.json", waiting[key], trainer.data_digest, one)
-            done[key] = one
+        for key, result in zip(ready, trained, strict=True):
+            write_record(folder / f"{key}.json", waiting[key], trainer.data_digest, result)
+            done[key] = result
         shown.finished(ready, [waiting[key] for key in ready])
 
     clear_left_over(folder)

@@ -103,9 +103,9 @@ class _Run:
         settings: TrainSettings,
     ) -> None:
         self.model, self.members, self.settings = model, members, settings
-        own = [member.trains(settings) for member in members]
-        kinds = {one.loss_type: StackedLoss(one) for one in own}
-        self.loss_of = [kinds[one.loss_type] for one in own]
+        types = [member.loss or settings.loss_type for member in members]
+        losses = {name: StackedLoss(replace(settings, loss_type=name)) for name in set(types)}
+        self.loss_of = [losses[name] for name in types]
         self.train, self.held_out = model.placed(train), model.placed(held_out)
         decay = torch.tensor([member.weight_decay for member in members], device=model.device)
         self.optimizer = StackedAdam(model.weights, settings.learning_rate, decay)
@@ -116,7 +116,7 @@ class _Run:
         totals = np.zeros(len(self.members))
         for batch in _batches(self.members, epoch, self.settings):
             losses = self._step(batch, epoch)
-            totals += losses.cpu().double().numpy() * batch.there.sum(1)
+            totals += losses.cpu().double().numpy() * batch.exists.sum(1)
         self.held_out_scores = self._score_held_out()
         if not torch.isfinite(self.held_out_scores).all():
             raise self._diverged(f"after epoch {epoch} some held-out scores are NaN or infinite")
@@ -127,19 +127,19 @@ class _Run:
         losses = torch.cat([self._backward(part, batch.take(part)) for part in self.model.parts])
         if not torch.isfinite(losses).all():
             raise self._diverged(f"a loss is not finite in epoch {epoch}")
-        self.optimizer.step(torch.from_numpy(batch.there.any(1)).to(losses.device))
+        self.optimizer.step(torch.from_numpy(batch.exists.any(1)).to(losses.device))
         return losses
 
     def _backward(self, part: slice, batch: _Batch) -> torch.Tensor:
         """The mean losses of a part's members; adds their gradients to the stack's."""
-        if not batch.there.any():
-            return torch.zeros(len(batch.there), device=self.model.device)
-        items, places, there = batch.items()
-        scores = self.model.scores(part, self.train, items, there)
+        if not batch.exists.any():
+            return torch.zeros(len(batch.exists), device=self.model.device)
+        items, places, exists = batch.items()
+        scores = self.model.scores(part, self.train, items, exists)
         s_i, s_j = torch.gather(scores, 1, torch.from_numpy(places).to(scores.device)).chunk(2, 1)
-        target, counted = (torch.from_numpy(x).to(scores) for x in (batch.target, batch.there))
-        own = (None if x is None else torch.from_numpy(x).to(scores) for x in (batch.weight, batch.margin))
-        losses = self._losses(part, s_i, s_j, target, counted, *own)
+        target, counted = (torch.from_numpy(x).to(scores) for x in (batch.target, batch.exists))
+        columns = (None if x is None else torch.from_numpy(x).to(scores) for x in (batch.weight, batch.margin))
+        losses = self._losses(part, s_i, s_j, target, counted, *columns)
         losses.sum().backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         return losses.detach()
 
@@ -148,7 +148,7 @@ class _Run:
         losses = self.loss_of[part]
         pieces, order = [], []
         for loss in dict.fromkeys(losses):
-            rows = [row for row, own in enumerate(losses) if own is loss]
+            rows = [row for row, row_loss in enumerate(losses) if row_loss is loss]
             order += rows
             pieces.append(
                 loss(*columns if len(rows) == len(losses) else (x if x is None else x[rows] for x in columns))
@@ -184,12 +184,12 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Batch:
-    """The pairs of one step, in arrays of shape (members, pairs); ``there`` is false for missing pairs."""
+    """The pairs of one step, in arrays of shape (members, pairs); ``exists`` is false for missing pairs."""
 
     first: IntArray
     second: IntArray
     target: IntArray
-    there: Any
+    exists: Any
     weight: FloatArray | None
     margin: FloatArray | None
 
@@ -207,8 +207,9 @@ class _Batch:
 
         Rows with fewer items are padded with their last one; padding does not count as existing.
         """
-        both, own = np.concatenate([self.first, self.second], 1), np.concatenate([self.there, self.there], 1)
-        both = np.where(own, both, both.max(1, keepdims=True, where=own, initial=0))
+        both = np.concatenate([self.first, self.second], 1)
+        exists = np.concatenate([self.exists, self.exists], 1)
+        both = np.where(exists, both, both.max(1, keepdims=True, where=exists, initial=0))
         order = np.argsort(both, 1, kind="stable")
         ordered = np.take_along_axis(both, order, 1)
         new = np.ones_like(ordered, dtype=bool)
@@ -219,7 +220,7 @@ class _Batch:
         counts = rank[:, -1:] + 1
         items = np.repeat(ordered[:, -1:], counts.max(), 1)
         np.put_along_axis(items, rank, ordered, 1)
-        return items, places, (np.arange(counts.max()) < counts) & own.any(1, keepdims=True)
+        return items, places, (np.arange(counts.max()) < counts) & exists.any(1, keepdims=True)
 
 
 def _batches(members: Sequence[Member], epoch: int, settings: TrainSettings) -> list[_Batch]:
@@ -227,17 +228,17 @@ def _batches(members: Sequence[Member], epoch: int, settings: TrainSettings) -> 
     size = settings.batch_size
     shape = len(members), -(-max(len(member.pairs) for member in members) // size) * size
     first, second, target = np.zeros((3, *shape), dtype=np.int64)
-    whole = _Batch(first, second, target, np.zeros(shape, dtype=bool), None, None)
+    pairs = _Batch(first, second, target, np.zeros(shape, dtype=bool), None, None)
     if any(member.pairs.weight is not None for member in members):
-        whole = replace(whole, weight=np.ones(shape))
+        pairs = replace(pairs, weight=np.ones(shape))
     if any(member.pairs.margin is not None for member in members):
         bases = [base_margin(member.trains(settings)) for member in members]
-        whole = replace(whole, margin=np.repeat(np.array(bases)[:, None], shape[1], 1))
+        pairs = replace(pairs, margin=np.repeat(np.array(bases)[:, None], shape[1], 1))
     for row, member in enumerate(members):
         order = np.random.default_rng([member.seed, epoch]).permutation(len(member.pairs))
         for name in ("first", "second", "target", "weight", "margin"):
-            own = getattr(member.pairs, name)
-            if own is not None:
-                getattr(whole, name)[row, : len(order)] = own[order]
-        whole.there[row, : len(order)] = True
-    return [whole.cut(itemgetter((slice(None), slice(at, at + size)))) for at in range(0, shape[1], size)]
+            column = getattr(member.pairs, name)
+            if column is not None:
+                getattr(pairs, name)[row, : len(order)] = column[order]
+        pairs.exists[row, : len(order)] = True
+    return [pairs.cut(itemgetter((slice(None), slice(at, at + size)))) for at in range(0, shape[1], size)]

@@ -60,10 +60,9 @@ class StackedLoss:
     ) -> torch.Tensor:
         weights = torch.zeros_like(s_i)
         for row in range(len(s_i)):
-            there = counted[row] > 0
-            if there.any():
-                own = None if margin is None else margin[row][there]
-                weights[row, there] = ghm_weights(
-                    s_i[row][there], s_j[row][there], target[row][there], self.settings, own
-                )
+            rows = counted[row] > 0
+            if rows.any():
+                columns = (s_i[row][rows], s_j[row][rows], target[row][rows])
+                margins = None if margin is None else margin[row][rows]
+                weights[row, rows] = ghm_weights(*columns, self.settings, margins)
         return weights

@@ -54,25 +54,25 @@ class StackedModel:
         self.parts = _each(len(self.weights))
         return [x.to(self.device) for x in inputs]
 
-    def scores(self, part: slice, inputs: Inputs, items: IntArray, there: Any) -> torch.Tensor:
+    def scores(self, part: slice, inputs: Inputs, items: IntArray, exists: Any) -> torch.Tensor:
         """Scores of each model of a part on its own items in training mode, shape (models, items).
 
         Args:
             part: the models.
             inputs: inputs of all items.
             items: items of each model of the part, one row per model.
-            there: whether each item exists, same shape; padding does not count in batch statistics.
+            exists: whether each item exists, same shape; padding does not count in batch statistics.
         """
         self.template.train()
         if len(items) == 1:
-            own = self._one(part.start, inputs, items[0][there[0]])
-            return nn.functional.pad(own, (0, items.shape[1] - len(own)))[None]
+            scores = self._one(part.start, inputs, items[0][exists[0]])
+            return nn.functional.pad(scores, (0, items.shape[1] - len(scores)))[None]
         assert isinstance(inputs, torch.Tensor)  # noqa: S101 - see `placed`
         chosen = inputs[torch.from_numpy(items).to(self.device)]
-        counted = torch.from_numpy(there).to(self.device)
+        counted = torch.from_numpy(exists).to(self.device)
         call = vmap(self._call, randomness="error")
-        scores: torch.Tensor = call(self._parameters(part), self._buffers(part), chosen, counted)
-        return scores
+        stacked: torch.Tensor = call(self._parameters(part), self._buffers(part), chosen, counted)
+        return stacked
 
     @torch.no_grad()
     def scores_of_all(self, inputs: Inputs, items: IntArray) -> torch.Tensor:

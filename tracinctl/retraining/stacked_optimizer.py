@@ -30,17 +30,17 @@ class StackedAdam:
         assert self.weights.grad is not None  # noqa: S101 - for mypy
         gradient = self.weights.grad + self.decay * self.weights
         rows = active[:, None]
-        whole = bool(active.all())  # the choice between old and new numbers costs as much as the rest
+        everyone = bool(active.all())  # the choice between old and new numbers costs as much as the rest
         self.steps += rows
         mean = self.mean.lerp(gradient, 1 - _BETAS[0])
         square = (self.square * _BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-        self.mean = mean if whole else torch.where(rows, mean, self.mean)
-        self.square = square if whole else torch.where(rows, square, self.square)
+        self.mean = mean if everyone else torch.where(rows, mean, self.mean)
+        self.square = square if everyone else torch.where(rows, square, self.square)
         steps = self.steps.clamp(min=1)
         size = (self.rate / (1 - _BETAS[0] ** steps)).to(self.weights)
         root = (1 - _BETAS[1] ** steps).sqrt().to(self.weights)
         step = size * self.mean / (self.square.sqrt() / root + _EPSILON)
-        self.weights -= step if whole else torch.where(rows, step, 0.0)
+        self.weights -= step if everyone else torch.where(rows, step, 0.0)
 
 
 class StackedPlateau:

@@ -54,7 +54,9 @@ def train_in_workers(
     queue, messages = deque(batches), SimpleQueue[tuple[Keys, Any]]()
     start = pickle.dumps(sys.path) + pickle.dumps(trainer)
     processes = [_start() for _ in range(workers)]
-    threads = [threading.Thread(target=_feed, args=(one, start, queue, messages), daemon=True) for one in processes]
+    threads = [
+        threading.Thread(target=_feed, args=(process, start, queue, messages), daemon=True) for process in processes
+    ]
     try:
         for thread in threads:
             thread.start()

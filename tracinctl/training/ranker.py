@@ -50,14 +50,12 @@ class TrainResult:
 
     Attributes:
         train_pairs: the pairs trained on, including repeated draws.
-        train_accuracy, held_out_accuracy: share of pairs ranked correctly after the last epoch, 0 to 1; None without
-        pairs.
+        train_accuracy, held_out_accuracy: share of pairs ranked correctly after the last epoch; None without pairs.
         train_loss, held_out_loss: mean loss of the pairs; None without pairs.
         untrained_accuracy: held-out accuracy before the first epoch; None without pairs.
         went_on_from: the epoch of the checkpoint that the run continued from; 0 for a new run.
         checkpoints: the written files by epoch; empty without an output folder.
-        left_out_pairs: listed ids that left out a training pair.
-        left_out_items: listed ids that left out a training item.
+        left_out_pairs, left_out_items: listed ids that left out a training pair or a training item.
         unknown_ids: listed ids that are neither.
         held_out_ids: listed ids of held-out items or pairs, which were ignored.
         rows_left_out: number of training pairs left out, including repeated draws.
