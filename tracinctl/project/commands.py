@@ -25,9 +25,8 @@ from tracinctl.project.settings import (
     Decided,
     GivenScores,
     ListPlace,
-    Marking,
+    ListWriting,
     Processes,
-    Replacing,
     Retraining,
     ReviewSettings,
     ScorePlace,
@@ -80,9 +79,8 @@ class ExcludeCommand:
     rule: Rule = field(metadata={"panel": RULE})
     grouping: Grouping = field(metadata={"panel": RULE})
     lists: ListPlace = field(metadata={"panel": OUTPUT})
-    marking: Marking = field(metadata={"panel": OUTPUT})
+    writing: ListWriting = field(metadata={"panel": OUTPUT})
     decided: Decided = field(metadata={"panel": RULE})
-    replacing: Replacing = field(metadata={"panel": OUTPUT})
     given: GivenScores = field(metadata={"panel": WHICH})
     output_file: Path | None = setting(
         None,

@@ -86,7 +86,7 @@ def _run(
             list_before = target.at_round(target.round - 1).list_file if target.round > 1 else None
             if list_before is not None or not holds_checkpoints(target.checkpoints):
                 outcome = train_project_ranker(
-                    target, rounds.origin, rounds.train, list_before, progress, force=settings.replacing.force
+                    target, rounds.origin, rounds.train, list_before, progress, force=settings.writing.force
                 )
                 trained(outcome)
             return run_one(target, settings, progress)

@@ -226,16 +226,10 @@ class Processes:
 
 
 @dataclass(init=False, eq=False, repr=False)
-class Marking:
-    """Whether to mark a list in the user's records."""
+class ListWriting:
+    """What else to write with a list, and what to replace."""
 
     update_metadata: bool = setting(False, "Also mark the excluded ids in <material>_<frequency>_metadata.json.")
-
-
-@dataclass(init=False, eq=False, repr=False)
-class Replacing:
-    """Whether to replace a list that a person made."""
-
     force: bool = setting(False, "Replace a list that was edited by hand or written by another program.", one_call=True)
 
 
@@ -307,8 +301,7 @@ class WorkflowSettings:
         False, "Compute and show what each threshold would exclude; write no list.", panel=OUTPUT
     )
     fail_fast: bool = setting(False, "Stop at the first frequency that fails.", panel=OUTPUT)
-    marking: Marking = field(default_factory=Marking, metadata={"panel": OUTPUT})
+    writing: ListWriting = field(default_factory=ListWriting, metadata={"panel": OUTPUT})
     decided: Decided = field(default_factory=Decided, metadata={"panel": RULE})
-    replacing: Replacing = field(default_factory=Replacing, metadata={"panel": OUTPUT})
     list_later: bool = False
     asked: frozenset[str] = frozenset()

@@ -180,7 +180,7 @@ def run_one(
     # refuse a wrong threshold before the work
     parse_threshold(settings.rule.threshold)
     if not settings.evaluate_only:
-        list_to_replace(target.list_file, force=settings.replacing.force)
+        list_to_replace(target.list_file, force=settings.writing.force)
     truth = target.project.root / PLANTED_FILE
     planted = planted_ids(truth, target.material, target.frequency) if is_there(truth) else (set(), set())
     computed = None
@@ -231,8 +231,8 @@ def write_list(run: Run, settings: WorkflowSettings, progress: ProgressCallback,
         return run
     path = run.target.list_file
     notes = [*origin_notes(scores, source.provenance, run.review), *notes]
-    replaced = write_exclusion_list(path, exclusions, scores.name, notes, force=settings.replacing.force)
-    if settings.marking.update_metadata:
+    replaced = write_exclusion_list(path, exclusions, scores.name, notes, force=settings.writing.force)
+    if settings.writing.update_metadata:
         mark_excluded(source, exclusions, run.target.records, progress=progress)
     return replace(run, output_file=path, replaced=replaced)
 

@@ -52,7 +52,7 @@ def exclude(
     files = selected_files(ctx, project, settings.given, settings.selection)
     paths = list_paths(project, files, settings.output_file)
     for path in () if settings.dry_run else paths:
-        list_to_replace(path, force=settings.replacing.force)
+        list_to_replace(path, force=settings.writing.force)
     choices = [choose(file, path, settings) for file, path in zip(files, paths, strict=True)]
     replaced = {} if settings.dry_run else write_lists(choices, settings)
     diagnoses = Diagnoses()
@@ -138,7 +138,7 @@ def write_lists(choices: list[Choice], settings: ExcludeCommand) -> dict[Path, s
     from tracinctl.scores.files.records import mark_excluded, read_records
 
     records = {}
-    for file in (choice.file for choice in choices if settings.marking.update_metadata):
+    for file in (choice.file for choice in choices if settings.writing.update_metadata):
         records[file] = named_target(file, "--update-metadata: ", beside=True).records
         read_records(records[file])  # a broken file fails here, before a list is written
     replaced = {}
@@ -146,7 +146,7 @@ def write_lists(choices: list[Choice], settings: ExcludeCommand) -> dict[Path, s
         file, source, exclusions = choice.file, choice.source, choice.exclusions
         notes = origin_notes(file.path, source.provenance, choice.note)
         replaced[choice.path] = write_exclusion_list(
-            choice.path, exclusions, file.path.name, notes, force=settings.replacing.force
+            choice.path, exclusions, file.path.name, notes, force=settings.writing.force
         )
         if file in records:
             with terminal.progress(what=file.label) as report:
