@@ -85,27 +85,21 @@ def _with_checkpoints(run: Run, source: ScoreSource) -> tuple[ScoreSource, list[
 
 
 def _retraining(run: Run) -> Retraining | None:
-    from tracinctl.retraining.wording import (
-        ARM_COLUMNS,
-        DIFFERENCE_COLUMNS,
-        arm_rows,
-        difference_rows,
-        division_words,
-        note_words,
-        verdict_words,
-    )
-
     result = run.retraining
     if result is None:
         return None
-    verdict = verdict_words(result)
-    numbers = range(1, 6)
+    from tracinctl.retraining import wording
+
+    verdict, division = wording.verdict_words(result), wording.division_words(result)
+    verdict = verdict[0].upper() + verdict[1:]
+    if not result.arms:
+        return Retraining(verdict, [], [division])
+    arms, differences = wording.arm_rows(result), wording.difference_rows(result)
     tables = [
-        Table(ARM_COLUMNS, arm_rows(result), numbers=numbers),
-        Table(DIFFERENCE_COLUMNS, difference_rows(result), numbers=numbers),
+        Table(wording.ARM_COLUMNS, arms, numbers=range(1, 6)),
+        Table(wording.DIFFERENCE_COLUMNS, differences, numbers=range(1, 6)),
     ]
-    notes = [f"{len(result.seeds)} repeats. {note_words(result)}"] if result.arms else []
-    return Retraining(verdict[0].upper() + verdict[1:], tables if result.arms else [], [*notes, division_words(result)])
+    return Retraining(verdict, tables, [f"{len(result.seeds)} repeats. {wording.note_words(result)}", division])
 
 
 def _notes(run: Run) -> list[str]:

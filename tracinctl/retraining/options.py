@@ -19,19 +19,9 @@ class RetrainSettings:
         loss_type, margin: the reported loss.
     """
 
-    repeats: int = setting(
-        5,
-        "Number of trainings of each kind, each with another seed.",
-        least=1,
-    )
+    repeats: int = setting(5, "Number of trainings of each kind, each with another seed.", least=1)
     seed: int = 42
-    at_once: int = setting(
-        0,
-        "Trainings to run in parallel.",
-        least=0,
-        usual="one per processor",
-        example="2",
-    )
+    at_once: int = setting(0, "Trainings to run in parallel.", least=0, usual="one per processor", example="2")
     loss_type: str = "standard"
     margin: float = 1.0
 

@@ -24,16 +24,8 @@ class TrainSettings:
         architecture, normalise: see ``models.build_ranker``.
     """
 
-    epochs: int = setting(
-        30,
-        "Passes over the pairs.",
-        least=1,
-    )
-    checkpoint_interval: int = setting(
-        5,
-        "Epochs between checkpoints.",
-        least=1,
-    )
+    epochs: int = setting(30, "Passes over the pairs.", least=1)
+    checkpoint_interval: int = setting(5, "Epochs between checkpoints.", least=1)
     loss_type: str = setting(
         "standard",
         "standard, logistic, ghm or capped.",
@@ -42,11 +34,7 @@ class TrainSettings:
     )
     margin: float = setting(1.0, "Margin of the standard, ghm and capped losses.")
     learning_rate: float = setting(0.003, "Adam's learning rate at the start.")
-    batch_size: int = setting(
-        32,
-        "Pairs per training step.",
-        least=1,
-    )
+    batch_size: int = setting(32, "Pairs per training step.", least=1)
     weight_decay: float = setting(1e-5, "Adam's weight decay.")
     seed: int = setting(42, "Seed of the first weights and of the order of the pairs.")
     ghm_bins: int = 10
