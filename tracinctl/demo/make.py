@@ -158,7 +158,7 @@ def make_demo(
 @contextlib.contextmanager
 def _work_folder(directory: Path) -> Iterator[Path]:
     """The hidden folder, locked against other runs; removed at the end unless it has files to move up."""
-    made = not directory.exists()
+    new = not directory.exists()
     work = directory / _WORK
     work.mkdir(parents=True, exist_ok=True)
     try:
@@ -169,7 +169,7 @@ def _work_folder(directory: Path) -> Iterator[Path]:
                 if not _waiting(work):
                     shutil.rmtree(work / _MADE, ignore_errors=True)
                     shutil.rmtree(work, ignore_errors=True)
-                if made:
+                if new:
                     with contextlib.suppress(OSError):
                         directory.rmdir()
     except TimeoutError as error:
@@ -178,8 +178,8 @@ def _work_folder(directory: Path) -> Iterator[Path]:
 
 def _waiting(work: Path) -> list[Path]:
     """Complete files to move up, the settings last, because they make a folder a project."""
-    whole = work / _WHOLE
-    paths = whole.iterdir() if whole.is_dir() else ()
+    complete = work / _WHOLE
+    paths = complete.iterdir() if complete.is_dir() else ()
     return sorted(paths, key=lambda path: (path.name == SETTINGS_FILE, path.name))
 
 
@@ -279,7 +279,7 @@ def _misfiled(size: DemoSize, random: np.random.Generator) -> dict[tuple[int, in
     recorded_at = {}
     for index in chosen.tolist():
         angle, take = places[index]
-        far = [other for other in ANGLES if abs(other - angle) >= 72]  # noqa: PLR2004  two steps of the angle
+        far = [true for true in ANGLES if abs(true - angle) >= 72]  # noqa: PLR2004  two steps of the angle
         recorded_at[angle, take] = int(random.choice(far))
     return recorded_at
 

@@ -53,11 +53,11 @@ def ghm_weights(
 ) -> torch.Tensor:
     """Weights by the gradient density of a batch, without ties, which have no gradient."""
     ranked = target != 0
-    own = settings.margin if row_margin is None else row_margin[ranked].double().cpu().numpy()
+    margin = settings.margin if row_margin is None else row_margin[ranked].double().cpu().numpy()
     values = (x.detach()[ranked].double().cpu().numpy() for x in (s_i, s_j, target))
     weights = torch.ones_like(s_i)
     densities = density_weights(
-        *values, margin=own, bins=settings.ghm_bins, alpha=settings.ghm_alpha, batch_size=int(ranked.sum())
+        *values, margin=margin, bins=settings.ghm_bins, alpha=settings.ghm_alpha, batch_size=int(ranked.sum())
     )
     weights[ranked] = torch.from_numpy(densities).to(weights)
     return weights
@@ -75,21 +75,23 @@ def trained_rows(pairs: Pairs, settings: TrainSettings) -> Pairs:
     return pairs if loss.knows_ties or not ties.any() else pairs.take(~ties)
 
 
-def joined(own: Pairs, more: Pairs, offset: int, settings: TrainSettings) -> Pairs:
+def joined(pairs: Pairs, more: Pairs, offset: int, settings: TrainSettings) -> Pairs:
     """Join pairs of two sets of items, the second behind the first, with their weights and margins."""
 
-    def both(name: str, usual: float) -> FloatArray | None:
-        parts = [getattr(pairs, name) for pairs in (own, more)]
+    def column(name: str, usual: float) -> FloatArray | None:
+        parts = [getattr(pairs, name), getattr(more, name)]
         if parts[0] is None and parts[1] is None:
             return None
-        filled = [np.full(len(p), usual) if part is None else part for p, part in zip((own, more), parts, strict=True)]
-        return np.concatenate(filled)
+        lengths = (len(pairs), len(more))
+        return np.concatenate(
+            [np.full(n, usual) if part is None else part for n, part in zip(lengths, parts, strict=True)]
+        )
 
     return Pairs(
-        np.concatenate([own.first, more.first + offset]),
-        np.concatenate([own.second, more.second + offset]),
-        np.concatenate([own.target, more.target]),
-        weight=both("weight", 1.0),
-        margin=both("margin", base_margin(settings)),
+        np.concatenate([pairs.first, more.first + offset]),
+        np.concatenate([pairs.second, more.second + offset]),
+        np.concatenate([pairs.target, more.target]),
+        weight=column("weight", 1.0),
+        margin=column("margin", base_margin(settings)),
         ties=True,
     )
