@@ -78,13 +78,13 @@ def trained_rows(pairs: Pairs, settings: TrainSettings) -> Pairs:
 def joined(pairs: Pairs, more: Pairs, offset: int, settings: TrainSettings) -> Pairs:
     """Join pairs of two sets of items, the second behind the first, with their weights and margins."""
 
-    def column(name: str, usual: float) -> FloatArray | None:
-        parts = [getattr(pairs, name), getattr(more, name)]
-        if parts[0] is None and parts[1] is None:
+    def column(name: str, value: float) -> FloatArray | None:
+        columns = [getattr(part, name) for part in (pairs, more)]
+        if all(values is None for values in columns):
             return None
-        lengths = (len(pairs), len(more))
+        defaults = (np.full(len(part), value) for part in (pairs, more))
         return np.concatenate(
-            [np.full(n, usual) if part is None else part for n, part in zip(lengths, parts, strict=True)]
+            [default if part is None else part for part, default in zip(columns, defaults, strict=True)]
         )
 
     return Pairs(
