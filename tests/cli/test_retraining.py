@@ -37,6 +37,19 @@ def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
     assert "list - everything" in again.out or run["excluded"] == 0
 
 
+def test_every_kind_of_rule_is_tried_and_shown(cli, monkeypatch):
+    monkeypatch.setattr("tracinctl.scores.exclusion.OUTLIER", 0.0)  # so that some items stand out
+    cli("train")
+    done = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--json")
+    assert done.code == 0, done.err
+    choice = json.loads(done.out)[0]["retraining"]["choice"]
+    rules = {rule["rule"]: rule for rule in choice["rules"]}
+    assert {"nothing", "pairs of items that stand out", "least fitted 20 %", "everything, capped loss"} <= set(rules)
+    assert rules["pairs of items that stand out"]["left_out"] > 0
+    shown = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1").out
+    assert all(name in shown for name in rules)
+
+
 def test_nothing_is_left_out_if_no_list_is_better_and_the_list_has_the_training_command(cli, tmp_path):
     cli("train")
     few = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--threshold", "90%")
