@@ -21,11 +21,7 @@ LOSSES = {
     "ghm": "margin loss weighted by gradient density",
     "capped": "margin loss of at most twice the margin, which wrong comparisons harm less",
 }
-WEIGHTS = {
-    "relative": "learning rate over the mean learning rate",
-    "absolute": "the learning rate",
-    "uniform": "1",
-}
+WEIGHTS = {"relative": "learning rate over the mean learning rate", "absolute": "the learning rate", "uniform": "1"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,17 +39,9 @@ class LossOptions:
         suggestions=LOSSES,
     )
     margin: float = setting(1.0, "Margin of the standard, ghm and capped losses.")
-    ghm_bins: int = setting(
-        10,
-        "Bins of the ghm loss.",
-        least=1,
-    )
+    ghm_bins: int = setting(10, "Bins of the ghm loss.", least=1)
     ghm_alpha: float = setting(0.75, "Exponent of the ghm loss.")
-    batch_size: int = setting(
-        32,
-        "Batch size of training, for the ghm loss.",
-        least=1,
-    )
+    batch_size: int = setting(32, "Batch size of training, for the ghm loss.", least=1)
     label_smoothing: float = setting(0.0, "Share of comparisons that the logistic loss assumes to be wrong.")
     centring: float = setting(0.0, "Weight of (s_i + s_j)**2 in the training loss of each pair.")
 
@@ -116,11 +104,7 @@ class EngineOptions:
         metavar="METHOD",
         choices=METHODS,
     )
-    num_workers: int = setting(
-        0,
-        "Processes that read items if source returns a torch Dataset.",
-        least=0,
-    )
+    num_workers: int = setting(0, "Processes that read items if source returns a torch Dataset.", least=0)
     projection_dim: int | None = setting(
         None,
         "Project each layer's gradient to N numbers; the error is measured and reported.",

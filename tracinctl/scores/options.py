@@ -48,11 +48,7 @@ class Votes(RequiredVotes):
     )
 
     upper_threshold: float | None = setting(
-        None,
-        "Scores above it are votes too.",
-        metavar="SCORE",
-        usual="none",
-        example="20.0",
+        None, "Scores above it are votes too.", metavar="SCORE", usual="none", example="20.0"
     )
 
 
@@ -68,11 +64,7 @@ class Rule(Votes):
         example="-5  or  threshold = '1%'",
     )
     max_exclusions: int | None = setting(
-        None,
-        "List at most this many, the most harmful first.",
-        usual="no limit",
-        least=1,
-        example="50",
+        None, "List at most this many, the most harmful first.", usual="no limit", least=1, example="50"
     )
     mode: str = setting(
         "ranking_pair",
