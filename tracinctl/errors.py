@@ -1,6 +1,9 @@
 """The tree of errors that tracinctl raises.
 
-A message says what is wrong and where; ``hint`` says what to do next. This module imports nothing from the package.
+A message says what is wrong and where; ``hint`` says what to do next. A reader raises the error of its kind of file
+(``DataError``, ``CheckpointError``, ``ScoreFileError``, ``ExclusionListError``) if the file is missing, broken or
+something else. A writer raises ``TracinctlError`` if it cannot write, and ``NonFiniteError`` instead of writing scores
+that are not finite. This module imports nothing from the package.
 """
 
 from __future__ import annotations

@@ -46,11 +46,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Like ``atomic_path``, for files that belong together: all are on the disk before the first is renamed.
-
-    Raises:
-        TracinctlError: a path cannot be written; the message names the first path and the reason.
-    """
+    """Like ``atomic_path``, for files that belong together: all are on the disk before the first is renamed."""
     try:
         with contextlib.ExitStack() as stack:
             for path in paths:
@@ -310,21 +306,13 @@ def file_digest(path: Path) -> str:
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, completely or not at all.
-
-    Raises:
-        TracinctlError: the path cannot be written.
-    """
+    """Write ``data`` to ``path``, completely or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8 with Unix line ends, completely or not at all.
-
-    Raises:
-        TracinctlError: the path cannot be written, or the text has characters that UTF-8 lacks.
-    """
+    """Write ``text`` to ``path`` as UTF-8 with Unix line ends, completely or not at all."""
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:

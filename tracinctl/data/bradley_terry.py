@@ -33,13 +33,8 @@ def contradiction(pairs: Pairs, items: int, features: npt.ArrayLike | None = Non
     All comparisons of the same two items are in one fold, so that a repeat or mirror image of a comparison does not
     help to judge it.
 
-    Args:
-        pairs: the comparisons; n rows.
-        items: number of items that ``pairs`` indexes.
-        features: shape (items, any), one row per item; None without features.
-
-    Returns:
-        Shape (n,), between 0 and 1; 0.5 if the other comparisons say nothing, and for ties.
+    ``features`` has one row per item, or is None. The result has shape (pairs,); it is 0.5 for ties, and if the other
+    comparisons say nothing.
 
     Raises:
         DataError: the features are not finite, or are not one row per item.

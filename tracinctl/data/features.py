@@ -25,14 +25,8 @@ def spectrogram(
 
     The window is a symmetric Hamming window; frames are centred on multiples of ``hop``, with reflection at the ends.
 
-    Args:
-        samples: shape (frames,), float32.
-        n_fft: length of windows, in samples.
-        hop: distance of windows, in samples.
-        name: of the recording, for messages.
-
-    Returns:
-        Shape (1, n_fft // 2 + 1, 1 + frames // hop), float32, from -200 to 0 dB.
+    ``n_fft`` is the length of the windows in samples, and ``name`` that of the recording for messages. The result has
+    shape (1, n_fft // 2 + 1, 1 + frames // hop), float32, from -200 to 0 dB.
 
     Raises:
         DataError: the recording is silent, or too short to reflect.

@@ -16,11 +16,7 @@ def items_file(pairs_file: Path) -> Path:
 
 
 def read_item_texts(path: Path) -> dict[str, str]:
-    """The text of each item by id, with its prompt before it.
-
-    Raises:
-        DataError: the file is missing, or no such file.
-    """
+    """The text of each item by id, with its prompt before it."""
     table = read_table(path, "file of items")
     missing = [name for name in ("id", "text") if name not in table.frame]
     if missing:

@@ -51,8 +51,7 @@ def load_recordings(
         recordings differ in length; labels are the classes' ranks, float64.
 
     Raises:
-        DataError: from ``rank_recordings``, ``read_pairs_file`` and ``read_sound``; or all recordings have one class,
-            or their sample rates differ.
+        DataError: all recordings have one class, or their sample rates differ.
     """
     ranked = rank_recordings(data_root, material, frequency, classes=classes, linked_root=linked_root)
     if len(ranked.rank) < 2:  # noqa: PLR2004 - one class cannot be ranked

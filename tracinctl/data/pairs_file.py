@@ -143,9 +143,8 @@ class PairsFile:
 def read_pairs_file(path: str | Path) -> PairsFile:
     """Read a pairs file; a pair that was drawn twice is in it twice.
 
-    Args:
-        path: a CSV file with the columns ``split`` (``train`` or ``held-out``), ``id1``, ``id2`` and ``target`` (1 if
-            the first item ranks above the second, -1 if below, 0 for a tie).
+    Its columns are ``split`` (``train`` or ``held-out``), ``id1``, ``id2`` and ``target`` (1 if the first item ranks
+    above the second, -1 if below, 0 for a tie).
 
     Raises:
         DataError: the file is missing or not such a table, a split or target is unknown, or an item is paired with

@@ -46,11 +46,7 @@ def write_planted(path: str | Path, planted: Iterable[Planted]) -> None:
 
 
 def read_planted(path: str | Path) -> list[Planted]:
-    """Read the known errors in order.
-
-    Raises:
-        DataError: the file is missing or not such a table, or a kind is not ``pair`` or ``item``.
-    """
+    """Read the known errors in order."""
     table = read_text_table(path, "list of planted errors")
     planted = [Planted(*row) for row in table.frame.reindex(columns=_COLUMNS, fill_value="").fillna("").to_numpy()]
     for row, error in enumerate(planted):

@@ -111,9 +111,6 @@ def rank_recordings(
 
     Only classes with recordings of this material and frequency are ranked: in the order of ``classes``, lowest rank
     first, or by the numbers in their names. See ``find_recordings`` for the other parameters.
-
-    Raises:
-        DataError: see ``find_recordings`` and ``order_classes``.
     """
     recordings, misnamed = _find(Path(data_root), material, frequency, linked_root)
     from tracinctl.data.classes import order_classes

@@ -39,11 +39,7 @@ class Split:
 def split_by_seed(
     labels: FloatArray, rule: str | None = None, seed: int = 42, train_share: float = TRAIN_SHARE
 ) -> Split:
-    """Divide items at random, and make their pairs by a rule, ``every`` or ``drawn``; None = ``every``.
-
-    Raises:
-        UsageError: the rule is unknown, or ``train_share`` is not between 0 and 1.
-    """
+    """Divide items at random, and make their pairs by a rule, ``every`` or ``drawn``; None = ``every``."""
     if rule not in (None, *RULES):
         raise UsageError(f"pairs is {rule!r}; it must be one of {', '.join(RULES)}")
     train, test = split_items(len(labels), seed, train_share)
@@ -63,9 +59,7 @@ def split_by_seed(
 def split_items(items: int, seed: int = 42, train_share: float = TRAIN_SHARE) -> tuple[list[int], list[int]]:
     """Divide items at random into a training share (rounded down) and a held-out rest.
 
-    Returns:
-        Indices of the training items and of the held-out items, each in the order of ``torch.utils.data.random_split``
-        with a generator of this seed.
+    The indices are in the order of ``torch.utils.data.random_split`` with a generator of this seed.
 
     Raises:
         UsageError: ``train_share`` is not between 0 and 1.

@@ -59,10 +59,8 @@ class Table:
 def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = SEPARATORS) -> Table:
     """Read a CSV file, which may have a byte order mark, any line ends, quoted cells and empty lines.
 
-    Args:
-        path: the file; one that ends in ``.gz`` is unpacked.
-        what: the kind of file, for messages.
-        separators: possible separators of cells; the most frequent one in the header counts.
+    A file that ends in ``.gz`` is unpacked. Of the separators, the most frequent one in the header counts. ``what`` is
+    the kind of file, for messages.
 
     Raises:
         DataError: the file is missing or not UTF-8 text, has no header or two columns of the same name, or a row has

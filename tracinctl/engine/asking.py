@@ -19,10 +19,8 @@ OutputScore = Callable[[Any], torch.Tensor]
 def way_of_asking(score: ScoreFunction | None, of_output: OutputScore | None, *, positional: bool) -> ScoreFunction:
     """The function of (model, inputs) that returns scores.
 
-    Args:
-        score: the user's function of (model, inputs), if calling the model does not return scores.
-        of_output: the user's function of the model's output.
-        positional: whether inputs are positional arguments of the model, by number.
+    ``score`` is the user's function of (model, inputs), and ``of_output`` that of the model's output. If
+    ``positional``, inputs are positional arguments of the model, by number.
 
     Raises:
         UsageError: both functions are given.

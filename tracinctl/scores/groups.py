@@ -155,16 +155,9 @@ class GroupScores(MemoryScores):
 def influence_by_group(
     source: ScoreSource, by: str, *, contradicted: FloatArray | None = None
 ) -> tuple[Members, list[GroupInfluence]]:
-    """The groups and the influence of each: one reading of the scores, and a sum for each training pair.
+    """The groups and the influence of each, from one reading of the scores.
 
-    Args:
-        source: the scores of the training pairs.
-        by: see ``members_of``.
-        contradicted: see ``group_influence``.
-
-    Raises:
-        UsageError: the pairs have no such column.
-        ScoreFileError: the ids do not show items or classes.
+    See ``members_of`` for ``by`` and ``group_influence`` for ``contradicted``.
     """
     members = members_of(source, by)
     totals, ones = np.zeros(len(source.train_ids)), np.ones(len(source.test_ids))
@@ -181,17 +174,9 @@ def group_scores(
     contradicted: FloatArray | None = None,
     progress: ProgressCallback = no_progress,
 ) -> GroupScores:
-    """Read the scores once and average them by group.
+    """Read the scores once and average them by group; UsageError if the column has too many values.
 
-    Args:
-        source: the scores of the training pairs.
-        by: see ``members_of``.
-        contradicted: see ``group_influence``.
-        progress: called with a ``Progress``.
-
-    Raises:
-        UsageError: the pairs have no such column, or it has too many values to group by.
-        ScoreFileError: the ids do not show items or classes.
+    See ``members_of`` for ``by`` and ``group_influence`` for ``contradicted``.
     """
     members = members_of(source, by)
     if 8 * len(members.names) * len(source.test_ids) > _MOST_BYTES:
@@ -225,12 +210,9 @@ def _sums(source: ScoreSource, members: Members, progress: ProgressCallback) -> 
 
 
 def members_of(source: ScoreSource, by: str) -> Members:
-    """The groups of the training pairs.
+    """The groups of the training pairs by an additional column, ``item`` or ``class``.
 
-    Args:
-        source: the scores.
-        by: an additional column of the pairs, ``item`` (a pair counts for both its items), or ``class`` (a pair counts
-            for the classes of both).
+    A pair counts for both its items, or for the classes of both.
 
     Raises:
         UsageError: the pairs have no such column.

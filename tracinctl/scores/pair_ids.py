@@ -38,11 +38,7 @@ def split_pair_id(pair_id: str) -> tuple[str, str]:
 
 
 def pair_items(source: ScoreSource) -> Sequence[tuple[str, str]]:
-    """The ids of the two items of each training pair, from the source or from the pair ids.
-
-    Raises:
-        ScoreFileError: they are unknown, and an id cannot be split.
-    """
+    """The ids of the two items of each training pair, from the source or from the pair ids."""
     return source.train_items or [split_pair_id(pair_id) for pair_id in source.train_ids]
 
 

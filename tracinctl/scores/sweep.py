@@ -118,11 +118,7 @@ def sweep_thresholds(
     *,
     rule: str = DEFAULT_RULE,
 ) -> SweepResult:
-    """What each threshold would exclude, by votes or by total score.
-
-    Raises:
-        UsageError: a rule is wrong, or the upper threshold is not above the others.
-    """
+    """What each threshold would exclude, by votes or by total score."""
     check_rule(rule, min_occurrences, upper_threshold)
     if rule == "total":
         return sweep_totals(source, count_votes(source, [BELOW_ZERO]), thresholds)
@@ -130,11 +126,7 @@ def sweep_thresholds(
 
 
 def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAULT_OCCURRENCES) -> SweepResult:
-    """What each threshold would exclude, from counted votes; the scores are not read again.
-
-    Raises:
-        UsageError: ``min_occurrences`` is wrong.
-    """
+    """What each threshold would exclude, from counted votes; the scores are not read again."""
     active, total, most = table.active_test_pairs, len(source.train_ids), len(source.test_ids)
     required = required_votes(min_occurrences, active)
     items = number_items(items_if_known(source))

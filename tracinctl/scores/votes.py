@@ -78,11 +78,7 @@ def parse_threshold(text: str) -> Threshold:
 
 
 def parse_thresholds(text: str) -> list[Threshold]:
-    """Read comma-separated thresholds.
-
-    Raises:
-        UsageError: an entry is empty or not a threshold.
-    """
+    """Read comma-separated thresholds."""
     return [parse_threshold(part) for part in text.split(",")]
 
 

@@ -65,11 +65,7 @@ def base_digest(model: torch.nn.Module, sources: Sequence[Path | CheckpointSourc
 
 
 def apply_adapter(model: torch.nn.Module, state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
-    """Load an adapter's weights into the model and keep the other weights.
-
-    Raises:
-        CheckpointError: names are missing, unexpected, or of another shape.
-    """
+    """Load an adapter's weights into the model and keep the other weights."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     wanted: Mapping[str, torch.Tensor] = get_peft_model_state_dict(model)

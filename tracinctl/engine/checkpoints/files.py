@@ -167,11 +167,7 @@ def _in_parts(weights: Path) -> list[Path]:
 
 
 def checkpoint_parts(path: Path) -> list[Path]:
-    """All files of a checkpoint: its weights, their index, and the state of the trainer.
-
-    Raises:
-        CheckpointError: see ``weight_files``.
-    """
+    """All files of a checkpoint: its weights, their index, and the state of the trainer."""
     weights = [file for file, _ in weight_files(path)]
     if not path.is_dir():
         return weights
@@ -182,12 +178,7 @@ def checkpoint_parts(path: Path) -> list[Path]:
 def checkpoint_digest(source: Path | CheckpointSource, digest_of: Callable[[Path], str] | None = None) -> str:
     """SHA-256 of a file's bytes, of the names and contents of a folder's parts, or of a state in memory; hexadecimal.
 
-    Args:
-        source: the checkpoint.
-        digest_of: returns the digest of one file; None reads the file.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
+    ``digest_of`` returns the digest of one file; None reads the file.
     """
     import hashlib
 

@@ -67,22 +67,14 @@ class Rates:
 
 
 def rates_in(path: Path, content: Mapping[str, Any]) -> Rates:
-    """The learning rates in the content of a checkpoint file.
-
-    Raises:
-        CheckpointError: a rate is not valid.
-    """
+    """The learning rates in the content of a checkpoint file."""
     optimizer = next((content[key] for key in _OPTIMIZERS if content.get(key)), None)
     scheduler = next((content[key] for key in _SCHEDULERS if content.get(key)), None)
     return rates_of(path, list(_several(optimizer)), list(_several(scheduler)))
 
 
 def rates_of(path: Path, optimizers: Sequence[Mapping[str, Any]], schedulers: Sequence[Mapping[str, Any]]) -> Rates:
-    """The learning rates in the states of optimizers and their schedulers.
-
-    Raises:
-        CheckpointError: a rate is not valid.
-    """
+    """The learning rates in the states of optimizers and their schedulers."""
     groups = tuple(group for state in optimizers for group in _groups(path, state))
     last = [_last_rates(path, state) for state in schedulers]
     before = [rates_before(state) for state in schedulers]

@@ -14,10 +14,9 @@ from typing import Any
 
 
 def rates_before(scheduler: Mapping[str, Any]) -> list[float] | None:
-    """The rates of the last step, by parameter group; None without a closed form.
+    """The rates of the last step, by parameter group, from the state of one of torch's schedulers.
 
-    Args:
-        scheduler: the state of one of torch's schedulers.
+    None without a closed form.
     """
     base, step = scheduler.get("base_lrs"), scheduler.get("last_epoch")
     if not isinstance(base, Sequence) or not base or not isinstance(step, int) or step < 1:

@@ -54,13 +54,7 @@ def read_trainer_state(folder: Path) -> TrainerState:
 
 
 def folder_rates(folder: Path, state: TrainerState, read: Read) -> Rates:
-    """The learning rates in the files of a folder.
-
-    Args:
-        folder: the checkpoint's folder.
-        state: the trainer's state.
-        read: returns the content of a file.
-    """
+    """The learning rates in the files of a checkpoint's folder; ``read`` returns the content of a file."""
     scheduler = _content(folder, _SCHEDULERS, read)
     rates = rates_of(folder, [], [scheduler] if scheduler else [])
     if not rates.groups or rates.differ:  # the optimizer's file is as large as the weights, or larger

@@ -62,11 +62,7 @@ class WeighedCheckpoint:
 def weigh_checkpoints(
     model: torch.nn.Module, names: Sequence[str], records: Sequence[CheckpointRecord], weighting: str | Sequence[float]
 ) -> tuple[list[WeighedCheckpoint], list[str]]:
-    """The checkpoints of a run with their weights, and notes for the user.
-
-    Raises:
-        CheckpointError, UsageError: see ``checkpoint_weights``.
-    """
+    """The checkpoints of a run with their weights, and notes for the user."""
     rates = learning_rates([record.rates for record in records])
     notes: list[str] = []
     if weighting in {"relative", "absolute"} if isinstance(weighting, str) else False:

@@ -81,11 +81,7 @@ class ExclusionList:
 
 
 def list_text(exclusions: Exclusions, scores_name: str, notes: Sequence[str] = ()) -> str:
-    """The text of a list; ``notes`` become more comment lines.
-
-    Raises:
-        ExclusionListError: an id cannot be written on a line.
-    """
+    """The text of a list; ``notes`` become more comment lines."""
     content = _WHAT[exclusions.mode]
     if exclusions.by:
         content = f"training pairs, all of {count(len(exclusions.listed), 'group')} by {_one_line(exclusions.by)}"
@@ -147,11 +143,7 @@ def _one_line(text: str) -> str:
 
 
 def origin_notes(scores: Path, provenance: Mapping[str, Any], review: str = "") -> list[str]:
-    """Comment lines of a list about its scores and people's decisions.
-
-    Raises:
-        ScoreFileError: the scores cannot be read.
-    """
+    """Comment lines of a list about its scores and people's decisions."""
     about = caption(provenance)
     notes = [f"scores: sha256 {scores_digest(scores)}"]
     notes += [f"of: {about}"] if about else []

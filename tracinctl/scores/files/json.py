@@ -165,12 +165,7 @@ def _one_kind(path: Path, train_ids: Sequence[str]) -> None:
 
 
 def score_lines(source: ScoreSource, keys: Sequence[str], path: Path, progress: ProgressCallback) -> Iterator[str]:
-    """Yield the text of ``{train pair id: {key: score}}`` in parts, with a key per column of the source.
-
-    Raises:
-        ScoreFileError: there are no scores.
-        NonFiniteError: a score is not finite.
-    """
+    """Yield the text of ``{train pair id: {key: score}}`` in parts, with a key per column of the source."""
     names = [json_text(key) for key in keys]
     total = len(source.train_ids)
     step = max(1, _PROGRESS_EVERY // max(1, len(names)))
@@ -188,10 +183,6 @@ def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallbac
     """Write a JSON score file in blocks, and its sidecar.
 
     Both are complete before the first is renamed, so that a full disk leaves the old files.
-
-    Raises:
-        NonFiniteError: a score is not finite.
-        TracinctlError: a file cannot be written.
     """
     digest = hashlib.sha256()
     beside = sidecar_path(path)

@@ -25,11 +25,7 @@ _LONGEST_WORD = 16  # letters at the end of a piece that may begin a longer word
 
 @contextlib.contextmanager
 def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
-    """Open a file for reading; refuse folders and devices.
-
-    Raises:
-        ScoreFileError: the file is missing, is not a score file, or fails during reading.
-    """
+    """Open a file for reading; refuse folders and devices."""
     try:
         if path.exists() and not path.is_file():
             raise ScoreFileError(

@@ -47,11 +47,7 @@ def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSo
 
 
 def test_pairs_of(path: Path) -> Sequence[str]:
-    """The ids of a score file's test pairs; for Parquet, from the sidecar.
-
-    Raises:
-        ScoreFileError: the file is missing, broken, or not a score file.
-    """
+    """The ids of a score file's test pairs; for Parquet, from the sidecar."""
     if path.suffix == ".parquet":
         from tracinctl.scores.files.sidecar import read_sidecar
 
@@ -60,13 +56,7 @@ def test_pairs_of(path: Path) -> Sequence[str]:
 
 
 def write_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
-    """Write scores as JSON or Parquet, by the path's ending, with a sidecar.
-
-    Raises:
-        ScoreFileError: there are no scores.
-        NonFiniteError: a score is not finite.
-        TracinctlError: the file cannot be written.
-    """
+    """Write scores as JSON or Parquet, by the path's ending, with a sidecar."""
     path = Path(path)
     if path.suffix == ".parquet":
         from tracinctl.scores.files.parquet import write_parquet_scores
@@ -79,11 +69,7 @@ def write_scores(source: ScoreSource, path: Path, progress: ProgressCallback = n
 
 
 def scores_digest(path: Path) -> str:
-    """A digest of the scores in 16 characters, of the sidecar if there is one, else of the file.
-
-    Raises:
-        ScoreFileError: the file cannot be read.
-    """
+    """A digest of the scores in 16 characters, of the sidecar if there is one, else of the file."""
     from tracinctl.files import file_digest
     from tracinctl.scores.files.sidecar import sidecar_path
 

@@ -59,13 +59,7 @@ class ScoreBytes(NamedTuple):
 
 
 def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
-    """Write scores in row groups, and the sidecar; both are complete before the first is renamed.
-
-    Raises:
-        NonFiniteError: a score is not finite.
-        ScoreFileError: an id cannot be written.
-        TracinctlError: the file cannot be written.
-    """
+    """Write scores in row groups, and the sidecar; both are complete before the first is renamed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -200,11 +194,7 @@ class ParquetScores(KnownScores):
             raise apart(path)
 
     def blocks(self) -> Blocks:
-        """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last.
-
-        Raises:
-            ScoreFileError: reading fails, the file changed, or a score is not finite.
-        """
+        """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
         start, total = 0, len(self.train_ids)
         width = len(self.test_ids)
         step = max(1, min(_PIECE // (8 * width), rows_per_block(width)))

@@ -138,9 +138,6 @@ def with_checkpoints(source: ScoreSource, path: Path, progress: ProgressCallback
     """Add the scores of each checkpoint to a source, from the file that compute writes.
 
     JSON is read whole, Parquet in blocks.
-
-    Raises:
-        ScoreFileError: the file is missing, is broken, or does not belong to these scores.
     """
     if not path.is_file():
         raise ScoreFileError(

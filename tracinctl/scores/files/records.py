@@ -28,11 +28,7 @@ _MOVE_AWAY = "Nothing was added to it. Fix it or move it away, and run the comma
 
 
 def read_records(path: Path) -> Records:
-    """Records by pair id and by item id; empty without a file.
-
-    Raises:
-        ScoreFileError: the file is broken.
-    """
+    """Records by pair id and by item id; empty without a file."""
     if not path.exists():
         return {}
     with uncollected():
@@ -71,12 +67,7 @@ def _record_text(record: dict[str, Any], names: dict[str, str]) -> str:
 
 
 def write_self_influence(source: ScoreSource, path: Path) -> None:
-    """Add ``tracin_self_influence`` to each training pair's record and ``tracin_sample_influence`` to each item's.
-
-    Raises:
-        ScoreFileError: the file is broken.
-        TracinctlError: it cannot be written.
-    """
+    """Add ``tracin_self_influence`` to each training pair's record and ``tracin_sample_influence`` to each item's."""
     self_influence, sample = source.self_influence, source.sample_influence
 
     def change(records: Records) -> None:
@@ -104,10 +95,6 @@ def mark_excluded(
     are, in ``full_pair`` with the votes against the worst of their harmful pairs. Marks of earlier lists are removed.
     What a person wrote stays: notes, their own ``excluded``, and a ``tracin_info`` of another form, beside which ours
     is ``tracinctl_info``. For a list of whole groups, ``grouped`` are their scores, and a pair gets its group's mark.
-
-    Raises:
-        ScoreFileError: the file is broken, or a pair's items are unknown.
-        TracinctlError: the file cannot be written.
     """
     date = dt.datetime.now(dt.UTC).date().isoformat()
     about: dict[str, dict[str, Any]] = {}

@@ -35,11 +35,7 @@ def sidecar_text(content: Mapping[str, Any]) -> str:
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """The content of the sidecar of a score file.
-
-    Raises:
-        ScoreFileError: the sidecar is missing, broken, or was changed later.
-    """
+    """The content of the sidecar of a score file."""
     place = sidecar_path(path)
     again = f"Compute the scores again: tracinctl compute{_or_without(path)}"
     try:
