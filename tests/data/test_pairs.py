@@ -23,7 +23,7 @@ ITEMS = ["a", "b", "c"]
         ({"target": [True, False]}, "got bool"),
         ({"target": ["1", "-1"]}, "`target` must be a list of whole numbers"),
         ({"target": [1]}, "2, 2 and 1 entries"),
-        ({"first": [[0, 1]]}, "`first` must be a list of whole numbers, got shape"),
+        ({"first": [[0, 1]]}, "`first` must have one value per pair, got shape"),
         ({"first": [0.0, 1e30]}, "`first` must be whole numbers"),
         ({"weight": [1, -1]}, "`weight` must be finite and not negative; 1 are not .pair 1"),
         ({"weight": [1, np.nan]}, "`weight` must be finite"),

@@ -72,11 +72,7 @@ class Pairs:
         self._check_targets()
 
     def _check_targets(self) -> None:
-        wrong = np.flatnonzero(np.abs(self.target) > 1)
-        if wrong.size:
-            raise DataError(
-                f"pairs: a target must be +1, -1 or 0 (a tie); {wrong.size} are not ({_some(wrong, self.target)})"
-            )
+        _refuse("target", "+1, -1 or 0 (a tie)", np.abs(self.target) > 1, self.target)
         values = set(np.unique(self.target).tolist())
         if values == {0, 1} and not self.ties:
             raise DataError(
@@ -281,38 +277,12 @@ def _repeated(ids: Sequence[str]) -> list[str]:
     return [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]  # add returns None
 
 
-def _some(rows: IntArray, values: npt.NDArray[Any]) -> str:
-    return ", ".join(f"pair {k}: {values[k]}" for k in rows[:_NAMED])
-
-
-def _whole_numbers(name: str, values: Any) -> IntArray:
-    column = np.asarray(values)
-    if column.ndim != 1:
-        raise DataError(f"pairs: `{name}` must be a list of whole numbers, got shape {column.shape}")
-    if column.size and column.dtype.kind not in "iuf":
-        raise DataError(f"pairs: `{name}` must be a list of whole numbers, got {column.dtype}")
-    # NaN and numbers out of range become other whole numbers, which the check below finds
-    with np.errstate(invalid="ignore"):
-        numbers = column.astype(np.int64)
-    wrong = np.flatnonzero(numbers != column)
-    if wrong.size:
-        raise DataError(f"pairs: `{name}` must be whole numbers; {wrong.size} are not ({_some(wrong, column)})")
-    return numbers
-
-
-def _numbers_from_zero(name: str, values: Any) -> FloatArray:
-    try:
-        numbers = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"pairs: `{name}` must be a list of numbers: {error}") from error
-    if numbers.ndim != 1:
-        raise DataError(f"pairs: `{name}` must be a list of numbers, got shape {numbers.shape}")
-    wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
-    if wrong.size:
-        raise DataError(
-            f"pairs: `{name}` must be finite and not negative; {wrong.size} are not ({_some(wrong, numbers)})"
-        )
-    return numbers
+def _refuse(name: str, rule: str, wrong: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> None:
+    """Raise DataError if some values break a rule; the message names the first ones."""
+    rows = np.flatnonzero(wrong)
+    if rows.size:
+        shown = ", ".join(f"pair {k}: {values[k]}" for k in rows[:_NAMED])
+        raise DataError(f"pairs: `{name}` must be {rule}; {rows.size} are not ({shown})")
 
 
 def _column(name: object, values: Any) -> npt.NDArray[Any]:
@@ -320,6 +290,26 @@ def _column(name: object, values: Any) -> npt.NDArray[Any]:
     if column.ndim != 1:
         raise DataError(f"pairs: `{name}` must have one value per pair, got shape {column.shape}")
     return column
+
+
+def _whole_numbers(name: str, values: Any) -> IntArray:
+    column = _column(name, values)
+    if column.size and column.dtype.kind not in "iuf":
+        raise DataError(f"pairs: `{name}` must be a list of whole numbers, got {column.dtype}")
+    # NaN and numbers out of range become other whole numbers, which the check finds
+    with np.errstate(invalid="ignore"):
+        numbers = column.astype(np.int64)
+    _refuse(name, "whole numbers", numbers != column, column)
+    return numbers
+
+
+def _numbers_from_zero(name: str, values: Any) -> FloatArray:
+    try:
+        numbers = _column(name, values).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"pairs: `{name}` must be a list of numbers: {error}") from error
+    _refuse(name, "finite and not negative", ~(np.isfinite(numbers) & (numbers >= 0)), numbers)
+    return numbers
 
 
 def _places(ids: npt.NDArray[Any], place: Mapping[str, int], name: str) -> IntArray:

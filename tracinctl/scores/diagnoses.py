@@ -66,7 +66,8 @@ def diagnose(
             continue
         diagnoses += _about_votes(source, result.counted)
         if not reasons:
-            diagnoses += _about_rule(result.counted, _required(result))
+            required = result.required_votes if isinstance(result, Exclusions) else result.rows[0].required_votes
+            diagnoses += _about_rule(result.counted, required)
     if exclusions is not None:
         diagnoses += _about_empty_list(exclusions)
         diagnoses += _about_mean(exclusions)
@@ -106,21 +107,16 @@ def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any])
     return diagnoses
 
 
-def _required(result: Exclusions | SweepResult) -> int:
-    return result.required_votes if isinstance(result, Exclusions) else result.rows[0].required_votes
-
-
 def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
     if 0 < active < FEW_ACTIVE:
         silent = total - active
+        part = f"only {active} of {total:,} test pairs {'is' if active == 1 else 'are'} active"
+        score = "scores" if silent == 1 else "score"
         yield Diagnosis(
             "few-active",
-            (
-                f"only {active} of {total:,} test pairs {'is' if active == 1 else 'are'} active (the other {silent:,} "
-                f"{'scores' if silent == 1 else 'score'} 0)"
-                if silent
-                else f"there {'is' if total == 1 else 'are'} only {total} test {'pair' if total == 1 else 'pairs'}"
-            ),
+            f"{part} (the other {silent:,} {score} 0)"
+            if silent
+            else f"there {'is' if total == 1 else 'are'} only {count(total, 'test pair')}",
             "Score more held-out pairs: tracinctl compute uses all of them unless it is given fewer."
             if total < 2 * FEW_ACTIVE
             else "To make more of them active, compute with a larger margin or with earlier checkpoints.",
@@ -162,6 +158,8 @@ def _about_rule(counted: VoteTable, required: int) -> Iterator[Diagnosis]:
 
 
 def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
+    if not counted.active.any():
+        return
     below = [value for value in counted.values.tolist() if value <= counted.lowest]
     if below and counted.lowest < 0:
         yield Diagnosis(
@@ -169,14 +167,14 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
             f"no score is below {', '.join(map(number, below))}; the lowest is {number(counted.lowest)}",
             "Scores have no natural scale. Give a share of them, such as 1%.",
         )
-    elif below and counted.active.any():
+    elif below:
         yield Diagnosis(
             "no-harm",
             "no score is negative: no training pair was harmful to any test pair",
             "Nothing needs to be left out.",
         )
     above = [value for value in counted.values.tolist() if value > counted.highest]
-    if above and counted.active.any():
+    if above:
         yield Diagnosis(
             "threshold-too-high",
             f"every score is below {', '.join(map(number, above))}, so every active test pair votes against "
@@ -184,7 +182,7 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
             "Give a lower threshold, or a share of the scores, such as 1%.",
         )
     upper = counted.upper_threshold
-    if upper is not None and upper >= counted.highest and counted.active.any():
+    if upper is not None and upper >= counted.highest:
         yield Diagnosis(
             "upper-threshold-too-high",
             f"no score is above the upper threshold {number(upper)}; the highest is {number(counted.highest)}",
@@ -258,8 +256,7 @@ def _about_what_is_left(source: ScoreSource, exclusions: Exclusions) -> Iterator
     if ids:
         yield Diagnosis(
             "items-emptied",
-            f"the list leaves {len(ids):,} {'item' if len(ids) == 1 else 'items'} (nearly) without training pairs: "
-            f"{first_few(ids)}",
+            f"the list leaves {count(len(ids), 'item')} (nearly) without training pairs: {first_few(ids)}",
             "To check whether the item itself is bad, use `pair_mode` sample; else cap the list with `max_exclusions`.",
         )
     if classes:
@@ -290,9 +287,7 @@ def _emptied_classes(
 
 def _about_checkpoints(provenance: Mapping[str, Any]) -> Iterator[Diagnosis]:
     listed = provenance.get("checkpoints")
-    checkpoints = (
-        [checkpoint for checkpoint in listed if isinstance(checkpoint, Mapping)] if isinstance(listed, list) else []
-    )
+    checkpoints = [part for part in listed if isinstance(part, Mapping)] if isinstance(listed, list) else []
     silent = [str(point.get("name")) for point in checkpoints if point.get("gradient_zero") is True]
     if silent:
         all_of = " (all of them)" if len(silent) == len(checkpoints) else ""

@@ -129,12 +129,10 @@ def _same_test_pairs(path: Path, train_id: str, columns: list[str], names: list[
 def _scores(path: Path, train_id: str, record: dict[str, Any]) -> Any:
     values = list(record.values())
     if set(map(type, values)) <= {float, int}:
-        try:
+        with contextlib.suppress(OverflowError):
             numbers = np.array(values, dtype=np.float64)
-        except OverflowError:
-            numbers = np.array([math.inf])
-        if np.isfinite(numbers).all():
-            return numbers
+            if np.isfinite(numbers).all():
+                return numbers
     name, value = next((k, v) for k, v in record.items() if not _is_score(v))
     shown = "missing (null)" if value is None else repr(value)[:40]
     raise ScoreFileError(
