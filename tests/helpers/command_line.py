@@ -35,9 +35,9 @@ NAMES = set().union(*(names for _, names in OPTIONS.values()))
 
 
 def strange_names(command, said):
-    """What messages of a command name and it does not have: a flag of another command needs that command beside it.
+    """Flags and settings in a command's messages that belong to no command named on the same line.
 
-    Settings files have names of their own, and users' training programs have flags of their own.
+    Keys of settings files and flags of users' training programs are not checked.
     """
     of_file = "error: settings file" in said
     found = [] if of_file else [f"`{name}`" for name in re.findall(r"`(\w+)`", said) if name in NAMES]
