@@ -117,6 +117,7 @@ def child(size: Size, methods: Sequence[str], memory: int) -> list[dict[str, Any
         yield
         took = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
         parts.append({"part": name, **took, "memory": resident("VmHWM") - base})
+        print(f"  {name}: {took['processor']:.1f} s of the processor", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory(prefix="many-items-") as name:
         folder = Path(name)

@@ -15,6 +15,7 @@ from tracinctl import Pairs, RankingData, Samples, compute_influence
 from tracinctl.engine.compute import compute_scores
 from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.kernel import layout
+from tracinctl.engine.landmark_kernel import LandmarkKernel
 from tracinctl.engine.losses import LossSettings
 from tracinctl.errors import MemoryBudgetError
 
@@ -65,6 +66,20 @@ def test_landmarks_that_span_the_gradients_give_what_the_slow_version_gives(once
         assert error["correlation"] > 1 - 1e-9
     single = compute_influence(data, model, paths, method="fisher", loss="logistic")
     assert worst(single.scores, scores) < 1e-4
+
+
+@pytest.mark.usefixtures("few_columns")
+def test_directions_that_do_not_fit_into_memory_at_once_change_nothing(tmp_path, monkeypatch):
+    data, model, paths = make(tmp_path, 64)
+
+    def lengths():
+        return compute_influence(data, model, paths, method="fisher", loss="logistic").self_influence
+
+    whole = lengths()
+    monkeypatch.setattr(
+        LandmarkKernel, "_parts", lambda self, columns: (slice(k, min(k + 3, columns)) for k in range(0, columns, 3))
+    )
+    np.testing.assert_allclose(lengths(), whole, rtol=1e-9)
 
 
 def off(few, exact):
@@ -147,11 +162,12 @@ def test_a_kernel_made_for_fisher_serves_the_other_methods(tmp_path):
 
 
 @pytest.mark.usefixtures("few_columns")
-def test_rows_from_a_file_give_the_scores_of_rows_that_are_calculated(tmp_path):
+@pytest.mark.parametrize("method", ["fisher", "tracin"])
+def test_rows_from_a_file_give_the_scores_of_rows_that_are_calculated(method, tmp_path):
     data, model, paths = make(tmp_path, 3)
 
     def scores(memory):
-        options = ComputeOptions(LossSettings("logistic"), method="fisher", memory=memory, dtype="float64")
+        options = ComputeOptions(LossSettings("logistic"), method=method, memory=memory, dtype="float64")
         return compute_scores(data, model, paths, options).scores
 
     few = scores(100 << 10)

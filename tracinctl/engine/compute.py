@@ -187,7 +187,8 @@ def _kernel_work(
     if options.projection_dim is not None:
         projection = Projection(options.projection_dim, options.projection_seed)
         gradients = ItemGradients(model, layers=options.layers, score=ask, projection=projection)
-    in_memory = 8 * len(checkpoints) * len(layout) * layout.columns <= budget.left // 4
+    budget = replace(budget, kernels=8 * len(checkpoints) * len(layout) * layout.columns)
+    in_memory = budget.kernels <= budget.left // 4
     cached = options.cache is not None or not in_memory or processes is not None
     return KernelWork(
         maker=KernelMaker(gradients, items, layout, device=device, dtype=DTYPES[options.dtype], budget=budget),

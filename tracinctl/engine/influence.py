@@ -34,6 +34,7 @@ BoolArray = npt.NDArray[np.bool_]
 _AT_ONCE = 16 << 20  # largest piece of a kernel in bytes; larger ones are no faster
 _TILE = 512 << 10  # bytes of scores that stay in the processor's cache while checkpoints are added
 _MEET = 1 << 20  # bytes of the pairs' terms at all checkpoints that are summed at once
+_FEW_BLOCKS = 4  # so many blocks of scores read the kernels again
 _MEET_ROWS = 8  # least number of pairs at once; with fewer, calls take longer than sums
 
 
@@ -289,13 +290,20 @@ class InfluenceScores(ScoreSource):
             room = self._room - 3 * self._at_once  # three such pieces are in memory while rows are computed
             all_items = 8 * self._rows * tests
             step = max((room - all_items) // (8 * tests), room // (3 * 8 * tests), 1)
-            if step < total and self.fisher and self.fisher.landmarks and not self._row_files:
+            if step < total and not self._row_files and self._gains_by_files(-(-total // step)):
                 self._row_files = self._calculated_rows()
         for start in range(0, total, step):
             scores = self.block(start, min(start + step, total))
             for k in range(0, len(scores), shown):
                 yield start + k, scores[k : k + shown]
             del scores
+
+    def _gains_by_files(self, blocks: int) -> bool:
+        """Whether rows of the training side that are needed for several blocks are kept in files."""
+        if self.fisher and self.fisher.landmarks:
+            return True
+        # these files are no larger than the kernels, whose rows would be multiplied again for each block
+        return blocks > _FEW_BLOCKS and len(self._test) <= self._layout.columns
 
     def _calculated_rows(self) -> list[RowFile]:
         """The influence of all rows of the training side on the test pairs, one file per checkpoint."""

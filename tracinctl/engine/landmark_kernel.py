@@ -30,6 +30,7 @@ import torch
 from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.landmarks import Landmarks, evenly
 from tracinctl.engine.pair_rows import PairRows
+from tracinctl.engine.row_file import RowFile
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -73,21 +74,21 @@ class LandmarkKernel:
 
     def rows(self, rows: IntArray) -> FloatArray:
         """See ``ItemKernel.rows``; rows of training items are discounted."""
-        block = np.array(self._kernel.rows(rows))
+        block = self._kernel.rows(rows)
         if self._across is None:
             self._across = self._Q @ (self._Q.T @ self._kernel.rows(self._landmarks.rows))
         training = np.isin(rows, self._training)
-        block[training] -= block[np.ix_(training, self._landmarks.rows)] @ self._across
+        part = block if training.all() else block[training]
+        part -= np.take(part, self._landmarks.rows, axis=1) @ self._across
+        if part is not block:
+            block[training] = part
         return block
 
     def squared_lengths(self, train: PairRows, at_once: int) -> FloatArray:
         """Discounted squared lengths of the training pairs' gradients, shape (pairs,)."""
         total = train.squared_lengths(self._kernel, at_once)
         i, j = (np.searchsorted(self._training, rows) for rows in (train.i, train.j))
-        for part in self._parts(self._Q.shape[1]):
-            Y = np.empty((len(self._training), part.stop - part.start))
-            for where, block in self._blocks():
-                Y[where] = block[:, self._landmarks.rows] @ self._Q[:, part]
+        for Y in self._coordinates():
             step = max(1, self._landmarks.room // (32 * Y.shape[1]))
             for start in range(0, len(total), step):
                 k = slice(start, start + step)
@@ -95,6 +96,20 @@ class LandmarkKernel:
                 of_pair += train.second[k, None] * Y[j[k]]
                 total[k] -= np.square(of_pair, out=of_pair).sum(axis=1)
         return total
+
+    def _coordinates(self) -> Iterator[FloatArray]:
+        """The training rows' gradients in the directions of Q, in parts of the directions that fit into memory.
+
+        The kernel is read once. With several parts, each is kept in a file until it is its turn.
+        """
+        marks, parts = self._landmarks.rows, list(self._parts(self._Q.shape[1]))
+        files = [RowFile(part.stop - part.start) for part in parts]
+        for _, block in self._blocks() if parts else ():
+            values = np.take(block, marks, axis=1) @ self._Q
+            for file, part in zip(files, parts, strict=True):
+                file.append(values[:, part])
+        everything = np.arange(len(self._training))
+        return (file.read(everything) for file in files)
 
     def release(self) -> None:
         """Release arrays that can be computed again."""
@@ -120,10 +135,10 @@ class LandmarkKernel:
         for part in self._parts(len(marks)):
             C = np.empty((len(self._training), part.stop - part.start))
             for where, block in self._blocks():
-                C[where] = block[:, marks[part]]
+                C[where] = np.take(block, marks[part], axis=1)
             C = self._by_moments(train, C)
             for where, block in self._blocks():
-                total[:, part] += block[:, marks].T @ C[where]
+                total[:, part] += np.take(block, marks, axis=1).T @ C[where]
         return (total + total.T) / 2
 
     def _by_moments(self, train: PairRows, values: FloatArray) -> FloatArray:
@@ -150,8 +165,8 @@ class LandmarkKernel:
         weights = self._Q @ (self._Q.T @ test.times(self._kernel.rows(marks)))
         X, K = np.empty((len(self._training), len(test))), np.empty((len(self._training), len(checks)))
         for where, block in self._blocks():
-            X[where] = test.times(block) - block[:, marks] @ weights
-            K[where] = block[:, checks]
+            X[where] = test.times(block) - np.take(block, marks, axis=1) @ weights
+            K[where] = np.take(block, checks, axis=1)
         here = np.searchsorted(self._training, checks)
         missing = test.times(self._kernel.rows(checks)) - X[here] - K.T @ self._by_moments(train, X) / self._d
         i, j = np.triu_indices(len(checks), 1)

@@ -20,6 +20,8 @@ ITEMS_SHARE = 8
 _CHUNK = 128  # rows that meet the held ones at a time; more do not make products of long rows faster
 _CHUNK_BYTES = 4 << 20  # more of short rows, whose products take less time than calls do
 _PREFERRED_BYTES = 44 << 20  # memory of a pass; pages of larger passes are not reused (``Heap``)
+_SCRATCH = 64 << 20  # float64 copies at a time; more do not make products faster on any device
+_UNCOUNTED = 8  # divisor of the memory that gives the part for libraries, and for freed memory between pieces in use
 _MARGIN = 1.25  # libraries use some memory that torch does not count
 
 
@@ -27,22 +29,32 @@ _MARGIN = 1.25  # libraries use some memory that torch does not count
 class Budget:
     """The memory for a computation.
 
-    A quarter of the rest is for earlier results.
-
     Attributes:
         given: the limit in bytes.
         items: bytes of kept items.
         keeps: whether items are kept; then more memory keeps more of them, up to one part in ``ITEMS_SHARE``.
+        kernels: bytes of the kernels of all checkpoints, which are held if a quarter of the memory is enough for them.
     """
 
     given: int
     items: int = 0
     keeps: bool = False
+    kernels: int = 0
 
     @property
     def left(self) -> int:
         """Bytes."""
         return self.given - self.items
+
+    @property
+    def gradients(self) -> int:
+        """Bytes for making a kernel. The rest is for earlier kernels, and for what nobody counts."""
+        return self.left - max(self.left // _UNCOUNTED, min(self.left // 4, self.kernels))
+
+    def with_gradients(self, needed: int) -> int:
+        """The limit that leaves the needed bytes for making a kernel."""
+        beside_kernels = min(-(-needed * 4 // 3), needed + self.kernels)
+        return self.with_left(max(-(-needed * _UNCOUNTED // (_UNCOUNTED - 1)) + 1, beside_kernels))
 
     def with_left(self, needed: int) -> int:
         """The limit that leaves the needed bytes."""
@@ -58,12 +70,14 @@ class BlockSizes:
         chunk: number of rows whose gradients meet them at a time.
         block: number of items in a pass through the model.
         scratch: bytes for float64 copies in inner products.
+        inside: number of held rows that meet the other held rows at a time.
     """
 
     tile: int
     chunk: int
     block: int
     scratch: int
+    inside: int
 
 
 @dataclass(frozen=True)
@@ -103,21 +117,23 @@ def block_sizes(budget: Budget, columns: int, measured: Measured) -> BlockSizes:
     kept = measured.kept + row // items_a_row
     taken, work = measured.taken, int(_MARGIN * measured.work)
     check_room(budget, measured.least)
-    spare = budget.left * 3 // 4 - measured.least
-    scratch = 2048 + spare // 8
+    spare = budget.gradients - measured.least
+    scratch = 2048 + min(_SCRATCH, spare // 8)
     most = max(_CHUNK, _CHUNK_BYTES // taken)
     chunk = max(2, min(most, (2 * taken + spare // 8) // (taken + 64)))
     block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, kept)))
     if block < chunk * items_a_row <= 2 * block:  # gradients of a single pass need no joining
         chunk = max(2, block // items_a_row)
-    tile = max(1, (row + spare // 2) // (row + 16 * chunk))
-    return BlockSizes(int(min(tile, columns)), int(chunk), int(block), int(scratch))
+    rest = spare - scratch - (chunk - 2) * (taken + 64) - (block - 1) * work
+    inside = max(chunk, min(_CHUNK, row // 64))
+    tile = max(1, (row + rest) // (row + 16 * inside))
+    return BlockSizes(*map(int, (min(tile, columns), chunk, block, scratch, inside)))
 
 
 def check_room(budget: Budget, least: int) -> None:
     """Raise MemoryBudgetError if the memory has no ``least`` bytes for the kernel of a checkpoint."""
-    if least > budget.left * 3 // 4:
-        needed = size_text(budget.with_left(-(-least * 4 // 3)))
+    if least > budget.gradients:
+        needed = size_text(budget.with_gradients(least))
         raise MemoryBudgetError(
             f"the model's gradients need at least {needed}, but `memory` is {size_text(budget.given)}",
             hint=f"Give `memory` {needed} or more, choose fewer `layers`, or give a `projection_dim`.",

@@ -151,6 +151,8 @@ class _Making:
         # first row of the chunk in which an item's gradient was first computed
         self.begun = np.full(len(self.items), len(self.layout), dtype=np.int64)
         self.exact = maker.layout.second is None  # nothing more is subtracted from differences
+        # all lengths are products that are computed anyway
+        self.complete = self.exact and maker.layout.columns == len(maker.layout)
         self.again = False  # whether all rows were computed before
 
     def run(self) -> dict[str, FloatArray]:
@@ -160,11 +162,13 @@ class _Making:
             end = start + len(tile)
             held = self._hold(tile)
             # rows of the tile meet only later rows, because products are symmetric
-            inside = [(held[k[0] - start :], k) for k in _pieces(tile, self.sizes.chunk)]
+            inside = [(held[k[0] - start :], k) for k in _pieces(tile, self.sizes.inside)]
             outside = _pieces(np.arange(end, len(self.layout)), self.sizes.chunk)
             for rows, values in self._meet([*inside, *((held, k) for k in outside)], held=len(inside)):
                 row = int(rows[0])
                 column = row if row < end else start
+                if row < end and self.complete:
+                    self.parts["lengths"][rows] = values.diagonal()
                 self.store.write(row, column, values)
                 if row < columns:
                     across = values[: columns - row, len(rows) if row < end else 0 :].T
@@ -174,6 +178,8 @@ class _Making:
                 self.again = True
                 self._pairs_apart(outside)
         self._gather_parts()
+        if self.complete:
+            self.parts["item_lengths"][self.layout.first] = self.parts["lengths"]
         return self.parts
 
     def _gather_parts(self) -> None:
@@ -279,7 +285,7 @@ class _Making:
             del features
             at += len(places)
         taken = Rows.of(held, differences=self.layout.second is not None)
-        if not self.again:
+        if not self.again and not self.complete:
             self.parts["lengths"][rows] = (
                 self.parts["item_lengths"][wanted]
                 if self.layout.second is None
@@ -296,11 +302,12 @@ class _Making:
         features, scores = self._ask(items)
         if not self.again:
             _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)
-            lengths = squared_lengths(Rows.of(features, differences=False), self.sizes.scratch, exact=self.exact)
             new = np.flatnonzero(self.begun[items] == len(self.layout))
             places = items[new]
             self.parts["scores"][places] = scores.cpu().double().numpy()[new]
-            self.parts["item_lengths"][places] = lengths[new]
+            if not self.complete:
+                lengths = squared_lengths(Rows.of(features, differences=False), self.sizes.scratch, exact=self.exact)
+                self.parts["item_lengths"][places] = lengths[new]
             self.begun[places] = begun
         self.report(int((self.begun < len(self.layout)).sum()))
         return features
