@@ -211,7 +211,6 @@ def _hertz(name: str) -> float:
 def _fill(
     work: Path, directory: Path, tones: dict[str, float], seed: int, size: DemoSize, progress: ProgressCallback
 ) -> DemoResult:
-    """Make the whole project in ``work``."""
     settings = TrainSettings(epochs=size.epochs, checkpoint_interval=3, learning_rate=0.007, batch_size=64)
     items = _record_all(work, tones, seed, size, progress)
     pairs: list[Planted] = []

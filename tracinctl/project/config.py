@@ -279,7 +279,6 @@ def check_variables(command: str, environment: Mapping[str, str]) -> None:
 
 
 def _variables() -> list[str]:
-    """All variables of settings."""
     names = [variable("", "config"), *(variable("", key) for key, setting in tables()[""].items() if not setting.table)]
     for command, settings in COMMANDS.items():
         flags = [setting for setting in settings_of(settings) if not setting.table]

@@ -177,8 +177,8 @@ def _in_json(written: datetime) -> str:
     return written.isoformat(timespec="seconds")
 
 
-def _unreadable(path: Path) -> dict[str, Any]:
-    """What JSON says of a file that cannot be read."""
+def _unread(path: Path) -> dict[str, Any]:
+    """The values of a file that is not read, or cannot be read."""
     return {"file": str(path), "written": _in_json(_written(path)), "readable": False}
 
 
@@ -224,7 +224,7 @@ def _scores(target: Target) -> tuple[Part, list[str]]:
     path = target.score_file
     if not path.is_file():
         return Part(), []
-    values = _unreadable(path) | dict.fromkeys(("method", "loss", "margin", "checkpoints", "test_pairs"))
+    values = _unread(path) | dict.fromkeys(("method", "loss", "margin", "checkpoints", "test_pairs"))
     try:
         source = open_scores(path)
     except TracinctlError as error:
@@ -246,7 +246,7 @@ def _list(target: Target) -> tuple[Part, list[str]]:
     path = target.list_file
     if not path.is_file():
         return Part(), []
-    values = _unreadable(path) | {"ids": 0, "edited": False, "rule": ""}
+    values = _unread(path) | {"ids": 0, "edited": False, "rule": ""}
     try:
         listed = read_exclusion_list(path)
     except TracinctlError as error:
@@ -293,17 +293,17 @@ def _next(rounds: Sequence[RoundStatus]) -> str:
             part.values for part in (status.checkpoints, status.scores, status.exclusions)
         )
         before = target.at_round(target.round - 1).list_file
-        without = f" --exclusions-file {_shown(before)}" if later else ""
+        without = f" --exclusions-file {_for_shell(before)}" if later else ""
         if scores is None and checkpoints is None:
             return f"tracinctl train {flags}{without}"
         if "checkpoints" in stale:
             return f"tracinctl train {flags}{without} --force"
         if checkpoints is not None and (scores is None or "scores" in stale):
             if later:
-                return f"tracinctl workflow {flags} --checkpoint-dir {_shown(target.project.checkpoint_dir)}"
+                return f"tracinctl workflow {flags} --checkpoint-dir {_for_shell(target.project.checkpoint_dir)}"
             return f"tracinctl compute {flags}"
         if exclusions is None or stale:
-            place = f" --metadata-dir {_shown(target.project.metadata_dir)}" if later else ""
+            place = f" --metadata-dir {_for_shell(target.project.metadata_dir)}" if later else ""
             # a list that a person edited is only replaced by force, so suggest a dry run
             edited = exclusions is not None and exclusions["edited"]
             return f"tracinctl exclude {flags}{place}{' --dry-run' if edited else ''}"
@@ -315,11 +315,11 @@ def _next_round(last: RoundStatus) -> str:
     target, left_out = last.target, last.target.left_out_file
     number = len(read_exclusion_list(left_out).ids) if left_out.is_file() else 0
     if last.exclusions.values is not None and last.exclusions.values["ids"] > number:
-        return f"tracinctl train {target.command_flags} --exclusions-file {_shown(target.list_file)}"
+        return f"tracinctl train {target.command_flags} --exclusions-file {_for_shell(target.list_file)}"
     return f"tracinctl workflow {target.command_flags} --retrain"
 
 
-def _shown(path: Path) -> str:
+def _for_shell(path: Path) -> str:
     """A path for a command line, relative to the current folder if it is inside."""
-    here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    folder = Path.cwd()
+    return shlex.quote(str(path.relative_to(folder) if path.is_relative_to(folder) else path))

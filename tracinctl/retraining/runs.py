@@ -40,7 +40,7 @@ def run_trainings(
         refused += trained is None and path.exists()
     waiting = {key: training for key, training in by_key.items() if key not in done}
     batches = _batches(waiting, trainer.together, at_once)
-    shown = _Shown(progress, len(by_key), len(done), refused)
+    display = _Display(progress, len(by_key), len(done), refused)
     if not (folder.parent / ".gitignore").is_file():
         write_text_atomic(folder.parent / ".gitignore", "*\n")
 
@@ -48,23 +48,23 @@ def run_trainings(
         for key, result in zip(ready, trained, strict=True):
             write_record(folder / f"{key}.json", waiting[key], trainer.data_digest, result)
             done[key] = result
-        shown.finished(ready, [waiting[key] for key in ready])
+        display.finished(ready, [waiting[key] for key in ready])
 
     clear_left_over(folder)
     workers = min(at_once, len(batches))
     if workers > 1 or (workers and trainer.needs_process):
-        train_in_workers(trainer, batches, workers, shown.epochs, finished)
+        train_in_workers(trainer, batches, workers, display.epochs, finished)
     elif workers:
-        _train_here(trainer, batches, shown, finished)
+        _train_here(trainer, batches, display, finished)
     return [done[key] for key in keys]
 
 
 def _train_here(
-    trainer: Trainer, batches: Sequence[Batch], shown: _Shown, finished: Callable[[Keys, Sequence[Trained]], None]
+    trainer: Trainer, batches: Sequence[Batch], display: _Display, finished: Callable[[Keys, Sequence[Trained]], None]
 ) -> None:
     for batch in batches:
         with one_thread():
-            trained = trainer.train(list(batch.values()), partial(shown.epochs, tuple(batch)))
+            trained = trainer.train(list(batch.values()), partial(display.epochs, tuple(batch)))
         finished(tuple(batch), trained)
 
 
@@ -79,8 +79,8 @@ def _batches(waiting: Mapping[str, Training], together: int, at_once: int) -> li
     return [{key: waiting[key] for key in keys[k::parts]} for k in range(parts)]
 
 
-class _Shown:
-    """The progress to show."""
+class _Display:
+    """The progress of all trainings together."""
 
     def __init__(self, progress: ProgressCallback, total: int, done: int, refused: int) -> None:
         self.progress, self.total, self.done = progress, total, done

@@ -35,15 +35,15 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
     decision is written at once to reviews/<material>_<frequency>_review.csv. exclude, train and workflow use the
     decisions with --review. Ctrl-C ends the review.
     """
-    from tracinctl.project.review import open_review
-    from tracinctl.review.serving import serve_review
-
     project = project_of(ctx, settings.places, settings.scores)
     files = selected_files(ctx, project, None, settings.selection)
     target = only_target(files, "a review shows", "review")
     if settings.merge is not None:
         merge_file(target, settings.merge)
         return
+    from tracinctl.project.review import open_review
+    from tracinctl.review.serving import serve_review
+
     with terminal.progress(what=target.label) as report:
         chosen = replace(settings.review, who=settings.review.who or person())
         made = settings_without_flags(ctx, "compute", ComputeCommand).compute
