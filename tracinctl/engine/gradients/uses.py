@@ -97,6 +97,8 @@ Found = Iterable[tuple[str, Feature]]
 _PLANE = 2  # number of dimensions of an image
 _LARGE_IMAGE = 1 << 16  # size of an image's patches; for 1x1025x47, patches take three times as long
 _WORTH = 8  # an outer product or rows of a table must be this many times shorter
+_SMALL_TABLE = 1 << 16  # numbers of a table; up to this many, rows that most blocks use are no faster than all rows
+_SHARED = 64  # with fewer rows of a table per position, the items of a block use nearly all of them
 _COUNTED = 1 << 24  # largest number of rows of a table that float32 can number
 
 
@@ -240,10 +242,11 @@ class Embedding(Use):
 
     @property
     def form(self) -> Form:
-        """The used rows, if they are short enough."""
+        """The used rows, if they are short enough and items of a block do not use all rows of a small table."""
         rows, width = self.shape
         short = _WORTH * self.positions * (1 + width) < rows * width
-        return AsRows(self.positions) if short and rows <= _COUNTED else Whole()
+        all_used = rows * width <= _SMALL_TABLE and rows < _SHARED * self.positions
+        return AsRows(self.positions) if short and not all_used and rows <= _COUNTED else Whole()
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
         """Each position's gradient with the number of its row, or added to that row of the table."""

@@ -301,12 +301,13 @@ class _Making:
         self.maker.heap.trim()
         features, scores = self._ask(items)
         if not self.again:
-            _check_finite(features, scores, [self.items.ids[k] for k in items], self.checkpoint)
+            rows = Rows.of(features, differences=False)
+            lengths = None if self.complete else squared_lengths(rows, self.sizes.scratch, exact=self.exact)
+            _check_finite(features, scores, lengths, [self.items.ids[k] for k in items], self.checkpoint)
             new = np.flatnonzero(self.begun[items] == len(self.layout))
             places = items[new]
             self.parts["scores"][places] = scores.cpu().double().numpy()[new]
-            if not self.complete:
-                lengths = squared_lengths(Rows.of(features, differences=False), self.sizes.scratch, exact=self.exact)
+            if lengths is not None:
                 self.parts["item_lengths"][places] = lengths[new]
             self.begun[places] = begun
         self.report(int((self.begun < len(self.layout)).sum()))
@@ -374,17 +375,23 @@ def _room(feature: Feature, items: int) -> Feature:
     return type(feature)(*tensors)
 
 
-def _check_finite(features: list[Feature], scores: torch.Tensor, ids: list[str], checkpoint: str) -> None:
-    for what, tensors in (
-        ("score", [scores.unsqueeze(1)]),
-        ("gradient", [tensor for feature in features for tensor in tensors_of(feature)]),
-    ):
-        for tensor in tensors:
-            # a sum is finite if all its terms are, and needs one pass and no mask
-            if not bool(torch.isfinite(tensor.cpu().double().sum() if what == "score" else tensor.sum())):
-                bad = (~torch.isfinite(tensor)).flatten(1).any(1).nonzero()
-                if len(bad):
-                    raise NonFiniteError(
-                        f"checkpoint {checkpoint}: the {what} of item {ids[int(bad[0])]} is NaN or infinite",
-                        hint="Leave the checkpoint or the item out, or check the recording and the training run.",
-                    )
+def _check_finite(
+    features: list[Feature], scores: torch.Tensor, lengths: FloatArray | None, ids: list[str], checkpoint: str
+) -> None:
+    """Raise NonFiniteError for NaN or infinite scores or gradients.
+
+    ``lengths`` are squared lengths of the gradients, if they are known. They or a sum are finite if all numbers are,
+    unless they overflow, and need no mask.
+    """
+    gradients = [("gradient", tensor) for feature in features for tensor in tensors_of(feature)]
+    if lengths is None:
+        gradients = [(what, tensor) for what, tensor in gradients if not bool(torch.isfinite(tensor.sum()))]
+    elif np.isfinite(lengths).all():
+        gradients = []
+    for what, tensor in (("score", scores.unsqueeze(1)), *gradients):
+        bad = (~torch.isfinite(tensor)).flatten(1).any(1).nonzero()
+        if len(bad):
+            raise NonFiniteError(
+                f"checkpoint {checkpoint}: the {what} of item {ids[int(bad[0])]} is NaN or infinite",
+                hint="Leave the checkpoint or the item out, or check the recording and the training run.",
+            )

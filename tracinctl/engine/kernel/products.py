@@ -4,8 +4,8 @@ Products of items are computed in float64 (``exact``), because most of them canc
 are differences already, a piece is multiplied in the gradients' own dtype, at half the cost.
 
 ``Rows`` hold one gradient per row, of an item or of the difference of two items. Outer products stay outer products;
-for a difference, those of both items are kept, multiplied separately and joined afterwards. Gradients of a table stay
-in the form of used rows, and only rows that both sides use are multiplied.
+a difference of two is kept as a sum of two, in which nothing cancels: b a^T - d c^T = b (a - c)^T + (b - d) c^T.
+Gradients of a table stay in the form of used rows, and only rows that both sides use are multiplied.
 """
 
 from __future__ import annotations
@@ -48,9 +48,12 @@ class Rows:
         parts: list[tuple[torch.Tensor, ...]] = []
         for feature in features:
             if isinstance(feature, Outer):
-                both = (feature.inputs, feature.outputs)
                 sides = 2 if differences else 1
-                parts.append(tuple(t.reshape(sides, len(t) // sides, -1) for t in both))
+                a, b = (t.reshape(sides, len(t) // sides, -1) for t in (feature.inputs, feature.outputs))
+                if differences:
+                    a = torch.stack([a[0] - a[1], a[1]])
+                    b = torch.stack([b[0], b[0] - b[1]])
+                parts.append((a, b))
             elif isinstance(feature, Touched):
                 parts.append((table_products.by_position(feature, differences=differences),))
             elif differences:
@@ -114,10 +117,12 @@ def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True,
             table_products.add_products(total, a[0], b[0], scratch)
             continue
         symmetric = leading and (a[0].dim() == _MATRIX or len(a[0]) == 1)
-        part = _products(a[0], b[0], scratch, leading=symmetric) if exact or len(a) > 1 else _short_products(a[0], b[0])
-        if len(a) > 1:
-            part *= _products(a[1], b[1], scratch, leading=symmetric)
-            part = part.sum((0, 2)) if len(part) == 1 else part[0, :, 0] - part[0, :, 1] - part[1, :, 0] + part[1, :, 1]
+        part, *more = (
+            _products(x, y, scratch, leading=symmetric) if exact else _short_products(x, y)
+            for x, y in zip(a, b, strict=True)
+        )
+        for other in more:
+            part = part.mul_(other).sum((0, 2))
         total = part if total is None else total.add_(part)
     assert total is not None  # noqa: S101  a model has at least one parameter, and so one part
     return np.asarray(total.cpu().double().numpy())
@@ -132,7 +137,7 @@ def squared_lengths(rows: Rows, scratch: int, *, exact: bool = True) -> FloatArr
             total += table_products.squared_lengths(part[0], in_cache(part[0], scratch))
             continue
         if len(part) > 1:
-            total += row_products(Rows((part,)), np.arange(count), np.arange(count), scratch)
+            total += _outer_lengths(part, in_cache(part[0], scratch))
             continue
         if not exact:
             for some in _pieces(part[0]):
@@ -142,6 +147,18 @@ def squared_lengths(rows: Rows, scratch: int, *, exact: bool = True) -> FloatArr
         for some in torch.split(part[0], columns, dim=1):
             total += torch.linalg.vector_norm(exact_numbers(some), dim=1).square().cpu().double().numpy()
     return total
+
+
+def _outer_lengths(part: Sequence[torch.Tensor], room: int) -> FloatArray:
+    """Squared lengths of rows of outer products, or of their sums over sides."""
+    sides, count = part[0].shape[:2]
+    step = max(1, room // (8 * (sides + sides**2) * sum(t.shape[-1] for t in part)))
+    lengths = np.empty(count)
+    for start in range(0, count, step):
+        some = (exact_numbers(t[:, start : start + step]) for t in part)
+        a, b = ((t.unsqueeze(1) * t).sum(-1) for t in some)
+        lengths[start : start + step] = (a * b).sum((0, 1)).cpu().double().numpy()
+    return lengths
 
 
 def row_products(rows: Rows, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], scratch: int) -> FloatArray:
@@ -166,8 +183,7 @@ def row_products(rows: Rows, first: npt.NDArray[np.int64], second: npt.NDArray[n
             i, j = (torch.from_numpy(k[start : start + step]).to(part[0].device) for k in (first, second))
             a, b = (tuple(exact_numbers(t[..., k, :]) for t in part) for k in (i, j))
             value = (a[0].unsqueeze(1) * b[0]).sum(-1) * (a[1].unsqueeze(1) * b[1]).sum(-1)
-            value = value.sum((0, 1)) if len(value) == 1 else value[0, 0] - value[0, 1] - value[1, 0] + value[1, 1]
-            total[start : start + step] += value.cpu().double().numpy()
+            total[start : start + step] += value.sum((0, 1)).cpu().double().numpy()
     return total
 
 
@@ -196,11 +212,12 @@ def _symmetric(p: torch.Tensor) -> torch.Tensor:
 
 
 def _short_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(rows, rows) of tensors (rows, numbers)."""
-    total = exact_numbers(a.new_zeros(len(a), len(b)))
-    for x, y in zip(torch.split(a, _SHORT, dim=1), torch.split(b, _SHORT, dim=1), strict=True):
+    """Like ``_products``, in the gradients' own dtype; pieces of a row's numbers are summed in float64."""
+    pieces = [torch.split(t.flatten(0, -2), _SHORT, dim=1) for t in (a, b)]
+    total = exact_numbers(pieces[0][0] @ pieces[1][0].T)
+    for x, y in zip(*(some[1:] for some in pieces), strict=True):
         total += x @ y.T
-    return total
+    return total.reshape(*a.shape[:-1], *b.shape[:-1])
 
 
 def _pieces(x: torch.Tensor) -> Iterator[torch.Tensor]:
