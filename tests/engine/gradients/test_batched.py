@@ -263,8 +263,8 @@ class Tables(nn.Module):
 
     def __init__(self, padding=None):
         super().__init__()
-        self.users = nn.Embedding(40, 16, padding_idx=padding)
-        self.things = nn.Embedding(60, 16)
+        self.users = nn.Embedding(80, 16, padding_idx=padding)
+        self.things = nn.Embedding(100, 16)
 
     def forward(self, ids):
         return (self.users(ids[:, 0]) * self.things(ids[:, 1])).sum(-1)
@@ -283,7 +283,7 @@ class Text(nn.Module):
 
     def __init__(self, kind, *, scored=False):
         super().__init__()
-        self.table = nn.Embedding(200, 6, padding_idx=0) if kind == "embedding" else nn.EmbeddingBag(200, 6, mode=kind)
+        self.table = nn.Embedding(400, 6, padding_idx=0) if kind == "embedding" else nn.EmbeddingBag(400, 6, mode=kind)
         self.score = nn.Linear(6, 1)
         self.scored = scored
 
@@ -304,20 +304,30 @@ TOKENS = [torch.tensor([[7, 7, 9], [9, 0, 7], [5, 6, 8]]), torch.tensor([[7, 199
 def test_several_rows_of_a_table_are_touched(kind, positions):
     torch.manual_seed(0)
     features = assert_products_agree(Text(kind).double(), *TOKENS)
-    assert [numbers(some) for some in features] == [positions * (1 + 6) + 6 + 1] * 2, "less than 200 rows"
+    assert [numbers(some) for some in features] == [positions * (1 + 6) + 6 + 1] * 2, "less than 400 rows"
+
+
+@pytest.mark.parametrize(("rows", "positions"), [(400, 5), (200, None)])
+def test_a_small_table_is_whole_where_a_block_uses_all_its_rows(rows, positions):
+    torch.manual_seed(0)
+    model = Text("embedding").double()
+    model.table = nn.Embedding(rows, 6, padding_idx=0).double()
+    features = assert_products_agree(model, *TOKENS)
+    table = rows * 6 if positions is None else positions * (1 + 6)
+    assert [numbers(some) for some in features] == [table + 6 + 1] * 2
 
 
 def test_a_table_that_is_a_linear_map_as_well_is_whole():
     torch.manual_seed(0)
     features = assert_products_agree(Text("embedding", scored=True).double(), *TOKENS)
-    assert all(numbers(some) >= 200 * 6 for some in features)
+    assert all(numbers(some) >= 400 * 6 for some in features)
 
 
 def test_a_bag_that_is_no_plain_sum_of_rows_is_right_too():
     for options in ({"mode": "max"}, {"mode": "sum", "padding_idx": 7}):
         torch.manual_seed(0)
         model = Text("sum").double()
-        model.table = nn.EmbeddingBag(200, 6, **options).double()
+        model.table = nn.EmbeddingBag(400, 6, **options).double()
         assert_products_agree(model, *TOKENS)
 
 
