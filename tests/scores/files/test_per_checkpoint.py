@@ -47,7 +47,7 @@ def test_scores_of_each_checkpoint_are_read_from_parquet_in_blocks(tmp_path, mon
     assert same_bits(np.concatenate([block for _, block in blocks]).transpose(2, 0, 1), source.per_checkpoint)
     assert back.checkpoint_names == source.checkpoint_names
     assert same_bits(np.concatenate([block for _, block in back.blocks()]), source.scores)
-    with pytest.raises(ScoreFileError, match="single checkpoints") as error:
+    with pytest.raises(ScoreFileError, match="scores of each checkpoint") as error:
         open_scores(path)
     assert PARQUET in error.value.hint
     with pytest.raises(ScoreFileError, match="does not belong to these scores"):

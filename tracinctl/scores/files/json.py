@@ -24,7 +24,6 @@ from tracinctl.scores.files.sidecar import SCORES_ENDING, apart, read_sidecar, s
 from tracinctl.scores.source import FloatArray, MemoryScores, ScoreMeta, ScoreSource, checked_blocks
 
 PREFIX = "tracin_influence_"
-PER_CHECKPOINT_ENDING = "_per_checkpoint_influence_metadata.json"
 _PROGRESS_EVERY = 100_000  # scores; they take some hundredths of a second
 _SAME = "All training pairs must be scored on the same test pairs. " + AGAIN
 
@@ -38,11 +37,6 @@ def read_json_scores(path: Path) -> MemoryScores:
         ScoreFileError: the file is broken or has no scores, a score is not a finite number, pairs have different test
             pairs, or materials or frequencies are mixed; the message names the file and the id.
     """
-    if path.name.endswith(PER_CHECKPOINT_ENDING):
-        raise ScoreFileError(
-            f"{path} holds the scores of each checkpoint, not their sums",
-            hint=f"The sums are in {path.name.removesuffix(PER_CHECKPOINT_ENDING)}{SCORES_ENDING}.",
-        )
     entries = JsonEntries(path)
     names: list[str] = []
     train_ids: list[str] = []

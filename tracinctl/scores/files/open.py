@@ -7,13 +7,17 @@ from pathlib import Path
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.scores.files.sidecar import SCORES_ENDING
 from tracinctl.scores.source import ScoreSource
 
 JSON_LIMIT = 1_000_000
 """Number of scores above which Parquet is written unless a format is given."""
 
-_JSON = "_influence_metadata.json"
-_PER_CHECKPOINT = "_per_checkpoint_influence.parquet"
+_SUMS = {
+    "_per_checkpoint_influence.parquet": "_influence.parquet",
+    "_per_checkpoint_influence_metadata.json": SCORES_ENDING,
+}
+"""Endings of files with the scores of each checkpoint, and of the files with their sums."""
 
 
 def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
@@ -25,14 +29,15 @@ def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSo
     path = Path(path)
     if path.is_dir():
         raise ScoreFileError(f"{path} is a folder, not a score file", hint="Give a file in it.")
+    for ending, of_sums in _SUMS.items():
+        if path.name.endswith(ending):
+            raise ScoreFileError(
+                f"{path} holds the scores of each checkpoint, not their sums",
+                hint=f"The sums are in {path.name.removesuffix(ending)}{of_sums}.",
+            )
     if path.suffix == ".parquet":
         from tracinctl.scores.files.parquet import ParquetScores
 
-        if path.name.endswith(_PER_CHECKPOINT):
-            raise ScoreFileError(
-                f"{path} holds the scores of single checkpoints, not their sums",
-                hint=f"The sums are in {path.name.removesuffix(_PER_CHECKPOINT)}_influence.parquet.",
-            )
         return ParquetScores(path, progress)
     from tracinctl.scores.files.json import read_json_scores
     from tracinctl.scores.files.json_text import AGAIN
@@ -40,8 +45,8 @@ def open_scores(path: Path, progress: ProgressCallback = no_progress) -> ScoreSo
     try:
         return read_json_scores(path)
     except ScoreFileError as error:
-        if error.hint == AGAIN and not path.name.endswith(_JSON):
-            hint = f"Names of score files end in {_JSON} or _influence.parquet."
+        if error.hint == AGAIN and not path.name.endswith(SCORES_ENDING):
+            hint = f"Names of score files end in {SCORES_ENDING} or _influence.parquet."
             raise ScoreFileError(error.message, hint=hint) from error
         raise
 
