@@ -67,25 +67,25 @@ def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
 
 
 @contextlib.contextmanager
-def _unless_disk_cannot(what: str, path: Path) -> Iterator[None]:
+def _unless_disk_cannot(operation: str, path: Path) -> Iterator[None]:
     """Continue with a warning if a disk, such as a network disk, lacks an operation that only adds safety."""
     try:
         yield
     except OSError as error:
-        if not disk_cannot(what, path.parent, error):
+        if not disk_cannot(operation, path.parent, error):
             raise
 
 
-def disk_cannot(what: str, folder: Path, error: OSError) -> bool:
+def disk_cannot(operation: str, folder: Path, error: OSError) -> bool:
     """Whether an error means that a disk lacks an operation; the first such error of a disk gives a warning."""
     if error.errno not in _UNKNOWN_TO_DISK:
         return False
-    disk = (what, folder.stat().st_dev)
+    disk = (operation, folder.stat().st_dev)
     if disk not in _warned_of:
         _warned_of.add(disk)
         warnings.warn(
-            f"the disk of {folder} cannot {what} ({error.strerror}): files are written without. Let one run at a time "
-            "write there",
+            f"the disk of {folder} cannot {operation} ({error.strerror}): files are written without. "
+            "Let one run at a time write there",
             DiskWarning,
             stacklevel=2,
         )

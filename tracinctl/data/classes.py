@@ -30,7 +30,7 @@ class ClassOrder:
     note: str = ""
 
 
-def order_classes(names: Collection[str], given: Sequence[str] | None = None) -> ClassOrder:
+def order_classes(names: Collection[str], classes: Sequence[str] | None = None) -> ClassOrder:
     """Rank classes by the given order, else by the number in their names, else alphabetically.
 
     A hyphen is a minus only if every name is a number (``-90``, ``45``); in ``angle-30`` it separates. Of
@@ -40,8 +40,8 @@ def order_classes(names: Collection[str], given: Sequence[str] | None = None) ->
         UsageError: a class is missing in the given order, or is in it twice.
         DataError: two classes have the same rank, or only some names have a number.
     """
-    if given is not None:
-        return _given_order(names, given)
+    if classes is not None:
+        return _given_order(names, classes)
     if all(_SIGNED.fullmatch(name) for name in names):
         return _by_number({name: float(name.replace("\N{MINUS SIGN}", "-")) for name in names})
     numbers = {name: _NUMBER.findall(name) for name in names}

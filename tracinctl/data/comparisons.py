@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tracinctl.data.tables import Table
 from tracinctl.errors import DataError, UsageError
-from tracinctl.text import clean, first_few, nearest
+from tracinctl.text import clean, did_you_mean, first_few
 
 IntArray = npt.NDArray[np.int64]
 
@@ -112,10 +112,10 @@ def find_comparisons(table: Table, columns: Columns) -> Comparisons:
     names = [str(name) for name in table.frame.columns]
     for parameter, name in columns.names().items():
         if name not in names:
-            near = nearest(name, names)
+            shown = [clean(n) for n in names]
             raise UsageError(
                 f"{table.path} has no column {clean(name)!r}, which `{parameter}` names",
-                hint=f"Did you mean {clean(near)}?" if near else f"It has {first_few([clean(n) for n in names], 8)}.",
+                hint=did_you_mean(name, shown, f"It has {first_few(shown, 8)}."),
             )
     if not (columns.first or columns.second or columns.outcome):
         pair = _pair(names, columns.winner, columns.loser, BETTER_AND_WORSE)

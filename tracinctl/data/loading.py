@@ -153,5 +153,5 @@ def _read_all(
     ]
 
 
-def _note(names: Sequence[str], what: str) -> list[str]:
-    return [f"{count(len(names), 'recording')} {what}: {first_few(names)}"] if names else []
+def _note(names: Sequence[str], description: str) -> list[str]:
+    return [f"{count(len(names), 'recording')} {description}: {first_few(names)}"] if names else []

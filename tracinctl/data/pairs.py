@@ -157,12 +157,12 @@ class Pairs:
             for name, number in zip(self.pair_ids(item_ids), self.repeat.tolist(), strict=True)
         ]
 
-    def check_ids(self, item_ids: Sequence[str], what: str) -> None:
-        """Raise DataError if two rows have the same id; ``what`` names the pairs in the message."""
+    def check_ids(self, item_ids: Sequence[str], label: str) -> None:
+        """Raise DataError if two rows have the same id; ``label`` names the pairs in the message."""
         ids = self.row_ids(item_ids)
         if len(set(ids)) != len(ids):
             raise DataError(
-                f"{what}: two different pairs have the id {_repeated(ids)[0]}",
+                f"{label}: two different pairs have the id {_repeated(ids)[0]}",
                 hint="Rename items so that ids are unambiguous, or give the pairs their own ids.",
             )
 
@@ -185,13 +185,13 @@ class Pairs:
             _repeat=self.repeat[where],
         )
 
-    def check_items(self, items: int, what: str) -> None:
-        """Raise DataError if a pair's index is not below ``items``; ``what`` names the pairs in the message."""
+    def check_items(self, items: int, label: str) -> None:
+        """Raise DataError if a pair's index is not below ``items``; ``label`` names the pairs in the message."""
         wrong = np.flatnonzero((self.first < 0) | (self.first >= items) | (self.second < 0) | (self.second >= items))
         if wrong.size:
             shown = ", ".join(f"pair {k}: ({self.first[k]}, {self.second[k]})" for k in wrong[:_NAMED])
             raise DataError(
-                f"{what}: {wrong.size} pairs have an index outside the {items} items ({shown})",
+                f"{label}: {wrong.size} pairs have an index outside the {items} items ({shown})",
                 hint=f"Items are numbered from 0 to {items - 1}.",
             )
 
@@ -265,11 +265,11 @@ class RankingData:
         self.test_pairs.check_items(len(self.test), "test_pairs")
 
 
-def check_unique(what: str, ids: Sequence[str]) -> None:
-    """Raise DataError if an id occurs twice; ``what`` names the ids in the message."""
+def check_unique(label: str, ids: Sequence[str]) -> None:
+    """Raise DataError if an id occurs twice; ``label`` names the ids in the message."""
     if len(set(ids)) != len(ids):
         twice = _repeated(ids)
-        raise DataError(f"{what}: ids must be unique; {len(twice)} are not ({', '.join(twice[:_NAMED])})")
+        raise DataError(f"{label}: ids must be unique; {len(twice)} are not ({', '.join(twice[:_NAMED])})")
 
 
 def _repeated(ids: Sequence[str]) -> list[str]:

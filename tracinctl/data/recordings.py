@@ -13,7 +13,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from tracinctl.errors import DataError
-from tracinctl.text import clean, count, first_few, natural_key, nearest
+from tracinctl.text import clean, count, did_you_mean, first_few, natural_key
 
 ENDINGS = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".mp3")
 LAYOUT = "<class>/<material>/<material>_<class>_<frequency>_<take>.wav"
@@ -146,12 +146,12 @@ def no_recordings(data_root: str | Path, material: str | None = None, frequency:
     if material is None or nfc(material) not in materials:
         return DataError(
             f"there are no recordings of the material {material!r} in {clean(root)}; there is {_list(list(materials))}",
-            hint=_suggestion("material", nfc(material or ""), list(materials)),
+            hint=did_you_mean(nfc(material or ""), map(clean, materials), "Choose one of them as `material`."),
         )
     frequencies = materials[nfc(material)]
     return DataError(
         f"there are no recordings of {material} at {frequency!r} in {clean(root)}; there is {_list(frequencies)}",
-        hint=_suggestion("frequency", nfc(frequency or ""), frequencies),
+        hint=did_you_mean(nfc(frequency or ""), map(clean, frequencies), "Choose one of them as `frequency`."),
     )
 
 
@@ -294,8 +294,3 @@ def _check_not_misplaced(path: Path, material: str, frequency: str) -> None:
 
 def _list(names: Sequence[str]) -> str:
     return first_few([clean(name) for name in names], _NAMED)
-
-
-def _suggestion(parameter: str, name: str, names: list[str]) -> str:
-    near = nearest(name, names)
-    return f"Did you mean {clean(near)}?" if near else f"Choose one of them as `{parameter}`."

@@ -48,8 +48,8 @@ def split_by_seed(
         return Split(train, test, drawn, held_out)
     sides = (labels[train], MOST_TRAIN_PAIRS, "training"), (labels[test], MOST_TEST_PAIRS, "held-out")
     notes = [
-        f"{most:,} of {total:,} {what} pairs were drawn at random with the seed; give a pairs file to use others"
-        for side, most, what in sides
+        f"{most:,} of {total:,} {part} pairs were drawn at random with the seed; give a pairs file to use others"
+        for side, most, part in sides
         if (total := pair_count(side)) > most
     ]
     train_pairs, test_pairs = (every_pair(side, most, seed) for side, most, _ in sides)

@@ -56,10 +56,10 @@ class Table:
         return f"{self.path}, {self.unit} {self.lines[row]}"
 
 
-def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = SEPARATORS) -> Table:
+def read_text_table(path: str | Path, kind: str, separators: tuple[str, ...] = SEPARATORS) -> Table:
     """Read a CSV file, which may have a byte order mark, any line ends, quoted cells and empty lines.
 
-    A file that ends in ``.gz`` is unpacked. Of the separators, the most frequent one in the header counts. ``what`` is
+    A file that ends in ``.gz`` is unpacked. Of the separators, the most frequent one in the header counts. ``kind`` is
     the kind of file, for messages.
 
     Raises:
@@ -69,7 +69,7 @@ def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = S
     import pandas as pd
 
     path = Path(path)
-    text, skipped = _text(path, what)
+    text, skipped = _text(path, kind)
     header = text.partition("\n")[0].partition("\r")[0]
     bare = re.sub(r'"[^"]*"', "", header)
     separator = max(separators, key=bare.count)
@@ -91,17 +91,17 @@ def read_text_table(path: str | Path, what: str, separators: tuple[str, ...] = S
     return Table(path, cells.iloc[keep].set_axis(names, axis=1).reset_index(drop=True), lines[keep])
 
 
-def _text(path: Path, what: str) -> tuple[str, int]:
+def _text(path: Path, kind: str) -> tuple[str, int]:
     """The file's text from the header on, and the number of empty lines before it."""
     try:
         if not is_there(path):
-            raise DataError(f"there is no {what} {path}", hint="Check its path.")
+            raise DataError(f"there is no {kind} {path}", hint="Check its path.")
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        for first_bytes, (kind, hint) in _KINDS.items():
+        for first_bytes, (format_name, hint) in _KINDS.items():
             if content.startswith(first_bytes):
-                raise DataError(f"{path} is {kind}, not a text table", hint=hint)
+                raise DataError(f"{path} is {format_name}, not a text table", hint=hint)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}", hint="Save it as UTF-8.") from error
@@ -130,7 +130,7 @@ def _reason(error: Exception, skipped: int) -> str:
     return f"a quote that begins on line {int(match[1]) + 1 + skipped} does not end" if match else text
 
 
-def read_table(path: str | Path, what: str) -> Table:
+def read_table(path: str | Path, kind: str) -> Table:
     """Read a table in the format of its ending: Parquet, JSON lines, a JSON list of objects, TSV, or CSV.
 
     Cells of JSON and Parquet files keep their types; missing ones are None.
@@ -139,21 +139,21 @@ def read_table(path: str | Path, what: str) -> Table:
         DataError: the file is missing or not such a table. The message names the line, if there are lines.
     """
     path = Path(path)
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if kind in {".parquet", ".pq"}:
-        return _read_parquet(path, what)
-    if kind in {".json", ".jsonl", ".ndjson"}:
-        return _read_json(path, what)
-    return read_text_table(path, what, ("\t",) if kind in {".tsv", ".tab"} else SEPARATORS)
+    ending = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    if ending in {".parquet", ".pq"}:
+        return _read_parquet(path, kind)
+    if ending in {".json", ".jsonl", ".ndjson"}:
+        return _read_json(path, kind)
+    return read_text_table(path, kind, ("\t",) if ending in {".tsv", ".tab"} else SEPARATORS)
 
 
-def _read_parquet(path: Path, what: str) -> Table:
+def _read_parquet(path: Path, kind: str) -> Table:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not is_there(path):
-        raise DataError(f"there is no {what} {path}", hint="Check its path.")
+        raise DataError(f"there is no {kind} {path}", hint="Check its path.")
     try:
         rows = pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowException) as error:
@@ -161,10 +161,10 @@ def _read_parquet(path: Path, what: str) -> Table:
     return Table(path, pd.DataFrame(rows, dtype=object), 1 + np.arange(len(rows)), unit="row")
 
 
-def _read_json(path: Path, what: str) -> Table:
+def _read_json(path: Path, kind: str) -> Table:
     import pandas as pd
 
-    text, skipped = _text(path, what)
+    text, skipped = _text(path, kind)
     listed = text.lstrip().startswith("[")
     rows, lines = _json_list(path, text) if listed else _json_lines(path, text, skipped)
     unit = "object" if listed else "line"

@@ -57,12 +57,12 @@ def notes_on_ties(data: RankingData, loss: LossSettings, method: str) -> list[st
     """Notes on ties, which have no gradient and so score 0."""
     notes = []
     silent = not loss.knows_ties
-    for pairs, what, counts_for_nothing in (
+    for pairs, kind, counts_for_nothing in (
         (data.train_pairs, "training", silent),
         (data.test_pairs, "held-out", silent or method != "tracin"),
     ):
         ties = int((pairs.target == 0).sum())
         if ties and counts_for_nothing:
             of = f"the loss {loss.name}" if silent else f"the method {method}"
-            notes.append(f"{ties:,} {what} pairs are ties, which {of} leaves out, so they score 0")
+            notes.append(f"{ties:,} {kind} pairs are ties, which {of} leaves out, so they score 0")
     return notes

@@ -32,5 +32,5 @@ def _checkpoints(provenance: Mapping[str, Any]) -> list[str]:
     shown = apart(names, _WIDEST_NAME)
     ends = shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
     weights = provenance.get("checkpoint_weights", "relative")
-    other = f", {weights} weights" if weights != "relative" else ""
-    return [f"{count(len(names), 'checkpoint')} ({ends}){other}"]
+    weighting = f", {weights} weights" if weights != "relative" else ""
+    return [f"{count(len(names), 'checkpoint')} ({ends}){weighting}"]

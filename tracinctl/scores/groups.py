@@ -16,7 +16,7 @@ from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.pair_ids import class_of_items, pair_items
 from tracinctl.scores.source import FloatArray, MemoryScores, ScoreMeta, ScoreSource
 from tracinctl.scores.student import student_t
-from tracinctl.text import natural_key, nearest
+from tracinctl.text import did_you_mean, natural_key
 
 ITEM: Final = "item"
 CLASS: Final = "class"
@@ -229,10 +229,9 @@ def members_of(source: ScoreSource, by: str) -> Members:
             raise ScoreFileError("the item ids do not show the items' classes", hint="Group by item instead.")
         return Members.of(by, (dict.fromkeys(classes[item] for item in pair) for pair in pairs))
     columns = [*source.groups, ITEM, CLASS]
-    near = nearest(by, columns)
     raise UsageError(
         f"the training pairs have no column {by!r} to group by",
-        hint=f"Did you mean {near}?" if near else f"Group by {', '.join(columns)}.",
+        hint=did_you_mean(by, columns, f"Group by {', '.join(columns)}."),
     )
 
 

@@ -29,9 +29,9 @@ def split_pair_id(pair_id: str) -> tuple[str, str]:
     fitting = [(first, second) for first, second in halves if first.startswith(begin) and second.startswith(begin)]
     if len(fitting) == 1:
         return fitting[0]
-    what = "fits no two items" if not fitting else f"can be split in {len(fitting)} ways"
+    problem = "fits no two items" if not fitting else f"can be split in {len(fitting)} ways"
     raise ScoreFileError(
-        f"pair id {pair_id!r} {what}",
+        f"pair id {pair_id!r} {problem}",
         hint="Use scores from `tracinctl compute`, which have the items' ids, or ids that begin each item with the "
         "material.",
     )

@@ -139,8 +139,8 @@ class InfluenceTable(ScoreSource):
         if self.scores.size:
             low, high = number(float(self.scores.min())), number(float(self.scores.max()))
             lines.append(f"  scores: {low} to {high}; {SIGNS}")
-            for harmful, what in ((True, "harmful"), (False, "helpful")):
+            for harmful, effect in ((True, "harmful"), (False, "helpful")):
                 lines += [
-                    f"  most {what}: {name} (total {number(total)})" for name, total in self.top(1, harmful=harmful)
+                    f"  most {effect}: {name} (total {number(total)})" for name, total in self.top(1, harmful=harmful)
                 ]
         return "\n".join(lines)

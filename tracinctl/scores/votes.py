@@ -93,8 +93,8 @@ def check_rule(rule: str, min_occurrences: str = DEFAULT_OCCURRENCES, upper_thre
         raise UsageError(f"unknown rule {rule!r}", hint=f"Choose one of {', '.join(RULES)}.")
     required_votes(min_occurrences, 0)
     if rule == "total" and (upper_threshold is not None or min_occurrences != DEFAULT_OCCURRENCES):
-        what = "min_occurrences" if upper_threshold is None else "upper_threshold"
-        raise UsageError(f"`{what}` sets votes, but the rule total has none", hint="Leave one of them out.")
+        parameter = "min_occurrences" if upper_threshold is None else "upper_threshold"
+        raise UsageError(f"`{parameter}` sets votes, but the rule total has none", hint="Leave one of them out.")
 
 
 def required_votes(rule: str, active: int) -> int:

@@ -134,12 +134,12 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
 
 
 @contextlib.contextmanager
-def _reading(index: Path, what: str) -> Iterator[None]:
+def _reading(index: Path, content: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{index} is not {what}: {type(error).__name__}: {error}",
+            f"{index} is not {content}: {type(error).__name__}: {error}",
             hint="Save the model again, in case the file is cut off.",
         ) from error
 

@@ -47,9 +47,9 @@ def format_of(path: Path, raw: bytes | bytearray) -> Format:
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
         return "archive"
-    for mark, what, hint in _OTHERS:
+    for mark, kind, hint in _OTHERS:
         if head.startswith(mark):
-            raise not_a_checkpoint(path, what, hint)
+            raise not_a_checkpoint(path, kind, hint)
     if head[_TAR_MARK] == b"ustar":
         raise not_a_checkpoint(path, "a tar archive", _UNPACK)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -62,9 +62,9 @@ def format_of(path: Path, raw: bytes | bytearray) -> Format:
     return "pickle"
 
 
-def not_a_checkpoint(path: Path, what: str, hint: str) -> CheckpointError:
+def not_a_checkpoint(path: Path, kind: str, hint: str) -> CheckpointError:
     """The error that a file is something else than a checkpoint."""
-    return CheckpointError(f"{path} is not a checkpoint but {what}", hint=hint)
+    return CheckpointError(f"{path} is not a checkpoint but {kind}", hint=hint)
 
 
 def _is_safetensors(raw: bytes | bytearray) -> bool:

@@ -34,9 +34,9 @@ def measures_of(path: Path) -> Measures:
         return Measures()
 
 
-def _share(value: object, whole: int) -> float | None:
+def _share(value: object, scale: int) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    share = float(value) / whole if is_number else -1.0  # type: ignore[arg-type]
+    share = float(value) / scale if is_number else -1.0  # type: ignore[arg-type]
     return share if 0 <= share <= 1 else None
 
 

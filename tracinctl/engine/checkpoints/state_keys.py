@@ -43,7 +43,7 @@ def state_for(
     state = {_filled_in(name, wanted): value for name, value in state.items()}
     renamed = dict(state if wanted.keys() <= state.keys() else _renamed(wanted, state, shared, checkpoint))
     for name, others in shared.items():
-        present = next((other for other in others if other in renamed), None)
+        present = next((alias for alias in others if alias in renamed), None)
         if present is not None:
             renamed.setdefault(name, renamed[present])
     unsaved = {name for name, _ in model.named_buffers()} - wanted.keys()
@@ -173,6 +173,6 @@ def _all_there(
     prefix: str, names: Mapping[str, str], bare: Mapping[str, torch.Tensor], shared: Mapping[str, list[str]]
 ) -> bool:
     return all(
-        prefix + name in bare or any(prefix + _uncompiled(other) in bare for other in shared.get(full, ()))
+        prefix + name in bare or any(prefix + _uncompiled(alias) in bare for alias in shared.get(full, ()))
         for name, full in names.items()
     )

@@ -199,7 +199,7 @@ def check_own_weights(weights: Sequence[float], checkpoints: int) -> list[float]
 def _on_groups(names: Sequence[str], records: Sequence[CheckpointRecord], scales: Sequence[GroupScales]) -> list[str]:
     mixed = [k for k, record in enumerate(records) if record.rates.differ]
     notes = []
-    for by_name, what in (
+    for by_name, effect in (
         (True, "each group's gradients count by its own rate"),
         (False, "the parameters of the groups are unknown, so their mean rate counts for all"),
     ):
@@ -207,5 +207,5 @@ def _on_groups(names: Sequence[str], records: Sequence[CheckpointRecord], scales
         if those:
             rates = ", ".join(f"{rate:.4g}" for rate in records[those[0]].rates.by_group)
             of = first_few([names[k] for k in those], 1)
-            notes.append(f"learning rates differ by parameter group ({rates} in {of}): {what}")
+            notes.append(f"learning rates differ by parameter group ({rates} in {of}): {effect}")
     return notes
