@@ -10,8 +10,8 @@ and the mean judges the rule. The rule is chosen, and its list is then made from
 scores, such as out-of-fold rankers, is judged by all scoring pairs.
 
 **Training pairs judge, too.** Held-out pairs are often so few that the gain of a list has an error as large as itself.
-A rule that uses rankers of halves, margins or another loss is also judged by the training pairs that its rankers did not
-train on (``unseen.py``), and the two estimates are averaged by their precision.
+A rule that uses rankers of halves, margins or another loss is also judged by the training pairs that its rankers did
+not train on (``unseen.py``), and the two estimates are averaged by their precision.
 
 **Cells.** A weight decay with a stop is a cell. Neighbouring cells rank alike, so the accuracy of a cell is averaged
 with that of its neighbours before cells are compared. A rule is judged by the mean of its best three cells less that of
