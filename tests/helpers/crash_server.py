@@ -38,7 +38,7 @@ def changes_files(event, arguments, root):
 def prepare(job, root):
     """Make the process die, or a change of the folder fail, at the n-th change; report their number.
 
-    ``slow`` has each file of the folder take so many seconds to open, and to reach the disk.
+    ``slow`` is the number of seconds that opening and flushing each file of the folder takes.
     """
     changes = 0
 

@@ -20,7 +20,7 @@ ITEMS, HELD_OUT = 14, 6
 
 
 class Scorer(torch.nn.Module):
-    """A small network; ``SLOW`` makes each pass take so many seconds, ``BREAK`` names a rank that fails."""
+    """A small network; ``SLOW`` is the seconds that each pass takes, and ``BREAK`` the rank that fails."""
 
     def __init__(self):
         super().__init__()

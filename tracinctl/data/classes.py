@@ -19,12 +19,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 @dataclass(frozen=True)
 class ClassOrder:
-    """The rank of each class.
-
-    Attributes:
-        rank: ranks by class, lowest first.
-        note: what is uncertain about the order; may be empty.
-    """
+    """The rank of each class, lowest first, and a note on what is uncertain about the order."""
 
     rank: dict[str, float]
     note: str = ""

@@ -91,7 +91,7 @@ class Comparisons:
     Attributes:
         first, second: names of the columns of the two items.
         target: for each row, +1 if the first item is better, -1 if it is worse, 0 for a tie.
-        used: names of the columns that were used.
+        used: names of all columns that were used.
         understood: how the table was read, in words.
     """
 

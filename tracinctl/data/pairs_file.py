@@ -35,12 +35,7 @@ _TARGETS: Final = {"1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "0": 0, "0.0
 
 @dataclass(frozen=True)
 class PairsFile:
-    """A checked pairs file.
-
-    Attributes:
-        table: its rows in order.
-        target: +1, -1 or 0 (a tie) for each row.
-    """
+    """A checked pairs file: its rows in order, and for each row the target +1, -1 or 0 (a tie)."""
 
     table: Table
     target: npt.NDArray[np.int64]

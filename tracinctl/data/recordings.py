@@ -23,13 +23,9 @@ _NAMED = 8  # number of names in a message
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording of the tree.
+    """One recording of the tree, and the parts of its name.
 
-    Attributes:
-        id: the item id, which is the file name without the ending.
-        path: the file.
-        angle: the class, for example ``deg036``.
-        material, frequency, take: the other parts of its name.
+    Its ``id`` is the file name without the ending; ``angle`` is its class, for example ``deg036``.
     """
 
     id: str
@@ -42,12 +38,9 @@ class Recording:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RankedRecordings:
-    """The recordings of a material and frequency, ordered by class, lowest rank first, then by take.
+    """The recordings of a material and frequency by class, lowest rank first, then by take.
 
-    Attributes:
-        recordings: in that order.
-        rank: the rank of each class, lowest first.
-        notes: remarks on the folder for the user.
+    ``rank`` has the rank of each class, lowest first; ``notes`` are remarks on the folder for the user.
     """
 
     recordings: Sequence[Recording]

@@ -21,13 +21,7 @@ MOST_TEST_PAIRS: Final = 5_000
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the training items and of the held-out items, and pairs as indices into these.
-
-    Attributes:
-        train, test: rows, in the order of the items.
-        train_pairs, test_pairs: pairs as indices into ``train`` and ``test``.
-        notes: remarks for the user.
-    """
+    """Rows of the training items and of the held-out items, pairs as indices into these, and remarks for the user."""
 
     train: list[int]
     test: list[int]

@@ -24,10 +24,8 @@ class PairEffects:
         total: total influence on all held-out pairs, shape (train pairs,).
         votes: number of held-out pairs with a negative score, shape (train pairs,).
         active: number of held-out pairs with a non-zero score for some training pair.
-        hurt: columns of the held-out pairs with the lowest scores, lowest first, shape (train pairs, named).
-        hurt_by: their scores, same shape.
-        helped: columns of the held-out pairs with the highest scores, highest first, same shape.
-        helped_by: their scores, same shape.
+        hurt, hurt_by: columns and scores of the lowest scores, lowest first, shape (train pairs, named).
+        helped, helped_by: columns and scores of the highest scores, highest first, same shape.
     """
 
     total: FloatArray

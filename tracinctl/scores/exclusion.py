@@ -38,14 +38,7 @@ OUTLIER = 3.5
 
 @dataclass(frozen=True)
 class HarmfulPair:
-    """A harmful training pair.
-
-    Attributes:
-        id: the pair's id.
-        votes: negative votes against it.
-        mean: its mean score over all test pairs.
-        total: its total score over all test pairs.
-    """
+    """A harmful training pair: negative votes against it, and its mean and total score over all test pairs."""
 
     id: str
     votes: int
@@ -137,10 +130,7 @@ def choose_exclusions(source: ScoreSource, rule: Rule) -> Exclusions:
     _check(rule)
     threshold = parse_threshold(rule.threshold)
     suspicious = suspicious_items(source) if rule.mode == "sample" else {}
-    if rule.rule == "total":
-        harmful = _by_total(source, count_votes(source, [BELOW_ZERO]), threshold)
-    else:
-        harmful = _by_votes(source, count_votes(source, [threshold], rule.upper_threshold), rule.min_occurrences)
+    harmful = _find_harmful(source, rule, threshold)
     rows, mirrors = _listed_rows(source, harmful.rows, rule)
     active = harmful.counted.active_test_pairs
     chosen = Exclusions(
@@ -203,20 +193,20 @@ class _Harmful:
         ]
 
 
-def _by_votes(source: ScoreSource, counted: VoteTable, min_occurrences: str) -> _Harmful:
-    required = required_votes(min_occurrences, counted.active_test_pairs)
-    votes, mean, ids = counted.votes[0], counted.mean, source.train_ids
+def _find_harmful(source: ScoreSource, rule: Rule, threshold: Threshold) -> _Harmful:
+    ids = source.train_ids
+    if rule.rule == "total":
+        counted = count_votes(source, [BELOW_ZERO])
+        totals, value = counted.totals, total_below(counted.totals, threshold)
+        rows = np.flatnonzero(totals < value).tolist()
+        rows.sort(key=lambda row: (float(totals[row]), ids[row]))
+        return _Harmful(rows, value, 0, counted)
+    counted = count_votes(source, [threshold], rule.upper_threshold)
+    required = required_votes(rule.min_occurrences, counted.active_test_pairs)
+    votes, mean = counted.votes[0], counted.mean
     rows = np.flatnonzero(votes >= required).tolist()
     rows.sort(key=lambda row: (-int(votes[row]), float(mean[row]), ids[row]))
     return _Harmful(rows, float(counted.values[0]), required, counted)
-
-
-def _by_total(source: ScoreSource, counted: VoteTable, threshold: Threshold) -> _Harmful:
-    totals, ids = counted.totals, source.train_ids
-    value = total_below(totals, threshold)
-    rows = np.flatnonzero(totals < value).tolist()
-    rows.sort(key=lambda row: (float(totals[row]), ids[row]))
-    return _Harmful(rows, value, 0, counted)
 
 
 def _listed_rows(source: ScoreSource, rows: list[int], rule: Rule) -> tuple[list[int], list[int]]:

@@ -31,13 +31,11 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 @dataclass(frozen=True)
 class GroupInfluence:
-    """The influence of a group of training pairs on the held-out pairs.
+    """The influence of a group of training pairs on the held-out pairs; negative is harmful.
 
     Attributes:
-        name: name of the group.
-        pairs: number of its training pairs.
-        total: their total influence on all held-out pairs; negative is harmful.
-        mean: total per training pair.
+        name, pairs: the group's name and its number of training pairs.
+        total, mean: their total influence on all held-out pairs, and the total per training pair.
         low, high: 95 % interval of the mean for pairs like these; infinite for a group of one pair.
         harmful: number of its pairs with a negative total.
         contradicted: share of its pairs that most rankers trained without them rank the other way, 0 to 1; None if

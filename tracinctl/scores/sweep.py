@@ -52,16 +52,10 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What each threshold would exclude.
+    """What each threshold would exclude, one row per threshold, and numbers of pairs.
 
-    Attributes:
-        rows: one per threshold.
-        train_pairs: number of training pairs.
-        test_pairs: number of test pairs.
-        active_test_pairs: number of test pairs that can vote.
-        never_fires: why the rule can never fire and what would; empty if it can.
-        counted: the votes; under rule ``total``, the votes below 0.
-        rule: one of RULES.
+    ``never_fires`` says why the rule can never fire and what would; it is empty if the rule can. Under rule ``total``,
+    ``counted`` has the votes below 0.
     """
 
     rows: Sequence[SweepRow]

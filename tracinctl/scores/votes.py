@@ -131,8 +131,7 @@ class VoteTable:
         mean: mean score over all test pairs, shape (train pairs,), float64.
         active: whether each test pair is active, shape (test pairs,), bool.
         test_votes: number of votes of each test pair, shape (thresholds, test pairs), int64.
-        lowest: the lowest score.
-        highest: the highest score.
+        lowest, highest: the lowest and the highest score.
         upper_threshold: scores above it count as votes too; None without one.
     """
 

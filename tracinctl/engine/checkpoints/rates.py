@@ -19,13 +19,7 @@ _OPTIMIZERS = ("optimizer_state_dict", "optimizer_states", "optimizer", "optim")
 
 @dataclass(frozen=True)
 class Group:
-    """A parameter group of an optimizer.
-
-    Attributes:
-        rate: its learning rate.
-        names: names of its parameters, if the optimizer has them.
-        shapes: shapes of its parameters, as far as the optimizer's state shows them; one entry per parameter.
-    """
+    """A parameter group of an optimizer: its learning rate, and the names and shapes of its parameters if known."""
 
     rate: float
     names: tuple[str, ...] | None

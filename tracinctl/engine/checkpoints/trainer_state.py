@@ -24,13 +24,7 @@ Read = Callable[[Path], Any]
 
 @dataclass(frozen=True)
 class TrainerState:
-    """The content of ``trainer_state.json``.
-
-    Attributes:
-        step: step of the checkpoint; None without such a file.
-        planned: steps of the whole training; None if unknown.
-        logged: learning rates by step.
-    """
+    """The step of a checkpoint, the steps of the whole training, and learning rates by step; None if unknown."""
 
     step: int | None = None
     planned: int | None = None
