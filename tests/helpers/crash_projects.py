@@ -88,7 +88,7 @@ class CrashServer:
         jobs = [{"folder": str(folder), "arguments": arguments, **how} for arguments in commands]
         self.process.stdin.write(json.dumps(jobs) + "\n")
         self.process.stdin.flush()
-        return [End(**each) for each in json.loads(self.process.stdout.readline())]
+        return [End(**end) for end in json.loads(self.process.stdout.readline())]
 
     def close(self):
         self.process.stdin.close()

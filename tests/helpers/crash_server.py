@@ -135,7 +135,7 @@ def main():
             if "kill_after" in job:
                 time.sleep(max(0, begun + job["kill_after"] - time.monotonic()))
                 os.kill(child, signal.SIGKILL)
-        sys.stdout.write(json.dumps([ended(*each, begun) for each in running]) + "\n")
+        sys.stdout.write(json.dumps([ended(*run, begun) for run in running]) + "\n")
         sys.stdout.flush()
 
 

@@ -24,7 +24,7 @@ from tracinctl.engine.losses import LossSettings
 
 
 def status(name):
-    [line] = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith(name)]
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
     return int(line.split()[1]) * 1024
 
 

@@ -50,8 +50,8 @@ def _scores_written(name):
 
 
 def _finite(*arrays):
-    for each in arrays:
-        assert np.isfinite(each).all()
+    for array in arrays:
+        assert np.isfinite(array).all()
 
 
 def score_json(folder, data):
@@ -105,11 +105,11 @@ def exclusion_list(folder, data):
 
     found = read_exclusion_list(_file(folder, "list.txt", data))
     assert len(set(found.ids)) == len(found.ids)
-    for each in found.ids:
-        assert each == each.strip() != ""
-        assert not each.startswith("#")
-        assert "\n" not in each
-        assert "\r" not in each
+    for name in found.ids:
+        assert name == name.strip() != ""
+        assert not name.startswith("#")
+        assert "\n" not in name
+        assert "\r" not in name
 
 
 def pairs_csv(folder, data):
@@ -128,9 +128,9 @@ def pairs_csv(folder, data):
 def planted_csv(folder, data):
     from tracinctl.data.planted import read_planted
 
-    for each in read_planted(_file(folder, "planted.csv", data)):
-        assert each.kind in {"pair", "item"}
-        assert each.id
+    for error in read_planted(_file(folder, "planted.csv", data)):
+        assert error.kind in {"pair", "item"}
+        assert error.id
 
 
 def recording(folder, data):
@@ -187,8 +187,8 @@ def thresholds(folder, data):
     del folder
     text = data.decode("utf-8", "surrogateescape")
     assert required_votes("60%", 5) == 3
-    for each in parse_thresholds(text):
-        assert 0 <= each.value <= 1 if each.quantile else each.value <= 0
+    for threshold in parse_thresholds(text):
+        assert 0 <= threshold.value <= 1 if threshold.quantile else threshold.value <= 0
 
 
 def votes_rule(folder, data):
@@ -203,7 +203,7 @@ def votes_rule(folder, data):
 def metadata(folder, data):
     from tracinctl.scores.files.records import read_records
 
-    assert all(isinstance(each, dict) for each in read_records(_file(folder, "a_1hz_metadata.json", data)).values())
+    assert all(isinstance(record, dict) for record in read_records(_file(folder, "a_1hz_metadata.json", data)).values())
 
 
 def pair_names(folder, data):
@@ -215,8 +215,8 @@ def pair_names(folder, data):
 
 
 READERS = {
-    each.__name__: each
-    for each in (
+    reader.__name__: reader
+    for reader in (
         score_json,
         score_parquet,
         score_sidecar,

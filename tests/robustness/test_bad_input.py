@@ -67,8 +67,8 @@ def test_a_fault_is_named_and_nothing_is_written(cli, project, fault):
     result = cli(*fault.arguments)
     said = " ".join(result.err.split())
     assert result.code == fault.code, said
-    for each in fault.said:
-        assert each in said
+    for text in fault.said:
+        assert text in said
     assert result.err.count("error: ") == 1
     assert "Traceback" not in said
     assert "\x1b" not in result.err

@@ -36,7 +36,7 @@ def test_all_timed_methods_compute_the_same_scores(capsys):
 def test_every_timed_start_prints_its_answer(capsys):
     startup.main(["--rounds", "1"])
     lines = capsys.readouterr().out.splitlines()
-    timed = [each.name for bare, ours in startup.contenders().values() for each in (bare, *ours)]
+    timed = [contender.name for bare, ours in startup.contenders().values() for contender in (bare, *ours)]
     assert [line.rsplit(maxsplit=2)[0] for line in lines[1:-1]] == timed
     assert all(float(line.split()[-1]) > 0 for line in lines[1:-1])
 

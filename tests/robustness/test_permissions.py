@@ -82,8 +82,8 @@ def test_a_missing_permission_is_named_and_nothing_is_written(cli, project, path
         place.chmod(kept)
     message = " ".join(result.err.split())
     assert result.code == code, message
-    for each in said:
-        assert each in message
+    for text in said:
+        assert text in message
     assert result.err.count("error: ") == 1
     assert "internal error" not in message
     after = {name: data for name, data in contents(project).items() if "/cache/" not in name}

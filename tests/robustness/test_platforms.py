@@ -92,10 +92,10 @@ def test_windows_writes_complete_files_beside_other_writers(tmp_path):
 def held_open(path):
     """Whether this process has the file, or one in the folder, open or mapped."""
     path = os.path.realpath(path)
-    held = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     mapped = [line.partition("/") for line in Path("/proc/self/maps").read_text().splitlines()]
     held += [f"/{where}" for _, _, where in mapped if where]
-    return any(each == path or each.startswith(f"{path}/") for each in held)
+    return any(link == path or link.startswith(f"{path}/") for link in held)
 
 
 @pytest.fixture
@@ -166,9 +166,9 @@ def test_a_file_that_another_program_has_open_stays_unchanged_on_windows(tmp_pat
 
 def test_a_kernel_that_another_run_has_open_is_not_pruned(tmp_path, monkeypatch):
     kernels = [tmp_path / "v1-a" / "k.kernel", tmp_path / "v1-b" / "k.kernel"]
-    for each in kernels:
-        each.parent.mkdir()
-        each.write_bytes(b"123")
+    for kernel in kernels:
+        kernel.parent.mkdir()
+        kernel.write_bytes(b"123")
     remove = Path.unlink
 
     def held(self, *more, **others):
@@ -178,7 +178,7 @@ def test_a_kernel_that_another_run_has_open_is_not_pruned(tmp_path, monkeypatch)
 
     monkeypatch.setattr(Path, "unlink", held)
     assert KernelCache(tmp_path).prune(()) == 3
-    assert [each.exists() for each in kernels] == [True, False]
+    assert [kernel.exists() for kernel in kernels] == [True, False]
 
 
 NOT_THERE = ["C:", "a:b", "a?", "a*", 'a"', "<a", "a>", "a|b", "a.", "a "]

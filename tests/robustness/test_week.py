@@ -34,7 +34,7 @@ def test_status_is_true_after_each_command_of_a_week(project, cli):
             result = cli(*step.command)
             assert result.code == step.code, (step, result.err)
         assert differences(files, status(cli)) == [], (number, step)
-        seen |= {kind for one in (1, 2, 3) for kind in files.truth(one)["stale"]}
+        seen |= {kind for number in (1, 2, 3) for kind in files.truth(number)["stale"]}
     assert seen == {"checkpoints", "scores", "list"}, "the week contains everything that can be out of date"
 
 

@@ -28,15 +28,15 @@ def noise(rows=40, columns=30):
 def of_sweep(scores, thresholds="0", rule="60%", **more):
     source = scores if hasattr(scores, "blocks") else table(scores)
     found = diagnose(source, sweep=sweep_thresholds(source, parse_thresholds(thresholds), rule, **more))
-    return {each.code: each for each in found}
+    return {diagnosis.code: diagnosis for diagnosis in found}
 
 
 def of_list(scores, threshold="0", rule="60%", **more):
     source = scores if hasattr(scores, "blocks") else table(scores)
     chosen = choose_exclusions(source, Rule(threshold=threshold, min_occurrences=rule, **more))
     found = diagnose(source, exclusions=chosen)
-    assert len({each.code for each in found}) == len(found), "each diagnosis occurs once"
-    return {each.code: each for each in found}
+    assert len({diagnosis.code for diagnosis in found}) == len(found), "each diagnosis occurs once"
+    return {diagnosis.code: diagnosis for diagnosis in found}
 
 
 def test_good_scores_have_no_diagnosis():
@@ -179,7 +179,7 @@ def test_checkpoints_without_gradients_or_learning_rates_are_named():
 
 def test_diagnoses_of_the_scores_alone():
     def codes(*about):
-        return [each.code for each in diagnose_scores(*about)]
+        return [diagnosis.code for diagnosis in diagnose_scores(*about)]
 
     assert codes(30, 25, checkpoints()) == []
     assert codes(30, 19, checkpoints()) == codes(5, 5, {}) == ["few-active"]
@@ -230,7 +230,7 @@ def test_every_command_that_shows_votes_prints_a_diagnosis_once_on_stderr(cli, a
     assert result.code == 0, result.err
     assert " ".join(result.err.split()).count("the rule needs 18 votes") == 1
     if "--json" in arguments:
-        (warnings,) = (each["warnings"] for each in json.loads(result.out))
+        (warnings,) = (result_of_file["warnings"] for result_of_file in json.loads(result.out))
         assert sum("the rule needs 18 votes" in text for text in warnings) == 1
     else:
         assert "the rule needs 18 votes" not in result.out

@@ -65,7 +65,7 @@ def test_a_list_equals_slow_obvious_loops(source, required, cap):
     want = {name for pair, name in in_training.items() if frozenset(pair) in kept}
     assert set(chosen.ids) == want, "mirror images are listed too, and never more comparisons than the cap"
     assert len(chosen.ids) == len(want)
-    by_own_scores = [each for each in chosen.ids if each not in chosen.mirrored]
+    by_own_scores = [name for name in chosen.ids if name not in chosen.mirrored]
     assert by_own_scores == [source.train_ids[k] for k in order if frozenset(source.train_items[k]) in kept]
     assert list(chosen.ids) == by_own_scores + list(chosen.mirrored)
     assert [pair.id for pair in chosen.listed] == chosen.ids
@@ -75,7 +75,7 @@ def test_a_list_equals_slow_obvious_loops(source, required, cap):
 @given(mirrored_sources(), st.integers(1, 3))
 def test_full_pair_names_both_items_of_each_harmful_pair_once(source, required):
     chosen = choose(source, min_occurrences=str(required), mode="full_pair")
-    want = [each for k in slow_order(source, required) for each in source.train_items[k]]
+    want = [item for k in slow_order(source, required) for item in source.train_items[k]]
     assert chosen.ids == list(dict.fromkeys(want))
 
 
@@ -116,7 +116,7 @@ def test_two_votes_find_98_harmful_pairs_in_the_users_file_and_name_their_mirror
     chosen = choose(source, threshold="-5", min_occurrences="2")
     assert len(chosen.harmful) == 98
     ids = set(source.train_ids)
-    halves = [split_pair_id(each) for each in chosen.ids]
+    halves = [split_pair_id(name) for name in chosen.ids]
     assert all(f"{b}_{a}" in chosen.ids for a, b in halves if f"{b}_{a}" in ids)
     assert len(chosen.ids) == 98 + len(chosen.mirrored) == 122
 
@@ -319,7 +319,7 @@ def test_any_bytes_are_a_list_or_a_tracinctl_error(tmp_path_factory, data):
     except TracinctlError as error:
         assert "x.txt" in error.message  # noqa: PT017  both results are right, but the message must be right too
     else:
-        assert all(each == each.strip() and each and not each.startswith("#") for each in found.ids)
+        assert all(name == name.strip() and name and not name.startswith("#") for name in found.ids)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", "ä".encode("utf-16")])

@@ -87,7 +87,7 @@ def test_the_voters_against_a_pair_are_those_that_were_counted(scores, threshold
     found = voters_against(source, counted, source.train_ids[::2])
     assert list(found) == source.train_ids[::2]
     for row, votes in list(enumerate(loop_votes(scores, threshold, upper)))[::2]:
-        want = [each for each, vote in zip(source.test_ids, votes, strict=True) if vote]
+        want = [name for name, vote in zip(source.test_ids, votes, strict=True) if vote]
         assert found[source.train_ids[row]] == want
 
 
@@ -160,12 +160,12 @@ def test_a_sweep_counts_pairs_at_every_number_of_votes_and_the_items_they_touch(
     source = table(scores)
     result = sweep_thresholds(source, [Threshold("", threshold)], rule)
     row = result.rows[0]
-    votes = [sum(each) for each in loop_votes(scores, threshold, None)]
+    votes = [sum(row) for row in loop_votes(scores, threshold, None)]
     assert row.votes == {k: sum(v >= k for v in votes) for k in range(1, len(scores[0]) + 1)}
     harmful = [k for k, v in enumerate(votes) if v >= row.required_votes]
     assert row.harmful == len(harmful)
     assert row.pair_share == len(harmful) / len(scores)
-    touched = {each for k in harmful for each in source.train_items[k]}
+    touched = {item for k in harmful for item in source.train_items[k]}
     assert row.item_share == len(touched) / (len(scores) + 1)
 
 

@@ -50,7 +50,7 @@ def test_scores_and_metadata_are_read_back_bit_by_bit(tmp_path_factory, name, sc
     loaded = load_influence_scores(path)
     for row, train_id in enumerate(source.train_ids):
         assert loaded[train_id] == {
-            f"tracin_influence_{each}": value for each, value in zip(source.test_ids, scores[row], strict=True)
+            f"tracin_influence_{test_id}": value for test_id, value in zip(source.test_ids, scores[row], strict=True)
         }
 
 
@@ -143,14 +143,16 @@ def test_progress_reports_every_block(tmp_path):
     for name in (JSON, PARQUET):
         seen = []
         write_scores(InBlocks(table(np.ones((5, 2))), 2), tmp_path / name, seen.append)
-        assert [(each.done, each.total, each.unit) for each in seen] == [
+        assert [(report.done, report.total, report.unit) for report in seen] == [
             (2, 5, "pairs"),
             (4, 5, "pairs"),
             (5, 5, "pairs"),
         ]
     told = []
     list(open_scores(tmp_path / PARQUET, told.append).blocks())
-    assert [(each.task, each.done, each.total, each.unit) for each in told] == [("reading scores", 5, 5, "pairs")]
+    assert [(report.task, report.done, report.total, report.unit) for report in told] == [
+        ("reading scores", 5, 5, "pairs")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def everything(path):
 def bind(path, **changes):
     """Write a sidecar that fits the present file except for some changes, as only a forger would."""
     about = {**read_sidecar(path), "size": path.stat().st_size, **changes}
-    groups = [parquet_format.ScoreBytes(*each) for each in about["row_groups"]]
+    groups = [parquet_format.ScoreBytes(*place) for place in about["row_groups"]]
     digest = parquet_format._frame_digest(path, groups, len(about["test_ids"]), about["size"])
     sidecar_path(path).write_text(sidecar_text({**about, "frame_sha256": digest}))
 

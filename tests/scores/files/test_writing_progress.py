@@ -27,15 +27,15 @@ def test_json_of_many_scores_reports_progress_in_parts(write, columns, tmp_path)
     told = []
     path = tmp_path / "plastic_500hz_influence_metadata.json"
     write(table, path, told.append)
-    steps = [each.done for each in told]
+    steps = [report.done for report in told]
     assert steps == sorted(set(steps))
     assert steps[-1] == 240
     assert max(np.diff([0, *steps])) * 2000 <= 100_000
-    assert {(each.task, each.total, each.unit) for each in told} == {("writing scores", 240, "pairs")}
+    assert {(report.task, report.total, report.unit) for report in told} == {("writing scores", 240, "pairs")}
     assert list(json.loads(path.read_text())) == table.train_ids
 
 
 def test_a_pair_with_many_scores_is_one_part(tmp_path):
     told = []
     write_scores(scores(3, 150_000, 1), tmp_path / "plastic_500hz_influence_metadata.json", told.append)
-    assert [each.done for each in told] == [1, 2, 3]
+    assert [report.done for report in told] == [1, 2, 3]
