@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
+import torch
 from command_line import CommandLine
 from wav_trees import SETTINGS, retrainable
 
+from tracinctl.retraining.builtin_trainer import RankerTrainer
 from tracinctl.scores.files.exclusion_list import read_exclusion_list
 
 LIST = "exclusions/plastic_500hz_excluded_pairs.txt"
@@ -48,6 +51,22 @@ def test_every_kind_of_rule_is_tried_and_shown(cli, monkeypatch):
     assert rules["pairs of items that stand out"]["left_out"] > 0
     shown = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1").out
     assert all(name in shown for name in rules)
+
+
+@pytest.mark.parametrize(("best", "trains_on"), [("cuda:1", "cuda:1"), ("cpu", "cpu"), ("mps", "cpu")])
+def test_a_cuda_device_trains_many_rankers_in_one_call(cli, monkeypatch, best, trains_on):
+    cli("train")
+    made = []
+
+    def trainer(data, division, settings, device):
+        made.append(RankerTrainer(data, division, settings, device))
+        return dataclasses.replace(made[-1], device="cpu")
+
+    monkeypatch.setattr("tracinctl.project.retrain.choose_device", lambda _name: torch.device(best))
+    monkeypatch.setattr("tracinctl.project.retrain.RankerTrainer", trainer)
+    assert cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--device", "cpu").code == 0
+    assert made[0].device == trains_on
+    assert (made[0].together > 1) == (trains_on != "cpu")
 
 
 def test_nothing_is_left_out_if_no_list_is_better_and_the_list_has_the_training_command(cli, tmp_path):

@@ -273,6 +273,17 @@ def test_a_training_under_its_own_loss_is_that_of_a_trainer_under_it():
     assert both[1].scores == alone.scores != both[0].scores
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_trainings_on_a_card_rank_as_on_the_cpu():
+    plan = [Training("all", 1, 5, ()), Training("some", 1, 6, ("t0_t1",))]
+    on_card, on_cpu = (RankerTrainer(DATA, DIVISION, QUICK, device) for device in ("cuda", "cpu"))
+    assert on_card.together > 1, "one call trains many"
+    pairs = zip(*(trainer.train(plan, lambda *_: None) for trainer in (on_card, on_cpu)), strict=True)
+    for card, cpu in pairs:
+        for name in DATA.test.ids:
+            assert card.scores[name] == pytest.approx(cpu.scores[name], rel=1e-3, abs=1e-3)
+
+
 def test_a_training_that_stops_early_is_the_beginning_of_a_longer_one():
     trainer = RankerTrainer(DATA, DIVISION, dataclasses.replace(QUICK, epochs=4))
     plan = [Training("all", 1, 5, (), stop=stop) for stop in (0, 2)]

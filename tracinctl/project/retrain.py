@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from tracinctl.data.planted import PLANTED_FILE, planted_ids
+from tracinctl.engine.devices import choose_device
 from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.files import is_there
 from tracinctl.progress import Progress, ProgressCallback, no_progress
@@ -107,7 +108,7 @@ def retrain_project(
     Raises:
         TracinctlError: data are missing or broken, or a training fails. Finished trainings are kept.
     """
-    work = _Work(target, settings, progress)
+    work = _Work(target, settings, progress, compute.engine.device)
     source = work.scoring_scores(source)
     usual = rule_candidate(source, work.half_pairs, rule)
     can = settings.command is None and settings.train.loss_type != "capped" and settings.train.margin > 0
@@ -154,7 +155,9 @@ def judge_project_sweep(
 class _Work:
     """The data of a target, the halves that choose and judge, and the trainer."""
 
-    def __init__(self, target: Target, settings: ProjectRetraining, progress: ProgressCallback) -> None:
+    def __init__(
+        self, target: Target, settings: ProjectRetraining, progress: ProgressCallback, device: str = "auto"
+    ) -> None:
         settings.check()
         self.target, self.settings, self.progress = target, settings, progress
         self.data = load_data(target, settings.origin, progress)
@@ -163,7 +166,7 @@ class _Work:
         ids = self.data.test_pairs.row_ids(self.data.test.ids)
         first, second = ({ids[row] for row in pairs_within(self.data, half)} for half in self.halves)
         self.half_pairs = (first, second)
-        self.trainer = _trainer(target, settings, self.data, self.division)
+        self.trainer = _trainer(target, settings, self.data, self.division, device)
 
     def scoring_scores(self, source: ScoreSource) -> ScoreSource:
         """The scores on the scoring pairs; they do not depend on the other test pairs.
@@ -264,9 +267,12 @@ def _trainer(
     settings: ProjectRetraining,
     data: RankingData,
     division: Division,
+    device: str,
 ) -> RankerTrainer | CommandTrainer:
     if settings.command is None:
-        return RankerTrainer(data, division, settings.train)
+        # the optimizer of a stack has float64 rates, which MPS lacks
+        chosen = choose_device(device)
+        return RankerTrainer(data, division, settings.train, str(chosen) if chosen.type == "cuda" else "cpu")
     return CommandTrainer(
         settings.command,
         settings.metrics_file,

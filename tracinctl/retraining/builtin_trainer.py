@@ -46,16 +46,18 @@ class RankerTrainer:
         data: items and pairs, including all held-out ones.
         division: the held-out items that score and that judge.
         settings: the training settings; each training has its own seed.
+        device: the device to train on.
     """
 
     data: RankingData
     division: Division
     settings: TrainSettings
+    device: str = "cpu"
 
     @property
     def together(self) -> int:
         """The best number of rankers per call."""
-        return _TOGETHER if pays(self._build(), torch.device("cpu")) else 1
+        return _TOGETHER if pays(self._build(), torch.device(self.device)) else 1
 
     @property
     def needs_process(self) -> bool:
@@ -102,7 +104,9 @@ class RankerTrainer:
         report(0, stops[-1])
         all_items = any(training.all_items for training in trainings)
         scored = [*held_out.inputs, *train.inputs] if all_items else held_out.inputs
-        scores = train_stack(self._build, inputs, scored, members, settings, stops, report=report).double()
+        scores = train_stack(
+            self._build, inputs, scored, members, settings, stops, device=self.device, report=report
+        ).double()
         trained = []
         for training, by_stop, member in zip(trainings, scores, members, strict=True):
             ids = [*held_out.ids, *(train.ids if training.all_items else ())]
