@@ -76,11 +76,15 @@ class Members:
     @classmethod
     def of(cls, by: str, names_of_rows: Iterable[Collection[str]]) -> Members:
         """Put each training pair in the groups of its names."""
-        flat = [(row, name) for row, names in enumerate(names_of_rows) for name in names]
-        names = sorted({name for _, name in flat}, key=natural_key)
-        place = {name: k for k, name in enumerate(names)}
-        rows = np.array([row for row, _ in flat], dtype=np.int64)
-        return cls(by, names, rows, np.array([place[name] for _, name in flat], dtype=np.int64))
+        rows: list[int] = []
+        name_of: list[str] = []
+        for row, names in enumerate(names_of_rows):
+            rows += [row] * len(names)
+            name_of += names
+        ordered = sorted(set(name_of), key=natural_key)
+        place = {name: k for k, name in enumerate(ordered)}
+        groups = np.fromiter((place[name] for name in name_of), dtype=np.int64, count=len(name_of))
+        return cls(by, ordered, np.array(rows, dtype=np.int64), groups)
 
     def rows_of(self, names: Iterable[str]) -> list[int]:
         """The different training pairs of some groups, group by group."""

@@ -64,7 +64,7 @@ def rates_in(path: Path, content: Mapping[str, Any]) -> Rates:
     """The learning rates in the content of a checkpoint file."""
     optimizer = next((content[key] for key in _OPTIMIZERS if content.get(key)), None)
     scheduler = next((content[key] for key in _SCHEDULERS if content.get(key)), None)
-    return rates_of(path, list(_several(optimizer)), list(_several(scheduler)))
+    return rates_of(path, _several(optimizer), _several(scheduler))
 
 
 def rates_of(path: Path, optimizers: Sequence[Mapping[str, Any]], schedulers: Sequence[Mapping[str, Any]]) -> Rates:
@@ -107,32 +107,30 @@ def checked_rate(path: Path, rate: Any) -> float:
     return value
 
 
-def _several(states: Any) -> Iterator[Mapping[str, Any]]:
+def _several(states: Any) -> list[Mapping[str, Any]]:
     """The states in one state or in a list of them, as Lightning writes."""
-    for state in states if isinstance(states, (list, tuple)) else [states]:
-        if isinstance(state, Mapping):
-            yield state
+    return [state for state in _listed(states) or [states] if isinstance(state, Mapping)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else []
 
 
 def _last_rates(path: Path, scheduler: Mapping[str, Any]) -> list[float]:
-    last = scheduler.get("_last_lr")
-    return [checked_rate(path, rate) for rate in last if _is_number(rate)] if isinstance(last, (list, tuple)) else []
+    return [checked_rate(path, rate) for rate in _listed(scheduler.get("_last_lr")) if _is_number(rate)]
 
 
 def _groups(path: Path, optimizer: Mapping[str, Any]) -> Iterator[Group]:
-    listed, states = optimizer.get("param_groups"), optimizer.get("state")
+    states = optimizer.get("state")
     states = states if isinstance(states, Mapping) else {}
-    for group in listed if isinstance(listed, (list, tuple)) else []:
+    for group in _listed(optimizer.get("param_groups")):
         if not isinstance(group, Mapping) or not _is_number(group.get("lr")):
             continue
-        members = group.get("params")
-        members = list(members) if isinstance(members, (list, tuple)) else []
-        names = group.get("param_names")
-        if not isinstance(names, (list, tuple)):
-            names = members if members and all(isinstance(name, str) for name in members) else None
+        members = _listed(group.get("params"))
+        names = _listed(group.get("param_names")) or (members if all(isinstance(name, str) for name in members) else [])
         yield Group(
             checked_rate(path, group["lr"]),
-            None if names is None else tuple(map(str, names)),
+            tuple(map(str, names)) or None,
             tuple(_shape(states.get(member)) if isinstance(member, (int, str)) else None for member in members),
         )
 
