@@ -67,10 +67,6 @@ class _Held:
     on_test: FloatArray
 
 
-def _tile_rows(scores: FloatArray) -> int:
-    return max(1, _TILE // (8 * max(1, int(scores.shape[1]))))
-
-
 class InfluenceScores(ScoreSource):
     """Influence of training pairs on test pairs, computed in blocks from kernels.
 
@@ -251,7 +247,7 @@ class InfluenceScores(ScoreSource):
     def _add(
         self, total: FloatArray, on_test: FloatArray, i: IntArray, j: IntArray, a: _Slopes, weight: float, start: int
     ) -> None:
-        step = _tile_rows(total)
+        step = max(1, _TILE // (8 * max(1, total.shape[1])))
         for at in range(0, len(i), step):
             first = weight * a.first[start + at : start + min(at + step, len(i))]
             second = weight * a.second[start + at : start + at + len(first)]

@@ -19,8 +19,8 @@ import numpy as np
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_paths, locked
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.files.json_text import AGAIN, JsonEntries, json_text, kind, uncollected
-from tracinctl.scores.files.sidecar import SCORES_ENDING, apart, read_sidecar, sidecar_path, sidecar_text
+from tracinctl.scores.files.json_text import AGAIN, JsonEntries, json_text, kind, without_collector
+from tracinctl.scores.files.sidecar import SCORES_ENDING, does_not_fit, read_sidecar, sidecar_path, sidecar_text
 from tracinctl.scores.source import FloatArray, MemoryScores, ScoreMeta, ScoreSource, checked_blocks
 
 PREFIX = "tracin_influence_"
@@ -42,7 +42,7 @@ def read_json_scores(path: Path) -> MemoryScores:
     train_ids: list[str] = []
     without: list[str] = []  # pairs without scores, before the first pair with scores
     rows: list[Any] = []
-    with uncollected():
+    with without_collector():
         for train_id, record in entries:
             if not isinstance(record, dict):
                 raise ScoreFileError(
@@ -78,7 +78,7 @@ def _meta_from_sidecar(path: Path, digest: str, pairs: int) -> dict[str, Any] | 
         return None
     sidecar = read_sidecar(path)
     if sidecar.get("scores_sha256") != digest:
-        raise apart(path)
+        raise does_not_fit(path)
     try:
         self_influence, sample = sidecar["self_influence"], sidecar["sample_influence"]
         items = [(str(a), str(b)) for a, b in sidecar["train_items"]]
@@ -96,7 +96,7 @@ def _meta_from_sidecar(path: Path, digest: str, pairs: int) -> dict[str, Any] | 
         raise ScoreFileError(f"{sidecar_path(path)} is not in the form that tracinctl writes", hint=AGAIN) from error
     columns = [items or None, self_influence, *groups.values()]
     if any(column is not None and len(column) != pairs for column in columns):
-        raise apart(path)
+        raise does_not_fit(path)
     return meta
 
 

@@ -39,7 +39,7 @@ def opened(path: Path, hint: str = AGAIN) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Pause the garbage collector, whose searches take longer than making many small objects."""
     was = gc.isenabled()
     gc.disable()
@@ -143,7 +143,9 @@ class JsonEntries:
         self._at += 1
         seen: set[str] = set()
         while self._next() != "}" or seen:
-            key = self._key()
+            if self._next() != '"':
+                raise json.JSONDecodeError("Expecting a key in double quotes", self._text, self._at)
+            key = str(self._value())
             if key in seen:
                 raise ValueError(f"the key {key!r} occurs twice")
             seen.add(key)
@@ -169,11 +171,6 @@ class JsonEntries:
         if self._next() != letter:
             raise json.JSONDecodeError(f"Expecting {letter!r}", self._text, self._at)
         self._at += 1
-
-    def _key(self) -> str:
-        if self._next() != '"':
-            raise json.JSONDecodeError("Expecting a key in double quotes", self._text, self._at)
-        return str(self._value())
 
     def _value(self) -> Any:
         self._next()

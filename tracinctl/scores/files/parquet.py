@@ -25,7 +25,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_paths, locked
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.files.json_text import AGAIN, json_text
-from tracinctl.scores.files.sidecar import apart, read_sidecar, sidecar_path, sidecar_text
+from tracinctl.scores.files.sidecar import does_not_fit, read_sidecar, sidecar_path, sidecar_text
 from tracinctl.scores.source import (
     Blocks,
     FloatArray,
@@ -191,7 +191,7 @@ class ParquetScores(KnownScores):
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ScoreFileError(f"{path} cannot be read as Parquet scores: {said(error)}", hint=AGAIN) from error
         if not sum(group.rows for group in self._groups) == len(self._sums) == len(self.train_ids):
-            raise apart(path)
+            raise does_not_fit(path)
 
     def blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
@@ -220,7 +220,7 @@ class ParquetScores(KnownScores):
         if self._verified:
             return
         if not np.array_equal(row_sums(piece), self._sums[row : row + len(piece)]) or not np.isfinite(piece).all():
-            raise apart(self._path)
+            raise does_not_fit(self._path)
 
     def _check_same(self) -> None:
         """Check that all readings use the same file for ids and scores."""
@@ -254,7 +254,7 @@ def _checked_frame(path: Path) -> list[ScoreBytes]:
     size, width = beside["size"], len(beside["test_ids"])
     groups = [ScoreBytes(*group) for group in beside["row_groups"]]
     if path.stat().st_size != size or beside["frame_sha256"] != _frame_digest(path, groups, width, size):
-        raise apart(path)
+        raise does_not_fit(path)
     return groups
 
 

@@ -18,7 +18,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.files.json import PREFIX, score_lines
-from tracinctl.scores.files.json_text import JsonEntries, uncollected
+from tracinctl.scores.files.json_text import JsonEntries, without_collector
 from tracinctl.scores.source import (
     Blocks,
     FloatArray,
@@ -158,7 +158,7 @@ def _read_json(source: ScoreSource, path: Path) -> tuple[list[str], FloatArray]:
     names: list[str] = []
     keys: list[str] = []
     rows: list[FloatArray] = []
-    with uncollected():
+    with without_collector():
         for train_id, record in JsonEntries(path, hint=f"Make it again: {_MAKE}"):
             if len(rows) == len(train_ids) or train_id != train_ids[len(rows)] or not isinstance(record, dict):
                 raise _foreign(path)

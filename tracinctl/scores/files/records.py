@@ -16,7 +16,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path, locked
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.scores.files.json_text import JsonEntries, json_text, laid_out, uncollected
+from tracinctl.scores.files.json_text import JsonEntries, json_text, laid_out, without_collector
 from tracinctl.scores.groups import GroupScores
 from tracinctl.scores.pair_ids import pair_items
 from tracinctl.scores.source import ScoreSource
@@ -31,7 +31,7 @@ def read_records(path: Path) -> Records:
     """Records by pair id and by item id; empty without a file."""
     if not path.exists():
         return {}
-    with uncollected():
+    with without_collector():
         records = dict(JsonEntries(path, hint=_MOVE_AWAY))
     if not all(isinstance(record, dict) for record in records.values()):
         raise ScoreFileError(f"{path} does not contain records by id", hint=_MOVE_AWAY)
@@ -41,7 +41,7 @@ def read_records(path: Path) -> Records:
 def _merge(path: Path, change: Callable[[Records], None]) -> None:
     with locked(path):
         records = read_records(path)
-        with uncollected():
+        with without_collector():
             change(records)
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write("{")

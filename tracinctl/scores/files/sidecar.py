@@ -37,7 +37,7 @@ def sidecar_text(content: Mapping[str, Any]) -> str:
 def read_sidecar(path: Path) -> dict[str, Any]:
     """The content of the sidecar of a score file."""
     place = sidecar_path(path)
-    again = f"Compute the scores again: tracinctl compute{_or_without(path)}"
+    again = f"Compute the scores again: tracinctl compute{_second_hint(path)}"
     try:
         if place.exists() and not place.is_file():
             raise ScoreFileError(f"{place} is a pipe or a device, not a file", hint=again)
@@ -57,15 +57,15 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def apart(path: Path) -> ScoreFileError:
+def does_not_fit(path: Path) -> ScoreFileError:
     """The error that a score file does not fit its sidecar."""
     return ScoreFileError(
         f"{path} is damaged, or was changed after {sidecar_path(path).name} was written",
-        hint=f"Compute the scores again: tracinctl compute{_or_without(path)}",
+        hint=f"Compute the scores again: tracinctl compute{_second_hint(path)}",
     )
 
 
-def _or_without(path: Path) -> str:
+def _second_hint(path: Path) -> str:
     """A second hint for JSON, which can be read without a sidecar."""
     return "" if path.suffix == ".parquet" else f"\nTo read these scores unchecked, remove {sidecar_path(path)}."
 
