@@ -158,10 +158,7 @@ class VoteTable:
 
 
 def count_votes(
-    source: ScoreSource,
-    thresholds: Sequence[Threshold],
-    upper_threshold: float | None = None,
-    progress: ProgressCallback = no_progress,
+    source: ScoreSource, thresholds: Sequence[Threshold], upper_threshold: float | None = None
 ) -> VoteTable:
     """Count negative votes; scores above ``upper_threshold`` count as votes too.
 
@@ -177,7 +174,6 @@ def count_votes(
         rows = max(1, min(_MOST, _TILE_SCORES // max(1, block.shape[1])))
         for first in range(0, len(block), rows):
             count.add(start + first, block[first : first + rows], values, upper_threshold)
-        progress(Progress("votes", start + len(block), len(source.train_ids), "pairs"))
     count.silence(values, upper_threshold)
     indistinct = set(source.provenance.get("indistinct_pairs", ()))
     if indistinct:  # pairs of two equal items are not comparisons, so no vote counts against them
