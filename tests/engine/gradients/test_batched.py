@@ -123,7 +123,8 @@ def test_a_model_that_changes_its_path_from_call_to_call_is_an_error():
         gradients(items)
 
 
-def test_a_path_that_the_state_chooses_is_checked_anew_at_each_checkpoint():
+@pytest.mark.parametrize("in_passing", [False, True])
+def test_a_path_that_the_state_chooses_is_checked_anew_at_each_checkpoint(in_passing):
     class Switched(nn.Module):
         def __init__(self):
             super().__init__()
@@ -141,10 +142,37 @@ def test_a_path_that_the_state_chooses_is_checked_anew_at_each_checkpoint():
     items = torch.randn(3, 40).double()
     for wide in (0, 1, 0):
         model.wide.fill_(wide)
-        gradients.prepare(items)
+        if not (in_passing and gradients.prepare_in_passing()):
+            gradients.prepare(items)
         features, _ = gradients(items)
         true = plain(model, items)
         assert torch.allclose(torch.from_numpy(_products(features, features)), true @ true.T, rtol=1e-12)
+
+
+def test_a_new_state_is_checked_in_passing_where_one_pass_shows_all():
+    torch.manual_seed(0)
+    model, items = nn.Linear(4, 1), torch.randn(3, 4)
+    gradients = ItemGradients(model)
+    assert not gradients.prepare_in_passing(), "nothing is known yet"
+    gradients.prepare(items)
+    assert gradients.prepare_in_passing()
+    shown = []
+    gradients._ways[0].learn = lambda *_: shown.append(1)
+    gradients(items)
+    assert not shown
+    gradients.prepare = shown.append
+    gradients.prepare_in_passing()
+    gradients._trusted.clear()
+    gradients(items)
+    assert len(shown) == 1, "it uses its parameters in an unknown way"
+
+
+def test_a_model_that_branches_is_checked_before_each_state():
+    model = Model(lambda m, x: m.a(x) if x.sum() > 0 else m.a(2 * x), a=nn.Linear(4, 1))
+    gradients = ItemGradients(model)
+    gradients.prepare(torch.ones(3, 4))
+    assert gradients._ways
+    assert not gradients.prepare_in_passing()
 
 
 def test_a_model_that_is_refused_at_a_later_shape_is_taken_another_way_at_all_shapes():
@@ -340,7 +368,8 @@ def test_a_way_is_compared_with_plain_autograd_once_for_all_states_of_the_model(
     monkeypatch.setattr(ItemGradients, "_one_at_a_time", lambda *given: compared.append(1) or plainly(*given))
     for scale in (1.0, 2.0, 3.0):
         model[1].running_mean.fill_(scale)
-        gradients.prepare(items)
+        if scale == 1 or not gradients.prepare_in_passing():
+            gradients.prepare(items)
         [features], _ = gradients(items)
         want = plain(model, items)
         assert torch.allclose(features.values.norm(dim=1), want.norm(dim=1), rtol=1e-5), "of this state"

@@ -42,6 +42,11 @@ class BatchedGradients:
             a model that takes a ``view`` of an image fails.
         projection: projection of the gradients; None = exact gradients.
         scales: factors for gradients by parameter name; the caller may change them between blocks.
+
+    Attributes:
+        bytes_per_item: bytes per item that the formulas kept in the last pass.
+        uses: how the last pass used the parameters. Equal values mean the same uses.
+        branches: whether the model branched on its data in some pass, so that the next item may use them differently.
     """
 
     def __init__(
@@ -67,21 +72,19 @@ class BatchedGradients:
         self._anchored: set[int] = set()
         self._forms: dict[str, Form] = {}
         self._apart_names: list[str] = []
+        self.uses: object = None
+        self.branches = False
 
-    def learn(self, inputs: Any) -> tuple[object, dict[str, Feature], torch.Tensor]:
-        """Learn the form of each gradient from one item; return the trace, the gradients and the score.
-
-        Equal traces use all parameters in the same way.
-        """
+    def learn(self, inputs: Any) -> tuple[dict[str, Feature], torch.Tensor]:
+        """Learn the form of each gradient from one item; return the gradients and the score."""
         trace, ins, slopes, scores = self._run(inputs)
         for name, form in self._forms_of(trace):
             self._forms[name] = _common(self._forms.get(name, form), form)
         outer = {name for name, form in self._forms.items() if isinstance(form, AsOuter | AsRows)}
         self._apart_names = [name for name in self.names if name in outer or self._length(name) >= _APART]
-        known = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
         # gradients for the comparison with plain autograd are all projected in the way that both support
         forms = self._forms if self._projection is None else {}
-        return known, self._gathered(trace, ins, slopes, len(scores), forms), scores
+        return self._gathered(trace, ins, slopes, len(scores), forms), scores
 
     def __call__(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
         """Gradients of these items' scores as features, whose inner products add up, and the scores, (items,)."""
@@ -139,6 +142,8 @@ class BatchedGradients:
                 bare = {k for k, output in enumerate(outs) if not output.requires_grad}
                 if trace.other <= set(copies) and not bare:
                     slopes = torch.autograd.grad(scores.sum(), [*outs, *copies.values()], allow_unused=True)
+                    self.uses = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
+                    self.branches |= trace.asked
                     self.bytes_per_item = sum(t.element_size() * t[0].numel() for t in (*ins, *outs))
                     keys = [*range(len(outs)), *copies]
                     return trace, [x.detach() for x in ins], dict(zip(keys, slopes, strict=True)), scores.detach()

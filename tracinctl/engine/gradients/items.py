@@ -68,6 +68,7 @@ class ItemGradients:
         if any(model.get_parameter(name).is_complex() for name in self.names):
             self._ways.clear()  # the formulas are for real numbers
         self._trusted: set[object] = set()
+        self._unchecked = False
         self._examples: dict[object, Any] = {}
         self._refusal = ""
 
@@ -101,6 +102,7 @@ class ItemGradients:
 
         Call this with an item of each shape before computing gradients, so that they fit together.
         """
+        self._unchecked = False
         first = {k: v[:1] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[:1]
         self._examples[_shape(first)] = first
         if self._ways and not self._serves(first):
@@ -108,12 +110,29 @@ class ItemGradients:
                 del self._ways[0]
                 self._trusted.clear()
 
+    def prepare_in_passing(self) -> bool:
+        """Check at the next block whether the known way fits the model's new state, which saves a pass of its own.
+
+        False if that does not do: with items of several shapes, or a model that branches on its data.
+        """
+        self._unchecked = len(self._examples) == 1 and not any(way.branches for way in self._ways)
+        return self._unchecked
+
+    def _as_before(self, inputs: Any) -> tuple[list[Feature], torch.Tensor] | None:
+        """Gradients in the known way, or None if the model in its new state needs another."""
+        try:
+            result = self._ways[0](inputs)
+        except (ModelError, *_REFUSALS):
+            return None
+        return result if self._ways[0].uses in self._trusted and not self._ways[0].branches else None
+
     def _serves(self, first: Any) -> bool:
         """Whether the current way computes the gradient of this item."""
         if not self._ways:
             return False
         try:
-            known, gradients, scores = self._ways[0].learn(first)
+            gradients, scores = self._ways[0].learn(first)
+            known = self._ways[0].uses
             if self._ways[0].channels_last and known not in self._trusted:
                 # a single item may be stored in another order than several, so that a `view` works only for it
                 self._ways[0](_twice(first))
@@ -129,7 +148,12 @@ class ItemGradients:
 
     def __call__(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
         """Gradients of these items' scores, as features whose inner products add up, and the scores, shape (items,)."""
-        if self._ways and not self._trusted:
+        if self._ways and self._unchecked:
+            if (result := self._as_before(inputs)) is not None:
+                self._unchecked = False
+                return result
+            self.prepare(inputs)
+        elif self._ways and not self._trusted:
             self.prepare(inputs)
         return self._ways[0](inputs) if self._ways else self._one_at_a_time(inputs)
 

@@ -80,9 +80,10 @@ class KernelMaker:
         if self._sizes is None:
             self._check_room(read, rows)
             check_items(self.gradients, self.items, self.device, self.dtype)
-        for item, give in zip(groups, read, strict=True):
-            with asking_model([self.items.ids[item]], inputs := give()):
-                self.gradients.prepare(inputs)
+        if self._sizes is None or not self.gradients.prepare_in_passing():
+            for item, give in zip(groups, read, strict=True):
+                with asking_model([self.items.ids[item]], inputs := give()):
+                    self.gradients.prepare(inputs)
         if self._sizes is None:
             self._sizes = block_sizes(self.budget, self.layout.columns, self._measured(groups, read, rows))
         # free memory and the memory of a pass may differ between processes
