@@ -233,16 +233,27 @@ class InfluenceScores(ScoreSource):
             if not live.size:
                 continue
             all_live = live.size == len(first)
+            if self._layout.second is not None:
+                self._put_rows(total[at : at + len(first)], first, start + at, live)
+                continue
             rows_i, rows_j = (k[at : at + len(first)][live] for k in (i, j))
             done = np.take(terms.on_test, rows_i, axis=0)
-            if self._layout.second is None and self._difference:
+            if self._difference:
                 done -= np.take(terms.on_test, rows_j, axis=0)
             place = total[at : at + len(first)]
             products = np.matmul(first[live, None], done, out=place[:, None] if all_live else None)
-            if self._layout.second is None and not self._difference:
+            if not self._difference:
                 products += np.matmul(second[live, None], np.take(terms.on_test, rows_j, axis=0))
             if not all_live:
                 place[live] = products[:, 0]
+
+    def _put_rows(self, place: FloatArray, first: FloatArray, start: int, live: IntArray) -> None:
+        """Write the scores of pairs from ``start`` on, if rows of kernels are pairs; the others have no gradient."""
+        rows = self._held.on_test[start : start + len(first)]
+        if len(self._weights) == 1 and live.size == len(first):
+            np.multiply(rows[:, 0], first, out=place)
+        else:
+            place[live] = np.matmul(first[live, None], rows[live])[:, 0]
 
     def _add(
         self, total: FloatArray, on_test: FloatArray, i: IntArray, j: IntArray, a: _Slopes, weight: float, start: int
@@ -365,8 +376,13 @@ class InfluenceScores(ScoreSource):
 
     def table(self, *, per_checkpoint: bool = False) -> InfluenceTable:
         """All scores as a table in memory."""
-        scores = np.empty((len(self.train_ids), len(self.test_ids)))
+        scores = np.empty((0, len(self.test_ids)))
         for start, block in self.blocks():
+            if len(block) == len(self.train_ids):
+                scores = block  # the only one needs no copy
+                break
+            if not start:
+                scores = np.empty((len(self.train_ids), len(self.test_ids)))
             scores[start : start + len(block)] = block
         single = None
         if per_checkpoint:

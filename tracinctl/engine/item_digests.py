@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,14 +39,13 @@ def content_digests(columns: ItemInput, shape: tuple[Any, ...]) -> list[str]:
     rows = [_row_bytes(t) for t in tensors if t[:1].numel()]  # an empty row has no bytes
     if not rows:
         return [hashlib.sha256(begin).hexdigest()] * len(tensors[0])
-    begins = itertools.repeat(begin, len(tensors[0]))
-    return [hashlib.sha256(b"".join(parts)).hexdigest() for parts in zip(begins, *rows, strict=True)]
+    if len(rows) == 1:
+        return [hashlib.sha256(begin + row).hexdigest() for (row,) in rows[0]]
+    return [hashlib.sha256(begin + b"".join(row for (row,) in parts)).hexdigest() for parts in zip(*rows, strict=True)]
 
 
-def _row_bytes(tensor: torch.Tensor) -> Iterator[memoryview]:
+def _row_bytes(tensor: torch.Tensor) -> Iterator[tuple[bytes]]:
     """The bytes of each row."""
     size = tensor[:1].numel() * tensor.element_size()
     for rows in torch.split(tensor.detach(), max(1, _AT_ONCE // size)):
-        view = memoryview(rows.contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
-        for start in range(0, len(view), size):
-            yield view[start : start + size]
+        yield from struct.iter_unpack(f"{size}s", rows.contiguous().cpu().view(-1).view(torch.uint8).numpy())

@@ -79,16 +79,16 @@ class _Meeting:
     def of(a: torch.Tensor, b: torch.Tensor) -> _Meeting:
         """Find what meets, from tensors (positions, rows, 1 + width)."""
         x, y = (t[..., 0].reshape(-1).long() for t in (a, b))
-        right = torch.argsort(y, stable=True)
-        rows, uses = torch.unique_consecutive(y[right], return_counts=True)
+        y, right = torch.sort(y, stable=True)
+        rows, uses = torch.unique_consecutive(y, return_counts=True)
         place = torch.searchsorted(rows, x).clamp_(max=len(rows) - 1)
         there = rows[place] == x
         crowded = torch.bincount(place[there], minlength=len(rows)) * uses * _CROWDED > a.shape[1] * b.shape[1]
+        left = torch.nonzero(there & ~crowded[place]).squeeze(1)
         # by row of the table, so that products of (a, b) and of (b, a) are added in the same order
-        left = torch.argsort(place, stable=True)
-        left = left[(there & ~crowded[place])[left]]
-        ends = uses[place[left]].cumsum(0)
-        return _Meeting(left, ends, uses.cumsum(0)[place[left]] - ends, right, rows[crowded])
+        place, order = torch.sort(place[left], stable=True)
+        ends = uses[place].cumsum(0)
+        return _Meeting(left[order], ends, uses.cumsum(0)[place] - ends, right, rows[crowded])
 
     @property
     def count(self) -> int:
