@@ -48,4 +48,5 @@ def _row_bytes(tensor: torch.Tensor) -> Iterator[tuple[bytes]]:
     """The bytes of each row."""
     size = tensor[:1].numel() * tensor.element_size()
     for rows in torch.split(tensor.detach(), max(1, _AT_ONCE // size)):
-        yield from struct.iter_unpack(f"{size}s", rows.contiguous().cpu().view(-1).view(torch.uint8).numpy())
+        values = rows.contiguous().cpu().view(-1).view(torch.uint8).numpy()
+        yield from struct.iter_unpack(f"{size}s", values.data)

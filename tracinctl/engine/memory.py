@@ -21,7 +21,7 @@ _CHUNK = 128  # rows that meet the held ones at a time; more do not make product
 _CHUNK_BYTES = 4 << 20  # more of short rows, whose products take less time than calls do
 _PREFERRED_BYTES = 44 << 20  # memory of a pass; pages of larger passes are not reused (``Heap``)
 _SCRATCH = 64 << 20  # float64 copies at a time; more do not make products faster on any device
-_UNCOUNTED = 8  # divisor of the memory that gives the part for libraries, and for freed memory between pieces in use
+_UNCOUNTED = 128 << 20  # for libraries, and for freed memory between pieces in use, if this is not a quarter or more
 _MARGIN = 1.25  # libraries use some memory that torch does not count
 
 
@@ -49,12 +49,13 @@ class Budget:
     @property
     def gradients(self) -> int:
         """Bytes for making a kernel. The rest is for earlier kernels, and for what nobody counts."""
-        return self.left - max(self.left // _UNCOUNTED, min(self.left // 4, self.kernels))
+        uncounted = max(min(self.left // 4, _UNCOUNTED), self.left // 8)
+        return self.left - max(uncounted, min(self.left // 4, self.kernels))
 
     def with_gradients(self, needed: int) -> int:
         """The limit that leaves the needed bytes for making a kernel."""
-        beside_kernels = min(-(-needed * 4 // 3), needed + self.kernels)
-        return self.with_left(max(-(-needed * _UNCOUNTED // (_UNCOUNTED - 1)) + 1, beside_kernels))
+        beside = max(self.kernels, _UNCOUNTED, -(-needed // 7) + 1)
+        return self.with_left(min(-(-needed * 4 // 3), needed + beside))
 
     def with_left(self, needed: int) -> int:
         """The limit that leaves the needed bytes."""
@@ -124,9 +125,9 @@ def block_sizes(budget: Budget, columns: int, measured: Measured) -> BlockSizes:
     block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, kept)))
     if block < chunk * items_a_row <= 2 * block:  # gradients of a single pass need no joining
         chunk = max(2, block // items_a_row)
-    rest = spare - scratch - (chunk - 2) * (taken + 64) - (block - 1) * work
+    rest = spare - scratch - (chunk - 2) * (taken + 64) - (block - 1) * work - _UNCOUNTED // 2
     inside = max(chunk, min(_CHUNK, row // 64))
-    tile = max(1, (row + rest) // (row + 16 * inside))
+    tile = max(1, (row + max(rest, spare * 7 // 16)) // (row + 16 * inside))
     return BlockSizes(*map(int, (min(tile, columns), chunk, block, scratch, inside)))
 
 
