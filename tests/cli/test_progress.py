@@ -15,7 +15,7 @@ WORK = """
 import sys, time
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.progress import Progress
-with terminal.progress(what="plastic 500hz") as tell:
+with terminal.progress(title="plastic 500hz") as tell:
     for checkpoint in range(3):
         for item in range(0, 40, 4):
             tell(Progress("gradients", checkpoint, 3, "checkpoints", "model_epoch_5.pt", item, 40, "items"))

@@ -129,7 +129,7 @@ def report(done, total=4, inner=0, inner_total=0, **more):
 
 def test_a_log_has_one_line_per_checkpoint_and_the_time_left(capsys):
     terminal = Terminal()
-    with terminal.progress(what="plastic 500hz") as tell:
+    with terminal.progress(title="plastic 500hz") as tell:
         for inner in (1, 2):
             tell(report(0, inner=inner, inner_total=2))
         tell(report(1, note="taken from the cache"))

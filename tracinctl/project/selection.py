@@ -103,14 +103,14 @@ def _names(by_material: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"{material} {frequency}" for material, frequencies in by_material.items() for frequency in frequencies]
 
 
-def choose_material(project: Project, asked: str | None, choices: dict[str, list[str]], where: str) -> str:
+def choose_material(project: Project, requested: str | None, choices: dict[str, list[str]], where: str) -> str:
     """The material that the user chose or set, or the only one found.
 
     Raises:
         DataError: there is none.
         UsageError: there are several and none is chosen.
     """
-    name = asked or project.material
+    name = requested or project.material
     if name is not None:
         return _as_written(name, choices)
     if not choices:
@@ -131,7 +131,7 @@ def _as_written(name: str, names: Iterable[str]) -> str:
 
 def choose_frequencies(
     project: Project,
-    asked: str | None,
+    requested: str | None,
     material: str,
     choices: dict[str, list[str]],
     where: str,
@@ -144,8 +144,8 @@ def choose_frequencies(
         UsageError: nothing is found, or (if ``strict``) a chosen one is not found.
     """
     existing = choices.get(material, [])
-    asked_for = list(project.frequencies) if asked is None else split_list(asked, "frequency")
-    names = [_as_written(name, existing) for name in asked_for]
+    wanted = list(project.frequencies) if requested is None else split_list(requested, "frequency")
+    names = [_as_written(name, existing) for name in wanted]
     everything = ALL in names or not names
     if not existing and (everything or strict):
         raise UsageError(f"no {material} in {where}", hint=_alternatives(material, list(choices), "materials"))
@@ -219,8 +219,8 @@ def _missing_scores(target: Target) -> ScoreFileError:
 
 
 def _no_scores(project: Project, material: str | None, frequency: str | None, *, by_name: bool) -> ScoreFileError:
-    asked = [] if frequency is None else [name for name in split_list(frequency, "frequency") if name != ALL]
-    name, first = material or project.material or "NAME", (asked or list(project.frequencies) or ["NAME"])[0]
+    requested = [] if frequency is None else [name for name in split_list(frequency, "frequency") if name != ALL]
+    name, first = material or project.material or "NAME", (requested or list(project.frequencies) or ["NAME"])[0]
     or_file = "\nor give a file: `metadata_file` FILE" if by_name else ""
     return ScoreFileError(
         f"no influence scores in {project.metadata_dir}",
@@ -288,10 +288,10 @@ def workflow_sets(
 
 def unknown_set(target: Target) -> str:
     """What was probably meant by a material and frequency that do not exist, on a line; empty if they exist."""
-    asked, names = f"{target.material} {target.frequency}", _names(everything_by_material(target.project))
-    if asked in names or not names:
+    requested, names = f"{target.material} {target.frequency}", _names(everything_by_material(target.project))
+    if requested in names or not names:
         return ""
-    return f"{did_you_mean(asked, names)} There are {', '.join(names)}.\n".lstrip()
+    return f"{did_you_mean(requested, names)} There are {', '.join(names)}.\n".lstrip()
 
 
 def _beside(project: Project) -> str:

@@ -292,7 +292,7 @@ class WorkflowSettings:
 
     Attributes:
         list_later: whether the list is chosen and written later.
-        asked: names of the settings that the user gave.
+        given_names: names of the settings that the user gave.
     """
 
     rule: Rule = field(default_factory=Rule, metadata={"panel": RULE})
@@ -304,4 +304,4 @@ class WorkflowSettings:
     writing: ListWriting = field(default_factory=ListWriting, metadata={"panel": OUTPUT})
     decided: Decided = field(default_factory=Decided, metadata={"panel": RULE})
     list_later: bool = False
-    asked: frozenset[str] = frozenset()
+    given_names: frozenset[str] = frozenset()

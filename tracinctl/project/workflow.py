@@ -248,10 +248,10 @@ def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, sou
     loss = compute.engine.loss
     wanted = {**vars(compute), **vars(compute.engine), **vars(loss), **vars(compute.origin), "loss_type": loss.name}
     wanted["test_pair"] = compute.test_pairs
-    if compute.origin.pairs_file is not None and "pairs_file" in settings.asked:
+    if compute.origin.pairs_file is not None and "pairs_file" in settings.given_names:
         _check_old_pairs(compute.origin.pairs_file, path, provenance.get("pairs_file"))
-    names = settings.asked & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)
-    for name in sorted(names | (settings.asked & {"source", "model", *origin})):
+    names = settings.given_names & (_OF_SCORES if loss.name == "ghm" else _OF_SCORES - _OF_GHM)
+    for name in sorted(names | (settings.given_names & {"source", "model", *origin})):
         value = list(wanted[name]) if isinstance(wanted[name], tuple) else wanted[name]
         if name not in made_with or made_with[name] != value:
             before = f"were made with {made_with[name]}" if made_with.get(name) is not None else "do not say so"
@@ -262,12 +262,12 @@ def check_old_scores(target: Target, path: Path, settings: WorkflowSettings, sou
             )
 
 
-def _check_old_pairs(asked: Path, scores: Path, made_from: object) -> None:
+def _check_old_pairs(pairs_file: Path, scores: Path, made_from: object) -> None:
     """Raise UsageError if scores whose checkpoints are gone are not of the pairs in ``pairs_file``."""
-    if not isinstance(made_from, Mapping) or pairs_digests(asked)["content"] != made_from.get("content"):
+    if not isinstance(made_from, Mapping) or pairs_digests(pairs_file)["content"] != made_from.get("content"):
         raise UsageError(
-            f"`pairs_file` is {asked}, but the scores in {scores} are of other pairs, and there are no checkpoints to "
-            "compute new ones",
+            f"`pairs_file` is {pairs_file}, but the scores in {scores} are of other pairs, and there are no "
+            "checkpoints to compute new ones",
             hint="Give the folder of checkpoints with `checkpoint_dir`, or leave `pairs_file` out to use these.",
         )
 

@@ -50,7 +50,7 @@ def compute(
     diagnoses = Diagnoses()
     with joined_processes() as shared:
         for target in targets:
-            with terminal.progress(what=target.label) as report, shared.part() if shared else nullcontext():
+            with terminal.progress(title=target.label) as report, shared.part() if shared else nullcontext():
                 outcome = compute_project_scores(target, compute, report, shared)
             if outcome is None:
                 continue

@@ -36,7 +36,7 @@ def demo(
     from tracinctl.demo.make import make_demo
 
     terminal.kept = "Nothing was kept; run the same command again."
-    with terminal.progress(what="demo") as report:
+    with terminal.progress(title="demo") as report:
         result = make_demo(directory, split_list(settings.frequencies, "frequencies"), settings.seed, progress=report)
     if json:
         terminal.json([asdict(part) | {"directory": str(result.directory), "warnings": []} for part in result.sets])

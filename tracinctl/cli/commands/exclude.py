@@ -118,7 +118,7 @@ def choose(file: ScoreFile, path: Path, settings: ExcludeCommand) -> Choice:
     from tracinctl.scores.files.open import open_scores
 
     grouped, note = None, ""
-    with terminal.progress(what=file.label) as report:
+    with terminal.progress(title=file.label) as report:
         source = open_scores(file.path, report)
         if settings.grouping.by is None:
             exclusions = choose_exclusions(source, settings.rule)
@@ -149,7 +149,7 @@ def write_lists(choices: list[Choice], settings: ExcludeCommand) -> dict[Path, s
             choice.path, exclusions, file.path.name, notes, force=settings.writing.force
         )
         if file in records:
-            with terminal.progress(what=file.label) as report:
+            with terminal.progress(title=file.label) as report:
                 marked = mark_excluded(source, exclusions, records[file], grouped=choice.grouped, progress=report)
             terminal.say(f"{count(marked, 'record')} marked in {shown_path(records[file])}")
     return replaced

@@ -38,7 +38,7 @@ def explain(
     files = selected_files(ctx, project, None, settings.selection)
     target = only_target(files, "a pair belongs to", f"explain {pair_id}")
     made = settings_without_flags(ctx, "compute", ComputeCommand).compute
-    with terminal.progress(what=target.label) as report:
+    with terminal.progress(title=target.label) as report:
         explanation = explain_pair(target, made, pair_id, report)
     changes = warn_of_changes(target, explanation.changes)
     if json:

@@ -70,7 +70,7 @@ def plot(
     diagnoses = Diagnoses()
     pictures, answers = [], []
     for file in files:
-        with terminal.progress(what=file.label) as report:
+        with terminal.progress(title=file.label) as report:
             source = open_scores(file.path, report)
             if view == "checkpoints":
                 source = with_checkpoints(source, named_target(file, beside=True).per_checkpoint_file, report)

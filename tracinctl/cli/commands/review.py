@@ -44,7 +44,7 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
     from tracinctl.project.review import open_review
     from tracinctl.review.serving import serve_review
 
-    with terminal.progress(what=target.label) as report:
+    with terminal.progress(title=target.label) as report:
         chosen = replace(settings.review, who=settings.review.who or person())
         made = settings_without_flags(ctx, "compute", ComputeCommand).compute
         opened = open_review(target, made, chosen, report)

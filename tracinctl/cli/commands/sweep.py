@@ -63,7 +63,7 @@ def sweep(
         judging = retraining_settings(ctx, origin, settings.retraining.how)
     results, answers, diagnoses = [], [], Diagnoses()
     for file in selected_files(ctx, project, settings.given, settings.selection):
-        with terminal.progress(what=file.label) as report:
+        with terminal.progress(title=file.label) as report:
             source = open_scores(file.path, report)
             result = sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)
         changes = warn_if_changed(file, source)

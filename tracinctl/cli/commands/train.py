@@ -56,7 +56,7 @@ def train(
     terminal.kept = "Written checkpoints are kept; run the same command to continue from the last one."
     outcomes = []
     for target in targets:
-        with terminal.progress(what=target.label) as report:
+        with terminal.progress(title=target.label) as report:
             outcome = train_project_ranker(
                 target,
                 origin,

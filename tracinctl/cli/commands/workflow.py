@@ -70,7 +70,7 @@ def workflow(
     chosen, own_source = settings.selection, compute.origin.source is not None
     targets = workflow_sets(project, chosen.material, chosen.frequency, custom_source=own_source)
     tried = settings_without_flags(ctx, "sweep", SweepCommand) if settings.workflow.evaluate_only else None
-    workflow = replace(settings.workflow, list_later=judging is not None, asked=given_names(ctx))
+    workflow = replace(settings.workflow, list_later=judging is not None, given_names=given_names(ctx))
     diagnoses = Diagnoses()
     terminal.kept = kept(cache=compute.cache)
     finished = functools.partial(show_run, settings=settings, tried=tried, diagnoses=diagnoses, json=json)
@@ -119,7 +119,7 @@ def run_targets(
     from tracinctl.project.workflow import run_workflow
 
     def watch(target: Target) -> AbstractContextManager[ProgressCallback]:
-        return terminal.progress(what=target.label)
+        return terminal.progress(title=target.label)
 
     if settings.rounds > 1:
         rounds = round_settings(ctx, settings)
@@ -229,7 +229,7 @@ def report_on(ctx: Any, runs: list[Run], path: Path, compute: ComputeSettings, *
     from tracinctl.project.report_cards import report_suspects
 
     def suspects(run: Run) -> Suspects:
-        with terminal.progress(what=run.target.label) as progress:
+        with terminal.progress(title=run.target.label) as progress:
             return report_suspects(run, compute, path, progress)
 
     settings = {

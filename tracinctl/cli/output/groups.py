@@ -105,7 +105,7 @@ def sweep_groups(
         raise UsageError("`retrain` judges lists of single pairs", hint="Leave out `by` or `retrain`.")
     votes, sweeps, answers, diagnoses = settings.votes, [], [], Diagnoses()
     for file in files:
-        with terminal.progress(what=file.label) as report:
+        with terminal.progress(title=file.label) as report:
             source = open_scores(file.path, report)
             grouped = read_groups(file, source, by, report)
         result = sweep_thresholds(grouped, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)

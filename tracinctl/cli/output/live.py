@@ -23,9 +23,9 @@ _FIELDS = ("label", "", "count", "speed")
 
 
 @contextmanager
-def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
+def live_progress(console: Console, title: str) -> Iterator[ProgressCallback]:
     """Show two bars, one for the parts and one for the items of the current part."""
-    bars = Bars(console, clean(what))
+    bars = Bars(console, clean(title))
     with bars.display:
         yield bars.report
 
@@ -33,7 +33,7 @@ def live_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
 class Bars:
     """The bars of a run, and the speed of each of its tasks."""
 
-    def __init__(self, console: Console, what: str) -> None:
+    def __init__(self, console: Console, title: str) -> None:
         self.display = Display(
             _text("label"),
             BarColumn(
@@ -48,12 +48,12 @@ class Bars:
             redirect_stderr=False,
             refresh_per_second=8,
         )
-        self._what = what
+        self._title = title
         self._pace: dict[tuple[str, str], Pace] = {}
         self._bars: dict[str, tuple[TaskID, TaskID]] = {}
         self._reached: dict[str, int] = {}
         # libraries take a while to load; this bar shows at once that the command has started
-        self.display.shown = (self._new_bar(f"{what} starting".strip(), total=None),)
+        self.display.shown = (self._new_bar(f"{title} starting".strip(), total=None),)
 
     def report(self, state: Progress) -> None:
         """Update the bars."""
@@ -67,7 +67,7 @@ class Bars:
         self.display.update(
             outer,
             completed=share,
-            label=" ".join(part for part in (self._what, state.task) if part),
+            label=" ".join(part for part in (self._title, state.task) if part),
             count=f"{state.done}/{state.total} {state.unit}",
             speed=left_text(left) if left is not None and share < 1 else "",
         )

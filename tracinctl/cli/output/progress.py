@@ -51,13 +51,13 @@ def finished(report: Progress) -> float:
 
 
 @contextmanager
-def line_progress(console: Console, what: str) -> Iterator[ProgressCallback]:
+def line_progress(console: Console, title: str) -> Iterator[ProgressCallback]:
     """Print a line per finished checkpoint with the time left, and one every ten seconds for smaller parts."""
     pace: dict[str, Pace] = {}
     seen: dict[str, int] = {}
     last_line: dict[str, float] = {}
     lines: set[str] = set()
-    prefix = f"{clean(what)}: " if what else ""
+    prefix = f"{clean(title)}: " if title else ""
 
     def report(state: Progress) -> None:
         if state.done < seen.get(state.task, 0):

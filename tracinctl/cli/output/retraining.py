@@ -62,7 +62,7 @@ def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining)
         return run
     terminal.kept = KEPT
     try:
-        with terminal.progress(what=run.target.label) as progress:
+        with terminal.progress(title=run.target.label) as progress:
             result = retrain_project(run.target, run.source, workflow.rule, workflow.compute, settings, progress)
             chosen = with_choice(run, result)
             return write_list(chosen, workflow, progress, recipe_notes(chosen))
@@ -88,7 +88,7 @@ def judge_thresholds(
 
     target = named_target(file, "--retrain: ")
     terminal.kept = KEPT
-    with terminal.progress(what=file.label) as progress:
+    with terminal.progress(title=file.label) as progress:
         return judge_project_sweep(target, source, thresholds, votes, settings, progress)
 
 

@@ -178,7 +178,7 @@ class Terminal:
     # Progress
 
     @contextmanager
-    def progress(self, *, what: str = "") -> Iterator[ProgressCallback]:
+    def progress(self, *, title: str = "") -> Iterator[ProgressCallback]:
         """Show the library's progress on stderr while the block runs; a terminal is clean afterwards."""
         from tracinctl.progress import no_progress
 
@@ -189,7 +189,7 @@ class Terminal:
             from tracinctl.cli.output.live import live_progress as display
         else:
             from tracinctl.cli.output.progress import line_progress as display
-        with display(self.console("err"), what) as report:
+        with display(self.console("err"), title) as report:
             yield report
 
     # Width and colour
