@@ -166,7 +166,7 @@ def test_the_display_is_removed_and_results_are_printed(screen):
 
 
 def test_a_terminal_shows_at_once_that_work_starts(screen):
-    with screen.progress(what="plastic 500hz") as tell:
+    with screen.progress(title="plastic 500hz") as tell:
         assert "plastic 500hz starting" in shown(screen, "err")
         tell(report(1))
     assert "starting" not in shown(screen, "err").rpartition("gradients")[2]
@@ -199,7 +199,7 @@ def test_formats_of_durations(seconds, shown):
 
 
 def test_bars_keep_their_place_and_never_vanish(screen):
-    with screen.progress(what="plastic 500hz") as tell:
+    with screen.progress(title="plastic 500hz") as tell:
         for step in range(50):
             tell(report(step // 25, inner=step % 25 * 40, inner_total=1000))
             tell(report(step // 25))

@@ -28,7 +28,7 @@ class Step:
     day: str
     command: list[str] = field(default_factory=list)
     by_hand: Callable[[Path], None] | None = None
-    what: str = ""
+    note: str = ""
     code: int = 0
     interrupt: str = ""
     """A glob below the project: the command is interrupted once it matches a new file."""
@@ -212,7 +212,7 @@ def rewrite_a_recording(root):
 
 RULE = ["--min-occurrences", "1", "--max-exclusions", "6"]
 WEEK = [
-    Step("Mon", ["status"], what="nothing is scored yet"),
+    Step("Mon", ["status"], note="nothing is scored yet"),
     Step("Mon", ["train", *ONE]),
     Step("Mon", ["compute", *ONE]),
     Step("Mon", ["sweep", *ONE, "--thresholds", "0,-5"]),
@@ -223,43 +223,43 @@ WEEK = [
     Step("Mon", ["plot", "groups", *ONE, "--by", "class"]),
     Step("Mon", ["sweep", *ONE, "--by", "item"]),
     Step("Mon", ["explain", f"plastic_deg036_{FREQUENCY}_02_plastic_deg072_{FREQUENCY}_00", *ONE]),
-    Step("Tue", ["compute", *ONE, "--margin", "3"], what="another margin: the list is of older scores"),
+    Step("Tue", ["compute", *ONE, "--margin", "3"], note="another margin: the list is of older scores"),
     Step("Tue", ["exclude", *ONE, *RULE]),
-    Step("Tue", by_hand=without_an_id, what="a person takes an id off the list"),
-    Step("Tue", ["exclude", *ONE, *RULE], code=2, what="which stays"),
+    Step("Tue", by_hand=without_an_id, note="a person takes an id off the list"),
+    Step("Tue", ["exclude", *ONE, *RULE], code=2, note="which stays"),
     Step("Tue", ["workflow", *ONE, *RULE], code=2),
-    Step("Tue", ["train", *ONE, "--exclusions-file", LIST], what="the second round"),
+    Step("Tue", ["train", *ONE, "--exclusions-file", LIST], note="the second round"),
     Step("Tue", ["workflow", *ONE, *RULE, "--checkpoint-dir", "checkpoints/retrained"]),
-    Step("Wed", ["exclude", *ONE, *RULE, "--force"], what="the edited list is given up: round 2 is out of date"),
-    Step("Wed", ["train", *ONE, "--exclusions-file", LIST], code=1, what="its checkpoints are in use"),
+    Step("Wed", ["exclude", *ONE, *RULE, "--force"], note="the edited list is given up: round 2 is out of date"),
+    Step("Wed", ["train", *ONE, "--exclusions-file", LIST], code=1, note="its checkpoints are in use"),
     Step("Wed", ["train", *ONE, "--exclusions-file", LIST, "--force"]),
     Step("Wed", ["workflow", *ONE, *RULE, "--checkpoint-dir", "checkpoints/retrained"]),
     Step("Wed", ["sweep", *ONE, "--metadata-dir", "metadata/retrained", "--top", "3"]),
     Step("Wed", ["plot", "top", *ONE, "--metadata-dir", "metadata/retrained"]),
-    Step("Wed", ["train", "--exclusions-file", f"exclusions/retrained/{NAME}_excluded_pairs.txt"], what="the third"),
+    Step("Wed", ["train", "--exclusions-file", f"exclusions/retrained/{NAME}_excluded_pairs.txt"], note="the third"),
     Step("Wed", ["workflow", *ONE, *RULE, "--checkpoint-dir", "checkpoints/retrained-3"]),
-    Step("Thu", by_hand=more_recordings, what="new recordings: the pairs files know nothing of them"),
+    Step("Thu", by_hand=more_recordings, note="new recordings: the pairs files know nothing of them"),
     Step("Thu", ["workflow", *ONE, *RULE]),
-    Step("Thu", by_hand=rewrite_a_recording, what="a recording is changed: all rounds are out of date"),
+    Step("Thu", by_hand=rewrite_a_recording, note="a recording is changed: all rounds are out of date"),
     Step("Thu", ["sweep", *ONE]),
     Step("Thu", ["workflow", *ONE, *RULE]),
-    Step("Thu", ["train", *ONE, "--epochs", "3"], code=1, what="other checkpoints would replace those in use"),
+    Step("Thu", ["train", *ONE, "--epochs", "3"], code=1, note="other checkpoints would replace those in use"),
     Step(
         "Thu",
         ["train", *ONE, "--epochs", "400", "--force"],
         code=130,
         interrupt=f"checkpoints/{NAME}/.tracinctl-*/model_epoch_*.pt",
-        what="Ctrl-C while training: the old checkpoints are still there",
+        note="Ctrl-C while training: the old checkpoints are still there",
     ),
-    Step("Thu", ["train", *ONE, "--epochs", "3", "--force"], what="done after all"),
+    Step("Thu", ["train", *ONE, "--epochs", "3", "--force"], note="done after all"),
     Step("Fri", ["workflow", *ONE, *RULE]),
-    Step("Fri", by_hand=another_material, what="another material"),
+    Step("Fri", by_hand=another_material, note="another material"),
     Step("Fri", ["train", "--material", "box", "--frequency", FREQUENCY]),
     Step("Fri", ["workflow", "--material", "box", "--frequency", FREQUENCY, *RULE]),
-    Step("Fri", ["compute", *ONE, "--margin", "-1"], code=2, what="a value that makes no sense"),
+    Step("Fri", ["compute", *ONE, "--margin", "-1"], code=2, note="a value that makes no sense"),
     Step("Fri", ["compute", *ONE, "--loss-type", "logistic"]),
     Step("Fri", ["exclude", *ONE, "--rule", "total"]),
-    Step("Fri", ["workflow", *ONE, *RULE, "--rounds", "2", "--force"], what="two rounds at once"),
+    Step("Fri", ["workflow", *ONE, *RULE, "--rounds", "2", "--force"], note="two rounds at once"),
     Step("Fri", ["workflow", *ONE, *RULE, "--report", "report.html"]),
     Step("Fri", ["status"]),
 ]

@@ -41,14 +41,14 @@ def main():
     files, wrong, number = Files(root), 0, 0
     for step in WEEK:
         if step.by_hand is not None:
-            print(f"\n{step.day}  # {step.what}")
+            print(f"\n{step.day}  # {step.note}")
             if step.by_hand.__name__ == "without_an_id":
                 files.edited(1, step.by_hand)
             else:
                 step.by_hand(root)
         else:
             number += 1
-            print(f"\n{step.day} {number:2} $ tracinctl {shlex.join(step.command)}  # {step.what}".rstrip(" #"))
+            print(f"\n{step.day} {number:2} $ tracinctl {shlex.join(step.command)}  # {step.note}".rstrip(" #"))
             code, out = run(root, step.command, step.interrupt)
             print("\n".join(f"      | {line}" for line in out.rstrip().splitlines()[-14:]))
             if code != step.code:
