@@ -144,16 +144,16 @@ def _make_kernels(
     ask = way_of_asking(data.score, options.score, positional=items.positional)
     with plain_passes(device):
         run_once = functools.partial(ask_first_item, items=items, ask=ask)
-        own, removed = own_model(model, device, dtype, ours=options.own_model, run_once=run_once)
-        own = with_adapter(own, sources)
-        work = _kernel_work(own, ask, items, layout, options, budget, device, sources, processes)
+        working, removed = own_model(model, device, dtype, ours=options.own_model, run_once=run_once)
+        working = with_adapter(working, sources)
+        work = _kernel_work(working, ask, items, layout, options, budget, device, sources, processes)
         kernels = (
             divided_kernels(work, sources, processes, progress)
             if processes
             else checkpoint_kernels(work, sources, progress)
         )
     work.maker.release()
-    return None if kernels is None else Kernels(kernels, work, own, removed, items, budget)
+    return None if kernels is None else Kernels(kernels, work, working, removed, items, budget)
 
 
 def _check(data: RankingData, checkpoints: Sequence[Path | CheckpointSource], options: ComputeOptions) -> None:
@@ -162,13 +162,13 @@ def _check(data: RankingData, checkpoints: Sequence[Path | CheckpointSource], op
         raise CheckpointError("no checkpoints", hint="Train first (`tracinctl train`), or give `checkpoint_dir`.")
     if not isinstance(options.checkpoint_weights, str):
         check_own_weights(options.checkpoint_weights, len(checkpoints))
-    for pairs, samples, what in (
+    for pairs, samples, side in (
         (data.train_pairs, data.train, "training"),
         (data.test_pairs, data.test, "test"),
     ):
         if not len(pairs):
-            raise DataError(f"there are no {what} pairs", hint="Give at least two items of different class.")
-        pairs.check_ids(samples.ids, f"{what} pairs")
+            raise DataError(f"there are no {side} pairs", hint="Give at least two items of different class.")
+        pairs.check_ids(samples.ids, f"{side} pairs")
 
 
 def _kernel_work(

@@ -35,11 +35,11 @@ class ComputeOptions(EngineOptions):
     own_model: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("dtype", DTYPES), ("method", METHODS), ("checkpoint_weights", WEIGHTINGS)):
+        for name, choices in (("dtype", DTYPES), ("method", METHODS), ("checkpoint_weights", WEIGHTINGS)):
             value = getattr(self, name)
             own_weights = name == "checkpoint_weights" and not isinstance(value, str) and value is not None
-            if not own_weights and (not isinstance(value, str) or value not in known):
-                raise UsageError(f"unknown `{name}` {value!r}", hint=f"Choose one of {', '.join(known)}.")
+            if not own_weights and (not isinstance(value, str) or value not in choices):
+                raise UsageError(f"unknown `{name}` {value!r}", hint=f"Choose one of {', '.join(choices)}.")
         check_whole("num_workers", self.num_workers, least=0)
         if self.projection_dim is not None:
             check_whole("projection_dim", self.projection_dim, least=1)

@@ -56,8 +56,8 @@ def _parts(model: torch.nn.Module, score: Any) -> Iterator[str]:
     yield _described(score)
 
 
-def _well_known(what: Any) -> bool:
-    return (getattr(what, "__module__", None) or "").partition(".")[0] in {"torch", "builtins", "typing", "abc"}
+def _well_known(value: Any) -> bool:
+    return (getattr(value, "__module__", None) or "").partition(".")[0] in {"torch", "builtins", "typing", "abc"}
 
 
 def code_digest(function: Any) -> str:
@@ -92,8 +92,8 @@ def _described(value: Any, depth: int = _DEPTH) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_described(v, inner) for v in value)}]"
     if isinstance(value, types.FunctionType):
-        held = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
-        return _described([value.__code__, value.__defaults__, value.__kwdefaults__, held], depth)
+        enclosed = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+        return _described([value.__code__, value.__defaults__, value.__kwdefaults__, enclosed], depth)
     if isinstance(value, (staticmethod, classmethod, types.MethodType)):
         return _described([value.__func__, getattr(value, "__self__", None)], depth)
     if isinstance(value, functools.partial):

@@ -58,8 +58,8 @@ class FisherKernels:
 
     def __getitem__(self, checkpoint: int) -> ItemKernel | LandmarkKernel:
         if self._by_landmarks:
-            for other in self._by_landmarks[:checkpoint] + self._by_landmarks[checkpoint + 1 :]:
-                other.release()
+            for kernel in self._by_landmarks[:checkpoint] + self._by_landmarks[checkpoint + 1 :]:
+                kernel.release()
             return self._by_landmarks[checkpoint]
         if self._last is None or self._last[0] != checkpoint:
             self._last = checkpoint, exact_fisher_kernel(self._kernels[checkpoint], self._pairs(checkpoint)[0])

@@ -30,10 +30,10 @@ def check_items(gradients: ItemGradients, items: Items, device: torch.device, dt
     numbers = group[few].tolist()
     alone, again = [], []
     for k in numbers:
-        one = items.stack([k], device, dtype)
-        with asking_model([items.ids[k]], one):
-            alone.append(gradients.scores(one).item())
-            again.append(gradients.scores(one).item())
+        item = items.stack([k], device, dtype)
+        with asking_model([items.ids[k]], item):
+            alone.append(gradients.scores(item).item())
+            again.append(gradients.scores(item).item())
     size = float(np.nanmax(np.abs(alone), initial=0.0))
     for k, first, second in zip(numbers, alone, again, strict=True):
         if abs(first - second) > _AGAIN * size:

@@ -122,8 +122,8 @@ class LandmarkKernel:
             return np.zeros((len(marks), 0))
         W = self._kernel.rows(marks)[:, marks]
         w, U = np.linalg.eigh((W + W.T) / 2)
-        own = w > _ROUNDING * w[-1]
-        R = U[:, own] / np.sqrt(w[own])
+        clear = w > _ROUNDING * w[-1]
+        R = U[:, clear] / np.sqrt(w[clear])
         f, E = np.linalg.eigh(R.T @ self._moments(train) @ R)
         strong = f > _WEAK * self._d
         return np.asarray(R @ (E[:, strong] * np.sqrt(f[strong] / (f[strong] + self._d))))

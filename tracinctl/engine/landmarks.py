@@ -78,10 +78,10 @@ def evenly(rows: IntArray, most: int) -> IntArray:
 def landmark_note(landmarks: int, errors: Sequence[FloatArray]) -> str:
     """The note on the error, from each checkpoint's correlation and root mean square error."""
     way = f"method fisher uses {count(landmarks, 'landmark')} for all items"
-    known = [error for error in errors if not np.isnan(error).any()]
-    if not known:
+    measured = [error for error in errors if not np.isnan(error).any()]
+    if not measured:
         return f"{way}; the error is unknown, because too few training items are left to measure it"
-    correlation, off = min(e[0] for e in known), max(e[1] for e in known)
+    correlation, off = min(e[0] for e in measured), max(e[1] for e in measured)
     return (
         f"{way}: on other items' pairs, at the worst checkpoint, scores correlate {correlation:.3f} with exact ones "
         f"and are off by {off:.1%} (root mean square)"

@@ -45,9 +45,9 @@ class PairRows:
         products = np.take(block, self.i, axis=1)
         products *= self.first
         if self.second.any():
-            other = np.take(block, self.j, axis=1)
-            other *= self.second
-            products += other
+            second = np.take(block, self.j, axis=1)
+            second *= self.second
+            products += second
         return products
 
     def squared_lengths(self, kernel: ItemKernel, at_once: int) -> FloatArray:

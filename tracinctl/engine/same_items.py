@@ -62,11 +62,11 @@ def notes_on_same_pairs(same: SamePairs, pairs: Pairs, item_ids: Sequence[str], 
 
 def notes_on_copies(ids: Sequence[str], contents: Sequence[str], train: int) -> list[str]:
     """Notes on held-out items that equal a training item; the first ``train`` items are the training items."""
-    known = dict(zip(reversed(contents[:train]), reversed(ids[:train]), strict=True))
+    id_of = dict(zip(reversed(contents[:train]), reversed(ids[:train]), strict=True))
     copies = [
-        f"{name} (as {known[content]})"
+        f"{name} (as {id_of[content]})"
         for name, content in zip(ids[train:], contents[train:], strict=True)
-        if content in known
+        if content in id_of
     ]
     if not copies:
         return []

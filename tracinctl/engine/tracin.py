@@ -295,10 +295,10 @@ def _input(item_id: str, value: Any) -> Any:
         raise DataError(f"item {item_id} cannot be read: {error}", hint=WANTED) from error
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict) or isinstance(other, dict):
-        return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-    return torch.equal(one, other)
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict) or isinstance(b, dict):
+        return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    return torch.equal(a, b)
 
 
 def _without_leading(value: Any, example: Any, name: str) -> Any:

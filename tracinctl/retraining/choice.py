@@ -351,5 +351,5 @@ def item_error(values: FloatArray, pairs: Pairs, random: np.random.Generator) ->
     for k, draw in enumerate(drawn):
         weight = draw[first] * draw[second]
         total[k], count[k] = weight @ values, weight.sum()
-    there = count > 0  # a draw of few items may have no pair
-    return float((total[there] / count[there]).std()) if there.any() else float("inf")
+    drawn_any = count > 0  # a draw of few items may have no pair
+    return float((total[drawn_any] / count[drawn_any]).std()) if drawn_any.any() else float("inf")

@@ -156,11 +156,11 @@ def divide(ids: Sequence[str], labels: npt.NDArray[Any] | None, seed: int) -> tu
 def pairs_within(data: RankingData, items: Sequence[str]) -> IntArray:
     """Rows of the held-out pairs with both items among these."""
     wanted = set(items)
-    there = np.array([k in wanted for k in data.test.ids], dtype=bool)
+    inside = np.array([k in wanted for k in data.test.ids], dtype=bool)
     pairs = data.test_pairs
     if not len(pairs):
         return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero(there[pairs.first] & there[pairs.second])
+    return np.flatnonzero(inside[pairs.first] & inside[pairs.second])
 
 
 def pair_correct(scores: FloatArray, pairs: Pairs) -> FloatArray:

@@ -113,8 +113,8 @@ def show_verdict(label: str, result: RetrainResult) -> None:
     if note := wording.choice_note(result):
         terminal.text(f"{wrapped(note)}\n", style="dim")
     loss = result.choice and result.choice.chosen.recipe.loss
-    what = f"the {loss} loss" if loss else "leaving them out"
-    title = f"{label}: does {what} help? {len(result.seeds)} repeats"
+    change = f"the {loss} loss" if loss else "leaving them out"
+    title = f"{label}: does {change} help? {len(result.seeds)} repeats"
     if result.arms:
         terminal.table(title, _columns(wording.ARM_COLUMNS), wording.arm_rows(result))
         terminal.text("")

@@ -52,15 +52,15 @@ def divided_kernels(
     def checkpoint(index: int) -> Checkpoint:
         return load_unchanged(checkpoints[index], states[index].digest)
 
-    whole = len(missing) - len(missing) % size
-    for start in range(0, whole, size):
+    shared = len(missing) - len(missing) % size
+    for start in range(0, shared, size):
         now = missing[start : start + size]
         index = now[rank]
         report = _silent if rank else display.begin(now[0], size)
         processes.each(lambda: _make(work, checkpoints[index], checkpoint(index), report))  # noqa: B023 - called at once
         if not rank:
             display.finish(now)
-    for index in missing[whole:]:
+    for index in missing[shared:]:
         report = _silent if rank else display.begin(index, 1, size)
         work.compute(checkpoints[index], checkpoint(index), report, processes)
         processes.each(_nothing)
@@ -137,10 +137,10 @@ def _check_same(work: KernelWork, checkpoints: Sequence[CheckpointSource], proce
     names = [path.name for path in checkpoints]
     views = processes.each(lambda: {"items": items, "model": work.model_key, "checkpoints": names})
     for rank, view in enumerate(views):
-        for what, value in view.items():
-            if value != views[0][what]:
+        for part, value in view.items():
+            if value != views[0][part]:
                 raise DataError(
-                    f"process {rank} has other {what} than process 0",
+                    f"process {rank} has other {part} than process 0",
                     hint="Let all processes read the same files, and fix the seed of random code.",
                 )
 

@@ -113,10 +113,10 @@ class BatchedGradients:
 
     def _run(self, inputs: Any) -> tuple[Trace, Sequence[torch.Tensor], dict[Any, torch.Tensor | None], torch.Tensor]:
         """Run the model: the trace, the maps' inputs, gradients by number of output or name of copy, and the scores."""
-        own = _places(self._scored.model)
+        places = _places(self._scored.model)
         leader: dict[int, str] = {}
-        aliases = {name: leader.setdefault(id(p), name) for name, p in own.items()}
-        fixed = {name: own[name].detach() for name in set(aliases.values())}
+        aliases = {name: leader.setdefault(id(p), name) for name, p in places.items()}
+        fixed = {name: places[name].detach() for name in set(aliases.values())}
         anchors = torch.zeros(_count(inputs), device=next(iter(fixed.values())).device, requires_grad=True)
         # outputs of layers need gradients although their weights do not, so something before them must
         inputs = _differentiable(inputs)
@@ -172,13 +172,13 @@ class BatchedGradients:
         gathered: dict[str, Feature] = {}
 
         def add(name: str, part: Feature) -> None:
-            there = gathered.get(name)
-            if isinstance(there, Touched) and isinstance(part, Touched):
-                part = Touched(torch.cat([there.values, part.values], 1))
-            elif there is not None:
-                assert isinstance(there, Dense)  # noqa: S101  a weight that is used twice is not an outer product
+            earlier = gathered.get(name)
+            if isinstance(earlier, Touched) and isinstance(part, Touched):
+                part = Touched(torch.cat([earlier.values, part.values], 1))
+            elif earlier is not None:
+                assert isinstance(earlier, Dense)  # noqa: S101  a weight that is used twice is not an outer product
                 assert isinstance(part, Dense)  # noqa: S101  the same
-                part = Dense(there.values + part.values)
+                part = Dense(earlier.values + part.values)
             gathered[name] = part
 
         projection = self._projection
@@ -221,9 +221,9 @@ class BatchedGradients:
         forms: dict[str, Form] = {}
         for use in [] if trace.asked else trace.uses:
             if use.weight is not None:
-                there, form = forms.get(use.weight), use.form
-                if there is not None:
-                    form = _of_both(there, form)
+                earlier, form = forms.get(use.weight), use.form
+                if earlier is not None:
+                    form = _of_both(earlier, form)
                 forms[use.weight] = (
                     form if self._projection is None else self._projection.form(form, self._shapes[use.weight])
                 )
@@ -248,33 +248,33 @@ def _scaled(feature: Feature, scale: float) -> Feature:
     return Dense(feature.values * scale)
 
 
-def _of_both(one: Form, other: Form) -> Form:
+def _of_both(a: Form, b: Form) -> Form:
     """The form of a sum of gradients of these forms."""
-    if isinstance(one, Taps) and isinstance(other, Taps):
-        return one | other
-    if isinstance(one, AsRows) and isinstance(other, AsRows):
-        return AsRows(one.positions + other.positions)
+    if isinstance(a, Taps) and isinstance(b, Taps):
+        return a | b
+    if isinstance(a, AsRows) and isinstance(b, AsRows):
+        return AsRows(a.positions + b.positions)
     return Whole()
 
 
-def _common(one: Form, other: Form) -> Form:
+def _common(a: Form, b: Form) -> Form:
     """The form that fits runs of either form."""
-    if isinstance(one, AsRows) and isinstance(other, AsRows):
-        return AsRows(max(one.positions, other.positions))
-    if isinstance(one, Taps) and isinstance(other, Taps):
-        return one | other
-    return one if one == other else Whole()
+    if isinstance(a, AsRows) and isinstance(b, AsRows):
+        return AsRows(max(a.positions, b.positions))
+    if isinstance(a, Taps) and isinstance(b, Taps):
+        return a | b
+    return a if a == b else Whole()
 
 
 def _spread_out(part: torch.Tensor, form: Form, shape: torch.Size) -> torch.Tensor:
     if not isinstance(form, Taps):
         return part
-    whole = part.new_zeros(shape)
-    place = whole
+    spread = part.new_zeros(shape)
+    place = spread
     for d, (first, end) in enumerate(form.kept):
         place = place.narrow(2 + d, first, end - first)
     place.copy_(part.reshape(place.shape))
-    return whole.flatten()
+    return spread.flatten()
 
 
 class _ScoredModel(torch.nn.Module):

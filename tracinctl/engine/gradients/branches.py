@@ -88,9 +88,9 @@ def shaped_by_data(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     if func in _SHAPED_BY_DATA:
         return lambda: _by_item(func, args, kwargs)
     if func in _SIZED:
-        given, sizes = args[: _SIZED[func]], args[_SIZED[func] :]
+        leading, sizes = args[: _SIZED[func]], args[_SIZED[func] :]
         if any(_is_number(size) for part in sizes for size in (part if isinstance(part, (tuple, list)) else (part,))):
-            return lambda: func(*given, *map(_number, sizes), **kwargs)
+            return lambda: func(*leading, *map(_number, sizes), **kwargs)
     if func in _INDEXING:
         index = args[1] if isinstance(args[1], tuple) else (args[1],)
         if any(map(_by_data, index)):

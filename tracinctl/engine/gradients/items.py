@@ -132,18 +132,18 @@ class ItemGradients:
             return False
         try:
             gradients, scores = self._ways[0].learn(first)
-            known = self._ways[0].uses
-            if self._ways[0].channels_last and known not in self._trusted:
+            uses = self._ways[0].uses
+            if self._ways[0].channels_last and uses not in self._trusted:
                 # a single item may be stored in another order than several, so that a `view` works only for it
                 self._ways[0](_twice(first))
         except _REFUSALS as error:
             self._refusal = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
             return False
-        if known not in self._trusted:
+        if uses not in self._trusted:
             if not self._agrees(self._ways[0].whole(gradients), scores, *self._one_at_a_time(first)):
                 self._refusal = "in blocks they differ from plain autograd"
                 return False
-            self._trusted.add(known)
+            self._trusted.add(uses)
         return True
 
     def __call__(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
@@ -164,11 +164,11 @@ class ItemGradients:
 
     def together(self, inputs: Any) -> torch.Tensor | None:
         """Scores of these items in one pass, shape (items,), or None if the model needs one item at a time."""
-        own = {k: v.clone() for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs.clone()
-        count = len(next(iter(own.values()))) if isinstance(own, Mapping) else len(own)
+        copies = {k: v.clone() for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs.clone()
+        count = len(next(iter(copies.values()))) if isinstance(copies, Mapping) else len(copies)
         try:
             with torch.no_grad():
-                output = self._ask(self.model, own)
+                output = self._ask(self.model, copies)
         except Exception:  # noqa: BLE001  a model for single items may raise anything
             return None
         value = getattr(output, "logits", output)
@@ -179,8 +179,8 @@ class ItemGradients:
         output = self._ask(model, inputs)
         value = getattr(output, "logits", output)
         if not isinstance(value, torch.Tensor):
-            given = type(output).__name__
-            raise ModelError(f"the model returned a {given}, not one score per item", hint=score_hint(output))
+            kind = type(output).__name__
+            raise ModelError(f"the model returned a {kind}, not one score per item", hint=score_hint(output))
         if value.numel() != 1:
             raise ModelError(
                 f"the model returned shape {tuple(value.shape)} for one item, not one score per item: (1,) or (1, 1)",

@@ -111,10 +111,10 @@ class Projection:
         if self._small(shape):
             return gradient
         total = gradient.new_zeros(len(gradient), self.dim)
-        whole = gradient.reshape(len(gradient), *shape)
+        matrix = gradient.reshape(len(gradient), *shape)
         draw = self._draw(name, shape, gradient.device)
         for begin, end in _steps(shape[0], shape[1] * len(gradient)):
-            self._put(total, whole[:, begin:end], draw.part(begin, end))
+            self._put(total, matrix[:, begin:end], draw.part(begin, end))
         return total
 
     def _of_weight(self, name: str, use: Use, inputs: torch.Tensor, slope: torch.Tensor) -> torch.Tensor | None:

@@ -255,8 +255,8 @@ _attend = _seen_through(functional.multi_head_attention_forward)
 
 
 def _arguments(names: str, args: Sequence[Any], kwargs: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
-    given = dict(zip(names.split(), args, strict=False)) | dict(kwargs)
-    return {name: given.get(name, defaults.get(name)) for name in names.split()}
+    values = dict(zip(names.split(), args, strict=False)) | dict(kwargs)
+    return {name: values.get(name, defaults.get(name)) for name in names.split()}
 
 
 def _spread(value: Any, count: int) -> tuple[int, ...]:

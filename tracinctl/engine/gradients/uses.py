@@ -157,15 +157,15 @@ class Convolution(Use):
 
     @property
     def _outs(self) -> list[int]:
-        given = zip(self.size, self.shape[2:], self.stride, self.padding, self.dilation, strict=True)
-        return [(length + 2 * pad - reach * (taps - 1) - 1) // step + 1 for length, taps, step, pad, reach in given]
+        axes = zip(self.size, self.shape[2:], self.stride, self.padding, self.dilation, strict=True)
+        return [(length + 2 * pad - reach * (taps - 1) - 1) // step + 1 for length, taps, step, pad, reach in axes]
 
     @property
     def form(self) -> Form:
         """The places of the kernel that meet the input at some output."""
         kept = []
-        given = zip(self.size, self.shape[2:], self.stride, self.padding, self.dilation, self._outs, strict=True)
-        for length, taps, step, pad, reach, outs in given:
+        axes = zip(self.size, self.shape[2:], self.stride, self.padding, self.dilation, self._outs, strict=True)
+        for length, taps, step, pad, reach, outs in axes:
             meet = [k for k in range(taps) if any(0 <= o * step - pad + k * reach < length for o in range(outs))]
             kept.append((meet[0], meet[-1] + 1) if meet else (0, taps))
         return Taps(tuple(kept))

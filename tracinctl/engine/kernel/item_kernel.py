@@ -67,13 +67,13 @@ class ItemKernel(ABC):
         """
         low, high = np.minimum(first, second), np.maximum(first, second)
         products = np.empty(len(low))
-        known = low < self.layout.columns
-        if not known.all():
+        inside = low < self.layout.columns
+        if not inside.all():
             pairs = self.layout.pairs
             keys = pairs[:, 0] * len(self.layout) + pairs[:, 1]
-            at = np.searchsorted(keys, low[~known] * len(self.layout) + high[~known])
-            products[~known] = self.stored_pairs()[at]
-        places = np.flatnonzero(known)
+            at = np.searchsorted(keys, low[~inside] * len(self.layout) + high[~inside])
+            products[~inside] = self.stored_pairs()[at]
+        places = np.flatnonzero(inside)
         places = places[np.argsort(high[places], kind="stable")]
         step = max(1, at_once // (8 * self.layout.columns))
         distinct, begins = np.unique(high[places], return_index=True)

@@ -200,11 +200,11 @@ class _Making:
         held: Rows | None = None
         start = 0
         for k in range(0, len(pieces), size):
-            own: list[Rows] = []
-            shapes = self.processes.each(lambda: self._take_share(pieces[k : k + size], own))  # noqa: B023 - called at once
+            taken: list[Rows] = []
+            shapes = self.processes.each(lambda: self._take_share(pieces[k : k + size], taken))  # noqa: B023 - called at once
             for source, piece in enumerate(pieces[k : k + size]):
                 if source == rank:
-                    block = own.pop()
+                    block = taken.pop()
                 else:
                     block = Rows.room(shapes[source], len(piece), self.maker.device, self.maker.dtype)
                 if size > 1:
@@ -237,16 +237,16 @@ class _Making:
         rank, size = self.processes.rank, self.processes.size
         for k in range(0, len(pieces), size):
             now = pieces[k : k + size]
-            own: list[FloatArray] = []
+            products: list[FloatArray] = []
             there = k + rank < held
             self.processes.each(
-                lambda: own.append(self._products(*now[rank], there=there)) if rank < len(now) else None  # noqa: B023 - called at once
+                lambda: products.append(self._products(*now[rank], there=there)) if rank < len(now) else None  # noqa: B023 - called at once
             )
             for source, (met, rows) in enumerate(now):
                 if source and rank == source:
-                    self.processes.hand_over(torch.from_numpy(own[0]), source)
+                    self.processes.hand_over(torch.from_numpy(products[0]), source)
                 elif rank == 0:
-                    values = np.empty((len(rows), len(met))) if source else own[0]
+                    values = np.empty((len(rows), len(met))) if source else products[0]
                     if source:
                         self.processes.hand_over(torch.from_numpy(values), source)
                     yield rows, values
@@ -279,8 +279,8 @@ class _Making:
                 # copying to a slice is faster than to single places
                 together = places[-1] - places[0] + 1 == len(places)
                 where: Any = slice(int(places[0]), int(places[-1]) + 1) if together else torch.from_numpy(places)
-                for feature, own in zip(features, held, strict=True):
-                    for tensor, target in zip(tensors_of(feature), tensors_of(own), strict=True):
+                for feature, part in zip(features, held, strict=True):
+                    for tensor, target in zip(tensors_of(feature), tensors_of(part), strict=True):
                         target[where if together else where.to(target.device)] = tensor
                 del tensor, feature
             del features
@@ -386,13 +386,13 @@ def _check_finite(
     """
     gradients = [("gradient", tensor) for feature in features for tensor in tensors_of(feature)]
     if lengths is None:
-        gradients = [(what, tensor) for what, tensor in gradients if not bool(torch.isfinite(tensor.sum()))]
+        gradients = [(name, tensor) for name, tensor in gradients if not bool(torch.isfinite(tensor.sum()))]
     elif np.isfinite(lengths).all():
         gradients = []
-    for what, tensor in (("score", scores.unsqueeze(1)), *gradients):
+    for name, tensor in (("score", scores.unsqueeze(1)), *gradients):
         bad = (~torch.isfinite(tensor)).flatten(1).any(1).nonzero()
         if len(bad):
             raise NonFiniteError(
-                f"checkpoint {checkpoint}: the {what} of item {ids[int(bad[0])]} is NaN or infinite",
+                f"checkpoint {checkpoint}: the {name} of item {ids[int(bad[0])]} is NaN or infinite",
                 hint="Leave the checkpoint or the item out, or check the recording and the training run.",
             )

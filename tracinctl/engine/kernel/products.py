@@ -95,8 +95,8 @@ class Rows:
 
     def put(self, start: int, rows: Rows) -> None:
         """Copy ``rows`` to the places from ``start`` on."""
-        for own, other in zip(self.parts, rows.parts, strict=True):
-            for t, value in zip(own, other, strict=True):
+        for part, new in zip(self.parts, rows.parts, strict=True):
+            for t, value in zip(part, new, strict=True):
                 t[..., start : start + len(rows), :] = value
 
 
@@ -222,6 +222,6 @@ def _short_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def _pieces(x: torch.Tensor) -> Iterator[torch.Tensor]:
     """(rows, pieces, numbers) of (rows, numbers): first all pieces of equal length, then the rest."""
-    whole = x.shape[1] // _SHORT * _SHORT
-    yield x[:, :whole].reshape(len(x), -1, _SHORT)
-    yield x[:, whole:].unsqueeze(1)
+    even = x.shape[1] // _SHORT * _SHORT
+    yield x[:, :even].reshape(len(x), -1, _SHORT)
+    yield x[:, even:].unsqueeze(1)

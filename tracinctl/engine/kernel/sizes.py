@@ -48,13 +48,13 @@ def foreseen(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_
 
     None if the model reads the numbers in its tensors, which a dry run does not have.
     """
-    given = [partial(_without_numbers, give) for give in read]
+    numberless = [partial(_without_numbers, give) for give in read]
     try:
         way = gradients.unlearned(_shapes_of(gradients.model))
         with torch.device("meta"):
-            for give in given:
+            for give in numberless:
                 way.learn(give())
-            return _measured(way, lambda: way.bytes_per_item, given, items_a_row)
+            return _measured(way, lambda: way.bytes_per_item, numberless, items_a_row)
     except Exception:  # noqa: BLE001 - the user's model may raise anything
         return None
 
@@ -86,10 +86,10 @@ def _measured(
     row = work = kept = 0
     for give in read:
         with AllocationWatch() as watch:
-            one = give()
-            features, _ = gradients(one)
+            item = give()
+            features, _ = gradients(item)
         size = sum(t.element_size() * t.numel() for feature in features for t in tensors_of(feature))
         # the inputs of several items are joined; a single one needs no copy
-        peak = watch.peak + bytes_of_input(one)
+        peak = watch.peak + bytes_of_input(item)
         row, work, kept = max(row, size), max(work, peak), max(kept, bytes_per_item())
     return Measured(row * items_a_row, items_a_row, work, kept)

@@ -82,9 +82,9 @@ class _Meeting:
         y, right = torch.sort(y, stable=True)
         rows, uses = torch.unique_consecutive(y, return_counts=True)
         place = torch.searchsorted(rows, x).clamp_(max=len(rows) - 1)
-        there = rows[place] == x
-        crowded = torch.bincount(place[there], minlength=len(rows)) * uses * _CROWDED > a.shape[1] * b.shape[1]
-        left = torch.nonzero(there & ~crowded[place]).squeeze(1)
+        same = rows[place] == x
+        crowded = torch.bincount(place[same], minlength=len(rows)) * uses * _CROWDED > a.shape[1] * b.shape[1]
+        left = torch.nonzero(same & ~crowded[place]).squeeze(1)
         # by row of the table, so that products of (a, b) and of (b, a) are added in the same order
         place, order = torch.sort(place[left], stable=True)
         ends = uses[place].cumsum(0)
