@@ -35,7 +35,7 @@ def test_a_seed_shows_every_arm_and_finds_the_errors(error, tmp_path):
     table = choice.gains_table(tmp_path, ["wine-flipped-15", "digits"]).splitlines()
     assert table[0] == "| trained without | wine-flipped-15, n = 2 |"
     mean = (rows["gains"]["chosen"] + 7) / 2
-    assert any(line.startswith(f"| chosen | {mean:+.2f} +- ") for line in table)
+    assert any(line.startswith(f"| **chosen** | **{mean:+.2f} +- ") for line in table)
 
 
 def test_planted_errors_have_the_stated_number_and_kind():
@@ -61,8 +61,8 @@ def test_the_table_of_the_demo_has_the_gains_of_each_arm_over_everything():
     def result(everything, without):
         arms = {"everything": everything, "without the list": without}
         rows = [{"name": name, "accuracy": {"mean": mean}} for name, mean in arms.items()]
-        return {"arms": rows, "verdict": "helped", "seconds": 60}
+        return {"arms": rows, "verdict": "helped", "processor_seconds": 60}
 
     lines = demo.table([result(0.8, 0.9), result(0.85, 0.91)]).splitlines()
     assert lines[2] == "| without the list | +8.0 +- 2.0 | 2 |"
-    assert lines[-1] == "Verdicts: helped 2. Seconds: 60."
+    assert lines[-1] == "Verdicts: helped 2. Processor time: 60 s, median."

@@ -63,7 +63,7 @@ def test_quick_work_has_no_line_in_a_log(large, capsys):
 def test_small_parts_have_a_line_every_ten_seconds_and_at_the_end(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_display.time, "monotonic", lambda: now[0])
-    with Terminal().progress(what="m f") as tell:
+    with Terminal().progress(title="m f") as tell:
         for done in (1, 2, 3):
             tell(Progress("reading scores", done, 3, "pairs"))
             now[0] += 9
