@@ -7,12 +7,15 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from command_line import CommandLine
 from places import ROOT
 from wav_trees import retrainable
+
+from tracinctl.retraining.workers import train_in_workers
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 
@@ -101,6 +104,21 @@ def test_finished_trainings_are_kept_and_the_same_command_continues(project, cap
     assert len(kept(project)) > len(before) >= 2
     for path, whole in before.items():
         assert (path.read_bytes(), path.stat().st_mtime_ns) == whole
+
+
+def test_ctrl_c_before_a_process_is_fed_ends_it(monkeypatch):
+    class Interrupted(threading.Thread):
+        def start(self):
+            raise KeyboardInterrupt
+
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr("subprocess.Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    monkeypatch.setattr("threading.Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_in_workers(None, [{"key": None}], 2, lambda *_: None, lambda *_: None)
+    assert len(started) == 2
+    assert all(process.poll() is not None and process.stdin.closed and process.stdout.closed for process in started)
 
 
 def test_new_processes_end_silently(project):

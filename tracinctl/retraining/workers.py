@@ -73,8 +73,12 @@ def train_in_workers(
     finally:
         for process in processes:
             end_group(process)
-        for thread in threads:
-            thread.join()
+        for process, thread in zip(processes, threads, strict=True):
+            # Ctrl-C may come before a thread starts, which then cannot be joined and does not close its pipes
+            if thread.is_alive():
+                thread.join()
+            else:
+                _close_pipes(process)
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
@@ -85,6 +89,13 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     else:
         process.kill()
     process.wait()
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):  # nobody reads what is still to be written
+                pipe.close()
 
 
 def _start() -> subprocess.Popen[bytes]:
