@@ -107,8 +107,8 @@ def with_unseen(candidates: Sequence[Candidate], train: Train, data: RankingData
     capped = any(candidate.loss for candidate in candidates)
     ways = [*(Way(share) for share in LEAST_FITTED), *([Way(loss="capped")] if capped else [])]
     gains = unseen_gains(train, data, fold, ways)
-    shares = [0.0, *LEAST_FITTED]
-    means, errors = ([0.0, *(getattr(gain, name) for gain in gains[: len(LEAST_FITTED)])] for name in ("mean", "error"))
+    shares, fitted = [0.0, *LEAST_FITTED], gains[: len(LEAST_FITTED)]
+    means, errors = [0.0, *(gain.mean for gain in fitted)], [0.0, *(gain.error for gain in fitted)]
 
     def unseen(candidate: Candidate) -> Estimate:
         if candidate.loss is not None:

@@ -43,7 +43,7 @@ BoolArray = npt.NDArray[np.bool_]
 RANKERS = 8
 """Number of rankers of each way; with 16 the error is 0.32 points instead of 0.36 (diabetes, ten passes)."""
 _MORE_ON_OTHERS = 0.05  # gain on other items beyond the gain here, as a share of the contradicted pairs
-_ERROR_ON_OTHERS = 0.03  # its standard error, likewise
+_ERROR_ON_OTHERS = 0.03  # its standard error, as a share of the contradicted pairs
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def train_in_workers(
             if thread.is_alive():
                 thread.join()
             else:
-                _close_pipes(process)
+                process.communicate()
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
@@ -89,13 +89,6 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     else:
         process.kill()
     process.wait()
-
-
-def _close_pipes(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with suppress(OSError):  # nobody reads what is still to be written
-                pipe.close()
 
 
 def _start() -> subprocess.Popen[bytes]:

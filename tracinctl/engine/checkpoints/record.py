@@ -89,9 +89,9 @@ def notes_on_training(
     ``loss`` and ``margin`` are those of the scores; the margin is None if the loss has none.
     """
     notes = []
-    of = list(zip(names, records, strict=True))
-    losses = [(name, r.loss) for name, r in of if r.loss not in {None, loss} and _names_a_loss(r.loss)]
-    margins = [(name, r.margin) for name, r in of if r.margin not in {None, margin}]
+    named = list(zip(names, records, strict=True))
+    losses = [(name, r.loss) for name, r in named if r.loss not in {None, loss} and _names_a_loss(r.loss)]
+    margins = [(name, r.margin) for name, r in named if r.margin not in {None, margin}]
     if losses:
         which = first_few([name for name, _ in losses])
         notes.append(f"{which}: trained with the loss {losses[0][1]}, but the scores use {loss}")

@@ -123,7 +123,7 @@ def _of_table(numbers: torch.Tensor, values: torch.Tensor, rows: torch.Tensor) -
 
 
 def row_products(values: torch.Tensor, first: IntArray, second: IntArray, room: int) -> FloatArray:
-    """Like ``row_products``: positions of two gradients are multiplied if they use the same row of the table."""
+    """Inner products of the gradients ``first`` and ``second``, one by one; only equal rows of the table meet."""
     positions, _, width = values.shape
     step = max(1, room // (8 * positions * (2 * width + 2 * positions)))
     total = np.zeros(len(first))
