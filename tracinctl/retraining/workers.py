@@ -78,7 +78,8 @@ def train_in_workers(
             if thread.is_alive():
                 thread.join()
             else:
-                process.communicate()
+                with process:  # closes its pipes
+                    pass
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
