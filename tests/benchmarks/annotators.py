@@ -1,17 +1,17 @@
 """How well careless annotators are found, and what leaving them out gains: ``python tests/benchmarks/annotators.py``.
 
-Votes of people on arguments (``reference_tasks.py``). An annotator is careless who agrees with the majority of the
-others on less than 60 % of at least ten pairs, counted over all votes. A ranker trains on one vote a pair: that of the
-pair's least competent annotator (``--vote weakest``), or one at random (``--vote drawn``). What speaks against an
-annotator is the mean over their training votes:
+The data are people's votes on arguments (``reference_tasks.py``). An annotator is careless who agrees with the majority
+of the others on less than 60 % of at least ten pairs, counted over all votes. A ranker trains on one vote per pair:
+that of the pair's least competent annotator (``--vote weakest``), or a random one (``--vote drawn``). An annotator's
+measure is the mean over their training votes of
 
-- influence: by each method, the summed influence on the scoring pairs;
-- out of fold: the share of the rankers that did not see a vote and rank its pair the other way;
-- agreement: the probability, by the other votes alone, that a further vote says the opposite.
+- influence: for each method, the total influence on the scoring pairs;
+- out of fold: the share of the rankers trained without the vote that rank its pair the other way;
+- agreement: the probability, by the other votes only, that a further vote says the opposite.
 
-The worst 5 % and 10 % of the annotators with three training votes or more are left out; as many votes at random, and
-the worst single votes by the same measure, are left out beside them. Each variant has the stop and weight decay that
-suit it best on the scoring pairs; items that took no part judge. Figures are means over seeds with standard errors.
+Of the annotators with three training votes or more, the worst 5 % and 10 % are left out. For comparison, as many random
+votes and as many of the worst single votes are left out. Each variant has the stop and weight decay that rank the
+scoring pairs best, and is judged by items that took no part. Figures are means over seeds with standard errors.
 """
 
 from __future__ import annotations
@@ -40,15 +40,16 @@ from tracinctl.training.options import TrainSettings
 
 LEAST_VOTES = 3
 SHARES = (0.05, 0.1)
-MEASURE = "influence, margin"  # by which votes and annotators are left out; named before anything was measured
+# they decide what is left out; chosen before anything was measured
+MEASURE = "influence, margin"
 BY_RANKERS = "out of fold"
 
 
 def measures(bench: Bench, seed: int) -> dict[str, np.ndarray]:
-    """What speaks against each training vote, higher is worse."""
+    """The measures of each training vote; higher is worse."""
     data = bench.task.data
     with tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore", CheckpointWarning)  # these checkpoints have no learning rate, and need none
+        warnings.simplefilter("ignore", CheckpointWarning)  # these checkpoints have no learning rate; all weights are 1
         paths = bench.checkpoints(Path(folder), seed)
         tables = {
             method: compute_influence(data, bench.build(), paths, method=method, cache=Path(folder) / "cache")
@@ -61,7 +62,7 @@ def measures(bench: Bench, seed: int) -> dict[str, np.ndarray]:
 
 
 def one_seed(bench: Bench, seed: int, careless: dict[str, bool]) -> dict[str, float]:
-    """Areas under the curve, and points of accuracy over the ranker trained on everything."""
+    """AUC of each measure, and points of accuracy over the ranker trained on everything."""
     annotators = [str(name) for name in bench.task.data.train_pairs.groups["annotator"]]
     members = Members.of("annotator", ((name,) for name in annotators))
     found: dict[str, float] = {}

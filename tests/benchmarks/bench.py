@@ -1,4 +1,4 @@
-"""Small rankers on a task, trained by the library's stack: lists and other ways to train, tuned and judged."""
+"""Train small rankers on a task with the library's stack, tune them, and judge lists and other ways to train."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tracinctl.retraining.trainer import Recipe, Trained, Training
 from tracinctl.training.options import TrainSettings
 
 NO_PAIRS = Pairs(*np.zeros((3, 0), dtype=np.int64))
-JUDGED = 3  # trainings of each row
-TUNED = (1, 2, 3)  # seeds of the trainings that choose
+JUDGED = 3  # trainings per row that are judged
+TUNED = (1, 2, 3)  # the seeds whose trainings choose
 DECAYS = (None, 0.01, 0.1)
 CHECKPOINTS = 6
 SMOOTHED = 0.1
 
 
 def ramp(s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The margin loss, cut off at two margins."""
+    """The margin loss, constant above two margins."""
     return (1 - y * (s_i - s_j)).clamp(min=0, max=2)
 
 
@@ -42,7 +42,7 @@ def smoothed_logistic(s_i: torch.Tensor, s_j: torch.Tensor, y: torch.Tensor) -> 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to train: which pairs are kept, which are turned round, under which loss (None = the usual), how long."""
+    """A way to train: the kept pairs, the reversed ones, the loss (None = the default), and the number of epochs."""
 
     name: str
     kept: np.ndarray
@@ -51,14 +51,14 @@ class Variant:
     loss: str | None = None
 
     def pairs(self, pairs: Pairs) -> Pairs:
-        """What it trains on."""
+        """The training pairs."""
         target = np.where(self.turned, -pairs.target, pairs.target)
         return Pairs(pairs.first, pairs.second, target).take(np.flatnonzero(self.kept))
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A task and how its rankers are trained."""
+    """A task, and how its rankers are trained."""
 
     task: Task
     settings: TrainSettings
@@ -70,7 +70,7 @@ class Bench:
         return nn.Sequential(*layers)
 
     def train(self, plan: Sequence[Training]) -> list[Trained]:
-        """Train a plan of the library's as one stack; scores of held-out and training items at each stop."""
+        """Train the rankers of a plan as one stack; return the scores of held-out and training items at each stop."""
         names = self.names
         runs = [
             (
@@ -92,11 +92,11 @@ class Bench:
 
     @property
     def none(self) -> np.ndarray:
-        """No training pair."""
+        """A mask without any training pair."""
         return np.zeros(len(self.task.data.train_pairs), dtype=bool)
 
     def scores(self, runs: Sequence[tuple[Variant, float | None, int]], inputs: torch.Tensor) -> np.ndarray:
-        """Scores of items, shape (runs, stops, items); all runs are one stack."""
+        """Scores of items, shape (runs, stops, items); all runs are trained as one stack."""
         data, usual = self.task.data, self.settings.weight_decay
         stops = stops_until(self.settings.epochs)
         members = [
@@ -120,7 +120,7 @@ class Bench:
         return tuned
 
     def accuracies(self, variants: Sequence[Variant]) -> list[float]:
-        """The share of the judging pairs that each variant ranks correctly, in its recipe."""
+        """The share of the judging pairs that each variant ranks correctly with its stop and weight decay."""
         stops = stops_until(self.settings.epochs)
         runs = [(variant, variant.recipe.weight_decay, 500 + k) for variant in variants for k in range(JUDGED)]
         scores = self.scores(runs, self.task.judge.inputs)

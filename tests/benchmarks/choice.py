@@ -1,28 +1,28 @@
-"""What a list gains over a ranker that is tuned alone, and how well bad pairs are found.
+"""The gain of a list over a ranker that is only tuned, and how well bad pairs are found.
 
     python tests/benchmarks/choice.py                             # all tasks, ten seeds, both tables: hours
     python tests/benchmarks/choice.py digits-flipped-15 wine      # these tasks
-    python tests/benchmarks/choice.py --table                     # the tables of what is there
+    python tests/benchmarks/choice.py --table                     # the tables of finished results
 
-Errors are planted in rankings of scikit-learn's bundled sets (``planted_tasks.py``), or are those of people and of web
-search (``reference_tasks.py``). Small rankers are trained by the library's stack (``bench.py``). Each task and seed
-leaves a file in ``--results`` and is not run again while that is there. All tasks are run seed by seed, so that a stop
-leaves as many seeds of each.
+Errors are planted in rankings of scikit-learn's bundled data sets (``planted_tasks.py``), or are real errors of people
+and of web search (``reference_tasks.py``). The library's stack trains small rankers (``bench.py``). Each task and seed
+writes a file in ``--results``; while the file exists, it is not run again. All tasks are run seed by seed, so that an
+interrupted run has about as many seeds of each.
 
-**Gains.** Every row is a list or another way to train, and what it gains in points of pair accuracy over the ranker
-tuned alone, by items that took no part: the mean over seeds with its standard error.
+**Gains.** Each row is a list or another way to train. Its figure is the gain in points of pair accuracy over the ranker
+tuned alone, on items that took no part: the mean over seeds with its standard error.
 
-- tuned alone: everything, with the stop and the weight decay that rank the scoring items best.
-- chosen: what the library's choice says, which may be to leave nothing out.
+- tuned alone: all pairs, with the stop and the weight decay that rank the scoring items best.
+- chosen: the library's choice, which may leave nothing out.
 - the candidates of the choice: each with the stop and weight decay that the choice finds best for it.
-- the truth left out, random pairs (as many as the truth, or a tenth), and rivals: each tuned by all scoring items,
-  which did not make these lists. Highest loss and self-influence at the checkpoints, the worst tenth; the lowest tenth
-  by dattri's total; cleanlab's confident learning on out-of-fold probabilities; the lowest preference strength of an
-  ensemble turned round, a tenth (Wang et al. 2024, arXiv 2401.06080); suspects out of fold turned round; a ramp loss; a
-  logistic loss with smoothed labels.
+- the true errors left out, random pairs left out (as many as the errors, or a tenth), and rivals. Scoring items did not
+  make these lists, so all of them tune each row. The rivals: the tenth with the highest loss or self-influence at the
+  checkpoints; the lowest tenth by dattri's total; cleanlab's confident learning on out-of-fold probabilities; the tenth
+  with the lowest preference strength of an ensemble, reversed (Wang et al. 2024, arXiv 2401.06080); suspects out of
+  fold, reversed; a ramp loss; a logistic loss with smoothed labels.
 
-**Detection.** Area under the curve of ordering bad pairs before good ones; where items are mislabelled, bad items
-before good ones, by the mean over an item's pairs.
+**Detection.** Area under the curve of ordering bad pairs before good ones. If items are mislabelled: of ordering bad
+items before good ones by the mean over an item's pairs.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ TASKS = {  # name: (source, error, share)
     },
 }
 REFERENCES = ("arguments", "letor")
-TABLES = (("digits",), REFERENCES, ("diabetes", "cancer", "wine"))  # sources of a table
-ORDER = (  # how the rows of the candidates begin; rivals follow
+TABLES = (("digits",), REFERENCES, ("diabetes", "cancer", "wine"))  # the sources of each table
+ORDER = (  # the beginnings of the candidates' rows; rivals follow
     "everything, recipe as given",
     CHOSEN,
     "votes",
@@ -109,7 +109,7 @@ Without = Callable[[str, Sequence[str]], Variant]
 
 
 def make_task(source: str, error: str, share: float, seed: int) -> Task:
-    """The task of a source with an error and a seed."""
+    """The task of a source, with an error and a seed."""
     if source == "arguments":
         return arguments_task(seed)
     if source == "letor":
@@ -119,14 +119,14 @@ def make_task(source: str, error: str, share: float, seed: int) -> Task:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks against each training pair of a task.
+    """The evidence against each training pair of a task.
 
     Attributes:
-        tables: influence by each method; that of dattri.
+        tables: influence by each method, and by dattri.
         losses: mean loss over the checkpoints.
-        fold: rankers on halves of the training comparisons.
-        suspicion: share of the rankers not trained on it that rank it the other way.
-        margins: mean margin of rankers that saw it.
+        fold: rankers trained on halves of the training comparisons.
+        suspicion: share of the rankers not trained on the pair that rank it the other way.
+        margins: mean margin of rankers trained on the pair.
         strength: the same at the end of the training.
     """
 
@@ -142,7 +142,9 @@ class Evidence:
     def of(cls, bench: Bench, seed: int) -> Evidence:
         data = bench.task.data
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore", CheckpointWarning)  # these checkpoints have no learning rate, and need none
+            warnings.simplefilter(
+                "ignore", CheckpointWarning
+            )  # these checkpoints have no learning rate; all weights are 1
             paths = bench.checkpoints(Path(folder), seed)
             tables = {
                 method: compute_influence(data, bench.build(), paths, method=method, cache=Path(folder) / "cache")
@@ -162,7 +164,7 @@ class Evidence:
         return cls(tables, dattri, losses, fold, fold.suspicion(data), margins, strength)
 
     def suspects(self, bench: Bench) -> dict[str, np.ndarray]:
-        """What orders the training pairs, higher is worse."""
+        """The measures that order the training pairs; higher is worse."""
         totals = {f"{name}, total": -np.asarray(table.scores).sum(1) for name, table in self.tables.items()}
         return {
             **totals,
@@ -179,7 +181,7 @@ class Evidence:
 
 
 def _strength(bench: Bench, ensemble: Sequence[Trained]) -> np.ndarray:
-    """By how much an ensemble trained on everything prefers the outcome of each training pair."""
+    """How strongly an ensemble trained on everything prefers the outcome of each training pair."""
     pairs = bench.task.data.train_pairs
     scores = np.array([ranker.scores_at(END, bench.task.data.train.ids) for ranker in ensemble])
     margins = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target
@@ -187,7 +189,7 @@ def _strength(bench: Bench, ensemble: Sequence[Trained]) -> np.ndarray:
 
 
 def rows_of(bench: Bench, seed: int) -> dict[str, Any]:
-    """Train, choose and judge with one seed: what is written to a file."""
+    """Train, choose and judge with one seed; return the content of the file."""
     evidence = Evidence.of(bench, seed)
     candidates, choice = _chosen(bench, evidence, seed)
     listed = {candidate.name: candidate.ids for candidate in candidates} | {NOTHING: ()}
@@ -262,7 +264,7 @@ def _rivals(bench: Bench, evidence: Evidence, seed: int, without: Without) -> li
 
 
 def _areas(bench: Bench, evidence: Evidence) -> dict[str, float]:
-    """How well the bad pairs or items are ordered before the good ones; nothing where all are good."""
+    """AUC of ordering bad pairs or items before good ones; empty if all are good."""
     task = bench.task
     if not task.bad.any():
         return {}
@@ -275,7 +277,7 @@ def _areas(bench: Bench, evidence: Evidence) -> dict[str, float]:
 
 
 def run(name: str, seed: int, results: Path) -> str:
-    """Run a task with a seed and leave its file; what to say of it."""
+    """Run a task with a seed and write its file; return a line about it."""
     torch.set_num_threads(1)
     began = time.process_time()
     source, error, share = TASKS[name]
@@ -289,7 +291,7 @@ def run(name: str, seed: int, results: Path) -> str:
 
 
 def gains_table(results: Path, names: Sequence[str]) -> str:
-    """A column a task, a row a way to train; the seeds in the head."""
+    """One column per task, one row per way to train; the header has the number of seeds."""
     columns = {name: _read(results, name) for name in names}
     columns = {name: seeds for name, seeds in columns.items() if seeds}
     rows = dict.fromkeys(row for seeds in columns.values() for result in seeds for row in result["gains"])
@@ -309,13 +311,13 @@ def gains_table(results: Path, names: Sequence[str]) -> str:
 
 
 def _place(row: str) -> int:
-    """The place of a row in the table; rivals last, in their order."""
+    """The place of a row in the table; rivals come last, in their order."""
     starts = enumerate(ORDER) if not row.endswith("turned") else ()
     return next((place for place, start in starts if row.startswith(start)), len(ORDER))
 
 
 def areas_table(results: Path, names: Sequence[str]) -> str:
-    """A column a task with errors, a row a measure."""
+    """One column per task with errors, one row per measure."""
     columns = {name: [result["auc"] for result in _read(results, name) if result["auc"]] for name in names}
     columns = {name: seeds for name, seeds in columns.items() if seeds}
     rows = dict.fromkeys(row for seeds in columns.values() for areas in seeds for row in areas)
@@ -340,7 +342,7 @@ def _spread(values: Sequence[float], sign: str = "", digits: int = 2) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is missing, and print the tables."""
+    """Run the missing seeds and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", choices=[*TASKS, []], help=", ".join(TASKS))
     parser.add_argument("--seeds", type=int, default=10)
@@ -351,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     names = options.tasks or list(TASKS)
     if not REFERENCE.is_dir():
-        print(f"skipped: {', '.join(REFERENCES)}, for there is no folder {REFERENCE}", file=sys.stderr)
+        print(f"skipped: {', '.join(REFERENCES)}, because the folder {REFERENCE} does not exist", file=sys.stderr)
         names = [name for name in names if TASKS[name][0] not in REFERENCES]
     options.results.mkdir(parents=True, exist_ok=True)
     jobs = (

@@ -1,4 +1,4 @@
-"""Baselines and a rival: the loss of each training pair, and dattri's influence, on one task and its checkpoints."""
+"""A baseline and a rival on a task and its checkpoints: the loss of each training pair, and dattri's influence."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def train_losses(task: Task, model: torch.nn.Module, checkpoints: Sequence[Path]
 
 
 def dattri_table(task: Task, model: torch.nn.Module, checkpoints: Sequence[Path], loss: str) -> InfluenceTable:
-    """TracInCP as dattri gives it: one gradient a pair, projected at random to 512 dimensions."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it shows its progress there
-        warnings.simplefilter("ignore")  # it imports torch's own deprecated scripting
+    """TracInCP by dattri with its defaults: one gradient per pair, projected to 512 random dimensions."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it prints its progress there
+        warnings.simplefilter("ignore")  # it imports torch's deprecated scripting
         from dattri.algorithm.tracin import TracInAttributor
         from dattri.task import AttributionTask
 

@@ -1,11 +1,11 @@
 """The engine on a CUDA card, in under ten minutes: ``python tests/benchmarks/cuda_card.py``.
 
-First the tests of the engine and of the stacks of rankers run, which take the card where they leave the device to the
-program. Then each kind of work takes turns with its floor on the same card: one plain forward and backward pass of
-every item at every checkpoint, in the fastest of several batch sizes. Scores are compared with those that the processor
-gives. Memory is the most that torch holds on the card. What has not begun after ``--minutes`` is named and left out.
+It first runs the tests of the engine and of the stacks of rankers, which use the card by default. Then each kind of
+work takes turns with its floor on the same card: one plain forward and backward pass of every item at every checkpoint,
+in the fastest of several batch sizes. Scores are compared with those of the processor. Memory is the largest amount
+that torch holds on the card. Work that has not begun after ``--minutes`` is named and left out.
 
-Without a card it says so, and ends with the exit status 3. ``--device cpu --tiny`` shows that all of it runs.
+Without a card it prints so and exits with status 3. ``--device cpu --tiny`` runs everything on the processor.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def many(folder: Path, *, tiny: bool) -> Case:
 
 
 def cases(*, tiny: bool) -> dict[str, Callable[[Path], Case]]:
-    """By their names; each is made when its turn comes."""
+    """The cases by name; each is built when its turn comes."""
     made: dict[str, Callable[[Path], Case]] = {
         f"spectrograms, {model}, {frames}": (lambda f, m=model, n=frames: spectrograms(f, m, n, tiny=tiny))  # type: ignore[misc]
         for model, frames in (("small", 47), ("wide", 47), ("small", 188), ("wide", 188))
@@ -106,13 +106,13 @@ def cases(*, tiny: bool) -> dict[str, Callable[[Path], Case]]:
 
 
 def done(device: torch.device) -> None:
-    """Wait until the card has done what it was given."""
+    """Wait until the card has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def floor(case: Case, device: torch.device, batch: int) -> None:
-    """A pass of every item at every checkpoint; inputs go to the card batch by batch."""
+    """A pass of every item at every checkpoint; inputs are sent to the card in batches."""
     model = case.model.to(device).eval()
     for path in case.paths:
         state = torch.load(path, map_location=device, weights_only=True)
@@ -130,7 +130,7 @@ def floor(case: Case, device: torch.device, batch: int) -> None:
 
 
 def engine(case: Case, device: torch.device, dtype: str = "float32") -> Any:
-    """This engine, from checkpoint files to the table of scores."""
+    """tracinctl, from checkpoint files to the table of scores."""
     options = ComputeOptions(
         LossSettings(case.loss), device=str(device), dtype=dtype, projection_dim=case.projection_dim
     )
@@ -140,7 +140,7 @@ def engine(case: Case, device: torch.device, dtype: str = "float32") -> Any:
 
 
 def seconds(work: Callable[[], object], rounds: int) -> float:
-    """The median of some rounds, after one that is not counted."""
+    """The median of some rounds after a warm-up round."""
     times = []
     for _ in range(WARM + rounds):
         begun = time.perf_counter()
@@ -168,7 +168,7 @@ def measure(case: Case, device: torch.device, rounds: int) -> str:
 
 
 def run_tests(limit: float) -> str:
-    """The tests of the engine and of the stacks, in words."""
+    """Run the tests of the engine and of the stacks; return the result in words."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "8", "-p", "no:cacheprovider", *TESTS]
     try:
         ended = subprocess.run(
@@ -181,17 +181,17 @@ def run_tests(limit: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run everything; gives the exit status."""
+    """Run everything; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--minutes", type=float, default=9.0, help="after which nothing is begun any more")
+    parser.add_argument("--minutes", type=float, default=9.0, help="after which no further work begins")
     parser.add_argument("--no-tests", action="store_true")
     parser.add_argument("--only", default="", help="work whose name begins like this")
-    parser.add_argument("--tiny", action="store_true", help="items that take no time, to see that all of this runs")
+    parser.add_argument("--tiny", action="store_true", help="very small items, to check that everything runs")
     given = parser.parse_args(arguments)
     if given.device.startswith("cuda") and not torch.cuda.is_available():
-        print(f"no CUDA card is in reach of torch {torch.__version__}: nothing was measured", file=sys.stderr)
+        print(f"torch {torch.__version__} finds no CUDA card; nothing was measured", file=sys.stderr)
         return NO_CARD
     device, begun = torch.device(given.device), time.perf_counter()
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "no card"
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not name.startswith(given.only):
             continue
         if time.perf_counter() - begun > 60 * given.minutes:
-            print(f"| {name} | not begun: the time is over | | | | |")
+            print(f"| {name} | not begun: no time left | | | | |")
             continue
         torch.manual_seed(0)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
 """What ``workflow --retrain`` gains on the demo: ``python tests/benchmarks/demo.py --seeds 10``.
 
-Each seed makes a demo of its own (500 Hz; a quarter of the comparisons flipped, three recordings misfiled), and the
-program's own ``workflow --retrain`` chooses and judges: points of pair accuracy over the ranker tuned alone, on
-held-out recordings that took no part. A seed leaves a file in ``--results`` and is not run again while that is there.
+Each seed makes its own demo (500 Hz; a quarter of the comparisons flipped, three recordings misfiled), and
+``workflow --retrain`` chooses and judges. Figures are points of pair accuracy over the ranker tuned alone, on held-out
+recordings that took no part. Each seed writes a file in ``--results``; while the file exists, it is not run again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EVERYTHING = "everything"
 
 
 def run(seed: int) -> dict[str, Any]:
-    """The result of a demo with this seed, and the seconds of the clock and of processors that the workflow took."""
+    """Run the workflow on the demo of this seed; return its result with its wall-clock and processor seconds."""
     tracinctl = [sys.executable, "-m", "tracinctl"]
     with tempfile.TemporaryDirectory() as folder:
         make = [*tracinctl, "demo", "demo", "--frequencies", "500hz", "--seed", str(seed)]
@@ -37,19 +37,19 @@ def run(seed: int) -> dict[str, Any]:
 
 
 def _processor_seconds() -> float:
-    """The processor time of all processes that ended."""
+    """Processor seconds of all child processes that ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def gains(result: dict[str, Any]) -> dict[str, float]:
-    """Points over everything, which is tuned, for each arm that was trained."""
+    """Points of each trained arm over training on everything, tuned."""
     accuracy = {arm["name"]: 100 * arm["accuracy"]["mean"] for arm in result["arms"]}
     return {name: own - accuracy[EVERYTHING] for name, own in accuracy.items() if name != EVERYTHING}
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """A row an arm."""
+    """One row per arm."""
     rows: dict[str, list[float]] = {}
     for result in results:
         for name, gain in gains(result).items():
@@ -65,7 +65,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Run what is missing, and print a table."""
+    """Run the missing seeds and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--results", type=Path, default=Path("demo-results"), help="folder of the results")

@@ -1,8 +1,8 @@
-"""Two embedding tables, of users and items, beside numpy that knows them: ``python embedding_tables.py``.
+"""Embedding tables of users and items, compared with numpy code written for them: ``python embedding_tables.py``.
 
-The size is that of MovieLens 100k: 943 users, 1,682 items, 32 numbers each. A pair is of two items for one user, and
-the gradient of a score touches one row of each table. Both compute the whole matrix of scores of one checkpoint, and
-take turns in one process; times are of the processor.
+The size is that of MovieLens 100k: 943 users, 1,682 items, 32 numbers each. A pair compares two items for one user, and
+the gradient of a score uses one row of each table. Both programs compute the whole matrix of scores of one checkpoint
+and take turns in one process. Times are processor times.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def make(users: int, items: int, pairs: int, held_out: int) -> RankingData:
 
 
 def with_numpy(data: RankingData, model: Tables) -> FloatArray:
-    """Gradients of score differences touch one row of users and two of items: products of the rows that meet."""
+    """Scores from products of common rows: a pair's gradient uses one row of users and two of items."""
     users, items = (table.weight.detach().double().numpy() for table in (model.users, model.items))
 
     def side(samples: Samples, pairs: Pairs) -> tuple[FloatArray, ...]:
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.save(model.state_dict(), path)
         options = ComputeOptions(loss=LossSettings("logistic"), device="cpu")
         ways: dict[str, Callable[[], FloatArray]] = {
-            "numpy that knows the tables": lambda: with_numpy(data, model),
+            "numpy code for the tables": lambda: with_numpy(data, model),
             "tracinctl, cold": lambda: compute_scores(data, model, [path], options).scores.table().scores,
         }
         want, found = (way() for way in ways.values())

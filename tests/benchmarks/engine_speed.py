@@ -1,12 +1,12 @@
-"""How fast the engine is, beside what a plain pass costs and beside what else there is: ``python engine_speed.py``.
+"""The speed of the engine, compared with plain passes and with other tools: ``python engine_speed.py``.
 
-All are timed in one process, one after the other and round again, so that a slow moment of the machine meets them all.
-Each ratio is of one round: a way's time over that of the floor in the same round. The floor is one plain forward and
-backward pass of every item at every checkpoint, which no gradient method that looks at every item can do without, in
-batches of 1, 4, 8, 16, 32 and all items. The fastest of these, by medians, is what ratios are of.
+All contenders take turns in one process, so that a slow moment of the machine affects them all. Each ratio is a
+contender's time over the floor's time in the same round. The floor is one plain forward and backward pass of every item
+at every checkpoint, which every gradient method needs, in batches of 1, 4, 8, 16, 32 and all items. Ratios use the
+batch size with the fastest median.
 
-The rivals take one gradient a pair. They are timed at one checkpoint, on a share of the training pairs, and their times
-are multiplied up, for their cost is linear in both; they get five held-out pairs, the engine gets all.
+The rivals compute one gradient per pair. They are timed at one checkpoint on a share of the training pairs, and their
+times are scaled up, because their cost is linear in both. They get five held-out pairs; the engine gets all.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from tracinctl.training.models import build_ranker
 
 TRAIN, TEST, CLASSES, CHECKPOINTS = 37, 17, 6, 6
 RIVALS_TEST_PAIRS = 5
-BATCH = 32  # pairs a batch of the rivals, as in the users' training
+BATCH = 32  # pairs per batch of the rivals
 
 Scores = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Items, pairs, a model and checkpoints, and the share of the pairs that rivals are timed on."""
+    """Items, pairs, a model and checkpoints, and the share of the pairs for the rivals."""
 
     name: str
     architecture: str
@@ -63,7 +63,7 @@ class Workload:
 def make_workload(
     architecture: str, shape: tuple[int, int], folder: Path, rivals_pairs: int, items: tuple[int, int] = (TRAIN, TEST)
 ) -> Workload:
-    """Items of random numbers: the values change no cost."""
+    """Items of random numbers; their values do not affect the cost."""
     generator = torch.Generator().manual_seed(0)
 
     def side(count: int, letter: str) -> tuple[Samples, Pairs]:
@@ -97,7 +97,7 @@ def make_workload(
 
 
 def floor(work: Workload, block: int) -> None:
-    """One plain forward and backward pass of every item at every checkpoint, in batches of so many items."""
+    """One plain forward and backward pass of every item at every checkpoint, in batches of this size."""
     inputs = torch.cat([work.data.train.inputs, work.data.test.inputs])
     model = work.model().eval()
     for state in work.states:
@@ -108,18 +108,18 @@ def floor(work: Workload, block: int) -> None:
 
 
 def engine(work: Workload, margin: float = 1.0, cache: Path | None = None) -> Scores:
-    """This engine, from checkpoint files to the table of scores."""
+    """tracinctl, from checkpoint files to the table of scores."""
     options = ComputeOptions(loss=LossSettings(margin=margin), device="cpu", cache=cache)
     return compute_scores(work.data, work.model(), work.paths, options).scores.table().scores
 
 
 def engine_on_few(work: Workload) -> Scores:
-    """What the rivals compute: few pairs, one checkpoint."""
+    """tracinctl on the rivals' task: few pairs, one checkpoint."""
     return compute_scores(work.few, work.model(), work.paths[:1], ComputeOptions(device="cpu")).scores.table().scores
 
 
 class PairLoss(nn.Module):
-    """Both scores of pairs, (pairs, 2): what takes one example at a time takes a pair for one."""
+    """Both scores of each pair, (pairs, 2), so that a pair is one example for the rivals."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ def loader(samples: Samples, pairs: Pairs) -> Any:
 
 
 def autograd(work: Workload) -> Scores:
-    """One backward pass a pair, by torch alone."""
+    """One backward pass per pair, with torch only."""
     few, pairs = work.few, PairLoss(work.loaded(0))
     wanted = list(pairs.parameters())
 
@@ -161,7 +161,7 @@ def autograd(work: Workload) -> Scores:
 
 
 def dattri(work: Workload) -> Scores:
-    """dattri's TracInAttributor with its projection taken out, so that it is exact."""
+    """dattri's TracInAttributor without its projection, so that it is exact."""
     from dattri.algorithm.tracin import TracInAttributor
     from dattri.task import AttributionTask
 
@@ -180,7 +180,7 @@ def dattri(work: Workload) -> Scores:
 
 
 def captum(work: Workload) -> Scores:
-    """captum's TracInCP, one backward pass a pair: its quicker way is wrong where pairs share an encoder."""
+    """captum's TracInCP, one backward pass per pair; its faster way is wrong for pairs that share an encoder."""
     from captum.influence import TracInCP
 
     few, pairs = work.few, PairLoss(work.loaded(0))
@@ -205,7 +205,7 @@ FLOORS = {f"floor, in batches of {block}": block for block in (1, 4, 8, 16, 32)}
 
 
 def check(work: Workload, tolerance: float) -> None:
-    """That all compute the same thing."""
+    """Check that all compute the same scores."""
     want = engine_on_few(work)
     for name, rival in RIVALS.items():
         off = np.abs(rival(work) - want).max() / np.abs(want).max()
@@ -216,7 +216,7 @@ def check(work: Workload, tolerance: float) -> None:
 def measure(
     work: Workload, rounds: int, rivals_rounds: int, folder: Path, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """Seconds of every way in every round; the rivals' multiplied up to all pairs and checkpoints."""
+    """Seconds of each contender in each round; the rivals' are scaled up to all pairs and checkpoints."""
     cache = folder / "cache"
     ways: dict[str, tuple[Callable[[], object], float]] = {
         name: ((lambda block=block: floor(work, block)), 1.0)  # type: ignore[misc]
@@ -242,7 +242,7 @@ def measure(
 
 
 def lines(seconds: dict[str, list[float]]) -> list[tuple[str, str, str, str]]:
-    """Rows of the table: the way, its median seconds, its median ratio to the best floor, and the ratios' range."""
+    """Rows of the table: contender, median seconds, median ratio to the best floor, and the range of the ratios."""
     best = min(FLOORS, key=lambda name: statistics.median(seconds[name]))
     rows = []
     for name, times in seconds.items():
@@ -272,12 +272,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, action="append", help="of a spectrogram; default: 47 and 188")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rivals-rounds", type=int, default=1, help="0 leaves them out")
-    parser.add_argument("--rivals-pairs", type=int, default=100, help="training pairs that they are timed on")
+    parser.add_argument("--rivals-pairs", type=int, default=100, help="training pairs for the rivals")
     parser.add_argument(
-        "--processor-time", action="store_true", help="of one thread, not by the wall clock: where others work as well"
+        "--processor-time",
+        action="store_true",
+        help="processor time of one thread instead of wall-clock time, for a busy machine",
     )
     parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("--tiny", action="store_true", help="items that take no time, to see that all of this runs")
+    parser.add_argument("--tiny", action="store_true", help="very small items, to check that everything runs")
     given = parser.parse_args(arguments)
     items, height = ((7, 4), 40) if given.tiny else ((TRAIN, TEST), 1025)
     clock = time.perf_counter

@@ -1,13 +1,13 @@
-"""What many items cost: each part of the work under every method, and how it grows with the pairs and the items.
+"""The cost of many items: each part of the work for each method, and its growth with pairs and items.
 
     python tests/benchmarks/many_items.py                # 100,000 items, 1,000,000 pairs on 2,000 held-out ones
     python tests/benchmarks/many_items.py --share 0.1    # a tenth of the items, pairs and held-out pairs
-    python tests/benchmarks/many_items.py --share 0.1 --growth  # and twice the pairs, and twice the items
+    python tests/benchmarks/many_items.py --share 0.1 --growth  # also twice the pairs, and twice the items
 
-Items are 20 numbers, the model is a perceptron, and a tenth of the comparisons is wrong. Each run is a process of its
-own that makes the kernels of two checkpoints in a folder, and then takes the scores of every method from these, block
-by block, summed up and dropped. Times are of the clock and of the processor. Memory is the most that the process has
-above what it has once the items and the model are there; the bound is that of ``memory``.
+Items are 20 numbers, the model is a perceptron, and a tenth of the comparisons are wrong. Each run is its own process.
+It makes the kernels of two checkpoints in a folder, then computes the scores of each method from them, block by block,
+and keeps only their sum. Times are wall-clock and processor seconds. Memory is the peak minus the memory after the
+items and the model are made; ``memory`` limits it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from tracinctl.engine.options import METHODS
 FEATURES = 20
 CHECKPOINTS = 2
 MEMORY = 4 << 30
-TEST_ITEMS = 0.5  # a held-out pair
+TEST_ITEMS = 0.5  # per held-out pair
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is."""
+    """The number of items, pairs and held-out pairs."""
 
     items: int
     pairs: int
@@ -57,7 +57,7 @@ FULL = Size(100_000, 1_000_000, 2_000)
 
 
 def make_data(size: Size) -> RankingData:
-    """Items of random numbers, and distinct pairs of them ranked by a random direction, a tenth the wrong way round."""
+    """Items of random numbers, and distinct pairs ranked by a random direction; a tenth of the pairs are reversed."""
     random = np.random.default_rng(0)
     direction = random.standard_normal(FEATURES)
 
@@ -81,7 +81,7 @@ def build_model() -> nn.Module:
 
 
 def train(data: RankingData, folder: Path) -> list[Path]:
-    """Checkpoints after each half of a pass over up to 100,000 of the pairs."""
+    """Checkpoints after each half of an epoch over up to 100,000 pairs."""
     torch.manual_seed(0)
     model, paths = build_model(), []
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -99,20 +99,20 @@ def train(data: RankingData, folder: Path) -> list[Path]:
 
 
 def resident(what: str) -> int:
-    """Bytes of this process's memory, VmRSS now or VmHWM at most (Linux)."""
+    """Bytes of this process's memory: VmRSS is the present size, VmHWM the largest so far (Linux)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
     return int(line.split()[1]) * 1024
 
 
 def child(size: Size, methods: Sequence[str], memory: int) -> list[dict[str, Any]]:
-    """All parts, one after the other, in this process."""
+    """Run all parts in this process, one after another."""
     parts: list[dict[str, Any]] = []
     data = make_data(size)
 
     @contextmanager
     def part(name: str) -> Iterator[None]:
         gc.collect()
-        Path("/proc/self/clear_refs").write_text("5")  # the highest size counts from here
+        Path("/proc/self/clear_refs").write_text("5")  # measure the peak from here
         clock, processor = time.perf_counter(), time.process_time()
         yield
         took = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
@@ -152,7 +152,7 @@ def child(size: Size, methods: Sequence[str], memory: int) -> list[dict[str, Any
 
 
 def run(size: Size, methods: Sequence[str], memory: int) -> list[dict[str, Any]]:
-    """The same in a process of its own."""
+    """Run all parts in a separate process."""
     command = [sys.executable, __file__, "--child", json.dumps(vars(size)), "--memory", str(memory)]
     for method in methods:
         command += ["--method", method]
@@ -164,15 +164,15 @@ def run(size: Size, methods: Sequence[str], memory: int) -> list[dict[str, Any]]
 
 
 def growth(parts: Sequence[dict[str, Any]], others: Sequence[Sequence[dict[str, Any]]], at: int) -> str:
-    """By how many times each other size takes longer, by the processor."""
+    """Ratios of processor time of the other sizes to this one."""
     return "".join(f" {other[at]['processor'] / max(1e-3, parts[at]['processor']):.2f} |" for other in others)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=1.0, help="of the items, the pairs and the held-out pairs")
-    parser.add_argument("--growth", action="store_true", help="twice the pairs and twice the items as well")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the items, pairs and held-out pairs")
+    parser.add_argument("--growth", action="store_true", help="also twice the pairs, and twice the items")
     parser.add_argument("--method", choices=list(METHODS), action="append", help="default: all")
     parser.add_argument("--memory", type=int, default=MEMORY, help="bytes")
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -1,13 +1,12 @@
-"""What many training pairs cost: every command about scores, by size, beside writing or reading the same bytes once.
+"""The cost of many training pairs: each command on scores, compared with writing or reading the same bytes once.
 
-    python tests/benchmarks/many_pairs.py                      # 1,000 to 500,000 training pairs, one line a command
+    python tests/benchmarks/many_pairs.py                      # 1,000 to 500,000 training pairs, one line per command
     python tests/benchmarks/many_pairs.py --readme README.md   # the same, and the table into the README
 
-A project of a plain linear model is computed (from kept kernels), swept, excluded and drawn by the program's own
-commands, each in a process of its own. It takes turns with a process that does nothing but write as many bytes of
-scores to a file and flush it to the disk, or read them once. The assembly of scores alone, which are dropped as soon
-as they are there, takes turns with filling as much memory with one number. Memory is the most that a process has, above
-what it has once everything is imported. Times are of whole commands but for these imports.
+The project has a plain linear model and kept kernels. Each command runs in its own process. It takes turns with a
+process that only writes the same number of bytes to a file and flushes it, or reads them once. The assembly of scores,
+which are dropped at once, takes turns with filling the same memory with one number. Memory is the peak minus the memory
+after the imports. Times are those of whole commands without the imports.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ COMMANDS = {
 SECTION = "## Many pairs"
 CHUNK = 8 << 20
 
-PROJECT = '''"""Items whose first pairs are so many, and a linear model."""
+PROJECT = '''"""Enough items for the required pairs, and a linear model."""
 import numpy as np
 import torch
 
@@ -108,7 +107,7 @@ class Measured:
 
 
 Row = tuple[str, Measured, Measured]
-"""A command, what it took, and what the plain bytes beside it took."""
+"""A command: its measurements, and those of the plain bytes beside it."""
 
 
 def make_project(folder: Path, pairs: int) -> None:
@@ -138,7 +137,7 @@ def measure(folder: Path, job: Sequence[str]) -> Measured:
 
 
 def child(job: Sequence[str]) -> None:
-    """Do a job here, and say what it took."""
+    """Run a job in this process and print its measurements."""
     import plotext  # noqa: F401 - imports are not measured
     import pyarrow.parquet  # noqa: F401
     import rich.table  # noqa: F401
@@ -178,13 +177,13 @@ def child(job: Sequence[str]) -> None:
 
 
 def memory(what: str) -> int:
-    """Bytes of this process's memory, VmRSS now or VmHWM at most (Linux)."""
+    """Bytes of this process's memory: VmRSS is the present size, VmHWM the largest so far (Linux)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
     return int(line.split()[1]) * 1024
 
 
 def plain_write(size: int) -> None:
-    """Write so many bytes of scores, and flush them to the disk as score files are."""
+    """Write this many bytes and flush them to the disk, as for score files."""
     data = np.random.default_rng(0).standard_normal(CHUNK // 8).tobytes()
     with Path("plain.bin").open("wb", buffering=0) as file:
         file.writelines(data[: size - start] for start in range(0, size, CHUNK))
@@ -192,7 +191,7 @@ def plain_write(size: int) -> None:
 
 
 def plain_read(size: int) -> None:
-    """Read so many bytes of the score file's size, in blocks."""
+    """Read this many bytes, in blocks."""
     held = bytearray(CHUNK)
     left = size
     with Path("plain.bin").open("rb", buffering=0) as file:
@@ -201,13 +200,13 @@ def plain_read(size: int) -> None:
 
 
 def plain_fill(size: int) -> None:
-    """Write so many bytes to memory, in blocks like those of scores."""
+    """Fill this many bytes of memory, in blocks like those of scores."""
     for start in range(0, size, BLOCK_BYTES):
         np.empty(min(BLOCK_BYTES, size - start) // 8).fill(1.0)
 
 
 def assembled() -> ScoreSource:
-    """The scores of the project in this folder, from kept kernels, before any of them is calculated."""
+    """The project's scores, from kept kernels; blocks are not computed yet."""
     from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.compute import compute_scores
     from tracinctl.engine.compute_options import ComputeOptions
@@ -221,7 +220,7 @@ def assembled() -> ScoreSource:
 
 
 def size_of(pairs: int, rounds: int, folder: Path) -> list[Row]:
-    """For every command at this size what it took, and what the plain bytes beside it took."""
+    """Measure each command at this size, and the plain bytes beside it."""
     make_project(folder, pairs)
     measure(folder, COMPUTE)
     size = str(8 * pairs * TEST_PAIRS)
@@ -234,13 +233,13 @@ def size_of(pairs: int, rounds: int, folder: Path) -> list[Row]:
 
 
 def middle(runs: Sequence[Measured]) -> Measured:
-    """The medians of the times, and the most memory."""
+    """The medians of the times, and the largest memory."""
     clock, processor = (statistics.median(getattr(run, of) for run in runs) for of in ("clock", "processor"))
     return Measured(clock, processor, max(run.memory for run in runs))
 
 
 def markdown(found: dict[int, list[Row]]) -> str:
-    """The README's table: seconds by size, and beside the plain bytes at the largest."""
+    """The table for the README: seconds by size, and ratios to the plain bytes at the largest size."""
     largest = max(found)
     sizes = sorted(found)
     shown = {size: {name: took.clock for name, took, _ in found[size]} for size in sizes}
@@ -263,7 +262,7 @@ def markdown(found: dict[int, list[Row]]) -> str:
 
 
 def with_table(text: str, table: str) -> str:
-    """The text with this table at the end of its section about many pairs, in place of the one there."""
+    """The text with this table in place of the one at the end of its section about many pairs."""
     lines = text.split("\n")
     start = lines.index(SECTION)
     stop = next(k for k in range(start + 1, len(lines)) if lines[k].startswith("## "))
@@ -274,7 +273,7 @@ def with_table(text: str, table: str) -> str:
 
 
 def beside(command: Sequence[str]) -> str:
-    """What a command is measured beside."""
+    """The plain work that a command is compared with."""
     return {ASSEMBLY: PLAIN_FILL, "compute": PLAIN_WRITE}.get(command[0], PLAIN_READ)
 
 

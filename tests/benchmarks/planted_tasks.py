@@ -1,6 +1,6 @@
 """Ranking tasks from scikit-learn's bundled sets, with errors planted in the training part.
 
-Items are divided into three parts: those trained on, held-out ones that score influence, and held-out ones that judge.
+Items have three parts: training items, held-out items that score influence, and held-out items that judge.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from tracinctl import Pairs, RankingData, Samples
 
-SOURCES = {  # name: (load, items of the three parts)
+SOURCES = {  # name: (loader, numbers of items in the three parts)
     "digits": (sklearn.datasets.load_digits, (240, 100, 400)),
     "diabetes": (sklearn.datasets.load_diabetes, (200, 80, 160)),
     "wine": (sklearn.datasets.load_wine, (90, 40, 48)),
@@ -27,11 +27,11 @@ class Task:
     """A ranking task with planted errors.
 
     Attributes:
-        name: of the source.
-        error: ``clean``, ``flipped`` (pairs whose target is turned round) or ``mislabelled`` (items with the label of
-            another, in all of their pairs).
-        share: of the pairs or items that are bad.
-        data: what is trained on and what scores influence.
+        name: the source's name.
+        error: ``clean``, ``flipped`` (pairs with a reversed target) or ``mislabelled`` (items with the label of another
+            item in all their pairs).
+        share: share of bad pairs or items.
+        data: the training part, and the held-out part that scores influence.
         bad: whether each training pair's target (``flipped``) or training item's label (``mislabelled``) is wrong.
         judge, judge_pairs: held-out items and pairs that take no part in choosing.
     """
@@ -46,7 +46,7 @@ class Task:
 
     @property
     def bad_pairs(self) -> np.ndarray:
-        """Whether each training pair is left out where all that is bad is left out."""
+        """Whether each training pair is bad, or has a bad item."""
         if self.error != "mislabelled":
             return self.bad
         return self.bad[self.data.train_pairs.first] | self.bad[self.data.train_pairs.second]
@@ -55,7 +55,7 @@ class Task:
 def make_tasks(
     name: str, errors: list[tuple[str, float]], seed: int, scale: float = 1.0, pairs: int = 3000
 ) -> list[Task]:
-    """The task of a source with each of these errors: the same items in the same parts, the same pairs."""
+    """The tasks of a source, one per error, with the same items in the same parts and the same pairs."""
     load, sizes = SOURCES[name]
     values, labels = load(return_X_y=True)
     labels = np.asarray(labels, dtype=np.float64)
@@ -72,7 +72,7 @@ def make_tasks(
     judge_pairs = _draw(labels[judge], 2 * pairs, random)
     seen = labels[train]
     pool = random.permutation(np.stack(np.triu_indices(len(train), 1), 1))
-    # the same item has other pairs where its label is wrong: drawn for each error from one shuffled list
+    # a wrong label changes an item's possible pairs, so each error draws its pairs from one shuffled list
     tasks = []
     for error, share in errors:
         given = seen.copy()
@@ -94,7 +94,7 @@ def make_tasks(
 
 
 def _draw(labels: np.ndarray, count: int, random: np.random.Generator) -> Pairs:
-    """Up to ``count`` pairs of items of different label, each at most once, in random order and orientation."""
+    """Up to ``count`` pairs of items with different labels, each at most once, in random order and orientation."""
     pairs = random.permutation(np.stack(np.triu_indices(len(labels), 1), 1))
     first, second = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]][:count].T
     return Pairs(first, second, np.where(labels[first] > labels[second], 1, -1))

@@ -1,8 +1,8 @@
-"""Preference data, whose items occur once: this engine beside one gradient a pair: ``python preference_pairs.py``.
+"""Preference data, with each item in one pair, compared with one gradient per pair: ``python preference_pairs.py``.
 
-Every item is in one pair, so nothing is shared, and what kernels of items save elsewhere cannot be saved here. All ways
-make the whole matrix of scores of one checkpoint, of float32 gradients, and are timed in one process, one after the
-other and round again; each ratio is of one round, a way's time over that of the per-pair loop in the same round.
+Each item is in only one pair, so kernels of items save nothing here. All contenders compute the whole matrix of scores
+of one checkpoint from float32 gradients and take turns in one process. Each ratio is a contender's time over the time
+of the loop over pairs in the same round.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tracinctl.engine.losses import LossSettings
 
 Scores = npt.NDArray[np.float64]
 LOOP, BATCHED, OURS = "autograd, a pair at a time", "torch.func, gradients of batches of pairs", "tracinctl, cold"
-BATCH = 32  # pairs a batch of torch.func
+BATCH = 32  # pairs per batch of torch.func
 
 
 class Reward(nn.Module):
@@ -76,7 +76,7 @@ def _tensors(samples: Samples, pairs: Pairs) -> tuple[torch.Tensor, ...]:
 
 
 def loop(data: RankingData, model: nn.Module) -> Scores:
-    """One backward pass a pair, both of its items in it."""
+    """One backward pass per pair, over both of its items."""
     wanted = list(model.parameters())
 
     def gradients(samples: Samples, pairs: Pairs) -> torch.Tensor:
@@ -92,7 +92,7 @@ def loop(data: RankingData, model: nn.Module) -> Scores:
 
 
 def batched(data: RankingData, model: nn.Module) -> Scores:
-    """Gradients of a batch of pairs at once, each of its own."""
+    """One gradient per pair, for a batch of pairs at once."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
 
     def loss(parameters: Any, x1: torch.Tensor, x2: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -114,7 +114,7 @@ def batched(data: RankingData, model: nn.Module) -> Scores:
 
 
 def ours(data: RankingData, model: nn.Module, path: Path) -> Scores:
-    """This engine, from the checkpoint's file to the table of scores."""
+    """tracinctl, from the checkpoint file to the table of scores."""
     options = ComputeOptions(loss=LossSettings("logistic"), device="cpu")
     return compute_scores(data, model, [path], options).scores.table().scores
 
@@ -122,7 +122,7 @@ def ours(data: RankingData, model: nn.Module, path: Path) -> Scores:
 def measure(
     data: RankingData, model: nn.Module, path: Path, rounds: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """Seconds of every way in every round, after one that is not counted, in which all must compute the same."""
+    """Seconds of each contender in each round, after a warm-up round that compares the scores of all."""
     model.eval()
     ways: dict[str, Callable[[], Scores]] = {
         LOOP: lambda: loop(data, model),
@@ -151,7 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--held-out", type=int, default=200, help="pairs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--processor-time", action="store_true", help="of one thread, not by the wall clock: where others work as well"
+        "--processor-time",
+        action="store_true",
+        help="processor time of one thread instead of wall-clock time, for a busy machine",
     )
     given = parser.parse_args(arguments)
     clock = time.perf_counter

@@ -1,15 +1,15 @@
-"""How much faster several processes compute than one, at equal threads for each process.
+"""The speed-up of several processes over one, with equal threads per process.
 
     python tests/benchmarks/processes.py --processes 2 --threads 1 --rounds 3
 
-`tracinctl compute --no-cache` runs on a project of random items as large as spectrograms and the built-in ranker,
-alone and in several processes in turns, at three sizes: that of the first users, a bigger one, and a minute of work
-or more. Shown are the whole command by the clock, start included, the calculation alone, as the command itself counts
-its seconds, and the processor's seconds of all processes together. Where others work as well, only the last say
-something: divided evenly, several processes would be as many times faster as they are, but for what they need more.
+`tracinctl compute --no-cache` runs on random items of the size of spectrograms and the built-in ranker. One process and
+several processes take turns, at three sizes: that of the first users, a larger one, and a minute of work or more. The
+program prints the wall-clock time of the whole command with its start, the time of the computation that the command
+reports, and the processor time of all processes together. On a busy machine only processor time is meaningful: it shows
+how much more work several processes do together than one.
 
-What the machine gives to processes that share nothing stands beside: plain passes of as many items in each of them. Two
-cores that are two threads of one core, or that share their memory's bandwidth, are less than twice as fast as one.
+For comparison, independent processes run plain passes over the same number of items each. Two hardware threads of one
+core, or cores that share memory bandwidth, are less than twice as fast as one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Size:
-    """How large a project is."""
+    """The size of a project."""
 
     name: str
     items: int
@@ -41,7 +41,7 @@ class Size:
 
 SIZES = (
     Size("the users' size", 37, 17, 6, 47),
-    Size("a bigger one", 120, 40, 12, 188),
+    Size("a larger size", 120, 40, 12, 188),
     Size("a minute or more", 120, 40, 48, 188),
 )
 TINY = (Size("tiny", 6, 4, 2, 8),)
@@ -93,7 +93,7 @@ def make_project(folder: Path, size: Size) -> None:
 
 
 def timed(folder: Path, processes: int, threads: int) -> tuple[float, float, float]:
-    """Seconds of the whole command, of the calculation without its start, and of the processor."""
+    """Seconds of the whole command, of the computation without its start, and of the processor."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "tracinctl", "compute", "--no-cache", "--processes", str(processes), "--json"]
     begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -125,7 +125,7 @@ print(time.perf_counter() - begun)
 
 
 def plain_passes(size: Size, count: int, threads: int) -> float:
-    """Seconds of a plain pass of the items, in each of some processes that know nothing of each other."""
+    """Seconds of a plain pass of the items, when this many independent processes each run one."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-c", PASSES, str(size.frames), str(size.items + size.held_out)]
     ways = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, choices=range(1, 1 + len(SIZES)), action="append", help="default: all")
-    parser.add_argument("--tiny", action="store_true", help="only to see that it runs")
+    parser.add_argument("--tiny", action="store_true", help="only to check that it runs")
     chosen = parser.parse_args(arguments)
     counts = (1, chosen.processes)
     for size in TINY if chosen.tiny else [SIZES[k - 1] for k in chosen.size or range(1, 1 + len(SIZES))]:
@@ -155,12 +155,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             turns = [[timed(Path(folder), count, chosen.threads) for count in counts] for _ in range(chosen.rounds)]
         print(
             f"\n{size.name}: {size.items} + {size.held_out} items of 1 x 1025 x {size.frames}, {size.checkpoints} "
-            f"checkpoints, {chosen.threads} thread(s) a process"
+            f"checkpoints, {chosen.threads} thread(s) per process"
         )
         alone, shared = (statistics.median(turn[k] for turn in plain) for k in (0, 1))
         print(
             f"  {'plain passes':<14} 1 process {alone:7.2f} s   {chosen.processes} processes {shared:7.2f} s   "
-            f"speed-up {chosen.processes * alone / shared:.2f}: what this machine gives to processes that share nothing"
+            f"speed-up {chosen.processes * alone / shared:.2f}: the speed-up of independent processes on this machine"
         )
         for column, what in enumerate(("whole command", "calculation", "processor")):
             alone, shared = (statistics.median(turn[k][column] for turn in turns) for k in (0, 1))

@@ -1,7 +1,7 @@
-"""Ranking tasks from real comparisons: votes of people on arguments, and LightGBM's web search example.
+"""Ranking tasks from real comparisons: people's votes on arguments, and LightGBM's web search example.
 
-The files are not part of the project. Their folder is given by the variable ``TRACINCTL_REFERENCE``, or is
-``shared/reference`` beside the project; its README files say what they hold and where they are from.
+The files are not part of the project. The variable ``TRACINCTL_REFERENCE`` names their folder; without it, the folder
+is ``shared/reference`` beside the project. README files in it describe the files and their sources.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from tracinctl import Pairs, RankingData, Samples
 
 REFERENCE = Path(os.environ.get("TRACINCTL_REFERENCE", Path(__file__).resolve().parents[3] / "shared" / "reference"))
 
-_PARTS = (0.5, 0.2, 0.3)  # of the items of a debate, or of the queries: train, score, judge
-_SHRUNK_BY = 5  # votes at the mean agreement, added to those of each annotator
-_MAJORITY = 0.2  # share of the votes by which one side must lead; equal votes count as 0
+_PARTS = (0.5, 0.2, 0.3)  # shares of a debate's items, or of the queries, that train, score and judge
+_SHRUNK_BY = 5  # number of votes with the mean agreement that are added to each annotator's votes
+_MAJORITY = 0.2  # least lead of one side, as a share of the votes; equal votes count as 0
 _CLEAR_MAJORITY = 0.4
 _JUDGED_PAIRS = 10
-_LETOR_PAIRS = 3000  # as many training pairs as the planted tasks have
+_LETOR_PAIRS = 3000  # number of training pairs, as in the planted tasks
 _CAREFUL_FROM = 0.6
 
 
 def arguments_task(seed: int, vote: str = "weakest") -> Task:
-    """Train on one vote a pair, which knows its annotator; the majority is the truth.
+    """Train on one vote per pair, with its annotator; the majority is the truth.
 
-    Votes for neither side do not train. ``vote`` is ``weakest``, that of the least competent annotator who took a side,
-    or ``drawn``, one at random. Competence is the agreement with the others' majority over an annotator's votes for a
-    side, shrunk by five votes.
+    Votes for neither side are not used. ``vote`` is ``weakest``, the vote of the least competent annotator who took a
+    side, or ``drawn``, a random one. Competence is an annotator's agreement with the others' majority over the votes
+    for a side, shrunk by five votes.
     """
     folder = REFERENCE / "arguments"
     items = pd.read_csv(folder / "items.csv.gz")
@@ -58,7 +58,7 @@ def arguments_task(seed: int, vote: str = "weakest") -> Task:
 
 
 def letor_task(seed: int, share: float) -> Task:
-    """Pairs of documents of one query and of different grade: 3,000 training pairs, a share of them flipped."""
+    """Pairs of documents of one query with different grades: 3,000 training pairs, a share of them flipped."""
     folder = REFERENCE / "letor"
     with gzip.open(folder / "rank.train.query.gz", "rt") as stream:
         counts = [int(line) for line in stream]
@@ -89,7 +89,7 @@ def letor_task(seed: int, share: float) -> Task:
 
 
 def _majorities(votes: pd.DataFrame, row_of: dict[str, int], *, weakest: bool) -> pd.DataFrame:
-    """A row a pair: items ``i`` and ``j``, by how much i leads, and the vote of its weakest or first annotator."""
+    """One row per pair: items ``i`` and ``j``, the lead of i, and the vote of its weakest or first annotator."""
     first, second = (votes[name].map(row_of).to_numpy() for name in ("item1", "item2"))
     turned = first > second
     votes = votes.assign(
@@ -111,7 +111,7 @@ def _majorities(votes: pd.DataFrame, row_of: dict[str, int], *, weakest: bool) -
 
 
 def careless_annotators() -> dict[str, bool]:
-    """Whether an annotator agrees with the others' majority on less than 60 % of their pairs, where these are ten.
+    """Whether each annotator with at least ten pairs agrees with the others' majority on less than 60 % of them.
 
     Votes for neither side do not count.
     """
@@ -125,7 +125,7 @@ def careless_annotators() -> dict[str, bool]:
 
 
 def _parts(random: np.random.Generator, count: int) -> np.ndarray:
-    """0, 1 or 2 for each of a number of things, in random order."""
+    """A part, 0, 1 or 2, for each of ``count`` items, in random order."""
     limits = np.round(np.cumsum(_PARTS) * count).astype(int)
     return np.searchsorted(limits, random.permutation(count), side="right")
 

@@ -1,11 +1,10 @@
-"""How quick the page of a review is with 5,000 suspects: ``python tests/benchmarks/review_page.py``.
+"""The speed of the review page with 5,000 suspects: ``python tests/benchmarks/review_page.py``.
 
-The suspects are pairs of recordings, with spectrograms, sounds, strips and reasons, decided on in a real Chromium.
-First screen: from asking for the address until card and pictures of the first suspect are there. Next: from a key press
-until the card and the pictures of the next suspect are there; keys that decide are measured too, while their decisions
-are written, and so is the time until one is on the disk. Every key is pressed when the card before is complete and the
-decision before is written, as a person does who looks; pressing at once shows cards that were not prepared. Times are
-the browser's own.
+The suspects are pairs of recordings with spectrograms, sounds, strips and reasons, shown in a real Chromium.
+First screen: from the request until the card and pictures of the first suspect are shown. Next: from a key press until
+the card and pictures of the next suspect are shown. Keys that decide are measured too, and so is the time until a
+decision is on the disk. Each key is pressed after the last card is complete and the last decision is written, as by a
+person who looks at the card; faster presses would show cards that are not prepared yet. The browser measures the times.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from tracinctl.review.decisions import read_decisions  # noqa: E402
 from tracinctl.review.serving import serve_review  # noqa: E402
 
 FIRST_LIMIT, NEXT_LIMIT = 1000, 100
-"""Milliseconds."""
+"""Limits in milliseconds."""
 
 _ITEMS = 500
-"""So many recordings: nearly every suspect shown has pictures that no suspect before had."""
+"""Enough recordings that nearly every suspect has pictures that were not shown before."""
 
 COMPLETE = """
 const images = [...document.querySelectorAll("#card img")];
 return images.length > 0 && images.every((image) => image.complete && image.naturalWidth > 0);
 """
-# waits for the next suspect and its pictures, looking at every frame of the screen
+# wait for the next suspect and its pictures; checked at every frame of the screen
 NEXT = """
 const [key, done] = arguments, before = document.body.dataset.suspect;
 let start = 0;
@@ -55,7 +54,7 @@ const press = () => {
 };
 press();
 """
-# waits until a decision is on the disk, which ends the time in which a further one is refused
+# wait until a decision is on the disk; until then, the page refuses another one
 WRITTEN = """
 const [key, done] = arguments, start = performance.now();
 document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
@@ -82,7 +81,7 @@ def chromium(folder: Path) -> webdriver.Chrome:
 
 
 def first_screen(browser: webdriver.Chrome, address: str) -> float:
-    """Milliseconds from asking for the page until the first card is complete."""
+    """Milliseconds from the request until the first card is complete."""
     browser.get("about:blank")
     browser.get(address)
     while not browser.execute_script(COMPLETE):
@@ -95,12 +94,12 @@ def first_screen(browser: webdriver.Chrome, address: str) -> float:
 
 
 def timed(browser: webdriver.Chrome, script: str, keys: str) -> list[float]:
-    """Milliseconds from each key until what the script waits for."""
+    """Milliseconds from each key press until the script's condition holds."""
     return [float(browser.execute_async_script(script, key)) for key in keys]
 
 
 def shown(name: str, times: list[float], limit: int) -> bool:
-    """Print a line; whether the slowest is within the limit."""
+    """Print a line; return whether the slowest time is within the limit."""
     worst = max(times)
     verdict = "within" if worst <= limit else "beyond"
     middle = statistics.median(times)
@@ -109,7 +108,7 @@ def shown(name: str, times: list[float], limit: int) -> bool:
 
 
 def main() -> None:
-    """Measure, print, and end with 1 where a limit is passed."""
+    """Measure and print; the exit status is 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suspects", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=40)

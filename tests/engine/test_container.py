@@ -1,4 +1,4 @@
-"""The memory that a container may still take, as both versions of control groups tell it."""
+"""The memory that a container has left, by both versions of control groups."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def named(root, line):
     ("line", "top", "names"),
     [("0::/a/b", "", V2), ("4:memory:/a/b", "memory", V1), ("4:hugetlb,memory:/a/b", "memory", V1)],
 )
-def test_the_narrowest_limit_from_the_own_group_to_the_top_counts(tmp_path, line, top, names):
+def test_the_narrowest_limit_of_the_group_and_its_parents_counts(tmp_path, line, top, names):
     named(tmp_path, line)
     top = tmp_path / "sys/fs/cgroup" / top
     group(top / "a/b", names, 1000, 300, 50)
@@ -41,11 +41,11 @@ def test_the_narrowest_limit_from_the_own_group_to_the_top_counts(tmp_path, line
 
 
 @pytest.mark.parametrize("stat", [None, "", "what is this\n", "inactive_file many\n"])
-def test_a_limit_holds_where_nothing_is_told_of_cached_files(tmp_path, stat):
+def test_a_limit_counts_even_if_the_size_of_cached_files_is_unknown(tmp_path, stat):
     named(tmp_path, "0::/")
     group(tmp_path / "sys/fs/cgroup", V2, 1000, 300, 50)
-    told = tmp_path / "sys/fs/cgroup/memory.stat"
-    told.unlink() if stat is None else told.write_text(stat)
+    statistics = tmp_path / "sys/fs/cgroup/memory.stat"
+    statistics.unlink() if stat is None else statistics.write_text(stat)
     assert container_memory(tmp_path) == 700
 
 
@@ -58,8 +58,8 @@ def test_no_limit_is_none(tmp_path, line):
 
 
 def test_a_container_has_no_more_than_its_limit(monkeypatch):
-    whole = memory.free_memory(torch.device("cpu"))
+    free = memory.free_memory(torch.device("cpu"))
     monkeypatch.setattr(memory, "container_memory", lambda: 1 << 20)
     assert memory.free_memory(torch.device("cpu"), local=2) == 1 << 19
     monkeypatch.setattr(memory, "container_memory", lambda: None)
-    assert memory.free_memory(torch.device("cpu")) > (whole >> 1)
+    assert memory.free_memory(torch.device("cpu")) > (free >> 1)

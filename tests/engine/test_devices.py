@@ -12,12 +12,12 @@ from torch import nn
 from tracinctl import compute_influence
 from tracinctl.errors import UsageError
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @needs_cuda
 @pytest.mark.parametrize("name", SMOOTH)
-def test_cuda_gives_the_scores_of_the_oracle_and_of_the_cpu(name, tmp_path):
+def test_cuda_equals_the_oracle_and_the_cpu(name, tmp_path):
     build, kind = SMOOTH[name]
     model = build()
     data = make_data(kind, seed=3)
@@ -32,7 +32,7 @@ def test_cuda_gives_the_scores_of_the_oracle_and_of_the_cpu(name, tmp_path):
     assert np.array_equal(single.train_ids, cpu.train_ids)
 
 
-def test_float64_on_a_device_that_has_none_says_so(tmp_path, monkeypatch):
+def test_float64_on_a_device_without_it_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     model = nn.Linear(6, 1)
     paths = make_checkpoints(model, tmp_path)

@@ -1,4 +1,4 @@
-"""What tells two models apart: a kernel that was kept is used again only where the same model would calculate it."""
+"""The digest of a model decides whether a kept kernel is used again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def score_over(model, inputs, *, divisor):
 
 
 def a_model(**members):
-    """A module whose class, of the same name each time, has these members."""
+    """A module of a new class with these members; the class name is always the same."""
 
     def forward(self, x):
         return x
@@ -33,21 +33,21 @@ def a_model(**members):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("build", "another"),
     [
         (lambda: score_times(1.0), lambda: score_times(2.0)),
         (lambda: score_times([1.0]), lambda: score_times([2.0])),
         (lambda: functools.partial(score_over, divisor=1), lambda: functools.partial(score_over, divisor=2)),
     ],
-    ids=["what a function holds", "what lies in what it holds", "what a partial holds"],
+    ids=["captured number", "captured list", "partial's argument"],
 )
-def test_what_the_scores_are_asked_by_counts(one, other):
-    assert model_digest(LINEAR, one()) == model_digest(LINEAR, one())
-    assert model_digest(LINEAR, one()) != model_digest(LINEAR, other())
+def test_the_score_function_counts(build, another):
+    assert model_digest(LINEAR, build()) == model_digest(LINEAR, build())
+    assert model_digest(LINEAR, build()) != model_digest(LINEAR, another())
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("members", "changed"),
     [
         (lambda: {"scale": 1.0}, lambda: {"scale": 2.0}),
         (lambda: {"scale": staticmethod(lambda: 1.0)}, lambda: {"scale": staticmethod(lambda: 2.0)}),
@@ -56,9 +56,9 @@ def test_what_the_scores_are_asked_by_counts(one, other):
     ],
     ids=["number", "static method", "class method", "property"],
 )
-def test_what_a_class_holds_counts(one, other):
-    assert model_digest(a_model(**one())) == model_digest(a_model(**one()))
-    assert model_digest(a_model(**one())) != model_digest(a_model(**other()))
+def test_members_of_the_class_count(members, changed):
+    assert model_digest(a_model(**members())) == model_digest(a_model(**members()))
+    assert model_digest(a_model(**members())) != model_digest(a_model(**changed()))
 
 
 class Settings:
@@ -72,13 +72,13 @@ def with_attribute(value):
     return model
 
 
-def test_what_an_object_holds_counts():
+def test_attributes_of_objects_count():
     assert model_digest(with_attribute(Settings(1))) == model_digest(with_attribute(Settings(1)))
     assert model_digest(with_attribute(Settings(1))) != model_digest(with_attribute(Settings(2)))
     assert model_digest(with_attribute({"a": [1, 2]})) != model_digest(with_attribute({"a": [2, 1]}))
 
 
-def test_what_holds_itself_comes_to_an_end():
+def test_values_that_contain_themselves_are_digested():
     around = [1]
     around.append(around)
     settings = Settings(1)
@@ -87,7 +87,7 @@ def test_what_holds_itself_comes_to_an_end():
         assert model_digest(with_attribute(value)) == model_digest(with_attribute(value))
 
 
-def test_values_of_parameters_do_not_count_and_what_is_trained_does():
+def test_values_of_parameters_do_not_count_but_which_are_trained_does():
     frozen = torch.nn.Linear(2, 1)
     frozen.bias.requires_grad_(False)
     assert model_digest(LINEAR) == model_digest(torch.nn.Linear(2, 1))

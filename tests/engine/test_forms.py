@@ -1,4 +1,4 @@
-"""Nothing is reinterpreted: a documented form gives the oracle's scores, and a neighbour of it these, or a refusal."""
+"""A documented form gives the oracle's scores; a similar form gives the same scores or is refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tracinctl.engine.checkpoints.load import _STATE_KEYS, load_checkpoint
 from tracinctl.engine.options import EngineOptions, LossOptions
 from tracinctl.errors import CheckpointError, TracinctlError
 
-# changed items may be equal to others, which is said and changes no score
+# a change may make two items equal, which gives a warning and changes no score
 pytestmark = pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")
 
 TRAIN = Pairs([0, 1, 2, 0], [1, 2, 3, 3], [1, -1, 1, -1])
@@ -42,7 +42,7 @@ IDS = ["t0", "t1", "t2", "t3"], ["h0", "h1", "h2", "h3"]
 
 
 class Masked(nn.Module):
-    """Takes a vector, and perhaps a mask."""
+    """Scores a vector, with or without a mask."""
 
     def __init__(self, width=WIDTH):
         super().__init__()
@@ -82,7 +82,7 @@ def data_of(inputs, train_pairs=TRAIN):
 
 
 def expected(x, masks, path, width, *, train_pairs=TRAIN, **options):
-    """The oracle's scores of items with these vectors, each read by itself."""
+    """The oracle's scores of items with these vectors, each given as its own tensor."""
 
     def items(vectors, masks):
         if masks is None:
@@ -118,20 +118,20 @@ def test_a_documented_form_of_items_gives_the_oracles_scores(name, checkpoints):
     both_sides=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_a_neighbour_of_a_form_gives_the_scores_of_its_items_or_is_refused(
+def test_a_changed_form_gives_the_scores_of_its_items_or_is_refused(
     name, of_numbers, of_container, both_sides, seed, checkpoints
 ):
     form = FORMS[name]
     x, masks = vectors(seed, form.width)
     change = VECTORS.get(of_numbers, lambda values: values)
-    held = CONTAINERS.get(of_container, lambda inputs: inputs)
+    in_container = CONTAINERS.get(of_container, lambda inputs: inputs)
     try:
         x = [change(x[0]), change(x[1]) if both_sides else x[1]]
         masks = [(m * 2)[: len(v)] for m, v in zip(masks, x, strict=True)]
         inputs = [form.build(*both) for both in zip(x, masks, strict=True)]
     except (ValueError, TypeError, IndexError):
         return  # numpy, torch or pandas refuse to build it
-    changed = [held(inputs[0]), held(inputs[1]) if both_sides else inputs[1]]
+    changed = [in_container(inputs[0]), in_container(inputs[1]) if both_sides else inputs[1]]
     try:
         scores = computed(changed, checkpoints[form.width], form.width)
     except TracinctlError:
@@ -140,10 +140,10 @@ def test_a_neighbour_of_a_form_gives_the_scores_of_its_items_or_is_refused(
         turned = [new is not old and new.ndim > 1 for new, old in zip(changed, inputs, strict=True)]
         x = [list(np.stack(v).T) if transposed else v for v, transposed in zip(x, turned, strict=True)]
     want = expected(x, masks if form.masked else None, checkpoints[form.width], form.width, loss="logistic")
-    assert worst(scores, want) < 1e-6, "single precision of inputs at most"
+    assert worst(scores, want) < 1e-6, "no more than the rounding of float32 inputs"
 
 
-def test_every_documented_form_of_items_is_entered():
+def test_every_documented_form_of_items_is_tested():
     bullets = re.findall(r"^ *- (.*)", inspect.getdoc(Samples), flags=re.MULTILINE)
     entered = {form.bullet for form in FORMS.values()}
     assert all(any(line.startswith(bullet) for line in bullets) for bullet in entered)
@@ -164,7 +164,7 @@ def test_a_documented_form_of_pairs_gives_the_oracles_scores(name, loss, checkpo
     assert len(set(table.train_ids)) == len(pairs)
 
 
-def test_every_column_of_pairs_is_entered():
+def test_every_column_of_pairs_is_tested():
     columns = {field.name for field in dataclasses.fields(Pairs) if field.init and not field.name.startswith("_")}
     assert columns - {"first", "second", "target"} <= PAIRS.keys()
 
@@ -179,7 +179,7 @@ def test_a_value_of_a_setting_gives_the_oracles_scores(name, k, checkpoints):
     inputs = [torch.tensor(np.stack(v)) for v in x]
     for_oracle = {TO_ORACLE.get(key, key): value for key, value in given_options.items() if key in FOR_ORACLE}
     weights = given_options.get("checkpoint_weights", "relative")
-    weighting = {"weighting": weights if isinstance(weights, str) else "uniform"}  # the numbers are all 1
+    weighting = {"weighting": weights if isinstance(weights, str) else "uniform"}  # weights given as numbers are all 1
     options = {"dtype": "float64", "device": "cpu"} | given_options
     table = compute_influence(data_of(inputs), Masked(), [checkpoints[WIDTH]], **options)
     want = expected(x, None, checkpoints[WIDTH], WIDTH, **for_oracle, **weighting)
@@ -196,13 +196,13 @@ def test_a_wrong_value_of_a_setting_is_refused(name, k, checkpoints):
         compute_influence(data_of(inputs), Masked(), [checkpoints[WIDTH]], **WRONG_SETTINGS[name][k])
 
 
-def test_every_setting_of_the_engine_is_entered():
+def test_every_setting_of_the_engine_is_tested():
     declared = {field.name for cls in (EngineOptions, LossOptions) for field in dataclasses.fields(cls)}
     assert declared == SETTINGS.keys() == WRONG_SETTINGS.keys()
 
 
 def scores_by(checkpoint):
-    """Scores of the same items by a checkpoint of any form."""
+    """The items' scores with a checkpoint of any form."""
     inputs = [torch.tensor(np.stack(v)) for v in vectors(4, WIDTH)[0]]
     options = {"loss": "logistic", "dtype": "float64", "device": "cpu"}
     return compute_influence(data_of(inputs), Masked(), [checkpoint], **options).scores
@@ -221,7 +221,7 @@ def test_a_documented_form_of_checkpoints_gives_the_oracles_scores(name, checkpo
 
 @pytest.mark.parametrize("change", STATES)
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_a_neighbour_of_a_form_of_checkpoints_gives_these_scores_or_is_refused(name, change, checkpoints, tmp_path):
+def test_a_changed_form_of_checkpoints_gives_the_same_scores_or_is_refused(name, change, checkpoints, tmp_path):
     try:
         checkpoint = CHECKPOINTS[name].save(STATES[change](state_in(checkpoints[WIDTH])), tmp_path)
     except (AttributeError, TypeError, ValueError, RuntimeError):
@@ -234,7 +234,7 @@ def test_a_neighbour_of_a_form_of_checkpoints_gives_these_scores_or_is_refused(n
     assert worst(scores, want) < 1e-10
 
 
-def test_every_documented_form_of_checkpoints_is_entered():
+def test_every_documented_form_of_checkpoints_is_tested():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     sentence = re.search(r"Checkpoints are files\s+of\s+(.*?)\.", readme, flags=re.DOTALL).group(1)
     names = [part.strip() for part in re.split(r",| or ", " ".join(sentence.split())) if part.strip()]
@@ -245,7 +245,7 @@ def test_every_documented_form_of_checkpoints_is_entered():
     assert {form.key for form in CHECKPOINTS.values()} - {""} == set(_STATE_KEYS)
 
 
-def test_whole_numbers_for_weights_are_refused_by_name(checkpoints):
+def test_weights_of_whole_numbers_are_refused_by_name(checkpoints):
     state = {key: value.to(torch.int8) for key, value in state_in(checkpoints[WIDTH]).items()}
     with pytest.raises(CheckpointError, match=r"whole numbers, as in a quantised model: a\.weight"):
         scores_by(state)

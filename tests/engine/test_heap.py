@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system before the process is too large."""
+"""Freed memory is returned to the system before the process grows too large."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tracinctl.engine.heap import Heap
 MIB = 1 << 20
 
 
-def test_freed_pieces_between_pieces_in_use_are_given_back():
+def test_freed_pieces_between_used_pieces_are_returned():
     heap = Heap(32 * MIB)
     if heap._trim is None:
         pytest.skip("no glibc")
-    # what other tests freed must not make room for the pieces
+    # memory that other tests freed must not serve these pieces
     heap._trim(0)
     heap = Heap(32 * MIB)
-    # each piece is too small to be a mapping of its own
+    # pieces this small have no mapping of their own
     pieces = [torch.ones(16 * 1024 // 4) for _ in range(4096)]
     before = heap._resident()
     del pieces[::2]
-    assert heap._resident() > before - 8 * MIB, "freed, and still there"
+    assert heap._resident() > before - 8 * MIB, "freed memory stays with the process"
     heap.trim()
     assert heap._resident() < before - 24 * MIB
 
@@ -43,10 +43,10 @@ print(faults[-1])
 """
 
 
-@pytest.mark.parametrize(("memory", "kept"), [(1 << 30, True), (48 * MIB, False)])
-def test_pages_stay_from_pass_to_pass_where_there_is_room(memory, kept):
+@pytest.mark.parametrize(("memory", "reused"), [(1 << 30, True), (48 * MIB, False)])
+def test_pages_are_reused_if_memory_allows(memory, reused):
     if Heap(memory)._trim is None:
         pytest.skip("no glibc")
     command = [sys.executable, "-c", PASSES, heap_module.__file__, str(memory)]
     faults = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert (faults < 1000) == kept, "32 MiB are 8,192 pages"
+    assert (faults < 1000) == reused, "32 MiB are 8,192 pages"

@@ -1,4 +1,4 @@
-"""The engine against the oracle, and what must hold whatever the model."""
+"""The engine against the oracle, and properties that hold for any model."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ MODELS = {
 def make_pairs(rng, items, count):
     first = rng.integers(0, items, count)
     second = (first + rng.integers(1, items, count)) % items
-    # one target a pair, whichever way round it is drawn
+    # one target per pair, in either order
     target = np.where(first > second, 1, -1)
     return Pairs(first, second, target)
 
@@ -153,7 +153,7 @@ def linear(tmp_path):
     return make_data((6,)), model, *make_checkpoints(model, tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # of torch, about vmap over attention
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # torch warns of attention under vmap
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("loss", ["standard", "logistic", "ghm", "capped"])
 def test_scores_equal_the_oracle(name, loss, tmp_path):
@@ -173,7 +173,7 @@ def test_scores_equal_the_oracle(name, loss, tmp_path):
     assert worst(single.scores, scores) < (1e-5 if name != "in place" else 1e-3)
 
 
-def test_a_users_loss_that_is_no_function_of_the_difference_is_exact(linear):
+def test_a_users_loss_of_both_scores_is_exact(linear):
     data, model, paths, states, weights = linear
 
     def lopsided(s_i, s_j, y):
@@ -196,7 +196,7 @@ def test_a_users_loss_that_is_no_function_of_the_difference_is_exact(linear):
         (lambda a, b, y: 3.0, "returned a float"),
     ],
 )
-def test_a_users_loss_that_is_wrong_says_how(linear, loss, message):
+def test_a_wrong_loss_is_refused_with_the_reason(linear, loss, message):
     data, model, paths, _, _ = linear
     with pytest.raises(LossError, match=message):
         compute_influence(data, model, paths, loss=loss)
@@ -206,13 +206,13 @@ def test_a_pair_and_its_mirror_image_score_the_same(linear):
     data, model, paths, _, _ = linear
     pairs = data.train_pairs
     mirrored = RankingData(data.train, Pairs(pairs.second, pairs.first, -pairs.target), data.test, data.test_pairs)
-    one, other = (compute_influence(d, model, paths, dtype="float64") for d in (data, mirrored))
-    assert np.array_equal(one.scores, other.scores)
-    assert [f"{b}_{a}" for a, b in one.train_items] == [name.partition("#")[0] for name in other.train_ids]
+    table, mirror = (compute_influence(d, model, paths, dtype="float64") for d in (data, mirrored))
+    assert np.array_equal(table.scores, mirror.scores)
+    assert [f"{b}_{a}" for a, b in table.train_items] == [name.partition("#")[0] for name in mirror.train_ids]
 
 
 def repeated(pairs):
-    """The pairs, then their contraries, then the pairs again."""
+    """The pairs, then the same pairs with the opposite target, then the pairs again."""
     return Pairs(
         *(np.concatenate([getattr(pairs, n)] * 3) for n in ("first", "second")),
         np.concatenate([pairs.target, -pairs.target, pairs.target]),
@@ -232,7 +232,7 @@ def test_rows_are_the_callers_pairs_in_their_order(linear, loss):
     assert worst(table.sample_influence, sample) < 1e-10
 
 
-def test_repeats_have_running_numbers(linear):
+def test_repeated_pairs_are_numbered(linear):
     data, model, paths, _, _ = linear
     pairs = Pairs([0, 1, 0, 0], [1, 0, 1, 1], [1, -1, -1, 1])
     table = compute_influence(RankingData(data.train, pairs, data.test, data.test_pairs), model, paths)
@@ -240,14 +240,14 @@ def test_repeats_have_running_numbers(linear):
     assert table.train_items[2] == ("t0", "t1")
 
 
-def test_rows_may_have_ids_of_their_own(linear):
+def test_pairs_may_have_their_own_ids(linear):
     data, model, paths, _, _ = linear
     pairs = Pairs([0, 0], [1, 1], [1, -1], ids=["ann-7", "bob-2"])
     table = compute_influence(RankingData(data.train, pairs, data.test, data.test_pairs), model, paths)
     assert list(table.train_ids) == ["ann-7", "bob-2"]
 
 
-def test_two_pairs_of_one_id_are_an_error_that_names_it(linear):
+def test_two_pairs_with_one_id_are_an_error_that_names_it(linear):
     data, model, paths, _, _ = linear
     train = Samples(["a", "b_c", "a_b", "c", *"defg"][:TRAIN], data.train.inputs)
     pairs = Pairs([0, 2], [1, 3], [1, 1])
@@ -255,7 +255,7 @@ def test_two_pairs_of_one_id_are_an_error_that_names_it(linear):
         compute_influence(RankingData(train, pairs, data.test, data.test_pairs), model, paths)
 
 
-def test_rows_that_are_pairs_serve_repeats(linear, monkeypatch):
+def test_repeated_pairs_are_right_if_rows_are_pairs(linear, monkeypatch):
     data, model, paths, _, _ = linear
     pairs = repeated(Pairs([0, 2, 4], [1, 3, 5], [1, -1, 1]))
     data = RankingData(data.train, pairs, data.test, repeated(data.test_pairs.take(np.arange(2))))
@@ -269,20 +269,20 @@ def test_rows_that_are_pairs_serve_repeats(linear, monkeypatch):
     assert worst(table.self_influence, want.self_influence) < 1e-12
 
 
-@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are said, and meant here
+@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are intended here
 def test_self_influence_is_the_diagonal_of_train_on_train(linear):
     data, model, paths, _, _ = linear
-    own = RankingData(
+    on_itself = RankingData(
         data.train,
         data.train_pairs,
         Samples([f"copy {i}" for i in data.train.ids], data.train.inputs),
         data.train_pairs,
     )
-    table = compute_influence(own, model, paths, dtype="float64")
+    table = compute_influence(on_itself, model, paths, dtype="float64")
     assert worst(table.self_influence, np.diagonal(table.scores)) < 1e-12
 
 
-def test_single_checkpoints_add_up(linear):
+def test_scores_are_the_sum_of_the_checkpoints_scores(linear):
     data, model, paths, _, _ = linear
     table = compute_influence(data, model, paths, per_checkpoint=True)
     assert worst(table.per_checkpoint.sum(0), table.scores) < 1e-12
@@ -302,7 +302,7 @@ def test_block_sizes_tiles_and_item_order_change_nothing(linear):
     assert worst(moved.scores, whole.scores) < 1e-12
 
 
-def test_items_of_different_shapes_are_taken_together(tmp_path):
+def test_items_of_different_shapes_work_together(tmp_path):
     class Means(nn.Module):
         def __init__(self):
             super().__init__()
@@ -329,7 +329,7 @@ def test_items_of_different_shapes_are_taken_together(tmp_path):
     assert worst(compute_influence(data, model, paths, loss="logistic", dtype="float64").scores, scores) < 1e-10
 
 
-def test_kernels_are_taken_from_the_cache_whatever_margin_loss_or_pairs(linear, tmp_path):
+def test_cached_kernels_serve_any_margin_loss_and_pairs(linear, tmp_path):
     data, model, paths, _, _ = linear
     options = ComputeOptions(cache=tmp_path / "cache")
     cold = compute_scores(data, model, paths, options)
@@ -369,7 +369,7 @@ def test_a_broken_cache_file_is_computed_again(linear, tmp_path):
     assert np.array_equal(again.scores.table().scores, want)
 
 
-def test_layers_restrict_the_gradients(linear):
+def test_layers_limit_the_gradients_to_their_parameters(linear):
     data, model, paths, _, _ = linear
     whole = compute_influence(data, model, paths, dtype="float64").scores
     parts = [compute_influence(data, model, paths, dtype="float64", layers=[p]).scores for p in ("0.*", "2.*")]
@@ -393,7 +393,7 @@ def test_without_learning_rates_relative_is_uniform_and_absolute_fails(linear, t
     torch.save(states[0], path)
     result = compute_scores(data, model, [path], ComputeOptions())
     assert [checkpoint.weight for checkpoint in result.checkpoints] == [1.0]
-    assert result.scores.provenance["checkpoints"][0]["learning_rate"] is None, "diagnoses say so"
+    assert result.scores.provenance["checkpoints"][0]["learning_rate"] is None, "diagnoses report the unknown rate"
     with pytest.raises(CheckpointError, match="learning rate"):
         compute_scores(data, model, [path], ComputeOptions(checkpoint_weights="absolute"))
 
@@ -434,24 +434,24 @@ def test_a_gradient_that_is_not_finite_names_checkpoint_and_item(linear):
         compute_influence(data, model, paths)
 
 
-def test_a_model_that_gives_two_scores_is_an_error(tmp_path):
+def test_a_model_that_returns_two_scores_is_an_error(tmp_path):
     model = nn.Linear(6, 2)
     paths, _, _ = make_checkpoints(model, tmp_path)
     with pytest.raises(ModelError, match=r"\(1, 2\) for one item"):
         compute_influence(make_data((6,)), model, paths)
 
 
-def test_the_class_of_the_first_users_gives_the_same_scores(linear):
+def test_the_class_of_the_old_module_gives_the_same_scores(linear):
     data, model, paths, _, _ = linear
     table = compute_influence(data, model, paths)
     x, ids, p = data.train.inputs, data.train.ids, data.train_pairs
     dataset = [(x[i], x[j], y, 0, 0, ids[i], ids[j]) for i, j, y in zip(p.first, p.second, p.target, strict=True)]
     i, j, y = data.test_pairs.first[2], data.test_pairs.second[2], data.test_pairs.target[2]
     tracin = RankingTracInCP(model, paths, loss_type="standard")
-    found = tracin.compute_influence_for_pair(dataset, data.test.inputs[i], data.test.inputs[j], y)
+    scores = tracin.compute_influence_for_pair(dataset, data.test.inputs[i], data.test.inputs[j], y)
     column = list(table.test_ids).index(f"h{i}_h{j}")
-    assert list(found) == list(table.train_ids)
-    assert worst(np.array(list(found.values())), table.scores[:, column]) < 1e-6
+    assert list(scores) == list(table.train_ids)
+    assert worst(np.array(list(scores.values())), table.scores[:, column]) < 1e-6
 
 
 def test_single_examples_under_any_loss(tmp_path):
@@ -460,13 +460,13 @@ def test_single_examples_under_any_loss(tmp_path):
     x, y = torch.randn(4, 3), torch.randn(4, 1)
     tx, ty = torch.randn(2, 3), torch.randn(2, 1)
     tracin = TracInCP(model, paths, nn.MSELoss(), dtype="float64")
-    found = tracin.compute_influence([(x[k], y[k], f"e{k}") for k in range(4)], tx, ty)
+    scores = tracin.compute_influence([(x[k], y[k], f"e{k}") for k in range(4)], tx, ty)
     want = np.zeros((4, 2))
     for state, weight in zip(states, weights, strict=True):
         w, b = state["weight"].double()[0], state["bias"].double()
         err, terr = 2 * (x.double() @ w + b - y[:, 0]), 2 * (tx.double() @ w + b - ty[:, 0])
         want += weight * (err[:, None] * terr[None] * (x.double() @ tx.double().T + 1)).numpy()
-    assert worst(np.array([found[f"e{k}"] for k in range(4)]), want) < 1e-10
+    assert worst(np.array([scores[f"e{k}"] for k in range(4)]), want) < 1e-10
     own = tracin.compute_self_influence([(x[k], y[k], f"e{k}") for k in range(4)])
     assert min(own.values()) > 0
     tracin.save_influence_scores(own, tmp_path / "scores.json", "tracin_self_influence")
@@ -476,7 +476,7 @@ def test_single_examples_under_any_loss(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda rows: [*rows, (*rows[0][:2], 0.5, *rows[0][3:])], "`target` must be whole numbers"),
         (lambda rows: [*rows, (rows[0][0] + 1, *rows[0][1:])], "item t. has two different inputs"),
@@ -484,18 +484,18 @@ def test_single_examples_under_any_loss(tmp_path):
         (lambda rows: [], "there are no training pairs"),
     ],
 )
-def test_the_class_of_the_first_users_refuses_what_it_would_have_to_guess(linear, change, said):
+def test_the_class_of_the_old_module_refuses_ambiguous_rows(linear, change, message):
     data, model, paths, _, _ = linear
     x, ids, p = data.train.inputs, data.train.ids, data.train_pairs
     rows = [(x[i], x[j], y, 0, 0, ids[i], ids[j]) for i, j, y in zip(p.first, p.second, p.target, strict=True)]
     tracin = RankingTracInCP(model, paths)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         tracin.compute_influence_for_pair(change(rows), data.test.inputs[0], data.test.inputs[1], 1)
     with pytest.raises(DataError, match="`test_x1` has 2 items"):
         tracin.compute_influence_for_pair(rows, data.test.inputs[:2], data.test.inputs[2:3], 1)
 
 
-def test_single_examples_that_cannot_be_worked_with_are_refused(tmp_path):
+def test_unusable_single_examples_are_refused(tmp_path):
     model = nn.Linear(3, 1)
     paths, _, _ = make_checkpoints(model, tmp_path)
     x, y = torch.randn(4, 3), torch.randn(4, 1)

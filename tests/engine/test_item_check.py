@@ -1,4 +1,4 @@
-"""An item's score must be a function of the item: the same when asked again, and alone as beside other items."""
+"""An item's score must depend on the item only: equal when computed again, alone, or with other items."""
 
 from __future__ import annotations
 
@@ -25,20 +25,18 @@ class Noise(nn.Module):
         return x + 1e-4 * torch.randn_like(x)
 
 
-DRAWN = {
+RANDOM = {
     "functional dropout": lambda: Model(lambda m, x: m.a(functional.dropout(x, 0.1)), a=nn.Linear(6, 1)),
     "noise": lambda: nn.Sequential(nn.Linear(6, 5), Noise(), nn.Linear(5, 1)),
-    "weights that are drawn": lambda: Model(
-        lambda m, x: functional.linear(x, m.a.weight * torch.rand(6)), a=nn.Linear(6, 1)
-    ),
+    "random weights": lambda: Model(lambda m, x: functional.linear(x, m.a.weight * torch.rand(6)), a=nn.Linear(6, 1)),
     "a counter": lambda: Model(lambda m, x: m.a(x) * next(m.count), a=nn.Linear(6, 1)),
 }
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", DRAWN)
-def test_a_score_that_is_drawn_anew_is_refused_with_the_items_id(name, dtype, tmp_path):
-    model = DRAWN[name]()
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_random_score_is_refused_with_the_items_id(name, dtype, tmp_path):
+    model = RANDOM[name]()
     if name == "a counter":
         model.count = iter(range(1, 100))
     with pytest.raises(ModelError, match=r"item [th]\d: the model gives the score .*, and then") as caught:
@@ -48,7 +46,7 @@ def test_a_score_that_is_drawn_anew_is_refused_with_the_items_id(name, dtype, tm
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OF_BATCHES)
-def test_a_score_that_depends_on_other_items_is_refused_or_asked_item_by_item(name, dtype, tmp_path):
+def test_a_score_that_depends_on_other_items_is_refused_unless_items_run_alone(name, dtype, tmp_path):
     build, kind = OF_BATCHES[name]
     model, data = build(), make_data(kind)
     paths = make_checkpoints(model, tmp_path)
@@ -56,8 +54,8 @@ def test_a_score_that_depends_on_other_items_is_refused_or_asked_item_by_item(na
         compute_influence(data, model, paths, dtype=dtype)
     alone = dataclasses.replace(data, score=lambda model, x: torch.cat([model(row) for row in x.split(1)]))
     scores = oracle.influence_of_files(data, model, paths, loss="logistic")[0]
-    found = compute_influence(alone, model, paths, loss="logistic", dtype=dtype).scores
-    assert worst(found, scores) < (1e-5 if dtype == "float32" else 1e-10)
+    separate = compute_influence(alone, model, paths, loss="logistic", dtype=dtype).scores
+    assert worst(separate, scores) < (1e-5 if dtype == "float32" else 1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -71,7 +69,7 @@ def test_no_other_model_of_the_tests_is_refused(name, dtype):
         check_items(ItemGradients(build().to(dtype)), items, torch.device("cpu"), dtype)
 
 
-def test_rounding_of_a_deep_model_is_not_taken_for_more():
+def test_rounding_in_a_deep_model_is_allowed():
     torch.manual_seed(0)
     layers = [layer for _ in range(30) for layer in (nn.Linear(64, 64), nn.LayerNorm(64), nn.GELU())]
     model = nn.Sequential(*layers, nn.Linear(64, 1))
@@ -80,7 +78,7 @@ def test_rounding_of_a_deep_model_is_not_taken_for_more():
 
 
 class Augments(torch.utils.data.Dataset):
-    """A part of a recording, drawn anew each time."""
+    """Adds noise to each item when it is read, as augmentation does."""
 
     def __init__(self, values):
         self.values = values
@@ -92,15 +90,15 @@ class Augments(torch.utils.data.Dataset):
         return self.values[index] + 0.01 * torch.randn(6)
 
 
-def test_a_dataset_that_augments_is_refused_with_the_items_id(tmp_path):
+def test_a_dataset_with_augmentation_is_refused_with_the_items_id(tmp_path):
     model, data = nn.Linear(6, 1), make_data((6,))
     data = dataclasses.replace(data, test=Samples(data.test.ids, Augments(data.test.inputs)))
     with pytest.raises(DataError, match="item h0 differs when it is read again"):
         compute_influence(data, model, make_checkpoints(model, tmp_path))
 
 
-def test_a_kept_kernel_does_not_hide_a_score_that_is_drawn_anew(tmp_path):
-    """Noise that begins after the kernels were made."""
+def test_a_kept_kernel_does_not_hide_a_random_score(tmp_path):
+    """The model becomes random after the kernels were made."""
     noisy = []
     model = Model(lambda m, x: m.a(functional.dropout(x, 0.5, training=bool(noisy))), a=nn.Linear(6, 1))
     data, paths = make_data((6,)), make_checkpoints(model, tmp_path / "checkpoints")

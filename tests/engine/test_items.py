@@ -1,4 +1,4 @@
-"""Items of a torch ``Dataset``: read as seldom as memory allows, by workers where they are asked for, and checked."""
+"""Items of a torch ``Dataset``: read as rarely as memory allows, by workers on request, and checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tracinctl.errors import DataError
 
 
 class Reading(torch.utils.data.Dataset):
-    """Gives items as tuples of an array and a label, and writes down who read which."""
+    """Returns items as tuples of an array and a label, and logs the process that read each."""
 
     def __init__(self, values, log):
         self.values = values
@@ -39,7 +39,7 @@ class Reading(torch.utils.data.Dataset):
 
 @pytest.fixture
 def lazy(tmp_path):
-    """Data in memory, the same in datasets, a model, its two checkpoints, and what was read of the training items."""
+    """Data in memory, the same data in datasets, a model, two checkpoints, and the log of the training items."""
     build, kind = MODELS["linear"]
     data, model = make_data(kind, train=12), build()
     log = tmp_path / "log"
@@ -55,15 +55,15 @@ def readings(log):
     return [line.split() for line in log.read_text().splitlines()]
 
 
-def test_what_fits_is_read_once(lazy):
+def test_items_that_fit_into_memory_are_read_once(lazy):
     data, read, model, paths, log = lazy
     want = compute_influence(data, model, paths).scores
     assert np.array_equal(compute_influence(read, model, paths).scores, want)
-    # and a few once more, to see whether they are the same
+    # a few are read twice and compared
     assert [int(index) for _, index in readings(log)] == [*range(12), 0, 3, 7, 11]
 
 
-def test_what_does_not_fit_is_read_again_and_no_more_is_kept_than_allowed(lazy):
+def test_items_that_do_not_fit_are_read_again(lazy):
     data, read, *_, log = lazy
     items = Items([read.train], keep=100)
     assert items.kept_bytes == 96  # four items of six numbers
@@ -72,9 +72,9 @@ def test_what_does_not_fit_is_read_again_and_no_more_is_kept_than_allowed(lazy):
     assert [int(index) for _, index in readings(log)] == [*range(12), 0, 3, 7, 11, *range(4, 12)]
 
 
-# from Python 3.12 on a fork beside threads is warned of; the workers only read
+# from Python 3.12 on, a fork with threads gives a warning; the workers only read
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_workers_read_the_same(lazy):
+def test_workers_read_the_same_items(lazy):
     data, read, *_, log = lazy
     alone, shared = Items([data.train]), Items([read.train], workers=2)
     assert shared.digests == alone.digests
@@ -82,7 +82,7 @@ def test_workers_read_the_same(lazy):
     assert torch.equal(got, data.train.inputs.flip(0))
     assert len({process for process, _ in readings(log)} - {str(os.getpid())}) == 4  # two for each pass
     here = [index for process, index in readings(log) if process == str(os.getpid())]
-    assert here == ["0", "3", "7", "11"], "those that are read twice"
+    assert here == ["0", "3", "7", "11"], "items that are read twice"
 
 
 class Broken(torch.utils.data.Dataset):
@@ -103,18 +103,18 @@ def fail():
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
-    ("give", "said"), [(fail, "OSError: no such file"), (lambda: "text", "it is a str"), (sys.exit, "SystemExit")]
+    ("give", "message"), [(fail, "OSError: no such file"), (lambda: "text", "it is a str"), (sys.exit, "SystemExit")]
 )
-def test_an_item_that_cannot_be_read_is_named(workers, give, said):
+def test_an_item_that_cannot_be_read_is_named(workers, give, message):
     with pytest.raises(DataError) as caught:
         Items([Samples("abcd", Broken(give))], workers=workers)
-    assert str(caught.value).startswith(f"item c cannot be read: {said}")
+    assert str(caught.value).startswith(f"item c cannot be read: {message}")
     assert "\n" not in str(caught.value)
 
 
 @pytest.fixture
 def begin(monkeypatch):
-    """Sets how this interpreter starts processes: where nobody chose, and what somebody chose."""
+    """Set the interpreter's default start method of processes, and the one that the user chose."""
 
     def set_methods(default, chosen=None):
         context = multiprocessing.context._default_context
@@ -125,16 +125,16 @@ def begin(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a fork is not to be trusted")
-def test_on_linux_workers_read_any_dataset_whatever_the_interpreters_custom(begin):
-    begin("forkserver")  # Python 3.14's
+@pytest.mark.skipif(sys.platform != "linux", reason="a fork is unsafe on other systems")
+def test_on_linux_workers_read_any_dataset_under_any_default_start_method(begin):
+    begin("forkserver")  # the default of Python 3.14
     items = Items([Samples("abcd", Broken(lambda: torch.zeros(3)))], workers=2)
     assert items.digests == Items([Samples("abcd", Broken(lambda: torch.zeros(3)))]).digests
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
-def test_items_that_workers_read_hold_no_file_open():
+def test_items_read_by_workers_keep_no_file_open():
     class Many(Broken):
         def __len__(self):
             return 50
@@ -142,14 +142,14 @@ def test_items_that_workers_read_hold_no_file_open():
     samples = Samples([f"i{k}" for k in range(50)], Many(lambda: torch.zeros(3)))
     items = Items([samples], workers=2)
     before = len([*Path("/proc/self/fd").iterdir()])
-    kept = [value for value, _ in engine_items._read(rows_of(samples.inputs), range(50), samples.ids, 2)]
-    assert len(kept) == 50
+    inputs = [value for value, _ in engine_items._read(rows_of(samples.inputs), range(50), samples.ids, 2)]
+    assert len(inputs) == 50
     assert len([*Path("/proc/self/fd").iterdir()]) < before + 10
     assert items.digests == Items([samples]).digests
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
-def test_a_dataset_that_cannot_be_handed_to_workers_is_refused_in_plain_words(begin, monkeypatch, platform):
+def test_a_dataset_that_cannot_be_passed_to_workers_is_refused(begin, monkeypatch, platform):
     begin("spawn", "spawn" if platform == "linux" else None)
     monkeypatch.setattr(engine_items.sys, "platform", platform)
     with pytest.raises(DataError, match=r"the dataset cannot be passed to worker processes: .*lambda") as caught:
@@ -160,19 +160,19 @@ def test_a_dataset_that_cannot_be_handed_to_workers_is_refused_in_plain_words(be
 
 @pytest.mark.nightly  # each new interpreter loads torch
 @pytest.mark.parametrize("how", ["spawn", "forkserver"])
-def test_workers_of_new_interpreters_read_the_same(lazy, monkeypatch, how):
+def test_workers_in_new_interpreters_read_the_same_items(lazy, monkeypatch, how):
     data, read, *_ = lazy
     monkeypatch.setattr(engine_items, "_start_method", lambda: how)
     assert Items([read.train], workers=2).digests == Items([data.train]).digests
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_worker_that_ends_before_its_time_is_reported():
+def test_a_worker_that_ends_early_is_reported():
     with pytest.raises(DataError, match=r"a worker process that reads items stopped: .*exited unexpectedly"):
         Items([Samples("abcd", Broken(lambda: os._exit(3)))], workers=2)
 
 
-def test_an_item_that_changes_from_reading_to_reading_is_refused():
+def test_an_item_that_changes_between_readings_is_refused():
     with pytest.raises(DataError, match="item c differs when it is read again") as caught:
         Items([Samples("abcd", Broken(lambda: torch.randn(3)))])
     assert "turn its augmentation off" in caught.value.hint
@@ -203,7 +203,7 @@ def test_mappings_may_hold_lists_and_items_of_different_lengths(inputs):
 
 
 def as_list(inputs):
-    """The same items, which are then read one by one."""
+    """The same items as a list, which is read one by one."""
     if isinstance(inputs, dict):
         return [{name: column[k] for name, column in inputs.items()} for k in range(len(next(iter(inputs.values()))))]
     return list(inputs)
@@ -213,7 +213,7 @@ def as_list(inputs):
     "inputs",
     [
         torch.arange(12.0).reshape(4, 3),
-        torch.arange(12.0).reshape(3, 4).T,  # rows that do not follow each other in memory
+        torch.arange(12.0).reshape(3, 4).T,  # rows are not contiguous in memory
         torch.arange(4),
         torch.zeros(4, 0),
         torch.tensor([[True], [False], [True], [True]]),

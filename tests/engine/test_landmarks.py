@@ -1,4 +1,4 @@
-"""Method fisher by landmarks: right where they span all, its error measured where they do not, within its memory."""
+"""Method fisher by landmarks: exact if they span all gradients, else with a measured error, within ``memory``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pairs_of(items, count, seed):
     return Pairs(first, second, np.where(random.random(count) < 0.5, 1, -1))
 
 
-def one_pair_an_item(items):
+def one_pair_per_item(items):
     first = np.arange(0, items, 2)
     return Pairs(first, first + 1, np.where(first % 3, 1, -1))
 
@@ -40,8 +40,8 @@ def make(folder, width, *, once=False):
     def side(letter, items, pairs):
         return Samples([f"{letter}{k}" for k in range(items)], torch.randn(items, 4, generator=generator)), pairs
 
-    train = one_pair_an_item(ITEMS) if once else pairs_of(ITEMS, 4 * ITEMS, 1)
-    test = one_pair_an_item(20) if once else pairs_of(20, 30, 2)
+    train = one_pair_per_item(ITEMS) if once else pairs_of(ITEMS, 4 * ITEMS, 1)
+    test = one_pair_per_item(20) if once else pairs_of(20, 30, 2)
     data = RankingData(*side("t", ITEMS, train), *side("h", 20, test))
     model = nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 1))
     return data, model, make_checkpoints(model, folder, seed=3)
@@ -55,7 +55,7 @@ def few_columns(monkeypatch):
 
 @pytest.mark.usefixtures("few_columns")
 @pytest.mark.parametrize("once", [False, True], ids=["items", "pairs"])
-def test_landmarks_that_span_the_gradients_give_what_the_slow_version_gives(once, tmp_path):
+def test_landmarks_that_span_the_gradients_are_exact(once, tmp_path):
     data, model, paths = make(tmp_path, 3, once=once)
     scores, own, _ = oracle.influence_of_files(data, model, paths, method="fisher", loss="logistic")
     table = compute_influence(data, model, paths, method="fisher", loss="logistic", dtype="float64")
@@ -69,17 +69,17 @@ def test_landmarks_that_span_the_gradients_give_what_the_slow_version_gives(once
 
 
 @pytest.mark.usefixtures("few_columns")
-def test_directions_that_do_not_fit_into_memory_at_once_change_nothing(tmp_path, monkeypatch):
+def test_directions_in_several_parts_give_the_same_lengths(tmp_path, monkeypatch):
     data, model, paths = make(tmp_path, 64)
 
     def lengths():
         return compute_influence(data, model, paths, method="fisher", loss="logistic").self_influence
 
-    whole = lengths()
+    at_once = lengths()
     monkeypatch.setattr(
         LandmarkKernel, "_parts", lambda self, columns: (slice(k, min(k + 3, columns)) for k in range(0, columns, 3))
     )
-    np.testing.assert_allclose(lengths(), whole, rtol=1e-9)
+    np.testing.assert_allclose(lengths(), at_once, rtol=1e-9)
 
 
 def off(few, exact):
@@ -87,7 +87,7 @@ def off(few, exact):
 
 
 @pytest.mark.parametrize("once", [False, True], ids=["items", "pairs"])
-def test_the_measured_error_is_that_of_the_scores(once, tmp_path, monkeypatch):
+def test_the_measured_error_is_close_to_the_scores_error(once, tmp_path, monkeypatch):
     data, model, paths = make(tmp_path, 64, once=once)
     options = {"method": "fisher", "loss": "logistic", "dtype": "float64"}
     exact = compute_influence(data, model, paths[:1], **options)
@@ -102,20 +102,21 @@ def test_the_measured_error_is_that_of_the_scores(once, tmp_path, monkeypatch):
         plain = compute_influence(data, model, paths[:1], **options | {"method": "margin"})
         assert true[neighbours] < 0.5 * off(plain.scores, exact.scores)
     assert 0.001 < true[32] < true[8]
-    # it is measured on items that are no landmarks, and of so few items a third are
+    # the error is measured on items that are no landmarks; here a third of the items are landmarks
     for neighbours, value in true.items():
         assert 0.5 < measured[neighbours] / value < 5
 
 
 @pytest.mark.usefixtures("few_columns")
-def test_the_command_names_the_landmarks_and_their_error(tmp_path):
+def test_a_note_names_the_landmarks_and_their_error(tmp_path):
     data, model, paths = make(tmp_path, 64)
     options = ComputeOptions(LossSettings("logistic"), method="fisher")
     result = compute_scores(data, model, paths, options)
     [note] = [note for note in result.notes if "landmarks" in note]
-    known = result.scores.provenance["landmarks"]
-    assert known["count"] == 20 + 32 - 8  # held-out items, and training items less those by which the error is measured
-    worst_error = max(error["root_mean_square"] for error in known["error"])
+    landmarks = result.scores.provenance["landmarks"]
+    # held-out items, and training items less those that measure the error
+    assert landmarks["count"] == 20 + 32 - 8
+    worst_error = max(error["root_mean_square"] for error in landmarks["error"])
     assert note.startswith("method fisher uses 44 landmarks for all items: ")
     assert f"off by {worst_error:.1%} (root mean square)" in note
     assert result.scores.provenance["notes"][-1] == note
@@ -129,8 +130,8 @@ def test_less_memory_means_fewer_landmarks_and_a_larger_error(tmp_path):
 
     def landmarks(memory):
         options = ComputeOptions(LossSettings("logistic"), method="fisher", memory=memory)
-        known = compute_scores(data, model, paths, options).scores.provenance["landmarks"]
-        return known["count"], max(error["root_mean_square"] for error in known["error"])
+        provenance = compute_scores(data, model, paths, options).scores.provenance["landmarks"]
+        return provenance["count"], max(error["root_mean_square"] for error in provenance["error"])
 
     many, small = landmarks(1 << 30)
     few, large = landmarks(200 << 10)
@@ -141,7 +142,7 @@ def test_less_memory_means_fewer_landmarks_and_a_larger_error(tmp_path):
 
 
 @pytest.mark.usefixtures("few_columns")
-def test_pairs_without_a_gradient_score_nothing_by_landmarks(tmp_path):
+def test_pairs_without_a_gradient_score_zero_with_landmarks(tmp_path):
     data, model, paths = make(tmp_path, 3)
     met = lambda s_i, s_j, y: torch.relu(-1e6 - y * (s_i - s_j))  # noqa: E731
     table = compute_influence(data, model, paths, method="fisher", loss=met)
@@ -163,7 +164,7 @@ def test_a_kernel_made_for_fisher_serves_the_other_methods(tmp_path):
 
 @pytest.mark.usefixtures("few_columns")
 @pytest.mark.parametrize("method", ["fisher", "tracin"])
-def test_rows_from_a_file_give_the_scores_of_rows_that_are_calculated(method, tmp_path):
+def test_rows_from_a_file_equal_computed_rows(method, tmp_path):
     data, model, paths = make(tmp_path, 3)
 
     def scores(memory):

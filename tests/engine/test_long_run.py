@@ -1,4 +1,4 @@
-"""A run over very many checkpoints: memory and open files stay as they are. Linux, for what it reads of processes."""
+"""A run over very many checkpoints: neither memory nor the number of open files grows. Reads Linux's /proc."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from places import HELPERS
 from shared_project import make_project
 
-# what is counted between checkpoints, by the process itself
+# the process measures itself between checkpoints
 WATCH = """
 import gc, json, os, sys
 from pathlib import Path
@@ -20,14 +20,14 @@ from shared_project import build_model, load
 from tracinctl.engine.compute import compute_scores
 from tracinctl.engine.compute_options import ComputeOptions
 
-seen = []
+measured = []
 
 
 def look(state):
     if state.note and state.done % {every} == 0:
         gc.collect()
         line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS"))
-        seen.append((state.done, int(line.split()[1]) * 1024, len(os.listdir("/proc/self/fd"))))
+        measured.append((state.done, int(line.split()[1]) * 1024, len(os.listdir("/proc/self/fd"))))
 
 
 torch.set_num_threads(1)
@@ -35,12 +35,12 @@ paths = sorted(Path("checkpoints/b_a").iterdir())
 result = compute_scores(load("a", "b"), build_model(), paths, ComputeOptions(cache=Path("cache")), look)
 for _ in result.scores.blocks():
     pass
-print(json.dumps(seen))
+print(json.dumps(measured))
 """
 
 
 def watched(folder, checkpoints, every):
-    """(checkpoints done, bytes of memory, open files) now and then during a run."""
+    """(finished checkpoints, bytes of memory, open files) after every ``every`` checkpoints of a run."""
     make_project(folder, checkpoints)
     done = subprocess.run(
         [sys.executable, "-c", WATCH.format(every=every)],
@@ -56,11 +56,11 @@ def watched(folder, checkpoints, every):
 @pytest.mark.parametrize(
     ("checkpoints", "first"), [(60, 20), pytest.param(3000, 500, marks=pytest.mark.nightly)], ids=["short", "long"]
 )
-def test_memory_and_open_files_stay_as_they_are_over_many_checkpoints(checkpoints, first, tmp_path):
-    seen = watched(tmp_path, checkpoints, first)
-    begun, ended = seen[0], seen[-1]
+def test_memory_and_open_files_do_not_grow_over_many_checkpoints(checkpoints, first, tmp_path):
+    measured = watched(tmp_path, checkpoints, first)
+    begun, ended = measured[0], measured[-1]
     assert begun[0] == first
     assert ended[0] == checkpoints
-    assert ended[2] == begun[2], "open files"
-    # a kernel of these items is 3 KiB and may be held; a model or its gradients of every checkpoint may not
+    assert ended[2] == begun[2], "the number of open files"
+    # kernels of 3 KiB may stay in memory; models and gradients of earlier checkpoints may not
     assert ended[1] - begun[1] < (16 << 20) + (8 << 10) * (checkpoints - first)

@@ -1,4 +1,4 @@
-"""Pairwise losses: values, derivatives, weights by gradient density, and functions of a user's own."""
+"""Pairwise losses: values, derivatives, gradient density weights, and users' own functions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def by_autograd(loss, s_i, s_j, y):
 
 
 @given(s_i=st.floats(-50, 50), s_j=st.floats(-50, 50), y=st.sampled_from([1.0, -1.0, 0.0]), margin=st.floats(0.1, 10))
-def test_the_capped_loss_is_at_most_twice_the_margin_and_slopes_as_autograd_does(s_i, s_j, y, margin):
+def test_the_capped_loss_is_at_most_twice_the_margin_with_autograds_gradient(s_i, s_j, y, margin):
     def loss(s_i, s_j, y):
         return pair_loss_values("capped", s_i, s_j, y, margin)
 
@@ -59,9 +59,7 @@ def test_a_capped_loss_needs_a_margin():
     with pytest.raises(UsageError, match="above 0"):
         TrainSettings(loss_type="capped", margin=0.0)
     none = pair_loss_values("capped", *torch.tensor([[1.0], [2.0], [1.0]]), 0.0)
-    assert none.tolist() == pytest.approx([0.0], abs=1e-20), (
-        "a pair with a margin of 0 of its own has no loss, and no NaN"
-    )
+    assert none.tolist() == pytest.approx([0.0], abs=1e-20), "a pair whose own margin is 0 has loss 0, not NaN"
 
 
 @given(s_i=SCORES, s_j=SCORES, y=TARGETS, margin=st.floats(0, 100))
@@ -69,16 +67,16 @@ def test_a_capped_loss_needs_a_margin():
 @example(s_i=1.0, s_j=2.0, y=-1.0, margin=1.0)
 @example(s_i=3.0, s_j=3.0, y=1.0, margin=0.0)
 @example(s_i=3.0, s_j=3.0, y=-1.0, margin=0.0)
-@example(s_i=math.nextafter(2.0, 3.0), s_j=1.0, y=1.0, margin=1.0)  # just met, and just not
+@example(s_i=math.nextafter(2.0, 3.0), s_j=1.0, y=1.0, margin=1.0)  # just met, and just missed
 @example(s_i=math.nextafter(2.0, 1.0), s_j=1.0, y=1.0, margin=1.0)
-def test_the_margin_loss_slopes_as_torchs_does_and_at_the_kink_too(s_i, s_j, y, margin):
+def test_the_margin_loss_has_torchs_gradient_even_at_the_kink(s_i, s_j, y, margin):
     want = by_autograd(nn.MarginRankingLoss(margin=margin, reduction="none"), s_i, s_j, y)
     assert derivatives("standard", s_i, s_j, y, margin) == want
 
 
 @pytest.mark.parametrize("counts", [True, False])
-def test_a_kink_is_whatever_torch_has_there(monkeypatch, counts):
-    """Versions of torch differ: the derivative where a margin is just met is one or none."""
+def test_the_gradient_at_the_kink_follows_torch(monkeypatch, counts):
+    """Versions of torch differ: the derivative at a margin that is just met is 1 or 0."""
 
     def margin_loss(first, second, target, margin, reduction="mean"):
         missing = margin - target * (first - second)
@@ -94,23 +92,23 @@ def test_a_kink_is_whatever_torch_has_there(monkeypatch, counts):
 
 
 @given(s_i=SCORES, s_j=SCORES, y=TARGETS)
-def test_the_logistic_loss_slopes_as_torchs_does_and_never_overflows(s_i, s_j, y):
+def test_the_logistic_loss_has_torchs_gradient_and_never_overflows(s_i, s_j, y):
     want = by_autograd(oracle.pair_loss("logistic", 1.0), s_i, s_j, y)
-    found = derivatives("logistic", s_i, s_j, y)
-    assert found == pytest.approx(want, rel=1e-12, abs=1e-300)
-    assert found[0] == -found[1]
+    by_i, by_j = derivatives("logistic", s_i, s_j, y)
+    assert (by_i, by_j) == pytest.approx(want, rel=1e-12, abs=1e-300)
+    assert by_i == -by_j
 
 
 @pytest.mark.parametrize("loss", ["standard", "ghm", "logistic"])
 @given(rows=st.lists(st.tuples(SCORES, SCORES, TARGETS), min_size=1, max_size=8), margin=st.floats(0.0, 10))
-def test_loss_values_are_torchs(loss, rows, margin):
+def test_loss_values_equal_torchs(loss, rows, margin):
     s_i, s_j, y = torch.tensor(rows, dtype=torch.float64).T
     want = oracle.pair_loss("standard" if loss == "ghm" else loss, margin)(s_i, s_j, y)
     assert torch.allclose(pair_loss_values(loss, s_i, s_j, y, margin), want, rtol=1e-12, atol=1e-300)
 
 
 def _ties(tmp_path, items):
-    """A model whose scores are the inputs, so that margins can be met to the last bit."""
+    """A model whose scores are its inputs, so that margins can be met to the last bit."""
     model = nn.Linear(1, 1, bias=False)
     path = tmp_path / "model_epoch_1.pt"
     torch.save({"weight": torch.ones(1, 1)}, path)
@@ -120,10 +118,10 @@ def _ties(tmp_path, items):
     return data, model, path
 
 
-@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are said, and meant here
+@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are intended here
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("margin", [0.0, 1.0, 2.5])
-def test_a_margin_that_is_met_to_the_last_bit_counts_as_torch_has_it(dtype, margin, tmp_path):
+def test_a_margin_met_to_the_last_bit_counts_as_in_torch(dtype, margin, tmp_path):
     data, model, path = _ties(tmp_path, [0.0, 1.0, 2.0, 2.5, 3.5, 2.0])
     states = [torch.load(path, weights_only=True)]
     scores, own, sample = oracle.influence(data, model, states, [1.0], margin=margin)
@@ -140,18 +138,18 @@ def test_a_margin_that_is_met_to_the_last_bit_counts_as_torch_has_it(dtype, marg
     alpha=st.floats(0, 2),
     batch_size=st.integers(1, 64),
 )
-# g = sigmoid of +-800 is 1 and 0 to the last bit: the last bin is closed
+# g = sigmoid(+-800) is exactly 1 and 0; the last bin includes its upper end
 @example(rows=[(-800.0, 0.0, 1.0), (800.0, 0.0, 1.0)], margin=0.0, bins=10, alpha=1.0, batch_size=32)
-def test_density_weights_equal_a_count_one_pair_at_a_time(rows, margin, bins, alpha, batch_size):
+def test_density_weights_equal_a_count_by_pair(rows, margin, bins, alpha, batch_size):
     s_i, s_j, y = np.array(rows).T
-    found = ghm_weights(s_i, s_j, y, margin=margin, bins=bins, alpha=alpha, batch_size=batch_size)
+    weights = ghm_weights(s_i, s_j, y, margin=margin, bins=bins, alpha=alpha, batch_size=batch_size)
     g = torch.sigmoid(torch.from_numpy(margin - y * (s_i - s_j))).tolist()
     place = [min(math.floor(value * bins), bins - 1) for value in g]
     want = [1 / max(1.0, place.count(p) * batch_size / len(rows)) ** alpha for p in place]
-    assert found == pytest.approx(want, rel=1e-12)
+    assert weights == pytest.approx(want, rel=1e-12)
 
 
-def test_density_weights_are_of_training_pairs_and_have_no_gradient_of_their_own(tmp_path):
+def test_density_weights_apply_to_training_pairs_and_have_no_gradient(tmp_path):
     model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
     data = make_data((6,))
     paths = make_checkpoints(model, tmp_path, rates=(0.1,))
@@ -163,7 +161,7 @@ def test_density_weights_are_of_training_pairs_and_have_no_gradient_of_their_own
     double.load_state_dict(state)
     w = np.array(oracle.ghm_weights(double, data, oracle.rows(data.train_pairs), 2.0, 10, 0.75, 8))
     assert len(set(w)) > 2
-    # the weight multiplies a training pair's row once, its self-influence twice, and a test pair not at all
+    # a weight multiplies its training pair's scores once, its self-influence twice, and test pairs never
     assert worst(weighted.scores, w[:, None] * plain.scores) < 1e-13
     assert worst(weighted.self_influence, w**2 * plain.self_influence) < 1e-13
 
@@ -174,34 +172,34 @@ def test_without_weights_ghm_is_the_margin_loss(options, tmp_path):
     data = make_data((6,))
     paths = make_checkpoints(model, tmp_path)
     plain = compute_influence(data, model, paths)
-    # with batches of one pair no bin is ever above the average of one
+    # with batches of one pair, no bin is above the average
     weighted = compute_influence(data, model, paths, loss="ghm", **options)
     assert np.array_equal(weighted.scores, plain.scores)
 
 
 @given(seed=st.integers(0, 1000))
-def test_a_function_that_is_a_named_loss_gives_the_same_slopes(seed):
+def test_a_function_equal_to_a_named_loss_has_the_same_derivatives(seed):
     rng = np.random.default_rng(seed)
     s_i, s_j, y = rng.normal(size=9), rng.normal(size=9), rng.choice([-1.0, 1.0], 9)
     for name in ("standard", "logistic"):
-        written = oracle.pair_loss(name, 0.7)
-        found = pair_derivatives(lambda a, b, y, written=written: written(a, b, y), s_i, s_j, y, margin=0.7)
-        assert np.allclose(found, pair_derivatives(name, s_i, s_j, y, margin=0.7), rtol=1e-13, atol=0)
+        loss = oracle.pair_loss(name, 0.7)
+        of_function = pair_derivatives(lambda a, b, y, loss=loss: loss(a, b, y), s_i, s_j, y, margin=0.7)
+        assert np.allclose(of_function, pair_derivatives(name, s_i, s_j, y, margin=0.7), rtol=1e-13, atol=0)
 
 
 @given(rows=st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5), TARGETS), min_size=1, max_size=6))
-def test_a_function_of_its_two_scores_one_by_one_is_differentiated_by_each(rows):
+def test_a_function_is_differentiated_by_each_score(rows):
     s_i, s_j, y = np.array(rows).T
     a, b = pair_derivatives(lambda a, b, y: y * a**2 + torch.exp(b), s_i, s_j, y, margin=1.0)
     assert np.allclose(a, 2 * y * s_i, rtol=1e-13, atol=0)
     assert np.allclose(b, np.exp(s_j), rtol=1e-13, atol=0)
 
 
-def test_a_function_that_leaves_a_score_out_has_no_slope_by_it():
+def test_the_derivative_by_an_unused_score_is_zero():
     assert derivatives(lambda a, b, y: a * 3, 1.0, 2.0, 1.0) == (3.0, 0.0)
 
 
-def test_a_function_is_found_by_module_and_name_in_the_working_folder(tmp_path, monkeypatch):
+def test_a_function_is_found_by_module_and_name_in_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "pair_losses_of_mine.py").write_text(
         "from torch.nn.functional import softplus\n\nNUMBER = 3\n\n\n"
         "def soft(s_i, s_j, y):\n    return softplus(-y * (s_i - s_j))\n"
@@ -211,10 +209,10 @@ def test_a_function_is_found_by_module_and_name_in_the_working_folder(tmp_path, 
     model = nn.Linear(6, 1)
     data = make_data((6,))
     paths = make_checkpoints(model, tmp_path)
-    own = compute_influence(data, model, paths, loss="pair_losses_of_mine:soft", dtype="float64")
+    table = compute_influence(data, model, paths, loss="pair_losses_of_mine:soft", dtype="float64")
     named = compute_influence(data, model, paths, loss="logistic", dtype="float64")
-    assert worst(own.scores, named.scores) < 1e-12
-    assert own.provenance["loss"] == "pair_losses_of_mine:soft"
+    assert worst(table.scores, named.scores) < 1e-12
+    assert table.provenance["loss"] == "pair_losses_of_mine:soft"
     with pytest.raises(LossError, match=r"NUMBER.*is a int, not a function"):
         resolve_loss("pair_losses_of_mine:NUMBER")
     with pytest.raises(LossError, match=r"pair_losses_of_mine:hard.*has no attribute 'hard'"):
@@ -222,12 +220,12 @@ def test_a_function_is_found_by_module_and_name_in_the_working_folder(tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["nowhere_at_all:loss", "logstic"])
-def test_a_loss_that_is_not_there_is_named(name):
+def test_a_missing_loss_is_named(name):
     with pytest.raises(LossError, match=name):
         resolve_loss(name)
 
 
-def test_a_slope_that_is_not_finite_says_for_which_scores():
+def test_a_non_finite_gradient_names_the_scores():
     def root(s_i, s_j, y):
         return torch.sqrt(torch.abs(s_i - s_j))
 
@@ -235,8 +233,8 @@ def test_a_slope_that_is_not_finite_says_for_which_scores():
         pair_derivatives(root, np.array([1.0, 2.0]), np.array([0.0, 2.0]), np.ones(2), margin=1.0)
 
 
-@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are said, and meant here
-def test_pairs_of_one_item_with_itself_pull_nowhere(tmp_path):
+@pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are intended here
+def test_pairs_of_an_item_with_itself_have_no_influence(tmp_path):
     model = nn.Linear(6, 1)
     data = make_data((6,), train_pairs=[(1, 0, 1), (2, 2, 1)])
     data = dataclasses.replace(data, test_pairs=Pairs([0, 1], [1, 2], [1, -1]))
@@ -247,13 +245,13 @@ def test_pairs_of_one_item_with_itself_pull_nowhere(tmp_path):
     assert np.abs(table.scores[0]).min() > 0
 
 
-def test_an_item_of_the_wrong_kind_surprises_most_and_one_between_two_kinds_does_not():
+def test_a_mislabelled_item_stands_out_and_one_between_two_kinds_does_not():
     random = np.random.default_rng(0)
     kind = np.repeat([0, 1, 2], 10)
     directions = np.eye(3)[kind] + random.normal(0, 0.1, (30, 3))
     place = kind + random.normal(0, 0.1, 30)
-    place[4] = 2.2  # of the first kind, and said to lie above the last
-    directions[15] = [0.5, 0, 0.5]  # like both the first and the last kind, and said to be of the last
+    place[4] = 2.2  # of the first kind, but ranked above the last
+    directions[15] = [0.5, 0, 0.5]  # similar to the first and the last kind, and ranked as the last
     place[15] = 2.05
     first, second = np.triu_indices(30, 1)
     pairs = Pairs(first, second, np.where(place[first] > place[second], 1, -1))
@@ -263,35 +261,35 @@ def test_an_item_of_the_wrong_kind_surprises_most_and_one_between_two_kinds_does
         rows = lambda start, stop: kernel[start:stop, neighbours]  # noqa: E731
         return item_disagreement(scores, rows, np.diagonal(kernel), neighbours, pairs)
 
-    found = disagreement(place)
-    assert found.argmax() == 4
-    assert found[4] > 3 * np.delete(found, 4).max()
-    # blocks of any size give the same, and so does what has no say: scale and origin of the scores
+    surprise = disagreement(place)
+    assert surprise.argmax() == 4
+    assert surprise[4] > 3 * np.delete(surprise, 4).max()
+    # neither block size nor scale and origin of the scores change the result
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tracinctl.engine.item_view._CELLS", 40)
-        np.testing.assert_allclose(disagreement(7 * place - 3), found, atol=1e-9)
-    # and half of the neighbours do nearly as well
+        np.testing.assert_allclose(disagreement(7 * place - 3), surprise, atol=1e-9)
+    # half of the neighbours are nearly as good
     assert disagreement(place, np.arange(0, 30, 2)).argmax() == 4
 
 
-def test_items_that_all_score_alike_cannot_disagree():
+def test_items_with_equal_scores_cannot_disagree():
     pairs = Pairs([0, 1, 2], [1, 2, 0], [1, 1, 1])
     rows = lambda start, stop: np.eye(3)[start:stop]  # noqa: E731
     assert item_disagreement(np.full(3, 2.5), rows, np.ones(3), np.arange(3), pairs).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_items_without_a_gradient_all_have_the_same_say():
-    pairs = Pairs([1, 2], [0, 0], [1, 1])  # the item that scores highest is said to be the last
+def test_items_without_a_gradient_have_equal_weights():
+    pairs = Pairs([1, 2], [0, 0], [1, 1])  # the item with the highest score is ranked last
     rows = lambda start, stop: np.zeros((stop - start, 3))  # noqa: E731
-    found = item_disagreement(np.array([2.0, 0.0, 1.0]), rows, np.zeros(3), np.arange(3), pairs)
-    # one of its two neighbours has a score that would do
-    assert found == pytest.approx([np.log(2), found[1], found[2]])
+    surprise = item_disagreement(np.array([2.0, 0.0, 1.0]), rows, np.zeros(3), np.arange(3), pairs)
+    # one of its two neighbours has a score that fits its pairs
+    assert surprise == pytest.approx([np.log(2), surprise[1], surprise[2]])
 
 
 @pytest.mark.parametrize(
     "loss", [lambda a, b, y: b, lambda a, b, y: a, lambda a, b, y: -y * b, lambda a, b, y: torch.relu(y * b)]
 )
-def test_a_loss_of_one_of_the_two_scores_is_that_items_influence(loss, tmp_path):
+def test_a_loss_of_one_score_only_equals_the_oracle(loss, tmp_path):
     torch.manual_seed(0)
     model, data = nn.Linear(6, 1), make_data((6,))
     paths = make_checkpoints(model, tmp_path)
@@ -299,19 +297,19 @@ def test_a_loss_of_one_of_the_two_scores_is_that_items_influence(loss, tmp_path)
     scores = oracle.influence_of_files(data, model, paths, loss=loss)[0]
     assert np.abs(scores).max() > 0
     assert worst(table.scores, scores) < 1e-10
-    assert [each["gradient_zero"] for each in table.provenance["checkpoints"]] == [False] * len(paths)
+    assert [checkpoint["gradient_zero"] for checkpoint in table.provenance["checkpoints"]] == [False] * len(paths)
 
 
-def test_one_default_of_the_loss_holds_everywhere():
-    given = {"margin": 1.0, "ghm_bins": 10, "ghm_alpha": 0.75, "batch_size": 32}
-    for found in (LossSettings(), ComputeSettings().engine.loss):
-        assert {name: getattr(found, name) for name in given} == given
-    found = inspect.signature(compute_influence).parameters
-    assert {name: found[name].default for name in given} == given
+def test_the_losss_defaults_are_the_same_everywhere():
+    defaults = {"margin": 1.0, "ghm_bins": 10, "ghm_alpha": 0.75, "batch_size": 32}
+    for settings in (LossSettings(), ComputeSettings().engine.loss):
+        assert {name: getattr(settings, name) for name in defaults} == defaults
+    parameters = inspect.signature(compute_influence).parameters
+    assert {name: parameters[name].default for name in defaults} == defaults
 
 
 def every_outcome(pairs, seed=0):
-    """The pairs with ties among them, and columns of their own."""
+    """The pairs with some ties, and with weights and margins."""
     rng = np.random.default_rng(seed)
     target = np.where(rng.random(len(pairs)) < 0.3, 0, pairs.target)
     columns = {"weight": rng.uniform(0, 3, len(pairs)), "margin": rng.uniform(0, 2, len(pairs))}
@@ -352,7 +350,7 @@ def test_losses_of_preference_training_equal_the_oracle(loss, options, method, c
 
 
 @given(s_i=SCORES, s_j=SCORES, y=st.sampled_from([1.0, 0.0, -1.0]), loss=st.sampled_from(["standard", "logistic"]))
-def test_the_value_of_a_tie_goes_with_its_slope(s_i, s_j, y, loss):
+def test_the_value_of_a_tie_agrees_with_its_derivative(s_i, s_j, y, loss):
     want = derivatives(loss, s_i, s_j, y, margin=0.7)
     assert by_autograd(lambda *row: pair_loss_values(loss, *row, 0.7), s_i, s_j, y) == pytest.approx(want, abs=1e-12)
 
@@ -365,7 +363,7 @@ def test_the_value_of_a_tie_goes_with_its_slope(s_i, s_j, y, loss):
         ("logistic", "margin", []),
     ],
 )
-def test_ties_that_a_loss_has_no_word_for_score_nothing_and_are_counted(loss, method, notes, tmp_path):
+def test_ties_that_a_loss_leaves_out_score_zero_and_are_counted(loss, method, notes, tmp_path):
     model, data = nn.Linear(6, 1), make_data((6,))
     pairs = Pairs([0, 1, 2, 3], [1, 2, 3, 4], [1, 0, -1, 0])
     data = dataclasses.replace(data, train_pairs=pairs)
@@ -376,11 +374,11 @@ def test_ties_that_a_loss_has_no_word_for_score_nothing_and_are_counted(loss, me
     assert silent == bool(notes)
 
 
-def test_a_function_sees_the_columns_of_its_rows(tmp_path):
-    """As trl's margin, and as a weight by annotator that the training loss had."""
+def test_a_function_gets_the_columns_of_its_pairs(tmp_path):
+    """A margin as in trl, and weights by annotator."""
     trust = {"ann": 1.0, "bob": 0.25}
 
-    def own(s_i, s_j, y, columns):
+    def loss(s_i, s_j, y, columns):
         weight = torch.tensor([trust[name] for name in columns["annotator"]])
         return weight * torch.nn.functional.softplus(columns["margin"] - y * (s_i - s_j))
 
@@ -403,12 +401,12 @@ def test_a_function_sees_the_columns_of_its_rows(tmp_path):
         test_pairs=with_columns(data.test_pairs, groups={"annotator": ["ann"] * len(data.test_pairs)}),
     )
     named = compute_influence(plain, model, paths, loss="logistic", dtype="float64")
-    mine = compute_influence(grouped, model, paths, loss=own, dtype="float64")
+    mine = compute_influence(grouped, model, paths, loss=loss, dtype="float64")
     assert worst(mine.scores, named.scores) < 1e-12
 
 
 @pytest.mark.parametrize(
-    ("loss", "said"),
+    ("loss", "message"),
     [
         (lambda s_i, s_j, y: ((s_i - s_j) * y)[:, None], r"returned shape \(\d+, 1\), not \(\d+,\)"),
         (
@@ -420,14 +418,14 @@ def test_a_function_sees_the_columns_of_its_rows(tmp_path):
         (lambda s_i, s_j, y, columns: columns["margin"] * s_i, "failed: KeyError: 'margin'"),
     ],
 )
-def test_a_function_that_is_no_loss_of_single_pairs_is_refused(loss, said, tmp_path):
+def test_a_function_that_mixes_pairs_or_fails_is_refused(loss, message, tmp_path):
     model, data = nn.Linear(6, 1), make_data((6,))
-    with pytest.raises(LossError, match=said):
+    with pytest.raises(LossError, match=message):
         compute_influence(data, model, make_checkpoints(model, tmp_path), loss=loss)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"margin": math.nan}, "`margin` is nan"),
         ({"margin": -1.0}, "`margin` is -1.0"),
@@ -449,9 +447,9 @@ def test_a_function_that_is_no_loss_of_single_pairs_is_refused(loss, said, tmp_p
         ({"checkpoint_weights": "relativ"}, "unknown `checkpoint_weights` 'relativ'"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused_before_the_work(options, said, tmp_path):
-    with pytest.raises(UsageError, match=said):
-        compute_influence(make_data((6,)), nn.Linear(6, 1), [tmp_path / "not looked at.pt"], **options)
+def test_a_wrong_value_is_refused_before_any_work(options, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        compute_influence(make_data((6,)), nn.Linear(6, 1), [tmp_path / "never read.pt"], **options)
 
 
 @pytest.mark.parametrize(
@@ -464,13 +462,13 @@ def test_a_value_that_makes_no_sense_is_refused_before_the_work(options, said, t
         (lambda s_i, s_j, y, columns: s_i - s_j, False),
     ],
 )
-def test_whether_a_function_is_of_the_difference_is_tried(loss, of_difference):
+def test_dependence_on_the_difference_is_found_by_trial(loss, of_difference):
     assert LossSettings(loss).of_difference == of_difference
     assert not LossSettings("logistic", centring=0.1).of_difference
 
 
-def test_a_function_that_only_seems_to_be_of_the_difference_is_exact(tmp_path, monkeypatch):
-    """It is one for the scores that it is tried on, and not for those of the model."""
+def test_a_function_that_passes_the_trial_by_mistake_is_exact(tmp_path, monkeypatch):
+    """It depends only on the difference for the trial scores, but not for the model's scores."""
     monkeypatch.setattr("tracinctl.engine.kernel.layout.COMPLETE", 4)
     monkeypatch.setattr("tracinctl.engine.kernel.layout._ONCE", 9.0)
 

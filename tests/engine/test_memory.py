@@ -1,4 +1,4 @@
-"""What --memory bounds: the growth of the process over what it began with, measured from outside the engine's plan."""
+"""``memory`` limits the growth of the process; the tests measure it independently of the engine's plan."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from tracinctl.errors import MemoryBudgetError
 
 MIB = 1 << 20
 ALLOWANCE = 2 * MIB
-"""The interpreter's own objects, ids of pairs among them, and pages of libraries that were not touched before."""
+"""Memory of Python objects, such as ids of pairs, and of library pages that are used for the first time."""
 
 
-def what_it_asks_for(error, more_than):
+def requested_memory(error, more_than):
     named = re.search(r"need at least (\d+)KiB, but `memory` is", error.message)
     assert named, error.message
     assert f"`memory` {named[1]}KiB or more" in error.hint
@@ -41,45 +41,45 @@ def what_it_asks_for(error, more_than):
     return int(named[1]) << 10
 
 
-def test_too_little_memory_says_what_would_do(tmp_path):
+def test_the_error_on_too_little_memory_names_enough_memory(tmp_path):
     build, kind = MODELS["linear"]
     data, model = make_data(kind), build()
     paths = make_checkpoints(model, tmp_path)
     with pytest.raises(MemoryBudgetError) as refused:
         compute_influence(data, model, paths, memory=100)
-    allowed = what_it_asks_for(refused.value, more_than=100)
+    allowed = requested_memory(refused.value, more_than=100)
     assert compute_influence(data, model, paths, memory=allowed) is not None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("mebibytes", [48, 96])
-def test_the_process_grows_by_no_more_than_memory(mebibytes):
+def test_the_process_grows_by_at_most_memory(mebibytes):
     program = HELPERS / "memory_use.py"
-    given = [sys.executable, program, str(mebibytes * MIB), "gradients", "scores"]
+    command = [sys.executable, program, str(mebibytes * MIB), "gradients", "scores"]
     environment = {"OMP_NUM_THREADS": "1", "PATH": ""}
-    answer = subprocess.run(given, env=environment, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     above = json.loads(answer.stdout)
     assert set(above) == {"gradients", "scores"}
     for case, size in above.items():
-        assert size > mebibytes * MIB // 4, f"{case}: what is measured is not what takes memory"
+        assert size > mebibytes * MIB // 4, f"{case}: the case uses too little memory to test the limit"
         assert size <= mebibytes * MIB + ALLOWANCE, case
 
 
-def test_gradients_are_held_within_their_share(tmp_path):
+def test_gradients_stay_within_their_share_of_memory(tmp_path):
     memory = 4 * MIB
     data, model, paths = memory_use.make(memory_use.layers(128, 1), 60, memory_use.every_pair, 10, 1, tmp_path)
     with AllocationWatch() as plain:
         copy.deepcopy(model)
         load_checkpoint(paths[0])
-    with AllocationWatch() as seen:
+    with AllocationWatch() as watch:
         compute_scores(data, model, paths, ComputeOptions(device="cpu", memory=memory, cache=tmp_path / "cache"))
     share = memory * 3 // 4
-    assert 0.6 * share < seen.peak - plain.peak <= share
+    assert 0.6 * share < watch.peak - plain.peak <= share
 
 
 @pytest.mark.parametrize("case", ["held", "from files"])
-def test_scores_are_put_together_within_their_share(case, tmp_path):
+def test_scores_stay_within_their_share_of_memory(case, tmp_path):
     memory = (48 if case == "held" else 8) * MIB
     data, model, paths = memory_use.make(memory_use.layers(4, 0), 400, memory_use.neighbours, 60, 2, tmp_path)
     options = ComputeOptions(LossSettings("logistic"), device="cpu", memory=memory, cache=tmp_path / "cache")
@@ -88,22 +88,22 @@ def test_scores_are_put_together_within_their_share(case, tmp_path):
     most = {}
     tracemalloc.start()
     try:
-        for what, work in {
+        for part, work in {
             "blocks": lambda: sum(float(block.sum()) for _, block in scores.blocks()),
             "pairs": lambda: scores.self_influence,
             "items": lambda: scores.sample_influence,
         }.items():
             tracemalloc.reset_peak()
             work()
-            most[what] = tracemalloc.get_traced_memory()[1]
+            most[part] = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert max(most.values()) > memory // 4
-    # half is for this, and the reader still has the last block while the next one is put together
+    # scores get half of the memory, and the reader keeps one block while the next is made
     assert max(most.values()) <= memory * 5 // 8, most
 
 
-def test_a_method_that_needs_more_is_told_how_much_would_do():
+def test_the_error_on_a_methods_memory_names_enough_memory():
     rows, none = np.arange(1000), np.zeros((0, 2), dtype=np.int64)
     digests = np.zeros((1000, 16), dtype=np.uint8)
     layout = KernelLayout(rows, None, 1000, none, rows[:800], rows[800:], rows[:800], digests, digests)
@@ -129,7 +129,7 @@ class Read(torch.utils.data.Dataset):
 
 @pytest.mark.parametrize("lazily", [False, True], ids=["in memory", "read lazily"])
 @pytest.mark.parametrize(("numbers", "width"), [(16, 64), (20_000, 8), (200_000, 2), (1000, 500)])
-def test_the_number_that_would_do_does_at_once_and_is_not_far_from_the_least(numbers, width, lazily, tmp_path):
+def test_the_named_memory_is_enough_and_close_to_the_least(numbers, width, lazily, tmp_path):
     def side(count, letter):
         first = np.arange(count - 1)
         inputs = Read(count, numbers)
@@ -148,6 +148,6 @@ def test_the_number_that_would_do_does_at_once_and_is_not_far_from_the_least(num
         number, unit = re.search(r"`memory` (\d+)(KiB|MiB) or more", refused.value.hint).groups()
         return int(number) << (10 if unit == "KiB" else 20)
 
-    would_do = needed(1 << 14)
-    assert needed(would_do * 2 // 3) == would_do
-    assert compute_scores(data, model, [path], ComputeOptions(device="cpu", memory=would_do)) is not None
+    enough = needed(1 << 14)
+    assert needed(enough * 2 // 3) == enough
+    assert compute_scores(data, model, [path], ComputeOptions(device="cpu", memory=enough)) is not None

@@ -1,4 +1,4 @@
-"""Methods other than TracIn: what they are, on which kernels, and that they reach the command line and the files."""
+"""The methods of influence equal the oracle, in little memory and with incomplete kernels."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_a_method_equals_the_slow_version(method, loss, tmp_path):
     assert worst(single.scores, scores) < 1e-5
 
 
-def test_under_the_margin_every_held_out_pair_has_a_say(tmp_path):
+def test_under_method_margin_every_held_out_pair_counts(tmp_path):
     data, model, paths = make(tmp_path, train=9, test=6)
     options = {"margin": 1e-3, "dtype": "float64", "checkpoint_weights": "uniform"}
     by_loss = compute_influence(data, model, paths, **options)
     by_margin = compute_influence(data, model, paths, method="margin", **options)
     assert by_margin.scores.any(0).all()
     assert not by_loss.scores.any(0).all()
-    # a pair that falls short of its margin at every checkpoint has the loss margin - y (s_i - s_j): the same effect
+    # below its margin, a pair has the loss margin - y (s_i - s_j), so both methods agree
     wide = {**options, "margin": 1e6}
     assert np.array_equal(
         compute_influence(data, model, paths, **wide).scores,
@@ -75,7 +75,7 @@ def test_little_memory_changes_no_score(method, tmp_path):
     assert worst(tight.self_influence, table.self_influence) < 1e-13
 
 
-def test_of_many_items_some_columns_are_enough_for_the_margin(tmp_path, monkeypatch):
+def test_method_margin_needs_only_some_columns_for_many_items(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "COMPLETE", 8)
     monkeypatch.setattr(layout, "NEIGHBOURS", 5)
     data, model, paths = make(tmp_path, train=12, test=6)
@@ -85,14 +85,14 @@ def test_of_many_items_some_columns_are_enough_for_the_margin(tmp_path, monkeypa
     assert worst(few.scores, whole.scores) < 1e-12
 
 
-def test_an_unknown_method_is_named_with_those_there_are(tmp_path):
+def test_an_unknown_method_is_refused_with_the_known_ones(tmp_path):
     data, model, paths = make(tmp_path)
     with pytest.raises(UsageError, match="'gauss'") as error:
         compute_influence(data, model, paths, method="gauss")
     assert error.value.hint == "Choose one of tracin, margin, fisher."
 
 
-def test_no_pair_with_a_gradient_gives_no_score(tmp_path):
+def test_without_any_gradient_all_scores_are_zero(tmp_path):
     data, model, paths = make(tmp_path)
     met = lambda s_i, s_j, y: torch.relu(-1e6 - y * (s_i - s_j))  # noqa: E731
     table = compute_influence(data, model, paths, method="fisher", loss=met)

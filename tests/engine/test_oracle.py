@@ -1,4 +1,4 @@
-"""The oracle itself, against torch.func and against what can be worked out by hand."""
+"""The oracle against torch.func and against computations by hand."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def perceptron(tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["standard", "logistic"])
-def test_it_agrees_with_jacobians_of_all_losses_at_once(perceptron, loss):
+def test_it_agrees_with_jacobians_of_all_losses(perceptron, loss):
     data, model, paths = perceptron
     states, rates = oracle.read_checkpoints(paths)
     assert rates == [0.3, 0.1]
     model = model.double()
-    want, own = 0.0, 0.0
+    want, want_own = 0.0, 0.0
     for single, rate in zip(states, rates, strict=True):
         state = {name: value.double() for name, value in single.items()}
 
@@ -36,18 +36,18 @@ def test_it_agrees_with_jacobians_of_all_losses_at_once(perceptron, loss):
             return torch.relu(1 - z) if loss == "standard" else torch.log1p(torch.exp(-z))
 
         def jacobian(samples, pairs, state=state, losses=losses):
-            found = torch.func.jacrev(losses)(state, samples, pairs)
-            return torch.cat([j.flatten(1) for j in found.values()], 1)
+            by_parameter = torch.func.jacrev(losses)(state, samples, pairs)
+            return torch.cat([j.flatten(1) for j in by_parameter.values()], 1)
 
-        left, right = jacobian(data.train, data.train_pairs), jacobian(data.test, data.test_pairs)
-        want = want + rate * (left @ right.T).numpy()
-        own = own + rate * (left * left).sum(1).numpy()
-    scores, found, _ = oracle.influence_of_files(data, model, paths, "absolute", loss=loss)
+        train, test = jacobian(data.train, data.train_pairs), jacobian(data.test, data.test_pairs)
+        want = want + rate * (train @ test.T).numpy()
+        want_own = want_own + rate * (train * train).sum(1).numpy()
+    scores, own, _ = oracle.influence_of_files(data, model, paths, "absolute", loss=loss)
     assert worst(scores, want) < 1e-14
-    assert worst(found, own) < 1e-14
+    assert worst(own, want_own) < 1e-14
 
 
-def test_it_agrees_with_a_linear_model_worked_out_by_hand(tmp_path):
+def test_it_agrees_with_a_linear_model_computed_by_hand(tmp_path):
     model = nn.Linear(2, 1, bias=False)
     pairs = [(0, 1, 1), (0, 2, 1), (2, 1, -1)]
     data = make_data((2,), train=3, test=2, train_pairs=pairs, test_pairs=[(0, 1, 1)])
@@ -63,59 +63,60 @@ def test_it_agrees_with_a_linear_model_worked_out_by_hand(tmp_path):
     scores, own, sample = oracle.influence(data, model, [state], [10.0])
     assert scores.tolist() == [[10 * (1 - 3)], [10 * (-1 - 6)], [-10 * (2 + 3)]]
     assert own.tolist() == [20.0, 50.0, 50.0]
-    # scores that are all alike say nothing of an item
+    # equal scores give no item-level influence
     assert sample.tolist() == [0.0, 0.0, 0.0]
 
 
-def test_items_it_finds_surprising_agree_with_a_linear_model_worked_out_by_hand():
+def test_item_level_influence_agrees_with_a_linear_model_computed_by_hand():
     model = nn.Linear(2, 1, bias=False)
-    # items 0, 1 and 2; it is said that 0 is above 1, 0 above 2, and 1 above 2
+    # the pairs rank item 0 above 1, 0 above 2, and 1 above 2
     data = make_data((2,), train=3, test=2, train_pairs=[(0, 1, 1), (0, 2, 1), (2, 1, -1)], test_pairs=[(0, 1, 1)])
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])
     data = dataclasses.replace(data, train=dataclasses.replace(data.train, inputs=x))
     _, _, sample = oracle.influence(data, model, [{"weight": torch.tensor([[1.0, 0.0]])}], [10.0])
-    # Scores 1, 0, 2 have the standard deviation sqrt(2/3), in units of which they are a, 0, 2a with a = sqrt(3/2).
-    # Gradients are the inputs; less their mean (1, 1) they are (0, -1), (-1, 0), (1, 1). Items 0 and 1 are at a right
-    # angle, cosine 0, weight exp(0) = 1; item 2 has the cosine -1/sqrt(2) to both, weight exp(-10/sqrt(2)) = w.
+    # Scores 1, 0, 2 over their standard deviation sqrt(2/3) are a, 0, 2a with a = sqrt(3/2).
+    # Gradients are the inputs; minus their mean (1, 1) they are (0, -1), (-1, 0), (1, 1). Items 0 and 1 have the cosine
+    # 0 and the weight exp(0) = 1; item 2 has the cosine -1/sqrt(2) to both and the weight exp(-10/sqrt(2)) = w.
     w = np.exp(-np.sqrt(50))
-    # Mean loss max(0, 1/4 - difference as it was said) of an item's two pairs, had it the score of item 0, 1, 2:
-    #   item 0, said above 0 and above 2a:      at a: (0 + 1/4 + a) / 2       at 0: (1/4 + 1/4 + 2a) / 2
+    # Mean loss max(0, 1/4 - y difference) of an item's two pairs if it had the score of item 0, 1 or 2:
+    #   item 0, ranked above 0 and above 2a:    at a: (0 + 1/4 + a) / 2       at 0: (1/4 + 1/4 + 2a) / 2
     #                                           at 2a: (0 + 1/4) / 2, the least
-    #   item 1, said below a and above 2a:      at a: (1/4 + 1/4 + a) / 2     at 0: (0 + 1/4 + 2a) / 2
+    #   item 1, ranked below a and above 2a:    at a: (1/4 + 1/4 + a) / 2     at 0: (0 + 1/4 + 2a) / 2
     #                                           at 2a: (1/4 + a + 1/4) / 2
-    #   item 2, said below a and below 0:       at a: (1/4 + 1/4 + a) / 2     at 0: (0 + 1/4) / 2, the least
+    #   item 2, ranked below a and below 0:     at a: (1/4 + 1/4 + a) / 2     at 0: (0 + 1/4) / 2, the least
     #                                           at 2a: (1/4 + a + 1/4 + 2a) / 2
-    # A neighbour at the least loss counts whole, one at more loss exp(-(more) / 0.02) of its weight.
+    # A neighbour's weight is multiplied by exp(-(loss - least loss) / 0.02).
     a = np.sqrt(1.5)
-    # item 0: neighbour 1 loses 1/8 + a more than neighbour 2
+    # item 0: the loss at neighbour 1 is 1/8 + a above that at neighbour 2
     first = -np.log((np.exp(-(1 / 8 + a) / 0.02) + w) / (1 + w))
-    # item 1: both neighbours lose the same, and no other score loses less: nothing surprises
-    # item 2: neighbour 0 loses 1/8 + a/2 more than neighbour 1, and both have the weight w
+    # item 1: both neighbours have the same loss, which is the least, so the result is 0
+    # item 2: the loss at neighbour 0 is 1/8 + a/2 above that at neighbour 1, and both have the weight w
     last = -np.log((np.exp(-(1 / 8 + a / 2) / 0.02) + 1) / 2)
     assert sample == pytest.approx([10 * first, 0.0, 10 * last], rel=1e-12, abs=1e-12)
-    # which is nearly sqrt(50), for the only neighbour that agrees is nothing like it, and log 2, for one of two agrees
+    # nearly sqrt(50), because the only agreeing neighbour is dissimilar, and log 2, because one of two neighbours
+    # agrees
     assert sample == pytest.approx([10 * np.sqrt(50), 0.0, 10 * np.log(2)], rel=1e-3, abs=1e-12)
 
 
-def test_gradient_density_weights_are_counted_right(tmp_path):
+def test_gradient_density_weights_agree_with_a_count_by_hand(tmp_path):
     model = nn.Linear(1, 1, bias=False)
     data = make_data((1,), train=3, test=2, train_pairs=[(0, 1, 1), (1, 0, -1), (2, 0, 1), (2, 1, -1)])
     data = dataclasses.replace(data, train=dataclasses.replace(data.train, inputs=torch.tensor([[0.0], [1.0], [3.0]])))
     with torch.no_grad():
         model.weight.fill_(1.0)
     # g = sigmoid(1 - y (s_i - s_j)): 0.88, 0.88, 0.12, 0.95, in bins 4, 4, 0 and 4 of five
-    found = oracle.ghm_weights(model.double(), data, oracle.rows(data.train_pairs), 1.0, 5, 0.5, 2)
-    assert found == pytest.approx([1.5**-0.5] * 2 + [1.0] + [1.5**-0.5])
+    weights = oracle.ghm_weights(model.double(), data, oracle.rows(data.train_pairs), 1.0, 5, 0.5, 2)
+    assert weights == pytest.approx([1.5**-0.5] * 2 + [1.0] + [1.5**-0.5])
 
 
-def test_it_knows_nothing_of_the_order_of_a_pair(perceptron):
+def test_it_does_not_depend_on_the_order_of_a_pair(perceptron):
     data, model, paths = perceptron
     pairs = data.train_pairs
-    other = dataclasses.replace(data, train_pairs=Pairs(pairs.second, pairs.first, -pairs.target))
+    mirrored = dataclasses.replace(data, train_pairs=Pairs(pairs.second, pairs.first, -pairs.target))
     for loss in ("standard", "logistic", "ghm"):
-        one = oracle.influence_of_files(data, model, paths, loss=loss)
-        two = oracle.influence_of_files(other, model, paths, loss=loss)
-        assert [np.array_equal(a, b) or worst(a, b) < 1e-15 for a, b in zip(one, two, strict=True)] == [True] * 3
+        tables = oracle.influence_of_files(data, model, paths, loss=loss)
+        mirrors = oracle.influence_of_files(mirrored, model, paths, loss=loss)
+        assert [np.array_equal(a, b) or worst(a, b) < 1e-15 for a, b in zip(tables, mirrors, strict=True)] == [True] * 3
 
 
 def test_self_influence_is_influence_on_itself(perceptron):
@@ -125,7 +126,7 @@ def test_self_influence_is_influence_on_itself(perceptron):
     assert worst(np.diagonal(scores), own) < 1e-15
 
 
-def test_it_runs_no_code_of_a_checkpoint(tmp_path):
+def test_it_runs_no_code_from_a_checkpoint(tmp_path):
     torch.save({"model_state_dict": print}, tmp_path / "c.pt")
     with pytest.raises(Exception, match="weights_only"):
         oracle.read_checkpoints([tmp_path / "c.pt"])

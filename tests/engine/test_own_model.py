@@ -1,4 +1,4 @@
-"""Models as people have them: what works, against the oracle, and what is refused, with its reason and a way out."""
+"""Unusual models of users: some work and equal plain autograd, others are refused with a reason and a hint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is 
 
 
 def run_before(model):
-    """As after training: what its norms compute before each pass hangs on a graph."""
+    """Run the model once, so that its norms keep tensors of the last graph, as after training."""
     model(torch.randn(2, 6))
     return model
 
@@ -45,10 +45,10 @@ class Remembers(nn.Module):
 
 
 class Holds(nn.Module):
-    def __init__(self, what):
+    def __init__(self, attribute):
         super().__init__()
         self.a = nn.Linear(6, 1)
-        self.what = what
+        self.attribute = attribute
 
     def forward(self, x):
         return self.a(x)
@@ -107,7 +107,7 @@ WORKS = {
 
 
 def checkpoints_of(model, folder):
-    """Two checkpoints with weights of their own, of any type."""
+    """Two checkpoints with different weights, of any type."""
     paths = []
     folder.mkdir()
     with torch.no_grad():
@@ -129,24 +129,24 @@ def build(name):
 
 
 def pairwise(model, data, paths):
-    """Scores under the logistic loss by plain autograd, a pair at a time, in the model's own precision."""
+    """Scores under the logistic loss by plain autograd, one pair at a time, in the model's own precision."""
     loss = lambda s_i, s_j, y: nn.functional.softplus(-y * (s_i - s_j))  # noqa: E731
 
     def gradients(samples, pairs):
         rows = []
         for i, j, y in oracle.rows(pairs):
             s_i, s_j = (model(samples.inputs[k][None]).reshape(()) for k in (i, j))
-            wanted = list(model.parameters())
-            slopes = torch.autograd.grad(loss(s_i, s_j, y), wanted, allow_unused=True)
-            parts = [torch.zeros_like(p) if s is None else s for s, p in zip(slopes, wanted, strict=True)]
+            parameters = list(model.parameters())
+            slopes = torch.autograd.grad(loss(s_i, s_j, y), parameters, allow_unused=True)
+            parts = [torch.zeros_like(p) if s is None else s for s, p in zip(slopes, parameters, strict=True)]
             rows.append(torch.cat([real(part).flatten() for part in parts]).double())
         return torch.stack(rows)
 
     total = 0.0
     for path, weight in zip(paths, (4 / 3, 2 / 3), strict=True):
         model.load_state_dict(torch.load(path, weights_only=True)["model_state_dict"])
-        left, right = gradients(data.train, data.train_pairs), gradients(data.test, data.test_pairs)
-        total = total + weight * (left @ right.T).numpy()
+        train, test = gradients(data.train, data.train_pairs), gradients(data.test, data.test_pairs)
+        total = total + weight * (train @ test.T).numpy()
     return total
 
 
@@ -155,12 +155,12 @@ def real(gradient):
 
 
 def inside(model):
-    """The module that wrappers hold."""
+    """The module inside wrappers."""
     return model.module if isinstance(model, nn.DataParallel) else getattr(model, "_orig_mod", model)
 
 
 @pytest.mark.parametrize("name", WORKS)
-def test_a_model_works_and_stays_as_it_is(name, tmp_path):
+def test_an_unusual_model_works_and_stays_unchanged(name, tmp_path):
     model, data = build(name), make_data((6,))
     paths = checkpoints_of(inside(model), tmp_path / "checkpoints")
     before = {key: value.clone() for key, value in inside(model).state_dict().items()}
@@ -169,30 +169,30 @@ def test_a_model_works_and_stays_as_it_is(name, tmp_path):
     assert worst(found, pairwise(plain.eval(), data, paths)) < 1e-4
     assert all(torch.equal(value, before[key]) for key, value in inside(model).state_dict().items())
     for holder in (model, plain):
-        if hasattr(what := getattr(holder, "what", None), "fileno"):
-            what.close()
+        if hasattr(attribute := getattr(holder, "attribute", None), "fileno"):
+            attribute.close()
 
 
-def test_a_checkpoint_right_behind_the_input_gives_the_gradient_that_it_would_have(tmp_path):
+def test_a_reentrant_checkpoint_right_after_the_input_has_a_gradient(tmp_path):
     model, plain = checkpointed(reentrant=True, behind_a_layer=False)
     data, paths = make_data((6,)), checkpoints_of(model, tmp_path / "checkpoints")
     found = compute_influence(data, model, paths, loss="logistic").scores
     assert worst(found, pairwise(plain, data, paths)) < 1e-4
-    assert "NoCheckpoint" not in torch.utils.checkpoint.CheckpointFunction.__name__, "put back"
+    assert "NoCheckpoint" not in torch.utils.checkpoint.CheckpointFunction.__name__, "torch's function is restored"
 
 
-def test_a_model_of_lazy_layers_gets_its_shapes_from_an_item(tmp_path):
+def test_a_model_with_lazy_layers_gets_its_shapes_from_an_item(tmp_path):
     data = make_data((6,))
-    known = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
-    paths = make_checkpoints(known, tmp_path)
+    plain = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+    paths = make_checkpoints(plain, tmp_path)
     lazy = nn.Sequential(nn.LazyLinear(5), nn.Tanh(), nn.LazyLinear(1))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Lazy modules are a new feature")
-        assert np.array_equal(compute_influence(data, lazy, paths).scores, compute_influence(data, known, paths).scores)
+        assert np.array_equal(compute_influence(data, lazy, paths).scores, compute_influence(data, plain, paths).scores)
     assert lazy[0].has_uninitialized_params()
 
 
-def test_weights_of_eight_bits_are_taken_as_the_numbers_that_they_are(tmp_path):
+def test_float8_weights_are_read_as_numbers(tmp_path):
     data, model = make_data((6,)), nn.Linear(6, 1)
     small = {key: value.to(torch.float8_e4m3fn) for key, value in model.state_dict().items()}
     torch.save(small, tmp_path / "small.pt")
@@ -203,9 +203,9 @@ def test_weights_of_eight_bits_are_taken_as_the_numbers_that_they_are(tmp_path):
     assert np.array_equal(found.scores, want.scores)
 
 
-def test_mixed_precision_that_accelerate_wrapped_around_a_model_is_taken_off(tmp_path):
+def test_accelerates_mixed_precision_is_removed(tmp_path):
     accelerate = pytest.importorskip("accelerate")
-    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # other tests use it in full precision
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # other tests use full precision
     data, net = make_data((6,)), nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
     paths = make_checkpoints(net, tmp_path)
     plain = copy.deepcopy(net)
@@ -217,7 +217,7 @@ def test_mixed_precision_that_accelerate_wrapped_around_a_model_is_taken_off(tmp
     assert np.array_equal(table.scores, want.scores)
     assert "mixed precision was removed from the model for the computation" in result.notes
     assert table.provenance["removed"] == ["mixed precision"]
-    assert torch.equal(model(x), mixed), "the user's model has it still"
+    assert torch.equal(model(x), mixed), "the user's model keeps mixed precision"
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -229,7 +229,7 @@ def test_autocast_around_the_call_changes_nothing(tmp_path):
         assert np.array_equal(compute_influence(data, model, paths).scores, want)
 
 
-def test_a_model_of_fabric_is_the_one_inside(tmp_path):
+def test_a_model_wrapped_by_fabric_is_unwrapped(tmp_path):
     fabric = pytest.importorskip("lightning_fabric")
     data, net = make_data((6,)), nn.Linear(6, 1)
     paths = make_checkpoints(net, tmp_path)
@@ -335,12 +335,12 @@ REFUSED = {
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:.*not supported in Python 3.14")
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_model_that_cannot_be_worked_with_is_refused_with_its_reason(name, tmp_path):
-    build, data, said, hint = REFUSED[name]
+def test_an_unusable_model_is_refused_with_the_reason(name, tmp_path):
+    build, data, message, hint = REFUSED[name]
     model = build()
     if isinstance(model, nn.Module):
         torch.save(model.state_dict(), tmp_path / "model_epoch_1.pt")
-    with pytest.raises(ModelError, match=said) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         compute_influence(data, model, [tmp_path / "model_epoch_1.pt"])
     assert re.search(hint, caught.value.hint)
     assert "\n" not in caught.value.message
@@ -357,7 +357,7 @@ def test_a_model_that_cannot_be_worked_with_is_refused_with_its_reason(name, tmp
         ),
     ],
 )
-def test_a_function_makes_one_score_of_a_models_output(forward, score, tmp_path):
+def test_a_score_function_makes_one_score_of_the_output(forward, score, tmp_path):
     def build(how):
         torch.manual_seed(0)
         return Model(how, a=nn.Linear(6, 5), b=nn.Linear(5, 2))
@@ -378,17 +378,17 @@ def test_a_function_makes_one_score_of_a_models_output(forward, score, tmp_path)
         lambda m, x: SimpleNamespace(logits=m.b(torch.tanh(m.a(x)))),
     ],
 )
-def test_the_function_that_a_refusal_names_works(forward, tmp_path):
+def test_the_score_function_suggested_by_an_error_works(forward, tmp_path):
     data, model = make_data((6,)), Model(forward, a=nn.Linear(6, 5), b=nn.Linear(5, 2))
     paths = make_checkpoints(model, tmp_path)
     with pytest.raises(ModelError, match="one score per item") as caught:
         compute_influence(data, model, paths, loss="logistic")
     _, _, written = caught.value.hint.partition("lambda output: ")
-    score = eval(f"lambda output: {written}")  # noqa: S307  it is what the program advises
+    score = eval(f"lambda output: {written}")  # noqa: S307  the hint's own text
     assert compute_influence(data, model, paths, loss="logistic", score=score).scores.any()
 
 
-def test_a_score_function_is_found_by_name_and_given_once(tmp_path, monkeypatch):
+def test_a_score_function_is_found_by_name_and_may_be_given_once(tmp_path, monkeypatch):
     (tmp_path / "scores_of_mine.py").write_text("def second(output):\n    return output[:, 1]\n")
     monkeypatch.syspath_prepend(tmp_path)
     model, data = nn.Linear(6, 2), make_data((6,))
@@ -402,7 +402,7 @@ def test_a_score_function_is_found_by_name_and_given_once(tmp_path, monkeypatch)
         )
 
 
-def test_a_model_that_is_ours_is_not_copied(tmp_path):
+def test_a_model_that_nobody_else_uses_is_not_copied(tmp_path):
     data, model = make_data((6,)), nn.Linear(6, 1)
     paths = make_checkpoints(model, tmp_path)
     want = compute_influence(data, model, paths).scores

@@ -1,4 +1,4 @@
-"""A ranker of a user's own on the command line: a transformer, its trainer's folders, a lazy dataset."""
+"""A user's own ranker on the command line: a transformer, folders of its trainer, a lazy dataset."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ dtype = "float64"
 
 @pytest.fixture
 def project(tmp_path):
-    with warnings.catch_warnings(action="ignore"):  # what the trainer says of pinned memory and its own libraries
+    with warnings.catch_warnings(action="ignore"):  # the trainer warns of pinned memory and of its libraries
         own_ranker.train(tmp_path / "runs")
     (tmp_path / "tracinctl.toml").write_text(PROJECT)
     return tmp_path
@@ -53,29 +53,29 @@ def tracinctl(folder, *arguments, **more):
     return done.returncode, done.stdout, " ".join(done.stderr.split())
 
 
-def test_workers_read_it_scores_are_exact_and_a_changed_folder_is_named(project):
+def test_a_users_transformer_is_exact_and_a_changed_checkpoint_is_named(project):
     readers = project / "readers"
     readers.mkdir()
     code, out, err = tracinctl(project, "compute", "--num-workers", "2", "--json", READ_BY=str(readers))
     assert code == 0, err
-    (told,) = json.loads(out)
-    assert told["gradients_computed"] == 2 * (own_ranker.TEXTS + own_ranker.HELD_OUT)
-    assert len(list(readers.iterdir())) >= 2, "the workers read"
+    (answer,) = json.loads(out)
+    assert answer["gradients_computed"] == 2 * (own_ranker.TEXTS + own_ranker.HELD_OUT)
+    assert len(list(readers.iterdir())) >= 2, "each worker read items"
 
-    # the same texts in memory, one after the other
+    # the same texts in memory
     data = own_ranker.load("", "")
-    whole = [
+    in_memory = [
         Samples(part.ids, torch.utils.data.default_collate([part.inputs[k] for k in range(len(part.ids))]))
         for part in (data.train, data.test)
     ]
-    data = RankingData(whole[0], data.train_pairs, whole[1], data.test_pairs)
+    data = RankingData(in_memory[0], data.train_pairs, in_memory[1], data.test_pairs)
     paths = [project / "runs" / f"checkpoint-{k}" for k in (5, 10)]
     table = compute_influence(data, own_ranker.build(), paths, loss="logistic", dtype="float64")
     source = open_scores(project / "metadata" / "texts_mixed_influence_metadata.json")
     scores = np.concatenate([block for _, block in source.blocks()])
     np.testing.assert_allclose(scores, table.scores, rtol=0, atol=1e-12 * np.abs(table.scores).max())
-    weights = [each["weight"] for each in source.provenance["checkpoints"]]
-    assert weights == pytest.approx([12 / 7, 2 / 7]), "the rates that the trainer logged, 0.006 and 0.001"
+    weights = [checkpoint["weight"] for checkpoint in source.provenance["checkpoints"]]
+    assert weights == pytest.approx([12 / 7, 2 / 7]), "the trainer logged the rates 0.006 and 0.001"
 
     code, _, err = tracinctl(project, "sweep", "--thresholds", "0,-1")
     assert (code, "since these scores were made" in err) == (0, False), err

@@ -1,4 +1,4 @@
-"""Influence on the first users' own recordings and checkpoints, against the oracle."""
+"""Influence on real recordings and checkpoints, against the oracle."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tracinctl.training.models import HalvingPool, build_ranker
 PROJECT = REFERENCE / "their-project"
 
 
-@pytest.mark.skipif(not PROJECT.is_dir(), reason="the first users' project is not here")
-def test_scores_on_the_users_own_project_equal_the_oracle():
-    whole = load_recordings(PROJECT / "data", "plastic", "500hz", pairs_file=PROJECT / "pairs.csv")
+@pytest.mark.skipif(not PROJECT.is_dir(), reason="the real project is not part of the repository")
+def test_scores_on_a_real_project_equal_the_oracle():
+    all_pairs = load_recordings(PROJECT / "data", "plastic", "500hz", pairs_file=PROJECT / "pairs.csv")
     data = RankingData(
-        whole.train,
-        whole.train_pairs.take(np.arange(0, len(whole.train_pairs), 40)),
-        whole.test,
-        whole.test_pairs.take(np.arange(0, len(whole.test_pairs), 20)),
+        all_pairs.train,
+        all_pairs.train_pairs.take(np.arange(0, len(all_pairs.train_pairs), 40)),
+        all_pairs.test,
+        all_pairs.test_pairs.take(np.arange(0, len(all_pairs.test_pairs), 20)),
     )
     paths = list_checkpoints(PROJECT / "checkpoints" / "plastic_500hz")
     assert [p.name for p in paths] == [f"model_epoch_{n}.pt" for n in (5, 10, 15, 20)]
@@ -44,35 +44,34 @@ def test_scores_on_the_users_own_project_equal_the_oracle():
 
 
 def _choices(model, inputs):
-    """What each item's ReLUs let through and which inputs its pooling windows choose, as one row of numbers an item."""
-    seen = []
+    """Which units pass each item's ReLUs and which inputs its pooling windows choose, one row per item."""
+    choices = []
 
-    def look(layer, given, _):
-        x = given[0]
+    def record(layer, inputs, _):
+        x = inputs[0]
         if isinstance(layer, torch.nn.ReLU):
-            seen.append((x > 0).flatten(1).long())
+            choices.append((x > 0).flatten(1).long())
         else:
             window = (min(2, x.shape[-2]), min(2, x.shape[-1]))
             largest, place = torch.nn.functional.max_pool2d(x, window, return_indices=True)
-            seen.append((place * (largest > 0)).flatten(1))  # where all are nothing, none of them gets a gradient
+            choices.append((place * (largest > 0)).flatten(1))  # a window of zeros has no gradient
 
     layers = [m for m in model.modules() if isinstance(m, (torch.nn.ReLU, HalvingPool))]
-    hooks = [layer.register_forward_hook(look) for layer in layers]
+    hooks = [layer.register_forward_hook(record) for layer in layers]
     with torch.no_grad():
         model(inputs)
     for hook in hooks:
         hook.remove()
-    return torch.cat(seen, 1)
+    return torch.cat(choices, 1)
 
 
-@pytest.mark.skipif(not PROJECT.is_dir(), reason="the first users' project is not here")
-def test_single_precision_is_off_only_where_a_pooling_window_is_at_a_tie():
-    """Why float32 is off by 1e-4 of the largest score here, and nowhere by more.
+@pytest.mark.skipif(not PROJECT.is_dir(), reason="the real project is not part of the repository")
+def test_float32_is_off_only_at_a_tie_in_a_pooling_window():
+    """Float32 is off by 1e-4 of the largest score here because of one tie.
 
-    Of all items at all checkpoints, one has a pooling window of which the two largest inputs are the same but for the
-    last bits. In float32 the other one is taken, and the gradient of the first layer goes through another patch of the
-    recording: it jumps by 5e-4 of its length. No arithmetic after that can mend it; ``--dtype float64`` settles it.
-    Neither the hinge nor the cancellation in differences of gradients has a part in it.
+    One item has a pooling window whose two largest inputs differ only in their last bits. Float32 chooses the other
+    input, so the gradient of the first layer follows another patch of the recording and changes by 5e-4 of its length.
+    ``--dtype float64`` avoids it. Neither the loss's kink nor the cancellation in differences of gradients matters.
     """
     data = load_recordings(PROJECT / "data", "plastic", "500hz", pairs_file=PROJECT / "pairs.csv")
     paths = list_checkpoints(PROJECT / "checkpoints" / "plastic_500hz")

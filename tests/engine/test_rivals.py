@@ -1,4 +1,4 @@
-"""captum and dattri, set up to compute the same thing, compute the same numbers."""
+"""captum and dattri compute the same scores if they are set up for the same task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from tracinctl import compute_influence
 
 pytestmark = [
-    # dattri imports torch's own deprecated scripting
+    # dattri imports torch's deprecated scripting
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
 ]
 
@@ -20,7 +20,7 @@ RATES = (0.3, 0.1, 0.2)
 
 
 class PairScores(nn.Module):
-    """Scores of both items of pairs, (pairs, 2): what takes one example at a time takes a pair for one."""
+    """Scores of both items of each pair, (pairs, 2), so that a pair is one example for the rivals."""
 
     def __init__(self, model):
         super().__init__()
@@ -34,7 +34,7 @@ def losses(scores, target):
     return nn.functional.margin_ranking_loss(scores[:, 0], scores[:, 1], target, margin=1.0, reduction="none")
 
 
-losses.reduction = "none"  # captum asks for it, and warns where it must guess
+losses.reduction = "none"  # captum reads this and warns without it
 
 
 def tensors(samples, pairs):
@@ -57,7 +57,7 @@ def case(request, tmp_path):
     return data, model.double(), paths, table
 
 
-def test_captum_sample_by_sample_agrees(case):
+def test_captum_agrees_sample_by_sample(case):
     from captum.influence import TracInCP
 
     data, model, paths, table = case
@@ -65,8 +65,8 @@ def test_captum_sample_by_sample_agrees(case):
     def load(pairs, path):
         content = torch.load(path, weights_only=True)
         pairs.model.load_state_dict(content["model_state_dict"])
-        # captum never calls this: in training mode dropout is drawn anew, and BatchNorm takes the batch's statistics
-        # for its own and moves the checkpoint's
+        # captum never calls this; in training mode dropout is random, and BatchNorm uses the batch's statistics and
+        # changes the checkpoint's
         pairs.eval()
         return content["optimizer_state_dict"]["param_groups"][0]["lr"]
 
@@ -75,8 +75,8 @@ def test_captum_sample_by_sample_agrees(case):
         loader(data.train, data.train_pairs, 4),
         [str(p) for p in paths],
         checkpoints_load_func=load,
-        # one loss a pair, and one backward pass each: the quick way (True) has formulas for some layers, is off by as
-        # much as the scores themselves with GroupNorm, and stops at padding="same"
+        # one loss and one backward pass per pair; the faster way (True) has formulas for some layers only, is off by
+        # as much as the scores themselves with GroupNorm, and fails with padding="same"
         loss_fn=losses,
         sample_wise_grads_per_batch=False,
     )
@@ -84,8 +84,7 @@ def test_captum_sample_by_sample_agrees(case):
     assert worst(found, table.scores) < 1e-12
     own = tracin.self_influence(loader(data.train, data.train_pairs, 4)).detach().numpy()
     assert worst(own, table.self_influence) < 1e-12
-    # its intermediate quantities carry the learning rate on both sides, and so a square of it in their product: their
-    # weight must be the root of what is wanted
+    # both of its intermediate quantities are multiplied by the learning rate, so the weight must be its root
     tracin.checkpoints_load_func = lambda pairs, path: load(pairs, path) ** 0.5
     left = tracin.compute_intermediate_quantities(loader(data.train, data.train_pairs, 4))
     right = tracin.compute_intermediate_quantities(loader(data.test, data.test_pairs, 4))
@@ -111,15 +110,15 @@ def test_dattri_without_projection_agrees(case):
     def attribute():
         task = AttributionTask(loss, pairs, [str(p) for p in paths], checkpoints_load_func=load)
         attributor = TracInAttributor(task, weight_list=torch.tensor(RATES), normalized_grad=False)
-        # it projects gradients to 512 dimensions by chance, and `projector_kwargs=None` in its constructor means just
-        # that; only afterwards can the projection be taken out
+        # it projects gradients to 512 random dimensions by default, even with `projector_kwargs=None`; the projection
+        # can only be removed afterwards
         assert attributor.projector_kwargs["proj_dim"] == 512
         attributor.projector_kwargs = None
         batches = loader(data.train, data.train_pairs, 4), loader(data.test, data.test_pairs, 4)
         return attributor.attribute(*batches).numpy(), attributor.self_attribute(batches[0]).numpy()
 
     scores, own = attribute()
-    # its sums are in float32, whatever the gradients are in
+    # its sums are float32 for gradients of any dtype
     assert scores.dtype == np.float32
     assert worst(scores, table.scores) < 1e-6
     assert worst(own, table.self_influence) < 1e-6

@@ -12,7 +12,7 @@ from tracinctl.engine.row_file import RowFile
 from tracinctl.errors import TracinctlError
 
 
-def test_rows_are_read_as_they_were_written():
+def test_rows_are_read_as_written():
     rows = np.random.default_rng(0).standard_normal((20, 3))
     file = RowFile(3)
     for part in np.array_split(rows, 4):
@@ -23,7 +23,7 @@ def test_rows_are_read_as_they_were_written():
     assert np.array_equal(file.read(np.array([5, 20])), rows[[5, 0]])
 
 
-def test_a_full_disk_is_named_with_ways_out(monkeypatch):
+def test_a_full_disk_is_an_error_with_remedies(monkeypatch):
     class Full:
         def seek(self, *_):
             pass

@@ -1,4 +1,4 @@
-"""Items that are the same under two ids."""
+"""Equal items under two ids."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def items(count, seed=0):
 
 
 def listed(result):
-    """Pairs that are listed where any score at all is a vote."""
+    """The listed pairs if every score counts as a vote."""
     return choose_exclusions(result.scores, Rule(upper_threshold=1e-12, min_occurrences="1")).ids
 
 
@@ -52,13 +52,13 @@ def about(result, words):
     return [note for note in result.notes if words in note]
 
 
-def test_items_that_differ_have_no_notes(computed):
+def test_different_items_have_no_notes(computed):
     result = computed(items(5), items(4, 1))
     assert result.notes == []
     assert "indistinct_pairs" not in result.scores.provenance
 
 
-def test_held_out_items_that_also_train_are_counted_and_named(computed):
+def test_held_out_copies_of_training_items_are_counted_and_named(computed):
     train = items(5)
     result = computed(train, torch.cat([items(3, 1), train[[2, 0]]]))
     (note,) = about(result, "content")
@@ -67,7 +67,7 @@ def test_held_out_items_that_also_train_are_counted_and_named(computed):
 
 
 @pytest.mark.parametrize("method", ["tracin", "margin", "fisher"])
-def test_pairs_of_one_input_score_nothing_and_are_never_listed(computed, method):
+def test_pairs_of_equal_inputs_score_zero_and_are_never_listed(computed, method):
     train, test = items(6), items(4, 1)
     train[5], test[3] = train[1], test[0]
     result = computed(train, test, method=method)
@@ -82,9 +82,9 @@ def test_pairs_of_one_input_score_nothing_and_are_never_listed(computed, method)
     assert set(listed(result)) == set(table.train_ids) - {"a1_a5"}
 
 
-def test_pairs_of_the_same_score_at_every_checkpoint_are_named_and_never_listed(computed):
+def test_pairs_of_always_equal_scores_are_named_and_never_listed(computed):
     model = torch.nn.Linear(4, 1)
-    torch.nn.init.zeros_(model.weight)  # the second checkpoint, of quarters, tells all others apart exactly
+    torch.nn.init.zeros_(model.weight)  # in the second checkpoint, all other items have different scores
     train = torch.tensor([[1.0, 0, 0, 0], [0, 2, 0, 0], [1, 3, 0, 0], [0, 0, 3, 0], [0, 0, 2, 2]])
     result = computed(train, items(4, 1), model)
     (note,) = about(result, "with the same score at every checkpoint")
@@ -94,7 +94,7 @@ def test_pairs_of_the_same_score_at_every_checkpoint_are_named_and_never_listed(
     assert set(listed(result)) == set(table.train_ids) - {"a2_a4"}
 
 
-def test_the_library_warns_of_them(tmp_path):
+def test_the_library_warns_of_equal_items(tmp_path):
     from tracinctl import compute_influence
     from tracinctl.errors import DataWarning
 

@@ -1,7 +1,7 @@
 """Run commands in processes that die: start once and fork for each run, so that a run costs no import.
 
-A line of JSON in says what to run and how it ends; a line of JSON out says what became of it. Run as a program of its
-own, because a process that forks must have one thread only.
+A line of JSON on stdin names the commands and how they end; a line of JSON on stdout has their results. It is a
+separate program, because a process that forks must have only one thread.
 """
 
 from __future__ import annotations

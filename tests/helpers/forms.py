@@ -1,6 +1,6 @@
-"""Every documented form of items, pairs, checkpoints and settings, and changes that make neighbours of them.
+"""Every documented form of items, pairs, checkpoints and settings, and changes that make similar forms.
 
-A form that is documented and not entered here fails a test (test_forms.py), so that none goes without the oracle.
+test_forms.py fails if a documented form is missing here, so each form is compared with the oracle.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ CONTAINERS: dict[str, Callable[[Any], Any]] = {
         [*inputs[:-1], inputs[-1][:1]] if isinstance(inputs, list) and isinstance(inputs[0], tuple) else inputs
     ),
 }
-"""Changes of what holds the items. A dimension more changes no score of these models."""
+"""Changes of the container of the items. An additional dimension changes no score of these models."""
 
 
 ITEMS = ["t0", "t1", "t2", "t3"]

@@ -1,7 +1,7 @@
 """Measure the growth of a separate process in each case.
 
 ``python memory_use.py MEMORY CASE [CASE ...]``: for each case, the highest resident size above that before the work,
-in bytes, as a JSON object. Linux, for what it reads of the process.
+in bytes, as a JSON object. It reads Linux's /proc.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def neighbours(count):
 
 # model, items, pairs of them, held-out items, checkpoints, projection; items are of three positions
 CASES = {
-    # 50 gradients of 2 MiB, of which some are in memory at a time
+    # 50 gradients of 2 MiB, some of them in memory at a time
     "gradients": (lambda: layers(512, 2), 38, every_pair, 12, 1, None),
     # the large arrays are items by items, and items by held-out pairs
     "scores": (lambda: layers(4, 0), 1400, neighbours, 110, 2, None),

@@ -1,6 +1,6 @@
-"""Every reader of files and words from outside, as one function of bytes; what they may raise, and what to begin with.
+"""Every reader of outside files and texts as a function of bytes, the errors that it may raise, and valid inputs.
 
-Shared by the tests, which try some inputs, and by the fuzzing program, which goes on for as long as one likes.
+The tests try some damaged inputs; the fuzzing program tries them without end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A project of a user's own source and model, for runs of several processes.
 
-Run as a module by the processes themselves: what they do beyond computing (leave their number behind, wait, fail) is
-told by environment variables.
+The processes import it as a module. Environment variables make them also write their number, wait or fail.
 """
 
 from __future__ import annotations

@@ -288,7 +288,7 @@ OF_BATCHES = {
         (6,),
     ),
 }
-"""Models that give an item another score beside other items than alone."""
+"""Models whose score of an item depends on the other items in the batch."""
 
 
 def make_inputs(kind, items, generator):

@@ -47,6 +47,6 @@ batch_size = 64
 
 
 def retrainable(folder):
-    """A project of 42 recordings, 13 of them held out: just enough for some to score and some to judge."""
+    """A project of 42 recordings, 13 of them held out: just enough scoring and judging items."""
     tree(folder / "data", takes=14)
     (folder / "tracinctl.toml").write_text(SETTINGS)

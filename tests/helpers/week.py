@@ -1,7 +1,7 @@
 """A week of commands as a person gives them, and after each one whether ``status`` says what the files say.
 
-What is true is found here without the program: files are counted and hashed, pairs read with ``csv``, lists line by
-line. What scores and lists were made from is noted when their bytes change.
+The truth is found without the program: files are counted and hashed, pairs are read with ``csv``, lists line by line.
+The files behind scores and lists are recorded when the bytes of these change.
 """
 
 from __future__ import annotations

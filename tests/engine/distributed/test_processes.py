@@ -1,4 +1,4 @@
-"""One run shared by several processes: the same scores, one display, one message, and nothing lost or left waiting."""
+"""A run in several processes: the same scores, one progress display, each message once, no lost kernel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tracinctl.errors import CheckpointError
 from tracinctl.scores.files.open import open_scores
 
 COMPUTE = ["compute", "--material", "b", "--frequency", "a"]
-CHECKPOINTS = 5  # over two processes one is left, over three two: these are divided by items
+CHECKPOINTS = 5  # two processes leave one over, three leave two; the items of these are divided
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def scores(folder):
 
 
 def kernels(folder):
-    """What is kept, without what is being written."""
+    """The finished kernels in the cache."""
     return sorted(path for path in (folder / ".tracinctl").rglob("*.kernel") if not path.name.startswith("."))
 
 
@@ -81,10 +81,10 @@ def alone(tmp_path_factory):
     return scores(folder)
 
 
-def test_processes_of_this_machine_give_what_one_gives(project, alone):
+def test_several_processes_give_the_scores_of_one(project, alone):
     code, out, err = run(project, tracinctl("--processes", "2", "--json"))
     assert code == 0, err
-    assert np.array_equal(scores(project), alone), "to the bit"
+    assert np.array_equal(scores(project), alone), "equal to the bit"
     assert json.loads(out)[0]["gradients_computed"] == CHECKPOINTS * (ITEMS + HELD_OUT)
     assert err.count("a source may print") == 1
     lines = [line for line in err.splitlines() if ": gradients " in line]
@@ -97,15 +97,15 @@ def test_processes_of_this_machine_give_what_one_gives(project, alone):
     assert json.loads(out)[0]["gradients_computed"] == 0
 
 
-def test_torchrun_gives_what_one_process_gives(project, tmp_path_factory):
+def test_torchrun_gives_the_scores_of_one_process(project, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     make_project(folder, CHECKPOINTS)
     code, _, err = run(folder, tracinctl("--memory", "14KiB"))
     assert code == 0, err
-    # a part of the items that does not fit into memory with the others is taken in tiles by all processes together
+    # not all items fit into memory at once, so all processes share each tile
     code, out, err = run(project, torchrun(3, "--json", "--memory", "14KiB"))
     assert code == 0, err
-    assert np.array_equal(scores(project), scores(folder)), "to the bit"
+    assert np.array_equal(scores(project), scores(folder)), "equal to the bit"
     assert json.loads(out)[0]["train_pairs"] == ITEMS * (ITEMS - 1) // 2
 
 
@@ -118,7 +118,7 @@ def test_a_checkpoint_that_changes_after_the_work_was_divided_is_an_error(projec
         load_unchanged(first, about.digest)
 
 
-def test_an_error_in_one_process_is_said_once_and_ends_all(project):
+def test_an_error_in_one_process_is_printed_once_and_ends_all(project):
     code, out, err = run(project, tracinctl("--processes", "3"), BREAK="2")
     assert code == 1
     assert err.count("error:") == 1
@@ -128,27 +128,27 @@ def test_an_error_in_one_process_is_said_once_and_ends_all(project):
     assert out == ""
 
 
-def test_processes_that_see_other_data_say_so(project):
+def test_processes_with_different_data_are_refused(project):
     code, _, err = run(project, tracinctl("--processes", "2"), OTHER_DATA="1")
     assert code == 1
     assert "process 1 has other items than process 0" in err
 
 
 @pytest.mark.parametrize(("starter", "victim"), [("processes", 0), ("torchrun", 1)])
-def test_a_killed_process_ends_the_others_and_keeps_what_was_finished(project, starter, victim):
+def test_a_killed_process_ends_the_others_and_finished_kernels_are_kept(project, starter, victim):
     command = tracinctl("--processes", "3") if starter == "processes" else torchrun(2)
-    run_ = start(project, command, SLOW="0.1")
+    process = start(project, command, SLOW="0.1")
     marker = project / f"working.{victim}"
     deadline = time.monotonic() + 120
-    # each process has a checkpoint to itself first; with one finished there is something to keep
+    # each process first works on its own checkpoint; wait until one kernel is finished
     while not (marker.exists() and marker.read_text() and kernels(project)):
-        assert run_.poll() is None, run_.communicate()
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     pids = [int(path.read_text()) for path in project.glob("working.*")]
     os.kill(int(marker.read_text()), signal.SIGKILL)
-    _, err = run_.communicate(timeout=100)
-    assert run_.returncode == 1
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 1
     if starter == "processes":
         assert err.count("error:") == 1, err
         assert f"process {victim} of 3 (counted from 0) was ended by SIGKILL" in err
@@ -156,11 +156,11 @@ def test_a_killed_process_ends_the_others_and_keeps_what_was_finished(project, s
     else:
         assert err.count("error: another process of this run") + err.count("error: the processes of this run") == 1, err
     assert not any(lives(pid) for pid in pids)
-    kept = len(kernels(project))
-    assert kept >= 1
+    finished = len(kernels(project))
+    assert finished >= 1
     code, out, err = run(project, tracinctl("--json"))
     assert code == 0, err
-    assert json.loads(out)[0]["gradients_computed"] == (CHECKPOINTS - kept) * (ITEMS + HELD_OUT)
+    assert json.loads(out)[0]["gradients_computed"] == (CHECKPOINTS - finished) * (ITEMS + HELD_OUT)
 
 
 def lives(pid):
@@ -171,26 +171,26 @@ def lives(pid):
     return state != "Z"
 
 
-def test_processes_listen_on_this_machine_alone_and_an_interruption_is_said_once(project):
-    run_ = start(project, tracinctl("--processes", "2"), SLOW="0.3")
+def test_processes_listen_on_this_machine_only_and_an_interruption_is_printed_once(project):
+    process = start(project, tracinctl("--processes", "2"), SLOW="0.3")
     deadline = time.monotonic() + 120
     while len(list(project.glob("working.*"))) < 2:
-        assert run_.poll() is None, run_.communicate()
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    pids = {run_.pid, *(int(path.read_text() or 0) for path in project.glob("working.*"))} - {0}
+    pids = {process.pid, *(int(path.read_text() or 0) for path in project.glob("working.*"))} - {0}
     heard = listening(pids)
-    run_.send_signal(signal.SIGINT)
-    _, err = run_.communicate(timeout=100)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
     assert heard
     assert heard <= {f"{int.from_bytes(socket.inet_aton('127.0.0.1'), 'little'):08X}"}
-    assert run_.returncode == 130, err
+    assert process.returncode == 130, err
     assert err.count("interrupted") == 1
     assert "Traceback" not in err
 
 
 def listening(pids):
-    """Addresses that these processes listen on, as the system writes them."""
+    """Addresses that these processes listen on, in the hexadecimal form of /proc."""
     sockets = {str(fd.readlink()) for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
     rows = [
         line.split()

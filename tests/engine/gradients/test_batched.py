@@ -1,6 +1,8 @@
-"""Gradients of blocks of items: the short forms that they are kept in, and that they are those of plain autograd."""
+"""Gradients of blocks of items equal those of plain autograd, and are kept in short forms."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 import torch
@@ -16,32 +18,31 @@ from tracinctl.errors import ModelError
 
 
 def plain(model, inputs):
-    """One gradient an item by plain autograd, (items, parameters)."""
-    wanted = [p for p in model.parameters() if p.requires_grad]
-    rows = [torch.autograd.grad(model(x[None]).sum(), wanted, allow_unused=True) for x in inputs]
-    zero = [torch.zeros_like(p) for p in wanted]
+    """One gradient per item by plain autograd, (items, parameters)."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    rows = [torch.autograd.grad(model(x[None]).sum(), trained, allow_unused=True) for x in inputs]
+    zero = [torch.zeros_like(p) for p in trained]
     return torch.stack(
         [torch.cat([(z if g is None else g).flatten() for g, z in zip(row, zero, strict=True)]) for row in rows]
     )
 
 
-def _products(one, other):
-    left, right = (Rows.of(features, differences=False) for features in (one, other))
-    return inner_products(left, right, 1 << 20)
+def _products(first, second):
+    rows, columns = (Rows.of(features, differences=False) for features in (first, second))
+    return inner_products(rows, columns, 1 << 20)
 
 
 def assert_products_agree(model, *blocks):
-    """Blocks of items of their own shape each, which must meet each other."""
+    """Check the products within and between blocks, each of its own item shape."""
     gradients = ItemGradients(model)
     for block in blocks:
         gradients.prepare(block)
-    found = [gradients(block)[0] for block in blocks]
-    want = [plain(model, block) for block in blocks]
-    for one, true_one in zip(found, want, strict=True):
-        for other, true_other in zip(found, want, strict=True):
-            true = true_one @ true_other.T
-            assert torch.allclose(torch.from_numpy(_products(one, other)), true, rtol=1e-11, atol=1e-12)
-    return found
+    features = [gradients(block)[0] for block in blocks]
+    exact = [plain(model, block) for block in blocks]
+    for k, m in itertools.product(range(len(blocks)), repeat=2):
+        products = torch.from_numpy(_products(features[k], features[m]))
+        assert torch.allclose(products, exact[k] @ exact[m].T, rtol=1e-11, atol=1e-12)
+    return features
 
 
 def numbers(features):
@@ -62,7 +63,7 @@ SIDES = st.tuples(st.integers(1, 7), st.integers(1, 7))
     groups=st.sampled_from([1, 2]),
     twice=st.booleans(),
 )
-def test_a_kernel_that_reaches_over_a_short_input_is_kept_where_it_meets_it(
+def test_a_kernel_wider_than_its_input_is_kept_where_they_overlap(
     first, second, kernel, stride, padding, dilation, groups, twice
 ):
     sides = list(zip(first, second, kernel, padding, dilation, strict=True))
@@ -75,7 +76,7 @@ def test_a_kernel_that_reaches_over_a_short_input_is_kept_where_it_meets_it(
     assert_products_agree(model, *(torch.randn(3, 2, *size).double() for size in (first, second)))
 
 
-def test_what_never_meets_the_input_takes_no_room():
+def test_parts_of_a_kernel_that_only_meet_padding_take_no_memory():
     torch.manual_seed(0)
     conv = nn.Conv2d(2, 4, 3, padding=1)
     model = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1)).double()
@@ -93,14 +94,14 @@ def test_a_wide_linear_map_at_one_position_is_kept_as_an_outer_product():
     assert numbers(features) == 40 + 30 + 30 + 30 + 1
 
 
-def test_a_map_that_some_items_use_at_one_position_and_some_at_more_is_kept_whole():
+def test_a_map_used_at_one_position_or_several_is_kept_whole():
     torch.manual_seed(0)
     model = Model(lambda m, x: m.b(torch.tanh(m.a(x)).mean(1)), a=nn.Linear(40, 30), b=nn.Linear(30, 1)).double()
     assert_products_agree(model, torch.randn(3, 1, 40).double(), torch.randn(3, 2, 40).double())
 
 
 class Counts(nn.Module):
-    """Takes another path at its third call."""
+    """Takes another path from call ``at`` on."""
 
     def __init__(self, at):
         super().__init__()
@@ -124,7 +125,7 @@ def test_a_model_that_changes_its_path_from_call_to_call_is_an_error():
 
 
 @pytest.mark.parametrize("in_passing", [False, True])
-def test_a_path_that_the_state_chooses_is_checked_anew_at_each_checkpoint(in_passing):
+def test_a_path_that_depends_on_the_state_is_checked_at_each_checkpoint(in_passing):
     class Switched(nn.Module):
         def __init__(self):
             super().__init__()
@@ -149,11 +150,11 @@ def test_a_path_that_the_state_chooses_is_checked_anew_at_each_checkpoint(in_pas
         assert torch.allclose(torch.from_numpy(_products(features, features)), true @ true.T, rtol=1e-12)
 
 
-def test_a_new_state_is_checked_in_passing_where_one_pass_shows_all():
+def test_a_new_state_is_checked_in_passing_if_one_pass_shows_everything():
     torch.manual_seed(0)
     model, items = nn.Linear(4, 1), torch.randn(3, 4)
     gradients = ItemGradients(model)
-    assert not gradients.prepare_in_passing(), "nothing is known yet"
+    assert not gradients.prepare_in_passing(), "no way was chosen yet"
     gradients.prepare(items)
     assert gradients.prepare_in_passing()
     shown = []
@@ -164,10 +165,10 @@ def test_a_new_state_is_checked_in_passing_where_one_pass_shows_all():
     gradients.prepare_in_passing()
     gradients._trusted.clear()
     gradients(items)
-    assert len(shown) == 1, "it uses its parameters in an unknown way"
+    assert len(shown) == 1, "the parameters are used in an unknown way"
 
 
-def test_a_model_that_branches_is_checked_before_each_state():
+def test_a_branching_model_is_checked_before_each_state():
     model = Model(lambda m, x: m.a(x) if x.sum() > 0 else m.a(2 * x), a=nn.Linear(4, 1))
     gradients = ItemGradients(model)
     gradients.prepare(torch.ones(3, 4))
@@ -175,9 +176,9 @@ def test_a_model_that_branches_is_checked_before_each_state():
     assert not gradients.prepare_in_passing()
 
 
-def test_a_model_that_is_refused_at_a_later_shape_is_taken_another_way_at_all_shapes():
-    class Works(nn.Module):
-        """In place on the output of a layer, where an item is long."""
+def test_if_a_way_fails_at_a_later_shape_another_serves_all_shapes():
+    class InPlaceIfLong(nn.Module):
+        """Changes a layer's output in place for items longer than 1."""
 
         def __init__(self):
             super().__init__()
@@ -189,10 +190,10 @@ def test_a_model_that_is_refused_at_a_later_shape_is_taken_another_way_at_all_sh
             return self.b((h.tanh_() if x.shape[-1] > 1 else torch.tanh(h)).mean(-1))
 
     torch.manual_seed(0)
-    assert_products_agree(Works().double(), torch.randn(3, 1, 1).double(), torch.randn(3, 1, 5).double())
+    assert_products_agree(InPlaceIfLong().double(), torch.randn(3, 1, 1).double(), torch.randn(3, 1, 5).double())
 
 
-def test_attention_is_seen_as_the_linear_maps_that_it_makes():
+def test_attention_is_traced_as_linear_maps():
     model = nn.Sequential(
         nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True), nn.Flatten(), nn.Linear(40, 1)
     ).double()
@@ -201,11 +202,11 @@ def test_attention_is_seen_as_the_linear_maps_that_it_makes():
     gradients = ItemGradients(model)
     gradients.prepare(items)
     gradients(items)
-    assert not gradients._ways[0]._copied, "a copy of a weight for each item is slow"
+    assert not gradients._ways[0]._copied, "no copy of a weight per item, which is slow"
 
 
 @pytest.mark.parametrize("count", [3, 1024, 5000])
-def test_short_sums_in_float32_are_right_to_the_lengths(count):
+def test_float32_products_are_accurate_relative_to_the_lengths(count):
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(40, count, generator=generator) + 1.0
     rows = Rows.of([Dense(values)], differences=False)
@@ -216,26 +217,26 @@ def test_short_sums_in_float32_are_right_to_the_lengths(count):
     assert squared_lengths(rows, 1 << 20, exact=False) == pytest.approx(lengths, rel=1e-6)
 
 
-def test_a_kernel_that_meets_its_inputs_differently_keeps_the_places_of_all():
+def test_joined_taps_cover_the_places_of_both():
     assert Taps(((0, 1), (2, 3))) | Taps(((1, 3), (0, 1))) == Taps(((0, 3), (0, 3)))
 
 
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
-def test_a_fast_way_is_trusted_by_the_error_in_proportion(size):
+def test_a_fast_way_is_trusted_by_its_relative_error(size):
     model = nn.Linear(3, 1)
     gradients = ItemGradients(model)
     row, score = size * torch.tensor([1.0, -2.0, 3.0, 1.0]), torch.tensor([0.5])
     for error, trusted in ((1e-6, True), (1e-2, False)):
-        ours = {"weight": (1 + error) * row[:3], "bias": row[3:]}
-        assert gradients._agrees(ours, score, [Dense(row[None])], score) is trusted
+        computed = {"weight": (1 + error) * row[:3], "bias": row[3:]}
+        assert gradients._agrees(computed, score, [Dense(row[None])], score) is trusted
 
 
 ITEM_BY_ITEM = {"recurrent", "changes its input in place"}
-"""Models that no formula fits: a loop inside torch, and what is no longer there when it is looked at."""
+"""Models without a formula: a loop inside torch, and an input that the model overwrites."""
 
 
 @pytest.mark.parametrize("name", MODELS | OF_BATCHES)
-def test_a_model_is_taken_item_by_item_only_where_it_must_be(name):
+def test_only_two_models_need_one_item_at_a_time(name):
     build, kind = (MODELS | OF_BATCHES)[name]
     torch.manual_seed(0)
     model, inputs = build(), make_inputs(kind, 4, torch.Generator().manual_seed(0))
@@ -245,7 +246,7 @@ def test_a_model_is_taken_item_by_item_only_where_it_must_be(name):
 
 
 @pytest.mark.parametrize(("weight", "bias"), [(True, False), (False, True), (False, False)])
-def test_a_norm_may_have_a_scale_or_a_shift_alone(weight, bias):
+def test_a_norm_may_have_only_a_scale_or_only_a_shift(weight, bias):
     def forward(m, x):
         scale, shift = m.scale.weight[0] if weight else None, m.shift.weight[0] if bias else None
         return m.out(nn.functional.layer_norm(x, (6,), scale, shift))
@@ -257,7 +258,7 @@ def test_a_norm_may_have_a_scale_or_a_shift_alone(weight, bias):
 
 
 class Viewed(nn.Module):
-    """Looks at an image as one row, which needs its channels first."""
+    """Views an image as one row, so its channels must come first."""
 
     def __init__(self):
         super().__init__()
@@ -275,7 +276,7 @@ class Flattened(Viewed):
 
 
 @pytest.mark.parametrize(("kind", "ways"), [(Flattened, 4), (Viewed, 2)])
-def test_channels_are_last_where_the_model_allows_it(kind, ways):
+def test_channels_are_last_if_the_model_allows_it(kind, ways):
     torch.manual_seed(0)
     model = kind().double()
     inputs = torch.randn(5, 2, 6, 6, dtype=torch.float64)
@@ -287,7 +288,7 @@ def test_channels_are_last_where_the_model_allows_it(kind, ways):
 
 
 class Tables(nn.Module):
-    """Users by items, as in Bayesian personalised ranking."""
+    """A table of users and one of items, as in Bayesian personalised ranking."""
 
     def __init__(self, padding=None):
         super().__init__()
@@ -299,15 +300,15 @@ class Tables(nn.Module):
 
 
 @pytest.mark.parametrize("padding", [None, 3])
-def test_a_table_has_gradients_by_the_rows_that_are_touched(padding):
+def test_gradients_of_a_table_are_kept_by_used_row(padding):
     torch.manual_seed(0)
     ids = torch.tensor([[3, 5], [3, 7], [1, 5], [39, 59], [3, 5]])
     [features] = assert_products_agree(Tables(padding).double(), ids)
-    assert numbers(features) == 2 * (1 + 16), "a row of 16 numbers of each table"
+    assert numbers(features) == 2 * (1 + 16), "one row of 16 numbers and its number per table"
 
 
 class Text(nn.Module):
-    """Tokens looked up in two ways, or in one and by a linear map as well; other tokens come with it."""
+    """Looks up the tokens twice, or looks them up once and uses the table as a linear map too."""
 
     def __init__(self, kind, *, scored=False):
         super().__init__()
@@ -325,33 +326,33 @@ class Text(nn.Module):
 
 
 TOKENS = [torch.tensor([[7, 7, 9], [9, 0, 7], [5, 6, 8]]), torch.tensor([[7, 199, 5, 5], [0, 0, 0, 1]])]
-"""Some stand twice in an item, some are padding, and one item is longer than another."""
+"""Two blocks of different length; some tokens repeat within an item, and some are padding."""
 
 
 @pytest.mark.parametrize(("kind", "positions"), [("embedding", 5), ("sum", 4), ("mean", 4)])
-def test_several_rows_of_a_table_are_touched(kind, positions):
+def test_an_item_may_use_several_rows_of_a_table(kind, positions):
     torch.manual_seed(0)
     features = assert_products_agree(Text(kind).double(), *TOKENS)
-    assert [numbers(some) for some in features] == [positions * (1 + 6) + 6 + 1] * 2, "less than 400 rows"
+    assert [numbers(block) for block in features] == [positions * (1 + 6) + 6 + 1] * 2, "only the used rows of 400"
 
 
 @pytest.mark.parametrize(("rows", "positions"), [(400, 5), (200, None)])
-def test_a_small_table_is_whole_where_a_block_uses_all_its_rows(rows, positions):
+def test_a_small_table_is_kept_whole_if_a_block_uses_all_its_rows(rows, positions):
     torch.manual_seed(0)
     model = Text("embedding").double()
     model.table = nn.Embedding(rows, 6, padding_idx=0).double()
     features = assert_products_agree(model, *TOKENS)
     table = rows * 6 if positions is None else positions * (1 + 6)
-    assert [numbers(some) for some in features] == [table + 6 + 1] * 2
+    assert [numbers(block) for block in features] == [table + 6 + 1] * 2
 
 
-def test_a_table_that_is_a_linear_map_as_well_is_whole():
+def test_a_table_that_is_also_a_linear_map_is_kept_whole():
     torch.manual_seed(0)
     features = assert_products_agree(Text("embedding", scored=True).double(), *TOKENS)
-    assert all(numbers(some) >= 400 * 6 for some in features)
+    assert all(numbers(block) >= 400 * 6 for block in features)
 
 
-def test_a_bag_that_is_no_plain_sum_of_rows_is_right_too():
+def test_bags_by_maximum_or_with_padding_are_right():
     for options in ({"mode": "max"}, {"mode": "sum", "padding_idx": 7}):
         torch.manual_seed(0)
         model = Text("sum").double()
@@ -359,18 +360,18 @@ def test_a_bag_that_is_no_plain_sum_of_rows_is_right_too():
         assert_products_agree(model, *TOKENS)
 
 
-def test_a_way_is_compared_with_plain_autograd_once_for_all_states_of_the_model(monkeypatch):
+def test_a_way_is_compared_with_plain_autograd_once_for_all_states(monkeypatch):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 1))
     gradients, items = ItemGradients(model), torch.randn(2, 1, 6, 6)
     compared = []
     plainly = ItemGradients._one_at_a_time
-    monkeypatch.setattr(ItemGradients, "_one_at_a_time", lambda *given: compared.append(1) or plainly(*given))
+    monkeypatch.setattr(ItemGradients, "_one_at_a_time", lambda *args: compared.append(1) or plainly(*args))
     for scale in (1.0, 2.0, 3.0):
         model[1].running_mean.fill_(scale)
         if scale == 1 or not gradients.prepare_in_passing():
             gradients.prepare(items)
         [features], _ = gradients(items)
         want = plain(model, items)
-        assert torch.allclose(features.values.norm(dim=1), want.norm(dim=1), rtol=1e-5), "of this state"
+        assert torch.allclose(features.values.norm(dim=1), want.norm(dim=1), rtol=1e-5), "gradients of this state"
     assert len(compared) == 1

@@ -1,4 +1,4 @@
-"""Models that branch on their data, or whose tensors have a shape that depends on it, in blocks of items."""
+"""Blocks of items in models that branch on their data, or whose tensors have a shape that depends on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.gradients.uses import Dense
 
 ITEMS = torch.tensor([[0, 3, 5, 2], [3, 3, 0, 0], [4, 0, 1, 5], [1, 2, 0, 5], [5, 5, 5, 5]])
-"""Tokens, of which 0 is padding and not only last; two items have none."""
+"""Tokens; 0 is padding, at any place. Two items have no padding."""
 
 
 def _assigned(m, x):
@@ -53,15 +53,15 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_shapes_that_depend_on_an_item_are_those_of_the_item_alone(name):
+def test_gradients_are_those_of_each_item_alone(name):
     torch.manual_seed(0)
     model = Model(MODELS[name], e=nn.Embedding(6, 3), o=nn.Linear(3, 1)).double()
     gradients = ItemGradients(model)
     gradients.prepare(ITEMS)
     features, scores = gradients(ITEMS)
     assert gradients.way == "in blocks"
-    found = torch.cat([feature.values for feature in features if isinstance(feature, Dense)], 1)
-    for row, item, score in zip(found, ITEMS, scores, strict=True):
+    rows = torch.cat([feature.values for feature in features if isinstance(feature, Dense)], 1)
+    for row, item, score in zip(rows, ITEMS, scores, strict=True):
         alone = model(item[None].clone()).sum()
         want = torch.cat([g.flatten() for g in torch.autograd.grad(alone, list(model.parameters()))])
         assert torch.allclose(row, want, rtol=1e-11, atol=1e-13)

@@ -1,4 +1,4 @@
-"""Projected gradients: right on average, the same everywhere, in little memory, and with their error told."""
+"""Projected gradients: right on average, the same in every process, in little memory, with a reported error."""
 
 from __future__ import annotations
 
@@ -45,40 +45,40 @@ def model_and_inputs(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_projected_products_are_right_on_average_and_where_nothing_is_left_out(name):
+def test_projected_products_are_right_on_average_and_exact_without_compression(name):
     model, inputs = model_and_inputs(name)
     exact = products(model, inputs)
     assert worst(products(model, inputs, Projection(10**6)), exact) < 1e-12
-    found = np.array([products(model, inputs, Projection(6, seed)) for seed in range(SEEDS)])
-    error = found.std(0) / np.sqrt(SEEDS)
-    # with these seeds; the largest of ten independent normal deviates lies beyond 4.5 once in 15,000 tests
-    assert (np.abs(found.mean(0) - exact) < 4.5 * error + 1e-9 * np.abs(exact).max()).all()
+    projected = np.array([products(model, inputs, Projection(6, seed)) for seed in range(SEEDS)])
+    error = projected.std(0) / np.sqrt(SEEDS)
+    # seeds are fixed; the largest of ten independent normal deviates is above 4.5 once in 15,000 tests
+    assert (np.abs(projected.mean(0) - exact) < 4.5 * error + 1e-9 * np.abs(exact).max()).all()
 
 
 @pytest.mark.parametrize("height", [4, 1])
-def test_the_formulas_project_as_whole_gradients_are_projected(height):
+def test_formulas_give_the_projection_of_whole_gradients(height):
     torch.manual_seed(0)
-    conv = nn.Conv2d(4, 6, 3, groups=2, padding=1)  # at height 1 most of its kernel meets padding alone
+    conv = nn.Conv2d(4, 6, 3, groups=2, padding=1)  # at height 1, most of its kernel meets only padding
     model = nn.Sequential(conv, nn.Tanh(), nn.Flatten(), nn.Linear(6 * height * 5, 1))
     inputs = torch.randn(3, 4, height, 5, dtype=torch.float64)
     model.double()
     fast = ItemGradients(model, projection=Projection(12))
     fast.prepare(inputs)
-    assert len(fast._ways) == 4, "compared with plain autograd, projected entry by entry"
+    assert len(fast._ways) == 4, "no way was refused by the comparison with plain autograd"
 
 
 @pytest.mark.parametrize("padding", [None, 0])
-def test_the_rows_of_an_embedding_are_projected_where_they_were_looked_up(padding):
+def test_gradients_of_an_embedding_are_projected_by_used_row(padding):
     torch.manual_seed(0)
     body = [nn.Embedding(9, 4, padding_idx=padding), nn.Tanh(), nn.Flatten(), nn.Linear(5 * 4, 1)]
     model = nn.Sequential(*body).double()
     fast = ItemGradients(model, projection=Projection(12))
     fast.prepare(torch.tensor([[0, 3, 3, 8, 0]]))
-    assert len(fast._ways) == 2, "compared with plain autograd, projected entry by entry"
+    assert len(fast._ways) == 2, "no way was refused by the comparison with plain autograd"
 
 
 class Largest(TorchDispatchMode):
-    """The most numbers that any tensor took room for."""
+    """Record the size of the largest tensor."""
 
     most = 0
 
@@ -89,66 +89,66 @@ class Largest(TorchDispatchMode):
         return result
 
 
-def test_no_gradient_of_a_linear_or_convolution_layer_is_made():
+def test_projection_never_makes_the_gradient_of_a_linear_or_convolution_layer():
     torch.manual_seed(0)
     positions = 2
     body = [nn.Conv1d(48, 48, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(48 * positions, 300), nn.Tanh()]
     model = nn.Sequential(*body, nn.Unflatten(1, (positions, -1)), nn.Linear(300 // positions, 300), nn.Flatten())
     model.append(nn.Linear(300 * positions, 1))
     inputs = torch.randn(20, 48, positions)
-    found = {}
+    largest = {}
     for way in (Projection(64), None):
         gradients = ItemGradients(model, projection=way)
         gradients.prepare(inputs)
-        with Largest() as seen:
+        with Largest() as tensors:
             gradients(inputs)
-        found[way] = seen.most
-    assert found[None] >= 20 * 48 * 48 * 3, "seen where there is one"
-    # the weights themselves are seen too, of which there is one for all items
-    assert found[Projection(64)] <= 300 * 300
+        largest[way] = tensors.most
+    assert largest[None] >= 20 * 48 * 48 * 3, "exact gradients are this large"
+    # the largest weight is this large; all items share it
+    assert largest[Projection(64)] <= 300 * 300
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7])
-def test_no_more_numbers_are_kept_of_a_parameter_than_asked_for(dim):
+def test_at_most_the_requested_numbers_are_kept_per_parameter(dim):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
     features, _ = ItemGradients(model, projection=Projection(dim))(torch.randn(3, 64))
-    kept = sum(tensor.shape[-1] for part in Rows.of(features, differences=False).parts for tensor in part)
-    assert kept <= dim * len(list(model.parameters()))
+    numbers = sum(tensor.shape[-1] for part in Rows.of(features, differences=False).parts for tensor in part)
+    assert numbers <= dim * len(list(model.parameters()))
 
 
-def test_a_seed_gives_the_same_numbers_in_every_order_and_another_seed_others():
+def test_numbers_depend_on_the_seed_and_not_on_the_order():
     model, inputs = model_and_inputs("one dimension")
-    one = products(model, inputs, Projection(6, 1))
-    assert np.array_equal(one, products(model, inputs, Projection(6, 1)))
-    assert worst(products(model, inputs[1:], Projection(6, 1)), one[1:, 1:]) < 1e-13
-    assert worst(products(model, inputs, Projection(6, 2)), one) > 1e-3
+    all_items = products(model, inputs, Projection(6, 1))
+    assert np.array_equal(all_items, products(model, inputs, Projection(6, 1)))
+    assert worst(products(model, inputs[1:], Projection(6, 1)), all_items[1:, 1:]) < 1e-13
+    assert worst(products(model, inputs, Projection(6, 2)), all_items) > 1e-3
 
 
-def test_what_is_drawn_is_the_same_in_every_process():
+def test_random_numbers_are_the_same_in_every_process():
     draw = Projection(9, 7)._draw("a.weight", (6, 4), torch.device("cpu"))
     assert (draw.rows * draw.row_signs).tolist() == [-5, -3, 5, 8, -4, 8]
     assert (draw.columns * draw.column_signs).tolist() == [1, 8, -4, 0]
 
 
 @pytest.mark.parametrize("name", ["one dimension", "two dimensions and BatchNorm", "attention", "embedding"])
-def test_by_rows_and_by_positions_a_projection_is_the_same(name, monkeypatch):
+def test_projecting_by_rows_equals_projecting_by_positions(name, monkeypatch):
     model, inputs = model_and_inputs(name)
-    found = {}
+    by_price = {}
     for price in (0, 10**9):
         monkeypatch.setattr(projection, "_TRANSFORMED", price)
         monkeypatch.setattr(projection, "_AT_ONCE", 50)
-        found[price] = products(model, inputs, Projection(7))
+        by_price[price] = products(model, inputs, Projection(7))
         fast = ItemGradients(model, projection=Projection(7))
         fast.prepare(inputs)
-        assert fast._ways, "the model is not taken item by item"
+        assert fast._ways, "a fast way works"
     monkeypatch.undo()
-    assert worst(found[0], products(model, inputs, Projection(7))) < 1e-12
-    assert worst(found[10**9], found[0]) < 1e-12
+    assert worst(by_price[0], products(model, inputs, Projection(7))) < 1e-12
+    assert worst(by_price[10**9], by_price[0]) < 1e-12
 
 
 @pytest.mark.parametrize("positions", [1, 3, 40])
-def test_the_error_falls_with_the_root_of_the_numbers_kept(positions):
+def test_the_error_falls_with_the_root_of_the_kept_numbers(positions):
     """An ideal projection to N numbers has the variance (|u|^2 |v|^2 + (u v)^2) / N."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(40, 40, bias=False), nn.Tanh(), nn.Flatten(), nn.Linear(40 * positions, 1)).double()
@@ -183,7 +183,7 @@ def large(width, folder, items=40):
     return RankingData(*side(items, "t"), *side(items // 4, "h")), model, [path]
 
 
-def test_the_error_is_measured_and_told(tmp_path):
+def test_the_error_is_measured_and_reported(tmp_path):
     data, model, paths = large(32, tmp_path)
     options = {"loss": "logistic", "dtype": "float64"}
     exact = compute_influence(data, model, paths, **options).scores
@@ -194,15 +194,17 @@ def test_the_error_is_measured_and_told(tmp_path):
         assert about["dim"] == dim
         [error] = about["error"]
         off.append(error["root_mean_square"])
-        own = np.sqrt(((projected.scores - exact) ** 2).mean() / (exact**2).mean())
-        assert 0.3 < error["root_mean_square"] / own < 3
-    assert off[1] < off[0] / 2.5, "a quarter, give or take what a few items tell"
+        true_error = np.sqrt(((projected.scores - exact) ** 2).mean() / (exact**2).mean())
+        assert 0.3 < error["root_mean_square"] / true_error < 3
+    assert off[1] < off[0] / 2.5, "about a quarter; few items give a rough estimate"
     assert error["correlation"] > 0.9
     result = compute_scores(
         data, model, paths, ComputeOptions(dtype="float64", projection_dim=256, cache=tmp_path / "cache")
     )
     assert result.gradients_computed == 0
-    assert any(f"correlate {error['correlation']:.3f}" in note for note in result.notes), "kept with the kernel"
+    assert any(f"correlate {error['correlation']:.3f}" in note for note in result.notes), (
+        "the error is kept with the kernel"
+    )
 
 
 def test_another_projection_is_another_kernel(tmp_path):
@@ -221,7 +223,7 @@ def test_another_projection_is_another_kernel(tmp_path):
         taken(projection_dim=0)
 
 
-def test_too_large_a_model_is_told_how_much_would_do_and_a_projection_does(tmp_path):
+def test_the_error_for_a_large_model_names_enough_memory_and_a_projection_fits(tmp_path):
     data, model, paths = large(256, tmp_path, items=8)
     with pytest.raises(MemoryBudgetError, match="at least") as refused:
         compute_influence(data, model, paths, memory=6 << 20)

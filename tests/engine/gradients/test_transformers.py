@@ -1,4 +1,4 @@
-"""Transformers of Hugging Face, padded and masked, run in blocks and are as exact as any other model."""
+"""Transformers of Hugging Face with padding and masks run in blocks, and their scores are exact."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SIDE = {"layers": 1, "attention_heads": 2, "ffn_dim": 12}
 
 
 def padded(items, seed, length=7):
-    """Token ids and masks of texts of 2 to 7 tokens; some fill the length and need no mask at all."""
+    """Token ids and masks of texts with 2 to 7 tokens; the longest ones have no padding."""
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(1, 30, (items, length), generator=generator)
     mask = torch.ones_like(tokens)
@@ -79,10 +79,10 @@ def preferences(train=7, test=4):
     )
 
 
-# llama normalises and attends in float32 whatever it is given
+# llama normalises and attends in float32 in any dtype
 @pytest.mark.parametrize(("build", "error"), [(bert, 1e-10), (llama, 1e-6)])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_padded_texts_score_as_in_a_loop_over_pairs(build, error, attention, tmp_path):
+def test_padded_texts_have_the_scores_of_a_loop_over_pairs(build, error, attention, tmp_path):
     model, data = build(attention), preferences()
     paths = make_checkpoints(model, tmp_path, rates=(0.1,), scale=0.3)
     scores, own, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
@@ -97,12 +97,12 @@ def test_padded_texts_score_as_in_a_loop_over_pairs(build, error, attention, tmp
     )
     assert worst(table.scores, scores) < error
     assert worst(table.self_influence, own) < error
-    assert len(runs) < 11 + 7  # for eleven items, and seven passes that look whether scores can be trusted
+    assert len(runs) < 11 + 7  # one pass per item at most, and seven passes that check the scores
 
 
-# T5 normalises and Longformer attends in float32 whatever they are given
+# T5 normalises and Longformer attends in float32 in any dtype
 @pytest.mark.parametrize(("build", "error"), [(t5, 1e-6), (bart, 1e-10), (longformer, 1e-6)])
-def test_models_whose_shapes_depend_on_the_text_are_taken_in_blocks(build, error, tmp_path):
+def test_models_whose_shapes_depend_on_the_text_run_in_blocks(build, error, tmp_path):
     """T5 and BART pick the last token of the text by a mask, and Longformer counts its global tokens."""
     model, data = build("eager"), preferences()
     for samples in (data.train, data.test):
@@ -117,7 +117,7 @@ def test_models_whose_shapes_depend_on_the_text_are_taken_in_blocks(build, error
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
 @pytest.mark.parametrize("build", [bert, llama])
-def test_models_that_were_set_up_for_checkpointing_are_taken_in_blocks(build, tmp_path):
+def test_models_with_gradient_checkpointing_run_in_blocks(build, tmp_path):
     model, data = build("sdpa"), preferences()
     paths = make_checkpoints(model, tmp_path, rates=(0.1,), scale=0.3)
     want = compute_influence(data, model, paths, loss="logistic", dtype="float64")
@@ -140,7 +140,7 @@ class Recurrent(torch.nn.Module):
 
 
 @pytest.mark.parametrize("memory", [None, 60_000])
-def test_why_gradients_are_taken_one_item_at_a_time_is_said(memory, tmp_path):
+def test_the_reason_for_one_item_at_a_time_is_reported(memory, tmp_path):
     model, data = Recurrent(), preferences()
     paths = make_checkpoints(model, tmp_path, scale=0.3)
     scores, _, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
@@ -150,11 +150,13 @@ def test_why_gradients_are_taken_one_item_at_a_time_is_said(memory, tmp_path):
     way = table.provenance["gradients"]
     assert way.startswith("one item at a time: ")
     assert "lstm" in way
-    assert compute_influence(data, model, paths, **options).provenance["gradients"] == way, "taken from the cache"
+    assert compute_influence(data, model, paths, **options).provenance["gradients"] == way, (
+        "also for kernels from the cache"
+    )
 
 
-def test_padding_changes_nothing(tmp_path):
-    """The same texts, each as long as it is, in a list of inputs of different shapes."""
+def test_padding_changes_no_score(tmp_path):
+    """The same texts without padding, as inputs of different shapes."""
     model, data = bert("sdpa"), preferences()
     paths = make_checkpoints(model, tmp_path, scale=0.3)
 
@@ -179,12 +181,12 @@ def test_padding_changes_nothing(tmp_path):
     assert np.abs(got - want).max() < 1e-10 * np.abs(want).max()
 
 
-def test_nothing_is_said_of_how_torch_batches(tmp_path):
+def test_torchs_warning_about_batching_is_not_shown(tmp_path):
     from transformers import MixtralConfig, MixtralForSequenceClassification
 
     model = MixtralForSequenceClassification(MixtralConfig(**SMALL, num_key_value_heads=1, num_local_experts=2))
     paths = make_checkpoints(model, tmp_path, rates=(0.1,), scale=0.3)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         compute_influence(preferences(4, 3), model, paths, loss="logistic")
-    assert [str(each.message) for each in said if "performance drop" in str(each.message)] == []
+    assert [text for warning in caught if "performance drop" in (text := str(warning.message))] == []

@@ -1,4 +1,4 @@
-"""Kernels that somebody or something has changed are never calculated with."""
+"""Changed kernels are never used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tracinctl.files import atomic_path
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """A cache with a kernel in it, and a way to get scores with it."""
+    """A cache with one kernel, a function that computes scores with a cache, and the true scores."""
     folder = tmp_path_factory.mktemp("kept")
     torch.manual_seed(1)
     model = nn.Linear(6, 1)
@@ -50,13 +50,13 @@ def assert_not_used(kept, tmp_path, change):
     folder, scores, truth = kept
     shutil.copytree(folder, tmp_path / "cache")
     path = kernel_in(tmp_path / "cache")
-    whole = path.read_bytes()
-    path.write_bytes(change(whole))
+    content = path.read_bytes()
+    path.write_bytes(change(content))
     table = scores(tmp_path / "cache")
     assert np.array_equal(table.scores, truth.scores)
     assert np.array_equal(table.self_influence, truth.self_influence)
     assert np.array_equal(table.sample_influence, truth.sample_influence)
-    assert path.read_bytes() == whole, "it is still there"
+    assert path.read_bytes() == content, "the kernel was made again"
 
 
 @pytest.mark.parametrize("place", [0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.999])
@@ -69,7 +69,7 @@ def test_a_kernel_with_a_flipped_bit_is_made_again(kept, tmp_path, place):
 
 
 def sealed(change):
-    """A change of a whole file that gives it the digest of what it is then."""
+    """A change of a file that also writes the matching digest."""
 
     def changed(data):
         content = change(data[:-32])
@@ -79,13 +79,13 @@ def sealed(change):
     return changed
 
 
-def exchange(one, other):
-    """Both have the same length."""
+def exchange(old, new):
+    """Replace some bytes by others of the same length."""
 
     def changed(content):
-        assert one in content
-        assert len(one) == len(other)
-        return content.replace(one, other, 1)
+        assert old in content
+        assert len(old) == len(new)
+        return content.replace(old, new, 1)
 
     return sealed(changed)
 
@@ -112,23 +112,23 @@ def exchange(one, other):
     ],
     ids=range(13),
 )
-def test_a_kernel_whose_headers_lie_is_made_again(kept, tmp_path, change):
+def test_a_kernel_with_false_headers_is_made_again(kept, tmp_path, change):
     assert_not_used(kept, tmp_path, change)
 
 
-def test_the_kernel_of_another_checkpoint_in_its_place_is_made_again(kept, tmp_path):
+def test_another_checkpoints_kernel_under_this_name_is_made_again(kept, tmp_path):
     torch.manual_seed(2)
     others = tmp_path / "others"
     model = nn.Linear(6, 1)
     paths = make_checkpoints(model, tmp_path, seed=7)[:1]
     compute_influence(make_data((6,)), model, paths, cache=others, dtype="float64")
-    here, there = kernel_in(kept[0]), kernel_in(others)
-    assert here.name == there.name, "the items are the same"
-    assert here.parent.name != there.parent.name
-    assert_not_used(kept, tmp_path, lambda whole: there.read_bytes())
+    kernel, another = kernel_in(kept[0]), kernel_in(others)
+    assert kernel.name == another.name, "the items are the same"
+    assert kernel.parent.name != another.parent.name
+    assert_not_used(kept, tmp_path, lambda content: another.read_bytes())
 
 
-def test_a_kernel_of_another_kind_of_number_in_its_place_is_made_again(kept, tmp_path):
+def test_a_kernel_of_another_dtype_under_this_name_is_made_again(kept, tmp_path):
     folder, _, _ = kept
     identity = json.loads(array_file.ArrayFile.open(kernel_in(folder), NAMES).read("identity").tobytes())
     assert identity.keys() == {"version", "checkpoint", "model", "parameters", "dtype", "projection"}
@@ -142,10 +142,10 @@ def test_a_kernel_of_other_items_under_this_name_is_made_again(kept, tmp_path):
     data = make_data((6,), seed=5)
     model = nn.Linear(6, 1)
     compute_influence(data, model, make_checkpoints(model, tmp_path)[:1], cache=others, dtype="float64")
-    assert_not_used(kept, tmp_path, lambda whole: kernel_in(others).read_bytes())
+    assert_not_used(kept, tmp_path, lambda content: kernel_in(others).read_bytes())
 
 
-def test_what_another_run_is_writing_is_no_kernel_and_is_left_alone(kept, tmp_path):
+def test_an_unfinished_kernel_of_another_run_is_neither_used_nor_deleted(kept, tmp_path):
     folder, scores, truth = kept
     shutil.copytree(folder, tmp_path / "cache")
     path = kernel_in(tmp_path / "cache")
@@ -157,16 +157,16 @@ def test_what_another_run_is_writing_is_no_kernel_and_is_left_alone(kept, tmp_pa
         assert cache.prune([]) == 0
         scores_now = scores(tmp_path / "cache")
         assert np.array_equal(scores_now.scores, truth.scores)
-        assert path.is_file(), "it was not taken from the one in the making"
+        assert path.is_file(), "this run made its own kernel"
         assert temporary.is_file()
         since = path.stat().st_mtime
         assert cache.prune([], older_than=since) == 0
-        assert path.is_file(), "another run wrote it after this one began"
+        assert path.is_file(), "files newer than this run are kept"
     assert cache.prune([]) > 0
     assert not path.parent.exists()
 
 
-def test_a_folder_that_another_run_prunes_under_a_writer_is_made_again(tmp_path, monkeypatch):
+def test_a_folder_that_another_run_prunes_during_writing_is_made_again(tmp_path, monkeypatch):
     path = tmp_path / "v2-0" / "a.kernel"
     clear = files.clear_leftovers
 
@@ -179,16 +179,16 @@ def test_a_folder_that_another_run_prunes_under_a_writer_is_made_again(tmp_path,
     assert path.read_bytes() == b"kernel"
 
 
-@pytest.mark.skipif(not hasattr(os, "preadv"), reason="a file that is open cannot be deleted there")
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="this system cannot delete an open file")
 @pytest.mark.parametrize("held_open", [256, 0])
-def test_a_kernel_that_is_read_from_its_file_outlives_its_deletion_or_says_so(tmp_path, monkeypatch, held_open):
+def test_a_deleted_kernel_stays_readable_or_is_an_error(tmp_path, monkeypatch, held_open):
     monkeypatch.setattr(array_file, "_MOST_OPEN", held_open)
     torch.manual_seed(1)
     model = nn.Linear(6, 1)
     data = make_data((6,))
     paths = make_checkpoints(model, tmp_path)
     truth = compute_influence(data, model, paths, dtype="float64", cache=tmp_path / "cache")
-    # too little for kernels in memory
+    # kernels do not fit into this memory
     options = ComputeOptions(LossSettings(), dtype="float64", memory=4_000, cache=tmp_path / "cache")
     result = compute_scores(data, model, paths, options)
     shutil.rmtree(tmp_path / "cache")
@@ -199,8 +199,8 @@ def test_a_kernel_that_is_read_from_its_file_outlives_its_deletion_or_says_so(tm
             result.scores.table()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at what Linux says of open files")
-def test_files_of_kernels_are_closed_with_the_last_who_knows_of_them(kept):
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
+def test_a_kernels_file_is_closed_with_its_last_reference(kept):
     before = set(Path("/proc/self/fd").iterdir())
     folder, _, _ = kept
     opened = array_file.ArrayFile.open(kernel_in(folder), NAMES)

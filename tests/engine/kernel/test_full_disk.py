@@ -1,4 +1,4 @@
-"""A disk that fills up while a kernel is written: an error, and never a kernel with zeros in it."""
+"""A disk that fills up during the writing of a kernel is an error, and never leaves a kernel with zeros."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tracinctl.errors import TracinctlError
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A computation that keeps its kernels in a folder, and its undisturbed result."""
+    """A function that computes scores with a cache folder, and the right scores."""
     folder = tmp_path_factory.mktemp("work")
     torch.manual_seed(1)
     model = nn.Linear(6, 1)
@@ -32,7 +32,7 @@ def work(tmp_path_factory):
 
 PAGE = 4096
 PAGES = 7
-"""One for ``.gitignore``, the rest for the kernel."""
+"""One page for ``.gitignore``, the others for the kernel."""
 
 
 @pytest.mark.parametrize("pages", range(1, PAGES + 1))

@@ -1,4 +1,4 @@
-"""Kernels that do not hold all products of all items: the same scores, whatever is held, computed or read again."""
+"""Kernels with only some products give the same scores as complete ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tight(data, model, paths, **options):
 
 @pytest.fixture
 def few_columns(monkeypatch):
-    """Items count as many, and five of them as neighbours enough."""
+    """Treat more than eight items as many, with five neighbours."""
     monkeypatch.setattr(layout, "COMPLETE", 8)
     monkeypatch.setattr(layout, "NEIGHBOURS", 5)
 
@@ -48,7 +48,7 @@ def few_columns(monkeypatch):
 @pytest.mark.parametrize("memory", ["plenty", "tight"])
 @pytest.mark.parametrize("pairs", [ONCE, CHAINED], ids=["items once", "items twice"])
 @pytest.mark.parametrize("name", ["linear", "embedding", "one dimension"])
-def test_what_is_held_changes_no_score(name, pairs, memory, tmp_path, few_columns, request):
+def test_the_layout_changes_no_score(name, pairs, memory, tmp_path, few_columns, request):
     data, model, paths = make(name, tmp_path, pairs)
     compute = tight if memory == "tight" else compute_influence
     options = {"dtype": "float64", "loss": "logistic", "device": "cpu"}
@@ -59,7 +59,7 @@ def test_what_is_held_changes_no_score(name, pairs, memory, tmp_path, few_column
     assert worst(few.self_influence, whole.self_influence) < 1e-12
 
 
-def test_all_neighbours_give_what_the_complete_kernel_gives(tmp_path, few_columns, monkeypatch):
+def test_all_items_as_neighbours_equal_the_complete_kernel(tmp_path, few_columns, monkeypatch):
     data, model, paths = make("linear", tmp_path, CHAINED)
     monkeypatch.setattr(layout, "NEIGHBOURS", 16)
     few = compute_influence(data, model, paths, dtype="float64")
@@ -67,7 +67,7 @@ def test_all_neighbours_give_what_the_complete_kernel_gives(tmp_path, few_column
     assert worst(few.sample_influence, compute_influence(data, model, paths, dtype="float64").sample_influence) < 1e-12
 
 
-def test_items_that_occur_once_are_taken_as_pairs_under_a_loss_of_the_difference(tmp_path, few_columns):
+def test_rows_are_pairs_if_items_occur_once_and_the_loss_depends_on_the_difference(tmp_path, few_columns):
     data, model, paths = make("linear", tmp_path, ONCE)
 
     def rows(loss):
@@ -81,11 +81,11 @@ def test_the_item_level_view_of_pairs_is_the_squared_pull(tmp_path, few_columns)
     data, model, paths = make("linear", tmp_path, ONCE)
     table = compute_influence(data, model, paths, dtype="float64", loss="logistic")
     assert table.provenance["item_view"] == "squared pull"
-    written = [
+    losses = [
         lambda a, b, y: (1 + (-y * (a - b)).exp()).log(),
         lambda a, b, y: (1 + (-y * a).exp() * (y * b).exp()).log(),
     ]
-    others = [compute_influence(data, model, paths, dtype="float64", loss=loss) for loss in written]
+    others = [compute_influence(data, model, paths, dtype="float64", loss=loss) for loss in losses]
     assert [other.provenance["item_view"] for other in others] == ["squared pull", "5 neighbours"]
     for other in others:
         assert worst(table.scores, other.scores) < 1e-10
@@ -114,7 +114,7 @@ def test_scores_read_from_files_block_by_block_are_the_same(loss, tmp_path):
     data, model, paths = make("linear", tmp_path, CHAINED)
     whole = compute_scores(data, model, paths, ComputeOptions(LossSettings(loss), dtype="float64"))
     assert whole.scores._hold
-    # what is asked for is more than they may take, so kernels stay in files, also without a cache
+    # kernels do not fit into this memory, so they stay in files even without a cache
     small = compute_scores(data, model, paths, ComputeOptions(LossSettings(loss), dtype="float64", memory=7_000))
     assert not small.scores._hold
     folder = small.scores._kernels[0]._arrays.path.parents[1]
@@ -122,8 +122,8 @@ def test_scores_read_from_files_block_by_block_are_the_same(loss, tmp_path):
     blocks = [block for _, block in small.scores.blocks()]
     assert worst(np.concatenate(blocks), whole.scores.table().scores) < 1e-13
     assert worst(small.scores.sample_influence, whole.scores.sample_influence) < 1e-13
-    one = small.scores.block(3, 9, checkpoint=1)
-    assert worst(one, whole.scores.block(3, 9, checkpoint=1)) < 1e-13
+    block = small.scores.block(3, 9, checkpoint=1)
+    assert worst(block, whole.scores.block(3, 9, checkpoint=1)) < 1e-13
     del small, blocks
     assert not folder.exists()
     assert not list(Path(tempfile.gettempdir()).glob(f"{folder.name}*"))

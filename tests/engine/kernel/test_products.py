@@ -1,4 +1,4 @@
-"""Inner products of gradients that are kept as factors: those of the gradients themselves."""
+"""Inner products of gradients in short forms equal those of whole gradients."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def features():
 
 
 def whole(features, *, differences):
-    """The same as a matrix, one row an item or a difference of items."""
+    """The same gradients as a matrix, one row per item or difference of items."""
     dense, outer, touched = features
-    table = torch.stack([Touched(one[None]).first(TABLE).flatten() for one in touched.values])
+    table = torch.stack([Touched(item[None]).first(TABLE).flatten() for item in touched.values])
     product = torch.einsum("ij,ik->ijk", outer.inputs, outer.outputs).flatten(1)
     gradient = torch.cat([dense.values, product, table], dim=1)
     return (gradient[: ITEMS // 2] - gradient[ITEMS // 2 :] if differences else gradient).numpy()
 
 
-# so little that every piece is as small as it may be, and more than enough
+# the smallest pieces, and one piece for everything
 @pytest.mark.parametrize("scratch", [1, 1 << 20])
 @pytest.mark.parametrize("differences", [False, True])
-def test_products_of_rows_are_those_of_whole_gradients(features, differences, scratch):
+def test_products_of_rows_equal_those_of_whole_gradients(features, differences, scratch):
     want = whole(features, differences=differences)
     rows = Rows.of(features, differences=differences)
     first, second = np.indices((len(want), len(want))).reshape(2, -1)
@@ -52,33 +52,33 @@ def test_products_of_rows_are_those_of_whole_gradients(features, differences, sc
 
 @pytest.mark.parametrize("crowded", [0, 2, 1 << 30], ids=["one by one", "some as matrices", "all as matrices"])
 @pytest.mark.parametrize("scratch", [1, 1 << 20])
-def test_rows_of_tables_that_few_or_many_use(monkeypatch, crowded, scratch):
+def test_table_rows_used_by_few_or_many_items(monkeypatch, crowded, scratch):
     monkeypatch.setattr(table_products, "_CROWDED", crowded)
     random = torch.Generator().manual_seed(1)
-    numbers = torch.randint(0, 40, (ITEMS, 6, 1), generator=random) ** 2 // 40  # low ones are frequent
+    numbers = torch.randint(0, 40, (ITEMS, 6, 1), generator=random) ** 2 // 40  # low numbers are frequent
     values = torch.randn(ITEMS, 6, 5, generator=random, dtype=torch.float64)
     features = [Touched(torch.cat([numbers, values], -1))]
-    tables = torch.stack([Touched(one[None]).first((40, 5)).flatten() for one in features[0].values]).numpy()
+    tables = torch.stack([Touched(item[None]).first((40, 5)).flatten() for item in features[0].values]).numpy()
     rows = Rows.of(features, differences=False)
     np.testing.assert_allclose(
         inner_products(rows[:3], rows[2:], scratch), tables[:3] @ tables[2:].T, rtol=1e-12, atol=1e-12
     )
 
 
-def test_no_row_of_a_table_in_common():
-    one, other = (Touched(torch.tensor([[[number, 1.0, 2.0]]])) for number in (3.0, 5.0))
-    left, right = (Rows.of([touched], differences=False) for touched in (one, other))
-    assert inner_products(left, right, 1 << 20).tolist() == [[0.0]]
-    assert inner_products(left, left, 1 << 20).tolist() == [[5.0]]
+def test_items_without_a_common_table_row_have_product_zero():
+    uses = [Touched(torch.tensor([[[number, 1.0, 2.0]]])) for number in (3.0, 5.0)]
+    third, fifth = (Rows.of([touched], differences=False) for touched in uses)
+    assert inner_products(third, fifth, 1 << 20).tolist() == [[0.0]]
+    assert inner_products(third, third, 1 << 20).tolist() == [[5.0]]
 
 
 @pytest.mark.parametrize("positions", [1, 3, 9])
 @pytest.mark.parametrize("scratch", [1, 1 << 20])
-def test_lengths_of_rows_of_tables(positions, scratch):
+def test_squared_lengths_of_table_rows(positions, scratch):
     random = torch.Generator().manual_seed(2)
     numbers = torch.randint(0, 4, (ITEMS, positions, 1), generator=random)
     values = torch.randn(ITEMS, positions, 5, generator=random, dtype=torch.float64)
     touched = Touched(torch.cat([numbers, values], -1))
-    want = [Touched(one[None]).first((4, 5)).square().sum().item() for one in touched.values]
-    found = squared_lengths(Rows.of([touched], differences=False), scratch)
-    np.testing.assert_allclose(found, want, rtol=1e-12)
+    want = [Touched(item[None]).first((4, 5)).square().sum().item() for item in touched.values]
+    lengths = squared_lengths(Rows.of([touched], differences=False), scratch)
+    np.testing.assert_allclose(lengths, want, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Kernels of a model whose helpers or constants changed: no fingerprint of code sees that, and the scores do."""
+"""A change of a model's helpers or constants, which digests of code miss, is found by its scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCALE = {"factor": 1.0}
 
 
 def scaled(x):
-    """What ``forward`` calls; its constant is in no attribute of the model."""
+    """A helper of ``forward``, whose constant is in no attribute of the model."""
     return x * SCALE["factor"]
 
 
@@ -53,7 +53,7 @@ def compute(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("memory", [None, 9_000])
-def test_kernels_of_a_model_that_gave_other_scores_are_made_anew_and_the_reason_is_said(compute, dtype, memory):
+def test_kernels_from_other_scores_are_made_again_with_the_reason(compute, dtype, memory):
     compute(dtype=dtype)
     SCALE["factor"] = 1.01
     stale = compute(dtype=dtype, memory=memory)
@@ -68,7 +68,7 @@ def test_kernels_of_a_model_that_gave_other_scores_are_made_anew_and_the_reason_
     assert not any("made again" in note for note in again.notes)
 
 
-def test_one_kernel_that_is_off_makes_all_of_them_anew(compute, monkeypatch):
+def test_one_outdated_kernel_makes_all_of_them_again(compute, monkeypatch):
     compute()
     checked = []
 
@@ -80,6 +80,6 @@ def test_one_kernel_that_is_off_makes_all_of_them_anew(compute, monkeypatch):
 
     monkeypatch.setattr(checkpoint_kernels, "check_scores", check)
     result = compute()
-    assert len(checked) == 2, "nothing is asked of the cache any more"
-    assert len({draw for _, draw in checked}) == 2, "each checkpoint has a sample of its own"
+    assert len(checked) == 2, "the other kernels are not read any more"
+    assert len({draw for _, draw in checked}) == 2, "each checkpoint has its own sample"
     assert list(result.taken) == [False, False]
