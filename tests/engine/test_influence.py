@@ -495,6 +495,25 @@ def test_the_class_of_the_old_module_refuses_ambiguous_rows(linear, change, mess
         tracin.compute_influence_for_pair(rows, data.test.inputs[:2], data.test.inputs[2:3], 1)
 
 
+def test_single_examples_of_classes_count_by_their_own_gradients(tmp_path):
+    model = nn.Linear(3, 4)
+    path, *_ = make_checkpoints(model, tmp_path)[0]
+    x, y = torch.randn(5, 3), [0, 3, 2, 3, 1]
+    rows = [(x[k], y[k], k) for k in range(4)]
+    tracin = TracInCP(model, [path], functional.cross_entropy, checkpoint_weights="uniform", dtype="float64")
+    found = tracin.compute_influence(rows, x[4:], torch.tensor(y[4:]))
+    own = tracin.compute_self_influence(rows)
+    model.load_state_dict(torch.load(path)["model_state_dict"])
+    model.double()
+    slopes = []
+    for inputs, target in zip(x.double(), y, strict=True):
+        loss = functional.cross_entropy(model(inputs[None]), torch.tensor([target]))
+        slopes.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]))
+    products = torch.stack(slopes) @ torch.stack(slopes).T
+    assert worst(np.array(list(found.values()))[:, 0], products[:4, 4].numpy()) < 1e-10
+    assert worst(np.array(list(own.values())), products.diagonal()[:4].numpy()) < 1e-10
+
+
 def test_unusable_single_examples_are_refused(tmp_path):
     model = nn.Linear(3, 1)
     paths, _, _ = make_checkpoints(model, tmp_path)
@@ -506,9 +525,11 @@ def test_unusable_single_examples_are_refused(tmp_path):
         TracInCP(model, paths, nn.MSELoss()).compute_influence(rows, x[:2], y[:1])
     with pytest.raises(ModelError, match="the model failed on item e2: RuntimeError"):
         TracInCP(model, paths, nn.MSELoss()).compute_self_influence([*rows[:2], (x[2, :2], y[2], "e2")])
+    with pytest.raises(LossError, match=r"the loss of an example has shape \(1, 3\), not one value"):
+        TracInCP(model, paths, lambda output, target: output.expand(1, 3) - target).compute_self_influence(rows)
     noisy = nn.Sequential(nn.Linear(3, 1), Drops())
     paths, _, _ = make_checkpoints(noisy, tmp_path)
-    with pytest.raises(ModelError, match="item e0: the gradient of its loss changes between calls"):
+    with pytest.raises(ModelError, match=r"item e0: the model gives the score [\d.]+, and then "):
         TracInCP(noisy, paths, nn.MSELoss()).compute_self_influence(rows)
 
 

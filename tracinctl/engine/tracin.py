@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from tracinctl.data.pairs import Pairs, RankingData, Samples, check_unique
-from tracinctl.engine.checkpoints.load import apply_checkpoint, load_checkpoint
-from tracinctl.engine.checkpoints.record import CheckpointRecord
-from tracinctl.engine.checkpoints.weights import copies_of_others, group_scales, unknown_rates, weigh_checkpoints
-from tracinctl.engine.compute import checkpoint_sources, compute_influence
-from tracinctl.engine.devices import choose_device
+from tracinctl.data.pairs import Pairs, RankingData, Samples
+from tracinctl.engine.compute import checkpoint_sources, compute_influence, compute_scores
+from tracinctl.engine.compute_options import ComputeOptions
+from tracinctl.engine.influence import InfluenceScores
 from tracinctl.engine.item_forms import WANTED, FormError, item_of
-from tracinctl.engine.kernel.checkpoint_kernels import DTYPES
-from tracinctl.engine.model_errors import asking_model
+from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.options import EngineOptions, LossOptions
-from tracinctl.engine.own_model import own_model, plain_passes
-from tracinctl.errors import CheckpointWarning, DataError, LossError, ModelError, NonFiniteError, ScoreFileError
-from tracinctl.files import write_text_atomic
+from tracinctl.errors import CheckpointWarning, DataError, LossError
+from tracinctl.scores.files.records import add_values
 
 ExampleLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-_Example = tuple[Any, Any]  # inputs and target
 
 
 class TracInCP:
@@ -71,106 +65,43 @@ class TracInCP:
         Returns:
             ``{id: [score on each test example]}``. Positive = helpful.
         """
-        examples, ids = _examples(dataset)
         if len(test_inputs) != len(test_targets):
             raise DataError(
                 f"{len(test_inputs):,} `test_inputs` but {len(test_targets):,} `test_targets`",
                 hint="Give one target a test input.",
             )
-        tests = list(zip(test_inputs, test_targets, strict=True))
-        total = np.zeros((len(examples), len(tests)))
-        for weight, train, test in self._gradients(examples, ids, tests):
-            total += weight * (train @ test.T).cpu().numpy()
-        return {name: row.tolist() for name, row in zip(ids, total, strict=True)}
+        train = _examples(dataset)
+        tests = zip(test_inputs, test_targets, strict=True)
+        result = self._scores(train, _examples((*test, f"test {k}") for k, test in enumerate(tests)))
+        rows = (row for _, block in result.blocks() for row in block.tolist())
+        return dict(zip(train.ids, rows, strict=True))
 
     def compute_self_influence(self, dataset: Iterable[tuple[Any, Any, Any]]) -> dict[str, float]:
         """Influence of each training example on itself, ``{id: score}``. High = hard, rare or wrong."""
-        examples, ids = _examples(dataset)
-        total = np.zeros(len(examples))
-        for weight, train, _ in self._gradients(examples, ids, []):
-            total += weight * (train * train).sum(1).cpu().numpy()
-        return dict(zip(ids, total.tolist(), strict=True))
+        train = _examples(dataset)
+        result = self._scores(train, Samples(train.ids[:1], train.inputs[:1]))
+        return dict(zip(train.ids, result.self_influence.tolist(), strict=True))
 
-    def _gradients(
-        self, train: list[_Example], ids: list[str], test: list[_Example]
-    ) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
-        """Yield each checkpoint's weight and the gradients of the examples' losses, one per row."""
-        device, dtype = choose_device(self.device), DTYPES[self.dtype]
-        sources = checkpoint_sources(self.checkpoints)
-        names, records = [source.name for source in sources], [load_checkpoint(source).record for source in sources]
-        copies = copies_of_others(names, records) if isinstance(self.weighting, str) else {}
-        places = [place for place in range(len(sources)) if place not in copies]
-        test_ids = [f"test {k}" for k in range(len(test))]
-        with plain_passes(device):
+    def _scores(self, train: Samples, test: Samples) -> InfluenceScores:
+        """The scores of pairs whose first item is an example and whose loss is its loss, which is the item's score."""
+        options = ComputeOptions(
+            LossSettings(_first_score), checkpoint_weights=self.weighting, dtype=self.dtype, device=self.device
+        )
+        data = RankingData(train, _with_themselves(train), test, _with_themselves(test), self._loss_of)
+        result = compute_scores(data, self.model, checkpoint_sources(self.checkpoints), options)
+        for warning in result.warnings:
+            if isinstance(warning, CheckpointWarning):
+                warnings.warn(warning, stacklevel=3)
+        return result.scores
 
-            def run_once(model: torch.nn.Module) -> None:
-                with asking_model(ids[:1]):
-                    model(_alone(train[0][0], torch.device("cpu"), torch.float32))
-
-            model, _ = own_model(self.model, device, dtype, ours=False, run_once=run_once)
-            weighed, notes = weigh_checkpoints(
-                model, [names[k] for k in places], [records[k] for k in places], self.weighting
+    def _loss_of(self, model: torch.nn.Module, example: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        value = self.loss_fn(model(example["inputs"]), example["target"])
+        if value.numel() != 1:
+            raise LossError(
+                f"the loss of an example has shape {tuple(value.shape)}, not one value",
+                hint="Take the mean or the sum over its outputs.",
             )
-            for text in [*notes, *unknown_rates(weighed, self.weighting)]:
-                warnings.warn(text, CheckpointWarning, stacklevel=3)
-            for place, checkpoint in zip(places, weighed, strict=True):
-                apply_checkpoint(model, load_checkpoint(sources[place]))
-                self._check_same_again(model, train, ids, device)
-                scale = self._scale(model, records[place])
-                yield (
-                    checkpoint.weight,
-                    self._rows(model, train, ids, device) * scale,
-                    self._rows(model, test, test_ids, device) * scale,
-                )
-
-    def _scale(self, model: torch.nn.Module, record: CheckpointRecord) -> torch.Tensor:
-        """Factors for the numbers of a gradient, so that parameter groups count by their own rates."""
-        by_rates = self.weighting in ("relative", "absolute")
-        scales = group_scales(model, record.rates).by_name if by_rates else {}
-        parts = [
-            torch.full((parameter.numel(),), scales.get(name, 1.0), dtype=torch.float64)
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-        ]
-        return torch.cat(parts)
-
-    def _check_same_again(
-        self, model: torch.nn.Module, examples: list[_Example], ids: list[str], device: torch.device
-    ) -> None:
-        """Raise ModelError if the gradient of the first example changes between calls."""
-        if not examples:
-            return
-        once, again = (self._rows(model, examples[:1], ids[:1], device) for _ in range(2))
-        if not torch.allclose(once, again, rtol=1e-4, atol=1e-6 * float(once.abs().max())):
-            raise ModelError(
-                f"item {ids[0]}: the gradient of its loss changes between calls",
-                hint="Turn off randomness in eval() mode, such as functional dropout.",
-            )
-
-    def _rows(
-        self, model: torch.nn.Module, examples: list[_Example], ids: list[str], device: torch.device
-    ) -> torch.Tensor:
-        dtype = DTYPES[self.dtype]
-        wanted = [p for p in model.parameters() if p.requires_grad]
-        rows = torch.zeros(len(examples), sum(p.numel() for p in wanted), dtype=torch.float64)
-        for k, (name, (inputs, target)) in enumerate(zip(ids, examples, strict=True)):
-            x, y = _alone(inputs, device, dtype), _alone(target, device, dtype)
-            with torch.enable_grad(), asking_model([name], x):
-                value = self.loss_fn(model(x), y)
-                if value.numel() != 1:
-                    raise LossError(
-                        f"the loss of example {name} has shape {tuple(value.shape)}, not one value",
-                        hint="Take the mean or the sum over its outputs.",
-                    )
-                slopes = torch.autograd.grad(value.reshape(()), wanted, allow_unused=True)
-            parts = [torch.zeros_like(p) if g is None else g for p, g in zip(wanted, slopes, strict=True)]
-            rows[k] = torch.cat([g.reshape(-1) for g in parts]).cpu().double()
-            if not bool(torch.isfinite(rows[k]).all()):
-                raise NonFiniteError(
-                    f"the gradient of item {name} is NaN or infinite",
-                    hint="Leave the item out, or check its input and the loss.",
-                )
-        return rows
+        return value
 
     @staticmethod
     def save_influence_scores(
@@ -179,27 +110,10 @@ class TracInCP:
         """Add scores to a JSON file of records by id, under ``score_name``; other content stays.
 
         Raises:
-            ScoreFileError: the file exists and is not a JSON object.
+            ScoreFileError: the file exists and does not have records by id.
         """
-        path = Path(path)
-        records: dict[str, Any] = {}
-        if path.exists():
-            try:
-                records = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise ScoreFileError(
-                    f"{path} is not JSON, so nothing was added to it: {error}",
-                    hint="Name another file, or move it away.",
-                ) from error
-            if not isinstance(records, dict):
-                raise ScoreFileError(
-                    f"{path} does not hold records by id, so nothing was added to it",
-                    hint="Name another file, or move it away.",
-                )
-        for key, value in scores.items():
-            record = records.setdefault(key, {})
-            record[score_name] = value if isinstance(value, (int, float)) else [float(v) for v in value]
-        write_text_atomic(path, json.dumps(records, indent=2, ensure_ascii=False) + "\n")
+        values = {key: v if isinstance(v, (int, float)) else list(map(float, v)) for key, v in scores.items()}
+        add_values(Path(path), {score_name: values})
 
 
 class RankingTracInCP:
@@ -274,18 +188,22 @@ class RankingTracInCP:
         return dict(zip(table.train_ids, table.scores[:, 0].tolist(), strict=True))
 
 
-def _examples(dataset: Iterable[tuple[Any, Any, Any]]) -> tuple[list[_Example], list[str]]:
-    """The examples of a dataset and their ids."""
+def _examples(dataset: Iterable[tuple[Any, Any, Any]]) -> Samples:
+    """The examples of a dataset as items with two arguments."""
     rows = list(dataset)
-    ids = [str(row[2]) for row in rows]
-    check_unique("dataset", ids)
-    return [(inputs, target) for inputs, target, _ in rows], ids
+    inputs = [{"inputs": torch.as_tensor(x), "target": torch.as_tensor(y)} for x, y, _ in rows]
+    return Samples([str(name) for _, _, name in rows], inputs)
 
 
-def _alone(value: Any, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """A value with a leading dimension of 1."""
-    tensor = torch.as_tensor(value).to(device).unsqueeze(0)
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+def _with_themselves(examples: Samples) -> Pairs:
+    each = np.arange(len(examples))
+    return Pairs(each, each, np.ones(len(examples), dtype=np.int64))
+
+
+def _first_score(s_i: torch.Tensor, s_j: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The score of a pair's first item."""
+    del s_j, target
+    return s_i
 
 
 def _input(item_id: str, value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +66,26 @@ def _record_text(record: dict[str, Any], names: dict[str, str]) -> str:
     return "{\n" + ",\n".join(values) + "\n  }" if values else "{}"
 
 
-def write_self_influence(source: ScoreSource, path: Path) -> None:
-    """Add ``tracin_self_influence`` to each training pair's record and ``tracin_sample_influence`` to each item's."""
-    self_influence, sample = source.self_influence, source.sample_influence
+def add_values(path: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add values, given by their name and by the id of their record."""
 
     def change(records: Records) -> None:
-        if self_influence is not None:
-            for key, value in zip(source.train_ids, self_influence.tolist(), strict=True):
-                records.setdefault(key, {})["tracin_self_influence"] = value
-        if sample is not None:
-            for key, value in zip(source.sample_ids, sample.tolist(), strict=True):
-                records.setdefault(key, {})["tracin_sample_influence"] = value
+        for name, by_id in values.items():
+            for key, value in by_id.items():
+                records.setdefault(key, {})[name] = value
 
     _merge(path, change)
+
+
+def write_self_influence(source: ScoreSource, path: Path) -> None:
+    """Add ``tracin_self_influence`` to each training pair's record and ``tracin_sample_influence`` to each item's."""
+    of_pairs, of_items = source.self_influence, source.sample_influence
+    values = {}
+    if of_pairs is not None:
+        values["tracin_self_influence"] = dict(zip(source.train_ids, of_pairs.tolist(), strict=True))
+    if of_items is not None:
+        values["tracin_sample_influence"] = dict(zip(source.sample_ids, of_items.tolist(), strict=True))
+    add_values(path, values)
 
 
 def mark_excluded(
