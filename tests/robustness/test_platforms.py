@@ -18,6 +18,7 @@ from wav_trees import tree
 
 from tracinctl import files
 from tracinctl.cli.output.streams import ERRORS, let_streams_write_anything
+from tracinctl.engine.kernel import array_file
 from tracinctl.engine.kernel.cache import KernelCache
 from tracinctl.errors import TracinctlError, UsageError
 from tracinctl.files import clear_leftovers, write_text_atomic
@@ -71,7 +72,8 @@ def test_drawing_characters_are_replaced_by_letters_or_escaped():
 @pytest.fixture
 def windows(monkeypatch):
     """Take the branches for Windows: no locks on temporary files, no flush of folders, its rules for names."""
-    monkeypatch.setattr(files, "sys", SimpleNamespace(platform="win32"))
+    for module in (files, array_file):
+        monkeypatch.setattr(module, "sys", SimpleNamespace(platform="win32"))
     monkeypatch.setattr(files, "os", SimpleNamespace(**{**vars(os), "name": "nt"}))
     monkeypatch.setattr(target, "_WINDOWS", True)
     monkeypatch.delattr(files, "fcntl", raising=False)

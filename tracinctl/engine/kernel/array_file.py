@@ -6,12 +6,15 @@ them at the end. The file gets its full size when it is made, so that a full dis
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import sys
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -93,35 +96,49 @@ class ArrayWriter:
         """Write the digest of the arrays."""
         end = self.path.stat().st_size - _DIGEST
         with self.path.open("rb") as file:
-            digest = _digest(iter(lambda: file.read(min(_BLOCK, end - file.tell())), b""))
+            digest = _digest(file, end)
         self._write([(end, np.frombuffer(digest, dtype=np.uint8))])
 
 
-@dataclass(frozen=True)
 class ArrayFile:
-    """A complete file of arrays."""
+    """A complete file of arrays, read in pieces; it stays readable if another run deletes it.
 
-    path: Path
-    places: Mapping[str, Place]
-    file: _OpenFile
+    Some files stay open; the others, and all on Windows, are opened for each read.
 
-    @staticmethod
-    def open(path: Path, names: Iterable[str]) -> ArrayFile:
-        """Open the arrays with these names, after checking the digest, because a flipped bit is a wrong number.
+    Args:
+        path: the file.
+        names: names of its arrays.
 
-        Raises:
-            OSError, ValueError: the file does not exist, or was changed.
-        """
-        file = _OpenFile(path)
-        end = file.size() - _DIGEST
-        starts = range(0, max(end, 0), _BLOCK)
-        if end < 0 or _digest(file.read(k, min(_BLOCK, end - k)) for k in starts) != file.read(end, _DIGEST):
-            raise ValueError("the file was changed")
-        with path.open("rb") as headers:
-            places = _read_places(headers, names)
-        if max(place.end for place in places.values()) != end:
+    Raises:
+        OSError, ValueError: the file does not exist, or was changed. The digest is checked, because a flipped bit is a
+            wrong number.
+    """
+
+    _held: ClassVar[weakref.WeakSet[ArrayFile]] = weakref.WeakSet()
+
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
+        self.path = path
+        self._file: FileIO | None = None
+        if sys.platform != "win32" and len(self._held) < _MOST_OPEN:
+            self._file = path.open("rb", buffering=0)
+            weakref.finalize(self, self._file.close)
+            self._held.add(self)
+        with self._opened() as file:
+            end = file.seek(0, os.SEEK_END) - _DIGEST
+            if end < 0 or _digest(file, end) != file.read():
+                raise ValueError("the file was changed")
+            file.seek(0)
+            self.places: Mapping[str, Place] = _read_places(file, names)
+        if max(place.end for place in self.places.values()) != end:
             raise ValueError("the file has another length")
-        return ArrayFile(path, places, file)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[FileIO]:
+        if self._file is not None:
+            yield self._file
+        else:
+            with self.path.open("rb", buffering=0) as file:
+                yield file
 
     def read(self, name: str) -> Any:
         """A whole array.
@@ -129,9 +146,8 @@ class ArrayFile:
         Raises:
             OSError: the file is cut short or gone.
         """
-        place = self.places[name]
-        values = np.empty(place.shape, dtype=place.dtype)
-        self.file.fill(values, place.offset)
+        values = np.empty(self.places[name].shape, dtype=self.places[name].dtype)
+        self._fill(values, self.places[name].offset)
         return values
 
     def read_rows(self, name: str, row: int, values: npt.NDArray[Any]) -> None:
@@ -141,52 +157,14 @@ class ArrayFile:
             OSError: the file is cut short or gone.
         """
         place = self.places[name]
-        self.file.fill(values, place.offset + place.dtype.itemsize * place.shape[1] * row)
+        self._fill(values, place.offset + place.dtype.itemsize * place.shape[1] * row)
 
-
-class _OpenFile:
-    """A file that is read in pieces, and stays readable if another run deletes it.
-
-    Some files stay open; the others, and all on a system without ``preadv``, are opened for each read.
-    """
-
-    _held: ClassVar[weakref.WeakSet[_OpenFile]] = weakref.WeakSet()
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: int | None = None
-        if hasattr(os, "preadv") and len(self._held) < _MOST_OPEN:
-            self._file = os.open(path, os.O_RDONLY)
-            weakref.finalize(self, os.close, self._file)
-            self._held.add(self)
-
-    def size(self) -> int:
-        """Size of the file in bytes."""
-        return (self._path.stat() if self._file is None else os.fstat(self._file)).st_size
-
-    def read(self, offset: int, count: int) -> bytes:
-        """Read bytes; see ``fill``."""
-        values = np.empty(count, dtype=np.uint8)
-        self.fill(values, offset)
-        return values.tobytes()
-
-    def fill(self, values: npt.NDArray[Any], offset: int) -> None:
-        """Fill an array with the bytes from ``offset`` on.
-
-        Raises:
-            OSError: the file is cut short or gone.
-        """
-        if not values.size:
-            return
-        rest = values.data.cast("B")
-        if self._file is None:
-            with self._path.open("rb", buffering=0) as file:
-                file.seek(offset)
-                while rest and (count := file.readinto(rest)):
-                    rest = rest[count:]
-        else:
-            while rest and (count := os.preadv(self._file, [rest], offset)):
-                rest, offset = rest[count:], offset + count
+    def _fill(self, values: npt.NDArray[Any], offset: int) -> None:
+        rest = values.data.cast("B") if values.size else memoryview(b"")
+        with self._opened() as file:
+            file.seek(offset)
+            while rest and (count := file.readinto(rest)):
+                rest = rest[count:]
         if rest:
             raise OSError("the file is cut short")
 
@@ -216,8 +194,10 @@ def _read_places(file: IO[bytes], names: Iterable[str]) -> dict[str, Place]:
     return places
 
 
-def _digest(blocks: Iterable[bytes]) -> bytes:
+def _digest(file: IO[bytes], end: int) -> bytes:
+    """SHA-256 of the bytes before ``end``, where the file is left."""
     state = hashlib.sha256()
-    for block in blocks:
+    file.seek(0)
+    while block := file.read(min(_BLOCK, end - file.tell())):
         state.update(block)
     return state.digest()

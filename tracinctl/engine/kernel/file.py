@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.engine.kernel.array_file import ArrayFile, ArrayWriter, Spec
 from tracinctl.engine.kernel.item_kernel import WAY_LENGTH, HeldKernel, ItemKernel
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.errors import CacheError
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _BLOCK = 1 << 20  # bytes of products per read
 
@@ -115,16 +113,19 @@ class FileKernel(ItemKernel):
         Raises:
             OSError, ValueError: the file does not exist, is damaged, or has another kernel.
         """
-        arrays = ArrayFile.open(path, _NAMES)
+        arrays = ArrayFile(path, _NAMES)
         _check(arrays, identity)
         selection = _Selection() if _is_of(arrays, layout) else _select(arrays, layout)
         return None if selection is None else FileKernel(layout, arrays, selection, keeper)
 
     def part(self, name: str) -> FloatArray:
         """See ``ItemKernel.part``."""
-        where = {"lengths": self._selection.rows, "error": None, "way": None}.get(name, self._selection.items)
-        values = self._read(name)
-        return np.asarray(values if where is None else values[where])
+        values, selection = self._read(name), self._selection
+        if selection.rows is None or name in {"error", "way"}:
+            return np.asarray(values)
+        if name == "pairs":
+            return np.asarray(values[_pair_places(self.layout, selection.rows, self._arrays)])
+        return np.asarray(values[selection.rows if name == "lengths" else selection.items])
 
     def _read(self, name: str) -> Any:
         try:
@@ -152,18 +153,10 @@ class FileKernel(ItemKernel):
             raise vanished(self._arrays.path) from error
         return result
 
-    def stored_pairs(self) -> FloatArray:
-        """See ``ItemKernel.stored_pairs``."""
-        if self._selection.rows is None:
-            return np.asarray(self._read("pairs"))
-        places = _pair_places(self.layout, self._selection.rows, self._arrays)
-        assert places is not None  # noqa: S101  checked when the file was opened
-        return np.asarray(self._read("pairs")[places])
-
     def loaded(self) -> HeldKernel:
         """The kernel in memory."""
-        parts = {name: self.part(name) for name in ("scores", "item_lengths", "lengths", "error", "way")}
-        return HeldKernel(self.layout, {**parts, "pairs": self.stored_pairs()}, self.rows(np.arange(len(self.layout))))
+        parts = {name: self.part(name) for name in ("scores", "item_lengths", "lengths", "pairs", "error", "way")}
+        return HeldKernel(self.layout, parts, self.rows(np.arange(len(self.layout))))
 
 
 def vanished(path: Path) -> CacheError:
