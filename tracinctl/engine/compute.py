@@ -9,17 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from tracinctl.data.pairs import RankingData
 from tracinctl.engine.asking import OutputScore, ask_first_item, way_of_asking
 from tracinctl.engine.checkpoints.adapters import base_digest, with_adapter
 from tracinctl.engine.checkpoints.files import CheckpointSource
-from tracinctl.engine.checkpoints.weights import (
-    check_own_weights,
-)
+from tracinctl.engine.checkpoints.weights import check_own_weights
 from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.compute_result import ComputeResult, Kernels, result_of
 from tracinctl.engine.devices import choose_device
@@ -42,8 +38,6 @@ from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable
 from tracinctl.user_code import load_function
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @overload
@@ -84,33 +78,21 @@ def compute_scores(
     Raises:
         TracinctlError: the data, the checkpoints, the model or the options do not work.
     """
+    _check(data, checkpoints, options)
+    ignored = tuple(options.ignore_keys or ())
+    sources = [replace(CheckpointSource.of(checkpoint), ignore_keys=ignored) for checkpoint in checkpoints]
+
+    def computed(*, of_difference: bool) -> ComputeResult | None:
+        made = _make_kernels(data, model, sources, options, progress, processes, of_difference=of_difference)
+        return None if made is None else result_of(data, options, made)
+
     # a function may seem to depend only on the difference; processes would then have to start again together
     if processes and not isinstance(options.loss.loss, str):
-        return _compute(data, model, checkpoints, options, progress, processes, of_difference=False)
+        return computed(of_difference=False)
     try:
-        return _compute(
-            data, model, checkpoints, options, progress, processes, of_difference=options.loss.of_difference
-        )
+        return computed(of_difference=options.loss.of_difference)
     except NotOfDifferenceError:
-        return _compute(data, model, checkpoints, options, progress, processes, of_difference=False)
-
-
-def _compute(
-    data: RankingData,
-    model: torch.nn.Module,
-    checkpoints: Sequence[Path | CheckpointSource],
-    options: ComputeOptions,
-    progress: ProgressCallback,
-    processes: Processes | None,
-    *,
-    of_difference: bool,
-) -> ComputeResult | None:
-    _check(data, checkpoints, options)
-    sources = [
-        replace(CheckpointSource.of(given), ignore_keys=tuple(options.ignore_keys or ())) for given in checkpoints
-    ]
-    made = _make_kernels(data, model, sources, options, progress, processes, of_difference=of_difference)
-    return None if made is None else result_of(data, options, made)
+        return computed(of_difference=False)
 
 
 def _make_kernels(

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from tracinctl.engine.kernel.item_kernel import HeldKernel, ItemKernel
 from tracinctl.engine.landmark_kernel import LandmarkKernel
 from tracinctl.engine.landmarks import choose_landmarks
 from tracinctl.engine.pair_rows import PairRows
-
-FloatArray = npt.NDArray[np.float64]
 
 DAMPING = 10.0
 """The number added to F's diagonal, as a multiple of F's trace per item."""
@@ -95,5 +92,5 @@ def exact_fisher_kernel(kernel: ItemKernel, pairs: PairRows) -> HeldKernel:
         products[train] = np.linalg.solve(F / damping, products[train])
     lengths = np.array(kernel.part("lengths"))
     lengths[train] = products[train, train]
-    parts = {"scores": kernel.scores, "item_lengths": kernel.part("item_lengths"), "pairs": kernel.stored_pairs()}
+    parts = {name: kernel.part(name) for name in ("scores", "item_lengths", "pairs")}
     return HeldKernel(layout, parts | {"lengths": lengths}, products)

@@ -84,20 +84,6 @@ class TensorRows(Rows):
         return self.tensor if self.tensor.layout == torch.strided else None
 
 
-class ArrayRows(Rows):
-    """An array that torch cannot share: read-only, in another byte order, or with negative strides."""
-
-    def __init__(self, array: np.ndarray[Any, Any]) -> None:
-        self.array = array
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def input(self, index: int) -> ItemInput:
-        """See ``Rows.input``."""
-        return tensor_of(self.array[index])
-
-
 class SparseRows(Rows):
     """A sparse matrix of scipy."""
 
@@ -288,13 +274,11 @@ def _rows_of_array(array: np.ndarray[Any, Any]) -> Rows:
         raise FormError("an array has masked numbers; fill them first")
     if not plain.ndim:
         raise FormError("an array without dimensions has no rows")
-    if plain.dtype.kind == "O":
-        return ListRows(list(plain))
-    if plain.dtype.kind not in _NUMBERS:
+    if plain.dtype.kind not in f"{_NUMBERS}O":
         raise FormError(f"the array holds {_kind_of(plain)}, not numbers")
     # copy a row that torch cannot share, and not the whole array, which may be in a file
     shared = plain.flags.writeable and plain.dtype.isnative and all(stride >= 0 for stride in plain.strides)
-    return TensorRows(tensor_of(plain)) if shared else ArrayRows(plain)
+    return TensorRows(tensor_of(plain)) if shared and plain.dtype.kind != "O" else ListRows(list(plain))
 
 
 def _numbers_of_frame(frame: Any) -> np.ndarray[Any, Any]:

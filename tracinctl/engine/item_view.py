@@ -33,12 +33,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-from tracinctl.data.pairs import Pairs
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from tracinctl.data.pairs import FloatArray, IntArray, Pairs
 
 SHARPNESS = 10.0
 """How quickly a neighbour's weight falls with the cosine."""

@@ -13,16 +13,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from tracinctl.data.pairs import Samples
+from tracinctl.data.pairs import IntArray, Samples
 from tracinctl.engine.item_digests import content_digest, content_digests, digest, shape_of
 from tracinctl.engine.item_forms import WANTED, FormError, ItemInput, Rows, rows_of
 from tracinctl.errors import DataError
 from tracinctl.user_code import first_line, said
-
-IntArray = npt.NDArray[np.int64]
 
 _READ_TWICE = 4  # number of items of each ``Dataset`` to read twice and compare
 

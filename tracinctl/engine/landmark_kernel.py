@@ -24,16 +24,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.landmarks import Landmarks, evenly
 from tracinctl.engine.pair_rows import PairRows
 from tracinctl.engine.row_file import RowFile
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _AT_ONCE = 16 << 20  # largest piece of a kernel in bytes
 _CHECKED = 64  # largest number of held-out pairs that measure the error

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.memory import Budget, size_text
 from tracinctl.errors import MemoryBudgetError
 from tracinctl.text import count
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 LANDMARKS = 2048
 """Largest number of landmarks."""

@@ -47,16 +47,12 @@ while damping 1 had recall 0.50, 5 had 0.83 and 10 had 0.96.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from tracinctl.data.pairs import Pairs
+from tracinctl.data.pairs import FloatArray, Pairs
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.landmarks import check_landmarks
 from tracinctl.engine.memory import Budget, size_text
 from tracinctl.errors import MemoryBudgetError
-
-FloatArray = npt.NDArray[np.float64]
-
 
 _SQUARES = 8  # number of arrays of items by items in memory while an inverse is applied
 

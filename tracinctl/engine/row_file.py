@@ -6,12 +6,9 @@ import tempfile
 import weakref
 
 import numpy as np
-import numpy.typing as npt
 
+from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.errors import TracinctlError
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 class RowFile:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.data.pairs import Pairs
+from tracinctl.data.pairs import FloatArray, Pairs
 from tracinctl.text import count, first_few
 
 BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from tracinctl.data.pairs import FloatArray
 from tracinctl.engine.checkpoints.files import CheckpointSource, checkpoint_digest
 from tracinctl.engine.checkpoints.load import Checkpoint, apply_checkpoint, load_checkpoint
 from tracinctl.engine.checkpoints.record import CheckpointRecord
@@ -27,7 +26,6 @@ from tracinctl.engine.kernel.score_check import ScoresChangedError, check_scores
 from tracinctl.errors import CacheError, CheckpointError
 from tracinctl.progress import Progress, ProgressCallback
 
-FloatArray = npt.NDArray[np.float64]
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -134,28 +132,6 @@ class KernelWork:
         except CacheError:  # another run removed it
             return None
 
-    @contextmanager
-    def keeping(self, identity: str) -> Iterator[_Making]:
-        """Yield a store for the parts of a kernel; if the block succeeds, the kernel is complete and in the cache.
-
-        Raises:
-            TracinctlError: the cache cannot be written.
-        """
-        if self.cache is None:
-            held = HeldStore(self.layout)
-            making = _Making(held)
-            yield making
-            making.kernel = HeldKernel(self.layout, making.parts, held.products)
-            return
-        with self.cache.writing(identity, self.layout) as store:
-            making = _Making(store)
-            yield making
-            store.finish(making.parts)
-            if self.in_memory:  # before other runs can see and remove it
-                making.kernel = store.loaded()
-        if making.kernel is None:
-            making.kernel = self.cache.written(identity, self.layout)
-
     def compute(
         self,
         path: CheckpointSource,
@@ -169,38 +145,39 @@ class KernelWork:
 
         Raises:
             CheckpointError: the checkpoint does not fit the model, or its file changed meanwhile.
-            TracinctlError: see ``KernelMaker.make``.
+            TracinctlError: the cache cannot be written; or see ``KernelMaker.make``.
         """
         self.apply(checkpoint)
-        first = processes.rank == 0
-        with self.keeping(self.identity(checkpoint)) if first else nullcontext(_Making(_NoStore())) as making:
-            with full_precision():
-                parts = self.maker.make(making.store, checkpoint=checkpoint.name, report=report, processes=processes)
-                parts["error"] = (
-                    projection_error(self.maker, self.exact, checkpoint.name)
-                    if self.exact is not None and first
-                    else np.full(2, np.nan)
-                )
-            words = self.maker.gradients.way.encode()[:WAY_LENGTH].ljust(WAY_LENGTH)
-            making.parts = {**parts, "way": np.frombuffer(words, dtype=np.uint8)}
+
+        def parts(store: KernelStore | None) -> dict[str, FloatArray]:
+            made = self._parts(store, checkpoint.name, report, processes)
             check_unchanged(path, checkpoint)
-        return making.kernel
+            return made
 
+        if processes.rank:
+            parts(None)
+            return None
+        if self.cache is None:
+            held = HeldStore(self.layout)
+            return HeldKernel(self.layout, parts(held), held.products)
+        identity = self.identity(checkpoint)
+        with self.cache.writing(identity, self.layout) as store:
+            store.finish(parts(store))
+            # before other runs can see and remove it
+            loaded = store.loaded() if self.in_memory else None
+        return loaded or self.cache.written(identity, self.layout)
 
-@dataclass
-class _Making:
-    """An unfinished kernel."""
-
-    store: KernelStore
-    parts: Mapping[str, FloatArray] = field(default_factory=dict)
-    kernel: ItemKernel | None = None
-
-
-class _NoStore:
-    """A store without products, because another process has them."""
-
-    def write(self, row: int, column: int, values: FloatArray) -> None:
-        """Do nothing."""
+    def _parts(
+        self, store: KernelStore | None, checkpoint: str, report: Callable[[int], None], processes: Processes
+    ) -> dict[str, FloatArray]:
+        """Put the products of a checkpoint into ``store``, and return the kernel's other parts."""
+        with full_precision():
+            parts = self.maker.make(store, checkpoint=checkpoint, report=report, processes=processes)
+            parts["error"] = np.full(2, np.nan)
+            if self.exact is not None and not processes.rank:
+                parts["error"] = projection_error(self.maker, self.exact, checkpoint)
+        words = self.maker.gradients.way.encode()[:WAY_LENGTH].ljust(WAY_LENGTH)
+        return {**parts, "way": np.frombuffer(words, dtype=np.uint8)}
 
 
 def full_precision() -> Any:

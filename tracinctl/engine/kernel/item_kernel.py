@@ -7,13 +7,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.engine.kernel.layout import KernelLayout
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-
 
 WAY_LENGTH = 256
 """Bytes of the text on how gradients were computed."""
@@ -38,17 +34,14 @@ class ItemKernel(ABC):
     def part(self, name: str) -> FloatArray:
         """A part by its name.
 
-        ``scores`` or ``item_lengths`` (squared, of the gradients), shape (items,); ``lengths``, shape (rows,); or
-        ``error``, see ``projection_error``; or ``way``, as bytes.
+        ``scores`` or ``item_lengths`` (squared, of the gradients), shape (items,); ``lengths``, shape (rows,);
+        ``pairs``, the products of the layout's pairs, shape (pairs,); ``error``, see ``projection_error``; or ``way``,
+        as bytes.
         """
 
     @abstractmethod
     def rows(self, rows: IntArray) -> FloatArray:
         """Inner products of these rows with all columns, shape (rows, columns)."""
-
-    @abstractmethod
-    def stored_pairs(self) -> FloatArray:
-        """Products of the layout's pairs, shape (pairs,)."""
 
     @property
     def way(self) -> str:
@@ -72,7 +65,7 @@ class ItemKernel(ABC):
             pairs = self.layout.pairs
             keys = pairs[:, 0] * len(self.layout) + pairs[:, 1]
             at = np.searchsorted(keys, low[~inside] * len(self.layout) + high[~inside])
-            products[~inside] = self.stored_pairs()[at]
+            products[~inside] = self.part("pairs")[at]
         places = np.flatnonzero(inside)
         places = places[np.argsort(high[places], kind="stable")]
         step = max(1, at_once // (8 * self.layout.columns))
@@ -105,10 +98,6 @@ class HeldKernel(ItemKernel):
     def rows(self, rows: IntArray) -> FloatArray:
         """See ``ItemKernel.rows``."""
         return self._products[rows]
-
-    def stored_pairs(self) -> FloatArray:
-        """See ``ItemKernel.stored_pairs``."""
-        return self._parts["pairs"]
 
 
 class HeldStore:

@@ -21,10 +21,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.data.pairs import Pairs
+from tracinctl.data.pairs import IntArray, Pairs
 from tracinctl.engine.items import Items
 
-IntArray = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 COMPLETE = 2048

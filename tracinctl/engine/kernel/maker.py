@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.gradients.uses import Feature
@@ -23,9 +23,6 @@ from tracinctl.engine.kernel.sizes import bytes_of_check, foreseen, measured, te
 from tracinctl.engine.memory import BlockSizes, Budget, Measured, block_sizes, check_room
 from tracinctl.engine.model_errors import asking_model
 from tracinctl.errors import MemoryBudgetError, ModelError, NonFiniteError
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 class KernelMaker:
@@ -61,11 +58,11 @@ class KernelMaker:
         self._room: Rows | None = None
 
     def make(
-        self, store: KernelStore, *, checkpoint: str, report: Callable[[int], None], processes: Processes = ALONE
+        self, store: KernelStore | None, *, checkpoint: str, report: Callable[[int], None], processes: Processes = ALONE
     ) -> dict[str, FloatArray]:
         """Put the products for the model's present state into ``store``; return the kernel's other parts.
 
-        With several ``processes``, only the first one has everything.
+        With several ``processes``, only the first one has everything, and the others need no store.
 
         Raises:
             MemoryBudgetError: not even one row at a time fits; the message says how much memory is needed.
@@ -135,7 +132,7 @@ class _Making:
         self,
         maker: KernelMaker,
         sizes: BlockSizes,
-        store: KernelStore,
+        store: KernelStore | None,
         checkpoint: str,
         report: Callable[[int], None],
         processes: Processes,
@@ -166,6 +163,7 @@ class _Making:
             inside = [(held[k[0] - start :], k) for k in _pieces(tile, self.sizes.inside)]
             outside = _pieces(np.arange(end, len(self.layout)), self.sizes.chunk)
             for rows, values in self._meet([*inside, *((held, k) for k in outside)], held=len(inside)):
+                assert self.store is not None  # noqa: S101  only the first process gets here
                 row = int(rows[0])
                 column = row if row < end else start
                 if row < end and self.complete:

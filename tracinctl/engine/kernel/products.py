@@ -17,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tracinctl.data.pairs import FloatArray
 from tracinctl.engine.gradients.uses import Feature, Outer, Touched
 from tracinctl.engine.kernel import table_products
 from tracinctl.engine.kernel.precision import LEAST_COLUMNS, exact_numbers, in_cache
-
-FloatArray = npt.NDArray[np.float64]
 
 _NEAR = 1 << 20  # bytes of a core's own cache
 _ROWS_TOGETHER = 32  # least number of rows gathered at a time, if memory allows

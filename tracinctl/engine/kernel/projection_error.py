@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from tracinctl.data.pairs import FloatArray
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.kernel.item_kernel import HeldStore
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.errors import MemoryBudgetError
-
-FloatArray = npt.NDArray[np.float64]
 
 _ITEMS = 12  # number of items with exact gradients
 _FOUR = 4  # number of items in two pairs

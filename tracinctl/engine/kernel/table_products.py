@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.engine.gradients.uses import Touched
 from tracinctl.engine.kernel.precision import LEAST_COLUMNS, exact_numbers, in_cache
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _MATRIX = 2  # number of dimensions of a part that is no table
 _FEW = 4  # up to this many positions of a gradient meet each other one by one
