@@ -122,3 +122,28 @@ def test_user_code_imports_no_heavy_library():
     program = "import sys, tracinctl.user_code; print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "said"),
+    [
+        ("class load:\n  def __init__(self, hidden): ...", (), "no arguments: missing a required argument: 'hidden'"),
+        ("def load(frequency): pass", ("500hz", "box"), "2 arguments: too many positional arguments"),
+        ("load = lambda x: x", (), "no arguments: missing a required argument: 'x'"),
+    ],
+)
+def test_a_function_of_other_arguments_is_refused_before_it_is_called(folder, function, arguments, said):
+    (folder / "my_functions.py").write_text(function)
+    with pytest.raises(UsageError, match=said) as caught:
+        call_function("my_functions:load", "`model`", *arguments)
+    assert caught.value.hint == f"Write a function that takes {said.partition(':')[0]}."
+
+
+def test_a_file_that_has_the_name_of_another_module_is_named(folder):
+    (folder / "statistics.py").write_text("def load(): pass")
+    import statistics
+
+    assert statistics.mean
+    with pytest.raises(UsageError) as caught:
+        load_function("statistics:load", "source")
+    assert caught.value.hint == "Another module has the name statistics: rename statistics.py."

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from tracinctl.errors import DataError, TracinctlError, UsageError
-from tracinctl.text import clean
+from tracinctl.text import clean, count
 
 _TRACEBACK = "Run tracinctl -vv to see where."
 
@@ -33,9 +34,12 @@ def load_function(name: str, parameter: str, error: type[TracinctlError] = Usage
         for part in function_name.split("."):
             function = getattr(function, part)
     except AttributeError as cause:
-        raise error(f"{parameter} {name!r}: {first_line(cause)}", hint="Check the name of the function.") from cause
+        hint = _other_module(module_name) or "Check the name of the function."
+        raise error(f"{parameter} {name!r}: {first_line(cause)}", hint=hint) from cause
     if not callable(function):
-        raise error(f"{parameter} {name!r} is a {type(function).__name__}, not a function")
+        raise error(
+            f"{parameter} {name!r} is a {type(function).__name__}, not a function", hint="Name a function instead."
+        )
     return function  # type: ignore[no-any-return]  # checked to be callable
 
 
@@ -53,6 +57,14 @@ def _imported(module_name: str, request: str, error: type[TracinctlError]) -> Mo
         raise error(f"{request}: importing {module_name} failed: {said(cause)}", hint=_TRACEBACK) from cause
 
 
+def _other_module(name: str) -> str:
+    """The hint that a module of Python or a package hides the file of this name here; empty if it does not."""
+    file, imported = Path(f"{name.replace('.', '/')}.py").absolute(), getattr(sys.modules[name], "__file__", None)
+    if not file.is_file() or (imported is not None and Path(imported).resolve() == file.resolve()):
+        return ""
+    return f"Another module has the name {name}: rename {file.name}."
+
+
 def has_function(name: str, parameter: str) -> bool:
     """Whether the module of ``module:function`` has such a function.
 
@@ -67,11 +79,12 @@ def call_function(name: str, parameter: str, *arguments: Any) -> Any:
     """Call the function that a parameter names.
 
     Raises:
-        UsageError: the function does not exist.
+        UsageError: the function does not exist, or does not take these arguments.
         DataError: the function failed, or tried to end the program.
         TracinctlError: raised by the function itself.
     """
     function = load_function(name, parameter)
+    _check_arguments(function, f"{parameter} {name}", arguments)
     try:
         with as_a_guest():
             return function(*arguments)
@@ -79,6 +92,18 @@ def call_function(name: str, parameter: str, *arguments: Any) -> Any:
         raise
     except Exception as cause:
         raise DataError(f"{parameter} {name} failed: {said(cause)}", hint=_TRACEBACK) from cause
+
+
+def _check_arguments(function: Callable[..., Any], request: str, arguments: Sequence[Any]) -> None:
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError as cause:
+        wanted = count(len(arguments), "argument") if arguments else "no arguments"
+        raise UsageError(
+            f"{request} is called with {wanted}: {cause}", hint=f"Write a function that takes {wanted}."
+        ) from cause
+    except ValueError:  # a builtin without a signature
+        return
 
 
 class EndedError(Exception):

@@ -99,6 +99,17 @@ def test_a_wrong_frame_is_refused(change, said):
         Pairs.from_frame(frame.drop(columns="id2"), items=ITEMS)
 
 
+def test_ids_and_parts_of_another_type_are_named():
+    for ids, kind in ((None, "NoneType"), ("abc", "str"), (3, "int")):
+        with pytest.raises(DataError, match=f"`ids` is a {kind}, not a list of ids"):
+            Samples(ids, np.zeros((3, 1)))
+    items, pairs = Samples(["a", "b"], np.zeros((2, 1))), Pairs([0], [1], [1])
+    with pytest.raises(DataError, match="`train_pairs` is a list, not Pairs"):
+        RankingData(items, [(0, 1, 1)], items, pairs)
+    with pytest.raises(DataError, match="`test` is a Pairs, not Samples"):
+        RankingData(items, pairs, pairs, items)
+
+
 def test_there_is_one_label_and_text_per_item():
     with pytest.raises(DataError, match="2 `labels` for 3 ids"):
         Samples(ITEMS, np.zeros((3, 2)), labels=np.zeros(2))

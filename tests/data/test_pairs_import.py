@@ -81,6 +81,39 @@ def test_explained_values_are_taken(tmp_path):
     assert outcome(brought(tmp_path, more, given)) == [("b", "a"), ("c", "b"), ("a", "c", "tie")]
 
 
+def test_several_values_of_a_scale_may_mean_one_outcome(tmp_path):
+    text = table("left,right,preference,split", "a,b,-2,train", "c,b,1,train", "a,c,2,train", "b,d,0,train")
+    given = Columns(first_wins="-2,-1", second_wins="1,2", tie="0")
+    assert outcome(brought(tmp_path, text, given)) == [("a", "b"), ("b", "c"), ("c", "a"), ("b", "d", "tie")]
+    with pytest.raises(DataError, match="outcomes are -2, 0, 1, 2, and it is unclear") as caught:
+        brought(tmp_path, text)
+    assert "all values" in caught.value.hint
+
+
+def test_true_and_false_are_values_too(tmp_path):
+    text = json.dumps([{"left": "a", "right": "b", "label": True, "split": "train"}] * 2)
+    text = text.replace("true", "false", 1)
+    pairs = brought(tmp_path, text, Columns(first_wins="True"), name="t.json")
+    assert outcome(pairs) == [("b", "a"), ("a", "b")]
+
+
+def test_one_column_cannot_hold_both_items(tmp_path):
+    with pytest.raises(UsageError, match="both items would be in the column 'winner'"):
+        brought(tmp_path, table("winner,loser", "a,b"), Columns(winner="winner", loser="winner"))
+    with pytest.raises(DataError, match="every row compares an item with itself"):
+        brought(tmp_path, table("winner,loser", "a,a", "b,b"))
+
+
+def test_an_item_on_both_sides_of_a_given_split_is_told(tmp_path):
+    pairs = brought(tmp_path, table("winner,loser,split", "a,b,train", "c,a,test"))
+    assert pairs.notes == ["1 item both trains and is held out, which tracinctl compute refuses: a"]
+
+
+def test_a_column_without_a_name_is_ignored(tmp_path):
+    pairs = brought(tmp_path, table(",winner,loser,split", "0,a,b,train", "1,c,b,train"))
+    assert list(pairs.frame.columns) == ["split", "id1", "id2", "target"]
+
+
 def test_columns_can_be_named(tmp_path):
     text = table("good;bad;side;nr", "a;b;test;7", "c;b;train;8")
     pairs = brought(tmp_path, text, Columns(winner="good", loser="bad", split="side", id="nr"))
@@ -316,7 +349,7 @@ class TestTexts:
         ]
         pairs = brought(tmp_path, self.lines([{**row, "split": "train"} for row in rows]), name="t.jsonl")
         assert len(pairs.items) == 3
-        assert pairs.notes[0] == "1 row left out that compare an item with itself: line 2"
+        assert pairs.notes[0] == "1 row left out, because both items are the same: line 2"
 
 
 class TestSplit:

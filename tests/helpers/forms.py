@@ -84,6 +84,7 @@ FORMS = {
         LIST, lambda x, m: [{"x": a.tolist(), "mask": b} for a, b in zip(x, m, strict=True)], masked=True
     ),
     "a frame": Form(FRAME, lambda x, _: pd.DataFrame(np.stack(x), index=range(len(x), 0, -1))),
+    "a frame whose columns allow missing values": Form(FRAME, lambda x, _: pd.DataFrame(np.stack(x)).astype("Float64")),
     "a dataset of tensors": Form(DATASET, lambda x, _: Give(tensors(x))),
     "a dataset of lists": Form(DATASET, lambda x, _: Give(v.tolist() for v in x)),
     "a dataset of one tensor": Form(DATASET, lambda x, _: TensorDataset(torch.tensor(np.stack(x)))),

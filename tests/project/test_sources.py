@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 
 import pytest
 from wav_trees import tone, write
@@ -148,3 +149,13 @@ def test_classes_channel_and_pairs_are_flags_too(cli, project):
     assert cli("compute", "--frequency", "500hz", "--pairs", "drawn").code == 0
     assert cli("compute", "--frequency", "500hz", "--pairs", "some").code == 2
     assert cli("compute", "--frequency", "500hz", "--train-share", "2").code == 2
+
+
+def test_a_source_beside_the_settings_is_found_from_a_folder_below(cli, project, monkeypatch):
+    (project / "source_beside.py").write_text("def load(frequency, material):\n    raise ValueError('it was called')\n")
+    settings(project, 'source = "source_beside:load"\n')
+    below = project / "notebooks"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    assert "it was called" in said(cli("compute", "--frequency", "500hz"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 
 import pytest
@@ -141,8 +142,37 @@ def test_a_program_may_give_scores_at_each_of_its_checkpoints(tmp_path):
     assert trained.stops == (2, 10), "in numerical order"
     assert set(trained.scores) == set(scores)
     assert trained.scores[DIVISION.judging[0]] == (-1.0, 0.5)
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="no number for"):
         own._trained({"stops": {"2": scores, "10": {}}})
+    with pytest.raises(TrainingError, match="no scores at epoch 5") as caught:
+        trained.scores_at(5, DIVISION.judging)
+    assert "the same epochs" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([], "it is a list, not an object"),
+        ({}, "no number for 'accuracy'"),
+        ({"accuracy": 0.9}, "no number for 'loss'"),
+        ({"accuracy": None, "loss": 1}, "None for 'accuracy' is not a finite number"),
+        ({"accuracy": "0.9", "loss": 1}, "'0.9' for 'accuracy' is not a finite number"),
+        ({"accuracy": 0.9, "loss": float("nan")}, "nan for 'loss' is not a finite number"),
+        ({"scores": None}, "scores must be numbers by item id"),
+        ({"scores": [1, 2]}, "scores must be numbers by item id"),
+        ({"stops": {}}, "scores by epoch"),
+        ({"stops": []}, "scores by epoch"),
+        ({"stops": {"last": {}}}, "scores by epoch"),
+        ({"stops": {"1": 3}}, "scores must be numbers by item id"),
+    ],
+)
+def test_metrics_of_another_form_are_refused_in_words(tmp_path, content, said):
+    own = trainer(tmp_path, command="true {exclusions_file}")
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match="cannot be used: ") as caught:
+        own._read(path, tmp_path / "log.txt")
+    assert said in caught.value.message
 
 
 def test_trainings_with_one_metrics_file_run_one_at_a_time():

@@ -136,6 +136,8 @@ class Command(TyperCommand):
         named = ctx.find_root().params.get("config")
         ctx.obj = load_settings(in_home(Path(named)) if named else find_settings(working_folder()))
         ctx.default_map = ctx.obj.defaults_for(name)
+        if ctx.obj.path is not None and (folder := str(ctx.obj.path.parent)) not in sys.path:
+            sys.path.append(folder)  # the user's modules may be beside the settings
         variables = command_variables(name)
         for param in self.params:
             if param.name in variables:

@@ -60,7 +60,7 @@ class Columns:
         winner, loser: columns of the better and the worse item.
         first, second: columns of the two items, if a third column says which one won.
         outcome: that third column.
-        first_wins, second_wins, tie: its values.
+        first_wins, second_wins, tie: its values, several with commas.
         prompt: column of the text that both items answer.
         split: column that says whether a row trains or is held out.
         id: column of the comparison's id.
@@ -167,6 +167,8 @@ def _pair(
 ) -> tuple[str, str] | None:
     by_plain_name = {plain(name): name for name in reversed(names)}
     if given_first and given_second:
+        if given_first == given_second:
+            raise UsageError(f"both items would be in the column {clean(given_first)!r}", hint="Name two columns.")
         return given_first, given_second
     for first, second in usual:
         pair = by_plain_name.get(first), by_plain_name.get(second)
@@ -198,8 +200,10 @@ def _targets(table: Table, pair: tuple[str, str], outcome: str, columns: Columns
 
 
 def _meanings(table: Table, cells: Sequence[str], pair: tuple[str, str], columns: Columns) -> dict[str, int]:
-    stated = {columns.first_wins: 1, columns.second_wins: -1, columns.tie: 0}
-    meanings = {cell: stated[cell] for cell in cells if cell in stated}
+    stated: dict[str, int] = {}
+    for given, value in ((columns.first_wins, 1), (columns.second_wins, -1), (columns.tie, 0)):
+        stated |= dict.fromkeys(_values(given, cells), value)
+    meanings = {cell: stated[cell.casefold()] for cell in cells if cell.casefold() in stated}
     rest = [cell for cell in cells if cell and cell not in meanings]
     if columns.first_wins is not None and columns.second_wins is None and len(rest) == 1:
         return meanings | {rest[0]: -1}
@@ -212,6 +216,14 @@ def _meanings(table: Table, cells: Sequence[str], pair: tuple[str, str], columns
     return meanings | _numbers(table, numbers)
 
 
+def _values(given: str | None, cells: Sequence[str]) -> list[str]:
+    """The values in a flag, in lower case: the text itself if it is a cell, else its parts between commas."""
+    if given is None:
+        return []
+    whole = given.strip().casefold()
+    return [whole] if whole in map(str.casefold, cells) else [part.strip() for part in whole.split(",")]
+
+
 def _numbers(table: Table, numbers: dict[str, float]) -> dict[str, int]:
     """The meaning of numbers: 1, -1 and 0, or 1 and 2."""
     values = set(numbers.values())
@@ -220,20 +232,23 @@ def _numbers(table: Table, numbers: dict[str, float]) -> dict[str, int]:
     if values <= {1, 2} and 2 in values:  # noqa: PLR2004  the second item
         return {cell: 1 if value == 1 else -1 for cell, value in numbers.items()}
     if numbers:
+        names = sorted(numbers, key=numbers.__getitem__)
+        hint = f"Give the value of a win of the first item, for example `first_wins` {names[-1]}"
+        if len(names) > 2:  # noqa: PLR2004  two values mean one item each
+            hint = "Give all values of a win of each item, for example `first_wins` 1,2 `tie` 3 `second_wins` 4,5"
         raise DataError(
-            f"{table.path}: outcomes are {' and '.join(sorted(numbers))}, and it is unclear which item each means",
-            hint="Give the value that means that the first item is better, for example `first_wins` = 1.",
+            f"{table.path}: outcomes are {first_few(names, 8)}, and it is unclear which item each means", hint=hint
         )
     return {}
 
 
 def cell_text(value: Any) -> str:
-    """A cell as text: empty if missing, and without decimal point for a whole number."""
+    """A cell as text: empty if missing, without decimal point for a whole number, and ``true`` or ``false``."""
     if value is None or value != value:  # noqa: PLR0124  only NaN differs from itself
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(int(value)) if isinstance(value, bool) else str(value).strip()
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
 def _is_number(text: str) -> bool:

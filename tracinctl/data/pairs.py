@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import DataError
+from tracinctl.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,7 +192,7 @@ class Pairs:
         if wrong.size:
             shown = ", ".join(f"pair {k}: ({self.first[k]}, {self.second[k]})" for k in wrong[:_NAMED])
             raise DataError(
-                f"{label}: {wrong.size} pairs have an index outside the {items} items ({shown})",
+                f"{label}: {count(int(wrong.size), 'pair')} with an index outside the {items} items ({shown})",
                 hint=f"Items are numbered from 0 to {items - 1}.",
             )
 
@@ -228,6 +229,10 @@ class Samples:
     texts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.ids, str) or not isinstance(self.ids, Iterable):
+            raise DataError(
+                f"samples: `ids` is a {type(self.ids).__name__}, not a list of ids", hint="Give one text per item."
+            )
         object.__setattr__(self, "ids", tuple(str(i) for i in self.ids))
         check_unique("samples", self.ids)
         for name in ("labels", "texts"):
@@ -261,6 +266,13 @@ class RankingData:
     classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        for name, kind in (("train", Samples), ("train_pairs", Pairs), ("test", Samples), ("test_pairs", Pairs)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise DataError(
+                    f"data: `{name}` is a {type(value).__name__}, not {kind.__name__}",
+                    hint="Give RankingData(Samples(...), Pairs(...), Samples(...), Pairs(...)).",
+                )
         self.train_pairs.check_items(len(self.train), "train_pairs")
         self.test_pairs.check_items(len(self.test), "test_pairs")
 

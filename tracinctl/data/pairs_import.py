@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from tracinctl.data.answers import answers_in_pairs
 from tracinctl.data.comparisons import Columns, Comparisons, cell_text, find_column, find_comparisons, plain
@@ -76,7 +77,7 @@ def import_pairs(
     frame, named = _frame(table, compared, columns, ids)
     understood = [f"{count(len(frame), 'row')}: {compared.understood}", *answered, *item_notes, *named]
     notes = _scores_against(table, compared)
-    frame = _without_selves(frame, notes)
+    frame = _without_selves(table, frame, notes)
     frame = _split(table, frame, columns, seed, train_share, understood, notes)
     return ImportedPairs(frame, items, understood, notes)
 
@@ -196,7 +197,8 @@ def _frame(
     groups, left = [], []
     for name in map(str, table.frame.columns):
         if (
-            name in {*compared.used, _prompt(table, columns)}
+            not name.strip()
+            or name in {*compared.used, _prompt(table, columns)}
             or (name == id_column and "id" in out)
             or _is_split(name, columns)
         ):
@@ -246,11 +248,13 @@ def _is_split(name: str, columns: Columns) -> bool:
     return name == columns.split or (columns.split is None and plain(name) == "split")
 
 
-def _without_selves(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def _without_selves(table: Table, frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     same = frame["id1"] == frame["id2"]
+    if same.all():
+        raise DataError(f"{table.path}: every row compares an item with itself", hint="Name other columns.")
     if same.any():
         lines = first_few([str(line) for line in frame["line"][same]])
-        notes.append(f"{count(int(same.sum()), 'row')} left out that compare an item with itself: line {lines}")
+        notes.append(f"{count(int(same.sum()), 'row')} left out, because both items are the same: {table.unit} {lines}")
     return frame[~same].reset_index(drop=True)
 
 
@@ -270,6 +274,7 @@ def _split(
         names = [_split_name(table, split_column, line, by_line[line]) for line in frame["line"].tolist()]
         understood.append(f"{clean(split_column)} says which rows train and which are held out")
         sides = np.array(names, dtype=object)
+        notes += _on_both_sides(frame, sides)
     else:
         trains = _training_items(frame, seed, train_share, understood)
         first_trains, second_trains = frame["id1"].isin(trains).to_numpy(), frame["id2"].isin(trains).to_numpy()
@@ -290,6 +295,14 @@ def _split(
     result = frame.drop(columns="line")[keep]
     result.insert(0, "split", sides[keep])
     return result.reset_index(drop=True)
+
+
+def _on_both_sides(frame: pd.DataFrame, sides: npt.NDArray[np.object_]) -> list[str]:
+    """A note on items that both train and are held out."""
+    of = ({*frame["id1"][sides == side], *frame["id2"][sides == side]} for side in (TRAIN, HELD_OUT))
+    both = [clean(name) for name in sorted(set.intersection(*of))]
+    items = count(len(both), "item both trains and is", "items both train and are")
+    return [f"{items} held out, which tracinctl compute refuses: {first_few(both)}"] if both else []
 
 
 def _split_name(table: Table, column: str, line: int, value: Any) -> str:

@@ -285,7 +285,9 @@ def _numbers_of_frame(frame: Any) -> np.ndarray[Any, Any]:
     for name, dtype in frame.dtypes.items():
         if getattr(dtype, "kind", "O") not in _NUMBERS or frame[name].isna().to_numpy().any():
             raise FormError(f"column {name!r} of the frame has {dtype} or missing values, not only numbers")
-    return np.asarray(frame.to_numpy())
+    # columns that allow missing values would give an array of objects
+    kinds = [getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes]
+    return np.asarray(frame.to_numpy(dtype=np.result_type(*kinds) if kinds else None))
 
 
 def _argument(name: str | int, value: Any) -> torch.Tensor:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import math
 import re
@@ -202,28 +201,45 @@ class CommandTrainer:
             ) from error
         try:
             return self._trained(content)
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise TrainingError(
                 f"the metrics in {path} cannot be used: {error}",
                 hint='Write {"scores": {item id: score}} for every judging item, or {"accuracy": x, "loss": x}.',
             ) from error
 
-    def _trained(self, content: dict[str, Any]) -> Trained:
+    def _trained(self, content: Any) -> Trained:
+        if not isinstance(content, dict):
+            raise TypeError(f"it is a {type(content).__name__}, not an object")
         if "scores" not in content and "stops" not in content:
-            accuracy, loss = float(content["accuracy"]), float(content["loss"])
-            if not 0 <= accuracy <= 1 or not math.isfinite(loss):
-                raise ValueError("not finite, or an accuracy that is not from 0 to 1 (a share, not per cent)")
+            accuracy, loss = (_finite(content, name) for name in ("accuracy", "loss"))
+            if not 0 <= accuracy <= 1:
+                raise ValueError("an accuracy that is not from 0 to 1 (a share, not per cent)")
             return Trained({}, accuracy=accuracy, loss=loss)
         stops = content.get("stops", {str(END): content.get("scores")})
-        epochs = sorted(map(int, stops))
-        first = stops[str(epochs[0])]
-        if missing := [name for name in self.division.judging if name not in first]:
-            raise KeyError(f"no number for {missing[0]!r}")
-        names = [name for name in self.data.test.ids if name in first]
-        scores = {name: tuple(float(stops[str(epoch)][name]) for epoch in epochs) for name in names}
-        if not all(map(math.isfinite, itertools.chain.from_iterable(scores.values()))):
-            raise ValueError("a number is not finite")
-        return Trained(scores, tuple(epochs))
+        if not isinstance(stops, dict) or not stops or not all(epoch.isdecimal() for epoch in stops):
+            raise ValueError("`stops` must hold scores by epoch, for example at 10 and 20")
+        at_epochs = [stops[epoch] for epoch in sorted(stops, key=int)]
+        if not all(isinstance(scores, dict) for scores in at_epochs):
+            raise TypeError("scores must be numbers by item id")
+        if missing := [name for name in self.division.judging if name not in at_epochs[0]]:
+            raise ValueError(f"no number for {missing[0]!r}")
+        names = [name for name in self.data.test.ids if name in at_epochs[0]]
+        scores = {name: tuple(_finite(at_epoch, name) for at_epoch in at_epochs) for name in names}
+        return Trained(scores, tuple(sorted(map(int, stops))))
+
+
+def _finite(numbers: dict[str, Any], name: str) -> float:
+    """A number by name.
+
+    Raises:
+        ValueError: it is missing, or not a finite number.
+    """
+    if name not in numbers:
+        raise ValueError(f"no number for {name!r}")
+    value = numbers[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} for {name!r} is not a finite number")
+    return float(value)
 
 
 def _filled(word: str, values: dict[str, str]) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from tracinctl.errors import TrainingError
+
 KEPT: Final = "Finished trainings are kept in .tracinctl/retraining; run the same command to continue."
 
 END: Final = 0
@@ -58,7 +60,16 @@ class Trained:
     train_pairs: int | None = None
 
     def scores_at(self, stop: int, ids: Sequence[str]) -> list[float]:
-        """The scores of these items at a stop; NaN for items without one."""
+        """The scores of these items at a stop; NaN for items without one.
+
+        Raises:
+            TrainingError: the training gave no scores at this stop.
+        """
+        if stop != END and stop not in self.stops:
+            raise TrainingError(
+                f"a training gave no scores at epoch {stop}, as another one did",
+                hint="Let the training command give scores at the same epochs each time.",
+            )
         at = -1 if stop == END else self.stops.index(stop)
         return [self.scores[name][at] if name in self.scores else math.nan for name in ids]
 

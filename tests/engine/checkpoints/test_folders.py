@@ -202,6 +202,45 @@ def test_two_trainings_under_two_endings_are_an_error_that_names_both(tmp_path):
     assert len(list_checkpoints(tmp_path)) == 3, "a copy under another ending is listed, and counts once later"
 
 
+def test_the_endings_of_torchs_own_examples_are_listed(tmp_path):
+    for name in ("checkpoint_1.pth.tar", "checkpoint_2.pth.tar", "checkpoint_3.tar", "checkpoint.txt"):
+        torch.save({"state_dict": Base().state_dict()}, tmp_path / name)
+    assert [path.name for path in list_checkpoints(tmp_path, "checkpoint_")] == [
+        "checkpoint_1.pth.tar",
+        "checkpoint_2.pth.tar",
+    ]
+
+
+def test_a_folder_without_checkpoints_says_what_it_has(tmp_path):
+    (tmp_path / "model_epoch_5.pkl").touch()
+    with pytest.raises(CheckpointError, match=r"model_epoch_5\.pkl does not have the ending") as caught:
+        list_checkpoints(tmp_path)
+    assert ".safetensors" in caught.value.hint
+    trainer = tmp_path / "out" / "checkpoint-500"
+    trainer.mkdir(parents=True)
+    for name in ("model.safetensors", "optimizer.pt"):
+        (trainer / name).touch()
+    with pytest.raises(CheckpointError, match="is a checkpoint itself") as caught:
+        list_checkpoints(trainer)
+    assert caught.value.hint == f"Give `checkpoint_dir` {tmp_path / 'out'} and `checkpoint_prefix` checkpoint-"
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "hint"),
+    [
+        ({"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]}, "the state of an optimizer", "checkpoint_prefix"),
+        ({"net": {"a": torch.ones(1)}, "ema": {"a": torch.ones(1)}}, "several states of models: 'net', 'ema'", "alone"),
+        ({"epoch": 3}, "no state of a model", "model_state_dict"),
+        ({"a": torch.ones(1), "epoch": 3}, "'epoch' among its weights, which is not a tensor but a int", "beside them"),
+    ],
+)
+def test_a_file_without_one_state_of_a_model_says_what_it_holds(tmp_path, content, said, hint):
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=said) as caught:
+        load_checkpoint(tmp_path / "x.pt")
+    assert hint in caught.value.hint
+
+
 # Names that do not fit
 
 
@@ -276,3 +315,46 @@ def test_an_unknown_rate_is_noted(tmp_path):
     paths, _ = adapters(tmp_path, (0.1,))
     with pytest.warns(CheckpointWarning, match="is unknown"):
         compute_influence(make_data((6,)), Base(), paths)
+
+
+def test_the_names_of_the_older_weight_norm_fit_the_newer_one(tmp_path):
+    from torch.nn.utils.parametrizations import weight_norm
+
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = weight_norm(nn.Linear(3, 2))
+
+    theirs = {f"model.conv.{name}": value for name, value in Normed().conv.state_dict().items()}
+    for end, number in (("g", 0), ("v", 1)):
+        theirs[f"model.conv.weight_{end}"] = theirs.pop(f"model.conv.parametrizations.weight.original{number}") + 1
+    torch.save(theirs, tmp_path / "x.pt")
+    model = Normed()
+    apply_checkpoint(model, load_checkpoint(tmp_path / "x.pt"))
+    assert torch.equal(model.conv.parametrizations.weight.original0, theirs["model.conv.weight_g"])
+    assert torch.equal(model.conv.parametrizations.weight.original1, theirs["model.conv.weight_v"])
+
+
+def test_wrappers_of_parts_of_a_model_change_no_weight(tmp_path):
+    state = Base().state_dict()
+    for part in ("_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_orig_mod"):
+        torch.save({name.replace(".", f".{part}.", 1): value for name, value in state.items()}, tmp_path / "x.pt")
+        model = Base()
+        nn.init.zeros_(model.body.weight)
+        apply_checkpoint(model, load_checkpoint(tmp_path / "x.pt"))
+        assert torch.equal(model.body.weight, state["body.weight"])
+
+
+@pytest.mark.parametrize(
+    "optimizers",
+    [
+        {"optimizer": {"body": {"param_groups": [{"lr": 0.5}]}, "head": {"param_groups": [{"lr": 0.25}]}}},
+        {"optimizers": [{"param_groups": [{"lr": 0.5}]}]},
+        {"opt_state": {"param_groups": [{"lr": 0.5}]}},
+        {"last_optimizer_state": {"param_groups": [{"lr": 0.5}]}},
+    ],
+    ids=lambda content: next(iter(content)),
+)
+def test_rates_are_found_under_the_usual_names_of_optimizers(tmp_path, optimizers):
+    torch.save({"model": Base().state_dict(), **optimizers}, tmp_path / "x.pt")
+    assert load_checkpoint(tmp_path / "x.pt").learning_rate == 0.5

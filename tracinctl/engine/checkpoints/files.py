@@ -13,7 +13,7 @@ from typing import Any
 
 from tracinctl.errors import CheckpointError
 
-SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pth.tar", ".pt.tar")
 
 TRAINER_STATE = "trainer_state.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -63,7 +63,7 @@ def is_checkpoint(path: Path) -> bool:
     """Whether a path looks like a checkpoint, by a file's ending or a folder's content."""
     if path.name.startswith("."):
         return False
-    if path.suffix in SUFFIXES and path.is_file():
+    if path.name.endswith(SUFFIXES) and path.is_file():
         return True
     return path.is_dir() and any((path / name).is_file() for name in (*_WEIGHTS, *_ADAPTERS, _MODULES, *_SHARDED))
 

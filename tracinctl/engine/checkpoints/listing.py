@@ -38,14 +38,14 @@ def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
             f"cannot read {error.filename or folder}: {error.strerror}", hint="Check its path and permissions."
         ) from error
     if not chosen:
-        raise _none(folder, prefix, [path.name for path in entries if is_checkpoint(path)])
+        raise _none(folder, prefix, entries)
     _check_endings(chosen)
     return chosen
 
 
 def _claims_to_be(path: Path) -> bool:
     """Whether an entry is a checkpoint; an error if it has a checkpoint's name, but cannot be read."""
-    if path.suffix not in SUFFIXES or path.name.startswith("."):
+    if not path.name.endswith(SUFFIXES) or path.name.startswith("."):
         return is_checkpoint(path)
     if path.is_symlink() and not path.exists():
         raise CheckpointError(
@@ -59,7 +59,20 @@ def _claims_to_be(path: Path) -> bool:
     return True
 
 
-def _none(folder: Path, prefix: str, names: Sequence[str]) -> CheckpointError:
+def _none(folder: Path, prefix: str, entries: Sequence[Path]) -> CheckpointError:
+    """The error that a folder has no checkpoint with this prefix."""
+    if is_checkpoint(folder):
+        begin = re.split(r"[0-9]", folder.name)[0]
+        return CheckpointError(
+            f"{folder} is a checkpoint itself, not a folder of checkpoints",
+            hint=f"Give `checkpoint_dir` {folder.parent} and `checkpoint_prefix` {begin}",
+        )
+    named = next((path for path in entries if path.name.startswith(prefix) and path.is_file()), None)
+    if named is not None:
+        return CheckpointError(
+            f"{named} does not have the ending of a checkpoint", hint=f"Endings are {', '.join(SUFFIXES)}."
+        )
+    names = [path.name for path in entries if is_checkpoint(path)]
     others = f"; it has {first_few(names)}" if names else ""
     begin = f" {re.split(r'[0-9]', names[0])[0]}" if names else ""
     error = CheckpointError(

@@ -81,14 +81,37 @@ def _load_content(source: CheckpointSource, content: Any, digest: str, size: int
     state = _state_of(content)
     path = Path(str(source))
     if state is None:
-        raise CheckpointError(
-            f"{source} has no state of a model",
-            hint="Save a state dict, alone or under `model_state_dict` or `state_dict`.",
-        )
+        raise _no_state(source, content)
     if size is not None:
         check_state(path, state, size)
     beside = content if state is not content and not isinstance(content, Inert) else {}
     return Checkpoint(source.name, digest, dict(state), record_of(beside, "", rates_in(path, beside)))
+
+
+def _no_state(source: CheckpointSource, content: Any) -> CheckpointError:
+    """The error that a file has no state of a model, or several."""
+    if isinstance(content, Mapping) and "param_groups" in content:
+        return CheckpointError(
+            f"{source} has the state of an optimizer, not of a model",
+            hint="Move it to another folder, or choose the models' files with checkpoint_prefix.",
+        )
+    inside = content if isinstance(content, Mapping) else {}
+    names = _inner_states(inside)
+    odd = next((name for name, value in inside.items() if not isinstance(value, torch.Tensor)), None)
+    if odd is not None and any(isinstance(value, torch.Tensor) for value in inside.values()):
+        return CheckpointError(
+            f"{source} has {odd!r} among its weights, which is not a tensor but a {type(inside[odd]).__name__}",
+            hint="Save the weights alone under `model_state_dict`, and everything else beside them.",
+        )
+    if len(names) > 1:
+        return CheckpointError(
+            f"{source} has several states of models: {', '.join(map(repr, names))}",
+            hint="Save the trained one under `model_state_dict`, or alone.",
+        )
+    return CheckpointError(
+        f"{source} has no state of a model",
+        hint="Save a state dict, alone or under `model_state_dict` or `state_dict`.",
+    )
 
 
 def _load_folder(path: Path) -> Checkpoint:
@@ -142,8 +165,13 @@ def _state_of(content: Any) -> Mapping[str, torch.Tensor] | None:
             return inner if _is_state(inner) else None
     if _is_state(content):
         return content
-    inner_states = [value for value in content.values() if _is_state(value)]
-    return inner_states[0] if len(inner_states) == 1 else None
+    names = _inner_states(content)
+    return content[names[0]] if len(names) == 1 else None
+
+
+def _inner_states(content: Mapping[str, Any]) -> list[str]:
+    """The names of the states in a file's content."""
+    return [name for name, value in content.items() if _is_state(value)]
 
 
 def _is_state(value: Any) -> bool:

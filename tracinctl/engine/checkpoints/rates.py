@@ -14,7 +14,10 @@ from tracinctl.engine.checkpoints.schedule import rates_before
 from tracinctl.errors import CheckpointError
 
 _SCHEDULERS = ("scheduler_state_dict", "lr_scheduler_state_dict", "lr_schedulers", "lr_scheduler", "scheduler")
-_OPTIMIZERS = ("optimizer_state_dict", "optimizer_states", "optimizer", "optim")
+_OPTIMIZERS = (
+    *("optimizer_state_dict", "optimizer_states", "optimizer", "optimizers", "optimizer_state", "optim", "opt"),
+    *("opt_state", "optim_state_dict", "last_optimizer_state"),
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ def checked_rate(path: Path, rate: Any) -> float:
 
 
 def _several(states: Any) -> list[Mapping[str, Any]]:
-    """The states in one state or in a list of them, as Lightning writes."""
+    """The states in one state, in a list of them, as Lightning writes, or in a mapping of them by name."""
+    if isinstance(states, Mapping) and states and all(isinstance(state, Mapping) for state in states.values()):
+        states = list(states.values())
     return [state for state in _listed(states) or [states] if isinstance(state, Mapping)]
 
 

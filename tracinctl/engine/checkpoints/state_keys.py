@@ -1,11 +1,12 @@
 """Match the names of a checkpoint's weights to those of the model.
 
-Wrappers of training add prefixes to the names: ``module.`` (DataParallel), ``_orig_mod.`` (``torch.compile``, of the
-model or a part of it), ``model.`` and similar ones (Lightning), also nested.
+Wrappers of training add prefixes to the names: ``module.`` (DataParallel), ``model.`` and similar ones (Lightning),
+also nested. Wrappers of the model or of its parts, such as ``torch.compile``, add ``_orig_mod.`` and the like anywhere.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -14,13 +15,13 @@ from tracinctl.engine.checkpoints.files import ANY_PART
 from tracinctl.errors import CheckpointError
 from tracinctl.text import first_few
 
-_COMPILED = "_orig_mod."
+_OF_PARTS = re.compile(r"(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
 _WRAPPERS = ("module.", "model.")
 
 
 def without_wrappers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The state without wrapper prefixes that all its names have."""
-    bare = {_uncompiled(name): value for name, value in state.items()}
+    bare = {_unwrapped(name): value for name, value in state.items()}
     while prefix := next((p for p in _WRAPPERS if bare and all(name.startswith(p) for name in bare)), None):
         bare = {name.removeprefix(prefix): value for name, value in bare.items()}
     return bare
@@ -41,6 +42,7 @@ def state_for(
     """
     wanted, shared = model.state_dict(), _shared(model)
     state = {_filled_in(name, wanted): value for name, value in state.items()}
+    state = {_of_weight_norm(name, state, wanted): value for name, value in state.items()}
     renamed = dict(state if wanted.keys() <= state.keys() else _renamed(wanted, state, shared, checkpoint))
     for name, others in shared.items():
         present = next((alias for alias in others if alias in renamed), None)
@@ -78,9 +80,19 @@ def _filled_in(name: str, wanted: Mapping[str, torch.Tensor]) -> str:
     return deeper[0] if len(deeper) == 1 and f"{head}.{rest}" not in wanted else f"{head}.{rest}"
 
 
+def _of_weight_norm(name: str, state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str:
+    """The name of torch's newer weight_norm, if the model has that one and the checkpoint the older one."""
+    whole, end = name[:-2], name[-2:]
+    if end not in {"_g", "_v"} or not {f"{whole}_g", f"{whole}_v"} <= state.keys():
+        return name
+    module, _, weight = whole.rpartition(".")
+    new = f"parametrizations.{weight}.original{int(end == '_v')}"
+    return f"{module}.{new}" if any(key.endswith(f".{new}") for key in wanted) else name
+
+
 def bare_name(name: str) -> str:
     """The name of a weight without wrapper prefixes."""
-    name = _uncompiled(name)
+    name = _unwrapped(name)
     while prefix := next((p for p in _WRAPPERS if name.startswith(p)), None):
         name = name.removeprefix(prefix)
     return name
@@ -120,8 +132,8 @@ def _check_fit(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Ten
         )
 
 
-def _uncompiled(name: str) -> str:
-    return name.replace(_COMPILED, "")
+def _unwrapped(name: str) -> str:
+    return _OF_PARTS.sub("", name)
 
 
 def _shared(model: torch.nn.Module) -> dict[str, list[str]]:
@@ -139,8 +151,8 @@ def _renamed(
     checkpoint: str,
 ) -> Mapping[str, torch.Tensor]:
     """The state under the model's names, if adding a prefix on one side makes them equal."""
-    bare = {_uncompiled(name): value for name, value in state.items()}
-    names = {_uncompiled(name): name for name in wanted}
+    bare = {_unwrapped(name): value for name, value in state.items()}
+    names = {_unwrapped(name): name for name in wanted}
     prefixes = list(dict.fromkeys(_prefixes(bare)))
     hits = {p: sum(p + name in bare for name in names) for p in prefixes}
     fitting = [p for p in prefixes if _all_there(p, names, bare, shared)]
@@ -173,6 +185,6 @@ def _all_there(
     prefix: str, names: Mapping[str, str], bare: Mapping[str, torch.Tensor], shared: Mapping[str, list[str]]
 ) -> bool:
     return all(
-        prefix + name in bare or any(prefix + _uncompiled(alias) in bare for alias in shared.get(full, ()))
+        prefix + name in bare or any(prefix + _unwrapped(alias) in bare for alias in shared.get(full, ()))
         for name, full in names.items()
     )
