@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -21,6 +24,9 @@ def table(scores, **more):
     )
 
 
+HOSTILE = "m_[red]\x1b]0;owned\x07\n\r\x9b31m\u202e<script>alert(1)</script>&\"'`|"
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
+
 PARQUET = "m_500hz_influence.parquet"
 
 
@@ -35,6 +41,37 @@ def full(scores, **more):
         "provenance": {"method": "tracin", "checkpoints": [{"name": "a.pt", "learning_rate": None}]},
     }
     return table(scores, **(known | more))
+
+
+def drawable(scores):
+    """A table that every view can draw."""
+    scores = np.asarray(scores, dtype=float)
+    rows = len(scores)
+    return table(
+        scores,
+        train_items=[(f"box_deg000_1hz_{k}", f"box_deg036_1hz_{k}") for k in range(rows)],
+        self_influence=np.abs(scores[:, 0]),
+        sample_ids=[f"m_{k}" for k in range(rows)],
+        sample_influence=np.abs(scores[:, -1]),
+        per_checkpoint=np.stack([scores / 1.5, scores / 3]),
+        checkpoint_names=["epoch_1.pt", "epoch_2.pt"],
+    )
+
+
+def hostile():
+    """A table that every view can draw, with hostile ids."""
+    scores = np.random.default_rng(1).normal(size=(4, 3)) * 10
+    names = [f"{HOSTILE}{k}" for k in range(5)]
+    return table(
+        scores,
+        train_items=list(itertools.pairwise(names)),
+        self_influence=np.ones(4),
+        sample_ids=names,
+        sample_influence=np.ones(5),
+        per_checkpoint=np.stack([scores / 2, scores / 2]),
+        checkpoint_names=[HOSTILE + "1", HOSTILE + "2"],
+        provenance={"labels": {name: f"{HOSTILE}{k % 2}" for k, name in enumerate(names)}, "loss": HOSTILE},
+    )
 
 
 def same_bits(one, other):

@@ -1,12 +1,11 @@
 """Pictures of empty, constant, huge and non-finite scores, of hostile ids, on narrow terminals and in files."""
 
-import itertools
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from html import escape, unescape
+from html import unescape
 
 import numpy as np
 import pytest
@@ -17,34 +16,13 @@ from pictures import rows_of
 from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style
-from score_tables import matrices, scores_of_any_size, table
+from score_tables import CONTROL, drawable, hostile, matrices, scores_of_any_size, table
 
 from tracinctl.errors import PlotError, UsageError
-from tracinctl.plots.report import Report, ReportSection, write_report
 from tracinctl.plots.save import save
 from tracinctl.plots.views import VIEWS
-from tracinctl.scores.diagnoses import Diagnosis
-from tracinctl.scores.exclusion import choose_exclusions
-from tracinctl.scores.files.per_checkpoint import with_checkpoints, write_per_checkpoint_scores
-from tracinctl.scores.options import Rule
 
-HOSTILE = "m_[red]\x1b]0;owned\x07\n\r\x9b31m\u202e<script>alert(1)</script>&\"'`|"
 anything = st.one_of(scores_of_any_size, st.sampled_from([float("nan"), float("inf"), float("-inf")]))
-
-
-def full_table(scores):
-    """A table that every view can draw."""
-    scores = np.asarray(scores, dtype=float)
-    rows = len(scores)
-    return table(
-        scores,
-        train_items=[(f"box_deg000_1hz_{k}", f"box_deg036_1hz_{k}") for k in range(rows)],
-        self_influence=np.abs(scores[:, 0]),
-        sample_ids=[f"m_{k}" for k in range(rows)],
-        sample_influence=np.abs(scores[:, -1]),
-        per_checkpoint=np.stack([scores / 1.5, scores / 3]),
-        checkpoint_names=["epoch_1.pt", "epoch_2.pt"],
-    )
 
 
 def picture(view, source, width=80, *, thresholds="0,-5,1%", **more):
@@ -62,7 +40,7 @@ def visible(style):
 @example(scores=[[0.0] * 3, [sys.float_info.max, np.nan, np.nan]], width=40, height=None)
 def test_any_scores_give_a_picture_of_the_right_size(view, scores, width, height):
     for colour in (False, True):
-        drawn = picture(view, full_table(scores), width, colour=colour, height=height)
+        drawn = picture(view, drawable(scores), width, colour=colour, height=height)
         for line in rows_of(drawn):
             assert cell_len(line.plain) <= width
             assert line.plain.isprintable()
@@ -72,7 +50,7 @@ def test_any_scores_give_a_picture_of_the_right_size(view, scores, width, height
 @pytest.mark.parametrize("height", [24, 25, 26, 27, 30, 34])
 def test_the_overview_leaves_one_line_for_the_prompt(height):
     scores = np.random.default_rng(0).normal(-3, 10, (60, 40))
-    drawn = picture("overview", full_table(scores), height=height, thresholds="0,-5,-15")
+    drawn = picture("overview", drawable(scores), height=height, thresholds="0,-5,-15")
     assert height - 3 <= len(rows_of(drawn)) < height
 
 
@@ -91,7 +69,7 @@ def test_the_overview_leaves_one_line_for_the_prompt(height):
     ids=["zeros", "constant", "huge", "nan", "huge and tiny", "infinite", "single"],
 )
 def test_odd_scores_are_drawn_without_false_numbers(view, scores):
-    text = picture(view, full_table(scores)).plain
+    text = picture(view, drawable(scores)).plain
     assert text.startswith("box 1hz")
     assert not re.search(r"\bnan\b|\binf\b", text)
     if not np.isfinite(scores).all() and view == "distribution":
@@ -101,21 +79,21 @@ def test_odd_scores_are_drawn_without_false_numbers(view, scores):
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_fewer_than_forty_columns_are_refused(view):
-    picture(view, full_table(np.ones((3, 3))), 40)
+    picture(view, drawable(np.ones((3, 3))), 40)
     with pytest.raises(PlotError, match="39 columns are too few") as caught:
-        picture(view, full_table(np.ones((3, 3))), 39)
+        picture(view, drawable(np.ones((3, 3))), 39)
     assert "40 columns" in caught.value.hint
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_picture_has_a_largest_width(view):
-    drawn = picture(view, full_table(np.random.default_rng(0).normal(size=(30, 5))), 1000, colour=True)
+    drawn = picture(view, drawable(np.random.default_rng(0).normal(size=(30, 5))), 1000, colour=True)
     assert max(cell_len(line.plain) for line in rows_of(drawn)) <= 200
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_explains_the_signs(view):
-    text = " ".join(picture(view, full_table(np.random.default_rng(0).normal(size=(30, 5)))).plain.split())
+    text = " ".join(picture(view, drawable(np.random.default_rng(0).normal(size=(30, 5)))).plain.split())
     assert ("positive = helpful, negative = harmful" in text) != (view == "self")
     if view == "self":
         assert "never negative: they do not show whether a pair helps or harms" in text
@@ -149,24 +127,6 @@ def test_colours_are_readable_on_white_and_on_black():
         assert (bright + 0.05) / 0.05 >= 3, f"{each} on black"
 
 
-def hostile():
-    scores = np.random.default_rng(1).normal(size=(4, 3)) * 10
-    names = [f"{HOSTILE}{k}" for k in range(5)]
-    return table(
-        scores,
-        train_items=list(itertools.pairwise(names)),
-        self_influence=np.ones(4),
-        sample_ids=names,
-        sample_influence=np.ones(5),
-        per_checkpoint=np.stack([scores / 2, scores / 2]),
-        checkpoint_names=[HOSTILE + "1", HOSTILE + "2"],
-        provenance={"labels": {name: f"{HOSTILE}{k % 2}" for k, name in enumerate(names)}, "loss": HOSTILE},
-    )
-
-
-SENT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
-
-
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("ending", [".txt", ".svg", ".html"])
 def test_hostile_ids_stay_text_in_every_picture_and_file(tmp_path, view, ending):
@@ -174,7 +134,7 @@ def test_hostile_ids_stay_text_in_every_picture_and_file(tmp_path, view, ending)
     path = tmp_path / f"picture{ending}"
     save(drawn, path)
     text = path.read_text(encoding="utf-8")
-    assert not SENT.search(text)
+    assert not CONTROL.search(text)
     if ending != ".txt":
         assert "<script" not in text
         root = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])  # noqa: S314  written by us
@@ -182,35 +142,6 @@ def test_hostile_ids_stay_text_in_every_picture_and_file(tmp_path, view, ending)
     if view in {"top", "self", "checkpoints"}:
         folded = re.sub(r"\s", "", text)
         assert "[red]\\x1b]0;owned\\x07\\n\\r\\x9b31m\\u202e<script>alert(1)</script>&\"'`|" in folded
-
-
-@pytest.mark.parametrize("ending", [".html", ".md"])
-def test_hostile_ids_stay_text_in_a_report(tmp_path, ending):
-    source = hostile()
-    chosen = choose_exclusions(source, Rule(threshold="0", min_occurrences="1"))
-    assert chosen.ids
-    section = ReportSection(
-        HOSTILE,
-        source=source,
-        score_file=HOSTILE,
-        exclusions=chosen,
-        diagnoses=[Diagnosis("x", HOSTILE, HOSTILE)],
-        output_file=HOSTILE,
-        next_command=HOSTILE,
-        notes=[HOSTILE],
-    )
-    path = tmp_path / f"report{ending}"
-    failed = ReportSection("b", error=HOSTILE, hint=HOSTILE)
-    write_report(path, Report(HOSTILE, [section, failed], settings={HOSTILE: HOSTILE}))
-    text = path.read_text(encoding="utf-8")
-    assert not SENT.search(text)
-    if ending == ".html":
-        assert "<script" not in text
-        assert not re.search(r'(src|href|url)\s*[=(]\s*["\']?(?!#)[a-z]+:', text), "it loads nothing"
-        ET.fromstring(re.sub(r"<!DOCTYPE html>|<meta[^>]*>", "", text))  # noqa: S314  written by us
-    else:
-        outside = re.sub(r"(?<!\\)(`+)(?!`).*?(?<!`)\1(?!`)", "", text, flags=re.DOTALL)
-        assert not re.search(r"(?<!\\)<script", outside)
 
 
 def test_an_svg_has_every_letter_in_its_place(tmp_path):
@@ -233,7 +164,7 @@ def test_an_svg_has_every_letter_in_its_place(tmp_path):
 
 
 def test_a_picture_file_is_reproducible_and_self_contained(tmp_path):
-    drawn = picture("heatmap", full_table(np.arange(6.0).reshape(3, 2)), 100, colour=True)
+    drawn = picture("heatmap", drawable(np.arange(6.0).reshape(3, 2)), 100, colour=True)
     for ending in (".svg", ".html", ".txt"):
         save(drawn, tmp_path / f"a{ending}")
         save(drawn, tmp_path / f"b{ending}")
@@ -244,125 +175,15 @@ def test_a_picture_file_is_reproducible_and_self_contained(tmp_path):
 
 
 def test_rich_prints_the_picture(capsys):
-    drawn = picture("top", full_table(np.arange(6.0).reshape(3, 2) - 2), 60)
+    drawn = picture("top", drawable(np.arange(6.0).reshape(3, 2) - 2), 60)
     Console(width=60, no_color=True).print(drawn, end="")
     printed = capsys.readouterr().out
     assert [line.rstrip() for line in printed.splitlines()] == drawn.plain.splitlines()
 
 
-def test_a_report_covers_checkpoints_list_and_next_command(tmp_path):
-    source = full_table(np.random.default_rng(0).normal(size=(30, 25)))
-    source = table(
-        source.scores,
-        train_items=source.train_items,
-        provenance={
-            "loss": "standard",
-            "margin": 1.0,
-            "checkpoints": [{"name": "model_epoch_5.pt", "weight": 0.5, "learning_rate": 0.01, "digest": "abc"}],
-        },
-    )
-    chosen = choose_exclusions(source, Rule(threshold="0", min_occurrences="60%", max_exclusions=2))
-    section = ReportSection(
-        "box 1hz", source=source, exclusions=chosen, output_file="list.txt", next_command="tracinctl train --x"
-    )
-    path = tmp_path / "report.md"
-    write_report(path, Report("title", [section], command="tracinctl workflow", settings={"margin": "1.0"}))
-    text = path.read_text(encoding="utf-8")
-    for said in ("tracinctl workflow", "tracinctl train --x", "| `model_epoch_5.pt` | 0.5 | 0.01 | `abc` |"):
-        assert said in text
-    for pair in chosen.listed:
-        assert f"| `{pair.id}` | {pair.votes} of 25" in text
-    assert f"The cap left {len(chosen.harmful) - 2} harmful pair" in text
-    assert "Over training: not drawn, the scores of each checkpoint were not kept" in text
-    for title in ("All scores", "What each threshold would exclude", "Classes", "Command:"):
-        assert title in text
-    assert text.index("box 1hz") < text.index("## Settings"), "results come before settings"
-
-
-def a_report(tmp_path, ending, **more):
-    source = table(
-        np.random.default_rng(0).normal(size=(30, 25)),
-        provenance={
-            "method": "tracin",
-            "loss": "standard",
-            "margin": 1.0,
-            "checkpoints": [{"name": f"model_epoch_{k}.pt"} for k in (3, 15)],
-        },
-    )
-    chosen = choose_exclusions(source, Rule(threshold="0", min_occurrences="1"))
-    done = ReportSection("box 1hz", source=source, exclusions=chosen)
-    failed = ReportSection("box 2hz", error=f"{tmp_path}/checkpoints is empty\nand so is data", hint="Train\nfirst")
-    path = tmp_path / f"report{ending}"
-    write_report(path, Report("tracinctl: box", [done, failed], folder=tmp_path, **more))
-    return path.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("ending", [".html", ".md"])
-def test_a_report_has_a_caption_and_keeps_line_breaks_of_messages(tmp_path, ending):
-    text = a_report(tmp_path, ending, command=f"tracinctl workflow --report {tmp_path}/report")
-    assert "TracIn, standard loss, margin 1, 2 checkpoints (epoch 3 to epoch 15)" in text
-    assert str(tmp_path) not in text
-    assert "tracinctl workflow --report report\n" in text
-    assert "\\n" not in text
-    for line in ("checkpoints is empty", "and so is data", "Train", "first"):
-        assert re.search(rf"(<p>|<strong>|> |\*\*){line}(</|\*\*|\n)", text), line
-
-
-def test_a_report_names_scores_of_checkpoints_that_do_not_belong(tmp_path):
-    source = full_table(np.random.default_rng(0).normal(size=(6, 4)))
-    other = replace(source, scores=source.scores * 2, per_checkpoint=source.per_checkpoint * 2)
-    beside = tmp_path / "box_1hz_per_checkpoint_influence.parquet"
-    write_per_checkpoint_scores(other, beside)
-    sections = [ReportSection("box 1hz", source=with_checkpoints(source, beside))]
-    write_report(tmp_path / "report.md", Report("box", sections, folder=tmp_path))
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert re.search(r"Over training: not drawn, .*does not belong to these scores", text)
-    assert "All scores" in text
-
-
-@pytest.mark.parametrize("note", ["1. a", "23) b", "- c", "+ d", "# e", "> f", "a | b", "<b>", "[x](y)", "`t`", "*s*"])
-def test_special_characters_of_markdown_stay_text(tmp_path, note):
-    section = ReportSection("box 1hz", source=full_table(np.ones((2, 2))), notes=[note])
-    write_report(tmp_path / "report.html", Report("box", [section]))
-    assert f"<p>{escape(note)}</p>" in (tmp_path / "report.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("ending", [".html", ".md"])
-def test_a_report_replaces_only_a_report(tmp_path, ending):
-    first = a_report(tmp_path, ending)
-    assert a_report(tmp_path, ending) == first
-    notes = tmp_path / f"report{ending}"
-    notes.write_text("my own notes\n" * 40)
-    with pytest.raises(UsageError, match="is not a report of tracinctl"):
-        a_report(tmp_path, ending)
-    assert notes.read_text() == "my own notes\n" * 40
-
-
-def test_a_page_works_with_keys_and_screen_readers(tmp_path):
-    root = ET.fromstring(re.sub(r"<!DOCTYPE html>|<meta[^>]*>", "", a_report(tmp_path, ".html")))  # noqa: S314  ours
-    links = [link.get("href") for link in root.iter("a")]
-    assert links == ["#part-1", "#part-2"]
-    assert [f"#{heading.get('id')}" for heading in root.iter("h2")] == links
-    scrolled = [part for part in root.iter("div") if part.get("tabindex") == "0"]
-    tables, figures = list(root.iter("table")), list(root.iter("figure"))
-    assert len(scrolled) == len(tables) + len(figures) > 5
-    assert all(part.get("aria-label") for part in scrolled)
-    assert all(head.get("scope") == "col" for head in root.iter("th"))
-    names = {picture.get("aria-label") for picture in root.iter("{http://www.w3.org/2000/svg}svg")}
-    assert len(names) == len(figures)
-
-
-def test_a_report_has_the_same_content_in_both_formats(tmp_path):
-    page, text = a_report(tmp_path, ".html"), a_report(tmp_path, ".md")
-    rows = re.findall(r"^\| `(m_\d+_m_\d+)` \| ([^|]*) \| ([^|]*) \|$", text, re.MULTILINE)
-    assert len(rows) > 10
-    for name, votes, mean in rows:
-        assert re.search(rf"<code>{name}</code></td>\n<td[^>]*>{re.escape(votes)}</td>\n<td[^>]*>{mean}</td>", page)
-
-
 @pytest.mark.parametrize("view", [*VIEWS])
 def test_a_view_has_the_caption_of_its_scores(view):
-    source = full_table(np.ones((3, 3)))
+    source = drawable(np.ones((3, 3)))
     known = {"method": "fisher", "loss": "logistic", "margin": 1.0, "checkpoints": [{"name": "a.pt"}], "date": "today"}
     source = replace(source, provenance=known)
     head = picture(view, source, 100).plain.splitlines()[:2]
@@ -371,13 +192,13 @@ def test_a_view_has_the_caption_of_its_scores(view):
 
 def test_png_is_refused_with_an_alternative(tmp_path):
     with pytest.raises(UsageError, match="cannot be written") as caught:
-        save(picture("top", full_table(np.ones((2, 2)))), tmp_path / "top.png")
+        save(picture("top", drawable(np.ones((2, 2)))), tmp_path / "top.png")
     assert ".svg" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 
 def test_heavy_libraries_are_loaded_only_when_used():
     heavy = "{'plotext', 'jinja2', 'markdown_it', 'pandas', 'pyarrow', 'torch'}"
-    code = f"import sys, tracinctl.plots.report, tracinctl.plots.views.overview; print({heavy} & set(sys.modules))"
+    code = f"import sys, tracinctl.plots.page, tracinctl.plots.views.overview; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

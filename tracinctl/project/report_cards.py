@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from tracinctl.plots.page import Card, Table
-from tracinctl.plots.report import Suspects
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.review import open_review
 from tracinctl.project.settings import ComputeSettings, ReviewSettings
@@ -19,6 +19,23 @@ from tracinctl.review.suspects import Review, Suspect
 from tracinctl.text import count, number
 
 MOST_CARDS = 50
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """The most suspect training pairs.
+
+    Attributes:
+        intro: which pairs they are, and how to decide on them.
+        table: the evidence on each, for a report without pictures.
+        cards: the evidence with pictures and sounds, for a page.
+        style: the cards' style sheet; empty without cards.
+    """
+
+    intro: str
+    table: Table
+    cards: Sequence[Card] = ()
+    style: str = ""
 
 
 def report_suspects(
@@ -49,7 +66,7 @@ def report_suspects(
         f"{few} {count(len(shown), 'training pair')} that hurt the held-out pairs in total, the most harmful first. "
         f"To decide on them: tracinctl review {run.target.command_flags}"
     )
-    return Suspects(intro, _table(review, shown, decisions), cards, page_file("card.css"))
+    return Suspects(intro, _table(review, shown, decisions), cards, page_file("card.css") if cards else "")
 
 
 def _cards(review: Review, folder: Path) -> Cards:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tracinctl.cli.output.tables import Cell
-    from tracinctl.plots.report import Suspects
     from tracinctl.progress import ProgressCallback
+    from tracinctl.project.report_cards import Suspects
     from tracinctl.project.rounds import RoundSettings
     from tracinctl.project.settings import ComputeSettings, WorkflowSettings
     from tracinctl.project.target import Target
@@ -91,7 +91,7 @@ def workflow(
 
 def check(settings: WorkflowCommand, *, json: bool) -> None:
     """Refuse wrong settings before any work."""
-    from tracinctl.plots.report import check_report_path
+    from tracinctl.project.report import check_report_path
     from tracinctl.scores.votes import parse_threshold
 
     parse_threshold(settings.workflow.rule.threshold)
@@ -224,8 +224,7 @@ def report_on(ctx: Any, runs: list[Run], path: Path, compute: ComputeSettings, *
     import shlex
 
     from tracinctl.cli.output.usage import shown_value
-    from tracinctl.plots.report import write_report
-    from tracinctl.project.report import workflow_report
+    from tracinctl.project.report import write_report
     from tracinctl.project.report_cards import report_suspects
 
     def suspects(run: Run) -> Suspects:
@@ -238,10 +237,7 @@ def report_on(ctx: Any, runs: list[Run], path: Path, compute: ComputeSettings, *
         if name not in {"report", "json"} and shown_value(value) != "not set"
     }
     command = shlex.join(["tracinctl", *terminal.arguments])
-    write_report(
-        path,
-        workflow_report(runs, command=command, settings=settings, shown=shown_path, custom=custom, suspects=suspects),
-    )
+    write_report(path, runs, command=command, settings=settings, shown=shown_path, custom=custom, suspects=suspects)
     terminal.say(f"Report: {shown_path(path)}")
     terminal.path(path)
 
