@@ -17,7 +17,7 @@ from tracinctl.engine.checkpoints.adapters import base_digest, with_adapter
 from tracinctl.engine.checkpoints.files import CheckpointSource
 from tracinctl.engine.checkpoints.weights import check_own_weights
 from tracinctl.engine.compute_options import ComputeOptions
-from tracinctl.engine.compute_result import ComputeResult, Kernels, result_of
+from tracinctl.engine.compute_result import ComputeResult, result_of
 from tracinctl.engine.devices import choose_device
 from tracinctl.engine.distributed.divide import divided_kernels, shared_cache
 from tracinctl.engine.distributed.processes import Processes
@@ -26,7 +26,7 @@ from tracinctl.engine.gradients.items import ItemGradients, ScoreFunction
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.influence import NotOfDifferenceError
 from tracinctl.engine.items import Items
-from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, KernelWork, checkpoint_kernels
+from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, CheckpointKernel, KernelWork, checkpoint_kernels
 from tracinctl.engine.kernel.layout import KernelLayout, kernel_layout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.losses import LossSettings, resolve_loss
@@ -84,7 +84,7 @@ def compute_scores(
 
     def computed(*, of_difference: bool) -> ComputeResult | None:
         made = _make_kernels(data, model, sources, options, progress, processes, of_difference=of_difference)
-        return None if made is None else result_of(data, options, made)
+        return None if made is None else result_of(data, options, *made)
 
     # a function may seem to depend only on the difference; processes would then have to start again together
     if processes and not isinstance(options.loss.loss, str):
@@ -104,8 +104,11 @@ def _make_kernels(
     processes: Processes | None,
     *,
     of_difference: bool,
-) -> Kernels | None:
-    """Take the gradients and multiply them; None in a process that only shares the work."""
+) -> tuple[KernelWork, list[CheckpointKernel], list[str]] | None:
+    """Take the gradients and multiply them; None in a process that only shares the work.
+
+    The last list has the names of wrappers that were removed from the model.
+    """
     device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
     if device.type == "mps" and dtype == torch.float64:
         raise UsageError("MPS has no float64", hint="Use `dtype` float32 or `device` cpu.")
@@ -135,7 +138,7 @@ def _make_kernels(
             else checkpoint_kernels(work, sources, progress)
         )
     work.maker.release()
-    return None if kernels is None else Kernels(kernels, work, working, removed, items, budget)
+    return None if kernels is None else (work, kernels, removed)
 
 
 def _check(data: RankingData, checkpoints: Sequence[Path | CheckpointSource], options: ComputeOptions) -> None:

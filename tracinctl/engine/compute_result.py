@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tracinctl.data.pairs import RankingData
 from tracinctl.engine.checkpoints.record import notes_on_training
 from tracinctl.engine.checkpoints.weights import WeighedCheckpoint, copies_of_others, unknown_rates, weigh_checkpoints
 from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.influence import InfluenceScores
-from tracinctl.engine.items import Items
 from tracinctl.engine.kernel.checkpoint_kernels import CheckpointKernel, KernelWork
 from tracinctl.engine.kernel.projection_error import error_note
 from tracinctl.engine.landmarks import landmark_note
 from tracinctl.engine.losses import OF_MARGIN
-from tracinctl.engine.memory import Budget
 from tracinctl.engine.provenance import errors_in_plain_values, notes_on_ties, projection_provenance, provenance_of
 from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
 from tracinctl.errors import CheckpointWarning, DataWarning
@@ -49,24 +46,28 @@ class ComputeResult:
     cache_files: Collection[Path]
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """The kernels of all checkpoints, and the settings they were made with."""
+def result_of(
+    data: RankingData,
+    options: ComputeOptions,
+    work: KernelWork,
+    made: Sequence[CheckpointKernel],
+    removed: Sequence[str],
+) -> ComputeResult:
+    """Weigh the checkpoints, and put scores, provenance, notes and warnings together.
 
-    kernels: Sequence[CheckpointKernel]
-    work: KernelWork
-    model: torch.nn.Module
-    removed: Sequence[str]
-    items: Items
-    budget: Budget
-
-
-def result_of(data: RankingData, options: ComputeOptions, made: Kernels) -> ComputeResult:
-    """Weigh the checkpoints, and put scores, provenance, notes and warnings together."""
-    work, items = made.work, made.items
-    kernels, doubts = _without_copies(made.kernels, options)
+    Args:
+        data: items and pairs.
+        options: the options of the computation.
+        work: the settings that the kernels were made with.
+        made: the kernels of all checkpoints.
+        removed: names of wrappers that were removed from the model.
+    """
+    items = work.items
+    kernels, doubts = _without_copies(made, options)
     names, records = [kernel.name for kernel in kernels], [kernel.record for kernel in kernels]
-    weighed, notes_on_weights = weigh_checkpoints(made.model, names, records, options.checkpoint_weights)
+    weighed, notes_on_weights = weigh_checkpoints(
+        work.maker.gradients.model, names, records, options.checkpoint_weights
+    )
     margin = options.loss.margin if options.loss.loss in OF_MARGIN else None
     doubts += [*notes_on_weights, *notes_on_training(names, records, options.loss.name, margin)]
     train_same, test_same = (
@@ -84,7 +85,7 @@ def result_of(data: RankingData, options: ComputeOptions, made: Kernels) -> Comp
     notes = [
         *items.notes,
         *same,
-        *(f"{name} was removed from the model for the computation" for name in made.removed),
+        *(f"{name} was removed from the model for the computation" for name in removed),
         *doubts,
         *work.maker.layout.notes,
         *work.notes,
@@ -94,18 +95,15 @@ def result_of(data: RankingData, options: ComputeOptions, made: Kernels) -> Comp
         "gradients": "; ".join(sorted({kernel.kernel.way for kernel in kernels})),
         "notes": notes,
     }
-    if made.removed:
-        provenance["removed"] = made.removed
+    if removed:
+        provenance["removed"] = removed
     scores = InfluenceScores(
         [kernel.kernel for kernel in kernels],
         [checkpoint.weight for checkpoint in weighed],
-        train_ids=data.train.ids,
-        test_ids=data.test.ids,
-        train_pairs=data.train_pairs,
-        test_pairs=data.test_pairs,
+        data,
         settings=options.loss,
         method=options.method,
-        memory=made.budget.left,
+        memory=work.maker.budget.left,
         checkpoint_names=names,
         provenance=provenance,
         same_input=(train_same.input, test_same.input),

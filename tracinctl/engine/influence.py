@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.data.pairs import FloatArray, IntArray, Pairs
+from tracinctl.data.pairs import FloatArray, IntArray, RankingData
 from tracinctl.engine.fisher import FisherKernels
 from tracinctl.engine.heap import Heap
 from tracinctl.engine.item_view import item_disagreement
@@ -73,8 +73,7 @@ class InfluenceScores(ScoreSource):
     Args:
         kernels: one per checkpoint, all with the same layout.
         weights: weights of the checkpoints.
-        train_ids, test_ids: ids of the items.
-        train_pairs, test_pairs: pairs as indices into their items.
+        data: items and pairs.
         settings: the loss.
         method: ``tracin``, ``margin`` or ``fisher``.
         memory: limit in bytes; terms that are read repeatedly are kept if they fit.
@@ -87,11 +86,8 @@ class InfluenceScores(ScoreSource):
         self,
         kernels: Sequence[ItemKernel],
         weights: Sequence[float],
+        data: RankingData,
         *,
-        train_ids: Sequence[str],
-        test_ids: Sequence[str],
-        train_pairs: Pairs,
-        test_pairs: Pairs,
         settings: LossSettings,
         method: str,
         memory: int,
@@ -99,12 +95,11 @@ class InfluenceScores(ScoreSource):
         provenance: Mapping[str, Any],
         same_input: tuple[BoolArray, BoolArray] | None = None,
     ) -> None:
-        self.sample_ids = tuple(train_ids)
-        self.train_ids = tuple(train_pairs.row_ids(train_ids))
-        self.test_ids = tuple(test_pairs.row_ids(test_ids))
-        self.train_items = tuple(
-            (train_ids[i], train_ids[j]) for i, j in zip(train_pairs.first, train_pairs.second, strict=True)
-        )
+        train_pairs, test_pairs, ids = data.train_pairs, data.test_pairs, data.train.ids
+        self.sample_ids = tuple(ids)
+        self.train_ids = tuple(train_pairs.row_ids(ids))
+        self.test_ids = tuple(test_pairs.row_ids(data.test.ids))
+        self.train_items = tuple((ids[i], ids[j]) for i, j in zip(train_pairs.first, train_pairs.second, strict=True))
         self.checkpoint_names = tuple(checkpoint_names)
         self.provenance = provenance
         self.groups = {name: [str(value) for value in values.tolist()] for name, values in train_pairs.groups.items()}

@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tracinctl.engine.checkpoints.files import CheckpointSource
 from tracinctl.engine.checkpoints.load import Checkpoint, load_checkpoint
-from tracinctl.engine.checkpoints.record import CheckpointRecord
-from tracinctl.engine.distributed.processes import Processes
+from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.kernel.cache import KernelCache
 from tracinctl.engine.kernel.checkpoint_kernels import CheckpointKernel, KernelWork
 from tracinctl.engine.kernel.score_check import ScoresChangedError
 from tracinctl.errors import CacheError, CheckpointError, DataError
-from tracinctl.progress import Progress, ProgressCallback
+from tracinctl.progress import Progress, ProgressCallback, no_progress
 
 
 @dataclass(frozen=True)
 class _State:
-    """The state of a checkpoint when the work was divided."""
+    """A checkpoint without its weights when the work was divided, and its kernel in the cache.
 
-    name: str
-    digest: str
-    record: CheckpointRecord
+    Attributes:
+        checkpoint: the checkpoint.
+        identity: the identity of its kernel.
+        kept: whether the cache has the kernel.
+        changed: why kept kernels are of no use; mostly empty.
+    """
+
+    checkpoint: Checkpoint
     identity: str
     kept: bool
     changed: str = ""
@@ -46,27 +50,28 @@ def divided_kernels(
     rank, size = processes.rank, processes.size
     _check_same(work, checkpoints, processes)
     states = _states(work, checkpoints, processes)
+    display = _Display(no_progress if rank else progress, [path.name for path in checkpoints], len(work.items))
     missing = [k for k, state in enumerate(states) if not state.kept]
-    display = _Display(progress, [path.name for path in checkpoints], len(work.items), missing)
+    for index, state in enumerate(states):
+        if state.kept:
+            display.finish(index, "taken from the cache")
 
-    def checkpoint(index: int) -> Checkpoint:
-        return load_unchanged(checkpoints[index], states[index].digest)
+    def make(index: int, report: Callable[[int], None], together: Processes) -> None:
+        checkpoint = load_unchanged(checkpoints[index], states[index].checkpoint.digest)
+        work.compute(checkpoints[index], checkpoint, report, together)
 
     shared = len(missing) - len(missing) % size
     for start in range(0, shared, size):
         now = missing[start : start + size]
-        index = now[rank]
-        report = _silent if rank else display.begin(now[0], size)
-        processes.each(lambda: _make(work, checkpoints[index], checkpoint(index), report))  # noqa: B023 - called at once
-        if not rank:
-            display.finish(now)
+        report = display.begin(now[0], size)
+        processes.each(lambda: make(now[rank], report, ALONE))  # noqa: B023 - called at once
+        for index in now:
+            display.finish(index, "computed")
     for index in missing[shared:]:
-        report = _silent if rank else display.begin(index, 1, size)
-        work.compute(checkpoints[index], checkpoint(index), report, processes)
-        processes.each(_nothing)
-        if not rank:
-            display.finish([index])
-    return processes.first(lambda: [_kernel(work, state, state.kept) for state in states])
+        make(index, display.begin(index, 1, size), processes)
+        processes.wait()
+        display.finish(index, "computed")
+    return processes.first(lambda: [_kernel(work, state) for state in states])
 
 
 def shared_cache(folder: Path | None, processes: Processes | None) -> KernelCache:
@@ -78,33 +83,27 @@ def shared_cache(folder: Path | None, processes: Processes | None) -> KernelCach
     return cache or KernelCache(Path(place))
 
 
-def _make(work: KernelWork, path: CheckpointSource, checkpoint: Checkpoint, report: Callable[[int], None]) -> None:
-    """Put the kernel into the cache."""
-    work.compute(path, checkpoint, report)
-
-
-def _kernel(work: KernelWork, state: _State, taken: bool) -> CheckpointKernel:
-    kernel = work.opened(state.identity)
+def _kernel(work: KernelWork, state: _State) -> CheckpointKernel:
+    kernel, checkpoint = work.opened(state.identity), state.checkpoint
     if kernel is None:
         assert work.cache is not None  # noqa: S101  processes exchange kernels through it
         raise CacheError(
-            f"the first process does not find the kernel of {state.name} in {work.cache.folder}",
+            f"the first process does not find the kernel of {checkpoint.name} in {work.cache.folder}",
             hint="Use a cache folder that all processes on all machines share.",
         )
-    return CheckpointKernel(state.name, state.digest, state.record, kernel, taken)
+    return CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.record, kernel, state.kept)
 
 
 def _states(work: KernelWork, checkpoints: Sequence[CheckpointSource], processes: Processes) -> list[_State]:
     """The state of each checkpoint, and whether its kernel is in the cache; each process checks its share."""
-    states: list[_State] = [_State("", "", CheckpointRecord(), "", kept=False)] * len(checkpoints)
-    shares = processes.each(lambda: [_state(work, path) for path in checkpoints[processes.rank :: processes.size]])
-    for rank, share in enumerate(shares):
-        states[rank :: processes.size] = share
+    rank, size = processes.rank, processes.size
+    shares = processes.each(lambda: [_state(work, path) for path in checkpoints[rank::size]])
+    states = [shares[k % size][k // size] for k in range(len(checkpoints))]
     changed = next((state.changed for state in states if state.changed), "")
     if not changed:
         return states
     work.notes.append(changed)
-    return [_State(state.name, state.digest, state.record, state.identity, kept=False) for state in states]
+    return [replace(state, kept=False) for state in states]
 
 
 def _state(work: KernelWork, path: CheckpointSource) -> _State:
@@ -114,7 +113,7 @@ def _state(work: KernelWork, path: CheckpointSource) -> _State:
         kept = work.kept(checkpoint) is not None
     except ScoresChangedError as error:
         changed = str(error)
-    return _State(checkpoint.name, checkpoint.digest, checkpoint.record, work.identity(checkpoint), kept, changed)
+    return _State(replace(checkpoint, state={}), work.identity(checkpoint), kept, changed)
 
 
 def load_unchanged(path: CheckpointSource, digest: str) -> Checkpoint:
@@ -148,54 +147,25 @@ def _check_same(work: KernelWork, checkpoints: Sequence[CheckpointSource], proce
 class _Display:
     """Progress of all processes, estimated from the first one."""
 
-    def __init__(self, progress: ProgressCallback, names: Sequence[str], items: int, missing: Sequence[int]) -> None:
+    def __init__(self, progress: ProgressCallback, names: Sequence[str], items: int) -> None:
         self._progress, self._names, self._items = progress, names, items
         self._done = 0
-        for index in range(len(names)):
-            if index not in missing:
-                self._finish(index, "taken from the cache")
 
     def begin(self, index: int, hands: int, sharers: int = 1) -> Callable[[int], None]:
         """Begin ``hands`` checkpoints, each shared by ``sharers`` processes; return the callback."""
 
         def report(done: int) -> None:
-            items = hands * self._items
-            done = min(items, done * hands * sharers)
-            name = self._names[index]
-            self._progress(
-                Progress(
-                    "gradients", self._done, len(self._names), "checkpoints", name, done, items, "items", "", hands
-                )
-            )
+            self._show(index, done * hands * sharers, hands=hands)
 
         report(0)
         return report
 
-    def finish(self, indices: Sequence[int]) -> None:
-        """Mark these checkpoints as done."""
-        for index in indices:
-            self._finish(index, "computed")
-
-    def _finish(self, index: int, note: str) -> None:
+    def finish(self, index: int, note: str) -> None:
+        """Mark a checkpoint as done."""
         self._done += 1
-        self._progress(
-            Progress(
-                "gradients",
-                self._done,
-                len(self._names),
-                "checkpoints",
-                self._names[index],
-                self._items,
-                self._items,
-                "items",
-                note,
-            )
-        )
+        self._show(index, self._items, note)
 
-
-def _silent(done: int) -> None:
-    """Report nothing, because the first process shows the progress."""
-
-
-def _nothing() -> None:
-    """Do nothing, to wait for the others."""
+    def _show(self, index: int, done: int, note: str = "", hands: int = 1) -> None:
+        items, count, name = hands * self._items, len(self._names), self._names[index]
+        done = min(items, done)
+        self._progress(Progress("gradients", self._done, count, "checkpoints", name, done, items, "items", note, hands))

@@ -56,7 +56,15 @@ class Processes:
             if error is not self._raised:
                 self._agree(None, error)
             raise
-        self.each(_nothing)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for the others.
+
+        Raises:
+            TracinctlError: the error of any process.
+        """
+        self.each(lambda: None)
 
     def each(self, work: Callable[[], T]) -> list[T]:
         """The results of ``work`` in all processes, by rank; they are sent around, so they must be small.
@@ -127,10 +135,6 @@ class Processes:
 
 ALONE = Processes()
 """A process that shares its run with no other."""
-
-
-def _nothing() -> None:
-    """Wait for the others."""
 
 
 def _in_words(rank: int, error: Exception) -> tuple[str, str, str]:

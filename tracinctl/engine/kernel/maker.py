@@ -183,7 +183,7 @@ class _Making:
 
     def _gather_parts(self) -> None:
         """Join the parts of all processes in the first one."""
-        self.processes.each(_nothing)
+        self.processes.wait()
         # an item in several rows counts in the chunk in which a single process would meet it first
         others = self.begun != self.processes.least(torch.from_numpy(self.begun)).numpy()
         self.parts["scores"][others] = self.parts["item_lengths"][others] = 0.0
@@ -362,10 +362,6 @@ class _Making:
 def _pieces(rows: IntArray, most: int) -> list[IntArray]:
     """Split the rows into pieces of about equal length, at most ``most``."""
     return list(np.array_split(rows, -(-len(rows) // most))) if len(rows) else []
-
-
-def _nothing() -> None:
-    """Do nothing, to wait for the others."""
 
 
 def _room(feature: Feature, items: int) -> Feature:

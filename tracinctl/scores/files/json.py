@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from tracinctl.errors import ScoreFileError
-from tracinctl.files import atomic_paths, locked
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.files.json_text import AGAIN, JsonEntries, json_text, kind, without_collector
-from tracinctl.scores.files.sidecar import SCORES_ENDING, does_not_fit, read_sidecar, sidecar_path, sidecar_text
+from tracinctl.scores.files.sidecar import SCORES_ENDING, does_not_fit, read_sidecar, sidecar_path, writing_with_sidecar
 from tracinctl.scores.source import FloatArray, MemoryScores, ScoreMeta, ScoreSource, checked_blocks
 
 PREFIX = "tracin_influence_"
@@ -172,33 +171,23 @@ def score_lines(source: ScoreSource, keys: Sequence[str], path: Path, progress: 
 
 
 def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> None:
-    """Write a JSON score file in blocks, and its sidecar.
-
-    Both are complete before the first is renamed, so that a full disk leaves the old files.
-    """
+    """Write a JSON score file in blocks, and its sidecar."""
     digest = hashlib.sha256()
-    beside = sidecar_path(path)
-    if beside == path:
+    if sidecar_path(path) == path:
         raise ScoreFileError(f"{path} is the name of a sidecar", hint=f"Name the scores <name>{SCORES_ENDING}.")
-    with contextlib.ExitStack() as last, atomic_paths(path, beside) as (temporary, temporary_beside):
+    with writing_with_sidecar(path) as (temporary, sidecar):
         with temporary.open("wb") as file:
             for text in score_lines(source, [PREFIX + test_id for test_id in source.test_ids], path, progress):
                 data = text.encode()
                 digest.update(data)
                 file.write(data)
-        temporary_beside.write_text(_sidecar(source, digest.hexdigest()), encoding="utf-8", newline="\n")
-        last.enter_context(locked(path))  # or two runs could mix one's scores with the other's sidecar
-
-
-def _sidecar(source: ScoreSource, digest: str) -> str:
-    self_influence, sample = source.self_influence, source.sample_influence
-    content = {
-        "scores_sha256": digest,
-        "provenance": dict(source.provenance),
-        "checkpoint_names": list(source.checkpoint_names),
-        "train_items": [list(pair) for pair in source.train_items],
-        "self_influence": None if self_influence is None else self_influence.tolist(),
-        "sample_influence": None if sample is None else dict(zip(source.sample_ids, sample.tolist(), strict=True)),
-        "groups": {name: list(values) for name, values in source.groups.items()},
-    }
-    return sidecar_text(content)
+        self_influence, sample = source.self_influence, source.sample_influence
+        sidecar |= {
+            "scores_sha256": digest.hexdigest(),
+            "provenance": dict(source.provenance),
+            "checkpoint_names": list(source.checkpoint_names),
+            "train_items": [list(pair) for pair in source.train_items],
+            "self_influence": None if self_influence is None else self_influence.tolist(),
+            "sample_influence": None if sample is None else dict(zip(source.sample_ids, sample.tolist(), strict=True)),
+            "groups": {name: list(values) for name, values in source.groups.items()},
+        }

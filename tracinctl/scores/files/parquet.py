@@ -10,7 +10,6 @@ the file. Scores are checked by their row's sum in the first reading, which cost
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -22,10 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError
-from tracinctl.files import atomic_paths, locked
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.files.json_text import AGAIN, json_text
-from tracinctl.scores.files.sidecar import does_not_fit, read_sidecar, sidecar_path, sidecar_text
+from tracinctl.scores.files.sidecar import does_not_fit, read_sidecar, writing_with_sidecar
 from tracinctl.scores.source import (
     Blocks,
     FloatArray,
@@ -67,15 +65,14 @@ def write_parquet_scores(source: ScoreSource, path: Path, progress: ProgressCall
     rows = max(1, min(_GROUP // (8 * max(1, width)), rows_per_block(width)))
     try:
         schema = _schema(source)
-        with contextlib.ExitStack() as last, atomic_paths(path, sidecar_path(path)) as (temporary, beside):
+        with writing_with_sidecar(path) as (temporary, sidecar):
             with pq.ParquetWriter(temporary, schema, **_OPTIONS) as writer:
                 for start, block in checked_blocks(source):
                     for k in range(0, len(block), rows):
                         group = _row_group(source, schema, start + k, block[k : k + rows])
                         writer.write_table(group, row_group_size=rows)
                     progress(Progress("writing scores", start + len(block), total, "pairs", path.name))
-            beside.write_text(_sidecar(source, temporary, width), encoding="utf-8", newline="\n")
-            last.enter_context(locked(path))  # or two runs could mix one's scores with the other's sidecar
+            sidecar.update(_sidecar(source, temporary, width))
     except (UnicodeEncodeError, pa.ArrowException) as error:
         raise ScoreFileError(
             f"cannot write {path} as Parquet: {said(error)}", hint="Write JSON: `format` json."
@@ -120,7 +117,7 @@ def _row_group(source: ScoreSource, schema: Any, start: int, block: FloatArray) 
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _sidecar(source: ScoreSource, written: Path, width: int) -> str:
+def _sidecar(source: ScoreSource, written: Path, width: int) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     groups = []
@@ -130,13 +127,12 @@ def _sidecar(source: ScoreSource, written: Path, width: int) -> str:
         end = column.data_page_offset + column.total_compressed_size
         groups.append(ScoreBytes(end - 8 * width * group.num_rows, group.num_rows))
     size = written.stat().st_size
-    content = {
+    return {
         "size": size,
         "frame_sha256": _frame_digest(written, groups, width, size),
         "row_groups": groups,
         "test_ids": list(source.test_ids),
     }
-    return sidecar_text(content)
 
 
 def _frame_digest(path: Path, groups: Sequence[ScoreBytes], width: int, size: int) -> str:

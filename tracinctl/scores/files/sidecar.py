@@ -7,13 +7,15 @@ change of either is noticed. This module imports little, because completion read
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tracinctl.errors import ScoreFileError
+from tracinctl.files import atomic_paths, locked
 
 SCORES_ENDING = "_influence_metadata.json"
 OWN_DIGEST = "sha256"
@@ -26,6 +28,19 @@ def sidecar_path(path: Path) -> Path:
     name = path.name
     stem = name.removesuffix(SCORES_ENDING) if name.endswith(SCORES_ENDING) else path.stem
     return path.with_name(f"{stem}_influence_provenance.json")
+
+
+@contextlib.contextmanager
+def writing_with_sidecar(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield a temporary file for the scores, and an empty dictionary for the content of their sidecar.
+
+    Both are complete before the first is renamed, so that a full disk leaves the old files.
+    """
+    with contextlib.ExitStack() as last, atomic_paths(path, sidecar_path(path)) as (scores, sidecar):
+        content: dict[str, Any] = {}
+        yield scores, content
+        sidecar.write_text(sidecar_text(content), encoding="utf-8", newline="\n")
+        last.enter_context(locked(path))  # or two runs could mix one's scores with the other's sidecar
 
 
 def sidecar_text(content: Mapping[str, Any]) -> str:
