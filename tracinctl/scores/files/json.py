@@ -18,7 +18,7 @@ import numpy as np
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.files.json_text import AGAIN, JsonEntries, json_text, kind, without_collector
+from tracinctl.scores.files.json_text import AGAIN, UNENCODABLE, JsonEntries, json_text, kind, without_collector
 from tracinctl.scores.files.sidecar import SCORES_ENDING, does_not_fit, read_sidecar, sidecar_path, writing_with_sidecar
 from tracinctl.scores.source import FloatArray, MemoryScores, ScoreMeta, ScoreSource, checked_blocks
 
@@ -178,7 +178,7 @@ def write_json_scores(source: ScoreSource, path: Path, progress: ProgressCallbac
     with writing_with_sidecar(path) as (temporary, sidecar):
         with temporary.open("wb") as file:
             for text in score_lines(source, [PREFIX + test_id for test_id in source.test_ids], path, progress):
-                data = text.encode()
+                data = text.encode(errors=UNENCODABLE)
                 digest.update(data)
                 file.write(data)
         self_influence, sample = source.self_influence, source.sample_influence

@@ -14,7 +14,11 @@ from typing import Any, BinaryIO
 
 from tracinctl.errors import ScoreFileError
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
+json_text = json.JSONEncoder(ensure_ascii=False).encode
+"""JSON text with unescaped letters; ``UNENCODABLE`` escapes those that UTF-8 cannot encode."""
+
+UNENCODABLE = "backslashreplace"
+"""How to encode half a surrogate pair: its escape in Python is also that in JSON."""
 
 AGAIN = "Compute the scores again: tracinctl compute"
 
@@ -59,16 +63,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def json_text(value: Any) -> str:
-    """JSON text with unescaped letters, except those that UTF-8 cannot encode (half a surrogate pair)."""
-    text = _ENCODER.encode(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    return text
-
-
 def laid_out(value: Any, depth: int = 0) -> str:
     """The text of ``json.dumps(value, indent=2)`` with unescaped letters, but much faster for long lists."""
     inner, outer = "\n" + "  " * (depth + 1), "\n" + "  " * depth
@@ -79,8 +73,6 @@ def laid_out(value: Any, depth: int = 0) -> str:
         if set(map(type, value)) <= {str, int, float, bool, type(None)}:
             # texts in JSON contain no line ends, so a line end can separate them
             joined = json.dumps(value, ensure_ascii=False, separators=(f",{inner}", ": "))
-            if not joined.isascii():
-                joined = f",{inner}".join(map(json_text, value)).join("[]")
             return f"[{inner}{joined[1:-1]}{outer}]"
         return f"[{inner}{f',{inner}'.join(laid_out(entry, depth + 1) for entry in value)}{outer}]"
     return json_text(value)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.files.json_text import AGAIN, json_text
+from tracinctl.scores.files.json_text import AGAIN, UNENCODABLE, json_text
 from tracinctl.scores.files.sidecar import does_not_fit, read_sidecar, writing_with_sidecar
 from tracinctl.scores.source import (
     Blocks,
@@ -98,7 +98,7 @@ def _schema(source: ScoreSource) -> Any:
     # non-nullable values are stored contiguously, without null marks
     scores = pa.list_(pa.field("element", pa.float64(), nullable=False), len(source.test_ids))
     fields.append(pa.field("scores", scores, nullable=False))
-    return pa.schema(fields, metadata={_ABOUT: json_text(about).encode()})
+    return pa.schema(fields, metadata={_ABOUT: json_text(about).encode(errors=UNENCODABLE)})
 
 
 def _row_group(source: ScoreSource, schema: Any, start: int, block: FloatArray) -> Any:

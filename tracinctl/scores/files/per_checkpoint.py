@@ -18,7 +18,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.files.json import PREFIX, score_lines
-from tracinctl.scores.files.json_text import JsonEntries, without_collector
+from tracinctl.scores.files.json_text import UNENCODABLE, JsonEntries, without_collector
 from tracinctl.scores.source import (
     Blocks,
     FloatArray,
@@ -86,8 +86,8 @@ def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: Progr
 
         write_parquet_scores(columns, path, progress)
         return
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(score_lines(columns, keys, path, progress))
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.writelines(text.encode(errors=UNENCODABLE) for text in score_lines(columns, keys, path, progress))
 
 
 class WithCheckpoints(KnownScores):

@@ -16,7 +16,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path, locked
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.exclusion import Exclusions
-from tracinctl.scores.files.json_text import JsonEntries, json_text, laid_out, without_collector
+from tracinctl.scores.files.json_text import UNENCODABLE, JsonEntries, json_text, laid_out, without_collector
 from tracinctl.scores.groups import GroupScores
 from tracinctl.scores.pair_ids import pair_items
 from tracinctl.scores.source import ScoreSource
@@ -43,16 +43,16 @@ def _merge(path: Path, change: Callable[[Records], None]) -> None:
         records = read_records(path)
         with without_collector():
             change(records)
-        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write("{")
-            file.writelines(_texts(records))
-            file.write("\n}\n" if records else "}\n")
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            file.writelines(text.encode(errors=UNENCODABLE) for text in _texts(records))
 
 
 def _texts(records: Records) -> Iterator[str]:
     names: dict[str, str] = {}  # texts of keys, which are the same in most records
+    yield "{"
     for row, (key, record) in enumerate(records.items()):
         yield f"{',' if row else ''}\n  {json_text(key)}: {_record_text(record, names)}"
+    yield "\n}\n" if records else "}\n"
 
 
 def _record_text(record: dict[str, Any], names: dict[str, str]) -> str:
