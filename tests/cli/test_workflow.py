@@ -23,6 +23,15 @@ def test_workflow_writes_lists_and_names_the_next_command(cli, project):
     assert all("--exclusions-file exclusions/plastic_" in line for line in lines)
 
 
+def test_a_later_round_that_is_not_trained_yet_names_the_list_to_train_with(cli, project):
+    (project / "checkpoints" / "retrained" / "plastic_500hz").mkdir(parents=True)
+    result = cli("workflow", "--frequencies", "500hz", "--checkpoint-dir", "checkpoints/retrained")
+    assert result.code == 1
+    said = " ".join(result.err.split())
+    assert "Train first: tracinctl train --material plastic --frequency 500hz --exclusions-file " in said
+    assert "exclusions/plastic_500hz_excluded_pairs.txt" in said
+
+
 def test_workflow_continues_after_a_failed_frequency(cli, project):
     (project / "checkpoints" / "plastic_500hz" / "model_epoch_1.pt").write_bytes(b"broken")
     result = cli("workflow", "--json")

@@ -13,8 +13,12 @@ from score_tables import InBlocks, table
 
 from tests.project.test_review import COMPUTE, recordings, rows_of  # noqa: F401 - a fixture
 from tracinctl.errors import UsageError
-from tracinctl.project.explain import explain_pair
+from tracinctl.project.config import load_project, load_settings
+from tracinctl.project.explain import explain_pair, files_with
+from tracinctl.project.selection import ScoreFile
+from tracinctl.project.target import Target
 from tracinctl.scores.effects import opposed_pairs
+from tracinctl.scores.files.open import write_scores
 
 
 def test_an_explanation_agrees_with_the_scores(recordings):  # noqa: F811 - the fixture
@@ -69,6 +73,22 @@ def test_the_command_prints_text_and_json(recordings, capsys, monkeypatch):  # n
     assert "contradict it most" in result.out
     assert json.loads(cli("explain", name, "--json").out)[0]["total"] == pytest.approx(rows[name].sum())
     assert cli("explain", name + "x").code == 2
+
+
+def test_a_pair_of_one_of_several_frequencies_is_found_in_its_scores(tmp_path):
+    project = load_project(load_settings(None), tmp_path)
+    files = []
+    for frequency in ("500hz", "1000hz"):
+        target = Target(project, "box", frequency)
+        scores = table([[1.0, -1.0]], train_items=[("x", f"{frequency}_y")])
+        target.score_file.parent.mkdir(exist_ok=True)
+        write_scores(scores, target.score_file)
+        files.append(ScoreFile(target.score_file, target))
+    assert files_with("x_1000hz_y", files) == files[1:]
+    assert files_with("anything", files[:1]) == files[:1], "one file is not read twice"
+    with pytest.raises(UsageError, match="in the scores of box 500hz, box 1000hz") as error:
+        files_with("x_1000hz_z", files)
+    assert error.value.hint == "Did you mean x_1000hz_y?"
 
 
 @pytest.mark.parametrize("command", ["explain", "review"])

@@ -42,6 +42,10 @@ def test_a_warning_says_first_that_pairs_are_assumed(cli, project):
     assert ASSUMED in err[err.index("warning: ") :].split("warning: ")[1]
     assert "pairs" in err
     assert "drawn" in err
+    assert "perhaps" not in err
+    (project / "pairs.csv").write_text("split,id1,id2,target\n")
+    _, err = compute(cli)
+    assert f"perhaps {project / 'pairs.csv'}, with --pairs-file" in err or "perhaps pairs.csv, with --pairs-file" in err
 
 
 @pytest.mark.parametrize("rule", ["every", "drawn"])

@@ -100,7 +100,7 @@ def test_a_mirror_image_is_listed_even_if_its_scores_differ():
     source = table([[-5.0], [9.0], [3.0]], train_items=[("x", "y"), ("y", "x"), ("u", "v")])
     chosen = choose(source)
     assert (chosen.ids, chosen.mirrored, len(chosen.harmful)) == (["x_y", "y_x"], ["y_x"], 1)
-    assert "the last 1 are mirror images of pairs above" in list_text(chosen, "scores.json")
+    assert "at the end: 1 mirror image of pairs above" in list_text(chosen, "scores.json")
 
 
 def test_pairs_of_unknown_items_are_listed():

@@ -101,7 +101,7 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
     turned = {f"{test_pair[k + 1 :]}_{test_pair[:k]}" for k in cuts}
     other_way = next((name for name in test_ids if name in turned), "")
     near = nearest(test_pair, test_ids)
-    hint = f"Did you mean {clean(near)}?" if near else ""
+    hint = f"Did you mean {clean(near)}?" if near else f"For example {clean(test_ids[0])}." if len(test_ids) else ""
     if other_way:
         hint = f"The scores have it in the opposite order: {clean(other_way)}"
     raise UsageError(f"there is no test pair {clean(test_pair)!r} in these scores", hint=hint)

@@ -9,10 +9,12 @@ from typing import Any
 from tracinctl.errors import UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.review import gather_evidence
+from tracinctl.project.selection import ScoreFile
 from tracinctl.project.settings import ComputeSettings
 from tracinctl.project.target import Target
 from tracinctl.review.suspects import Card
 from tracinctl.scores.effects import opposed_pairs
+from tracinctl.scores.files.open import open_scores
 from tracinctl.text import did_you_mean
 
 
@@ -61,6 +63,26 @@ class Explanation:
             "comparisons": {item: named(others, "pair", "says") for item, others in self.card.comparisons.items()},
             "missing": list(self.missing),
         }
+
+
+def files_with(name: str, files: Sequence[ScoreFile]) -> list[ScoreFile]:
+    """The score files that have a pair; a single file is returned as it is.
+
+    Raises:
+        UsageError: no file has it.
+        ScoreFileError: a file cannot be read.
+    """
+    if len(files) == 1:
+        return [*files]
+    sources = [open_scores(file.path) for file in files]
+    with_pair = [
+        file for file, source in zip(files, sources, strict=True) if name in {*source.train_ids, *source.test_ids}
+    ]
+    if not with_pair:
+        labels = ", ".join(file.label for file in files)
+        hint = did_you_mean(name, [known for source in sources for known in source.train_ids])
+        raise UsageError(f"there is no training pair {name!r} in the scores of {labels}", hint=hint)
+    return with_pair
 
 
 def explain_pair(

@@ -71,10 +71,12 @@ def assumed_pairs(target: Target, origin: SourceSettings) -> str:
     """A warning that the training pairs are assumed; empty if a file or setting names them."""
     if origin.source is not None or origin.pairs is not None or pairs_file_of(target, origin) is not None:
         return ""
+    imported = target.project.root / target.pairs_file.name
+    perhaps = f", perhaps {imported}," if imported.is_file() else ""
     return (
         f"the training pairs are assumed: there is no {target.pairs_file.name} beside these checkpoints, so every pair "
-        "of recordings of different class counts. Give the pairs that training used with `pairs_file`, or set `pairs`: "
-        "drawn if training drew them with random_split and numpy.random.choice, every if it used them all"
+        f"of recordings of different class counts. Give the pairs that training used{perhaps} with `pairs_file`, or "
+        "set `pairs`: drawn if training drew them with random_split and numpy.random.choice, every if it used them all"
     )
 
 

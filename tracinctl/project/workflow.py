@@ -193,9 +193,11 @@ def run_one(
     path = target.score_file
     if not path.is_file():
         unknown = unknown_set(target)
+        before = shlex.quote(str(target.at_round(target.round - 1).list_file))
+        without = f" --exclusions-file {before}" if target.round > 1 else ""
         raise (UsageError if unknown else ScoreFileError)(
             f"no checkpoints in {target.checkpoints}, and no scores in {path}",
-            hint=unknown + f"Train first: tracinctl train {target.command_flags}\n"
+            hint=unknown + f"Train first: tracinctl train {target.command_flags}{without}\n"
             "or name the folders with `checkpoint_dir` or `metadata_dir`.",
         )
     source = open_scores(path)

@@ -17,7 +17,7 @@ from tracinctl.text import aligned, number
 if TYPE_CHECKING:
     from tracinctl.project.explain import Explanation
 
-EXAMPLES = """tracinctl explain a1_a2 --frequency 500hz
+EXAMPLES = """tracinctl explain a1_a2
 tracinctl explain a1_a2 --frequency 500hz --json"""
 
 
@@ -32,10 +32,10 @@ def explain(
 
     Positive scores are helpful, negative ones harmful.
     """
-    from tracinctl.project.explain import explain_pair
+    from tracinctl.project.explain import explain_pair, files_with
 
     project = project_of(ctx, settings.places, settings.scores)
-    files = selected_files(ctx, project, None, settings.selection)
+    files = files_with(pair_id, selected_files(ctx, project, None, settings.selection))
     target = only_target(files, "a pair belongs to", f"explain {pair_id}")
     made = settings_without_flags(ctx, "compute", ComputeCommand).compute
     with terminal.progress(title=target.label) as report:

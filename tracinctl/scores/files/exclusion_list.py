@@ -95,7 +95,7 @@ def list_text(exclusions: Exclusions, scores_name: str, notes: Sequence[str] = (
     lines += [f"# {_one_line(note)}" for note in notes]
     if exclusions.mirrored:
         lines.append(
-            f"# the last {len(exclusions.mirrored)} are mirror images of pairs above, because training saw both"
+            f"# at the end: {count(len(exclusions.mirrored), 'mirror image')} of pairs above, because training saw both"
         )
     for name in exclusions.ids:
         if not name or _id_of(name) != name or "\n" in name or "\r" in name:
