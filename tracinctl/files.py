@@ -84,8 +84,8 @@ def disk_cannot(operation: str, folder: Path, error: OSError) -> bool:
     if disk not in _warned_of:
         _warned_of.add(disk)
         warnings.warn(
-            f"the disk of {folder} cannot {operation} ({error.strerror}): files are written without. "
-            "Let one run at a time write there",
+            f"the disk of {folder} cannot {operation} ({error.strerror}): files are written without this. "
+            "Let only one run write there at a time",
             DiskWarning,
             stacklevel=2,
         )

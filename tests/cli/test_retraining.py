@@ -35,7 +35,7 @@ def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
     assert "judge" in (tmp_path / "report.md").read_text()
     assert f"{len(judges)} judge" in (tmp_path / "report.md").read_text()
     again = cli("workflow", "--retrain", "--repeats", "2", "--at-once", "1")
-    assert "done before" in again.err or run["excluded"] == 0
+    assert "finished earlier" in again.err or run["excluded"] == 0
     assert judged["verdict"].capitalize() in again.out
     assert "list - everything" in again.out or run["excluded"] == 0
 

@@ -42,7 +42,7 @@ def test_sweep_json_is_the_documented_result_and_nothing_else(cli, project):
     result = cli("sweep", "--thresholds", "-5,-7.5", "--frequency", "1hz", "--min-occurrences", "3", "--json")
     (answer,) = json.loads(result.out)
     assert answer.pop("warnings") == [
-        "there are only 3 test pairs; with so few votes, the order of training pairs is poor"
+        "there are only 3 test pairs; with so few votes, the order of training pairs is unreliable"
     ]
     assert [answer] == [
         {

@@ -140,11 +140,11 @@ def test_columns_can_be_named(tmp_path):
         ("winner;loser;weight\n\na;b;0,5\n", "line 3: weight is '0,5', which is not a number from 0 up"),
         ("winner,loser,margin\na,b,-1\n", "line 2: margin is '-1'"),
         ("left,right\na,b\n", "no known column says whether left or right is better"),
-        ("prompt,completion,label\nq,a,1\n", "one answer with a label, as trl's unpaired preference does"),
-        ("prompt,completion\nq,a\n", "as trl's prompt-completion does"),
-        ("prompt\nq\n", "as trl's prompt-only does"),
-        ("text\nq\n", "one text, as trl's language modeling does"),
-        ("messages\nq\n", "one conversation, as trl's language modeling does"),
+        ("prompt,completion,label\nq,a,1\n", "one answer with a label, as in trl's unpaired preference"),
+        ("prompt,completion\nq,a\n", "as in trl's prompt-completion"),
+        ("prompt\nq\n", "as in trl's prompt-only"),
+        ("text\nq\n", "one text, as in trl's language modeling"),
+        ("messages\nq\n", "one conversation, as in trl's language modeling"),
     ],
 )
 def test_unclear_tables_are_refused_with_their_line(tmp_path, text, message):
@@ -252,7 +252,7 @@ class TestTexts:
 
     def test_stepwise_supervision_is_refused_by_name(self, tmp_path):
         row = {"prompt": "How many?", "completions": ["First, one.", "Then two."], "labels": [True, False]}
-        with pytest.raises(DataError, match="steps of one answer with a label each, as trl's stepwise supervision"):
+        with pytest.raises(DataError, match="steps of one answer with a label each, as in trl's stepwise supervision"):
             brought(tmp_path, self.lines([row]), name="t.jsonl")
 
     def test_binarised_feedback(self, tmp_path):

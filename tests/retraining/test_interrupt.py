@@ -100,7 +100,7 @@ def test_finished_trainings_are_kept_and_the_same_command_continues(project, cap
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in kept(project)}
     again = cli(*arguments)
     assert again.code == 0, again.err
-    assert sum(map(int, re.findall(r"(\d+) done before", again.err))) >= len(before)
+    assert sum(map(int, re.findall(r"(\d+) finished earlier", again.err))) >= len(before)
     assert len(kept(project)) > len(before) >= 2
     for path, whole in before.items():
         assert (path.read_bytes(), path.stat().st_mtime_ns) == whole

@@ -250,9 +250,9 @@ def test_one_diagnosis_of_several_files_is_one_warning(cli, arguments, tmp_path)
     lines = result.err.splitlines()
     few = next(k for k, line in enumerate(lines) if line == "warning: box 1hz: there are only 5 test pairs")
     assert lines[few + 1].strip().startswith("box 2hz: only 3 of 5 test pairs are active")
-    assert lines[few + 2].strip() == "With so few votes, the order of training pairs is poor."
+    assert lines[few + 2].strip() == "With so few votes, the order of training pairs is unreliable."
     assert lines[few + 3].startswith("  Score more held-out pairs")
-    assert result.err.count("the order of training pairs is poor") == result.err.count("more held-out pairs") == 1
+    assert result.err.count("the order of training pairs is unreliable") == result.err.count("more held-out pairs") == 1
 
 
 def test_a_view_without_votes_has_no_diagnoses_of_votes(cli):
@@ -278,7 +278,7 @@ def test_missing_learning_rates_are_reported_once(trained, tmp_path, monkeypatch
     for of in ("plastic 500hz", "plastic 1000hz"):
         assert result.err.count(f"{of}: 1 of 2 checkpoints have no learning rate (model_epoch_1.pt)") == 1
     assert result.err.count("learning rate") == 2
-    assert result.err.count("the order of training pairs is poor") == 1
+    assert result.err.count("the order of training pairs is unreliable") == 1
     (folder / "flat_loss.py").write_text("def flat(first, second, target):\n    return 0 * (first - second)\n")
     quiet = CommandLine(capsys)(*command, "--checkpoint-weights", "uniform", "--loss-type", "flat_loss:flat")
     assert "learning rate" not in quiet.err

@@ -75,7 +75,7 @@ def _covariance(items: int, features: npt.ArrayLike | None) -> FloatArray:
         return 2 * independent
     x = np.asarray(features, dtype=np.float64).reshape(len(np.asarray(features)), -1)
     if len(x) != items or not np.isfinite(x).all():
-        raise DataError("`features` must be finite numbers, one row per item", hint="Leave them out to do without.")
+        raise DataError("`features` must be finite numbers, one row per item", hint="Leave `features` out to use none.")
     x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)
     squares = (x**2).sum(axis=1)
     distance = np.maximum(squares[:, None] + squares - 2 * x @ x.T, 0)

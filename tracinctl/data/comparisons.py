@@ -38,12 +38,12 @@ OUTCOMES: Final = (
 )  # fmt: skip
 
 SINGLES: Final = (
-    (("completions", "labels"), "steps of one answer with a label each, as trl's stepwise supervision does"),
-    (("completion", "label"), "one answer with a label, as trl's unpaired preference does"),
-    (("completion",), "one answer to one prompt, as trl's prompt-completion does"),
-    (("messages",), "one conversation, as trl's language modeling does"),
-    (("text",), "one text, as trl's language modeling does"),
-    (("prompt",), "a prompt alone, as trl's prompt-only does"),
+    (("completions", "labels"), "steps of one answer with a label each, as in trl's stepwise supervision"),
+    (("completion", "label"), "one answer with a label, as in trl's unpaired preference"),
+    (("completion",), "one answer to one prompt, as in trl's prompt-completion"),
+    (("messages",), "one conversation, as in trl's language modeling"),
+    (("text",), "one text, as in trl's language modeling"),
+    (("prompt",), "only a prompt, as in trl's prompt-only"),
 )
 """Columns of layouts without comparisons, and the content of their rows."""
 
@@ -107,7 +107,7 @@ def find_comparisons(table: Table, columns: Columns) -> Comparisons:
 
     Raises:
         UsageError: a given column does not exist.
-        DataError: there are no columns of comparisons, or an outcome has no known meaning.
+        DataError: there are no columns of comparisons, or the meaning of an outcome is unknown.
     """
     names = [str(name) for name in table.frame.columns]
     for parameter, name in columns.names().items():
@@ -142,7 +142,7 @@ def _not_found(table: Table, names: Sequence[str], pair: tuple[str, str] | None)
     for columns, content in SINGLES:
         if plain_names.issuperset(columns):
             return DataError(
-                f"{table.path}: a row holds {content}, so it compares no two items",
+                f"{table.path}: a row has {content}, not two items to compare",
                 hint="Write two items and the better one in each row, for example as columns chosen and rejected.",
             )
     return DataError(
@@ -191,7 +191,7 @@ def _targets(table: Table, pair: tuple[str, str], outcome: str, columns: Columns
     unknown = [row for row, cell in enumerate(cells) if cell not in meanings]
     if unknown:
         raise DataError(
-            f"{table.where(unknown[0])}: {clean(outcome)} is {clean(cells[unknown[0]])!r}, which has no known meaning",
+            f"{table.where(unknown[0])}: {clean(outcome)} is {clean(cells[unknown[0]])!r}, whose meaning is unknown",
             hint="Give the meanings with `first_wins`, `second_wins` and `tie`, or remove the line.",
         )
     words = {1: clean(pair[0]), -1: clean(pair[1]), 0: "tie"}

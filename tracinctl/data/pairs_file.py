@@ -92,7 +92,7 @@ class PairsFile:
         names = [clean(f"{id1}_{id2}") for (_, id1, id2) in outcomes.index[outcomes > 1]]
         if not names:
             return []
-        note = f"{count(len(names), 'pair')} of {self.table.path.name} with more than one target, each of which counts"
+        note = f"{count(len(names), 'pair')} of {self.table.path.name} with different targets, which all count"
         return [f"{note}: {first_few(names)}"]
 
     def _check_items(self, index: Mapping[str, Mapping[str, int]]) -> None:

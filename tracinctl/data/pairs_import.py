@@ -192,7 +192,7 @@ def _frame(
             out["id"] = names
         elif columns.id:
             raise DataError(
-                f"{table.path}: {clean(id_column)} does not have a different id in each row", hint="Leave it out."
+                f"{table.path}: {clean(id_column)} has the same id or no id in several rows", hint="Leave it out."
             )
     groups, left = [], []
     for name in map(str, table.frame.columns):

@@ -157,7 +157,7 @@ class DatasetRows(Rows):
 
     def __init__(self, dataset: Any) -> None:
         if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-            raise FormError(f"a {type(dataset).__name__} has no items by number, or no length")
+            raise FormError(f"a {type(dataset).__name__} cannot be indexed by number, or has no length")
         self.dataset = dataset
 
     def __len__(self) -> int:

@@ -285,7 +285,7 @@ def _rows(samples: Samples) -> Rows:
     except FormError as error:
         raise DataError(f"samples: `inputs` cannot be read: {error}", hint=WANTED) from error
     if len(rows) != len(samples.ids):
-        raise DataError(f"samples: {len(samples.ids):,} ids but {len(rows):,} inputs", hint="Give one input an id.")
+        raise DataError(f"samples: {len(samples.ids):,} ids but {len(rows):,} inputs", hint="Give one input per id.")
     return rows
 
 

@@ -19,7 +19,7 @@ LOSSES = {
     "standard": "margin ranking loss",
     "logistic": "RankNet / Bradley-Terry",
     "ghm": "margin loss weighted by gradient density",
-    "capped": "margin loss of at most twice the margin, which wrong comparisons harm less",
+    "capped": "margin loss of at most twice the margin, so that wrong comparisons do less harm",
 }
 WEIGHTS = {"relative": "learning rate over the mean learning rate", "absolute": "the learning rate", "uniform": "1"}
 

@@ -67,7 +67,7 @@ def derivatives_of_own(
         slopes = torch.autograd.grad(value.sum(), scores, allow_unused=True)
     _check_rows(loss, name, value.detach(), scores, target, pairs)
     if all(slope is None for slope in slopes):
-        raise LossError(f"loss {name} has no gradient by the scores", hint=_BY_SCORES)
+        raise LossError(f"loss {name} has no gradient with respect to the scores", hint=_BY_SCORES)
     a_i, a_j = (np.zeros_like(s_i) if slope is None else slope.numpy() for slope in slopes)
     bad_rows = np.flatnonzero(~(np.isfinite(a_i) & np.isfinite(a_j)))
     if bad_rows.size:

@@ -70,4 +70,6 @@ def notes_on_copies(ids: Sequence[str], contents: Sequence[str], train: int) -> 
     if not copies:
         return []
     of = f"{len(copies):,} of {count(len(ids) - train, 'held-out item')}"
-    return [f"{of} have the same content as a training item, which flatters the ranker: {first_few(copies)}"]
+    return [
+        f"{of} have the same content as a training item, so the ranker looks better than it is: {first_few(copies)}"
+    ]

@@ -68,7 +68,7 @@ class TracInCP:
         if len(test_inputs) != len(test_targets):
             raise DataError(
                 f"{len(test_inputs):,} `test_inputs` but {len(test_targets):,} `test_targets`",
-                hint="Give one target a test input.",
+                hint="Give one target per test input.",
             )
         train = _examples(dataset)
         tests = zip(test_inputs, test_targets, strict=True)

@@ -60,7 +60,7 @@ class Picture:
 def _view(name: str) -> Any:
     """The module of a view: ``draw`` yields the parts of its picture, ``numbers`` returns its numbers for JSON."""
     if name not in VIEWS:
-        raise UsageError(f"there is no view {clean(name)!r}", hint=f"One of {', '.join(VIEWS)}")
+        raise UsageError(f"there is no view {clean(name)!r}", hint=f"Choose one of {', '.join(VIEWS)}")
     return import_module(f"tracinctl.plots.views.{'self_influence' if name == 'self' else name}")
 
 

@@ -235,7 +235,7 @@ def _score_paths(
 ) -> tuple[Path, Path]:
     """The path of the scores to write, and of scores in the other format."""
     if file_format not in FORMATS:
-        raise UsageError(f"unknown format {file_format!r}", hint=f"One of {', '.join(FORMATS)}.")
+        raise UsageError(f"unknown format {file_format!r}", hint=f"Choose one of {', '.join(FORMATS)}.")
     text = target.scores_as("json", per_checkpoint=per_checkpoint)
     columns = target.scores_as("parquet", per_checkpoint=per_checkpoint)
     if file_format == "auto":

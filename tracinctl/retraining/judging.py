@@ -277,12 +277,14 @@ def judge(difference: Difference, *, errors: float, items: int | None, repeats: 
         repeats: number of repeats of the training.
     """
     if repeats < FEWEST_REPEATS:
-        return Judgement("cannot tell", f"one repeat does not show chance; use at least {FEWEST_REPEATS}.")
+        return Judgement(
+            "cannot tell", f"one repeat does not show the effect of chance; use at least {FEWEST_REPEATS}."
+        )
     if items is not None and items < FEWEST_ITEMS:
         return Judgement(
             "cannot tell",
-            f"{items} judging items are too few; at least {FEWEST_ITEMS} are needed. With fewer, even the same "
-            "outcome for all would be chance more than once in twenty.",
+            f"{items} judging items are too few; at least {FEWEST_ITEMS} are needed. With fewer, chance "
+            "alone gives all of them the same outcome more than once in twenty.",
         )
     if not math.isfinite(difference.low):
         return Judgement(

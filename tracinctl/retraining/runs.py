@@ -85,8 +85,8 @@ class _Display:
     def __init__(self, progress: ProgressCallback, total: int, done: int, refused: int) -> None:
         self.progress, self.total, self.done = progress, total, done
         self._at: dict[Keys, tuple[int, int]] = {}
-        notes = [f"{done} done before"] if done else []
-        notes += [f"{refused} kept files are damaged or of other data, and are made again"] if refused else []
+        notes = [f"{done} finished earlier"] if done else []
+        notes += [f"{refused} kept files are damaged or belong to other data, and are made again"] if refused else []
         if notes:
             progress(Progress("retraining", done, total, "trainings", note="; ".join(notes)))
 
@@ -96,7 +96,7 @@ class _Display:
         at_work = sum(map(len, self._at))
         self.progress(
             Progress(
-                "retraining", self.done, self.total, "trainings", f"{at_work} at work",
+                "retraining", self.done, self.total, "trainings", f"{at_work} running",
                 inner[0], inner[1], "epochs", hands=at_work,
             )
         )  # fmt: skip

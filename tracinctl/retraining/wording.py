@@ -164,10 +164,10 @@ def choice_note(result: RetrainResult) -> str:
     """The sentence on how the choice was made, or why there was none."""
     if result.choice is not None:
         return (
-            "Points: gain in pair accuracy over leaving nothing out, with one standard error. Each half of the scoring "
-            "items makes a list, and the other half judges it: such a rule is chosen where its gain exceeds its error. "
-            "A rule without scores is judged by all of them, and by the training pairs that its rankers did not train "
-            "on: it is chosen where its gain exceeds half its error."
+            "Points: gain in pair accuracy over leaving nothing out, with one standard error. For rules with scores, "
+            "each half of the scoring items makes a list and the other half judges it; such a rule may be chosen if its "
+            "gain exceeds its error. Rules without scores are judged by all scoring items, and by training pairs that "
+            "their rankers did not train on; such a rule may be chosen if its gain exceeds half its error."
         )
     if not result.why_no_choice:
         return ""

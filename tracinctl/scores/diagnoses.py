@@ -120,7 +120,7 @@ def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
             "Score more held-out pairs: tracinctl compute uses all of them unless it is given fewer."
             if total < 2 * FEW_ACTIVE
             else "To make more of them active, compute with a larger margin or with earlier checkpoints.",
-            meaning="with so few votes, the order of training pairs is poor",
+            meaning="with so few votes, the order of training pairs is unreliable",
         )
 
 

@@ -131,7 +131,7 @@ def test_an_error_in_one_process_is_printed_once_and_ends_all(project):
 def test_processes_with_different_data_are_refused(project):
     code, _, err = run(project, tracinctl("--processes", "2"), OTHER_DATA="1")
     assert code == 1
-    assert "process 1 has other items than process 0" in err
+    assert "process 1 does not have the items of process 0" in err
 
 
 @pytest.mark.parametrize(("starter", "victim"), [("processes", 0), ("torchrun", 1)])

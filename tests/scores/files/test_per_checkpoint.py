@@ -81,7 +81,7 @@ def test_scores_of_checkpoints_with_equal_keys_are_not_written(tmp_path):
     source = full([[1.0]], per_checkpoint=np.ones((2, 1, 1)), checkpoint_names=["a.pt", "a.pt"])
     with pytest.raises(ScoreFileError, match="give the same key"):
         write_per_checkpoint_scores(source, tmp_path / "x.json")
-    with pytest.raises(ScoreFileError, match="not kept for each checkpoint"):
+    with pytest.raises(ScoreFileError, match="scores of each checkpoint were not kept"):
         write_per_checkpoint_scores(full([[1.0]]), tmp_path / "x.json")
     broken = full([[1.0]], per_checkpoint=np.full((1, 1, 1), math.nan), checkpoint_names=["a.pt"])
     with pytest.raises(NonFiniteError, match=r"'m_0_m_1' on 'm_0_m_900_a\.pt'"):

@@ -73,7 +73,7 @@ def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: Progr
         TracinctlError: the file cannot be written.
     """
     if checkpoint_blocks(source) is None:
-        raise ScoreFileError("these scores were not kept for each checkpoint", hint=f"Make them with: {_MAKE}")
+        raise ScoreFileError("the scores of each checkpoint were not kept", hint=f"Make them with: {_MAKE}")
     keys = _keys(source.test_ids, source.checkpoint_names)
     if len(set(keys)) != len(keys):
         raise ScoreFileError(
