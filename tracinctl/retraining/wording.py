@@ -165,7 +165,7 @@ def choice_note(result: RetrainResult) -> str:
     if result.choice is not None:
         return (
             "Points: gain in pair accuracy over leaving nothing out, with one standard error. For rules with scores, "
-            "each half of the scoring items makes a list and the other half judges it; such a rule may be chosen if its "
+            "each half of the scoring items makes a list, and the other judges it; such a rule may be chosen if its "
             "gain exceeds its error. Rules without scores are judged by all scoring items, and by training pairs that "
             "their rankers did not train on; such a rule may be chosen if its gain exceeds half its error."
         )
