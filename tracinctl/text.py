@@ -114,15 +114,15 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.0f}%" if percent in {0, 100} else f"{min(percent, 99.9):.1f}%"
 
 
-def count(amount: int, one: str, many: str = "") -> str:
+def count(amount: int, singular: str, plural: str = "") -> str:
     """``1 pair``, ``1,200 pairs``."""
-    return f"{amount:,} {one if amount == 1 else many or f'{one}s'}"
+    return f"{amount:,} {singular if amount == 1 else plural or f'{singular}s'}"
 
 
 def first_few(names: Sequence[str], most: int = 3) -> str:
     """The first names of a list and the number of others: ``a, b, c and 1,200 more``."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -157,9 +157,9 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return names[near[0]] if near else ""
 
 
-def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+def did_you_mean(name: str, choices: Iterable[str], otherwise: str = "") -> str:
     """The hint that names the nearest known name; ``otherwise`` if none is similar."""
-    near = nearest(name, known)
+    near = nearest(name, choices)
     return f"Did you mean {near}?" if near else otherwise
 
 

@@ -183,9 +183,9 @@ def test_quiet_shows_no_progress(capsys):
 def test_time_left_follows_the_pace_so_far():
     now = iter([0.0, 10.0, 10.0])
     pace = Pace(lambda: next(now))
-    assert pace.left(report(1)) == pytest.approx(30.0)
+    assert pace.seconds_left(report(1)) == pytest.approx(30.0)
     assert pace.rate(5) == pytest.approx(0.5)
-    assert Pace(lambda: 0.0).left(report(0)) is None
+    assert Pace(lambda: 0.0).seconds_left(report(0)) is None
 
 
 def test_shares_include_the_current_part():

@@ -113,7 +113,7 @@ def test_a_rounds_folders_move_together_except_those_given_by_the_user(tmp_path,
     assert at_round(third, 2).output_dir == project.output_dir / "retrained"
     assert at_round(third, 1) == project
     asked = project.with_places(metadata_dir=project.metadata_dir / "retrained-3", output_dir=tmp_path / "mine")
-    moved = in_one_round(asked, given={"metadata_dir", "output_dir"})
+    moved = in_one_round(asked, typed={"metadata_dir", "output_dir"})
     assert (moved.checkpoint_dir, moved.output_dir) == (project.checkpoint_dir / "retrained-3", tmp_path / "mine")
     names = ("checkpoints", "retrained", "retrained-3", "retrained-x", "retrained-03")
     assert [round_of(tmp_path / name) for name in names] == [1, 2, 3, 1, 1]

@@ -79,7 +79,7 @@ def test_a_watched_source_differs_only_in_its_provenance():
     assert (some.test_ids, some.train_ids, some.sample_ids) == (["m_1_m_901"], source.train_ids, source.sample_ids)
     assert np.concatenate([block for _, block in some.blocks()]).tolist() == [[2.0], [4.5], [0.25], [-1.0]]
     watched = WatchedScores(source, {"more": 1})
-    assert not watched.seen
+    assert not watched.complete
     list(watched.blocks())
-    assert (watched.active.tolist(), watched.seen) == ([True, True, False], True)
+    assert (watched.active.tolist(), watched.complete) == ([True, True, False], True)
     assert watched.provenance == {**source.provenance, "more": 1}

@@ -116,14 +116,14 @@ class Command(TyperCommand):
         terminal.command = ctx.command_path
         if self.needs_settings and not HELP_FLAGS.intersection(args):
             self.read_settings(ctx)
-        rest = super().parse_args(ctx, args)
+        remaining = super().parse_args(ctx, args)
         for name in (param.name for param in self.params if getattr(param.type, "name", "") == "path"):
             value = ctx.params.get(name)
             if isinstance(value, list | tuple):
                 ctx.params[name] = [in_home(Path(path)) for path in value]
             elif value is not None:
                 ctx.params[name] = in_home(Path(value))
-        return rest
+        return remaining
 
     def read_settings(self, ctx: Any) -> None:
         """Read the settings file and the environment, and use their values as the flags' defaults."""
@@ -239,7 +239,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
         terminal.stream("err").write("\r\x1b[K")  # the ^C that a terminal writes
     ended_by = terminal.ended_by
     how = f"ended by {signal.Signals(ended_by).name}" if ended_by else "interrupted"
-    terminal.warn(how, terminal.kept or "Nothing was written.")
+    terminal.warn(how, terminal.interrupt_note or "Nothing was written.")
     return 128 + ended_by if ended_by else INTERRUPTED
 
 

@@ -133,7 +133,7 @@ def project_of(ctx: Any, *places: Any) -> Project:
 
     values = {name: value for group in places for name, value in vars(group).items()}
     typed = {name for name in values if was_typed(ctx, name)}
-    return in_one_round(load_project(file_settings(ctx)).with_places(**values), given=typed)
+    return in_one_round(load_project(file_settings(ctx)).with_places(**values), typed=typed)
 
 
 def has_own_training(ctx: Any) -> bool:
@@ -158,10 +158,10 @@ def was_flag(ctx: Any, name: str) -> bool:
     return source_name(ctx, name) == "COMMANDLINE"
 
 
-def selected_files(ctx: Any, project: Project, given: GivenScores | None, chosen: Selection) -> list[ScoreFile]:
+def selected_files(ctx: Any, project: Project, named: GivenScores | None, chosen: Selection) -> list[ScoreFile]:
     """The score files that the command reads; warns of missing ones.
 
-    ``given`` is None for a command that takes no files by name.
+    ``named`` is None for a command that takes no files by name.
 
     Raises:
         UsageError: a file given by name is missing.
@@ -170,7 +170,7 @@ def selected_files(ctx: Any, project: Project, given: GivenScores | None, chosen
     from tracinctl.project.selection import score_files
 
     dropped = [name for name in ("material", "frequency", "metadata_dir") if was_flag(ctx, name)]
-    paths = None if given is None else given.metadata_file
+    paths = None if named is None else named.metadata_file
     if paths and dropped:
         raise UsageError(
             f"`metadata_file` and `{dropped[0]}` both choose the scores",

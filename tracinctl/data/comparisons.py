@@ -201,18 +201,18 @@ def _targets(table: Table, pair: tuple[str, str], outcome: str, columns: Columns
 
 def _meanings(table: Table, cells: Sequence[str], pair: tuple[str, str], columns: Columns) -> dict[str, int]:
     stated: dict[str, int] = {}
-    for given, value in ((columns.first_wins, 1), (columns.second_wins, -1), (columns.tie, 0)):
-        stated |= dict.fromkeys(_values(given, cells), value)
+    for text, value in ((columns.first_wins, 1), (columns.second_wins, -1), (columns.tie, 0)):
+        stated |= dict.fromkeys(_values(text, cells), value)
     meanings = {cell: stated[cell.casefold()] for cell in cells if cell.casefold() in stated}
-    rest = [cell for cell in cells if cell and cell not in meanings]
-    if columns.first_wins is not None and columns.second_wins is None and len(rest) == 1:
-        return meanings | {rest[0]: -1}
+    unexplained = [cell for cell in cells if cell and cell not in meanings]
+    if columns.first_wins is not None and columns.second_wins is None and len(unexplained) == 1:
+        return meanings | {unexplained[0]: -1}
     first, second = _FIRST | {plain(pair[0])}, _SECOND | {plain(pair[1])}
-    for cell in rest:
+    for cell in unexplained:
         for words, value in ((first, 1), (second, -1), (_TIE, 0)):
             if plain(cell) in words and not _is_number(cell):
                 meanings[cell] = value
-    numbers = {cell: float(cell) for cell in rest if _is_number(cell)}
+    numbers = {cell: float(cell) for cell in unexplained if _is_number(cell)}
     return meanings | _numbers(table, numbers)
 
 

@@ -103,21 +103,21 @@ class _Spectrograms:
 
     def __init__(self, count: int) -> None:
         self._items: list[torch.Tensor] = [torch.empty(0)] * count
-        self._whole: torch.Tensor | None = None
+        self._stacked: torch.Tensor | None = None
 
     def __setitem__(self, place: int, item: torch.Tensor) -> None:
-        if self._whole is None:
-            self._whole = torch.empty((len(self._items), *item.shape))
-        if item.shape == self._whole.shape[1:]:
-            self._whole[place] = item
-            item = self._whole[place]
+        if self._stacked is None:
+            self._stacked = torch.empty((len(self._items), *item.shape))
+        if item.shape == self._stacked.shape[1:]:
+            self._stacked[place] = item
+            item = self._stacked[place]
         self._items[place] = item
 
     def part(self, places: slice) -> torch.Tensor | list[torch.Tensor]:
         """Some of the spectrograms: one tensor if all have the first one's shape, else a list."""
         items = self._items[places]
-        same = self._whole is not None and all(item.shape == self._whole.shape[1:] for item in items)
-        return self._whole[places] if same and self._whole is not None else items
+        same = self._stacked is not None and all(item.shape == self._stacked.shape[1:] for item in items)
+        return self._stacked[places] if same and self._stacked is not None else items
 
 
 def _read_all(

@@ -184,37 +184,37 @@ def _frame(
     """The columns of the pairs file without the split, and notes."""
     import pandas as pd
 
-    out: dict[str, Any] = {"id1": ids[0], "id2": ids[1], "target": compared.target}
+    pair_columns: dict[str, Any] = {"id1": ids[0], "id2": ids[1], "target": compared.target}
     id_column = columns.id or find_column(table.frame.columns, ("id", "pairid", "comparisonid"))
     if id_column:
         names = _names(table.frame[id_column])
         if len(set(names)) == len(names) and all(names):
-            out["id"] = names
+            pair_columns["id"] = names
         elif columns.id:
             raise DataError(
                 f"{table.path}: {clean(id_column)} has the same id or no id in several rows", hint="Leave it out."
             )
-    groups, left = [], []
+    groups, text_columns = [], []
     for name in map(str, table.frame.columns):
         if (
             not name.strip()
             or name in {*compared.used, _prompt(table, columns)}
-            or (name == id_column and "id" in out)
+            or (name == id_column and "id" in pair_columns)
             or _is_split(name, columns)
         ):
             continue
         cells = table.frame[name].tolist()
         if plain(name) in {"weight", "margin"}:
-            out[plain(name)] = _amounts(table, name)
+            pair_columns[plain(name)] = _amounts(table, name)
         elif any(_is_text(value) for value in cells if value is not None):
-            left.append(clean(name))
+            text_columns.append(clean(name))
         else:
             column = f"source_{name}" if name in {*COLUMNS, *OPTIONAL} else name
-            out[column] = [cell_text(value) for value in cells]
+            pair_columns[column] = [cell_text(value) for value in cells]
             groups.append(clean(column))
     notes = [f"other columns, which group rows: {', '.join(groups)}"] if groups else []
-    notes += [f"columns of texts are left out: {', '.join(left)}"] if left else []
-    return pd.DataFrame(out).assign(line=table.lines), notes
+    notes += [f"columns of texts are left out: {', '.join(text_columns)}"] if text_columns else []
+    return pd.DataFrame(pair_columns).assign(line=table.lines), notes
 
 
 def _amounts(table: Table, name: str) -> list[str]:
@@ -284,9 +284,9 @@ def _split(
     keep = sides != ""
     if not keep.all():
         notes.append(f"{count(int((~keep).sum()), 'row')} left out that compare a training item with a held-out one")
-    for side, what in ((TRAIN, "training"), (HELD_OUT, "held-out")):
+    for side, kind in ((TRAIN, "training"), (HELD_OUT, "held-out")):
         if side not in sides and split_column is not None:
-            notes.append(f"no row is a {what} pair")
+            notes.append(f"no row is a {kind} pair")
         elif side not in sides:
             raise DataError(
                 f"{table.path}: {count(len(frame), 'row')} cannot be divided into training and held-out pairs",

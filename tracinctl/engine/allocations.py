@@ -20,7 +20,7 @@ class AllocationWatch:
     def __init__(self) -> None:
         self.peak = 0
         self._live = 0
-        self._known: set[int] = set()
+        self._storages: set[int] = set()
         self._mode: Any = None
 
     def __enter__(self) -> Self:
@@ -49,14 +49,14 @@ class AllocationWatch:
 
     def _see(self, storage: torch.UntypedStorage, size: int) -> None:
         key = id(storage)  # torch keeps one object per storage, which views share
-        if key not in self._known:
-            self._known.add(key)
+        if key not in self._storages:
+            self._storages.add(key)
             self._live += size
             self.peak = max(self.peak, self._live)
             weakref.finalize(storage, self._forget, key, size).atexit = False
 
     def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
+        self._storages.discard(key)
         self._live -= size
 
 

@@ -11,8 +11,8 @@ _V2 = ("memory.max", "memory.current", "inactive_file")
 
 def container_memory(root: Path = Path("/")) -> int | None:
     """Free bytes under the lowest memory limit of this process's control groups; None without a limit."""
-    left = [free for folder, names in _groups(root) if (free := _left(folder, *names)) is not None]
-    return min(left, default=None)
+    free_by_group = [free for folder, names in _groups(root) if (free := _free(folder, *names)) is not None]
+    return min(free_by_group, default=None)
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
@@ -37,7 +37,7 @@ def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
         yield from ((top / folder, names) for folder in (group, *group.parents) if ".." not in folder.parts)
 
 
-def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+def _free(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
     """Free bytes of a group; cached files that the system can drop count as free."""
     try:
         most = int((folder / limit).read_text(encoding="ascii"))

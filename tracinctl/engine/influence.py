@@ -54,7 +54,7 @@ class _Slopes:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Terms:
     """The terms of the scores, for all checkpoints.
 
     Attributes:
@@ -189,7 +189,7 @@ class InfluenceScores(ScoreSource):
                 self._sum(total, i, j, start)
             else:
                 a = self._slopes(checkpoint)[0]
-                self._add(total, self._held.on_test[:, checkpoint], i, j, a, self._weights[checkpoint], start)
+                self._add(total, self._terms.on_test[:, checkpoint], i, j, a, self._weights[checkpoint], start)
             return total
         needed = np.unique([i, j])
         rows_i, rows_j = np.searchsorted(needed, i), np.searchsorted(needed, j)
@@ -200,7 +200,7 @@ class InfluenceScores(ScoreSource):
         return total
 
     @cached_property
-    def _held(self) -> _Held:
+    def _terms(self) -> _Terms:
         count = len(self._weights)
         first, second = (np.empty((len(self._train), count)) for _ in range(2))
         on_test = np.empty((self._rows, count, len(self._test)))
@@ -208,11 +208,11 @@ class InfluenceScores(ScoreSource):
             a, b = self._slopes(c)
             first[:, c], second[:, c] = weight * a.first, weight * a.second
             self._on_test(c, b, np.arange(self._rows), on_test[:, c])
-        return _Held(first, second, on_test)
+        return _Terms(first, second, on_test)
 
     def _sum(self, total: FloatArray, i: IntArray, j: IntArray, start: int) -> None:
         """Write the scores of pairs, summing checkpoints while their terms are in the processor's cache."""
-        terms = self._held
+        terms = self._terms
         step = max(_MEET_ROWS, _MEET // (8 * max(1, terms.on_test[0].size)))
         for at in range(0, len(i), step):
             first = terms.first[start + at : start + min(at + step, len(i))]
@@ -237,7 +237,7 @@ class InfluenceScores(ScoreSource):
 
     def _put_rows(self, place: FloatArray, first: FloatArray, start: int, live: IntArray) -> None:
         """Write the scores of pairs from ``start`` on, if rows of kernels are pairs; the others have no gradient."""
-        rows = self._held.on_test[start : start + len(first)]
+        rows = self._terms.on_test[start : start + len(first)]
         if len(self._weights) == 1 and live.size == len(first):
             np.multiply(rows[:, 0], first, out=place)
         else:

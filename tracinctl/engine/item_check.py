@@ -35,20 +35,20 @@ def check_items(gradients: ItemGradients, items: Items, device: torch.device, dt
             alone.append(gradients.scores(item).item())
             again.append(gradients.scores(item).item())
     size = float(np.nanmax(np.abs(alone), initial=0.0))
-    for k, first, second in zip(numbers, alone, again, strict=True):
-        if abs(first - second) > _AGAIN * size:
+    for k, separate, second in zip(numbers, alone, again, strict=True):
+        if abs(separate - second) > _AGAIN * size:
             raise ModelError(
-                f"item {items.ids[k]}: the model gives the score {first:.6g}, and then {second:.6g}",
+                f"item {items.ids[k]}: the model gives the score {separate:.6g}, and then {second:.6g}",
                 hint="Turn off randomness in eval() mode: give functional dropout training=self.training, "
                 "and add noise only `if self.training`.",
             )
     together = gradients.together(items.stack(numbers, device, dtype)) if len(numbers) > 1 else None
     if together is None:  # items are scored one at a time
         return
-    for k, first, other in zip(numbers, alone, together.tolist(), strict=True):
-        if abs(first - other) > _TOGETHER[dtype] * size:
+    for k, separate, in_batch in zip(numbers, alone, together.tolist(), strict=True):
+        if abs(separate - in_batch) > _TOGETHER[dtype] * size:
             raise ModelError(
-                f"item {items.ids[k]}: the model gives the score {first:.6g} alone, and {other:.6g} in a batch",
+                f"item {items.ids[k]}: the model gives the score {separate:.6g} alone, and {in_batch:.6g} in a batch",
                 hint="Make each score depend on one item only: use running statistics in BatchNorm, and replace means "
                 "and decisions over the batch by ones over each item.",
             )

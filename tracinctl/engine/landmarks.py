@@ -61,7 +61,7 @@ def check_landmarks(layout: KernelLayout, checkpoints: int, budget: Budget) -> N
         raise MemoryBudgetError(
             f"`method` fisher needs at least {text} for {len(layout):,} items, but `memory` is "
             f"{size_text(budget.given)}",
-            hint=f"Give `memory` {text} or more, or use `method` margin, which needs as little as tracin.",
+            hint=f"Give `memory` {text} or more; `method` margin needs no more than tracin does.",
         )
 
 

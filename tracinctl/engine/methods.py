@@ -75,5 +75,5 @@ def check_method(method: str, layout: KernelLayout, checkpoints: int, budget: Bu
         raise MemoryBudgetError(
             f"`method` fisher needs at least {needed} for {len(layout):,} items, but `memory` is "
             f"{size_text(budget.given)}",
-            hint=f"Give `memory` {needed} or more, or use `method` margin, which needs as little as tracin.",
+            hint=f"Give `memory` {needed} or more; `method` margin needs no more than tracin does.",
         )

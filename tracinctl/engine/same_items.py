@@ -44,8 +44,8 @@ def same_pairs(pairs: Pairs, contents: Sequence[str], scores: Sequence[FloatArra
     return SamePairs(equal, equal | score)
 
 
-def notes_on_same_pairs(same: SamePairs, pairs: Pairs, item_ids: Sequence[str], what: str) -> list[str]:
-    """Notes on pairs that compare equal items; ``what`` names the pairs."""
+def notes_on_same_pairs(same: SamePairs, pairs: Pairs, item_ids: Sequence[str], side: str) -> list[str]:
+    """Notes on pairs that compare equal items; ``side`` names the pairs."""
     kinds = (
         (same.input, "with the same input"),
         (same.score & ~same.input, "with the same score at every checkpoint"),
@@ -54,8 +54,8 @@ def notes_on_same_pairs(same: SamePairs, pairs: Pairs, item_ids: Sequence[str], 
     for rows, why in kinds:
         if rows.any():
             names = pairs.take(rows).row_ids(item_ids)
-            effect = "are never listed" if what == "training" else "never vote"
-            notes.append(f"{count(len(names), f'{what} pair')} of two items {why}, which {effect}: {first_few(names)}")
+            effect = "are never listed" if side == "training" else "never vote"
+            notes.append(f"{count(len(names), f'{side} pair')} of two items {why}, which {effect}: {first_few(names)}")
     return notes
 
 

@@ -60,7 +60,7 @@ class SweepCommand:
     votes: Votes = field(metadata={"panel": RULE})
     grouping: Grouping = field(metadata={"panel": RULE})
     retraining: Retraining = field(metadata={"panel": EVALUATION})
-    given: GivenScores = field(metadata={"panel": WHICH})
+    score_files: GivenScores = field(metadata={"panel": WHICH})
     top: int = setting(
         0,
         "Also list the N pairs with the most votes at the first threshold; with --by, show N groups instead of 20.",
@@ -81,7 +81,7 @@ class ExcludeCommand:
     lists: ListPlace = field(metadata={"panel": OUTPUT})
     writing: ListWriting = field(metadata={"panel": OUTPUT})
     decided: Decided = field(metadata={"panel": RULE})
-    given: GivenScores = field(metadata={"panel": WHICH})
+    score_files: GivenScores = field(metadata={"panel": WHICH})
     output_file: Path | None = setting(
         None,
         "The list to write, for a single score file. Default: "
@@ -127,7 +127,7 @@ class PlotCommand:
     tried: Thresholds = field(metadata={"panel": PICTURE})
     votes: RequiredVotes = field(metadata={"panel": RULE})
     grouping: Grouping = field(metadata={"panel": PICTURE})
-    given: GivenScores = field(metadata={"panel": WHICH})
+    score_files: GivenScores = field(metadata={"panel": WHICH})
     test_pair: str | None = setting(
         None,
         "Show the scores on this test pair only: its proponents and opponents (view top).",

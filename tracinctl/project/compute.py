@@ -148,7 +148,7 @@ def compute_project_scores(
     assumed = assumed_pairs(target, settings.origin)
     notes = [*([assumed] if assumed else []), *data.notes, *result.notes]
     written = _write(target, settings, watched, result.scores, notes, progress)
-    if not watched.seen:
+    if not watched.complete:
         for _ in watched.blocks():
             pass
     cache = KernelCache(target.cache_dir)

@@ -36,20 +36,20 @@ def write_doubts(target: Target, data: RankingData, doubts: npt.NDArray[np.float
 
 def read_doubts(target: Target, data: RankingData) -> npt.NDArray[np.float64]:
     """Read the shares of these training pairs; NaN if there is none, or if it is of the other outcome."""
-    kept, pairs = _kept(target), data.train_pairs
+    shares, pairs = _stored_shares(target), data.train_pairs
     names = zip(pairs.row_ids(data.train.ids), pairs.target.tolist(), strict=True)
-    return np.array([kept.get(name, np.nan) for name in names], dtype=np.float64)
+    return np.array([shares.get(name, np.nan) for name in names], dtype=np.float64)
 
 
 def doubts_of_scores(target: Target | None, train_ids: Sequence[str]) -> npt.NDArray[np.float64] | None:
     """Read the shares of the scores' training pairs; None if a pair has none."""
-    kept = {} if target is None else {name: share for (name, _), share in _kept(target).items()}
-    if not train_ids or not kept.keys() >= {*train_ids}:
+    shares = {} if target is None else {name: share for (name, _), share in _stored_shares(target).items()}
+    if not train_ids or not shares.keys() >= {*train_ids}:
         return None
-    return np.array([kept[name] for name in train_ids], dtype=np.float64)
+    return np.array([shares[name] for name in train_ids], dtype=np.float64)
 
 
-def _kept(target: Target) -> dict[tuple[str, int], float]:
+def _stored_shares(target: Target) -> dict[tuple[str, int], float]:
     """Shares by id and outcome; empty if the file is damaged, because it can be made again."""
     try:
         text = target.doubts_file.read_text(encoding="utf-8")

@@ -96,6 +96,8 @@ def _table(review: Review, shown: Sequence[Suspect], decisions: Mapping[str, Seq
     for suspect, card in zip(shown, cards, strict=True):
         values = [dict(card.reasons).get(name, "") for name in reasons]
         texts = [value if isinstance(value, str) else number(value) for value in values]
-        decided = [f"{made.who or 'somebody'}: {spoken(made.decision)}" for made in decisions.get(suspect.id, ())]
+        decided = [
+            f"{decision.who or 'somebody'}: {spoken(decision.decision)}" for decision in decisions.get(suspect.id, ())
+        ]
         rows.append([suspect.id, card.claim, *texts, "; ".join(decided)])
     return Table(("training pair", "claim", *reasons, "decided"), rows, numbers=range(2, 2 + len(reasons)), codes=(0,))

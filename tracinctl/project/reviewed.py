@@ -48,17 +48,17 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
     note = note_of(verdicts)
     verdicts = of_pairs(verdicts, source.train_ids, source.groups)
     mirror = _mirror_ids(source)
-    kept = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
+    cleared = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
     left_out = _with_mirrors(verdicts.ids(LEAVE_OUT), mirror)
     scored = {*source.train_ids, *source.sample_ids, *(item for pair in source.train_items for item in pair)}
     # the first of several comparisons of two items may be listed as a_b#1
-    chosen = [name for name in exclusions.ids if name not in kept and name.removesuffix("#1") not in kept]
+    chosen = [name for name in exclusions.ids if name not in cleared and name.removesuffix("#1") not in cleared]
     added = [name for name in left_out if name in scored and name not in set(chosen)]
     reviewed = replace(
         exclusions,
         ids=[*chosen, *added],
-        listed=[pair for pair in exclusions.listed if pair.id not in kept],
-        mirrored=[name for name in exclusions.mirrored if name not in kept],
+        listed=[pair for pair in exclusions.listed if pair.id not in cleared],
+        mirrored=[name for name in exclusions.mirrored if name not in cleared],
     )
     return Reviewed(reviewed, note)
 

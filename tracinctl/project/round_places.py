@@ -28,10 +28,10 @@ def at_round(project: Project, number: int, *, stay: Collection[str] = ()) -> Pr
     return project.with_places(**{name: _moved(getattr(project, name), number) for name in _PLACES if name not in stay})
 
 
-def in_one_round(project: Project, *, given: Collection[str]) -> Project:
+def in_one_round(project: Project, *, typed: Collection[str]) -> Project:
     """The project with all folders in the same round; folders that the user gave stay."""
     number = max(round_of(getattr(project, name)) for name in _PLACES)
-    return project if number == 1 else at_round(project, number, stay=given)
+    return project if number == 1 else at_round(project, number, stay=typed)
 
 
 def _moved(folder: Path, number: int) -> Path:

@@ -174,20 +174,20 @@ def _choose_targets(
 
 
 def score_files(
-    project: Project, given: Sequence[Path] | None, material: str | None, frequency: str | None
+    project: Project, paths: Sequence[Path] | None, material: str | None, frequency: str | None
 ) -> tuple[list[ScoreFile], list[ScoreFileError]]:
     """The given score files, or those of the project with an error for each missing one.
 
-    ``given`` is None if the command takes no files by name.
+    ``paths`` is None if the command takes no files by name.
 
     Raises:
         ScoreFileError: a given file does not exist, or none of the project's does.
     """
-    if given:
-        return [_given_file(project, path) for path in given], []
+    if paths:
+        return [_given_file(project, path) for path in paths], []
     available = scores_by_material(project.metadata_dir)
     if not available:
-        raise _no_scores(project, material, frequency, by_name=given is not None)
+        raise _no_scores(project, material, frequency, by_name=paths is not None)
     targets = _choose_targets(project, material, frequency, available, str(project.metadata_dir), strict=False)
     files = [ScoreFile(target.score_file, target) for target in targets if target.score_file.is_file()]
     missing = [_missing_scores(target) for target in targets if not target.score_file.is_file()]

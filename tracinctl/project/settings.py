@@ -34,7 +34,12 @@ class Selection:
     """The chosen material and frequencies."""
 
     material: str | None = setting(
-        None, "Material.", metavar="NAME", usual="the only one", example="'plastic'", top=True
+        None,
+        "Material in the names of the recordings.",
+        metavar="NAME",
+        usual="the only one",
+        example="'plastic'",
+        top=True,
     )
     frequency: str | None = setting(
         None,
@@ -132,17 +137,17 @@ class SourceSettings:
     )
     pairs: str | None = setting(
         None,
-        "How to make pairs without a pairs file.\n\nevery: all items of different class.\n\n"
-        "drawn: at random with the seed.",
+        "How to make pairs without a pairs file.\n\nevery: each pair of items of different classes.\n\n"
+        "drawn: random pairs, drawn with the seed.",
         metavar="HOW",
-        choices={"every": "all items of different class", "drawn": "at random with the seed"},
+        choices={"every": "each pair of items of different classes", "drawn": "random pairs, drawn with the seed"},
         usual="every, with a warning",
         example="'drawn'",
         top=True,
     )
     seed: int = setting(42, "Seed of the train/held-out split, and of drawn pairs.")
     train_share: float = setting(0.7, "Share of the items used for training.", top=True)
-    skip_missing: bool = setting(False, "Leave out pairs of the file whose recordings are missing.", top=True)
+    skip_missing: bool = setting(False, "Leave out pairs in the pairs file whose recordings are missing.", top=True)
     classes: tuple[str, ...] | None = setting(
         None,
         "Comma-separated classes of the recordings, lowest rank first.",

@@ -169,12 +169,12 @@ class CommandTrainer:
 
     def _run(self, words: list[str], log: Path, lock: int | None) -> None:
         try:
-            with log.open("wb") as out:
+            with log.open("wb") as log_file:
                 code = subprocess.run(  # noqa: S603 - the user's own command, without a shell
                     words,
                     cwd=self.root,
                     stdin=subprocess.DEVNULL,
-                    stdout=out,
+                    stdout=log_file,
                     stderr=subprocess.STDOUT,
                     pass_fds=() if lock is None else (lock,),
                     check=False,

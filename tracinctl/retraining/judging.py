@@ -216,11 +216,11 @@ def difference_of(values: FloatArray, pairs: Pairs) -> Difference:
     of_pair = values.mean(axis=0)
     touched = np.bincount(places, minlength=len(items))
     total = np.bincount(places, weights=np.concatenate([of_pair, of_pair]), minlength=len(items))
-    left = len(of_pair) - touched
-    if (left == 0).any():
+    remaining = len(of_pair) - touched
+    if (remaining == 0).any():
         by_item = math.inf  # an item is in every pair
     else:
-        without = (of_pair.sum() - total) / left
+        without = (of_pair.sum() - total) / remaining
         by_item = float((len(items) - 1) / len(items) * ((without - without.mean()) ** 2).sum())
     return _interval(mean, seeds, by_item, repeats - 1, len(items) - 1)
 

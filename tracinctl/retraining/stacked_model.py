@@ -41,7 +41,7 @@ class StackedModel:
             name: torch.stack([dict(model.named_buffers())[name] for model in models]).to(self.device)
             for name, _ in models[0].named_buffers()
         }
-        self.parts = [slice(0, len(seeds))] if pays(models[0], self.device) else _each(len(seeds))
+        self.parts = [slice(0, len(seeds))] if pays(models[0], self.device) else _single_runs(len(seeds))
         self.template = models[0].to("meta")
         self.norms = [layer for layer in self.template.modules() if isinstance(layer, MaskedBatchNorm)]
 
@@ -51,7 +51,7 @@ class StackedModel:
             return inputs.to(self.device)
         if len({x.shape for x in inputs}) == 1:
             return torch.stack(list(inputs)).to(self.device)
-        self.parts = _each(len(self.weights))
+        self.parts = _single_runs(len(self.weights))
         return [x.to(self.device) for x in inputs]
 
     def scores(self, part: slice, inputs: Inputs, items: IntArray, exists: Any) -> torch.Tensor:
@@ -65,7 +65,7 @@ class StackedModel:
         """
         self.template.train()
         if len(items) == 1:
-            scores = self._one(part.start, inputs, items[0][exists[0]])
+            scores = self._run_scores(part.start, inputs, items[0][exists[0]])
             return nn.functional.pad(scores, (0, items.shape[1] - len(scores)))[None]
         assert isinstance(inputs, torch.Tensor)  # noqa: S101 - see `placed`
         chosen = inputs[torch.from_numpy(items).to(self.device)]
@@ -79,7 +79,7 @@ class StackedModel:
         """Scores of all models on the same items in eval mode, shape (models, items)."""
         self.template.eval()
         if len(self.parts) > 1 or len(self.weights) == 1:
-            return torch.stack([self._one(row, inputs, items) for row in range(len(self.weights))])
+            return torch.stack([self._run_scores(row, inputs, items) for row in range(len(self.weights))])
         assert isinstance(inputs, torch.Tensor)  # noqa: S101 - see `placed`
         call = vmap(self._call, in_dims=(0, 0, None, None), randomness="error")
         chosen = inputs[torch.from_numpy(items).to(self.device)]
@@ -106,7 +106,7 @@ class StackedModel:
         scores: torch.Tensor = functional_call(self.template, (parameters, buffers), (inputs,))
         return scores.reshape(len(inputs))
 
-    def _one(self, row: int, inputs: Inputs, items: IntArray) -> torch.Tensor:
+    def _run_scores(self, row: int, inputs: Inputs, items: IntArray) -> torch.Tensor:
         """Scores of one model, with one batch per shape of items."""
         part = slice(row, row + 1)
         parameters = {name: _channels_last(value[0]) for name, value in self._parameters(part).items()}
@@ -123,7 +123,7 @@ def pays(model: nn.Module, device: torch.device) -> bool:
     return device.type != "cpu" or not any(isinstance(layer, _ConvNd) for layer in model.modules())
 
 
-def _each(count: int) -> list[slice]:
+def _single_runs(count: int) -> list[slice]:
     return [slice(row, row + 1) for row in range(count)]
 
 

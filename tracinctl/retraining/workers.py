@@ -60,8 +60,8 @@ def train_in_workers(
     try:
         for thread in threads:
             thread.start()
-        left = len(batches)
-        while left:
+        unfinished = len(batches)
+        while unfinished:
             keys, content = messages.get()
             if isinstance(content, BaseException):
                 raise content
@@ -69,7 +69,7 @@ def train_in_workers(
                 report(keys, *content)
             else:
                 finished(keys, content)
-                left -= 1
+                unfinished -= 1
     finally:
         for process in processes:
             end_group(process)

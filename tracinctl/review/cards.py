@@ -54,7 +54,9 @@ class Cards:
                 items=shown,
                 pair=len(views) > 1,
                 longest=longest,
-                decisions=[(name, made) for name in (suspect.id, *suspect.items) for made in decisions.get(name, ())],
+                decisions=[
+                    (name, decision) for name in (suspect.id, *suspect.items) for decision in decisions.get(name, ())
+                ],
                 of=suspect.id,
                 level=self.level,
                 preload="metadata" if self.preload else "none",

@@ -68,11 +68,15 @@ class Verdicts:
 
     def ids(self, decision: str) -> list[str]:
         """Ids with this decision, in natural order."""
-        return sorted((name for name, made in self.agreed.items() if made == decision), key=natural_key)
+        return sorted((name for name, agreed in self.agreed.items() if agreed == decision), key=natural_key)
 
     def relabelled(self) -> dict[str, str]:
         """The new classes by item id."""
-        return {name: made.removeprefix(RELABEL) for name, made in self.agreed.items() if made.startswith(RELABEL)}
+        return {
+            name: decision.removeprefix(RELABEL)
+            for name, decision in self.agreed.items()
+            if decision.startswith(RELABEL)
+        }
 
 
 def spoken(decision: str) -> str:
@@ -135,11 +139,11 @@ def write_decisions(path: Path, decisions: Iterable[Decision]) -> list[Decision]
     Raises:
         TracinctlError: the file cannot be written.
     """
-    last = {(made.id, made.who): made for made in decisions}
+    last = {(decision.id, decision.who): decision for decision in decisions}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    rows = sorted(last.values(), key=lambda made: (natural_key(made.id), made.id, made.who))
+    rows = sorted(last.values(), key=lambda decision: (natural_key(decision.id), decision.id, decision.who))
     writer.writerows(map(astuple, rows))
     write_text_atomic(path, text.getvalue())
     return rows
@@ -156,7 +160,7 @@ def record(path: Path, decisions: Iterable[Decision], *, withdrawn: Iterable[tup
     """
     gone = set(withdrawn)
     with locked(path):
-        others = [made for made in read_decisions(path) if (made.id, made.who) not in gone]
+        others = [decision for decision in read_decisions(path) if (decision.id, decision.who) not in gone]
         return write_decisions(path, [*others, *decisions])
 
 
@@ -168,7 +172,7 @@ def merge(path: Path, decisions: Iterable[Decision]) -> Verdicts:
     """
     with locked(path):
         # ISO times in UTC sort by time; at equal times, the other file's decisions come last
-        merged = sorted([*read_decisions(path), *decisions], key=lambda made: made.when)
+        merged = sorted([*read_decisions(path), *decisions], key=lambda decision: decision.when)
         write_decisions(path, merged)
         return settle(read_decisions(path))
 
@@ -176,8 +180,8 @@ def merge(path: Path, decisions: Iterable[Decision]) -> Verdicts:
 def by_id(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
     """The decisions by id, one per person; the last row counts."""
     result: dict[str, list[Decision]] = {}
-    for made in {(made.id, made.who): made for made in decisions}.values():
-        result.setdefault(made.id, []).append(made)
+    for decision in {(decision.id, decision.who): decision for decision in decisions}.values():
+        result.setdefault(decision.id, []).append(decision)
     return result
 
 
@@ -186,7 +190,7 @@ def settle(decisions: Iterable[Decision]) -> Verdicts:
     agreed: dict[str, str] = {}
     disputed: dict[str, tuple[Decision, ...]] = {}
     for name, of_all in by_id(decisions).items():
-        sure = {made.decision for made in of_all if made.decision != UNSURE}
+        sure = {decision.decision for decision in of_all if decision.decision != UNSURE}
         if len(sure) > 1:
             disputed[name] = tuple(of_all)
         else:

@@ -71,7 +71,7 @@ class ReviewServer:
         self.cookie = f"tracinctl-review-{secrets.token_hex(4)}"
         self._session = secrets.token_urlsafe(24)
         self._visited = False
-        self._known = {suspect.id: suspect for suspect in review.suspects}
+        self._suspects_by_id = {suspect.id: suspect for suspect in review.suspects}
         self._items = {item for suspect in review.suspects for item in suspect.items}
         self._cards = Cards(review, _address("spectrogram"), _address("sound"), _address("picture"))
         self.app = Starlette(
@@ -138,9 +138,9 @@ class ReviewServer:
     def _suspects(self, _: Request) -> Response:
         """All suspects with their decisions, and the expectation of the next ones."""
         review = self.review
-        made = read_decisions(review.decisions)
-        mine = self._mine(made)
-        relabelled = {name: decision.decision for name, decision in mine.items() if name not in self._known}
+        decisions = read_decisions(review.decisions)
+        mine = self._mine(decisions)
+        relabelled = {name: decision.decision for name, decision in mine.items() if name not in self._suspects_by_id}
         answer = {
             "title": review.title,
             "by": review.by,
@@ -158,28 +158,28 @@ class ReviewServer:
                 for suspect in review.suspects
             ],
             "relabelled": {name: decision for name, decision in relabelled.items() if decision.startswith(RELABEL)},
-            **self._progress(made),
+            **self._progress(decisions),
         }
         return JSONResponse(answer)
 
-    def _mine(self, made: Sequence[Decision]) -> dict[str, Decision]:
-        return {decision.id: decision for decision in made if decision.who == self.review.who}
+    def _mine(self, decisions: Sequence[Decision]) -> dict[str, Decision]:
+        return {decision.id: decision for decision in decisions if decision.who == self.review.who}
 
-    def _progress(self, made: Sequence[Decision]) -> dict[str, Any]:
+    def _progress(self, decisions: Sequence[Decision]) -> dict[str, Any]:
         """The values that change with each decision, besides the decision itself."""
-        mine = self._mine(made)
+        mine = self._mine(decisions)
         errors = [mine[suspect.id].is_error if suspect.id in mine else None for suspect in self.review.suspects]
         expectation = expect_errors([suspect.suspicion for suspect in self.review.suspects], errors)
         return {
-            "disputed": sorted(settle(made).disputed),
+            "disputed": sorted(settle(decisions).disputed),
             "expectation": expectation.sentence() if expectation is not None else "",
         }
 
     def _card(self, request: Request) -> Response:
         name = request.query_params.get("id", "")
-        if name not in self._known:
+        if name not in self._suspects_by_id:
             raise TracinctlError(f"no suspect {name!r}", hint="Load the page again.")
-        return HTMLResponse(self._cards.html(self._known[name], by_id(read_decisions(self.review.decisions))))
+        return HTMLResponse(self._cards.html(self._suspects_by_id[name], by_id(read_decisions(self.review.decisions))))
 
     def _item_of(self, request: Request) -> ItemView:
         name = request.query_params.get("item", "")
@@ -208,9 +208,9 @@ class ReviewServer:
         copy = Path(self._copies.name) / f"{hashlib.sha256(str(path).encode()).hexdigest()}.wav"
         if not copy.exists():
             samples, rate = soundfile.read(path)
-            made = copy.with_suffix(f".{secrets.token_hex(4)}")
-            soundfile.write(made, samples, rate, format="WAV")
-            made.replace(copy)
+            converted = copy.with_suffix(f".{secrets.token_hex(4)}")
+            soundfile.write(converted, samples, rate, format="WAV")
+            converted.replace(copy)
         return copy
 
     def _picture(self, request: Request) -> Response:
@@ -227,7 +227,9 @@ class ReviewServer:
             changes = [Decision(str(row["id"]), str(row["decision"]), str(row.get("note", ""))) for row in rows]
         except (ValueError, KeyError, TypeError, AttributeError):
             return PlainTextResponse("not a decision", status_code=400)
-        unknown = [change.id for change in changes if change.id not in self._known and change.id not in self._items]
+        unknown = [
+            change.id for change in changes if change.id not in self._suspects_by_id and change.id not in self._items
+        ]
         if unknown:
             raise TracinctlError(f"no suspect {unknown[0]!r}", hint="Load the page again.")
         return JSONResponse(await run_in_threadpool(self._record, changes))
@@ -236,7 +238,7 @@ class ReviewServer:
         """Write decisions, and withdraw those that are empty. The answer is sent after they are on the disk."""
         who, when = self.review.who, datetime.now(UTC).isoformat(timespec="seconds")
         withdrawn = [(change.id, who) for change in changes if not change.decision]
-        made = [replace(change, who=who, when=when) for change in changes if change.decision]
-        for decision in made:
+        decisions = [replace(change, who=who, when=when) for change in changes if change.decision]
+        for decision in decisions:
             check_decision(decision.decision)
-        return self._progress(record(self.review.decisions, made, withdrawn=withdrawn))
+        return self._progress(record(self.review.decisions, decisions, withdrawn=withdrawn))

@@ -32,20 +32,20 @@ class Diagnosis:
 
     Attributes:
         code: a stable name, such as ``few-active``.
-        seen: the observation in these scores.
+        finding: the observation in these scores.
         hint: what to do about it; may be empty.
         meaning: what the observation means; may be empty.
     """
 
     code: str
-    seen: str
+    finding: str
     hint: str = ""
     meaning: str = ""
 
     @property
     def text(self) -> str:
         """The observation and its meaning in one sentence."""
-        return f"{self.seen}; {self.meaning}" if self.meaning else self.seen
+        return f"{self.finding}; {self.meaning}" if self.meaning else self.finding
 
 
 def diagnose(

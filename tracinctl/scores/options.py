@@ -48,7 +48,7 @@ class Votes(RequiredVotes):
     )
 
     upper_threshold: float | None = setting(
-        None, "Scores above it are votes too.", metavar="SCORE", usual="none", example="20.0"
+        None, "Scores above this value are votes too.", metavar="SCORE", usual="none", example="20.0"
     )
 
 
@@ -94,7 +94,8 @@ class Grouping:
 
     by: str | None = setting(
         None,
-        "Use whole groups of training pairs: by annotator or another column of the pairs file, by item, or by class.",
+        "Use groups of training pairs instead of single pairs: annotator or another column of the pairs file, item, or "
+        "class.",
         metavar="COLUMN",
         one_call=True,
     )

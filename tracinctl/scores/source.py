@@ -107,14 +107,14 @@ class WatchedScores(KnownScores):
         super().__init__(replace(source.meta, provenance={**source.provenance, **more}))
         self._source = source
         self.active = np.zeros(len(source.test_ids), dtype=bool)
-        self.seen = False
+        self.complete = False
 
     def blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
         for start, block in self._source.blocks():
             self.active |= (block != 0).any(axis=0)
             yield start, block
-        self.seen = True
+        self.complete = True
 
 
 def checked_blocks(source: ScoreSource) -> Blocks:

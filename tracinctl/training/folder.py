@@ -36,7 +36,7 @@ class TrainingFolder:
 
     Attributes:
         place: the folder to write to until ``finish`` is called.
-        kept: this run's existing checkpoints by epoch.
+        existing: this run's existing checkpoints by epoch.
         last: content of the latest checkpoint; None without one.
 
     Raises:
@@ -63,12 +63,12 @@ class TrainingFolder:
             )
         staged = {path: _own_checkpoint(path) for path in sorted(self._staged.glob(f"{CHECKPOINT_PREFIX}*.pt"))}
         self.place = self._staged if self._others or staged else folder
-        self.kept: dict[int, Path] = {}
+        self.existing: dict[int, Path] = {}
         self.last: Mapping[str, Any] | None = None
         for path, content in (checkpoints | staged).items():
             if content is not None and _is_of(content, fingerprint):
-                self.kept[content["epoch"]] = path
-                if content["epoch"] == max(self.kept):
+                self.existing[content["epoch"]] = path
+                if content["epoch"] == max(self.existing):
                     self.last = content
 
     def keep_left_out(self, exclusions: Sequence[str] | None) -> None:
@@ -81,7 +81,7 @@ class TrainingFolder:
 
     def finish(self) -> list[Path]:
         """Replace the old files by the run's; return its checkpoints by epoch."""
-        names = {path.name for path in self.kept.values()}
+        names = {path.name for path in self.existing.values()}
         if self.place == self._staged:
             if self._staged != self._moving:
                 self._staged.rename(self._moving)
@@ -95,7 +95,7 @@ class TrainingFolder:
         for path in self.folder.glob(f"{STAGED}*"):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
-        return [self.folder / self.kept[epoch].name for epoch in sorted(self.kept)]
+        return [self.folder / self.existing[epoch].name for epoch in sorted(self.existing)]
 
 
 def _own_checkpoint(path: Path) -> dict[str, Any] | None:

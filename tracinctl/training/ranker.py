@@ -110,27 +110,27 @@ def train_ranker(
             checkpoints or checkpoints that are in use, or the loss is not finite.
     """
     exclusions = None if exclusions is None else list(exclusions)
-    left = leave_out(data, exclusions)
-    data = RankingData(data.train, left.pairs, data.test, data.test_pairs, data.score)
-    if not left.rows:
+    left_out = leave_out(data, exclusions)
+    data = RankingData(data.train, left_out.pairs, data.test, data.test_pairs, data.score)
+    if not left_out.rows:
         raise TrainingError(
             "there are no training pairs", hint="Check that the pairs file has lines with the split train."
         )
-    if not len(left.pairs):
+    if not len(left_out.pairs):
         raise TrainingError(
-            f"the exclusion list leaves none of the {left.rows:,} training pairs",
+            f"the exclusion list leaves none of the {left_out.rows:,} training pairs",
             hint="Make a shorter list: tracinctl exclude with a lower threshold, more votes or a cap.",
         )
-    if left.unknown and not (left.pair_ids or left.item_ids or left.held_out):
+    if left_out.unknown and not (left_out.pair_ids or left_out.item_ids or left_out.held_out):
         raise TrainingError(
-            f"none of the {len(left.unknown):,} ids on the exclusion list names a training pair or item, "
-            f"for example {left.unknown[0]!r}",
+            f"none of the {len(left_out.unknown):,} ids on the exclusion list names a training pair or item, "
+            f"for example {left_out.unknown[0]!r}",
             hint="Give the list of this material and frequency, or leave it out to train on everything.",
         )
     run = _Run(data, settings, exclusions)
     if not len(run.pairs):
         raise TrainingError(
-            f"all {len(left.pairs):,} training pairs are ties, which the loss {settings.loss_type} leaves out",
+            f"all {len(left_out.pairs):,} training pairs are ties, which the loss {settings.loss_type} leaves out",
             hint="Use the loss logistic, which counts a tie as half a win for each item.",
         )
     if output_dir is None:
@@ -140,17 +140,17 @@ def train_ranker(
         with locked(place.absolute(), wait=0):  # another run would mix its checkpoints with this one's
             files = run.train(progress, TrainingFolder(place, run.fingerprint, in_use=in_use))
     return TrainResult(
-        train_pairs=left.pairs,
+        train_pairs=left_out.pairs,
         **run.measures,
         untrained_accuracy=run.untrained_accuracy,
         went_on_from=run.went_on_from,
         checkpoints=files,
-        left_out_pairs=left.pair_ids,
-        left_out_items=left.item_ids,
-        unknown_ids=left.unknown,
-        held_out_ids=left.held_out,
-        rows_left_out=left.rows - len(left.pairs),
-        ties_left_out=len(left.pairs) - len(run.pairs),
+        left_out_pairs=left_out.pair_ids,
+        left_out_items=left_out.item_ids,
+        unknown_ids=left_out.unknown,
+        held_out_ids=left_out.held_out,
+        rows_left_out=left_out.rows - len(left_out.pairs),
+        ties_left_out=len(left_out.pairs) - len(run.pairs),
         model=run.model.eval(),
     )
 
@@ -190,7 +190,7 @@ class _Run:
             if folder is not None and (epoch % self.settings.checkpoint_interval == 0 or epoch == self.settings.epochs):
                 path = folder.place / f"{CHECKPOINT_PREFIX}{epoch}.pt"
                 write_bytes_atomic(path, self.checkpoint())
-                folder.kept[epoch] = path
+                folder.existing[epoch] = path
         return [] if folder is None else folder.finish()
 
     def train_one_epoch(self, epoch: int, progress: ProgressCallback) -> None:

@@ -44,7 +44,7 @@ def compute(
     chosen, compute = settings.selection, settings.compute
     own_source = compute.origin.source is not None
     targets = training_sets(project, chosen.material, chosen.frequency, custom_source=own_source)
-    terminal.kept = kept(cache=compute.cache)
+    terminal.interrupt_note = interrupt_note(cache=compute.cache)
     start_processes(settings.processes.processes)
     outcomes = []
     diagnoses = Diagnoses()
@@ -104,7 +104,7 @@ def show(outcome: ComputeOutcome, metadata_dir: Path | None) -> None:
         terminal.line(f"Next: tracinctl sweep {outcome.target.command_flags}{where}\n")
 
 
-def kept(*, cache: bool) -> str:
+def interrupt_note(*, cache: bool) -> str:
     """What is kept after an interruption."""
     if not cache:
         return "Nothing was kept because the cache is off."

@@ -35,7 +35,7 @@ def demo(
     """
     from tracinctl.demo.make import make_demo
 
-    terminal.kept = "Nothing was kept; run the same command again."
+    terminal.interrupt_note = "Nothing was kept; run the same command again."
     with terminal.progress(title="demo") as report:
         result = make_demo(directory, split_list(settings.frequencies, "frequencies"), settings.seed, progress=report)
     if json:

@@ -49,7 +49,7 @@ def exclude(
     check_one_form(json=json, csv=csv)
     check(ctx, settings)
     project = project_of(ctx, settings.scores, settings.lists)
-    files = selected_files(ctx, project, settings.given, settings.selection)
+    files = selected_files(ctx, project, settings.score_files, settings.selection)
     paths = list_paths(project, files, settings.output_file)
     for path in () if settings.dry_run else paths:
         list_to_replace(path, force=settings.writing.force)

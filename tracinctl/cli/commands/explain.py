@@ -37,9 +37,9 @@ def explain(
     project = project_of(ctx, settings.places, settings.scores)
     files = files_with(pair_id, selected_files(ctx, project, None, settings.selection))
     target = only_target(files, "a pair belongs to", f"explain {pair_id}")
-    made = settings_without_flags(ctx, "compute", ComputeCommand).compute
+    compute = settings_without_flags(ctx, "compute", ComputeCommand).compute
     with terminal.progress(title=target.label) as report:
-        explanation = explain_pair(target, made, pair_id, report)
+        explanation = explain_pair(target, compute, pair_id, report)
     changes = warn_of_changes(target, explanation.changes)
     if json:
         names = {"material": target.material, "frequency": target.frequency, "round": target.round}

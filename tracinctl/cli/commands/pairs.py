@@ -24,12 +24,12 @@ SPLIT = "Split"
 _SHOWN = 3
 
 
-def _column(meaning: str, metavar: str = "COLUMN", usual: str = "a common name") -> Any:
+def _column(meaning: str, metavar: str = "COLUMN", usual: str = "found by its name") -> Any:
     return typer.Option(metavar=metavar, help=meaning, show_default=usual, rich_help_panel=COLUMNS)
 
 
 def _value(meaning: str) -> Any:
-    return _column(meaning, "VALUE", "a common word")
+    return _column(meaning, "VALUE", "a known word")
 
 
 def pairs(

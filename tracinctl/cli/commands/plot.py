@@ -59,7 +59,7 @@ def plot(
     check_view(view, settings)
     project = project_of(ctx, settings.scores)
     marked = parse_thresholds(settings.tried.thresholds)
-    files = selected_files(ctx, project, settings.given, settings.selection)
+    files = selected_files(ctx, project, settings.score_files, settings.selection)
     if settings.test_pair is not None:
         files = with_test_pair(files, settings.test_pair)
     if settings.output is not None and len(files) > 1:

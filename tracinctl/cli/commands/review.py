@@ -46,10 +46,10 @@ def review(*, ctx: typer.Context, settings: ReviewCommand) -> None:
 
     with terminal.progress(title=target.label) as report:
         chosen = replace(settings.review, who=settings.review.who or person())
-        made = settings_without_flags(ctx, "compute", ComputeCommand).compute
-        opened = open_review(target, made, chosen, report)
+        compute = settings_without_flags(ctx, "compute", ComputeCommand).compute
+        opened = open_review(target, compute, chosen, report)
     warn_of_changes(target, opened.changes)
-    terminal.kept = f"Decisions are in {shown_path(opened.decisions)}."
+    terminal.interrupt_note = f"Decisions are in {shown_path(opened.decisions)}."
 
     def ready(address: str) -> None:
         terminal.line(address)
@@ -76,8 +76,8 @@ def merge_file(target: Target, path: Path) -> None:
         raise UsageError(f"`merge`: there is no file {path}", hint="Give the file of another person's decisions.")
     verdicts = merge(target.review_file, read_decisions(path))
     terminal.text(f"{shown_path(target.review_file)}: {note_of(verdicts)}")
-    for name, made in sorted(verdicts.disputed.items()):
-        decisions = ", ".join(f"{decision.who or 'somebody'}: {spoken(decision.decision)}" for decision in made)
+    for name, disputed in sorted(verdicts.disputed.items()):
+        decisions = ", ".join(f"{decision.who or 'somebody'}: {spoken(decision.decision)}" for decision in disputed)
         terminal.text(f"  {name}  {decisions}")
     if verdicts.disputed:
         terminal.say(f"To settle these, run tracinctl review {target.command_flags} and show the disputed ones.")

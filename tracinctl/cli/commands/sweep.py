@@ -51,7 +51,7 @@ def sweep(
     tried, votes = parse_thresholds(settings.tried.thresholds), settings.votes
     project = project_of(ctx, settings.scores)
     if settings.grouping.by is not None:
-        files = selected_files(ctx, project, settings.given, settings.selection)
+        files = selected_files(ctx, project, settings.score_files, settings.selection)
         sweep_groups(files, settings.grouping.by, tried, settings, "json" if json else "csv" if csv else "")
         return
     if csv and (settings.retraining.retrain or settings.top):
@@ -62,7 +62,7 @@ def sweep(
         origin = settings_without_flags(ctx, "compute", ComputeCommand).compute.origin
         judging = retraining_settings(ctx, origin, settings.retraining.how)
     results, answers, diagnoses = [], [], Diagnoses()
-    for file in selected_files(ctx, project, settings.given, settings.selection):
+    for file in selected_files(ctx, project, settings.score_files, settings.selection):
         with terminal.progress(title=file.label) as report:
             source = open_scores(file.path, report)
             result = sweep_thresholds(source, tried, votes.min_occurrences, votes.upper_threshold, rule=votes.rule)

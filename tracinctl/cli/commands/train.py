@@ -53,7 +53,7 @@ def train(
             f"`exclusions_file` is for one frequency, not for {', '.join(target.frequency for target in targets)}",
             hint=f"Choose one, for example `frequency` {targets[0].frequency}",
         )
-    terminal.kept = "Written checkpoints are kept; run the same command to continue from the last one."
+    terminal.interrupt_note = "Written checkpoints are kept; run the same command to continue from the last one."
     outcomes = []
     for target in targets:
         with terminal.progress(title=target.label) as report:

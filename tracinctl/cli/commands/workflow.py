@@ -58,7 +58,7 @@ def workflow(
     are used. Positive scores are helpful, negative ones harmful.
     """
     # other commands are imported here, so that help and completion stay quick
-    from tracinctl.cli.commands.compute import kept
+    from tracinctl.cli.commands.compute import interrupt_note
     from tracinctl.cli.output.retraining import judge_run, retraining_settings, show_verdicts
     from tracinctl.project.selection import workflow_sets
 
@@ -72,7 +72,7 @@ def workflow(
     tried = settings_without_flags(ctx, "sweep", SweepCommand) if settings.workflow.evaluate_only else None
     workflow = replace(settings.workflow, list_later=judging is not None, given_names=given_names(ctx))
     diagnoses = Diagnoses()
-    terminal.kept = kept(cache=compute.cache)
+    terminal.interrupt_note = interrupt_note(cache=compute.cache)
     finished = functools.partial(show_run, settings=settings, tried=tried, diagnoses=diagnoses, json=json)
     runs = run_targets(ctx, targets, settings, workflow, finished)
     diagnoses.show()
@@ -139,7 +139,7 @@ def show_run(
     from tracinctl.cli.commands.compute import show_notes
 
     if run.status == "done":
-        terminal.kept = (
+        terminal.interrupt_note = (
             f"Frequencies up to {run.target.frequency} are finished and kept; run the same command to continue."
         )
     if run.computed is not None:

@@ -54,7 +54,7 @@ class Diagnoses:
                 ((label, only),) = labelled
                 terminal.warn(f"{label}: {only.text}", only.hint)
                 continue
-            lines = [f"{label}: {diagnosis.seen}" for label, diagnosis in labelled]
+            lines = [f"{label}: {diagnosis.finding}" for label, diagnosis in labelled]
             meaning = labelled[0][1].meaning
             lines += [f"{meaning[0].upper()}{meaning[1:]}."] if meaning else []
             hints = dict.fromkeys(diagnosis.hint for _, diagnosis in labelled if diagnosis.hint)

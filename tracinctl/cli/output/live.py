@@ -63,13 +63,13 @@ class Bars:
         if state.done < self._reached.get(state.task, 0):
             self._pace.clear()
         self._reached[state.task] = state.done
-        share, left = finished(state), self._pace_of(state.task).left(state)
+        share, seconds_left = finished(state), self._pace_of(state.task).seconds_left(state)
         self.display.update(
             outer,
             completed=share,
             label=" ".join(part for part in (self._title, state.task) if part),
             count=f"{state.done}/{state.total} {state.unit}",
-            speed=left_text(left) if left is not None and share < 1 else "",
+            speed=left_text(seconds_left) if seconds_left is not None and share < 1 else "",
         )
         if state.inner_total:
             pace = self._pace_of(state.task, f"{state.done} {state.name}")

@@ -31,7 +31,7 @@ class Pace:
         self._clock = clock
         self._start = clock()
 
-    def left(self, report: Progress) -> float | None:
+    def seconds_left(self, report: Progress) -> float | None:
         """Seconds left at the mean speed so far; None before anything is done."""
         share = finished(report)
         if not share:
@@ -54,21 +54,21 @@ def finished(report: Progress) -> float:
 def line_progress(console: Console, title: str) -> Iterator[ProgressCallback]:
     """Print a line per finished checkpoint with the time left, and one every ten seconds for smaller parts."""
     pace: dict[str, Pace] = {}
-    seen: dict[str, int] = {}
+    done: dict[str, int] = {}
     last_line: dict[str, float] = {}
     lines: set[str] = set()
     prefix = f"{clean(title)}: " if title else ""
 
     def report(state: Progress) -> None:
-        if state.done < seen.get(state.task, 0):
+        if state.done < done.get(state.task, 0):
             # the same task begins again, for the next frequency
             pace.pop(state.task, None)
-            seen.pop(state.task)
+            done.pop(state.task)
             lines.discard(state.task)
         clock = pace.setdefault(state.task, Pace())
-        if state.done <= seen.get(state.task, 0):
+        if state.done <= done.get(state.task, 0):
             return
-        seen[state.task] = state.done
+        done[state.task] = state.done
         now = time.monotonic()
         if state.unit not in LARGE_UNITS:
             # a short part needs no line; a part that had one gets another at its end
@@ -77,11 +77,11 @@ def line_progress(console: Console, title: str) -> Iterator[ProgressCallback]:
                 return
             lines.add(state.task)
         last_line[state.task] = now
-        left = clock.left(state)
+        seconds_left = clock.seconds_left(state)
         parts = [f"{prefix}{state.task} {state.done}/{state.total} {state.unit}"]
         parts += [clean(part) for part in (state.name, state.note) if part]
-        if state.done < state.total and left is not None:
-            parts.append(left_text(left))
+        if state.done < state.total and seconds_left is not None:
+            parts.append(left_text(seconds_left))
         console.file.write(", ".join(parts) + "\n")
         console.file.flush()
 

@@ -60,7 +60,7 @@ def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining)
 
     if run.status != "done" or run.source is None:
         return run
-    terminal.kept = KEPT
+    terminal.interrupt_note = KEPT
     try:
         with terminal.progress(title=run.target.label) as progress:
             result = retrain_project(run.target, run.source, workflow.rule, workflow.compute, settings, progress)
@@ -87,7 +87,7 @@ def judge_thresholds(
     from tracinctl.retraining.trainer import KEPT
 
     target = named_target(file, "--retrain: ")
-    terminal.kept = KEPT
+    terminal.interrupt_note = KEPT
     with terminal.progress(title=file.label) as progress:
         return judge_project_sweep(target, source, thresholds, votes, settings, progress)
 

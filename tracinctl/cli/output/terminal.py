@@ -35,7 +35,7 @@ class Terminal:
         self._streams = {"out": out, "err": err}
         self.quiet = False
         self.verbosity = 0
-        self.kept = ""
+        self.interrupt_note = ""
         self.command = "tracinctl"
         self.arguments: list[str] = []
         self.ended_by = 0
@@ -160,20 +160,20 @@ class Terminal:
         """Write a message and its hint: wrapped on a terminal, one line each elsewhere."""
         from rich.text import Text
 
-        seen = is_terminal(self.stream("err"))
-        width = terminal_width() if seen else _UNLIMITED
+        on_terminal = is_terminal(self.stream("err"))
+        width = terminal_width() if on_terminal else _UNLIMITED
         # shorten paths; the current folder may have been removed
         with suppress(OSError):
             text = text.replace(f"{Path.cwd()}{os.sep}", "")
             hint = hint.replace(f"{Path.cwd()}{os.sep}", "")
         body = [part for line in text.splitlines() for part in hanging(line, width, " " * (len(label) + 1))]
         message = Text.assemble((label, style), " ", "\n".join(body).lstrip())
-        arrow = "→ " if seen and "utf" in (self.stream("err").encoding or "").lower() else ""
+        arrow = "→ " if on_terminal and "utf" in (self.stream("err").encoding or "").lower() else ""
         for line in map(sentence, hint.splitlines()):
             part = "\n".join(hanging(line, width, " " * 4, first=f"  {arrow}"))
             message.append(f"\n{part}", "cyan" if arrow else "")
         self._write("err", message, _UNLIMITED)
-        self._result_follows = seen and is_terminal(self.stream("out"))
+        self._result_follows = on_terminal and is_terminal(self.stream("out"))
 
     # Progress
 

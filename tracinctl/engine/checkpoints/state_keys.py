@@ -49,9 +49,9 @@ def state_for(
         if present is not None:
             renamed.setdefault(name, renamed[present])
     unsaved = {name for name, _ in model.named_buffers()} - wanted.keys()
-    made = [name for name in wanted if name not in renamed and _is_whole(wanted[name])]
+    own = [name for name in wanted if name not in renamed and _is_whole(wanted[name])]
     extra = [name for name in renamed if name not in wanted and (name in unsaved or _is_whole(renamed[name]))]
-    renamed |= {name: wanted[name] for name in made}
+    renamed |= {name: wanted[name] for name in own}
     for name in extra:
         del renamed[name]
     _check_fit(wanted, renamed, checkpoint)
@@ -61,7 +61,7 @@ def state_for(
                 f"checkpoint {checkpoint} has different weights {others[0]} and {name}, which the model shares",
                 hint="Build the model as it was trained, without sharing these weights.",
             )
-    kinds = {"lacks buffers that the model makes itself": made, "has buffers that the model does not have": extra}
+    kinds = {"lacks buffers that the model makes itself": own, "has buffers that the model does not have": extra}
     return renamed, [f"checkpoint {checkpoint} {text}" for text in first_of_each(kinds)]
 
 
@@ -72,12 +72,12 @@ def first_of_each(kinds: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _filled_in(name: str, wanted: Mapping[str, torch.Tensor]) -> str:
     """The name with the model's part in the place of ``ANY``, or without it."""
-    head, mark, rest = name.partition(f".{ANY_PART}.")
+    head, mark, tail = name.partition(f".{ANY_PART}.")
     if not mark:
         return name
     parts = dict.fromkeys(key.split(".")[1] for key in wanted if key.startswith(f"{head}."))
-    deeper = [f"{head}.{part}.{rest}" for part in parts if f"{head}.{part}.{rest}" in wanted]
-    return deeper[0] if len(deeper) == 1 and f"{head}.{rest}" not in wanted else f"{head}.{rest}"
+    deeper = [f"{head}.{part}.{tail}" for part in parts if f"{head}.{part}.{tail}" in wanted]
+    return deeper[0] if len(deeper) == 1 and f"{head}.{tail}" not in wanted else f"{head}.{tail}"
 
 
 def _of_weight_norm(name: str, state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str:

@@ -56,7 +56,7 @@ class Budget:
     """The memory in bytes that a file of a given size may use."""
 
     def __init__(self, size: int) -> None:
-        self._left = _ROOM + _TIMES * size
+        self._room = _ROOM + _TIMES * size
 
     def spend(self, size: int) -> None:
         """Charge bytes.
@@ -64,8 +64,8 @@ class Budget:
         Raises:
             SwellsError: the budget is used up.
         """
-        self._left -= size
-        if self._left < 0:
+        self._room -= size
+        if self._room < 0:
             raise SwellsError
 
 
@@ -75,8 +75,8 @@ class _Calls(type):
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
         if not cls.constructs:  # type: ignore[attr-defined]  # of Inert
             raise AsksForCodeError(cls.origin)  # type: ignore[attr-defined]  # of Inert
-        made: Any = cls
-        return made.__new__(made, *arguments, **keywords)
+        inert: Any = cls
+        return inert.__new__(inert, *arguments, **keywords)
 
 
 class Inert(dict[Any, Any], metaclass=_Calls):
@@ -156,9 +156,9 @@ class SafePickle(pickle.Unpickler):
     def __init__(self, stream: IO[bytes], budget: Budget, storage: Callable[[Any], Any] | None = None) -> None:
         super().__init__(stream, encoding="latin1")  # Python 2 wrote text as bytes
         self._stream = stream
-        self._budget = budget
+        self._room = budget
         self._storage = storage
-        self._known: dict[str, Any] = {}
+        self._stand_ins: dict[str, Any] = {}
         self._makers = _makers(budget)
 
     def load(self) -> Any:
@@ -176,7 +176,7 @@ class SafePickle(pickle.Unpickler):
         """Charge the objects of the opcodes; ``genops`` raises on lengths beyond the bytes."""
         begin = self._stream.tell()
         for number, (opcode, argument, _) in enumerate(pickletools.genops(self._stream)):
-            self._budget.spend(_BYTES_OF.get(opcode.name, _BYTES_OF_OTHERS))
+            self._room.spend(_BYTES_OF.get(opcode.name, _BYTES_OF_OTHERS))
             # the reader allocates memory up to the number of a memo's place
             if opcode.name in _PUTS and isinstance(argument, int) and argument > number:
                 raise SwellsError
@@ -192,10 +192,10 @@ class SafePickle(pickle.Unpickler):
         """The replacement for a class or function that the pickle names."""
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         origin = f"{module}.{name}"
-        if origin not in self._known:
-            self._budget.spend(_BYTES_OF_CLASS)
-            self._known[origin] = self._stand_in(module, name, origin)
-        return self._known[origin]
+        if origin not in self._stand_ins:
+            self._room.spend(_BYTES_OF_CLASS)
+            self._stand_ins[origin] = self._stand_in(module, name, origin)
+        return self._stand_ins[origin]
 
     def _stand_in(self, module: str, name: str, origin: str) -> Any:
         if origin in self._makers:

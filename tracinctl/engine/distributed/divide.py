@@ -139,7 +139,7 @@ def _check_same(work: KernelWork, checkpoints: Sequence[CheckpointSource], proce
         for part, value in view.items():
             if value != views[0][part]:
                 raise DataError(
-                    f"process {rank} does not have the {part} of process 0",
+                    f"process {rank} has other {part} than process 0",
                     hint="Let all processes read the same files, and fix the seed of random code.",
                 )
 

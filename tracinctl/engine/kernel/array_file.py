@@ -160,12 +160,12 @@ class ArrayFile:
         self._fill(values, place.offset + place.dtype.itemsize * place.shape[1] * row)
 
     def _fill(self, values: npt.NDArray[Any], offset: int) -> None:
-        rest = values.data.cast("B") if values.size else memoryview(b"")
+        remaining = values.data.cast("B") if values.size else memoryview(b"")
         with self._opened() as file:
             file.seek(offset)
-            while rest and (count := file.readinto(rest)):
-                rest = rest[count:]
-        if rest:
+            while remaining and (count := file.readinto(remaining)):
+                remaining = remaining[count:]
+        if remaining:
             raise OSError("the file is cut short")
 
 

@@ -218,5 +218,5 @@ def _beside_their_partners(pairs: Pairs, items: Sequence[int] | IntArray) -> Int
     mentioned = np.stack([pairs.first, pairs.second], 1).reshape(-1)
     _, at = np.unique(mentioned, return_index=True)
     by_pair = mentioned[np.sort(at)]
-    rest = np.setdiff1d(np.asarray(items), by_pair)
-    return np.concatenate([by_pair[wanted[by_pair]], rest])
+    unpaired = np.setdiff1d(np.asarray(items), by_pair)
+    return np.concatenate([by_pair[wanted[by_pair]], unpaired])

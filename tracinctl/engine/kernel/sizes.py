@@ -83,7 +83,7 @@ def _measured(
     read: Sequence[Callable[[], Any]],
     items_a_row: int,
 ) -> Measured:
-    row = work = kept = 0
+    row = work = per_item = 0
     for give in read:
         with AllocationWatch() as watch:
             item = give()
@@ -91,5 +91,5 @@ def _measured(
         size = sum(t.element_size() * t.numel() for feature in features for t in tensors_of(feature))
         # the inputs of several items are joined; a single one needs no copy
         peak = watch.peak + bytes_of_input(item)
-        row, work, kept = max(row, size), max(work, peak), max(kept, bytes_per_item())
-    return Measured(row * items_a_row, items_a_row, work, kept)
+        row, work, per_item = max(row, size), max(work, peak), max(per_item, bytes_per_item())
+    return Measured(row * items_a_row, items_a_row, work, per_item)

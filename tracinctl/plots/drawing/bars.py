@@ -27,8 +27,8 @@ def eighths(value: float, limit: float, cells: int) -> int:
 
 def upright(value: float, limit: float, height: int) -> str:
     """A vertical bar of ``height`` characters, from the top down."""
-    full, rest = divmod(eighths(value, limit, height), 8)
-    return ("█" * full + (_UP[rest] if rest else "")).ljust(height)[::-1]
+    full, part = divmod(eighths(value, limit, height), 8)
+    return ("█" * full + (_UP[part] if part else "")).ljust(height)[::-1]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Bar:
     style: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        full, rest = divmod(eighths(self.value, self.limit, options.max_width), 8)
-        yield Text("█" * full + (_ACROSS[rest] if rest else ""), self.style)
+        full, part = divmod(eighths(self.value, self.limit, options.max_width), 8)
+        yield Text("█" * full + (_ACROSS[part] if part else ""), self.style)
 
 
 def whole_steps(limit: float, cells: int) -> float:

@@ -72,15 +72,15 @@ def diverging(value: float, limit: float) -> tuple[int, int, int]:
 
 def colour_bar(limit: float, width: int, palette: Palette) -> Text:
     """The scale of a heatmap with zero in the middle; empty without colour, because the cells have numbers."""
-    left, right = f"{number(-limit)} harmful ", f" helpful {number(limit)}"
-    half = min(16, (width - len(left) - len(right) - 1) // 2)
+    low_end, high_end = f"{number(-limit)} harmful ", f" helpful {number(limit)}"
+    half = min(16, (width - len(low_end) - len(high_end) - 1) // 2)
     if not palette.colour or limit <= 0 or half < 2:  # noqa: PLR2004  no room for a scale
         return Text()
-    line = Text().append(left, palette.quiet)
+    line = Text().append(low_end, palette.quiet)
     for k in range(-half, half + 1):
         cell = "#{:02x}{:02x}{:02x}".format(*diverging(k / half, 1.0))
         line.append("0" if k == 0 else " ", Style(color=LETTERS, bgcolor=cell))
-    return line.append(right, palette.quiet)
+    return line.append(high_end, palette.quiet)
 
 
 def tenths(value: float, limit: float) -> str:

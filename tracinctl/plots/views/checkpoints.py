@@ -133,8 +133,8 @@ def _pairs(request: Request, survey: CheckpointSurvey) -> Iterator[RenderableTyp
     for name, line, value, text in zip(names, cells, total[rows].tolist(), cell_texts(total[rows], _CELL), strict=True):
         if not indent:
             yield Text(name)
-        left = name + " " * (indent - cell_len(name)) if indent else ""
-        yield Text.assemble(left, line, (_right(text), palette.of_sign(value)))
+        label = name + " " * (indent - cell_len(name)) if indent else ""
+        yield Text.assemble(label, line, (_right(text), palette.of_sign(value)))
     if len(shown) < len(survey.names):
         yield Text(f"{len(shown)} of {len(survey.names)} checkpoints shown; all: the sum over all of them.")
 

@@ -120,8 +120,8 @@ def chart(curves: VoteCurves, survey: Survey, palette: Palette, width: int, rows
     for row, line in spread(wanted, rows):
         bold = f"{palette.strong} " if curves.votes[line] == required else ""
         ends[row] = (names[line], (bold + palette.line(line, len(names))).strip())
-    left = left_labels(limit, rows, indent)
-    return drawn.lines(below=score_ticks(axis, room), above=above, left=left, right=ends)
+    labels = left_labels(limit, rows, indent)
+    return drawn.lines(below=score_ticks(axis, room), above=above, left=labels, right=ends)
 
 
 def spread(wanted: list[tuple[int, int]], rows: int) -> list[tuple[int, int]]:

@@ -235,12 +235,12 @@ def read_scores(file: FileIO, group: ScoreBytes, width: int, step: int) -> Itera
     file.seek(group.offset)
     for start in range(0, group.rows, step):
         piece = np.empty((min(step, group.rows - start), width), dtype="<f8")
-        left = memoryview(piece.data).cast("B")
-        while left.nbytes:
-            got = file.readinto(left)
+        remaining = memoryview(piece.data).cast("B")
+        while remaining.nbytes:
+            got = file.readinto(remaining)
             if not got:
                 return
-            left = left[got:]
+            remaining = remaining[got:]
         yield piece
 
 

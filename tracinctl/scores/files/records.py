@@ -176,13 +176,13 @@ def _take_reason(record: dict[str, Any]) -> bool:
     if not isinstance(notes, (list, str)):
         return notes is not None  # notes of another type cannot contain our reason
     parts = notes if isinstance(notes, list) else notes.split("; ")
-    left = [part for part in parts if not (isinstance(part, str) and part.startswith(_REASON))]
-    if len(left) == len(parts):
+    others = [part for part in parts if not (isinstance(part, str) and part.startswith(_REASON))]
+    if len(others) == len(parts):
         return False
     if isinstance(notes, list):
-        record["notes"] = left
-    elif left:
-        record["notes"] = "; ".join(left)
+        record["notes"] = others
+    elif others:
+        record["notes"] = "; ".join(others)
     else:
         del record["notes"]
     return True
