@@ -7,7 +7,7 @@ import shutil
 
 # small tensors are quicker on one thread, and the tests run side by side
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# a warning is an error in the processes that tests start, too, but for one that Python 3.15 gives of its own doing
+# a warning is also an error in processes that tests start, except for one that Python 3.15 itself causes
 os.environ.setdefault("PYTHONWARNINGS", "error,ignore:Module globals is missing:DeprecationWarning")
 
 import pytest

@@ -97,18 +97,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--vote", choices=["weakest", "drawn"], default="weakest")
-    given = parser.parse_args()
+    options = parser.parse_args()
     if not (REFERENCE / "arguments" / "votes.csv.gz").is_file():
         print(f"skipped: there are no votes in {REFERENCE / 'arguments'}; name their folder in TRACINCTL_REFERENCE")
         return
     torch.set_num_threads(1)
     careless, rows = careless_annotators(), []
-    for seed in range(given.seeds):
+    for seed in range(options.seeds):
         began = time.perf_counter()
-        settings = replace(TrainSettings(), epochs=given.epochs, batch_size=64)
-        rows.append(one_seed(Bench(arguments_task(seed, given.vote), settings), seed, careless))
+        settings = replace(TrainSettings(), epochs=options.epochs, batch_size=64)
+        rows.append(one_seed(Bench(arguments_task(seed, options.vote), settings), seed, careless))
         print(f"seed {seed}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    print(f"| {given.vote} vote of each pair, {given.seeds} seeds | mean | standard error |\n| --- | ---: | ---: |")
+    print(f"| {options.vote} vote of each pair, {options.seeds} seeds | mean | standard error |\n| --- | ---: | ---: |")
     for name in rows[0]:
         values = np.array([row[name] for row in rows])
         error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")

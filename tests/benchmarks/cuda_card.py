@@ -189,26 +189,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-tests", action="store_true")
     parser.add_argument("--only", default="", help="work whose name begins like this")
     parser.add_argument("--tiny", action="store_true", help="very small items, to check that everything runs")
-    given = parser.parse_args(arguments)
-    if given.device.startswith("cuda") and not torch.cuda.is_available():
+    options = parser.parse_args(arguments)
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
         print(f"torch {torch.__version__} finds no CUDA card; nothing was measured", file=sys.stderr)
         return NO_CARD
-    device, begun = torch.device(given.device), time.perf_counter()
+    device, begun = torch.device(options.device), time.perf_counter()
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "no card"
     print(f"{card}, torch {torch.__version__}, Python {sys.version.split()[0]}", flush=True)
-    if not given.no_tests:
-        print(f"tests of the engine and of the stacks: {run_tests(given.minutes * 60 / 2)}", flush=True)
+    if not options.no_tests:
+        print(f"tests of the engine and of the stacks: {run_tests(options.minutes * 60 / 2)}", flush=True)
     print("\n| work | floor | tracinctl, cold | ratio | on the card | off the processor's scores |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for name, make in cases(tiny=given.tiny).items():
-        if not name.startswith(given.only):
+    for name, make in cases(tiny=options.tiny).items():
+        if not name.startswith(options.only):
             continue
-        if time.perf_counter() - begun > 60 * given.minutes:
+        if time.perf_counter() - begun > 60 * options.minutes:
             print(f"| {name} | not begun: no time left | | | | |")
             continue
         torch.manual_seed(0)
         with tempfile.TemporaryDirectory() as folder:
-            print(measure(make(Path(folder)), device, given.rounds), flush=True)
+            print(measure(make(Path(folder)), device, options.rounds), flush=True)
     return 0
 
 

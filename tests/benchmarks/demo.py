@@ -59,9 +59,9 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         error = f" +- {np.std(values, ddof=1) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
         lines.append(f"| {name} | {np.mean(values):+.1f}{error} | {len(values)} |")
     verdicts = [result["verdict"] for result in results]
-    said = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
+    counts = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
     seconds = np.median([result["processor_seconds"] for result in results])
-    return "\n".join([*lines, "", f"Verdicts: {said}. Processor time: {seconds:.0f} s, median."])
+    return "\n".join([*lines, "", f"Verdicts: {counts}. Processor time: {seconds:.0f} s, median."])
 
 
 def main() -> None:
@@ -69,11 +69,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--results", type=Path, default=Path("demo-results"), help="folder of the results")
-    given = parser.parse_args()
-    given.results.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.results.mkdir(parents=True, exist_ok=True)
     results = []
-    for seed in range(given.seeds):
-        path = given.results / f"{seed}.json"
+    for seed in range(options.seeds):
+        path = options.results / f"{seed}.json"
         if not path.exists():
             path.write_text(json.dumps(run(seed)))
         results.append(json.loads(path.read_text()))

@@ -280,23 +280,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--tiny", action="store_true", help="very small items, to check that everything runs")
-    given = parser.parse_args(arguments)
-    items, height = ((7, 4), 40) if given.tiny else ((TRAIN, TEST), 1025)
+    options = parser.parse_args(arguments)
+    items, height = ((7, 4), 40) if options.tiny else ((TRAIN, TEST), 1025)
     clock = time.perf_counter
-    if given.processor_time:
+    if options.processor_time:
         torch.set_num_threads(1)
         clock = time.process_time
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {sys.platform}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for frames in given.frames or (47, 188):
-            for architecture in given.model or ("small", "wide"):
-                work = make_workload(architecture, (height, frames), folder, given.rivals_pairs, items)
-                if given.tiny:
+        for frames in options.frames or (47, 188):
+            for architecture in options.model or ("small", "wide"):
+                work = make_workload(architecture, (height, frames), folder, options.rivals_pairs, items)
+                if options.tiny:
                     check(work, 1e-3)
-                seconds = measure(work, given.rounds, given.rivals_rounds, folder / f"{architecture}_{frames}", clock)
+                seconds = measure(
+                    work, options.rounds, options.rivals_rounds, folder / f"{architecture}_{frames}", clock
+                )
                 pairs = f"{len(work.data.train_pairs)} training pairs of {items[0]} items, {CHECKPOINTS} checkpoints"
-                show(f"{work.name}, {pairs}", lines(seconds), markdown=given.markdown)
+                show(f"{work.name}, {pairs}", lines(seconds), markdown=options.markdown)
 
 
 if __name__ == "__main__":

@@ -98,9 +98,9 @@ def train(data: RankingData, folder: Path) -> list[Path]:
     return paths
 
 
-def resident(what: str) -> int:
+def resident(field: str) -> int:
     """Bytes of this process's memory: VmRSS is the present size, VmHWM the largest so far (Linux)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
@@ -176,19 +176,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", choices=list(METHODS), action="append", help="default: all")
     parser.add_argument("--memory", type=int, default=MEMORY, help="bytes")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    methods = given.method or list(METHODS)
-    if given.child:
-        print(json.dumps(child(Size(**json.loads(given.child)), methods, given.memory)))
+    options = parser.parse_args(arguments)
+    methods = options.method or list(METHODS)
+    if options.child:
+        print(json.dumps(child(Size(**json.loads(options.child)), methods, options.memory)))
         return
-    size = Size(*(round(given.share * count) for count in vars(FULL).values()))
-    measure: Callable[[Size], list[dict[str, Any]]] = lambda size: run(size, methods, given.memory)  # noqa: E731
+    size = Size(*(round(options.share * count) for count in vars(FULL).values()))
+    measure: Callable[[Size], list[dict[str, Any]]] = lambda size: run(size, methods, options.memory)  # noqa: E731
     parts = measure(size)
     twice = [Size(size.items, 2 * size.pairs, size.held_out), Size(2 * size.items, size.pairs, size.held_out)]
-    others = [measure(each) for each in twice] if given.growth else []
-    print(f"\n{size}, {CHECKPOINTS} checkpoints, {given.memory / 2**20:,.0f} MiB, {torch.get_num_threads()} threads\n")
-    print("| part | clock | processor | memory |" + " twice the pairs | twice the items |" * given.growth)
-    print("| --- | ---: | ---: | ---: |" + " ---: | ---: |" * given.growth)
+    others = [measure(each) for each in twice] if options.growth else []
+    print(
+        f"\n{size}, {CHECKPOINTS} checkpoints, {options.memory / 2**20:,.0f} MiB, {torch.get_num_threads()} threads\n"
+    )
+    print("| part | clock | processor | memory |" + " twice the pairs | twice the items |" * options.growth)
+    print("| --- | ---: | ---: | ---: |" + " ---: | ---: |" * options.growth)
     for at, part in enumerate(parts):
         times = f"{part['clock']:.1f} s | {part['processor']:.1f} s | {part['memory'] / 2**20:,.0f} MiB |"
         print(f"| {part['part']} | {times}{growth(parts, others, at)}")

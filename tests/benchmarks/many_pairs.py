@@ -127,7 +127,7 @@ def make_project(folder: Path, pairs: int) -> None:
 
 
 def measure(folder: Path, job: Sequence[str]) -> Measured:
-    """One run of a job in a process of its own."""
+    """One run of a job in a separate process."""
     run = subprocess.run(
         [sys.executable, __file__, "--child", *job], cwd=folder, text=True, stdout=subprocess.PIPE, check=False
     )
@@ -176,9 +176,9 @@ def child(job: Sequence[str]) -> None:
     os._exit(code)
 
 
-def memory(what: str) -> int:
+def memory(field: str) -> int:
     """Bytes of this process's memory: VmRSS is the present size, VmHWM the largest so far (Linux)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
@@ -244,10 +244,10 @@ def markdown(found: dict[int, list[Row]]) -> str:
     sizes = sorted(found)
     shown = {size: {name: took.clock for name, took, _ in found[size]} for size in sizes}
     for size in sizes:
-        for what in (PLAIN_FILL, PLAIN_WRITE, PLAIN_READ):
-            turns = [plain.clock for name, _, plain in found[size] if beside(COMMANDS[name]) == what]
+        for plain_work in (PLAIN_FILL, PLAIN_WRITE, PLAIN_READ):
+            turns = [plain.clock for name, _, plain in found[size] if beside(COMMANDS[name]) == plain_work]
             if turns:
-                shown[size][what] = statistics.median(turns)
+                shown[size][plain_work] = statistics.median(turns)
     heads = [f"{TEST_PAIRS:,} test pairs", *(f"{size:,} pairs" for size in sizes)]
     heads += ["times the plain bytes: by the clock", "by the processor", "memory"]
     lines = [f"| {' | '.join(heads)} |", "|" + " --- |" + " ---: |" * (len(heads) - 1)]
@@ -291,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.child:
         child(chosen.child)
     if chosen.only:
-        for name in [each for each in COMMANDS if not each.startswith(chosen.only)]:
+        for name in [command for command in COMMANDS if not command.startswith(chosen.only)]:
             del COMMANDS[name]
     found = {}
     for pairs in map(int, chosen.sizes.split(",")):

@@ -70,18 +70,18 @@ def make_tasks(
     }
     test_pairs = _draw(labels[test], max(50, pairs // 3), random)
     judge_pairs = _draw(labels[judge], 2 * pairs, random)
-    seen = labels[train]
+    true_labels = labels[train]
     pool = random.permutation(np.stack(np.triu_indices(len(train), 1), 1))
     # a wrong label changes an item's possible pairs, so each error draws its pairs from one shuffled list
     tasks = []
     for error, share in errors:
-        given = seen.copy()
+        wrong_labels = true_labels.copy()
         bad = np.zeros(len(train), dtype=bool)
         if error == "mislabelled":
             bad[random.permutation(len(train))[: round(share * len(train))]] = True
-            given[bad] = [random.choice(seen[seen != label]) for label in seen[bad]]
-        first, second = pool[given[pool[:, 0]] != given[pool[:, 1]]][:pairs].T
-        target = np.where(given[first] > given[second], 1, -1)
+            wrong_labels[bad] = [random.choice(true_labels[true_labels != label]) for label in true_labels[bad]]
+        first, second = pool[wrong_labels[pool[:, 0]] != wrong_labels[pool[:, 1]]][:pairs].T
+        target = np.where(wrong_labels[first] > wrong_labels[second], 1, -1)
         if error == "flipped":
             bad = np.zeros(len(target), dtype=bool)
             bad[random.permutation(len(target))[: round(share * len(target))]] = True

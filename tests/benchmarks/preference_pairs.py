@@ -99,14 +99,14 @@ def batched(data: RankingData, model: nn.Module) -> Scores:
         first, second = torch.func.functional_call(model, parameters, (torch.stack([x1, x2]),)).reshape(-1)
         return nn.functional.softplus(-y * (first - second))
 
-    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0, 0))
+    gradients_of_pairs = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0, 0))
 
     def gradients(samples: Samples, pairs: Pairs) -> torch.Tensor:
         rows = []
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
             for part in zip(*(t.split(BATCH) for t in _tensors(samples, pairs)), strict=True):
-                found = each(parameters, *part)
-                rows.append(torch.cat([g.flatten(1) for g in found.values()], 1))
+                by_parameter = gradients_of_pairs(parameters, *part)
+                rows.append(torch.cat([g.flatten(1) for g in by_parameter.values()], 1))
         return torch.cat(rows)
 
     on_test = gradients(data.test, data.test_pairs)
@@ -155,20 +155,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="processor time of one thread instead of wall-clock time, for a busy machine",
     )
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     clock = time.perf_counter
-    if given.processor_time:
+    if options.processor_time:
         torch.set_num_threads(1)
         clock = time.process_time
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {sys.platform}")
-    for kind in given.model or ("perceptron", "encoder"):
-        data, model = make(kind, given.width, given.pairs, given.held_out)
+    for kind in options.model or ("perceptron", "encoder"):
+        data, model = make(kind, options.width, options.pairs, options.held_out)
         size = sum(p.numel() for p in model.parameters())
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model_epoch_1.pt"
             torch.save(model.state_dict(), path)
-            seconds = measure(data, model, path, given.rounds, clock)
-        title = f"{kind}, {size:,} parameters, {given.pairs:,} pairs on {given.held_out:,} held-out ones"
+            seconds = measure(data, model, path, options.rounds, clock)
+        title = f"{kind}, {size:,} parameters, {options.pairs:,} pairs on {options.held_out:,} held-out ones"
         print(f"\n{title}\n\n| | seconds | ratio to the loop | range |\n| --- | ---: | ---: | ---: |")
         for name, times in seconds.items():
             ratios = [t / base for t, base in zip(times, seconds[LOOP], strict=True)]

@@ -162,11 +162,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"  {'plain passes':<14} 1 process {alone:7.2f} s   {chosen.processes} processes {shared:7.2f} s   "
             f"speed-up {chosen.processes * alone / shared:.2f}: the speed-up of independent processes on this machine"
         )
-        for column, what in enumerate(("whole command", "calculation", "processor")):
+        for column, measure in enumerate(("whole command", "calculation", "processor")):
             alone, shared = (statistics.median(turn[k][column] for turn in turns) for k in (0, 1))
-            speed_up = alone / shared * (chosen.processes if what == "processor" else 1)
+            speed_up = alone / shared * (chosen.processes if measure == "processor" else 1)
             print(
-                f"  {what:<14} 1 process {alone:7.2f} s   {chosen.processes} processes {shared:7.2f} s   "
+                f"  {measure:<14} 1 process {alone:7.2f} s   {chosen.processes} processes {shared:7.2f} s   "
                 f"speed-up {speed_up:.2f}"
             )
 

@@ -112,11 +112,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suspects", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=40)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder, context = Path(place), multiprocessing.get_context("spawn")
         addresses = context.Queue()
-        process = context.Process(target=serve, args=(folder / "project", asked.suspects, addresses), daemon=True)
+        process = context.Process(target=serve, args=(folder / "project", options.suspects, addresses), daemon=True)
         process.start()
         browser = chromium(folder / "browser")
         try:
@@ -125,15 +125,15 @@ def main() -> None:
             first = [first_screen(browser, address)]
             first += [first_screen(browser, address.partition("?")[0]) for _ in range(4)]
             fine = [shown("first screen", first, FIRST_LIMIT)]
-            fine.append(shown("next", timed(browser, NEXT, "n" * asked.steps), NEXT_LIMIT))
-            fine.append(shown("decide and next", timed(browser, NEXT, "lktu" * (asked.steps // 4)), NEXT_LIMIT))
+            fine.append(shown("next", timed(browser, NEXT, "n" * options.steps), NEXT_LIMIT))
+            fine.append(shown("decide and next", timed(browser, NEXT, "lktu" * (options.steps // 4)), NEXT_LIMIT))
             browser.execute_script("document.getElementById('show-list').click()")
             fine.append(
-                shown("decide, with the list open", timed(browser, NEXT, "lktu" * (asked.steps // 4)), NEXT_LIMIT)
+                shown("decide, with the list open", timed(browser, NEXT, "lktu" * (options.steps // 4)), NEXT_LIMIT)
             )
-            fine.append(shown("a decision is written", timed(browser, WRITTEN, "l" * asked.steps), NEXT_LIMIT))
+            fine.append(shown("a decision is written", timed(browser, WRITTEN, "l" * options.steps), NEXT_LIMIT))
             written = len(read_decisions(folder / "project" / "reviews" / "plastic_500hz_review.csv"))
-            print(f"{written} decisions are in the file, of {2 * (asked.steps // 4 * 4) + asked.steps} made")
+            print(f"{written} decisions are in the file, of {2 * (options.steps // 4 * 4) + options.steps} made")
         finally:
             browser.quit()
             process.kill()

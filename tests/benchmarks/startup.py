@@ -119,19 +119,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         project(folder)
         for turn in range(rounds + 1):
-            for bare, ours in groups.values():
-                for each in (bare, *ours):
-                    each.run(folder)
+            for bare, programs in groups.values():
+                for contender in (bare, *programs):
+                    contender.run(folder)
                     if not turn:  # the first run writes byte code and warms the file cache
-                        each.seconds.clear()
+                        contender.seconds.clear()
     worst = 0.0
     print(f"{'processor time, median of ' + str(rounds):<48}{'ms':>6}{'ratio':>8}")
-    for bare, ours in groups.values():
+    for bare, programs in groups.values():
         floor = statistics.median(bare.seconds)
-        for each in (bare, *ours):
-            ratio = statistics.median(each.seconds) / floor
+        for contender in (bare, *programs):
+            ratio = statistics.median(contender.seconds) / floor
             worst = max(worst, ratio)
-            print(f"{each.name:<48}{1000 * statistics.median(each.seconds):>6.0f}{ratio:>8.2f}")
+            print(f"{contender.name:<48}{1000 * statistics.median(contender.seconds):>6.0f}{ratio:>8.2f}")
     print(f"limit {LIMIT}: {'kept' if worst <= LIMIT else 'exceeded'}")
     return int(worst > LIMIT)
 

@@ -259,9 +259,9 @@ def dattri(work: Work, part: str) -> Scores:
     return found.double().numpy()
 
 
-def memory(what: str) -> int:
+def memory(field: str) -> int:
     """Bytes of this process's memory: VmRSS is the present size, VmHWM the largest so far (Linux)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
@@ -323,22 +323,22 @@ def prepare(folder: Path, pairs: int, *, tiny: bool) -> RankingData:
     return data
 
 
-def agreement(found: Scores, true: Scores) -> str:
+def agreement(scores: Scores, true: Scores) -> str:
     """Correlation, and the largest difference over the largest score."""
-    correlation = np.corrcoef(found.ravel(), true.ravel())[0, 1]
-    return f"{correlation:.4f} | {np.abs(found - true).max() / np.abs(true).max():.1e}"
+    correlation = np.corrcoef(scores.ravel(), true.ravel())[0, 1]
+    return f"{correlation:.4f} | {np.abs(scores - true).max() / np.abs(true).max():.1e}"
 
 
-def compare(folder: Path, part: str, given: argparse.Namespace, data: RankingData) -> None:
+def compare(folder: Path, part: str, options: argparse.Namespace, data: RankingData) -> None:
     """Rows of the table for one way."""
 
     def one(way: str) -> dict[str, Any]:
-        return run(folder, way, part, given.dim, tiny=given.tiny)
+        return run(folder, way, part, options.dim, tiny=options.tiny)
 
     clock: Callable[[dict[str, Any]], float] = lambda done: done["processor"]  # noqa: E731
-    batches = {str(batch): clock(one(str(batch))) for batch in BATCHES[: 1 if given.tiny else None]}
+    batches = {str(batch): clock(one(str(batch))) for batch in BATCHES[: 1 if options.tiny else None]}
     best = min(batches, key=batches.__getitem__)
-    turns = [(one(best), one("ours")) for _ in range(given.rounds)]
+    turns = [(one(best), one("ours")) for _ in range(options.rounds)]
     true = np.array(one("autograd")["scores"])
     base = statistics.median(clock(turn[0]) for turn in turns)
     ratios = [clock(turn[1]) / clock(turn[0]) for turn in turns]
@@ -347,17 +347,17 @@ def compare(folder: Path, part: str, given: argparse.Namespace, data: RankingDat
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
     seconds = statistics.median(clock(turn[1]) for turn in turns)
     peak = max(turn[1]["memory"] for turn in turns) / 2**20
-    own = agreement(np.array(last["scores"]), true)
-    print(f"| {TITLES[part]}: tracinctl | {seconds:.3g} | {spread} | {peak:,.0f} MiB | {own} |")
+    of_engine = agreement(np.array(last["scores"]), true)
+    print(f"| {TITLES[part]}: tracinctl | {seconds:.3g} | {spread} | {peak:,.0f} MiB | {of_engine} |")
     for note in last["notes"]:
         print(f"  {note}", file=sys.stderr)
-    if given.rivals and part == "exact":
+    if options.rivals and part == "exact":
         rival = one("dattri")
         share = sum(min(n, k) for n, k in zip(SAMPLE, map(len, (data.train_pairs, data.test_pairs)), strict=True))
         scaled = clock(rival) * (len(data.train_pairs) + len(data.test_pairs)) / share
-        theirs = agreement(np.array(rival["scores"]), true)
+        of_dattri = agreement(np.array(rival["scores"]), true)
         peak = rival["memory"] / 2**20
-        print(f"| {TITLES[part]}: dattri | {scaled:.3g} | {scaled / base:.3g} | {peak:,.0f} MiB | {theirs} |")
+        print(f"| {TITLES[part]}: dattri | {scaled:.3g} | {scaled / base:.3g} | {peak:,.0f} MiB | {of_dattri} |")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -369,18 +369,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rivals", action="store_true", help="dattri beside the exact way, timed on a few pairs")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to check that everything runs")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    if given.child:
-        folder, way, part = given.child
-        print(json.dumps(child(Path(folder), way, part, given.dim, tiny=given.tiny)))
+    options = parser.parse_args(arguments)
+    if options.child:
+        folder, way, part = options.child
+        print(json.dumps(child(Path(folder), way, part, options.dim, tiny=options.tiny)))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = prepare(folder, given.pairs, tiny=given.tiny)
+        data = prepare(folder, options.pairs, tiny=options.tiny)
         print("\n| | seconds of one core | ratio to the floor | memory | correlation | largest error |")
         print("| --- | ---: | ---: | ---: | ---: | ---: |")
-        for part in given.part or PARTS:
-            compare(folder, part, given, data)
+        for part in options.part or PARTS:
+            compare(folder, part, options, data)
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ def test_completion_and_help_load_nothing_heavy(project, arguments, variables):
 
 
 class Shell:
-    """An interactive shell on a terminal of its own. ``tracinctl`` writes down its arguments when it is really run."""
+    """An interactive shell on its own terminal. ``tracinctl`` records its arguments when it is run."""
 
     PROMPT = "ready>"
 

@@ -108,16 +108,16 @@ def test_scores_equal_a_loop_over_pairs(name, situation):
     with tempfile.TemporaryDirectory() as folder:
         paths = make_checkpoints(model, Path(folder), situation["rates"], seed)
         method = situation["method"]
-        scores, own, sample = oracle.influence_of_files(
+        scores, self_influence, sample = oracle.influence_of_files(
             data, model, paths, situation["weighting"], method=method, **situation["loss"]
         )
         compute = in_little_memory if situation["tight"] else compute_influence
         options = {ENGINE_NAMES.get(k, k): v for k, v in situation["loss"].items()}
         options |= {"method": method, "checkpoint_weights": situation["weighting"]}
         table = compute(data, model, paths, dtype="float64", device="cpu", **options)
-    assert_close(table.scores, scores, own.max())
-    assert_close(table.self_influence, own, own.max())
-    assert_close(table.sample_influence, sample, own.max())
+    assert_close(table.scores, scores, self_influence.max())
+    assert_close(table.self_influence, self_influence, self_influence.max())
+    assert_close(table.sample_influence, sample, self_influence.max())
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -127,11 +127,11 @@ def test_float32_is_off_by_at_most_a_hundred_thousandth(name, loss, tmp_path):
     model = build()
     data = make_data(kind, seed=3)
     paths = make_checkpoints(model, tmp_path, seed=3)
-    scores, own, sample = oracle.influence_of_files(data, model, paths, loss=loss)
+    scores, self_influence, sample = oracle.influence_of_files(data, model, paths, loss=loss)
     table = compute_influence(data, model, paths, loss=loss, dtype="float32", device="cpu")
     assert table.scores.dtype == np.float64
     assert worst(table.scores, scores) < 1e-5
-    assert worst(table.self_influence, own) < 1e-5
+    assert worst(table.self_influence, self_influence) < 1e-5
     assert worst(table.sample_influence, sample) < 1e-5
 
 
@@ -143,7 +143,7 @@ def test_blocks_item_order_and_cache_change_nothing(name, cached, tmp_path):
     data = make_data(kind)
     paths = make_checkpoints(model, tmp_path)
     options = {"dtype": "float64", "loss": "logistic", "cache": tmp_path / "cache" if cached else None}
-    whole = compute_influence(data, model, paths, **options)
+    want = compute_influence(data, model, paths, **options)
     order = np.array([3, 0, 5, 1, 4, 2])
     place = np.argsort(order)
     pairs = data.train_pairs
@@ -158,11 +158,11 @@ def test_blocks_item_order_and_cache_change_nothing(name, cached, tmp_path):
         in_little_memory(data, model, paths, **(options | {"cache": None})),
         in_little_memory(moved, model, paths, **(options | {"cache": None})),
     ):
-        assert table.train_ids == whole.train_ids
-        assert worst(table.scores, whole.scores) < 1e-13
-        assert worst(table.self_influence, whole.self_influence) < 1e-13
+        assert table.train_ids == want.train_ids
+        assert worst(table.scores, want.scores) < 1e-13
+        assert worst(table.self_influence, want.self_influence) < 1e-13
         by_item = dict(zip(table.sample_ids, table.sample_influence, strict=True))
-        assert worst(np.array([by_item[i] for i in whole.sample_ids]), whole.sample_influence) < 1e-13
+        assert worst(np.array([by_item[i] for i in want.sample_ids]), want.sample_influence) < 1e-13
 
 
 @pytest.mark.parametrize("loss", ["standard", "logistic", "ghm", _lopsided])
@@ -172,9 +172,12 @@ def test_mirror_images_score_the_same_if_the_loss_is_symmetric(loss, tmp_path):
     data = make_data((6,), train_pairs=rows)
     table = compute_influence(data, model, make_checkpoints(model, tmp_path), loss=loss, dtype="float64")
     by_id = dict(zip(table.train_ids, table.scores, strict=True))
-    own = dict(zip(table.train_ids, table.self_influence, strict=True))
+    self_influence = dict(zip(table.train_ids, table.self_influence, strict=True))
     pairs = [(f"t{i}_t{j}", f"t{j}_t{i}") for i, j, _ in rows if i > j]
-    same = [worst(by_id[a], by_id[b]) < 1e-13 and abs(own[a] - own[b]) <= 1e-13 * own[a] for a, b in pairs]
+    same = [
+        worst(by_id[a], by_id[b]) < 1e-13 and abs(self_influence[a] - self_influence[b]) <= 1e-13 * self_influence[a]
+        for a, b in pairs
+    ]
     # a function that treats its two scores differently has no such symmetry
     assert same == [not callable(loss)] * len(pairs)
 
@@ -184,11 +187,11 @@ def test_influence_is_the_sum_over_checkpoints(tmp_path):
     data = make_data((6,))
     paths = make_checkpoints(model, tmp_path, rates=(0.2, 0.1, 0.4))
     options = {"dtype": "float64", "loss": "logistic", "checkpoint_weights": "absolute"}
-    whole = compute_influence(data, model, paths, **options)
+    total = compute_influence(data, model, paths, **options)
     parts = [compute_influence(data, model, [path], **options) for path in paths]
-    assert worst(sum(p.scores for p in parts), whole.scores) < 1e-14
-    assert worst(sum(p.self_influence for p in parts), whole.self_influence) < 1e-14
-    assert worst(sum(p.sample_influence for p in parts), whole.sample_influence) < 1e-14
+    assert worst(sum(p.scores for p in parts), total.scores) < 1e-14
+    assert worst(sum(p.self_influence for p in parts), total.self_influence) < 1e-14
+    assert worst(sum(p.sample_influence for p in parts), total.sample_influence) < 1e-14
     # the scores are inner products of the gradients of all checkpoints, each times the root of its weight
     states, rates = oracle.read_checkpoints(paths)
     train, test = [], []
@@ -201,7 +204,7 @@ def test_influence_is_the_sum_over_checkpoints(tmp_path):
                     [rate**0.5 * oracle.pair_gradient(model, data, samples, p, loss) for p in oracle.rows(pairs)]
                 )
             )
-    assert worst(whole.scores, (torch.cat(train, 1) @ torch.cat(test, 1).T).numpy()) < 1e-13
+    assert worst(total.scores, (torch.cat(train, 1) @ torch.cat(test, 1).T).numpy()) < 1e-13
 
 
 @pytest.mark.filterwarnings("ignore::tracinctl.errors.DataWarning")  # equal items are intended here
@@ -263,7 +266,7 @@ def _cubed(model, x):
 
 
 @pytest.mark.parametrize(
-    "other",
+    "change",
     [
         {"power": 3},
         {"scale": 2.0},
@@ -273,12 +276,12 @@ def _cubed(model, x):
         {"score": _cubed},
     ],
 )
-def test_a_kept_kernel_is_not_used_for_a_model_with_another_calculation(other, tmp_path):
+def test_a_kept_kernel_is_not_used_for_a_model_with_another_calculation(change, tmp_path):
     """Both models have the same state dict and the same printed form."""
     data = dataclasses.replace(make_data((6,)), score=_first)
     paths = make_checkpoints(_Constants(), tmp_path)
-    changed = dataclasses.replace(data, score=other.get("score", _first))
-    model = _Constants(**{k: v for k, v in other.items() if k != "score"})
+    changed = dataclasses.replace(data, score=change.get("score", _first))
+    model = _Constants(**{k: v for k, v in change.items() if k != "score"})
     options = ComputeOptions(cache=tmp_path / "cache")
     compute_scores(data, _Constants(), paths, options)
     assert compute_scores(data, _Constants(), paths, options).taken == [True, True]

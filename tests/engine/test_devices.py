@@ -22,10 +22,10 @@ def test_cuda_equals_the_oracle_and_the_cpu(name, tmp_path):
     model = build()
     data = make_data(kind, seed=3)
     paths = make_checkpoints(model, tmp_path, seed=3)
-    scores, own, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
+    scores, self_influence, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
     double = compute_influence(data, model, paths, loss="logistic", dtype="float64", device="cuda")
     assert worst(double.scores, scores) < 1e-10
-    assert worst(double.self_influence, own) < 1e-10
+    assert worst(double.self_influence, self_influence) < 1e-10
     single, cpu = (compute_influence(data, model, paths, loss="logistic", device=d) for d in ("cuda", "cpu"))
     assert worst(single.scores, scores) < 1e-5
     assert worst(single.scores, cpu.scores) < 1e-5

@@ -163,11 +163,11 @@ def test_scores_equal_the_oracle(name, loss, tmp_path):
     data = make_data(shape)
     paths, states, weights = make_checkpoints(model, tmp_path)
     states = [{k: v.double() if v.is_floating_point() else v for k, v in s.items()} for s in states]
-    scores, own, sample = oracle.influence(data, model, states, weights, loss=loss)
+    scores, self_influence, sample = oracle.influence(data, model, states, weights, loss=loss)
     table = compute_influence(data, model, paths, loss=loss, dtype="float64")
     assert np.abs(scores).max() > 0
     assert worst(table.scores, scores) < 1e-10
-    assert worst(table.self_influence, own) < 1e-10
+    assert worst(table.self_influence, self_influence) < 1e-10
     assert worst(table.sample_influence, sample) < 1e-10
     single = compute_influence(data, model, paths, loss=loss)
     assert worst(single.scores, scores) < (1e-5 if name != "in place" else 1e-3)
@@ -179,12 +179,12 @@ def test_a_users_loss_of_both_scores_is_exact(linear):
     def lopsided(s_i, s_j, y):
         return (s_i - 2 * s_j - y) ** 2 + 0.1 * s_i
 
-    scores, own, _ = oracle.influence(
+    scores, self_influence, _ = oracle.influence(
         data, model, [{k: v.double() for k, v in s.items()} for s in states], weights, lopsided
     )
     table = compute_influence(data, model, paths, loss=lopsided, dtype="float64")
     assert worst(table.scores, scores) < 1e-10
-    assert worst(table.self_influence, own) < 1e-10
+    assert worst(table.self_influence, self_influence) < 1e-10
 
 
 @pytest.mark.parametrize(
@@ -224,11 +224,11 @@ def test_rows_are_the_callers_pairs_in_their_order(linear, loss):
     data, model, paths, states, weights = linear
     data = RankingData(data.train, repeated(data.train_pairs), data.test, repeated(data.test_pairs))
     states = [{k: v.double() for k, v in s.items()} for s in states]
-    scores, own, sample = oracle.influence(data, model, states, weights, loss=loss)
+    scores, self_influence, sample = oracle.influence(data, model, states, weights, loss=loss)
     table = compute_influence(data, model, paths, loss=loss, dtype="float64")
     assert table.scores.shape == (len(data.train_pairs), len(data.test_pairs))
     assert worst(table.scores, scores) < 1e-10
-    assert worst(table.self_influence, own) < 1e-10
+    assert worst(table.self_influence, self_influence) < 1e-10
     assert worst(table.sample_influence, sample) < 1e-10
 
 
@@ -290,16 +290,16 @@ def test_scores_are_the_sum_of_the_checkpoints_scores(linear):
 
 def test_block_sizes_tiles_and_item_order_change_nothing(linear):
     data, model, paths, _, _ = linear
-    whole = compute_influence(data, model, paths, dtype="float64")
+    want = compute_influence(data, model, paths, dtype="float64")
     tiled = compute_influence(data, model, paths, dtype="float64", memory=12_000)
-    assert worst(tiled.scores, whole.scores) < 1e-12
+    assert worst(tiled.scores, want.scores) < 1e-12
     order = np.array([4, 2, 6, 0, 1, 5, 3])
     place = np.argsort(order)
     train = Samples([data.train.ids[k] for k in order], data.train.inputs[order])
     pairs = Pairs(place[data.train_pairs.first], place[data.train_pairs.second], data.train_pairs.target)
     moved = compute_influence(RankingData(train, pairs, data.test, data.test_pairs), model, paths, dtype="float64")
-    assert moved.train_ids == whole.train_ids
-    assert worst(moved.scores, whole.scores) < 1e-12
+    assert moved.train_ids == want.train_ids
+    assert worst(moved.scores, want.scores) < 1e-12
 
 
 def test_items_of_different_shapes_work_together(tmp_path):
@@ -371,9 +371,9 @@ def test_a_broken_cache_file_is_computed_again(linear, tmp_path):
 
 def test_layers_limit_the_gradients_to_their_parameters(linear):
     data, model, paths, _, _ = linear
-    whole = compute_influence(data, model, paths, dtype="float64").scores
+    of_all_layers = compute_influence(data, model, paths, dtype="float64").scores
     parts = [compute_influence(data, model, paths, dtype="float64", layers=[p]).scores for p in ("0.*", "2.*")]
-    assert worst(parts[0] + parts[1], whole) < 1e-12
+    assert worst(parts[0] + parts[1], of_all_layers) < 1e-12
     for p in model[0].parameters():
         p.requires_grad_(False)
     assert worst(compute_influence(data, model, paths, dtype="float64").scores, parts[1]) < 1e-12
@@ -467,12 +467,12 @@ def test_single_examples_under_any_loss(tmp_path):
         err, terr = 2 * (x.double() @ w + b - y[:, 0]), 2 * (tx.double() @ w + b - ty[:, 0])
         want += weight * (err[:, None] * terr[None] * (x.double() @ tx.double().T + 1)).numpy()
     assert worst(np.array([scores[f"e{k}"] for k in range(4)]), want) < 1e-10
-    own = tracin.compute_self_influence([(x[k], y[k], f"e{k}") for k in range(4)])
-    assert min(own.values()) > 0
-    tracin.save_influence_scores(own, tmp_path / "scores.json", "tracin_self_influence")
-    tracin.save_influence_scores(own, tmp_path / "scores.json", "again")
+    self_influence = tracin.compute_self_influence([(x[k], y[k], f"e{k}") for k in range(4)])
+    assert min(self_influence.values()) > 0
+    tracin.save_influence_scores(self_influence, tmp_path / "scores.json", "tracin_self_influence")
+    tracin.save_influence_scores(self_influence, tmp_path / "scores.json", "again")
     written = json.loads((tmp_path / "scores.json").read_text())
-    assert written["e1"] == {"tracin_self_influence": own["e1"], "again": own["e1"]}
+    assert written["e1"] == {"tracin_self_influence": self_influence["e1"], "again": self_influence["e1"]}
 
 
 @pytest.mark.parametrize(

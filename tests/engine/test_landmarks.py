@@ -57,10 +57,10 @@ def few_columns(monkeypatch):
 @pytest.mark.parametrize("once", [False, True], ids=["items", "pairs"])
 def test_landmarks_that_span_the_gradients_are_exact(once, tmp_path):
     data, model, paths = make(tmp_path, 3, once=once)
-    scores, own, _ = oracle.influence_of_files(data, model, paths, method="fisher", loss="logistic")
+    scores, self_influence, _ = oracle.influence_of_files(data, model, paths, method="fisher", loss="logistic")
     table = compute_influence(data, model, paths, method="fisher", loss="logistic", dtype="float64")
     assert worst(table.scores, scores) < 1e-7
-    assert worst(table.self_influence, own) < 1e-7
+    assert worst(table.self_influence, self_influence) < 1e-7
     for error in table.provenance["landmarks"]["error"]:
         assert error["root_mean_square"] < 1e-6
         assert error["correlation"] > 1 - 1e-9

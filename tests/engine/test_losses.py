@@ -124,10 +124,10 @@ def _ties(tmp_path, items):
 def test_a_margin_met_to_the_last_bit_counts_as_in_torch(dtype, margin, tmp_path):
     data, model, path = _ties(tmp_path, [0.0, 1.0, 2.0, 2.5, 3.5, 2.0])
     states = [torch.load(path, weights_only=True)]
-    scores, own, sample = oracle.influence(data, model, states, [1.0], margin=margin)
+    scores, self_influence, sample = oracle.influence(data, model, states, [1.0], margin=margin)
     table = compute_influence(data, model, [path], margin=margin, dtype=dtype, checkpoint_weights="uniform")
     assert np.array_equal(table.scores, scores)
-    assert np.array_equal(table.self_influence, own)
+    assert np.array_equal(table.self_influence, self_influence)
     assert worst(table.sample_influence, sample) < (1e-5 if dtype == "float32" else 1e-12)
 
 
@@ -339,11 +339,13 @@ def test_losses_of_preference_training_equal_the_oracle(loss, options, method, c
     paths = make_checkpoints(model, tmp_path)
     names = {"label_smoothing": "smoothing"}
     of_oracle = {names.get(name, name): value for name, value in options.items()}
-    scores, own, sample = oracle.influence_of_files(data, model, paths, loss=loss, method=method, **of_oracle)
+    scores, self_influence, sample = oracle.influence_of_files(
+        data, model, paths, loss=loss, method=method, **of_oracle
+    )
     table = compute_influence(data, model, paths, loss=loss, method=method, dtype="float64", **options)
     assert np.abs(scores).max() > 0
     assert worst(table.scores, scores) < 1e-10
-    assert worst(table.self_influence, own) < 1e-10
+    assert worst(table.self_influence, self_influence) < 1e-10
     assert worst(table.sample_influence, sample) < 1e-10
     for name, value in options.items():
         assert table.provenance[name] == value

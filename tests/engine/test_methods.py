@@ -24,11 +24,11 @@ def make(folder, **options):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_equals_the_slow_version(method, loss, tmp_path):
     data, model, paths = make(tmp_path, train=9, test=6)
-    scores, own, _ = oracle.influence_of_files(data, model, paths, method=method, loss=loss, margin=0.3)
+    scores, self_influence, _ = oracle.influence_of_files(data, model, paths, method=method, loss=loss, margin=0.3)
     options = {"loss": loss, "margin": 0.3, "method": method, "device": "cpu"}
     table = compute_influence(data, model, paths, dtype="float64", **options)
     assert worst(table.scores, scores) < 1e-10
-    assert worst(table.self_influence, own) < 1e-10
+    assert worst(table.self_influence, self_influence) < 1e-10
     assert table.provenance["method"] == method
     single = compute_influence(data, model, paths, **options)
     assert worst(single.scores, scores) < 1e-5
@@ -81,8 +81,8 @@ def test_method_margin_needs_only_some_columns_for_many_items(tmp_path, monkeypa
     data, model, paths = make(tmp_path, train=12, test=6)
     few = compute_influence(data, model, paths, method="margin", dtype="float64")
     monkeypatch.undo()
-    whole = compute_influence(data, model, paths, method="margin", dtype="float64")
-    assert worst(few.scores, whole.scores) < 1e-12
+    complete = compute_influence(data, model, paths, method="margin", dtype="float64")
+    assert worst(few.scores, complete.scores) < 1e-12
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones(tmp_path):

@@ -42,9 +42,9 @@ def test_it_agrees_with_jacobians_of_all_losses(perceptron, loss):
         train, test = jacobian(data.train, data.train_pairs), jacobian(data.test, data.test_pairs)
         want = want + rate * (train @ test.T).numpy()
         want_own = want_own + rate * (train * train).sum(1).numpy()
-    scores, own, _ = oracle.influence_of_files(data, model, paths, "absolute", loss=loss)
+    scores, self_influence, _ = oracle.influence_of_files(data, model, paths, "absolute", loss=loss)
     assert worst(scores, want) < 1e-14
-    assert worst(own, want_own) < 1e-14
+    assert worst(self_influence, want_own) < 1e-14
 
 
 def test_it_agrees_with_a_linear_model_computed_by_hand(tmp_path):
@@ -60,9 +60,9 @@ def test_it_agrees_with_a_linear_model_computed_by_hand(tmp_path):
     torch.save({"model_state_dict": {"weight": torch.zeros(1, 2)}, "optimizer_state_dict": {}}, tmp_path / "c.pt")
     state = torch.load(tmp_path / "c.pt", weights_only=True)["model_state_dict"]
     # all scores are zero, so all losses are 1 and their gradients -y (x_i - x_j)
-    scores, own, sample = oracle.influence(data, model, [state], [10.0])
+    scores, self_influence, sample = oracle.influence(data, model, [state], [10.0])
     assert scores.tolist() == [[10 * (1 - 3)], [10 * (-1 - 6)], [-10 * (2 + 3)]]
-    assert own.tolist() == [20.0, 50.0, 50.0]
+    assert self_influence.tolist() == [20.0, 50.0, 50.0]
     # equal scores give no item-level influence
     assert sample.tolist() == [0.0, 0.0, 0.0]
 
@@ -122,8 +122,8 @@ def test_it_does_not_depend_on_the_order_of_a_pair(perceptron):
 def test_self_influence_is_influence_on_itself(perceptron):
     data, model, paths = perceptron
     same = dataclasses.replace(data, test=data.train, test_pairs=data.train_pairs)
-    scores, own, _ = oracle.influence_of_files(same, model, paths, loss="logistic")
-    assert worst(np.diagonal(scores), own) < 1e-15
+    scores, self_influence, _ = oracle.influence_of_files(same, model, paths, loss="logistic")
+    assert worst(np.diagonal(scores), self_influence) < 1e-15
 
 
 def test_it_runs_no_code_from_a_checkpoint(tmp_path):

@@ -164,9 +164,9 @@ def test_an_unusual_model_works_and_stays_unchanged(name, tmp_path):
     model, data = build(name), make_data((6,))
     paths = checkpoints_of(inside(model), tmp_path / "checkpoints")
     before = {key: value.clone() for key, value in inside(model).state_dict().items()}
-    found = compute_influence(data, model, paths, loss="logistic").scores
+    scores = compute_influence(data, model, paths, loss="logistic").scores
     plain = checkpointed(reentrant=True, behind_a_layer=True)[1] if "checkpoint" in name else inside(build(name))
-    assert worst(found, pairwise(plain.eval(), data, paths)) < 1e-4
+    assert worst(scores, pairwise(plain.eval(), data, paths)) < 1e-4
     assert all(torch.equal(value, before[key]) for key, value in inside(model).state_dict().items())
     for holder in (model, plain):
         if hasattr(attribute := getattr(holder, "attribute", None), "fileno"):
@@ -176,8 +176,8 @@ def test_an_unusual_model_works_and_stays_unchanged(name, tmp_path):
 def test_a_reentrant_checkpoint_right_after_the_input_has_a_gradient(tmp_path):
     model, plain = checkpointed(reentrant=True, behind_a_layer=False)
     data, paths = make_data((6,)), checkpoints_of(model, tmp_path / "checkpoints")
-    found = compute_influence(data, model, paths, loss="logistic").scores
-    assert worst(found, pairwise(plain, data, paths)) < 1e-4
+    scores = compute_influence(data, model, paths, loss="logistic").scores
+    assert worst(scores, pairwise(plain, data, paths)) < 1e-4
     assert "NoCheckpoint" not in torch.utils.checkpoint.CheckpointFunction.__name__, "torch's function is restored"
 
 
@@ -198,9 +198,9 @@ def test_float8_weights_are_read_as_numbers(tmp_path):
     torch.save(small, tmp_path / "small.pt")
     torch.save({key: value.float() for key, value in small.items()}, tmp_path / "large.pt")
     model.weight = nn.Parameter(small["weight"], requires_grad=True)
-    found = compute_influence(data, model, [tmp_path / "small.pt"], loss="logistic")
+    table = compute_influence(data, model, [tmp_path / "small.pt"], loss="logistic")
     want = compute_influence(data, nn.Linear(6, 1), [tmp_path / "large.pt"], loss="logistic")
-    assert np.array_equal(found.scores, want.scores)
+    assert np.array_equal(table.scores, want.scores)
 
 
 def test_accelerates_mixed_precision_is_removed(tmp_path):

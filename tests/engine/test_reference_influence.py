@@ -33,12 +33,12 @@ def test_scores_on_a_real_project_equal_the_oracle():
     assert rates == pytest.approx([0.003, 0.003, 0.0015, 0.00075])
     states = [{k: v.double() if v.is_floating_point() else v for k, v in c.state.items()} for c in loaded]
     weights = [rate / np.mean(rates) for rate in rates]
-    scores, own, sample = oracle.influence(data, build_ranker(), states, weights)
+    scores, self_influence, sample = oracle.influence(data, build_ranker(), states, weights)
     table = compute_influence(data, build_ranker(), paths, dtype="float64")
     largest = np.abs(scores).max()
     assert largest > 0
     assert np.abs(table.scores - scores).max() < 1e-10 * largest
-    assert np.abs(table.self_influence - own).max() < 1e-10 * own.max()
+    assert np.abs(table.self_influence - self_influence).max() < 1e-10 * self_influence.max()
     assert np.abs(table.sample_influence - sample).max() < 1e-10 * sample.max()
     assert torch.get_default_dtype() == torch.float32
 

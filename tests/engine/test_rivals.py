@@ -80,15 +80,15 @@ def test_captum_agrees_sample_by_sample(case):
         loss_fn=losses,
         sample_wise_grads_per_batch=False,
     )
-    found = tracin.influence(tensors(data.test, data.test_pairs)).detach().numpy().T
-    assert worst(found, table.scores) < 1e-12
-    own = tracin.self_influence(loader(data.train, data.train_pairs, 4)).detach().numpy()
-    assert worst(own, table.self_influence) < 1e-12
+    scores = tracin.influence(tensors(data.test, data.test_pairs)).detach().numpy().T
+    assert worst(scores, table.scores) < 1e-12
+    self_influence = tracin.self_influence(loader(data.train, data.train_pairs, 4)).detach().numpy()
+    assert worst(self_influence, table.self_influence) < 1e-12
     # both of its intermediate quantities are multiplied by the learning rate, so the weight must be its root
     tracin.checkpoints_load_func = lambda pairs, path: load(pairs, path) ** 0.5
-    left = tracin.compute_intermediate_quantities(loader(data.train, data.train_pairs, 4))
-    right = tracin.compute_intermediate_quantities(loader(data.test, data.test_pairs, 4))
-    assert worst((left @ right.T).detach().numpy(), table.scores) < 1e-12
+    train = tracin.compute_intermediate_quantities(loader(data.train, data.train_pairs, 4))
+    test = tracin.compute_intermediate_quantities(loader(data.test, data.test_pairs, 4))
+    assert worst((train @ test.T).detach().numpy(), table.scores) < 1e-12
 
 
 def test_dattri_without_projection_agrees(case):
@@ -117,8 +117,8 @@ def test_dattri_without_projection_agrees(case):
         batches = loader(data.train, data.train_pairs, 4), loader(data.test, data.test_pairs, 4)
         return attributor.attribute(*batches).numpy(), attributor.self_attribute(batches[0]).numpy()
 
-    scores, own = attribute()
+    scores, self_influence = attribute()
     # its sums are float32 for gradients of any dtype
     assert scores.dtype == np.float32
     assert worst(scores, table.scores) < 1e-6
-    assert worst(own, table.self_influence) < 1e-6
+    assert worst(self_influence, table.self_influence) < 1e-6

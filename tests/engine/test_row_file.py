@@ -17,8 +17,8 @@ def test_rows_are_read_as_written():
     file = RowFile(3)
     for part in np.array_split(rows, 4):
         file.append(part)
-    for wanted in ([0], [19], [1, 2, 3, 7, 8, 15], list(range(20))):
-        assert np.array_equal(file.read(np.array(wanted)), rows[wanted])
+    for numbers in ([0], [19], [1, 2, 3, 7, 8, 15], list(range(20))):
+        assert np.array_equal(file.read(np.array(numbers)), rows[numbers])
     file.append(rows[:1])
     assert np.array_equal(file.read(np.array([5, 20])), rows[[5, 0]])
 

@@ -12,7 +12,7 @@ images = torch.tensor(images / 16, dtype=torch.float32)
 
 
 def comparisons(values, count, seed):
-    """So many pairs of digits that differ; +1 where the first is higher."""
+    """Random pairs of different digits; the target is +1 if the first digit is higher."""
     first, second = np.triu_indices(len(values), 1)
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(values[first] != values[second]))[:count]
     first, second = first[rows], second[rows]

@@ -10,7 +10,7 @@ config.num_labels = 1
 
 
 def answers(pairs, seed):
-    """Two answers a pair, of 6 to 16 tokens: 80 % of one's tokens are kind (1 to 49), 20 % of the other's."""
+    """Pairs of answers with 6 to 16 tokens; 80 % of the better one's tokens are kind (1 to 49), 20 % of the other's."""
     random = torch.Generator().manual_seed(seed)
     better = torch.rand(pairs, generator=random) < 0.5
     share = torch.stack([better, ~better], dim=1).reshape(-1, 1) * 0.6 + 0.2
@@ -34,8 +34,8 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
 files = []
 for step in range(1, 61):
     rows = torch.randint(0, 150, (32,))
-    one, other = ({name: x[side[rows]] for name, x in train.inputs.items()} for side in (first, second))
-    margin = torch.tensor(preferred[rows]) * (model(**one).logits - model(**other).logits).squeeze(1)
+    sides = [{name: x[side[rows]] for name, x in train.inputs.items()} for side in (first, second)]
+    margin = torch.tensor(preferred[rows]) * (model(**sides[0]).logits - model(**sides[1]).logits).squeeze(1)
     optimizer.zero_grad()
     torch.nn.functional.softplus(-margin).mean().backward()
     optimizer.step()

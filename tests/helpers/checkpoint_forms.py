@@ -99,4 +99,4 @@ STATES: dict[str, Callable[[State], State]] = {
     "as complex numbers": lambda s: {k: v.to(torch.complex64) for k, v in s.items()},
     "empty": lambda _: {},
 }
-"""Changes of a state under which its weights are the same, or which make it none of this model."""
+"""Changes of a state that keep its weights, or after which it does not fit the model."""

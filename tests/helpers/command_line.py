@@ -34,18 +34,18 @@ OPTIONS = {name: options_of(PROGRAM.commands[name]) for name in ENTRIES} | {"": 
 NAMES = set().union(*(names for _, names in OPTIONS.values()))
 
 
-def strange_names(command, said):
+def strange_names(command, text):
     """Flags and settings in a command's messages that belong to no command named on the same line.
 
     Keys of settings files and flags of users' training programs are not checked.
     """
-    of_file = "error: settings file" in said
-    found = [] if of_file else [f"`{name}`" for name in re.findall(r"`(\w+)`", said) if name in NAMES]
-    for line in (line for line in said.splitlines() if "ommand = " not in line):
+    of_file = "error: settings file" in text
+    strange = [] if of_file else [f"`{name}`" for name in re.findall(r"`(\w+)`", text) if name in NAMES]
+    for line in (line for line in text.splitlines() if "ommand = " not in line):
         named = {"", command, *(word for word in re.findall(r"\w+", line) if word in OPTIONS)}
-        known = set().union(*(OPTIONS[name][0] for name in named))
-        found += [flag for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", line) if flag not in known]
-    return found
+        flags = set().union(*(OPTIONS[name][0] for name in named))
+        strange += [flag for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", line) if flag not in flags]
+    return strange
 
 
 class CommandLine:

@@ -158,13 +158,15 @@ def prepared(run, case, start, folder):
 
 def contents(folder):
     """Relative path -> bytes of every visible file, without dates."""
-    found = {}
+    bytes_by_path = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_file() and not hidden(name):
             data = path.read_bytes()
-            found[name] = re.sub(rb"\d{4}-\d\d-\d\d", b"DATE", data) if path.suffix in {".json", ".md"} else data
-    return found
+            bytes_by_path[name] = (
+                re.sub(rb"\d{4}-\d\d-\d\d", b"DATE", data) if path.suffix in {".json", ".md"} else data
+            )
+    return bytes_by_path
 
 
 def hidden(name):

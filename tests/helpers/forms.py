@@ -106,9 +106,9 @@ FORMS = {
 
 def as_objects(values):
     """An array of these values as objects."""
-    held = np.empty(len(values), dtype=object)
-    held[:] = values
-    return held
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 NUMBERS = {

@@ -1,7 +1,7 @@
 """The slow, obviously right version: a loop over pairs with autograd in float64, one item at a time.
 
 It shares nothing with the engine: it reads checkpoints itself, takes the losses from torch, and differentiates each
-pair's loss as a whole, so that neither A K B^T nor a derivative by a score is taken for granted.
+pair's loss as a whole, so it assumes neither A K B^T nor any derivative by a score.
 """
 
 from __future__ import annotations
@@ -69,11 +69,15 @@ def score(model, data, samples, index):
 
 def gradient(model, value):
     """Gradient of one value by all trainable parameters, shape (parameters,); zero if it does not depend on them."""
-    wanted = [p for p in model.parameters() if p.requires_grad]
+    parameters = [p for p in model.parameters() if p.requires_grad]
     slopes = (
-        torch.autograd.grad(value.sum(), wanted, allow_unused=True) if value.requires_grad else [None] * len(wanted)
+        torch.autograd.grad(value.sum(), parameters, allow_unused=True)
+        if value.requires_grad
+        else [None] * len(parameters)
     )
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(wanted, slopes, strict=True)])
+    return torch.cat(
+        [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, slopes, strict=True)]
+    )
 
 
 def pair_gradient(model, data, samples, pair, loss, weight=1.0):
@@ -86,14 +90,14 @@ def disagreement(model, data, pairs):
     """Negative log-likelihood of each item's pairs at the score of a similar item, by loops over items and pairs."""
     items = range(len(data.train))
     scores = np.array([score(model, data, data.train, k).item() for k in items])
-    found = np.zeros(len(items))
+    result = np.zeros(len(items))
     if scores.std() <= 1e-9 * np.abs(scores).max():
-        return found
+        return result
     scores = scores / scores.std()
     directions = torch.stack([gradient(model, score(model, data, data.train, k)) for k in items])
     lengths = directions.norm(dim=1)
     directions = directions - directions.mean(0)
-    alike = directions.norm(dim=1) <= 1e-5 * (lengths**2).mean().sqrt()
+    flat = directions.norm(dim=1) <= 1e-5 * (lengths**2).mean().sqrt()
 
     def shortfall(item, value):
         """Mean loss of the item's pairs if it had this score."""
@@ -105,16 +109,17 @@ def disagreement(model, data, pairs):
         return np.mean(losses) if losses else 0.0
 
     for k in items:
-        losses = [shortfall(k, scores[other]) for other in items]
-        heard, say = 0.0, 0.0
-        for other in items:
-            if other != k:
-                flat = bool(alike[k] or alike[other])
-                cosine = 0.0 if flat else torch.cosine_similarity(directions[k], directions[other], dim=0).item()
-                say += math.exp(10 * cosine)
-                heard += math.exp(10 * cosine) * math.exp(-(losses[other] - min(losses)) / 0.02)
-        found[k] = -math.log(heard / say)
-    return found
+        losses = [shortfall(k, scores[m]) for m in items]
+        likelihood, total = 0.0, 0.0
+        for m in items:
+            if m != k:
+                no_direction = bool(flat[k] or flat[m])
+                cosine = 0.0 if no_direction else torch.cosine_similarity(directions[k], directions[m], dim=0).item()
+                weight = math.exp(10 * cosine)
+                total += weight
+                likelihood += weight * math.exp(-(losses[m] - min(losses)) / 0.02)
+        result[k] = -math.log(likelihood / total)
+    return result
 
 
 def ghm_weights(model, data, pairs, margin, bins, alpha, batch_size, margins=None):
@@ -152,7 +157,7 @@ def influence(
     of_test = pair_losses(data.test_pairs, loss, margin, **options)
     train, test = rows(data.train_pairs), rows(data.test_pairs)
     scores = np.zeros((len(train), len(test)))
-    own = np.zeros(len(train))
+    self_influence = np.zeros(len(train))
     sample = np.zeros(len(data.train))
     for state, weight in zip(states, weights, strict=True):
         model.load_state_dict(state)
@@ -172,11 +177,11 @@ def influence(
                 damping = 10 * fisher.trace() / len(data.train)
                 through = damping * torch.linalg.inv(damping * through + fisher)
         for row, a in enumerate(left):
-            own[row] += weight * (a @ through @ a).item()
+            self_influence[row] += weight * (a @ through @ a).item()
             for column, b in enumerate(right):
                 scores[row, column] += weight * (a @ through @ b).item()
         sample += weight * disagreement(model, data, train)
-    return scores, own, sample
+    return scores, self_influence, sample
 
 
 def read_checkpoints(paths):

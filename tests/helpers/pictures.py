@@ -27,6 +27,6 @@ def rows_of(drawn, width=None):
 
 def bar_length(line):
     """The length of the bar that ends a line, in eighths of a character."""
-    found = line.rstrip()
-    bar = found[len(found.rstrip(ACROSS[1:])) :]
+    stripped = line.rstrip()
+    bar = stripped[len(stripped.rstrip(ACROSS[1:])) :]
     return sum(ACROSS.index(letter) for letter in bar)

@@ -33,14 +33,14 @@ PARQUET = "m_500hz_influence.parquet"
 def full(scores, **more):
     """A table with all metadata."""
     scores = np.asarray(scores, dtype=np.float64)
-    known = {
+    metadata = {
         "self_influence": np.arange(len(scores)) / 3,
         "sample_ids": ["m_0", "m_1"],
         "sample_influence": np.array([0.5, 2.0]),
         "checkpoint_names": ["a.pt", "b.pt"],
         "provenance": {"method": "tracin", "checkpoints": [{"name": "a.pt", "learning_rate": None}]},
     }
-    return table(scores, **(known | more))
+    return table(scores, **(metadata | more))
 
 
 def drawable(scores):

@@ -144,21 +144,21 @@ class Files:
 
 def said(status):
     """The printed status of a round."""
-    found = {}
-    for one in status["rounds"]:
-        checkpoints, scores, listed = one["checkpoints"], one["scores"], one["list"]
+    printed = {}
+    for round_status in status["rounds"]:
+        checkpoints, scores, listed = round_status["checkpoints"], round_status["scores"], round_status["list"]
         accuracy = None if checkpoints is None else checkpoints["held_out_accuracy"]
-        found[one["round"]] = {
-            "round": one["round"],
-            "pairs": one["pairs"],
+        printed[round_status["round"]] = {
+            "round": round_status["round"],
+            "pairs": round_status["pairs"],
             "checkpoints": None if checkpoints is None else checkpoints["number"],
             "held_out_accuracy": None if accuracy is None else round(accuracy, 9),
             "margin": None if scores is None else scores["margin"],
             "ids": None if listed is None else listed["ids"],
             "edited": listed is not None and listed["edited"],
-            "stale": {reason.partition(":")[0] for reason in one["out_of_date"]},
+            "stale": {reason.partition(":")[0] for reason in round_status["out_of_date"]},
         }
-    return found
+    return printed
 
 
 def differences(files, status):

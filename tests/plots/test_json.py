@@ -70,8 +70,8 @@ def test_means_of_classes_and_pairs():
     top = numbers("top", top=3)
     assert [entry["score"] for entry in top["harmful"]] == pytest.approx(sorted(means)[:3])
     assert [entry["score"] for entry in top["helpful"]] == pytest.approx(sorted(means)[:-4:-1])
-    one = numbers("top", top=1, test_pair="m_2_m_902")
-    assert one["harmful"][0]["score"] == SCORES[:, 2].min()
+    single = numbers("top", top=1, test_pair="m_2_m_902")
+    assert single["harmful"][0]["score"] == SCORES[:, 2].min()
 
 
 def test_checkpoints_and_items():
@@ -96,9 +96,9 @@ def test_the_command_prints_json_and_nothing_else(capsys, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     cli = CommandLine(capsys)
     write_score_file(tmp_path / "metadata" / "box_1hz_influence_metadata.json", SCORES[1:])
-    one = cli("plot", "sweep", "--json")
-    assert one.code == 0, one.err
-    (answer,) = json.loads(one.out)
+    result = cli("plot", "sweep", "--json")
+    assert result.code == 0, result.err
+    (answer,) = json.loads(result.out)
     assert (answer["material"], answer["frequency"], answer["view"]) == ("box", "1hz", "sweep")
     swept = cli.json("sweep")[0]
     assert [entry["harmful"] for entry in answer["thresholds"]] == [entry["harmful"] for entry in swept["thresholds"]]

@@ -30,8 +30,8 @@ def picture(view, source, width=80, *, thresholds="0,-5,1%", **more):
 
 
 def visible(style):
-    found = Style.parse(style) if isinstance(style, str) else style
-    return bool(found.color or found.bgcolor or found.bold or found.dim or found.underline or found.reverse)
+    parsed = Style.parse(style) if isinstance(style, str) else style
+    return bool(parsed.color or parsed.bgcolor or parsed.bold or parsed.dim or parsed.underline or parsed.reverse)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -121,10 +121,10 @@ def test_colours_are_readable_on_white_and_on_black():
     palette = COLOURS
     used = {palette.harmful, palette.helpful, palette.neutral, palette.mark, palette.quiet}
     used |= {palette.line(k, 6) for k in range(6)}
-    for each in used:
-        bright = luminance(each)
-        assert 1.05 / (bright + 0.05) >= 3, f"{each} on white"
-        assert (bright + 0.05) / 0.05 >= 3, f"{each} on black"
+    for colour in used:
+        bright = luminance(colour)
+        assert 1.05 / (bright + 0.05) >= 3, f"{colour} on white"
+        assert (bright + 0.05) / 0.05 >= 3, f"{colour} on black"
 
 
 @pytest.mark.parametrize("view", VIEWS)

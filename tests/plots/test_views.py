@@ -98,9 +98,9 @@ def test_a_test_pair_that_cannot_vote_is_named_as_such():
 def chart(text):
     """The letters of the rows between the axes of a picture, and the top of the left axis."""
     rows = [re.match(r"^ *([\d,]*) [┤│](.*)$", line) for line in text.splitlines()]
-    rows = [found for found in rows if found]
-    wide = max(len(found[2]) for found in rows)
-    return [found[2].ljust(wide) for found in rows], float(rows[0][1].replace(",", ""))
+    rows = [match for match in rows if match]
+    wide = max(len(match[2]) for match in rows)
+    return [match[2].ljust(wide) for match in rows], float(rows[0][1].replace(",", ""))
 
 
 @pytest.mark.parametrize("thresholds", ["0,-5", "0"])
@@ -151,7 +151,7 @@ def test_labels_do_not_touch_and_are_at_their_marks(places):
     lines = Chart(50, 1, Palette()).lines(below=[Tick(column, label) for column, label in places])
     rule, labels = lines[1].plain, lines[2].plain
     marks = {k for k, letter in enumerate(rule) if letter == "┬"}
-    shown = [(found.start(), found[0]) for found in re.finditer(r"\S+", labels)]
+    shown = [(match.start(), match[0]) for match in re.finditer(r"\S+", labels)]
     assert len(shown) == len(marks), "one mark per label"
     assert {label for _, label in shown} <= {label for _, label in places}, "complete, with space between"
     for start, label in shown:
@@ -187,10 +187,10 @@ def dots(rows):
 def test_the_curve_of_votes_has_the_right_height_everywhere():
     scores = -np.linspace(0.5, 100, 200).reshape(-1, 1)
     rows, limit = chart(plain("sweep", table(scores), 100, "0,-50"))
-    found = [each for each in dots(rows) if each is not None]
+    columns = [column for column in dots(rows) if column is not None]
     top = 4 * len(rows) - 1
-    for k, (low, high) in enumerate(found):
-        threshold = -100 + 100 * k / (len(found) - 1)
+    for k, (low, high) in enumerate(columns):
+        threshold = -100 + 100 * k / (len(columns) - 1)
         count = np.count_nonzero(scores < threshold)
         assert low - 1.01 <= count / limit * top <= high + 1.01, threshold
 
@@ -206,7 +206,7 @@ def test_the_numbers_below_the_curves_are_counts(rule):
         votes = (scores < threshold).sum(axis=1)
         harmful = np.count_nonzero(votes >= required)
         counts = [np.count_nonzero(votes >= k) for k in (1, 2, 3, 4)]
-        assert line.split()[:6] == [str(each) for each in (threshold, *counts, harmful)]
+        assert line.split()[:6] == [str(value) for value in (threshold, *counts, harmful)]
         assert float(line.split()[6].rstrip("%")) == pytest.approx(harmful / 2, abs=0.06)
 
 
@@ -283,11 +283,15 @@ def test_a_heatmap_cell_has_the_colour_of_its_mean():
 
 def test_boxes_show_the_range_of_each_checkpoint():
     scores = some_scores(100, 6)
-    held = np.stack([scores * 4, scores, np.zeros_like(scores)])
-    source = table(held.sum(axis=0), per_checkpoint=held, checkpoint_names=["epoch_1.pt", "epoch_2.pt", "epoch_3.pt"])
+    per_checkpoint = np.stack([scores * 4, scores, np.zeros_like(scores)])
+    source = table(
+        per_checkpoint.sum(axis=0),
+        per_checkpoint=per_checkpoint,
+        checkpoint_names=["epoch_1.pt", "epoch_2.pt", "epoch_3.pt"],
+    )
     lines = plain("checkpoints", source, 100).splitlines()
     first, second, third = (next(line for line in lines if line.startswith(f"epoch_{k}.pt")) for k in (1, 2, 3))
-    for line, values in ((first, held[0]), (second, held[1])):
+    for line, values in ((first, per_checkpoint[0]), (second, per_checkpoint[1])):
         assert float(line.split()[1]) == pytest.approx(np.abs(values).mean(), rel=0.01)
         below = np.count_nonzero(values < 0) / np.count_nonzero(values)
         assert float(line.split()[-1].rstrip("%")) == pytest.approx(100 * below, abs=0.06)
@@ -297,7 +301,7 @@ def test_boxes_show_the_range_of_each_checkpoint():
     ends = [[zero - line.index("├"), line.index("┤") - zero] for line in (first, second)]
     assert ends[0] == pytest.approx([4 * end for end in ends[1]], abs=4)
     adds = [line.split() for line in lines if re.match(r"^ *m_\d+_m_\d+ ", line)]
-    means = {f"m_{k}_m_{k + 1}": held[:, k].mean(axis=1) for k in range(100)}
+    means = {f"m_{k}_m_{k + 1}": per_checkpoint[:, k].mean(axis=1) for k in range(100)}
     assert len(adds) == 6
     for name, *cells in adds:
         assert [float(cell) for cell in cells] == pytest.approx([*means[name], means[name].sum()], rel=0.006, abs=0.006)
@@ -305,18 +309,21 @@ def test_boxes_show_the_range_of_each_checkpoint():
 
 def test_self_influence_and_items_are_drawn_highest_first():
     rng = np.random.default_rng(3)
-    own, items = rng.uniform(1, 9, 30).round(2), rng.uniform(1, 2, 31)
+    self_influence, items = rng.uniform(1, 9, 30).round(2), rng.uniform(1, 2, 31)
     items[[4, 9]] = 80, 60
     source = table(
-        some_scores(30, 2), self_influence=own, sample_ids=[f"m_{k}" for k in range(31)], sample_influence=items
+        some_scores(30, 2),
+        self_influence=self_influence,
+        sample_ids=[f"m_{k}" for k in range(31)],
+        sample_influence=items,
     )
     text = plain("self", source, top=3)
     pairs, below = text.split("Item-level influence")
-    order = np.argsort(-own)[:3]
+    order = np.argsort(-self_influence)[:3]
     drawn = bars_of(pairs)
     assert list(drawn) == [f"m_{k}_m_{k + 1}" for k in order]
     for k, length in zip(order, drawn.values(), strict=True):
-        assert length == pytest.approx(own[k] / own.max() * max(drawn.values()), abs=0.5001)
+        assert length == pytest.approx(self_influence[k] / self_influence.max() * max(drawn.values()), abs=0.5001)
     assert list(bars_of(below))[:2] == ["m_4", "m_9"]
     assert [line.split()[0] for line in below.splitlines() if "● " in line][:2] == ["m_4", "m_9"]
     assert "2 items of 31" in " ".join(below.split())
@@ -361,12 +368,12 @@ def test_lines_are_as_wide_as_the_terminal_and_no_wider():
 @settings(max_examples=30)
 @given(matrices(scores_of_any_size.map(lambda v: v if 1e-290 < abs(v) < 1e307 else 0.0), rows=20), st.integers(2, 300))
 def test_a_bin_counts_the_scores_between_its_edges(scores, columns):
-    found = np.array(scores)
-    axis = score_axis(found.min(), found.max(), survey.middle(np.abs(found).ravel()), float(np.abs(found).max()))
-    filled = Histogram(axis, columns, found.size)
-    filled.add(found)
+    drawn = np.array(scores)
+    axis = score_axis(drawn.min(), drawn.max(), survey.middle(np.abs(drawn).ravel()), float(np.abs(drawn).max()))
+    filled = Histogram(axis, columns, drawn.size)
+    filled.add(drawn)
     places = np.repeat(np.arange(len(filled.counts)), filled.counts)
-    edges, values = filled.edges, np.sort(found[found != 0])
+    edges, values = filled.edges, np.sort(drawn[drawn != 0])
     assert len(places) == len(values)
     slack = 1e-9 * np.abs(edges)  # edges are rounded, and the last bins include values beyond them
     low, high = (edges - slack)[places], (edges + slack)[places + 1]

@@ -46,10 +46,10 @@ def test_paths_are_relative_to_the_settings_file(tmp_path, monkeypatch):
 
 
 def test_lists_may_be_toml_lists_or_comma_separated_texts(tmp_path):
-    one = settings_from(tmp_path, "frequencies = ['500hz', '1000hz']\n[sweep]\nthresholds = [-5, '1%']\n")
+    as_list = settings_from(tmp_path, "frequencies = ['500hz', '1000hz']\n[sweep]\nthresholds = [-5, '1%']\n")
     two = settings_from(tmp_path, "frequencies = '500hz, 1000hz'\n[sweep]\nthresholds = '-5,1%'\n")
-    assert one.defaults_for("sweep") == two.defaults_for("sweep")
-    assert one.defaults_for("sweep") == {"frequency": "500hz,1000hz", "thresholds": "-5,1%"}
+    assert as_list.defaults_for("sweep") == two.defaults_for("sweep")
+    assert as_list.defaults_for("sweep") == {"frequency": "500hz,1000hz", "thresholds": "-5,1%"}
 
 
 def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
@@ -59,7 +59,7 @@ def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "hint"),
+    ("text", "message", "hint"),
     [
         ("materiel = 'x'", "unknown key `materiel`", "Did you mean `material`?"),
         ("[sweeep]\ntop = 1", "unknown key [sweeep]", "Did you mean [sweep]?"),
@@ -84,11 +84,11 @@ def test_a_commands_own_table_wins_over_the_top_of_the_file(tmp_path):
         ("material = [", "not valid TOML", "Put texts in quotes"),
     ],
 )
-def test_an_error_names_the_wrong_setting_the_file_and_a_remedy(tmp_path, text, said, hint):
+def test_an_error_names_the_wrong_setting_the_file_and_a_remedy(tmp_path, text, message, hint):
     with pytest.raises(SettingsError) as caught:
         settings_from(tmp_path, text)
     assert str(tmp_path / SETTINGS_NAME) in caught.value.message
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert hint in caught.value.hint
     assert caught.value.exit_code == 2
 
@@ -195,17 +195,17 @@ def test_sweep_uses_the_rule_of_exclude_unless_it_has_its_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "hint"),
+    ("text", "message", "hint"),
     [
         ("[exclude]\npair_mode = 'ranking'", "line 2: `pair_mode` in [exclude] cannot be 'ranking'", "ranking_pair?"),
         ("[compute]\n\nmethod = 'x'", "line 3: `method` in [compute] cannot be 'x'", "one of tracin, margin, fisher"),
         ("[train]\nepochs = 0", "line 2: `epochs` in [train] is 0; it must be 1 or more", "For example  epochs = 30"),
     ],
 )
-def test_an_error_on_a_value_out_of_range_names_its_line(tmp_path, text, said, hint):
+def test_an_error_on_a_value_out_of_range_names_its_line(tmp_path, text, message, hint):
     with pytest.raises(SettingsError) as caught:
         settings_from(tmp_path, text)
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert hint in caught.value.hint
 
 

@@ -24,22 +24,26 @@ from tracinctl.scores.files.open import write_scores
 def test_an_explanation_agrees_with_the_scores(recordings):  # noqa: F811 - the fixture
     rows, source = rows_of(recordings)
     name = min(rows, key=lambda key: rows[key].sum())
-    found = explain_pair(recordings, COMPUTE, name)
+    explanation = explain_pair(recordings, COMPUTE, name)
     row = rows[name]
-    assert found.total == pytest.approx(row.sum())
-    assert found.votes == (row < 0).sum()
-    assert [score for _, score in found.card.hurts] == pytest.approx(sorted(row[row < 0])[:5])
-    assert [score for _, score in found.helps] == pytest.approx(sorted(row[row > 0], reverse=True)[:5])
-    assert len(found.card.losses) > 1
-    cosine = {other: row @ one / np.linalg.norm(row) / np.linalg.norm(one) for other, one in rows.items() if one.any()}
+    assert explanation.total == pytest.approx(row.sum())
+    assert explanation.votes == (row < 0).sum()
+    assert [score for _, score in explanation.card.hurts] == pytest.approx(sorted(row[row < 0])[:5])
+    assert [score for _, score in explanation.helps] == pytest.approx(sorted(row[row > 0], reverse=True)[:5])
+    assert len(explanation.card.losses) > 1
+    cosine = {
+        pair: row @ gradient / np.linalg.norm(row) / np.linalg.norm(gradient)
+        for pair, gradient in rows.items()
+        if gradient.any()
+    }
     want = sorted(cosine, key=cosine.get)[:5]
-    assert [value for _, value in found.opposed] == pytest.approx(
-        [cosine[other] for other in want if cosine[other] < 0]
+    assert [value for _, value in explanation.opposed] == pytest.approx(
+        [cosine[pair] for pair in want if cosine[pair] < 0]
     )
-    plain = found.to_json()
+    plain = explanation.to_json()
     assert plain["pair"] == name
-    assert [entry["checkpoint"] for entry in plain["losses"]] == [point for point, _ in found.card.losses]
-    assert any("--retrain" in text for text in found.missing)
+    assert [entry["checkpoint"] for entry in plain["losses"]] == [point for point, _ in explanation.card.losses]
+    assert any("--retrain" in text for text in explanation.missing)
     assert source.train_ids
 
 
@@ -56,9 +60,9 @@ def test_an_unknown_pair_is_refused_with_the_nearest_id(recordings):  # noqa: F8
 def test_opposed_pairs_have_the_lowest_negative_cosines():
     source = table([[1.0, 2.0], [-2.0, -4.0], [0.0, 0.0], [-1.0, 0.5], [3.0, 6.0], [-1.0, 0.0]])
     slow = InBlocks(source, 4)
-    found = opposed_pairs(slow, 0)
-    assert [name for name, _ in found] == [source.train_ids[1], source.train_ids[5]]
-    assert [value for _, value in found] == pytest.approx([-1.0, -1 / 5**0.5])
+    opposed = opposed_pairs(slow, 0)
+    assert [name for name, _ in opposed] == [source.train_ids[1], source.train_ids[5]]
+    assert [value for _, value in opposed] == pytest.approx([-1.0, -1 / 5**0.5])
     assert slow.readings == 2
 
 

@@ -217,8 +217,8 @@ def test_a_card_shows_out_of_fold_doubts_until_the_outcome_changes(recordings):
         review = open_review(recordings, COMPUTE, ReviewSettings())
         place = data.train_pairs.row_ids(data.train.ids).index(review.suspects[0].id)
         assert dict(review.card(review.suspects[0].id).reasons)[name] == f"{shares[place]:.0%}"
-        other = replace(data, train_pairs=replace(data.train_pairs, target=-data.train_pairs.target))
-        assert np.isnan(read_doubts(recordings, other)).all()
+        turned = replace(data, train_pairs=replace(data.train_pairs, target=-data.train_pairs.target))
+        assert np.isnan(read_doubts(recordings, turned)).all()
         recordings.doubts_file.write_text("id,target,share\nx")
         assert np.isnan(read_doubts(recordings, data)).all()
     finally:
@@ -249,8 +249,8 @@ def test_pictures_and_sounds_must_be_in_the_projects_folders(tmp_path, scored, e
 
 def test_scores_of_other_pairs_are_refused(recordings):
     pairs_file = recordings.pairs_file.with_name("other.csv")
-    other = ComputeSettings(origin=SourceSettings(n_fft=64, hop=64, seed=7, pairs_file=pairs_file))
+    other_pairs = ComputeSettings(origin=SourceSettings(n_fft=64, hop=64, seed=7, pairs_file=pairs_file))
     text = recordings.pairs_file.read_text().splitlines()
     pairs_file.write_text("\n".join(line for k, line in enumerate(text) if k % 3 != 1) + "\n")
     with pytest.raises(ReviewError, match="scored pairs are not among the training pairs"):
-        open_review(recordings, other, ReviewSettings())
+        open_review(recordings, other_pairs, ReviewSettings())

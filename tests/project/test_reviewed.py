@@ -87,8 +87,8 @@ def data():
 
 
 def test_turned_pairs_are_trained_the_other_way_round():
-    changed, out = reviewed_data(data(), decided(**{named(0, 2): "turn", named(1, 3): "leave_out"}))
-    assert out == [named(1, 3)]
+    changed, left_out = reviewed_data(data(), decided(**{named(0, 2): "turn", named(1, 3): "leave_out"}))
+    assert left_out == [named(1, 3)]
     turned = (changed.train_pairs.target * data().train_pairs.target).tolist()
     assert turned == [-1, -1, 1, 1, 1, 1], "the second pair is the mirror image of the first"
 
@@ -112,14 +112,14 @@ class TestGroups:
         return decided(**made)
 
     def test_pairs_of_the_group_are_left_out_or_turned(self):
-        changed, out = reviewed_data(self.grouped(), self.verdicts())
-        assert set(out) == {named(*PAIRS[0]), named(*PAIRS[2])}
+        changed, left_out = reviewed_data(self.grouped(), self.verdicts())
+        assert set(left_out) == {named(*PAIRS[0]), named(*PAIRS[2])}
         turned = (changed.train_pairs.target * data().train_pairs.target).tolist()
         assert turned == [1, 1, 1, 1, -1, -1]
 
     def test_a_decision_on_the_pair_itself_comes_first(self):
-        _, out = reviewed_data(self.grouped(), self.verdicts(**{named(*PAIRS[0]): "keep"}))
-        assert out == [named(*PAIRS[2])]
+        _, left_out = reviewed_data(self.grouped(), self.verdicts(**{named(*PAIRS[0]): "keep"}))
+        assert left_out == [named(*PAIRS[2])]
 
     def test_lists_follow_decisions_on_groups(self):
         scores = replace(table(), groups={name: values.tolist() for name, values in self.GROUPS.items()})
@@ -133,8 +133,8 @@ class TestGroups:
     def test_groups_that_contradict_each_other_decide_nothing(self):
         groups = {**self.GROUPS, "day": np.array(["Monday"] * 6)}
         both = replace(data(), train_pairs=replace(data().train_pairs, groups=groups))
-        _, out = reviewed_data(both, decided(**{"annotator:Anna": "leave_out", "day:Monday": "keep"}))
-        assert out == []
+        _, left_out = reviewed_data(both, decided(**{"annotator:Anna": "leave_out", "day:Monday": "keep"}))
+        assert left_out == []
 
 
 def test_items_are_relabelled_by_class_names():
@@ -145,10 +145,10 @@ def test_items_are_relabelled_by_class_names():
 
 
 def test_a_relabelled_item_changes_all_of_its_pairs():
-    changed, out = reviewed_data(data(), decided(**{ITEMS[0]: "relabel:72"}))
+    changed, left_out = reviewed_data(data(), decided(**{ITEMS[0]: "relabel:72"}))
     assert changed.train.labels[0] == 72
     assert changed.train_pairs.target.tolist()[:2] == [1, -1], "the item now ranks above deg036"
-    assert out == [named(0, 4)], "a pair of one class has no order"
+    assert left_out == [named(0, 4)], "a pair of one class has no order"
     assert changed.train_pairs.target.tolist()[3:] == data().train_pairs.target.tolist()[3:]
 
 

@@ -26,8 +26,8 @@ def trained_on(project, folder=""):
 
 def run_json(result):
     assert result.code == 0, result.err
-    [said] = json.loads(result.out)
-    return said
+    [answer] = json.loads(result.out)
+    return answer
 
 
 def test_a_second_round_keeps_the_first(project, cli):
@@ -38,17 +38,17 @@ def test_a_second_round_keeps_the_first(project, cli):
     assert f"tracinctl workflow --material plastic {' '.join(ONE)} --checkpoint-dir checkpoints/retrained" in done.out
     assert trained_on(project, "retrained") == trained_on(project) - set(first.ids)
     flags = ("--min-occurrences", "1", "--max-exclusions", "3")
-    said = run_json(cli("workflow", *ONE, "--checkpoint-dir", "checkpoints/retrained", *flags, "--json"))
+    answer = run_json(cli("workflow", *ONE, "--checkpoint-dir", "checkpoints/retrained", *flags, "--json"))
     second = listed(project, "retrained")
     assert second.ids[: len(first.ids)] == first.ids
-    assert len(second.ids) == said["excluded"] == len(first.ids) + 3
-    assert (said["round"], said["excluded_before"]) == (2, len(first.ids))
+    assert len(second.ids) == answer["excluded"] == len(first.ids) + 3
+    assert (answer["round"], answer["excluded_before"]) == (2, len(first.ids))
     assert (second.round, first.round) == (2, 1)
     assert listed(project).ids == first.ids
     assert (project / "metadata" / f"{NAME}_influence_metadata.json").read_bytes() == scores
-    said = run_json(cli("train", "--exclusions-file", said["output_file"], "--json"))
-    assert said["round"] == 3
-    assert said["unknown_ids"] == []
+    answer = run_json(cli("train", "--exclusions-file", answer["output_file"], "--json"))
+    assert answer["round"] == 3
+    assert answer["unknown_ids"] == []
     assert trained_on(project, "retrained-3") == trained_on(project) - set(second.ids)
 
 
@@ -57,7 +57,7 @@ def test_single_steps_write_the_same_list_as_a_workflows_second_round(project, c
     assert cli("workflow", *ONE, *rule).code == 0
     assert cli("train", *ONE, "--exclusions-file", f"exclusions/{NAME}_excluded_pairs.txt").code == 0
     assert cli("workflow", *ONE, *rule, "--checkpoint-dir", "checkpoints/retrained").code == 0
-    whole = listed(project, "retrained")
+    of_workflow = listed(project, "retrained")
     (project / "exclusions" / "retrained" / f"{NAME}_excluded_pairs.txt").unlink()
     assert cli("compute", *ONE, "--checkpoint-dir", "checkpoints/retrained").code == 0
     for scores in (
@@ -67,16 +67,16 @@ def test_single_steps_write_the_same_list_as_a_workflows_second_round(project, c
         done = cli("exclude", *scores, *rule)
         assert "begins with 5 ids from earlier rounds" in done.out
         assert f"--exclusions-file exclusions/retrained/{NAME}_excluded_pairs.txt" in done.out
-        assert listed(project, "retrained") == whole
+        assert listed(project, "retrained") == of_workflow
 
 
 def test_each_round_trains_scores_and_lists_the_remaining_pairs(project, cli):
     rule = ("--min-occurrences", "1", "--max-exclusions", "4")
-    said = run_json(cli("workflow", *ONE, "--rounds", "3", *rule, "--json"))
-    assert [one["round"] for one in said["rounds"]] == [1, 2, 3]
-    assert said["round"] == 3
+    answer = run_json(cli("workflow", *ONE, "--rounds", "3", *rule, "--json"))
+    assert [part["round"] for part in answer["rounds"]] == [1, 2, 3]
+    assert answer["round"] == 3
     ids = [listed(project, folder).ids for folder in ("", "retrained", "retrained-3")]
-    assert [one["excluded"] for one in said["rounds"]] == list(map(len, ids))
+    assert [part["excluded"] for part in answer["rounds"]] == list(map(len, ids))
     assert len(ids[0]) == 4 < len(ids[1]) < len(ids[2])
     assert ids[2][: len(ids[1])] == ids[1]
     assert ids[1][:4] == ids[0]
@@ -92,8 +92,8 @@ def test_each_round_trains_scores_and_lists_the_remaining_pairs(project, cli):
 def test_rounds_end_without_new_ids_and_train_without_checkpoints(project, cli):
     for path in (project / "checkpoints" / NAME).iterdir():
         path.unlink()
-    said = run_json(cli("workflow", *ONE, "--rounds", "2", "--threshold", "-1e9", "--json"))
-    assert (said["status"], said["round"], said["excluded"]) == ("done", 1, 0)
+    answer = run_json(cli("workflow", *ONE, "--rounds", "2", "--threshold", "-1e9", "--json"))
+    assert (answer["status"], answer["round"], answer["excluded"]) == ("done", 1, 0)
     assert not (project / "checkpoints" / "retrained").exists()
 
 
@@ -112,8 +112,8 @@ def test_a_rounds_folders_move_together_except_those_given_by_the_user(tmp_path,
     assert third.metadata_dir == project.metadata_dir / "retrained-3"
     assert at_round(third, 2).output_dir == project.output_dir / "retrained"
     assert at_round(third, 1) == project
-    asked = project.with_places(metadata_dir=project.metadata_dir / "retrained-3", output_dir=tmp_path / "mine")
-    moved = in_one_round(asked, typed={"metadata_dir", "output_dir"})
+    user_project = project.with_places(metadata_dir=project.metadata_dir / "retrained-3", output_dir=tmp_path / "mine")
+    moved = in_one_round(user_project, typed={"metadata_dir", "output_dir"})
     assert (moved.checkpoint_dir, moved.output_dir) == (project.checkpoint_dir / "retrained-3", tmp_path / "mine")
     names = ("checkpoints", "retrained", "retrained-3", "retrained-x", "retrained-03")
     assert [round_of(tmp_path / name) for name in names] == [1, 2, 3, 1, 1]

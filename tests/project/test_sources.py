@@ -72,8 +72,8 @@ def test_a_new_recording_changes_neither_scores_nor_kernels(cli, project):
     compute(cli)
     before = scored_ids(project)
     write(project / "data/deg036/plastic/plastic_deg036_500hz_77.wav", tone(seed=9))
-    found, err = compute(cli)
-    assert found["gradients_computed"] == 0
+    answer, err = compute(cli)
+    assert answer["gradients_computed"] == 0
     assert scored_ids(project) == before
     assert "1 recording ignored, because no pair in pairs.csv has it: plastic_deg036_500hz_77" in err
     assert "added" not in cli("sweep", "--frequency", "500hz").err
@@ -98,8 +98,8 @@ def test_a_missing_recording_is_named_and_its_pairs_can_be_left_out(cli, project
     assert f"{PAIRS}, line 2: there is no item '{gone}'" in said(result)
     settings(project, "skip_missing = true\n")
     _, err = compute(cli)
-    left = [row for row in rows if row["split"] == "train" and gone not in (row["id1"], row["id2"])]
-    assert scored_ids(project) == [f"{row['id1']}_{row['id2']}" for row in left]
+    remaining = [row for row in rows if row["split"] == "train" and gone not in (row["id1"], row["id2"])]
+    assert scored_ids(project) == [f"{row['id1']}_{row['id2']}" for row in remaining]
     assert f"there is no recording {gone}" in err
 
 
@@ -126,8 +126,8 @@ def test_the_order_of_the_classes_is_printed_and_can_be_set(cli, project):
     settings(project, 'classes = ["deg072", "deg000", "deg036"]\n')
     assert "classes, lowest first: deg072 < deg000 < deg036" in cli("compute", "--frequency", "500hz").out
     settings(project, "")
-    found, _ = compute(cli)
-    assert found["classes"] == ["deg072", "deg000", "deg036"]
+    answer, _ = compute(cli)
+    assert answer["classes"] == ["deg072", "deg000", "deg036"]
 
 
 def test_recordings_may_link_into_a_second_folder(cli, project):

@@ -63,11 +63,11 @@ def test_a_changed_file_with_the_old_size_and_date_is_named(cli, project, comman
     os.utime(project / CHECKPOINT, ns=(about.st_atime_ns, about.st_mtime_ns))
     write(project / WAV, tone(seed=99))
     result = cli(*command, "--frequency", "500hz")
-    said = " ".join(result.err.split())
-    assert result.code == 0, said
-    assert "checkpoint changed: model_epoch_2.pt" in said
-    assert "recording changed: plastic_deg036_500hz_02" in said
-    assert "tracinctl compute --material plastic --frequency 500hz" in said
+    message = " ".join(result.err.split())
+    assert result.code == 0, message
+    assert "checkpoint changed: model_epoch_2.pt" in message
+    assert "recording changed: plastic_deg036_500hz_02" in message
+    assert "tracinctl compute --material plastic --frequency 500hz" in message
 
 
 def test_added_and_removed_files_are_named(cli, project):
@@ -75,17 +75,17 @@ def test_added_and_removed_files_are_named(cli, project):
     (folder / "model_epoch_1.pt").rename(folder / "model_epoch_7.pt")
     (folder / "something_else.pt").write_bytes(b"")
     (project / WAV).unlink()
-    said = cli("sweep", "--frequency", "500hz").err
-    assert "checkpoint removed: model_epoch_1.pt; checkpoint added: model_epoch_7.pt" in said
-    assert "recording removed: plastic_deg036_500hz_02" in said
+    message = cli("sweep", "--frequency", "500hz").err
+    assert "checkpoint removed: model_epoch_1.pt; checkpoint added: model_epoch_7.pt" in message
+    assert "recording removed: plastic_deg036_500hz_02" in message
 
 
 def test_scores_outside_the_project_are_not_checked(cli, project, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(project / "metadata", other)
+    outside = tmp_path / "other"
+    shutil.copytree(project / "metadata", outside)
     (project / CHECKPOINT).write_bytes(b"other")
     name = "plastic_500hz_influence_metadata.json"
-    assert SINCE not in cli("sweep", "--metadata-file", other / name).err
+    assert SINCE not in cli("sweep", "--metadata-file", outside / name).err
     shutil.rmtree(project / "checkpoints")
     shutil.rmtree(project / "data")
     assert SINCE not in cli("sweep", "--frequency", "500hz").err
@@ -116,10 +116,10 @@ def test_a_recording_that_changes_during_the_run_stops_it(cli, project, monkeypa
     read = loading.read_sound
 
     def read_then_change(path, channel):
-        found = read(path, channel)
+        sound = read(path, channel)
         if path.name.endswith("deg036_500hz_02.wav"):
             write(path, tone(seed=99))
-        return found
+        return sound
 
     monkeypatch.setattr(loading, "read_sound", read_then_change)
     check_that_it_stops(cli, project, "plastic_deg036_500hz_02.wav")
@@ -158,10 +158,10 @@ def test_a_checkpoint_that_changes_during_its_kernel_leaves_no_kernel(tmp_path, 
     make = KernelMaker.make
 
     def make_then_change(self, *arguments, checkpoint, **more):
-        found = make(self, *arguments, checkpoint=checkpoint, **more)
+        kernel = make(self, *arguments, checkpoint=checkpoint, **more)
         if checkpoint == paths[1].name:
             paths[1].write_bytes(paths[0].read_bytes() + b"more")
-        return found
+        return kernel
 
     monkeypatch.setattr(KernelMaker, "make", make_then_change)
     with pytest.raises(CheckpointError, match=rf"{paths[1].name} changed during the run"):

@@ -23,28 +23,28 @@ def status(cli):
     def ask():
         result = cli("status", "--frequency", "500hz", "--json")
         assert result.code == 0, result.err
-        [said] = json.loads(result.out)
-        return said
+        [answer] = json.loads(result.out)
+        return answer
 
     return ask
 
 
 def test_status_shows_each_step_and_the_next_command(project, cli, status):
-    said = status()
-    assert said["recordings"] == 12
-    assert said["checkpoints"]["number"] == 2
-    assert 0 <= said["checkpoints"]["held_out_accuracy"] <= 1
-    assert 0 <= said["checkpoints"]["untrained_accuracy"] <= 1
-    assert (said["scores"], said["list"], said["out_of_date"]) == (None, None, [])
-    assert said["next"] == "tracinctl compute --material plastic --frequency 500hz"
+    state = status()
+    assert state["recordings"] == 12
+    assert state["checkpoints"]["number"] == 2
+    assert 0 <= state["checkpoints"]["held_out_accuracy"] <= 1
+    assert 0 <= state["checkpoints"]["untrained_accuracy"] <= 1
+    assert (state["scores"], state["list"], state["out_of_date"]) == (None, None, [])
+    assert state["next"] == "tracinctl compute --material plastic --frequency 500hz"
     assert cli("compute", "--frequency", "500hz", "--margin", "3").code == 0
-    said = status()
-    assert (said["scores"]["margin"], said["scores"]["loss"], said["scores"]["checkpoints"]) == (3.0, "standard", 2)
-    assert said["next"].startswith("tracinctl exclude")
+    state = status()
+    assert (state["scores"]["margin"], state["scores"]["loss"], state["scores"]["checkpoints"]) == (3.0, "standard", 2)
+    assert state["next"].startswith("tracinctl exclude")
     assert cli("exclude", "--frequency", "500hz").code == 0
-    said = status()
-    assert said["list"]["edited"] is False
-    assert said["out_of_date"] == []
+    state = status()
+    assert state["list"]["edited"] is False
+    assert state["out_of_date"] == []
     text = cli("status", "--frequency", "500hz").out
     assert text.splitlines()[0] == "plastic 500hz"
     assert "margin 3" in text
@@ -62,9 +62,9 @@ def test_outdated_and_edited_lists_are_reported(project, cli, status):
     path = project / "exclusions" / f"{NAME}_excluded_pairs.txt"
     head = [line for line in path.read_text().splitlines() if line.startswith("#") and "excluded:" not in line]
     path.write_text("\n".join([*head, "by hand"]) + "\n")
-    said = status()
-    assert (said["list"]["ids"], said["list"]["edited"]) == (1, True)
-    assert said["out_of_date"] == []
+    state = status()
+    assert (state["list"]["ids"], state["list"]["edited"]) == (1, True)
+    assert state["out_of_date"] == []
     assert "1 id, edited by hand" in cli("status", "--frequency", "500hz").out
     assert cli("compute", "--frequency", "500hz", "--margin", "2").code == 0
     assert status()["next"].endswith("--dry-run"), "a list that a person edited is only shown first"
@@ -84,17 +84,17 @@ def test_decisions_and_unreadable_files_are_reported(project, cli, status):
     record(project / "reviews" / f"{NAME}_review.csv", [Decision("a_b", "keep")])
     (project / "exclusions").mkdir(exist_ok=True)
     (project / "exclusions" / f"{NAME}_excluded_pairs.txt").write_bytes(b"\xff\xfe")
-    said = status()
-    assert said["decisions"] == {
+    state = status()
+    assert state["decisions"] == {
         **dict.fromkeys(("left_out", "turned", "relabelled", "disputed"), 0),
         "kept": 1,
         "readable": True,
     }
-    assert said["list"]["readable"] is False
+    assert state["list"]["readable"] is False
     text = cli("status", "--frequency", "500hz").out
     assert "1 decision by people: 0 left out, 1 kept, 0 turned round" in text
     assert "cannot be read" in text
-    assert "not UTF-8" in said["out_of_date"][0]
+    assert "not UTF-8" in state["out_of_date"][0]
 
 
 def test_an_empty_folder_names_the_demo(tmp_path, monkeypatch, cli):
@@ -124,22 +124,22 @@ def test_status_shows_each_round_and_leads_to_the_next(project, cli, status):
     train = f"tracinctl train --material plastic --frequency 500hz --exclusions-file {list_1}"
     assert status()["next"] == train
     assert cli(*train.split()[1:]).code == 0
-    said = status()
-    assert [one["round"] for one in said["rounds"]] == [1, 2]
-    assert said["rounds"][1]["pairs"]["train"] < said["pairs"]["train"]
-    assert (said["rounds"][1]["scores"], said["rounds"][1]["list"]) == (None, None)
+    state = status()
+    assert [round_state["round"] for round_state in state["rounds"]] == [1, 2]
+    assert state["rounds"][1]["pairs"]["train"] < state["pairs"]["train"]
+    assert (state["rounds"][1]["scores"], state["rounds"][1]["list"]) == (None, None)
     workflow = "tracinctl workflow --material plastic --frequency 500hz --checkpoint-dir checkpoints/retrained"
-    assert said["next"] == workflow
+    assert state["next"] == workflow
     assert cli(*workflow.split()[1:], *rule).code == 0
-    said = status()
-    assert said["rounds"][1]["list"]["ids"] > said["list"]["ids"] == 4
-    assert said["next"].endswith(f"--exclusions-file exclusions/retrained/{NAME}_excluded_pairs.txt")
+    state = status()
+    assert state["rounds"][1]["list"]["ids"] > state["list"]["ids"] == 4
+    assert state["next"].endswith(f"--exclusions-file exclusions/retrained/{NAME}_excluded_pairs.txt")
     text = cli("status", "--frequency", "500hz").out
     assert text.index("round 1") < text.index("round 2")
     assert cli("exclude", "--frequency", "500hz", "--min-occurrences", "1", "--max-exclusions", "2").code == 0
-    said = status()
-    assert said["rounds"][1]["out_of_date"] == ["checkpoints: the list of round 1 changed since they were trained"]
-    assert said["next"] == f"{train} --force"
+    state = status()
+    assert state["rounds"][1]["out_of_date"] == ["checkpoints: the list of round 1 changed since they were trained"]
+    assert state["next"] == f"{train} --force"
     assert cli(*train.split()[1:], "--force").code == 0
     stale = status()["rounds"][1]["out_of_date"]
     assert [reason.partition(":")[0] for reason in stale] == ["scores", "scores"], "checkpoints and pairs changed"
@@ -155,5 +155,9 @@ def test_a_checkpoint_of_another_program_has_no_accuracy(project, status):
             torch.save({"model_state_dict": {"w": torch.zeros(2)}, "val_accuracy": "good", "args": {}}, path)
         else:
             path.write_bytes(content)
-        said = status()["checkpoints"]
-        assert (said["number"], said["held_out_accuracy"], said["untrained_accuracy"]) == (3, None, None)
+        checkpoints = status()["checkpoints"]
+        assert (checkpoints["number"], checkpoints["held_out_accuracy"], checkpoints["untrained_accuracy"]) == (
+            3,
+            None,
+            None,
+        )

@@ -26,14 +26,14 @@ def test_parquet_scores_are_used_only_without_json(tmp_path):
 
 def test_checkpoints_are_in_the_targets_folder_or_in_the_shared_one(tmp_path):
     project = load_project(Settings(tmp_path / "tracinctl.toml"))
-    own = project.checkpoint_dir / "a_b"
-    assert Target(project, "a", "b").checkpoints == own, "without checkpoints, the usual folder is named"
+    folder = project.checkpoint_dir / "a_b"
+    assert Target(project, "a", "b").checkpoints == folder, "without checkpoints, the usual folder is named"
     project.checkpoint_dir.mkdir()
     (project.checkpoint_dir / "model_epoch_1.pt").touch()
     assert Target(project, "a", "b").checkpoints == project.checkpoint_dir
-    own.mkdir()
-    assert Target(project, "a", "b").checkpoints == own
-    assert Target(project, "a", "b").pairs_file == own / "pairs.csv"
+    folder.mkdir()
+    assert Target(project, "a", "b").checkpoints == folder
+    assert Target(project, "a", "b").pairs_file == folder / "pairs.csv"
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", "a\nb", "\x1b[31m", "a\\b", "a\0b"])

@@ -45,25 +45,25 @@ def test_checkpoints_in_use_by_scores_are_not_replaced(target):
 
 
 def test_training_does_not_replace_the_folders_pairs_with_others(target):
-    own = target.pairs_file
-    lines = own.read_text().splitlines(keepends=True)
-    other = target.project.root / "other.csv"
-    other.write_text("".join(lines[:2] + lines[3:]))
-    origin = dataclasses.replace(ORIGIN, pairs_file=other)
+    pairs_file = target.pairs_file
+    lines = pairs_file.read_text().splitlines(keepends=True)
+    another_file = target.project.root / "other.csv"
+    another_file.write_text("".join(lines[:2] + lines[3:]))
+    origin = dataclasses.replace(ORIGIN, pairs_file=another_file)
     with pytest.raises(UsageError, match=r"pairs\.csv, which holds other pairs than .*other\.csv"):
         train_project_ranker(target, origin, SAME)
-    assert own.read_text() == "".join(lines)
-    other.write_bytes("".join(lines).replace("\n", "\r\n").encode())
+    assert pairs_file.read_text() == "".join(lines)
+    another_file.write_bytes("".join(lines).replace("\n", "\r\n").encode())
     train_project_ranker(target, origin, SAME)
-    other.write_text("".join(lines[:2] + lines[3:]))
+    another_file.write_text("".join(lines[:2] + lines[3:]))
     train_project_ranker(target, origin, SAME, force=True)
-    assert len(own.read_text().splitlines()) == len(lines) - 1
+    assert len(pairs_file.read_text().splitlines()) == len(lines) - 1
 
 
 def test_other_columns_of_the_pairs_are_kept(target):
-    own = target.pairs_file
-    first, *rest = own.read_text().splitlines()
-    own.write_text("\n".join([f"{first},annotator", *(f"{line},anna" for line in rest)]) + "\n")
+    pairs_file = target.pairs_file
+    first, *lines = pairs_file.read_text().splitlines()
+    pairs_file.write_text("\n".join([f"{first},annotator", *(f"{line},anna" for line in lines)]) + "\n")
     train_project_ranker(target, ORIGIN, OTHER)
-    assert own.read_text().splitlines()[0] == f"{first},annotator"
-    assert all(line.endswith(",anna") for line in own.read_text().splitlines()[1:])
+    assert pairs_file.read_text().splitlines()[0] == f"{first},annotator"
+    assert all(line.endswith(",anna") for line in pairs_file.read_text().splitlines()[1:])

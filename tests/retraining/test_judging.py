@@ -163,16 +163,14 @@ def null_scores(random, labels, repeats, *, by_item, by_seed, by_both):
 
 @pytest.mark.parametrize(("by_item", "by_seed", "by_both"), [(1.0, 0.05, 0.3), (0.2, 0.6, 0.3), (0.7, 0.4, 0.7)])
 @pytest.mark.parametrize(("items", "repeats"), [(12, 5), (24, 3)])
-def test_where_there_is_no_difference_a_verdict_says_one_in_at_most_one_of_twenty(
-    items, repeats, by_item, by_seed, by_both
-):
-    """Both arms are drawn from one distribution: whatever verdict names a difference is wrong."""
+def test_without_a_difference_at_most_one_verdict_in_twenty_names_one(items, repeats, by_item, by_seed, by_both):
+    """Both arms come from one distribution, so each verdict that names a difference is wrong."""
     random = np.random.default_rng([items, repeats, round(100 * by_item)])
     labels = (np.arange(items) % 6).astype(float)
     pairs = every_pair(labels)
     wrong, times = 0, 200
     for _ in range(times):
-        hard = 0.6 * random.normal(size=items)  # as hard for one arm as for the other
+        hard = 0.6 * random.normal(size=items)  # equally hard for both arms
         arms = [
             pair_correct(
                 null_scores(random, labels, repeats, by_item=by_item, by_seed=by_seed, by_both=by_both) + hard, pairs

@@ -16,7 +16,7 @@ RANK = np.arange(len(IDS)) % 4 + np.arange(len(IDS)) / 1000
 
 
 def trained_by_rank(plan):
-    """Each ranker ranks by the true rank at both stops, on a scale of its own."""
+    """Each ranker ranks by the true rank at both stops, each on another scale."""
     return [Trained({name: (r, 7.0 * r) for name, r in zip(IDS, RANK, strict=True)}, (1, 2)) for _ in plan]
 
 

@@ -70,7 +70,7 @@ LISTED = DATA.train_pairs.row_ids(DATA.train.ids)[:20]
 
 @dataclasses.dataclass(frozen=True)
 class Pretended:
-    """Trains nothing: scores are the true rank, worse by chance, and ``harm`` more where nothing is left out."""
+    """A trainer without training: scores are the true rank plus noise, and ``harm`` more if nothing is left out."""
 
     harm: float = 0.0
     plain: bool = False

@@ -2,7 +2,8 @@
 
     python tests/robustness/fuzz_readers.py READER SECONDS
 
-An input that ends in anything but a right result or an error of ours stops it, and is written beside as ``crash-*``.
+It stops at an input that gives neither a valid result nor an error of tracinctl, and writes the input to ``crash-*`` in
+the same folder.
 Without arguments it names the readers.
 """
 

@@ -32,7 +32,7 @@ BLOCK = 40_000  # bytes: a hundred rows
 
 @pytest.fixture
 def large(tmp_path, monkeypatch):
-    """A score file of many blocks, in a project of its own."""
+    """A score file of many blocks, in its own project."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(score_source, "BLOCK_BYTES", BLOCK)
     path = tmp_path / "metadata" / "m_f_influence.parquet"

@@ -348,7 +348,7 @@ def test_the_first_loss_is_about_the_margin(data):
         train_ranker(data, dataclasses.replace(QUICK, epochs=1, margin=margin, batch_size=1000), None).train_loss
         for margin in (0.0, 1.0, 10.0)
     ]
-    # scores of an untrained ranker hardly differ, so the mean loss is about the margin
+    # the scores of an untrained ranker are nearly equal, so the mean loss is about the margin
     assert losses == pytest.approx([0, 1, 10], abs=0.2)
 
 

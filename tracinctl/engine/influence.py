@@ -34,7 +34,7 @@ BoolArray = npt.NDArray[np.bool_]
 _AT_ONCE = 16 << 20  # largest piece of a kernel in bytes; larger ones are no faster
 _TILE = 512 << 10  # bytes of scores that stay in the processor's cache while checkpoints are added
 _MEET = 1 << 20  # bytes of the pairs' terms at all checkpoints that are summed at once
-_FEW_BLOCKS = 4  # so many blocks of scores read the kernels again
+_FEW_BLOCKS = 4  # for up to this many blocks of scores, the kernels are read again
 _MEET_ROWS = 8  # least number of pairs at once; with fewer, calls take longer than sums
 
 

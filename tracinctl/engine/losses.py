@@ -147,8 +147,8 @@ def pair_loss_values(
 
     ``standard`` is max(0, margin - y (s_i - s_j)), and 0 for a tie. ``logistic`` is log(1 + exp(-y (s_i - s_j))), the
     loss of Bradley-Terry and RankNet, and the mean of both outcomes for a tie. ``capped`` is 2 m tanh(x / 2 m) with x
-    the standard loss and m the margin: a pair far on the wrong side has hardly a gradient, so wrong comparisons harm
-    less.
+    the standard loss and m the margin: a pair far on the wrong side has almost no gradient, so wrong comparisons
+    do less harm.
     """
     if loss in ("standard", "ghm"):
         values = functional.margin_ranking_loss(s_i, s_j, target, margin=margin, reduction="none")

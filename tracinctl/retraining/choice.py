@@ -42,7 +42,7 @@ FEWEST_ITEMS: Final = 3
 """Least number of items of a half that are in a pair within it; with fewer, nothing is chosen."""
 
 BEST_CELLS: Final = 3
-"""Number of best cells, or stops, whose mean stands for a way to train."""
+"""Number of best cells, or stops, whose mean represents a way to train."""
 
 _DRAWS = 200  # number of bootstrap draws
 _STANDARD_ERRORS = 0.5

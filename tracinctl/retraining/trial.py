@@ -7,7 +7,7 @@ Every repeat trains with one seed, which is the same in all arms:
 - ``without as many at random``: without as many random training comparisons (with their mirror images) or items,
 - ``without the truly bad``, if there are planted errors,
 - with ``rivals``, ``with the scoring pairs added``, which shows the value of the held-out pairs that made the list as
-  training pairs, and ``everything, capped loss``, under which a pair far on the wrong side has hardly a gradient.
+  training pairs, and ``everything, capped loss``, under which a pair far on the wrong side has almost no gradient.
 
 If a choice leaves nothing out and uses the capped loss, that arm replaces ``without the list``.
 

@@ -85,7 +85,7 @@ def preferences(train=7, test=4):
 def test_padded_texts_have_the_scores_of_a_loop_over_pairs(build, error, attention, tmp_path):
     model, data = build(attention), preferences()
     paths = make_checkpoints(model, tmp_path, rates=(0.1,), scale=0.3)
-    scores, own, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
+    scores, self_influence, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
     runs = []
 
     def score(model, inputs):
@@ -96,7 +96,7 @@ def test_padded_texts_have_the_scores_of_a_loop_over_pairs(build, error, attenti
         dataclasses.replace(data, score=score), model, paths, loss="logistic", dtype="float64", device="cpu"
     )
     assert worst(table.scores, scores) < error
-    assert worst(table.self_influence, own) < error
+    assert worst(table.self_influence, self_influence) < error
     assert len(runs) < 11 + 7  # one pass per item at most, and seven passes that check the scores
 
 
@@ -108,11 +108,11 @@ def test_models_whose_shapes_depend_on_the_text_run_in_blocks(build, error, tmp_
     for samples in (data.train, data.test):
         samples.inputs["input_ids"][:, -1] = 29
     paths = make_checkpoints(model, tmp_path, rates=(0.1,), scale=0.3)
-    scores, own, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
+    scores, self_influence, _ = oracle.influence_of_files(data, model, paths, loss="logistic")
     table = compute_influence(data, model, paths, loss="logistic", dtype="float64", device="cpu")
     assert table.provenance["gradients"] == "in blocks"
     assert worst(table.scores, scores) < error
-    assert worst(table.self_influence, own) < error
+    assert worst(table.self_influence, self_influence) < error
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")

@@ -54,9 +54,9 @@ def test_the_layout_changes_no_score(name, pairs, memory, tmp_path, few_columns,
     options = {"dtype": "float64", "loss": "logistic", "device": "cpu"}
     few = compute(data, model, paths, **options)
     request.getfixturevalue("monkeypatch").setattr(layout, "COMPLETE", 100)
-    whole = compute_influence(data, model, paths, **options)
-    assert worst(few.scores, whole.scores) < 1e-12
-    assert worst(few.self_influence, whole.self_influence) < 1e-12
+    complete = compute_influence(data, model, paths, **options)
+    assert worst(few.scores, complete.scores) < 1e-12
+    assert worst(few.self_influence, complete.self_influence) < 1e-12
 
 
 def test_all_items_as_neighbours_equal_the_complete_kernel(tmp_path, few_columns, monkeypatch):
@@ -112,18 +112,18 @@ def test_the_cache_serves_another_loss_and_fewer_test_pairs(pairs, tmp_path, few
 @pytest.mark.parametrize("loss", ["logistic", lambda s_i, s_j, y: (s_i.exp() - y * s_j) ** 2])
 def test_scores_read_from_files_block_by_block_are_the_same(loss, tmp_path):
     data, model, paths = make("linear", tmp_path, CHAINED)
-    whole = compute_scores(data, model, paths, ComputeOptions(LossSettings(loss), dtype="float64"))
-    assert whole.scores._hold
+    in_memory = compute_scores(data, model, paths, ComputeOptions(LossSettings(loss), dtype="float64"))
+    assert in_memory.scores._hold
     # kernels do not fit into this memory, so they stay in files even without a cache
     small = compute_scores(data, model, paths, ComputeOptions(LossSettings(loss), dtype="float64", memory=7_000))
     assert not small.scores._hold
     folder = small.scores._kernels[0]._arrays.path.parents[1]
     assert folder.is_dir()
     blocks = [block for _, block in small.scores.blocks()]
-    assert worst(np.concatenate(blocks), whole.scores.table().scores) < 1e-13
-    assert worst(small.scores.sample_influence, whole.scores.sample_influence) < 1e-13
+    assert worst(np.concatenate(blocks), in_memory.scores.table().scores) < 1e-13
+    assert worst(small.scores.sample_influence, in_memory.scores.sample_influence) < 1e-13
     block = small.scores.block(3, 9, checkpoint=1)
-    assert worst(block, whole.scores.block(3, 9, checkpoint=1)) < 1e-13
+    assert worst(block, in_memory.scores.block(3, 9, checkpoint=1)) < 1e-13
     del small, blocks
     assert not folder.exists()
     assert not list(Path(tempfile.gettempdir()).glob(f"{folder.name}*"))

@@ -6,7 +6,7 @@ A kernel has a row for every item, and a column for the items of the first rows.
   training and held-out items.
 - With more items, the held-out ones have columns, and ``NEIGHBOURS`` training items with which item-level influence
   compares the others. The kernel also has the products of the items of each training pair.
-- With more items that occur in hardly more than one pair each, as in preference data, and a loss of the difference of
+- With more items that each occur in little more than one pair, as in preference data, and a loss of the difference of
   scores, rows are not items but pairs: the differences of their gradients. Columns are the held-out pairs, and for
   methods that need landmarks ``NEIGHBOURS`` training pairs. This is a quarter of the products.
 """

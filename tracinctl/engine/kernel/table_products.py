@@ -134,7 +134,7 @@ def row_products(values: torch.Tensor, first: IntArray, second: IntArray, room: 
 
 
 def squared_lengths(values: torch.Tensor, room: int) -> FloatArray:
-    """Squared lengths of gradients (positions, rows, 1 + width), of which those by one row of the table add up."""
+    """Squared lengths of gradients (positions, rows, 1 + width); gradients of the same table row add up first."""
     positions, count, width = values.shape
     if positions > _FEW:
         rows = np.arange(count)

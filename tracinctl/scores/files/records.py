@@ -100,8 +100,8 @@ def mark_excluded(
 
     In mode ``ranking_pair`` the items stay in training, so the pairs' records are marked; in other modes, the items'
     are, in ``full_pair`` with the votes against the worst of their harmful pairs. Marks of earlier lists are removed.
-    What a person wrote stays: notes, their own ``excluded``, and a ``tracin_info`` of another form, beside which ours
-    is ``tracinctl_info``. For a list of whole groups, ``grouped`` are their scores, and a pair gets its group's mark.
+    A person's own entries stay: notes, ``excluded``, and a ``tracin_info`` of another form; then the program's entry is
+    ``tracinctl_info``. For a list of whole groups, ``grouped`` are their scores, and a pair gets its group's mark.
     """
     date = dt.datetime.now(dt.UTC).date().isoformat()
     about: dict[str, dict[str, Any]] = {}
