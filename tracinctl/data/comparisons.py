@@ -216,12 +216,12 @@ def _meanings(table: Table, cells: Sequence[str], pair: tuple[str, str], columns
     return meanings | _numbers(table, numbers)
 
 
-def _values(given: str | None, cells: Sequence[str]) -> list[str]:
+def _values(text: str | None, cells: Sequence[str]) -> list[str]:
     """The values in a flag, in lower case: the text itself if it is a cell, else its parts between commas."""
-    if given is None:
+    if text is None:
         return []
-    whole = given.strip().casefold()
-    return [whole] if whole in map(str.casefold, cells) else [part.strip() for part in whole.split(",")]
+    folded = text.strip().casefold()
+    return [folded] if folded in map(str.casefold, cells) else [part.strip() for part in folded.split(",")]
 
 
 def _numbers(table: Table, numbers: dict[str, float]) -> dict[str, int]:

@@ -114,15 +114,15 @@ class ArrayFile:
             wrong number.
     """
 
-    _held: ClassVar[weakref.WeakSet[ArrayFile]] = weakref.WeakSet()
+    _open_files: ClassVar[weakref.WeakSet[ArrayFile]] = weakref.WeakSet()
 
     def __init__(self, path: Path, names: Iterable[str]) -> None:
         self.path = path
         self._file: FileIO | None = None
-        if sys.platform != "win32" and len(self._held) < _MOST_OPEN:
+        if sys.platform != "win32" and len(self._open_files) < _MOST_OPEN:
             self._file = path.open("rb", buffering=0)
             weakref.finalize(self, self._file.close)
-            self._held.add(self)
+            self._open_files.add(self)
         with self._opened() as file:
             end = file.seek(0, os.SEEK_END) - _DIGEST
             if end < 0 or _digest(file, end) != file.read():
