@@ -83,8 +83,8 @@ def compute_scores(
     sources = [replace(CheckpointSource.of(checkpoint), ignore_keys=ignored) for checkpoint in checkpoints]
 
     def computed(*, of_difference: bool) -> ComputeResult | None:
-        made = _make_kernels(data, model, sources, options, progress, processes, of_difference=of_difference)
-        return None if made is None else result_of(data, options, *made)
+        kernels = _make_kernels(data, model, sources, options, progress, processes, of_difference=of_difference)
+        return None if kernels is None else result_of(data, options, *kernels)
 
     # a function may seem to depend only on the difference; processes would then have to start again together
     if processes and not isinstance(options.loss.loss, str):
@@ -173,7 +173,7 @@ def _kernel_work(
         projection = Projection(options.projection_dim, options.projection_seed)
         gradients = ItemGradients(model, layers=options.layers, score=ask, projection=projection)
     budget = replace(budget, kernels=8 * len(checkpoints) * len(layout) * layout.columns)
-    in_memory = budget.kernels <= budget.left // 4
+    in_memory = budget.kernels <= budget.remaining // 4
     cached = options.cache is not None or not in_memory or processes is not None
     return KernelWork(
         maker=KernelMaker(gradients, items, layout, device=device, dtype=DTYPES[options.dtype], budget=budget),

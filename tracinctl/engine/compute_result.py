@@ -50,7 +50,7 @@ def result_of(
     data: RankingData,
     options: ComputeOptions,
     work: KernelWork,
-    made: Sequence[CheckpointKernel],
+    computed: Sequence[CheckpointKernel],
     removed: Sequence[str],
 ) -> ComputeResult:
     """Weigh the checkpoints, and put scores, provenance, notes and warnings together.
@@ -59,11 +59,11 @@ def result_of(
         data: items and pairs.
         options: the options of the computation.
         work: the settings that the kernels were made with.
-        made: the kernels of all checkpoints.
+        computed: the kernels of all checkpoints.
         removed: names of wrappers that were removed from the model.
     """
     items = work.items
-    kernels, doubts = _without_copies(made, options)
+    kernels, doubts = _without_copies(computed, options)
     names, records = [kernel.name for kernel in kernels], [kernel.record for kernel in kernels]
     weighed, notes_on_weights = weigh_checkpoints(
         work.maker.gradients.model, names, records, options.checkpoint_weights
@@ -103,7 +103,7 @@ def result_of(
         data,
         settings=options.loss,
         method=options.method,
-        memory=work.maker.budget.left,
+        memory=work.maker.budget.remaining,
         checkpoint_names=names,
         provenance=provenance,
         same_input=(train_same.input, test_same.input),

@@ -53,15 +53,15 @@ def choose_landmarks(layout: KernelLayout, checkpoints: int, room: int) -> Landm
 
 def check_landmarks(layout: KernelLayout, checkpoints: int, budget: Budget) -> None:
     """Raise MemoryBudgetError if not even a few landmarks fit into memory."""
-    needed = budget.left
+    needed = budget.remaining
     while _most(layout, checkpoints, needed // 2) < min(_LEAST, layout.columns):
         needed += needed // 8 + 1024
-    if needed > budget.left:
+    if needed > budget.remaining:
         text = size_text(budget.with_left(needed))
         raise MemoryBudgetError(
             f"`method` fisher needs at least {text} for {len(layout):,} items, but `memory` is "
-            f"{size_text(budget.given)}",
-            hint=f"Give `memory` {text} or more; `method` margin needs no more than tracin does.",
+            f"{size_text(budget.limit)}",
+            hint=f"Give `memory` {text} or more, or use `method` margin, which needs as little as tracin.",
         )
 
 

@@ -30,27 +30,27 @@ class Budget:
     """The memory for a computation.
 
     Attributes:
-        given: the limit in bytes.
+        limit: the limit in bytes.
         items: bytes of kept items.
         keeps: whether items are kept; then more memory keeps more of them, up to one part in ``ITEMS_SHARE``.
         kernels: bytes of the kernels of all checkpoints, which are held if a quarter of the memory is enough for them.
     """
 
-    given: int
+    limit: int
     items: int = 0
     keeps: bool = False
     kernels: int = 0
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Bytes."""
-        return self.given - self.items
+        return self.limit - self.items
 
     @property
     def gradients(self) -> int:
         """Bytes for making a kernel. The rest is for earlier kernels, and for what nobody counts."""
-        uncounted = max(min(self.left // 4, _UNCOUNTED), self.left // 8)
-        return self.left - max(uncounted, min(self.left // 4, self.kernels))
+        uncounted = max(min(self.remaining // 4, _UNCOUNTED), self.remaining // 8)
+        return self.remaining - max(uncounted, min(self.remaining // 4, self.kernels))
 
     def with_gradients(self, needed: int) -> int:
         """The limit that leaves the needed bytes for making a kernel."""
@@ -89,13 +89,13 @@ class Measured:
         row: bytes of a row's gradient.
         items_a_row: 1, or 2 if rows are differences.
         work: bytes that a pass uses per item.
-        kept: bytes that a pass keeps per item.
+        per_item: bytes that a pass keeps per item.
     """
 
     row: int
     items_a_row: int
     work: int
-    kept: int
+    per_item: int
 
     @property
     def taken(self) -> int:
@@ -115,21 +115,21 @@ def block_sizes(budget: Budget, columns: int, measured: Measured) -> BlockSizes:
         MemoryBudgetError: not even one row at a time fits; the message says how much memory is needed.
     """
     row, items_a_row = measured.row, measured.items_a_row
-    kept = measured.kept + row // items_a_row
+    per_item = measured.per_item + row // items_a_row
     taken, work = measured.taken, int(_MARGIN * measured.work)
     check_room(budget, measured.least)
     spare = budget.gradients - measured.least
     scratch = 2048 + min(_SCRATCH, spare // 8)
     most = max(_CHUNK, _CHUNK_BYTES // taken)
     chunk = max(2, min(most, (2 * taken + spare // 8) // (taken + 64)))
-    block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, kept)))
+    block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, per_item)))
     if block < chunk * items_a_row <= 2 * block:  # gradients of a single pass need no joining
         chunk = max(2, block // items_a_row)
-    rest = spare - scratch - (chunk - 2) * (taken + 64) - (block - 1) * work - _UNCOUNTED // 2
+    for_tile = spare - scratch - (chunk - 2) * (taken + 64) - (block - 1) * work - _UNCOUNTED // 2
     # products of held rows take a quarter of their gradients' bytes at most
     inside = max(chunk, min(_CHUNK, row // 64))
     # with half of a small limit, freed memory between pieces in use made a process of 96 MiB grow by up to 105 MB
-    tile = max(1, (row + max(rest, spare * 7 // 16)) // (row + 16 * inside))
+    tile = max(1, (row + max(for_tile, spare * 7 // 16)) // (row + 16 * inside))
     return BlockSizes(*map(int, (min(tile, columns), chunk, block, scratch, inside)))
 
 
@@ -138,7 +138,7 @@ def check_room(budget: Budget, least: int) -> None:
     if least > budget.gradients:
         needed = size_text(budget.with_gradients(least))
         raise MemoryBudgetError(
-            f"the model's gradients need at least {needed}, but `memory` is {size_text(budget.given)}",
+            f"the model's gradients need at least {needed}, but `memory` is {size_text(budget.limit)}",
             hint=f"Give `memory` {needed} or more, choose fewer `layers`, or give a `projection_dim`.",
         )
 

@@ -70,10 +70,10 @@ def check_method(method: str, layout: KernelLayout, checkpoints: int, budget: Bu
     """
     if method == "fisher" and layout.columns < len(layout):
         check_landmarks(layout, checkpoints, budget)
-    elif method == "fisher" and (least := 2 * _SQUARES * 8 * len(layout) ** 2) > budget.left:
+    elif method == "fisher" and (least := 2 * _SQUARES * 8 * len(layout) ** 2) > budget.remaining:
         needed = size_text(budget.with_left(least))
         raise MemoryBudgetError(
             f"`method` fisher needs at least {needed} for {len(layout):,} items, but `memory` is "
-            f"{size_text(budget.given)}",
-            hint=f"Give `memory` {needed} or more; `method` margin needs no more than tracin does.",
+            f"{size_text(budget.limit)}",
+            hint=f"Give `memory` {needed} or more, or use `method` margin, which needs as little as tracin.",
         )

@@ -58,9 +58,7 @@ def check_report_path(path: Path) -> None:
             f"a report cannot be written as {path.suffix or path.name!r}", hint=f"Use one of {', '.join(FORMATS)}"
         )
     if path.is_file() and path.stat().st_size and _ENDING.encode() not in path.read_bytes()[-_TAIL:]:
-        raise UsageError(
-            f"{path} is there and is not a report of tracinctl", hint="Name another file, or move it away."
-        )
+        raise UsageError(f"{path} exists and is not a report of tracinctl", hint="Name another file, or move it away.")
 
 
 def write_report(

@@ -29,13 +29,13 @@ class _State:
     Attributes:
         checkpoint: the checkpoint.
         identity: the identity of its kernel.
-        kept: whether the cache has the kernel.
+        cached: whether the cache has the kernel.
         changed: why kept kernels are of no use; mostly empty.
     """
 
     checkpoint: Checkpoint
     identity: str
-    kept: bool
+    cached: bool
     changed: str = ""
 
 
@@ -51,9 +51,9 @@ def divided_kernels(
     _check_same(work, checkpoints, processes)
     states = _states(work, checkpoints, processes)
     display = _Display(no_progress if rank else progress, [path.name for path in checkpoints], len(work.items))
-    missing = [k for k, state in enumerate(states) if not state.kept]
+    missing = [k for k, state in enumerate(states) if not state.cached]
     for index, state in enumerate(states):
-        if state.kept:
+        if state.cached:
             display.finish(index, "taken from the cache")
 
     def make(index: int, report: Callable[[int], None], together: Processes) -> None:
@@ -64,7 +64,7 @@ def divided_kernels(
     for start in range(0, shared, size):
         now = missing[start : start + size]
         report = display.begin(now[0], size)
-        processes.each(lambda: make(now[rank], report, ALONE))  # noqa: B023 - called at once
+        processes.gather(lambda: make(now[rank], report, ALONE))  # noqa: B023 - called at once
         for index in now:
             display.finish(index, "computed")
     for index in missing[shared:]:
@@ -79,7 +79,7 @@ def shared_cache(folder: Path | None, processes: Processes | None) -> KernelCach
     if folder is not None or processes is None:
         return KernelCache(folder)
     cache = KernelCache(None) if processes.rank == 0 else None
-    [place, *_] = processes.each(lambda: str(cache.folder) if cache else "")
+    [place, *_] = processes.gather(lambda: str(cache.folder) if cache else "")
     return cache or KernelCache(Path(place))
 
 
@@ -91,29 +91,29 @@ def _kernel(work: KernelWork, state: _State) -> CheckpointKernel:
             f"the first process does not find the kernel of {checkpoint.name} in {work.cache.folder}",
             hint="Use a cache folder that all processes on all machines share.",
         )
-    return CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.record, kernel, state.kept)
+    return CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.record, kernel, state.cached)
 
 
 def _states(work: KernelWork, checkpoints: Sequence[CheckpointSource], processes: Processes) -> list[_State]:
     """The state of each checkpoint, and whether its kernel is in the cache; each process checks its share."""
     rank, size = processes.rank, processes.size
-    shares = processes.each(lambda: [_state(work, path) for path in checkpoints[rank::size]])
+    shares = processes.gather(lambda: [_state(work, path) for path in checkpoints[rank::size]])
     states = [shares[k % size][k // size] for k in range(len(checkpoints))]
     changed = next((state.changed for state in states if state.changed), "")
     if not changed:
         return states
     work.notes.append(changed)
-    return [replace(state, kept=False) for state in states]
+    return [replace(state, cached=False) for state in states]
 
 
 def _state(work: KernelWork, path: CheckpointSource) -> _State:
     checkpoint = load_checkpoint(path)
-    kept, changed = False, ""
+    cached, changed = False, ""
     try:
-        kept = work.kept(checkpoint) is not None
+        cached = work.cached(checkpoint) is not None
     except ScoresChangedError as error:
         changed = str(error)
-    return _State(replace(checkpoint, state={}), work.identity(checkpoint), kept, changed)
+    return _State(replace(checkpoint, state={}), work.identity(checkpoint), cached, changed)
 
 
 def load_unchanged(path: CheckpointSource, digest: str) -> Checkpoint:
@@ -134,12 +134,12 @@ def _check_same(work: KernelWork, checkpoints: Sequence[CheckpointSource], proce
     """Raise DataError unless all processes have the same items, model and checkpoints."""
     items = hashlib.sha256(",".join([*work.items.ids, *work.items.digests]).encode()).hexdigest()
     names = [path.name for path in checkpoints]
-    views = processes.each(lambda: {"items": items, "model": work.model_key, "checkpoints": names})
+    views = processes.gather(lambda: {"items": items, "model": work.model_key, "checkpoints": names})
     for rank, view in enumerate(views):
         for part, value in view.items():
             if value != views[0][part]:
                 raise DataError(
-                    f"process {rank} has other {part} than process 0",
+                    f"process {rank} does not have the {part} of process 0",
                     hint="Let all processes read the same files, and fix the seed of random code.",
                 )
 

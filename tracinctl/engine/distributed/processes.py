@@ -64,9 +64,9 @@ class Processes:
         Raises:
             TracinctlError: the error of any process.
         """
-        self.each(lambda: None)
+        self.gather(lambda: None)
 
-    def each(self, work: Callable[[], T]) -> list[T]:
+    def gather(self, work: Callable[[], T]) -> list[T]:
         """The results of ``work`` in all processes, by rank; they are sent around, so they must be small.
 
         Raises:
@@ -89,7 +89,7 @@ class Processes:
             TracinctlError: the error of ``work``.
         """
         results: list[T] = []
-        self.each(lambda: None if self.rank else results.append(work()))
+        self.gather(lambda: None if self.rank else results.append(work()))
         return results[0] if results else None
 
     def _agree(self, value: Any, error: Exception | None) -> list[Any]:

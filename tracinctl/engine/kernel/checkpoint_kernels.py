@@ -110,7 +110,7 @@ class KernelWork:
                 gradients.scales.clear()
                 gradients.scales.update(self.scales(checkpoint))
 
-    def kept(self, checkpoint: Checkpoint) -> ItemKernel | None:
+    def cached(self, checkpoint: Checkpoint) -> ItemKernel | None:
         """The checkpoint's kernel in the cache, or None.
 
         Raises:
@@ -158,8 +158,8 @@ class KernelWork:
             parts(None)
             return None
         if self.cache is None:
-            held = HeldStore(self.layout)
-            return HeldKernel(self.layout, parts(held), held.products)
+            held_store = HeldStore(self.layout)
+            return HeldKernel(self.layout, parts(held_store), held_store.products)
         identity = self.identity(checkpoint)
         with self.cache.writing(identity, self.layout) as store:
             store.finish(parts(store))
@@ -212,7 +212,7 @@ def _kernels(
     work: KernelWork, checkpoints: Sequence[CheckpointSource], progress: ProgressCallback, *, reuse: bool
 ) -> list[CheckpointKernel]:
     kernels: list[CheckpointKernel] = []
-    made: dict[str, ItemKernel] = {}
+    by_identity: dict[str, ItemKernel] = {}
     items, count = len(work.items), len(checkpoints)
     for index, path in enumerate(checkpoints):
 
@@ -223,12 +223,12 @@ def _kernels(
         report(0)
         checkpoint = load_checkpoint(path)
         identity = work.identity(checkpoint)
-        kernel = made.get(identity) or (work.kept(checkpoint) if reuse else None)
+        kernel = by_identity.get(identity) or (work.cached(checkpoint) if reuse else None)
         taken = kernel is not None
         if kernel is None:
             kernel = work.compute(path, checkpoint, report)
             assert kernel is not None  # noqa: S101  there is no other process
-        made[identity] = kernel
+        by_identity[identity] = kernel
         kernels.append(CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.record, kernel, taken))
         report(items, note="taken from the cache" if taken else "computed")
     return kernels

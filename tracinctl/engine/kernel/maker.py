@@ -53,7 +53,7 @@ class KernelMaker:
     ) -> None:
         self.gradients, self.items, self.layout = gradients, items, layout
         self.device, self.dtype, self.budget = device, dtype, budget
-        self.heap = Heap(budget.left)
+        self.heap = Heap(budget.remaining)
         self._sizes: BlockSizes | None = None
         self._room: Rows | None = None
 
@@ -84,7 +84,7 @@ class KernelMaker:
         if self._sizes is None:
             self._sizes = block_sizes(self.budget, self.layout.columns, self._measured(groups, read, rows))
         # free memory and the memory of a pass may differ between processes
-        sizes = processes.each(lambda: self._sizes)[0]
+        sizes = processes.gather(lambda: self._sizes)[0]
         assert sizes is not None  # noqa: S101  they were just chosen
         return _Making(self, sizes, store, checkpoint, report, processes).run()
 
@@ -199,7 +199,7 @@ class _Making:
         start = 0
         for k in range(0, len(pieces), size):
             taken: list[Rows] = []
-            shapes = self.processes.each(lambda: self._take_share(pieces[k : k + size], taken))  # noqa: B023 - called at once
+            shapes = self.processes.gather(lambda: self._take_share(pieces[k : k + size], taken))  # noqa: B023 - called at once
             for source, piece in enumerate(pieces[k : k + size]):
                 if source == rank:
                     block = taken.pop()
@@ -237,7 +237,7 @@ class _Making:
             now = pieces[k : k + size]
             products: list[FloatArray] = []
             there = k + rank < held
-            self.processes.each(
+            self.processes.gather(
                 lambda: products.append(self._products(*now[rank], there=there)) if rank < len(now) else None  # noqa: B023 - called at once
             )
             for source, (met, rows) in enumerate(now):
