@@ -196,8 +196,8 @@ def _examples(dataset: Iterable[tuple[Any, Any, Any]]) -> Samples:
 
 
 def _with_themselves(examples: Samples) -> Pairs:
-    each = np.arange(len(examples))
-    return Pairs(each, each, np.ones(len(examples), dtype=np.int64))
+    rows = np.arange(len(examples))
+    return Pairs(rows, rows, np.ones(len(examples), dtype=np.int64))
 
 
 def _first_score(s_i: torch.Tensor, s_j: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -49,9 +49,9 @@ def state_for(
         if present is not None:
             renamed.setdefault(name, renamed[present])
     unsaved = {name for name, _ in model.named_buffers()} - wanted.keys()
-    own = [name for name in wanted if name not in renamed and _is_whole(wanted[name])]
+    model_buffers = [name for name in wanted if name not in renamed and _is_whole(wanted[name])]
     extra = [name for name in renamed if name not in wanted and (name in unsaved or _is_whole(renamed[name]))]
-    renamed |= {name: wanted[name] for name in own}
+    renamed |= {name: wanted[name] for name in model_buffers}
     for name in extra:
         del renamed[name]
     _check_fit(wanted, renamed, checkpoint)
@@ -61,7 +61,10 @@ def state_for(
                 f"checkpoint {checkpoint} has different weights {others[0]} and {name}, which the model shares",
                 hint="Build the model as it was trained, without sharing these weights.",
             )
-    kinds = {"lacks buffers that the model makes itself": own, "has buffers that the model does not have": extra}
+    kinds = {
+        "lacks buffers that the model makes itself": model_buffers,
+        "has buffers that the model does not have": extra,
+    }
     return renamed, [f"checkpoint {checkpoint} {text}" for text in first_of_each(kinds)]
 
 
@@ -82,10 +85,10 @@ def _filled_in(name: str, wanted: Mapping[str, torch.Tensor]) -> str:
 
 def _of_weight_norm(name: str, state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str:
     """The name of torch's newer weight_norm, if the model has that one and the checkpoint the older one."""
-    whole, end = name[:-2], name[-2:]
-    if end not in {"_g", "_v"} or not {f"{whole}_g", f"{whole}_v"} <= state.keys():
+    combined, end = name[:-2], name[-2:]
+    if end not in {"_g", "_v"} or not {f"{combined}_g", f"{combined}_v"} <= state.keys():
         return name
-    module, _, weight = whole.rpartition(".")
+    module, _, weight = combined.rpartition(".")
     new = f"parametrizations.{weight}.original{int(end == '_v')}"
     return f"{module}.{new}" if any(key.endswith(f".{new}") for key in wanted) else name
 

@@ -99,7 +99,7 @@ class BatchedGradients:
             )
         return self._features(trace, ins, slopes, len(scores)), scores
 
-    def whole(self, gathered: Mapping[str, Feature]) -> dict[str, torch.Tensor]:
+    def flat_gradients(self, gathered: Mapping[str, Feature]) -> dict[str, torch.Tensor]:
         """The flat gradients of the first item by name, from the gradients of ``learn``."""
         gradients: dict[str, torch.Tensor] = {}
         for name, part in gathered.items():
@@ -140,14 +140,14 @@ class BatchedGradients:
                 scores, ins, outs = torch.vmap(run, randomness="error")(copies, inputs, anchors)
                 trace = watches[-1].trace
                 bare = {k for k, output in enumerate(outs) if not output.requires_grad}
-                if trace.other <= set(copies) and not bare:
+                if trace.copied <= set(copies) and not bare:
                     slopes = torch.autograd.grad(scores.sum(), [*outs, *copies.values()], allow_unused=True)
                     self.uses = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
-                    self.branches |= trace.asked
+                    self.branches |= trace.branched
                     self.bytes_per_item = sum(t.element_size() * t[0].numel() for t in (*ins, *outs))
                     keys = [*range(len(outs)), *copies]
                     return trace, [x.detach() for x in ins], dict(zip(keys, slopes, strict=True)), scores.detach()
-            self._copied |= trace.other
+            self._copied |= trace.copied
             self._anchored |= bare
         raise RuntimeError("the uses of the parameters change from run to run")
 
@@ -195,7 +195,7 @@ class BatchedGradients:
         for name in self._copied:
             if (slope := slopes[name]) is not None:
                 flat = slope.reshape(items, -1)
-                add(name, Dense(flat if projection is None else projection.whole(name, flat, slope.shape[1:])))
+                add(name, Dense(flat if projection is None else projection.project(name, flat, slope.shape[1:])))
         for name in self.names:
             wanted = forms.get(name)
             if name not in gathered:
@@ -219,7 +219,7 @@ class BatchedGradients:
         A model that branches on its data may use them differently for the next item.
         """
         forms: dict[str, Form] = {}
-        for use in [] if trace.asked else trace.uses:
+        for use in [] if trace.branched else trace.uses:
             if use.weight is not None:
                 earlier, form = forms.get(use.weight), use.form
                 if earlier is not None:
@@ -236,7 +236,7 @@ class BatchedGradients:
         if self._projection is not None:
             return self._projection.size(shape)
         if isinstance(form, Taps):
-            shape = torch.Size([*shape[:2], *(end - first for first, end in form.kept)])
+            shape = torch.Size([*shape[:2], *(end - first for first, end in form.ranges)])
         return shape.numel()
 
 
@@ -271,7 +271,7 @@ def _spread_out(part: torch.Tensor, form: Form, shape: torch.Size) -> torch.Tens
         return part
     spread = part.new_zeros(shape)
     place = spread
-    for d, (first, end) in enumerate(form.kept):
+    for d, (first, end) in enumerate(form.ranges):
         place = place.narrow(2 + d, first, end - first)
     place.copy_(part.reshape(place.shape))
     return spread.flatten()

@@ -140,7 +140,7 @@ class ItemGradients:
             self._refusal = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
             return False
         if uses not in self._trusted:
-            if not self._agrees(self._ways[0].whole(gradients), scores, *self._one_at_a_time(first)):
+            if not self._agrees(self._ways[0].flat_gradients(gradients), scores, *self._one_at_a_time(first)):
                 self._refusal = "in blocks they differ from plain autograd"
                 return False
             self._trusted.add(uses)
@@ -237,7 +237,7 @@ class ItemGradients:
         def project(p: torch.Tensor) -> None:
             if p.grad is not None:
                 name = names[id(p)]
-                gradients[name] = projection.whole(name, p.grad.reshape(1, -1), p.shape)[0].clone()
+                gradients[name] = projection.project(name, p.grad.reshape(1, -1), p.shape)[0].clone()
             p.grad = None
 
         hooks: list[Any] = [p.register_post_accumulate_grad_hook for p in wanted]

@@ -103,9 +103,9 @@ class Projection:
                 use = replace(use, weight=None)
         if use.weight is not None or use.bias is not None:
             for name, part in use.gradients(inputs, slope, form):
-                yield name, Dense(self.whole(name, part.values, shapes[name])) if isinstance(part, Dense) else part
+                yield name, Dense(self.project(name, part.values, shapes[name])) if isinstance(part, Dense) else part
 
-    def whole(self, name: str, gradient: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    def project(self, name: str, gradient: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         """Project gradients of a parameter with this shape, (items, parameters)."""
         shape = _matrix(shape)
         if self._small(shape):
@@ -145,9 +145,9 @@ class Projection:
             return
         frequencies: torch.Tensor | None = None
         for begin, end in _steps(positions, 4 * max(self.dim, rows, columns) * items):
-            left = self._buckets(b[:, begin:end], draw.rows, draw.row_signs)
-            right = self._buckets(a[:, begin:end], draw.columns, draw.column_signs)
-            part = (torch.fft.rfft(left) * torch.fft.rfft(right)).sum(1)
+            of_slopes = self._buckets(b[:, begin:end], draw.rows, draw.row_signs)
+            of_inputs = self._buckets(a[:, begin:end], draw.columns, draw.column_signs)
+            part = (torch.fft.rfft(of_slopes) * torch.fft.rfft(of_inputs)).sum(1)
             frequencies = part if frequencies is None else frequencies + part
         if frequencies is not None:
             total += torch.fft.irfft(frequencies, n=self.dim)

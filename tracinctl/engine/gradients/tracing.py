@@ -26,15 +26,15 @@ class Trace:
     Attributes:
         uses: the uses in order.
         inputs, outputs: inputs and outputs of the uses.
-        other: names of parameters that were used in another way.
-        asked: whether the model branched on its data.
+        copied: names of parameters with other uses, which get a copy per item.
+        branched: whether the model branched on its data.
     """
 
     uses: list[Use] = field(default_factory=list)
     inputs: list[torch.Tensor] = field(default_factory=list)
     outputs: list[torch.Tensor] = field(default_factory=list)
-    other: set[str] = field(default_factory=set)
-    asked: bool = False
+    copied: set[str] = field(default_factory=set)
+    branched: bool = False
 
 
 class UseWatch(TorchFunctionMode):
@@ -69,15 +69,15 @@ class UseWatch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if is_question(func):
-            self.trace.asked = True
+            self.trace.branched = True
             return answer(func, args, kwargs)
         if func is torch.Tensor.requires_grad_ and (*args[1:], *kwargs.values()) != (False,):
             # hooks of training require a gradient of the first layer's output, which is not a leaf here and needs none
             return args[0]
         used = self._used(args, kwargs)
         if (call := shaped_by_data(func, args, kwargs)) is not None:
-            self.trace.asked = True
-            self.trace.other |= used
+            self.trace.branched = True
+            self.trace.copied |= used
             return call()
         if not used:
             return _look_up(*args, **kwargs) if func is functional.embedding else func(*args, **kwargs)
@@ -87,16 +87,16 @@ class UseWatch(TorchFunctionMode):
         if func is functional.embedding_bag and (bags := _bags(args, kwargs)) is not None:
             with self:
                 return bags()
-        seen = None
+        use = None
         # the formulas assume that a map's input is not a parameter
         if func in _READERS and self.name(args[0] if args else kwargs.get("input")) is None:
-            seen = _READERS[func](self, func, args, kwargs)
-        if seen is not None and used <= {seen.use.weight, seen.use.bias}:
-            return self._record(seen)
+            use = _READERS[func](self, func, args, kwargs)
+        if use is not None and used <= {use.use.weight, use.use.bias}:
+            return self._record(use)
         plain = func(*args, **kwargs)
         # a result that is a tensor (such as the property `weight.T`) may have a gradient; a shape or number has none
         if _holds_tensor(plain):
-            self.trace.other |= used
+            self.trace.copied |= used
         return plain
 
     def name(self, value: Any) -> str | None:
@@ -113,12 +113,12 @@ class UseWatch(TorchFunctionMode):
                 names |= self._used(value, {})
         return names
 
-    def _record(self, seen: _FormulaUse) -> torch.Tensor:
-        output = seen.output()
+    def _record(self, use: _FormulaUse) -> torch.Tensor:
+        output = use.output()
         if len(self.trace.uses) in self.anchored:
             output = output + self.anchor.to(output.dtype)
-        self.trace.uses.append(seen.use)
-        self.trace.inputs.append(seen.inputs)
+        self.trace.uses.append(use.use)
+        self.trace.inputs.append(use.inputs)
         self.trace.outputs.append(output)
         return output.clone() if self.apart else output
 

@@ -74,13 +74,13 @@ class Taps:
     The parts of a large kernel that only meet the padding of a short input have no gradient.
 
     Attributes:
-        kept: first place and end for each dimension of the kernel.
+        ranges: first place and end for each dimension of the kernel.
     """
 
-    kept: tuple[tuple[int, int], ...]
+    ranges: tuple[tuple[int, int], ...]
 
     def __or__(self, other: Taps) -> Taps:
-        both = zip(self.kept, other.kept, strict=True)
+        both = zip(self.ranges, other.ranges, strict=True)
         return Taps(tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in both))
 
 
@@ -163,12 +163,12 @@ class Convolution(Use):
     @property
     def form(self) -> Form:
         """The places of the kernel that meet the input at some output."""
-        kept = []
+        ranges = []
         axes = zip(self.size, self.shape[2:], self.stride, self.padding, self.dilation, self._outs, strict=True)
         for length, taps, step, pad, reach, outs in axes:
             meet = [k for k in range(taps) if any(0 <= o * step - pad + k * reach < length for o in range(outs))]
-            kept.append((meet[0], meet[-1] + 1) if meet else (0, taps))
-        return Taps(tuple(kept))
+            ranges.append((meet[0], meet[-1] + 1) if meet else (0, taps))
+        return Taps(tuple(ranges))
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
         """Patches times output gradients, summed over positions."""
@@ -203,17 +203,17 @@ class Convolution(Use):
                 for image, b in zip(torch.split(images, 1), torch.split(slope, 1), strict=True)
             ]
         )
-        for d, (first, end) in enumerate(form.kept if isinstance(form, Taps) else ()):
+        for d, (first, end) in enumerate(form.ranges if isinstance(form, Taps) else ()):
             weight = weight.narrow(3 + d, first, end - first)
         return weight
 
     def _patches(self, inputs: torch.Tensor, form: Form) -> torch.Tensor:
         """The patch of each output position: (items and rows and groups, numbers of a patch, positions)."""
-        kept = form.kept if isinstance(form, Taps) else tuple((0, taps) for taps in self.shape[2:])
+        ranges = form.ranges if isinstance(form, Taps) else tuple((0, taps) for taps in self.shape[2:])
         x, outs, spatial = inputs.flatten(0, 1), self._outs, len(self.stride)
         pads = [pad for pad in reversed(self.padding) for pad in (pad, pad)]
         x = functional.pad(x, pads) if any(pads) else x
-        for d, (first, end) in enumerate(kept):
+        for d, (first, end) in enumerate(ranges):
             reach = self.dilation[d]
             x = x.unfold(2 + d, reach * (self.shape[2 + d] - 1) + 1, self.stride[d]).narrow(2 + d, 0, outs[d])
             x = x[..., reach * first : reach * (end - 1) + 1 : reach]

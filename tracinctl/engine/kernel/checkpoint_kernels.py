@@ -150,9 +150,9 @@ class KernelWork:
         self.apply(checkpoint)
 
         def parts(store: KernelStore | None) -> dict[str, FloatArray]:
-            made = self._parts(store, checkpoint.name, report, processes)
+            new_parts = self._parts(store, checkpoint.name, report, processes)
             check_unchanged(path, checkpoint)
-            return made
+            return new_parts
 
         if processes.rank:
             parts(None)

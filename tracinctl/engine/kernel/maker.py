@@ -158,11 +158,11 @@ class _Making:
         for start in range(0, columns, self.sizes.tile):
             tile = np.arange(start, min(start + self.sizes.tile, columns))
             end = start + len(tile)
-            held = self._hold(tile)
+            tile_rows = self._hold(tile)
             # rows of the tile meet only later rows, because products are symmetric
-            inside = [(held[k[0] - start :], k) for k in _pieces(tile, self.sizes.inside)]
+            inside = [(tile_rows[k[0] - start :], k) for k in _pieces(tile, self.sizes.inside)]
             outside = _pieces(np.arange(end, len(self.layout)), self.sizes.chunk)
-            for rows, values in self._meet([*inside, *((held, k) for k in outside)], held=len(inside)):
+            for rows, values in self._meet([*inside, *((tile_rows, k) for k in outside)], leading_pieces=len(inside)):
                 assert self.store is not None  # noqa: S101  only the first process gets here
                 row = int(rows[0])
                 column = row if row < end else start
@@ -172,7 +172,7 @@ class _Making:
                 if row < columns:
                     across = values[: columns - row, len(rows) if row < end else 0 :].T
                     self.store.write(end - len(across), row, np.ascontiguousarray(across))
-            del held, inside  # or two tiles would be in memory at once
+            del tile_rows, inside  # or two tiles would be in memory at once
             if not self.again:
                 self.again = True
                 self._pairs_apart(outside)
@@ -195,7 +195,7 @@ class _Making:
         items_a_row = 1 if self.layout.second is None else 2
         pieces = _pieces(rows, max(1, min(self.sizes.chunk, self.sizes.block // items_a_row)))
         rank, size = self.processes.rank, self.processes.size
-        held: Rows | None = None
+        all_rows: Rows | None = None
         start = 0
         for k in range(0, len(pieces), size):
             taken: list[Rows] = []
@@ -211,34 +211,36 @@ class _Making:
                         self.processes.broadcast(tensor, source)
                 if len(piece) == len(rows):
                     return block
-                if held is None:
-                    held = self.maker.room(block.shapes, len(rows))
-                held.put(start, block)
+                if all_rows is None:
+                    all_rows = self.maker.room(block.shapes, len(rows))
+                all_rows.put(start, block)
                 start += len(piece)
                 del block
-        assert held is not None  # noqa: S101  there are rows
-        return held
+        assert all_rows is not None  # noqa: S101  there are rows
+        return all_rows
 
-    def _take_share(self, pieces: Sequence[IntArray], own: list[Rows]) -> list[list[list[int]]]:
-        """Put the gradients of this process's piece, if there is one, into ``own``; return its tensors' shapes."""
+    def _take_share(self, pieces: Sequence[IntArray], share: list[Rows]) -> list[list[list[int]]]:
+        """Put the gradients of this process's piece, if there is one, into ``share``; return its tensors' shapes."""
         if self.processes.rank >= len(pieces):
             return []
-        own.append(self._take(pieces[self.processes.rank]))
-        return own[0].shapes
+        share.append(self._take(pieces[self.processes.rank]))
+        return share[0].shapes
 
-    def _meet(self, pieces: list[tuple[Rows, IntArray]], held: int = 0) -> Iterator[tuple[IntArray, FloatArray]]:
+    def _meet(
+        self, pieces: list[tuple[Rows, IntArray]], leading_pieces: int = 0
+    ) -> Iterator[tuple[IntArray, FloatArray]]:
         """Yield, in the first process, (rows, their products with held gradients) of each piece.
 
-        A piece is the gradients that its rows meet, and the rows. Rows of the first ``held`` pieces are the beginning
-        of what they meet; others are computed here, by the process whose turn it is.
+        A piece is the gradients that its rows meet, and the rows. Rows of the first ``leading_pieces`` are the
+        beginning of what they meet; others are computed here, by the process whose turn it is.
         """
         rank, size = self.processes.rank, self.processes.size
         for k in range(0, len(pieces), size):
             now = pieces[k : k + size]
             products: list[FloatArray] = []
-            there = k + rank < held
+            leading = k + rank < leading_pieces
             self.processes.gather(
-                lambda: products.append(self._products(*now[rank], there=there)) if rank < len(now) else None  # noqa: B023 - called at once
+                lambda: products.append(self._products(*now[rank], leading=leading)) if rank < len(now) else None  # noqa: B023 - called at once
             )
             for source, (met, rows) in enumerate(now):
                 if source and rank == source:
@@ -249,41 +251,41 @@ class _Making:
                         self.processes.hand_over(torch.from_numpy(values), source)
                     yield rows, values
 
-    def _products(self, met: Rows, rows: IntArray, *, there: bool) -> FloatArray:
-        """Products of these rows with ``met``, whose beginning they are if ``there``."""
-        if there:
+    def _products(self, met: Rows, rows: IntArray, *, leading: bool) -> FloatArray:
+        """Products of these rows with ``met``, whose beginning they are if ``leading``."""
+        if leading:
             taken = met[: len(rows)]
         else:
             taken = self._take(rows)
             self._pairs_within(taken, rows)
         self.maker.heap.trim()
-        return inner_products(taken, met, self.sizes.scratch, exact=self.exact, leading=there)
+        return inner_products(taken, met, self.sizes.scratch, exact=self.exact, leading=leading)
 
     def _take(self, rows: IntArray) -> Rows:
         """Gradients of these rows."""
         wanted = self.layout.items_of(rows)
         shapes = self.items.shapes[wanted]
         order = np.argsort(shapes, kind="stable")
-        held: list[Feature] = []
+        gathered: list[Feature] = []
         at = 0
         while at < len(order):
             alike = shapes[order[at : at + self.sizes.block]]
             places = order[at : at + int((alike == alike[0]).sum())]
             features = self._gradients(wanted[places], int(rows[0]))
             if len(places) == len(wanted):
-                held = features
+                gathered = features
             else:
-                held = held or [_room(feature, len(wanted)) for feature in features]
+                gathered = gathered or [_room(feature, len(wanted)) for feature in features]
                 # copying to a slice is faster than to single places
                 together = places[-1] - places[0] + 1 == len(places)
                 where: Any = slice(int(places[0]), int(places[-1]) + 1) if together else torch.from_numpy(places)
-                for feature, part in zip(features, held, strict=True):
+                for feature, part in zip(features, gathered, strict=True):
                     for tensor, target in zip(tensors_of(feature), tensors_of(part), strict=True):
                         target[where if together else where.to(target.device)] = tensor
                 del tensor, feature
             del features
             at += len(places)
-        taken = Rows.of(held, differences=self.layout.second is not None)
+        taken = Rows.of(gathered, differences=self.layout.second is not None)
         if not self.again and not self.complete:
             self.parts["lengths"][rows] = (
                 self.parts["item_lengths"][wanted]
@@ -352,11 +354,14 @@ class _Making:
             tile = firsts[start : start + self.sizes.tile]
             these = apart[(pairs[apart, 0] >= tile[0]) & (pairs[apart, 0] <= tile[-1])]
             partners = _pieces(np.unique(pairs[these, 1]), self.sizes.chunk)
-            held = self._hold(tile)
-            for rows, values in self._meet([(held, k) for k in partners]):
+            tile_rows = self._hold(tile)
+            for rows, values in self._meet([(tile_rows, k) for k in partners]):
                 here = these[np.isin(pairs[these, 1], rows)]
-                left, right = np.searchsorted(rows, pairs[here, 1]), np.searchsorted(tile, pairs[here, 0])
-                self.parts["pairs"][here] = values[left, right]
+                partner_places, tile_places = (
+                    np.searchsorted(rows, pairs[here, 1]),
+                    np.searchsorted(tile, pairs[here, 0]),
+                )
+                self.parts["pairs"][here] = values[partner_places, tile_places]
 
 
 def _pieces(rows: IntArray, most: int) -> list[IntArray]:

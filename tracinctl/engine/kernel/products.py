@@ -120,8 +120,8 @@ def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True,
             _products(x, y, scratch, leading=symmetric) if exact else _short_products(x, y)
             for x, y in zip(a, b, strict=True)
         )
-        for other in more:
-            part = part.mul_(other).sum((0, 2))
+        for factor in more:
+            part = part.mul_(factor).sum((0, 2))
         total = part if total is None else total.add_(part)
     assert total is not None  # noqa: S101  a model has at least one parameter, and so one part
     return np.asarray(total.cpu().double().numpy())
