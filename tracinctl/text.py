@@ -104,11 +104,11 @@ def aligned(values: Sequence[float]) -> list[str]:
     return [f"{value:.{places}f}" if math.isfinite(value) else number(value) for value in values]
 
 
-def share(part: float, whole: float) -> str:
+def share(part: float, total: float) -> str:
     """A part of a whole in percent; a non-zero part is never shown as 0 %."""
-    if not whole:
+    if not total:
         return "-"
-    percent = 100 * part / whole
+    percent = 100 * part / total
     if 0 < percent < 0.1:  # noqa: PLR2004  the smallest shown share
         return "<0.1%"
     return f"{percent:.0f}%" if percent in {0, 100} else f"{min(percent, 99.9):.1f}%"
@@ -201,5 +201,5 @@ def duration(seconds: float | None) -> str:
     rounded = round(seconds)
     if rounded < 60:  # noqa: PLR2004 - seconds in a minute
         return f"{rounded} s"
-    hours, rest = divmod(rounded, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+    hours, remaining = divmod(rounded, 3600)
+    return f"{hours}:{remaining // 60:02}:{remaining % 60:02}" if hours else f"{remaining // 60}:{remaining % 60:02}"

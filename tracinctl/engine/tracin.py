@@ -83,7 +83,7 @@ class TracInCP:
         return dict(zip(train.ids, result.self_influence.tolist(), strict=True))
 
     def _scores(self, train: Samples, test: Samples) -> InfluenceScores:
-        """The scores of pairs whose first item is an example and whose loss is its loss, which is the item's score."""
+        """The scores of the examples, each as a pair whose loss is the score of its first item, the example's loss."""
         options = ComputeOptions(
             LossSettings(_first_score), checkpoint_weights=self.weighting, dtype=self.dtype, device=self.device
         )

@@ -80,7 +80,7 @@ def files_with(name: str, files: Sequence[ScoreFile]) -> list[ScoreFile]:
     ]
     if not with_pair:
         labels = ", ".join(file.label for file in files)
-        hint = did_you_mean(name, [known for source in sources for known in source.train_ids])
+        hint = did_you_mean(name, [train_id for source in sources for train_id in source.train_ids])
         raise UsageError(f"there is no training pair {name!r} in the scores of {labels}", hint=hint)
     return with_pair
 

@@ -67,7 +67,7 @@ class Trained:
         """
         if stop != END and stop not in self.stops:
             raise TrainingError(
-                f"a training gave no scores at epoch {stop}, as another one did",
+                f"a training gave no scores at epoch {stop}, unlike another one",
                 hint="Let the training command give scores at the same epochs each time.",
             )
         at = -1 if stop == END else self.stops.index(stop)

@@ -44,8 +44,10 @@ def pairs(
     first: Annotated[str | None, _column("One item, if a third column says which is better.")] = None,
     second: Annotated[str | None, _column("The other item.")] = None,
     outcome: Annotated[str | None, _column("The column that says which item is better.")] = None,
-    first_wins: Annotated[str | None, _value("The value of a win of the first item; several with commas.")] = None,
-    second_wins: Annotated[str | None, _value("The value of a win of the second item; several with commas.")] = None,
+    first_wins: Annotated[str | None, _value("The value if the first item wins; separate several with commas.")] = None,
+    second_wins: Annotated[
+        str | None, _value("The value if the second item wins; separate several with commas.")
+    ] = None,
     tie: Annotated[str | None, _value("The value of a tie.")] = None,
     prompt: Annotated[str | None, _column("The text that both items answer.")] = None,
     split: Annotated[str | None, _column("Whether a row trains or is held out.")] = None,
