@@ -63,8 +63,8 @@ from tracinctl.project.candidates import (
 from tracinctl.retraining.choice import NOTHING, Candidate, Choice, ChoiceSettings, choose
 from tracinctl.retraining.crossfit import LISTED_ABOVE, CrossFit, cross_fit
 from tracinctl.retraining.judging import divide_items, pairs_within
-from tracinctl.retraining.margins import mean_margins
-from tracinctl.retraining.trainer import END, Recipe, Trained, Training
+from tracinctl.retraining.margins import RANKERS, mean_margins
+from tracinctl.retraining.trainer import END, Recipe, Training
 from tracinctl.retraining.trial import CAPPED
 from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.options import Rule
@@ -100,8 +100,7 @@ ORDER = (  # the beginnings of the candidates' rows; rivals follow
     "fisher,",
     "pairs of items",
     "margin total",
-    "out of fold",
-    "least fitted",
+    "not fitted",
     CAPPED,
 )
 
@@ -124,10 +123,10 @@ class Evidence:
     Attributes:
         tables: influence by each method, and by dattri.
         losses: mean loss over the checkpoints.
-        fold: rankers trained on halves of the training comparisons.
+        fold: rankers trained on halves of the training comparisons, under the capped loss.
         suspicion: share of the rankers not trained on the pair that rank it the other way.
-        margins: mean margin of rankers trained on the pair.
-        strength: the same at the end of the training.
+        margins: mean margin of rankers trained on the pair, under the capped loss.
+        strength: the same under the usual loss, at the end of the training.
     """
 
     tables: Mapping[str, InfluenceTable]
@@ -152,15 +151,9 @@ class Evidence:
             }
             dattri = dattri_table(bench.task, bench.build(), paths, "standard")
             losses = train_losses(bench.task, bench.build(), paths, "standard")
-        kept: list[Trained] = []
-
-        def train(plan: Sequence[Training]) -> list[Trained]:
-            kept[:] = bench.train(plan)
-            return kept
-
-        margins = mean_margins(train, data, seed)
-        strength = _strength(bench, kept)
-        fold = cross_fit(bench.train, data, seed)
+        margins = mean_margins(bench.train, data, seed, loss="capped")
+        strength = _strength(bench, seed)
+        fold = cross_fit(bench.train, data, seed, loss="capped")
         return cls(tables, dattri, losses, fold, fold.suspicion(data), margins, strength)
 
     def suspects(self, bench: Bench) -> dict[str, np.ndarray]:
@@ -180,9 +173,11 @@ class Evidence:
         }
 
 
-def _strength(bench: Bench, ensemble: Sequence[Trained]) -> np.ndarray:
+def _strength(bench: Bench, seed: int) -> np.ndarray:
     """How strongly an ensemble trained on everything prefers the outcome of each training pair."""
     pairs = bench.task.data.train_pairs
+    plan = [Training("", k + 1, seed + k, (), all_items=True) for k in range(RANKERS)]
+    ensemble = bench.train(plan)
     scores = np.array([ranker.scores_at(END, bench.task.data.train.ids) for ranker in ensemble])
     margins = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target
     return np.asarray((margins / margins.std(1, keepdims=True)).mean(0))
@@ -229,9 +224,12 @@ def _chosen(bench: Bench, evidence: Evidence, seed: int) -> tuple[list[Candidate
         (first, second),
         lambda view: choose_exclusions(view, Rule(threshold="0")).ids,
     )
-    of_training = [*suspicion_candidates(data, evidence.suspicion, totals), *margin_candidates(data, evidence.margins)]
-    of_training.append(Candidate(CAPPED, loss="capped"))
+    of_training = [
+        *margin_candidates(data, evidence.margins, evidence.suspicion),
+        Candidate(CAPPED, loss="capped"),
+    ]
     candidates = [votes, *totals, *item_candidates(data, evidence.tables["tracin"])]
+    candidates += suspicion_candidates(data, evidence.suspicion, totals)
     candidates += with_unseen(of_training, bench.train, data, evidence.fold)
     return candidates, choose(bench.train, data, halves, candidates, ChoiceSettings(TUNED, DECAYS))
 

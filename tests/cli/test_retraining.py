@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from command_line import CommandLine
@@ -42,13 +43,20 @@ def test_the_list_is_chosen_by_one_half_and_judged_by_the_other(cli, tmp_path):
 
 def test_every_kind_of_rule_is_tried_and_shown(cli, monkeypatch):
     monkeypatch.setattr("tracinctl.scores.exclusion.OUTLIER", 0.0)  # so that some items stand out
+
+    def margins(_train, data, _seed, *, loss):
+        assert loss == "capped"
+        return np.linspace(-1, 9, len(data.train_pairs))  # so that a tenth is not fitted
+
+    monkeypatch.setattr("tracinctl.project.retrain.mean_margins", margins)
     cli("train")
     done = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--json")
     assert done.code == 0, done.err
     choice = json.loads(done.out)[0]["retraining"]["choice"]
     rules = {rule["rule"]: rule for rule in choice["rules"]}
-    assert {"nothing", "pairs of items that stand out", "least fitted 20 %", "everything, capped loss"} <= set(rules)
+    assert {"nothing", "pairs of items that stand out", "not fitted", "everything, capped loss"} <= set(rules)
     assert rules["pairs of items that stand out"]["left_out"] > 0
+    assert rules["not fitted"]["left_out"] > 0
     shown = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1").out
     assert all(name in shown for name in rules)
 

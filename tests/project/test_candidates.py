@@ -8,10 +8,10 @@ import pytest
 from tests.retraining.test_crossfit import IDS, MIRRORED
 from tests.retraining.test_unseen import Noise
 from tracinctl import InfluenceTable
-from tracinctl.project.candidates import LEAST_FITTED, item_candidates, with_unseen
+from tracinctl.project.candidates import item_candidates, with_unseen
 from tracinctl.retraining.choice import Candidate
 from tracinctl.retraining.crossfit import cross_fit
-from tracinctl.retraining.unseen import Way, unseen_gains
+from tracinctl.retraining.unseen import unseen_gains
 
 NAMES = MIRRORED.train_pairs.row_ids(IDS)
 
@@ -39,16 +39,16 @@ def test_without_the_item_measure_or_items_that_stand_out_nothing_is_listed():
     assert candidate.ids == ()
 
 
-def test_a_rule_has_the_gain_of_leaving_out_as_many_that_are_fitted_least():
+def test_a_rule_has_the_gain_of_leaving_out_what_is_not_fitted_in_proportion_to_its_length():
     train = Noise()
-    fold = cross_fit(train, MIRRORED, 3, rankers=8)
-    tenth, fifth, capped = unseen_gains(train, MIRRORED, fold, [*map(Way, LEAST_FITTED), Way(loss="capped")])
-    count = len(NAMES)
-    lists = [Candidate(str(size), ids=NAMES[:size]) for size in (0, round(0.15 * count), round(0.3 * count))]
+    fold = cross_fit(train, MIRRORED, 3, rankers=8, loss="capped")
+    gains = unseen_gains(train, MIRRORED, fold)
+    size = round(gains.left_out * len(NAMES) / 2)
+    lists = [Candidate(str(length), ids=NAMES[:length]) for length in (0, size, 3 * size)]
     judged = with_unseen([*lists, Candidate("capped", loss="capped")], Noise(), MIRRORED, fold)
-    nothing, between, many, under_loss = (candidate.unseen for candidate in judged)
+    nothing, half, many, under_loss = (candidate.unseen for candidate in judged)
     assert (nothing.mean, nothing.error) == (0, 0)
-    share = (len(lists[1].ids) / count - 0.1) / 0.1
-    assert between.mean == pytest.approx((1 - share) * tenth.mean + share * fifth.mean)
-    assert between.error == pytest.approx((1 - share) * tenth.error + share * fifth.error)
-    assert (many, under_loss) == (fifth, capped)
+    share = size / (gains.left_out * len(NAMES))
+    assert half.mean == pytest.approx(share * gains.fitted.mean)
+    assert half.error == pytest.approx(share * gains.fitted.error)
+    assert (many, under_loss) == (gains.fitted, gains.of_loss)

@@ -42,11 +42,14 @@ def test_what_is_turned_round_has_the_lowest_margins_and_a_mirror_image_the_same
     count = len(TARGET)
     assert {row if row < count else row - count for row in wrong} == set(FLIPPED)
     assert margins[count:] == pytest.approx(margins[:10])
-    tenth, _ = margin_candidates(MIRRORED, margins)
+    suspicion = np.zeros(len(margins))
+    suspicion[[FLIPPED[0], 7]] = 0.6
+    not_fitted, doubted = margin_candidates(MIRRORED, margins, suspicion)
     names = MIRRORED.train_pairs.row_ids(IDS)
-    assert tenth.ids[: len(wrong)] == tuple(names[row] for row in np.argsort(margins, kind="stable")[: len(wrong)])
-    assert len(tenth.ids) == round(0.1 * len(names))
-    assert tenth.halves == (tenth.ids, tenth.ids)
+    assert not_fitted.ids == tuple(names[row] for row in wrong)
+    assert doubted.ids == (names[FLIPPED[0]],), "rankers that trained on row 7 rank it as given"
+    for candidate in (not_fitted, doubted):
+        assert candidate.halves == (candidate.ids, candidate.ids)
 
 
 def test_ties_are_not_listed():
@@ -55,9 +58,8 @@ def test_ties_are_not_listed():
     data = RankingData(
         DATA.train, Pairs(DATA.train_pairs.first, DATA.train_pairs.second, target), DATA.test, DATA.test_pairs
     )
-    candidates = margin_candidates(data, mean_margins(trained_by_rank, data, 1))
-    names = set(data.train_pairs.row_ids(IDS)[:5])
-    assert all(set(candidate.ids) <= names for candidate in candidates)
+    not_fitted, _ = margin_candidates(data, mean_margins(trained_by_rank, data, 1), np.ones(len(target)))
+    assert not_fitted.ids == (data.train_pairs.row_ids(IDS)[FLIPPED[0]],)
 
 
 def test_rankers_train_on_everything_with_seeds_of_their_own():
@@ -67,6 +69,7 @@ def test_rankers_train_on_everything_with_seeds_of_their_own():
         plans.extend(plan)
         return trained_by_rank(plan)
 
-    mean_margins(train, DATA, 5, rankers=4)
+    mean_margins(train, DATA, 5, rankers=4, loss="capped")
     assert [training.seed for training in plans] == [5, 6, 7, 8]
+    assert {training.loss for training in plans} == {"capped"}
     assert all(training.exclusions == () and training.all_items for training in plans)

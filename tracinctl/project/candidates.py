@@ -1,4 +1,4 @@
-"""The lists that a retraining tries: by votes, by total influence under each method, and out of fold."""
+"""The lists that a retraining tries: by votes, by total influence, by what rankers do not fit, and out of fold."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from tracinctl.project.settings import ComputeSettings
 from tracinctl.project.sources import make_model, with_test_pairs
 from tracinctl.project.target import Target
 from tracinctl.retraining.choice import Candidate, Estimate, Train
-from tracinctl.retraining.crossfit import LISTED_ABOVE, CrossFit
-from tracinctl.retraining.unseen import Way, unseen_gains
+from tracinctl.retraining.crossfit import CrossFit
+from tracinctl.retraining.unseen import unseen_gains
 from tracinctl.scores.exclusion import choose_exclusions, suspicious_items
 from tracinctl.scores.options import Rule
 from tracinctl.scores.source import ScoreSource, SomeColumns
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from tracinctl.data.pairs import RankingData
-    from tracinctl.retraining.crossfit import FloatArray
+    from tracinctl.retraining.crossfit import BoolArray, FloatArray
     from tracinctl.retraining.judging import Division
     from tracinctl.scores.options import Votes
     from tracinctl.scores.votes import Threshold
@@ -33,9 +35,8 @@ ListOf = Callable[[ScoreSource], Sequence[str]]
 Halves = tuple[Collection[str], Collection[str]]
 
 TOTALS: Final = {"total below 0": "0", "lowest 10 % by total": "10%"}
-LEAST_FITTED: Final = (0.1, 0.2)
 DOUBTED_ABOVE: Final = 0.5
-"""Out-of-fold share above which a pair is listed if its influence is negative too."""
+"""Out-of-fold share above which a pair is listed if its influence is negative or rankers do not fit it."""
 
 
 def of_scores(name: str, source: ScoreSource, halves: Halves, list_of: ListOf) -> Candidate:
@@ -78,11 +79,9 @@ def total_candidates(sources: Mapping[str, ScoreSource], halves: Halves) -> list
 
 
 def suspicion_candidates(data: RankingData, suspicion: FloatArray, totals: Sequence[Candidate]) -> list[Candidate]:
-    """Out-of-fold rankers alone, and together with a margin total below 0."""
-    names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
-    listed = tuple(dict.fromkeys(names[suspicion > LISTED_ABOVE].tolist()))
-    candidates = [Candidate("out of fold", (listed, listed), listed)]
-    doubted = set(names[suspicion > DOUBTED_ABOVE].tolist())
+    """The pairs with a margin total below 0 that most out-of-fold rankers contradict, too."""
+    doubted = set(_names(data)[suspicion > DOUBTED_ABOVE].tolist())
+    candidates = []
     for total in totals:
         if total.name == "margin, total below 0":
             first, second, both = ([name for name in ids if name in doubted] for ids in (*total.halves, total.ids))
@@ -90,43 +89,48 @@ def suspicion_candidates(data: RankingData, suspicion: FloatArray, totals: Seque
     return candidates
 
 
-def margin_candidates(data: RankingData, margins: FloatArray) -> list[Candidate]:
-    """The pairs that rankers fit least, for a few list sizes."""
-    names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
-    order = np.argsort(margins, kind="stable")[: int(np.isfinite(margins).sum())]
-    lists = {share: tuple(names[order[: round(share * len(order))]].tolist()) for share in LEAST_FITTED}
-    return [Candidate(f"least fitted {100 * share:g} %", (ids, ids), ids) for share, ids in lists.items()]
+def margin_candidates(data: RankingData, margins: FloatArray, suspicion: FloatArray) -> list[Candidate]:
+    """The pairs that rankers do not fit, and those of them that most out-of-fold rankers contradict, too."""
+    not_fitted = margins < 0
+    return [
+        _listed("not fitted", data, not_fitted),
+        _listed("not fitted and out of fold", data, not_fitted & (suspicion > DOUBTED_ABOVE)),
+    ]
 
 
 def with_unseen(candidates: Sequence[Candidate], train: Train, data: RankingData, fold: CrossFit) -> list[Candidate]:
     """Rules made from training pairs, with their gains on training pairs that a ranker did not train on.
 
-    A list out of fold cannot be made again within a half. It counts as leaving out as many that are fitted least,
-    between the shares that are tried.
+    A list of whole rankers cannot be made again within a half. Its gain is that of leaving out what the rankers of
+    the halves do not fit, in proportion to its length, and at most this gain.
     """
-    capped = any(candidate.loss for candidate in candidates)
-    ways = [*(Way(share) for share in LEAST_FITTED), *([Way(loss="capped")] if capped else [])]
-    gains = unseen_gains(train, data, fold, ways)
-    shares, fitted = [0.0, *LEAST_FITTED], gains[: len(LEAST_FITTED)]
-    means, errors = [0.0, *(gain.mean for gain in fitted)], [0.0, *(gain.error for gain in fitted)]
+    gains = unseen_gains(train, data, fold)
 
     def unseen(candidate: Candidate) -> Estimate:
         if candidate.loss is not None:
-            return gains[-1]
-        share = len(candidate.ids) / len(data.train_pairs)
-        return Estimate(float(np.interp(share, shares, means)), float(np.interp(share, shares, errors)))
+            return gains.of_loss
+        share = min(1.0, len(candidate.ids) / max(1.0, gains.left_out * len(data.train_pairs)))
+        return Estimate(share * gains.fitted.mean, share * gains.fitted.error)
 
     return [replace(candidate, unseen=unseen(candidate)) for candidate in candidates]
+
+
+def _listed(name: str, data: RankingData, listed: BoolArray) -> Candidate:
+    """A rule that lists the same training pairs in both halves, because it uses no scores."""
+    ids = tuple(dict.fromkeys(_names(data)[listed].tolist()))
+    return Candidate(name, (ids, ids), ids)
+
+
+def _names(data: RankingData) -> npt.NDArray[np.object_]:
+    return np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
 
 
 def item_candidates(data: RankingData, source: ScoreSource) -> list[Candidate]:
     """The pairs of the items that stand out by item-level influence; none if the scores do not have it."""
     if source.sample_influence is None or not len(source.sample_ids):
         return []
-    pairs, names = data.train_pairs, np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
-    outstanding = np.isin(data.train.ids, list(suspicious_items(source)))
-    ids = tuple(names[outstanding[pairs.first] | outstanding[pairs.second]].tolist())
-    return [Candidate("pairs of items that stand out", (ids, ids), ids)]
+    pairs, outstanding = data.train_pairs, np.isin(data.train.ids, list(suspicious_items(source)))
+    return [_listed("pairs of items that stand out", data, outstanding[pairs.first] | outstanding[pairs.second])]
 
 
 def scores_by_method(

@@ -122,12 +122,13 @@ def retrain_project(
         of_scores = [usual, *totals, *item_candidates(work.data, source)]
         if settings.command is not None:
             return of_scores
-        fold = cross_fit(work.train, work.data, settings.how.seed)
+        loss = "capped" if can else None
+        fold = cross_fit(work.train, work.data, settings.how.seed, loss=loss)
         suspicion = fold.suspicion(work.data)
         write_doubts(target, work.data, suspicion)
-        margins = mean_margins(work.train, work.data, settings.how.seed)
-        fitted = margin_candidates(work.data, margins)
-        of_training = [*suspicion_candidates(work.data, suspicion, totals), *fitted, *capped]
+        margins = mean_margins(work.train, work.data, settings.how.seed, loss=loss)
+        of_scores += suspicion_candidates(work.data, suspicion, totals)
+        of_training = [*margin_candidates(work.data, margins, suspicion), *capped]
         return [*of_scores, *with_unseen(of_training, work.train, work.data, fold)]
 
     return work.judged(candidates, usual)

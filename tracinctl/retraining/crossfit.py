@@ -16,7 +16,8 @@ over training on everything, and the cost in whole trainings.
           8       2          80 %  +0.3          8
                      (the truth:   +1.9)
 
-So the default is 16 rankers and one round, and the list has the pairs that more than 80 % rank the other way.
+So the default is 16 rankers and one round. ``LISTED_ABOVE`` is for a list of these pairs alone; the choice lists what
+more than half of the rankers contradict, if rankers that trained on it do not fit it either (``margins.py``).
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ def cross_fit(
     seed: int,
     *,
     rankers: int = RANKERS,
+    loss: str | None = None,
     left_out: BoolArray | None = None,
     number: int = 0,
 ) -> CrossFit:
@@ -115,6 +117,7 @@ def cross_fit(
         data: items and pairs.
         seed: seed of the halves and of the trainings.
         rankers: number of rankers, which must be even.
+        loss: the loss to train with; None = the default.
         left_out: pairs to leave out of every half.
         number: number of the round, from 0; each has halves of its own.
     """
@@ -122,7 +125,7 @@ def cross_fit(
     seen = _halves(comparison_rows(data), rankers, np.random.default_rng([seed, 11, number]))
     kept = seen if left_out is None else seen & ~left_out
     plan = [
-        Training(f"half {k + 1} of round {number + 1}", k + 1, seed + k, tuple(names[~half]), all_items=True)
+        Training(f"half {k + 1} of round {number + 1}", k + 1, seed + k, tuple(names[~half]), loss=loss, all_items=True)
         for k, half in enumerate(kept)
     ]
     return CrossFit(seed, seen, train(plan))
