@@ -54,6 +54,7 @@ def _settle(items):
 
 LOSSES = st.one_of(
     st.fixed_dictionaries({"loss": st.just("standard"), "margin": st.floats(0.1, 4)}),
+    st.fixed_dictionaries({"loss": st.just("capped"), "margin": st.floats(0.1, 4)}),
     st.just({"loss": "logistic"}),
     st.just({"loss": _lopsided}),
     st.fixed_dictionaries(
@@ -121,7 +122,7 @@ def test_scores_equal_a_loop_over_pairs(name, situation):
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-@pytest.mark.parametrize("loss", ["standard", "logistic"])
+@pytest.mark.parametrize("loss", ["standard", "logistic", "ghm", "capped"])
 def test_float32_is_off_by_at_most_a_hundred_thousandth(name, loss, tmp_path):
     build, kind = SMOOTH[name]
     model = build()

@@ -418,6 +418,10 @@ def test_a_function_gets_the_columns_of_its_pairs(tmp_path):
         (lambda s_i, s_j, y: (s_i - s_j) * torch.rand(len(y)), "or between calls"),
         (lambda s_i, s_j, y: s_i @ s_j[:2], "failed: RuntimeError"),
         (lambda s_i, s_j, y, columns: columns["margin"] * s_i, "failed: KeyError: 'margin'"),
+        (lambda s_i, s_j, y: (s_i - s_j).mean(), "one value per pair"),
+        (lambda s_i, s_j, y: (s_i - s_j) * float("nan"), "is nan"),
+        (lambda s_i, s_j, y: (s_i - s_j).detach(), "no gradient"),
+        (lambda s_i, s_j, y: 3.0, "returned a float"),
     ],
 )
 def test_a_function_that_mixes_pairs_or_fails_is_refused(loss, message, tmp_path):

@@ -98,7 +98,7 @@ SMOOTH = {
             nn.BatchNorm2d(4),
             nn.Tanh(),
             nn.AvgPool2d(2),
-            nn.Conv2d(4, 2, 3, padding="same"),
+            nn.Conv2d(4, 2, 3, padding="same", groups=2, dilation=2),
             nn.Softplus(),
             width=4,
         ),
