@@ -138,6 +138,16 @@ def test_training_pairs_decide_where_held_out_pairs_cannot(unseen, name):
     assert gain.error <= 0.002
 
 
+def test_a_rule_with_a_smaller_but_surer_gain_is_trained_further():
+    sure = Candidate("sure", (LISTED[:3], LISTED[:3]), LISTED[:3], unseen=Estimate(0.02, 0.001))
+    settings = dataclasses.replace(SETTINGS, finalists=1)
+    choice, _ = chosen({0: 1.0, 3: 1.0, 5: 0.9}, candidates=[candidate("unsure", 5), sure], settings=settings)
+    gains = {gain.name: gain for gain in choice.gains}
+    assert gains["unsure"].mean > gains["sure"].mean > 0
+    assert careful(gains["unsure"]) < 0
+    assert (gains["sure"].final, gains["unsure"].final) == (True, False)
+
+
 def test_neighbouring_cells_are_averaged():
     cells = np.zeros((2, 4))
     cells[0, 1] = 1

@@ -20,8 +20,8 @@ whole one where halves judge: many rules are made from the same scores, and the 
 Only what remains above zero is chosen over nothing. Then the rule's best cell says how to train. The shares of an
 error were settled on data of their own, see ``tests/benchmarks/README.md``.
 
-**Cost.** All rules are tried once with the default weight decay. The best few are then trained with every weight decay
-and seed. Stops cost nothing, because one training is scored at each stop.
+**Cost.** All rules are tried once with the default weight decay. The best few, by the same measure, are then trained
+with every weight decay and seed. Stops cost nothing, because one training is scored at each stop.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def choose(
     trials.run([NOTHING], {NOTHING: nothing_out}, settings.decays, settings.seeds)
     by_name = {candidate.name: candidate for candidate in candidates if _can_be_tried(candidate, data)}
     trials.run(list(by_name), by_name, settings.decays[:1], settings.seeds[:1])
-    first = sorted(by_name, key=lambda name: -trials.gain(by_name[name], final=False).mean)
+    first = sorted(by_name, key=lambda name: -careful(trials.gain(by_name[name], final=False)))
     finalists = first[: settings.finalists]
     trials.run(finalists, by_name, settings.decays, settings.seeds)
     gains = [trials.gain(by_name[name], final=name in finalists) for name in by_name]
