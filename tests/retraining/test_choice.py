@@ -111,13 +111,14 @@ def test_a_rule_without_scores_is_judged_by_all_scoring_pairs():
     assert gains["same"].mean < -0.1
 
 
-def test_a_rule_that_halves_judge_has_to_gain_twice_as_much():
+def test_a_rule_that_held_out_pairs_alone_judge_has_to_gain_twice_as_much():
     gain = Gain("rule", 3, 0.008, 0.01, Recipe(), final=True)
-    assert careful(gain) == pytest.approx(0.003)
-    assert careful(dataclasses.replace(gain, by_halves=True)) == pytest.approx(-0.002)
-    same = Candidate("same", (LISTED[:3], LISTED[:3]), LISTED[:3])
-    choice, _ = chosen({0: 3.0, 3: 0.2}, candidates=[same, candidate("own", 3)])
-    assert {gain.name: gain.by_halves for gain in choice.gains} == {"same": False, "own": True, NOTHING: False}
+    assert careful(gain) == pytest.approx(-0.002)
+    assert careful(dataclasses.replace(gain, by_both=True)) == pytest.approx(0.003)
+    both = Candidate("both", (LISTED[:3], LISTED[:3]), LISTED[:3], unseen=Estimate(0.01, 0.01))
+    held_out = dataclasses.replace(both, name="held out", unseen=None)
+    choice, _ = chosen({0: 3.0, 3: 0.2}, candidates=[both, held_out])
+    assert {gain.name: gain.by_both for gain in choice.gains} == {"both": True, "held out": False, NOTHING: False}
 
 
 def test_two_estimates_are_averaged_by_their_precision():

@@ -15,8 +15,8 @@ not train on (``unseen.py``), and the two estimates are averaged by their precis
 
 **Cells.** A weight decay with a stop is a cell. Neighbouring cells rank alike, so the accuracy of a cell is averaged
 with that of its neighbours before cells are compared. A rule is judged by the mean of its best three cells less that of
-the best three with nothing left out, and less half a standard error of this difference (bootstrap over items), or a
-whole one where halves judge: many rules are made from the same scores, and the best of many looks better than it is.
+the best three with nothing left out, and less a standard error of this difference (bootstrap over items): the
+best of many rules looks better than it is. Where training pairs judge too, half an error is enough.
 Only what remains above zero is chosen over nothing. Then the rule's best cell says how to train. The shares of an
 error were settled on data of their own, see ``tests/benchmarks/README.md``.
 
@@ -45,8 +45,8 @@ BEST_CELLS: Final = 3
 """Number of best cells, or stops, whose mean represents a way to train."""
 
 _DRAWS = 200  # number of bootstrap draws
-_STANDARD_ERRORS = 0.5
-_STANDARD_ERRORS_OF_HALVES = 1.0
+_STANDARD_ERRORS = 1.0
+_STANDARD_ERRORS_BY_BOTH = 0.5
 _NEIGHBOUR = 0.5  # weight of a neighbouring cell
 
 Train = Callable[[Sequence[Training]], Sequence[Trained]]
@@ -111,7 +111,7 @@ class Gain:
         error: its standard error over items.
         recipe: the rule's best cell.
         final: whether the rule was trained with every weight decay and seed.
-        by_halves: whether each half of the scoring items judged, not all of them together.
+        by_both: whether training pairs judged, too, and not held-out pairs alone.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Gain:
     error: float
     recipe: Recipe
     final: bool
-    by_halves: bool = False
+    by_both: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The gain for JSON."""
@@ -225,7 +225,7 @@ def _can_be_tried(candidate: Candidate, data: RankingData) -> bool:
 
 def careful(gain: Gain) -> float:
     """The gain less the share of its error that it has to exceed."""
-    errors = _STANDARD_ERRORS_OF_HALVES if gain.by_halves else _STANDARD_ERRORS
+    errors = _STANDARD_ERRORS_BY_BOTH if gain.by_both else _STANDARD_ERRORS
     return gain.mean - errors * gain.error
 
 
@@ -304,7 +304,7 @@ class _Trials:
             estimate.error if candidate.name != NOTHING else 0.0,
             Recipe(decays[decay], self.stops[stop], candidate.loss),
             final,
-            by_halves=candidate.name not in self.shared,
+            by_both=candidate.unseen is not None,
         )
 
     def _right(
