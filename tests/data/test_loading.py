@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import tracemalloc
 from unicodedata import normalize
@@ -319,11 +318,3 @@ def test_a_list_removes_exactly_the_named_draws(tmp_path):
     ids = data.train.ids
     assert [(ids[i], ids[j], y) for i, j, y in zip(left.first, left.second, left.target, strict=True)] == train
     assert [name for name, _ in named(data, "test")] == [f"{a}_{b}" for a, b, _ in held_out]
-
-
-def test_the_written_file_has_one_line_per_draw(tmp_path):
-    data = load(tree(tmp_path / "data"), pairs="drawn")
-    write_pairs_file(tmp_path / "pairs.csv", data)
-    with (tmp_path / "pairs.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert len(rows) == len(data.train_pairs) + len(data.test_pairs)

@@ -8,16 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine
 from crash_projects import SETTINGS, contents
 from faults import FAULTS, MARKER, SCORES
 from hostile import HOSTILE
 from wav_trees import tone, tree, write
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import os
 import re
 
 import pytest
-from command_line import CommandLine, write_score_file
+from command_line import write_score_file
 
 NASTY = [
     "\x1b[31mred\x1b[0m",
@@ -25,11 +25,6 @@ NASTY = [
     "x" * 300,
 ]
 CONTROL = {chr(c) for c in [*range(32), *range(127, 160)]} - {"\n"} | set("\u202e\u2066")
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 @pytest.fixture

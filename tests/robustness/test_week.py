@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import json
 
-import pytest
-from command_line import CommandLine
 from week import NAME, ONE, WEEK, Files, differences, without_an_id
 
 LOOKS = ("status", "sweep", "plot", "explain")
 STEPS = [step for step in WEEK if not step.interrupt and step.command[:1] not in ([name] for name in LOOKS)]
-
-
-@pytest.fixture
-def cli(capsys):
-    return CommandLine(capsys)
 
 
 def status(cli):

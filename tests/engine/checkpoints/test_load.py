@@ -9,7 +9,7 @@ import warnings
 import own_ranker
 import pytest
 import torch
-from safetensors.torch import save_file, save_model
+from safetensors.torch import save_model
 from small_models import make_checkpoints
 from torch import nn
 
@@ -39,10 +39,6 @@ def loads_as(path, model):
 
 
 WRAPPED = {
-    "bare": lambda m: m.state_dict(),
-    "model_state_dict": lambda m: {"model_state_dict": m.state_dict(), "epoch": 3},
-    "state_dict": lambda m: {"state_dict": m.state_dict(), "epoch": 3},
-    "model": lambda m: {"model": m.state_dict(), "args": {"lr": 1}},
     "a name of one's own": lambda m: {"net": m.state_dict(), "epoch": 3},
     "DataParallel": lambda m: nn.DataParallel(m).state_dict(),
     "compiled": lambda m: torch.compile(m, backend="eager").state_dict(),
@@ -70,12 +66,6 @@ def test_a_wrapped_model_takes_a_bare_state(trained):
         wrapped = wrap(build())
         apply_checkpoint(wrapped, load_checkpoint(path))
         assert torch.equal(next(wrapped.parameters()), load_checkpoint(path).state["0.weight"])
-
-
-def test_safetensors(trained, tmp_path):
-    model, _ = trained
-    save_file(model.state_dict(), tmp_path / "x.safetensors")
-    assert loads_as(tmp_path / "x.safetensors", model)
 
 
 class Tied(nn.Module):
