@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracinctl.engine.asking import OutputScore
-from tracinctl.engine.checkpoints.weights import WEIGHTINGS
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES
 from tracinctl.engine.losses import LossSettings, check_whole
-from tracinctl.engine.options import METHODS, EngineOptions
+from tracinctl.engine.options import METHODS, WEIGHTS, EngineOptions
 from tracinctl.errors import UsageError
 
 
@@ -35,7 +34,7 @@ class ComputeOptions(EngineOptions):
     own_model: bool = False
 
     def __post_init__(self) -> None:
-        for name, choices in (("dtype", DTYPES), ("method", METHODS), ("checkpoint_weights", WEIGHTINGS)):
+        for name, choices in (("dtype", DTYPES), ("method", METHODS), ("checkpoint_weights", WEIGHTS)):
             value = getattr(self, name)
             own_weights = name == "checkpoint_weights" and not isinstance(value, str) and value is not None
             if not own_weights and (not isinstance(value, str) or value not in choices):

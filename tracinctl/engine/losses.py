@@ -12,12 +12,12 @@ import torch
 from torch.nn import functional
 
 from tracinctl.data.pairs import FloatArray, Pairs
-from tracinctl.engine.options import LossOptions
+from tracinctl.engine.options import LOSSES, LossOptions
 from tracinctl.engine.own_loss import TRIED, LossFunction, derivatives_of_own, takes_columns
 from tracinctl.errors import LossError, UnknownLossError, UsageError
 from tracinctl.user_code import load_function
 
-NAMED_LOSSES = ("standard", "logistic", "ghm", "capped")
+NAMED_LOSSES = tuple(LOSSES)
 OF_MARGIN = ("standard", "ghm", "capped")
 _CAP = 2.0  # margins
 _TINY = 1e-30  # makes the capped loss of a pair with margin 0 zero

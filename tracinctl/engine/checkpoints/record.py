@@ -11,12 +11,12 @@ import torch
 
 from tracinctl.engine.checkpoints.rates import Rates
 from tracinctl.engine.checkpoints.unpickle import Inert
+from tracinctl.engine.options import LOSSES
 from tracinctl.text import first_few
 
 RUN = "run"
 """Key in a checkpoint's arguments for the fingerprint of a training by tracinctl."""
 
-PAIR_LOSSES = frozenset({"standard", "logistic", "ghm", "capped"})
 _SETTINGS = ("args", "hyper_parameters", "hparams", "config", "cfg", "settings", "opt", "training_args")
 _EPOCHS = ("epochs", "num_epochs", "max_epochs", "n_epochs", "num_train_epochs")
 
@@ -109,7 +109,7 @@ def notes_on_training(
 
 
 def _names_a_loss(text: str | None) -> bool:
-    return text in PAIR_LOSSES or (text is not None and ":" in text)
+    return text in LOSSES or (text is not None and ":" in text)
 
 
 def content_digest(content: Mapping[str, Any]) -> str:

@@ -15,7 +15,6 @@ from tracinctl.engine.checkpoints.schedule import rate_after
 from tracinctl.errors import CheckpointError, UsageError
 from tracinctl.text import count, first_few, number
 
-WEIGHTINGS = ("relative", "absolute", "uniform")
 _CLOSE = 1e-6  # tolerance between two numbers for the same rate
 
 
@@ -149,12 +148,10 @@ def checkpoint_weights(
 
     Raises:
         CheckpointError: ``absolute`` with a checkpoint without a learning rate.
-        UsageError: the weighting is unknown, or numbers are not valid weights.
+        UsageError: numbers are not valid weights.
     """
     if not isinstance(weighting, str):
         return check_own_weights(weighting, len(names)), []
-    if weighting not in WEIGHTINGS:
-        raise UsageError(f"unknown `checkpoint_weights` {weighting!r}", hint=f"Choose one of {', '.join(WEIGHTINGS)}.")
     same = [1.0] * len(names)
     if weighting == "uniform":
         return same, []
