@@ -9,8 +9,6 @@ import numpy as np
 
 from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.engine.kernel.layout import KernelLayout
-from tracinctl.engine.memory import Budget, size_text
-from tracinctl.errors import MemoryBudgetError
 from tracinctl.text import count
 
 LANDMARKS = 2048
@@ -51,18 +49,11 @@ def choose_landmarks(layout: KernelLayout, checkpoints: int, room: int) -> Landm
     return Landmarks(rows, checks, room // 4, _held_bytes(layout, checkpoints, len(rows)))
 
 
-def check_landmarks(layout: KernelLayout, checkpoints: int, budget: Budget) -> None:
-    """Raise MemoryBudgetError if not even a few landmarks fit into memory."""
-    needed = budget.remaining
-    while _most(layout, checkpoints, needed // 2) < min(_LEAST, layout.columns):
-        needed += needed // 8 + 1024
-    if needed > budget.remaining:
-        text = size_text(budget.with_left(needed))
-        raise MemoryBudgetError(
-            f"`method` fisher needs at least {text} for {len(layout):,} items, but `memory` is "
-            f"{size_text(budget.limit)}",
-            hint=f"Give `memory` {text} or more, or use `method` margin, which needs as little as tracin.",
-        )
+def memory_for_landmarks(layout: KernelLayout, checkpoints: int, given: int) -> int:
+    """The memory in bytes, from ``given`` up, in which at least a few landmarks fit."""
+    while _most(layout, checkpoints, given // 2) < min(_LEAST, layout.columns):
+        given += given // 8 + 1024
+    return given
 
 
 def evenly(rows: IntArray, most: int) -> IntArray:

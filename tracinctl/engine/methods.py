@@ -50,7 +50,7 @@ import numpy as np
 
 from tracinctl.data.pairs import FloatArray, Pairs
 from tracinctl.engine.kernel.layout import KernelLayout
-from tracinctl.engine.landmarks import check_landmarks
+from tracinctl.engine.landmarks import memory_for_landmarks
 from tracinctl.engine.memory import Budget, size_text
 from tracinctl.errors import MemoryBudgetError
 
@@ -68,9 +68,13 @@ def check_method(method: str, layout: KernelLayout, checkpoints: int, budget: Bu
 
     Half of the memory is for results computed from kernels.
     """
-    if method == "fisher" and layout.columns < len(layout):
-        check_landmarks(layout, checkpoints, budget)
-    elif method == "fisher" and (least := 2 * _SQUARES * 8 * len(layout) ** 2) > budget.remaining:
+    if method != "fisher":
+        return
+    if layout.columns < len(layout):
+        least = memory_for_landmarks(layout, checkpoints, budget.remaining)
+    else:
+        least = 2 * _SQUARES * 8 * len(layout) ** 2
+    if least > budget.remaining:
         needed = size_text(budget.with_left(least))
         raise MemoryBudgetError(
             f"`method` fisher needs at least {needed} for {len(layout):,} items, but `memory` is "
