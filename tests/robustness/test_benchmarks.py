@@ -24,7 +24,7 @@ import text_model
 from tracinctl.engine.kernel import layout
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # dattri imports torch's own deprecated scripting
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # dattri imports torch's deprecated scripting
 def test_all_timed_methods_compute_the_same_scores(capsys):
     engine_speed.main(["--tiny", "--model", "small", "--frames", "24", "--rounds", "1", "--markdown"])
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
@@ -36,7 +36,7 @@ def test_all_timed_methods_compute_the_same_scores(capsys):
 def test_every_timed_start_prints_its_answer(capsys):
     startup.main(["--rounds", "1"])
     lines = capsys.readouterr().out.splitlines()
-    timed = [contender.name for bare, ours in startup.contenders().values() for contender in (bare, *ours)]
+    timed = [contender.name for bare, programs in startup.contenders().values() for contender in (bare, *programs)]
     assert [line.rsplit(maxsplit=2)[0] for line in lines[1:-1]] == timed
     assert all(float(line.split()[-1]) > 0 for line in lines[1:-1])
 
@@ -44,17 +44,17 @@ def test_every_timed_start_prints_its_answer(capsys):
 @pytest.mark.parametrize("model", ["perceptron", "encoder"])
 def test_all_timed_methods_score_preference_pairs_equally(model, capsys, monkeypatch):
     monkeypatch.setattr(layout, "COMPLETE", 8)
-    given = ["--model", model, "--width", "8", "--pairs", "12", "--held-out", "3", "--rounds", "1"]
-    preference_pairs.main(given)  # it stops if they differ
+    arguments = ["--model", model, "--width", "8", "--pairs", "12", "--held-out", "3", "--rounds", "1"]
+    preference_pairs.main(arguments)  # it stops if they differ
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     ways = [preference_pairs.LOOP, preference_pairs.BATCHED, preference_pairs.OURS]
     assert [row[1].strip() for row in table[2:]] == ways
 
 
-def test_embedding_tables_are_scored_as_numpy_scores_them(capsys):
+def test_embedding_tables_have_the_scores_of_numpy(capsys):
     sizes = ["--pairs", "12", "--held-out", "3", "--users", "9", "--items", "11", "--rounds", "1"]
     embedding_tables.main(sizes)  # it stops if they differ
-    assert [line[:8] for line in capsys.readouterr().out.splitlines()[1:]] == ["numpy th", "tracinct"]
+    assert [line[:8] for line in capsys.readouterr().out.splitlines()[1:]] == ["numpy co", "tracinct"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -63,27 +63,27 @@ def test_every_method_is_timed_on_many_items(monkeypatch):
     monkeypatch.setattr(layout, "NEIGHBOURS", 16)
     methods = ["tracin", "margin", "fisher"]
     parts = many_items.child(many_items.Size(60, 300, 10), methods, 64 << 20)
-    timed = [f"{method}: {what}" for method in methods for what in ("kernels, opened", "scores", "self-influence")]
+    timed = [f"{method}: {part}" for method in methods for part in ("kernels, opened", "scores", "self-influence")]
     assert [part["part"] for part in parts] == ["kernels, computed", *timed, "item-level view"]
     assert [bool(part.get("notes")) for part in parts] == [part["part"] == "fisher: kernels, opened" for part in parts]
 
 
-def test_without_a_gpu_the_program_says_so_and_measures_nothing(capsys, monkeypatch):
+def test_without_a_gpu_the_program_measures_nothing(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert cuda_card.main([]) == cuda_card.NO_CARD
-    said = capsys.readouterr()
-    assert not said.out
-    assert said.err == f"no CUDA card is in reach of torch {torch.__version__}: nothing was measured\n"
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert printed.err == f"torch {torch.__version__} finds no CUDA card; nothing was measured\n"
 
 
 def test_the_gpu_program_runs_on_a_cpu(capsys):
-    given = ["--device", "cpu", "--tiny", "--rounds", "1", "--no-tests"]
-    assert cuda_card.main([*given, "--only", "embedding"]) == 0
-    assert cuda_card.main([*given, "--only", "many", "--minutes", "-1"]) == 0
+    arguments = ["--device", "cpu", "--tiny", "--rounds", "1", "--no-tests"]
+    assert cuda_card.main([*arguments, "--only", "embedding"]) == 0
+    assert cuda_card.main([*arguments, "--only", "many", "--minutes", "-1"]) == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith(("| emb", "| many"))]
     assert [row[0] for row in rows] == ["| embedding tables", "| many items"]
     assert float(rows[0][3]) > 0
-    assert rows[1][1] == "not begun: the time is over"
+    assert rows[1][1] == "not begun: no time left"
 
 
 @pytest.mark.skipif(
