@@ -107,7 +107,7 @@ def fail():
 )
 def test_an_item_that_cannot_be_read_is_named(workers, give, message):
     with pytest.raises(DataError) as caught:
-        Items([Samples("abcd", Broken(give))], workers=workers)
+        Items([Samples([*"abcd"], Broken(give))], workers=workers)
     assert str(caught.value).startswith(f"item c cannot be read: {message}")
     assert "\n" not in str(caught.value)
 
@@ -128,8 +128,8 @@ def begin(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="a fork is unsafe on other systems")
 def test_on_linux_workers_read_any_dataset_under_any_default_start_method(begin):
     begin("forkserver")  # the default of Python 3.14
-    items = Items([Samples("abcd", Broken(lambda: torch.zeros(3)))], workers=2)
-    assert items.digests == Items([Samples("abcd", Broken(lambda: torch.zeros(3)))]).digests
+    items = Items([Samples([*"abcd"], Broken(lambda: torch.zeros(3)))], workers=2)
+    assert items.digests == Items([Samples([*"abcd"], Broken(lambda: torch.zeros(3)))]).digests
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -153,7 +153,7 @@ def test_a_dataset_that_cannot_be_passed_to_workers_is_refused(begin, monkeypatc
     begin("spawn", "spawn" if platform == "linux" else None)
     monkeypatch.setattr(engine_items.sys, "platform", platform)
     with pytest.raises(DataError, match=r"the dataset cannot be passed to worker processes: .*lambda") as caught:
-        Items([Samples("abcd", Broken(lambda: torch.zeros(3)))], workers=2)
+        Items([Samples([*"abcd"], Broken(lambda: torch.zeros(3)))], workers=2)
     assert "at the top of a module" in caught.value.hint
     assert "`num_workers` 0" in caught.value.hint
 
@@ -169,18 +169,18 @@ def test_workers_in_new_interpreters_read_the_same_items(lazy, monkeypatch, how)
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_worker_that_ends_early_is_reported():
     with pytest.raises(DataError, match=r"a worker process that reads items stopped: .*exited unexpectedly"):
-        Items([Samples("abcd", Broken(lambda: os._exit(3)))], workers=2)
+        Items([Samples([*"abcd"], Broken(lambda: os._exit(3)))], workers=2)
 
 
 def test_an_item_that_changes_between_readings_is_refused():
     with pytest.raises(DataError, match="item c differs when it is read again") as caught:
-        Items([Samples("abcd", Broken(lambda: torch.randn(3)))])
+        Items([Samples([*"abcd"], Broken(lambda: torch.randn(3)))])
     assert "turn its augmentation off" in caught.value.hint
 
 
 def test_an_item_that_changes_later_is_refused():
     state = [torch.zeros(3)]
-    items = Items([Samples("abcd", Broken(lambda: state[0]))])
+    items = Items([Samples([*"abcd"], Broken(lambda: state[0]))])
     state[0] = torch.ones(3) / 2
     with pytest.raises(DataError, match="item c differs when it is read again"):
         items.stack([1, 2, 3], torch.device("cpu"), torch.float32)
@@ -194,7 +194,7 @@ def test_an_item_that_changes_later_is_refused():
     ],
 )
 def test_mappings_may_hold_lists_and_items_of_different_lengths(inputs):
-    items = Items([Samples("ab", inputs)])
+    items = Items([Samples([*"ab"], inputs)])
     assert [rows.tolist() for rows in items.groups()] == [[0], [1]]
     got = items.stack([0], torch.device("cpu"), torch.float64)
     assert got["x"].tolist() == [[1.0, 2.0]]
@@ -222,7 +222,7 @@ def as_list(inputs):
 )
 def test_rows_of_tensors_are_the_same_items_as_their_list(inputs, monkeypatch):
     monkeypatch.setattr(item_digests, "_AT_ONCE", 24)  # two rows of floats at a time
-    together, alone = Items([Samples("abcd", inputs)]), Items([Samples("abcd", as_list(inputs))])
+    together, alone = Items([Samples([*"abcd"], inputs)]), Items([Samples([*"abcd"], as_list(inputs))])
     assert together.contents == alone.contents
     assert together.digests == alone.digests
     assert len(set(together.digests)) == 4
@@ -233,7 +233,7 @@ def test_rows_of_tensors_are_the_same_items_as_their_list(inputs, monkeypatch):
 
 def test_items_of_several_samples_are_stacked_in_the_given_order():
     parts = [{"x": torch.arange(3.0)[:, None]}, {"x": torch.arange(3.0, 5.0)[:, None]}, {"x": [[5.0], [6.0]]}]
-    items = Items([Samples("abc", parts[0]), Samples("de", parts[1]), Samples("fg", parts[2])])
+    items = Items([Samples([*"abc"], parts[0]), Samples([*"de"], parts[1]), Samples([*"fg"], parts[2])])
     for order in ([4, 0, 3, 2], [6, 1, 4, 5]):
         got = items.stack(order, torch.device("cpu"), torch.float32)["x"]
         assert got.flatten().tolist() == order
