@@ -52,6 +52,16 @@ def test_status_shows_each_step_and_the_next_command(project, cli, status):
     assert f"held-out accuracy {trained:.1f}%" in text
 
 
+def test_new_recordings_that_no_pair_has_are_counted(project, cli):
+    def shown():
+        return cli("status", "--frequency", "500hz").out.splitlines()[1].split("  ")[-1].strip()
+
+    assert shown() == "12 recordings"
+    one = next(project.glob("data/*/plastic/*_500hz_00.wav"))
+    one.with_name(one.name.replace("_00.wav", "_70.wav")).write_bytes(one.read_bytes())
+    assert shown() == "13 recordings, 1 in no pair"
+
+
 def test_outdated_and_edited_lists_are_reported(project, cli, status):
     assert cli("compute", "--frequency", "500hz").code == 0
     assert cli("exclude", "--frequency", "500hz", "--min-occurrences", "1").code == 0

@@ -82,19 +82,22 @@ class TargetStatus:
 
     Attributes:
         recordings: number of recordings.
+        unpaired: number of recordings in no pair of the pairs file.
         rounds: the state of each round, at least of the first.
         next: the next command.
     """
 
     target: Target
     recordings: int
+    unpaired: int
     rounds: Sequence[RoundStatus]
     decisions: Part
     next: str
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and texts for the table, in the order of the steps; each later round begins with its number."""
-        rows = [("recordings", count(self.recordings, "recording") if self.recordings else "none")]
+        unpaired = f", {self.unpaired:,} in no pair" if self.unpaired else ""
+        rows = [("recordings", f"{count(self.recordings, 'recording')}{unpaired}" if self.recordings else "none")]
         for status in self.rounds:
             if len(self.rounds) > 1:
                 rows.append((f"round {status.target.round}", ""))
@@ -120,7 +123,8 @@ class TargetStatus:
 def status_of(target: Target) -> TargetStatus:
     """The state of a target; unreadable parts say so."""
     rounds = [_round(place) for place in _rounds(target)]
-    return TargetStatus(target, _recordings(target), rounds, _decisions(target), _next(rounds))
+    names = _recordings(target)
+    return TargetStatus(target, len(names), _unpaired(target, names), rounds, _decisions(target), _next(rounds))
 
 
 def _rounds(target: Target) -> Iterator[Target]:
@@ -146,13 +150,25 @@ def _round(target: Target) -> RoundStatus:
     return RoundStatus(target, _pairs(target), _checkpoints(target), scores, exclusions, out_of_date)
 
 
-def _recordings(target: Target) -> int:
+def _recordings(target: Target) -> set[str]:
+    """The ids of the recordings."""
     if target.material not in recordings_by_material(target.project.data_root):
+        return set()
+    try:
+        return set(recordings_of(target))
+    except TracinctlError:
+        return set()
+
+
+def _unpaired(target: Target, names: set[str]) -> int:
+    """The number of recordings in no pair of the pairs file; 0 without a file."""
+    if not names or not target.pairs_file.is_file():
         return 0
     try:
-        return len(recordings_of(target))
+        frame = read_pairs_file(target.pairs_file).table.frame
     except TracinctlError:
         return 0
+    return len(names - {*frame["id1"], *frame["id2"]})
 
 
 def _pairs(target: Target) -> dict[str, int]:
