@@ -9,7 +9,7 @@ import pytest
 
 from tracinctl.cli.output.progress import Pace, finished
 from tracinctl.cli.output.tables import Column
-from tracinctl.cli.output.terminal import Terminal
+from tracinctl.cli.output.terminal import Terminal, sentence
 from tracinctl.progress import Progress
 from tracinctl.text import clean, duration
 
@@ -222,3 +222,18 @@ def test_a_rate_needs_enough_time():
     seconds[0] = 2.0
     assert pace.rate(10) == pytest.approx(5)
     assert pace.rate(0) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("give it a name", "Give it a name"),
+        ("or, train first", "Or, train first"),
+        ("tracinctl train", "tracinctl train"),
+        ("command = 'python train.py'", "command = 'python train.py'"),
+        ("pairs.csv is missing", "pairs.csv is missing"),
+        ("", ""),
+    ],
+)
+def test_only_words_become_the_beginning_of_a_sentence(text, shown):
+    assert sentence(text) == shown

@@ -120,7 +120,7 @@ def pairs_csv(folder, data):
         (TRAIN_ITEMS, TEST_ITEMS),
         strict=True,
     ):
-        assert set(pairs.target.tolist()) <= {1, -1}
+        assert set(pairs.target.tolist()) <= {1, 0, -1}
         assert all(0 <= k < len(ids) for k in [*pairs.first.tolist(), *pairs.second.tolist()])
         assert not (pairs.first == pairs.second).any()
 

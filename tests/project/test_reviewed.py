@@ -79,6 +79,13 @@ def test_the_list_counts_the_decisions():
     assert text.startswith("# excluded: 3 ")
 
 
+def test_decisions_on_nothing_that_is_known_are_told():
+    exclusions = choose_exclusions(table(), Rule(threshold="0"))
+    verdicts = decided(**{named(0, 4): "keep", f"{named(1, 3)}#1": "keep", ITEMS[5]: "leave_out", "gone": "leave_out"})
+    note = reviewed_exclusions(exclusions, table(), verdicts).note
+    assert note.endswith("; 1 decision on no training pair or item: gone")
+
+
 def data():
     i, j = (np.array(side) for side in zip(*PAIRS, strict=True))
     labels = np.array([0.0, 0, 36, 36, 72, 72])

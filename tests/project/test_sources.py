@@ -163,3 +163,14 @@ def test_a_source_beside_the_settings_is_found_from_a_folder_below(cli, project,
     monkeypatch.chdir(below)
     monkeypatch.setattr("sys.path", list(sys.path))
     assert "it was called" in said(cli("compute", "--frequency", "500hz"))
+
+
+def test_other_features_than_those_of_the_training_are_told(cli, project):
+    _, err = compute(cli)
+    assert "trained with" not in err
+    path = project / "tracinctl.toml"
+    path.write_text(path.read_text().replace("n_fft = 64", "n_fft = 128") + "\n[ranker]\nnormalise = false\n")
+    _, err = compute(cli)
+    assert "model_epoch_2.pt: trained with n_fft 64, but the scores use n_fft 128" in err
+    assert "model_epoch_2.pt: trained with normalise true, but the scores use normalise false" in err
+    assert "trained with hop" not in err

@@ -62,6 +62,29 @@ def test_new_recordings_that_no_pair_has_are_counted(project, cli):
     assert shown() == "13 recordings, 1 in no pair"
 
 
+def test_changed_settings_of_the_file_are_reported(project, cli, status):
+    assert cli("compute", "--frequency", "500hz", "--margin", "3").code == 0
+    assert status()["out_of_date"] == [], "a flag is no setting of the file"
+    path = project / "tracinctl.toml"
+    path.write_text(path.read_text().replace("n_fft = 64", "n_fft = 128") + "\n[compute]\nmargin = 2\n")
+    said = status()
+    assert said["out_of_date"] == [
+        "scores: made with margin 3, but the settings say 2",
+        "scores: made with n_fft 64, but the settings say 128",
+    ]
+    assert said["next"] == "tracinctl compute --material plastic --frequency 500hz"
+    assert cli("compute", "--frequency", "500hz").code == 0
+    assert status()["out_of_date"] == []
+
+
+def test_with_an_own_training_command_the_next_step_is_that_command(project, cli, status):
+    assert cli("workflow", "--frequencies", "500hz", "--min-occurrences", "1").code == 0
+    assert status()["next"].startswith("tracinctl train ")
+    path = project / "tracinctl.toml"
+    path.write_text(path.read_text() + "command = 'python train.py {exclusions_file}'\n")
+    assert status()["next"] == f"your training command with exclusions/{NAME}_excluded_pairs.txt"
+
+
 def test_outdated_and_edited_lists_are_reported(project, cli, status):
     assert cli("compute", "--frequency", "500hz").code == 0
     assert cli("exclude", "--frequency", "500hz", "--min-occurrences", "1").code == 0

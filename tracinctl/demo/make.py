@@ -221,7 +221,8 @@ def _fill(
         named = functools.partial(_name_reports, progress, f"{TRAINED} {frequency}")
         data, flipped = _comparisons(work, frequency, size, random, named)
         pairs += [Planted(PAIR, TRAINED, frequency, pair, "target flipped") for pair in flipped]
-        result = train_ranker(data, settings, work / "checkpoints" / f"{TRAINED}_{frequency}", progress=named)
+        place = work / "checkpoints" / f"{TRAINED}_{frequency}"
+        result = train_ranker(data, settings, place, features={"n_fft": N_FFT, "hop": HOP}, progress=named)
         sets += [
             DemoSet(TRAINED, frequency, recordings[0], len(flipped), size.misfiled, result.held_out_accuracy),
             DemoSet(UNTRAINED, frequency, recordings[1]),

@@ -18,6 +18,7 @@ from tracinctl.project.sources import (
     load_data,
     make_model,
     pairs_file_of,
+    trained_otherwise,
     with_test_pairs,
 )
 from tracinctl.project.staleness import FileStates, pairs_digests, recordings_of
@@ -146,7 +147,8 @@ def compute_project_scores(
     inputs.check_unchanged()
     watched = WatchedScores(result.scores, made_from)
     assumed = assumed_pairs(target, settings.origin)
-    notes = [*([assumed] if assumed else []), *data.notes, *result.notes]
+    trained = trained_otherwise(checkpoints[-1], settings.origin)
+    notes = [*([assumed] if assumed else []), *trained, *data.notes, *result.notes]
     written = _write(target, settings, watched, result.scores, notes, progress)
     if not watched.complete:
         for _ in watched.blocks():

@@ -51,6 +51,14 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
     cleared = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
     left_out = _with_mirrors(verdicts.ids(LEAVE_OUT), mirror)
     scored = {*source.train_ids, *source.sample_ids, *(item for pair in source.train_items for item in pair)}
+    decided = [name for decision in (LEAVE_OUT, KEEP, TURN) for name in verdicts.ids(decision)]
+    unknown = [
+        name
+        for name in decided
+        if name.removesuffix("#1") not in scored and name.partition(":")[0] not in source.groups
+    ]
+    if unknown:
+        note += f"; {count(len(unknown), 'decision')} on no training pair or item: {first_few(unknown)}"
     # the first of several comparisons of two items may be listed as a_b#1
     chosen = [name for name in exclusions.ids if name not in cleared and name.removesuffix("#1") not in cleared]
     added = [name for name in left_out if name in scored and name not in set(chosen)]

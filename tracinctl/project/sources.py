@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from tracinctl.engine.checkpoints.measures import arguments_of
 from tracinctl.errors import DataError, ModelError, UsageError
 from tracinctl.files import is_there
 from tracinctl.progress import ProgressCallback, no_progress
@@ -78,6 +79,22 @@ def assumed_pairs(target: Target, origin: SourceSettings) -> str:
         f"of recordings of different class counts. Give the pairs that training used{perhaps} with `pairs_file`, or "
         "set `pairs`: drawn if training drew them with random_split and numpy.random.choice, every if it used them all"
     )
+
+
+FEATURES: Final = ("n_fft", "hop", "channel")
+"""Settings that change the inputs of the model."""
+
+
+def trained_otherwise(checkpoint: Path, origin: SourceSettings) -> list[str]:
+    """A note if a checkpoint was trained on other features of the recordings."""
+    trained = arguments_of(checkpoint) if origin.source is None else {}
+    notes = []
+    for name in (*FEATURES, "normalise"):
+        then, now = trained.get(name, ""), getattr(origin, name)
+        if (then is None or isinstance(then, int)) and then != now:
+            was, is_now = ("not set" if value is None else str(value).lower() for value in (then, now))
+            notes.append(f"{checkpoint.name}: trained with {name} {was}, but the scores use {name} {is_now}")
+    return notes
 
 
 def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tracinctl.data.pairs_file import read_pairs_file
@@ -120,11 +121,17 @@ class TargetStatus:
         }
 
 
-def status_of(target: Target) -> TargetStatus:
-    """The state of a target; unreadable parts say so."""
-    rounds = [_round(place) for place in _rounds(target)]
-    names = _recordings(target)
-    return TargetStatus(target, len(names), _unpaired(target, names), rounds, _decisions(target), _next(rounds))
+def status_of(
+    target: Target, settings: Mapping[str, Any] = MappingProxyType({}), *, own_training: bool = False
+) -> TargetStatus:
+    """The state of a target; unreadable parts say so.
+
+    ``settings`` are those that the settings file gives to ``tracinctl compute``, by name. With ``own_training``, the
+    user's own program trains.
+    """
+    rounds = [_round(place, settings) for place in _rounds(target)]
+    names, following = _recordings(target), _next(rounds, own_training)
+    return TargetStatus(target, len(names), _unpaired(target, names), rounds, _decisions(target), following)
 
 
 def _rounds(target: Target) -> Iterator[Target]:
@@ -143,8 +150,8 @@ def _rounds(target: Target) -> Iterator[Target]:
             yield later
 
 
-def _round(target: Target) -> RoundStatus:
-    scores, stale = _scores(target)
+def _round(target: Target, settings: Mapping[str, Any]) -> RoundStatus:
+    scores, stale = _scores(target, settings)
     exclusions, list_stale = _list(target)
     out_of_date = [*_trained_with_another_list(target), *stale, *list_stale]
     return RoundStatus(target, _pairs(target), _checkpoints(target), scores, exclusions, out_of_date)
@@ -235,7 +242,7 @@ def _trained_with_another_list(target: Target) -> list[str]:
     return [] if same else [f"checkpoints: the list of round {target.round - 1} changed since they were trained"]
 
 
-def _scores(target: Target) -> tuple[Part, list[str]]:
+def _scores(target: Target, settings: Mapping[str, Any]) -> tuple[Part, list[str]]:
     """The state of the scores, and what has changed since."""
     path = target.score_file
     if not path.is_file():
@@ -254,7 +261,28 @@ def _scores(target: Target) -> tuple[Part, list[str]]:
         "test_pairs": test_pairs,
     }
     text = f"{caption(origin) or 'of unknown origin'}; {count(test_pairs, 'test pair')}, {_in_text(_written(path))}"
-    return Part(text, values), [f"scores: {change}" for change in changes(target, origin)]
+    stale = [*changes(target, origin), *_other_settings(origin, settings)]
+    return Part(text, values), [f"scores: {change}" for change in stale]
+
+
+def _other_settings(provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Describe the settings of the file that the scores were not made with."""
+    origin = provenance.get("origin")
+    made = dict(origin) if isinstance(origin, Mapping) else {}
+    made |= {
+        "loss_type": provenance.get("loss"),
+        "margin": provenance.get("margin"),
+        "method": provenance.get("method"),
+    }
+
+    def shown(value: Any) -> str:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return [
+        f"made with {name} {shown(made[name])}, but the settings say {shown(settings[name])}"
+        for name in ("loss_type", "margin", "method", "n_fft", "hop", "channel")
+        if name in settings and made.get(name) is not None and made[name] != settings[name]
+    ]
 
 
 def _list(target: Target) -> tuple[Part, list[str]]:
@@ -299,7 +327,7 @@ def _decisions(target: Target) -> Part:
     return Part(note_of(verdicts), {"readable": True, **numbers})
 
 
-def _next(rounds: Sequence[RoundStatus]) -> str:
+def _next(rounds: Sequence[RoundStatus], own_training: bool) -> str:
     """The next command: for the first round that is incomplete or out of date, else after the last round."""
     for status in rounds:
         target = status.target
@@ -308,12 +336,11 @@ def _next(rounds: Sequence[RoundStatus]) -> str:
         checkpoints, scores, exclusions = (
             part.values for part in (status.checkpoints, status.scores, status.exclusions)
         )
-        before = target.at_round(target.round - 1).list_file
-        without = f" --exclusions-file {_for_shell(before)}" if later else ""
+        before = target.at_round(target.round - 1).list_file if later else None
         if scores is None and checkpoints is None:
-            return f"tracinctl train {flags}{without}"
+            return _training(target, before, own_training)
         if "checkpoints" in stale:
-            return f"tracinctl train {flags}{without} --force"
+            return _training(target, before, own_training) + ("" if own_training else " --force")
         if checkpoints is not None and (scores is None or "scores" in stale):
             if later:
                 return f"tracinctl workflow {flags} --checkpoint-dir {_for_shell(target.project.checkpoint_dir)}"
@@ -323,15 +350,23 @@ def _next(rounds: Sequence[RoundStatus]) -> str:
             # a list that a person edited is only replaced by force, so suggest a dry run
             edited = exclusions is not None and exclusions["edited"]
             return f"tracinctl exclude {flags}{place}{' --dry-run' if edited else ''}"
-    return _next_round(rounds[-1])
+    return _next_round(rounds[-1], own_training)
 
 
-def _next_round(last: RoundStatus) -> str:
+def _training(target: Target, without: Path | None, own: bool) -> str:
+    """The command that trains without a list, or on all pairs."""
+    shown = "" if without is None else _for_shell(without)
+    if own:
+        return "your training command" + (f" with {shown}" if shown else "")
+    return f"tracinctl train {target.command_flags}" + (f" --exclusions-file {shown}" if shown else "")
+
+
+def _next_round(last: RoundStatus, own_training: bool) -> str:
     """The training without the last list, or a retraining to find a better list if that one adds nothing."""
     target, left_out = last.target, last.target.left_out_file
     number = len(read_exclusion_list(left_out).ids) if left_out.is_file() else 0
     if last.exclusions.values is not None and last.exclusions.values["ids"] > number:
-        return f"tracinctl train {target.command_flags} --exclusions-file {_for_shell(target.list_file)}"
+        return _training(target, target.list_file, own_training)
     return f"tracinctl workflow {target.command_flags} --retrain"
 
 

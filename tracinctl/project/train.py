@@ -12,7 +12,7 @@ from tracinctl.errors import TracinctlError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.reviewed import reviewed_data, verdicts_of
 from tracinctl.project.settings import SourceSettings
-from tracinctl.project.sources import load_data
+from tracinctl.project.sources import FEATURES, load_data
 from tracinctl.project.staleness import digests_of_checkpoints, pairs_digests
 from tracinctl.project.target import Target
 from tracinctl.scores.files.exclusion_list import read_exclusion_list
@@ -99,7 +99,10 @@ def train_project_ranker(
     if not force and exclusions is None and origin.pairs_file is not None:
         _check_pairs(origin.pairs_file, folder / "pairs.csv")
     in_use = "" if force else _scores_made_from(target, folder) or _scores_made_from(trained, folder)
-    result = train_ranker(data, settings, folder, exclusions=exclusions, in_use=in_use, progress=progress)
+    features = {name: getattr(origin, name) for name in FEATURES}
+    result = train_ranker(
+        data, settings, folder, exclusions=exclusions, in_use=in_use, features=features, progress=progress
+    )
     notes = [*data.notes, *([] if listed is None else listed.notes)]
     return TrainOutcome(trained, folder, result, notes, data.classes)
 

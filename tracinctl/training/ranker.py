@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -87,6 +88,7 @@ def train_ranker(
     *,
     exclusions: Iterable[str] | None = None,
     in_use: str = "",
+    features: Mapping[str, Any] = MappingProxyType({}),
     progress: ProgressCallback = no_progress,
 ) -> TrainResult:
     """Train with Adam on ``data.train_pairs`` and write checkpoints and the pairs trained on.
@@ -103,6 +105,7 @@ def train_ranker(
         exclusions: ids of training pairs (``<id1>_<id2>``, only in that order) and items to leave out.
         in_use: the file that was made from the checkpoints in ``output_dir``, which a run with other settings or data
             then does not replace; empty = it replaces them. The same run continues in any case.
+        features: how the inputs were made, which is written into the checkpoints.
         progress: receives epochs, and batches within an epoch.
 
     Raises:
@@ -127,7 +130,7 @@ def train_ranker(
             f"for example {left_out.unknown[0]!r}",
             hint="Give the list of this material and frequency, or leave it out to train on everything.",
         )
-    run = _Run(data, settings, exclusions)
+    run = _Run(data, settings, exclusions, features)
     if not len(run.pairs):
         raise TrainingError(
             f"all {len(left_out.pairs):,} training pairs are ties, which the loss {settings.loss_type} leaves out",
@@ -158,8 +161,15 @@ def train_ranker(
 class _Run:
     """Model, optimizer, schedule and measures between two epochs."""
 
-    def __init__(self, data: RankingData, settings: TrainSettings, exclusions: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        data: RankingData,
+        settings: TrainSettings,
+        exclusions: Sequence[str] | None = None,
+        features: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.data = data
+        self.features = features
         self.exclusions = exclusions
         self.settings = settings
         with torch.random.fork_rng(devices=[]):
@@ -265,7 +275,12 @@ class _Run:
             "model_state_dict": self.model.state_dict(),
             "optimizer_state_dict": self.optimizer.state_dict(),
             "scheduler_state_dict": self.scheduler.state_dict(),
-            "args": {**asdict(self.settings), RUN: self.fingerprint, UNTRAINED: self.untrained_accuracy},
+            "args": {
+                **asdict(self.settings),
+                **self.features,
+                RUN: self.fingerprint,
+                UNTRAINED: self.untrained_accuracy,
+            },
         }
         for name, key in _MEASURES.items():
             value = self.measures[name]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from tracinctl.cli import options
-from tracinctl.cli.options import project_of
+from tracinctl.cli.options import file_settings, has_own_training, project_of
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import DataError
-from tracinctl.project.commands import StatusCommand
+from tracinctl.project.commands import ComputeCommand, StatusCommand
+from tracinctl.project.declared import settings_of
 from tracinctl.project.selection import choose_frequencies, everything_by_material
 from tracinctl.project.target import Target
 
@@ -44,7 +45,11 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
             project, settings.selection.frequency, material, frequencies, str(project.root), strict=True
         )
     ]
-    states = [status_of(target) for target in targets]
+    file = file_settings(ctx)
+    places = {setting.name: file.place_of("compute", setting) for setting in settings_of(ComputeCommand)}
+    given = {name: file.get(*place) for name, place in places.items() if place is not None}
+    own = has_own_training(ctx)
+    states = [status_of(target, given, own_training=own) for target in targets]
     if json:
         terminal.json([state.to_json() for state in states])
         return

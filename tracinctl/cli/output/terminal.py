@@ -261,9 +261,10 @@ def shown_path(path: Path) -> str:
 
 
 def sentence(text: str) -> str:
-    """Capitalise the first word, unless it is a command or a name."""
-    word = text.partition(" ")[0].rstrip(",:")
-    return text[:1].upper() + text[1:] if word.isalpha() and word != "tracinctl" else text
+    """Capitalise the first word, unless it is a command, a name or a line of a settings file."""
+    word, _, rest = text.partition(" ")
+    is_word = word.rstrip(",:").isalpha() and word != "tracinctl" and not rest.startswith("= ")
+    return text[:1].upper() + text[1:] if is_word else text
 
 
 def _no_formula(cell: object) -> object:

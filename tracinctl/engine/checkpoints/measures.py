@@ -1,9 +1,10 @@
-"""Read the accuracies in a checkpoint, without its tensors and without torch."""
+"""Read the accuracies and arguments in a checkpoint, without its tensors and without torch."""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,17 +22,28 @@ class Measures:
 
 def measures_of(path: Path) -> Measures:
     """The measures in a checkpoint; empty if it is another program's or cannot be read."""
+    content = _values(path)
+    return Measures(_share(content.get("val_accuracy"), 100), _share(arguments_of(path).get("untrained_accuracy"), 1))
+
+
+def arguments_of(path: Path) -> Mapping[str, Any]:
+    """The training's arguments in a checkpoint; empty if it has none or cannot be read."""
+    arguments = _values(path).get("args")
+    return arguments if isinstance(arguments, Mapping) else {}
+
+
+def _values(path: Path) -> Mapping[str, Any]:
+    """The plain values in a checkpoint; empty if it cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             [entry] = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
             if entry.file_size > _MOST:
-                return Measures()
+                return {}
             with archive.open(entry) as stream:
                 content = _Values(stream).load()
-        settings = content["args"]
-        return Measures(_share(content["val_accuracy"], 100), _share(settings["untrained_accuracy"], 1))
-    except Exception:  # noqa: BLE001 - any other file has no measures
-        return Measures()
+    except Exception:  # noqa: BLE001 - a file of another form has none
+        return {}
+    return content if isinstance(content, Mapping) else {}
 
 
 def _share(value: object, scale: int) -> float | None:
