@@ -11,7 +11,7 @@ import pytest
 from crash_projects import contents
 from faults import CHECKPOINT, COMPUTE, EXCLUDE, PAIRS, SCORES, SWEEP, TRAIN, WAV
 
-from tests.robustness.test_bad_input import cli, computed, project  # noqa: F401  fixtures
+from tests.robustness.test_bad_input import computed, project  # noqa: F401  fixtures
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="rights are laid down as Linux has it")
 EVERYTHING = (1 << 1) | (1 << 2)  # to write and to read regardless of permissions
