@@ -11,7 +11,7 @@ import pytest
 from crash_projects import contents, leftovers
 from faults import CHECKPOINT, COMPUTE, EXCLUDE, PAIRS, SCORES, SWEEP, TRAIN, WAV
 
-from tests.robustness.test_bad_input import cli, computed, project  # noqa: F401  fixtures
+from tests.robustness.test_bad_input import computed, project  # noqa: F401  fixtures
 from tracinctl.errors import TracinctlError
 from tracinctl.files import locked, write_text_atomic
 
