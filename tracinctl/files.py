@@ -85,7 +85,7 @@ def disk_cannot(operation: str, folder: Path, error: OSError) -> bool:
         _warned_of.add(disk)
         warnings.warn(
             f"the disk of {folder} cannot {operation} ({error.strerror}): files are written without this. "
-            "Let only one run write there at a time",
+            "Let only one run at a time write there",
             DiskWarning,
             stacklevel=2,
         )

@@ -58,7 +58,10 @@ def test_gains_equal_a_loop_over_pairs_and_rankers(judged):
     train, fold, gains = judged
     capped, usual, fitted = (
         np.array(
-            [[right(train.given[at:][:RANKERS], fold.seen, row, k) for row in range(len(NAMES))] for k in range(3)]
+            [
+                [right(train.given[at:][:RANKERS], fold.trained_on, row, k) for row in range(len(NAMES))]
+                for k in range(3)
+            ]
         ).mean(0)  # with three stops, the best three are all
         for at in (0, RANKERS, 2 * RANKERS)
     )
@@ -73,7 +76,7 @@ def test_gains_equal_a_loop_over_pairs_and_rankers(judged):
 def test_each_half_leaves_out_what_its_own_ranker_does_not_fit(judged):
     train, fold, gains = judged
     left_out = 0
-    for k, half in enumerate(fold.seen):
+    for k, half in enumerate(fold.trained_on):
         ranker, usual, fitted = train.given[k], train.plan[RANKERS + k], train.plan[2 * RANKERS + k]
         assert train.plan[k].seed == usual.seed == fitted.seed
         assert train.plan[k].loss == "capped"
@@ -90,7 +93,7 @@ def test_each_half_leaves_out_what_its_own_ranker_does_not_fit(judged):
         not_fitted = {NAMES[row] for row in np.flatnonzero(half & (margins < 0))}
         assert set(fitted.exclusions) == others | not_fitted
         left_out += len(not_fitted)
-    assert gains.left_out == pytest.approx(left_out / fold.seen.sum())
+    assert gains.left_out == pytest.approx(left_out / fold.trained_on.sum())
     assert left_out > 0
 
 
@@ -118,7 +121,7 @@ def test_ties_judge_nothing():
     gain = unseen_gains(train, data, fold).of_loss
     rows = np.flatnonzero(target)
     capped, usual = (
-        np.mean([[right(train.given[at : at + 2], fold.seen, row, k) for row in rows] for k in range(3)])
+        np.mean([[right(train.given[at : at + 2], fold.trained_on, row, k) for row in rows] for k in range(3)])
         for at in (0, 2)
     )
     assert gain.mean == pytest.approx(capped - usual + 0.04 * fold.suspicion(data).mean())

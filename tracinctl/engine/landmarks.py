@@ -49,11 +49,11 @@ def choose_landmarks(layout: KernelLayout, checkpoints: int, room: int) -> Landm
     return Landmarks(rows, checks, room // 4, _held_bytes(layout, checkpoints, len(rows)))
 
 
-def memory_for_landmarks(layout: KernelLayout, checkpoints: int, given: int) -> int:
-    """The memory in bytes, from ``given`` up, in which at least a few landmarks fit."""
-    while _most(layout, checkpoints, given // 2) < min(_LEAST, layout.columns):
-        given += given // 8 + 1024
-    return given
+def memory_for_landmarks(layout: KernelLayout, checkpoints: int, memory: int) -> int:
+    """The memory in bytes, at least ``memory``, in which a few landmarks fit."""
+    while _most(layout, checkpoints, memory // 2) < min(_LEAST, layout.columns):
+        memory += memory // 8 + 1024
+    return memory
 
 
 def evenly(rows: IntArray, most: int) -> IntArray:

@@ -54,9 +54,7 @@ class LossSettings(LossOptions):
         for name in ("margin", "ghm_alpha", "centring"):
             _check_number(name, getattr(self, name))
         if self.loss == "capped" and not self.margin:
-            raise UsageError(
-                "`margin` is 0; the loss capped needs a margin above 0, because it is at most twice the margin"
-            )
+            raise UsageError("`margin` is 0; it must be above 0 for the loss capped, which is at most twice the margin")
         _check_number("label_smoothing", self.label_smoothing, most=0.5)
         for name in ("ghm_bins", "batch_size"):
             check_whole(name, getattr(self, name), least=1)

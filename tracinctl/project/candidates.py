@@ -138,7 +138,7 @@ def scores_by_method(
     compute: ComputeSettings,
     data: RankingData,
     division: Division,
-    given: ScoreSource,
+    source: ScoreSource,
     progress: ProgressCallback,
 ) -> dict[str, ScoreSource]:
     """The scoring pairs' scores by every method: the given ones, and others from the kept kernels."""
@@ -147,8 +147,8 @@ def scores_by_method(
     from tracinctl.engine.compute_options import ComputeOptions
     from tracinctl.engine.losses import LossSettings, resolve_loss
 
-    method_of_given = str(given.provenance.get("method", compute.engine.method))
-    sources = {method_of_given: given}
+    method_of_given = str(source.provenance.get("method", compute.engine.method))
+    sources = {method_of_given: source}
     if compute.origin.source is None and not holds_checkpoints(target.checkpoints):
         return sources
     checkpoints = list_checkpoints(target.checkpoints, compute.checkpoint_prefix)

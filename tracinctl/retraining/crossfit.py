@@ -79,12 +79,12 @@ class CrossFit:
 
     Attributes:
         seed: seed of the first ranker; the others use the following ones.
-        seen: whether each ranker trained on each pair, shape (rankers, pairs).
+        trained_on: whether each ranker trained on each pair, shape (rankers, pairs).
         trained: the rankers.
     """
 
     seed: int
-    seen: BoolArray
+    trained_on: BoolArray
     trained: Sequence[Trained]
 
     def suspicion(self, data: RankingData) -> FloatArray:
@@ -93,11 +93,11 @@ class CrossFit:
         pairs = data.train_pairs
         wrong = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target <= 0
         wrong &= pairs.target != 0  # a tie cannot be ranked the other way
-        return np.asarray((wrong & ~self.seen).sum(0) / (~self.seen).sum(0), dtype=np.float64)
+        return np.asarray((wrong & ~self.trained_on).sum(0) / (~self.trained_on).sum(0), dtype=np.float64)
 
     def first(self, rankers: int) -> CrossFit:
         """The first rankers, an even number, so that both halves of each division are there."""
-        return CrossFit(self.seed, self.seen[:rankers], self.trained[:rankers])
+        return CrossFit(self.seed, self.trained_on[:rankers], self.trained[:rankers])
 
 
 def cross_fit(
@@ -122,13 +122,13 @@ def cross_fit(
         number: number of the round, from 0; each has halves of its own.
     """
     names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
-    seen = _halves(comparison_rows(data), rankers, np.random.default_rng([seed, 11, number]))
-    kept = seen if left_out is None else seen & ~left_out
+    trained_on = _halves(comparison_rows(data), rankers, np.random.default_rng([seed, 11, number]))
+    used = trained_on if left_out is None else trained_on & ~left_out
     plan = [
         Training(f"half {k + 1} of round {number + 1}", k + 1, seed + k, tuple(names[~half]), loss=loss, all_items=True)
-        for k, half in enumerate(kept)
+        for k, half in enumerate(used)
     ]
-    return CrossFit(seed, seen, train(plan))
+    return CrossFit(seed, trained_on, train(plan))
 
 
 def comparison_rows(data: RankingData) -> IntArray:

@@ -74,9 +74,9 @@ def unseen_gains(train: Train, data: RankingData, fold: CrossFit) -> UnseenGains
     fitted = _fitted(data, fold)
     names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
     plan = [
-        Training(f"half {k + 1}{without}", k + 1, fold.seed + k, tuple(names[~kept]), all_items=True)
-        for without, halves in (("", fold.seen), (" without what is not fitted", fitted))
-        for k, kept in enumerate(halves)
+        Training(f"half {k + 1}{without}", k + 1, fold.seed + k, tuple(names[~half]), all_items=True)
+        for without, halves in (("", fold.trained_on), (" without what is not fitted", fitted))
+        for k, half in enumerate(halves)
     ]
     trained, count = train(plan), len(fold.trained)
     usual, ours, under_loss = (
@@ -87,14 +87,14 @@ def unseen_gains(train: Train, data: RankingData, fold: CrossFit) -> UnseenGains
         here = _gain(data, right, usual)
         return Estimate(here.mean + more * doubted, float(np.hypot(here.error, _ERROR_ON_OTHERS * doubted)))
 
-    left_out = 1 - float(fitted.sum() / fold.seen.sum())
+    left_out = 1 - float(fitted.sum() / fold.trained_on.sum())
     return UnseenGains(gain(ours, _MORE_BY_LIST), left_out, gain(under_loss, _MORE_BY_LOSS))
 
 
 def _fitted(data: RankingData, fold: CrossFit) -> BoolArray:
     """The pairs of each half that its own ranker fits, or the whole half if it fits none."""
-    fitted = fold.seen & (np.array([margins_of(ranker, data) for ranker in fold.trained]) >= 0)
-    return np.where(fitted.any(1, keepdims=True), fitted, fold.seen)
+    fitted = fold.trained_on & (np.array([margins_of(ranker, data) for ranker in fold.trained]) >= 0)
+    return np.where(fitted.any(1, keepdims=True), fitted, fold.trained_on)
 
 
 def _right(data: RankingData, fold: CrossFit, trained: Sequence[Trained]) -> FloatArray:
@@ -103,7 +103,7 @@ def _right(data: RankingData, fold: CrossFit, trained: Sequence[Trained]) -> Flo
     for stop in trained[0].stops:
         scores = np.array([ranker.scores_at(stop, data.train.ids) for ranker in trained])
         correct = (scores[:, pairs.first] - scores[:, pairs.second]) * pairs.target > 0
-        right.append((correct & ~fold.seen).sum(0) / (~fold.seen).sum(0))
+        right.append((correct & ~fold.trained_on).sum(0) / (~fold.trained_on).sum(0))
     return np.array(right)
 
 

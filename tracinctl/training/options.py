@@ -54,6 +54,4 @@ class TrainSettings:
                     f"{name} is {value}; it must be {'above' if name == 'learning_rate' else 'at least'} 0"
                 )
         if self.loss_type == "capped" and not self.margin:
-            raise UsageError(
-                "margin is 0; the loss capped needs a margin above 0, because it is at most twice the margin"
-            )
+            raise UsageError("margin is 0; it must be above 0 for the loss capped, which is at most twice the margin")

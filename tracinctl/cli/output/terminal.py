@@ -262,8 +262,8 @@ def shown_path(path: Path) -> str:
 
 def sentence(text: str) -> str:
     """Capitalise the first word, unless it is a command, a name or a line of a settings file."""
-    word, _, rest = text.partition(" ")
-    is_word = word.rstrip(",:").isalpha() and word != "tracinctl" and not rest.startswith("= ")
+    word, _, remainder = text.partition(" ")
+    is_word = word.rstrip(",:").isalpha() and word != "tracinctl" and not remainder.startswith("= ")
     return text[:1].upper() + text[1:] if is_word else text
 
 
