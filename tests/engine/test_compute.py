@@ -17,11 +17,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import HELPERS, ROOT
-from small_models import MODELS, SMOOTH, Model, make_checkpoints, make_data, worst
+from small_models import MODELS, SMOOTH, make_checkpoints, make_data, worst
 from torch import nn
 from torch.nn import functional
 
-from tracinctl import Pairs, RankingData, Samples, compute_influence
+from tracinctl import Pairs, Samples, compute_influence
 from tracinctl.engine.compute import compute_scores
 from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.errors import MemoryBudgetError
@@ -317,30 +317,6 @@ def test_the_model_runs_once_per_block_not_once_per_item(name, tmp_path):
 
     compute_influence(dataclasses.replace(data, score=score), model, paths)
     assert len(runs) < 10 + CHECKS
-
-
-def test_items_of_a_dataset_have_the_scores_of_the_same_tensors(tmp_path):
-    class Lazy(torch.utils.data.Dataset):
-        def __init__(self, values):
-            self.values = values
-
-        def __len__(self):
-            return len(self.values)
-
-        def __getitem__(self, index):
-            return self.values[index].numpy(), -1
-
-    model = Model(lambda m, x: m.a(x), a=nn.Linear(6, 1))
-    data = make_data((6,))
-    paths = make_checkpoints(model, tmp_path)
-    lazy = RankingData(
-        Samples(data.train.ids, Lazy(data.train.inputs)),
-        data.train_pairs,
-        Samples(data.test.ids, Lazy(data.test.inputs)),
-        data.test_pairs,
-    )
-    want = compute_influence(data, model, paths, loss="logistic").scores
-    assert np.array_equal(compute_influence(lazy, model, paths, loss="logistic").scores, want)
 
 
 def test_a_models_digest_is_the_same_in_every_process():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 import sys
 
@@ -23,7 +22,6 @@ from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.item_view import item_disagreement
 from tracinctl.engine.losses import LossSettings, ghm_weights, pair_derivatives, pair_loss_values, resolve_loss
 from tracinctl.errors import LossError, UsageError
-from tracinctl.project.settings import ComputeSettings
 from tracinctl.training.options import TrainSettings
 
 SCORES = st.floats(-1e4, 1e4)
@@ -298,14 +296,6 @@ def test_a_loss_of_one_score_only_equals_the_oracle(loss, tmp_path):
     assert np.abs(scores).max() > 0
     assert worst(table.scores, scores) < 1e-10
     assert [checkpoint["gradient_zero"] for checkpoint in table.provenance["checkpoints"]] == [False] * len(paths)
-
-
-def test_the_losss_defaults_are_the_same_everywhere():
-    defaults = {"margin": 1.0, "ghm_bins": 10, "ghm_alpha": 0.75, "batch_size": 32}
-    for settings in (LossSettings(), ComputeSettings().engine.loss):
-        assert {name: getattr(settings, name) for name in defaults} == defaults
-    parameters = inspect.signature(compute_influence).parameters
-    assert {name: parameters[name].default for name in defaults} == defaults
 
 
 def every_outcome(pairs, seed=0):
