@@ -106,14 +106,6 @@ def _read(rows: Rows, numbers: Sequence[int], ids: Sequence[str], workers: int) 
             yield value
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The items of one ``Samples``; ``begin`` is the number of the first one."""
-
-    rows: Rows
-    begin: int
-
-
 class Items:
     """Training items followed by held-out items, as one sequence.
 
@@ -146,10 +138,9 @@ class Items:
         self._shape_numbers: list[int] = []
         self.contents: list[str] = []
         self.notes: list[str] = []
-        rows = [_rows(part) for part in parts]
-        begins = np.cumsum([0, *map(len, rows)]).tolist()
-        self._parts = [_Part(some, begin) for some, begin in zip(rows, begins, strict=False)]
-        self._part_numbers = np.repeat(np.arange(len(rows)), np.diff(begins))
+        self._rows = rows = [_rows(part) for part in parts]
+        self._begins = np.cumsum([0, *map(len, rows)]).tolist()
+        self._part_numbers = np.repeat(np.arange(len(rows)), np.diff(self._begins))
         self.read_again = not all(some.in_memory for some in rows)
         labelled = 0
         for part, some in zip(parts, rows, strict=True):
@@ -160,7 +151,8 @@ class Items:
             for value, label in _read(some, range(len(some)), part.ids, workers):
                 self._add(value, keep if not some.in_memory else 0)
                 labelled += label
-            self._check_read_again(len(some))
+            if len(some) and not some.in_memory:
+                self._check_read_again(len(some))
         self.digests = list(map(digest, self.ids, self.contents))
         if labelled:
             self.notes.append(f"{labelled:,} items are tuples (input, label); the labels are left out")
@@ -204,15 +196,11 @@ class Items:
 
     def _check_read_again(self, count: int) -> None:
         """Check that a few of the last ``count`` items do not differ when read again."""
-        if count and not self._part_of(len(self) - 1).rows.in_memory:
-            places = np.unique(np.linspace(len(self) - count, len(self) - 1, _READ_TWICE).astype(np.int64))
-            self._read_again(places.tolist(), workers=0)
+        places = np.unique(np.linspace(len(self) - count, len(self) - 1, _READ_TWICE).astype(np.int64))
+        self._read_again(places.tolist(), workers=0)
 
     def __len__(self) -> int:
         return len(self._shape_numbers)
-
-    def _part_of(self, item: int) -> _Part:
-        return self._parts[int(self._part_numbers[item])]
 
     @cached_property
     def shapes(self) -> IntArray:
@@ -234,13 +222,13 @@ class Items:
     def _stacked(self, numbers: IntArray) -> ItemInput:
         """Inputs of these items, items first."""
         parts = self._part_numbers[numbers]
-        sources = [(part, self._parts[part].rows.together) for part in np.unique(parts).tolist()]
+        sources = [(part, self._rows[part].together) for part in np.unique(parts).tolist()]
         if any(columns is None for _, columns in sources):
             values = self._values(numbers.tolist())
             if isinstance(values[0], dict):
                 return {k: torch.stack([v[k] for v in values]) for k in values[0]}
             return torch.stack(values)
-        places = [numbers[parts == part] - self._parts[part].begin for part, _ in sources]
+        places = [numbers[parts == part] - self._begins[part] for part, _ in sources]
         taken = [_taken(columns, where) for (_, columns), where in zip(sources, places, strict=True)]
         if len(taken) == 1:
             return taken[0]
@@ -266,9 +254,8 @@ class Items:
         Raises:
             DataError: an item differs from the first reading.
         """
-        part, ids = self._part_of(numbers[0]), [self.ids[k] for k in numbers]
-        rows, places = part.rows, [k - part.begin for k in numbers]
-        inputs = []
+        part, ids, inputs = int(self._part_numbers[numbers[0]]), [self.ids[k] for k in numbers], []
+        rows, places = self._rows[part], [k - self._begins[part] for k in numbers]
         for k, (value, _) in zip(numbers, _read(rows, places, ids, workers), strict=True):
             if not rows.in_memory and content_digest(value) != self.contents[k]:
                 raise DataError(
