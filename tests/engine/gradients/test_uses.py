@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tracinctl.engine.gradients.uses import Convolution, Whole
+from tracinctl.engine.gradients.uses import Convolution, Linear, Whole
 
 SIDE = 80
 
@@ -42,3 +42,18 @@ def test_large_images_leave_out_kernel_places_that_only_meet_padding():
     [(_, by_patches)] = use.gradients(inputs.double(), slope.double(), use.form)
     assert by_image.values.shape == (2, 2 * 9), "one of the three rows of the kernel"
     assert torch.allclose(by_image.values.double(), by_patches.values, rtol=1e-4, atol=1e-3)
+
+
+def test_positions_without_a_gradient_at_both_ends_are_skipped():
+    torch.manual_seed(0)
+    items, positions, width = 4, 64, 300
+    inputs, slope = torch.randn(2, items, 1, positions, width, dtype=torch.float64)
+    slope[0, :, :5] = slope[1, :, 40:] = slope[2] = 0
+    slope[3, :, 7:9] = 0
+    inputs[1, :, 40:] = 1e300  # whatever padding holds
+    use = Linear("weight", None, positions, (width, width))
+    [(_, ours)] = use.gradients(inputs, slope, Whole())
+    for k, row in enumerate(ours.values):
+        live = slope[k, 0].any(1)
+        true = slope[k, 0, live].T @ inputs[k, 0, live]
+        torch.testing.assert_close(row.reshape(width, width), true, rtol=1e-12, atol=1e-12)

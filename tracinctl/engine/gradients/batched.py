@@ -142,6 +142,8 @@ class BatchedGradients:
                 bare = {k for k, output in enumerate(outs) if not output.requires_grad}
                 if trace.copied <= set(copies) and not bare:
                     slopes = torch.autograd.grad(scores.sum(), [*outs, *copies.values()], allow_unused=True)
+                    # outputs of layers that follow an anchored one need no anchor of their own
+                    self._anchored = {k for k in self._anchored if not ins[k].requires_grad}
                     self.uses = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
                     self.branches |= trace.branched
                     self.bytes_per_item = sum(t.element_size() * t[0].numel() for t in (*ins, *outs))

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from tracinctl.engine.gradients.attention import fused_attention
 from tracinctl.engine.gradients.branches import answer, is_question, shaped_by_data
 from tracinctl.engine.gradients.uses import Affine, ChannelAffine, Convolution, Embedding, Linear, Use
 
@@ -79,6 +80,9 @@ class UseWatch(TorchFunctionMode):
             self.trace.branched = True
             self.trace.copied |= used
             return call()
+        if func is functional.scaled_dot_product_attention and not used:
+            attended = fused_attention(args, kwargs)
+            return func(*args, **kwargs) if attended is None else attended
         if not used:
             return _look_up(*args, **kwargs) if func is functional.embedding else func(*args, **kwargs)
         if func is functional.multi_head_attention_forward:

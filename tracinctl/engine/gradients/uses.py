@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
@@ -99,6 +100,7 @@ _LARGE_IMAGE = 1 << 16  # size of an image's patches; for 1x1025x47, patches tak
 _WORTH = 8  # an outer product or rows of a table must be this many times shorter
 _SMALL_TABLE = 1 << 16  # numbers of a table; up to this many, rows that most blocks use are no faster than all rows
 _SHARED = 64  # with fewer rows of a table per position, the items of a block use nearly all of them
+_MANY_PRODUCTS = 1 << 22  # multiplications of an item's gradient for which looking for padding pays
 _COUNTED = 1 << 24  # largest number of rows of a table that float32 can number
 
 
@@ -139,7 +141,7 @@ class Linear(Use):
             if isinstance(form, AsOuter):
                 yield self.weight, Outer(a[:, 0], b[:, 0])
             else:
-                yield self.weight, Dense(torch.bmm(b.transpose(1, 2), a).reshape(items, -1))
+                yield self.weight, Dense(_summed(a, b).reshape(items, -1))
         if self.bias is not None:
             yield self.bias, Dense(b.sum(1))
 
@@ -299,6 +301,22 @@ class ChannelAffine(Use):
             yield self.weight, Dense(weight if self.rate is None else weight * self.rate)
         if self.bias is not None:
             yield self.bias, Dense(b.sum((1, 3)))
+
+
+def _summed(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Sums over positions of outer products b a^T, shape (items, outputs, inputs).
+
+    Positions before the first and after the last one with a gradient, such as padding, are skipped.
+    """
+    if b.device.type != "cpu" or _numel(b.shape[1:]) * a.shape[2] < _MANY_PRODUCTS:
+        return torch.bmm(b.transpose(1, 2), a)
+    total = a.new_empty(len(b), b.shape[2], a.shape[2])
+    # numpy looks for zeros eight times as fast as torch
+    for a_k, b_k, live, out in zip(a, b, (b.numpy() != 0).any(2), total, strict=True):
+        places = np.flatnonzero(live)
+        part = slice(places[0], places[-1] + 1) if len(places) else slice(0)
+        torch.mm(b_k[part].T, a_k[part], out=out)
+    return total
 
 
 def _linear_form(positions: int, shape: Sequence[int]) -> Form:
