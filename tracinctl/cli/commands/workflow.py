@@ -114,6 +114,9 @@ def run_targets(
     finished: Callable[[Run], None],
 ) -> list[Run]:
     """Run all frequencies, in rounds, in several processes, or one after another."""
+    if settings.rounds <= 1:
+        start_processes(settings.processes.processes)
+    # after a start that does not need torch
     from tracinctl.cli.commands.train import show_notes
     from tracinctl.project.rounds import run_rounds
     from tracinctl.project.workflow import run_workflow
@@ -124,7 +127,6 @@ def run_targets(
     if settings.rounds > 1:
         rounds = round_settings(ctx, settings)
         return run_rounds(targets, rounds, workflow, watch=watch, trained=show_notes, finished=finished)
-    start_processes(settings.processes.processes)
     with joined_processes() as shared:
         runs = run_workflow(targets, workflow, watch=watch, finished=finished, processes=shared)
     if shared is not None and shared.rank:
