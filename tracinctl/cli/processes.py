@@ -75,6 +75,8 @@ def start_processes(count: int) -> None:
     import subprocess
     import tempfile
 
+    # a shell makes commands in the background ignore an interruption, but the processes must not outlive this one
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "tracinctl", *terminal.arguments]
     processes: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="tracinctl-") as folder:

@@ -17,10 +17,13 @@ from tracinctl.errors import MemoryBudgetError
 ITEMS_SHARE = 8
 """Divisor of the memory that gives the part for kept items."""
 
+SCRATCH = 64 << 20
+"""Bytes of float64 copies at a time; more do not make products faster on any device."""
+
+_INSIDE = 256  # held rows that meet the held ones at a time; symmetric products of more are no faster
 _CHUNK = 128  # rows that meet the held ones at a time; more do not make products of long rows faster
 _CHUNK_BYTES = 4 << 20  # more of short rows, whose products take less time than calls do
 _PREFERRED_BYTES = 44 << 20  # memory of a pass; pages of larger passes are not reused (``Heap``)
-_SCRATCH = 64 << 20  # float64 copies at a time; more do not make products faster on any device
 _UNCOUNTED = 128 << 20  # for libraries, and for freed memory between pieces in use, if this is not a quarter or more
 _MARGIN = 1.25  # libraries use some memory that torch does not count
 
@@ -50,6 +53,12 @@ class Budget:
     def gradients(self) -> int:
         """Bytes for making a kernel. The rest is for earlier kernels, and for what nobody counts."""
         uncounted = max(min(self.remaining // 4, _UNCOUNTED), self.remaining // 8)
+        return self.remaining - max(uncounted, min(self.remaining // 4, self.kernels))
+
+    @property
+    def gradients_once(self) -> int:
+        """Bytes for making a kernel if each gradient is computed once, which leaves little freed memory in pieces."""
+        uncounted = max(min(self.remaining // 4, _UNCOUNTED), self.remaining // 20)
         return self.remaining - max(uncounted, min(self.remaining // 4, self.kernels))
 
     def with_gradients(self, needed: int) -> int:
@@ -90,12 +99,14 @@ class Measured:
         items_a_row: 1, or 2 if rows are differences.
         work: bytes that a pass uses per item.
         per_item: bytes that a pass keeps per item.
+        placed: bytes of an item's gradient that later passes compute where it is held.
     """
 
     row: int
     items_a_row: int
     work: int
     per_item: int
+    placed: int = 0
 
     @property
     def taken(self) -> int:
@@ -108,18 +119,38 @@ class Measured:
         return self.row + 2 * self.taken + int(_MARGIN * self.work) + 4096
 
 
-def block_sizes(budget: Budget, columns: int, measured: Measured) -> BlockSizes:
-    """Block sizes for the kernel of a checkpoint, in which ``columns`` rows meet all rows.
+def block_sizes(budget: Budget, rows: int, columns: int, measured: Measured, scratch: int = SCRATCH) -> BlockSizes:
+    """Block sizes for the kernel of a checkpoint, in which ``columns`` rows meet all ``rows``.
 
     Raises:
         MemoryBudgetError: not even one row at a time fits; the message says how much memory is needed.
     """
+    check_room(budget, measured.least)
+    held = _all_held(budget, rows, measured, scratch) if rows == columns else None
+    return held or _in_tiles(budget, columns, measured, scratch)
+
+
+def _all_held(budget: Budget, rows: int, measured: Measured, scratch: int) -> BlockSizes | None:
+    """Sizes with which the gradients of all rows are held at a time; None if they do not fit."""
+    row = measured.row
+    inside = max(1, min(_INSIDE, row // 64))
+    scratch = 2048 + min(scratch, budget.gradients_once // 8)
+    for_passes = budget.gradients_once - 4096 - scratch - rows * (row + 16 * inside)
+    # processes that share the work also hold a block of another one
+    a_pass = int(_MARGIN * measured.work) + row
+    per_item = measured.per_item + row - measured.placed
+    most = max(_CHUNK, _CHUNK_BYTES // measured.taken)
+    block = min(rows, most, for_passes // a_pass, max(1, _PREFERRED_BYTES // max(1, per_item)))
+    return BlockSizes(rows, block, block, scratch, inside) if block > 0 else None
+
+
+def _in_tiles(budget: Budget, columns: int, measured: Measured, scratch: int) -> BlockSizes:
+    """Sizes with which the gradients of some rows are held at a time."""
     row, items_a_row = measured.row, measured.items_a_row
     per_item = measured.per_item + row // items_a_row
     taken, work = measured.taken, int(_MARGIN * measured.work)
-    check_room(budget, measured.least)
     spare = budget.gradients - measured.least
-    scratch = 2048 + min(_SCRATCH, spare // 8)
+    scratch = 2048 + min(scratch, spare // 8)
     most = max(_CHUNK, _CHUNK_BYTES // taken)
     chunk = max(2, min(most, (2 * taken + spare // 8) // (taken + 64)))
     block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, per_item)))

@@ -43,13 +43,14 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[int | None], *inputs: Any) -> Any:
         *tensors, options = inputs
-        query, key, value, mask = (
-            t if t is None else _items_first(t, dim, info.batch_size) for t, dim in zip(tensors, in_dims, strict=False)
+        query, key, value, *masks = (
+            _items_first(t, dim, info.batch_size) for t, dim in zip(tensors, in_dims, strict=False) if t is not None
         )
         lead = query.shape[:-_ITEM]
-        if mask is not None:
-            missing = query.dim() - mask.dim()
-            mask = mask.reshape(len(mask), *[1] * missing, *mask.shape[1:])
+        mask: torch.Tensor | None = None
+        for given in masks:
+            missing = query.dim() - given.dim()
+            mask = given.reshape(len(given), *[1] * missing, *given.shape[1:])
             mask = mask.expand(*lead, *mask.shape[-_ITEM:]).flatten(0, len(lead) - 1)
         query, key, value = (t.flatten(0, len(lead) - 1) for t in (query, key, value))
         with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):

@@ -11,6 +11,7 @@ If a model branches on its data, a block is split into items that take the same 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tracinctl.engine.gradients.branches import PartingError
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.gradients.tracing import Trace, UseWatch
-from tracinctl.engine.gradients.uses import AsOuter, AsRows, Dense, Feature, Form, Outer, Taps, Touched, Whole
+from tracinctl.engine.gradients.uses import AsOuter, AsRows, Dense, Feature, Form, Linear, Outer, Taps, Touched, Whole
 from tracinctl.errors import ModelError
 
 ScoreFunction = Callable[[Any, Any], Any]
@@ -45,6 +46,7 @@ class BatchedGradients:
 
     Attributes:
         bytes_per_item: bytes per item that the formulas kept in the last pass.
+        placed_bytes: bytes per item of the gradients that can be computed in given places.
         uses: how the last pass used the parameters. Equal values mean the same uses.
         branches: whether the model branched on its data in some pass, so that the next item may use them differently.
     """
@@ -65,6 +67,7 @@ class BatchedGradients:
         self._projection = projection
         self._shapes = {name: model.get_parameter(name).shape for name in names}
         self.bytes_per_item = 0
+        self.placed_bytes = 0
         self._scored = _ScoredModel(model, score)
         self._apart = apart
         self.channels_last = channels_last
@@ -82,12 +85,17 @@ class BatchedGradients:
             self._forms[name] = _common(self._forms.get(name, form), form)
         outer = {name for name, form in self._forms.items() if isinstance(form, AsOuter | AsRows)}
         self._apart_names = [name for name in self.names if name in outer or self._length(name) >= _APART]
+        whole = [name for name in self._apart_names if name in self._placed(trace)]
+        self.placed_bytes = sum(self._length(name) * scores.element_size() for name in whole)
         # gradients for the comparison with plain autograd are all projected in the way that both support
         forms = self._forms if self._projection is None else {}
         return self._gathered(trace, ins, slopes, len(scores), forms), scores
 
-    def __call__(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
-        """Gradients of these items' scores as features, whose inner products add up, and the scores, (items,)."""
+    def __call__(self, inputs: Any, places: Sequence[torch.Tensor | None] = ()) -> tuple[list[Feature], torch.Tensor]:
+        """Gradients of these items' scores as features, whose inner products add up, and the scores, (items,).
+
+        ``places`` are tensors for the values of the first features. Gradients of linear layers are computed there.
+        """
         try:
             trace, ins, slopes, scores = self._run(inputs)
         except PartingError as parting:
@@ -97,7 +105,7 @@ class BatchedGradients:
                 "the model uses its parameters differently than before, on items of the same shape",
                 hint="Make scores in eval() mode depend only on the item and the checkpoint.",
             )
-        return self._features(trace, ins, slopes, len(scores)), scores
+        return self._features(trace, ins, slopes, len(scores), places), scores
 
     def flat_gradients(self, gathered: Mapping[str, Feature]) -> dict[str, torch.Tensor]:
         """The flat gradients of the first item by name, from the gradients of ``learn``."""
@@ -154,10 +162,17 @@ class BatchedGradients:
         raise RuntimeError("the uses of the parameters change from run to run")
 
     def _features(
-        self, trace: Trace, ins: Sequence[torch.Tensor], slopes: dict[Any, torch.Tensor | None], items: int
+        self,
+        trace: Trace,
+        ins: Sequence[torch.Tensor],
+        slopes: dict[Any, torch.Tensor | None],
+        items: int,
+        places: Sequence[torch.Tensor | None],
     ) -> list[Feature]:
         """One feature per long parameter, and one for all short ones."""
-        gathered = self._gathered(trace, ins, slopes, items, self._forms)
+        placed = self._placed(trace)
+        by_name = {n: t for n, t in zip(self._apart_names, places, strict=False) if t is not None and n in placed}
+        gathered = self._gathered(trace, ins, slopes, items, self._forms, by_name)
         features = [gathered.pop(name) for name in self._apart_names]
         short = [part.values for name in self.names if isinstance(part := gathered.get(name), Dense)]
         return [*features, Dense(torch.cat(short, dim=1))] if short else features
@@ -169,8 +184,9 @@ class BatchedGradients:
         slopes: dict[Any, torch.Tensor | None],
         items: int,
         forms: Mapping[str, Form],
+        places: Mapping[str, torch.Tensor] | None = None,
     ) -> dict[str, Feature]:
-        """The gradients by each parameter, summed over its uses, in these forms."""
+        """The gradients by each parameter, summed over its uses, in these forms and places."""
         gathered: dict[str, Feature] = {}
 
         def add(name: str, part: Feature) -> None:
@@ -187,11 +203,12 @@ class BatchedGradients:
         for number, (use, a) in enumerate(zip(trace.uses, ins, strict=True)):
             if (slope := slopes[number]) is not None:
                 form = forms.get(use.weight or "", Whole())
-                parts = (
-                    use.gradients(a, slope, form)
-                    if projection is None
-                    else projection.of_use(use, a, slope, form, self._shapes)
-                )
+                if projection is not None:
+                    parts = projection.of_use(use, a, slope, form, self._shapes)
+                elif isinstance(use, Linear):
+                    parts = use.gradients(a, slope, form, (places or {}).get(use.weight or ""))
+                else:
+                    parts = use.gradients(a, slope, form)
                 for name, part in parts:
                     add(name, part)
         for name in self._copied:
@@ -207,6 +224,14 @@ class BatchedGradients:
             if isinstance(part := gathered[name], Touched) and isinstance(wanted, AsRows):
                 gathered[name] = part.at_most(wanted.positions)
         return gathered
+
+    def _placed(self, trace: Trace) -> set[str]:
+        """Names of the linear weights whose gradients can be computed in given places: whole ones of a single use."""
+        if self._projection is not None:
+            return set()
+        uses = Counter(use.weight for use in trace.uses)
+        linear = {use.weight for use in trace.uses if isinstance(use, Linear) and uses[use.weight] == 1}
+        return {name for name in linear if name is not None and isinstance(self._forms[name], Whole)}
 
     def _nothing(self, name: str, items: int, form: Form | None) -> Feature:
         """Zero gradients of a parameter that no item depends on."""

@@ -78,6 +78,11 @@ class ItemGradients:
         return self._ways[0].bytes_per_item if self._ways else 0
 
     @property
+    def placed_bytes(self) -> int:
+        """Bytes per item of the gradients that are computed in given places; 0 before ``prepare``."""
+        return self._ways[0].placed_bytes if self._ways else 0
+
+    @property
     def way(self) -> str:
         """How gradients are computed, and why, in words; known after ``prepare``."""
         return "in blocks" if self._ways else f"one item at a time: {self._refusal}"
@@ -118,10 +123,12 @@ class ItemGradients:
         self._unchecked = len(self._examples) == 1 and not any(way.branches for way in self._ways)
         return self._unchecked
 
-    def _as_before(self, inputs: Any) -> tuple[list[Feature], torch.Tensor] | None:
+    def _as_before(
+        self, inputs: Any, places: Sequence[torch.Tensor | None]
+    ) -> tuple[list[Feature], torch.Tensor] | None:
         """Gradients in the known way, or None if the model in its new state needs another."""
         try:
-            result = self._ways[0](inputs)
+            result = self._ways[0](inputs, places)
         except (ModelError, *_REFUSALS):
             return None
         return result if self._ways[0].uses in self._trusted and not self._ways[0].branches else None
@@ -146,16 +153,20 @@ class ItemGradients:
             self._trusted.add(uses)
         return True
 
-    def __call__(self, inputs: Any) -> tuple[list[Feature], torch.Tensor]:
-        """Gradients of these items' scores, as features whose inner products add up, and the scores, shape (items,)."""
+    def __call__(self, inputs: Any, places: Sequence[torch.Tensor | None] = ()) -> tuple[list[Feature], torch.Tensor]:
+        """Gradients of these items' scores, as features whose inner products add up, and the scores, shape (items,).
+
+        ``places`` are tensors for the values of the features, in order. Some features are computed there, which saves
+        copying them; the caller copies the others.
+        """
         if self._ways and self._unchecked:
-            if (result := self._as_before(inputs)) is not None:
+            if (result := self._as_before(inputs, places)) is not None:
                 self._unchecked = False
                 return result
             self.prepare(inputs)
         elif self._ways and not self._trusted:
             self.prepare(inputs)
-        return self._ways[0](inputs) if self._ways else self._one_at_a_time(inputs)
+        return self._ways[0](inputs, places) if self._ways else self._one_at_a_time(inputs)
 
     def scores(self, inputs: Any) -> torch.Tensor:
         """Scores of these items, one at a time and without gradients, shape (items,)."""

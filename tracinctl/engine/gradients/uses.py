@@ -133,15 +133,17 @@ class Linear(Use):
         """An outer product if there is one position and it is short enough."""
         return _linear_form(self.positions, self.shape)
 
-    def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
-        """Sums over positions of outer products."""
+    def gradients(
+        self, inputs: torch.Tensor, slope: torch.Tensor, form: Form, place: torch.Tensor | None = None
+    ) -> Found:
+        """Sums over positions of outer products; a whole weight's gradient is computed in ``place``, if given."""
         items = len(slope)
         a, b = inputs.reshape(items, -1, inputs.shape[-1]), slope.reshape(items, -1, slope.shape[-1])
         if self.weight is not None:
             if isinstance(form, AsOuter):
                 yield self.weight, Outer(a[:, 0], b[:, 0])
             else:
-                yield self.weight, Dense(_summed(a, b).reshape(items, -1))
+                yield self.weight, Dense(_summed(a, b, place).reshape(items, -1))
         if self.bias is not None:
             yield self.bias, Dense(b.sum(1))
 
@@ -303,14 +305,15 @@ class ChannelAffine(Use):
             yield self.bias, Dense(b.sum((1, 3)))
 
 
-def _summed(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Sums over positions of outer products b a^T, shape (items, outputs, inputs).
+def _summed(a: torch.Tensor, b: torch.Tensor, place: torch.Tensor | None) -> torch.Tensor:
+    """Sums over positions of outer products b a^T, shape (items, outputs, inputs), in ``place`` if given.
 
     Positions before the first and after the last one with a gradient, such as padding, are skipped.
     """
+    shape = len(b), b.shape[2], a.shape[2]
+    total = a.new_empty(shape) if place is None else place.view(shape)
     if b.device.type != "cpu" or _numel(b.shape[1:]) * a.shape[2] < _MANY_PRODUCTS:
-        return torch.bmm(b.transpose(1, 2), a)
-    total = a.new_empty(len(b), b.shape[2], a.shape[2])
+        return torch.bmm(b.transpose(1, 2), a, out=total)
     # numpy looks for zeros eight times as fast as torch
     for a_k, b_k, live, out in zip(a, b, (b.numpy() != 0).any(2), total, strict=True):
         places = np.flatnonzero(live)

@@ -16,13 +16,15 @@ from tracinctl.engine.gradients.uses import Feature
 from tracinctl.engine.heap import Heap
 from tracinctl.engine.item_check import check_items
 from tracinctl.engine.items import Items
+from tracinctl.engine.kernel.feature_blocks import Places, check_finite, places_in, put
 from tracinctl.engine.kernel.item_kernel import KernelStore
 from tracinctl.engine.kernel.layout import KernelLayout
+from tracinctl.engine.kernel.precision import in_cache
 from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
-from tracinctl.engine.kernel.sizes import bytes_of_check, foreseen, measured, tensors_of
-from tracinctl.engine.memory import BlockSizes, Budget, Measured, block_sizes, check_room
+from tracinctl.engine.kernel.sizes import bytes_of_check, foreseen, measured
+from tracinctl.engine.memory import SCRATCH, BlockSizes, Budget, Measured, block_sizes, check_room
 from tracinctl.engine.model_errors import asking_model
-from tracinctl.errors import MemoryBudgetError, ModelError, NonFiniteError
+from tracinctl.errors import MemoryBudgetError, ModelError
 
 
 class KernelMaker:
@@ -82,7 +84,9 @@ class KernelMaker:
                 with asking_model([self.items.ids[item]], inputs := give()):
                     self.gradients.prepare(inputs)
         if self._sizes is None:
-            self._sizes = block_sizes(self.budget, self.layout.columns, self._measured(groups, read, rows))
+            scratch = in_cache(torch.empty(0, device=self.device), SCRATCH)
+            needs = self._measured(groups, read, rows)
+            self._sizes = block_sizes(self.budget, len(self.layout), self.layout.columns, needs, scratch)
         # free memory and the memory of a pass may differ between processes
         sizes = processes.gather(lambda: self._sizes)[0]
         assert sizes is not None  # noqa: S101  they were just chosen
@@ -199,7 +203,10 @@ class _Making:
         start = 0
         for k in range(0, len(pieces), size):
             taken: list[Rows] = []
-            shapes = self.processes.gather(lambda: self._take_share(pieces[k : k + size], taken))  # noqa: B023 - called at once
+            there: Places = ()
+            if all_rows is not None and items_a_row == size == 1:
+                there = all_rows.places(slice(start, start + len(pieces[k])))
+            shapes = self.processes.gather(lambda: self._take_share(pieces[k : k + size], taken, there))  # noqa: B023 - called at once
             for source, piece in enumerate(pieces[k : k + size]):
                 if source == rank:
                     block = taken.pop()
@@ -219,11 +226,11 @@ class _Making:
         assert all_rows is not None  # noqa: S101  there are rows
         return all_rows
 
-    def _take_share(self, pieces: Sequence[IntArray], share: list[Rows]) -> list[list[list[int]]]:
+    def _take_share(self, pieces: Sequence[IntArray], share: list[Rows], places: Places) -> list[list[list[int]]]:
         """Put the gradients of this process's piece, if there is one, into ``share``; return its tensors' shapes."""
         if self.processes.rank >= len(pieces):
             return []
-        share.append(self._take(pieces[self.processes.rank]))
+        share.append(self._take(pieces[self.processes.rank], places))
         return share[0].shapes
 
     def _meet(
@@ -261,8 +268,8 @@ class _Making:
         self.maker.heap.trim()
         return inner_products(taken, met, self.sizes.scratch, exact=self.exact, leading=leading)
 
-    def _take(self, rows: IntArray) -> Rows:
-        """Gradients of these rows."""
+    def _take(self, rows: IntArray, places: Places = ()) -> Rows:
+        """Gradients of these rows; some may be computed in ``places``, which only rows of single items have."""
         wanted = self.layout.items_of(rows)
         shapes = self.items.shapes[wanted]
         order = np.argsort(shapes, kind="stable")
@@ -270,21 +277,12 @@ class _Making:
         at = 0
         while at < len(order):
             alike = shapes[order[at : at + self.sizes.block]]
-            places = order[at : at + int((alike == alike[0]).sum())]
-            features = self._gradients(wanted[places], int(rows[0]))
-            if len(places) == len(wanted):
-                gathered = features
-            else:
-                gathered = gathered or [_room(feature, len(wanted)) for feature in features]
-                # copying to a slice is faster than to single places
-                together = places[-1] - places[0] + 1 == len(places)
-                where: Any = slice(int(places[0]), int(places[-1]) + 1) if together else torch.from_numpy(places)
-                for feature, part in zip(features, gathered, strict=True):
-                    for tensor, target in zip(tensors_of(feature), tensors_of(part), strict=True):
-                        target[where if together else where.to(target.device)] = tensor
-                del tensor, feature
+            block = order[at : at + int((alike == alike[0]).sum())]
+            alone = len(block) == len(wanted)
+            features = self._gradients(wanted[block], int(rows[0]), places if alone else places_in(gathered, block))
+            gathered = features if alone else put(features, gathered, block, len(wanted))
             del features
-            at += len(places)
+            at += len(block)
         taken = Rows.of(gathered, differences=self.layout.second is not None)
         if not self.again and not self.complete:
             self.parts["lengths"][rows] = (
@@ -294,27 +292,26 @@ class _Making:
             )
         return taken
 
-    def _gradients(self, items: IntArray, begun: int) -> list[Feature]:
+    def _gradients(self, items: IntArray, begun: int, places: Places = ()) -> list[Feature]:
         """Gradients of items with the same shape, for the chunk of rows that begins with ``begun``.
 
         Other values of an item are recorded the first time.
         """
         self.maker.heap.trim()
-        features, scores = self._ask(items)
+        features, scores = self._ask(items, places)
         if not self.again:
             rows = Rows.of(features, differences=False)
             lengths = None if self.complete else squared_lengths(rows, self.sizes.scratch, exact=self.exact)
-            _check_finite(features, scores, lengths, [self.items.ids[k] for k in items], self.checkpoint)
+            check_finite(features, scores, lengths, [self.items.ids[k] for k in items], self.checkpoint)
             new = np.flatnonzero(self.begun[items] == len(self.layout))
-            places = items[new]
-            self.parts["scores"][places] = scores.cpu().double().numpy()[new]
+            self.parts["scores"][items[new]] = scores.cpu().double().numpy()[new]
             if lengths is not None:
-                self.parts["item_lengths"][places] = lengths[new]
-            self.begun[places] = begun
+                self.parts["item_lengths"][items[new]] = lengths[new]
+            self.begun[items[new]] = begun
         self.report(int((self.begun < len(self.layout)).sum()))
         return features
 
-    def _ask(self, items: IntArray) -> tuple[list[Feature], torch.Tensor]:
+    def _ask(self, items: IntArray, places: Places = ()) -> tuple[list[Feature], torch.Tensor]:
         """Gradients and scores of items with the same shape.
 
         Raises:
@@ -323,7 +320,7 @@ class _Making:
         inputs = self.items.stack(items, self.maker.device, self.maker.dtype)
         try:
             with asking_model([self.items.ids[k] for k in items], inputs):
-                return self.maker.gradients(inputs)
+                return self.maker.gradients(inputs, places)
         except ModelError:
             if len(items) > 1:
                 for k in range(len(items)):  # find the item that fails alone, so that the error can name it
@@ -367,31 +364,3 @@ class _Making:
 def _pieces(rows: IntArray, most: int) -> list[IntArray]:
     """Split the rows into pieces of about equal length, at most ``most``."""
     return list(np.array_split(rows, -(-len(rows) // most))) if len(rows) else []
-
-
-def _room(feature: Feature, items: int) -> Feature:
-    """An empty feature of the same form for this many items."""
-    tensors = [t.new_empty(items, *t.shape[1:]) for t in tensors_of(feature)]
-    return type(feature)(*tensors)
-
-
-def _check_finite(
-    features: list[Feature], scores: torch.Tensor, lengths: FloatArray | None, ids: list[str], checkpoint: str
-) -> None:
-    """Raise NonFiniteError for NaN or infinite scores or gradients.
-
-    ``lengths`` are squared lengths of the gradients, if they are known. They or a sum are finite if all numbers are,
-    unless they overflow, and need no mask.
-    """
-    gradients = [("gradient", tensor) for feature in features for tensor in tensors_of(feature)]
-    if lengths is None:
-        gradients = [(name, tensor) for name, tensor in gradients if not bool(torch.isfinite(tensor.sum()))]
-    elif np.isfinite(lengths).all():
-        gradients = []
-    for name, tensor in (("score", scores.unsqueeze(1)), *gradients):
-        bad = (~torch.isfinite(tensor)).flatten(1).any(1).nonzero()
-        if len(bad):
-            raise NonFiniteError(
-                f"checkpoint {checkpoint}: the {name} of item {ids[int(bad[0])]} is NaN or infinite",
-                hint="Leave the checkpoint or the item out, or check the recording and the training run.",
-            )

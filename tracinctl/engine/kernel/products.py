@@ -92,11 +92,17 @@ class Rows:
     def __getitem__(self, rows: slice) -> Rows:
         return Rows(tuple(tuple(t[..., rows, :] for t in part) for part in self.parts))
 
+    def places(self, rows: slice) -> list[torch.Tensor | None]:
+        """Tensors for the dense gradients of these rows; None for parts of another form."""
+        return [part[0][rows] if part[0].dim() == _MATRIX else None for part in self.parts]
+
     def put(self, start: int, rows: Rows) -> None:
-        """Copy ``rows`` to the places from ``start`` on."""
+        """Copy ``rows`` to the places from ``start`` on, except what was computed there."""
         for part, new in zip(self.parts, rows.parts, strict=True):
             for t, value in zip(part, new, strict=True):
-                t[..., start : start + len(rows), :] = value
+                place = t[..., start : start + len(rows), :]
+                if place.data_ptr() != value.data_ptr():
+                    place.copy_(value)
 
 
 def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True, leading: bool = False) -> FloatArray:

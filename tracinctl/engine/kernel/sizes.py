@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -40,7 +41,8 @@ def measured(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_
         read: functions that return one item of each shape.
         items_a_row: 1, or 2 if rows are differences.
     """
-    return _measured(gradients, lambda: gradients.bytes_per_item, read, items_a_row)
+    found = _measured(gradients, lambda: gradients.bytes_per_item, read, items_a_row)
+    return replace(found, placed=gradients.placed_bytes if items_a_row == 1 else 0)
 
 
 def foreseen(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured | None:
