@@ -15,10 +15,10 @@ not train on (``unseen.py``), and the two estimates are averaged by their precis
 
 **Cells.** A weight decay with a stop is a cell. Neighbouring cells rank alike, so the accuracy of a cell is averaged
 with that of its neighbours before cells are compared. A rule is judged by the mean of its best three cells less that of
-the best three with nothing left out, and less a standard error of this difference (bootstrap over items): the
-best of many rules looks better than it is. Where training pairs judge too, half an error is enough.
-Only what remains above zero is chosen over nothing. Then the rule's best cell says how to train. The shares of an
-error were settled on data of their own, see ``tests/benchmarks/README.md``.
+the best three with nothing left out, and less a standard error of this difference (bootstrap over items), because the
+best of many rules looks better than it is. If training pairs judge too, half an error is subtracted. Only a rule that
+remains above zero is chosen over nothing. Then the rule's best cell says how to train. The shares of an error were
+settled on separate data, see ``tests/benchmarks/README.md``.
 
 **Cost.** All rules are tried once with the default weight decay. The best few, by the same measure, are then trained
 with every weight decay and seed. Stops cost nothing, because one training is scored at each stop.

@@ -165,9 +165,9 @@ def choice_note(result: RetrainResult) -> str:
     if result.choice is not None:
         return (
             "Points: gain in pair accuracy over leaving nothing out, with one standard error. For rules with scores, "
-            "each half of the scoring items makes a list, and the other judges it; such a rule may be chosen if its "
-            "gain exceeds its error. Rules without scores are judged by all scoring items, and by training pairs that "
-            "their rankers did not train on; such a rule may be chosen if its gain exceeds half its error."
+            "each half of the scoring items makes a list, and the other judges it. Rules without scores are judged by "
+            "all scoring items. A rule may be chosen if its gain exceeds its error, or half its error if it is also "
+            "judged by training pairs that its rankers did not train on."
         )
     if not result.why_no_choice:
         return ""
