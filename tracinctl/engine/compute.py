@@ -274,7 +274,14 @@ def compute_influence(
 
 
 def checkpoint_sources(checkpoints: Sequence[Path | str | Mapping[str, Any]]) -> list[CheckpointSource]:
-    """Sources of checkpoints from paths or state dicts."""
+    """Sources of checkpoints from paths or state dicts.
+
+    Raises:
+        UsageError: a single checkpoint is not in a list.
+    """
+    if isinstance(checkpoints, (str, Path, Mapping)):
+        kind = "state dict" if isinstance(checkpoints, Mapping) else "path"
+        raise UsageError(f"`checkpoints` is a {kind}, not a list", hint="Give a list, even of one checkpoint.")
     return [
         CheckpointSource(f"state {number}", checkpoint)
         if isinstance(checkpoint, Mapping)

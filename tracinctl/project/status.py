@@ -281,7 +281,8 @@ def _other_settings(provenance: Mapping[str, Any], settings: Mapping[str, Any]) 
     return [
         f"made with {name} {shown(made[name])}, but the settings say {shown(settings[name])}"
         for name in ("loss_type", "margin", "method", "n_fft", "hop", "channel")
-        if name in settings and made.get(name) is not None and made[name] != settings[name]
+        # a function of the user's has another name if it is imported from elsewhere
+        if name in settings and made.get(name) not in (None, settings[name]) and ":" not in str(settings[name])
     ]
 
 

@@ -16,7 +16,7 @@ from tracinctl import compute_influence
 from tracinctl.engine.checkpoints.files import checkpoint_digest, is_checkpoint
 from tracinctl.engine.checkpoints.listing import list_checkpoints
 from tracinctl.engine.checkpoints.load import apply_checkpoint, load_checkpoint
-from tracinctl.errors import CheckpointError, CheckpointWarning
+from tracinctl.errors import CheckpointError, CheckpointWarning, UsageError
 
 
 class Base(nn.Module):
@@ -223,6 +223,16 @@ def test_a_folder_without_checkpoints_says_what_it_has(tmp_path):
     with pytest.raises(CheckpointError, match="is a checkpoint itself") as caught:
         list_checkpoints(trainer)
     assert caught.value.hint == f"Give `checkpoint_dir` {tmp_path / 'out'} and `checkpoint_prefix` checkpoint-"
+
+
+def test_a_checkpoint_outside_a_list_and_a_folder_of_checkpoints_are_named(tmp_path):
+    paths = make_checkpoints(Base(), tmp_path)
+    for alone, kind in ((paths[0], "path"), (str(paths[0]), "path"), (Base().state_dict(), "state dict")):
+        with pytest.raises(UsageError, match=f"`checkpoints` is a {kind}, not a list"):
+            compute_influence(make_data((6,)), Base(), alone)
+    with pytest.raises(CheckpointError, match="is a folder of checkpoints, not a checkpoint") as caught:
+        load_checkpoint(tmp_path)
+    assert str(min(paths)) in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,12 @@ def _no_weights(path: Path) -> CheckpointError:
     for name, kind in _OTHERS.items():
         if (path / name).is_file():
             return CheckpointError(f"{path} has weights of {kind}", hint="Save it with PyTorch: save_pretrained.")
+    inside = next(filter(is_checkpoint, sorted(path.iterdir())), None)
+    if inside is not None:
+        return CheckpointError(
+            f"{path} is a folder of checkpoints, not a checkpoint",
+            hint=f"Give the checkpoints in it, such as {inside}.",
+        )
     return CheckpointError(f"{path} has no weights", hint=f"Add one of {', '.join((*_WEIGHTS, *_ADAPTERS))}.")
 
 
