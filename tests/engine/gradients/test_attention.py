@@ -81,6 +81,7 @@ WAYS = {
 @pytest.fixture
 def together(monkeypatch):
     """How often attention was computed for all items of a block."""
+    monkeypatch.setattr(attention, "_LONG", 1)
     calls = []
     rule = attention._Attention.vmap
 

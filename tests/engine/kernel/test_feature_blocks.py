@@ -53,3 +53,8 @@ def test_each_gradient_is_computed_once_if_all_fit():
     assert used <= Budget(4096 * MIB).gradients_once
     assert block_sizes(Budget(4096 * MIB), 300, 300, needs).tile < 280, "then they do not fit"
     assert block_sizes(Budget(4096 * MIB), 281, 280, needs).tile < 280, "another row meets them in chunks"
+
+
+def test_short_gradients_meet_each_other_in_large_pieces():
+    needs = Measured(row=80, items_a_row=1, work=1000, per_item=100)
+    assert block_sizes(Budget(1024 * MIB), 2000, 2000, needs).inside >= 128
