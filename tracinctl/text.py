@@ -21,6 +21,18 @@ def clean(text: object) -> str:
     return _CONTROLS.sub(lambda match: repr(match.group())[1:-1], str(text).replace("\t", " "))
 
 
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV, each line ended by one line feed."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def fit(text: object, width: int) -> str:
     """The cleaned text in exactly ``width`` columns, padded with spaces or without its middle."""
     from rich.cells import cell_len, set_cell_size

@@ -42,7 +42,7 @@ def decided(**made):
 
 def listed(verdicts):
     exclusions = choose_exclusions(table(), Rule(threshold="0"))
-    return list(reviewed_exclusions(exclusions, table(), verdicts).exclusions.ids)
+    return list(reviewed_exclusions(exclusions, table(), verdicts).ids)
 
 
 def test_without_decisions_the_list_is_the_rules():
@@ -73,8 +73,9 @@ def test_disputed_and_unsure_decisions_change_nothing():
 
 def test_the_list_counts_the_decisions():
     exclusions = choose_exclusions(table(), Rule(threshold="0"))
-    reviewed = reviewed_exclusions(exclusions, table(), decided(**{named(0, 4): "keep"}))
-    text = list_text(reviewed.exclusions, "scores.json", [f"review: {reviewed.note}"])
+    verdicts = decided(**{named(0, 4): "keep"})
+    reviewed = reviewed_exclusions(exclusions, table(), verdicts)
+    text = list_text(reviewed, "scores.json", [f"review: {note_of(verdicts)}"])
     assert "# review: 1 decision by people: 0 left out, 1 kept, 0 turned round" in text
     assert text.startswith("# excluded: 3 ")
 
@@ -134,8 +135,8 @@ class TestGroups:
         verdicts = decided(**{"annotator:Ben": "keep", "annotator:Cy": "leave_out"})
         reviewed = reviewed_exclusions(exclusions, scores, verdicts)
         # Ben's second pair is a mirror image of Anna's first
-        assert set(reviewed.exclusions.ids) == {named(*PAIRS[2]), named(*PAIRS[4]), named(*PAIRS[5])}
-        assert reviewed.note == "2 decisions by people: 1 left out, 1 kept, 0 turned round"
+        assert set(reviewed.ids) == {named(*PAIRS[2]), named(*PAIRS[4]), named(*PAIRS[5])}
+        assert note_of(verdicts) == "2 decisions by people: 1 left out, 1 kept, 0 turned round"
 
     def test_groups_that_contradict_each_other_decide_nothing(self):
         groups = {**self.GROUPS, "day": np.array(["Monday"] * 6)}

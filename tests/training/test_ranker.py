@@ -272,12 +272,12 @@ def test_excluded_pairs_and_items_are_never_trained_on(data, monkeypatch):
     wanted = {k for k in ids if k != ids[3] and "t5" not in k.split("_")}
     assert pairs == wanted
     assert items == {f"t{k}" for k in range(12)} - {"t5"}
-    assert result.left_out_pairs == [ids[3]]
-    assert result.left_out_items == ["t5"]
-    assert result.unknown_ids == ["nobody", "t1_t0"]
-    assert result.held_out_ids == ["h2", "h0_h1"]
-    assert result.rows_left_out == len(ids) - len(wanted)
-    assert result.train_pairs.row_ids(data.train.ids) == [k for k in ids if k in wanted]
+    assert result.left.pair_ids == [ids[3]]
+    assert result.left.item_ids == ["t5"]
+    assert result.left.unknown == ["nobody", "t1_t0"]
+    assert result.left.held_out == ["h2", "h0_h1"]
+    assert result.left.rows_left_out == len(ids) - len(wanted)
+    assert result.left.pairs.row_ids(data.train.ids) == [k for k in ids if k in wanted]
 
 
 def test_a_list_of_other_data_is_refused_before_the_training(data, tmp_path):
@@ -285,14 +285,14 @@ def test_a_list_of_other_data_is_refused_before_the_training(data, tmp_path):
         train_ranker(data, QUICK, tmp_path / "out", exclusions=["u1_u2", "u3"])
     assert not (tmp_path / "out").exists()
     held_out = train_ranker(data, QUICK, None, exclusions=["h2"])
-    assert held_out.held_out_ids == ["h2"], "held-out ids are reported after training"
+    assert held_out.left.held_out == ["h2"], "held-out ids are reported after training"
 
 
 def test_without_exclusions_every_pair_is_trained_on(data, monkeypatch):
     result, items, pairs = _seen_pairs(data, monkeypatch)
     assert pairs == set(data.train_pairs.row_ids(data.train.ids))
     assert items == set(data.train.ids)
-    assert (result.rows_left_out, result.unknown_ids) == (0, [])
+    assert (result.left.rows_left_out, result.left.unknown) == (0, [])
 
 
 def test_a_listed_pair_is_left_out_with_its_repeats_but_not_its_mirror_image():
@@ -307,7 +307,7 @@ def test_the_pairs_file_contains_the_pairs_trained_on(data, tmp_path):
     ids = data.train_pairs.row_ids(data.train.ids)
     result = train_ranker(data, QUICK, tmp_path, exclusions=ids[:10])
     train, held_out = read_pairs_file(tmp_path / "pairs.csv").pairs(data.train.ids, data.test.ids)
-    assert train.row_ids(data.train.ids) == ids[10:] == result.train_pairs.row_ids(data.train.ids)
+    assert train.row_ids(data.train.ids) == ids[10:] == result.left.pairs.row_ids(data.train.ids)
     assert held_out.target.tolist() == data.test_pairs.target.tolist()
 
 
@@ -399,5 +399,5 @@ def test_impossible_settings_are_refused(change):
 def test_the_users_recordings_train_the_small_ranker(tmp_path):
     data = load_recordings(PROJECT / "data", "plastic", "500hz", pairs="drawn")
     result = train_ranker(data, dataclasses.replace(QUICK, epochs=1, batch_size=32), tmp_path)
-    assert len(result.train_pairs) == 579
+    assert len(result.left.pairs) == 579
     assert (tmp_path / "pairs.csv").read_text() == (PROJECT / "pairs.csv").read_text()

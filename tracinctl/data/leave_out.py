@@ -13,7 +13,14 @@ from tracinctl.data.recordings import nfc
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The remaining training pairs, and how each id on the list was used (see TrainResult)."""
+    """The remaining training pairs, and how each id on the list was used.
+
+    Attributes:
+        pairs, rows: the remaining pairs, and the number before.
+        pair_ids, item_ids: ids that left out a training pair or a training item.
+        unknown: ids that are neither.
+        held_out: ids of held-out items or pairs, which leave nothing out.
+    """
 
     pairs: Pairs
     rows: int
@@ -21,6 +28,11 @@ class LeftOut:
     item_ids: list[str]
     unknown: list[str]
     held_out: list[str]
+
+    @property
+    def rows_left_out(self) -> int:
+        """Number of training pairs left out, including repeated draws."""
+        return self.rows - len(self.pairs)
 
 
 def leave_out(data: RankingData, exclusions: Iterable[str] | None) -> LeftOut:

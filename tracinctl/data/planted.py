@@ -6,8 +6,6 @@ angle), ``material``, ``frequency``, ``id`` (as in ``pairs.csv``, or the item's 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Final
 from tracinctl.data.tables import read_text_table
 from tracinctl.errors import DataError
 from tracinctl.files import write_text_atomic
+from tracinctl.text import csv_text
 
 PLANTED_FILE: Final = "planted.csv"
 PAIR, ITEM = "pair", "item"
@@ -38,11 +37,7 @@ _COLUMNS: Final = tuple(field.name for field in fields(Planted))
 
 def write_planted(path: str | Path, planted: Iterable[Planted]) -> None:
     """Write the known errors; the file is complete or absent."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(map(astuple, planted))
-    write_text_atomic(Path(path), text.getvalue())
+    write_text_atomic(Path(path), csv_text(_COLUMNS, map(astuple, planted)))
 
 
 def read_planted(path: str | Path) -> list[Planted]:

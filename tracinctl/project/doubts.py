@@ -11,6 +11,7 @@ import numpy as np
 
 from tracinctl.files import write_text_atomic
 from tracinctl.project.target import Target
+from tracinctl.text import csv_text
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,12 +27,9 @@ def write_doubts(target: Target, data: RankingData, doubts: npt.NDArray[np.float
     Raises:
         TracinctlError: the file cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
     pairs = data.train_pairs
-    writer.writerows(zip(pairs.row_ids(data.train.ids), pairs.target.tolist(), doubts.tolist(), strict=True))
-    write_text_atomic(target.doubts_file, text.getvalue())
+    rows = zip(pairs.row_ids(data.train.ids), pairs.target.tolist(), doubts.tolist(), strict=True)
+    write_text_atomic(target.doubts_file, csv_text(_COLUMNS, rows))
 
 
 def read_doubts(target: Target, data: RankingData) -> npt.NDArray[np.float64]:

@@ -23,14 +23,6 @@ _MOST_COMPARISONS = 40
 _CONTRADICTED = 0.5
 
 
-@dataclass(frozen=True)
-class ItemScores:
-    """Names of the checkpoints, and the training items' scores there, shape (checkpoints, items)."""
-
-    checkpoints: Sequence[str]
-    values: FloatArray
-
-
 @dataclass
 class Evidence:
     """The evidence on the training pairs from scores, other comparisons and rankers.
@@ -41,7 +33,8 @@ class Evidence:
         place: for each scored pair, its row in the training pairs.
         effects: the effect of each scored pair on the held-out pairs.
         chance: for each training pair, the probability that a further comparison says the opposite.
-        scores: scores of the training items.
+        checkpoints: names of the checkpoints.
+        item_scores: scores of the training items at these, shape (checkpoints, items).
         doubts: for each training pair, the share of rankers not trained on it that rank it the other way; NaN if
             unknown.
         changes: descriptions of changes after the scores were made.
@@ -52,7 +45,8 @@ class Evidence:
     place: IntArray
     effects: PairEffects
     chance: FloatArray
-    scores: ItemScores
+    checkpoints: Sequence[str]
+    item_scores: FloatArray
     doubts: FloatArray
     changes: Sequence[str] = ()
     by: str = "pair"
@@ -213,7 +207,7 @@ class Evidence:
         """The mean loss of some pairs at each checkpoint, for the named losses."""
         provenance = self.source.provenance
         loss = provenance.get("loss")
-        if not self.scores.checkpoints or loss not in NAMED_LOSSES:
+        if not self.checkpoints or loss not in NAMED_LOSSES:
             return []
         pairs = self.data.train_pairs
         target = torch.from_numpy(pairs.target[places].astype(np.float64))
@@ -221,10 +215,10 @@ class Evidence:
         # a pair's own margin shifts the difference of the scores
         shift = 0 if loss == "logistic" else torch.from_numpy(margins[places]) * target
         means = []
-        for scores in self.scores.values:
+        for scores in self.item_scores:
             s_i, s_j = (torch.from_numpy(scores[side[places]]) for side in (pairs.first, pairs.second))
             means.append(float(pair_loss_values(str(loss), s_i - shift, s_j, target, 0.0).mean()))
-        return list(zip(self.scores.checkpoints, means, strict=True))
+        return list(zip(self.checkpoints, means, strict=True))
 
     @functools.cached_property
     def _places_by_item(self) -> Mapping[int, list[int]]:
@@ -249,9 +243,9 @@ class Evidence:
 
     def _strips(self, items: Sequence[str]) -> Mapping[str, Strip]:
         """The items' scores at the last checkpoint, with those of the other items of their class."""
-        if not self.scores.checkpoints:
+        if not self.checkpoints:
             return {}
-        last = self.scores.values[-1]
+        last = self.item_scores[-1]
         low, high = float(last.min()), float(last.max())
         return {item: Strip(float(last[self._item_place[item]]), self._peers(item, last), low, high) for item in items}
 

@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from tracinctl.data.planted import PLANTED_FILE, planted_ids
 from tracinctl.engine.devices import choose_device
 from tracinctl.errors import ScoreFileError, UsageError
-from tracinctl.files import is_there
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.project.candidates import (
     item_candidates,
@@ -25,7 +23,7 @@ from tracinctl.project.doubts import write_doubts
 from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.sources import load_data
 from tracinctl.project.target import Target
-from tracinctl.project.workflow import Run, compare_with_planted
+from tracinctl.project.workflow import Run, compare_with_planted, planted_of
 from tracinctl.retraining.builtin_trainer import RankerTrainer
 from tracinctl.retraining.choice import Candidate, ChoiceSettings, choose, scoring_halves, too_few_to_choose
 from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
@@ -220,8 +218,6 @@ class _Work:
 
     def _trial(self, exclusions: Sequence[str], recipe: Recipe, tuned: Recipe) -> RetrainResult:
         target, trainer = self.target, self.trainer
-        truth = target.project.root / PLANTED_FILE
-        bad = set().union(*planted_ids(truth, target.material, target.frequency)) if is_there(truth) else set()
         return retrain(
             trainer,
             self.data,
@@ -232,7 +228,7 @@ class _Work:
             recipe=recipe,
             tuned=tuned,
             rivals=not isinstance(trainer, CommandTrainer),
-            truth=bad,
+            truth=set().union(*planted_of(target)),
             trust_means=not isinstance(trainer, CommandTrainer) or trainer.knows_judges,
             progress=self.progress,
         )
@@ -251,9 +247,8 @@ def with_choice(run: Run, result: RetrainResult) -> Run:
     rule_text = f"{choice.chosen.name}; chosen by tracinctl workflow --retrain"
     chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0, chosen_by=rule_text, earlier=())
     chosen = with_earlier(chosen, source.provenance)
-    truth = run.target.project.root / PLANTED_FILE
-    planted = planted_ids(truth, run.target.material, run.target.frequency) if is_there(truth) else (set(), set())
-    return replace(run, exclusions=chosen, retraining=result, planted=compare_with_planted(*planted, source, chosen))
+    planted = compare_with_planted(*planted_of(run.target), source, chosen)
+    return replace(run, exclusions=chosen, retraining=result, planted=planted)
 
 
 def recipe_notes(run: Run) -> list[str]:

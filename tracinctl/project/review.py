@@ -18,7 +18,7 @@ from tracinctl.engine.item_scores import item_scores
 from tracinctl.errors import CheckpointError, ReviewError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.doubts import read_doubts
-from tracinctl.project.evidence import Evidence, ItemScores
+from tracinctl.project.evidence import Evidence
 from tracinctl.project.reviewed import class_names
 from tracinctl.project.settings import ComputeSettings, ReviewSettings, SourceSettings
 from tracinctl.project.sources import load_data, make_model
@@ -72,13 +72,15 @@ def gather_evidence(target: Target, compute: ComputeSettings, progress: Progress
     """Gather the evidence against the training pairs of a target."""
     source = open_scores(target.score_file)
     data = load_data(target, compute.origin, progress)
+    checkpoints, scores = _item_scores(target, compute, data, progress)
     return Evidence(
         data=data,
         source=source,
         place=_places_of(source, data, target),
         effects=pair_effects(source, progress),
         chance=contradiction(data.train_pairs, len(data.train), _features(data.train.inputs)),
-        scores=_item_scores(target, compute, data, progress),
+        checkpoints=checkpoints,
+        item_scores=scores,
         doubts=read_doubts(target, data),
         changes=changes(target, source.provenance),
     )
@@ -110,17 +112,19 @@ def _features(inputs: Any) -> FloatArray | None:
     return np.stack(flat) if same and flat and 0 < flat[0].size <= _MOST_FEATURES else None
 
 
-def _item_scores(target: Target, compute: ComputeSettings, data: RankingData, progress: ProgressCallback) -> ItemScores:
-    """The scores of the training items at each checkpoint; empty if the checkpoints are gone."""
+def _item_scores(
+    target: Target, compute: ComputeSettings, data: RankingData, progress: ProgressCallback
+) -> tuple[list[str], FloatArray]:
+    """Names of the checkpoints, and the training items' scores at each; empty if the checkpoints are gone."""
     try:
         paths = list_checkpoints(target.checkpoints, compute.checkpoint_prefix)
     except CheckpointError:
-        return ItemScores([], np.zeros((0, len(data.train))))
+        return [], np.zeros((0, len(data.train)))
     # the built-in ranker is small; on a busy machine its threads would wait for each other
     with one_thread() if compute.origin.model is None else nullcontext():
         model = make_model(compute.origin, paths[0])
         scores = item_scores(data.train, model, paths, score=data.score, progress=progress)
-    return ItemScores([path.name for path in paths], scores)
+    return [path.name for path in paths], scores
 
 
 def _describer(target: Target, origin: SourceSettings, data: RankingData) -> Callable[[str, str], ItemView]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,22 +30,13 @@ def verdicts_of(target: Target) -> Verdicts:
     return settle(decisions)
 
 
-@dataclass(frozen=True)
-class Reviewed:
-    """A list after a review.
+def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: Verdicts | None) -> Exclusions:
+    """The list without kept and turned pairs, and with every pair and item that people left out.
 
-    Attributes:
-        exclusions: the list without kept and turned pairs, and with every pair and item that people left out.
-        note: people's decisions on one line.
+    A pair's decision includes its mirror image, a group's decision its pairs.
     """
-
-    exclusions: Exclusions
-    note: str
-
-
-def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: Verdicts) -> Reviewed:
-    """Apply decisions to a list; a pair's decision includes its mirror image, a group's decision its pairs."""
-    note = note_of(verdicts)
+    if verdicts is None:
+        return exclusions
     verdicts = of_pairs(verdicts, source.train_ids, source.groups)
     mirror = _mirror_ids(source)
     cleared = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
@@ -62,17 +53,18 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
     # the first of several comparisons of two items may be listed as a_b#1
     chosen = [name for name in exclusions.ids if name not in cleared and name.removesuffix("#1") not in cleared]
     added = [name for name in left_out if name in scored and name not in set(chosen)]
-    reviewed = replace(
+    return replace(
         exclusions,
         ids=[*chosen, *added],
         listed=[pair for pair in exclusions.listed if pair.id not in cleared],
         mirrored=[name for name in exclusions.mirrored if name not in cleared],
     )
-    return Reviewed(reviewed, note)
 
 
-def note_of(verdicts: Verdicts) -> str:
-    """People's decisions on one line."""
+def note_of(verdicts: Verdicts | None) -> str:
+    """People's decisions on one line; empty without any."""
+    if verdicts is None:
+        return ""
     parts = [
         f"{len(verdicts.ids(decision)):,} {done}"
         for decision, done in ((LEAVE_OUT, "left out"), (KEEP, "kept"), (TURN, "turned round"))

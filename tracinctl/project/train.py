@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tracinctl.engine.checkpoints.files import checkpoint_digest, is_checkpoint
 from tracinctl.errors import TracinctlError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
+from tracinctl.project.config import holds_checkpoints
 from tracinctl.project.reviewed import reviewed_data, verdicts_of
 from tracinctl.project.settings import SourceSettings
 from tracinctl.project.sources import FEATURES, load_data
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 
 _IN_JSON = (
-    *("left_out_pairs", "left_out_items", "unknown_ids", "train_accuracy", "train_loss"),
-    *("held_out_accuracy", "held_out_loss", "untrained_accuracy", "went_on_from"),
+    *("train_accuracy", "train_loss", "held_out_accuracy", "held_out_loss"),
+    *("untrained_accuracy", "went_on_from"),
 )
 
 
@@ -47,7 +48,7 @@ class TrainOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """The result for JSON."""
-        result = self.result
+        result, left = self.result, self.result.left
         return {
             "material": self.target.material,
             "frequency": self.target.frequency,
@@ -55,8 +56,11 @@ class TrainOutcome:
             "output_dir": str(self.folder),
             "checkpoints": [path.name for path in result.checkpoints],
             "classes": list(self.classes),
-            "train_pairs": len(result.train_pairs),
-            "pairs_left_out": result.rows_left_out,
+            "train_pairs": len(left.pairs),
+            "pairs_left_out": left.rows_left_out,
+            "left_out_pairs": left.pair_ids,
+            "left_out_items": left.item_ids,
+            "unknown_ids": left.unknown,
             **{name: getattr(result, name) for name in _IN_JSON},
             "warnings": list(self.notes),
         }
@@ -105,6 +109,25 @@ def train_project_ranker(
     )
     notes = [*data.notes, *([] if listed is None else listed.notes)]
     return TrainOutcome(trained, folder, result, notes, data.classes)
+
+
+def train_round(
+    target: Target,
+    origin: SourceSettings,
+    settings: TrainSettings,
+    progress: ProgressCallback = no_progress,
+    *,
+    force: bool = False,
+) -> TrainOutcome | None:
+    """Train a target's round without the list of the previous one; None if the first round has checkpoints.
+
+    Raises:
+        TracinctlError: see ``train_project_ranker``.
+    """
+    list_before = target.at_round(target.round - 1).list_file if target.round > 1 else None
+    if list_before is None and holds_checkpoints(target.checkpoints):
+        return None
+    return train_project_ranker(target, origin, settings, list_before, progress, force=force)
 
 
 def _scores_made_from(target: Target, folder: Path) -> str:

@@ -19,7 +19,7 @@ from tracinctl.files import is_there
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.compute import ComputeOutcome, compute_project_scores
 from tracinctl.project.config import holds_checkpoints
-from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
+from tracinctl.project.reviewed import note_of, reviewed_exclusions, verdicts_of
 from tracinctl.project.selection import unknown_set
 from tracinctl.project.settings import WorkflowSettings
 from tracinctl.project.staleness import pairs_digests
@@ -145,6 +145,8 @@ def run_workflow(
     watch: Watch = lambda _: nullcontext(no_progress),
     finished: Callable[[Run], None] = lambda _: None,
     processes: Processes | None = None,
+    rounds: int = 1,
+    train: Callable[[Target, ProgressCallback], None] = lambda _, __: None,
 ) -> list[Run]:
     """Make scores and exclusion lists for each target in order; a failure does not stop the others.
 
@@ -154,19 +156,25 @@ def run_workflow(
         watch: opens a progress callback for the time of a target.
         finished: called after each run.
         processes: processes that share the computing; the first one does the rest alone.
+        rounds: number of rounds of each target; fewer if one lists nothing new or fails.
+        train: called before each run, to train the target's round.
     """
     runs: list[Run] = []
-    for target in targets:
-        if settings.fail_fast and any(run.status == "failed" for run in runs):
-            run = Run(target, "skipped")
-        else:
-            try:
-                with watch(target) as progress:
-                    run = run_one(target, settings, progress, processes)
-            except TracinctlError as error:
-                run = Run(target, "failed", error=error)
-        runs.append(run)
-        finished(run)
+    for first in targets:
+        for target in (first.at_round(first.round + k) if k else first for k in range(rounds)):
+            if settings.fail_fast and any(run.status == "failed" for run in runs):
+                run = Run(target, "skipped")
+            else:
+                try:
+                    with watch(target) as progress:
+                        train(target, progress)
+                        run = run_one(target, settings, progress, processes)
+                except TracinctlError as error:
+                    run = Run(target, "failed", error=error)
+            runs.append(run)
+            finished(run)
+            if run.exclusions is None or not run.exclusions.new_ids:
+                break
     return runs
 
 
@@ -181,8 +189,7 @@ def run_one(
     parse_threshold(settings.rule.threshold)
     if not settings.evaluate_only:
         list_to_replace(target.list_file, force=settings.writing.force)
-    truth = target.project.root / PLANTED_FILE
-    planted = planted_ids(truth, target.material, target.frequency) if is_there(truth) else (set(), set())
+    planted = planted_of(target)
     computed = None
     own_source = settings.compute.origin.source is not None and not target.score_file.is_file()
     if own_source or holds_checkpoints(target.checkpoints):
@@ -203,11 +210,8 @@ def run_one(
     source = open_scores(path)
     if computed is None:
         check_old_scores(target, path, settings, source)
-    exclusions = choose_exclusions(source, settings.rule)
-    note = ""
-    if settings.decided.review:
-        reviewed = reviewed_exclusions(exclusions, source, verdicts_of(target))
-        exclusions, note = reviewed.exclusions, reviewed.note
+    verdicts = verdicts_of(target) if settings.decided.review else None
+    exclusions = reviewed_exclusions(choose_exclusions(source, settings.rule), source, verdicts)
     exclusions = with_earlier(exclusions, source.provenance)
     run = Run(
         target,
@@ -217,7 +221,7 @@ def run_one(
         source=source,
         exclusions=exclusions,
         planted=compare_with_planted(*planted, source, exclusions),
-        review=note,
+        review=note_of(verdicts),
     )
     return run if settings.list_later else write_list(run, settings, progress)
 
@@ -272,6 +276,12 @@ def _check_old_pairs(pairs_file: Path, scores: Path, made_from: object) -> None:
             "checkpoints to compute new ones",
             hint="Give the folder of checkpoints with `checkpoint_dir`, or leave `pairs_file` out to use these.",
         )
+
+
+def planted_of(target: Target) -> tuple[set[str], set[str]]:
+    """Ids of the planted pairs and items of a target; empty without a list of planted errors."""
+    path = target.project.root / PLANTED_FILE
+    return planted_ids(path, target.material, target.frequency) if is_there(path) else (set(), set())
 
 
 def compare_with_planted(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tracinctl.errors import ReviewError
 from tracinctl.files import locked, write_text_atomic
-from tracinctl.text import natural_key
+from tracinctl.text import csv_text, natural_key
 
 LEAVE_OUT, KEEP, TURN, UNSURE = "leave_out", "keep", "turn", "unsure"
 RELABEL = "relabel:"
@@ -140,12 +140,8 @@ def write_decisions(path: Path, decisions: Iterable[Decision]) -> list[Decision]
         TracinctlError: the file cannot be written.
     """
     last = {(decision.id, decision.who): decision for decision in decisions}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
     rows = sorted(last.values(), key=lambda decision: (natural_key(decision.id), decision.id, decision.who))
-    writer.writerows(map(astuple, rows))
-    write_text_atomic(path, text.getvalue())
+    write_text_atomic(path, csv_text(COLUMNS, map(astuple, rows)))
     return rows
 
 

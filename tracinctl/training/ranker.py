@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tracinctl.data.leave_out import leave_out
+from tracinctl.data.leave_out import LeftOut, leave_out
 from tracinctl.data.pairs import IntArray, Pairs, RankingData
 from tracinctl.data.pairs_file import write_pairs_file
 from tracinctl.engine.checkpoints.record import RUN
@@ -50,21 +50,17 @@ class TrainResult:
     """The result of training: the pairs used, the accuracy, and the ranker.
 
     Attributes:
-        train_pairs: the pairs trained on, including repeated draws.
+        left: the pairs trained on, including repeated draws, and how each listed id was used.
         train_accuracy, held_out_accuracy: share of pairs ranked correctly after the last epoch; None without pairs.
         train_loss, held_out_loss: mean loss of the pairs; None without pairs.
         untrained_accuracy: held-out accuracy before the first epoch; None without pairs.
         went_on_from: the epoch of the checkpoint that the run continued from; 0 for a new run.
         checkpoints: the written files by epoch; empty without an output folder.
-        left_out_pairs, left_out_items: listed ids that left out a training pair or a training item.
-        unknown_ids: listed ids that are neither.
-        held_out_ids: listed ids of held-out items or pairs, which were ignored.
-        rows_left_out: number of training pairs left out, including repeated draws.
-        ties_left_out: number of ``train_pairs`` that are ties without a gradient.
+        ties_left_out: number of these pairs that are ties without a gradient.
         model: the ranker after the last epoch, in eval mode.
     """
 
-    train_pairs: Pairs
+    left: LeftOut
     train_accuracy: float | None
     train_loss: float | None
     held_out_accuracy: float | None
@@ -72,11 +68,6 @@ class TrainResult:
     untrained_accuracy: float | None
     went_on_from: int
     checkpoints: list[Path]
-    left_out_pairs: list[str]
-    left_out_items: list[str]
-    unknown_ids: list[str]
-    held_out_ids: list[str]
-    rows_left_out: int
     ties_left_out: int
     model: Ranker
 
@@ -143,16 +134,11 @@ def train_ranker(
         with locked(place.absolute(), wait=0):  # another run would mix its checkpoints with this one's
             files = run.train(progress, TrainingFolder(place, run.fingerprint, in_use=in_use))
     return TrainResult(
-        train_pairs=left_out.pairs,
+        left=left_out,
         **run.measures,
         untrained_accuracy=run.untrained_accuracy,
         went_on_from=run.went_on_from,
         checkpoints=files,
-        left_out_pairs=left_out.pair_ids,
-        left_out_items=left_out.item_ids,
-        unknown_ids=left_out.unknown,
-        held_out_ids=left_out.held_out,
-        rows_left_out=left_out.rows - len(left_out.pairs),
         ties_left_out=len(left_out.pairs) - len(run.pairs),
         model=run.model.eval(),
     )

@@ -113,11 +113,11 @@ def check(ctx: typer.Context, settings: ExcludeCommand) -> None:
 
 def choose(file: ScoreFile, path: Path, settings: ExcludeCommand) -> Choice:
     """Choose what to leave out from one score file and people's decisions."""
-    from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
+    from tracinctl.project.reviewed import note_of, reviewed_exclusions, verdicts_of
     from tracinctl.scores.exclusion import choose_exclusions, choose_groups, with_earlier
     from tracinctl.scores.files.open import open_scores
 
-    grouped, note = None, ""
+    grouped = None
     with terminal.progress(title=file.label) as report:
         source = open_scores(file.path, report)
         if settings.grouping.by is None:
@@ -126,10 +126,9 @@ def choose(file: ScoreFile, path: Path, settings: ExcludeCommand) -> Choice:
             grouped = read_groups(file, source, settings.grouping.by, report)
             exclusions = choose_groups(source, grouped, settings.rule)
     changes = warn_if_changed(file, source)
-    if settings.decided.review:
-        reviewed = reviewed_exclusions(exclusions, source, verdicts_of(named_target(file, "`review`: ")))
-        exclusions, note = reviewed.exclusions, reviewed.note
-    return Choice(file, source, with_earlier(exclusions, source.provenance), path, note, grouped, changes)
+    verdicts = verdicts_of(named_target(file, "`review`: ")) if settings.decided.review else None
+    exclusions = with_earlier(reviewed_exclusions(exclusions, source, verdicts), source.provenance)
+    return Choice(file, source, exclusions, path, note_of(verdicts), grouped, changes)
 
 
 def write_lists(choices: list[Choice], settings: ExcludeCommand) -> dict[Path, str]:

@@ -91,21 +91,21 @@ def show_notes(outcome: TrainOutcome) -> None:
             "has no gradient for a tie",
             "The logistic loss counts a tie as half a win for each item.",
         )
-    if ids := result.unknown_ids:
+    if ids := result.left.unknown:
         verb = "names" if len(ids) == 1 else "name"
         terminal.warn(
             f"{count(len(ids), 'id')} on the list {verb} no training pair or item: {first_few(ids, _NAMED)}",
             "Check that the list is for this material and frequency.",
         )
-    if ids := result.held_out_ids:
+    if ids := result.left.held_out:
         verbs = "is held out and was" if len(ids) == 1 else "are held out and were"
         terminal.warn(f"{count(len(ids), 'id')} on the list {verbs} ignored: {first_few(ids, _NAMED)}")
 
 
 def show(outcome: TrainOutcome, *, listed: bool) -> None:
     """Print the result of a training."""
-    result = outcome.result
-    terminal.text(f"{outcome.target.label}: trained on {count(len(result.train_pairs), 'pair')}")
+    result, left = outcome.result, outcome.result.left
+    terminal.text(f"{outcome.target.label}: trained on {count(len(left.pairs), 'pair')}")
     terminal.text(f"  {count(len(result.checkpoints), 'checkpoint')} in {shown_path(outcome.folder)}", style="dim")
     if result.went_on_from:
         terminal.text(f"  continued from epoch {result.went_on_from}", style="dim")
@@ -113,8 +113,8 @@ def show(outcome: TrainOutcome, *, listed: bool) -> None:
         terminal.text(f"  classes, lowest first: {shown_order(outcome.classes)}", style="dim")
     if listed:
         terminal.text(
-            f"  left out: {count(len(result.left_out_pairs), 'pair')} and {count(len(result.left_out_items), 'item')} "
-            f"of the list, {count(result.rows_left_out, 'training pair')} in all"
+            f"  left out: {count(len(left.pair_ids), 'pair')} and {count(len(left.item_ids), 'item')} "
+            f"of the list, {count(left.rows_left_out, 'training pair')} in all"
         )
     if result.held_out_accuracy is not None and result.held_out_loss is not None:
         before = "" if result.untrained_accuracy is None else f" ({result.untrained_accuracy:.1%} before training)"

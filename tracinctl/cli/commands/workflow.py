@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tracinctl.cli.output.tables import Cell
     from tracinctl.progress import ProgressCallback
     from tracinctl.project.report_cards import Suspects
-    from tracinctl.project.rounds import RoundSettings
     from tracinctl.project.settings import ComputeSettings, WorkflowSettings
     from tracinctl.project.target import Target
     from tracinctl.project.workflow import Run
@@ -117,16 +116,14 @@ def run_targets(
     if settings.rounds <= 1:
         start_processes(settings.processes.processes)
     # after a start that does not need torch
-    from tracinctl.cli.commands.train import show_notes
-    from tracinctl.project.rounds import run_rounds
     from tracinctl.project.workflow import run_workflow
 
     def watch(target: Target) -> AbstractContextManager[ProgressCallback]:
         return terminal.progress(title=target.label)
 
     if settings.rounds > 1:
-        rounds = round_settings(ctx, settings)
-        return run_rounds(targets, rounds, workflow, watch=watch, trained=show_notes, finished=finished)
+        train, rounds = trainer_of_rounds(ctx, settings), settings.rounds
+        return run_workflow(targets, workflow, watch=watch, finished=finished, rounds=rounds, train=train)
     with joined_processes() as shared:
         runs = run_workflow(targets, workflow, watch=watch, finished=finished, processes=shared)
     if shared is not None and shared.rank:
@@ -171,10 +168,10 @@ def answers(
     return [every[-1] | ({"rounds": every} if len(every) > 1 else {}) for every in rounds.values()]
 
 
-def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
-    """The settings of several rounds; settings that contradict them are refused before any work."""
-    from tracinctl.cli.commands.train import train_settings
-    from tracinctl.project.rounds import RoundSettings
+def trainer_of_rounds(ctx: Any, settings: WorkflowCommand) -> Callable[[Target, ProgressCallback], None]:
+    """The function that trains a round; settings that contradict rounds are refused before any work."""
+    from tracinctl.cli.commands.train import show_notes, train_settings
+    from tracinctl.project.train import train_round
 
     for name, is_set in (
         ("retrain", settings.retraining.retrain),
@@ -184,15 +181,25 @@ def round_settings(ctx: Any, settings: WorkflowCommand) -> RoundSettings:
     ):
         if is_set:
             raise UsageError(f"`rounds` and `{name}` exclude each other", hint="Give one of them.")
-    as_train = settings_without_flags(ctx, "train", TrainCommand)
+    as_train, origin = settings_without_flags(ctx, "train", TrainCommand), settings.workflow.compute.origin
     if as_train.program.command is not None:
         raise UsageError(
             "`rounds` trains the built-in ranker, but tracinctl.toml names your own training command",
             hint="Run your command with each list, and give its checkpoints with `checkpoint_dir`.",
         )
-    rounds = RoundSettings(settings.rounds, settings.workflow.compute.origin, train_settings(as_train))
-    rounds.check()
-    return rounds
+    if origin.source is not None or origin.model is not None:
+        raise UsageError(
+            "`rounds` trains the built-in ranker and cannot train your own model",
+            hint="Train with each list yourself, and give the new checkpoints with `checkpoint_dir`.",
+        )
+    training, force = train_settings(as_train), settings.workflow.writing.force
+
+    def train(target: Target, progress: ProgressCallback) -> None:
+        outcome = train_round(target, origin, training, progress, force=force)
+        if outcome is not None:
+            show_notes(outcome)
+
+    return train
 
 
 def exit_code(runs: list[Run]) -> int:
@@ -268,7 +275,6 @@ def evaluate(run: Run, settings: SweepCommand) -> None:
 
 def show(runs: list[Run], *, custom: bool) -> None:
     """Print the table of all frequencies, and the next commands."""
-    from tracinctl.project.rounds import last_of_each
     from tracinctl.project.workflow import next_command
 
     show_table(runs)
@@ -281,7 +287,7 @@ def show(runs: list[Run], *, custom: bool) -> None:
         if run.replaced:
             terminal.text(f"    replaced: was {run.replaced}", style="dim")
         terminal.path(path)
-    last = last_of_each(runs)
+    last = {run.target.frequency: run for run in runs}.values()
     useful = [(run, path) for run, path in written if run in last and run.exclusions and run.exclusions.new_ids]
     if useful:
         terminal.text("\nNext: retrain without these pairs")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from tracinctl.cli.output.streams import PIPE_WIDTH, in_colour, is_terminal, pipe_width, terminal_width
-from tracinctl.text import clean, hanging
+from tracinctl.text import clean, csv_text, hanging
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -103,14 +103,7 @@ class Terminal:
 
     def csv(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Write a table as CSV to stdout, so that a spreadsheet reads no text as a formula."""
-        import csv
-        import io
-
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([_no_formula(cell) for cell in row] for row in rows)
-        self._raw(buffer.getvalue())
+        self._raw(csv_text(header, ([_no_formula(cell) for cell in row] for row in rows)))
 
     def path(self, path: Path) -> None:
         """Write the path of a result file to stdout if -q is given."""
