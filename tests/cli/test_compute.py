@@ -39,8 +39,7 @@ def test_another_method_needs_no_gradient_and_is_recorded(cli, project):
     cli("compute", "--frequency", "500hz")
     with (project / "tracinctl.toml").open("a") as settings:
         settings.write('\n[compute]\nmethod = "fisher"\n')
-    result = cli("compute", "--frequency", "500hz", "--json")
-    assert json.loads(result.out)[0]["gradients_computed"] == 0, result.err
+    assert cli.json("compute", "--frequency", "500hz")[0]["gradients_computed"] == 0
     beside = json.loads((project / "metadata" / "plastic_500hz_influence_provenance.json").read_text())
     assert beside["provenance"]["method"] == "fisher"
     wrong = cli("compute", "--frequency", "500hz", "--method", "gauss")
@@ -67,8 +66,7 @@ def test_only_the_named_or_drawn_test_pairs_are_used(cli, project):
     assert {key for row in alone.values() for key in row} == {f"tracin_influence_{name}"}
     for train_id, row in alone.items():
         assert row[f"tracin_influence_{name}"] == pytest.approx(everything[train_id][f"tracin_influence_{name}"])
-    result = cli("compute", "--frequency", "500hz", "--num-test-samples", "2", "--json")
-    assert json.loads(result.out)[0]["test_pairs"] == 2
+    assert cli.json("compute", "--frequency", "500hz", "--num-test-samples", "2")[0]["test_pairs"] == 2
     result = cli("compute", "--frequency", "500hz", "--test-pair", name[:-1])
     assert result.code == 2
     assert f"Did you mean {name}?" in result.err
@@ -129,7 +127,7 @@ def test_scores_of_checkpoints_draw_the_same_in_both_formats(cli, project):
         (["--pairs-file", "nowhere.csv", "--frequency", "500hz"], 2, "nowhere.csv"),
         (["--device", "cuda:99", "--frequency", "500hz"], 2, "cuda:99"),
         (["--loss-type", "hinge", "--frequency", "500hz"], 2, "hinge"),
-        (["--memory", "much"], 2, "'much'"),
+        (["--memory", "much"], 2, "--memory 'much' is not a size"),
         (["--dtype", "int8"], 2, "--dtype"),
         (["--source", "nowhere:load", "--frequency", "500hz"], 2, "nowhere cannot be imported"),
         (["--source", "nowhere:load", "--frequency", "all"], 2, "frequency cannot be 'all'"),
@@ -177,9 +175,7 @@ def test_the_users_source_and_model_are_used(cli, tmp_path, monkeypatch):
     import sys
 
     sys.modules.pop("mine_for_compute")
-    result = cli("compute", *arguments, "--json")
-    assert result.code == 0, result.err
-    assert json.loads(result.out)[0]["train_pairs"] == 2
+    assert cli.json("compute", *arguments)[0]["train_pairs"] == 2
 
 
 def test_train_reports_what_a_list_left_out_and_its_unknown_ids(cli, project):
@@ -208,12 +204,8 @@ def test_train_reports_what_a_list_left_out_and_its_unknown_ids(cli, project):
 def test_training_reads_a_list_of_each_mode(cli, project, mode):
     cli("compute", "--frequency", "500hz")
     cli("exclude", "--frequency", "500hz", "--pair-mode", mode, "--max-exclusions", "2", "--min-occurrences", "1")
-    result = cli(
-        *("train", "--frequency", "500hz", "--json"),
-        *("--exclusions-file", "exclusions/plastic_500hz_excluded_pairs.txt"),
-    )
-    assert result.code == 0, result.err
-    (answer,) = json.loads(result.out)
+    listed = "exclusions/plastic_500hz_excluded_pairs.txt"
+    (answer,) = cli.json("train", "--frequency", "500hz", "--exclusions-file", listed)
     assert answer["unknown_ids"] == []
     assert bool(answer["left_out_pairs"]) == (mode == "ranking_pair")
     assert bool(answer["left_out_items"]) <= (mode != "ranking_pair")
@@ -248,12 +240,8 @@ def test_every_command_line_of_the_old_scripts_works(cli, project):
 @needs_reference
 def test_compute_runs_on_the_users_own_folder(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = cli(
-        *("compute", "--data-root", PROJECT / "data", "--checkpoint-dir", PROJECT / "checkpoints"),
-        *("--pairs-file", PROJECT / "pairs.csv", "--json"),
-    )
-    assert result.code == 0, result.err
-    (answer,) = json.loads(result.out)
+    places = ("--data-root", PROJECT / "data", "--checkpoint-dir", PROJECT / "checkpoints")
+    (answer,) = cli.json("compute", *places, "--pairs-file", PROJECT / "pairs.csv")
     assert [entry["name"] for entry in answer["checkpoints"]] == [f"model_epoch_{n}.pt" for n in (5, 10, 15, 20)]
     assert answer["gradients_computed"] == 4 * 53
 

@@ -129,7 +129,7 @@ def test_exclude_by_group_marks_its_pairs_in_the_records(cli, target):
 )
 def test_contradictory_settings_are_refused(cli, target, arguments, message):
     result = cli(*arguments)
-    assert result.code != 0
+    assert result.code == 2
     assert message in result.err
 
 
@@ -174,7 +174,7 @@ def test_one_training_pair_shows_the_test_pairs_it_hurts_and_helps(cli, target):
     assert f"Training pair {name}" in out
     assert max(map(len, out.splitlines())) <= 80
     wrong = cli("plot", "top", "--train-pair", name + "x")
-    assert wrong.code != 0
+    assert wrong.code == 2
     assert f"Did you mean {name}?" in wrong.err
     assert "--train-pair works with the view top only" in cli("plot", "sweep", "--train-pair", name).err
 

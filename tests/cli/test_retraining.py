@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -50,9 +49,7 @@ def test_every_kind_of_rule_is_tried_and_shown(cli, monkeypatch):
 
     monkeypatch.setattr("tracinctl.project.retrain.mean_margins", margins)
     cli("train")
-    done = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--json")
-    assert done.code == 0, done.err
-    choice = json.loads(done.out)[0]["retraining"]["choice"]
+    choice = cli.json("workflow", "--retrain", "--repeats", "1", "--at-once", "1")[0]["retraining"]["choice"]
     rules = {rule["rule"]: rule for rule in choice["rules"]}
     assert {"nothing", "pairs of items that stand out", "not fitted", "everything, capped loss"} <= set(rules)
     assert rules["pairs of items that stand out"]["left_out"] > 0
@@ -105,10 +102,8 @@ def test_retraining_keeps_the_scores_and_names_the_replaced_list(cli, tmp_path):
     files = [path for path in (tmp_path / "metadata").iterdir() if path.is_file()]
     before = {path: path.read_bytes() for path in files}
     listed = read_exclusion_list(tmp_path / LIST)
-    done = cli("workflow", "--retrain", "--repeats", "2", "--at-once", "1", "--min-occurrences", "1", "--json")
-    assert done.code == 0, done.err
+    [run] = cli.json("workflow", "--retrain", "--repeats", "2", "--at-once", "1", "--min-occurrences", "1")
     assert {path: path.read_bytes() for path in files} == before
-    [run] = json.loads(done.out)
     now = read_exclusion_list(tmp_path / LIST)
     assert run["replaced"] == listed.summary != now.summary
     assert len(now.ids) == run["excluded"] == run["retraining"]["choice"]["left_out"]
@@ -136,9 +131,8 @@ def test_scores_without_checkpoints_can_be_judged_and_evaluate_only_writes_no_li
     assert cli("compute").code == 0
     for path in (tmp_path / "checkpoints" / "plastic_500hz").glob("*.pt"):
         path.unlink()
-    done = cli("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--evaluate-only", "--json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out)[0]["retraining"]["choice"]["rules"]
+    [run] = cli.json("workflow", "--retrain", "--repeats", "1", "--at-once", "1", "--evaluate-only")
+    assert run["retraining"]["choice"]["rules"]
     assert not (tmp_path / LIST).exists()
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from pathlib import Path
 
 import pytest
 from command_line import write_score_file
@@ -11,9 +10,6 @@ from reference_project import ROOT, needs_reference
 from score_tables import table
 
 from tracinctl.cli.output.diagnoses import label_of
-from tracinctl.project.config import load_project, load_settings
-from tracinctl.project.selection import ScoreFile
-from tracinctl.project.target import Target
 from tracinctl.scores.files.open import open_scores, write_scores
 
 THREE_TESTS = [[-6, -7, -8], [-6, -7, 1], [-1, 2, 3], [4, 5, 6]]
@@ -39,8 +35,7 @@ def test_sweep_in_a_project_folder_needs_no_file(cli, project):
 
 
 def test_sweep_json_is_the_documented_result_and_nothing_else(cli, project):
-    result = cli("sweep", "--thresholds", "-5,-7.5", "--frequency", "1hz", "--min-occurrences", "3", "--json")
-    (answer,) = json.loads(result.out)
+    (answer,) = cli.json("sweep", "--thresholds", "-5,-7.5", "--frequency", "1hz", "--min-occurrences", "3")
     assert answer.pop("warnings") == [
         "there are only 3 test pairs; with so few votes, the order of training pairs is unreliable"
     ]
@@ -178,6 +173,7 @@ def test_a_broken_score_file_is_one_message(cli, tmp_path, content):
 def test_a_misspelt_file_or_folder_gets_a_suggestion(cli, project):
     result = cli("sweep", "--metadata-file", "metadata/box_1hz_influence_metdata.json")
     assert result.code == 2
+    assert "there is no score file metadata/box_1hz_influence_metdata.json" in result.err
     assert "Did you mean metadata/box_1hz_influence_metadata.json?" in result.err
     assert "--metadata-dir metadata" in cli("sweep", "--metadata-file", "metadata").err
 
@@ -196,8 +192,7 @@ def test_exclude_writes_a_list_of_ids_below_comments(cli, project):
 
 
 def test_exclude_json_is_the_documented_result(cli, project):
-    result = cli("exclude", "--frequency", "1hz", "--threshold", "-5", "--max-exclusions", "1", "--json")
-    (answer,) = json.loads(result.out)
+    (answer,) = cli.json("exclude", "--frequency", "1hz", "--threshold", "-5", "--max-exclusions", "1")
     assert ["test pairs" in text for text in answer.pop("warnings")] == [True, False]
     assert answer == {
         "file": str(project / "metadata" / "box_1hz_influence_metadata.json"),
@@ -252,9 +247,9 @@ def test_exclude_csv_has_one_line_per_id(cli, project):
 
 
 def test_an_upper_threshold_counts_as_a_vote(cli, project):
-    arguments = ["exclude", "--frequency", "1hz", "--threshold", "-5", "--min-occurrences", "3", "--json"]
-    assert json.loads(cli(*arguments).out)[0]["harmful"] == 1
-    assert json.loads(cli(*arguments, "--upper-threshold", "3.5").out)[0]["harmful"] == 2
+    arguments = ["exclude", "--frequency", "1hz", "--threshold", "-5", "--min-occurrences", "3"]
+    assert cli.json(*arguments)[0]["harmful"] == 1
+    assert cli.json(*arguments, "--upper-threshold", "3.5")[0]["harmful"] == 2
 
 
 def test_quiet_prints_only_the_paths_of_written_files(cli, project):
@@ -291,10 +286,9 @@ def test_hostile_ids_stay_text(cli, tmp_path, monkeypatch):
 
 @needs_reference
 def test_the_users_files_give_their_known_counts(cli):
-    result = cli("sweep", "--metadata-dir", ROOT, "--thresholds", "-5,-10,-15,-100", "--json")
     answer = {
         each["frequency"]: [[row["votes"].get(k, 0) for k in "123"] for row in each["thresholds"]]
-        for each in json.loads(result.out)
+        for each in cli.json("sweep", "--metadata-dir", ROOT, "--thresholds", "-5,-10,-15,-100")
     }
     assert answer == {
         "500hz": [[268, 98, 0], [228, 85, 0], [201, 71, 0], [74, 0, 0]],
@@ -305,22 +299,16 @@ def test_the_users_files_give_their_known_counts(cli):
 @needs_reference
 def test_two_votes_below_minus_five_find_98_pairs_in_the_users_500hz_file(cli, tmp_path):
     file = ROOT / "plastic_500hz_influence_metadata.json"
-    result = cli(
-        *("exclude", "--metadata-file", file, "--output-file", tmp_path / "list.txt"),
-        *("--threshold", "-5", "--min-occurrences", "2", "--json"),
-    )
-    assert json.loads(result.out)[0]["harmful"] == 98
+    places = ("--metadata-file", file, "--output-file", tmp_path / "list.txt")
+    assert cli.json("exclude", *places, "--threshold", "-5", "--min-occurrences", "2")[0]["harmful"] == 98
     listed = [line for line in (tmp_path / "list.txt").read_text().splitlines() if line[0] != "#"]
     assert len(listed) == 98 + 24  # 24 of them have a mirror image in training that its own scores do not find
 
 
 def test_labels_name_other_methods():
-    file = ScoreFile(
-        Path("metadata/box_1hz_influence_metadata.json"), Target(load_project(load_settings(None)), "box", "1hz")
-    )
-    assert label_of(file, table([[1.0]])) == "box 1hz"
-    assert label_of(file, table([[1.0]], provenance={"method": "tracin"})) == "box 1hz"
-    assert label_of(file, table([[1.0]], provenance={"method": "fisher"})) == "box 1hz by fisher"
+    assert label_of("box 1hz", table([[1.0]])) == "box 1hz"
+    assert label_of("box 1hz", table([[1.0]], provenance={"method": "tracin"})) == "box 1hz"
+    assert label_of("box 1hz", table([[1.0]], provenance={"method": "fisher"})) == "box 1hz by fisher"
 
 
 @pytest.mark.parametrize("command", ["sweep", "exclude", "plot", "workflow"])

@@ -87,7 +87,7 @@ def test_a_report_shows_what_was_done_and_the_next_command(cli, project, ending)
 
 def test_a_report_of_an_unknown_kind_is_refused_before_the_work(cli, project):
     result = cli("workflow", "--report", "report.pdf")
-    assert result.code != 0
+    assert result.code == 2
     assert ".html" in result.err
     assert not (project / "metadata").exists()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 
 import pytest
 
@@ -24,12 +23,6 @@ def trained_on(project, folder=""):
         return {f"{row['id1']}_{row['id2']}" for row in csv.DictReader(file) if row["split"] == "train"}
 
 
-def run_json(result):
-    assert result.code == 0, result.err
-    [answer] = json.loads(result.out)
-    return answer
-
-
 def test_a_second_round_keeps_the_first(project, cli):
     assert cli("workflow", *ONE, "--min-occurrences", "1", "--max-exclusions", "5").code == 0
     first = listed(project)
@@ -38,7 +31,7 @@ def test_a_second_round_keeps_the_first(project, cli):
     assert f"tracinctl workflow --material plastic {' '.join(ONE)} --checkpoint-dir checkpoints/retrained" in done.out
     assert trained_on(project, "retrained") == trained_on(project) - set(first.ids)
     flags = ("--min-occurrences", "1", "--max-exclusions", "3")
-    answer = run_json(cli("workflow", *ONE, "--checkpoint-dir", "checkpoints/retrained", *flags, "--json"))
+    [answer] = cli.json("workflow", *ONE, "--checkpoint-dir", "checkpoints/retrained", *flags)
     second = listed(project, "retrained")
     assert second.ids[: len(first.ids)] == first.ids
     assert len(second.ids) == answer["excluded"] == len(first.ids) + 3
@@ -46,7 +39,7 @@ def test_a_second_round_keeps_the_first(project, cli):
     assert (second.round, first.round) == (2, 1)
     assert listed(project).ids == first.ids
     assert (project / "metadata" / f"{NAME}_influence_metadata.json").read_bytes() == scores
-    answer = run_json(cli("train", "--exclusions-file", answer["output_file"], "--json"))
+    [answer] = cli.json("train", "--exclusions-file", answer["output_file"])
     assert answer["round"] == 3
     assert answer["unknown_ids"] == []
     assert trained_on(project, "retrained-3") == trained_on(project) - set(second.ids)
@@ -72,7 +65,7 @@ def test_single_steps_write_the_same_list_as_a_workflows_second_round(project, c
 
 def test_each_round_trains_scores_and_lists_the_remaining_pairs(project, cli):
     rule = ("--min-occurrences", "1", "--max-exclusions", "4")
-    answer = run_json(cli("workflow", *ONE, "--rounds", "3", *rule, "--json"))
+    [answer] = cli.json("workflow", *ONE, "--rounds", "3", *rule)
     assert [part["round"] for part in answer["rounds"]] == [1, 2, 3]
     assert answer["round"] == 3
     ids = [listed(project, folder).ids for folder in ("", "retrained", "retrained-3")]
@@ -92,7 +85,7 @@ def test_each_round_trains_scores_and_lists_the_remaining_pairs(project, cli):
 def test_rounds_end_without_new_ids_and_train_without_checkpoints(project, cli):
     for path in (project / "checkpoints" / NAME).iterdir():
         path.unlink()
-    answer = run_json(cli("workflow", *ONE, "--rounds", "2", "--threshold", "-1e9", "--json"))
+    [answer] = cli.json("workflow", *ONE, "--rounds", "2", "--threshold", "-1e9")
     assert (answer["status"], answer["round"], answer["excluded"]) == ("done", 1, 0)
     assert not (project / "checkpoints" / "retrained").exists()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tracinctl.review.decisions import Decision, record
@@ -20,13 +18,7 @@ def load_checkpoint(path):
 
 @pytest.fixture
 def status(cli):
-    def ask():
-        result = cli("status", "--frequency", "500hz", "--json")
-        assert result.code == 0, result.err
-        [answer] = json.loads(result.out)
-        return answer
-
-    return ask
+    return lambda: cli.json("status", "--frequency", "500hz")[0]
 
 
 def test_status_shows_each_step_and_the_next_command(project, cli, status):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from tracinctl.project.sources import (
     trained_otherwise,
     with_test_pairs,
 )
-from tracinctl.project.staleness import FileStates, pairs_digests, recordings_of
+from tracinctl.project.staleness import check_unchanged, digests_of, pairs_digests, recordings_of, states_of
 from tracinctl.project.target import Target
 from tracinctl.scores.diagnoses import Diagnosis, diagnose_scores
 from tracinctl.scores.files.exclusion_list import read_exclusion_list
@@ -128,11 +128,13 @@ def compute_project_scores(
         read_records(target.records)  # a broken file is reported before the work, not after
     parts = [part for path in checkpoints for part in checkpoint_parts(path)]
     pairs_file = pairs_file_of(target, settings.origin)
+    recordings = recordings_of(target) if settings.origin.source is None else {}
     # these are read once, and must not change meanwhile
-    inputs = FileStates.of({str(path): path for path in [*parts, *filter(None, [pairs_file])]}, digests=False)
-    recordings = FileStates.of(recordings_of(target) if settings.origin.source is None else {})
+    states = states_of([*recordings.values(), *parts, *filter(None, [pairs_file])])
+    digests = digests_of(recordings)
     data = load_data(target, settings.origin, progress)
-    made_from = _made_from(target, settings.origin, recordings, {*data.train.ids, *data.test.ids})
+    used = {*data.train.ids, *data.test.ids}
+    made_from = _made_from(target, settings.origin, {name: digests[name] for name in digests if name in used})
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     options = _options(target, settings)
     with as_a_guest():  # a model or dataset may print, and stdout is for results
@@ -143,8 +145,7 @@ def compute_project_scores(
         return None
 
     # read before writing, so that a later change counts as newer than the scores
-    recordings.check_unchanged()
-    inputs.check_unchanged()
+    check_unchanged(states)
     watched = WatchedScores(result.scores, made_from)
     assumed = assumed_pairs(target, settings.origin)
     trained = trained_otherwise(checkpoints[-1], settings.origin)
@@ -188,10 +189,9 @@ def _options(target: Target, settings: ComputeSettings) -> ComputeOptions:
     return ComputeOptions(**{**vars(engine), "loss": loss, "score": score}, cache=folder, own_model=True)
 
 
-def _made_from(target: Target, origin: SourceSettings, recordings: FileStates, used: Collection[str]) -> dict[str, Any]:
+def _made_from(target: Target, origin: SourceSettings, recordings: Mapping[str, str]) -> dict[str, Any]:
     """The provenance of the scores: digests of the files, settings, and earlier rounds."""
-    digests = {name: digest for name, digest in recordings.digests.items() if name in used}
-    made_from: dict[str, Any] = {"recordings": digests} if digests else {}
+    made_from: dict[str, Any] = {"recordings": recordings} if recordings else {}
     pairs_file = pairs_file_of(target, origin)
     if pairs_file is not None:
         made_from["pairs_file"] = pairs_digests(pairs_file)

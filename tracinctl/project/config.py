@@ -17,8 +17,8 @@ from tracinctl.engine.checkpoints.files import is_checkpoint
 from tracinctl.errors import SettingsError
 from tracinctl.files import is_there
 from tracinctl.project.commands import COMMANDS
-from tracinctl.project.declared import Kind, Setting, settings_of
-from tracinctl.project.tables import PREFIX, example_of, keys_for, one_value, tables, variable
+from tracinctl.project.declared import Kind, Setting
+from tracinctl.project.tables import PREFIX, command_variables, example_of, keys_for, one_value, tables, variable
 from tracinctl.text import did_you_mean, natural_key, nearest
 
 SETTINGS_NAME = "tracinctl.toml"
@@ -279,11 +279,8 @@ def check_variables(command: str, environment: Mapping[str, str]) -> None:
 
 
 def _variables() -> list[str]:
-    names = [variable("", "config"), *(variable("", key) for key, setting in tables()[""].items() if not setting.table)]
-    for command, settings in COMMANDS.items():
-        flags = [setting for setting in settings_of(settings) if not setting.table]
-        names += [variable(command, key) for setting in flags for key in setting.names]
-    return names
+    of_flags = (names for command in COMMANDS for names in command_variables(command).values())
+    return [variable("", "config"), *dict.fromkeys(name for names in of_flags for name in names)]
 
 
 def _unknown(path: Path, table: str, key: str, names: Sequence[str], form: str) -> SettingsError:

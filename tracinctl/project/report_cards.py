@@ -15,7 +15,7 @@ from tracinctl.project.settings import ComputeSettings, ReviewSettings
 from tracinctl.project.workflow import Run
 from tracinctl.review.cards import Cards, embedded, page_file
 from tracinctl.review.decisions import Decision, by_id, read_decisions, spoken
-from tracinctl.review.suspects import Review, Suspect
+from tracinctl.review.suspects import ItemView, Review, Suspect
 from tracinctl.text import count, number
 
 MOST_CARDS = 50
@@ -70,23 +70,19 @@ def report_suspects(
 
 
 def _cards(review: Review, folder: Path) -> Cards:
-    def beside(path: Path | None) -> str:
+    def address(view: ItemView, kind: str) -> str:
+        if kind == "spectrogram":
+            return embedded(review, view)
+        path = view.sound if kind == "sound" else view.picture
         if path is None:
             return ""
         try:
             return quote(Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix())
         except ValueError:
-            # the sound is on another drive
+            # the file is on another drive
             return path.absolute().as_uri()
 
-    return Cards(
-        review,
-        spectrogram=lambda view: embedded(review, view),
-        sound=lambda view: beside(view.sound),
-        picture=lambda view: beside(view.picture),
-        preload=False,
-        level=5,
-    )
+    return Cards(review, address, preload=False, level=5)
 
 
 def _table(review: Review, shown: Sequence[Suspect], decisions: Mapping[str, Sequence[Decision]]) -> Table:

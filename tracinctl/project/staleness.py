@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tracinctl.data.recordings import find_recordings
@@ -17,45 +16,36 @@ from tracinctl.engine.checkpoints.files import is_checkpoint
 from tracinctl.errors import CheckpointError, DataError, TracinctlError
 from tracinctl.files import file_digest
 from tracinctl.project.digests import Digests, file_state
-from tracinctl.project.selection import ScoreFile
 from tracinctl.project.target import Target
-from tracinctl.scores.source import ScoreSource
 from tracinctl.text import first_few
 
 
-@dataclass(frozen=True)
-class FileStates:
-    """The state of files at one moment, by name: SHA-256 of the content, and the file system's data.
+def states_of(paths: Iterable[Path]) -> dict[Path, list[int]]:
+    """The file system's data on files now, empty for unreadable ones, which fail when they are used."""
+    states: dict[Path, list[int]] = {}
+    for path in paths:
+        states[path] = []
+        with contextlib.suppress(OSError):
+            states[path] = file_state(path)
+    return states
 
-    Digests are optional, because some readers compute them anyway.
-    """
 
-    paths: Mapping[str, Path]
-    digests: Mapping[str, str]
-    states: Mapping[str, list[int]]
+def check_unchanged(states: Mapping[Path, list[int]]) -> None:
+    """Raise DataError if somebody has written the files since."""
+    for path, state in states_of(states).items():
+        if not state or state != states[path]:
+            raise DataError(
+                f"{path} changed during the run", hint="Run the command again when nothing writes to this file."
+            )
 
-    @classmethod
-    def of(cls, paths: Mapping[str, Path], *, digests: bool = True) -> FileStates:
-        """The state of the files now, without unreadable ones, which fail when they are used."""
-        contents, states = {}, {}
-        for name, path in paths.items():
-            with contextlib.suppress(OSError):
-                states[name] = file_state(path)
-                if digests:
-                    contents[name] = file_digest(path)
-        return cls(paths, contents, states)
 
-    def check_unchanged(self) -> None:
-        """Raise DataError if somebody has written the files since."""
-        for name, path in self.paths.items():
-            try:
-                same = file_state(path) == self.states.get(name)
-            except OSError:
-                same = False
-            if not same:
-                raise DataError(
-                    f"{path} changed during the run", hint="Run the command again when nothing writes to this file."
-                )
+def digests_of(paths: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 of files by name, without unreadable ones, which fail when they are used."""
+    digests = {}
+    for name, path in paths.items():
+        with contextlib.suppress(OSError):
+            digests[name] = file_digest(path)
+    return digests
 
 
 def recordings_of(target: Target) -> dict[str, Path]:
@@ -63,16 +53,6 @@ def recordings_of(target: Target) -> dict[str, Path]:
     project = target.project
     recordings = find_recordings(project.data_root, target.material, target.frequency, linked_root=project.linked_root)
     return {recording.id: recording.path for recording in recordings}
-
-
-def changed_since(file: ScoreFile, source: ScoreSource) -> list[str]:
-    """Describe the files that changed after the scores were made from them.
-
-    Files outside the project, or not named in the scores' provenance, are not checked.
-    """
-    if file.target is None or not file.in_project:
-        return []
-    return changes(file.target, source.provenance)
 
 
 def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:

@@ -44,37 +44,18 @@ class RoundStatus:
     """The state of one round.
 
     Attributes:
-        pairs: number of pairs in its pairs file, by split; empty without a file.
+        parts: pairs, checkpoints, scores and list, in the order of the steps.
         out_of_date: what is out of date, and why.
     """
 
     target: Target
-    pairs: Mapping[str, int]
-    checkpoints: Part
-    scores: Part
-    exclusions: Part
+    parts: Mapping[str, Part]
     out_of_date: Sequence[str]
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Names and texts for the table, in the order of the steps."""
-        pairs = ", ".join(f"{number:,} {split}" for split, number in self.pairs.items())
-        return [
-            ("pairs", pairs or "none"),
-            ("checkpoints", self.checkpoints.text),
-            ("scores", self.scores.text),
-            ("list", self.exclusions.text),
-        ]
 
     def to_json(self) -> dict[str, Any]:
         """The round for JSON."""
-        return {
-            "round": self.target.round,
-            "pairs": dict(self.pairs),
-            "checkpoints": self.checkpoints.values,
-            "scores": self.scores.values,
-            "list": self.exclusions.values,
-            "out_of_date": list(self.out_of_date),
-        }
+        parts = {name: part.values for name, part in self.parts.items()}
+        return {"round": self.target.round, **parts, "out_of_date": list(self.out_of_date)}
 
 
 @dataclass(frozen=True)
@@ -102,7 +83,7 @@ class TargetStatus:
         for status in self.rounds:
             if len(self.rounds) > 1:
                 rows.append((f"round {status.target.round}", ""))
-            rows += status.rows()
+            rows += [(name, part.text) for name, part in status.parts.items()]
             rows += [("out of date", reason) for reason in status.out_of_date]
         return [*rows, ("decisions", self.decisions.text), ("next", self.next)]
 
@@ -153,8 +134,8 @@ def _rounds(target: Target) -> Iterator[Target]:
 def _round(target: Target, settings: Mapping[str, Any]) -> RoundStatus:
     scores, stale = _scores(target, settings)
     exclusions, list_stale = _list(target)
-    out_of_date = [*_trained_with_another_list(target), *stale, *list_stale]
-    return RoundStatus(target, _pairs(target), _checkpoints(target), scores, exclusions, out_of_date)
+    parts = {"pairs": _pairs(target), "checkpoints": _checkpoints(target), "scores": scores, "list": exclusions}
+    return RoundStatus(target, parts, [*_trained_with_another_list(target), *stale, *list_stale])
 
 
 def _recordings(target: Target) -> set[str]:
@@ -178,14 +159,16 @@ def _unpaired(target: Target, names: set[str]) -> int:
     return len(names - {*frame["id1"], *frame["id2"]})
 
 
-def _pairs(target: Target) -> dict[str, int]:
-    if not target.pairs_file.is_file():
-        return {}
-    try:
-        splits = read_pairs_file(target.pairs_file).table.frame["split"]
-    except TracinctlError:
-        return {"unreadable": 0}
-    return {str(split): int(number) for split, number in splits.value_counts().sort_index(ascending=False).items()}
+def _pairs(target: Target) -> Part:
+    """The number of pairs in the pairs file, by split."""
+    numbers = {}
+    if target.pairs_file.is_file():
+        try:
+            splits = read_pairs_file(target.pairs_file).table.frame["split"].value_counts().sort_index(ascending=False)
+            numbers = {str(split): int(number) for split, number in splits.items()}
+        except TracinctlError:
+            numbers = {"unreadable": 0}
+    return Part(", ".join(f"{number:,} {split}" for split, number in numbers.items()) or "none", numbers)
 
 
 def _written(path: Path) -> datetime:
@@ -334,9 +317,7 @@ def _next(rounds: Sequence[RoundStatus], own_training: bool) -> str:
         target = status.target
         flags, later = target.command_flags, target != target.at_round(1)
         stale = {reason.partition(":")[0] for reason in status.out_of_date}
-        checkpoints, scores, exclusions = (
-            part.values for part in (status.checkpoints, status.scores, status.exclusions)
-        )
+        _, checkpoints, scores, exclusions = (part.values for part in status.parts.values())
         before = target.at_round(target.round - 1).list_file if later else None
         if scores is None and checkpoints is None:
             return _training(target, before, own_training)
@@ -366,7 +347,8 @@ def _next_round(last: RoundStatus, own_training: bool) -> str:
     """The training without the last list, or a retraining to find a better list if that one adds nothing."""
     target, left_out = last.target, last.target.left_out_file
     number = len(read_exclusion_list(left_out).ids) if left_out.is_file() else 0
-    if last.exclusions.values is not None and last.exclusions.values["ids"] > number:
+    listed = last.parts["list"].values
+    if listed is not None and listed["ids"] > number:
         return _training(target, target.list_file, own_training)
     return f"tracinctl workflow {target.command_flags} --retrain"
 

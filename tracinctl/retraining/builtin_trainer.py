@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from torch import nn
@@ -53,16 +53,12 @@ class RankerTrainer:
     division: Division
     settings: TrainSettings
     device: str = "cpu"
+    needs_process: ClassVar = False
 
     @property
     def together(self) -> int:
         """The best number of rankers per call."""
         return _TOGETHER if pays(self._build(), torch.device(self.device)) else 1
-
-    @property
-    def needs_process(self) -> bool:
-        """False, because it can train in this process."""
-        return False
 
     @functools.cached_property
     def data_digest(self) -> str:

@@ -25,7 +25,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tracinctl.data.pairs import RankingData
 from tracinctl.errors import TrainingError, UsageError
@@ -97,6 +97,11 @@ class CommandTrainer:
     data: RankingData
     division: Division
 
+    # each training is a run of the command
+    together: ClassVar = 1
+    # so that the program ends however tracinctl ends
+    needs_process: ClassVar = True
+
     @property
     def knows_judges(self) -> bool:
         """Whether the command gets the judging pairs."""
@@ -109,16 +114,6 @@ class CommandTrainer:
         parts: list[Any] = [_VERSION, self.command, self.metrics_file, named, self.material, self.frequency]
         parts += [training.seed, sorted(training.exclusions), self.data_digest]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def together(self) -> int:
-        """One, because each training is a run of the command."""
-        return 1
-
-    @property
-    def needs_process(self) -> bool:
-        """True, so that the program ends however tracinctl ends."""
-        return True
 
     @functools.cached_property
     def data_digest(self) -> str:

@@ -24,16 +24,14 @@ class Cards:
 
     Attributes:
         review: the review.
-        spectrogram: returns the address of the picture of an item's sound.
-        sound, picture: return the address of an item's sound or picture; empty if it cannot be reached.
+        address: returns the address of an item's ``sound``, of its ``spectrogram`` or of its ``picture``; empty if it
+            cannot be reached.
         preload: whether browsers read the lengths of sounds at once.
         level: level of the headings of items.
     """
 
     review: Review
-    spectrogram: Callable[[ItemView], str]
-    sound: Callable[[ItemView], str]
-    picture: Callable[[ItemView], str]
+    address: Callable[[ItemView, str], str]
     preload: bool = True
     level: int = 3
 
@@ -69,10 +67,10 @@ class Cards:
         try:
             if view.sound is not None:
                 extent = extent_of(self.review.file(view.sound))
-                sound, spectrogram = self.sound(view), self.spectrogram(view)
+                sound, spectrogram = self.address(view, "sound"), self.address(view, "spectrogram")
             if view.picture is not None:
                 self.review.file(view.picture)
-                picture = self.picture(view)
+                picture = self.address(view, "picture")
         except DataError as error:
             problem = error.message
         return {

@@ -51,8 +51,8 @@ Handler = Callable[[Request], Any]
 """Returns a response, or a coroutine of one."""
 
 
-def _address(page: str) -> Callable[[ItemView], str]:
-    return lambda view: f"/{page}?{urlencode({'item': view.id})}"
+def _address(view: ItemView, page: str) -> str:
+    return f"/{page}?{urlencode({'item': view.id})}"
 
 
 class ReviewServer:
@@ -73,7 +73,7 @@ class ReviewServer:
         self._visited = False
         self._suspects_by_id = {suspect.id: suspect for suspect in review.suspects}
         self._items = {item for suspect in review.suspects for item in suspect.items}
-        self._cards = Cards(review, _address("spectrogram"), _address("sound"), _address("picture"))
+        self._cards = Cards(review, _address)
         self.app = Starlette(
             routes=[
                 Route("/", self._first_page),

@@ -12,7 +12,7 @@ from tracinctl.cli import options
 from tracinctl.cli.options import check_one_form, has_own_training, named_target, project_of, selected_files, was_flag
 from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, warn_if_changed
 from tracinctl.cli.output.groups import group_table, read_groups, rule_text
-from tracinctl.cli.output.tables import Column, scored_pairs
+from tracinctl.cli.output.tables import Column, number_columns, scored_pairs
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ExcludeCommand
@@ -260,7 +260,7 @@ def show(choice: Choice, *, dry_run: bool, custom: bool, replaced: str = "") -> 
 
 def table_of(choice: Choice) -> tuple[str, list[Column], list[list[str]]]:
     """Title, columns and rows of the listed groups, items or pairs."""
-    exclusions, label = choice.exclusions, label_of(choice.file, choice.source)
+    exclusions, label = choice.exclusions, label_of(choice.file.label, choice.source)
     pairs = exclusions.listed[:_SHOWN]
     if choice.grouped is not None:
         influence = {group.name: group for group in choice.grouped.influence}
@@ -268,13 +268,13 @@ def table_of(choice: Choice) -> tuple[str, list[Column], list[list[str]]]:
         groups = count(len(exclusions.listed), "group")
         title = f"{label}: {groups} by {exclusions.by} to leave out, {count(len(exclusions.new_ids), 'training pair')}"
         rows = [[*row[:2], f"{group.votes:,}", *row[2:]] for row, group in zip(rows, pairs, strict=True)]
-        return title, [*columns[:2], Column("votes", "right"), *columns[2:]], rows
+        return title, [*columns[:2], *number_columns("votes"), *columns[2:]], rows
     kind = "pair" if exclusions.mode == "ranking_pair" else "item"
     title = f"{label}: {count(len(exclusions.new_ids), kind)} to leave out"
     if exclusions.mode == "sample":
         names = exclusions.new_ids[:_SHOWN]
         scores = aligned([exclusions.sample_scores[name] for name in names])
-        columns = [Column("item"), Column("item-level influence", "right")]
+        columns = [Column("item"), *number_columns("item-level influence")]
         return title, columns, [[*row] for row in zip(names, scores, strict=True)]
     total = exclusions.rule == "total"
     scored = [(pair.id, pair.votes, pair.total if total else pair.mean) for pair in pairs]

@@ -81,7 +81,7 @@ def plot(
                 names = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
                 answers.append(names | numbers_of(view, request))
             if not json or settings.output is not None:
-                pictures.append(draw(view, request, f"{label_of(file, source)}: {view}"))
+                pictures.append(draw(view, request, f"{label_of(file.label, source)}: {view}"))
         changes = warn_if_changed(file, source)
         if json:
             answers[-1]["warnings"] = [*changes, *diagnoses.texts(file.label)]

@@ -11,7 +11,7 @@ from tracinctl.cli.options import check_one_form, project_of, selected_files, se
 from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, warn_if_changed
 from tracinctl.cli.output.groups import sweep_groups
 from tracinctl.cli.output.retraining import judge_thresholds, retraining_settings, show_verdict
-from tracinctl.cli.output.tables import Column, scored_pairs
+from tracinctl.cli.output.tables import number_columns, scored_pairs
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, SweepCommand
@@ -71,7 +71,7 @@ def sweep(
         top = top_pairs(list(source.train_ids), result, settings.top)
         if not json and not csv:
             with_upper = votes.upper_threshold is not None
-            show(label_of(file, source), result, votes.min_occurrences, with_upper=with_upper)
+            show(label_of(file.label, source), result, votes.min_occurrences, with_upper=with_upper)
             show_top(result, top)
         diagnoses.add(file.label, source, sweep=result)
         answer = result.to_json(str(file.path), file.material, file.frequency)
@@ -96,13 +96,8 @@ def show(label: str, result: SweepResult, rule: str, *, with_upper: bool) -> Non
     required = result.rows[0].required_votes
     for most in range(_VOTE_COLUMNS, _FEWEST_VOTE_COLUMNS - 1, -1):
         shown = vote_lines(result.active_test_pairs, required, most) if result.rule == "votes" else []
-        columns = [
-            Column("threshold", "right"),
-            *(Column(f"{k:,}+", "right") for k in shown),
-            Column("harmful", "right", "bold"),
-            Column("of pairs", "right"),
-            Column("of items", "right"),
-        ]
+        votes = (f"{k:,}+" for k in shown)
+        columns = number_columns("threshold", *votes, "harmful", "of pairs", "of items", bold="harmful")
         rows = [_row(row, shown) for row in result.rows]
         if terminal.has_room(columns, rows):
             break

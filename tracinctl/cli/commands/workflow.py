@@ -263,13 +263,12 @@ def swept(source: ScoreSource, settings: SweepCommand) -> SweepResult:
 def evaluate(run: Run, settings: SweepCommand) -> None:
     """Print what each threshold would exclude, as ``tracinctl sweep`` does."""
     from tracinctl.cli.commands.sweep import show as show_sweep
-    from tracinctl.project.selection import ScoreFile
 
-    if run.source is None or run.score_file is None:
+    if run.source is None:
         return
     votes = settings.votes
     result = swept(run.source, settings)
-    label = label_of(ScoreFile(run.score_file, run.target), run.source)
+    label = label_of(run.target.label, run.source)
     show_sweep(label, result, votes.min_occurrences, with_upper=votes.upper_threshold is not None)
 
 
@@ -299,17 +298,13 @@ def show(runs: list[Run], *, custom: bool) -> None:
 
 def show_table(runs: list[Run]) -> None:
     """Print one row per frequency and round."""
-    from tracinctl.cli.output.tables import Column
+    from tracinctl.cli.output.tables import Column, number_columns
 
     planted = any(run.planted is not None for run in runs)
     rounds = any(run.target.round > 1 for run in runs)
     numbers = ["pairs", "active", "harmful", "listed", *(["planted", "caught", "wrong"] if planted else [])]
-    columns = [
-        Column("frequency"),
-        *([Column("round", "right")] if rounds else []),
-        Column("status"),
-        *(Column(name, "right", "bold" if name == "harmful" else "") for name in numbers),
-    ]
+    columns = [Column("frequency"), *number_columns(*(["round"] if rounds else []))]
+    columns += [Column("status"), *number_columns(*numbers, bold="harmful")]
     rows: list[list[str | Cell]] = []
     for run in runs:
         names = [run.target.frequency, *([str(run.target.round)] if rounds else [])]

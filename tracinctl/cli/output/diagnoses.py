@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 SIGNS = "positive = helpful, negative = harmful"
 
 
-def label_of(file: ScoreFile, source: ScoreSource) -> str:
-    """The label of a file's scores: material, frequency, and the method unless it is ``tracin``."""
+def label_of(label: str, source: ScoreSource) -> str:
+    """A label such as ``plastic 500hz``, with the method of the scores unless it is ``tracin``."""
     method = source.provenance.get("method", "tracin")
-    return file.label if method == "tracin" else f"{file.label} by {method}"
+    return label if method == "tracin" else f"{label} by {method}"
 
 
 class Diagnoses:
@@ -62,10 +62,15 @@ class Diagnoses:
 
 
 def warn_if_changed(file: ScoreFile, source: ScoreSource) -> list[str]:
-    """Warn of checkpoints or recordings that changed after the scores were made; return the warnings for JSON."""
-    from tracinctl.project.staleness import changed_since
+    """Warn of files that changed after the scores were made from them; return the warnings for JSON.
 
-    return [] if file.target is None else warn_of_changes(file.target, changed_since(file, source))
+    Files outside the project, or not named in the scores' provenance, are not checked.
+    """
+    from tracinctl.project.staleness import changes
+
+    if file.target is None or not file.in_project:
+        return []
+    return warn_of_changes(file.target, changes(file.target, source.provenance))
 
 
 def warn_of_changes(target: Target, changes: Sequence[str]) -> list[str]:

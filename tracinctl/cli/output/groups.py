@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, warn_if_changed
-from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.tables import Column, number_columns
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.text import aligned, count, number, share
@@ -38,7 +38,7 @@ def group_table(by: str, groups: Sequence[GroupInfluence]) -> tuple[list[Column]
     """Columns and rows of a table of groups, with a column for contradictions if they are known."""
     contradicted = ["contradicted"] if any(group.contradicted is not None for group in groups) else []
     numbers = ("pairs", "total", "per pair", "95 % interval", "harmful pairs", *contradicted)
-    columns = [Column(by), *(Column(name, "right", "bold" if name == "per pair" else "") for name in numbers)]
+    columns = [Column(by), *number_columns(*numbers, bold="per pair")]
     totals, means = aligned([group.total for group in groups]), aligned([group.mean for group in groups])
     rows = [
         [
@@ -129,7 +129,7 @@ def _show_sweep(sweep: GroupSweep, top: int) -> None:
     result, groups, by = sweep.result, sweep.groups, sweep.grouped.members.by
     train_pairs = len(sweep.source.train_ids)
     title = (
-        f"{label_of(sweep.file, sweep.source)}, by {by}: {count(len(groups), 'group')} of "
+        f"{label_of(sweep.file.label, sweep.source)}, by {by}: {count(len(groups), 'group')} of "
         f"{count(train_pairs, 'training pair')}, {count(result.active_test_pairs, 'active test pair')} "
         f"of {result.test_pairs:,}"
     )
@@ -139,17 +139,13 @@ def _show_sweep(sweep: GroupSweep, top: int) -> None:
     if any(group.contradicted is not None for group in groups):
         lines.append("Contradicted: pairs that most rankers trained without them order the other way.")
     terminal.text("\n".join([*lines, ""]), style="dim")
-    columns = [
-        Column("threshold", "right"),
-        Column("harmful groups", "right", "bold"),
-        *(Column(name, "right") for name in ("of groups", "their pairs", "of pairs")),
-    ]
+    titles = ("threshold", "harmful groups", "of groups", "their pairs", "of pairs")
     rows = []
     for k, row in enumerate(result.rows):
         pairs, of_groups = sweep.pairs(k), share(row.harmful, len(groups))
         name = row.threshold.named(row.value)
         rows.append([name, f"{row.harmful:,}", of_groups, f"{pairs:,}", share(pairs, train_pairs)])
-    terminal.table("", columns, rows)
+    terminal.table("", number_columns(*titles, bold="harmful groups"), rows)
     terminal.text(f"{rule_text(result.rule, result.rows[0].required_votes)}\n", style="dim")
 
 

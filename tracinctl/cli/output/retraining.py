@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracinctl.cli.options import named_target, settings_without_flags
 from tracinctl.cli.output.streams import PIPE_WIDTH
-from tracinctl.cli.output.tables import Column
+from tracinctl.cli.output.tables import Column, number_columns
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import TracinctlError
 from tracinctl.project.commands import TrainCommand
@@ -135,4 +135,4 @@ def wrapped(text: str) -> str:
 
 
 def _columns(names: tuple[str, ...]) -> list[Column]:
-    return [Column(name, "right" if at else "left") for at, name in enumerate(names)]
+    return [Column(names[0]), *number_columns(*names[1:])]

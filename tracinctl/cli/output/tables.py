@@ -33,15 +33,16 @@ class Cell:
     style: str = ""
 
 
+def number_columns(*titles: str, bold: str = "") -> list[Column]:
+    """Columns of numbers; those of the title ``bold`` are bold."""
+    return [Column(title, "right", "bold" if title == bold else "") for title in titles]
+
+
 def scored_pairs(
     title: str, pairs: Sequence[tuple[str, int, float]], *, rule: str
 ) -> tuple[list[Column], list[list[str]]]:
     """Columns and rows of pairs with their votes, and their total or mean score."""
-    columns = [
-        Column(title),
-        Column("votes", "right"),
-        Column("total score" if rule == "total" else "mean score", "right"),
-    ]
+    columns = [Column(title), *number_columns("votes", "total score" if rule == "total" else "mean score")]
     scores = aligned([score for _, _, score in pairs])
     rows = [[name, f"{votes:,}", score] for (name, votes, _), score in zip(pairs, scores, strict=True)]
     return columns, rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,23 +25,12 @@ _LEAST_COLOURED = 2
 _LEAST_PLAIN = 3
 
 
-@dataclass(frozen=True)
-class ClassMeans:
-    """Mean influence by the classes of the two items, in either order.
+def class_means(source: ScoreSource, scores: FloatArray) -> tuple[list[str], FloatArray, npt.NDArray[np.int64]]:
+    """Mean influence by the classes of a training pair's items, in either order; ``scores``: shape (train pairs,).
 
-    Attributes:
-        classes: names in natural order.
-        means: shape (classes, classes), symmetric; NaN without pairs.
-        pairs: numbers of training pairs, shape (classes, classes), symmetric.
-    """
-
-    classes: list[str]
-    means: FloatArray
-    pairs: npt.NDArray[np.int64]
-
-
-def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
-    """Means over training pairs; ``scores`` has shape (train pairs,).
+    Returns:
+        The classes in natural order, and for each two of them the mean and the number of training pairs, symmetric
+        matrices; a mean is NaN without pairs.
 
     Raises:
         PlotError: the ids do not show items or classes.
@@ -65,7 +53,7 @@ def class_means(source: ScoreSource, scores: FloatArray) -> ClassMeans:
     upper = np.triu_indices(size)
     means.T[upper] = means[upper]
     number_of.T[upper] = number_of[upper]
-    return ClassMeans(classes, means, number_of)
+    return classes, means, number_of
 
 
 def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -89,9 +77,9 @@ def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict
 
 def numbers(request: Request) -> dict[str, Any]:
     """The means, and the number of pairs behind each."""
-    table = class_means(request.source, request.means.mean)
-    means = [[value if np.isfinite(value) else None for value in row] for row in table.means.tolist()]
-    return {"classes": table.classes, "means": means, "pairs": table.pairs.tolist()}
+    classes, means, number_of = class_means(request.source, request.means.mean)
+    known = [[value if np.isfinite(value) else None for value in row] for row in means.tolist()]
+    return {"classes": classes, "means": known, "pairs": number_of.tolist()}
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
@@ -100,11 +88,11 @@ def draw(request: Request) -> Iterator[RenderableType]:
     Raises:
         PlotError: the ids show no classes, or the classes do not fit.
     """
-    table = class_means(request.source, request.means.mean)
-    width, palette, size = request.width, request.palette, len(table.classes)
-    names = [clean(name) for name in table.classes]
+    classes, means, _ = class_means(request.source, request.means.mean)
+    width, palette, size = request.width, request.palette, len(classes)
+    names = [clean(name) for name in classes]
     first = min(max(cell_len(name) for name in names), _WIDEST_NAME) + 1
-    values = table.means[np.isfinite(table.means)].tolist()
+    values = means[np.isfinite(means)].tolist()
     limit = max(map(abs, values), default=0.0)
     room = (width - first) // size
     least = _LEAST_COLOURED if palette.colour else _LEAST_PLAIN
@@ -114,14 +102,14 @@ def draw(request: Request) -> Iterator[RenderableType]:
             hint="Make the terminal wider, or write the picture to a file.",
         )
     column = min(room, max([_WIDEST_CELL, *(len(number(value)) + 2 for value in values)]))
-    texts = cell_texts(table.means, column - 1)
+    texts = cell_texts(means, column - 1)
     numbered = all(texts)
     tall = 3 if numbered and palette.colour and request.rows(3 * size + 1, beside=8) >= 3 * size else 1
     if not palette.colour:
-        texts = [text or tenths(value, limit) for text, value in zip(texts, table.means.flat, strict=True)]
+        texts = [text or tenths(value, limit) for text, value in zip(texts, means.flat, strict=True)]
     heads = names if all(cell_len(name) < column for name in names) else apart(names, column - 1)
     yield Text(" " * first + "".join(f"{_right(name, column - 1)} " for name in heads), palette.strong)
-    for row, cells in enumerate(heatmap(table.means, texts, (column, tall), palette)):
+    for row, cells in enumerate(heatmap(means, texts, (column, tall), palette)):
         name = names[row // tall] if row % tall == (tall - 1) // 2 else ""
         yield Text.assemble((fit(name, first - 1) + " ", palette.strong), cells)
     yield Text()
