@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from shared_project import load, make_project
 
 from tests.retraining.test_crossfit import IDS, MIRRORED
 from tests.retraining.test_unseen import Noise
 from tracinctl import InfluenceTable
-from tracinctl.project.candidates import item_candidates, with_unseen
+from tracinctl.engine.options import METHODS, EngineOptions
+from tracinctl.progress import no_progress
+from tracinctl.project.candidates import item_candidates, scores_by_method, with_unseen
+from tracinctl.project.config import Settings, load_project
+from tracinctl.project.settings import ComputeSettings, SourceSettings
+from tracinctl.project.target import Target
 from tracinctl.retraining.choice import Candidate
 from tracinctl.retraining.crossfit import cross_fit
+from tracinctl.retraining.judging import divide_held_out
 from tracinctl.retraining.unseen import unseen_gains
 
 NAMES = MIRRORED.train_pairs.row_ids(IDS)
@@ -52,3 +59,15 @@ def test_a_rule_has_the_gain_of_leaving_out_what_is_not_fitted_in_proportion_to_
     assert half.mean == pytest.approx(share * gains.fitted.mean)
     assert half.error == pytest.approx(share * gains.fitted.error)
     assert (many, under_loss) == (gains.fitted, gains.of_loss)
+
+
+def test_every_method_scores_by_the_users_function_of_the_output(tmp_path, monkeypatch):
+    make_project(tmp_path, 1)
+    (tmp_path / "output_score.py").write_text("def twice(output):\n    return 2 * output\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    origin = SourceSettings(source="shared_project:load", model="shared_project:build_model")
+    compute = ComputeSettings(origin=origin, engine=EngineOptions(score="output_score:twice"))
+    target, data = Target(load_project(Settings()), "b", "a"), load("a", "b")
+    sources = scores_by_method(target, compute, data, divide_held_out(data, 0), table(None), no_progress)
+    assert {*sources} == {*METHODS}

@@ -11,6 +11,7 @@ import numpy as np
 from tracinctl.engine.options import METHODS
 from tracinctl.errors import MemoryBudgetError, UsageError
 from tracinctl.progress import Progress, ProgressCallback
+from tracinctl.project.compute import compute_options
 from tracinctl.project.config import holds_checkpoints
 from tracinctl.project.settings import ComputeSettings
 from tracinctl.project.sources import make_model, with_test_pairs
@@ -144,8 +145,6 @@ def scores_by_method(
     """The scoring pairs' scores by every method: the given ones, and others from the kept kernels."""
     from tracinctl.engine.checkpoints.listing import list_checkpoints
     from tracinctl.engine.compute import compute_scores
-    from tracinctl.engine.compute_options import ComputeOptions
-    from tracinctl.engine.losses import LossSettings, resolve_loss
 
     method_of_given = str(source.provenance.get("method", compute.engine.method))
     sources = {method_of_given: source}
@@ -153,16 +152,13 @@ def scores_by_method(
         return sources
     checkpoints = list_checkpoints(target.checkpoints, compute.checkpoint_prefix)
     scoring = with_test_pairs(data, division.rows(data, "scoring"))
-    loss = compute.engine.loss
-    resolved = LossSettings(**{**vars(loss), "loss": resolve_loss(loss.loss)})
-    engine = replace(compute.engine, loss=resolved)
-    folder = target.cache_dir if compute.cache else None
+    options = compute_options(target, compute)
     for method in METHODS:
         if method == method_of_given:
             continue
-        options = ComputeOptions(**{**vars(engine), "method": method}, cache=folder)
+        chosen = replace(options, method=method)
         try:
-            result = compute_scores(scoring, make_model(compute.origin, checkpoints[0]), checkpoints, options, progress)
+            result = compute_scores(scoring, make_model(compute.origin, checkpoints[0]), checkpoints, chosen, progress)
         except (MemoryBudgetError, UsageError) as error:
             progress(Progress("scores", 0, 1, "methods", method, note=f"not tried: {error.message}"))
             continue

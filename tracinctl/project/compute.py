@@ -136,7 +136,7 @@ def compute_project_scores(
     used = {*data.train.ids, *data.test.ids}
     made_from = _made_from(target, settings.origin, {name: digests[name] for name in digests if name in used})
     data = with_test_pairs(data, choose_test_pairs(data, settings))
-    options = _options(target, settings)
+    options = compute_options(target, settings)
     with as_a_guest():  # a model or dataset may print, and stdout is for results
         result = compute_scores(
             data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
@@ -177,7 +177,7 @@ def compute_project_scores(
     )
 
 
-def _options(target: Target, settings: ComputeSettings) -> ComputeOptions:
+def compute_options(target: Target, settings: ComputeSettings) -> ComputeOptions:
     """The engine's options with the user's functions."""
     from tracinctl.engine.compute_options import ComputeOptions
     from tracinctl.engine.losses import LossSettings, resolve_loss

@@ -11,12 +11,12 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import project_of
-from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses
+from tracinctl.cli.output.diagnoses import Diagnoses
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.data.classes import shown_order
 from tracinctl.project.commands import ComputeCommand
-from tracinctl.text import count, duration
+from tracinctl.text import SIGNS, count, duration
 
 if TYPE_CHECKING:
     from tracinctl.project.compute import ComputeOutcome

@@ -10,13 +10,13 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import check_one_form, has_own_training, named_target, project_of, selected_files, was_flag
-from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, warn_if_changed
+from tracinctl.cli.output.diagnoses import Diagnoses, label_of, warn_if_changed
 from tracinctl.cli.output.groups import group_table, read_groups, rule_text
 from tracinctl.cli.output.tables import Column, number_columns, scored_pairs
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ExcludeCommand
-from tracinctl.text import aligned, count, number
+from tracinctl.text import SIGNS, aligned, count, number
 
 if TYPE_CHECKING:
     from tracinctl.project.config import Project

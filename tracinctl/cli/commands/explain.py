@@ -8,11 +8,11 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import only_target, project_of, selected_files, settings_without_flags
-from tracinctl.cli.output.diagnoses import SIGNS, warn_of_changes
+from tracinctl.cli.output.diagnoses import warn_of_changes
 from tracinctl.cli.output.tables import Column
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.project.commands import ComputeCommand, ExplainCommand
-from tracinctl.text import aligned, number
+from tracinctl.text import SIGNS, aligned, number
 
 if TYPE_CHECKING:
     from tracinctl.project.explain import Explanation

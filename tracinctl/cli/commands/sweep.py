@@ -8,14 +8,14 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import check_one_form, project_of, selected_files, settings_without_flags
-from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, warn_if_changed
+from tracinctl.cli.output.diagnoses import Diagnoses, label_of, warn_if_changed
 from tracinctl.cli.output.groups import sweep_groups
 from tracinctl.cli.output.retraining import judge_thresholds, retraining_settings, show_verdict
 from tracinctl.cli.output.tables import number_columns, scored_pairs
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import ComputeCommand, SweepCommand
-from tracinctl.text import count
+from tracinctl.text import SIGNS, count
 
 if TYPE_CHECKING:
     from tracinctl.project.selection import ScoreFile

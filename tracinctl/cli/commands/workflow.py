@@ -11,11 +11,12 @@ import typer
 
 from tracinctl.cli import options
 from tracinctl.cli.options import given_names, has_own_training, project_of, settings_without_flags
-from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of
+from tracinctl.cli.output.diagnoses import Diagnoses, label_of
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.cli.processes import joined_processes, start_processes
 from tracinctl.errors import UsageError
 from tracinctl.project.commands import SweepCommand, TrainCommand, WorkflowCommand
+from tracinctl.text import SIGNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tracinctl.scores.source import ScoreSource
     from tracinctl.scores.sweep import SweepResult
 
-SIGNS = "positive = helpful, negative = harmful"
-
 
 def label_of(label: str, source: ScoreSource) -> str:
     """A label such as ``plastic 500hz``, with the method of the scores unless it is ``tracin``."""

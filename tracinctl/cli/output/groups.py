@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracinctl.cli.output.diagnoses import SIGNS, Diagnoses, label_of, warn_if_changed
+from tracinctl.cli.output.diagnoses import Diagnoses, label_of, warn_if_changed
 from tracinctl.cli.output.tables import Column, number_columns
 from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
-from tracinctl.text import aligned, count, number, share
+from tracinctl.text import SIGNS, aligned, count, number, share
 
 if TYPE_CHECKING:
     from tracinctl.progress import ProgressCallback

@@ -19,6 +19,11 @@ def heading(text: str, style: str) -> Text:
     return Text(clean(text), style)
 
 
+def to_the_right(text: str, width: int) -> str:
+    """The text at the right end of ``width`` columns."""
+    return " " * max(0, width - cell_len(text)) + text
+
+
 def bar_table(names: Sequence[str], cells: Sequence[Sequence[Text]], bars: Sequence[Bar], width: int) -> Table:
     """One row per name: the name, which may fold, some short cells, and a bar."""
     table = Table.grid(padding=(0, _GAP, 0, 0), expand=True)

@@ -15,7 +15,7 @@ from tracinctl.plots.checkpoint_survey import CheckpointSurvey, survey_checkpoin
 from tracinctl.plots.drawing.axis import Axis, score_axis
 from tracinctl.plots.drawing.chart import Chart, cell_texts, heatmap, score_ticks
 from tracinctl.plots.drawing.colours import Palette
-from tracinctl.plots.drawing.tables import heading
+from tracinctl.plots.drawing.tables import heading, to_the_right
 from tracinctl.plots.request import Request
 from tracinctl.plots.survey import middle
 from tracinctl.plots.views.top import extremes
@@ -127,17 +127,13 @@ def _pairs(request: Request, survey: CheckpointSurvey) -> Iterator[RenderableTyp
     indent = longest + 1 if longest + 1 + (len(shown) + 1) * _CELL <= width else 0
     yield heading("Mean score of the most harmful and most helpful pairs at each checkpoint", palette.strong)
     ends = apart([clean(survey.names[k]) for k in shown], _CELL - 1)
-    yield Text(" " * indent + "".join(_right(name) for name in [*ends, "all"]), palette.quiet)
+    yield Text(" " * indent + "".join(to_the_right(name, _CELL) for name in [*ends, "all"]), palette.quiet)
     values = survey.means[:, rows][shown].T
     cells = heatmap(values, cell_texts(values, _CELL - 1), (_CELL, 1), palette)
     for name, line, value, text in zip(names, cells, total[rows].tolist(), cell_texts(total[rows], _CELL), strict=True):
         if not indent:
             yield Text(name)
         label = name + " " * (indent - cell_len(name)) if indent else ""
-        yield Text.assemble(label, line, (_right(text), palette.of_sign(value)))
+        yield Text.assemble(label, line, (to_the_right(text, _CELL), palette.of_sign(value)))
     if len(shown) < len(survey.names):
         yield Text(f"{len(shown)} of {len(survey.names)} checkpoints shown; all: the sum over all of them.")
-
-
-def _right(text: str) -> str:
-    return " " * (_CELL - cell_len(text)) + text

@@ -14,6 +14,7 @@ from rich.text import Text
 from tracinctl.errors import PlotError, ScoreFileError
 from tracinctl.plots.drawing.chart import cell_texts, heatmap
 from tracinctl.plots.drawing.colours import colour_bar, tenths
+from tracinctl.plots.drawing.tables import to_the_right
 from tracinctl.plots.request import Request
 from tracinctl.scores.pair_ids import class_of_items, pair_items
 from tracinctl.scores.source import FloatArray, ScoreSource
@@ -108,7 +109,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
     if not palette.colour:
         texts = [text or tenths(value, limit) for text, value in zip(texts, means.flat, strict=True)]
     heads = names if all(cell_len(name) < column for name in names) else apart(names, column - 1)
-    yield Text(" " * first + "".join(f"{_right(name, column - 1)} " for name in heads), palette.strong)
+    yield Text(" " * first + "".join(f"{to_the_right(name, column - 1)} " for name in heads), palette.strong)
     for row, cells in enumerate(heatmap(means, texts, (column, tall), palette)):
         name = names[row // tall] if row % tall == (tall - 1) // 2 else ""
         yield Text.assemble((fit(name, first - 1) + " ", palette.strong), cells)
@@ -123,7 +124,3 @@ def draw(request: Request) -> Iterator[RenderableType]:
         f"A cell: mean influence {measured} of the training pairs of two classes, in either order; · no such pairs. "
         f"{count(len(request.source.train_ids), 'pair')} of {count(size, 'class', 'classes')}."
     )
-
-
-def _right(name: str, width: int) -> str:
-    return " " * max(0, width - cell_len(name)) + name
