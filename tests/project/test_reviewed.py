@@ -42,7 +42,7 @@ def decided(**made):
 
 def listed(verdicts):
     exclusions = choose_exclusions(table(), Rule(threshold="0"))
-    return list(reviewed_exclusions(exclusions, table(), verdicts).ids)
+    return list(reviewed_exclusions(exclusions, table(), verdicts)[0].ids)
 
 
 def test_without_decisions_the_list_is_the_rules():
@@ -74,8 +74,8 @@ def test_disputed_and_unsure_decisions_change_nothing():
 def test_the_list_counts_the_decisions():
     exclusions = choose_exclusions(table(), Rule(threshold="0"))
     verdicts = decided(**{named(0, 4): "keep"})
-    reviewed = reviewed_exclusions(exclusions, table(), verdicts)
-    text = list_text(reviewed, "scores.json", [f"review: {note_of(verdicts)}"])
+    reviewed, note = reviewed_exclusions(exclusions, table(), verdicts)
+    text = list_text(reviewed, "scores.json", [f"review: {note}"])
     assert "# review: 1 decision by people: 0 left out, 1 kept, 0 turned round" in text
     assert text.startswith("# excluded: 3 ")
 
@@ -83,7 +83,7 @@ def test_the_list_counts_the_decisions():
 def test_decisions_on_nothing_that_is_known_are_told():
     exclusions = choose_exclusions(table(), Rule(threshold="0"))
     verdicts = decided(**{named(0, 4): "keep", f"{named(1, 3)}#1": "keep", ITEMS[5]: "leave_out", "gone": "leave_out"})
-    note = reviewed_exclusions(exclusions, table(), verdicts).note
+    _, note = reviewed_exclusions(exclusions, table(), verdicts)
     assert note.endswith("; 1 decision on no training pair or item: gone")
 
 
@@ -133,10 +133,10 @@ class TestGroups:
         scores = replace(table(), groups={name: values.tolist() for name, values in self.GROUPS.items()})
         exclusions = choose_exclusions(scores, Rule(threshold="0"))
         verdicts = decided(**{"annotator:Ben": "keep", "annotator:Cy": "leave_out"})
-        reviewed = reviewed_exclusions(exclusions, scores, verdicts)
+        reviewed, note = reviewed_exclusions(exclusions, scores, verdicts)
         # Ben's second pair is a mirror image of Anna's first
         assert set(reviewed.ids) == {named(*PAIRS[2]), named(*PAIRS[4]), named(*PAIRS[5])}
-        assert note_of(verdicts) == "2 decisions by people: 1 left out, 1 kept, 0 turned round"
+        assert note == "2 decisions by people: 1 left out, 1 kept, 0 turned round"
 
     def test_groups_that_contradict_each_other_decide_nothing(self):
         groups = {**self.GROUPS, "day": np.array(["Monday"] * 6)}

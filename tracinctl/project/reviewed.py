@@ -30,13 +30,18 @@ def verdicts_of(target: Target) -> Verdicts:
     return settle(decisions)
 
 
-def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: Verdicts | None) -> Exclusions:
-    """The list without kept and turned pairs, and with every pair and item that people left out.
+def reviewed_exclusions(
+    exclusions: Exclusions, source: ScoreSource, verdicts: Verdicts | None
+) -> tuple[Exclusions, str]:
+    """Apply decisions to a list; a pair's decision includes its mirror image, a group's decision its pairs.
 
-    A pair's decision includes its mirror image, a group's decision its pairs.
+    Returns:
+        The list without kept and turned pairs, and with every pair and item that people left out; and their decisions
+        on one line, which is empty without decisions.
     """
     if verdicts is None:
-        return exclusions
+        return exclusions, ""
+    note = note_of(verdicts)
     verdicts = of_pairs(verdicts, source.train_ids, source.groups)
     mirror = _mirror_ids(source)
     cleared = _with_mirrors([*verdicts.ids(KEEP), *verdicts.ids(TURN)], mirror)
@@ -53,18 +58,17 @@ def reviewed_exclusions(exclusions: Exclusions, source: ScoreSource, verdicts: V
     # the first of several comparisons of two items may be listed as a_b#1
     chosen = [name for name in exclusions.ids if name not in cleared and name.removesuffix("#1") not in cleared]
     added = [name for name in left_out if name in scored and name not in set(chosen)]
-    return replace(
+    reviewed = replace(
         exclusions,
         ids=[*chosen, *added],
         listed=[pair for pair in exclusions.listed if pair.id not in cleared],
         mirrored=[name for name in exclusions.mirrored if name not in cleared],
     )
+    return reviewed, note
 
 
-def note_of(verdicts: Verdicts | None) -> str:
-    """People's decisions on one line; empty without any."""
-    if verdicts is None:
-        return ""
+def note_of(verdicts: Verdicts) -> str:
+    """People's decisions on one line."""
     parts = [
         f"{len(verdicts.ids(decision)):,} {done}"
         for decision, done in ((LEAVE_OUT, "left out"), (KEEP, "kept"), (TURN, "turned round"))

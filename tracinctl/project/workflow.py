@@ -19,7 +19,7 @@ from tracinctl.files import is_there
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.compute import ComputeOutcome, compute_project_scores
 from tracinctl.project.config import holds_checkpoints
-from tracinctl.project.reviewed import note_of, reviewed_exclusions, verdicts_of
+from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
 from tracinctl.project.selection import unknown_set
 from tracinctl.project.settings import WorkflowSettings
 from tracinctl.project.staleness import pairs_digests
@@ -211,7 +211,7 @@ def run_one(
     if computed is None:
         check_old_scores(target, path, settings, source)
     verdicts = verdicts_of(target) if settings.decided.review else None
-    exclusions = reviewed_exclusions(choose_exclusions(source, settings.rule), source, verdicts)
+    exclusions, note = reviewed_exclusions(choose_exclusions(source, settings.rule), source, verdicts)
     exclusions = with_earlier(exclusions, source.provenance)
     run = Run(
         target,
@@ -221,7 +221,7 @@ def run_one(
         source=source,
         exclusions=exclusions,
         planted=compare_with_planted(*planted, source, exclusions),
-        review=note_of(verdicts),
+        review=note,
     )
     return run if settings.list_later else write_list(run, settings, progress)
 

@@ -113,7 +113,7 @@ def check(ctx: typer.Context, settings: ExcludeCommand) -> None:
 
 def choose(file: ScoreFile, path: Path, settings: ExcludeCommand) -> Choice:
     """Choose what to leave out from one score file and people's decisions."""
-    from tracinctl.project.reviewed import note_of, reviewed_exclusions, verdicts_of
+    from tracinctl.project.reviewed import reviewed_exclusions, verdicts_of
     from tracinctl.scores.exclusion import choose_exclusions, choose_groups, with_earlier
     from tracinctl.scores.files.open import open_scores
 
@@ -127,8 +127,8 @@ def choose(file: ScoreFile, path: Path, settings: ExcludeCommand) -> Choice:
             exclusions = choose_groups(source, grouped, settings.rule)
     changes = warn_if_changed(file, source)
     verdicts = verdicts_of(named_target(file, "`review`: ")) if settings.decided.review else None
-    exclusions = with_earlier(reviewed_exclusions(exclusions, source, verdicts), source.provenance)
-    return Choice(file, source, exclusions, path, note_of(verdicts), grouped, changes)
+    exclusions, note = reviewed_exclusions(exclusions, source, verdicts)
+    return Choice(file, source, with_earlier(exclusions, source.provenance), path, note, grouped, changes)
 
 
 def write_lists(choices: list[Choice], settings: ExcludeCommand) -> dict[Path, str]:
