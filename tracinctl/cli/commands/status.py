@@ -47,9 +47,9 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
     ]
     file = file_settings(ctx)
     places = {setting.name: file.place_of("compute", setting) for setting in settings_of(ComputeCommand)}
-    given = {name: file.get(*place) for name, place in places.items() if place is not None}
-    own = has_own_training(ctx)
-    states = [status_of(target, given, own_training=own) for target in targets]
+    current_settings = {name: file.get(*place) for name, place in places.items() if place is not None}
+    own_training = has_own_training(ctx)
+    states = [status_of(target, current_settings, own_training=own_training) for target in targets]
     if json:
         terminal.json([state.to_json() for state in states])
         return
