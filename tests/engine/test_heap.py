@@ -32,21 +32,34 @@ def test_freed_pieces_between_used_pieces_are_returned():
 
 PASSES = """
 import resource, runpy, sys
-runpy.run_path(sys.argv[1])["Heap"](int(sys.argv[2]))
+heap = runpy.run_path(sys.argv[1])["Heap"](int(sys.argv[2]))
+if kept := int(sys.argv[3]):
+    heap.keep(kept)
 faults = []
 for _ in range(3):
     begun = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    pieces = [bytearray(8 << 20) for _ in range(4)]
+    pieces = [bytearray(8 << 20) for _ in range(int(sys.argv[4]))]
     del pieces
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begun)
 print(faults[-1])
 """
 
 
-@pytest.mark.parametrize(("memory", "reused"), [(1 << 30, True), (48 * MIB, False)])
-def test_pages_are_reused_if_memory_allows(memory, reused):
+def faults_of_a_pass(memory, keep, pieces):
+    """Page faults of the third pass that uses this many pieces of 2,048 pages."""
     if Heap(memory)._trim is None:
         pytest.skip("no glibc")
-    command = [sys.executable, "-c", PASSES, heap_module.__file__, str(memory)]
-    faults = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert (faults < 1000) == reused, "32 MiB are 8,192 pages"
+    command = [sys.executable, "-c", PASSES, heap_module.__file__, *map(str, (memory, keep, pieces))]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.parametrize(("memory", "reused"), [(1 << 30, True), (48 * MIB, False)])
+def test_pages_are_reused_if_memory_allows(memory, reused):
+    assert (faults_of_a_pass(memory, 0, pieces=4) < 1000) == reused
+
+
+@pytest.mark.parametrize(
+    ("memory", "keep", "kept"), [(1 << 30, 128, True), (1 << 30, 0, False), (48 * MIB, 128, False)]
+)
+def test_pages_of_large_passes_stay_if_they_are_to(memory, keep, kept):
+    assert (faults_of_a_pass(memory, keep * MIB, pieces=14) < 1000) == kept

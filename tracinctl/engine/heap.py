@@ -1,7 +1,8 @@
-"""Return freed memory from the C library to the system, so that the process keeps its memory limit.
+"""Decide when the C library returns freed memory to the system.
 
 Memory that is freed between pieces in use stays with the process. With gradients of many sizes, this can be as much as
-the memory in use, so a limit on the memory in use would not limit the process.
+the memory in use, so a limit on the memory in use would not limit the process. Memory that is freed at the end of the
+heap goes back at once, and the next pass through a model waits for new pages.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 
 _STATM = Path("/proc/self/statm")
 _LARGE = (32 << 20) - (1 << 16)  # largest block that raises glibc's thresholds when it is freed
-_ROOM = 16 * _LARGE  # least memory limit; glibc then keeps up to 64 MiB of freed pages
+KEEPS = 16 * _LARGE
+"""Least memory limit in bytes with which freed pages stay for the next pass."""
 
 
 class Heap:
@@ -34,10 +36,24 @@ class Heap:
         self._begin = self._resident()
         self._next = self._begin + self._room
         self._step = memory // 16
-        if self._trim is not None and memory >= _ROOM:
-            # After a block of this size is freed, glibc reuses the pages of one pass for the next.
+        self._keeps = self._trim is not None and memory >= KEEPS
+        self._end: Any = None
+        if self._keeps:
+            # After a block of this size is freed, glibc reuses the pages of one pass for the next, up to 64 MiB.
             # With fresh pages for each pass, a convolution of images takes up to six times as long.
             np.empty(_LARGE, dtype=np.uint8)
+
+    def keep(self, size: int) -> None:
+        """Let the process keep up to ``size`` bytes of freed memory until ``release``, if the limit allows it."""
+        if self._keeps:
+            self._end = None
+            pieces = [np.empty(_LARGE, dtype=np.uint8) for _ in range(2 + size // _LARGE)]
+            # glibc only returns what is free at the end of the heap, and the last piece lies behind the others
+            self._end = pieces.pop()
+
+    def release(self) -> None:
+        """Stop keeping freed memory."""
+        self._end = None
 
     def trim(self) -> None:
         """Return freed memory if the process has grown much since the last time."""

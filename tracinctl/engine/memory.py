@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from tracinctl.engine.container import container_memory
+from tracinctl.engine.heap import KEEPS
 from tracinctl.errors import MemoryBudgetError
 
 ITEMS_SHARE = 8
@@ -23,7 +24,8 @@ SCRATCH = 64 << 20
 _INSIDE = 256  # held rows that meet the held ones at a time; symmetric products of more are no faster
 _CHUNK = 128  # rows that meet the held ones at a time; more do not make products of long rows faster
 _CHUNK_BYTES = 4 << 20  # more of short rows, whose products take less time than calls do
-_PREFERRED_BYTES = 44 << 20  # memory of a pass; pages of larger passes are not reused (``Heap``)
+_PASS_BYTES = 128 << 20  # memory that a pass keeps; with more, its tensors do not fit into the processor's cache
+_SMALL_PASS_BYTES = 44 << 20  # the same if the process does not keep freed pages (``Heap``)
 _UNCOUNTED = 128 << 20  # for libraries, and for freed memory between pieces in use, if this is not a quarter or more
 _MARGIN = 1.25  # libraries use some memory that torch does not count
 
@@ -81,6 +83,7 @@ class BlockSizes:
         block: number of items in a pass through the model.
         scratch: bytes for float64 copies in inner products.
         inside: number of held rows that meet the other held rows at a time.
+        work: bytes that a pass uses.
     """
 
     tile: int
@@ -88,6 +91,7 @@ class BlockSizes:
     block: int
     scratch: int
     inside: int
+    work: int
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,8 @@ def _all_held(budget: Budget, rows: int, measured: Measured, scratch: int) -> Bl
     a_pass = int(_MARGIN * measured.work) + row
     per_item = measured.per_item + row - measured.placed
     most = max(_CHUNK, _CHUNK_BYTES // measured.taken)
-    block = min(rows, most, for_passes // a_pass, max(1, _PREFERRED_BYTES // max(1, per_item)))
-    return BlockSizes(rows, block, block, scratch, inside) if block > 0 else None
+    block = min(rows, most, for_passes // a_pass, max(1, _pass_bytes(budget) // max(1, per_item)))
+    return BlockSizes(rows, block, block, scratch, inside, block * a_pass) if block > 0 else None
 
 
 def _in_tiles(budget: Budget, columns: int, measured: Measured, scratch: int) -> BlockSizes:
@@ -154,7 +158,8 @@ def _in_tiles(budget: Budget, columns: int, measured: Measured, scratch: int) ->
     scratch = 2048 + min(scratch, spare // 8)
     most = max(_CHUNK, _CHUNK_BYTES // taken)
     chunk = max(2, min(most, (2 * taken + spare // 8) // (taken + 64)))
-    block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), _PREFERRED_BYTES // max(1, per_item)))
+    most_kept = _pass_bytes(budget)
+    block = max(1, min(chunk * items_a_row, (work + spare // 4) // max(1, work), most_kept // max(1, per_item)))
     if block < chunk * items_a_row <= 2 * block:  # gradients of a single pass need no joining
         chunk = max(2, block // items_a_row)
     for_tile = spare - scratch - (chunk - 2) * (taken + 64) - (block - 1) * work - _UNCOUNTED // 2
@@ -162,7 +167,12 @@ def _in_tiles(budget: Budget, columns: int, measured: Measured, scratch: int) ->
     inside = max(chunk, min(_CHUNK, row // 64))
     # with half of a small limit, freed memory between pieces in use made a process of 96 MiB grow by up to 105 MB
     tile = max(1, (row + max(for_tile, spare * 7 // 16)) // (row + 16 * inside))
-    return BlockSizes(*map(int, (min(tile, columns), chunk, block, scratch, inside)))
+    return BlockSizes(*map(int, (min(tile, columns), chunk, block, scratch, inside, block * work)))
+
+
+def _pass_bytes(budget: Budget) -> int:
+    """Bytes that a pass may keep without a loss of speed."""
+    return _PASS_BYTES if budget.remaining >= KEEPS else _SMALL_PASS_BYTES
 
 
 def check_room(budget: Budget, least: int) -> None:

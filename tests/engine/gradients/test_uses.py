@@ -10,6 +10,12 @@ from tracinctl.engine.gradients.uses import Convolution, Linear, Whole
 SIDE = 80
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    """More threads take patches of smaller images."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+
+
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), [(1, 2, 1, 1), (2, 1, 2, 1), (1, 0, 1, 2)])
@@ -30,6 +36,32 @@ def test_large_images_one_by_one_equal_patches(channels, last, stride, padding, 
         for name, part in by_image.items():
             error = (part.values - by_patches[name].values).norm() / by_patches[name].values.norm()
             assert error < 3e-6, f"{name}: only the rounding of thousands of float32 sums"
+
+
+def test_images_of_many_outputs_use_all_threads_by_patches(monkeypatch):
+    use = Convolution("weight", None, (64, 32, 3, 3), (256, 6), (2, 2), (1, 1), (1, 1), 1)
+    inputs = torch.empty(2, 1, 32, 256, 6)
+    assert use._by_image(inputs)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert not use._by_image(inputs)
+
+
+@pytest.mark.parametrize("form", ["whole", "where the kernel meets the input"])
+def test_patches_with_channels_last_give_what_patches_with_channels_first_give(form):
+    torch.manual_seed(0)
+    use = Convolution("weight", "bias", (4, 3, 9, 2), (1, 40), (2, 1), (4, 1), (1, 2), 1)
+    inputs = torch.randn(3, 3, 1, 40, dtype=torch.float64)
+    slope = torch.nn.functional.conv2d(
+        inputs, torch.randn(4, 3, 9, 2, dtype=torch.float64), None, (2, 1), (4, 1), (1, 2)
+    )
+    form = Whole() if form == "whole" else use.form
+    weights = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        given = [t.contiguous(memory_format=order).unsqueeze(1) for t in (inputs, slope)]
+        assert use._by_channels_last(given[1]) == (order is torch.channels_last)
+        weights.append(dict(use.gradients(*given, form))["weight"].values)
+    assert weights[0].shape[1] == 4 * 3 * 2 * (9 if isinstance(form, Whole) else 1)
+    assert torch.allclose(*weights, rtol=1e-12)
 
 
 def test_large_images_leave_out_kernel_places_that_only_meet_padding():

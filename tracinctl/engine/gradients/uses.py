@@ -97,6 +97,7 @@ Found = Iterable[tuple[str, Feature]]
 
 _PLANE = 2  # number of dimensions of an image
 _LARGE_IMAGE = 1 << 16  # size of an image's patches; for 1x1025x47, patches take three times as long
+_MANY_OUTPUTS = 128  # outputs times threads from which patches are as fast, because they use all threads
 _WORTH = 8  # an outer product or rows of a table must be this many times shorter
 _SMALL_TABLE = 1 << 16  # numbers of a table; up to this many, rows that most blocks use are no faster than all rows
 _SHARED = 64  # with fewer rows of a table per position, the items of a block use nearly all of them
@@ -180,6 +181,8 @@ class Convolution(Use):
         if self.weight is not None:
             if self._by_image(inputs):
                 weight = self._image_by_image(inputs.flatten(0, 1), slope.flatten(0, 1), form)
+            elif self._by_channels_last(slope):
+                weight = self._channels_last(inputs, slope.flatten(0, 1), form)
             else:
                 patches = self._patches(inputs, form)
                 outputs = slope.reshape(len(patches), self.shape[0] // self.groups, -1)
@@ -193,7 +196,8 @@ class Convolution(Use):
         """Whether torch's own gradient of each image is faster than patches, as for large images."""
         numbers = _numel(self.shape[1:]) * _numel(self._outs)
         on_cpu = inputs.device.type == "cpu" and inputs.dtype == torch.float32
-        return on_cpu and len(self.stride) == _PLANE and numbers >= _LARGE_IMAGE
+        few = self.shape[0] * torch.get_num_threads() < _MANY_OUTPUTS
+        return on_cpu and few and len(self.stride) == _PLANE and numbers >= _LARGE_IMAGE
 
     def _image_by_image(self, images: torch.Tensor, slope: torch.Tensor, form: Form) -> torch.Tensor:
         """Gradients of the weight by each image: (images, outputs, inputs, *places of the kernel)."""
@@ -211,20 +215,40 @@ class Convolution(Use):
             weight = weight.narrow(3 + d, first, end - first)
         return weight
 
+    def _by_channels_last(self, slope: torch.Tensor) -> bool:
+        """Whether images have several channels, stored last, and their patches are longer than the weight."""
+        if self.groups > 1 or self.shape[1] == 1 or len(self.stride) != _PLANE or _numel(self._outs) < self.shape[0]:
+            return False
+        return slope.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+    def _channels_last(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> torch.Tensor:
+        """Gradients of the weight by each image: (images, outputs, inputs, places of the kernel).
+
+        Patches with their channels last are copied in longer pieces.
+        """
+        x = self._windows(inputs, form)
+        patches = x.permute(0, 2, 3, 4, 5, 1).reshape(len(x), _numel(self._outs), -1)
+        weight = torch.bmm(slope.flatten(2), patches)
+        return weight.reshape(*weight.shape[:2], -1, self.shape[1]).transpose(2, 3)
+
     def _patches(self, inputs: torch.Tensor, form: Form) -> torch.Tensor:
         """The patch of each output position: (items and rows and groups, numbers of a patch, positions)."""
+        x, spatial = self._windows(inputs, form), len(self.stride)
+        order = (0, 1, *range(2 + spatial, 2 + 2 * spatial), *range(2, 2 + spatial))
+        taps = _numel(x.shape[2 + spatial :])
+        return x.permute(order).reshape(len(x) * self.groups, self.shape[1] * taps, _numel(self._outs))
+
+    def _windows(self, inputs: torch.Tensor, form: Form) -> torch.Tensor:
+        """A view of what each output meets: (rows, channels, *output positions, *places of the kernel)."""
         ranges = form.ranges if isinstance(form, Taps) else tuple((0, taps) for taps in self.shape[2:])
-        x, outs, spatial = inputs.flatten(0, 1), self._outs, len(self.stride)
+        x, outs = inputs.flatten(0, 1), self._outs
         pads = [pad for pad in reversed(self.padding) for pad in (pad, pad)]
         x = functional.pad(x, pads) if any(pads) else x
         for d, (first, end) in enumerate(ranges):
             reach = self.dilation[d]
             x = x.unfold(2 + d, reach * (self.shape[2 + d] - 1) + 1, self.stride[d]).narrow(2 + d, 0, outs[d])
             x = x[..., reach * first : reach * (end - 1) + 1 : reach]
-        # x is a view: (rows, channels, *output positions, *places of the kernel)
-        order = (0, 1, *range(2 + spatial, 2 + 2 * spatial), *range(2, 2 + spatial))
-        taps = _numel(x.shape[2 + spatial :])
-        return x.permute(order).reshape(len(x) * self.groups, self.shape[1] * taps, _numel(outs))
+        return x
 
     def by_position(self, inputs: torch.Tensor, slope: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield, for each group, patches (items, positions, numbers) and slopes (items, positions, outputs)."""

@@ -87,6 +87,7 @@ class KernelMaker:
             scratch = in_cache(torch.empty(0, device=self.device), SCRATCH)
             needs = self._measured(groups, read, rows)
             self._sizes = block_sizes(self.budget, len(self.layout), self.layout.columns, needs, scratch)
+            self.heap.keep(self._sizes.work)
         # free memory and the memory of a pass may differ between processes
         sizes = processes.gather(lambda: self._sizes)[0]
         assert sizes is not None  # noqa: S101  they were just chosen
@@ -100,8 +101,9 @@ class KernelMaker:
         return self._room[:rows]
 
     def release(self) -> None:
-        """Release the memory of tiles."""
+        """Release the memory of tiles and passes."""
         self._room = None
+        self.heap.release()
 
     def _measured(self, items: list[int], read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured:
         """Memory of gradients, measured on these items, one of each shape.
