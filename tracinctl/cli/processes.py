@@ -11,11 +11,10 @@ import gc
 import os
 import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -23,13 +22,9 @@ from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import ProcessLostError, TracinctlError
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tracinctl.engine.distributed.processes import Processes
 
 _MEETING_FILE = "_TRACINCTL_MEETING_FILE"  # set for the processes that this module starts
-_PAUSE = 0.05  # seconds between looks at the processes
-_GRACE = 30.0  # seconds in which a process may end by itself
 _HINT = "Finished checkpoints are kept in the cache; run the same command to continue."
 
 
@@ -66,73 +61,72 @@ def end_at_once(code: int) -> NoReturn:
 
 
 def start_processes(count: int) -> None:
-    """Run this command line in ``count`` processes on this machine; end with their exit code.
+    """Run this command line in ``count`` processes on this machine with torch's launcher; end with their exit code.
 
     Does nothing if ``count`` is 1 or this process is one of several already.
     """
     if count <= 1 or _shared():
         return
-    import subprocess
     import tempfile
 
-    # a shell makes commands in the background ignore an interruption, but the processes must not outlive this one
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    command = [sys.executable, "-m", "tracinctl", *terminal.arguments]
-    processes: list[subprocess.Popen[bytes]] = []
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     with tempfile.TemporaryDirectory(prefix="tracinctl-") as folder:
-        common = _environment(count, Path(folder))
         try:
-            for rank in range(count):
-                own = common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-                # in sessions of their own, so that Ctrl-C in a terminal reaches only this process, which ends them
-                processes.append(subprocess.Popen(command, env=own, start_new_session=True))  # noqa: S603 - this program
-            while None in (codes := [process.poll() for process in processes]) and not any(codes):
-                time.sleep(_PAUSE)
-        finally:
-            _end(processes)
-    raise typer.Exit(_exit_code(codes))
+            _launch(count, Path(folder))
+        except ChildFailedError as failed:
+            raise typer.Exit(_exit_code(count, failed.failures)) from None
+        except (SignalException, KeyboardInterrupt) as ended:
+            number = getattr(ended, "sigval", signal.SIGINT)
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise typer.Exit(128 + number) from None
+    raise typer.Exit(0)
 
 
-def _environment(count: int, folder: Path) -> dict[str, str]:
-    """The environment that torch.distributed expects."""
+def _launch(count: int, folder: Path) -> None:
+    import logging
     import socket
 
-    environment = os.environ | {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    # processes meet through a file, because a TCP store would listen on the whole network
-    environment[_MEETING_FILE] = str(folder / "processes")
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)  # it reports each end in its own way
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     if loopback is not None:
-        environment.setdefault("GLOO_SOCKET_IFNAME", loopback)
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    return environment
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    # processes meet through a file, because a TCP store would listen on the whole network
+    os.environ |= {_MEETING_FILE: str(folder / "processes"), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        rdzv_backend="c10d",
+        rdzv_endpoint=str(folder / "launcher"),
+        rdzv_configs={"store_type": "file"},
+        run_id="tracinctl",
+        max_restarts=0,
+        monitor_interval=0.1,
+        local_addr="127.0.0.1",
+    )
+    elastic_launch(config, sys.executable)("-m", "tracinctl", *terminal.arguments)
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End those of these processes that still run."""
-    running = [process for process in processes if process.poll() is None]
-    for process in running:
-        process.terminate()
-    latest = time.monotonic() + _GRACE
-    for process in running:
-        while process.poll() is None and time.monotonic() < latest:
-            time.sleep(_PAUSE)
-        process.kill()  # does nothing to a process that has ended
-
-
-def _exit_code(codes: Sequence[int | None]) -> int:
-    """The exit code of processes that have ended or failed.
+def _exit_code(count: int, failures: dict[int, Any]) -> int:
+    """The exit code of processes that failed.
 
     Raises:
         ProcessLostError: one of them was killed and could not report it.
     """
-    for rank, code in enumerate(codes):
-        if code is not None and code < 0:
-            memory = "Memory may have run out; limit it with --memory. " if code == -signal.SIGKILL else ""
+    for rank, failure in failures.items():
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # the launcher ends the others by SIGTERM
+            memory = "Memory may have run out; limit it with --memory. " if failure.exitcode == -signal.SIGKILL else ""
             raise ProcessLostError(
-                f"process {rank} of {len(codes)} (counted from 0) was ended by {signal.Signals(-code).name}",
+                f"process {rank} of {count} (counted from 0) was ended by {signal.Signals(-failure.exitcode).name}",
                 hint=memory + _HINT,
             )
-    return next((code for code in codes if code), 0)
+    return next((failure.exitcode for failure in failures.values() if failure.exitcode > 0), 1)
 
 
 @contextmanager

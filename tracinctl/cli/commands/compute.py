@@ -37,6 +37,7 @@ def compute(
     One gradient is computed per item and checkpoint, and kept: another margin, loss or choice of held-out pairs needs
     no new gradient.
     """
+    from tracinctl.project.compute import compute_project_scores
     from tracinctl.project.selection import training_sets
 
     project = project_of(ctx, settings.places, settings.scores)
@@ -45,8 +46,6 @@ def compute(
     targets = training_sets(project, chosen.material, chosen.frequency, custom_source=own_source)
     terminal.interrupt_note = interrupt_note(cache=compute.cache)
     start_processes(settings.processes.processes)
-    from tracinctl.project.compute import compute_project_scores  # after a start that does not need torch
-
     outcomes = []
     diagnoses = Diagnoses()
     with joined_processes() as shared:

@@ -114,9 +114,6 @@ def run_targets(
     finished: Callable[[Run], None],
 ) -> list[Run]:
     """Run all frequencies, in rounds, in several processes, or one after another."""
-    if settings.rounds <= 1:
-        start_processes(settings.processes.processes)
-    # after a start that does not need torch
     from tracinctl.project.workflow import run_workflow
 
     def watch(target: Target) -> AbstractContextManager[ProgressCallback]:
@@ -125,6 +122,7 @@ def run_targets(
     if settings.rounds > 1:
         train, rounds = trainer_of_rounds(ctx, settings), settings.rounds
         return run_workflow(targets, workflow, watch=watch, finished=finished, rounds=rounds, train=train)
+    start_processes(settings.processes.processes)
     with joined_processes() as shared:
         runs = run_workflow(targets, workflow, watch=watch, finished=finished, processes=shared)
     if shared is not None and shared.rank:
