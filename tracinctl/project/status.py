@@ -251,8 +251,8 @@ def _scores(target: Target, settings: Mapping[str, Any]) -> tuple[Part, list[str
 def _other_settings(provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Describe the settings of the file that the scores were not made with."""
     origin = provenance.get("origin")
-    made = dict(origin) if isinstance(origin, Mapping) else {}
-    made |= {
+    used = dict(origin) if isinstance(origin, Mapping) else {}
+    used |= {
         "loss_type": provenance.get("loss"),
         "margin": provenance.get("margin"),
         "method": provenance.get("method"),
@@ -262,10 +262,10 @@ def _other_settings(provenance: Mapping[str, Any], settings: Mapping[str, Any]) 
         return f"{value:g}" if isinstance(value, float) else str(value)
 
     return [
-        f"made with {name} {shown(made[name])}, but the settings say {shown(settings[name])}"
+        f"made with {name} {shown(used[name])}, but the settings say {shown(settings[name])}"
         for name in ("loss_type", "margin", "method", "n_fft", "hop", "channel")
         # a function of the user's has another name if it is imported from elsewhere
-        if name in settings and made.get(name) not in (None, settings[name]) and ":" not in str(settings[name])
+        if name in settings and used.get(name) not in (None, settings[name]) and ":" not in str(settings[name])
     ]
 
 
@@ -335,10 +335,10 @@ def _next(rounds: Sequence[RoundStatus], own_training: bool) -> str:
     return _next_round(rounds[-1], own_training)
 
 
-def _training(target: Target, without: Path | None, own: bool) -> str:
+def _training(target: Target, without: Path | None, own_training: bool) -> str:
     """The command that trains without a list, or on all pairs."""
     shown = "" if without is None else _for_shell(without)
-    if own:
+    if own_training:
         return "your training command" + (f" with {shown}" if shown else "")
     return f"tracinctl train {target.command_flags}" + (f" --exclusions-file {shown}" if shown else "")
 
