@@ -154,8 +154,9 @@ def pair_loss_values(
     if loss == "capped":
         return capped_losses(s_i, s_j, target, torch.full_like(s_i, margin))
     if loss == "logistic":
-        values = functional.softplus(-target * (s_i - s_j))
-        return torch.where(target == 0, functional.softplus(s_i - s_j) - (s_i - s_j) / 2, values)
+        # softplus rounds above 20
+        values = -functional.logsigmoid(target * (s_i - s_j))
+        return torch.where(target == 0, -functional.logsigmoid(s_j - s_i) - (s_i - s_j) / 2, values)
     return loss(s_i, s_j, target)  # type: ignore[operator]  # names are handled above
 
 
