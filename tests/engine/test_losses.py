@@ -98,7 +98,8 @@ def test_the_logistic_loss_has_torchs_gradient_and_never_overflows(s_i, s_j, y):
 
 
 @pytest.mark.parametrize("loss", ["standard", "ghm", "logistic"])
-@example(rows=[(0.0, 21.0, 1.0), (21.0, 0.0, 0.0)], margin=0.0)
+@example(rows=[(0.0, 21.0, 1.0)], margin=0.0)
+@example(rows=[(21.0, 0.0, 0.0)], margin=0.0)
 @given(rows=st.lists(st.tuples(SCORES, SCORES, TARGETS), min_size=1, max_size=8), margin=st.floats(0.0, 10))
 def test_loss_values_equal_torchs(loss, rows, margin):
     s_i, s_j, y = torch.tensor(rows, dtype=torch.float64).T
