@@ -50,10 +50,10 @@ class _Attention(torch.autograd.Function):
             _items_first(t, dim, info.batch_size) for t, dim in zip(tensors, in_dims, strict=False) if t is not None
         )
         lead = query.shape[:-_ITEM]
-        mask: torch.Tensor | None = None
-        for given in masks:
-            missing = query.dim() - given.dim()
-            mask = given.reshape(len(given), *[1] * missing, *given.shape[1:])
+        mask = masks[0] if masks else None
+        if mask is not None:
+            missing = query.dim() - mask.dim()
+            mask = mask.reshape(len(mask), *[1] * missing, *mask.shape[1:])
             mask = mask.expand(*lead, *mask.shape[-_ITEM:]).flatten(0, len(lead) - 1)
         query, key, value = (t.flatten(0, len(lead) - 1) for t in (query, key, value))
         with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
