@@ -21,6 +21,7 @@ NAMED_LOSSES = tuple(LOSSES)
 OF_MARGIN = ("standard", "ghm", "capped")
 _CAP = 2.0  # margins
 _TINY = 1e-30  # makes the capped loss of a pair with margin 0 zero
+_LINEAR = 40.0  # torch takes softplus(x) for x from here on; from its own 20 on, float64 would lose digits
 
 
 def resolve_loss(loss: str | LossFunction) -> str | LossFunction:
@@ -154,9 +155,8 @@ def pair_loss_values(
     if loss == "capped":
         return capped_losses(s_i, s_j, target, torch.full_like(s_i, margin))
     if loss == "logistic":
-        # softplus rounds above 20
-        values = -functional.logsigmoid(target * (s_i - s_j))
-        return torch.where(target == 0, -functional.logsigmoid(s_j - s_i) - (s_i - s_j) / 2, values)
+        values = functional.softplus(-target * (s_i - s_j), threshold=_LINEAR)
+        return torch.where(target == 0, functional.softplus(s_i - s_j, threshold=_LINEAR) - (s_i - s_j) / 2, values)
     return loss(s_i, s_j, target)  # type: ignore[operator]  # names are handled above
 
 
