@@ -66,7 +66,6 @@ from tracinctl.retraining.judging import divide_items, pairs_within
 from tracinctl.retraining.margins import RANKERS, mean_margins
 from tracinctl.retraining.trainer import END, Recipe, Training
 from tracinctl.retraining.trial import CAPPED
-from tracinctl.scores.exclusion import choose_exclusions
 from tracinctl.scores.options import Rule
 from tracinctl.training.options import TrainSettings
 
@@ -218,12 +217,7 @@ def _chosen(bench: Bench, evidence: Evidence, seed: int) -> tuple[list[Candidate
     pair_names = np.array(data.test_pairs.row_ids(data.test.ids), dtype=object)
     first, second = (set(pair_names[pairs_within(data, half)].tolist()) for half in halves)
     totals = total_candidates(evidence.tables, (first, second))
-    votes = of_scores(
-        "votes",
-        evidence.tables["tracin"],
-        (first, second),
-        lambda view: choose_exclusions(view, Rule(threshold="0")).ids,
-    )
+    votes = of_scores("votes", evidence.tables["tracin"], (first, second), Rule(threshold="0"))
     of_training = [
         *margin_candidates(data, evidence.margins, evidence.suspicion),
         Candidate(CAPPED, loss="capped"),

@@ -122,7 +122,7 @@ def test_a_report_has_a_caption_and_keeps_line_breaks_of_messages(tmp_path, endi
 def test_a_report_names_scores_of_checkpoints_that_do_not_belong(tmp_path):
     source = drawable(np.random.default_rng(0).normal(size=(6, 4)))
     other = replace(source, scores=source.scores * 2, per_checkpoint=source.per_checkpoint * 2)
-    run = done(source)
+    run = done(source, exclusions=choose_exclusions(source, Rule()))
     beside = run.target.scores_as("parquet", per_checkpoint=True)
     beside.parent.mkdir()
     write_per_checkpoint_scores(other, beside)

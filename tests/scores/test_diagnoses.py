@@ -27,14 +27,14 @@ def noise(rows=40, columns=30):
 
 def of_sweep(scores, thresholds="0", rule="60%", **more):
     source = scores if hasattr(scores, "blocks") else table(scores)
-    found = diagnose(source, sweep=sweep_thresholds(source, parse_thresholds(thresholds), rule, **more))
+    found = diagnose(source, sweep_thresholds(source, parse_thresholds(thresholds), rule, **more))
     return {diagnosis.code: diagnosis for diagnosis in found}
 
 
 def of_list(scores, threshold="0", rule="60%", **more):
     source = scores if hasattr(scores, "blocks") else table(scores)
     chosen = choose_exclusions(source, Rule(threshold=threshold, min_occurrences=rule, **more))
-    found = diagnose(source, exclusions=chosen)
+    found = diagnose(source, chosen)
     assert len({diagnosis.code for diagnosis in found}) == len(found), "each diagnosis occurs once"
     return {diagnosis.code: diagnosis for diagnosis in found}
 

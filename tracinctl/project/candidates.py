@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tracinctl.scores.options import Votes
     from tracinctl.scores.votes import Threshold
 
-ListOf = Callable[[ScoreSource], Sequence[str]]
 Halves = tuple[Collection[str], Collection[str]]
 
 TOTALS: Final = {"total below 0": "0", "lowest 10 % by total": "10%"}
@@ -40,40 +39,31 @@ DOUBTED_ABOVE: Final = 0.5
 """Out-of-fold share above which a pair is listed if its influence is negative or rankers do not fit it."""
 
 
-def of_scores(name: str, source: ScoreSource, halves: Halves, list_of: ListOf) -> Candidate:
+def of_scores(name: str, source: ScoreSource, halves: Halves, rule: Rule) -> Candidate:
     """A rule on scores: its lists from the test pairs of each half, and of both."""
-    first, second = (list_of(SomeColumns(source, half)) for half in halves)
-    return Candidate(name, (first, second), list_of(source))
+    first, second = (choose_exclusions(SomeColumns(source, half), rule).ids for half in halves)
+    return Candidate(name, (first, second), choose_exclusions(source, rule).ids)
 
 
 def rule_candidate(source: ScoreSource, halves: Halves, rule: Rule) -> Candidate:
     """The user's own rule."""
     name = "your rule, total" if rule.rule == "total" else f"votes, {rule.min_occurrences}"
-    return of_scores(f"{name} below {rule.threshold}", source, halves, lambda view: choose_exclusions(view, rule).ids)
+    return of_scores(f"{name} below {rule.threshold}", source, halves, rule)
 
 
 def threshold_candidates(
     source: ScoreSource, halves: Halves, thresholds: Sequence[Threshold], votes: Votes
 ) -> list[Candidate]:
     """The votes rule at each threshold."""
-
-    def at(threshold: Threshold) -> ListOf:
-        rule = Rule(
-            threshold=threshold.text, min_occurrences=votes.min_occurrences, upper_threshold=votes.upper_threshold
-        )
-        return lambda view: choose_exclusions(view, rule).ids
-
-    return [of_scores(f"threshold {threshold.text}", source, halves, at(threshold)) for threshold in thresholds]
+    rule = Rule(min_occurrences=votes.min_occurrences, upper_threshold=votes.upper_threshold)
+    texts = [threshold.text for threshold in thresholds]
+    return [of_scores(f"threshold {text}", source, halves, replace(rule, threshold=text)) for text in texts]
 
 
 def total_candidates(sources: Mapping[str, ScoreSource], halves: Halves) -> list[Candidate]:
     """Total influence under each method, for a few list sizes."""
-
-    def at(text: str) -> ListOf:
-        return lambda view: choose_exclusions(view, Rule(threshold=text, rule="total")).ids
-
     return [
-        of_scores(f"{method}, {name}", source, halves, at(text))
+        of_scores(f"{method}, {name}", source, halves, Rule(threshold=text, rule="total"))
         for method, source in sources.items()
         for name, text in TOTALS.items()
     ]

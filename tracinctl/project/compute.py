@@ -171,7 +171,7 @@ def compute_project_scores(
         seconds=time.monotonic() - begun,
         notes=notes,
         classes=tuple(data.classes),
-        diagnoses=diagnose_scores(len(watched.test_ids), active, watched.provenance),
+        diagnoses=list(diagnose_scores(len(watched.test_ids), active, watched.provenance)),
         cache_bytes=cache.size(),
         freed_bytes=freed,
     )

@@ -14,6 +14,7 @@ from tracinctl.plots.page import Document, Table
 from tracinctl.plots.picture import Picture, draw
 from tracinctl.plots.request import Request
 from tracinctl.project.doubts import doubts_of_scores
+from tracinctl.project.target import Target
 from tracinctl.project.workflow import Run, next_command
 from tracinctl.scores.caption import caption
 from tracinctl.scores.diagnoses import diagnose
@@ -21,7 +22,7 @@ from tracinctl.scores.exclusion import Exclusions
 from tracinctl.scores.files.per_checkpoint import with_checkpoints
 from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS
-from tracinctl.scores.votes import DEFAULT_OCCURRENCES, Threshold, parse_thresholds
+from tracinctl.scores.votes import parse_thresholds
 from tracinctl.text import SIGNS, aligned, count, share
 
 if TYPE_CHECKING:
@@ -109,12 +110,11 @@ def _summary(runs: Sequence[Run]) -> Table:
     rows = []
     for run in runs:
         source, chosen = run.source, run.exclusions
-        if run.error is not None or source is None:
+        if source is None or chosen is None:
             rows.append([run.target.label, "failed", "-", "-", "-", "-"])
             continue
-        tests = len(source.test_ids)
-        active = f"{tests:,}" if chosen is None else f"{chosen.active_test_pairs:,} of {tests:,}"
-        harmful, listed = ("-", "-") if chosen is None else (f"{len(chosen.harmful):,}", f"{len(chosen.ids):,}")
+        active = f"{chosen.active_test_pairs:,} of {len(source.test_ids):,}"
+        harmful, listed = f"{len(chosen.harmful):,}", f"{len(chosen.ids):,}"
         rows.append([run.target.label, "done", f"{len(source.train_ids):,}", active, harmful, listed])
     header = ("scores", "status", "training pairs", "active test pairs", "harmful pairs", "on the list")
     return Table(header, rows, numbers=(2, 3, 4, 5))
@@ -127,20 +127,20 @@ def _section(
     title, chosen, notes = run.target.label, run.exclusions, _notes(run)
     if run.error is not None:
         return {"title": title, "error": run.error.message, "hint": run.error.hint}
-    if run.source is None or run.score_file is None:
+    if run.source is None or run.score_file is None or chosen is None:
         return {"title": title, "error": "not started, because another frequency failed", "hint": ""}
     source = _with_checkpoints(run, run.source, notes)
     output_file = "" if run.output_file is None else shown(run.output_file)
-    useful = output_file and chosen is not None and chosen.new_ids
+    useful = output_file and chosen.new_ids
     return {
         "title": title,
         "caption": caption(source.provenance),
-        "diagnoses": diagnose(run.source, exclusions=chosen),
-        "rule": "" if chosen is None else _rule(chosen),
+        "diagnoses": diagnose(run.source, chosen),
+        "rule": _rule(chosen),
         "next": next_command(run.target, output_file, custom=custom, recipe=run.recipe) if useful else "",
         "retraining": _retraining(run),
-        "figures": list(_figures(run, source, page=page)),
-        "listed": None if chosen is None else _listed(chosen),
+        "figures": list(_figures(run.target, source, chosen, page=page)),
+        "listed": _listed(chosen),
         "output_file": output_file,
         "suspects": _suspects(run, suspects, notes),
         "provenance": source.provenance,
@@ -216,18 +216,19 @@ def _rule(chosen: Exclusions) -> str:
     )
 
 
-def _figures(run: Run, source: ScoreSource, *, page: bool) -> Iterator[tuple[str, Picture | None, str]]:
+def _figures(
+    target: Target, source: ScoreSource, chosen: Exclusions, *, page: bool
+) -> Iterator[tuple[str, Picture | None, str]]:
     """(Title, picture, reason for a missing picture) of each view."""
-    chosen = run.exclusions
-    rule = chosen.min_occurrences if chosen is not None else DEFAULT_OCCURRENCES
-    request = Request(source, WIDTH, page, _thresholds(chosen), top=_TOP, min_occurrences=rule)
+    thresholds = list(dict.fromkeys([chosen.threshold, *parse_thresholds(DEFAULT_THRESHOLDS)]))
+    request = Request(source, WIDTH, page, thresholds, top=_TOP, min_occurrences=chosen.min_occurrences)
     for view, title in _VIEWS.items():
         try:
             yield title, draw(view, request, ""), ""
         except (PlotError, ScoreFileError, UsageError) as error:
             # scores may lack data for a view; the reader learns what would add it
             yield title, None, f"{title}: not drawn, {error.message}."
-    contradicted = doubts_of_scores(run.target, source.train_ids) if source.groups else None
+    contradicted = doubts_of_scores(target, source.train_ids) if source.groups else None
     for column in _grouping_columns(source):
         grouped = replace(request, by=column, contradicted=contradicted)
         yield f"By {column}", draw("groups", grouped, ""), ""
@@ -237,12 +238,6 @@ def _grouping_columns(source: ScoreSource) -> list[str]:
     """The additional columns in which several training pairs share values."""
     most = len(source.train_ids) / _LEAST_GROUP
     return [name for name, values in source.groups.items() if 1 < len(set(values)) <= most]
-
-
-def _thresholds(chosen: Exclusions | None) -> Sequence[Threshold]:
-    """The rule's threshold first, then the default ones."""
-    first = () if chosen is None else (chosen.threshold,)
-    return list(dict.fromkeys([*first, *parse_thresholds(DEFAULT_THRESHOLDS)]))
 
 
 def _listed(chosen: Exclusions) -> dict[str, Any]:

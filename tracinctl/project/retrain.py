@@ -34,7 +34,7 @@ from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
 from tracinctl.retraining.trainer import Recipe, Trained, Training
 from tracinctl.retraining.trial import CAPPED, EVERYTHING, RetrainResult, nothing_left_out, retrain
-from tracinctl.scores.exclusion import HarmfulPair, with_earlier
+from tracinctl.scores.exclusion import harmful_pairs, with_earlier
 from tracinctl.scores.source import ScoreSource, SomeColumns
 from tracinctl.training.options import TrainSettings
 
@@ -241,9 +241,7 @@ def with_choice(run: Run, result: RetrainResult) -> Run:
         return replace(run, retraining=result)
     ids = list(choice.exclusions)
     place = {name: row for row, name in enumerate(source.train_ids)}
-    votes, mean, totals = exclusions.counted.votes[0], exclusions.counted.mean, exclusions.counted.totals
-    rows = [place[name] for name in ids if name in place]
-    listed = [HarmfulPair(source.train_ids[k], int(votes[k]), float(mean[k]), float(totals[k])) for k in rows]
+    listed = harmful_pairs(source, exclusions.counted, [place[name] for name in ids if name in place])
     rule_text = f"{choice.chosen.name}; chosen by tracinctl workflow --retrain"
     chosen = replace(exclusions, ids=ids, listed=listed, mirrored=[], cut=0, chosen_by=rule_text, earlier=())
     chosen = with_earlier(chosen, source.provenance)

@@ -48,63 +48,44 @@ class Diagnosis:
         return f"{self.finding}; {self.meaning}" if self.meaning else self.finding
 
 
-def diagnose(
-    source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
-) -> list[Diagnosis]:
-    """All diagnoses that apply, the most serious first, without reading the scores again."""
-    if exclusions is not None and exclusions.by:
-        return _about_groups(source, exclusions)
-    results = [result for result in (exclusions, sweep) if result is not None]
-    of_pairs = exclusions is None or exclusions.mode != "sample"
-    reasons = [result.never_fires for result in results if result.never_fires and of_pairs]
-    diagnoses = [Diagnosis("never-fires", reason) for reason in reasons]
-    for result in results[:1]:
-        diagnoses[:0] = _about_mirror_images(source, result.counted)
-    for result in results if of_pairs else []:
-        if result.rule == "total":
-            diagnoses += _about_activity(len(source.test_ids), result.counted.active_test_pairs)
-            continue
-        diagnoses += _about_votes(source, result.counted)
-        if not reasons:
-            required = result.required_votes if isinstance(result, Exclusions) else result.rows[0].required_votes
-            diagnoses += _about_rule(result.counted, required)
-    if exclusions is not None:
-        diagnoses += _about_empty_list(exclusions)
-        diagnoses += _about_mean(exclusions)
-        diagnoses += _about_cap(exclusions)
-        diagnoses += _about_what_is_left(source, exclusions)
-    diagnoses += _about_checkpoints(source.provenance)
-    once: dict[str, Diagnosis] = {}
-    for diagnosis in diagnoses:
-        once.setdefault(diagnosis.code, diagnosis)
-    return list(once.values())
+def diagnose(source: ScoreSource, result: SweepResult | Exclusions) -> list[Diagnosis]:
+    """All diagnoses of scores and a sweep or list, the most serious first, without reading the scores again."""
+    if not isinstance(result, Exclusions):
+        return [*_about_pairs(source, result, result.rows[0].required_votes), *_about_checkpoints(source.provenance)]
+    of_list = [*_about_empty_list(result), *_about_mean(result), *_about_cap(result)]
+    of_list += _about_what_is_left(source, result)
+    if result.by:
+        of_scores = diagnose_scores(len(source.test_ids), result.active_test_pairs, source.provenance)
+        never_fires = result.never_fires if result.active_test_pairs else ""
+        return [*of_scores, *([Diagnosis("never-fires", never_fires)] if never_fires else []), *of_list]
+    of_pairs = _about_pairs(source, result, result.required_votes)
+    return [*of_pairs, *of_list, *_about_checkpoints(source.provenance)]
 
 
-def _about_groups(source: ScoreSource, exclusions: Exclusions) -> list[Diagnosis]:
-    diagnoses = diagnose_scores(len(source.test_ids), exclusions.active_test_pairs, source.provenance)
-    if exclusions.never_fires and exclusions.active_test_pairs:
-        diagnoses.append(Diagnosis("never-fires", exclusions.never_fires))
-    return [
-        *diagnoses,
-        *_about_empty_list(exclusions),
-        *_about_cap(exclusions),
-        *_about_what_is_left(source, exclusions),
-    ]
+def _about_pairs(source: ScoreSource, result: SweepResult | Exclusions, required: int) -> Iterator[Diagnosis]:
+    yield from _about_mirror_images(source, result.counted)
+    if isinstance(result, Exclusions) and result.mode == "sample":
+        return
+    if result.never_fires:
+        yield Diagnosis("never-fires", result.never_fires)
+    yield from _about_activity(len(source.test_ids), result.counted.active_test_pairs)
+    if result.rule == "votes":
+        yield from _about_range(result.counted)
+        yield from _about_voters(source, result.counted)
+        if not result.never_fires:
+            yield from _about_rule(result.counted, required)
 
 
-def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any]) -> list[Diagnosis]:
+def diagnose_scores(test_pairs: int, active: int, provenance: Mapping[str, Any]) -> Iterator[Diagnosis]:
     """Diagnoses of the scores themselves: the number of active test pairs, and the checkpoints' parts."""
-    diagnoses = [*_about_activity(test_pairs, active), *_about_checkpoints(provenance)]
     if test_pairs and not active:
-        diagnoses.insert(
-            0,
-            Diagnosis(
-                "none-active",
-                f"none of the {test_pairs:,} test pairs is active: every score is zero",
-                "Compute with more test pairs or a larger margin.",
-            ),
+        yield Diagnosis(
+            "none-active",
+            f"none of the {test_pairs:,} test pairs is active: every score is zero",
+            "Compute with more test pairs or a larger margin.",
         )
-    return diagnoses
+    yield from _about_activity(test_pairs, active)
+    yield from _about_checkpoints(provenance)
 
 
 def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
@@ -124,15 +105,13 @@ def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
         )
 
 
-def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]:
-    active = counted.active_test_pairs
-    yield from _about_activity(len(source.test_ids), active)
-    yield from _about_range(counted)
+def _about_voters(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]:
     votes = counted.test_votes[:, counted.active].sum(axis=1)
     for k in np.flatnonzero(votes >= _VOTES_TO_TELL):
         column = int(counted.test_votes[k].argmax())
         share = counted.test_votes[k, column] / votes[k]
-        if share > _MOST and active > 2:  # noqa: PLR2004  one of two test pairs always has half of the votes
+        # one of two test pairs always has half of the votes
+        if share > _MOST and counted.active_test_pairs > 2:  # noqa: PLR2004
             yield Diagnosis(
                 "one-voter",
                 f"a single test pair gives {share:.0%} of all votes below {number(counted.values[k])}, so the list "
@@ -140,6 +119,7 @@ def _about_votes(source: ScoreSource, counted: VoteTable) -> Iterator[Diagnosis]
                 f"Look at it: tracinctl plot top --test-pair {shlex.quote(source.test_ids[column])}\n"
                 "With more held-out pairs, each counts less.",
             )
+            return
 
 
 def _about_rule(counted: VoteTable, required: int) -> Iterator[Diagnosis]:
@@ -203,7 +183,7 @@ def _about_empty_list(exclusions: Exclusions) -> Iterator[Diagnosis]:
 
 
 def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
-    harmful = exclusions.harmful if exclusions.mode != "sample" else []
+    harmful = exclusions.harmful if exclusions.mode != "sample" and not exclusions.by else []
     helpful = sum(pair.mean > 0 for pair in harmful)
     if helpful > _MOST * len(harmful):
         yield Diagnosis(

@@ -81,11 +81,7 @@ def _row(source: ScoreSource, row: int) -> FloatArray:
 
 def _lowest(block: FloatArray, named: int) -> tuple[IntArray, FloatArray]:
     """Columns and values of the lowest scores of each row; equal scores are in column order."""
-    if named < block.shape[1]:
-        columns = np.sort(np.argpartition(block, named - 1, axis=1)[:, :named], axis=1) if named else block[:, :0]
-    else:
-        columns = np.tile(np.arange(block.shape[1]), (len(block), 1))
-    columns = columns.astype(np.int64)
+    columns = np.sort(np.argpartition(block, named - 1, axis=1)[:, :named], axis=1)
     values = np.take_along_axis(block, columns, axis=1)
     order = np.argsort(values, axis=1, kind="stable")
     return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)

@@ -130,26 +130,26 @@ def choose_exclusions(source: ScoreSource, rule: Rule) -> Exclusions:
     _check(rule)
     threshold = parse_threshold(rule.threshold)
     suspicious = suspicious_items(source) if rule.mode == "sample" else {}
-    harmful = _find_harmful(source, rule, threshold)
-    rows, mirrors = _listed_rows(source, harmful.rows, rule)
-    active = harmful.counted.active_test_pairs
+    harmful, value, required, counted = _find_harmful(source, rule, threshold)
+    rows, mirrors = _listed_rows(source, harmful, rule)
+    active = counted.active_test_pairs
     chosen = Exclusions(
         mode=rule.mode,
         rule=rule.rule,
         threshold=threshold,
-        value=harmful.value,
+        value=value,
         min_occurrences=rule.min_occurrences,
-        required_votes=harmful.required,
-        harmful=harmful.pairs(source, harmful.rows),
-        listed=harmful.pairs(source, [*rows, *mirrors]),
+        required_votes=required,
+        harmful=harmful_pairs(source, counted, harmful),
+        listed=harmful_pairs(source, counted, [*rows, *mirrors]),
         ids=_items_of(source, rows) if rule.mode == "full_pair" else [source.train_ids[k] for k in [*rows, *mirrors]],
         mirrored=[source.train_ids[row] for row in mirrors],
-        cut=len(harmful.rows) - len(rows),
+        cut=len(harmful) - len(rows),
         max_exclusions=rule.max_exclusions,
         active_test_pairs=active,
-        never_fires=never_fires(rule.min_occurrences, harmful.required, active, len(source.test_ids)),
+        never_fires=never_fires(rule.min_occurrences, required, active, len(source.test_ids)),
         sample_scores={},
-        counted=harmful.counted,
+        counted=counted,
     )
     if rule.mode != "sample":
         return chosen
@@ -176,37 +176,27 @@ def choose_groups(source: ScoreSource, grouped: GroupScores, rule: Rule) -> Excl
     )
 
 
-@dataclass(frozen=True)
-class _Harmful:
-    """The rows of the harmful pairs, the worst first, and what makes them harmful."""
-
-    rows: list[int]
-    value: float
-    required: int
-    counted: VoteTable
-
-    def pairs(self, source: ScoreSource, rows: Sequence[int]) -> list[HarmfulPair]:
-        """The pairs at some rows."""
-        votes, mean, totals = self.counted.votes[0], self.counted.mean, self.counted.totals
-        return [
-            HarmfulPair(source.train_ids[row], int(votes[row]), float(mean[row]), float(totals[row])) for row in rows
-        ]
+def harmful_pairs(source: ScoreSource, counted: VoteTable, rows: Sequence[int]) -> list[HarmfulPair]:
+    """The pairs at some rows, with their votes and scores."""
+    votes, mean, totals = counted.votes[0], counted.mean, counted.totals
+    return [HarmfulPair(source.train_ids[row], int(votes[row]), float(mean[row]), float(totals[row])) for row in rows]
 
 
-def _find_harmful(source: ScoreSource, rule: Rule, threshold: Threshold) -> _Harmful:
+def _find_harmful(source: ScoreSource, rule: Rule, threshold: Threshold) -> tuple[list[int], float, int, VoteTable]:
+    """Rows of the harmful pairs, the worst first; the threshold's value, the required votes, and all votes."""
     ids = source.train_ids
     if rule.rule == "total":
         counted = count_votes(source, [BELOW_ZERO])
         totals, value = counted.totals, total_below(counted.totals, threshold)
         rows = np.flatnonzero(totals < value).tolist()
         rows.sort(key=lambda row: (float(totals[row]), ids[row]))
-        return _Harmful(rows, value, 0, counted)
+        return rows, value, 0, counted
     counted = count_votes(source, [threshold], rule.upper_threshold)
     required = required_votes(rule.min_occurrences, counted.active_test_pairs)
     votes, mean = counted.votes[0], counted.mean
     rows = np.flatnonzero(votes >= required).tolist()
     rows.sort(key=lambda row: (-int(votes[row]), float(mean[row]), ids[row]))
-    return _Harmful(rows, float(counted.values[0]), required, counted)
+    return rows, float(counted.values[0]), required, counted
 
 
 def _listed_rows(source: ScoreSource, rows: list[int], rule: Rule) -> tuple[list[int], list[int]]:

@@ -57,7 +57,7 @@ def exclude(
     replaced = {} if settings.dry_run else write_lists(choices, settings)
     diagnoses = Diagnoses()
     for choice in choices:
-        diagnoses.add(choice.file.label, choice.source, exclusions=choice.exclusions)
+        diagnoses.add(choice.file.label, choice.source, choice.exclusions)
     diagnoses.show()
     for choice in choices:
         if choice.note:

@@ -76,7 +76,7 @@ def plot(
                 source = with_checkpoints(source, named_target(file, beside=True).per_checkpoint_file, report)
             request = request_for(view, file, source, settings, marked)
             if view == "overview":
-                diagnoses.add(file.label, source, sweep=swept(request))
+                diagnoses.add(file.label, source, swept(request))
             if json:
                 names = {"file": str(file.path), "material": file.material, "frequency": file.frequency, "view": view}
                 answers.append(names | numbers_of(view, request))

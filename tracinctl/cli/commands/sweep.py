@@ -73,7 +73,7 @@ def sweep(
             with_upper = votes.upper_threshold is not None
             show(label_of(file.label, source), result, votes.min_occurrences, with_upper=with_upper)
             show_top(result, top)
-        diagnoses.add(file.label, source, sweep=result)
+        diagnoses.add(file.label, source, result)
         answer = result.to_json(str(file.path), file.material, file.frequency)
         answer |= {"top": top, "warnings": [*changes, *diagnoses.texts(file.label)]}
         if judging is not None:

@@ -145,7 +145,7 @@ def show_run(
     if run.error is not None:
         terminal.failure(run.error, run.target.label)
     if run.exclusions is not None and run.source is not None:
-        diagnoses.add(run.target.label, run.source, exclusions=run.exclusions)
+        diagnoses.add(run.target.label, run.source, run.exclusions)
     if tried is not None and not json:
         evaluate(run, tried)
     if settings.plot is not None and not json:

@@ -28,13 +28,11 @@ class Diagnoses:
     def __init__(self) -> None:
         self._by_code: dict[str, list[tuple[str, Diagnosis]]] = {}
 
-    def add(
-        self, label: str, source: ScoreSource, *, sweep: SweepResult | None = None, exclusions: Exclusions | None = None
-    ) -> None:
-        """Diagnose the scores of one file."""
+    def add(self, label: str, source: ScoreSource, result: SweepResult | Exclusions) -> None:
+        """Diagnose the scores of one file, and what was made from them."""
         from tracinctl.scores.diagnoses import diagnose
 
-        self.put(label, diagnose(source, sweep=sweep, exclusions=exclusions))
+        self.put(label, diagnose(source, result))
 
     def put(self, label: str, diagnoses: Iterable[Diagnosis]) -> None:
         """Add the diagnoses of one file."""
