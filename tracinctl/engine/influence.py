@@ -99,7 +99,8 @@ class InfluenceScores(ScoreSource):
         self.sample_ids = tuple(ids)
         self.train_ids = tuple(train_pairs.row_ids(ids))
         self.test_ids = tuple(test_pairs.row_ids(data.test.ids))
-        self.train_items = tuple((ids[i], ids[j]) for i, j in zip(train_pairs.first, train_pairs.second, strict=True))
+        both = zip(train_pairs.first.tolist(), train_pairs.second.tolist(), strict=True)
+        self.train_items = tuple((ids[i], ids[j]) for i, j in both)
         self.checkpoint_names = tuple(checkpoint_names)
         self.provenance = provenance
         self.groups = {name: [str(value) for value in values.tolist()] for name, values in train_pairs.groups.items()}

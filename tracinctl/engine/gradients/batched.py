@@ -18,10 +18,23 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tracinctl.engine.allocations import AllocationWatch
 from tracinctl.engine.gradients.branches import PartingError
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.gradients.tracing import Trace, UseWatch
-from tracinctl.engine.gradients.uses import AsOuter, AsRows, Dense, Feature, Form, Linear, Outer, Taps, Touched, Whole
+from tracinctl.engine.gradients.uses import (
+    AsOuter,
+    AsRows,
+    Dense,
+    Feature,
+    Form,
+    Linear,
+    Outer,
+    Taps,
+    Touched,
+    Whole,
+    bytes_of,
+)
 from tracinctl.errors import ModelError
 
 ScoreFunction = Callable[[Any, Any], Any]
@@ -47,6 +60,8 @@ class BatchedGradients:
     Attributes:
         bytes_per_item: bytes per item that the formulas kept in the last pass.
         placed_bytes: bytes per item of the gradients that can be computed in given places.
+        row_bytes, peak_bytes: bytes of the gradient that ``learn`` computed last, and bytes that this used; of exact
+            gradients only.
         uses: how the last pass used the parameters. Equal values mean the same uses.
         branches: whether the model branched on its data in some pass, so that the next item may use them differently.
     """
@@ -68,6 +83,7 @@ class BatchedGradients:
         self._shapes = {name: model.get_parameter(name).shape for name in names}
         self.bytes_per_item = 0
         self.placed_bytes = 0
+        self.row_bytes = self.peak_bytes = 0
         self._scored = _ScoredModel(model, score)
         self._apart = apart
         self.channels_last = channels_last
@@ -79,17 +95,21 @@ class BatchedGradients:
         self.branches = False
 
     def learn(self, inputs: Any) -> tuple[dict[str, Feature], torch.Tensor]:
-        """Learn the form of each gradient from one item; return the gradients and the score."""
-        trace, ins, slopes, scores = self._run(inputs)
-        for name, form in self._forms_of(trace):
-            self._forms[name] = _common(self._forms.get(name, form), form)
-        outer = {name for name, form in self._forms.items() if isinstance(form, AsOuter | AsRows)}
-        self._apart_names = [name for name in self.names if name in outer or self._length(name) >= _APART]
-        whole = [name for name in self._apart_names if name in self._placed(trace)]
-        self.placed_bytes = sum(self._length(name) * scores.element_size() for name in whole)
-        # gradients for the comparison with plain autograd are all projected in the way that both support
-        forms = self._forms if self._projection is None else {}
-        return self._gathered(trace, ins, slopes, len(scores), forms), scores
+        """Learn the form of each gradient, and the memory of a pass, from one item; return gradients and score."""
+        with AllocationWatch() as watch:
+            trace, ins, slopes, scores = self._run(inputs)
+            for name, form in self._forms_of(trace):
+                self._forms[name] = _common(self._forms.get(name, form), form)
+            outer = {name for name, form in self._forms.items() if isinstance(form, AsOuter | AsRows)}
+            self._apart_names = [name for name in self.names if name in outer or self._length(name) >= _APART]
+            whole = [name for name in self._apart_names if name in self._placed(trace)]
+            self.placed_bytes = sum(self._length(name) * scores.element_size() for name in whole)
+            # gradients for the comparison with plain autograd are all projected in the way that both support
+            forms = self._forms if self._projection is None else {}
+            gathered = self._gathered(trace, ins, slopes, len(scores), forms)
+            features = self._joined(dict(gathered)) if forms else []
+        self.row_bytes, self.peak_bytes = bytes_of(features), watch.peak
+        return gathered, scores
 
     def __call__(self, inputs: Any, places: Sequence[torch.Tensor | None] = ()) -> tuple[list[Feature], torch.Tensor]:
         """Gradients of these items' scores as features, whose inner products add up, and the scores, (items,).
@@ -169,10 +189,13 @@ class BatchedGradients:
         items: int,
         places: Sequence[torch.Tensor | None],
     ) -> list[Feature]:
-        """One feature per long parameter, and one for all short ones."""
+        """The gradients as features, some of them in given places."""
         placed = self._placed(trace)
         by_name = {n: t for n, t in zip(self._apart_names, places, strict=False) if t is not None and n in placed}
-        gathered = self._gathered(trace, ins, slopes, items, self._forms, by_name)
+        return self._joined(self._gathered(trace, ins, slopes, items, self._forms, by_name))
+
+    def _joined(self, gathered: dict[str, Feature]) -> list[Feature]:
+        """One feature per long parameter, and one for all short ones."""
         features = [gathered.pop(name) for name in self._apart_names]
         short = [part.values for name in self.names if isinstance(part := gathered.get(name), Dense)]
         return [*features, Dense(torch.cat(short, dim=1))] if short else features

@@ -83,6 +83,13 @@ class ItemGradients:
         return self._ways[0].placed_bytes if self._ways else 0
 
     @property
+    def learned(self) -> tuple[int, int] | None:
+        """Bytes of an exact gradient and of its pass, as ``prepare`` measured them; None with several shapes."""
+        if not self._ways or self.projection is not None or len(self._examples) > 1:
+            return None
+        return self._ways[0].row_bytes, self._ways[0].peak_bytes
+
+    @property
     def way(self) -> str:
         """How gradients are computed, and why, in words; known after ``prepare``."""
         return "in blocks" if self._ways else f"one item at a time: {self._refusal}"

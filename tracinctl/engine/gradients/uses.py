@@ -58,6 +58,16 @@ class Touched:
 Feature = Dense | Outer | Touched
 
 
+def tensors_of(feature: Feature) -> tuple[torch.Tensor, ...]:
+    """The tensors of a feature, items first."""
+    return (feature.inputs, feature.outputs) if isinstance(feature, Outer) else (feature.values,)
+
+
+def bytes_of(features: Iterable[Feature]) -> int:
+    """Bytes of the tensors of features."""
+    return sum(t.element_size() * t.numel() for feature in features for t in tensors_of(feature))
+
+
 @dataclass(frozen=True)
 class Whole:
     """The whole gradient of a parameter, one number per entry."""

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import FloatArray, IntArray
-from tracinctl.engine.gradients.uses import Dense, Feature
-from tracinctl.engine.kernel.sizes import tensors_of
+from tracinctl.engine.gradients.uses import Dense, Feature, tensors_of
 from tracinctl.errors import NonFiniteError
 
 Places = Sequence[torch.Tensor | None]

@@ -71,9 +71,9 @@ class KernelMaker:
             ModelError: the model fails on an item, or an item's score depends on more than the item.
             NonFiniteError: a score or gradient is NaN or infinite; the message names the checkpoint and the item.
         """
-        wanted = np.unique(self.layout.items_of(np.arange(len(self.layout))))
-        shared = (np.intersect1d(group, wanted) for group in self.items.groups())
-        groups = [int(items[0]) for items in shared if len(items)]
+        wanted = np.zeros(len(self.items), dtype=np.bool_)
+        wanted[self.layout.items_of(np.arange(len(self.layout)))] = True
+        groups = [int(items[0]) for group in self.items.groups() if len(items := group[wanted[group]])]
         rows = 1 if self.layout.second is None else 2
         read = [partial(self.items.stack, [item], self.device, self.dtype) for item in groups]
         if self._sizes is None:
@@ -304,7 +304,7 @@ class _Making:
         if not self.again:
             rows = Rows.of(features, differences=False)
             lengths = None if self.complete else squared_lengths(rows, self.sizes.scratch, exact=self.exact)
-            check_finite(features, scores, lengths, [self.items.ids[k] for k in items], self.checkpoint)
+            check_finite(features, scores, lengths, self._ids(items), self.checkpoint)
             new = np.flatnonzero(self.begun[items] == len(self.layout))
             self.parts["scores"][items[new]] = scores.cpu().double().numpy()[new]
             if lengths is not None:
@@ -321,13 +321,16 @@ class _Making:
         """
         inputs = self.items.stack(items, self.maker.device, self.maker.dtype)
         try:
-            with asking_model([self.items.ids[k] for k in items], inputs):
+            with asking_model(self._ids(items), inputs):
                 return self.maker.gradients(inputs, places)
         except ModelError:
             if len(items) > 1:
                 for k in range(len(items)):  # find the item that fails alone, so that the error can name it
                     self._ask(items[k : k + 1])
             raise
+
+    def _ids(self, items: IntArray) -> list[str]:
+        return [self.items.ids[k] for k in items.tolist()]
 
     # Products of the items of training pairs, if not all rows have columns
 

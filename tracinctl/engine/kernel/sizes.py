@@ -12,16 +12,11 @@ import torch
 
 from tracinctl.engine.allocations import AllocationWatch
 from tracinctl.engine.gradients.items import ItemGradients
-from tracinctl.engine.gradients.uses import Feature, Outer
+from tracinctl.engine.gradients.uses import Feature, bytes_of
 from tracinctl.engine.items import bytes_of_input
 from tracinctl.engine.memory import Measured
 
 _CHECKED = 8  # number of copies of an item's exact gradient during the comparison
-
-
-def tensors_of(feature: Feature) -> tuple[torch.Tensor, ...]:
-    """The tensors of a feature, items first."""
-    return (feature.inputs, feature.outputs) if isinstance(feature, Outer) else (feature.values,)
 
 
 def bytes_of_check(gradients: ItemGradients, dtype: torch.dtype) -> int:
@@ -41,8 +36,13 @@ def measured(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_
         read: functions that return one item of each shape.
         items_a_row: 1, or 2 if rows are differences.
     """
-    found = _measured(gradients, lambda: gradients.bytes_per_item, read, items_a_row)
-    return replace(found, placed=gradients.placed_bytes if items_a_row == 1 else 0)
+    if (learned := gradients.learned) is not None:
+        row, peak = learned
+        work = peak + 2 * bytes_of_input(read[0]())
+        sizes = Measured(row * items_a_row, items_a_row, work, gradients.bytes_per_item)
+    else:
+        sizes = _measured(gradients, lambda: gradients.bytes_per_item, read, items_a_row)
+    return replace(sizes, placed=gradients.placed_bytes if items_a_row == 1 else 0)
 
 
 def foreseen(gradients: ItemGradients, read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured | None:
@@ -90,8 +90,7 @@ def _measured(
         with AllocationWatch() as watch:
             item = give()
             features, _ = gradients(item)
-        size = sum(t.element_size() * t.numel() for feature in features for t in tensors_of(feature))
         # the inputs of several items are joined; a single one needs no copy
         peak = watch.peak + bytes_of_input(item)
-        row, work, per_item = max(row, size), max(work, peak), max(per_item, bytes_per_item())
+        row, work, per_item = max(row, bytes_of(features)), max(work, peak), max(per_item, bytes_per_item())
     return Measured(row * items_a_row, items_a_row, work, per_item)
