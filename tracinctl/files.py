@@ -151,31 +151,24 @@ def lock_file(place: Path, wait: float) -> Iterator[None]:
 
 
 def _flock(place: Path, wait: float) -> int:
+    """The open lock file, unlocked if the disk lacks locks."""
     end = time.monotonic() + wait
-    while (handle := _try_flock(place)) is None:
-        if time.monotonic() >= end:
-            raise TimeoutError
-        time.sleep(_POLL)
-    return handle
-
-
-def _try_flock(place: Path) -> int | None:
-    """The open lock file, unlocked if the disk lacks locks; None if another process holds it."""
     while True:
         _make_folder(place)  # another run may have removed the empty folder
-        handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        try:
-            with _unless_disk_cannot("lock files", place):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(handle).st_nlink:
+        with contextlib.ExitStack() as unless_locked:
+            handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            unless_locked.callback(os.close, handle)
+            try:
+                with _unless_disk_cannot("lock files", place):
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise TimeoutError from None
+                time.sleep(_POLL)
+                continue
+            if os.fstat(handle).st_nlink:  # else its holder removed it before it was locked here
+                unless_locked.pop_all()
                 return handle
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # its holder removed it before it was locked here
 
 
 def clear_leftovers(folder: Path) -> None:

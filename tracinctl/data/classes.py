@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from tracinctl.errors import DataError, UsageError
@@ -17,33 +16,28 @@ _SIGNED = re.compile(r"[+\-\N{MINUS SIGN}]?\d+(?:\.\d+)?")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-@dataclass(frozen=True)
-class ClassOrder:
-    """The rank of each class, lowest first, and a note on what is uncertain about the order."""
-
-    rank: dict[str, float]
-    note: str = ""
-
-
-def order_classes(names: Collection[str], classes: Sequence[str] | None = None) -> ClassOrder:
+def order_classes(names: Collection[str], classes: Sequence[str] | None = None) -> tuple[dict[str, float], str]:
     """Rank classes by the given order, else by the number in their names, else alphabetically.
 
     A hyphen is a minus only if every name is a number (``-90``, ``45``); in ``angle-30`` it separates. Of
     several numbers, the one that differs between classes counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
+
+    Returns:
+        The rank of each class, lowest first, and a note on what is uncertain about the order.
 
     Raises:
         UsageError: a class is missing in the given order, or is in it twice.
         DataError: two classes have the same rank, or only some names have a number.
     """
     if classes is not None:
-        return _given_order(names, classes)
+        return _given_order(names, classes), ""
     if all(_SIGNED.fullmatch(name) for name in names):
-        return _by_number({name: float(name.replace("\N{MINUS SIGN}", "-")) for name in names})
+        return _by_number({name: float(name.replace("\N{MINUS SIGN}", "-")) for name in names}), ""
     numbers = {name: _NUMBER.findall(name) for name in names}
     without = sorted((name for name in names if not numbers[name]), key=natural_key)
     if len(without) == len(names):
         ranked = {name: float(k) for k, name in enumerate(without)}
-        return ClassOrder(ranked, "the names of the classes have no numbers, so the classes are in alphabetical order")
+        return ranked, "the names of the classes have no numbers, so the classes are in alphabetical order"
     if without:
         raise DataError(
             f"the class {clean(without[0])} has no number in its name, but "
@@ -58,7 +52,7 @@ def order_classes(names: Collection[str], classes: Sequence[str] | None = None) 
         )
     texts = {_NUMBER.sub("0", name).casefold() for name in names}
     note = "the names of the classes differ in more than their numbers, but only the numbers rank them"
-    return _by_number({name: float(numbers[name][column]) for name in names}, note if len(texts) > 1 else "")
+    return _by_number({name: float(numbers[name][column]) for name in names}), note if len(texts) > 1 else ""
 
 
 def shown_order(classes: Sequence[str]) -> str:
@@ -66,7 +60,7 @@ def shown_order(classes: Sequence[str]) -> str:
     return " < ".join(map(clean, classes))
 
 
-def _given_order(names: Collection[str], order: Sequence[str]) -> ClassOrder:
+def _given_order(names: Collection[str], order: Sequence[str]) -> dict[str, float]:
     twice = [name for k, name in enumerate(order) if name in order[:k]]
     if twice:
         raise UsageError(f"`classes` has {clean(twice[0])} twice", hint="Give each class once, lowest rank first.")
@@ -78,10 +72,10 @@ def _given_order(names: Collection[str], order: Sequence[str]) -> ClassOrder:
             hint="Give every class in `classes`, lowest rank first.",
         )
     # use the place in the whole list, so that a class has the same rank at every frequency
-    return ClassOrder({name: float(k) for k, name in enumerate(order) if name in names})
+    return {name: float(k) for k, name in enumerate(order) if name in names}
 
 
-def _by_number(numbers: dict[str, float], note: str = "") -> ClassOrder:
+def _by_number(numbers: dict[str, float]) -> dict[str, float]:
     ranked = sorted(numbers, key=lambda name: (numbers[name], natural_key(name)))
     for lower, upper in pairwise(ranked):
         if numbers[lower] == numbers[upper]:
@@ -89,7 +83,7 @@ def _by_number(numbers: dict[str, float], note: str = "") -> ClassOrder:
                 f"the classes {clean(lower)} and {clean(upper)} have the same rank, {numbers[lower]:g}",
                 hint=_settle(numbers),
             )
-    return ClassOrder({name: numbers[name] for name in ranked}, note)
+    return {name: numbers[name] for name in ranked}
 
 
 def _varying(numbers: Sequence[Sequence[str]]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -285,8 +286,7 @@ def check_unique(label: str, ids: Sequence[str]) -> None:
 
 
 def _repeated(ids: Sequence[str]) -> list[str]:
-    seen: set[str] = set()
-    return [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]  # add returns None
+    return [name for name, times in Counter(ids).items() if times > 1]
 
 
 def _refuse(name: str, rule: str, wrong: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> None:

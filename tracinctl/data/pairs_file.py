@@ -68,12 +68,9 @@ class PairsFile:
         """The training pairs and the held-out pairs, as indices into these items, in the file's order.
 
         Raises:
-            DataError: a pair names an unknown item or one of the other split. The message names the line.
+            DataError: a pair names an unknown item. The message names the line.
         """
-        index = {TRAIN: _places(train_ids), HELD_OUT: _places(test_ids)}
-        self._check_items(index)
-        train, test = (self._side(name, places) for name, places in index.items())
-        return train, test
+        return self._side(TRAIN, train_ids), self._side(HELD_OUT, test_ids)
 
     def without_missing(self, item_ids: Sequence[str]) -> tuple[PairsFile, list[str]]:
         """The file without pairs of unknown items, and the ids of these items."""
@@ -95,23 +92,23 @@ class PairsFile:
         note = f"{count(len(names), 'pair')} of {self.table.path.name} with different targets, which all count"
         return [f"{note}: {first_few(names)}"]
 
-    def _check_items(self, index: Mapping[str, Mapping[str, int]]) -> None:
-        frame = self.table.frame
-        for name, places in index.items():
-            here = (frame["split"] == name).to_numpy(dtype=bool)
-            wrong = here & ~(frame["id1"].isin(places) & frame["id2"].isin(places)).to_numpy(dtype=bool)
-            if wrong.any():
-                row = int(np.flatnonzero(wrong)[0])
-                item = next(item_id for item_id in (frame["id1"][row], frame["id2"][row]) if item_id not in places)
-                raise _unknown_item(self.table.where(row), item, name, index)
-
-    def _side(self, name: str, places: Mapping[str, int]) -> Pairs:
+    def _side(self, name: str, item_ids: Sequence[str]) -> Pairs:
         rows = np.flatnonzero(self.table.frame["split"] == name)
         frame = self.table.frame.iloc[rows]
+        place = {item: k for k, item in enumerate(item_ids)}
+        items = [frame[column].map(place) for column in ("id1", "id2")]
+        for places in items:
+            if places.isna().any():
+                row = places.index[places.isna()][0]
+                raise DataError(
+                    f"{self.table.where(row)}: there is no item {clean(frame[places.name][row])!r}",
+                    hint="The pairs must be of recordings of this material and frequency: check `pairs_file` and the "
+                    "data folder. To leave out pairs of missing recordings, use `skip_missing`.",
+                )
         groups = [column for column in frame.columns if column not in {*COLUMNS, *OPTIONAL}]
         return Pairs(
-            frame["id1"].map(places).to_numpy(dtype=np.int64),
-            frame["id2"].map(places).to_numpy(dtype=np.int64),
+            items[0].to_numpy(dtype=np.int64),
+            items[1].to_numpy(dtype=np.int64),
             self.target[rows],
             ids=self._optional("id", rows),
             weight=self._optional("weight", rows),
@@ -253,10 +250,6 @@ def _rows(
     return [k for k in named if ids[k] in splits[TRAIN]], [k for k in named if ids[k] in splits[HELD_OUT]]
 
 
-def _places(ids: Sequence[str]) -> dict[str, int]:
-    return {name: place for place, name in enumerate(ids)}
-
-
 def _refuse(table: Table, wrong: pd.Series[bool], why: Any) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
@@ -276,17 +269,3 @@ def not_an_amount(where: str, name: str, cell: str) -> DataError:
     if not cell.strip():
         return DataError(f"{where}: {name} is empty", hint="Fill the column in every line, or in none.")
     return DataError(f"{where}: {name} is {cell!r}, which is not a number from 0 up", hint="Correct the line.")
-
-
-def _unknown_item(where: str, item: str, split: str, index: Mapping[str, Mapping[str, int]]) -> DataError:
-    other_split = HELD_OUT if split == TRAIN else TRAIN
-    if item in index[other_split]:
-        return DataError(
-            f"{where}: {clean(item)!r} is a {other_split} item, but the pair is in the split {split}",
-            hint="An item either trains or is held out; correct the line.",
-        )
-    return DataError(
-        f"{where}: there is no item {clean(item)!r}",
-        hint="The pairs must be of recordings of this material and frequency: check `pairs_file` and the data folder. "
-        "To leave out pairs of missing recordings, use `skip_missing`.",
-    )

@@ -332,20 +332,13 @@ def _training_items(frame: pd.DataFrame, seed: int, train_share: float, understo
 
 def _connected(frame: pd.DataFrame) -> list[list[str]]:
     """Groups of items that comparisons connect, each in the order of first appearance."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
+    group_of: dict[str, set[str]] = {}
     for first, second in zip(frame["id1"], frame["id2"], strict=True):
-        a, b = root(first), root(second)
-        if a != b:
-            parent[b] = a
-    groups: dict[str, list[str]] = {}
-    for name in parent:
-        groups.setdefault(root(name), []).append(name)
+        small, large = sorted((group_of.setdefault(name, {name}) for name in (first, second)), key=len)
+        if small is not large:
+            large |= small
+            group_of.update(dict.fromkeys(small, large))
+    groups: dict[int, list[str]] = {}
+    for name, group in group_of.items():
+        groups.setdefault(id(group), []).append(name)
     return list(groups.values())

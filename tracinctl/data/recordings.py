@@ -108,15 +108,16 @@ def rank_recordings(
     recordings, misnamed = _find(Path(data_root), material, frequency, linked_root)
     from tracinctl.data.classes import order_classes
 
-    order = order_classes({r.angle for r in recordings}, None if classes is None else [nfc(name) for name in classes])
-    ranked = sorted(recordings, key=lambda r: order.rank[r.angle])  # a stable sort keeps the order of takes
-    notes = [order.note] if order.note else []
+    given = None if classes is None else [nfc(name) for name in classes]
+    rank, note = order_classes({r.angle for r in recordings}, given)
+    ranked = sorted(recordings, key=lambda r: rank[r.angle])  # a stable sort keeps the order of takes
+    notes = [note] if note else []
     if misnamed:
         notes.append(
             f"{count(len(misnamed), 'sound file')} in {clean(data_root)} ignored, because the names are not {LAYOUT}: "
             f"{first_few([clean(path.relative_to(data_root)) for path in misnamed])}"
         )
-    return RankedRecordings(ranked, order.rank, tuple(notes))
+    return RankedRecordings(ranked, rank, tuple(notes))
 
 
 def nfc(name: str) -> str:

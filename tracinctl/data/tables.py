@@ -165,22 +165,19 @@ def _read_json(path: Path, kind: str) -> Table:
     import pandas as pd
 
     text, skipped = _text(path, kind)
-    listed = text.lstrip().startswith("[")
-    rows, lines = _json_list(path, text) if listed else _json_lines(path, text, skipped)
-    unit = "object" if listed else "line"
+    if text.lstrip().startswith("["):
+        try:
+            rows, unit = json.loads(text), "object"
+        except ValueError as error:
+            raise DataError(f"{path} is not a JSON file: {error}", hint="Correct the file.") from error
+        lines = list(range(1, len(rows) + 1))
+    else:
+        (rows, lines), unit = _json_lines(path, text, skipped), "line"
     wrong = [k for k, row in enumerate(rows) if not isinstance(row, dict)]
     if wrong:
         raise DataError(f"{path}, {unit} {lines[wrong[0]]} is not a JSON object", hint="Write one object per row.")
     frame = pd.DataFrame(rows, dtype=object)
     return Table(path, frame.where(frame.notna(), None), np.asarray(lines, dtype=np.int64), unit)
-
-
-def _json_list(path: Path, text: str) -> tuple[list[Any], list[int]]:
-    try:
-        rows = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path} is not a JSON file: {error}", hint="Correct the file.") from error
-    return rows, list(range(1, len(rows) + 1))
 
 
 def _json_lines(path: Path, text: str, skipped: int) -> tuple[list[Any], list[int]]:

@@ -10,6 +10,7 @@ methods that are slow to generate; ``declared.build`` fills them.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tracinctl.engine.options import EngineOptions
 from tracinctl.retraining.options import RetrainSettings
@@ -27,6 +28,11 @@ DEMO = "Demo"
 REVIEW = "Review"
 
 FORMATS = ("auto", "json", "parquet")
+
+
+def folder(usual: str, text: str) -> Any:
+    """The setting of a project's folder."""
+    return setting(None, text, metavar="DIR", usual=usual, example=repr(usual), top=True)
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -56,9 +62,7 @@ class Selection:
 class ScorePlace:
     """The folder of scores."""
 
-    metadata_dir: Path | None = setting(
-        None, "Folder of score files.", metavar="DIR", usual="metadata", example="'metadata'", top=True
-    )
+    metadata_dir: Path | None = folder("metadata", "Folder of score files.")
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -78,25 +82,16 @@ class GivenScores:
 class ListPlace:
     """The folder of exclusion lists."""
 
-    output_dir: Path | None = setting(
-        None, "Folder of exclusion lists.", metavar="DIR", usual="exclusions", example="'exclusions'", top=True
-    )
+    output_dir: Path | None = folder("exclusions", "Folder of exclusion lists.")
 
 
 @dataclass(init=False, eq=False, repr=False)
 class DataPlaces:
     """The folders of recordings and checkpoints."""
 
-    data_root: Path | None = setting(
-        None, "Folder of recordings.", metavar="DIR", usual="data", example="'data'", top=True
-    )
-    checkpoint_dir: Path | None = setting(
-        None,
-        "Folder of checkpoints, or of their folders <material>_<frequency>.",
-        metavar="DIR",
-        usual="checkpoints",
-        example="'checkpoints'",
-        top=True,
+    data_root: Path | None = folder("data", "Folder of recordings.")
+    checkpoint_dir: Path | None = folder(
+        "checkpoints", "Folder of checkpoints, or of their folders <material>_<frequency>."
     )
     linked_root: Path | None = setting(
         None,

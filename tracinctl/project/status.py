@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from tracinctl.data.pairs_file import read_pairs_file
@@ -16,7 +15,6 @@ from tracinctl.engine.checkpoints.measures import measures_of
 from tracinctl.errors import TracinctlError
 from tracinctl.project.reviewed import note_of
 from tracinctl.project.round_places import round_of
-from tracinctl.project.selection import recordings_by_material
 from tracinctl.project.staleness import changes, recordings_of
 from tracinctl.project.target import Target
 from tracinctl.review.decisions import KEEP, LEAVE_OUT, TURN, read_decisions, settle
@@ -102,9 +100,7 @@ class TargetStatus:
         }
 
 
-def status_of(
-    target: Target, settings: Mapping[str, Any] = MappingProxyType({}), *, own_training: bool = False
-) -> TargetStatus:
+def status_of(target: Target, settings: Mapping[str, Any], *, own_training: bool = False) -> TargetStatus:
     """The state of a target; unreadable parts say so.
 
     ``settings`` are those that the settings file gives to ``tracinctl compute``, by name. With ``own_training``, the
@@ -140,8 +136,6 @@ def _round(target: Target, settings: Mapping[str, Any]) -> RoundStatus:
 
 def _recordings(target: Target) -> set[str]:
     """The ids of the recordings."""
-    if target.material not in recordings_by_material(target.project.data_root):
-        return set()
     try:
         return set(recordings_of(target))
     except TracinctlError:
@@ -283,32 +277,29 @@ def _list(target: Target) -> tuple[Part, list[str]]:
     edited = ", edited by hand" if listed.edited else ""
     rule = f"; {listed.rule}" if listed.rule else ""
     text = f"{count(len(listed.ids), 'id')}{edited}, {_in_text(_written(path))}{rule}"
-    return Part(text, values), _made_from_other_scores(target, listed.comment("scores"))
-
-
-def _made_from_other_scores(target: Target, made_from: str) -> list[str]:
-    if not made_from or not target.score_file.is_file():
-        return []
-    same = made_from == f"sha256 {scores_digest(target.score_file)}"
-    return [] if same else ["list: the scores were made again since"]
+    made_from, scores = listed.comment("scores"), target.score_file
+    stale = made_from and scores.is_file() and made_from != f"sha256 {scores_digest(scores)}"
+    return Part(text, values), ["list: the scores were made again since"] if stale else []
 
 
 def _decisions(target: Target) -> Part:
     if not target.review_file.is_file():
         return Part()
-    numbers = dict.fromkeys(("left_out", "kept", "turned", "relabelled", "disputed"), 0)
+    decisions, problem = [], ""
     try:
-        verdicts = settle(read_decisions(target.review_file))
+        decisions = read_decisions(target.review_file)
     except TracinctlError as error:
-        return Part(error.message, {"readable": False, **numbers})
-    numbers = {
+        problem = error.message
+    verdicts = settle(decisions)
+    values = {
+        "readable": not problem,
         "left_out": len(verdicts.ids(LEAVE_OUT)),
         "kept": len(verdicts.ids(KEEP)),
         "turned": len(verdicts.ids(TURN)),
         "relabelled": len(verdicts.relabelled()),
         "disputed": len(verdicts.disputed),
     }
-    return Part(note_of(verdicts), {"readable": True, **numbers})
+    return Part(problem or note_of(verdicts), values)
 
 
 def _next(rounds: Sequence[RoundStatus], own_training: bool) -> str:

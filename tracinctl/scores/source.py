@@ -140,6 +140,14 @@ def checked_blocks(source: ScoreSource) -> Blocks:
         yield start, block
 
 
+def finite_numbers(values: Any) -> FloatArray:
+    """The values as float64; ValueError if they are not finite numbers."""
+    numbers = np.asarray(values)
+    if numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
+        raise ValueError("self-influence or item-level influence is not finite")
+    return numbers.astype(np.float64)
+
+
 class MemoryScores(KnownScores):
     """Scores in memory; ``per_checkpoint`` has the shape (checkpoints, train pairs, test pairs)."""
 

@@ -114,9 +114,14 @@ def sweep_thresholds(
 ) -> SweepResult:
     """What each threshold would exclude, by votes or by total score."""
     check_rule(rule, min_occurrences, upper_threshold)
-    if rule == "total":
-        return sweep_totals(source, count_votes(source, [BELOW_ZERO]), thresholds)
-    return sweep_of(source, count_votes(source, thresholds, upper_threshold), min_occurrences)
+    if rule == "votes":
+        return sweep_of(source, count_votes(source, thresholds, upper_threshold), min_occurrences)
+    counted = count_votes(source, [BELOW_ZERO])
+    items, totals, active = number_items(items_if_known(source)), counted.totals, counted.active_test_pairs
+    values = [total_below(totals, threshold) for threshold in thresholds]
+    rows = [_row(threshold, value, totals < value, items) for threshold, value in zip(thresholds, values, strict=True)]
+    why = never_fires(min_occurrences, 0, active, len(source.test_ids))
+    return SweepResult(rows, len(source.train_ids), len(source.test_ids), active, why, counted, rule)
 
 
 def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAULT_OCCURRENCES) -> SweepResult:
@@ -132,16 +137,6 @@ def sweep_of(source: ScoreSource, table: VoteTable, min_occurrences: str = DEFAU
         rows.append(_row(threshold, float(table.values[k]), table.votes[k] >= required, items, votes, required))
     why = never_fires(min_occurrences, required, active, most)
     return SweepResult(rows, total, most, active, why, table)
-
-
-def sweep_totals(source: ScoreSource, table: VoteTable, thresholds: Sequence[Threshold]) -> SweepResult:
-    """What each threshold of the total score would exclude, from counted votes."""
-    active, test_pairs = table.active_test_pairs, len(source.test_ids)
-    items, totals = number_items(items_if_known(source)), table.totals
-    values = [total_below(totals, threshold) for threshold in thresholds]
-    rows = [_row(threshold, value, totals < value, items) for threshold, value in zip(thresholds, values, strict=True)]
-    why = never_fires(DEFAULT_OCCURRENCES, 0, active, test_pairs)
-    return SweepResult(rows, len(source.train_ids), test_pairs, active, why, table, "total")
 
 
 def _row(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tracinctl.errors import ScoreFileError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.scores.files.json_text import AGAIN, UNENCODABLE, JsonEntries, json_text, kind, without_collector
 from tracinctl.scores.files.sidecar import SCORES_ENDING, does_not_fit, read_sidecar, sidecar_path, writing_with_sidecar
-from tracinctl.scores.source import FloatArray, MemoryScores, ScoreMeta, ScoreSource, checked_blocks
+from tracinctl.scores.source import MemoryScores, ScoreMeta, ScoreSource, checked_blocks, finite_numbers
 
 PREFIX = "tracin_influence_"
 _PROGRESS_EVERY = 100_000  # scores; they take some hundredths of a second
@@ -84,28 +84,19 @@ def _meta_from_sidecar(path: Path, digest: str, pairs: int) -> dict[str, Any] | 
         groups = {str(name): [str(value) for value in values] for name, values in sidecar.get("groups", {}).items()}
         meta = {
             "train_items": items,
-            "self_influence": None if self_influence is None else _finite(self_influence),
+            "self_influence": None if self_influence is None else finite_numbers(self_influence),
             "sample_ids": [] if sample is None else list(sample),
-            "sample_influence": None if sample is None else _finite(list(sample.values())),
+            "sample_influence": None if sample is None else finite_numbers(list(sample.values())),
             "checkpoint_names": [str(name) for name in sidecar["checkpoint_names"]],
             "provenance": {**sidecar["provenance"]},
             "groups": groups,
         }
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ScoreFileError(f"{sidecar_path(path)} is not in the form that tracinctl writes", hint=AGAIN) from error
     columns = [items or None, self_influence, *groups.values()]
     if any(column is not None and len(column) != pairs for column in columns):
         raise does_not_fit(path)
     return meta
-
-
-def _finite(values: Any) -> FloatArray:
-    if not all(type(value) in (int, float) for value in values):
-        raise TypeError("not numbers")
-    numbers = np.array(values, dtype=np.float64)
-    if not np.isfinite(numbers).all():
-        raise ValueError("not finite numbers")
-    return numbers
 
 
 def _same_test_pairs(path: Path, train_id: str, columns: list[str], names: list[str], train_ids: Sequence[str]) -> None:
@@ -134,10 +125,8 @@ def _scores(path: Path, train_id: str, record: dict[str, Any]) -> Any:
 
 
 def _is_score(value: Any) -> bool:
-    try:
-        return type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:
-        return False
+    # comparing, unlike converting, works for whole numbers of any size
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _one_kind(path: Path, train_ids: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ from tracinctl.scores.source import (
     ScoreMeta,
     ScoreSource,
     checked_blocks,
+    finite_numbers,
     rows_per_block,
 )
 from tracinctl.user_code import said
@@ -274,9 +275,9 @@ def _meta(about: Any, columns: Any) -> ScoreMeta:
     return ScoreMeta(
         train_ids=_texts(columns["id"].to_pylist()),
         test_ids=_texts(about["test_ids"]),
-        self_influence=None if self_influence is None else _finite(_numbers(self_influence, np.float64)),
+        self_influence=None if self_influence is None else finite_numbers(_numbers(self_influence, np.float64)),
         sample_ids=[] if sample is None else _texts(list(sample)),
-        sample_influence=None if sample is None else _finite(list(sample.values())),
+        sample_influence=None if sample is None else finite_numbers(list(sample.values())),
         train_items=list(zip(*pairs, strict=True)) if pairs else [],
         checkpoint_names=_texts(about["checkpoint_names"], once=False),
         provenance=dict(about["provenance"]),
@@ -310,10 +311,3 @@ def _numbers(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
         raise ValueError("self-influence or sums of rows are not finite numbers, or missing")
     numbers = np.frombuffer(array.buffers()[1], dtype=dtype)
     return numbers[array.offset : array.offset + len(array)]
-
-
-def _finite(values: Any) -> FloatArray:
-    numbers = np.asarray(values)
-    if numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
-        raise ValueError("self-influence or item-level influence is not finite")
-    return numbers.astype(np.float64)
