@@ -149,12 +149,11 @@ def finite_numbers(values: Any) -> FloatArray:
 
 
 class MemoryScores(KnownScores):
-    """Scores in memory; ``per_checkpoint`` has the shape (checkpoints, train pairs, test pairs)."""
+    """Scores in memory."""
 
-    def __init__(self, meta: ScoreMeta, scores: FloatArray, *, per_checkpoint: FloatArray | None = None) -> None:
+    def __init__(self, meta: ScoreMeta, scores: FloatArray) -> None:
         super().__init__(meta)
         self.scores = scores
-        self.per_checkpoint = per_checkpoint
 
     def blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""

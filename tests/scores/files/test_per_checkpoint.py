@@ -22,6 +22,10 @@ def single(scores):
     return full(scores, per_checkpoint=per_checkpoint, checkpoint_names=["e_2.pt", "e_10.pt", "2.pt"])
 
 
+def by_checkpoint(source):
+    return np.concatenate([block for _, block in checkpoint_blocks(source)]).transpose(2, 0, 1)
+
+
 def test_scores_of_each_checkpoint_are_read_back(tmp_path):
     source = single([[1.0, 2.0], [3.0, 4.0]])
     path = tmp_path / "m_500hz_per_checkpoint_influence_metadata.json"
@@ -29,10 +33,10 @@ def test_scores_of_each_checkpoint_are_read_back(tmp_path):
     stored = json.loads(path.read_text())["m_0_m_1"]
     assert list(stored)[:3] == [f"tracin_influence_m_0_m_900_{name}" for name in source.checkpoint_names]
     back = with_checkpoints(source, path)
-    assert same_bits(back.per_checkpoint, source.per_checkpoint)
+    assert same_bits(by_checkpoint(back), source.per_checkpoint)
     assert back.checkpoint_names == source.checkpoint_names
     legacy = InfluenceTable(source.train_ids, source.test_ids, source.scores)
-    assert same_bits(with_checkpoints(legacy, path).per_checkpoint, source.per_checkpoint)
+    assert same_bits(by_checkpoint(with_checkpoints(legacy, path)), source.per_checkpoint)
 
 
 def test_scores_of_each_checkpoint_are_read_from_parquet_in_blocks(tmp_path, monkeypatch):
@@ -44,7 +48,7 @@ def test_scores_of_each_checkpoint_are_read_from_parquet_in_blocks(tmp_path, mon
     blocks = list(checkpoint_blocks(back))
     assert len(blocks) > 5
     assert [start for start, _ in blocks] == list(np.cumsum([0, *(len(block) for _, block in blocks)])[:-1])
-    assert same_bits(np.concatenate([block for _, block in blocks]).transpose(2, 0, 1), source.per_checkpoint)
+    assert same_bits(by_checkpoint(back), source.per_checkpoint)
     assert back.checkpoint_names == source.checkpoint_names
     assert same_bits(np.concatenate([block for _, block in back.blocks()]), source.scores)
     with pytest.raises(ScoreFileError, match="scores of each checkpoint") as error:

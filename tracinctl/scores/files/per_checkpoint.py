@@ -6,19 +6,18 @@ the form of score files, with a column ``<test pair id>_<checkpoint file name>``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tracinctl.errors import ScoreFileError
 from tracinctl.files import atomic_path
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.scores.files.json import PREFIX, score_lines
-from tracinctl.scores.files.json_text import UNENCODABLE, JsonEntries, without_collector
+from tracinctl.scores.files.json import PREFIX, read_json_scores, score_lines
+from tracinctl.scores.files.json_text import UNENCODABLE
 from tracinctl.scores.source import (
     Blocks,
     FloatArray,
@@ -34,7 +33,7 @@ _ROUNDING = 1e-6  # share of the largest score by which sums in another order ma
 
 
 def _keys(test_ids: Sequence[str], checkpoint_names: Sequence[str]) -> list[str]:
-    return [f"{PREFIX}{test_id}_{name}" for test_id in test_ids for name in checkpoint_names]
+    return [f"{test_id}_{name}" for test_id in test_ids for name in checkpoint_names]
 
 
 def checkpoint_blocks(source: ScoreSource) -> Blocks | None:
@@ -80,18 +79,19 @@ def write_per_checkpoint_scores(source: ScoreSource, path: Path, progress: Progr
             f"two checkpoints give the same key of test pair and checkpoint name: {', '.join(source.checkpoint_names)}",
             hint="Rename checkpoints so that their names differ.",
         )
-    columns = _InColumns(source, [key.removeprefix(PREFIX) for key in keys])
+    columns = _InColumns(source, keys)
     if path.suffix == ".parquet":
         from tracinctl.scores.files.parquet import write_parquet_scores
 
         write_parquet_scores(columns, path, progress)
         return
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.writelines(text.encode(errors=UNENCODABLE) for text in score_lines(columns, keys, path, progress))
+        lines = score_lines(columns, [PREFIX + key for key in keys], path, progress)
+        file.writelines(text.encode(errors=UNENCODABLE) for text in lines)
 
 
 class WithCheckpoints(KnownScores):
-    """A score source with the scores of each checkpoint from a Parquet file, which is read in blocks.
+    """A score source with the scores of each checkpoint from a file; JSON is read whole, Parquet in blocks.
 
     Raises:
         ScoreFileError: the file is broken, or does not belong to these scores.
@@ -101,9 +101,9 @@ class WithCheckpoints(KnownScores):
         from tracinctl.scores.files.parquet import ParquetScores
 
         self._source, self._path = source, path
-        self._single = ParquetScores(path, progress)
+        self._single = ParquetScores(path, progress) if path.suffix == ".parquet" else _read_json(source, path)
         super().__init__(replace(source.meta, checkpoint_names=self._single.checkpoint_names))
-        keys = [key.removeprefix(PREFIX) for key in _keys(self.test_ids, self.checkpoint_names)]
+        keys = _keys(self.test_ids, self.checkpoint_names)
         if keys != list(self._single.test_ids) or list(self.train_ids) != list(self._single.train_ids):
             raise _foreign(path)
 
@@ -135,51 +135,32 @@ def _foreign(path: Path) -> ScoreFileError:
 
 
 def with_checkpoints(source: ScoreSource, path: Path, progress: ProgressCallback = no_progress) -> ScoreSource:
-    """Add the scores of each checkpoint to a source, from the file that compute writes.
-
-    JSON is read whole, Parquet in blocks.
-    """
+    """Add the scores of each checkpoint to a source, from the file that compute writes."""
     if not path.is_file():
         raise ScoreFileError(
             f"the scores of each checkpoint were not kept: there is no {path}", hint=f"Make them with: {_MAKE}"
         )
-    if path.suffix == ".parquet":
-        return WithCheckpoints(source, path, progress)
-    names, single = _read_json(source, path)
-    scores: FloatArray = np.concatenate([block for _, block in source.blocks()])
-    _check_sums(path, single, scores)
-    meta = replace(source.meta, checkpoint_names=names)
-    return MemoryScores(meta, scores, per_checkpoint=np.ascontiguousarray(single.transpose(2, 0, 1)))
+    return WithCheckpoints(source, path, progress)
 
 
-def _read_json(source: ScoreSource, path: Path) -> tuple[list[str], FloatArray]:
-    """Names of the checkpoints, and scores of shape (train pairs, test pairs, checkpoints)."""
-    train_ids, test_ids = list(source.train_ids), list(source.test_ids)
-    names: list[str] = []
-    keys: list[str] = []
-    rows: list[FloatArray] = []
-    with without_collector():
-        for train_id, record in JsonEntries(path, hint=f"Make it again: {_MAKE}"):
-            if len(rows) == len(train_ids) or train_id != train_ids[len(rows)] or not isinstance(record, dict):
-                raise _foreign(path)
-            if not rows:
-                names = _checkpoint_names(source, record)
-                keys = _keys(test_ids, names)
-            if record.keys() != set(keys) or not set(map(type, record.values())) <= {int, float}:
-                raise _foreign(path)
-            try:
-                rows.append(np.array([record[key] for key in keys], dtype=np.float64))
-            except OverflowError as error:
-                raise _foreign(path) from error
-    single = np.array(rows)
-    if len(rows) != len(train_ids) or not np.isfinite(single).all():
+def _read_json(source: ScoreSource, path: Path) -> MemoryScores:
+    try:
+        single = read_json_scores(path)
+    except ScoreFileError as error:
+        raise _foreign(path) from error
+    place = {key: column for column, key in enumerate(single.test_ids)}
+    names = _checkpoint_names(source, place)
+    keys = _keys(source.test_ids, names)
+    if place.keys() != set(keys):
         raise _foreign(path)
-    return names, single.reshape(len(rows), len(test_ids), len(names))
+    # the file's keys may be in any order
+    scores = single.scores[:, [place[key] for key in keys]]
+    return MemoryScores(ScoreMeta(single.train_ids, keys, checkpoint_names=names), scores)
 
 
-def _checkpoint_names(source: ScoreSource, record: dict[str, Any]) -> list[str]:
-    """The source's names if a record has them all, else the names in its keys."""
-    head = f"{PREFIX}{source.test_ids[0]}_" if len(source.test_ids) else PREFIX
-    names = [key.removeprefix(head) for key in record if key.startswith(head)]
-    recorded = list(source.checkpoint_names)
+def _checkpoint_names(source: ScoreSource, keys: Iterable[str]) -> Sequence[str]:
+    """The source's names if the keys have them all, else the names in the keys."""
+    head = f"{source.test_ids[0]}_"
+    names = [key.removeprefix(head) for key in keys if key.startswith(head)]
+    recorded = source.checkpoint_names
     return recorded if recorded and set(recorded) <= set(names) else names
