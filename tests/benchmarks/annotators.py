@@ -34,7 +34,7 @@ from tracinctl import compute_influence
 from tracinctl.data.bradley_terry import contradiction
 from tracinctl.engine.options import METHODS
 from tracinctl.errors import CheckpointWarning
-from tracinctl.retraining.crossfit import out_of_fold
+from tracinctl.retraining.crossfit import cross_fit
 from tracinctl.scores.groups import Members, group_influence
 from tracinctl.training.options import TrainSettings
 
@@ -56,7 +56,7 @@ def measures(bench: Bench, seed: int) -> dict[str, np.ndarray]:
             for method in METHODS
         }
     found = {f"influence, {method}": -table.scores.sum(1) for method, table in tables.items()}
-    found[BY_RANKERS] = out_of_fold(bench.train, data, seed)
+    found[BY_RANKERS] = cross_fit(bench.train, data, seed).suspicion(data)
     found["agreement"] = contradiction(data.train_pairs, len(data.train))
     return found
 

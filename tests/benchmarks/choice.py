@@ -61,7 +61,7 @@ from tracinctl.project.candidates import (
     with_unseen,
 )
 from tracinctl.retraining.choice import NOTHING, Candidate, Choice, ChoiceSettings, choose
-from tracinctl.retraining.crossfit import LISTED_ABOVE, CrossFit, cross_fit
+from tracinctl.retraining.crossfit import CrossFit, cross_fit
 from tracinctl.retraining.judging import divide_items, pairs_within
 from tracinctl.retraining.margins import RANKERS, mean_margins
 from tracinctl.retraining.trainer import END, Recipe, Training
@@ -70,6 +70,7 @@ from tracinctl.scores.options import Rule
 from tracinctl.training.options import TrainSettings
 
 WORST = 0.1
+TURNED_ABOVE = 0.8  # out-of-fold share
 EPOCHS = {"digits": 30}
 USUAL_EPOCHS = 10
 CHOSEN = "chosen"
@@ -248,7 +249,7 @@ def _rivals(bench: Bench, evidence: Evidence, seed: int, without: Without) -> li
         *(highest(name) for name in ("highest loss", "self-influence", "dattri, total")),
         without("cleanlab", names[find_label_issues(targets, chances, n_jobs=1)].tolist()),
         Variant("lowest preference strength, 10 %, turned", everything, weakest),
-        Variant("out of fold, turned", everything, evidence.suspicion > LISTED_ABOVE),
+        Variant("out of fold, turned", everything, evidence.suspicion > TURNED_ABOVE),
         Variant("nothing, ramp loss", everything, bench.none, loss="bench:ramp"),
         Variant("nothing, smoothed labels", everything, bench.none, loss="bench:smoothed_logistic"),
     ]

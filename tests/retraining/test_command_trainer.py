@@ -54,7 +54,7 @@ def test_a_commands_scores_are_judged_like_the_built_in_rankers(tmp_path):
     own = trainer(tmp_path)
     result = retrain(own, DATA, DIVISION, LISTED, RetrainSettings(repeats=3), own.work / "kept")
     assert result.judgement.verdict == "helped"
-    assert result.comparisons[0].accuracy.item_error > 0
+    assert result.comparisons[0].accuracy.item_standard_error > 0
     assert len(list((own.work / "kept").glob("*.json"))) == 9
     assert not list(own.work.glob("run-*")), "the folder of a successful run is removed"
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from tests.retraining.test_trial import DATA
 from tracinctl import Pairs, RankingData
-from tracinctl.errors import UsageError
-from tracinctl.retraining.crossfit import comparison_rows, out_of_fold
+from tracinctl.retraining.crossfit import comparison_rows, cross_fit
 from tracinctl.retraining.trainer import Trained
 
 IDS = DATA.train.ids
@@ -42,7 +40,7 @@ class Recorded:
 
 def test_halves_complement_each_other_and_part_no_comparison_from_its_mirror_image():
     train = Recorded()
-    out_of_fold(train, MIRRORED, 5, rankers=4)
+    cross_fit(train, MIRRORED, 5, rankers=4)
     rows = comparison_rows(MIRRORED)
     assert rows[:10].tolist() == rows[-10:].tolist()
     names = MIRRORED.train_pairs.row_ids(IDS)
@@ -54,6 +52,7 @@ def test_halves_complement_each_other_and_part_no_comparison_from_its_mirror_ima
     assert left[:10] == left[-10:]
     assert 0.4 < np.mean(left) < 0.6
     assert len({training.seed for training in plan}) == 4
+    assert all(training.all_items for training in plan)
     assert set(plan[0].exclusions) != set(plan[2].exclusions)
 
 
@@ -65,30 +64,15 @@ def test_only_rankers_that_did_not_see_a_pair_judge_it():
             self.plans.append(plan)
             return [Trained(dict.fromkeys(IDS, (0.0,))) for _ in plan]
 
-    assert out_of_fold(Loyal(), MIRRORED, 5, rankers=4).min() == 1.0, "no difference ranks nothing rightly"
-    suspicion = out_of_fold(Recorded(), MIRRORED, 5, rankers=8)
+    loyal = cross_fit(Loyal(), MIRRORED, 5, rankers=4)
+    assert loyal.suspicion(MIRRORED).min() == 1.0, "no difference ranks nothing rightly"
+    suspicion = cross_fit(Recorded(), MIRRORED, 5, rankers=8).suspicion(MIRRORED)
     assert np.flatnonzero(suspicion == 1.0).tolist() == [*FLIPPED, len(FIRST) + 3]
     assert set(suspicion) == {0.0, 1.0}
-
-
-def test_a_further_round_leaves_out_what_most_rank_the_other_way():
-    train = Recorded()
-    out_of_fold(train, MIRRORED, 5, rankers=2, rounds=2)
-    names = MIRRORED.train_pairs.row_ids(IDS)
-    assert len(train.plans) == 2
-    for training in train.plans[1]:
-        assert {names[row] for row in FLIPPED} <= set(training.exclusions)
-        assert training.all_items
 
 
 def test_a_tie_is_not_suspicious():
     target = DATA.train_pairs.target.copy()
     target[:5] = 0
     data = RankingData(DATA.train, Pairs(FIRST, SECOND, target), DATA.test, DATA.test_pairs)
-    assert not out_of_fold(Recorded(), data, 1, rankers=2)[:5].any()
-
-
-@pytest.mark.parametrize("numbers", [{"rankers": 3}, {"rankers": 0}, {"rounds": 0}])
-def test_numbers_that_make_no_sense_are_refused(numbers):
-    with pytest.raises(UsageError):
-        out_of_fold(Recorded(), DATA, 1, **numbers)
+    assert not cross_fit(Recorded(), data, 1, rankers=2).suspicion(data)[:5].any()

@@ -254,8 +254,8 @@ def test_several_independent_differences_are_averaged():
     one = difference_of_means(np.array([1.0, 2.0, 3.0]))
     both = combined([one, one])
     assert both.mean == one.mean
-    assert both.seed_error == pytest.approx(one.seed_error / math.sqrt(2))
-    assert both.degrees == pytest.approx(2 * one.degrees)
+    assert both.seed_standard_error == pytest.approx(one.seed_standard_error / math.sqrt(2))
+    assert both.degrees_of_freedom == pytest.approx(2 * one.degrees_of_freedom)
     assert combined([one]).low == pytest.approx(one.low)
 
 

@@ -146,7 +146,7 @@ def test_the_numbers_are_those_of_the_judging_pairs(tmp_path):
 
 def test_numbers_without_items_are_compared_over_seeds(tmp_path):
     result = judged(Pretended(harm=1.0, plain=True), tmp_path / "kept")
-    assert result.comparisons[0].accuracy.item_error == 0
+    assert result.comparisons[0].accuracy.item_standard_error == 0
     assert result.judgement.verdict == "helped"
 
 

@@ -26,8 +26,8 @@ from tracinctl.scores.source import ScoreSource, SomeColumns
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tracinctl.data.pairs import RankingData
-    from tracinctl.retraining.crossfit import BoolArray, FloatArray
+    from tracinctl.data.pairs import FloatArray, RankingData
+    from tracinctl.retraining.crossfit import BoolArray
     from tracinctl.retraining.judging import Division
     from tracinctl.scores.options import Votes
     from tracinctl.scores.votes import Threshold

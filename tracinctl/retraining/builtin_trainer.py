@@ -46,7 +46,6 @@ class RankerTrainer:
         data: items and pairs, including all held-out ones.
         division: the held-out items that score and that judge.
         settings: the training settings; each training has its own seed.
-        device: the device to train on.
     """
 
     data: RankingData
@@ -67,8 +66,7 @@ class RankerTrainer:
 
     def key(self, training: Training) -> str:
         """A digest of everything that the result depends on, in 16 characters."""
-        decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
-        changes = {"seed": training.seed, "weight_decay": decay, "epochs": self._epochs(training)}
+        changes = {"seed": training.seed, "weight_decay": self._decay(training), "epochs": self._epochs(training)}
         settings = asdict(self.settings) | changes | {"checkpoint_interval": 1}
         parts = [_VERSION, torch.__version__, settings, training.loss, training.added, training.all_items]
         parts += [self.data_digest, sorted(training.exclusions)]
@@ -80,15 +78,17 @@ class RankerTrainer:
         Raises:
             TrainingError: no pair is left to train on, or a training diverges.
         """
-        done: dict[int, Trained] = {}
-        epochs = [self._epochs(training) for training in trainings]
-        for count in dict.fromkeys(epochs):
-            rows = [row for row, number in enumerate(epochs) if number == count]
-            done |= zip(rows, self._train([trainings[row] for row in rows], report), strict=True)
-        return [done[row] for row in range(len(trainings))]
+        together: dict[int, list[Training]] = {}
+        for training in trainings:
+            together.setdefault(self._epochs(training), []).append(training)
+        done = {epochs: iter(self._train(group, report)) for epochs, group in together.items()}
+        return [next(done[self._epochs(training)]) for training in trainings]
 
     def _epochs(self, training: Training) -> int:
         return self.settings.epochs if training.stop == END else min(training.stop, self.settings.epochs)
+
+    def _decay(self, training: Training) -> float:
+        return self.settings.weight_decay if training.weight_decay is None else training.weight_decay
 
     def _train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
         """Train rankers with the same number of epochs."""
@@ -120,10 +120,9 @@ class RankerTrainer:
                 f"none of the {len(self.data.train_pairs):,} training pairs is left {training.arm}",
                 hint="Make a shorter list: tracinctl exclude with a lower threshold, more votes or a cap.",
             )
-        decay = self.settings.weight_decay if training.weight_decay is None else training.weight_decay
         if training.added:
             pairs = joined(pairs, self._scoring_pairs, len(self.data.train), self.settings)
-        return Member(pairs, self._scoring_pairs, training.seed, decay, training.loss)
+        return Member(pairs, self._scoring_pairs, training.seed, self._decay(training), training.loss)
 
     @functools.cached_property
     def _scoring_pairs(self) -> Pairs:

@@ -26,15 +26,16 @@ with every weight decay and seed. Stops cost nothing, because one training is sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from tracinctl.data.leave_out import leave_out
-from tracinctl.data.pairs import Pairs, RankingData
-from tracinctl.retraining.judging import Division, FloatArray, divide_items, pair_correct, pairs_within
+from tracinctl.data.pairs import FloatArray, Pairs, RankingData
+from tracinctl.retraining.judging import Division, divide_items, pair_correct, pairs_within
 from tracinctl.retraining.trainer import Recipe, Trained, Training
 
 NOTHING: Final = "nothing"
@@ -90,7 +91,6 @@ class ChoiceSettings:
     """The settings of a choice.
 
     Attributes:
-        seeds: seeds of the trainings.
         decays: weight decays to try, the default first.
         finalists: number of rules to train with every weight decay and seed.
     """
@@ -190,25 +190,21 @@ def choose(
 ) -> Choice:
     """Choose a rule and a recipe.
 
-    Args:
-        train: runs trainings, and scores at least the items of the halves at each stop.
-        data: items and pairs.
-        halves: the halves of the scoring items.
-        candidates: the rules, without leaving nothing out.
-        settings: the settings.
+    ``train`` scores at least the items of the halves at each stop; ``candidates`` has no rule that leaves nothing out.
     """
     if few := too_few_to_choose(data, halves):
         nothing = Gain(NOTHING, 0, 0.0, 0.0, Recipe(), final=False)
         return Choice([nothing], nothing, (), Recipe(), few)
     nothing_out = Candidate(NOTHING)
     trials = _Trials(train, data, halves, settings)
-    trials.run([NOTHING], {NOTHING: nothing_out}, settings.decays, settings.seeds)
+    trials.run([nothing_out], settings.decays, settings.seeds)
     by_name = {candidate.name: candidate for candidate in candidates if _can_be_tried(candidate, data)}
-    trials.run(list(by_name), by_name, settings.decays[:1], settings.seeds[:1])
-    first = sorted(by_name, key=lambda name: -careful(trials.gain(by_name[name], final=False)))
+    tried = list(by_name.values())
+    trials.run(tried, settings.decays[:1], settings.seeds[:1])
+    first = sorted(tried, key=lambda candidate: -careful(trials.gain(candidate, final=False)))
     finalists = first[: settings.finalists]
-    trials.run(finalists, by_name, settings.decays, settings.seeds)
-    gains = [trials.gain(by_name[name], final=name in finalists) for name in by_name]
+    trials.run(finalists, settings.decays, settings.seeds)
+    gains = [trials.gain(candidate, final=candidate in finalists) for candidate in tried]
     nothing = trials.gain(nothing_out, final=True)
     best = max([nothing, *(gain for gain in gains if gain.final)], key=careful)
     order = sorted([nothing, *gains], key=lambda gain: (not gain.final, -careful(gain)))
@@ -233,11 +229,7 @@ class _Trials:
     """The trainings of a choice, and their rankings of the judging pairs."""
 
     def __init__(
-        self,
-        train: Train,
-        data: RankingData,
-        halves: tuple[Sequence[str], Sequence[str]],
-        settings: ChoiceSettings,
+        self, train: Train, data: RankingData, halves: tuple[Sequence[str], Sequence[str]], settings: ChoiceSettings
     ) -> None:
         self.train, self.data, self.settings = train, data, settings
         first, second, both = (
@@ -248,36 +240,18 @@ class _Trials:
         self.shared: set[str] = set()
         self.stops: tuple[int, ...] = ()
 
-    def run(
-        self,
-        names: Sequence[str],
-        candidates: Mapping[str, Candidate],
-        decays: Sequence[float | None],
-        seeds: Sequence[int],
-    ) -> None:
+    def run(self, candidates: Sequence[Candidate], decays: Sequence[float | None], seeds: Sequence[int]) -> None:
         """Train with the lists of these rules, unless that was done already."""
         # a rule with the same list for both halves is trained once and judged by all scoring pairs
-        self.shared |= {name for name in names if candidates[name].halves[0] == candidates[name].halves[1]}
-        wanted = [
-            (name, half, decay, seed)
-            for seed in seeds
-            for decay in decays
-            for name in names
-            for half in range(1 if name in self.shared else 2)
-        ]
-        missing = [key for key in wanted if key not in self.done]
-        plan = [
-            Training(
-                _arm(name),
-                seeds.index(seed) + 1,
-                seed,
-                tuple(candidates[name].halves[half]),
-                decay,
-                candidates[name].loss,
-            )
-            for name, half, decay, seed in missing
-        ]
-        self.done |= zip(missing, self.train(plan) if plan else (), strict=True)
+        self.shared |= {rule.name for rule in candidates if rule.halves[0] == rule.halves[1]}
+        missing = {}
+        for (repeat, seed), decay, rule in itertools.product(enumerate(seeds, 1), decays, candidates):
+            arm = "everything" if rule.name == NOTHING else f"without the list of {rule.name}"
+            for half in range(1 if rule.name in self.shared else 2):
+                training = Training(arm, repeat, seed, tuple(rule.halves[half]), decay, rule.loss)
+                missing[rule.name, half, decay, seed] = training
+        missing = {key: training for key, training in missing.items() if key not in self.done}
+        self.done |= zip(missing, self.train(list(missing.values())) if missing else (), strict=True)
         self.stops = next(iter(self.done.values())).stops
 
     def gain(self, candidate: Candidate, *, final: bool) -> Gain:
@@ -318,10 +292,6 @@ class _Trials:
                 scores = np.array([ranker.scores_at(stop, self.data.test.ids) for ranker in trained])
                 cells.append(pair_correct(scores, pairs).mean(0))
         return np.stack(cells)
-
-
-def _arm(name: str) -> str:
-    return "everything" if name == NOTHING else f"without the list of {name}"
 
 
 def _best_cells(right: Sequence[FloatArray], decays: int) -> Any:

@@ -82,7 +82,6 @@ class CommandTrainer:
     """Run the user's command.
 
     Attributes:
-        command: the command in the settings.
         metrics_file: the file where it writes its metrics, with the same placeholders.
         root: the folder that it runs in.
         work: a folder for the files of each run.

@@ -3,9 +3,9 @@
 Comparisons are repeatedly halved at random, and a ranker is trained on each half. The suspicion of a comparison is the
 share of the rankers not trained on it that rank it the other way. This needs trainings, but no held-out pairs.
 
-Another round leaves out of every half what more than half of these rankers ranked the other way. The table was measured
-on scikit-learn's digits with 15 % of 3,000 comparisons flipped, 30 passes, five seeds: points of pair accuracy gained
-over training on everything, and the cost in whole trainings.
+Another round could leave out of every half what more than half of these rankers ranked the other way. The table was
+measured on scikit-learn's digits with 15 % of 3,000 comparisons flipped, 30 passes, five seeds: points of pair accuracy
+gained over training on everything, and the cost in whole trainings.
 
     rankers  rounds  listed above  gain  trainings
          16       3          50 %  +1.0         24
@@ -16,8 +16,8 @@ over training on everything, and the cost in whole trainings.
           8       2          80 %  +0.3          8
                      (the truth:   +1.9)
 
-So the default is 16 rankers and one round. ``LISTED_ABOVE`` is for a list of these pairs alone; the choice lists what
-more than half of the rankers contradict, if rankers that trained on it do not fit it either (``margins.py``).
+So there are 16 rankers and one round. The choice lists what more than half of the rankers contradict, if rankers that
+trained on it do not fit it either (``margins.py``).
 """
 
 from __future__ import annotations
@@ -28,49 +28,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.data.pairs import IntArray, RankingData
-from tracinctl.errors import UsageError
+from tracinctl.data.pairs import FloatArray, IntArray, RankingData
 from tracinctl.retraining.trainer import END, Trained, Training
 
-FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 RANKERS = 16
-ROUNDS = 1
-LISTED_ABOVE = 0.8
-_LEFT_OUT_ABOVE = 0.5
-
-
-def out_of_fold(
-    train: Callable[[Sequence[Training]], Sequence[Trained]],
-    data: RankingData,
-    seed: int,
-    *,
-    rankers: int = RANKERS,
-    rounds: int = ROUNDS,
-) -> FloatArray:
-    """The share of rankers not trained on each pair that rank it the other way, shape (training pairs,).
-
-    Args:
-        train: runs trainings that score all items.
-        data: items and pairs.
-        seed: seed of the halves and of the trainings.
-        rankers: number of rankers per round, which must be even.
-        rounds: number of rounds, see above.
-
-    Raises:
-        UsageError: the number of rankers is odd or too small, or the number of rounds is 0.
-    """
-    if rankers < 2 or rankers % 2 or rounds < 1:  # noqa: PLR2004 - two halves make a pair
-        raise UsageError(
-            f"`rankers` is {rankers} and `rounds` is {rounds}; they must be an even number and at least 1",
-            hint="Give 2 rankers and 1 round, or more.",
-        )
-    suspicion = np.zeros(len(data.train_pairs))
-    for k in range(rounds):
-        fold = cross_fit(train, data, seed, rankers=rankers, left_out=suspicion > _LEFT_OUT_ABOVE, number=k)
-        suspicion = fold.suspicion(data)
-    return suspicion
 
 
 @dataclass(frozen=True)
@@ -80,7 +43,6 @@ class CrossFit:
     Attributes:
         seed: seed of the first ranker; the others use the following ones.
         trained_on: whether each ranker trained on each pair, shape (rankers, pairs).
-        trained: the rankers.
     """
 
     seed: int
@@ -107,26 +69,13 @@ def cross_fit(
     *,
     rankers: int = RANKERS,
     loss: str | None = None,
-    left_out: BoolArray | None = None,
-    number: int = 0,
 ) -> CrossFit:
-    """Train rankers on halves of the training comparisons.
-
-    Args:
-        train: runs trainings that score all items.
-        data: items and pairs.
-        seed: seed of the halves and of the trainings.
-        rankers: number of rankers, which must be even.
-        loss: the loss to train with; None = the default.
-        left_out: pairs to leave out of every half.
-        number: number of the round, from 0; each has halves of its own.
-    """
+    """Train rankers, an even number, on halves of the training comparisons; ``train`` scores all items."""
     names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)
-    trained_on = _halves(comparison_rows(data), rankers, np.random.default_rng([seed, 11, number]))
-    used = trained_on if left_out is None else trained_on & ~left_out
+    trained_on = _halves(comparison_rows(data), rankers, np.random.default_rng([seed, 11, 0]))
     plan = [
-        Training(f"half {k + 1} of round {number + 1}", k + 1, seed + k, tuple(names[~half]), loss=loss, all_items=True)
-        for k, half in enumerate(used)
+        Training(f"half {k + 1}", k + 1, seed + k, tuple(names[~half]), loss=loss, all_items=True)
+        for k, half in enumerate(trained_on)
     ]
     return CrossFit(seed, trained_on, train(plan))
 

@@ -38,13 +38,12 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.data.pairs import FloatArray, IntArray, Pairs, RankingData
 from tracinctl.errors import DataError
 from tracinctl.scores.student import student_t
 
 Verdict = Literal["helped", "no difference seen", "hurt", "cannot tell", "leave nothing out"]
 
-LEVEL: Final = 0.95
 FEWEST_ITEMS: Final = 6
 """Least number of judging items for a verdict. Five items all change in one direction by chance in one case of sixteen,
 six in one of thirty-two, which is the first chance below one in twenty."""
@@ -52,9 +51,6 @@ FEWEST_REPEATS: Final = 2
 
 _FEWEST_GROUPS = 12
 _LARGEST_GROUP = 0.25  # largest share of the items in a group
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -148,9 +144,8 @@ def divide(ids: Sequence[str], labels: npt.NDArray[Any] | None, seed: int) -> tu
     for at in range(0, len(ids), 2):
         couple = order[at : at + 2]
         first[couple[random.integers(2)] if len(couple) > 1 else couple] = True
-    return [k for k, is_first in zip(ids, first, strict=True) if is_first], [
-        k for k, is_first in zip(ids, first, strict=True) if not is_first
-    ]
+    one, other = ([ids[row] for row in np.flatnonzero(part).tolist()] for part in (first, ~first))
+    return one, other
 
 
 def pairs_within(data: RankingData, items: Sequence[str]) -> IntArray:
@@ -174,39 +169,24 @@ class Difference:
     """A difference of means and its 95 % interval.
 
     Attributes:
-        mean: the difference.
         low, high: the interval; infinite if unknown.
-        seed_error, item_error: standard errors from seeds and from judging items.
-        degrees: degrees of freedom of the interval.
+        seed_standard_error, item_standard_error: from seeds and from judging items.
     """
 
     mean: float
     low: float
     high: float
-    seed_error: float
-    item_error: float
-    degrees: float
+    seed_standard_error: float
+    item_standard_error: float
+    degrees_of_freedom: float
 
     def to_json(self) -> dict[str, float | None]:
         """The difference for JSON; None for infinite values."""
-        values = {
-            "mean": self.mean,
-            "low": self.low,
-            "high": self.high,
-            "seed_standard_error": self.seed_error,
-            "item_standard_error": self.item_error,
-            "degrees_of_freedom": self.degrees,
-        }
-        return {name: value if math.isfinite(value) else None for name, value in values.items()}
+        return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
 
 
 def difference_of(values: FloatArray, pairs: Pairs) -> Difference:
-    """The mean of paired differences over repeats and pairs, with its interval (see above).
-
-    Args:
-        values: differences for each repeat and pair, shape (repeats, pairs).
-        pairs: the pairs with their items.
-    """
+    """The mean of paired differences, shape (repeats, pairs), with its interval (see above)."""
     repeats = len(values)
     items, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
     if not repeats or not len(items):
@@ -222,36 +202,34 @@ def difference_of(values: FloatArray, pairs: Pairs) -> Difference:
     else:
         without = (of_pair.sum() - total) / remaining
         by_item = float((len(items) - 1) / len(items) * ((without - without.mean()) ** 2).sum())
-    return _interval(mean, seeds, by_item, repeats - 1, len(items) - 1)
+    return _interval(mean, seeds, by_item, [(seeds, repeats - 1), (by_item, len(items) - 1)])
 
 
 def difference_of_means(values: FloatArray) -> Difference:
     """The mean of one number per repeat, shape (repeats,), with an interval that covers seeds, but not other pairs."""
     seeds = float(values.var(ddof=1)) / len(values) if len(values) >= FEWEST_REPEATS else math.inf
-    return _interval(float(values.mean()) if len(values) else math.nan, seeds, 0.0, len(values) - 1, 1)
+    mean = float(values.mean()) if len(values) else math.nan
+    return _interval(mean, seeds, 0.0, [(seeds, len(values) - 1), (0.0, 1)])
 
 
 def combined(differences: Sequence[Difference]) -> Difference:
     """The mean of independent differences from different recordings, with its interval."""
     many = len(differences)
-    parts = [(gain.seed_error**2 / many**2, gain.item_error**2 / many**2, gain.degrees) for gain in differences]
-    variance = sum(seeds + items for seeds, items, _ in parts)
-    mean = sum(gain.mean for gain in differences) / many if many else math.nan
-    if not math.isfinite(variance) or not math.isfinite(mean):
-        return Difference(mean, -math.inf, math.inf, math.inf, math.inf, 0.0)
-    below = sum((seeds + items) ** 2 / degrees for seeds, items, degrees in parts if degrees)
-    degrees = variance**2 / below if below else math.inf
-    reach = student_t(degrees) * math.sqrt(variance) if variance else 0.0
-    seed_error, item_error = (math.sqrt(sum(part[k] for part in parts)) for k in (0, 1))
-    return Difference(mean, mean - reach, mean + reach, seed_error, item_error, degrees)
+    seeds = [gain.seed_standard_error**2 / many**2 for gain in differences]
+    items = [gain.item_standard_error**2 / many**2 for gain in differences]
+    degrees = [gain.degrees_of_freedom for gain in differences]
+    parts = list(zip(map(sum, zip(seeds, items, strict=True)), degrees, strict=True))
+    return _interval(sum(gain.mean for gain in differences) / many, sum(seeds), sum(items), parts)
 
 
-def _interval(mean: float, seeds: float, items: float, seed_degrees: int, item_degrees: int) -> Difference:
+def _interval(mean: float, seeds: float, items: float, parts: Sequence[tuple[float, float]]) -> Difference:
+    """The interval of a mean, from the variance and the degrees of freedom of each independent part."""
     variance = seeds + items
-    if not math.isfinite(variance) or seed_degrees < 1 or item_degrees < 1:
+    fewest = min(degrees for _, degrees in parts)
+    if not math.isfinite(variance) or fewest < 1:
         return Difference(mean, -math.inf, math.inf, math.sqrt(seeds), math.sqrt(items), 0.0)
-    below = seeds**2 / seed_degrees + items**2 / item_degrees
-    degrees = variance**2 / below if below else float(min(seed_degrees, item_degrees))
+    below = sum(part**2 / degrees for part, degrees in parts)
+    degrees = variance**2 / below if below else float(fewest)
     reach = student_t(degrees) * math.sqrt(variance)
     return Difference(mean, mean - reach, mean + reach, math.sqrt(seeds), math.sqrt(items), degrees)
 
@@ -262,6 +240,11 @@ class Judgement:
 
     verdict: Verdict
     why: str
+
+
+def cannot_tell(why: str) -> Judgement:
+    """The verdict that there is none, with its reason."""
+    return Judgement("cannot tell", why)
 
 
 def judge(difference: Difference, *, errors: float, items: int | None, repeats: int) -> Judgement:
@@ -277,29 +260,23 @@ def judge(difference: Difference, *, errors: float, items: int | None, repeats: 
         repeats: number of repeats of the training.
     """
     if repeats < FEWEST_REPEATS:
-        return Judgement(
-            "cannot tell", f"one repeat does not show the effect of chance; use at least {FEWEST_REPEATS}."
-        )
+        return cannot_tell(f"one repeat does not show the effect of chance; use at least {FEWEST_REPEATS}.")
     if items is not None and items < FEWEST_ITEMS:
-        return Judgement(
-            "cannot tell",
+        return cannot_tell(
             f"{items} judging items are too few; at least {FEWEST_ITEMS} are needed. With fewer, chance "
-            "alone gives all of them the same outcome more than once in twenty.",
+            "alone gives all of them the same outcome more than once in twenty."
         )
     if not math.isfinite(difference.low):
-        return Judgement(
-            "cannot tell", "the judging pairs all share one item, so the effect of other items is unknown."
-        )
+        return cannot_tell("the judging pairs all share one item, so the effect of other items is unknown.")
     if difference.low > 0:
         return Judgement("helped", "the interval is above zero.")
     if difference.high < 0:
         return Judgement("hurt", "the interval is below zero.")
     if not errors:
-        return Judgement("cannot tell", "training on everything ranks every judging pair correctly.")
+        return cannot_tell("training on everything ranks every judging pair correctly.")
     if difference.high >= errors and difference.low <= -errors:
-        return Judgement(
-            "cannot tell",
+        return cannot_tell(
             "the interval is wider than the error rate in both directions. More held-out items or more repeats would "
-            "narrow it.",
+            "narrow it."
         )
     return Judgement("no difference seen", "the interval contains zero.")

@@ -21,12 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from tracinctl.data.pairs import RankingData
+from tracinctl.data.pairs import FloatArray, RankingData
 from tracinctl.retraining.trainer import Trained, Training
-
-FloatArray = npt.NDArray[np.float64]
 
 RANKERS = 6
 _LIMIT = 2.0  # limit on margins in standard deviations, so that no ranker or pair dominates
@@ -42,12 +39,7 @@ def mean_margins(
 ) -> FloatArray:
     """The mean margin of each training pair over rankers and stops, in standard deviations of a ranker's margins.
 
-    Args:
-        train: runs trainings that score all items at their stops.
-        data: items and pairs.
-        seed: seed of the first training; the others use the following ones.
-        rankers: number of rankers, which train on everything.
-        loss: the loss to train with; None = the default.
+    The rankers train on everything, with the seeds from ``seed`` on; ``train`` scores all items at each stop.
 
     Returns:
         Shape (training pairs,); ties have the largest margin, because no order contradicts them.

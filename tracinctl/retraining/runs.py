@@ -7,7 +7,7 @@ number of processes, and on the number of rankers per call only by rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tracinctl.progress import Progress, ProgressCallback
 from tracinctl.retraining.records import read_record, write_record
 from tracinctl.retraining.run_folder import clear_left_over
 from tracinctl.retraining.trainer import Trained, Trainer, Training
-from tracinctl.retraining.workers import Batch, Keys, train_in_workers
+from tracinctl.retraining.workers import Keys, train_in_workers
 from tracinctl.training.threads import one_thread
 
 
@@ -30,15 +30,11 @@ def run_trainings(
     """
     keys = [trainer.key(training) for training in plan]
     by_key = dict(zip(keys, plan, strict=True))
-    done: dict[str, Trained] = {}
-    refused = 0
-    for key, training in by_key.items():
-        path = folder / f"{key}.json"
-        trained = read_record(path, training, trainer.data_digest)
-        if trained is not None:
-            done[key] = trained
-        refused += trained is None and path.exists()
+    paths = {key: folder / f"{key}.json" for key in keys}
+    kept = {key: read_record(paths[key], training, trainer.data_digest) for key, training in by_key.items()}
+    done = {key: trained for key, trained in kept.items() if trained is not None}
     waiting = {key: training for key, training in by_key.items() if key not in done}
+    refused = sum(paths[key].exists() for key in waiting)
     batches = _batches(waiting, trainer.together, at_once)
     display = _Display(progress, len(by_key), len(done), refused)
     if not (folder.parent / ".gitignore").is_file():
@@ -46,7 +42,7 @@ def run_trainings(
 
     def finished(ready: Keys, trained: Sequence[Trained]) -> None:
         for key, result in zip(ready, trained, strict=True):
-            write_record(folder / f"{key}.json", waiting[key], trainer.data_digest, result)
+            write_record(paths[key], waiting[key], trainer.data_digest, result)
             done[key] = result
         display.finished(ready, [waiting[key] for key in ready])
 
@@ -54,29 +50,21 @@ def run_trainings(
     workers = min(at_once, len(batches))
     if workers > 1 or (workers and trainer.needs_process):
         train_in_workers(trainer, batches, workers, display.epochs, finished)
-    elif workers:
-        _train_here(trainer, batches, display, finished)
+    else:
+        for batch in batches:
+            with one_thread():
+                trained = trainer.train(list(batch.values()), partial(display.epochs, tuple(batch)))
+            finished(tuple(batch), trained)
     return [done[key] for key in keys]
-
-
-def _train_here(
-    trainer: Trainer, batches: Sequence[Batch], display: _Display, finished: Callable[[Keys, Sequence[Trained]], None]
-) -> None:
-    for batch in batches:
-        with one_thread():
-            trained = trainer.train(list(batch.values()), partial(display.epochs, tuple(batch)))
-        finished(tuple(batch), trained)
 
 
 def _batches(waiting: Mapping[str, Training], together: int, at_once: int) -> list[dict[str, Training]]:
     """Batches of equal size with at most ``together`` trainings, at least one per process."""
-    count = len(waiting)
-    if not count:
+    if not waiting:
         return []
-    size = min(together, -(-count // at_once))
-    parts = -(-count // size)
-    keys = list(waiting)
-    return [{key: waiting[key] for key in keys[k::parts]} for k in range(parts)]
+    size = min(together, -(-len(waiting) // at_once))
+    parts = -(-len(waiting) // size)
+    return [dict(list(waiting.items())[k::parts]) for k in range(parts)]
 
 
 class _Display:

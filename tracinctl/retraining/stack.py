@@ -32,10 +32,8 @@ class Member:
     """A ranker of a stack.
 
     Attributes:
-        pairs: its training pairs.
         steering: the held-out pairs whose loss halves its learning rate; if there are none, the training loss does.
         seed: seed of its first weights and of the order of its pairs.
-        weight_decay: Adam's weight decay.
         loss: the loss to train with; None = that of the settings.
     """
 
@@ -95,12 +93,7 @@ class _Run:
     """The stack between two epochs."""
 
     def __init__(
-        self,
-        model: StackedModel,
-        train: Inputs,
-        held_out: Inputs,
-        members: Sequence[Member],
-        settings: TrainSettings,
+        self, model: StackedModel, train: Inputs, held_out: Inputs, members: Sequence[Member], settings: TrainSettings
     ) -> None:
         self.model, self.members, self.settings = model, members, settings
         types = [member.loss or settings.loss_type for member in members]

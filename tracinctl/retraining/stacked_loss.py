@@ -9,11 +9,7 @@ from tracinctl.training.options import TrainSettings
 
 
 class StackedLoss:
-    """Mean losses of each ranker's pairs.
-
-    Args:
-        settings: the loss and its margin.
-    """
+    """Mean losses of each ranker's pairs, under the loss and margin of the settings."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings

@@ -18,12 +18,7 @@ Inputs = torch.Tensor | Sequence[torch.Tensor]
 
 
 class StackedModel:
-    """Models of one architecture with different weights.
-
-    Args:
-        build: builds a model; its weights depend on torch's seed.
-        seeds: one per model.
-        device: the device to use.
+    """Models of one architecture with different weights, which depend on torch's seed, one of ``seeds`` per model.
 
     Attributes:
         weights: all parameters, shape (models, parameters).
@@ -57,11 +52,7 @@ class StackedModel:
     def scores(self, part: slice, inputs: Inputs, items: IntArray, exists: Any) -> torch.Tensor:
         """Scores of each model of a part on its own items in training mode, shape (models, items).
 
-        Args:
-            part: the models.
-            inputs: inputs of all items.
-            items: items of each model of the part, one row per model.
-            exists: whether each item exists, same shape; padding does not count in batch statistics.
+        ``items`` has one row per model. Those that do not exist are padding, which batch statistics ignore.
         """
         self.template.train()
         if len(items) == 1:

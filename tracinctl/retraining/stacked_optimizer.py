@@ -9,12 +9,9 @@ _EPSILON = 1e-8
 
 
 class StackedAdam:
-    """``torch.optim.Adam`` on the rows of one matrix; a row may skip a step.
+    """``torch.optim.Adam`` on the rows of one matrix, each with its weight decay; a row may skip a step.
 
-    Args:
-        weights: the rankers' weights, shape (rankers, weights), with their gradients.
-        learning_rate: learning rate of all at the start.
-        weight_decay: weight decay of each ranker.
+    ``weights`` has the shape (rankers, weights).
     """
 
     def __init__(self, weights: torch.Tensor, learning_rate: float, weight_decay: torch.Tensor) -> None:
@@ -46,9 +43,7 @@ class StackedAdam:
 class StackedPlateau:
     """``ReduceLROnPlateau`` for each row: halve its rate if its loss has not fallen for ``patience`` epochs.
 
-    Args:
-        rate: the learning rates, shape (rankers, 1), changed in place.
-        patience: epochs.
+    ``rate`` has the shape (rankers, 1) and is changed in place.
     """
 
     def __init__(self, rate: torch.Tensor, patience: int) -> None:

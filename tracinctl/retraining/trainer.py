@@ -24,8 +24,7 @@ class Training:
         repeat: counted from 1.
         seed: seed of the training, equal in all arms of a repeat.
         exclusions: ids of training pairs and items to leave out.
-        weight_decay: weight decay; None = the trainer's default.
-        loss: loss to train with; None = the trainer's default.
+        weight_decay, loss: None = the trainer's default.
         added: also train on the scoring pairs.
         all_items: also score the training items.
         stop: the last needed stop; a trainer may end there.
@@ -79,9 +78,8 @@ class Recipe:
     """How to train, besides the list.
 
     Attributes:
-        weight_decay: weight decay; None = the trainer's default.
+        weight_decay, loss: None = the trainer's default.
         stop: number of epochs; END = the trainer's default.
-        loss: loss to train with; None = the trainer's default.
     """
 
     weight_decay: float | None = None

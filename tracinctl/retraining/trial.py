@@ -32,15 +32,15 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from tracinctl.data.pairs import Pairs, RankingData
+from tracinctl.data.pairs import FloatArray, Pairs, RankingData
 from tracinctl.engine.losses import pair_loss_values, resolve_loss
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.retraining.choice import Choice
 from tracinctl.retraining.judging import (
     Difference,
     Division,
-    FloatArray,
     Judgement,
+    cannot_tell,
     difference_of,
     difference_of_means,
     judge,
@@ -57,7 +57,6 @@ TRUTH: Final = "without the truly bad"
 ADDED: Final = "with the scoring pairs added"
 CAPPED: Final = "everything, capped loss"
 
-
 _USUAL: Final = Recipe()
 
 
@@ -67,7 +66,6 @@ class ArmResult:
 
     Attributes:
         name: description of what was left out.
-        left_out: number of ids left out.
         train_pairs: mean number of training pairs; None if unknown.
         accuracy, loss: accuracy and loss of each repeat, shape (repeats,).
     """
@@ -80,13 +78,7 @@ class ArmResult:
 
     def to_json(self) -> dict[str, Any]:
         """The result for JSON."""
-        return {
-            "name": self.name,
-            "left_out": self.left_out,
-            "train_pairs": self.train_pairs,
-            "accuracy": _spread(self.accuracy),
-            "loss": _spread(self.loss),
-        }
+        return {**vars(self), "accuracy": _spread(self.accuracy), "loss": _spread(self.loss)}
 
 
 @dataclass(frozen=True)
@@ -100,12 +92,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """The comparison for JSON."""
-        return {
-            "arm": self.arm,
-            "less": self.less,
-            "accuracy": self.accuracy.to_json(),
-            "loss": self.loss.to_json(),
-        }
+        return {**vars(self), "accuracy": self.accuracy.to_json(), "loss": self.loss.to_json()}
 
 
 @dataclass(frozen=True)
@@ -113,12 +100,9 @@ class RetrainResult:
     """The result of retraining.
 
     Attributes:
-        division: the items that scored and that judged.
         scoring_pairs, judging_pairs: number of pairs on each side.
-        seeds: seeds of the repeats.
         arms: the result of each arm; empty if there was nothing to train.
         comparisons: first list minus everything, then list minus each rival, then truth minus everything.
-        judgement: the verdict.
         choice: the choice before; None if the list was given.
         why_no_choice: why a given list was judged; empty if there was a choice or none was requested.
     """
@@ -218,17 +202,8 @@ class _Arm:
     added: bool = False
 
     def training(self, k: int, seed: int) -> Training:
-        recipe = self.recipe
-        return Training(
-            self.name,
-            k + 1,
-            seed,
-            self.lists[k],
-            recipe.weight_decay,
-            recipe.loss,
-            self.added,
-            stop=recipe.stop,
-        )
+        how = self.recipe
+        return Training(self.name, k + 1, seed, self.lists[k], how.weight_decay, how.loss, self.added, stop=how.stop)
 
 
 def _arms(
@@ -257,8 +232,10 @@ def _arms(
 
 
 def _result(arm: _Arm, trained: Sequence[Trained], measured: tuple[FloatArray, FloatArray]) -> ArmResult:
-    means = [values.mean(axis=1) for values in measured]
-    return ArmResult(arm.name, len(arm.lists[0]), _mean_pairs(trained), means[0], means[1])
+    accuracy, loss = (values.mean(axis=1) for values in measured)
+    counts = [result.train_pairs for result in trained if result.train_pairs is not None]
+    mean_pairs = sum(counts) / len(counts) if len(counts) == len(trained) else None
+    return ArmResult(arm.name, len(arm.lists[0]), mean_pairs, accuracy, loss)
 
 
 def _comparisons(
@@ -285,22 +262,19 @@ def nothing_left_out(data: RankingData, division: Division, settings: RetrainSet
 
 def _nothing_to_judge(exclusions: Sequence[str], pairs: Pairs, division: Division, recipe: Recipe) -> Judgement | None:
     if not exclusions and not recipe.loss:
-        return Judgement("cannot tell", "the list is empty, so there is nothing to leave out.")
+        return cannot_tell("the list is empty, so there is nothing to leave out.")
     if not len(pairs):
-        return Judgement("cannot tell", f"the {len(division.judging)} judging items form no pair.")
+        return cannot_tell(f"the {len(division.judging)} judging items form no pair.")
     return None
 
 
 def _cannot_be_judged(repeats: Sequence[Trained], *, by_items: bool, trust_means: bool) -> Judgement | None:
     if len(repeats) > 1 and all(trained == repeats[0] for trained in repeats):
-        return Judgement(
-            "cannot tell", "all repeats gave the same result, so chance is unknown. Let the training use {seed}."
-        )
+        return cannot_tell("all repeats gave the same result, so chance is unknown. Let the training use {seed}.")
     if not by_items and not trust_means:
-        return Judgement(
-            "cannot tell",
+        return cannot_tell(
             "the command gives an accuracy, but not on which pairs, and those may have chosen the list. Let it write "
-            "a score for each judging item, or measure on {judging_pairs_file}.",
+            "a score for each judging item, or measure on {judging_pairs_file}."
         )
     return None
 
@@ -340,11 +314,6 @@ def _measure(
     with torch.no_grad():
         losses = pair_loss_values(loss, s_i, s_j, target, settings.margin).numpy().reshape(len(trained), -1)
     return pair_correct(scores, pairs), losses
-
-
-def _mean_pairs(trained: Sequence[Trained]) -> float | None:
-    counts = [result.train_pairs for result in trained if result.train_pairs is not None]
-    return sum(counts) / len(counts) if len(counts) == len(trained) else None
 
 
 def _spread(values: FloatArray) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def together_words(results: Sequence[RetrainResult]) -> str:
 
 def note_words(result: RetrainResult) -> str:
     """The legend of the numbers."""
-    by_items = any(comparison.accuracy.item_error > 0 for comparison in result.comparisons)
+    by_items = any(comparison.accuracy.item_standard_error > 0 for comparison in result.comparisons)
     return NOTE if by_items else NOTE_OF_SEEDS
 
 

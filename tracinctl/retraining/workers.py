@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
@@ -51,11 +50,12 @@ def train_in_workers(
         ProcessLostError: a process ended before its training did.
         TracinctlError: a training failed. Both errors end the other processes.
     """
-    queue, messages = deque(batches), SimpleQueue[tuple[Keys, Any]]()
+    # all threads take their batches from this iterator
+    waiting, messages = iter(batches), SimpleQueue[tuple[Keys, Any]]()
     start = pickle.dumps(sys.path) + pickle.dumps(trainer)
     processes = [_start() for _ in range(workers)]
     threads = [
-        threading.Thread(target=_feed, args=(process, start, queue, messages), daemon=True) for process in processes
+        threading.Thread(target=_feed, args=(process, start, waiting, messages), daemon=True) for process in processes
     ]
     try:
         for thread in threads:
@@ -99,10 +99,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _feed(
-    process: subprocess.Popen[bytes],
-    start: bytes,
-    queue: deque[Batch],
-    messages: SimpleQueue[tuple[Keys, Any]],
+    process: subprocess.Popen[bytes], start: bytes, batches: Iterator[Batch], messages: SimpleQueue[tuple[Keys, Any]]
 ) -> None:
     """Send a worker one batch after another, and pass on its answers."""
     assert process.stdin is not None  # noqa: S101 - for mypy: _start makes both pipes
@@ -111,7 +108,7 @@ def _feed(
     try:
         with process.stdin as requests, process.stdout as answers:
             requests.write(start)
-            for batch in _taken(queue):
+            for batch in batches:
                 keys = tuple(batch)
                 requests.write(pickle.dumps(list(batch.values())))
                 requests.flush()
@@ -120,24 +117,11 @@ def _feed(
                     content = pickle.load(answers)  # noqa: S301 - from the worker started above
                     messages.put((keys, content))
     except Exception as error:  # noqa: BLE001 - the parent would wait forever for a thread that ended silently
-        messages.put((keys, _lost(error)))
-
-
-def _taken(queue: deque[Batch]) -> Iterator[Batch]:
-    """Take the remaining batches of the shared queue, one at a time."""
-    while True:
-        try:
-            yield queue.popleft()
-        except IndexError:
-            return
-
-
-def _lost(cause: BaseException) -> ProcessLostError:
-    lost = ProcessLostError(
-        "a training process was ended from outside", hint=f"Try `at_once` 1, in case memory ran out. {KEPT}"
-    )
-    lost.__cause__ = cause
-    return lost
+        lost = ProcessLostError(
+            "a training process was ended from outside", hint=f"Try `at_once` 1, in case memory ran out. {KEPT}"
+        )
+        lost.__cause__ = error
+        messages.put((keys, lost))
 
 
 # In the worker
