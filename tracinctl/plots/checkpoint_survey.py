@@ -22,7 +22,6 @@ class CheckpointSurvey:
     """Statistics of the scores of each checkpoint.
 
     Attributes:
-        names: names of the checkpoints.
         quantiles: for each checkpoint, a quantile of its non-zero scores per given percent; None if all are zero.
         every: quantiles use one training pair in this many; 1 = all.
         size: mean absolute score at each checkpoint, shape (checkpoints,).

@@ -45,12 +45,8 @@ class Document:
     All values in the template are text: control characters are written out, and Markdown's special characters are
     escaped. For a page, markdown-it turns the Markdown into HTML and escapes the rest.
 
-    Args:
-        title: its title.
-        folder: paths inside it are shown relative to it.
-        page: whether to make an HTML page with SVG pictures, or Markdown with text pictures.
-        style: an additional style sheet for the page.
-        allowed: additional directives of the page's content security policy.
+    Paths inside ``folder`` are shown relative to it. ``page`` makes an HTML page with SVG pictures instead of Markdown
+    with text pictures; for ``style`` and ``allowed`` see ``save.page``.
     """
 
     def __init__(self, title: str, folder: Path | None, *, page: bool, style: str = "", allowed: str = "") -> None:

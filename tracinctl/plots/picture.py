@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.constrain import Constrain
-from rich.measure import Measurement
 from rich.text import Text
 
 from tracinctl.errors import PlotError, UsageError
@@ -32,9 +31,6 @@ class Picture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Constrain(self._parts, self.width)
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(self.width, self.width)
 
     def printed(self) -> Console:
         """A console that has printed the picture in full colour, for export."""

@@ -23,7 +23,6 @@ class Request:
     """Scores, and how to draw them. Statistics that several views need are computed once.
 
     Attributes:
-        source: the scores.
         columns: width of the screen.
         colour: whether to use colours and other styles.
         thresholds: thresholds to mark and count.

@@ -39,11 +39,7 @@ def svg(picture: Picture, title: str, *, alone: bool = False) -> str:
 def page(title: str, body: str, *, style: str = "", allowed: str = "") -> str:
     """A self-contained HTML page with light, dark and print styles.
 
-    Args:
-        title: title of the page.
-        body: content of the page.
-        style: an additional style sheet.
-        allowed: additional directives of the content security policy.
+    ``style`` is an additional style sheet, ``allowed`` more directives of the content security policy.
     """
     frame = template_text("page.html").replace("@style", style).replace("@allowed", allowed)
     return frame.replace("@title", escape(title)).replace("@body", body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ _BINS = 1.5
 class FiniteScores(KnownScores):
     """The scores of a source, or of one test pair. Scores that are not finite become zero and are counted.
 
-    The first reading of the blocks gathers the statistics in ``Survey``.
+    The first reading of the blocks counts the negative and zero scores, and those that are not finite (``strange``).
 
     Raises:
         UsageError: there is no such test pair.
@@ -58,21 +58,21 @@ class FiniteScores(KnownScores):
         """Yield (first row, finite scores of shape (rows, test pairs)) from the first row to the last."""
         for start, all_columns in self._source.blocks():
             block = all_columns[:, self._columns]
+            strange = 0
             if not self.read or self.strange:
                 finite = np.isfinite(block)
-                if not finite.all():
-                    block = np.where(finite, block, 0.0)
-                    if not self.read:
-                        self.finite[start : start + len(block)] = np.count_nonzero(finite, axis=1)
-                        self.strange += int(block.size - np.count_nonzero(finite))
+                strange = int(block.size - np.count_nonzero(finite))
+                block = np.where(finite, block, 0.0) if strange else block
             if not self.read:
-                self._note(start, block)
+                if strange:
+                    self.finite[start : start + len(block)] = np.count_nonzero(finite, axis=1)
+                self._note(start, block, strange)
             yield start, block
-        self.zeros -= 0 if self.read else self.strange
         self.read = True
 
-    def _note(self, start: int, block: FloatArray) -> None:
-        self.zeros += int(np.count_nonzero(block == 0))
+    def _note(self, start: int, block: FloatArray, strange: int) -> None:
+        self.strange += strange
+        self.zeros += int(np.count_nonzero(block == 0)) - strange
         self.negative += int(np.count_nonzero(block < 0))
         stride = max(1, self.finite.size * block.shape[1] // _SAMPLE)
         sample = block[(-start) % stride :: stride]
@@ -89,9 +89,8 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
     Raises:
         UsageError: there is no such test pair; the same one turned round, or the nearest one, is named.
     """
-    for place, name in enumerate(test_ids):
-        if name == test_pair:
-            return place
+    if test_pair in test_ids:
+        return list(test_ids).index(test_pair)
     if test_pair in train_ids:
         raise UsageError(
             f"{clean(test_pair)!r} is a training pair",
@@ -117,20 +116,16 @@ class Survey:
     """Statistics from the first reading.
 
     Attributes:
-        scores: the scores, for another reading.
+        scores: the scores, for another reading, and their numbers by sign.
         votes: negative votes at each threshold.
         typical: median absolute non-zero score (of a sample, if there are many); 0 if all are zero.
         mean: mean of each training pair's finite scores, shape (train pairs,).
-        negative, zeros, strange: numbers of negative and zero scores, and of those not finite.
     """
 
     scores: FiniteScores
     votes: VoteTable
     typical: float
     mean: FloatArray
-    negative: int
-    zeros: int
-    strange: int
 
     @property
     def lowest(self) -> float:
@@ -150,7 +145,7 @@ class Survey:
     @property
     def positive(self) -> int:
         """Number of positive scores."""
-        return self.total - self.negative - self.zeros - self.strange
+        return self.total - self.scores.negative - self.scores.zeros - self.scores.strange
 
     def counts(self) -> dict[str, Any]:
         """Numbers of pairs, and of scores by sign."""
@@ -158,10 +153,10 @@ class Survey:
             "train_pairs": len(self.scores.train_ids),
             "test_pairs": len(self.scores.test_ids),
             "active_test_pairs": self.votes.active_test_pairs,
-            "negative": self.negative,
+            "negative": self.scores.negative,
             "positive": self.positive,
-            "zero": self.zeros,
-            "not_finite": self.strange,
+            "zero": self.scores.zeros,
+            "not_finite": self.scores.strange,
         }
 
     def threshold_names(self) -> list[str]:
@@ -191,8 +186,7 @@ def survey(source: ScoreSource, thresholds: Sequence[Threshold], test_pair: str 
     typical = middle(np.concatenate(scores.sizes))
     with np.errstate(over="ignore"):  # rounding may pass the largest float
         mean = votes.mean * (len(scores.test_ids) / np.maximum(1, scores.finite))
-    mean = np.clip(mean, -_LARGEST, _LARGEST)
-    return Survey(scores, votes, typical, mean, scores.negative, scores.zeros, scores.strange)
+    return Survey(scores, votes, typical, np.clip(mean, -_LARGEST, _LARGEST))
 
 
 class Histogram:
@@ -265,10 +259,3 @@ class VoteCurves:
         """Numbers of training pairs with at least ``votes[line]`` scores below each threshold."""
         pairs: npt.NDArray[np.int64] = np.searchsorted(self._lowest[line], np.asarray(thresholds), side="left")
         return pairs
-
-
-def second_pass(scores: FiniteScores, takers: Sequence[Callable[[int, FloatArray], None]]) -> None:
-    """Read all scores once more, and pass the first row and the scores of each block to each taker."""
-    for start, block in scores.blocks():
-        for take in takers:
-            take(start, block)

@@ -23,7 +23,6 @@ class Axis:
     """An axis from ``low`` to ``high``, with zero between them.
 
     Attributes:
-        low, high: the scores at its ends.
         straight_to: the absolute score up to which the axis is about linear; beyond that it is logarithmic. None for a
             linear axis.
     """

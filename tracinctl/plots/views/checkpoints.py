@@ -62,9 +62,8 @@ def draw(request: Request) -> Iterator[RenderableType]:
 
 def _spaced(total: int, most: int) -> list[int]:
     """Evenly spaced places that include the first and the last."""
-    if total <= most:
-        return list(range(total))
-    return sorted({round(k * (total - 1) / (most - 1)) for k in range(most)})
+    places: list[int] = np.linspace(0, total - 1, min(total, most)).round().astype(int).tolist()
+    return places
 
 
 def _boxes(survey: CheckpointSurvey, shown: Sequence[int], width: int, palette: Palette) -> Iterator[RenderableType]:

@@ -14,7 +14,7 @@ from tracinctl.plots.drawing.bars import whole_steps
 from tracinctl.plots.drawing.chart import Chart, Tick, left_labels
 from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import Histogram, Survey, second_pass
+from tracinctl.plots.survey import Histogram, Survey
 from tracinctl.text import count, number, share
 
 _ROWS = 11
@@ -29,9 +29,10 @@ def numbers(request: Request) -> dict[str, Any]:
         for value, amount in zip(survey.votes.values.tolist(), below_thresholds(survey), strict=True)
     ]
     counts = survey.counts() | {"thresholds": below}
-    if survey.negative or survey.positive:
+    if survey.scores.negative or survey.positive:
         filled = histogram_of(survey, _BINS)
-        second_pass(survey.scores, [lambda _, block: filled.add(block)])
+        for _, block in survey.scores.blocks():
+            filled.add(block)
         counts |= {"edges": filled.edges.tolist(), "counts": filled.counts.tolist()}
     return counts
 
@@ -39,13 +40,14 @@ def numbers(request: Request) -> dict[str, Any]:
 def draw(request: Request) -> Iterator[RenderableType]:
     """Draw the histogram and the number of scores below each threshold."""
     survey, palette = request.survey, request.palette
-    if not survey.negative and not survey.positive:
+    if not survey.scores.negative and not survey.positive:
         yield nothing(survey)
         yield from remarks(survey)
         return
     indent = len(f"{survey.total:,}")
     filled = histogram_of(survey, request.width - indent - 2)
-    second_pass(survey.scores, [lambda _, block: filled.add(block)])
+    for _, block in survey.scores.blocks():
+        filled.add(block)
     rows = request.rows(_ROWS, beside=10 + len(survey.votes.values))
     yield from chart(filled, survey, palette, rows, indent)
     yield Text()
@@ -55,13 +57,13 @@ def draw(request: Request) -> Iterator[RenderableType]:
 
 def histogram_of(survey: Survey, columns: int) -> Histogram:
     """An empty histogram for surveyed scores."""
-    return Histogram(survey.axis(survey.lowest, survey.highest), columns, survey.negative + survey.positive)
+    return Histogram(survey.axis(survey.lowest, survey.highest), columns, survey.scores.negative + survey.positive)
 
 
 def nothing(survey: Survey) -> Text:
     """The text if there is nothing to draw."""
     return Text(
-        f"All {survey.total - survey.strange:,} finite scores are zero, so no test pair can vote. "
+        f"All {survey.total - survey.scores.strange:,} finite scores are zero, so no test pair can vote. "
         "Compute with more test pairs or a larger margin."
     )
 
@@ -105,12 +107,12 @@ def _below_thresholds(survey: Survey, palette: Palette) -> Table:
 def remarks(survey: Survey, axis: str = "") -> Iterator[Text]:
     """Remarks on scores that are not in the picture, and on its axis."""
     sentences = []
-    if survey.zeros:
+    if survey.scores.zeros:
         idle = int((~survey.votes.active).sum())
         why = f" ({count(idle, 'test pair')} without any score)" if idle else ""
-        sentences.append(f"Exactly zero, not drawn: {survey.zeros:,}{why}.")
-    if survey.strange:
-        sentences.append(f"Not finite, left out: {survey.strange:,}.")
+        sentences.append(f"Exactly zero, not drawn: {survey.scores.zeros:,}{why}.")
+    if survey.scores.strange:
+        sentences.append(f"Not finite, left out: {survey.scores.strange:,}.")
     if axis:
         sentences.append(f"Score axis {axis}; columns there cover a wider range.")
     if sentences:

@@ -13,7 +13,7 @@ from rich.text import Text
 from tracinctl.plots.drawing.bars import Bar
 from tracinctl.plots.drawing.tables import bar_table, heading
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import Survey, second_pass
+from tracinctl.plots.survey import Survey
 from tracinctl.plots.views import distribution, sweep
 from tracinctl.text import aligned, count, share
 
@@ -50,9 +50,9 @@ def draw(request: Request) -> Iterator[RenderableType]:
     survey, palette = request.survey, request.palette
     tests, active = len(survey.scores.test_ids), survey.votes.active_test_pairs
     pairs = f"{count(len(survey.scores.train_ids), 'training pair')} on {count(tests, 'test pair')} ({active:,} active)"
-    strange = f"; {count(survey.strange, 'score')} not finite" if survey.strange else ""
+    strange = f"; {count(survey.scores.strange, 'score')} not finite" if survey.scores.strange else ""
     yield Text(f"{pairs}{strange}", palette.quiet)
-    if not survey.negative and not survey.positive:
+    if not survey.scores.negative and not survey.positive:
         yield distribution.nothing(survey)
         return
     yield from _charts(request)
@@ -69,9 +69,13 @@ def _charts(request: Request) -> Iterator[RenderableType]:
     indent = len(f"{survey.total:,}")
     filled = distribution.histogram_of(survey, half - indent - 2)
     curves = sweep.curves_of(survey, request.required, 3)
-    second_pass(survey.scores, [lambda _, block: filled.add(block), curves.add])
+    for start, block in survey.scores.blocks():
+        filled.add(block)
+        curves.add(start, block)
     curves.finish()
-    signs = f"Scores: {share(survey.negative, survey.total)} harmful, {share(survey.positive, survey.total)} helpful"
+    signs = (
+        f"Scores: {share(survey.scores.negative, survey.total)} harmful, {share(survey.positive, survey.total)} helpful"
+    )
     left = Group(heading(signs, palette.strong), *distribution.chart(filled, survey, palette, rows, indent))
     lines = sweep.chart(curves, survey, palette, half, rows, request.required)
     right = Group(heading("Pairs by votes and threshold", palette.strong), *lines)

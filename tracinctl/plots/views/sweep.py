@@ -16,7 +16,7 @@ from tracinctl.plots.drawing.chart import DOTS_ACROSS, Chart, Tick, left_labels,
 from tracinctl.plots.drawing.colours import Palette
 from tracinctl.plots.drawing.tables import number_table
 from tracinctl.plots.request import Request
-from tracinctl.plots.survey import Survey, VoteCurves, second_pass
+from tracinctl.plots.survey import Survey, VoteCurves
 from tracinctl.scores.sweep import never_fires
 from tracinctl.text import count, share
 
@@ -27,10 +27,8 @@ _LINES = 5
 def numbers(request: Request) -> dict[str, Any]:
     """Number of pairs at each threshold, by votes."""
     survey = request.survey
-    return survey.counts() | {
-        "required_votes": request.required,
-        "thresholds": by_threshold(survey, request.required),
-    }
+    required = request.required
+    return survey.counts() | {"required_votes": required, "thresholds": by_threshold(survey, required)}
 
 
 def by_threshold(survey: Survey, required: int) -> list[dict[str, Any]]:
@@ -50,7 +48,8 @@ def draw(request: Request) -> Iterator[RenderableType]:
     """Draw the exact curves, and the numbers at the given thresholds."""
     survey, palette, required = request.survey, request.palette, request.required
     curves = curves_of(survey, required)
-    second_pass(survey.scores, [curves.add])
+    for start, block in survey.scores.blocks():
+        curves.add(start, block)
     curves.finish()
     if curves.votes:
         rows = request.rows(_ROWS, beside=13 + len(survey.votes.values))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from tracinctl.errors import UsageError
@@ -22,19 +21,12 @@ from tracinctl.text import aligned, clean, count, nearest
 def numbers(request: Request) -> dict[str, Any]:
     """The pairs with their scores."""
     if request.train_pair is not None:
-        scores, names = scores_of(request), request.source.test_ids
-        hurt, helped = extremes(scores, names, request.top)
-        return {
-            "train_pair": request.train_pair,
-            "hurts": named(names, hurt, scores, "score"),
-            "helps": named(names, helped, scores, "score"),
-        }
-    survey = request.means
-    harmful, helpful = extremes(survey.mean, survey.scores.train_ids, request.top)
-    return {
-        "harmful": named(survey.scores.train_ids, harmful, survey.mean, "score"),
-        "helpful": named(survey.scores.train_ids, helpful, survey.mean, "score"),
-    }
+        scores, names, ends = scores_of(request), request.source.test_ids, ("hurts", "helps")
+    else:
+        scores, names, ends = request.means.mean, request.source.train_ids, ("harmful", "helpful")
+    about = {} if request.train_pair is None else {"train_pair": request.train_pair}
+    rows = extremes(scores, names, request.top)
+    return about | {end: named(names, row, scores, "score") for end, row in zip(ends, rows, strict=True)}
 
 
 def named(names: Sequence[str], rows: Sequence[int], values: FloatArray, key: str) -> list[dict[str, Any]]:
@@ -51,9 +43,8 @@ def draw(request: Request) -> Iterator[RenderableType]:
         if not scores.any():
             yield Text("Its scores on all test pairs are zero.")
             return
-        yield from _halves(
-            ("Test pairs that it hurts most", "Test pairs that it helps most"), scores, test_ids, request
-        )
+        titles = ("Test pairs that it hurts most", "Test pairs that it helps most")
+        yield from _halves(titles, scores, test_ids, request)
         return
     names = survey.scores.train_ids
     harmful, helpful = extremes(survey.mean, names, request.top)
@@ -85,10 +76,8 @@ def scores_of(request: Request) -> FloatArray:
             hint = f"It is a test pair; `test_pair` {clean(wanted)} shows which training pairs hurt it."
         raise UsageError(f"there is no training pair {clean(wanted)!r} in these scores", hint=hint)
     row = ids.index(wanted)
-    for start, block in request.means.scores.blocks():
-        if row < start + len(block):
-            return np.array(block[row - start], dtype=np.float64)
-    raise IndexError(row)
+    start, block = next(part for part in request.means.scores.blocks() if row < part[0] + len(part[1]))
+    return np.array(block[row - start], dtype=np.float64)
 
 
 def _halves(
@@ -103,17 +92,12 @@ def _halves(
     for title, rows in zip(titles, (harmful, helpful), strict=True):
         yield Text()
         yield heading(title, request.palette.strong)
+        if not rows:
+            yield Text("none", request.palette.quiet)
+            continue
         part, cells = cells[: len(rows)], cells[len(rows) :]
-        yield _bars([names[row] for row in rows], part, scores[rows].tolist(), limit, request)
-
-
-def _bars(
-    names: Sequence[str], cells: Sequence[Text], scores: Sequence[float], limit: float, request: Request
-) -> Table | Text:
-    if not names:
-        return Text("none", request.palette.quiet)
-    bars = [Bar(abs(score), limit, request.palette.of_sign(score)) for score in scores]
-    return bar_table(names, [[cell] for cell in cells], bars, request.width)
+        bars = [Bar(abs(score), limit, request.palette.of_sign(score)) for score in scores[rows].tolist()]
+        yield bar_table([names[row] for row in rows], [[cell] for cell in part], bars, request.width)
 
 
 def extremes(scores: FloatArray, names: Sequence[str], top: int) -> tuple[list[int], list[int]]:
