@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tracinctl.data.loading import load_recordings
 from tracinctl.data.pairs import Pairs, RankingData
 from tracinctl.data.planted import ITEM, PAIR, PLANTED_FILE, Planted, write_planted
-from tracinctl.demo.acoustics import MATERIALS, RATE, record
+from tracinctl.data.split import split_items
+from tracinctl.demo.acoustics import MATERIALS, RATE, Samples, record
 from tracinctl.errors import DataError, TracinctlError, UsageError
 from tracinctl.files import lock_file, write_text_atomic
 from tracinctl.progress import Progress, ProgressCallback, no_progress
@@ -54,7 +56,6 @@ class DemoSize:
         comparisons: training pairs per frequency.
         flipped: the share of these with a flipped target.
         misfiled: training recordings per frequency with a wrong angle.
-        epochs: epochs of training.
     """
 
     takes: tuple[int, int] = (45, 6)
@@ -70,7 +71,6 @@ class DemoSet:
 
     Attributes:
         material: see ``MATERIALS``.
-        recordings: number of recordings.
         planted_pairs, planted_items: numbers of flipped comparisons and of recordings with a wrong angle.
         held_out_accuracy: share of held-out pairs that the ranker ranks correctly; None without a ranker.
     """
@@ -228,7 +228,9 @@ def _fill(
             DemoSet(UNTRAINED, frequency, recordings[1]),
         ]
     write_planted(work / PLANTED_FILE, [*items, *pairs])
-    _write_settings(work / SETTINGS_FILE, list(tones), settings)
+    names = ", ".join(f'"{name}"' for name in tones)
+    text = SETTINGS.format(material=TRAINED, frequencies=names, n_fft=N_FFT, hop=HOP, **asdict(settings))
+    (work / SETTINGS_FILE).write_text(text, encoding="utf-8")
     return DemoResult(directory, sets)
 
 
@@ -245,7 +247,11 @@ def _record_all(
         for material, takes in zip((TRAINED, UNTRAINED), size.takes, strict=True):
             for angle, take in itertools.product(ANGLES, range(takes)):
                 true = wrong.get((angle, take), angle) if material == TRAINED else angle
-                _write_recording(work, material, frequency, angle, take, true, hertz, random)
+                # every fourth take is stereo, as in real folders that grew over time
+                channels = 2 if take % 4 == 3 else 1  # noqa: PLR2004  the fourth
+                sound = record(MATERIALS[material], true, hertz, random, seconds=SECONDS, channels=channels)
+                folder = work / "data" / f"deg{angle:03d}" / material
+                _write_sound(folder / f"{_item(material, frequency, angle, take)}.wav", sound)
                 written += 1
                 progress(Progress("recording", written, total, "recordings", f"{material} {frequency}"))
         misfiled += [
@@ -253,12 +259,6 @@ def _record_all(
             for filed, true in wrong.items()
         ]
     return misfiled
-
-
-def _write_settings(path: Path, frequencies: Sequence[str], settings: TrainSettings) -> None:
-    names = ", ".join(f'"{name}"' for name in frequencies)
-    text = SETTINGS.format(material=TRAINED, frequencies=names, n_fft=N_FFT, hop=HOP, **asdict(settings))
-    path.write_text(text, encoding="utf-8")
 
 
 def _name_reports(progress: ProgressCallback, name: str, report: Progress) -> None:
@@ -271,8 +271,6 @@ def _item(material: str, frequency: str, angle: int, take: int) -> str:
 
 def _misfiled(size: DemoSize, random: np.random.Generator) -> dict[tuple[int, int], int]:
     """Map (wrong angle, take) to the true angle, for training recordings."""
-    from tracinctl.data.split import split_items
-
     places = [(angle, take) for angle in ANGLES for take in range(size.takes[0])]
     train, _ = split_items(len(places), SPLIT_SEED)
     chosen = random.choice(np.asarray(train), size.misfiled, replace=False)
@@ -284,22 +282,9 @@ def _misfiled(size: DemoSize, random: np.random.Generator) -> dict[tuple[int, in
     return recorded_at
 
 
-def _write_recording(
-    work: Path,
-    material: str,
-    frequency: str,
-    filed: int,
-    take: int,
-    true: int,
-    hertz: float,
-    random: np.random.Generator,
-) -> None:
+def _write_sound(path: Path, sound: Samples) -> None:
     import soundfile
 
-    # every fourth take is stereo, as in real folders that grew over time
-    channels = 2 if take % 4 == 3 else 1  # noqa: PLR2004  the fourth
-    sound = record(MATERIALS[material], true, hertz, random, seconds=SECONDS, channels=channels)
-    path = work / "data" / f"deg{filed:03d}" / material / f"{_item(material, frequency, filed, take)}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
     data = io.BytesIO()  # soundfile's errors hide that the disk is full
     soundfile.write(data, sound, RATE, subtype="PCM_16", format="WAV")
@@ -310,8 +295,6 @@ def _comparisons(
     work: Path, frequency: str, size: DemoSize, random: np.random.Generator, progress: ProgressCallback
 ) -> tuple[RankingData, list[str]]:
     """The data of a frequency with some flipped training comparisons, and their ids."""
-    from tracinctl.data.loading import load_recordings
-
     everything = load_recordings(
         work / "data", TRAINED, frequency, n_fft=N_FFT, hop=HOP, seed=SPLIT_SEED, progress=progress
     )

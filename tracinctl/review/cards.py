@@ -23,7 +23,6 @@ class Cards:
     """Cards as HTML.
 
     Attributes:
-        review: the review.
         address: returns the address of an item's ``sound``, of its ``spectrogram`` or of its ``picture``; empty if it
             cannot be reached.
         preload: whether browsers read the lengths of sounds at once.
@@ -36,12 +35,7 @@ class Cards:
     level: int = 3
 
     def html(self, suspect: Suspect, decisions: Mapping[str, Sequence[Decision]]) -> str:
-        """The card of a suspect.
-
-        Args:
-            suspect: a suspect of the review.
-            decisions: people's decisions by id.
-        """
+        """The card of a suspect, with people's decisions by id."""
         card = self.review.card(suspect.id)
         views = [self.review.item(name) for name in suspect.items]
         shown = [self._shown(view, card.strips.get(view.id)) for view in views]

@@ -27,10 +27,8 @@ class Expectation:
     """The expected number of errors among the next suspects.
 
     Attributes:
-        errors: number of decided suspects that were errors.
         decided: number of suspects with a sure decision.
         next: number of suspects in the expectation.
-        expected: expected number of errors among them.
     """
 
     errors: int
@@ -46,27 +44,24 @@ class Expectation:
         return f"{text}; {round(self.expected)} are expected among the next {self.next}"
 
 
-def expect_errors(
-    suspicion: npt.ArrayLike, errors: Sequence[bool | None], *, ahead: int | None = None
-) -> Expectation | None:
-    """Expected errors among the next undecided suspects; None before FEWEST decisions.
+def expect_errors(suspicion: npt.ArrayLike, errors: Sequence[bool | None]) -> Expectation | None:
+    """Expected errors among the next undecided suspects, as many as were decided; None before FEWEST decisions.
 
     Args:
         suspicion: one number per suspect, in order of review, shape (suspects,); higher is more suspect.
         errors: whether each suspect was an error; None without a decision.
-        ahead: number of next undecided suspects; None for as many as were decided.
     """
     x = np.asarray(suspicion, dtype=np.float64)
     decided = np.array([error is not None for error in errors], dtype=bool)
     is_error = np.array([bool(error) for error in errors], dtype=np.float64)
-    if decided.sum() < FEWEST:
+    count = int(decided.sum())
+    if count < FEWEST:
         return None
     spread = x.std()
     x = (x - x.mean()) / (2 * spread) if spread > 0 else np.zeros_like(x)
     weights = _fitted(x[decided], is_error[decided])
-    undecided = np.flatnonzero(~decided)[: int(decided.sum()) if ahead is None else ahead]
-    expected = float(_chance(weights, x[undecided]).sum())
-    return Expectation(int(is_error[decided].sum()), int(decided.sum()), len(undecided), expected)
+    following = np.flatnonzero(~decided)[:count]
+    return Expectation(int(is_error.sum()), count, len(following), float(_chance(weights, x[following]).sum()))
 
 
 def _chance(weights: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

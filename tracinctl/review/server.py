@@ -130,10 +130,7 @@ class ReviewServer:
 
     @staticmethod
     def _file(name: str, kind: str) -> Handler:
-        def handler(_: Request) -> Response:
-            return Response(page_file(name), media_type=kind)
-
-        return handler
+        return lambda _: Response(page_file(name), media_type=kind)
 
     def _suspects(self, _: Request) -> Response:
         """All suspects with their decisions, and the expectation of the next ones."""
@@ -181,23 +178,20 @@ class ReviewServer:
             raise TracinctlError(f"no suspect {name!r}", hint="Load the page again.")
         return HTMLResponse(self._cards.html(self._suspects_by_id[name], by_id(read_decisions(self.review.decisions))))
 
-    def _item_of(self, request: Request) -> ItemView:
+    def _path_of(self, request: Request, kind: str) -> Path:
+        """The path of an item's sound or picture."""
         name = request.query_params.get("item", "")
-        if name not in self._items:
-            raise TracinctlError(f"no item {name!r}", hint="Load the page again.")
-        return self.review.item(name)
+        path: Path | None = getattr(self.review.item(name), kind) if name in self._items else None
+        if path is None:
+            raise TracinctlError(f"no {kind} of an item {name!r}", hint="Load the page again.")
+        return path
 
     def _spectrogram(self, request: Request) -> Response:
-        path = self._item_of(request).sound
-        if path is None:
-            return PlainTextResponse("no sound", status_code=404)
-        picture = png(levels_of(self.review.file(path)))
+        picture = png(levels_of(self.review.file(self._path_of(request, "sound"))))
         return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
 
     def _sound(self, request: Request) -> Response:
-        path = self._item_of(request).sound
-        if path is None:
-            return PlainTextResponse("no sound", status_code=404)
+        path = self._path_of(request, "sound")
         file, kind = self.review.file(path), _PLAYABLE.get(path.suffix.lower())
         return FileResponse(file if kind else self._converted(file), media_type=kind or "audio/wav")
 
@@ -214,10 +208,7 @@ class ReviewServer:
         return copy
 
     def _picture(self, request: Request) -> Response:
-        path = self._item_of(request).picture
-        if path is None:
-            return PlainTextResponse("no picture", status_code=404)
-        return FileResponse(self.review.file(path))
+        return FileResponse(self.review.file(self._path_of(request, "picture")))
 
     async def _decide(self, request: Request) -> Response:
         if request.headers.get("origin") != f"http://{request.headers.get('host')}":
@@ -227,11 +218,9 @@ class ReviewServer:
             changes = [Decision(str(row["id"]), str(row["decision"]), str(row.get("note", ""))) for row in rows]
         except (ValueError, KeyError, TypeError, AttributeError):
             return PlainTextResponse("not a decision", status_code=400)
-        unknown = [
-            change.id for change in changes if change.id not in self._suspects_by_id and change.id not in self._items
-        ]
-        if unknown:
-            raise TracinctlError(f"no suspect {unknown[0]!r}", hint="Load the page again.")
+        for change in changes:
+            if change.id not in self._suspects_by_id and change.id not in self._items:
+                raise TracinctlError(f"no suspect {change.id!r}", hint="Load the page again.")
         return JSONResponse(await run_in_threadpool(self._record, changes))
 
     def _record(self, changes: Sequence[Decision]) -> dict[str, Any]:

@@ -38,9 +38,6 @@ class ItemView:
     """An item as it is shown.
 
     Attributes:
-        id: id of the item.
-        label: its class.
-        text: its text, for text items.
         picture: a picture of it.
         sound: a recording, which is also shown as a spectrogram.
     """
@@ -57,7 +54,6 @@ class Strip:
     """The score of an item at the last checkpoint, with those of others.
 
     Attributes:
-        score: the item's score.
         others: scores of the other items of its class, or of all others if items have no classes.
         low, high: the lowest and highest score of all items, so that all strips have the same scale.
     """
@@ -80,7 +76,6 @@ class Card:
         pairs: for a group of pairs, its most suspect ones with their claims.
         more_pairs: number of other pairs in the group.
         comparisons: by item id, id and outcome of each of the item's other comparisons.
-        strips: strips by item id.
     """
 
     claim: str

@@ -148,16 +148,9 @@ class _Run:
     """Model, optimizer, schedule and measures between two epochs."""
 
     def __init__(
-        self,
-        data: RankingData,
-        settings: TrainSettings,
-        exclusions: Sequence[str] | None = None,
-        features: Mapping[str, Any] = MappingProxyType({}),
+        self, data: RankingData, settings: TrainSettings, exclusions: Sequence[str] | None, features: Mapping[str, Any]
     ) -> None:
-        self.data = data
-        self.features = features
-        self.exclusions = exclusions
-        self.settings = settings
+        self.data, self.settings, self.exclusions, self.features = data, settings, exclusions, features
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.model = build_ranker(settings.architecture, settings.normalise)
@@ -191,6 +184,7 @@ class _Run:
 
     def train_one_epoch(self, epoch: int, progress: ProgressCallback) -> None:
         settings, pairs = self.settings, self.pairs
+        report = functools.partial(Progress, "training", total=settings.epochs, unit="epochs", name=f"epoch {epoch}")
         order = np.random.default_rng([settings.seed, epoch]).permutation(len(pairs))
         batches = [order[at : at + settings.batch_size] for at in range(0, len(order), settings.batch_size)]
         total_loss, right = 0.0, 0
@@ -208,14 +202,10 @@ class _Run:
             self.optimizer.step()
             total_loss += loss.item() * len(rows)
             right += int(((s_i - s_j) * torch.from_numpy(batch.target) > 0).sum())
-            progress(
-                Progress(
-                    "training", epoch - 1, settings.epochs, "epochs", f"epoch {epoch}", k + 1, len(batches), "batches"
-                )
-            )
+            progress(report(epoch - 1, inner_done=k + 1, inner_total=len(batches), inner_unit="batches"))
         ranked = len(pairs) - int((pairs.target == 0).sum())
         self._finish(epoch, train_loss=total_loss / len(pairs), train_accuracy=right / max(1, ranked))
-        progress(Progress("training", epoch, settings.epochs, "epochs", f"epoch {epoch}", note=self._note()))
+        progress(report(epoch, note=self._note()))
 
     def _losses(self, s_i: torch.Tensor, s_j: torch.Tensor, pairs: Pairs, *, weighted: bool) -> torch.Tensor:
         """The loss of each pair, optionally weighted by its row and by the batch's gradient density (``ghm``)."""
@@ -261,12 +251,8 @@ class _Run:
             "model_state_dict": self.model.state_dict(),
             "optimizer_state_dict": self.optimizer.state_dict(),
             "scheduler_state_dict": self.scheduler.state_dict(),
-            "args": {
-                **asdict(self.settings),
-                **self.features,
-                RUN: self.fingerprint,
-                UNTRAINED: self.untrained_accuracy,
-            },
+            "args": asdict(self.settings)
+            | {**self.features, RUN: self.fingerprint, UNTRAINED: self.untrained_accuracy},
         }
         for name, key in _MEASURES.items():
             value = self.measures[name]
