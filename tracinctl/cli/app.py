@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tracinctl import __version__, errors
-from tracinctl.cli.base import HELP_FLAGS, Command, Group, end_by_signal, run
+from tracinctl.cli.base import HELP_FLAGS, Command, common_options, end_by_signal, run
+from tracinctl.cli.output.help import group_help
+from tracinctl.cli.output.streams import in_colour
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.processes import end_at_once, leave
 from tracinctl.cli.registry import ENTRIES
@@ -48,12 +51,8 @@ def build(name: str) -> Any:
     entry = ENTRIES[name]
     module = importlib.import_module(f"tracinctl.cli.commands.{name}")
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(
-        name,
-        cls=Command,
-        short_help=entry.summary,
-        epilog=module.EXAMPLES,
-    )(with_settings(name, getattr(module, name)))
+    function = with_settings(name, getattr(module, name))
+    app.command(name, cls=Command, short_help=entry.summary, epilog=module.EXAMPLES)(function)
     command: Any = typer.main.get_command(app)
     command.name = name
     command.needs_settings = entry.needs_settings
@@ -62,13 +61,19 @@ def build(name: str) -> Any:
     return command
 
 
-class Program(Group):
-    """The program. It imports a command when it is needed."""
+class Program(TyperGroup):
+    """The program. It imports a command when it is needed. Its epilog holds its examples, one per line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         commands: Any = Commands()
         self.commands = commands
+        self.params = [*self.params, *common_options("Options")]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        ctx.color = in_colour(sys.stdout)
+        formatter.write(group_help(self, ctx, ENTRIES))
 
 
 app = typer.Typer(

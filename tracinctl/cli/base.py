@@ -11,13 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperCommand, TyperOption
 
-from tracinctl.cli.output.help import command_help, group_help
+from tracinctl.cli.output.help import command_help
 from tracinctl.cli.output.streams import in_colour, is_terminal, let_streams_write_anything
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.cli.processes import mute_other_processes
-from tracinctl.cli.registry import ENTRIES
 from tracinctl.errors import TracinctlError, UsageError
 
 if TYPE_CHECKING:
@@ -165,19 +164,6 @@ class Command(TyperCommand):
                 error.exit_code = UsageError.exit_code
             raise
         return result
-
-
-class Group(TyperGroup):
-    """The program itself. Its epilog holds its examples, one per line."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params = [*self.params, *common_options("Options")]
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help page."""
-        ctx.color = in_colour(sys.stdout)
-        formatter.write(group_help(self, ctx, ENTRIES))
 
 
 def in_home(path: Path) -> Path:

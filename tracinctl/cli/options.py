@@ -172,10 +172,7 @@ def selected_files(ctx: Any, project: Project, named: GivenScores | None, chosen
     dropped = [name for name in ("material", "frequency", "metadata_dir") if was_flag(ctx, name)]
     paths = None if named is None else named.metadata_file
     if paths and dropped:
-        raise UsageError(
-            f"`metadata_file` and `{dropped[0]}` both choose the scores",
-            hint="Leave out one of them.",
-        )
+        raise UsageError(f"`metadata_file` and `{dropped[0]}` both choose the scores", hint="Leave out one of them.")
     files, missing = score_files(project, paths, chosen.material, chosen.frequency)
     if missing and was_typed(ctx, "frequency"):
         raise UsageError(missing[0].message, hint=missing[0].hint)

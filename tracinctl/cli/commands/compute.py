@@ -25,12 +25,7 @@ EXAMPLES = """tracinctl compute --frequency 500hz --material plastic
 tracinctl compute --frequency all --loss-type logistic --device cuda"""
 
 
-def compute(
-    *,
-    ctx: typer.Context,
-    settings: ComputeCommand,
-    json: options.Json = False,
-) -> None:
+def compute(*, ctx: typer.Context, settings: ComputeCommand, json: options.Json = False) -> None:
     """Compute the influence (TracInCP) of each training pair on the held-out pairs.
 
     A positive score is helpful: training on the pair lowers the loss of the held-out pair. A negative one is harmful.

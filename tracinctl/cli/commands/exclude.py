@@ -33,11 +33,7 @@ _SHOWN = 10
 
 
 def exclude(
-    *,
-    ctx: typer.Context,
-    settings: ExcludeCommand,
-    json: options.Json = False,
-    csv: options.Csv = False,
+    *, ctx: typer.Context, settings: ExcludeCommand, json: options.Json = False, csv: options.Csv = False
 ) -> None:
     """Write the exclusion list that training reads: # comments, then one id per line.
 
@@ -78,14 +74,8 @@ def exclude(
 class Choice:
     """What one list leaves out.
 
-    Attributes:
-        file: the score file.
-        source: its scores.
-        exclusions: the content of the list.
-        path: the file of the list.
-        note: people's decisions in words.
-        grouped: the scores of groups, if whole groups are listed.
-        changes: changes after the scores were made.
+    ``path`` is the file of the list, ``note`` people's decisions in words, ``grouped`` the scores of groups if whole
+    groups are listed, and ``changes`` what changed after the scores were made.
     """
 
     file: ScoreFile

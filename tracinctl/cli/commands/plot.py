@@ -38,10 +38,7 @@ def plot(
     ctx: typer.Context,
     view: Annotated[
         Literal[VIEWS],  # type: ignore[valid-type]  # typer reads it when the program runs
-        typer.Argument(
-            metavar="[VIEW]",
-            help="\n\n".join(f"{name}: {line}" for name, line in VIEW_LINES.items()),
-        ),
+        typer.Argument(metavar="[VIEW]", help="\n\n".join(f"{name}: {line}" for name, line in VIEW_LINES.items())),
     ] = "overview",
     settings: PlotCommand,
     json: options.Json = False,

@@ -19,6 +19,7 @@ from tracinctl.text import SIGNS, count
 
 if TYPE_CHECKING:
     from tracinctl.project.selection import ScoreFile
+    from tracinctl.scores.options import Votes
     from tracinctl.scores.sweep import SweepResult, SweepRow
 
 EXAMPLES = """tracinctl sweep --thresholds -5,-10
@@ -31,13 +32,7 @@ _FEWEST_VOTE_COLUMNS = 3
 _MOST_CSV_COLUMNS = 20
 
 
-def sweep(
-    *,
-    ctx: typer.Context,
-    settings: SweepCommand,
-    json: options.Json = False,
-    csv: options.Csv = False,
-) -> None:
+def sweep(*, ctx: typer.Context, settings: SweepCommand, json: options.Json = False, csv: options.Csv = False) -> None:
     """Show what each threshold would exclude, at every number of votes.
 
     A vote is a score below the threshold; a pair with enough votes is harmful. Positive scores are helpful, negative
@@ -70,8 +65,7 @@ def sweep(
         results.append((file, result))
         top = top_pairs(list(source.train_ids), result, settings.top)
         if not json and not csv:
-            with_upper = votes.upper_threshold is not None
-            show(label_of(file.label, source), result, votes.min_occurrences, with_upper=with_upper)
+            show(label_of(file.label, source), result, votes)
             show_top(result, top)
         diagnoses.add(file.label, source, result)
         answer = result.to_json(str(file.path), file.material, file.frequency)
@@ -89,7 +83,7 @@ def sweep(
         write_csv(results)
 
 
-def show(label: str, result: SweepResult, rule: str, *, with_upper: bool) -> None:
+def show(label: str, result: SweepResult, rule: Votes) -> None:
     """Print one file's table."""
     from tracinctl.plots.views.sweep import vote_lines
 
@@ -105,8 +99,8 @@ def show(label: str, result: SweepResult, rule: str, *, with_upper: bool) -> Non
         f"{label}: {count(result.train_pairs, 'training pair')}, "
         f"{count(result.active_test_pairs, 'active test pair')} of {result.test_pairs:,}"
     )
-    as_given = f" ({rule})" if rule != str(required) else ""
-    upper = " or above the upper one" if with_upper else ""
+    as_given = f" ({rule.min_occurrences})" if rule.min_occurrences != str(required) else ""
+    upper = " or above the upper one" if rule.upper_threshold is not None else ""
     terminal.table(title, columns, rows)
     if result.rule == "total":
         text = "Harmful: the sum of a pair's scores on all test pairs is below the threshold"
@@ -135,13 +129,9 @@ def top_pairs(ids: list[str], result: SweepResult, top: int) -> list[dict[str, A
     counted, total = result.counted, result.rule == "total"
     votes, scores = counted.votes[0], counted.totals if total else counted.mean
     order = sorted(range(len(ids)), key=lambda row: (0 if total else -int(votes[row]), float(scores[row]), ids[row]))
+    mean, totals = counted.mean, counted.totals
     return [
-        {
-            "pair": ids[row],
-            "votes": int(votes[row]),
-            "mean": float(counted.mean[row]),
-            "total": float(counted.totals[row]),
-        }
+        {"pair": ids[row], "votes": int(votes[row]), "mean": float(mean[row]), "total": float(totals[row])}
         for row in order[:top]
     ]
 
@@ -168,22 +158,11 @@ def write_csv(results: list[tuple[ScoreFile, SweepResult]]) -> None:
     shown = sorted(numbers)
     header = ["file", "material", "frequency", "train_pairs", "test_pairs", "active_test_pairs", "threshold"]
     header += ["required_votes", "harmful", "pair_share", "item_share", *(f"votes_{k}" for k in shown)]
-    lines: list[list[Any]] = [
-        [
-            shown_path(file.path),
-            file.material,
-            file.frequency,
-            result.train_pairs,
-            result.test_pairs,
-            result.active_test_pairs,
-            row.value,
-            row.required_votes,
-            row.harmful,
-            row.pair_share,
-            row.item_share,
-            *(row.votes.get(k, 0) for k in shown),
-        ]
-        for file, result in results
-        for row in result.rows
-    ]
+    lines: list[list[Any]] = []
+    for file, result in results:
+        about: list[Any] = [shown_path(file.path), file.material, file.frequency]
+        about += [result.train_pairs, result.test_pairs, result.active_test_pairs]
+        for row in result.rows:
+            values = [row.value, row.required_votes, row.harmful, row.pair_share, row.item_share]
+            lines.append([*about, *values, *(row.votes.get(k, 0) for k in shown)])
     terminal.csv(header, lines)

@@ -26,12 +26,7 @@ tracinctl train --exclusions-file exclusions/plastic_500hz_excluded_pairs.txt"""
 _NAMED = 5
 
 
-def train(
-    *,
-    ctx: typer.Context,
-    settings: TrainCommand,
-    json: options.Json = False,
-) -> None:
+def train(*, ctx: typer.Context, settings: TrainCommand, json: options.Json = False) -> None:
     """Train the built-in ranker, with or without an exclusion list, and write its checkpoints.
 
     Without a list, checkpoints go to checkpoints/<material>_<frequency>. Training with a list is the next round: its

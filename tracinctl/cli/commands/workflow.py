@@ -46,12 +46,7 @@ DAILY = frozenset(
 """The flags that most people use."""
 
 
-def workflow(
-    *,
-    ctx: typer.Context,
-    settings: WorkflowCommand,
-    json: options.Json = False,
-) -> None:
+def workflow(*, ctx: typer.Context, settings: WorkflowCommand, json: options.Json = False) -> None:
     """Compute influence scores, write exclusion lists and name the next command, for several frequencies.
 
     A frequency that fails does not stop the others; the exit code is then 1. Without checkpoints, existing score files
@@ -265,10 +260,7 @@ def evaluate(run: Run, settings: SweepCommand) -> None:
 
     if run.source is None:
         return
-    votes = settings.votes
-    result = swept(run.source, settings)
-    label = label_of(run.target.label, run.source)
-    show_sweep(label, result, votes.min_occurrences, with_upper=votes.upper_threshold is not None)
+    show_sweep(label_of(run.target.label, run.source), swept(run.source, settings), settings.votes)
 
 
 def show(runs: list[Run], *, custom: bool) -> None:
@@ -297,7 +289,7 @@ def show(runs: list[Run], *, custom: bool) -> None:
 
 def show_table(runs: list[Run]) -> None:
     """Print one row per frequency and round."""
-    from tracinctl.cli.output.tables import Column, number_columns
+    from tracinctl.cli.output.tables import Cell, Column, number_columns
 
     planted = any(run.planted is not None for run in runs)
     rounds = any(run.target.round > 1 for run in runs)
@@ -306,20 +298,15 @@ def show_table(runs: list[Run]) -> None:
     columns += [Column("status"), *number_columns(*numbers, bold="harmful")]
     rows: list[list[str | Cell]] = []
     for run in runs:
+        status = Cell(run.status_text, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
         names = [run.target.frequency, *([str(run.target.round)] if rounds else [])]
         cells = [*_numbers(run), *["-"] * len(numbers)][: len(numbers)]
-        rows.append([*names, _status(run), *cells])
+        rows.append([*names, status, *cells])
     terminal.table(runs[0].target.material, columns, rows)
     terminal.text(f"Scores: {SIGNS}. Active test pairs can vote.", style="dim")
     if planted:
         explained = "Planted: known bad pairs (planted.csv); caught: planted and listed; wrong: listed but not planted."
         terminal.text(explained, style="dim")
-
-
-def _status(run: Run) -> Cell:
-    from tracinctl.cli.output.tables import Cell
-
-    return Cell(run.status_text, {"done": "green", "failed": "bold red"}.get(run.status, "yellow"))
 
 
 def _numbers(run: Run) -> list[str]:

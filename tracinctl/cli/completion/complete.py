@@ -24,7 +24,6 @@ SCRIPTS = {
     "zsh": "_tracinctl",
     "fish": "tracinctl.fish",
     "powershell": "tracinctl.ps1",
-    "pwsh": "tracinctl.ps1",
 }
 
 
@@ -50,17 +49,13 @@ class Cursor:
 
 
 def main(app: typer.Typer, environment: Mapping[str, str]) -> int:
-    """Answer a shell; the exit code is 1 for an unknown shell or action."""
-    first, _, second = environment["_TRACINCTL_COMPLETE"].partition("_")
-    action, shell = (second, first) if first in SCRIPTS else (first, second)
-    if shell not in SCRIPTS or action not in {"complete", "source"}:
+    """Answer a shell; the exit code is 1 for an unknown one."""
+    shell = environment["_TRACINCTL_COMPLETE"].removeprefix("complete_")
+    if shell not in SCRIPTS:
         sys.stderr.write(f"completion supports {', '.join(SCRIPTS)}\n")
         return 1
-    if action == "source":
-        sys.stdout.write(script(shell))
-        return 0
     words = sys.argv[1:] or [""]
-    if shell in {"powershell", "pwsh"}:
+    if shell == "powershell":
         words = [*sys.argv[1:], environment.get("_TRACINCTL_WORD", "")]
     if shell == "bash":
         words = join_breaks(words)

@@ -25,16 +25,18 @@ _FIELDS = ("label", "", "count", "speed")
 @contextmanager
 def live_progress(console: Console, title: str) -> Iterator[ProgressCallback]:
     """Show two bars, one for the parts and one for the items of the current part."""
-    bars = Bars(console, clean(title))
-    with bars.display:
+    with Bars(console, clean(title)) as bars:
         yield bars.report
 
 
-class Bars:
-    """The bars of a run, and the speed of each of its tasks."""
+class Bars(RichProgress):
+    """The bars of a run, in columns of constant width, and the speed of each of its tasks."""
 
     def __init__(self, console: Console, title: str) -> None:
-        self.display = Display(
+        # replaced as a whole, because the display may be drawn at any moment
+        self._shown: tuple[TaskID, ...] = ()
+        self._widest = [0] * len(_FIELDS)
+        super().__init__(
             _text("label"),
             BarColumn(
                 bar_width=None, style="bright_black", complete_style="cyan", finished_style="cyan", pulse_style="cyan"
@@ -53,7 +55,7 @@ class Bars:
         self._bars: dict[str, tuple[TaskID, TaskID]] = {}
         self._reached: dict[str, int] = {}
         # libraries take a while to load; this bar shows at once that the command has started
-        self.display.shown = (self._new_bar(f"{title} starting".strip(), total=None),)
+        self._shown = (self._new_bar(f"{title} starting".strip(), total=None),)
 
     def report(self, state: Progress) -> None:
         """Update the bars."""
@@ -64,7 +66,7 @@ class Bars:
             self._pace.clear()
         self._reached[state.task] = state.done
         share, seconds_left = finished(state), self._pace_of(state.task).seconds_left(state)
-        self.display.update(
+        self.update(
             outer,
             completed=share,
             label=" ".join(part for part in (self._title, state.task) if part),
@@ -73,7 +75,7 @@ class Bars:
         )
         if state.inner_total:
             pace = self._pace_of(state.task, f"{state.done} {state.name}")
-            self.display.update(
+            self.update(
                 inner,
                 total=state.inner_total,
                 completed=state.inner_done,
@@ -81,33 +83,20 @@ class Bars:
                 count=f"{state.inner_done}/{state.inner_total} {state.inner_unit}",
                 speed=rate_text(pace.rate(state.inner_done), state.inner_unit),
             )
-        self.display.show(outer, inner, both=bool(state.inner_total))
+        if outer not in self._shown:
+            self._widest = [0] * len(_FIELDS)
+        # the inner bar stays once it was shown
+        self._shown = (outer, inner) if state.inner_total or inner in self._shown else (outer,)
 
     def _pace_of(self, task: str, part: str = "") -> Pace:
         return self._pace.setdefault((task, part), Pace())
 
     def _new_bar(self, label: str = "", total: float | None = 1) -> TaskID:
-        return self.display.add_task("", total=total, label=label, count="", speed="")
-
-
-class Display(RichProgress):
-    """Rich's display of the shown bars, with columns of constant width."""
-
-    def __init__(self, *columns: TextColumn | BarColumn, **settings: Any) -> None:
-        # replaced as a whole, because the display may be drawn at any moment
-        self.shown: tuple[TaskID, ...] = ()
-        self._widest = [0] * len(_FIELDS)
-        super().__init__(*columns, **settings)
-
-    def show(self, outer: TaskID, inner: TaskID, *, both: bool) -> None:
-        """Show the bars of a task; the inner one stays once it was shown."""
-        if outer not in self.shown:
-            self._widest = [0] * len(_FIELDS)
-        self.shown = (outer, inner) if both or inner in self.shown else (outer,)
+        return self.add_task("", total=total, label=label, count="", speed="")
 
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
         """The table that Rich draws."""
-        drawn = [task for task in tasks if task.id in self.shown]
+        drawn = [task for task in tasks if task.id in self._shown]
         table = super().make_tasks_table(drawn)
         if not drawn:  # also while Rich's constructor runs, before there is a console
             return table

@@ -72,11 +72,7 @@ def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining)
 
 
 def judge_thresholds(
-    file: ScoreFile,
-    source: ScoreSource,
-    settings: ProjectRetraining,
-    thresholds: Sequence[Threshold],
-    votes: Votes,
+    file: ScoreFile, source: ScoreSource, settings: ProjectRetraining, thresholds: Sequence[Threshold], votes: Votes
 ) -> RetrainResult:
     """Choose one of the thresholds' lists, and judge it.
 
