@@ -44,16 +44,14 @@ def verdict_words(result: RetrainResult) -> str:
         return f"{judgement.verdict}: {judgement.why}"
     first = result.comparisons[0].accuracy
     how = "with the capped loss" if result.comparisons[0].arm == CAPPED else "without the list"
-    text = f"{judgement.verdict}: {points(first.mean)} points of accuracy {how}"
-    if math.isfinite(first.low):
-        text += f", 95 % interval {points(first.low)} to {points(first.high)}"
+    text = f"{judgement.verdict}: {points(first.mean)} points of accuracy {how}{_interval_words(first)}"
     if judgement.verdict == "cannot tell":
         return f"{text}; {judgement.why}"
     random = next((comparison.accuracy for comparison in result.comparisons if comparison.less == RANDOM), None)
     if random is None or not math.isfinite(random.low):
         return f"{text}."
     how = "is better than" if random.low > 0 else "is worse than" if random.high < 0 else "does not differ from"
-    return f"{text}. This {how} leaving out as many at random ({points(random.low)} to {points(random.high)})."
+    return f"{text}. This {how} leaving out as many at random ({_interval(random, 100, 1)})."
 
 
 def together_words(results: Sequence[RetrainResult]) -> str:
@@ -64,8 +62,7 @@ def together_words(results: Sequence[RetrainResult]) -> str:
         return ""
     mean = combined(gains)
     return (
-        f"All {len(gains)} together: {points(mean.mean)} points of accuracy without the lists, 95 % interval "
-        f"{points(mean.low)} to {points(mean.high)}."
+        f"All {len(gains)} together: {points(mean.mean)} points of accuracy without the lists{_interval_words(mean)}."
     )
 
 
@@ -109,6 +106,10 @@ def points(share: float) -> str:
     return _signed(share * 100, 1)
 
 
+def _interval_words(difference: Difference) -> str:
+    return f", 95 % interval {_interval(difference, 100, 1)}" if math.isfinite(difference.low) else ""
+
+
 def _interval(difference: Difference, scale: float, digits: int) -> str:
     if not math.isfinite(difference.low):
         return "?"
@@ -150,8 +151,7 @@ def action_words(result: RetrainResult) -> str:
     if not result.comparisons:
         return f"{text}."
     gain = result.comparisons[0].accuracy
-    interval = f", 95 % interval {points(gain.low)} to {points(gain.high)}" if math.isfinite(gain.low) else ""
-    return f"{text}: {points(gain.mean)} points over tuning alone{interval}."
+    return f"{text}: {points(gain.mean)} points over tuning alone{_interval_words(gain)}."
 
 
 def _recipe_words(recipe: Recipe) -> str:

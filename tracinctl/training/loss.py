@@ -79,13 +79,10 @@ def joined(pairs: Pairs, more: Pairs, offset: int, settings: TrainSettings) -> P
     """Join pairs of two sets of items, the second behind the first, with their weights and margins."""
 
     def column(name: str, value: float) -> FloatArray | None:
-        columns = [getattr(part, name) for part in (pairs, more)]
-        if all(values is None for values in columns):
+        if getattr(pairs, name) is None and getattr(more, name) is None:
             return None
-        defaults = (np.full(len(part), value) for part in (pairs, more))
-        return np.concatenate(
-            [default if part is None else part for part, default in zip(columns, defaults, strict=True)]
-        )
+        columns = ((part, getattr(part, name)) for part in (pairs, more))
+        return np.concatenate([np.full(len(part), value) if own is None else own for part, own in columns])
 
     return Pairs(
         np.concatenate([pairs.first, more.first + offset]),
