@@ -28,6 +28,7 @@ def test_planted_errors_are_read_back_by_material_and_frequency(tmp_path):
     [
         (b"kind,material,frequency,id\npair,plastic,500hz\n", "line 2 lacks one of"),
         (b"id,target\na,1\n", "line 2 lacks one of"),
+        (b"\xef\xbb\xbf\t\n", "is empty"),
         (b"kind,material,frequency,id\npear,plastic,500hz,a_b\n", "line 2 has the unknown kind 'pear'"),
         (b"\xff\xfe", "is text in UTF-16"),
         (None, "there is no list of planted errors"),

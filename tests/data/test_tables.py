@@ -50,11 +50,17 @@ def test_missing_cells_at_the_end_of_a_row_are_empty(tmp_path):
     assert cells(read(tmp_path, "x,y,z\na\n")) == [["x", "y", "z"], ["a", "", ""]]
 
 
+@pytest.mark.parametrize("text", [",x,,y\n0,a,,1\n,b,5,2\n", "\ufeff;;;\n;x; ;y\n;a;;1\n;b;;2\n"])
+def test_columns_without_a_name_are_ignored(tmp_path, text):
+    assert cells(read(tmp_path, text)) == [["x", "y"], ["a", "1"], ["b", "2"]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
+        (",,\n,,\n", "is empty"),
         ("x,y\na,b,c\n", "line 2 has 3 cells, but the header has 2"),
         ("\nx,y\n\na,b\na,b,c\n", "line 5 has 3 cells, but the header has 2"),
         ('x,y\na,b\nc,"d\n', "a quote that begins on line 3 does not end"),

@@ -59,8 +59,8 @@ class Table:
 def read_text_table(path: str | Path, kind: str, separators: tuple[str, ...] = SEPARATORS) -> Table:
     """Read a CSV file, which may have a byte order mark, any line ends, quoted cells and empty lines.
 
-    A file that ends in ``.gz`` is unpacked. Of the separators, the most frequent one in the header counts. ``kind`` is
-    the kind of file, for messages.
+    A file that ends in ``.gz`` is unpacked. Of the separators, the most frequent one in the header counts. Columns
+    without a name are ignored. ``kind`` is the kind of file, for messages.
 
     Raises:
         DataError: the file is missing or not UTF-8 text, has no header or two columns of the same name, or a row has
@@ -78,17 +78,26 @@ def read_text_table(path: str | Path, kind: str, separators: tuple[str, ...] = S
             io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False, skip_blank_lines=False
         )
     except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty", hint="Write a first line with the names of the columns.") from error
+        raise _empty(path) from error
     except (pd.errors.ParserError, ValueError) as error:
         raise DataError(f"{path} is not a CSV file: {_reason(error, skipped)}", hint="Correct the file.") from error
-    names = [str(name).strip() for name in cells.iloc[0]]
+    filled = np.flatnonzero((cells != "").any(axis=1))
+    if not len(filled):
+        raise _empty(path)
+    head, rows = filled[0], filled[1:]
+    names = [str(name).strip() for name in cells.iloc[head]]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise DataError(f"{path} has two columns {twice[0]}", hint="Rename or remove one of them.")
     lines = 1 + skipped + np.arange(len(cells)) + _inner_breaks(cells)
-    empty = (cells == "").all(axis=1).to_numpy(dtype=bool)
-    keep = np.flatnonzero(~empty)[1:]
-    return Table(path, cells.iloc[keep].set_axis(names, axis=1).reset_index(drop=True), lines[keep])
+    # programs write row numbers in a column without a name
+    named = [k for k, name in enumerate(names) if name]
+    frame = cells.iloc[rows, named].set_axis([names[k] for k in named], axis=1)
+    return Table(path, frame.reset_index(drop=True), lines[rows])
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(f"{path} is empty", hint="Write a first line with the names of the columns.")
 
 
 def _text(path: Path, kind: str) -> tuple[str, int]:
