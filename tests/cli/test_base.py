@@ -122,9 +122,16 @@ def test_the_version_is_printed(cli):
         (
             ["sweep", "--thresholds", "-5,", "-10"],
             "no such option: -1",
-            "Write a list without spaces: --thresholds -5,-10",
+            "Write it without spaces: --thresholds -5,-10",
         ),
-        (["sweep", "--frequency", "1hz", "2hz"], "unexpected extra argument", "without spaces: --frequency 1hz,2hz"),
+        (
+            ["sweep", "--thresholds", "-5", ",", "1", "%", "-10", "-q"],
+            "no such option: -1",
+            "Write it without spaces: --thresholds -5,1%,-10\n",
+        ),
+        (["sweep", "--frequency", "1hz", "2hz"], "unexpected extra argument", "without spaces: --frequency 1hz,2hz\n"),
+        (["sweep", "--frequency", "1", "hz", "2hz"], "unexpected extra argument", "spaces: --frequency 1hz,2hz\n"),
+        (["plot", "--frequency", "500", "hz"], "'hz' is not one of", "without spaces: --frequency 500hz\n"),
         (["exclude", "--max-exclusions", "0"], "0 is not 1 or more", "See tracinctl exclude --help."),
         (["completion"], "missing argument 'SHELL'. Choose from: bash, zsh", "See tracinctl completion --help."),
         (["sweep", "extra"], "unexpected extra argument", "See tracinctl sweep --help."),

@@ -13,7 +13,7 @@ from tracinctl.project.declared import parse_size
 
 def test_compute_writes_and_reports_scores(cli, project):
     (answer,) = cli.json("compute", "--frequency", "500hz")
-    keys = "material frequency classes output_file train_pairs test_pairs active_test_pairs checkpoints"
+    keys = "material frequency classes output_file replaced train_pairs test_pairs active_test_pairs checkpoints"
     assert set(answer) == {*keys.split(), "gradients_computed", "seconds", "warnings"}
     assert answer["output_file"] == str(project / "metadata" / "plastic_500hz_influence_metadata.json")
     assert [entry["name"] for entry in answer["checkpoints"]] == ["model_epoch_1.pt", "model_epoch_2.pt"]
@@ -82,6 +82,23 @@ def test_parquet_replaces_json_and_says_so(cli, project):
     assert cli("sweep", "--frequency", "500hz").code == 0
     cli("compute", "--frequency", "500hz", "--format", "json")
     assert not (project / "metadata" / "plastic_500hz_influence.parquet").exists()
+
+
+def test_scores_that_replace_those_of_other_settings_say_so(cli, project):
+    def replaced(*arguments, command="compute"):
+        result = cli(command, "--frequency", "500hz", *arguments)
+        assert result.code == 0, result.err
+        lines = [line for line in result.err.splitlines() if "replaced the scores" in line]
+        return [line.partition("replaced the scores made with ")[2] for line in lines]
+
+    assert replaced() == []
+    assert replaced() == []
+    assert replaced("--margin", "3", "--layers", "features.*") == ["margin 1, no layers"]
+    assert replaced("--loss-type", "logistic") == ["loss standard, margin 3, layers features.*"]
+    assert replaced(command="workflow") == ["loss logistic"]
+    assert cli.json("compute", "--frequency", "500hz", "--margin", "3")[0]["replaced"] == "margin 1"
+    (project / "metadata/plastic_500hz_influence_provenance.json").unlink()
+    assert replaced() == ["unknown settings"]
 
 
 def test_the_provenance_of_removed_scores_is_removed(cli, project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from command_line import write_score_file
 
 from tracinctl.review.decisions import Decision, record
 
@@ -42,6 +43,18 @@ def test_status_shows_each_step_and_the_next_command(project, cli, status):
     assert "margin 3" in text
     trained = load_checkpoint(project / "checkpoints" / NAME / "model_epoch_2.pt")
     assert f"held-out accuracy {trained:.1f}%" in text
+
+
+@pytest.mark.parametrize(
+    ("score", "following"),
+    [(-1.0, f"your training command with exclusions/{NAME}_excluded_pairs.txt"), (1.0, "tracinctl sweep ")],
+)
+def test_a_folder_of_scores_alone_is_trained_by_another_program(tmp_path, monkeypatch, cli, score, following):
+    monkeypatch.chdir(tmp_path)
+    write_score_file(tmp_path / f"metadata/{NAME}_influence_metadata.json", [[score]])
+    assert cli.json("status")[0]["next"] == "tracinctl exclude --material plastic --frequency 500hz"
+    assert cli("exclude", "--frequency", "500hz").code == 0
+    assert cli.json("status")[0]["next"].startswith(following)
 
 
 def test_new_recordings_that_no_pair_has_are_counted(project, cli):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.engine.checkpoints.files import checkpoint_parts
-from tracinctl.errors import UsageError
+from tracinctl.errors import TracinctlError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.settings import FORMATS, ComputeSettings, SourceSettings
 from tracinctl.project.sources import (
@@ -28,9 +29,9 @@ from tracinctl.scores.files.exclusion_list import read_exclusion_list
 from tracinctl.scores.files.open import JSON_LIMIT, write_scores
 from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
 from tracinctl.scores.files.records import read_records, write_self_influence
-from tracinctl.scores.files.sidecar import sidecar_path
+from tracinctl.scores.files.sidecar import read_sidecar, sidecar_path
 from tracinctl.scores.source import ScoreSource, WatchedScores
-from tracinctl.text import count, number
+from tracinctl.text import count, first_few, number
 from tracinctl.user_code import as_a_guest, load_function
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from tracinctl.engine.influence import InfluenceScores
 
 _FEW = 8  # number of weights that fit on a line
+_SETTINGS = (
+    *("method", "loss", "margin", "ghm_bins", "ghm_alpha", "batch_size", "label_smoothing", "centring"),
+    *("checkpoint_weights", "dtype", "layers"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class ComputeOutcome:
         notes, diagnoses: remarks on the computation and on the scores, for the user.
         classes: classes of the recordings, lowest rank first; empty for the user's own data.
         cache_bytes, freed_bytes: sizes of the kernels that are kept and that pruning deleted.
+        replaced: what made the replaced scores other ones, ``margin 10``; empty without any.
     """
 
     target: Target
@@ -74,6 +80,7 @@ class ComputeOutcome:
     diagnoses: Sequence[Diagnosis]
     cache_bytes: int
     freed_bytes: int
+    replaced: str = ""
 
     @property
     def weights_in_words(self) -> str:
@@ -91,6 +98,7 @@ class ComputeOutcome:
             "material": self.target.material,
             "frequency": self.target.frequency,
             "output_file": None if self.output_file is None else str(self.output_file),
+            "replaced": self.replaced or None,
             "train_pairs": self.train_pairs,
             "test_pairs": self.test_pairs,
             "active_test_pairs": self.active_test_pairs,
@@ -150,6 +158,7 @@ def compute_project_scores(
     assumed = assumed_pairs(target, settings.origin)
     trained = trained_otherwise(checkpoints[-1], settings.origin)
     notes = [*([assumed] if assumed else []), *trained, *data.notes, *result.notes]
+    replaced = _replaced(target.score_file, watched) if settings.influence else ""
     written = _write(target, settings, watched, result.scores, notes, progress)
     if not watched.complete:
         for _ in watched.blocks():
@@ -174,6 +183,7 @@ def compute_project_scores(
         diagnoses=list(diagnose_scores(len(watched.test_ids), active, watched.provenance)),
         cache_bytes=cache.size(),
         freed_bytes=freed,
+        replaced=replaced,
     )
 
 
@@ -202,6 +212,37 @@ def _made_from(target: Target, origin: SourceSettings, recordings: Mapping[str, 
         made_from["round"] = max(2, target.round)
         made_from["left_out_before"] = list(read_exclusion_list(target.left_out_file).ids)
     return made_from
+
+
+def _replaced(path: Path, scores: ScoreSource) -> str:
+    """How the scores in a file were made, where that differs from these scores; empty if it does not."""
+    if not path.is_file():
+        return ""
+    if not sidecar_path(path).is_file():
+        return "unknown settings"
+    try:
+        before, now = (_settings_of(part) for part in (read_sidecar(path)["provenance"], scores.provenance))
+    except (TracinctlError, KeyError, TypeError, AttributeError):
+        return "unknown settings"
+    parts = [f"{name} {_shown(before[name])}" for name in before if before[name] != now.get(name)]
+    if before.get("loss") == now["loss"]:
+        parts += [f"no {name}" for name in now if name not in before]
+    return ", ".join(parts)
+
+
+def _settings_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a provenance, by name, as they are read from JSON."""
+    found = {name: provenance.get(name) for name in _SETTINGS}
+    found["checkpoints"] = [part["name"] for part in provenance.get("checkpoints", ())]
+    found["projection_dim"] = provenance.get("projection", {}).get("dim")
+    found |= provenance.get("origin", {})
+    return {name: value for name, value in json.loads(json.dumps(found)).items() if value is not None}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return first_few(list(map(str, value)), 3)
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _write(

@@ -107,7 +107,10 @@ def status_of(target: Target, settings: Mapping[str, Any], *, own_training: bool
     user's own program trains.
     """
     rounds = [_round(place, settings) for place in _rounds(target)]
-    names, following = _recordings(target), _next(rounds, own_training)
+    names = _recordings(target)
+    # the built-in ranker trains on recordings, so scores or checkpoints without any come from another program
+    elsewhere = not names and any(status.parts[part].values for status in rounds for part in ("scores", "checkpoints"))
+    following = _next(rounds, own_training or elsewhere, trainable=bool(names) or own_training)
     return TargetStatus(target, len(names), _unpaired(target, names), rounds, _decisions(target), following)
 
 
@@ -302,7 +305,7 @@ def _decisions(target: Target) -> Part:
     return Part(problem or note_of(verdicts), values)
 
 
-def _next(rounds: Sequence[RoundStatus], own_training: bool) -> str:
+def _next(rounds: Sequence[RoundStatus], own_training: bool, *, trainable: bool) -> str:
     """The next command: for the first round that is incomplete or out of date, else after the last round."""
     for status in rounds:
         target = status.target
@@ -323,7 +326,7 @@ def _next(rounds: Sequence[RoundStatus], own_training: bool) -> str:
             # a list that a person edited is only replaced by force, so suggest a dry run
             edited = exclusions is not None and exclusions["edited"]
             return f"tracinctl exclude {flags}{place}{' --dry-run' if edited else ''}"
-    return _next_round(rounds[-1], own_training)
+    return _next_round(rounds[-1], own_training, trainable=trainable)
 
 
 def _training(target: Target, without: Path | None, own_training: bool) -> str:
@@ -334,14 +337,21 @@ def _training(target: Target, without: Path | None, own_training: bool) -> str:
     return f"tracinctl train {target.command_flags}" + (f" --exclusions-file {shown}" if shown else "")
 
 
-def _next_round(last: RoundStatus, own_training: bool) -> str:
-    """The training without the last list, or a retraining to find a better list if that one adds nothing."""
+def _next_round(last: RoundStatus, own_training: bool, *, trainable: bool) -> str:
+    """The training without the last list, or the search for a better list if that one adds nothing.
+
+    ``trainable``: rankers can be trained here, to try lists.
+    """
     target, left_out = last.target, last.target.left_out_file
     number = len(read_exclusion_list(left_out).ids) if left_out.is_file() else 0
     listed = last.parts["list"].values
     if listed is not None and listed["ids"] > number:
         return _training(target, target.list_file, own_training)
-    return f"tracinctl workflow {target.command_flags} --retrain"
+    return (
+        f"tracinctl workflow {target.command_flags} --retrain"
+        if trainable
+        else f"tracinctl sweep {target.command_flags}"
+    )
 
 
 def _for_shell(path: Path) -> str:

@@ -66,6 +66,8 @@ def show_notes(outcome: ComputeOutcome) -> None:
     label = outcome.target.label
     for note in outcome.notes:
         terminal.warn(f"{label}: {note}")
+    if outcome.replaced:
+        terminal.say(f"{label}: replaced the scores made with {outcome.replaced}")
     if outcome.freed_bytes:
         terminal.say(f"{label}: {_size(outcome.freed_bytes)} of unused kernels deleted")
     for checkpoint, taken in zip(outcome.checkpoints, outcome.taken, strict=True):

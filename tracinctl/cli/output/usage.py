@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +124,7 @@ def show_usage_error(error: Any) -> None:
     typed = re.search(r"'([^']*)' is not one of", message)
     if typed is not None and param is not None:
         near = nearest(typed[1], map(str, param.type.choices))
-        hints += [f"Did you mean {near}?"] if near else []
+        hints += [f"Did you mean {near}?"] if near else _loose_values(ctx)
     if ctx is not None and param is not None and param.name:
         file = str(file_settings(ctx).path or "tracinctl.toml")
         source = source_of(param, ctx, file)
@@ -149,14 +151,23 @@ def _in_words(error: Any, ctx: Any) -> tuple[str, list[str]]:
 
 
 def _loose_values(ctx: Any) -> list[str]:
-    """The hint for a value without a flag, because a list was typed with spaces."""
+    """The hint for a value without a flag, because a list or a unit was typed with spaces."""
     words = terminal.arguments
     lists = {"frequency", "frequencies", "thresholds", "layers", "ignore_keys", "checkpoint_weights"}
     options = {name for param in (ctx.command.params if ctx else ()) if param.name in lists for name in param.opts}
-    for option, value, more in zip(words, words[1:], words[2:], strict=False):
-        if option in options and not more.startswith("--"):
-            return [f"Write a list without spaces: {option} {value.rstrip(',')},{more.strip(',')}"]
+    for k, option in enumerate(words):
+        if option in options:
+            loose = list(itertools.takewhile(lambda word: not re.match("--|-[a-zA-Z]", word), words[k + 1 :]))
+            if len(loose) > 1:
+                return [f"Write it without spaces: {option} {_joined(loose)}"]
     return []
+
+
+def _joined(words: Sequence[str]) -> str:
+    """The entries of a list as one word: a unit (hz, %) follows its number, and a comma separates entries."""
+    entries = [entry for word in words for entry in word.split(",") if entry]
+    units = re.sub(r"(?<=\d) (?=(?:[a-zA-Z]+|%)(?: |$))", "", " ".join(entries))
+    return units.replace(" ", ",")
 
 
 def _options_like(option: str, ctx: Any) -> list[str]:
