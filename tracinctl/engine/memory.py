@@ -21,7 +21,7 @@ ITEMS_SHARE = 8
 SCRATCH = 64 << 20
 """Bytes of float64 copies at a time; more do not make products faster on any device."""
 
-_INSIDE = 256  # held rows that meet the held ones at a time; symmetric products of more are no faster
+_INSIDE = 512  # held rows that meet the held ones at a time; symmetric products of more are no faster
 _CHUNK = 128  # rows that meet the held ones at a time; more do not make products of long rows faster
 _CHUNK_BYTES = 4 << 20  # more of short rows, whose products take less time than calls do
 _PASS_BYTES = 128 << 20  # memory that a pass keeps; with more, its tensors do not fit into the processor's cache
