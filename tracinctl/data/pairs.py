@@ -83,12 +83,8 @@ class Pairs:
             )
 
     def _check_lengths(self) -> None:
-        if not len(self.first) == len(self.second) == len(self.target):
-            raise DataError(
-                f"pairs: first, second and target have {len(self.first):,}, {len(self.second):,} "
-                f"and {len(self.target):,} entries; they must have the same number"
-            )
-        for name, values in (("ids", self.ids), ("weight", self.weight), ("margin", self.margin), *self.groups.items()):
+        columns = {name: getattr(self, name) for name in ("second", "target", "ids", "weight", "margin")}
+        for name, values in (*columns.items(), *self.groups.items()):
             if values is not None and len(values) != len(self):
                 raise DataError(
                     f"pairs: `{name}` has {len(values):,} entries for {len(self):,} pairs",

@@ -277,10 +277,8 @@ def _split(
         notes += _on_both_sides(frame, sides)
     else:
         trains = _training_items(frame, seed, train_share, understood)
-        first_trains, second_trains = frame["id1"].isin(trains).to_numpy(), frame["id2"].isin(trains).to_numpy()
-        sides = np.where(
-            first_trains & second_trains, TRAIN, np.where(first_trains | second_trains, "", HELD_OUT)
-        ).astype(object)
+        first, second = (frame[name].isin(trains).to_numpy() for name in ("id1", "id2"))
+        sides = np.select([first & second, first | second], [TRAIN, ""], HELD_OUT).astype(object)
     keep = sides != ""
     if not keep.all():
         notes.append(f"{count(int((~keep).sum()), 'row')} left out that compare a training item with a held-out one")

@@ -40,10 +40,16 @@ from tracinctl.training.options import TrainSettings
 
 
 @dataclass(init=False, eq=False, repr=False)
-class ComputeCommand:
-    """The settings of ``tracinctl compute``."""
+class TargetCommand:
+    """The settings of every command on materials and frequencies."""
 
     selection: Selection = field(metadata={"panel": WHICH})
+
+
+@dataclass(init=False, eq=False, repr=False)
+class ComputeCommand(TargetCommand):
+    """The settings of ``tracinctl compute``."""
+
     places: DataPlaces = field(metadata={"panel": DATA})
     compute: ComputeSettings
     processes: Processes = field(metadata={"panel": INFLUENCE})
@@ -51,10 +57,9 @@ class ComputeCommand:
 
 
 @dataclass(init=False, eq=False, repr=False)
-class SweepCommand:
+class SweepCommand(TargetCommand):
     """The settings of ``tracinctl sweep``."""
 
-    selection: Selection = field(metadata={"panel": WHICH})
     scores: ScorePlace = field(metadata={"panel": WHICH})
     tried: Thresholds = field(metadata={"panel": RULE})
     votes: Votes = field(metadata={"panel": RULE})
@@ -71,10 +76,9 @@ class SweepCommand:
 
 
 @dataclass(init=False, eq=False, repr=False)
-class ExcludeCommand:
+class ExcludeCommand(TargetCommand):
     """The settings of ``tracinctl exclude``."""
 
-    selection: Selection = field(metadata={"panel": WHICH})
     scores: ScorePlace = field(metadata={"panel": WHICH})
     rule: Rule = field(metadata={"panel": RULE})
     grouping: Grouping = field(metadata={"panel": RULE})
@@ -86,7 +90,6 @@ class ExcludeCommand:
         None,
         "The list to write, for a single score file. Default: "
         "<material>_<frequency>_excluded_pairs.txt in the folder of lists.",
-        metavar="FILE",
         one_call=True,
         panel=OUTPUT,
     )
@@ -94,10 +97,9 @@ class ExcludeCommand:
 
 
 @dataclass(init=False, eq=False, repr=False)
-class TrainCommand:
+class TrainCommand(TargetCommand):
     """The settings of ``tracinctl train``."""
 
-    selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
     origin: SourceSettings = field(metadata={"panel": DATA, "without": ("source", "model", "seed")})
     training: TrainSettings = field(metadata={"panel": TRAINING})
@@ -106,7 +108,6 @@ class TrainCommand:
     exclusions_file: Path | None = setting(
         None,
         "Leave out the pairs and items on this list.",
-        metavar="FILE",
         example="'exclusions/plastic_500hz_excluded_pairs.txt'",
         panel=DATA,
     )
@@ -119,10 +120,9 @@ class TrainCommand:
 
 
 @dataclass(init=False, eq=False, repr=False)
-class PlotCommand:
+class PlotCommand(TargetCommand):
     """The settings of ``tracinctl plot``."""
 
-    selection: Selection = field(metadata={"panel": WHICH})
     scores: ScorePlace = field(metadata={"panel": WHICH})
     tried: Thresholds = field(metadata={"panel": PICTURE})
     votes: RequiredVotes = field(metadata={"panel": RULE})
@@ -142,17 +142,14 @@ class PlotCommand:
         one_call=True,
         panel=PICTURE,
     )
-    output: Path | None = setting(
-        None, "Write the picture to a .txt, .svg or .html file.", metavar="FILE", one_call=True, panel=OUTPUT
-    )
+    output: Path | None = setting(None, "Write the picture to a .txt, .svg or .html file.", one_call=True, panel=OUTPUT)
     top: int = setting(10, "Number of pairs or items to show.", least=1, panel=PICTURE)
 
 
 @dataclass(init=False, eq=False, repr=False)
-class WorkflowCommand:
+class WorkflowCommand(TargetCommand):
     """The settings of ``tracinctl workflow``."""
 
-    selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
     workflow: WorkflowSettings
     processes: Processes = field(metadata={"panel": INFLUENCE})
@@ -177,27 +174,24 @@ class WorkflowCommand:
     report: Path | None = setting(
         None,
         "Write a report with pictures, lists and what to do next: .html or .md.",
-        metavar="FILE",
         one_call=True,
         panel=OUTPUT,
     )
 
 
 @dataclass(init=False, eq=False, repr=False)
-class StatusCommand:
+class StatusCommand(TargetCommand):
     """The settings of ``tracinctl status``."""
 
-    selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
     scores: ScorePlace = field(metadata={"panel": WHICH})
     lists: ListPlace = field(metadata={"panel": WHICH})
 
 
 @dataclass(init=False, eq=False, repr=False)
-class ReviewCommand:
+class ReviewCommand(TargetCommand):
     """The settings of ``tracinctl review``."""
 
-    selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
     scores: ScorePlace = field(metadata={"panel": WHICH})
     review: ReviewSettings = field(metadata={"panel": REVIEW})
@@ -205,17 +199,15 @@ class ReviewCommand:
     merge: Path | None = setting(
         None,
         "Add the decisions of another file and show where people disagree; opens no page.",
-        metavar="FILE",
         one_call=True,
         panel=REVIEW,
     )
 
 
 @dataclass(init=False, eq=False, repr=False)
-class ExplainCommand:
+class ExplainCommand(TargetCommand):
     """The settings of ``tracinctl explain``."""
 
-    selection: Selection = field(metadata={"panel": WHICH})
     places: DataPlaces = field(metadata={"panel": DATA})
     scores: ScorePlace = field(metadata={"panel": WHICH})
 

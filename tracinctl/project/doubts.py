@@ -22,11 +22,7 @@ _COLUMNS = ("id", "target", "share")
 
 
 def write_doubts(target: Target, data: RankingData, doubts: npt.NDArray[np.float64]) -> None:
-    """Write, for each training pair, the share of rankers not trained on it that rank it the other way.
-
-    Raises:
-        TracinctlError: the file cannot be written.
-    """
+    """Write, for each training pair, the share of rankers not trained on it that rank it the other way."""
     pairs = data.train_pairs
     rows = zip(pairs.row_ids(data.train.ids), pairs.target.tolist(), doubts.tolist(), strict=True)
     write_text_atomic(target.doubts_file, csv_text(_COLUMNS, rows))

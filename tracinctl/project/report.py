@@ -19,6 +19,7 @@ from tracinctl.project.workflow import Run, next_command
 from tracinctl.scores.caption import caption
 from tracinctl.scores.diagnoses import diagnose
 from tracinctl.scores.exclusion import Exclusions
+from tracinctl.scores.files.exclusion_list import LEFT_OUT, rule_text
 from tracinctl.scores.files.per_checkpoint import with_checkpoints
 from tracinctl.scores.source import ScoreSource
 from tracinctl.scores.sweep import DEFAULT_THRESHOLDS
@@ -136,7 +137,7 @@ def _section(
         "title": title,
         "caption": caption(source.provenance),
         "diagnoses": diagnose(run.source, chosen),
-        "rule": _rule(chosen),
+        "rule": f"Rule: {rule_text(chosen)}. Left out: {LEFT_OUT[chosen.mode]}.",
         "next": next_command(run.target, output_file, custom=custom, recipe=run.recipe) if useful else "",
         "retraining": _retraining(run),
         "figures": list(_figures(run.target, source, chosen, page=page)),
@@ -202,20 +203,6 @@ def _retraining(run: Run) -> dict[str, Any] | None:
     return {"verdict": verdict, "tables": tables, "notes": notes}
 
 
-def _rule(chosen: Exclusions) -> str:
-    threshold = chosen.threshold.named(chosen.value)
-    cap = f" The list is capped at {chosen.max_exclusions:,}." if chosen.max_exclusions is not None else ""
-    if chosen.mode == "sample":
-        return f"Left out: items whose item-level influence stands out from that of the others.{cap}"
-    left_out = "the pairs themselves" if chosen.mode == "ranking_pair" else "both items of each"
-    if chosen.rule == "total":
-        return f"Harmful: pairs whose scores add up to less than {threshold}. Left out: {left_out}.{cap}"
-    return (
-        f"Harmful: pairs with a score below {threshold} on {count(chosen.required_votes, 'test pair')} or more "
-        f"({chosen.min_occurrences}; {chosen.active_test_pairs:,} are active). Left out: {left_out}.{cap}"
-    )
-
-
 def _figures(
     target: Target, source: ScoreSource, chosen: Exclusions, *, page: bool
 ) -> Iterator[tuple[str, Picture | None, str]]:
@@ -260,7 +247,7 @@ def _listed(chosen: Exclusions) -> dict[str, Any]:
     }[chosen.mode]
     more = max(len(chosen.ids), len(chosen.listed)) - _MOST_ROWS
     notes = [f"{more:,} more are not shown here."] if more > 0 else []
-    notes += [f"The cap left {count(chosen.cut, 'harmful pair')} off the list."] if chosen.cut else []
+
     kind = "training pair" if chosen.mode == "ranking_pair" else "item"
     return {"count": count(len(chosen.ids), kind) if chosen.ids else "", "tables": tables, "notes": notes}
 

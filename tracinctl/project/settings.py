@@ -126,7 +126,6 @@ class SourceSettings:
     pairs_file: Path | None = setting(
         None,
         "The pairs that training used: split,id1,id2,target.",
-        metavar="FILE",
         usual="the checkpoints' pairs.csv, else all",
         example="'pairs.csv'",
     )

@@ -55,11 +55,7 @@ def load_data(target: Target, origin: SourceSettings, progress: ProgressCallback
 
 
 def pairs_file_of(target: Target, origin: SourceSettings) -> Path | None:
-    """The file of the pairs that training used; None without one, or with the user's own source.
-
-    Raises:
-        TracinctlError: its path is not a file.
-    """
+    """The file of the pairs that training used; None without one, or with the user's own source."""
     if origin.source is not None:
         return None
     beside = target.pairs_file

@@ -119,11 +119,7 @@ def train_round(
     *,
     force: bool = False,
 ) -> TrainOutcome | None:
-    """Train a target's round without the list of the previous one; None if the first round has checkpoints.
-
-    Raises:
-        TracinctlError: see ``train_project_ranker``.
-    """
+    """Train a target's round without the list of the previous one; None if the first round has checkpoints."""
     list_before = target.at_round(target.round - 1).list_file if target.round > 1 else None
     if list_before is None and holds_checkpoints(target.checkpoints):
         return None

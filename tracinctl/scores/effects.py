@@ -63,20 +63,13 @@ def opposed_pairs(source: ScoreSource, row: int) -> list[tuple[str, float]]:
     Reads the scores up to twice.
     A cosine of -1 means the exact opposite effect on every held-out pair; only negative ones are returned.
     """
-    scores = _row(source, row)
+    scores = next(block[row - start] for start, block in source.blocks() if row < start + len(block))
     cosine = np.zeros(len(source.train_ids))
     for start, block in source.blocks():
         lengths = np.linalg.norm(block, axis=1) * np.linalg.norm(scores)
         cosine[start : start + len(block)] = block @ scores / np.where(lengths > 0, lengths, np.inf)
     order = np.argsort(cosine, kind="stable")[:NAMED].tolist()
     return [(source.train_ids[k], float(cosine[k])) for k in order if cosine[k] < 0]
-
-
-def _row(source: ScoreSource, row: int) -> FloatArray:
-    for start, block in source.blocks():
-        if start <= row < start + len(block):
-            return np.array(block[row - start], dtype=np.float64)
-    raise IndexError(row)
 
 
 def _lowest(block: FloatArray, named: int) -> tuple[IntArray, FloatArray]:

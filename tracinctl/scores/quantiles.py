@@ -101,8 +101,8 @@ def _count_first_bits(source: ScoreSource) -> Counts:
     return np.concatenate([raw[: half - 1 : -1], raw[:half]])
 
 
-def _words(source: ScoreSource, prefixes: set[int], prefix_bits: int) -> Iterator[Words]:
-    """The sortable patterns of the non-zero scores that begin with one of the prefixes."""
+def _words(source: ScoreSource, prefixes: set[int], prefix_bits: int) -> Iterator[tuple[int, Words]]:
+    """Yield each prefix with sortable patterns of non-zero scores that begin with it, tile by tile."""
     buckets = 1 << _WIDTHS[0]
     half = buckets // 2
     in_buckets = np.zeros(buckets, dtype=bool)
@@ -112,24 +112,23 @@ def _words(source: ScoreSource, prefixes: set[int], prefix_bits: int) -> Iterato
     for tile, first in _tiles(source):
         chosen = tile[in_buckets.take(first)]
         bits = chosen[chosen != 0].view(np.uint64)
-        yield np.where(bits & _SIGN, ~bits, bits | _SIGN)
+        words = np.where(bits & _SIGN, ~bits, bits | _SIGN)
+        first_bits = words >> np.uint64(_WORD - prefix_bits)
+        for prefix in prefixes:
+            yield prefix, words[first_bits == np.uint64(prefix)]
 
 
 def _count_next_bits(source: ScoreSource, prefixes: set[int], prefix_bits: int, width: int) -> dict[int, Counts]:
     counts = {prefix: np.zeros(1 << width, dtype=np.int64) for prefix in prefixes}
-    for words in _words(source, prefixes, prefix_bits):
-        first = words >> np.uint64(_WORD - prefix_bits)
-        for prefix, count in counts.items():
-            part = words[first == np.uint64(prefix)] >> np.uint64(_WORD - prefix_bits - width)
-            np.add.at(count, (part & np.uint64((1 << width) - 1)).view(np.int64), 1)
+    for prefix, words in _words(source, prefixes, prefix_bits):
+        next_bits = words >> np.uint64(_WORD - prefix_bits - width) & np.uint64((1 << width) - 1)
+        np.add.at(counts[prefix], next_bits.view(np.int64), 1)
     return counts
 
 
 def _gather(source: ScoreSource, prefixes: set[int], prefix_bits: int) -> dict[int, Words]:
     """The sorted patterns of the scores that begin with each prefix."""
     by_prefix: dict[int, list[Words]] = {prefix: [] for prefix in prefixes}
-    for words in _words(source, prefixes, prefix_bits):
-        first = words >> np.uint64(_WORD - prefix_bits)
-        for prefix, parts in by_prefix.items():
-            parts.append(words[first == np.uint64(prefix)])
+    for prefix, words in _words(source, prefixes, prefix_bits):
+        by_prefix[prefix].append(words)
     return {prefix: np.sort(np.concatenate(parts)) for prefix, parts in by_prefix.items()}

@@ -16,7 +16,7 @@ from tracinctl.scores.exclusion import Exclusions, earlier_ids
 from tracinctl.scores.files.open import scores_digest
 from tracinctl.text import count, number
 
-_WHAT = {
+LEFT_OUT = {
     "ranking_pair": "training pairs, whose items are kept",
     "full_pair": "items, both of each harmful training pair",
     "sample": "items with high item-level influence",
@@ -82,12 +82,12 @@ class ExclusionList:
 
 def list_text(exclusions: Exclusions, scores_name: str, notes: Sequence[str] = ()) -> str:
     """The text of a list; ``notes`` become more comment lines."""
-    content = _WHAT[exclusions.mode]
+    content = LEFT_OUT[exclusions.mode]
     if exclusions.by:
         content = f"training pairs, all of {count(len(exclusions.listed), 'group')} by {_one_line(exclusions.by)}"
     lines = [
         f"# excluded: {len(exclusions.ids)} {content} (mode {exclusions.mode})",
-        f"# rule: {_rule(exclusions)}",
+        f"# rule: {rule_text(exclusions)}",
         f"# from: {_one_line(scores_name)}",
         f"# ids: sha256 {_digest(exclusions.ids)}",
     ]
@@ -113,7 +113,8 @@ def _id_of(line: str) -> str:
     return "" if line.startswith("#") else _COMMENT_BEHIND.split(line, maxsplit=1)[0].strip()
 
 
-def _rule(exclusions: Exclusions) -> str:
+def rule_text(exclusions: Exclusions) -> str:
+    """The rule that chose a list, in words."""
     if exclusions.chosen_by:
         return exclusions.chosen_by
     cap = f"; a cap of {exclusions.max_exclusions:,} left {exclusions.cut:,} off" if exclusions.cut else ""
@@ -167,7 +168,7 @@ def write_exclusion_list(
     write_text_atomic(path, list_text(exclusions, scores_name, notes))
     if before is None:
         return ""
-    same = before.rule == _rule(exclusions).partition(";")[0] and set(before.ids) == set(exclusions.ids)
+    same = before.rule == rule_text(exclusions).partition(";")[0] and set(before.ids) == set(exclusions.ids)
     return "" if same else before.summary
 
 

@@ -100,14 +100,13 @@ def _meta_from_sidecar(path: Path, digest: str, pairs: int) -> dict[str, Any] | 
 
 
 def _same_test_pairs(path: Path, train_id: str, columns: list[str], names: list[str], train_ids: Sequence[str]) -> None:
-    first_pair = repr(train_ids[0]) if train_ids else "another pair"
-    if set(names) == set(columns):
-        return
-    lacking = sorted(set(names) - set(columns))
-    column = lacking[0] if lacking else min(set(columns) - set(names))
-    lacks, has = ("has no score", "has") if lacking else ("has a score", "lacks")
-    message = f"{path}: {train_id!r} {lacks} on test pair {column[len(PREFIX) :]!r}, which {first_pair} {has}"
-    raise ScoreFileError(message, hint=_SAME)
+    different = sorted(set(names) - set(columns)) or sorted(set(columns) - set(names))
+    if different:
+        test_pair = different[0].removeprefix(PREFIX)
+        first_pair = repr(train_ids[0]) if train_ids else "another pair"
+        lacks, has = ("has no score", "has") if different[0] in names else ("has a score", "lacks")
+        message = f"{path}: {train_id!r} {lacks} on test pair {test_pair!r}, which {first_pair} {has}"
+        raise ScoreFileError(message, hint=_SAME)
 
 
 def _scores(path: Path, train_id: str, record: dict[str, Any]) -> Any:

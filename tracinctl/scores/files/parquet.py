@@ -106,16 +106,17 @@ def _row_group(source: ScoreSource, schema: Any, start: int, block: FloatArray) 
     import pyarrow as pa
 
     rows = slice(start, start + len(block))
-    items, self_influence = source.train_items[rows], source.self_influence
-    columns = [source.train_ids[rows], *([[pair[k] for pair in items] for k in (0, 1)] if items else [])]
-    columns += [values[rows] for values in source.groups.values()]
-    arrays = [pa.array(column, pa.string()) for column in columns]
-    if self_influence is not None:
-        arrays.append(pa.array(self_influence[rows], pa.float64()))
-    arrays.append(pa.array(row_sums(block)))
     flat = np.ascontiguousarray(block, dtype=np.float64).reshape(-1)
-    arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=schema.field("scores").type))
-    return pa.Table.from_arrays(arrays, schema=schema)
+    columns = {_GROUP_COLUMN + name: values[rows] for name, values in source.groups.items()} | {
+        "id": source.train_ids[rows],
+        "row_sum": row_sums(block),
+        "scores": pa.FixedSizeListArray.from_arrays(pa.array(flat), type=schema.field("scores").type),
+    }
+    if source.train_items:
+        columns["id1"], columns["id2"] = zip(*source.train_items[rows], strict=True)
+    if source.self_influence is not None:
+        columns["self_influence"] = source.self_influence[rows]
+    return pa.Table.from_pydict(columns, schema=schema)
 
 
 def _sidecar(source: ScoreSource, written: Path, width: int) -> dict[str, Any]:
