@@ -257,9 +257,7 @@ def _hand_on_permissions(path: Path, temporary: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush a rename, which on POSIX is a change of the folder; disks that cannot flush folders lose nothing."""
-    if os.name != "posix":
-        return
+    """Flush a rename, which on POSIX is a change of the folder; systems that cannot flush folders lose nothing."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

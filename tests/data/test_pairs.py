@@ -22,7 +22,7 @@ ITEMS = ["a", "b", "c"]
         ({"target": [1, 0]}, "every target is 0 or 1"),
         ({"target": [True, False]}, "got bool"),
         ({"target": ["1", "-1"]}, "`target` must be a list of whole numbers"),
-        ({"target": [1]}, "2, 2 and 1 entries"),
+        ({"target": [1]}, "`target` has 1 entries for 2 pairs"),
         ({"first": [[0, 1]]}, "`first` must have one value per pair, got shape"),
         ({"first": [0.0, 1e30]}, "`first` must be whole numbers"),
         ({"weight": [1, -1]}, "`weight` must be finite and not negative; 1 are not .pair 1"),

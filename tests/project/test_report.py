@@ -84,7 +84,7 @@ def test_a_report_covers_checkpoints_list_and_next_command(tmp_path):
         assert said in text
     for pair in chosen.listed:
         assert f"| `{pair.id}` | {pair.votes} of 25" in text
-    assert f"The cap left {len(chosen.harmful) - 2} harmful pair" in text
+    assert f"a cap of 2 left {len(chosen.harmful) - 2} off" in text
     assert "Over training: not drawn, the scores of each checkpoint were not kept" in text
     for title in ("All scores", "What each threshold would exclude", "Classes", "Command:"):
         assert title in text

@@ -165,7 +165,25 @@ class _Work:
         ids = self.data.test_pairs.row_ids(self.data.test.ids)
         first, second = ({ids[row] for row in pairs_within(self.data, half)} for half in self.halves)
         self.half_pairs = (first, second)
-        self.trainer = _trainer(target, settings, self.data, self.division, device)
+        self.trainer = self._trainer(device)
+
+    def _trainer(self, device: str) -> RankerTrainer | CommandTrainer:
+        settings, target = self.settings, self.target
+        if settings.command is None:
+            # the optimizer of a stack has float64 rates, which MPS lacks
+            chosen = choose_device(device)
+            place = str(chosen) if chosen.type == "cuda" else "cpu"
+            return RankerTrainer(self.data, self.division, settings.train, place)
+        return CommandTrainer(
+            settings.command,
+            settings.metrics_file,
+            target.project.root,
+            target.retraining_dir,
+            target.material,
+            target.frequency,
+            self.data,
+            self.division,
+        )
 
     def scoring_scores(self, source: ScoreSource) -> ScoreSource:
         """The scores on the scoring pairs; they do not depend on the other test pairs.
@@ -254,26 +272,3 @@ def recipe_notes(run: Run) -> list[str]:
     if run.retraining is None or run.retraining.choice is None:
         return []
     return [f"train with: tracinctl train {run.target.command_flags} --exclusions-file THIS_FILE{run.recipe}"]
-
-
-def _trainer(
-    target: Target,
-    settings: ProjectRetraining,
-    data: RankingData,
-    division: Division,
-    device: str,
-) -> RankerTrainer | CommandTrainer:
-    if settings.command is None:
-        # the optimizer of a stack has float64 rates, which MPS lacks
-        chosen = choose_device(device)
-        return RankerTrainer(data, division, settings.train, str(chosen) if chosen.type == "cuda" else "cpu")
-    return CommandTrainer(
-        settings.command,
-        settings.metrics_file,
-        target.project.root,
-        target.retraining_dir,
-        target.material,
-        target.frequency,
-        data,
-        division,
-    )
