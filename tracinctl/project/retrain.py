@@ -28,7 +28,7 @@ from tracinctl.retraining.builtin_trainer import RankerTrainer
 from tracinctl.retraining.choice import Candidate, ChoiceSettings, choose, scoring_halves, too_few_to_choose
 from tracinctl.retraining.command_trainer import METRICS_FILE, CommandTrainer, check_command
 from tracinctl.retraining.crossfit import cross_fit
-from tracinctl.retraining.judging import Division, divide_held_out, pairs_within
+from tracinctl.retraining.judging import divide_held_out, pairs_within
 from tracinctl.retraining.margins import mean_margins
 from tracinctl.retraining.options import RetrainSettings
 from tracinctl.retraining.runs import run_trainings
@@ -39,7 +39,6 @@ from tracinctl.scores.source import ScoreSource, SomeColumns
 from tracinctl.training.options import TrainSettings
 
 if TYPE_CHECKING:
-    from tracinctl.data.pairs import RankingData
     from tracinctl.scores.options import Rule, Votes
     from tracinctl.scores.votes import Threshold
 
