@@ -60,6 +60,9 @@ def test_a_broken_module_is_named_with_its_reason(folder, name, load, error):
     [
         ("nowhere_at_all:load", "Run tracinctl in the module's folder"),
         ("net.py:load", "not its file"),
+        ("./net.py:load", "not its file"),
+        (r"C:\net.py:load", "not its file"),
+        ("net:load()", "Write it like source my_project:load"),
         ("needs:load", "Install a_package_that_is_not_there"),
         ("load", "Write it like source my_project:load"),
     ],
@@ -116,6 +119,18 @@ def test_tracinctl_errors_and_interrupts_pass_unchanged(folder):
         call_function("stops:load", "source", "ours")
     with pytest.raises(KeyboardInterrupt):
         call_function("stops:load", "source", "theirs")
+
+
+def test_other_programs_of_user_code_print_to_stderr(folder, capfd):
+    (folder / "runs_a_program.py").write_text(
+        "import os, sys\n\n\ndef load():\n    os.system('echo program')\n    sys.__stdout__.write('stream\\n')\n"
+    )
+    sys.stdout.write("before\n")
+    call_function("runs_a_program:load", "source")
+    sys.stdout.write("after\n")
+    printed = capfd.readouterr()
+    assert printed.out == "before\nafter\n"
+    assert sorted(printed.err.split()) == ["program", "stream"]
 
 
 def test_user_code_imports_no_heavy_library():

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,17 +20,21 @@ from tracinctl.errors import DataError, TracinctlError, UsageError
 from tracinctl.text import clean, count
 
 _TRACEBACK = "Run tracinctl -vv to see where."
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*:\w+(\.\w+)*")
 
 
 def load_function(name: str, parameter: str, error: type[TracinctlError] = UsageError) -> Callable[..., Any]:
     """The function that a parameter names.
 
     Raises:
-        TracinctlError: of the type ``error``: the name has no colon, or the module or function does not exist.
+        TracinctlError: of the type ``error``: the name has another form, or the module or function does not exist.
     """
-    module_name, colon, function_name = name.partition(":")
-    if not colon or not module_name or not function_name:
-        raise error(f"{parameter} {name!r} is not module:function", hint=f"Write it like {parameter} my_project:load")
+    module_name, _, function_name = name.partition(":")
+    if not _NAME.fullmatch(name) or module_name.endswith(".py"):
+        raise error(
+            f"{parameter} {name!r} is not module:function",
+            hint=f"Write it like {parameter} my_project:load, with the module's name, not its file.",
+        )
     function: Any = _imported(module_name, f"{parameter} {name!r}", error)
     try:
         for part in function_name.split("."):
@@ -120,13 +126,31 @@ def as_a_guest() -> Iterator[None]:
     arguments = sys.argv
     sys.argv = arguments[:1]
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _no_output_to_stdout():
             yield
     except SystemExit as cause:
         code = 0 if cause.code is None else cause.code
         raise EndedError(f"it called sys.exit({code!r}); put that under `if __name__ == '__main__':`") from cause
     finally:
         sys.argv = arguments
+
+
+@contextlib.contextmanager
+def _no_output_to_stdout() -> Iterator[None]:
+    """Send to stderr what C libraries, other programs and worker processes write to stdout."""
+    out, err = sys.__stdout__, sys.__stderr__
+    if out is None or err is None:  # closed from the start, so another file may have its number
+        yield
+        return
+    out.flush()
+    kept = os.dup(out.fileno())
+    os.dup2(err.fileno(), out.fileno())
+    try:
+        yield
+    finally:
+        out.flush()
+        os.dup2(kept, out.fileno())
+        os.close(kept)
 
 
 def said(error: BaseException) -> str:
@@ -142,8 +166,6 @@ def first_line(error: BaseException) -> str:
 
 
 def _import_hint(module_name: str, cause: ImportError) -> str:
-    if module_name.endswith(".py") or "/" in module_name:
-        return "Write the module's name, not its file: my_project:load"
     missing = cause.name or ""
     if missing and missing != module_name and not module_name.startswith(f"{missing}."):
         return f"Install {missing} in the environment of tracinctl."

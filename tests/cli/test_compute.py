@@ -162,6 +162,24 @@ def test_wrong_usage_is_one_message_and_writes_nothing(cli, project, arguments, 
     assert not (project / "metadata").exists() or not list((project / "metadata").iterdir())
 
 
+@pytest.mark.parametrize("command", ["compute", "train"])
+def test_a_loss_that_prints_leaves_the_result_alone_on_stdout(cli, project, command):
+    (project / "loud_loss.py").write_text(
+        "def loss(first, second, target):\n    print('loss')\n    return (target - first + second) ** 2\n"
+    )
+    result = cli(command, "--frequency", "500hz", "--loss-type", "loud_loss:loss", "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)
+    assert "loss" in result.err.splitlines()
+
+
+def test_a_loss_that_ends_the_program_is_named(cli, project):
+    (project / "ending_loss.py").write_text("def loss(first, second, target):\n    raise SystemExit(3)\n")
+    result = cli("compute", "--frequency", "500hz", "--loss-type", "ending_loss:loss")
+    assert (result.code, result.out) == (1, "")
+    assert "error: loss loss failed: SystemExit: 3" in result.err
+
+
 def test_the_users_source_and_model_are_used(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine_for_compute.py").write_text(

@@ -61,7 +61,7 @@ def test_few_test_pairs_suggest_more_of_them():
     assert "tracinctl compute uses all" in found.hint
 
 
-@pytest.mark.parametrize(("columns", "hint"), [(39, "tracinctl compute uses all"), (40, "a larger margin")])
+@pytest.mark.parametrize(("columns", "hint"), [(19, "tracinctl compute uses all"), (20, "a larger margin")])
 def test_more_test_pairs_are_suggested_if_even_all_would_be_few(columns, hint):
     scores = noise(columns=columns)
     scores[:, 5:] = 0
@@ -171,7 +171,7 @@ def test_checkpoints_without_gradients_or_learning_rates_are_named():
     assert "1 of 2 checkpoints add nothing" in found["zero-gradient"].text
     assert "model_epoch_10.pt" in found["zero-gradient"].text
     found = of_sweep(table(noise(), provenance=checkpoints(learning_rate=None)))
-    assert "1 of 2 checkpoints have no learning rate (model_epoch_10.pt)" in found["no-learning-rate"].text
+    assert "the learning rate of 1 of 2 checkpoints is unknown (model_epoch_10.pt)" in found["no-learning-rate"].text
     uniform = {**checkpoints(learning_rate=None), "checkpoint_weights": "uniform"}
     assert of_sweep(table(noise(), provenance=uniform)) == {}, "equal weights need no learning rates"
     assert of_sweep(table(noise(), provenance=checkpoints())) == {}
@@ -251,8 +251,8 @@ def test_one_diagnosis_of_several_files_is_one_warning(cli, arguments, tmp_path)
     few = next(k for k, line in enumerate(lines) if line == "warning: box 1hz: there are only 5 test pairs")
     assert lines[few + 1].strip().startswith("box 2hz: only 3 of 5 test pairs are active")
     assert lines[few + 2].strip() == "With so few votes, the order of training pairs is unreliable."
-    assert lines[few + 3].startswith("  Score more held-out pairs")
-    assert result.err.count("the order of training pairs is unreliable") == result.err.count("more held-out pairs") == 1
+    assert lines[few + 3].startswith("  Hold out more pairs")
+    assert result.err.count("the order of training pairs is unreliable") == result.err.count("Hold out more pairs") == 1
 
 
 def test_a_view_without_votes_has_no_diagnoses_of_votes(cli):
@@ -276,7 +276,7 @@ def test_missing_learning_rates_are_reported_once(trained, tmp_path, monkeypatch
     result = CommandLine(capsys)(*command, "--num-test-samples", "5")
     assert result.code == 0, result.err
     for of in ("plastic 500hz", "plastic 1000hz"):
-        assert result.err.count(f"{of}: 1 of 2 checkpoints have no learning rate (model_epoch_1.pt)") == 1
+        assert result.err.count(f"{of}: the learning rate of 1 of 2 checkpoints is unknown (model_epoch_1.pt)") == 1
     assert result.err.count("learning rate") == 2
     assert result.err.count("the order of training pairs is unreliable") == 1
     (folder / "flat_loss.py").write_text("def flat(first, second, target):\n    return 0 * (first - second)\n")

@@ -84,7 +84,7 @@ def _own_values(
         value = loss(*scores, torch.tensor(target), *columns)
     except TracinctlError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LossError(
             f"loss {name} failed: {said(error)}", hint="Expect tensors of shape (pairs,): s_i, s_j and the target."
         ) from error

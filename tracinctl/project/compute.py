@@ -113,6 +113,7 @@ class ComputeOutcome:
         }
 
 
+@as_a_guest()  # a model, dataset or loss may print, and stdout is for results
 def compute_project_scores(
     target: Target,
     settings: ComputeSettings,
@@ -145,10 +146,9 @@ def compute_project_scores(
     made_from = _made_from(target, settings.origin, {name: digests[name] for name in digests if name in used})
     data = with_test_pairs(data, choose_test_pairs(data, settings))
     options = compute_options(target, settings)
-    with as_a_guest():  # a model or dataset may print, and stdout is for results
-        result = compute_scores(
-            data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
-        )
+    result = compute_scores(
+        data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
+    )
     if result is None:
         return None
 

@@ -199,7 +199,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except (OSError, RecursionError, ValueError) as error:
         # a ValueError is not TOML, or has a number of more digits than Python reads
         problem = f"not valid TOML: {error}"
-        hint = "Put texts in quotes and lists in square brackets, for example  frequencies = ['500hz', '1000hz']"
+        hint = "Correct it. Put texts in quotes and lists in brackets, for example  frequencies = ['500hz', '1000hz']"
         if isinstance(error, OSError):
             problem, hint = error.strerror or str(error), "Check the path given for the settings file."
         elif isinstance(error, UnicodeDecodeError):

@@ -37,6 +37,7 @@ from tracinctl.retraining.trial import CAPPED, EVERYTHING, RetrainResult, nothin
 from tracinctl.scores.exclusion import harmful_pairs, with_earlier
 from tracinctl.scores.source import ScoreSource, SomeColumns
 from tracinctl.training.options import TrainSettings
+from tracinctl.user_code import as_a_guest
 
 if TYPE_CHECKING:
     from tracinctl.scores.options import Rule, Votes
@@ -84,6 +85,7 @@ class ProjectRetraining:
         return 1
 
 
+@as_a_guest()  # a model, dataset or loss may print, and stdout is for results
 def retrain_project(
     target: Target,
     source: ScoreSource,
@@ -131,6 +133,7 @@ def retrain_project(
     return work.judged(candidates, usual)
 
 
+@as_a_guest()  # a model, dataset or loss may print, and stdout is for results
 def judge_project_sweep(
     target: Target,
     source: ScoreSource,

@@ -13,7 +13,7 @@ from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.target import Target
 from tracinctl.text import did_you_mean
-from tracinctl.user_code import call_function
+from tracinctl.user_code import call_function, load_function
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,6 +102,11 @@ def make_model(origin: SourceSettings, first_checkpoint: Path) -> nn.Module:
     from torch import nn
 
     if origin.model is not None:
+        if isinstance(model := load_function(origin.model, "`model`"), nn.Module):
+            raise ModelError(
+                f"`model` {origin.model} is a model, not a function",
+                hint="Write a function that takes no arguments and returns the model.",
+            )
         model = call_function(origin.model, "`model`")
         if not isinstance(model, nn.Module):
             raise ModelError(

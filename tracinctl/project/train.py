@@ -19,6 +19,7 @@ from tracinctl.project.target import Target
 from tracinctl.scores.files.exclusion_list import read_exclusion_list
 from tracinctl.scores.files.open import open_scores
 from tracinctl.training.options import TrainSettings
+from tracinctl.user_code import as_a_guest
 
 if TYPE_CHECKING:
     from tracinctl.training.ranker import TrainResult
@@ -66,6 +67,7 @@ class TrainOutcome:
         }
 
 
+@as_a_guest()  # a loss may print, and stdout is for results
 def train_project_ranker(
     target: Target,
     origin: SourceSettings,

@@ -98,8 +98,8 @@ def _about_activity(total: int, active: int) -> Iterator[Diagnosis]:
             f"{part} (the other {silent:,} {score} 0)"
             if silent
             else f"there {'is' if total == 1 else 'are'} only {count(total, 'test pair')}",
-            "Score more held-out pairs: tracinctl compute uses all of them unless it is given fewer."
-            if total < 2 * FEW_ACTIVE
+            "Hold out more pairs; tracinctl compute uses all of them unless it is given fewer."
+            if total < FEW_ACTIVE
             else "To make more of them active, compute with a larger margin or with earlier checkpoints.",
             meaning="with so few votes, the order of training pairs is unreliable",
         )
@@ -145,7 +145,7 @@ def _about_range(counted: VoteTable) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "threshold-too-low",
             f"no score is below {', '.join(map(number, below))}; the lowest is {number(counted.lowest)}",
-            "Scores have no natural scale. Give a share of them, such as 1%.",
+            "Scores have no natural scale. Give a higher threshold, or a share of the scores, such as 1%.",
         )
     elif below:
         yield Diagnosis(
@@ -188,8 +188,9 @@ def _about_mean(exclusions: Exclusions) -> Iterator[Diagnosis]:
     if helpful > _MOST * len(harmful):
         yield Diagnosis(
             "helps-on-average",
-            f"{helpful:,} of {len(harmful):,} harmful pairs have a positive mean score: they hurt "
-            f"{exclusions.required_votes:,} or more test pairs, but help on average",
+            f"the mean score of {helpful:,} of {count(len(harmful), 'harmful pair')} is positive: "
+            f"{'it hurts' if helpful == 1 else 'they hurt'} {exclusions.required_votes:,} or more test pairs, but "
+            f"{'helps' if helpful == 1 else 'help'} on average",
             "To list only pairs that hurt in total, use `rule` total.",
         )
 
@@ -281,8 +282,8 @@ def _about_checkpoints(provenance: Mapping[str, Any]) -> Iterator[Diagnosis]:
     if without and provenance.get("checkpoint_weights", "relative") != "uniform":
         yield Diagnosis(
             "no-learning-rate",
-            f"{len(without)} of {len(checkpoints)} checkpoints have no learning rate ({first_few(without)}), so all "
-            "checkpoints have the same weight",
+            f"the learning rate of {len(without)} of {count(len(checkpoints), 'checkpoint')} is unknown "
+            f"({first_few(without)}), so all checkpoints have the same weight",
             "Save the optimizer's state in checkpoints, or give `checkpoint_weights` uniform.",
         )
 

@@ -308,20 +308,31 @@ def tarred(path):
         file.add(path.parent / "inner", "inner")
 
 
+def packed_again(path):
+    torch.save(nn.Linear(30, 30).state_dict(), path.with_suffix(".first"))
+    with zipfile.ZipFile(path.with_suffix(".first")) as first, zipfile.ZipFile(path, "w") as file:
+        for name in first.namelist():
+            file.writestr(name, first.read(name), zipfile.ZIP_STORED if "data/" in name else zipfile.ZIP_DEFLATED)
+
+
 SOMETHING_ELSE = {
     "a pointer of Git LFS": lambda p: p.write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     ),
     "a web page": lambda p: p.write_text("\n<!DOCTYPE html><html></html>"),
     "packed by gzip": lambda p: p.write_bytes(gzip.compress(b"1" * 100)),
-    "a zip archive": zipped,
+    "a zip archive of weights.bin": zipped,
+    "an archive with compressed parts": packed_again,
     "a tar archive": tarred,
     "a NumPy array": lambda p: p.write_bytes(b"\x93NUMPY" + bytes(90)),
-    "a JSON text": lambda p: p.write_text('{"weight_map": {}}'),
+    "a text that begins '{\"weight_map\": {}}'": lambda p: p.write_text('{"weight_map": {}}'),
+    "a text that begins 'Entry not found'": lambda p: p.write_text("\nEntry not found\n"),
+    "a text that begins '/annex/objects/MD5": lambda p: p.write_text("/annex/objects/MD5-s3--é.pt\n"),
     "only zeros": lambda p: p.write_bytes(bytes(5000)),
     "an HDF5 file": lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(90)),
     "a TorchScript model": torchscript,
     "a pickle that torch.save did not write": lambda p: p.write_bytes(pickle.dumps({"a": 1})),
+    "another kind of file": lambda p: p.write_bytes(b"SQLite format 3\0" + bytes(90)),
 }
 
 
@@ -334,6 +345,20 @@ def test_a_file_of_another_kind_is_named(what, ending, tmp_path):
     with pytest.raises(CheckpointError, match=f"x{ending} is not a checkpoint but {what}") as caught:
         load_checkpoint(path)
     assert caught.value.hint[0].isupper()
+
+
+def test_half_an_archive_is_said_to_be_cut_off(tmp_path):
+    path = saved(tmp_path / "x.pt", nn.Linear(30, 20).state_dict())
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="it is cut off or damaged"):
+        load_checkpoint(path)
+
+
+def test_arrays_in_place_of_tensors_are_named(tmp_path):
+    path = saved(tmp_path / "x.pt", {"weight": np.zeros((1, 3)), "bias": np.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"has no state of a model, only weight, bias$") as caught:
+        load_checkpoint(path)
+    assert "of tensors" in caught.value.hint
 
 
 def test_the_content_decides_not_the_ending(tmp_path):

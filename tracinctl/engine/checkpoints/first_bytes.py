@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import struct
 from pathlib import Path
 from typing import Final, Literal
@@ -29,7 +30,11 @@ _OTHERS: Final = (
     (b"\x89PNG", "a picture", "Give the checkpoint itself."),
     (b"RIFF", "a recording", "Give the checkpoint itself."),
 )
-_PAGE: Final = (b"<!doctype html", b"<html", b"<?xml", b"<head")
+_PAGE: Final = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<!--")
+_PICKLE: Final = b"\x80"
+_MAGIC: Final = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # near the beginning of torch's old format
+_LONGEST_HEADER: Final = 100_000_000  # bytes that safetensors allows
+_SHOWN: Final = 40  # characters of a text to show
 
 
 def format_of(path: Path, raw: bytes | bytearray) -> Format:
@@ -55,10 +60,16 @@ def format_of(path: Path, raw: bytes | bytearray) -> Format:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(_PAGE):
         raise not_a_checkpoint(path, "a web page", "Download it again; the server sent a page, perhaps to sign in.")
-    if text.startswith((b"{", b"[")) and _is_text(head):
-        raise not_a_checkpoint(path, "a JSON text", "Give the file of weights beside it.")
+    if beginning := _beginning_of_text(head):
+        raise not_a_checkpoint(
+            path, f"a text that begins {beginning!r}", "Give or download the file of weights itself."
+        )
     if not head.strip(b"\0") and not any(raw):
         raise not_a_checkpoint(path, "only zeros", "Copy it again, because it was not written completely.")
+    if not head.startswith(_PICKLE):
+        raise not_a_checkpoint(path, "another kind of file", "Copy it again, or give a file of torch or safetensors.")
+    if _MAGIC not in head:
+        raise not_a_checkpoint(path, "a pickle that torch.save did not write", _SAVE)
     return "pickle"
 
 
@@ -72,8 +83,14 @@ def _is_safetensors(raw: bytes | bytearray) -> bool:
     if len(raw) < 10:  # noqa: PLR2004 - a length and an empty header
         return False
     (length,) = struct.unpack_from("<Q", raw)
-    return raw[8:9] == b"{" and 0 < length <= len(raw) - 8
+    return raw[8:9] == b"{" and 0 < length <= _LONGEST_HEADER
 
 
-def _is_text(head: bytes) -> bool:
-    return all(byte >= ord(" ") or byte in b"\t\r\n" for byte in head)
+def _beginning_of_text(head: bytes) -> str:
+    """The first line of a text file, shortened; empty for other files."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head).strip()
+    except UnicodeDecodeError:
+        return ""
+    line = text.partition("\n")[0].strip()[:_SHOWN]
+    return line if all(char.isprintable() or char.isspace() for char in text) else ""

@@ -23,6 +23,7 @@ from tracinctl.engine.checkpoints.trainer_state import folder_rates, read_traine
 from tracinctl.engine.checkpoints.unpickle import Inert, NoPlainTensor, module_state
 from tracinctl.engine.checkpoints.weights import learning_rates
 from tracinctl.errors import CheckpointError
+from tracinctl.text import clean, first_few
 
 _STATE_KEYS = ("model_state_dict", "state_dict", "model")
 
@@ -108,9 +109,10 @@ def _no_state(source: CheckpointSource, content: Any) -> CheckpointError:
             f"{source} has several states of models: {', '.join(map(repr, names))}",
             hint="Save the trained one under `model_state_dict`, or alone.",
         )
+    only = f", only {first_few([clean(name) for name in inside])}" if inside else ""
     return CheckpointError(
-        f"{source} has no state of a model",
-        hint="Save a state dict, alone or under `model_state_dict` or `state_dict`.",
+        f"{source} has no state of a model{only}",
+        hint="Save a state dict of tensors, alone or under `model_state_dict` or `state_dict`.",
     )
 
 

@@ -20,10 +20,10 @@ import torch
 from tracinctl.engine.checkpoints.first_bytes import format_of, not_a_checkpoint
 from tracinctl.engine.checkpoints.unpickle import AsksForCodeError, Budget, NoPlainTensor, SafePickle, SwellsError
 from tracinctl.errors import CheckpointError
+from tracinctl.text import first_few
 
 _TRAIN_AGAIN: Final = "Delete it or train again; it may be cut off or another kind of file."
 _SAVE_PLAIN: Final = "Save it again with a state dict and plain numbers only: torch.save(model.state_dict(), ...)."
-_MAGIC: Final = 0x1950A86A20F9469CFC6C  # the beginning of torch's old format, before archives
 _LOCAL_HEADER: Final = 30  # bytes before the name in an archive's entry
 _STORAGE_ID: Final = 5  # fields of a reference to a storage: mark, class, key, place, length
 
@@ -43,7 +43,7 @@ def read_tensors(path: Path, raw: bytearray) -> Any:
             from safetensors.torch import load
 
             return load(bytes(raw))
-        return _read_archive(path, raw) if kind == "archive" else _read_legacy(path, raw)
+        return _read_archive(path, raw) if kind == "archive" else _read_legacy(raw)
     except CheckpointError:
         raise
     except AsksForCodeError as error:
@@ -106,17 +106,25 @@ class _View(io.RawIOBase):
 
 def _read_archive(path: Path, raw: bytearray) -> Any:
     """Read torch's present format: a zip archive of a pickle and storages."""
-    with zipfile.ZipFile(io.BufferedReader(_View(raw))) as archive:
-        entries = archive.infolist()
+    try:
+        with zipfile.ZipFile(io.BufferedReader(_View(raw))) as archive:
+            entries = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise ValueError("it is cut off or damaged") from error
     names = {entry.filename.partition("/")[2] for entry in entries}
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
         hint = "Save a state dict: torch.save(torch.jit.load(...).state_dict(), ...)."
         raise not_a_checkpoint(path, "a TorchScript model", hint)
     if "data.pkl" not in names:
-        raise not_a_checkpoint(path, "a zip archive", "Unpack it and give the checkpoint inside.")
+        content = first_few([_printable(entry.filename) for entry in entries])
+        raise not_a_checkpoint(
+            path, f"a zip archive of {content}", "If a checkpoint is inside, unpack it and give that."
+        )
     unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > len(raw) or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+    if unpacked > len(raw):
         raise _swells(path, f"its {len(raw):,} bytes unpack to {unpacked:,}")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise not_a_checkpoint(path, "an archive with compressed parts, which torch.save does not write", _SAVE_PLAIN)
     places = {entry.filename.partition("/")[2]: (entry, _place(raw, entry)) for entry in entries}
     _check_sums(path, raw, places)
     _, at = places["data.pkl"]
@@ -155,7 +163,7 @@ def _check_sums(path: Path, raw: bytearray, places: Mapping[str, tuple[zipfile.Z
             )
 
 
-def _read_legacy(path: Path, raw: bytearray) -> Any:
+def _read_legacy(raw: bytearray) -> Any:
     """Read torch's format before version 1.6: five pickles, then the storages one after another."""
     stream, budget = io.BytesIO(raw), Budget(len(raw))
     storages: dict[str, torch.Tensor] = {}
@@ -169,10 +177,7 @@ def _read_legacy(path: Path, raw: bytearray) -> Any:
             storages[key] = torch.zeros(numel, dtype=dtype)
         return storages[key]
 
-    magic = SafePickle(stream, budget).load()
-    if magic != _MAGIC:
-        raise not_a_checkpoint(path, "a pickle that torch.save did not write", _SAVE_PLAIN)
-    for _ in ("protocol", "system"):
+    for _ in ("magic number", "protocol", "system"):
         SafePickle(stream, budget).load()
     content = SafePickle(stream, budget, storage).load()
     at_end: Any = SafePickle(stream, budget).load()
