@@ -41,13 +41,14 @@ def test_every_timed_start_prints_its_answer(capsys):
     assert all(float(line.split()[-1]) > 0 for line in lines[1:-1])
 
 
-@pytest.mark.parametrize("model", ["perceptron", "encoder"])
+@pytest.mark.parametrize("model", preference_pairs.MODELS)
 def test_all_timed_methods_score_preference_pairs_equally(model, capsys, monkeypatch):
     monkeypatch.setattr(layout, "COMPLETE", 8)
     arguments = ["--model", model, "--width", "8", "--pairs", "12", "--held-out", "3", "--rounds", "1"]
+    arguments += ["--checkpoints", "2"]
     preference_pairs.main(arguments)  # it stops if they differ
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    ways = [preference_pairs.LOOP, preference_pairs.BATCHED, preference_pairs.OURS]
+    ways = [preference_pairs.LOOP, preference_pairs.BATCHED, preference_pairs.TOGETHER, preference_pairs.OURS]
     assert [row[1].strip() for row in table[2:]] == ways
 
 

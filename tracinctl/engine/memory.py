@@ -138,7 +138,7 @@ def _all_held(budget: Budget, rows: int, measured: Measured, scratch: int) -> Bl
     """Sizes with which the gradients of all rows are held at a time; None if they do not fit."""
     row = measured.row
     # products of short rows take more memory than their gradients, but one row at a time is slow
-    inside = min(rows, max(_CHUNK, min(_INSIDE, row // 64)))
+    inside = min(rows, max(2 * _CHUNK, min(_INSIDE, row // 64)))
     scratch = 2048 + min(scratch, budget.gradients_once // 8)
     for_passes = budget.gradients_once - 4096 - scratch - rows * (row + 16 * inside)
     # processes that share the work also hold a block of another one
