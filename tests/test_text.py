@@ -79,10 +79,12 @@ def test_natural_order_is_numeric_and_total():
         ("plstic", "plastic"),
         ("--", ""),
         ("zzzzzzz", ""),
+        ("box_02_box_01", "box_01_box_02"),
+        ("Box_02_box_01", "box_01_box_02"),
     ],
 )
 def test_a_misspelt_name_is_guessed(typed, meant):
-    known = ["1000hz", "500hz", "--source", "--retrain", "--thresholds", "plastic"]
+    known = ["1000hz", "500hz", "--source", "--retrain", "--thresholds", "plastic", "box_02_box_03", "box_01_box_02"]
     assert nearest(typed, known) == meant
 
 

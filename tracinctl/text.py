@@ -153,14 +153,17 @@ _FEWEST_LETTERS = 2  # least length of a typed beginning
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """The known name that a misspelt one probably means; empty if none is similar.
 
-    A name that differs only in case comes first, then the shortest that begins with what was typed.
+    A name that differs only in case comes first, then the mirror image ``b_a`` of a pair ``a_b``, then the shortest
+    that begins with what was typed.
     """
     from difflib import get_close_matches
 
     wanted = name.casefold()
     names = {candidate.casefold(): candidate for candidate in candidates}
-    if wanted in names:
-        return names[wanted]
+    words = wanted.split("_")
+    for same in (wanted, *("_".join([*words[k:], *words[:k]]) for k in range(1, len(words)))):
+        if same in names:
+            return names[same]
     if len(wanted.strip("-_")) >= _FEWEST_LETTERS:
         longer = [candidate for candidate in names if candidate.startswith(wanted)]
         if longer:

@@ -216,3 +216,26 @@ def test_a_value_that_the_library_refuses_names_its_source(cli, monkeypatch):
     monkeypatch.setenv("TRACINCTL_COMPUTE_MEMORY", "more")
     assert "The value comes from environment variable TRACINCTL_COMPUTE_MEMORY." in cli("workflow").err
     assert "The value comes from" not in cli("workflow", "--memory", "most").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["exclude", "--pair-mode", "sample", "--threshold", "-5"],
+            "--threshold has no effect with --pair-mode sample",
+        ),
+        (["workflow", "--pair-mode", "sample", "--rule", "total"], "--rule has no effect with --pair-mode sample"),
+        (["compute", "--loss-type", "logistic", "--margin", "2"], "--margin has no effect with --loss-type logistic"),
+        (["train", "--loss-type", "logistic", "--margin", "2"], "--margin has no effect with --loss-type logistic"),
+        (["compute", "--ghm-bins", "2"], "--ghm-bins has no effect with --loss-type standard"),
+        (["exclude", "--pair-mode", "full_pair", "--threshold", "-5"], ""),
+        (["compute", "--loss-type", "ghm", "--margin", "2", "--ghm-bins", "3"], ""),
+    ],
+)
+def test_a_flag_without_an_effect_is_named(cli, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tracinctl.toml").write_text("[compute]\nghm_bins = 4\n")
+    result = cli(*arguments)
+    assert result.code != 0, "there are no data"
+    assert [line for line in result.err.splitlines() if "no effect" in line] == ([f"warning: {said}"] if said else [])

@@ -144,7 +144,13 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with -v, show first where its settings came from."""
-        from tracinctl.cli.output.usage import names_wrong_path, origins_of, show_settings_file, show_sources
+        from tracinctl.cli.output.usage import (
+            flags_without_effect,
+            names_wrong_path,
+            origins_of,
+            show_settings_file,
+            show_sources,
+        )
 
         terminal.flags = {
             param.name: param.opts[0] for param in self.params if param.name and param.param_type_name == "option"
@@ -153,6 +159,8 @@ class Command(TyperCommand):
         show_settings_file(ctx)
         if terminal.verbosity:
             show_sources(self, ctx)
+        for warning in flags_without_effect(ctx):
+            terminal.warn(warning)
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from tracinctl.cli.options import file_settings, source_name, was_typed
+from tracinctl.cli.options import file_settings, source_name, was_flag, was_typed
 from tracinctl.cli.output.terminal import terminal
 from tracinctl.text import nearest
 
@@ -77,6 +77,24 @@ _FOLDERS_OF = {
     "plot": frozenset({"metadata_dir"}),
 }
 """Folders and files that a command reads, which must exist if they are given, and files that it writes."""
+
+
+_OF_PAIRS = ("pair_mode", ("ranking_pair", "full_pair"))
+_USED_WITH = dict.fromkeys(("threshold", "rule", "min_occurrences", "upper_threshold"), _OF_PAIRS) | {
+    "margin": ("loss_type", ("standard", "ghm", "capped")),
+    "ghm_bins": ("loss_type", ("ghm",)),
+    "ghm_alpha": ("loss_type", ("ghm",)),
+}
+"""Settings that only have an effect with some values of another setting."""
+
+
+def flags_without_effect(ctx: Any) -> list[str]:
+    """Describe the flags that the other settings leave without an effect."""
+    return [
+        f"`{name}` has no effect with `{other}` {ctx.params[other]}"
+        for name, (other, values) in _USED_WITH.items()
+        if was_flag(ctx, name) and other in ctx.params and str(ctx.params[other]) not in values
+    ]
 
 
 def names_wrong_path(command: Any, ctx: Any) -> bool:
