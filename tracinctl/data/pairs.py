@@ -150,10 +150,10 @@ class Pairs:
         """
         if self.ids is not None:
             return list(self.ids)
-        return [
-            name if number == 1 else f"{name}#{number}"
-            for name, number in zip(self.pair_ids(item_ids), self.repeat.tolist(), strict=True)
-        ]
+        names, repeat = self.pair_ids(item_ids), self.repeat
+        for row in np.flatnonzero(repeat > 1).tolist():
+            names[row] = f"{names[row]}#{repeat[row]}"
+        return names
 
     def check_ids(self, item_ids: Sequence[str], label: str) -> None:
         """Raise DataError if two rows have the same id; ``label`` names the pairs in the message."""
