@@ -88,7 +88,6 @@ class EngineOptions:
         "Compute gradients of these parameters only: comma-separated patterns such as 'classifier.*'.",
         metavar="PATTERNS",
         usual="all",
-        example="['classifier']",
     )
     memory: int | None = setting(
         None,
@@ -96,7 +95,6 @@ class EngineOptions:
         metavar="SIZE",
         usual="a quarter of what is free",
         kind="size",
-        example="'2GiB'",
     )
     method: str = setting(
         "tracin",
@@ -106,11 +104,7 @@ class EngineOptions:
     )
     num_workers: int = setting(0, "Processes that read items if source returns a torch Dataset.", least=0)
     projection_dim: int | None = setting(
-        None,
-        "Project each layer's gradient to N numbers; the error is measured and reported.",
-        usual="exact",
-        least=1,
-        example="4096",
+        None, "Project each layer's gradient to N numbers; the error is measured and reported.", usual="exact", least=1
     )
     score: str | Callable[..., Any] | None = setting(
         None,
@@ -118,12 +112,10 @@ class EngineOptions:
         "logits, a tuple or a dict.",
         metavar="MODULE:FUNCTION",
         usual="the output is the score",
-        example="'my_project:score'",
     )
     ignore_keys: Sequence[str] | None = setting(
         None,
         "Leave out these weights of checkpoints: comma-separated patterns of names such as 'ema.*'.",
         metavar="PATTERNS",
         usual="none",
-        example="['ema.*']",
     )

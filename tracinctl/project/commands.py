@@ -70,7 +70,6 @@ class SweepCommand(TargetCommand):
         0,
         "Also list the N pairs with the most votes at the first threshold; with --by, show N groups instead of 20.",
         least=0,
-        example="10",
         panel=OUTPUT,
     )
 
@@ -105,12 +104,7 @@ class TrainCommand(TargetCommand):
     training: TrainSettings = field(metadata={"panel": TRAINING})
     program: TrainProgram
     decided: Decided = field(metadata={"panel": DATA})
-    exclusions_file: Path | None = setting(
-        None,
-        "Leave out the pairs and items on this list.",
-        example="'exclusions/plastic_500hz_excluded_pairs.txt'",
-        panel=DATA,
-    )
+    exclusions_file: Path | None = setting(None, "Leave out the pairs and items on this list.", panel=DATA)
     force: bool = setting(
         False,
         "Replace checkpoints even if scores were made from them, and the pairs file beside them.",
@@ -168,7 +162,6 @@ class WorkflowCommand(TargetCommand):
         "Also draw this view of each frequency: overview, distribution, top, ...",
         metavar="VIEW",
         choices=VIEW_LINES,
-        example="'overview'",
         panel=OUTPUT,
     )
     report: Path | None = setting(

@@ -9,7 +9,7 @@ the metadata:
 - ``metavar``: what help shows in place of a value; ``usual``: what help shows for a default of None.
 - ``choices``, ``suggestions``: values and a description of each; choices refuse other values, suggestions accept them.
 - ``least``: the smallest allowed number.
-- ``example``: a value in ``tracinctl.toml``, for a default of None.
+
 - ``panel``: the heading in help; the field of a group passes it to its members.
 - ``table``: the only table of ``tracinctl.toml`` for a setting that has no flag or variable.
 - ``one_call``: a flag only, not a setting of a project.
@@ -48,6 +48,13 @@ class Kind(Enum):
     WEIGHTS = "a word such as 'relative', or comma-separated numbers"
 
 
+_EXAMPLES = {
+    Kind.LIST: "['one', 'two']",
+    Kind.NUMBER: "1.0",
+    Kind.PATH: "'path'",
+    Kind.SIZE: "'4GiB'",
+    Kind.WHOLE: "10",
+}
 _KINDS = {str: Kind.TEXT, Path: Kind.PATH, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.TRUTH}
 
 
@@ -101,13 +108,10 @@ class Setting:
     @property
     def example(self) -> str:
         """An example value for ``tracinctl.toml``."""
-        if "example" in self.metadata:
-            return str(self.metadata["example"])
-        if self.kind is Kind.LIST:
-            return "['500hz', '1000hz']"
-        if self.kind is Kind.PATH:
-            return "'folder'"
-        return repr(self.default)
+        if self.default is not None:
+            return repr(self.default)
+        word = next(iter(self.choices), self.metadata.get("metavar", "value").lower())
+        return _EXAMPLES.get(self.kind, repr(word))
 
     def value(self, value: Any) -> Any:
         """Convert a value from typer or the settings file to the field's value."""

@@ -32,7 +32,7 @@ FORMATS = ("auto", "json", "parquet")
 
 def folder(usual: str, text: str) -> Any:
     """The setting of a project's folder."""
-    return setting(None, text, metavar="DIR", usual=usual, example=repr(usual), top=True)
+    return setting(None, text, metavar="DIR", usual=usual, top=True)
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -40,12 +40,7 @@ class Selection:
     """The chosen material and frequencies."""
 
     material: str | None = setting(
-        None,
-        "Material in the names of the recordings.",
-        metavar="NAME",
-        usual="the only one",
-        example="'plastic'",
-        top=True,
+        None, "Material in the names of the recordings.", metavar="NAME", usual="the only one", top=True
     )
     frequency: str | None = setting(
         None,
@@ -94,12 +89,7 @@ class DataPlaces:
         "checkpoints", "Folder of checkpoints, or of their folders <material>_<frequency>."
     )
     linked_root: Path | None = setting(
-        None,
-        "Second folder that recordings may link into.",
-        metavar="DIR",
-        usual="none",
-        example="'.dvc/cache'",
-        top=True,
+        None, "Second folder that recordings may link into.", metavar="DIR", usual="none", top=True
     )
 
 
@@ -112,7 +102,6 @@ class SourceSettings:
         "Your own function of (frequency, material) that returns a RankingData; tracinctl runs it.",
         metavar="MODULE:FUNCTION",
         usual="the recordings",
-        example="'my_project:load'",
         top=True,
     )
     model: str | None = setting(
@@ -120,14 +109,10 @@ class SourceSettings:
         "Your own function that builds the model; tracinctl runs it.",
         metavar="MODULE:FUNCTION",
         usual="the built-in ranker",
-        example="'my_project:build_model'",
         top=True,
     )
     pairs_file: Path | None = setting(
-        None,
-        "The pairs that training used: split,id1,id2,target.",
-        usual="the checkpoints' pairs.csv, else all",
-        example="'pairs.csv'",
+        None, "The pairs that training used: split,id1,id2,target.", usual="the checkpoints' pairs.csv, else all"
     )
     pairs: str | None = setting(
         None,
@@ -136,7 +121,6 @@ class SourceSettings:
         metavar="HOW",
         choices={"every": "each pair of items of different classes", "drawn": "random pairs, drawn with the seed"},
         usual="every, with a warning",
-        example="'drawn'",
         top=True,
     )
     seed: int = setting(42, "Seed of the train/held-out split, and of drawn pairs.")
@@ -147,20 +131,14 @@ class SourceSettings:
         "Comma-separated classes of the recordings, lowest rank first.",
         metavar="NAMES",
         usual="by the numbers in their names",
-        example="['deg000', 'deg036']",
         top=True,
     )
     channel: int | None = setting(
-        None,
-        "Channel of recordings with several channels, from 1.",
-        usual="their average",
-        least=1,
-        example="1",
-        top=True,
+        None, "Channel of recordings with several channels, from 1.", usual="their average", least=1, top=True
     )
     n_fft: int = setting(2048, "Window of the spectrograms.", table="features")
     hop: int = setting(256, "Step of the spectrograms.", table="features")
-    architecture: str | None = setting(None, "Architecture of the built-in ranker.", table="ranker", example="'small'")
+    architecture: str | None = setting(None, "Architecture of the built-in ranker.", table="ranker")
     normalise: bool = setting(True, "Whether the built-in ranker normalises its input.", table="ranker")
 
 
@@ -175,7 +153,6 @@ class ComputeSettings:
         "Use N random held-out pairs instead of all. All cost no more and find more.",
         usual="all",
         least=1,
-        example="5",
         panel=DATA,
     )
     test_pairs: tuple[str, ...] = setting(
@@ -217,10 +194,7 @@ class Processes:
     """The number of processes that share the work."""
 
     processes: int = setting(
-        1,
-        "Number of processes on this machine that share the work; for several machines, use torchrun.",
-        least=1,
-        example="2",
+        1, "Number of processes on this machine that share the work; for several machines, use torchrun.", least=1
     )
 
 
@@ -246,12 +220,7 @@ class Retraining:
 class TrainProgram:
     """The user's own training program, which tracinctl runs in place of the built-in ranker to judge lists."""
 
-    command: str | None = setting(
-        None,
-        "Your own training program.",
-        table="train",
-        example="'python train.py --exclusions-file {exclusions_file}'",
-    )
+    command: str | None = setting(None, "Your own training program.", table="train")
     metrics_file: str = setting("metrics.json", "The file where your program writes its metrics.", table="train")
 
 

@@ -21,7 +21,7 @@ class RetrainSettings:
 
     repeats: int = setting(5, "Number of trainings of each kind, each with another seed.", least=1)
     seed: int = 42
-    at_once: int = setting(0, "Trainings to run in parallel.", least=0, usual="one per processor", example="2")
+    at_once: int = setting(0, "Trainings to run in parallel.", least=0, usual="one per processor")
     loss_type: str = "standard"
     margin: float = 1.0
 

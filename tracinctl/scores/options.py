@@ -48,7 +48,7 @@ class Votes(RequiredVotes):
     )
 
     upper_threshold: float | None = setting(
-        None, "Scores above this value are votes too.", metavar="SCORE", usual="none", example="20.0"
+        None, "Scores above this value are votes too.", metavar="SCORE", usual="none"
     )
 
 
@@ -61,10 +61,9 @@ class Rule(Votes):
         "A score (-5) or a share of all scores (1%); scores below it are votes against the pair.",
         metavar="SCORE",
         kind="score",
-        example="-5  or  threshold = '1%'",
     )
     max_exclusions: int | None = setting(
-        None, "List at most this many, the most harmful first.", usual="no limit", least=1, example="50"
+        None, "List at most this many, the most harmful first.", usual="no limit", least=1
     )
     mode: str = setting(
         "ranking_pair",
@@ -84,7 +83,6 @@ class Thresholds:
         "Comma-separated thresholds to try: scores (-5) or shares of all scores (1%).",
         metavar="SCORES",
         kind="list",
-        example="[0, -5, '1%']",
     )
 
 
