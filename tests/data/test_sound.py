@@ -87,7 +87,7 @@ def _nothing(path):
         (_not_a_number, "frame 7"),
         (_a_folder, "it is a folder"),
         (_flac, "not a WAV file but FLAC"),
-        (_nothing, "no such file"),
+        (_nothing, "No such file"),
     ],
 )
 def test_an_unreadable_file_is_named(tmp_path, spoil, reason):

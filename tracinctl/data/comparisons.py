@@ -233,13 +233,10 @@ def _numbers(table: Table, numbers: dict[str, float]) -> dict[str, int]:
         return {cell: 1 if value == 1 else -1 for cell, value in numbers.items()}
     if numbers:
         names = sorted(numbers, key=numbers.__getitem__)
-        hint = f"Give the value that means the first item wins, for example `first_wins` {names[-1]}"
-        if len(names) > 2:  # noqa: PLR2004  two values mean one item each
-            hint = (
-                "Give all values that mean a win of each item, for example `first_wins` 1,2 `tie` 3 `second_wins` 4,5"
-            )
         raise DataError(
-            f"{table.path}: outcomes are {first_few(names, 8)}, and it is unclear which item each means", hint=hint
+            f"{table.path}: outcomes are {first_few(names, 8)}, and it is unclear which item each means",
+            hint=f"Give the values of a win of the first item, for example `first_wins` {names[-1]}, and with more than "
+            "two values also `second_wins` and `tie`.",
         )
     return {}
 

@@ -221,8 +221,6 @@ def _refusal(path: Path, error: OSError) -> str:
         return "it is a folder"
     if path.is_symlink() and not path.exists():
         return f"it is a link to {clean(path.readlink())}, which does not exist"
-    if not path.exists():
-        return "there is no such file"
     return error.strerror or str(error)
 
 
