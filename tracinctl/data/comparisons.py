@@ -235,8 +235,8 @@ def _numbers(table: Table, numbers: dict[str, float]) -> dict[str, int]:
         names = sorted(numbers, key=numbers.__getitem__)
         raise DataError(
             f"{table.path}: outcomes are {first_few(names, 8)}, and it is unclear which item each means",
-            hint=f"Give the values of a win of the first item, for example `first_wins` {names[-1]}, and with more than "
-            "two values also `second_wins` and `tie`.",
+            hint=f"Give all values of a win of the first item, for example `first_wins` {names[-1]}, and with more "
+            "than two values also `second_wins` and `tie`.",
         )
     return {}
 
