@@ -103,74 +103,67 @@ def _names(by_material: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"{material} {frequency}" for material, frequencies in by_material.items() for frequency in frequencies]
 
 
-def choose_material(project: Project, requested: str | None, choices: dict[str, list[str]], where: str) -> str:
-    """The material that the user chose or set, or the only one found.
-
-    Raises:
-        DataError: there is none.
-        UsageError: there are several and none is chosen.
-    """
-    name = requested or project.material
-    if name is not None:
-        return _as_written(name, choices)
-    if not choices:
-        raise DataError(f"no material was given, and none was found in {where}", hint="Give one with `material`.")
-    if len(choices) > 1:
-        raise UsageError(
-            f"no material was given, and {where} has several: {', '.join(choices)}",
-            hint=f"Give one, for example `material` {next(iter(choices))}",
-        )
-    return next(iter(choices))
-
-
 def _as_written(name: str, names: Iterable[str]) -> str:
     """The existing name that equals this one in Unicode's normal form, or else this one in that form."""
     usual = normalize("NFC", name)
     return next((existing for existing in names if normalize("NFC", existing) == usual), usual)
 
 
-def choose_frequencies(
-    project: Project,
-    requested: str | None,
-    material: str,
-    choices: dict[str, list[str]],
-    where: str,
-    *,
-    strict: bool = True,
-) -> list[str]:
-    """The frequencies that the user chose or set, or all that are found.
+@dataclass(frozen=True, eq=False, repr=False)
+class Choices:
+    """The frequencies of each material to choose from, and the words for the folders that have them."""
 
-    Raises:
-        UsageError: nothing is found, or (if ``strict``) a chosen one is not found.
-    """
-    existing = choices.get(material, [])
-    wanted = list(project.frequencies) if requested is None else split_list(requested, "frequency")
-    names = [_as_written(name, existing) for name in wanted]
-    everything = ALL in names or not names
-    if not existing and (everything or strict):
-        raise UsageError(f"no {material} in {where}", hint=_alternatives(material, list(choices), "materials"))
-    if everything:
-        return existing
-    missing = next((name for name in names if name not in existing), None)
-    if strict and missing is not None:
-        raise UsageError(f"no {material} at {missing} in {where}", hint=_alternatives(missing, existing, "frequencies"))
-    return names
+    project: Project
+    by_material: dict[str, list[str]]
+    where: str
 
+    def material(self, requested: str | None) -> str:
+        """The material that the user chose or set, or the only one found.
 
-def _choose_targets(
-    project: Project,
-    material: str | None,
-    frequency: str | None,
-    choices: dict[str, list[str]],
-    where: str,
-    *,
-    strict: bool = True,
-) -> list[Target]:
-    chosen = choose_material(project, material, choices, where)
-    return [
-        Target(project, chosen, name)
-        for name in choose_frequencies(project, frequency, chosen, choices, where, strict=strict)
-    ]
+        Raises:
+            DataError: there is none.
+            UsageError: there are several and none is chosen.
+        """
+        name = requested or self.project.material
+        if name is not None:
+            return _as_written(name, self.by_material)
+        if not self.by_material:
+            raise DataError(
+                f"no material was given, and none was found in {self.where}", hint="Give one with `material`."
+            )
+        first, *others = self.by_material
+        if others:
+            raise UsageError(
+                f"no material was given, and {self.where} has several: {', '.join(self.by_material)}",
+                hint=f"Give one, for example `material` {first}",
+            )
+        return first
+
+    def frequencies(self, requested: str | None, material: str, *, strict: bool = True) -> list[str]:
+        """The frequencies that the user chose or set, or all that are found.
+
+        Raises:
+            UsageError: nothing is found, or (if ``strict``) a chosen one is not found.
+        """
+        existing = self.by_material.get(material, [])
+        wanted = list(self.project.frequencies) if requested is None else split_list(requested, "frequency")
+        names = [_as_written(name, existing) for name in wanted]
+        everything = ALL in names or not names
+        if not existing and (everything or strict):
+            hint = _alternatives(material, list(self.by_material), "materials")
+            raise UsageError(f"no {material} in {self.where}", hint=hint)
+        if everything:
+            return existing
+        missing = next((name for name in names if name not in existing), None)
+        if strict and missing is not None:
+            hint = _alternatives(missing, existing, "frequencies")
+            raise UsageError(f"no {material} at {missing} in {self.where}", hint=hint)
+        return names
+
+    def targets(self, material: str | None, frequency: str | None, *, strict: bool = True) -> list[Target]:
+        """The targets that the user chose or set, or all that are found."""
+        chosen = self.material(material)
+        return [Target(self.project, chosen, name) for name in self.frequencies(frequency, chosen, strict=strict)]
 
 
 def score_files(
@@ -188,7 +181,7 @@ def score_files(
     available = scores_by_material(project.metadata_dir)
     if not available:
         raise _no_scores(project, material, frequency, by_name=paths is not None)
-    targets = _choose_targets(project, material, frequency, available, str(project.metadata_dir), strict=False)
+    targets = Choices(project, available, str(project.metadata_dir)).targets(material, frequency, strict=False)
     files = [ScoreFile(target.score_file, target) for target in targets if target.score_file.is_file()]
     missing = [_missing_scores(target) for target in targets if not target.score_file.is_file()]
     if not files:
@@ -247,7 +240,7 @@ def training_sets(
 
         error = no_recordings(project.data_root)
         raise DataError(error.message, hint=f"{error.hint}\n{_TRY_THE_DEMO}")
-    return _choose_targets(project, material, frequency, available, str(project.data_root))
+    return Choices(project, available, str(project.data_root)).targets(material, frequency)
 
 
 def _own_sets(project: Project, material: str | None, frequency: str | None) -> list[Target]:
@@ -283,7 +276,7 @@ def workflow_sets(
             f"no recordings, checkpoints or scores in {where}",
             hint=_beside(project) or f"{folders}\n{_TRY_THE_DEMO}",
         )
-    return _choose_targets(project, material, frequencies, available, where, strict=False)
+    return Choices(project, available, where).targets(material, frequencies, strict=False)
 
 
 def unknown_set(target: Target) -> str:

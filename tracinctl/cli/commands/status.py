@@ -12,8 +12,7 @@ from tracinctl.cli.output.terminal import terminal
 from tracinctl.errors import DataError
 from tracinctl.project.commands import ComputeCommand, StatusCommand
 from tracinctl.project.declared import settings_of
-from tracinctl.project.selection import choose_frequencies, everything_by_material
-from tracinctl.project.target import Target
+from tracinctl.project.selection import Choices, everything_by_material
 
 if TYPE_CHECKING:
     from tracinctl.project.status import TargetStatus
@@ -38,13 +37,8 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
         )
     chosen = settings.selection.material or project.material
     materials = [chosen] if chosen else list(frequencies)
-    targets = [
-        Target(project, material, frequency)
-        for material in materials
-        for frequency in choose_frequencies(
-            project, settings.selection.frequency, material, frequencies, str(project.root), strict=True
-        )
-    ]
+    choices = Choices(project, frequencies, str(project.root))
+    targets = [target for name in materials for target in choices.targets(name, settings.selection.frequency)]
     file = file_settings(ctx)
     places = {setting.name: file.place_of("compute", setting) for setting in settings_of(ComputeCommand)}
     current_settings = {name: file.get(*place) for name, place in places.items() if place is not None}
