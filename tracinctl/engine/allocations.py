@@ -20,7 +20,7 @@ class AllocationWatch:
     def __init__(self) -> None:
         self.peak = 0
         self._live = 0
-        self._storages: set[int] = set()
+        self._storages: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         self._mode: Any = None
 
     def __enter__(self) -> Self:
@@ -38,6 +38,7 @@ class AllocationWatch:
 
     def __exit__(self, *error: object) -> None:
         self._mode.__exit__(*error)
+        self._storages.clear()
 
     def _run(self, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
         for tensor in _tensors((args, kwargs)):  # views of earlier tensors are not new
@@ -50,13 +51,12 @@ class AllocationWatch:
     def _see(self, storage: torch.UntypedStorage, size: int) -> None:
         key = id(storage)  # torch keeps one object per storage, which views share
         if key not in self._storages:
-            self._storages.add(key)
+            self._storages[key] = weakref.ref(storage, lambda _: self._forget(key, size))
             self._live += size
             self.peak = max(self.peak, self._live)
-            weakref.finalize(storage, self._forget, key, size).atexit = False
 
     def _forget(self, key: int, size: int) -> None:
-        self._storages.discard(key)
+        del self._storages[key]
         self._live -= size
 
 

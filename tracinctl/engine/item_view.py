@@ -161,7 +161,7 @@ class _Shortfall:
         part = slice(np.searchsorted(items, start), np.searchsorted(items, stop))
         cell = (items[part] - start) * width + bounds[part]
         weight = self.sorted[ranks[part]] if sums else None
-        counted = np.bincount(cell, weight, minlength=(stop - start) * width).astype(np.float64)
+        counted = np.bincount(cell, weight, minlength=(stop - start) * width).astype(np.float64, copy=False)
         return np.asarray(counted.reshape(stop - start, width).cumsum(1))
 
 
