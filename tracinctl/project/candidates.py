@@ -14,7 +14,7 @@ from tracinctl.progress import Progress, ProgressCallback
 from tracinctl.project.compute import compute_options
 from tracinctl.project.config import holds_checkpoints
 from tracinctl.project.settings import ComputeSettings
-from tracinctl.project.sources import make_model, with_test_pairs
+from tracinctl.project.sources import make_model
 from tracinctl.project.target import Target
 from tracinctl.retraining.choice import Candidate, Estimate, Train
 from tracinctl.retraining.crossfit import CrossFit
@@ -141,7 +141,7 @@ def scores_by_method(
     if compute.origin.source is None and not holds_checkpoints(target.checkpoints):
         return sources
     checkpoints = list_checkpoints(target.checkpoints, compute.checkpoint_prefix)
-    scoring = with_test_pairs(data, division.rows(data, "scoring"))
+    scoring = replace(data, test_pairs=data.test_pairs.take(division.rows(data, "scoring")))
     options = compute_options(target, compute)
     for method in METHODS:
         if method == method_of_given:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracinctl.engine.checkpoints.files import checkpoint_parts
-from tracinctl.errors import TracinctlError, UsageError
+from tracinctl.errors import TracinctlError
 from tracinctl.progress import ProgressCallback, no_progress
-from tracinctl.project.settings import FORMATS, ComputeSettings, SourceSettings
+from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.sources import (
     assumed_pairs,
     choose_test_pairs,
@@ -20,7 +20,6 @@ from tracinctl.project.sources import (
     make_model,
     pairs_file_of,
     trained_otherwise,
-    with_test_pairs,
 )
 from tracinctl.project.staleness import check_unchanged, digests_of, pairs_digests, recordings_of, states_of
 from tracinctl.project.target import Target
@@ -144,7 +143,7 @@ def compute_project_scores(
     data = load_data(target, settings.origin, progress)
     used = {*data.train.ids, *data.test.ids}
     made_from = _made_from(target, settings.origin, {name: digests[name] for name in digests if name in used})
-    data = with_test_pairs(data, choose_test_pairs(data, settings))
+    data = replace(data, test_pairs=data.test_pairs.take(choose_test_pairs(data, settings)))
     options = compute_options(target, settings)
     result = compute_scores(
         data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
@@ -281,8 +280,6 @@ def _score_paths(
     target: Target, file_format: str, scores: ScoreSource, *, per_checkpoint: bool = False
 ) -> tuple[Path, Path]:
     """The path of the scores to write, and of scores in the other format."""
-    if file_format not in FORMATS:
-        raise UsageError(f"unknown format {file_format!r}", hint=f"Choose one of {', '.join(FORMATS)}.")
     text = target.scores_as("json", per_checkpoint=per_checkpoint)
     columns = target.scores_as("parquet", per_checkpoint=per_checkpoint)
     if file_format == "auto":

@@ -252,14 +252,16 @@ _OF_SCRIPTS = frozenset({"TRACINCTL_BIN"})  # the folder of the program, for scr
 
 def check_environment(environment: Mapping[str, str]) -> None:
     """Raise SettingsError if a ``TRACINCTL_...`` variable belongs to no setting."""
-    variables = _variables()
+    variables = {variable("", "config")}
+    for command in COMMANDS:
+        variables.update(*command_variables(command).values())
     for name in sorted(environment):
         if name.startswith(f"{PREFIX}_") and name not in variables and name not in _OF_SCRIPTS:
             # without the common beginning, which would make all names similar
             near = nearest(name.removeprefix(f"{PREFIX}_"), [word.removeprefix(f"{PREFIX}_") for word in variables])
-            command = next((word for word in COMMANDS if name.startswith(variable(word, "") + "_")), "")
-            see = f"See `tracinctl {command or 'COMMAND'} --help` for the settings."
-            problem = f"{command} has no such setting" if command else "there is no such setting"
+            owner = next((word for word in COMMANDS if name.startswith(variable(word, "") + "_")), "")
+            see = f"See `tracinctl {owner or 'COMMAND'} --help` for the settings."
+            problem = f"{owner} has no such setting" if owner else "there is no such setting"
             hint = f"Did you mean {PREFIX}_{near}?" if near else see
             raise SettingsError(f"environment variable {name}: {problem}", hint=hint)
 
@@ -275,11 +277,6 @@ def check_variables(command: str, environment: Mapping[str, str]) -> None:
                 f"`{setting.name}` has two values: {assignments}",
                 hint="Both variables set the same setting. Keep one of them.",
             )
-
-
-def _variables() -> list[str]:
-    of_flags = (names for command in COMMANDS for names in command_variables(command).values())
-    return [variable("", "config"), *dict.fromkeys(name for names in of_flags for name in names)]
 
 
 def _unknown(path: Path, table: str, key: str, names: Sequence[str], form: str) -> SettingsError:

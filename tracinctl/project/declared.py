@@ -20,7 +20,7 @@ the metadata:
 import functools
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -131,18 +131,17 @@ class Setting:
 @functools.cache
 def settings_of(cls: type, panel: str = "", without: tuple[str, ...] = ()) -> tuple[Setting, ...]:
     """The settings of a class and of its groups, in the order of their fields, except those in ``without``."""
-    return tuple(_settings_in(cls, panel, without))
-
-
-def _settings_in(cls: type, panel: str, without: tuple[str, ...]) -> Iterator[Setting]:
     owners = {name: base for base in reversed(cls.__mro__) for name in inspect.get_annotations(base)}
+    settings: list[Setting] = []
     for part in fields(cls):
         heading = part.metadata.get("panel", panel)
         if isinstance(part.type, type) and is_dataclass(part.type):
-            yield from settings_of(part.type, heading, (*without, *part.metadata.get("without", ())))
+            settings += settings_of(part.type, heading, (*without, *part.metadata.get("without", ())))
         elif "help" in part.metadata and part.name not in without:
             name = part.metadata.get("name", part.name)
-            yield Setting(name, owners[part.name], part.name, _kind(part), part.default, part.metadata, heading)
+            owner = owners[part.name]
+            settings.append(Setting(name, owner, part.name, _kind(part), part.default, part.metadata, heading))
+    return tuple(settings)
 
 
 def _kind(part: Any) -> Kind:

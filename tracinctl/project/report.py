@@ -216,15 +216,11 @@ def _figures(
             # scores may lack data for a view; the reader learns what would add it
             yield title, None, f"{title}: not drawn, {error.message}."
     contradicted = doubts_of_scores(target, source.train_ids) if source.groups else None
-    for column in _grouping_columns(source):
-        grouped = replace(request, by=column, contradicted=contradicted)
-        yield f"By {column}", draw("groups", grouped, ""), ""
-
-
-def _grouping_columns(source: ScoreSource) -> list[str]:
-    """The additional columns in which several training pairs share values."""
     most = len(source.train_ids) / _LEAST_GROUP
-    return [name for name, values in source.groups.items() if 1 < len(set(values)) <= most]
+    for column, values in source.groups.items():
+        if 1 < len(set(values)) <= most:
+            grouped = replace(request, by=column, contradicted=contradicted)
+            yield f"By {column}", draw("groups", grouped, ""), ""
 
 
 def _listed(chosen: Exclusions) -> dict[str, Any]:
@@ -247,7 +243,6 @@ def _listed(chosen: Exclusions) -> dict[str, Any]:
     }[chosen.mode]
     more = max(len(chosen.ids), len(chosen.listed)) - _MOST_ROWS
     notes = [f"{more:,} more are not shown here."] if more > 0 else []
-
     kind = "training pair" if chosen.mode == "ranking_pair" else "item"
     return {"count": count(len(chosen.ids), kind) if chosen.ids else "", "tables": tables, "notes": notes}
 

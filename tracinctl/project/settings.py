@@ -27,8 +27,6 @@ PICTURE = "Picture"
 DEMO = "Demo"
 REVIEW = "Review"
 
-FORMATS = ("auto", "json", "parquet")
-
 
 def folder(usual: str, text: str) -> Any:
     """The setting of a project's folder."""
@@ -184,7 +182,7 @@ class ComputeSettings:
         "json, parquet, or auto: Parquet for more than 1,000,000 scores.",
         name="format",
         metavar="FORMAT",
-        choices=dict.fromkeys(FORMATS, ""),
+        choices={"auto": "", "json": "", "parquet": ""},
         panel=OUTPUT,
     )
 

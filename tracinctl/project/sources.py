@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -126,7 +125,7 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
     """Rows of the held-out pairs to use: the named ones, a number drawn with the seed, or all.
 
     Raises:
-        UsageError: a named pair is not there, both a number and names are given, or the number is not positive.
+        UsageError: a named pair is not there, or both a number and names are given.
     """
     import numpy as np
 
@@ -142,13 +141,6 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
                 raise UsageError(f"there is no held-out pair {name!r}", hint=did_you_mean(name, ids, some))
             rows.append(ids.index(name))
         return np.array(rows, dtype=np.int64)
-    if number is not None and number < 1:
-        raise UsageError(f"`num_test_samples` {number} gives no test pair", hint="Leave it out to use all.")
     if number is None or number >= len(pairs):
         return np.arange(len(pairs))
     return np.sort(np.random.default_rng(settings.origin.seed).choice(len(pairs), number, replace=False))
-
-
-def with_test_pairs(data: RankingData, rows: npt.NDArray[np.int64]) -> RankingData:
-    """The data with only these held-out pairs."""
-    return replace(data, test_pairs=data.test_pairs.take(rows))

@@ -53,20 +53,14 @@ def keys_for(command: str, setting: Setting) -> Iterator[tuple[str, str]]:
                 yield table, key
 
 
-def variables_for(command: str, setting: Setting) -> list[str]:
-    """The environment variables of a command's setting; the first one that is set counts."""
-    if setting.table:
-        return []
-    if setting.one_call:
-        return [variable(command, setting.name)]
-    return [variable(table, key) for table, key in keys_for(command, setting)]
-
-
 def command_variables(command: str) -> dict[str, list[str]]:
-    """The environment variables of each flag of a command."""
-    return {
-        setting.name: variables_for(command, setting) for setting in settings_of(COMMANDS[command]) if not setting.table
-    }
+    """The environment variables of each flag of a command; the first one that is set counts."""
+    variables = {}
+    for setting in settings_of(COMMANDS[command]):
+        if not setting.table:
+            places = [(command, setting.name)] if setting.one_call else keys_for(command, setting)
+            variables[setting.name] = [variable(table, key) for table, key in places]
+    return variables
 
 
 def variable(table: str, key: str) -> str:
