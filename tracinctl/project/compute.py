@@ -231,11 +231,7 @@ def _replaced(path: Path, scores: ScoreSource) -> str:
 
 def _settings_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a provenance that matter, by name, as they are read from JSON."""
-    from tracinctl.engine.losses import OF_MARGIN
-
     found = {name: provenance.get(name) for name in _SETTINGS}
-    if found["loss"] not in OF_MARGIN:
-        del found["margin"]
     found["checkpoints"] = [part["name"] for part in provenance.get("checkpoints", ())]
     found["projection_dim"] = provenance.get("projection", {}).get("dim")
     found |= provenance.get("origin", {})

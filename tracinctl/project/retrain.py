@@ -168,6 +168,7 @@ class _Work:
         first, second = ({ids[row] for row in pairs_within(self.data, half)} for half in self.halves)
         self.half_pairs = (first, second)
         self.trainer = self._trainer(device)
+        self.at_once = settings.at_once(progress)
 
     def _trainer(self, device: str) -> RankerTrainer | CommandTrainer:
         settings, target = self.settings, self.target
@@ -204,22 +205,16 @@ class _Work:
 
     def train(self, plan: Sequence[Training]) -> list[Trained]:
         """Run trainings, in parallel as the trainer allows."""
-        return run_trainings(
-            self.trainer,
-            plan,
-            self.target.retraining_dir,
-            at_once=self.settings.at_once(self.progress),
-            progress=self.progress,
-        )
+        folder = self.target.retraining_dir
+        return run_trainings(self.trainer, plan, folder, at_once=self.at_once, progress=self.progress)
 
     def judged(self, candidates: Callable[[], Sequence[Candidate]], usual: Candidate) -> RetrainResult:
         """Choose one of the candidates and judge it; judge ``usual`` if none can be chosen."""
         why_not = self._cannot_choose()
         if why_not:
             return replace(self._trial(usual.ids, Recipe(), Recipe()), why_no_choice=why_not)
-        decays = (
-            (None,) if self.settings.command is not None else (None, max(0.01, 10 * self.settings.train.weight_decay))
-        )
+        stronger = max(0.01, 10 * self.settings.train.weight_decay)
+        decays = (None, stronger) if self.settings.command is None else (None,)
         settings = ChoiceSettings(self.settings.how.seeds[:CHOOSING_SEEDS], decays)
         choice = choose(self.train, self.data, self.halves, candidates(), settings)
         if not choice.exclusions and not choice.chosen.recipe.loss:
@@ -243,7 +238,7 @@ class _Work:
             self.data,
             self.division,
             exclusions,
-            replace(self.settings.how, at_once=self.settings.at_once(no_progress)),
+            replace(self.settings.how, at_once=self.at_once),
             target.retraining_dir,
             recipe=recipe,
             tuned=tuned,

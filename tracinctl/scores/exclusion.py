@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tracinctl.errors import ScoreFileError
+from tracinctl.errors import ScoreFileError, UsageError
 from tracinctl.scores.groups import GroupScores, names_for_list
-from tracinctl.scores.options import Rule
+from tracinctl.scores.options import MODES, Rule
 from tracinctl.scores.pair_ids import items_if_known, mirror_rows, pair_items
 from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.scores.sweep import never_fires
@@ -127,7 +127,7 @@ def choose_exclusions(source: ScoreSource, rule: Rule) -> Exclusions:
         UsageError: a setting of the rule is wrong.
         ScoreFileError: the scores lack the pairs' items (``full_pair``) or the item-level influence (``sample``).
     """
-    check_rule(rule.rule, rule.min_occurrences, rule.upper_threshold)
+    _check(rule)
     threshold = parse_threshold(rule.threshold)
     suspicious = suspicious_items(source) if rule.mode == "sample" else {}
     harmful, value, required, counted = _find_harmful(source, rule, threshold)
@@ -209,6 +209,16 @@ def _listed_rows(source: ScoreSource, rows: list[int], rule: Rule) -> tuple[list
         return listed, []
     names = set(listed)
     return listed, [mirror[row] for row in listed if mirror.get(row, row) not in names]
+
+
+def _check(rule: Rule) -> None:
+    if rule.mode not in MODES:
+        raise UsageError(f"unknown pair mode {rule.mode!r}", hint=f"Choose one of {', '.join(MODES)}.")
+    if rule.max_exclusions is not None and rule.max_exclusions < 1:
+        raise UsageError(
+            f"`max_exclusions` is {rule.max_exclusions}, which excludes nothing", hint="Give 1 or more, or no cap."
+        )
+    check_rule(rule.rule, rule.min_occurrences, rule.upper_threshold)
 
 
 def _items_of(source: ScoreSource, rows: Sequence[int]) -> list[str]:

@@ -162,10 +162,9 @@ def influence_by_group(
     See ``members_of`` for ``by`` and ``group_influence`` for ``contradicted``.
     """
     members = members_of(source, by)
-    totals, ones = np.zeros(len(source.train_ids)), np.ones(len(source.test_ids))
+    ones = np.ones(len(source.test_ids))
     with np.errstate(over="ignore", invalid="ignore"):  # sums of very large scores may be infinite
-        for start, block in source.blocks():
-            totals[start : start + len(block)] = block @ ones
+        totals = np.concatenate([block @ ones for _, block in source.blocks()])
     return members, group_influence(np.nan_to_num(totals), members, contradicted)
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tracinctl.errors import UsageError
 from tracinctl.progress import Progress, ProgressCallback, no_progress
-from tracinctl.scores.options import RequiredVotes, Votes
+from tracinctl.scores.options import RULES, RequiredVotes, Votes
 from tracinctl.scores.quantiles import nonzero_quantiles
 from tracinctl.scores.source import FloatArray, ScoreSource
 from tracinctl.text import number
@@ -86,9 +86,11 @@ def check_rule(rule: str, min_occurrences: str = DEFAULT_OCCURRENCES, upper_thre
     """Check the settings of a rule.
 
     Raises:
-        UsageError: ``min_occurrences`` is not a number of votes, or settings of votes are given for the rule total,
-            which has no votes.
+        UsageError: ``rule`` is not one of RULES, ``min_occurrences`` is not a number of votes, or settings of votes are
+            given for the rule total, which has no votes.
     """
+    if rule not in RULES:
+        raise UsageError(f"unknown rule {rule!r}", hint=f"Choose one of {', '.join(RULES)}.")
     required_votes(min_occurrences, 0)
     if rule == "total" and (upper_threshold is not None or min_occurrences != DEFAULT_OCCURRENCES):
         parameter = "min_occurrences" if upper_threshold is None else "upper_threshold"
