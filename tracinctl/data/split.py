@@ -32,6 +32,8 @@ def split_by_seed(
     labels: FloatArray, rule: str | None = None, seed: int = 42, train_share: float = TRAIN_SHARE
 ) -> Split:
     """Divide items at random, and make their pairs by a rule, ``every`` or ``drawn``; None = ``every``."""
+    if rule not in {None, "every", "drawn"}:
+        raise UsageError(f"pairs is {rule!r}; it must be every or drawn")
     train, test = split_items(len(labels), seed, train_share)
     if rule == "drawn":
         drawn, held_out = draw_pairs(labels[train], labels[test], seed)
