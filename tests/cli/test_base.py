@@ -152,9 +152,9 @@ def test_flag_beats_variable_beats_settings_beats_default(cli, project, monkeypa
 
     assert tried() == ("0,-5,-10,-15", "default")
     (project / "tracinctl.toml").write_text("[sweep]\nthresholds = [-1, -2]\n")
-    assert tried() == ("-1,-2", "tracinctl.toml")
+    assert tried() == ("-1,-2", "tracinctl.toml, line 2")
     monkeypatch.setenv("TRACINCTL_SWEEP_THRESHOLDS", "-3")
-    assert tried() == ("-3", "environment TRACINCTL_SWEEP_THRESHOLDS")
+    assert tried() == ("-3", "environment variable TRACINCTL_SWEEP_THRESHOLDS")
     assert tried("--thresholds", "-4") == ("-4", "flag --thresholds")
 
 
@@ -171,7 +171,7 @@ def test_the_settings_file_can_be_named(cli, project, monkeypatch):
 
 def test_a_wrong_value_names_its_source(cli, project, monkeypatch):
     monkeypatch.setenv("TRACINCTL_SWEEP_TOP", "many")
-    assert "The value comes from environment TRACINCTL_SWEEP_TOP." in cli("sweep").err
+    assert "The value comes from environment variable TRACINCTL_SWEEP_TOP." in cli("sweep").err
     monkeypatch.delenv("TRACINCTL_SWEEP_TOP")
     (project / "tracinctl.toml").write_text("[exclude]\npair_mode = 'both'\n")
     result = cli("exclude")

@@ -147,7 +147,7 @@ class Command(TyperCommand):
         from tracinctl.cli.output.usage import (
             flags_without_effect,
             names_wrong_path,
-            origins_of,
+            origin_of,
             show_settings_file,
             show_sources,
         )
@@ -155,7 +155,7 @@ class Command(TyperCommand):
         terminal.flags = {
             param.name: param.opts[0] for param in self.params if param.name and param.param_type_name == "option"
         }
-        terminal.origins = origins_of(self, ctx)
+        terminal.origins = {param.name: origin_of(param, ctx) for param in self.params if param.name}
         show_settings_file(ctx)
         if terminal.verbosity:
             show_sources(self, ctx)

@@ -88,12 +88,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ChoiceSettings:
-    """The settings of a choice.
-
-    Attributes:
-        decays: weight decays to try, the default first.
-        finalists: number of rules to train with every weight decay and seed.
-    """
+    """Seeds, weight decays with the default first, and the number of rules to train with every one of both."""
 
     seeds: Sequence[int]
     decays: Sequence[float | None] = (None,)

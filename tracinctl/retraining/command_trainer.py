@@ -241,8 +241,5 @@ def _filled(word: str, values: dict[str, str]) -> str:
 
 
 def _tail(log: Path) -> str:
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
-    except OSError:
-        return ""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
     return "".join(f"\n{line}" for line in lines) if lines else "\nIt printed nothing."

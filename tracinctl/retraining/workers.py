@@ -15,7 +15,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO, Final
 
@@ -53,13 +54,14 @@ def train_in_workers(
     # all threads take their batches from this iterator
     waiting, messages = iter(batches), SimpleQueue[tuple[Keys, Any]]()
     start = pickle.dumps(sys.path) + pickle.dumps(trainer)
-    processes = [_start() for _ in range(workers)]
-    threads = [
-        threading.Thread(target=_feed, args=(process, start, waiting, messages), daemon=True) for process in processes
-    ]
-    try:
-        for thread in threads:
-            thread.start()
+    with ExitStack() as stack:
+        # at the end, the processes are killed, then their threads end, then their pipes are closed
+        processes = [stack.enter_context(_start()) for _ in range(workers)]
+        threads = stack.enter_context(ThreadPoolExecutor(workers))
+        for process in processes:
+            stack.callback(end_group, process)
+        for process in processes:
+            threads.submit(_feed, process, start, waiting, messages)
         unfinished = len(batches)
         while unfinished:
             keys, content = messages.get()
@@ -70,16 +72,6 @@ def train_in_workers(
             else:
                 finished(keys, content)
                 unfinished -= 1
-    finally:
-        for process in processes:
-            end_group(process)
-        for process, thread in zip(processes, threads, strict=True):
-            # Ctrl-C may come before a thread starts, which then cannot be joined and does not close its pipes
-            if thread.is_alive():
-                thread.join()
-            else:
-                with process:  # closes its pipes
-                    pass
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

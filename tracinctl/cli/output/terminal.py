@@ -137,8 +137,8 @@ class Terminal:
         if not isinstance(error, SettingsError):
             message, hint = self.with_flags(message), self.with_flags(hint)
         if isinstance(error, UsageError):
-            named = [name for name in self.origins if f"`{name}`" in error.message]
-            hint = "\n".join([*([hint] if hint else []), *(f"The value comes from {self.origins[n]}." for n in named)])
+            named = [origin for name, origin in self.origins.items() if origin and f"`{name}`" in error.message]
+            hint = "\n".join([*([hint] if hint else []), *(f"The value comes from {origin}." for origin in named)])
         self._message("error:", "bold red", f"{label}: {message}" if label else message, hint)
 
     def with_flags(self, text: str) -> str:

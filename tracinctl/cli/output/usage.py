@@ -12,22 +12,21 @@ from typing import Any
 from typer.core import TyperCommand
 
 from tracinctl.cli.options import file_settings, source_name, was_flag, was_typed
-from tracinctl.cli.output.terminal import terminal
+from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.text import nearest
 
 
 def show_sources(command: TyperCommand, ctx: Any) -> None:
     """Show each setting and its source on stderr."""
     settings = file_settings(ctx)
-    file = settings.path.name if settings.path is not None else "tracinctl.toml"
     rows = [
-        (param.name.replace("_", "-"), shown_value(ctx.params[param.name]), source_of(param, ctx, file))
+        (param.name.replace("_", "-"), shown_value(ctx.params[param.name]), source_of(param, ctx))
         for param in command.params
         if param.name and param.name in ctx.params
     ]
     for table in ("features", "ranker"):
         values = settings.values.get(table, {})
-        rows += [(f"[{table}] {key}", shown_value(value), file) for key, value in values.items()]
+        rows += [(f"[{table}] {key}", shown_value(value), "tracinctl.toml") for key, value in values.items()]
     name_width, value_width = (max((len(row[column]) for row in rows), default=0) for column in range(2))
     terminal.detail(f"settings of {command.name} ({f'file {settings.path}' if settings.path else 'no file'}):")
     for name, value, source in rows:
@@ -41,29 +40,23 @@ def show_settings_file(ctx: Any) -> None:
         terminal.say(f"Settings: {path}")
 
 
-def source_of(param: Any, ctx: Any, file: str) -> str:
+def source_of(param: Any, ctx: Any) -> str:
     """The source of a parameter's value, in words."""
-    kind = source_name(ctx, param.name)
-    if kind == "COMMANDLINE":
+    if source_name(ctx, param.name) == "COMMANDLINE":
         return f"flag {_typed(param)}" if param.param_type_name == "option" else "argument"
-    if kind == "ENVIRONMENT":
-        return f"environment {variable_of(param, ctx)}"
-    return file if kind == "DEFAULT_MAP" else "default"
+    return origin_of(param, ctx) or "default"
 
 
-def origins_of(command: Any, ctx: Any) -> dict[str, str]:
-    """The variable or the file and line behind each setting; flags and defaults are left out."""
-    origins = {}
-    file = file_settings(ctx)
-    for param in command.params:
-        kind = source_name(ctx, param.name)
-        setting = command.settings.get(param.name)
-        if setting is not None and kind == "ENVIRONMENT":
-            origins[param.name] = f"environment variable {variable_of(param, ctx)}"
-        elif setting is not None and kind == "DEFAULT_MAP":
-            place = file.place_of(command.name, setting)
-            origins[param.name] = f"{file.path}{file.line(*place) if place else ''}"
-    return origins
+def origin_of(param: Any, ctx: Any) -> str:
+    """The variable or the file and line behind a setting; empty for flags and defaults."""
+    kind, setting = source_name(ctx, param.name), getattr(ctx.command, "settings", {}).get(param.name)
+    if setting is not None and kind == "ENVIRONMENT":
+        return f"environment variable {variable_of(param, ctx)}"
+    if setting is not None and kind == "DEFAULT_MAP":
+        file = file_settings(ctx)
+        place = file.place_of(ctx.command.name, setting)
+        return f"{shown_path(file.path or Path())}{file.line(*place) if place else ''}"
+    return ""
 
 
 _FOLDERS = frozenset({"data_root", "linked_root"})
@@ -143,11 +136,8 @@ def show_usage_error(error: Any) -> None:
     if typed is not None and param is not None:
         near = nearest(typed[1], map(str, param.type.choices))
         hints += [f"Did you mean {near}?"] if near else _loose_values(ctx)
-    if ctx is not None and param is not None and param.name:
-        file = str(file_settings(ctx).path or "tracinctl.toml")
-        source = source_of(param, ctx, file)
-        if source.startswith(("environment", file)):
-            hints.append(f"The value comes from {source}.")
+    if ctx is not None and param is not None and param.name and (origin := origin_of(param, ctx)):
+        hints.append(f"The value comes from {origin}.")
     hints.append(f"See {ctx.command_path if ctx is not None else terminal.command} --help.")
     terminal.error(message, "\n".join(hints))
 
