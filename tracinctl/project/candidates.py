@@ -16,8 +16,9 @@ from tracinctl.project.config import holds_checkpoints
 from tracinctl.project.settings import ComputeSettings
 from tracinctl.project.sources import make_model
 from tracinctl.project.target import Target
-from tracinctl.retraining.choice import Candidate, Estimate, Train
+from tracinctl.retraining.choice import Candidate, Estimate
 from tracinctl.retraining.crossfit import CrossFit
+from tracinctl.retraining.trainer import Train
 from tracinctl.retraining.unseen import unseen_gains
 from tracinctl.scores.exclusion import choose_exclusions, suspicious_items
 from tracinctl.scores.options import Rule

@@ -27,7 +27,7 @@ with every weight decay and seed. Stops cost nothing, because one training is sc
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ import numpy as np
 from tracinctl.data.leave_out import leave_out
 from tracinctl.data.pairs import FloatArray, Pairs, RankingData
 from tracinctl.retraining.judging import Division, divide_items, pair_correct, pairs_within
-from tracinctl.retraining.trainer import Recipe, Trained, Training
+from tracinctl.retraining.trainer import Recipe, Train, Trained, Training
 
 NOTHING: Final = "nothing"
 FEWEST_ITEMS: Final = 3
@@ -49,8 +49,6 @@ _DRAWS = 200  # number of bootstrap draws
 _STANDARD_ERRORS = 1.0
 _STANDARD_ERRORS_BY_BOTH = 0.5
 _NEIGHBOUR = 0.5  # weight of a neighbouring cell
-
-Train = Callable[[Sequence[Training]], Sequence[Trained]]
 
 
 @dataclass(frozen=True)

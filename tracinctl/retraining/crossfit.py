@@ -22,14 +22,14 @@ trained on it do not fit it either (``margins.py``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tracinctl.data.pairs import FloatArray, IntArray, RankingData
-from tracinctl.retraining.trainer import END, Trained, Training
+from tracinctl.retraining.trainer import END, Train, Trained, Training
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -63,12 +63,7 @@ class CrossFit:
 
 
 def cross_fit(
-    train: Callable[[Sequence[Training]], Sequence[Trained]],
-    data: RankingData,
-    seed: int,
-    *,
-    rankers: int = RANKERS,
-    loss: str | None = None,
+    train: Train, data: RankingData, seed: int, *, rankers: int = RANKERS, loss: str | None = None
 ) -> CrossFit:
     """Train rankers, an even number, on halves of the training comparisons; ``train`` scores all items."""
     names = np.array(data.train_pairs.row_ids(data.train.ids), dtype=object)

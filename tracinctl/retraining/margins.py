@@ -18,24 +18,17 @@ and points of pair accuracy gained over the tuned ranker, on items that took no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 
 from tracinctl.data.pairs import FloatArray, RankingData
-from tracinctl.retraining.trainer import Trained, Training
+from tracinctl.retraining.trainer import Train, Trained, Training
 
 RANKERS = 6
 _LIMIT = 2.0  # limit on margins in standard deviations, so that no ranker or pair dominates
 
 
 def mean_margins(
-    train: Callable[[Sequence[Training]], Sequence[Trained]],
-    data: RankingData,
-    seed: int,
-    *,
-    rankers: int = RANKERS,
-    loss: str | None = None,
+    train: Train, data: RankingData, seed: int, *, rankers: int = RANKERS, loss: str | None = None
 ) -> FloatArray:
     """The mean margin of each training pair over rankers and stops, in standard deviations of a ranker's margins.
 

@@ -94,6 +94,9 @@ class Recipe:
         return epochs + decay + (f" --loss-type {self.loss}" if self.loss else "")
 
 
+Train = Callable[[Sequence[Training]], Sequence[Trained]]
+"""Runs trainings; the results are in their order."""
+
 Epochs = Callable[[int, int], None]
 """Receives the finished epochs and their total."""
 

@@ -32,10 +32,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.data.pairs import RankingData
-from tracinctl.retraining.choice import BEST_CELLS, Estimate, Train, item_error, smoothed
+from tracinctl.retraining.choice import BEST_CELLS, Estimate, item_error, smoothed
 from tracinctl.retraining.crossfit import CrossFit
 from tracinctl.retraining.margins import margins_of
-from tracinctl.retraining.trainer import Trained, Training
+from tracinctl.retraining.trainer import Train, Trained, Training
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
