@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -117,7 +116,7 @@ class _Run:
 
     def _step(self, batch: _Batch, epoch: int) -> torch.Tensor:
         self.model.weights.grad = None
-        losses = torch.cat([self._backward(part, batch.take(part)) for part in self.model.parts])
+        losses = torch.cat([self._backward(part, batch.cut(part)) for part in self.model.parts])
         if not torch.isfinite(losses).all():
             raise self._diverged(f"a loss is not finite in epoch {epoch}")
         self.optimizer.step(torch.from_numpy(batch.exists.any(1)).to(losses.device))
@@ -186,34 +185,25 @@ class _Batch:
     weight: FloatArray | None
     margin: FloatArray | None
 
-    def take(self, part: slice) -> _Batch:
-        """The batch of some members."""
-        return self.cut(lambda values: values[part])
-
-    def cut(self, part: Callable[[Any], Any]) -> _Batch:
-        """The batch with a part of each array."""
-        cut: dict[str, Any] = {name: None if values is None else part(values) for name, values in vars(self).items()}
+    def cut(self, members: slice, pairs: slice = slice(None)) -> _Batch:
+        """The batch of some members and pairs."""
+        cut: dict[str, Any] = {name: None if x is None else x[members, pairs] for name, x in vars(self).items()}
         return _Batch(**cut)
 
     def items(self) -> tuple[IntArray, IntArray, Any]:
         """Each member's different items, the places of its pairs' items among them, and which items exist.
 
-        Rows with fewer items are padded with their last one; padding does not count as existing.
+        Rows with fewer items are padded; padding does not count as existing.
         """
-        both = np.concatenate([self.first, self.second], 1)
-        exists = np.concatenate([self.exists, self.exists], 1)
-        both = np.where(exists, both, both.max(1, keepdims=True, where=exists, initial=0))
-        order = np.argsort(both, 1, kind="stable")
-        ordered = np.take_along_axis(both, order, 1)
-        new = np.ones_like(ordered, dtype=bool)
-        new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-        rank = np.cumsum(new, 1) - 1
-        places = np.empty_like(rank)
-        np.put_along_axis(places, order, rank, 1)
-        counts = rank[:, -1:] + 1
-        items = np.repeat(ordered[:, -1:], counts.max(), 1)
-        np.put_along_axis(items, rank, ordered, 1)
-        return items, places, (np.arange(counts.max()) < counts) & exists.any(1, keepdims=True)
+        both, exists = np.concatenate([self.first, self.second], 1), np.concatenate([self.exists, self.exists], 1)
+        items, places = np.zeros_like(both), np.zeros_like(both)
+        counts = np.zeros((len(both), 1), dtype=np.int64)
+        for row, exist in enumerate(exists):
+            different, places[row, exist] = np.unique(both[row, exist], return_inverse=True)
+            items[row, : len(different)] = different
+            counts[row] = len(different)
+        most = counts.max()
+        return items[:, :most], places, np.arange(most) < counts
 
 
 def _batches(members: Sequence[Member], epoch: int, settings: TrainSettings) -> list[_Batch]:
@@ -234,4 +224,4 @@ def _batches(members: Sequence[Member], epoch: int, settings: TrainSettings) -> 
             if column is not None:
                 getattr(pairs, name)[row, : len(order)] = column[order]
         pairs.exists[row, : len(order)] = True
-    return [pairs.cut(itemgetter((slice(None), slice(at, at + size)))) for at in range(0, shape[1], size)]
+    return [pairs.cut(slice(None), slice(at, at + size)) for at in range(0, shape[1], size)]
