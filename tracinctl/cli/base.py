@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -29,48 +30,26 @@ HELP_FLAGS = frozenset({"-h", "--help", "--help-all"})
 _Misuse: type[Any] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
-def _immediate(act: Callable[[Any, Any], None], panel: str, names: str, **more: Any) -> TyperOption:
-    """An option that acts when it is read; the command does not get its value."""
-
-    def callback(ctx: Any, _: Any, value: Any) -> None:
-        if value and not ctx.resilient_parsing:
-            act(ctx, value)
-
-    return TyperOption(
-        param_decls=names.split(),
-        callback=callback,
-        expose_value=False,
-        allow_from_autoenv=False,
-        rich_help_panel=panel,
-        **more,
-    )
+# these options act when they are read; the command does not get their values
+_option = functools.partial(TyperOption, expose_value=False, allow_from_autoenv=False)
 
 
 def common_options(panel: str) -> list[TyperOption]:
     """-q and -v, which may come before or after the command name."""
 
-    def be_quiet(_: Any, value: bool) -> None:
-        terminal.quiet = value
+    def be_quiet(_ctx: Any, _param: Any, value: bool) -> None:
+        terminal.quiet |= bool(value)
 
-    def be_verbose(_: Any, value: int) -> None:
+    def be_verbose(_ctx: Any, _param: Any, value: int) -> None:
         terminal.verbosity = max(terminal.verbosity, value)
 
+    quiet, verbose = ["quiet", "-q", "--quiet"], ["verbose", "-v", "--verbose"]
+    about_quiet = "Print nothing but the paths of result files, warnings and errors."
+    about_verbose = "Show where each setting came from and what came from the cache; -vv shows tracebacks."
     return [
-        _immediate(
-            be_quiet,
-            panel,
-            "quiet -q --quiet",
-            is_flag=True,
-            default=False,
-            help="Print nothing but the paths of result files, warnings and errors.",
-        ),
-        _immediate(
-            be_verbose,
-            panel,
-            "verbose -v --verbose",
-            count=True,
-            default=0,
-            help="Show where each setting came from and what came from the cache; -vv shows tracebacks.",
+        _option(param_decls=quiet, is_flag=True, callback=be_quiet, help=about_quiet, rich_help_panel=panel),
+        _option(
+            param_decls=verbose, count=True, default=0, callback=be_verbose, help=about_verbose, rich_help_panel=panel
         ),
     ]
 
@@ -78,13 +57,13 @@ def common_options(panel: str) -> list[TyperOption]:
 def help_all() -> TyperOption:
     """--help-all, which also shows the options that --help leaves out."""
 
-    def show(ctx: Any, _: bool) -> None:
-        typer.echo(command_help(ctx.command, ctx, everything=True), nl=False, color=in_colour(sys.stdout))
-        ctx.exit()
+    def show(ctx: Any, _param: Any, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            typer.echo(command_help(ctx.command, ctx, everything=True), nl=False, color=in_colour(sys.stdout))
+            ctx.exit()
 
-    return _immediate(
-        show, "Output", "help_all --help-all", is_flag=True, is_eager=True, help="Show all options and exit."
-    )
+    names, about = ["help_all", "--help-all"], "Show all options and exit."
+    return _option(param_decls=names, is_flag=True, is_eager=True, callback=show, help=about, rich_help_panel="Output")
 
 
 class Command(TyperCommand):
