@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from unicodedata import normalize
 
 HARMFUL = "negative = harmful"
 HELPFUL = "positive = helpful"
@@ -170,6 +171,12 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
             return names[min(longer, key=len)]
     near = get_close_matches(wanted, names, n=1, cutoff=_SIMILAR)
     return names[near[0]] if near else ""
+
+
+def as_written(name: str, names: Iterable[str]) -> str:
+    """The known name that equals this one in Unicode form NFC, or else this one in that form."""
+    usual = normalize("NFC", name)
+    return next((known for known in names if known == name or normalize("NFC", known) == usual), usual)
 
 
 def did_you_mean(name: str, choices: Iterable[str], otherwise: str = "") -> str:

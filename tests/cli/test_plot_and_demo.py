@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -168,3 +169,20 @@ def test_demo_refuses_a_folder_that_is_not_empty(cli, tmp_path, monkeypatch):
     assert "not an empty folder" in result.err
     assert sorted(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
     assert cli("demo").code == 2, "the folder is required"
+
+
+@pytest.mark.parametrize("typed_as", ["NFC", "NFD"])
+@pytest.mark.parametrize("written_as", ["NFC", "NFD"])
+def test_pairs_and_materials_are_found_in_any_unicode_form(cli, project, written_as, typed_as):
+    pairs = ["m\u00e9tal_1_m\u00e9tal_2", "m\u00e9tal_7_m\u00e9tal_8"]
+    train, test = (normalize(written_as, pair) for pair in pairs)
+    file = project / "metadata" / "m\u00e9tal_3hz_influence_metadata.json"
+    write_score_file(file, [[-1.0]], [train], [test])
+    typed = [normalize(typed_as, name) for name in (*pairs, "m\u00e9tal")]
+    for arguments in (
+        ["plot", "top", "--train-pair", typed[0], "--metadata-file", str(file)],
+        ["plot", "top", "--test-pair", typed[1], "--metadata-file", str(file)],
+        ["status", "--material", typed[2]],
+    ):
+        result = cli(*arguments)
+        assert result.code == 0, result.err

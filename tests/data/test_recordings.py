@@ -180,11 +180,11 @@ def test_a_link_to_the_parent_folder_is_harmless(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")
-@pytest.mark.parametrize("take", ["0\n1", "\x1b[31m", "\u202e1"])
-def test_names_with_control_characters_are_refused_and_shown_escaped(tmp_path, take):
+@pytest.mark.parametrize("take", ["0\n1", "\x1b[31m", "\u202e1", "1\xa0"])
+def test_names_with_invisible_characters_are_refused_and_shown_escaped(tmp_path, take):
     root = tree(tmp_path)
     write(root / "deg000" / "plastic" / f"plastic_deg000_500hz_{take}.wav", tone())
-    with pytest.raises(DataError, match="control characters") as caught:
+    with pytest.raises(DataError, match="invisible characters") as caught:
         find_recordings(root, "plastic", "500hz")
     assert caught.value.message.isprintable()
 

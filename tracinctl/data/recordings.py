@@ -68,8 +68,8 @@ def find_recordings(
 
     Raises:
         DataError: the folder, material or frequency does not exist (the message names those that do), a file's name
-            and folder disagree, two files are the same recording, a name has control characters, or a file is a device
-            or a link out of both folders.
+            and folder disagree, two files are the same recording, a name has invisible characters, or a file is a
+            device or a link out of both folders.
     """
     return _find(Path(data_root), material, frequency, linked_root)[0]
 
@@ -250,7 +250,7 @@ def _parts(name: str, material: str, angle: str) -> tuple[str, str] | None:
 def _check_file(path: Path, roots: Sequence[Path]) -> None:
     if not path.name.isprintable():
         raise DataError(
-            f"the file name {path.name!r} in {clean(path.parent)} has control characters, which ids must not have",
+            f"the file name {path.name!r} in {clean(path.parent)} has invisible characters, which ids must not have",
             hint="Rename the recording.",
         )
     target = path.resolve()

@@ -14,7 +14,7 @@ from tracinctl.errors import PlotError, UsageError
 from tracinctl.plots.drawing.axis import Axis, score_axis
 from tracinctl.scores.source import FloatArray, KnownScores, ScoreSource
 from tracinctl.scores.votes import Threshold, VoteTable, count_votes
-from tracinctl.text import clean, nearest
+from tracinctl.text import as_written, clean, nearest
 
 _SAMPLE = 200_000
 """Number of scores behind the typical size."""
@@ -89,6 +89,7 @@ def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] =
     Raises:
         UsageError: there is no such test pair; the same one turned round, or the nearest one, is named.
     """
+    test_pair = as_written(test_pair, test_ids)
     if test_pair in test_ids:
         return list(test_ids).index(test_pair)
     if test_pair in train_ids:

@@ -15,7 +15,7 @@ from tracinctl.project.target import Target
 from tracinctl.review.suspects import Card
 from tracinctl.scores.effects import opposed_pairs
 from tracinctl.scores.files.open import open_scores
-from tracinctl.text import did_you_mean
+from tracinctl.text import as_written, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,8 @@ def files_with(name: str, files: Sequence[ScoreFile]) -> list[ScoreFile]:
     if len(files) == 1:
         return [*files]
     sources = [open_scores(file.path) for file in files]
-    with_pair = [
-        file for file, source in zip(files, sources, strict=True) if name in {*source.train_ids, *source.test_ids}
-    ]
+    known = [{*source.train_ids, *source.test_ids} for source in sources]
+    with_pair = [file for file, ids in zip(files, known, strict=True) if as_written(name, ids) in ids]
     if not with_pair:
         labels = ", ".join(file.label for file in files)
         hint = did_you_mean(name, [train_id for source in sources for train_id in source.train_ids])
@@ -97,6 +96,7 @@ def explain_pair(
     evidence = gather_evidence(target, compute, progress)
     source, effects = evidence.source, evidence.effects
     ids = list(source.train_ids)
+    name = as_written(name, ids)
     if name not in ids:
         if name in source.test_ids:
             hint = f"For its opponents: tracinctl plot top --test-pair {name}"

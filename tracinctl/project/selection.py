@@ -9,14 +9,13 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from unicodedata import normalize
 
 from tracinctl.errors import DataError, ScoreFileError, UsageError
 from tracinctl.project.config import Project, find_score_files, split_score_file_name
 from tracinctl.project.declared import split_list
 from tracinctl.project.round_places import at_round, round_of
 from tracinctl.project.target import Target
-from tracinctl.text import did_you_mean, natural_key, nearest
+from tracinctl.text import as_written, did_you_mean, natural_key, nearest
 
 ALL = "all"
 _TRY_THE_DEMO = "To try tracinctl without any, run: tracinctl demo my-project"
@@ -103,12 +102,6 @@ def _names(by_material: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"{material} {frequency}" for material, frequencies in by_material.items() for frequency in frequencies]
 
 
-def _as_written(name: str, names: Iterable[str]) -> str:
-    """The existing name that equals this one in Unicode's normal form, or else this one in that form."""
-    usual = normalize("NFC", name)
-    return next((existing for existing in names if normalize("NFC", existing) == usual), usual)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Choices:
     """The frequencies of each material to choose from, and the words for the folders that have them."""
@@ -126,7 +119,7 @@ class Choices:
         """
         name = requested or self.project.material
         if name is not None:
-            return _as_written(name, self.by_material)
+            return as_written(name, self.by_material)
         if not self.by_material:
             raise DataError(
                 f"no material was given, and none was found in {self.where}", hint="Give one with `material`."
@@ -147,7 +140,7 @@ class Choices:
         """
         existing = self.by_material.get(material, [])
         wanted = list(self.project.frequencies) if requested is None else split_list(requested, "frequency")
-        names = [_as_written(name, existing) for name in wanted]
+        names = [as_written(name, existing) for name in wanted]
         everything = ALL in names or not names
         if not existing and (everything or strict):
             hint = _alternatives(material, list(self.by_material), "materials")

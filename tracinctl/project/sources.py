@@ -11,7 +11,7 @@ from tracinctl.files import is_there
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.project.settings import ComputeSettings, SourceSettings
 from tracinctl.project.target import Target
-from tracinctl.text import did_you_mean
+from tracinctl.text import as_written, did_you_mean
 from tracinctl.user_code import call_function, load_function
 
 if TYPE_CHECKING:
@@ -136,10 +136,11 @@ def choose_test_pairs(data: RankingData, settings: ComputeSettings) -> npt.NDArr
         ids = pairs.row_ids(data.test.ids)
         rows = []
         for name in settings.test_pairs:
-            if name not in ids:
+            written = as_written(name, ids)
+            if written not in ids:
                 some = f"There are {len(ids)}, for example {ids[0]}." if ids else ""
                 raise UsageError(f"there is no held-out pair {name!r}", hint=did_you_mean(name, ids, some))
-            rows.append(ids.index(name))
+            rows.append(ids.index(written))
         return np.array(rows, dtype=np.int64)
     if number is None or number >= len(pairs):
         return np.arange(len(pairs))

@@ -13,7 +13,7 @@ from tracinctl.cli.output.terminal import shown_path, terminal
 from tracinctl.errors import UsageError
 from tracinctl.plots.views import VIEW_LINES, VIEWS
 from tracinctl.project.commands import PlotCommand
-from tracinctl.text import nearest
+from tracinctl.text import as_written, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,7 +159,7 @@ def with_test_pair(files: list[ScoreFile], test_pair: str) -> list[ScoreFile]:
     if len(files) == 1:
         return files  # a missing test pair is an error when the file is read
     test_pairs = {file: test_pairs_of(file.path) for file in files}
-    files_with_pair = [file for file in files if test_pair in test_pairs[file]]
+    files_with_pair = [file for file in files if as_written(test_pair, test_pairs[file]) in test_pairs[file]]
     if files_with_pair:
         return files_with_pair
     near = nearest(test_pair, [name for names in test_pairs.values() for name in names])

@@ -13,6 +13,7 @@ from tracinctl.errors import DataError
 from tracinctl.project.commands import ComputeCommand, StatusCommand
 from tracinctl.project.declared import settings_of
 from tracinctl.project.selection import Choices, everything_by_material
+from tracinctl.text import as_written
 
 if TYPE_CHECKING:
     from tracinctl.project.status import TargetStatus
@@ -36,7 +37,7 @@ def status(*, ctx: typer.Context, settings: StatusCommand, json: options.Json = 
             hint="To try tracinctl without any, run: tracinctl demo my-project",
         )
     chosen = settings.selection.material or project.material
-    materials = [chosen] if chosen else list(frequencies)
+    materials = [as_written(chosen, frequencies)] if chosen else list(frequencies)
     choices = Choices(project, frequencies, str(project.root))
     targets = [target for name in materials for target in choices.targets(name, settings.selection.frequency)]
     file = file_settings(ctx)

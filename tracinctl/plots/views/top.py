@@ -15,7 +15,7 @@ from tracinctl.plots.drawing.tables import bar_table, heading
 from tracinctl.plots.request import Request
 from tracinctl.plots.views.distribution import nothing
 from tracinctl.scores.source import FloatArray
-from tracinctl.text import aligned, clean, count, nearest
+from tracinctl.text import aligned, as_written, clean, count, nearest
 
 
 def numbers(request: Request) -> dict[str, Any]:
@@ -68,7 +68,8 @@ def scores_of(request: Request) -> FloatArray:
     Raises:
         UsageError: there is no such training pair.
     """
-    ids, wanted = list(request.source.train_ids), request.train_pair or ""
+    ids = list(request.source.train_ids)
+    wanted = as_written(request.train_pair or "", ids)
     if wanted not in ids:
         near = nearest(wanted, ids)
         hint = f"Did you mean {clean(near)}?" if near else ""
