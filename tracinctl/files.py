@@ -8,6 +8,7 @@ symbolic link by a file, so nothing is written outside the given folder.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import os
@@ -28,6 +29,25 @@ _UNKNOWN_TO_DISK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, 
 _KEPT_SUFFIX = 20  # kept length of a path's ending, from which some writers choose their format
 _POLL = 0.05  # seconds between two attempts to take a lock
 _OURS = ".tracinctl-"  # part of the names of temporary files only
+
+HEAD = 512  # bytes at the beginning that show a file's kind
+_TAR_MARK = slice(257, 262)
+_PAGE = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<!--")
+_SHOWN = 40  # characters of a text to show
+_UNPACK = "Unpack it and give the file inside."
+_ITSELF = "Give the file itself."
+_COPY = "Copy it again, because it was not written completely."
+_KINDS = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "Run `git lfs pull` in its repository."),
+    (b"\x1f\x8b", "packed by gzip", _UNPACK),
+    (b"BZh", "packed by bzip2", _UNPACK),
+    (b"\xfd7zXZ\x00", "packed by xz", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+    (b"%PDF", "a PDF document", _ITSELF),
+    (b"\x89PNG", "a picture", _ITSELF),
+)
 
 
 @contextlib.contextmanager
@@ -286,6 +306,36 @@ def is_there(path: Path) -> bool:
         kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
         raise TracinctlError(f"{path} is not a file but {kind}", hint="Put a file there, or remove it.")
     return True
+
+
+def other_kind(head: bytes) -> tuple[str, str] | None:
+    """The kind of a file that is not what was expected, by its first bytes, and what to do; None if it is unknown."""
+    for mark, kind, hint in _KINDS:
+        if head.startswith(mark):
+            return kind, hint
+    if head[_TAR_MARK] == b"ustar":
+        return "a tar archive", _UNPACK
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGE):
+        return "a web page", "Download it again; the server sent a page, perhaps to sign in."
+    if head and not head.strip(b"\0"):
+        return "a file that begins with zeros", _COPY
+    return None
+
+
+def other_kind_or_text(head: bytes) -> tuple[str, str] | None:
+    """Like ``other_kind``, for files that are never text."""
+    kind = other_kind(head)
+    if kind is not None:
+        return kind
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head).strip()
+    except UnicodeDecodeError:
+        return None
+    if not all(char.isprintable() or char.isspace() for char in text):
+        return None
+    if not text:
+        return "an empty file", _COPY
+    return f"a text that begins {text.splitlines()[0].strip()[:_SHOWN]!r}", "Give or download the file itself."
 
 
 def file_digest(path: Path) -> str:

@@ -16,7 +16,7 @@ from wav_trees import tone, tree, write
 
 from tracinctl.data.loading import load_recordings
 from tracinctl.data.pairs_file import read_pairs_file
-from tracinctl.data.recordings import available, find_recordings
+from tracinctl.data.recordings import available, find_recordings, rank_recordings
 from tracinctl.data.split import split_items
 from tracinctl.errors import DataError
 
@@ -171,6 +171,27 @@ def test_a_link_out_of_the_data_folder_is_an_error_and_one_inside_is_not(tmp_pat
     (folder / "plastic_deg036_500hz_09.wav").symlink_to(secret)
     with pytest.raises(DataError, match="is a link out of the data folder"):
         find_recordings(root, "plastic", "500hz")
+
+
+def test_sounds_of_formats_that_are_not_read_are_named_unless_they_were_converted(tmp_path):
+    root = tree(tmp_path)
+    folder = root / "deg000" / "plastic"
+    converted = next(folder.glob("*_500hz_*.wav"))
+    converted.with_suffix(".m4a").write_bytes(b"the original")
+    assert rank_recordings(root, "plastic", "500hz").notes == ()
+    (folder / "plastic_deg000_500hz_99.m4a").write_bytes(b"not converted")
+    (note,) = rank_recordings(root, "plastic", "500hz").notes
+    assert note.startswith("1 sound file in ")
+    assert note.endswith(": deg000/plastic/plastic_deg000_500hz_99.m4a")
+
+
+def test_a_folder_of_sounds_that_are_not_read_asks_for_wav(tmp_path):
+    folder = tmp_path / "data" / "deg000" / "plastic"
+    folder.mkdir(parents=True)
+    (folder / "plastic_deg000_500hz_00.M4A").write_bytes(b"x")
+    with pytest.raises(DataError, match="none of 1 sound file is named") as caught:
+        find_recordings(tmp_path / "data", "plastic", "500hz")
+    assert caught.value.hint == f"Convert {folder / 'plastic_deg000_500hz_00.M4A'} to WAV."
 
 
 def test_a_link_to_the_parent_folder_is_harmless(tmp_path):

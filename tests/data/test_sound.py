@@ -80,8 +80,11 @@ def _nothing(path):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (_not_riff, "cannot be read"),
-        (_empty_file, "cannot be read"),
+        (_not_riff, "is not a recording but a text that begins 'this is a text'"),
+        (_empty_file, "is not a recording but an empty file"),
+        (lambda path: path.write_bytes(bytes(6044)), "is not a recording but a file that begins with zeros"),
+        (lambda path: path.write_text("404: Not Found"), "is not a recording but a text that begins '404: Not Found'"),
+        (lambda path: path.write_text("<!DOCTYPE html>"), "is not a recording but a web page"),
         (_zero_frames, "is empty"),
         (_unsupported_coding, "cannot be read"),
         (_not_a_number, "frame 7"),
@@ -222,7 +225,7 @@ def test_channels_that_cancel_each_other_completely_are_an_error(tmp_path):
 def test_a_folder_or_broken_link_in_place_of_a_recording_is_named(tmp_path):
     path = tmp_path / "a.wav"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 6044\n")
-    with pytest.raises(DataError, match="pointer of Git LFS"):
+    with pytest.raises(DataError, match="is not a recording but a pointer of Git LFS"):
         read_sound(path)
     path.unlink()
     path.symlink_to(tmp_path / "gone.wav")

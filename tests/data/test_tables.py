@@ -67,6 +67,7 @@ def test_columns_without_a_name_are_ignored(tmp_path, text):
         ("x,x\n1,2\n", "two columns x"),
         (b"\xff\xfea\x00", "UTF-16"),
         (b"\xe4,b", "not UTF-8 text"),
+        ("version https://git-lfs.github.com/spec/v1\nsize 3\n", "not a text table but a pointer of Git LFS"),
     ],
 )
 def test_a_broken_table_is_named_with_its_line(tmp_path, text, message):

@@ -16,6 +16,8 @@ from tracinctl.errors import DataError
 from tracinctl.text import clean, count, did_you_mean, first_few, natural_key
 
 ENDINGS = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".mp3")
+OTHER_SOUNDS = (".m4a", ".mp4", ".aac", ".wma", ".opus", ".oga", ".webm", ".amr", ".3gp", ".caf", ".au", ".w64")
+"""Endings of sound files that are not read."""
 LAYOUT = "<class>/<material>/<material>_<class>_<frequency>_<take>.wav"
 
 _NAMED = 8  # number of names in a message
@@ -84,12 +86,15 @@ def _find(
         raise no_recordings(root, material, frequency)
     folders = {recording.path.parent for recording in recordings}
     for path in misnamed:
-        if path.parent in folders:
+        if path.parent in folders and _is_read(path):
             _check_not_misplaced(path, nfc(material), nfc(frequency))
     for recording in recordings:
         _check_file(recording.path, roots)
     _check_unique(recordings)
-    return sorted(recordings, key=lambda r: (natural_key(r.angle), natural_key(r.take))), misnamed
+    ids = {recording.id for recording in recordings}
+    # a recording may have been converted from a file beside it
+    ignored = [path for path in misnamed if _is_read(path) or nfc(path.stem) not in ids]
+    return sorted(recordings, key=lambda r: (natural_key(r.angle), natural_key(r.take))), ignored
 
 
 def rank_recordings(
@@ -160,7 +165,9 @@ def _nothing_fits(root: Path) -> DataError:
     first = misnamed[0]
     return DataError(
         f"there are no recordings in {clean(root)}: none of {count(len(misnamed), 'sound file')} is named {LAYOUT}",
-        hint=f"Rename {clean(first)}: {_why_misnamed(first)}.",
+        hint=f"Rename {clean(first)}: {_why_misnamed(first)}."
+        if _is_read(first)
+        else f"Convert {clean(first)} to WAV.",
     )
 
 
@@ -237,14 +244,19 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_sound(name: str) -> bool:
-    return name.lower().endswith(ENDINGS) and not _is_hidden(name)
+    return name.lower().endswith((*ENDINGS, *OTHER_SOUNDS)) and not _is_hidden(name)
+
+
+def _is_read(path: Path) -> bool:
+    return path.name.lower().endswith(ENDINGS)
 
 
 def _parts(name: str, material: str, angle: str) -> tuple[str, str] | None:
     """(frequency, take) from a file name in the folder of this material and class; None if it does not fit."""
     stem, prefix = nfc(Path(name).stem), f"{material}_{angle}_"
     frequency, _, take = stem.removeprefix(prefix).partition("_")
-    return (frequency, take) if stem.startswith(prefix) and frequency and take and "_" not in take else None
+    fits = stem.startswith(prefix) and frequency and take and "_" not in take
+    return (frequency, take) if fits and name.lower().endswith(ENDINGS) else None
 
 
 def _check_file(path: Path, roots: Sequence[Path]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import DataError, UsageError
+from tracinctl.files import HEAD, other_kind_or_text
 from tracinctl.text import clean
 
 FORMATS: Final = {
@@ -41,7 +42,6 @@ _CHUNK_HEAD = 8
 _MOST_CHUNKS = 10_000  # limit on chunks before the sound; recorders write far fewer
 _PLACEHOLDER = 0xFFFFFFFF
 _PLACEHOLDERS = 0x7FFFF000  # sizes from here on are placeholders of streaming writers
-_LFS = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,9 @@ def _read(path: Path, source: BinaryIO) -> tuple[npt.NDArray[np.float32], int]:
                 blocks.append(block)
             rate, promised = int(file.samplerate), int(file.frames)
     except (soundfile.SoundFileError, ValueError) as error:
+        source.seek(0)
+        if kind := other_kind_or_text(source.read(HEAD)):
+            raise DataError(f"{clean(path)} is not a recording but {kind[0]}", hint=kind[1]) from error
         raise _unreadable(path, _reason(error)) from error
     samples = np.concatenate(blocks) if blocks else np.zeros((0, 1), dtype=np.float32)
     tolerated = max(_MP3_FRAMES, promised // 100) if path.suffix.lower() == ".mp3" else 0
@@ -144,11 +147,6 @@ def _check_format(path: Path, name: str) -> None:
 
 def _checked(path: Path, raw: BinaryIO) -> tuple[BinaryIO, bool]:
     """The file or a copy with a finished header, and whether the header was unfinished."""
-    if raw.read(len(_LFS)) == _LFS:
-        raise DataError(
-            f"{clean(path)} is a pointer of Git LFS, not the recording itself", hint="Fetch the files: git lfs pull"
-        )
-    raw.seek(0)
     size = path.stat().st_size
     with contextlib.suppress(struct.error):
         for name, start, promised, order in _chunks(raw):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import DataError
-from tracinctl.files import is_there
+from tracinctl.files import HEAD, is_there, other_kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +111,8 @@ def _text(path: Path, kind: str) -> tuple[str, int]:
         for first_bytes, (format_name, hint) in _KINDS.items():
             if content.startswith(first_bytes):
                 raise DataError(f"{path} is {format_name}, not a text table", hint=hint)
+        if other := other_kind(content[:HEAD]):
+            raise DataError(f"{path} is not a text table but {other[0]}", hint=other[1])
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}", hint="Save it as UTF-8.") from error

@@ -340,4 +340,5 @@ def _why_none(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         odd = next(part for part in value if not _is_plain(part))
         return f"it is a {type(value).__name__} with a {type(odd).__name__} in it, not only numbers"
-    return f"it is a {type(value).__name__}"
+    library = type(value).__module__.partition(".")[0]
+    return f"it is a {type(value).__name__}" + (f" of {library}" if library != "builtins" else "")

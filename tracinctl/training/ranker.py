@@ -117,9 +117,8 @@ def train_ranker(
         )
     if left_out.unknown and not (left_out.pair_ids or left_out.item_ids or left_out.held_out):
         raise TrainingError(
-            f"none of the {len(left_out.unknown):,} ids on the exclusion list names a training pair or item, "
-            f"for example {left_out.unknown[0]!r}",
-            hint="Give the list of this material and frequency, or leave it out to train on everything.",
+            f"no line of the exclusion list is the id of a training pair or item, for example {left_out.unknown[0]!r}",
+            hint="Give the list of this material and frequency with one id per line, or leave it out to use all pairs.",
         )
     run = _Run(data, settings, exclusions, features)
     if not len(run.pairs):

@@ -328,7 +328,7 @@ SOMETHING_ELSE = {
     "a text that begins '{\"weight_map\": {}}'": lambda p: p.write_text('{"weight_map": {}}'),
     "a text that begins 'Entry not found'": lambda p: p.write_text("\nEntry not found\n"),
     "a text that begins '/annex/objects/MD5": lambda p: p.write_text("/annex/objects/MD5-s3--é.pt\n"),
-    "only zeros": lambda p: p.write_bytes(bytes(5000)),
+    "a file that begins with zeros": lambda p: p.write_bytes(bytes(5000)),
     "an HDF5 file": lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(90)),
     "a TorchScript model": torchscript,
     "a pickle that torch.save did not write": lambda p: p.write_bytes(pickle.dumps({"a": 1})),

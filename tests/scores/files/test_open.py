@@ -226,6 +226,8 @@ ONE = '"a_1_a_2": {"tracin_influence_t": 1.0}'
         ("\n  ", "is empty"),
         ('{"a_1_a_2": {"tracin_inf', "not whole JSON"),
         ("tracin", "not whole JSON"),
+        ("version https://git-lfs.github.com/spec/v1\n", "not JSON but a pointer of Git LFS"),
+        ("<!DOCTYPE html><html>", "not JSON but a web page"),
         ("[1]", "holds a list"),
         ("3", "holds a number"),
         ("null", "holds null"),

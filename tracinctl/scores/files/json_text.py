@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tracinctl.errors import ScoreFileError
+from tracinctl.files import HEAD, other_kind
 
 json_text = json.JSONEncoder(ensure_ascii=False).encode
 """JSON text with unescaped letters; ``UNENCODABLE`` escapes those that UTF-8 cannot encode."""
@@ -113,6 +114,9 @@ class JsonEntries:
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Yield keys and values."""
         with opened(self._path, self._hint) as self._file:
+            if other := other_kind(self._file.read(HEAD)):
+                raise ScoreFileError(f"{self._path} is not JSON but {other[0]}", hint=other[1])
+            self._file.seek(0)
             try:
                 yield from self._entries()
             except UnicodeDecodeError as error:
