@@ -12,6 +12,7 @@ from command_line import strange_names, write_score_file
 from places import ROOT
 
 from tracinctl.cli.app import Commands
+from tracinctl.cli.base import keep_interrupts
 from tracinctl.cli.registry import ENTRIES
 from tracinctl.project.target import Target
 
@@ -221,6 +222,25 @@ def test_an_error_of_the_system_names_the_path(cli, project, monkeypatch):
     result = cli("sweep")
     assert result.code == 1
     assert "error: /some/where: Permission denied" in result.err
+
+
+def test_an_interrupt_while_an_object_is_deleted_ends_the_work(monkeypatch):
+    class Drawn:
+        def __init__(self, error):
+            self.error = error
+
+        def __del__(self):
+            raise self.error
+
+    shown = []
+    monkeypatch.setattr("sys.unraisablehook", lambda dropped: shown.append(dropped.exc_type))
+    keep_interrupts()
+    Drawn(ValueError())
+    assert shown == [ValueError]
+    Drawn(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        sum(k for k in range(10**8))
+    assert shown == [ValueError]
 
 
 def test_an_interruption_says_what_was_kept_and_how_to_continue(cli, project, monkeypatch):

@@ -312,6 +312,12 @@ REFUSED = {
         "no trainable parameter",
         "requires_grad",
     ),
+    "a cast to another precision": (
+        lambda: Model(lambda m, x: m.b(m.a(x.double()).float()), a=nn.Linear(6, 5).double(), b=nn.Linear(5, 1)),
+        make_data((6,)),
+        "on item t0: RuntimeError: mat1 and mat2 must have the same dtype",
+        "give the `dtype` they give",
+    ),
     "no gradient": (
         lambda: Model(lambda m, x: m.a(x)[:, 0].detach(), a=nn.Linear(6, 1)),
         make_data((6,)),

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from tracinctl import __version__, errors
-from tracinctl.cli.base import HELP_FLAGS, Command, common_options, end_by_signal, run
+from tracinctl.cli.base import HELP_FLAGS, Command, common_options, end_by_signal, keep_interrupts, run
 from tracinctl.cli.output.help import group_help
 from tracinctl.cli.output.streams import in_colour
 from tracinctl.cli.output.terminal import terminal
@@ -122,6 +122,7 @@ def show_warning(message: Warning | str, category: type[Warning], *place: Any, *
 def main() -> None:
     """Run ``tracinctl``; this is what the installed command calls."""
     signal.signal(signal.SIGTERM, end_by_signal)
+    keep_interrupts()
     warnings.showwarning = show_warning
     if COMPLETE_VARIABLE in os.environ:
         from tracinctl.cli.completion.complete import main as complete

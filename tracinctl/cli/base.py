@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tracinctl.project.declared import Setting
 
 INTERRUPTED = 130
+_AFTER_DELETION = 0.01  # seconds that deleting an object takes at most
 HELP_FLAGS = frozenset({"-h", "--help", "--help-all"})
 
 # The base class of typer's usage errors is public only in later releases.
@@ -247,3 +250,18 @@ def end_by_signal(number: int, _: object) -> None:
     """End as Ctrl-C does, so that unfinished work is undone; the exit code names the signal."""
     terminal.ended_by = number
     raise KeyboardInterrupt
+
+
+def keep_interrupts() -> None:
+    """Raise again an interrupt that Python reports and drops, because it came while an object was deleted."""
+    show = sys.unraisablehook
+
+    def hook(dropped: sys.UnraisableHookArgs) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            again = threading.Timer(_AFTER_DELETION, _thread.interrupt_main)
+            again.daemon = True
+            again.start()
+        else:
+            show(dropped)
+
+    sys.unraisablehook = hook

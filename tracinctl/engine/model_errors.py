@@ -42,6 +42,10 @@ _HINTS = (
         "Let forward put new tensors on the device of its inputs, not on a fixed one.",
     ),
     (r"index out of range|out of bounds", "Check the inputs for numbers that the model's embedding has no row for."),
+    (
+        r"same dtype|scalar type",
+        "All weights get the same `dtype`: remove casts such as .double() from forward, or give the `dtype` they give.",
+    ),
 )
 _TYPES = r"same dtype|scalar type|dtype|not implemented for '(Short|Int|Long|Byte|Char|Bool|Half)'"
 
