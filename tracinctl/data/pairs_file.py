@@ -47,19 +47,16 @@ class PairsFile:
         Raises:
             DataError: an item is in both.
         """
-        frame = self.table.frame
-        of = {name: set() for name in (TRAIN, HELD_OUT)} | {
-            str(name): {*rows["id1"], *rows["id2"]} for name, rows in frame.groupby("split")
-        }
+        train, held_out = (self.table.frame[self.table.frame["split"] == name] for name in (TRAIN, HELD_OUT))
+        of = {name: {*rows["id1"], *rows["id2"]} for name, rows in ((TRAIN, train), (HELD_OUT, held_out))}
         both = of[TRAIN] & of[HELD_OUT]
         if both:
-            held_out = (frame["split"] == HELD_OUT) & (frame["id1"].isin(both) | frame["id2"].isin(both))
-            row = int(np.flatnonzero(held_out)[0])
-            item = next(name for name in (frame["id1"][row], frame["id2"][row]) if name in both)
-            trains = (frame["split"] == TRAIN) & ((frame["id1"] == item) | (frame["id2"] == item))
+            row = held_out.index[held_out["id1"].isin(both) | held_out["id2"].isin(both)][0]
+            item = next(name for name in (held_out["id1"][row], held_out["id2"][row]) if name in both)
+            trains = train.index[(train["id1"] == item) | (train["id2"] == item)][0]
             raise DataError(
                 f"{self.table.where(row)}: {clean(item)!r} is held out here, but trains on line "
-                f"{self.table.lines[np.flatnonzero(trains)[0]]}",
+                f"{self.table.lines[trains]}",
                 hint="An item either trains or is held out; remove its pairs of one kind.",
             )
         return of

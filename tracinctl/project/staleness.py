@@ -7,17 +7,62 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tracinctl.data.recordings import find_recordings
-from tracinctl.engine.checkpoints.files import is_checkpoint
+from tracinctl.engine.checkpoints.files import checkpoint_digest, is_checkpoint
 from tracinctl.errors import CheckpointError, DataError, TracinctlError
-from tracinctl.files import file_digest
-from tracinctl.project.digests import Digests, file_state
+from tracinctl.files import file_digest, write_text_atomic
 from tracinctl.project.target import Target
 from tracinctl.text import first_few
+
+_MOST_REMEMBERED = 100_000
+
+
+class Digests:
+    """SHA-256 of files, remembered with their file-system data, so that an unchanged file is read only once.
+
+    A remembered digest is valid while the file's inode, size and both times are exactly the same. They are compared
+    for equality, so neither a clock that was set back nor a copied date hides a change.
+
+    Args:
+        memory: the file that stores the digests; an unreadable one is ignored.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._entries: dict[str, list[object]] = {}
+        self._new = False
+        with contextlib.suppress(OSError, ValueError):
+            entries = json.loads(memory.read_text(encoding="utf-8"))
+            self._entries = entries if isinstance(entries, dict) else {}
+
+    def of_file(self, path: Path) -> str:
+        """SHA-256 of a file's content."""
+        state, key = file_state(path), str(path.absolute())
+        entry = self._entries.get(key)
+        if isinstance(entry, list) and entry[:-1] == state:
+            return str(entry[-1])
+        digest = file_digest(path)
+        self._entries[key] = [*state, digest]
+        self._new = True
+        return digest
+
+    def remember(self) -> None:
+        """Store the new digests; if that is not allowed, the next run reads the files again."""
+        if self._new:
+            entries = dict(list(self._entries.items())[-_MOST_REMEMBERED:])
+            with contextlib.suppress(TracinctlError):
+                write_text_atomic(self._memory, json.dumps(entries) + "\n")
+
+
+def file_state(path: Path) -> list[int]:
+    """The file system's data on a file, which change when somebody writes the file."""
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def states_of(paths: Iterable[Path]) -> dict[Path, list[int]]:
@@ -61,7 +106,12 @@ def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:
     checkpoints: dict[str, Path] = {}
     with contextlib.suppress(OSError, TracinctlError):
         checkpoints = {path.name: path for path in sorted(target.checkpoints.iterdir()) if is_checkpoint(path)}
-    differences = _differences("checkpoint", digests_of_checkpoints(provenance), checkpoints, digests.of_checkpoint)
+    differences = _differences(
+        "checkpoint",
+        digests_of_checkpoints(provenance),
+        checkpoints,
+        lambda path: checkpoint_digest(path, digests.of_file),
+    )
     made_from = provenance.get("recordings")
     if isinstance(made_from, Mapping):
         recordings: dict[str, Path] = {}
