@@ -6,6 +6,7 @@ Content decides, not dates: copying or touching a project changes nothing, and f
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import re
@@ -106,12 +107,8 @@ def changes(target: Target, provenance: Mapping[str, object]) -> list[str]:
     checkpoints: dict[str, Path] = {}
     with contextlib.suppress(OSError, TracinctlError):
         checkpoints = {path.name: path for path in sorted(target.checkpoints.iterdir()) if is_checkpoint(path)}
-    differences = _differences(
-        "checkpoint",
-        digests_of_checkpoints(provenance),
-        checkpoints,
-        lambda path: checkpoint_digest(path, digests.of_file),
-    )
+    of_checkpoint = functools.partial(checkpoint_digest, digest_of=digests.of_file)
+    differences = _differences("checkpoint", digests_of_checkpoints(provenance), checkpoints, of_checkpoint)
     made_from = provenance.get("recordings")
     if isinstance(made_from, Mapping):
         recordings: dict[str, Path] = {}
