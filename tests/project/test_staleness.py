@@ -221,10 +221,10 @@ def test_changed_pairs_are_reported(cli, project):
 
 
 def test_a_second_check_reads_no_recording_again(cli, project, monkeypatch):
-    from tracinctl.project import digests
+    from tracinctl.project import staleness
 
     read = []
-    monkeypatch.setattr(digests, "file_digest", lambda path: read.append(path) or "x")
+    monkeypatch.setattr(staleness, "file_digest", lambda path: read.append(path) or "x")
     cli("sweep", "--frequency", "500hz")
     first = len(read)
     cli("sweep", "--frequency", "500hz")

@@ -376,4 +376,4 @@ class InfluenceScores(ScoreSource):
         single = None
         if per_checkpoint:
             single = np.stack([self.block(0, len(self.train_ids), c) for c in range(len(self._weights))])
-        return InfluenceTable.of(self.meta, scores, per_checkpoint=single)
+        return InfluenceTable(scores=scores, per_checkpoint=single, **vars(self.meta))

@@ -12,7 +12,7 @@ import numpy as np
 from tracinctl.errors import UsageError
 from tracinctl.scores.files.open import write_scores
 from tracinctl.scores.groups import GroupInfluence, influence_by_group, most_harmful_first
-from tracinctl.scores.source import Blocks, FloatArray, ScoreMeta, ScoreSource, in_blocks
+from tracinctl.scores.source import Blocks, FloatArray, ScoreSource, in_blocks
 from tracinctl.text import SIGNS, count, number
 
 if TYPE_CHECKING:
@@ -67,11 +67,6 @@ class InfluenceTable(ScoreSource):
                 f"scores of shape {self.scores.shape} do not fit "
                 f"{len(self.train_ids):,} training pairs x {len(self.test_ids):,} test pairs"
             )
-
-    @classmethod
-    def of(cls, meta: ScoreMeta, scores: FloatArray, *, per_checkpoint: FloatArray | None = None) -> InfluenceTable:
-        """Make a table from scores and their metadata."""
-        return cls(scores=scores, per_checkpoint=per_checkpoint, **vars(meta))
 
     def blocks(self) -> Blocks:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last."""
