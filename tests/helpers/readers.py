@@ -162,9 +162,11 @@ def _check_checkpoint(path):
     import torch
 
     from tracinctl.engine.checkpoints.load import apply_checkpoint, load_checkpoint
+    from tracinctl.engine.checkpoints.weights import learning_rates
 
     found = load_checkpoint(path)
-    assert found.learning_rate is None or 0 <= found.learning_rate < float("inf")
+    [rate] = learning_rates([found.record.rates])
+    assert rate is None or 0 <= rate < float("inf")
     size = path.stat().st_size
     for name, tensor in found.state.items():
         assert isinstance(name, str)

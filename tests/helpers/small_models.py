@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from tracinctl import Pairs, RankingData, Samples
+from tracinctl.engine.checkpoints.load import load_checkpoint
+from tracinctl.engine.checkpoints.weights import learning_rates
 
 
 class Model(nn.Module):
@@ -344,3 +346,8 @@ def make_checkpoints(model, folder, rates=(0.1, 0.05), seed=0, scale=0.5):
 def worst(got, want):
     """Largest error as a share of the largest true value."""
     return float(np.abs(got - want).max() / max(np.abs(want).max(), 1e-300))
+
+
+def learning_rate(checkpoint):
+    """The rate of the step that led to a checkpoint, by its own records alone."""
+    return learning_rates([load_checkpoint(checkpoint).record.rates])[0]

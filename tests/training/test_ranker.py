@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from reference_project import PROJECT, needs_reference
+from small_models import learning_rate
 
 from tracinctl.data.leave_out import leave_out
 from tracinctl.data.loading import load_recordings
@@ -63,10 +64,7 @@ def test_checkpoints_are_written_every_interval_and_at_the_end(data, tmp_path):
     assert content["val_loss_main"] == pytest.approx(result.held_out_loss)
     assert content["train_loss_main"] == pytest.approx(result.train_loss)
     assert content["args"]["learning_rate"] == 0.01
-    assert (
-        content["optimizer_state_dict"]["param_groups"][0]["lr"]
-        == load_checkpoint(result.checkpoints[-1]).learning_rate
-    )
+    assert content["optimizer_state_dict"]["param_groups"][0]["lr"] == learning_rate(result.checkpoints[-1])
     assert content["scheduler_state_dict"]["factor"] == 0.5
     model = build_ranker()
     model.load_state_dict(content["model_state_dict"])
@@ -91,7 +89,7 @@ def test_the_learning_rate_is_halved_when_the_held_out_loss_stops_falling(data, 
     turned = Pairs(held_out.first, held_out.second, -held_out.target)
     noise = RankingData(data.train, data.train_pairs, data.test, turned)
     result = train_ranker(noise, dataclasses.replace(QUICK, epochs=12, checkpoint_interval=1, patience=1), tmp_path)
-    rates = [load_checkpoint(p).learning_rate for p in result.checkpoints]
+    rates = [learning_rate(p) for p in result.checkpoints]
     assert rates[0] == 0.01
     assert rates[-1] < 0.01
     assert {np.log2(0.01 / rate) for rate in rates} <= set(range(12))

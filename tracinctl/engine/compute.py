@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import torch
 
@@ -20,7 +20,7 @@ from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.compute_result import ComputeResult, result_of
 from tracinctl.engine.devices import choose_device
 from tracinctl.engine.distributed.divide import divided_kernels, shared_cache
-from tracinctl.engine.distributed.processes import Processes
+from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.fingerprint import model_digest
 from tracinctl.engine.gradients.items import ItemGradients, ScoreFunction
 from tracinctl.engine.gradients.projection import Projection
@@ -40,54 +40,42 @@ from tracinctl.scores.table import InfluenceTable
 from tracinctl.user_code import load_function
 
 
-@overload
-def compute_scores(
-    data: RankingData,
-    model: torch.nn.Module,
-    checkpoints: Sequence[Path | CheckpointSource],
-    options: ComputeOptions,
-    progress: ProgressCallback = ...,
-) -> ComputeResult: ...
-
-
-@overload
-def compute_scores(
-    data: RankingData,
-    model: torch.nn.Module,
-    checkpoints: Sequence[Path | CheckpointSource],
-    options: ComputeOptions,
-    progress: ProgressCallback = ...,
-    *,
-    processes: Processes | None,
-) -> ComputeResult | None: ...
-
-
 def compute_scores(
     data: RankingData,
     model: torch.nn.Module,
     checkpoints: Sequence[Path | CheckpointSource],
     options: ComputeOptions,
     progress: ProgressCallback = no_progress,
-    *,
-    processes: Processes | None = None,
-) -> ComputeResult | None:
+) -> ComputeResult:
     """Influence of the training pairs on the test pairs, as a source that computes its scores in blocks.
-
-    With ``processes``, they share the kernels. The first one returns the result, the others return None.
 
     Raises:
         TracinctlError: the data, the checkpoints, the model or the options do not work.
     """
+    result = compute_together(data, model, checkpoints, options, progress, ALONE)
+    assert result is not None  # noqa: S101  there is no other process
+    return result
+
+
+def compute_together(
+    data: RankingData,
+    model: torch.nn.Module,
+    checkpoints: Sequence[Path | CheckpointSource],
+    options: ComputeOptions,
+    progress: ProgressCallback,
+    processes: Processes,
+) -> ComputeResult | None:
+    """Like ``compute_scores``, in processes that share the kernels; the first one returns the result."""
     _check(data, checkpoints, options)
     ignored = tuple(options.ignore_keys or ())
     sources = [replace(CheckpointSource.of(checkpoint), ignore_keys=ignored) for checkpoint in checkpoints]
 
     def computed(*, of_difference: bool) -> ComputeResult | None:
-        kernels = _make_kernels(data, model, sources, options, progress, processes, of_difference=of_difference)
-        return None if kernels is None else result_of(data, options, *kernels)
+        work, kernels = _make_kernels(data, model, sources, options, progress, processes, of_difference=of_difference)
+        return None if kernels is None else result_of(data, options, work, kernels)
 
     # a function may seem to depend only on the difference; processes would then have to start again together
-    if processes and not isinstance(options.loss.loss, str):
+    if processes.size > 1 and not isinstance(options.loss.loss, str):
         return computed(of_difference=False)
     try:
         return computed(of_difference=options.loss.of_difference)
@@ -101,20 +89,15 @@ def _make_kernels(
     sources: Sequence[CheckpointSource],
     options: ComputeOptions,
     progress: ProgressCallback,
-    processes: Processes | None,
+    processes: Processes,
     *,
     of_difference: bool,
-) -> tuple[KernelWork, list[CheckpointKernel], list[str]] | None:
-    """Take the gradients and multiply them; None in a process that only shares the work.
-
-    The last list has the names of wrappers that were removed from the model.
-    """
-    device, dtype = choose_device(options.device, processes.local_rank if processes else 0), DTYPES[options.dtype]
+) -> tuple[KernelWork, list[CheckpointKernel] | None]:
+    """Take the gradients and multiply them; no kernels in a process that only shares the work."""
+    device, dtype = choose_device(options.device, processes.local_rank), DTYPES[options.dtype]
     if device.type == "mps" and dtype == torch.float64:
         raise UsageError("MPS has no float64", hint="Use `dtype` float32 or `device` cpu.")
-    memory = options.memory
-    if memory is None:
-        memory = free_memory(device, processes.local_size if processes else None) // 4
+    memory = free_memory(device, processes.local_size) // 4 if options.memory is None else options.memory
     items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
     budget = Budget(memory, items.kept_bytes, items.read_again)
     layout = kernel_layout(
@@ -132,13 +115,13 @@ def _make_kernels(
         working, removed = own_model(model, device, dtype, ours=options.own_model, run_once=run_once)
         working = with_adapter(working, sources)
         work = _kernel_work(working, ask, items, layout, options, budget, device, sources, processes)
-        kernels = (
-            divided_kernels(work, sources, processes, progress)
-            if processes
-            else checkpoint_kernels(work, sources, progress)
-        )
+        work.removed.extend(removed)
+        if processes.size == 1:
+            kernels: list[CheckpointKernel] | None = checkpoint_kernels(work, sources, progress)
+        else:
+            kernels = divided_kernels(work, sources, processes, progress)
     work.maker.release()
-    return None if kernels is None else (work, kernels, removed)
+    return work, kernels
 
 
 def _check(data: RankingData, checkpoints: Sequence[Path | CheckpointSource], options: ComputeOptions) -> None:
@@ -165,16 +148,15 @@ def _kernel_work(
     budget: Budget,
     device: torch.device,
     checkpoints: Sequence[CheckpointSource],
-    processes: Processes | None,
+    processes: Processes,
 ) -> KernelWork:
-    """The settings that the kernels of all checkpoints share."""
     gradients = exact = ItemGradients(model, layers=options.layers, score=ask)
     if options.projection_dim is not None:
         projection = Projection(options.projection_dim, options.projection_seed)
         gradients = ItemGradients(model, layers=options.layers, score=ask, projection=projection)
     budget = replace(budget, kernels=8 * len(checkpoints) * len(layout) * layout.columns)
     in_memory = budget.kernels <= budget.remaining // 4
-    cached = options.cache is not None or not in_memory or processes is not None
+    cached = options.cache is not None or not in_memory or processes.size > 1
     return KernelWork(
         maker=KernelMaker(gradients, items, layout, device=device, dtype=DTYPES[options.dtype], budget=budget),
         model_key=model_digest(model, ask) + base_digest(model, checkpoints),

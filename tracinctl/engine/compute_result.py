@@ -11,16 +11,15 @@ import numpy as np
 
 from tracinctl.data.pairs import RankingData
 from tracinctl.engine.checkpoints.record import notes_on_training
-from tracinctl.engine.checkpoints.weights import WeighedCheckpoint, copies_of_others, unknown_rates, weigh_checkpoints
+from tracinctl.engine.checkpoints.weights import WeighedCheckpoint, unknown_rates, weigh_checkpoints
 from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.influence import InfluenceScores
 from tracinctl.engine.kernel.checkpoint_kernels import CheckpointKernel, KernelWork
-from tracinctl.engine.kernel.projection_error import error_note
-from tracinctl.engine.landmarks import landmark_note
 from tracinctl.engine.losses import OF_MARGIN
-from tracinctl.engine.provenance import errors_in_plain_values, notes_on_ties, projection_provenance, provenance_of
+from tracinctl.engine.provenance import errors_in_plain_values, note_on_error, notes_on_ties, provenance_of
 from tracinctl.engine.same_items import notes_on_copies, notes_on_same_pairs, same_pairs
 from tracinctl.errors import CheckpointWarning, DataWarning
+from tracinctl.text import count
 
 
 @dataclass(frozen=True)
@@ -47,21 +46,9 @@ class ComputeResult:
 
 
 def result_of(
-    data: RankingData,
-    options: ComputeOptions,
-    work: KernelWork,
-    computed: Sequence[CheckpointKernel],
-    removed: Sequence[str],
+    data: RankingData, options: ComputeOptions, work: KernelWork, computed: Sequence[CheckpointKernel]
 ) -> ComputeResult:
-    """Weigh the checkpoints, and put scores, provenance, notes and warnings together.
-
-    Args:
-        data: items and pairs.
-        options: the options of the computation.
-        work: the settings that the kernels were made with.
-        computed: the kernels of all checkpoints.
-        removed: names of wrappers that were removed from the model.
-    """
+    """Weigh the checkpoints, and put scores, provenance, notes and warnings together from their kernels."""
     items = work.items
     kernels, doubts = _without_copies(computed, options)
     names, records = [kernel.name for kernel in kernels], [kernel.record for kernel in kernels]
@@ -85,7 +72,7 @@ def result_of(
     notes = [
         *items.notes,
         *same,
-        *(f"{name} was removed from the model for the computation" for name in removed),
+        *(f"{name} was removed from the model for the computation" for name in work.removed),
         *doubts,
         *work.maker.layout.notes,
         *work.notes,
@@ -95,8 +82,8 @@ def result_of(
         "gradients": "; ".join(sorted({kernel.kernel.way for kernel in kernels})),
         "notes": notes,
     }
-    if removed:
-        provenance["removed"] = removed
+    if work.removed:
+        provenance["removed"] = work.removed
     scores = InfluenceScores(
         [kernel.kernel for kernel in kernels],
         [checkpoint.weight for checkpoint in weighed],
@@ -112,12 +99,17 @@ def result_of(
         provenance["indistinct_pairs"] = [scores.train_ids[row] for row in np.flatnonzero(train_same.score).tolist()]
     provenance["checkpoints"] = _checkpoint_provenance(kernels, weighed, scores)
     if (fisher := scores.fisher) and fisher.landmarks:
-        notes.append(landmark_note(fisher.landmarks, fisher.errors))
+        way = f"method fisher uses {count(fisher.landmarks, 'landmark')} for all items"
+        unknown = "too few training items are left to measure it"
+        notes.append(note_on_error(way, fisher.errors, "other items' pairs", unknown))
         provenance["landmarks"] = {"count": fisher.landmarks, "error": errors_in_plain_values(fisher.errors)}
     if projection := work.maker.gradients.projection:
         errors = [kernel.kernel.part("error") for kernel in kernels]
-        notes.append(error_note(projection.dim, errors))
-        provenance["projection"] = projection_provenance(projection, errors)
+        way = f"gradients are projected to {projection.dim} numbers per layer"
+        unknown = "exact gradients do not fit into the memory, or too few items have one"
+        notes.append(note_on_error(way, errors, "a few items' pairs", unknown))
+        in_plain_values = errors_in_plain_values(errors)
+        provenance["projection"] = {"dim": projection.dim, "seed": projection.seed, "error": in_plain_values}
     doubts += unknown_rates(weighed, options.checkpoint_weights)
     return ComputeResult(
         scores,
@@ -151,9 +143,12 @@ def _without_copies(
     kernels: Sequence[CheckpointKernel], options: ComputeOptions
 ) -> tuple[list[CheckpointKernel], list[str]]:
     """The kernels without those of equal checkpoints, unless weights are the caller's, and notes on those left out."""
-    names = [kernel.name for kernel in kernels]
-    copies = copies_of_others(names, [kernel.record for kernel in kernels])
-    if not copies or not isinstance(options.checkpoint_weights, str):
+    if not isinstance(options.checkpoint_weights, str):
         return list(kernels), []
-    notes = [f"{names[place]} has the same weights as {name}, so it counts once" for place, name in copies.items()]
-    return [kernel for place, kernel in enumerate(kernels) if place not in copies], notes
+    first: dict[str, CheckpointKernel] = {}
+    notes = []
+    for kernel in kernels:
+        earlier = first.setdefault(kernel.record.weights, kernel)
+        if earlier is not kernel:
+            notes.append(f"{kernel.name} has the same weights as {earlier.name}, so it counts once")
+    return list(first.values()), notes

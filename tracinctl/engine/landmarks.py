@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tracinctl.data.pairs import FloatArray, IntArray
+from tracinctl.data.pairs import IntArray
 from tracinctl.engine.kernel.layout import KernelLayout
-from tracinctl.text import count
 
 LANDMARKS = 2048
 """Largest number of landmarks."""
@@ -61,19 +59,6 @@ def evenly(rows: IntArray, most: int) -> IntArray:
     if most >= len(rows):
         return rows
     return rows[np.linspace(0, len(rows), most, endpoint=False).astype(np.int64)]
-
-
-def landmark_note(landmarks: int, errors: Sequence[FloatArray]) -> str:
-    """The note on the error, from each checkpoint's correlation and root mean square error."""
-    way = f"method fisher uses {count(landmarks, 'landmark')} for all items"
-    measured = [error for error in errors if not np.isnan(error).any()]
-    if not measured:
-        return f"{way}; the error is unknown, because too few training items are left to measure it"
-    correlation, off = min(e[0] for e in measured), max(e[1] for e in measured)
-    return (
-        f"{way}: on other items' pairs, at the worst checkpoint, scores correlate {correlation:.3f} with exact ones "
-        f"and are off by {off:.1%} (root mean square)"
-    )
 
 
 def _most(layout: KernelLayout, checkpoints: int, room: int) -> int:

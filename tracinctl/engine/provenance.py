@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from tracinctl.data.pairs import RankingData
+from tracinctl.data.pairs import FloatArray, RankingData
 from tracinctl.engine.fisher import DAMPING
-from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.items import Items
 from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.options import EngineOptions
@@ -41,12 +39,19 @@ def provenance_of(
     return provenance | {name: value for name in ("label_smoothing", "centring") if (value := getattr(loss, name))}
 
 
-def projection_provenance(projection: Projection, errors: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
-    """The projection of the gradients and its error at each checkpoint; None if unknown."""
-    return {"dim": projection.dim, "seed": projection.seed, "error": errors_in_plain_values(errors)}
+def note_on_error(way: str, errors: Sequence[FloatArray], sample: str, unknown: str) -> str:
+    """The note on an approximation's error, measured on a sample at each checkpoint, or why it is unknown."""
+    measured = [error for error in errors if not np.isnan(error).any()]
+    if not measured:
+        return f"{way}; the error is unknown, because {unknown}"
+    correlation, off = min(e[0] for e in measured), max(e[1] for e in measured)
+    return (
+        f"{way}: on {sample}, at the worst checkpoint, scores correlate {correlation:.3f} with exact ones and are off "
+        f"by {off:.1%} (root mean square)"
+    )
 
 
-def errors_in_plain_values(errors: Sequence[npt.NDArray[np.float64]]) -> list[dict[str, float] | None]:
+def errors_in_plain_values(errors: Sequence[FloatArray]) -> list[dict[str, float] | None]:
     """Correlation and root mean square error at each checkpoint, for JSON; None if unknown."""
     return [
         None if np.isnan(e).any() else {"correlation": float(e[0]), "root_mean_square": float(e[1])} for e in errors

@@ -127,7 +127,8 @@ def compute_project_scores(
         TracinctlError: something is missing, broken, or does not fit together; no file is half-written.
     """
     from tracinctl.engine.checkpoints.listing import list_checkpoints
-    from tracinctl.engine.compute import compute_scores
+    from tracinctl.engine.compute import compute_together
+    from tracinctl.engine.distributed.processes import ALONE
     from tracinctl.engine.kernel.cache import KernelCache
 
     begun, since = time.monotonic(), time.time()
@@ -145,9 +146,8 @@ def compute_project_scores(
     made_from = _made_from(target, settings.origin, {name: digests[name] for name in digests if name in used})
     data = replace(data, test_pairs=data.test_pairs.take(choose_test_pairs(data, settings)))
     options = compute_options(target, settings)
-    result = compute_scores(
-        data, make_model(settings.origin, checkpoints[0]), checkpoints, options, progress, processes=processes
-    )
+    model = make_model(settings.origin, checkpoints[0])
+    result = compute_together(data, model, checkpoints, options, progress, processes or ALONE)
     if result is None:
         return None
 

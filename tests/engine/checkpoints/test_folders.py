@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from small_models import make_checkpoints, make_data, worst
+from small_models import learning_rate, make_checkpoints, make_data, worst
 from torch import nn
 
 from tracinctl import compute_influence
@@ -367,4 +367,4 @@ def test_wrappers_of_parts_of_a_model_change_no_weight(tmp_path):
 )
 def test_rates_are_found_under_the_usual_names_of_optimizers(tmp_path, optimizers):
     torch.save({"model": Base().state_dict(), **optimizers}, tmp_path / "x.pt")
-    assert load_checkpoint(tmp_path / "x.pt").learning_rate == 0.5
+    assert learning_rate(tmp_path / "x.pt") == 0.5

@@ -10,7 +10,7 @@ import own_ranker
 import pytest
 import torch
 from safetensors.torch import save_model
-from small_models import make_checkpoints
+from small_models import learning_rate, make_checkpoints
 from torch import nn
 
 from tracinctl.engine.checkpoints.files import checkpoint_digest
@@ -157,7 +157,7 @@ def lightning_file(tmp_path_factory):
 def test_lightning(lightning_file):
     path, model = lightning_file
     assert loads_as(path, model)
-    assert load_checkpoint(path).learning_rate == 0.03
+    assert learning_rate(path) == 0.03
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_a_trainers_folders_are_checkpoints_in_natural_order(trainer_folder):
     assert same(found[1], model)
     assert not same(found[0], model)
     # linear decay over ten steps: the rate of the step that led to the checkpoint
-    assert [load_checkpoint(path).learning_rate for path in found] == pytest.approx([0.006, 0.001])
+    assert [learning_rate(path) for path in found] == pytest.approx([0.006, 0.001])
     with pytest.raises(CheckpointError) as caught:
         list_checkpoints(where)
     assert "it has checkpoint-5, checkpoint-10" in str(caught.value)
@@ -205,29 +205,29 @@ def unlogged(folder):
 
 def test_an_unlogged_rate_of_a_step_comes_from_other_files(folder):
     unlogged(folder)
-    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the rate comes from the trainer's arguments"
+    assert learning_rate(folder) == pytest.approx(0.001), "the rate comes from the trainer's arguments"
     (folder / "training_args.bin").unlink()
     # a line through the logged rates and the scheduler's next one, which is 0
-    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001)
+    assert learning_rate(folder) == pytest.approx(0.001)
     (folder / "scheduler.pt").unlink()
-    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the optimizer has the same rate"
+    assert learning_rate(folder) == pytest.approx(0.001), "the optimizer has the same rate"
     (folder / "optimizer.pt").unlink()
-    assert load_checkpoint(folder).learning_rate == pytest.approx(0.001), "the line continues"
+    assert learning_rate(folder) == pytest.approx(0.001), "the line continues"
     (folder / "trainer_state.json").unlink()
-    assert load_checkpoint(folder).learning_rate is None
+    assert learning_rate(folder) is None
 
 
 def test_an_unexplained_rate_of_zero_is_unknown(folder):
     for name in ("training_args.bin", "trainer_state.json"):
         (folder / name).unlink()
-    assert load_checkpoint(folder).learning_rate is None
+    assert learning_rate(folder) is None
     torch.save({"_last_lr": [0.5, 0.25]}, folder / "scheduler.pt")
-    assert load_checkpoint(folder).learning_rate == 0.5
+    assert learning_rate(folder) == 0.5
 
 
 def test_logged_values_that_are_no_rates_are_ignored(folder):
     state = json.loads((folder / "trainer_state.json").read_text())
-    rate = load_checkpoint(folder).learning_rate
+    rate = learning_rate(folder)
     last = state["log_history"][-1]["step"]
     state["log_history"] += [
         {"learning_rate": 7.0},
@@ -238,7 +238,7 @@ def test_logged_values_that_are_no_rates_are_ignored(folder):
         "7.0",
     ]
     (folder / "trainer_state.json").write_text(json.dumps(state))
-    assert load_checkpoint(folder).learning_rate == rate
+    assert learning_rate(folder) == rate
 
 
 def test_weights_in_several_files(trainer_folder, tmp_path):
@@ -252,7 +252,7 @@ def test_weights_in_several_files(trainer_folder, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1] + b"\x01")
     assert checkpoint_digest(tmp_path / "final") != before
     shard.unlink()
-    with pytest.raises(CheckpointError, match=rf"names {shard.name}, which does not exist"):
+    with pytest.raises(CheckpointError, match=f"names '{shard.name}', which is not a file of weights in its folder"):
         load_checkpoint(tmp_path / "final")
 
 

@@ -12,7 +12,7 @@ import oracle
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_models import make_checkpoints, make_data, worst
+from small_models import learning_rate, make_checkpoints, make_data, worst
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -99,7 +99,7 @@ def test_the_rate_before_the_schedulers_step_is_the_one_of_the_step(name, groups
     for path, rates in zip(paths, taken, strict=True):
         found = load_checkpoint(path).record.rates
         assert list(found.by_group) == pytest.approx(rates)
-        assert load_checkpoint(path).learning_rate == pytest.approx(max(rates))
+        assert learning_rate(path) == pytest.approx(max(rates))
 
 
 def test_a_custom_decay_to_zero_is_interpolated_between_checkpoints(tmp_path):
@@ -118,7 +118,7 @@ def test_a_schedule_with_patience_has_the_saved_rate(tmp_path):
     scheduler.step(1.0)
     states = {"optimizer_state_dict": optimizer.state_dict(), "scheduler_state_dict": scheduler.state_dict()}
     torch.save({"model_state_dict": model.state_dict(), **states}, tmp_path / "x.pt")
-    assert load_checkpoint(tmp_path / "x.pt").learning_rate == 0.1
+    assert learning_rate(tmp_path / "x.pt") == 0.1
 
 
 def test_rates_between_known_steps_are_on_lines():
@@ -182,7 +182,7 @@ def test_a_trainers_last_checkpoint_alone_has_the_rate_of_its_step(kind, tmp_pat
         torch.save(scheduler.state_dict(), place / "scheduler.pt")
         state = {"global_step": step, "max_steps": 10, "log_history": []}
         (place / "trainer_state.json").write_text(json.dumps(state))
-        assert load_checkpoint(place).learning_rate == pytest.approx(taken, abs=1e-12)
+        assert learning_rate(place) == pytest.approx(taken, abs=1e-12)
 
 
 def test_accelerates_folders_have_their_rate(tmp_path):
@@ -200,7 +200,7 @@ def test_accelerates_folders_have_their_rate(tmp_path):
         optimizer.step()
         scheduler.step()
         accelerator.save_state(tmp_path / f"step_{step}")
-    found = [load_checkpoint(tmp_path / f"step_{step}").learning_rate for step in range(4)]
+    found = [learning_rate(tmp_path / f"step_{step}") for step in range(4)]
     assert found == pytest.approx(taken) == [0.1, 0.1, 0.05, 0.05]
 
 

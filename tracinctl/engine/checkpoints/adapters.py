@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,12 +15,12 @@ from tracinctl.errors import CheckpointError, ModelError
 from tracinctl.user_code import said
 
 
-def is_adapter(path: Path) -> bool:
-    """Whether a folder contains an adapter."""
-    return (path / ADAPTER_CONFIG).is_file()
+def is_adapter(place: Any) -> bool:
+    """Whether the place of a checkpoint is a folder with an adapter."""
+    return isinstance(place, Path) and (place / ADAPTER_CONFIG).is_file()
 
 
-def with_adapter(model: torch.nn.Module, sources: Sequence[Path | CheckpointSource]) -> torch.nn.Module:
+def with_adapter(model: torch.nn.Module, sources: Sequence[CheckpointSource]) -> torch.nn.Module:
     """Add the checkpoints' adapter to the model, if they are adapters and the model has none yet.
 
     The adapter's layers are put into the model's layers; its other weights are no longer trainable.
@@ -28,37 +29,35 @@ def with_adapter(model: torch.nn.Module, sources: Sequence[Path | CheckpointSour
         CheckpointError: some checkpoints are adapters and some are not.
         ModelError: peft is not installed, or cannot place the adapter in this model.
     """
-    places = [CheckpointSource.of(source).place for source in sources]
-    folders = [place for place in places if isinstance(place, Path) and is_adapter(place)]
-    if not folders:
+    adapter = next((source for source in sources if is_adapter(source.place)), None)
+    if adapter is None:
         return model
-    if len(folders) < len(places):
-        plain = next(str(CheckpointSource.of(s)) for s, p in zip(sources, places, strict=True) if p not in folders)
-        raise CheckpointError(f"{folders[0]} is an adapter, but {plain} is not", hint="Give checkpoints of one kind.")
+    other = next((source for source in sources if not is_adapter(source.place)), None)
+    if other is not None:
+        raise CheckpointError(f"{adapter} is an adapter, but {other} is not", hint="Give checkpoints of one kind.")
     try:
         import peft
     except ImportError as error:
         hint = "Run: pip install peft"
-        raise ModelError(f"{folders[0]} is an adapter, which only peft can read", hint=hint) from error
+        raise ModelError(f"{adapter} is an adapter, which only peft can read", hint=hint) from error
     if hasattr(model, "peft_config"):
         return model
     try:
-        config = peft.PeftConfig.from_pretrained(str(folders[0]))
+        config = peft.PeftConfig.from_pretrained(str(adapter))
         config.inference_mode = False  # or nothing would be trainable
         wrapped: torch.nn.Module = peft.get_peft_model(model, config)
     except Exception as error:
         raise ModelError(
-            f"the adapter {folders[0]} cannot be added to the model: {said(error)}",
+            f"the adapter {adapter} cannot be added to the model: {said(error)}",
             hint="Give the base model that the adapter was trained with.",
         ) from error
     like = next(model.parameters())
     return wrapped.to(device=like.device, dtype=like.dtype).eval()
 
 
-def base_digest(model: torch.nn.Module, sources: Sequence[Path | CheckpointSource]) -> str:
+def base_digest(model: torch.nn.Module, sources: Sequence[CheckpointSource]) -> str:
     """Digest of the base model of adapters; empty if the checkpoints are not adapters."""
-    places = [CheckpointSource.of(source).place for source in sources]
-    if not any(isinstance(place, Path) and is_adapter(place) for place in places):
+    if not any(is_adapter(source.place) for source in sources):
         return ""
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     return weights_digest({name: value for name, value in model.state_dict().items() if name not in trained})

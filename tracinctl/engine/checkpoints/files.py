@@ -31,8 +31,16 @@ _WEIGHTS = tuple(name + end for name in ("model.safetensors", "pytorch_model.bin
 _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 _MODULES = "modules.json"  # of sentence-transformers
 _SHARDED = (".metadata", "pytorch_model_fsdp_0/.metadata")  # of torch.distributed.checkpoint, and accelerate's
-_DEEPSPEED = ("zero_to_fp32.py", "latest")
-_OTHERS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.onnx": "ONNX"}
+_JOIN_SHARDS = "Join it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} joined.pt"
+_UNREADABLE = dict.fromkeys(
+    _SHARDED, ("is a sharded checkpoint of torch.distributed, which must be joined first", _JOIN_SHARDS)
+) | {
+    "zero_to_fp32.py": (
+        "is a checkpoint of DeepSpeed, which must be joined first",
+        "Join it in its folder: python zero_to_fp32.py . joined",
+    ),
+    "tf_model.h5": ("has weights of TensorFlow", "Save it with PyTorch: save_pretrained."),
+}  # by a file in the folder: what the folder is, and what to do
 _BESIDE = (TRAINER_STATE, ADAPTER_CONFIG, _MODULES, "scheduler.pt", "scheduler.bin")
 
 
@@ -96,22 +104,9 @@ def weight_files(path: Path) -> list[tuple[Path, str]]:
 
 
 def _no_weights(path: Path) -> CheckpointError:
-    """The error that a folder is something else than a checkpoint."""
-    sharded = next((path / name for name in _SHARDED if (path / name).is_file()), None)
-    if sharded is not None:
-        join = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
-        return CheckpointError(
-            f"{path} is a sharded checkpoint of torch.distributed, which must be joined first",
-            hint=f"Join it: {join} {sharded.parent} joined.pt",
-        )
-    if any((path / name).is_file() for name in _DEEPSPEED):
-        return CheckpointError(
-            f"{path} is a checkpoint of DeepSpeed, which must be joined first",
-            hint="Join it in its folder: python zero_to_fp32.py . joined",
-        )
-    for name, kind in _OTHERS.items():
+    for name, (kind, hint) in _UNREADABLE.items():
         if (path / name).is_file():
-            return CheckpointError(f"{path} has weights of {kind}", hint="Save it with PyTorch: save_pretrained.")
+            return CheckpointError(f"{path} {kind}", hint=hint.format(folder=(path / name).parent))
     inside = next(filter(is_checkpoint, sorted(path.iterdir())), None)
     if inside is not None:
         return CheckpointError(
@@ -154,22 +149,17 @@ def _in_parts(weights: Path) -> list[Path]:
     """The file of weights, or the files that it lists if it is an index."""
     if not weights.name.endswith(_INDEX):
         return [weights]
-    index = weights
-    with _reading(index, "an index of weights"):
-        names = sorted(set(_read_json(index)["weight_map"].values()))
+    with _reading(weights, "an index of weights"):
+        names = sorted(set(_read_json(weights)["weight_map"].values()))
     for name in names:
         # only names without folders, so that a folder from somebody else cannot make us read other files
-        if not isinstance(name, str) or not name.endswith(SUFFIXES) or "\\" in name or Path(name).name != name:
+        plain = isinstance(name, str) and name.endswith(SUFFIXES) and "\\" not in name and Path(name).name == name
+        if not plain or not (weights.parent / name).is_file():
             raise CheckpointError(
-                f"{index} names {name!r}, which is not a file of weights in its folder",
-                hint="Save the model again, all in one folder.",
+                f"{weights} names {name!r}, which is not a file of weights in its folder",
+                hint="Copy all files of the checkpoint to one folder, or save it again.",
             )
-        if not (index.parent / name).is_file():
-            raise CheckpointError(
-                f"{index} names {name}, which does not exist",
-                hint="Copy all files of the checkpoint, or save it again.",
-            )
-    return [index.parent / name for name in names]
+    return [weights.parent / name for name in names]
 
 
 def checkpoint_parts(path: Path) -> list[Path]:

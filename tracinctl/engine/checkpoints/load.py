@@ -21,7 +21,6 @@ from tracinctl.engine.checkpoints.safe_load import check_state, read_tensors
 from tracinctl.engine.checkpoints.state_keys import state_for
 from tracinctl.engine.checkpoints.trainer_state import folder_rates, read_trainer_state
 from tracinctl.engine.checkpoints.unpickle import Inert, NoPlainTensor, module_state
-from tracinctl.engine.checkpoints.weights import learning_rates
 from tracinctl.errors import CheckpointError
 from tracinctl.text import clean, first_few
 
@@ -46,11 +45,6 @@ class Checkpoint:
     record: CheckpointRecord = field(default_factory=CheckpointRecord)
     adapter: bool = False
 
-    @property
-    def learning_rate(self) -> float | None:
-        """The learning rate of the step that led to it, if the checkpoint has it."""
-        return learning_rates([self.record.rates])[0]
-
 
 def load_checkpoint(source: Path | CheckpointSource) -> Checkpoint:
     """Load a checkpoint on the CPU, as tensors and plain values; no code in it is run.
@@ -71,8 +65,11 @@ def load_checkpoint(source: Path | CheckpointSource) -> Checkpoint:
         raw = _read(source.place)
         content = read_tensors(source.place, raw)
         checkpoint = _load_content(source, content, hashlib.sha256(raw).hexdigest(), len(raw))
-    patterns = source.ignore_keys
-    state = {k: v for k, v in checkpoint.state.items() if not any(fnmatch.fnmatchcase(k, p) for p in patterns)}
+    state = {
+        name: weight
+        for name, weight in checkpoint.state.items()
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in source.ignore_keys)
+    }
     if not state:
         raise CheckpointError(f"{source}: ignore_keys leaves no weights", hint="Give patterns of fewer names.")
     return replace(checkpoint, state=state, record=replace(checkpoint.record, weights=weights_digest(state)))
@@ -86,22 +83,23 @@ def _load_content(source: CheckpointSource, content: Any, digest: str, size: int
     if size is not None:
         check_state(path, state, size)
     beside = content if state is not content and not isinstance(content, Inert) else {}
-    return Checkpoint(source.name, digest, dict(state), record_of(beside, "", rates_in(path, beside)))
+    return Checkpoint(source.name, digest, dict(state), record_of(beside, rates_in(path, beside)))
 
 
 def _no_state(source: CheckpointSource, content: Any) -> CheckpointError:
     """The error that a file has no state of a model, or several."""
-    if isinstance(content, Mapping) and "param_groups" in content:
+    inside = content if isinstance(content, Mapping) else {}
+    if "param_groups" in inside:
         return CheckpointError(
             f"{source} has the state of an optimizer, not of a model",
             hint="Move it to another folder, or choose the models' files with checkpoint_prefix.",
         )
-    inside = content if isinstance(content, Mapping) else {}
     names = _inner_states(inside)
-    odd = next((name for name, value in inside.items() if not isinstance(value, torch.Tensor)), None)
-    if odd is not None and any(isinstance(value, torch.Tensor) for value in inside.values()):
+    others = [name for name, value in inside.items() if not isinstance(value, torch.Tensor)]
+    if 0 < len(others) < len(inside):
+        kind = type(inside[others[0]]).__name__
         return CheckpointError(
-            f"{source} has {odd!r} among its weights, which is not a tensor but a {type(inside[odd]).__name__}",
+            f"{source} has {others[0]!r} among its weights, which is not a tensor but a {kind}",
             hint="Save the weights alone under `model_state_dict`, and everything else beside them.",
         )
     if len(names) > 1:
@@ -130,7 +128,7 @@ def _load_folder(path: Path) -> Checkpoint:
     rates = folder_rates(path, trainer, lambda place: read_tensors(place, _read(place)))
     if checkpoint_digest(path) != digest:
         raise CheckpointError(f"{path} changed while it was read", hint="Run the command again when training is over.")
-    record = CheckpointRecord("", rates, "step" if trainer.step else "", trainer.step, trainer.planned)
+    record = CheckpointRecord(rates, "step" if trainer.step else "", trainer.step, trainer.planned)
     return Checkpoint(path.name, digest, state, record, adapter=is_adapter(path))
 
 
@@ -146,10 +144,8 @@ def _read(path: Path) -> bytearray:
                     f"{path} changed while it was read", hint="Run the command again when training is over."
                 )
     except OSError as error:
-        dangling = path.is_symlink() and not path.exists()
         raise CheckpointError(
-            f"cannot read {path}: {'it is a link to a file that does not exist' if dangling else error.strerror}",
-            hint="Check its path and permissions.",
+            f"cannot read {path}: {error.strerror}", hint="Check its path and permissions."
         ) from error
     return raw
 

@@ -26,7 +26,6 @@ class CheckpointRecord:
     """The data on training in a checkpoint.
 
     Attributes:
-        weights: SHA-256 of the names, shapes and numbers of its state, equal in copies with other names.
         rates: its learning rates.
         unit: ``epoch`` or ``step``; empty if unknown.
         done: epochs or steps so far; None if unknown.
@@ -34,9 +33,9 @@ class CheckpointRecord:
         loss: the pairwise loss; None if unknown.
         margin: margin of the loss; None if unknown.
         run: fingerprint of the training by tracinctl; None for another program's.
+        weights: SHA-256 of the names, shapes and numbers of its state, equal in copies with other names.
     """
 
-    weights: str = ""
     rates: Rates = field(default_factory=Rates)
     unit: str = ""
     done: int | None = None
@@ -44,6 +43,7 @@ class CheckpointRecord:
     loss: str | None = None
     margin: float | None = None
     run: str | None = None
+    weights: str = ""
 
     @property
     def moment(self) -> str:
@@ -51,8 +51,8 @@ class CheckpointRecord:
         return "" if self.done is None else f"{self.unit} {self.done}"
 
 
-def record_of(content: Mapping[str, Any], weights: str, rates: Rates) -> CheckpointRecord:
-    """The record in the content of a checkpoint file."""
+def record_of(content: Mapping[str, Any], rates: Rates) -> CheckpointRecord:
+    """The record in the content of a checkpoint file, without the digest of its weights."""
     settings = dict(_settings(content))
     loss = settings.get("loss_type", settings.get("loss"))
     epoch, step = content.get("epoch"), content.get("global_step")
@@ -60,7 +60,6 @@ def record_of(content: Mapping[str, Any], weights: str, rates: Rates) -> Checkpo
     planned = next((settings[name] for name in _EPOCHS if _is_count(settings.get(name))), None)
     margin, run = settings.get("margin"), settings.get(RUN)
     return CheckpointRecord(
-        weights,
         rates,
         unit if _is_count(done) else "",
         done if _is_count(done) else None,
@@ -90,7 +89,7 @@ def notes_on_training(
     """
     notes = []
     named = list(zip(names, records, strict=True))
-    losses = [(name, r.loss) for name, r in named if r.loss not in {None, loss} and _names_a_loss(r.loss)]
+    losses = [(name, r.loss) for name, r in named if r.loss and r.loss != loss and (r.loss in LOSSES or ":" in r.loss)]
     margins = [(name, r.margin) for name, r in named if r.margin not in {None, margin}]
     if losses:
         which = first_few([name for name, _ in losses])
@@ -106,10 +105,6 @@ def notes_on_training(
             f"training ended early: the last checkpoint, {names[-1]}, is from {last.unit} {last.done} of {last.planned}"
         )
     return notes
-
-
-def _names_a_loss(text: str | None) -> bool:
-    return text in LOSSES or (text is not None and ":" in text)
 
 
 def content_digest(content: Mapping[str, Any]) -> str:

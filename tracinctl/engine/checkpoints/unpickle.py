@@ -15,6 +15,7 @@ import re
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # names of Python 2, which protocols below 3 use
 from collections.abc import Callable, Mapping, Sized
+from dataclasses import dataclass
 from typing import IO, Any, Final, Self
 
 import numpy as np
@@ -110,13 +111,9 @@ class Inert(dict[Any, Any], metaclass=_Calls):
         self.state = state
 
     def append(self, _: Any) -> None:
-        """Ignore an element of a list's subclass."""
+        """Ignore the elements of a subclass of list or set."""
 
-    def extend(self, _: Any) -> None:
-        """Ignore elements of a list's subclass."""
-
-    def add(self, _: Any) -> None:
-        """Ignore an element of a set's subclass."""
+    extend = add = append
 
     def __hash__(self) -> int:  # type: ignore[override]  # a dictionary has none
         return id(self)
@@ -125,15 +122,11 @@ class Inert(dict[Any, Any], metaclass=_Calls):
         return self is other
 
 
+@dataclass(frozen=True)
 class NoPlainTensor:
-    """A tensor that is not strided numbers in memory.
+    """A tensor that is not strided numbers in memory; ``kind`` says what it is."""
 
-    Attributes:
-        kind: the kind of tensor, in words.
-    """
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    kind: str
 
 
 def module_state(module: Inert, prefix: str = "") -> dict[str, Any]:
@@ -231,14 +224,12 @@ def _storage_dtype(name: str) -> torch.dtype | None:
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:
     """A view of a storage; ``as_strided`` checks that it is inside."""
-    if isinstance(storage, NoPlainTensor):
-        return storage
     return torch.as_strided(storage, tuple(size), tuple(stride), offset)
 
 
 def _tensor_of_dtype(storage: Any, offset: int, size: Any, stride: Any, _: Any, __: Any, dtype: Any, *___: Any) -> Any:
     """A view of a storage whose class has no dtype."""
-    return _tensor(storage if isinstance(storage, NoPlainTensor) else storage.view(dtype), offset, size, stride)
+    return _tensor(storage.view(dtype), offset, size, stride)
 
 
 def _reconstructed(cls: Any, *_: Any) -> Any:
@@ -308,10 +299,7 @@ def _makers(budget: Budget) -> Mapping[str, Any]:
         "collections.Counter": counted(dict, dict),
         "collections.defaultdict": lambda *_: {},
         "collections.deque": lambda *_: Inert(),
-        "builtins.set": counted(set, *lists),
-        "builtins.frozenset": counted(frozenset, *lists),
-        "builtins.list": counted(list, *lists),
-        "builtins.tuple": counted(tuple, *lists),
+        **{f"builtins.{kind.__name__}": counted(kind, *lists) for kind in (list, tuple, set, frozenset)},
         "builtins.dict": counted(dict, dict),
         "builtins.complex": complex,
         "builtins.object": Inert,

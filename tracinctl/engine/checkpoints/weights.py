@@ -64,7 +64,7 @@ def weigh_checkpoints(
     """The checkpoints of a run with their weights, and notes for the user."""
     rates = learning_rates([record.rates for record in records])
     notes: list[str] = []
-    if weighting in {"relative", "absolute"} if isinstance(weighting, str) else False:
+    if isinstance(weighting, str) and weighting != "uniform":
         scales = [group_scales(model, record.rates) for record in records]
         rates = [None if rate is None else rate * s.mean for rate, s in zip(rates, scales, strict=True)]
         notes = _on_groups(names, records, scales)
@@ -83,17 +83,6 @@ def unknown_rates(weighed: Sequence[WeighedCheckpoint], weighting: str | Sequenc
         return []
     of = f"{len(without)} of {count(len(weighed), 'checkpoint')} ({first_few(without)})"
     return [f"the learning rate of {of} is unknown, so all checkpoints have weight 1"]
-
-
-def copies_of_others(names: Sequence[str], records: Sequence[CheckpointRecord]) -> dict[int, str]:
-    """Map the places of checkpoints that repeat an earlier one's weights to the name of that one."""
-    first: dict[str, str] = {}
-    copies = {}
-    for place, (name, record) in enumerate(zip(names, records, strict=True)):
-        if record.weights in first:
-            copies[place] = first[record.weights]
-        first.setdefault(record.weights, name)
-    return copies
 
 
 def group_scales(model: torch.nn.Module, rates: Rates) -> GroupScales:

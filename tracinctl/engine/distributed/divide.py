@@ -74,9 +74,9 @@ def divided_kernels(
     return processes.first(lambda: [_kernel(work, state) for state in states])
 
 
-def shared_cache(folder: Path | None, processes: Processes | None) -> KernelCache:
+def shared_cache(folder: Path | None, processes: Processes) -> KernelCache:
     """The cache in this folder, or in a temporary folder of the first process, which is removed with it."""
-    if folder is not None or processes is None:
+    if folder is not None:
         return KernelCache(folder)
     cache = KernelCache(None) if processes.rank == 0 else None
     [place, *_] = processes.gather(lambda: str(cache.folder) if cache else "")

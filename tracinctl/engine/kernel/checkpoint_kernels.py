@@ -60,6 +60,7 @@ class KernelWork:
         cache: the cache of kernels; None = none.
         in_memory: whether the kernels of all checkpoints are held in memory.
         by_rates: whether parameter groups count by their own learning rates.
+        removed: names of wrappers that were removed from the model.
         notes: notes for the user, added during the work.
     """
 
@@ -70,6 +71,7 @@ class KernelWork:
     cache: KernelCache | None
     in_memory: bool
     by_rates: bool = False
+    removed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property

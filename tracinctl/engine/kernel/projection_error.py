@@ -59,18 +59,3 @@ def _scores_of_pairs(kernel: FloatArray) -> FloatArray:
     between = between[:, i] - between[:, j]
     apart = (i[:, None] != i) & (i[:, None] != j) & (j[:, None] != i) & (j[:, None] != j)
     return np.asarray(between[apart])
-
-
-def error_note(dim: int, errors: list[FloatArray]) -> str:
-    """The note on the projection's error, from that of each checkpoint."""
-    measured = [error for error in errors if not np.isnan(error).any()]
-    if not measured:
-        return (
-            f"gradients are projected to {dim} numbers per layer; the error is unknown, because exact gradients do not "
-            "fit into the memory, or too few items have one"
-        )
-    correlation, off = min(e[0] for e in measured), max(e[1] for e in measured)
-    return (
-        f"gradients are projected to {dim} numbers per layer: on a few items' pairs, at the worst checkpoint, scores "
-        f"correlate {correlation:.3f} with exact ones and are off by {off:.0%} (root mean square)"
-    )
