@@ -24,7 +24,6 @@ from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.fingerprint import model_digest
 from tracinctl.engine.gradients.items import ItemGradients, ScoreFunction
 from tracinctl.engine.gradients.projection import Projection
-from tracinctl.engine.influence import NotOfDifferenceError
 from tracinctl.engine.items import Items
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES, CheckpointKernel, KernelWork, checkpoint_kernels
 from tracinctl.engine.kernel.layout import KernelLayout, kernel_layout
@@ -34,6 +33,7 @@ from tracinctl.engine.memory import ITEMS_SHARE, Budget, free_memory
 from tracinctl.engine.methods import check_method
 from tracinctl.engine.own_loss import LossFunction
 from tracinctl.engine.own_model import own_model, plain_passes
+from tracinctl.engine.pair_rows import NotOfDifferenceError
 from tracinctl.errors import CheckpointError, DataError, UsageError
 from tracinctl.progress import ProgressCallback, no_progress
 from tracinctl.scores.table import InfluenceTable

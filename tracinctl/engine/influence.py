@@ -38,21 +38,6 @@ _FEW_BLOCKS = 4  # for up to this many blocks of scores, the kernels are read ag
 _MEET_ROWS = 8  # least number of pairs at once; with fewer, calls take longer than sums
 
 
-class NotOfDifferenceError(Exception):
-    """Rows of kernels are pairs, but the loss does not depend only on the difference of scores."""
-
-
-@dataclass(frozen=True)
-class _Slopes:
-    first: FloatArray
-    second: FloatArray
-
-    def without(self, rows: BoolArray) -> _Slopes:
-        """Set slopes of pairs with equal inputs to zero if they cancel, because rounding would leave a rest."""
-        cancel = rows & (self.first == -self.second)
-        return _Slopes(np.where(cancel, 0.0, self.first), np.where(cancel, 0.0, self.second)) if cancel.any() else self
-
-
 @dataclass(frozen=True)
 class _Terms:
     """The terms of the scores, for all checkpoints.
@@ -118,16 +103,12 @@ class InfluenceScores(ScoreSource):
         self._difference = True
         self.zero_gradient = []
         for c in range(len(kernels)):
-            a, b = self._slopes(c)
+            a, b = self._pairs(c)
             self._difference &= np.array_equal(a.first, -a.second)
-            self.zero_gradient.append(
-                not (np.any(a.first) or np.any(a.second)) or not (np.any(b.first) or np.any(b.second))
-            )
-        if self._layout.second is not None and not self._difference:
-            raise NotOfDifferenceError
+            self.zero_gradient.append(not (a.has_gradient and b.has_gradient))
         self.fisher: FisherKernels | None = None
         if method == "fisher":
-            self.fisher = FisherKernels(self._kernels, self._pair_rows, len(self.sample_ids), self._room)
+            self.fisher = FisherKernels(self._kernels, self._pairs, len(self.sample_ids), self._room)
             self._room -= self.fisher.held_bytes
         bytes_held = 8 * len(kernels) * (2 * len(train_pairs) + self._rows * len(test_pairs))
         self._hold = bytes_held <= self._room // 2
@@ -137,27 +118,27 @@ class InfluenceScores(ScoreSource):
         """Number of kernel rows of the training side, which are items or pairs."""
         return len(self._layout.train_rows)
 
-    def _slopes(self, checkpoint: int) -> tuple[_Slopes, _Slopes]:
-        """Derivatives of the losses at a checkpoint, of the training pairs and of the test pairs."""
-        scores, n = self._kernels[checkpoint].scores, len(self.sample_ids)
-        a = _Slopes(*self._settings.slopes(scores[:n], self._train, weighted=True))
+    def _pairs(self, checkpoint: int) -> tuple[PairRows, PairRows]:
+        """The training pairs and the test pairs, with the derivatives of their losses at a checkpoint.
+
+        Raises:
+            NotOfDifferenceError: rows of kernels are pairs, but the loss does not fit that.
+        """
+        layout, scores, n = self._layout, self._kernels[checkpoint].scores, len(self.sample_ids)
+        a = self._settings.slopes(scores[:n], self._train, weighted=True)
         if self._method == "tracin":
-            b = _Slopes(*self._settings.slopes(scores[n:], self._test, weighted=False))
+            b = self._settings.slopes(scores[n:], self._test, weighted=False)
         else:
-            b = _Slopes(*margin_slopes(self._test))
-        return a.without(self._same[0]), b.without(self._same[1])
+            b = margin_slopes(self._test)
+        a, b = _without(*a, self._same[0]), _without(*b, self._same[1])
+        train = PairRows.of(layout, layout.train_rows, self._train, *a)
+        return train, PairRows.of(layout, layout.test_rows, self._test, *b)
 
     def _kernel(self, checkpoint: int) -> ItemKernel | LandmarkKernel:
         """The inner products behind the scores."""
         return self.fisher[checkpoint] if self.fisher else self._kernels[checkpoint]
 
-    def _pair_rows(self, checkpoint: int) -> tuple[PairRows, PairRows]:
-        """The training pairs and the held-out pairs by the rows of kernels that they are made of, one or two."""
-        layout, (a, b) = self._layout, self._slopes(checkpoint)
-        train = PairRows.of(layout, layout.train_rows, self._train, a.first, a.second)
-        return train, PairRows.of(layout, layout.test_rows, self._test, b.first, b.second)
-
-    def _on_test(self, c: int, b: _Slopes, rows: IntArray, out: FloatArray | None = None) -> FloatArray:
+    def _on_test(self, c: int, b: PairRows, rows: IntArray, out: FloatArray | None = None) -> FloatArray:
         """The influence of rows of the training side on the test pairs, shape (rows, test pairs).
 
         Rows of A then add two of these, or pick one if rows are pairs.
@@ -165,11 +146,10 @@ class InfluenceScores(ScoreSource):
         self._heap.trim()
         products = np.empty((len(rows), len(self._test))) if out is None else out
         layout, kernel = self._layout, self._kernel(c)
-        test = PairRows.of(layout, layout.test_rows, self._test, b.first, b.second)
         step = max(1, self._at_once // (8 * max(layout.columns, len(self._test))))
         for start in range(0, len(rows), step):
             block = kernel.rows(layout.train_rows[rows[start : start + step]])
-            test.times(block, products[start : start + step])
+            b.times(block, products[start : start + step])
         return products
 
     def _sides(self, start: int, stop: int) -> tuple[IntArray, IntArray]:
@@ -189,13 +169,13 @@ class InfluenceScores(ScoreSource):
             if checkpoint is None:
                 self._sum(total, i, j, start)
             else:
-                a = self._slopes(checkpoint)[0]
+                a = self._pairs(checkpoint)[0]
                 self._add(total, self._terms.on_test[:, checkpoint], i, j, a, self._weights[checkpoint], start)
             return total
         needed = np.unique([i, j])
         rows_i, rows_j = np.searchsorted(needed, i), np.searchsorted(needed, j)
         for c in chosen:
-            a, b = self._slopes(c)
+            a, b = self._pairs(c)
             on_test = self._row_files[c].read(needed) if self._row_files else self._on_test(c, b, needed)
             self._add(total, on_test, rows_i, rows_j, a, self._weights[c], start)
         return total
@@ -206,7 +186,7 @@ class InfluenceScores(ScoreSource):
         first, second = (np.empty((len(self._train), count)) for _ in range(2))
         on_test = np.empty((self._rows, count, len(self._test)))
         for c, weight in enumerate(self._weights):
-            a, b = self._slopes(c)
+            a, b = self._pairs(c)
             first[:, c], second[:, c] = weight * a.first, weight * a.second
             self._on_test(c, b, np.arange(self._rows), on_test[:, c])
         return _Terms(first, second, on_test)
@@ -245,7 +225,7 @@ class InfluenceScores(ScoreSource):
             place[live] = np.matmul(first[live, None], rows[live])[:, 0]
 
     def _add(
-        self, total: FloatArray, on_test: FloatArray, i: IntArray, j: IntArray, a: _Slopes, weight: float, start: int
+        self, total: FloatArray, on_test: FloatArray, i: IntArray, j: IntArray, a: PairRows, weight: float, start: int
     ) -> None:
         step = max(1, _TILE // (8 * max(1, total.shape[1])))
         for at in range(0, len(i), step):
@@ -306,7 +286,7 @@ class InfluenceScores(ScoreSource):
         files = [RowFile(len(self._test)) for _ in self._weights]
         step = max(1, self._at_once // (8 * len(self._test)))
         for c, file in enumerate(files):
-            _, b = self._slopes(c)
+            _, b = self._pairs(c)
             for start in range(0, self._rows, step):
                 file.append(self._on_test(c, b, np.arange(start, min(start + step, self._rows))))
         return files
@@ -328,7 +308,7 @@ class InfluenceScores(ScoreSource):
         """Influence of each training pair on itself, shape (train pairs,): a K a^T, with four entries of K per pair."""
         total = np.zeros(len(self._train))
         for c, weight in enumerate(self._weights):
-            pairs, kernel = self._pair_rows(c)[0], self._kernel(c)
+            pairs, kernel = self._pairs(c)[0], self._kernel(c)
             if isinstance(kernel, LandmarkKernel):
                 total += weight * kernel.squared_lengths(pairs, self._at_once)
             else:
@@ -348,8 +328,8 @@ class InfluenceScores(ScoreSource):
         total = np.zeros(n)
         for c, (weight, kernel) in enumerate(zip(self._weights, self._kernels, strict=True)):
             if layout.second is not None:
-                a, _ = self._slopes(c)
-                pull = np.bincount(self._train.first, a.first, n) + np.bincount(self._train.second, a.second, n)
+                a, _ = self._pairs(c)  # with derivatives that cancel
+                pull = np.bincount(self._train.first, a.first, n) - np.bincount(self._train.second, a.first, n)
                 total += weight * pull**2 * kernel.part("item_lengths")[:n]
                 continue
 
@@ -377,3 +357,9 @@ class InfluenceScores(ScoreSource):
         if per_checkpoint:
             single = np.stack([self.block(0, len(self.train_ids), c) for c in range(len(self._weights))])
         return InfluenceTable(scores=scores, per_checkpoint=single, **vars(self.meta))
+
+
+def _without(first: FloatArray, second: FloatArray, rows: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Set derivatives of pairs with equal inputs to zero if they cancel, because rounding would leave a rest."""
+    cancel = rows & (first == -second)
+    return (np.where(cancel, 0.0, first), np.where(cancel, 0.0, second)) if cancel.any() else (first, second)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tracinctl.engine.item_forms import ItemInput
+from tracinctl.engine.item_forms import ItemInput, of_each
 
 _AT_ONCE = 16 << 20  # bytes of rows that are copied at a time, if rows must be copied
 
@@ -28,8 +28,7 @@ def digest(item_id: str, content: str) -> str:
 
 def content_digest(value: ItemInput) -> str:
     """SHA-256 of an item's shape, type and content."""
-    alone = {k: v.unsqueeze(0) for k, v in value.items()} if isinstance(value, dict) else value.unsqueeze(0)
-    return content_digests(alone, shape_of(value))[0]
+    return content_digests(of_each(lambda part: part.unsqueeze(0), value), shape_of(value))[0]
 
 
 def content_digests(columns: ItemInput, shape: tuple[Any, ...]) -> list[str]:

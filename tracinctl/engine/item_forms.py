@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -27,6 +27,13 @@ _NUMBERS = "biufc"  # kinds of numpy's numbers
 
 class FormError(Exception):
     """An input has an unsupported form. The message says why."""
+
+
+def of_each(function: Callable[[torch.Tensor], torch.Tensor], inputs: ItemInput) -> ItemInput:
+    """Apply a function to a tensor, or to each tensor of a mapping."""
+    if isinstance(inputs, Mapping):
+        return {name: function(value) for name, value in inputs.items()}
+    return function(inputs)
 
 
 class Rows(ABC):
@@ -60,7 +67,7 @@ class Rows(ABC):
         return None
 
 
-class TensorRows(Rows):
+class _TensorRows(Rows):
     """A tensor, items first."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
@@ -74,17 +81,15 @@ class TensorRows(Rows):
         return len(self.tensor)
 
     def input(self, index: int) -> ItemInput:
-        """See ``Rows.input``."""
         row = self.tensor[index]
         return row if row.layout == torch.strided else row.to_dense()
 
     @property
     def together(self) -> ItemInput | None:
-        """See ``Rows.together``."""
         return self.tensor if self.tensor.layout == torch.strided else None
 
 
-class SparseRows(Rows):
+class _SparseRows(Rows):
     """A sparse matrix of scipy."""
 
     def __init__(self, matrix: Any) -> None:
@@ -94,11 +99,10 @@ class SparseRows(Rows):
         return int(self.matrix.shape[0])
 
     def input(self, index: int) -> ItemInput:
-        """See ``Rows.input``."""
         return tensor_of(self.matrix[[index]].toarray()[0])
 
 
-class ListRows(Rows):
+class _ListRows(Rows):
     """A list of items. Plain numbers have one type in all items, as in an array."""
 
     def __init__(self, values: Sequence[Any]) -> None:
@@ -111,7 +115,6 @@ class ListRows(Rows):
         return len(self.values)
 
     def input(self, index: int) -> ItemInput:
-        """See ``Rows.input``."""
         value = self.values[index]
         if isinstance(value, tuple) and not _is_plain(value):
             return arguments_of(value)
@@ -121,15 +124,14 @@ class ListRows(Rows):
         return parsed
 
 
-class MappingRows(Rows):
+class _MappingRows(Rows):
     """Rows by the name of the model's arguments."""
 
     def __init__(self, columns: Mapping[Any, Any]) -> None:
-        if not columns or not all(isinstance(name, str) for name in columns):
-            raise FormError(f"the keys of a mapping must be names of the model's arguments, not {list(columns)[:3]}")
+        _check_names(columns)
         self.columns = {name: rows_of(values) for name, values in columns.items()}
         for name, rows in self.columns.items():
-            if not rows.in_memory or isinstance(rows, MappingRows):
+            if not rows.in_memory or isinstance(rows, _MappingRows):
                 raise FormError(f"`{name}` is a {type(columns[name]).__name__}, not a tensor, an array or a list")
         lengths = {len(rows) for rows in self.columns.values()}
         if len(lengths) != 1:
@@ -140,17 +142,15 @@ class MappingRows(Rows):
         return len(next(iter(self.columns.values())))
 
     def input(self, index: int) -> ItemInput:
-        """See ``Rows.input``."""
         return {name: _one_argument(name, rows.input(index)) for name, rows in self.columns.items()}
 
     @property
     def together(self) -> ItemInput | None:
-        """See ``Rows.together``."""
         columns = {name: rows.together for name, rows in self.columns.items()}
         return None if any(column is None for column in columns.values()) else columns
 
 
-class DatasetRows(Rows):
+class _DatasetRows(Rows):
     """A torch ``Dataset``, or anything else with items by number."""
 
     in_memory = False
@@ -164,7 +164,6 @@ class DatasetRows(Rows):
         return len(self.dataset)
 
     def read(self, index: int) -> tuple[ItemInput, bool]:
-        """See ``Rows.read``."""
         value = self.dataset[index]
         pair = isinstance(value, tuple) and len(value) == 2  # noqa: PLR2004  an input and a label
         labelled = pair and _is_number(value[1])
@@ -172,7 +171,6 @@ class DatasetRows(Rows):
         return (arguments_of(value) if isinstance(value, tuple) else item_of(value)), labelled
 
     def input(self, index: int) -> ItemInput:
-        """See ``Rows.input``."""
         return self.read(index)[0]
 
 
@@ -183,24 +181,24 @@ def rows_of(inputs: Any) -> Rows:
         FormError: the form is another one.
     """
     if isinstance(inputs, torch.Tensor):
-        return TensorRows(inputs) if not inputs.is_nested else ListRows(inputs.unbind())
+        return _TensorRows(inputs) if not inputs.is_nested else _ListRows(inputs.unbind())
     if isinstance(inputs, np.ndarray):
         return _rows_of_array(inputs)
     if isinstance(inputs, Mapping):
-        return MappingRows(inputs)
+        return _MappingRows(inputs)
     if _is_of(inputs, "pandas", "DataFrame"):
         return _rows_of_array(_numbers_of_frame(inputs))
     if _is_of(inputs, "pandas", "Series"):
         return _rows_of_array(inputs.to_numpy())
     if hasattr(inputs, "tocsr"):
-        return SparseRows(inputs)
+        return _SparseRows(inputs)
     if isinstance(inputs, (str, bytes, bytearray)):
         raise FormError(f"a {type(inputs).__name__} holds no items")
     if isinstance(inputs, Sequence) and not isinstance(inputs, torch.utils.data.Dataset):
-        return ListRows(inputs)
+        return _ListRows(inputs)
     if isinstance(inputs, torch.utils.data.DataLoader):
         raise FormError("a DataLoader returns batches; give its dataset instead")
-    return DatasetRows(inputs)
+    return _DatasetRows(inputs)
 
 
 def item_of(value: Any) -> ItemInput:
@@ -210,8 +208,7 @@ def item_of(value: Any) -> ItemInput:
         FormError: the form is not supported.
     """
     if isinstance(value, Mapping):
-        if not value or not all(isinstance(name, str) for name in value):
-            raise FormError(f"the keys of a mapping must be names of the model's arguments, not {list(value)[:3]}")
+        _check_names(value)
         return {name: _argument(name, part) for name, part in value.items()}
     if isinstance(value, torch.Tensor):
         if value.is_nested or value.is_quantized or value.device.type == "meta":
@@ -278,7 +275,7 @@ def _rows_of_array(array: np.ndarray[Any, Any]) -> Rows:
         raise FormError(f"the array holds {_kind_of(plain)}, not numbers")
     # copy a row that torch cannot share, and not the whole array, which may be in a file
     shared = plain.flags.writeable and plain.dtype.isnative and all(stride >= 0 for stride in plain.strides)
-    return TensorRows(tensor_of(plain)) if shared and plain.dtype.kind != "O" else ListRows(list(plain))
+    return _TensorRows(tensor_of(plain)) if shared and plain.dtype.kind != "O" else _ListRows(list(plain))
 
 
 def _numbers_of_frame(frame: Any) -> np.ndarray[Any, Any]:
@@ -288,6 +285,11 @@ def _numbers_of_frame(frame: Any) -> np.ndarray[Any, Any]:
     # columns that allow missing values would give an array of objects
     kinds = [getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes]
     return np.asarray(frame.to_numpy(dtype=np.result_type(*kinds) if kinds else None))
+
+
+def _check_names(mapping: Mapping[Any, Any]) -> None:
+    if not mapping or not all(isinstance(name, str) for name in mapping):
+        raise FormError(f"the keys of a mapping must be names of the model's arguments, not {list(mapping)[:3]}")
 
 
 def _argument(name: str | int, value: Any) -> torch.Tensor:

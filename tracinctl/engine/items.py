@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import pickle
 import sys
@@ -17,38 +18,32 @@ import torch
 
 from tracinctl.data.pairs import IntArray, Samples
 from tracinctl.engine.item_digests import content_digest, content_digests, digest, shape_of
-from tracinctl.engine.item_forms import WANTED, FormError, ItemInput, Rows, rows_of
+from tracinctl.engine.item_forms import WANTED, FormError, ItemInput, Rows, of_each, rows_of
 from tracinctl.errors import DataError
 from tracinctl.user_code import first_line, said
 
 _READ_TWICE = 4  # number of items of each ``Dataset`` to read twice and compare
 
 
-@dataclass(frozen=True)
-class _Unread:
-    """Why an item could not be read, without the traceback that a worker's exception would bring."""
-
-    why: str
-    hint: str
-
-
+@dataclass(frozen=True, eq=False)
 class _Reader(torch.utils.data.Dataset[Any]):
-    """Read some items; errors of the user's code are returned as ``_Unread``."""
+    """Read some items; an error of the user's code is returned, because a worker would add its traceback."""
 
-    def __init__(self, rows: Rows, numbers: Sequence[int]) -> None:
-        self.rows = rows
-        self.numbers = numbers
+    rows: Rows
+    numbers: Sequence[int]
+    ids: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> tuple[ItemInput, bool] | _Unread:
+    def __getitem__(self, place: int) -> tuple[ItemInput, bool] | DataError:
         try:
             return self.rows.read(self.numbers[place])
         except FormError as error:
-            return _Unread(str(error), WANTED)
+            why, hint = str(error), WANTED
         except (Exception, SystemExit) as error:  # noqa: BLE001  user code may raise anything
-            return _Unread(said(error), "The dataset raised this; run tracinctl -vv to see where.")
+            why, hint = said(error), "The dataset raised this; run tracinctl -vv to see where."
+        return DataError(f"item {self.ids[place]} cannot be read: {why}", hint=hint)
 
 
 def _unchanged(value: Any) -> Any:
@@ -78,7 +73,8 @@ def _read_by_workers(reader: _Reader, workers: int) -> Generator[Any, None, None
         ) from error
     try:
         for value in values:
-            yield value if isinstance(value, _Unread) else (_copied(value[0]), value[1])
+            # a worker's shared tensor keeps a file open
+            yield value if isinstance(value, DataError) else (of_each(torch.clone, value[0]), value[1])
     except RuntimeError as error:
         raise DataError(
             f"a worker process that reads items stopped: {first_line(error)}",
@@ -86,23 +82,16 @@ def _read_by_workers(reader: _Reader, workers: int) -> Generator[Any, None, None
         ) from error
 
 
-def _copied(value: ItemInput) -> ItemInput:
-    """Copy an input to this process's memory, because a worker's shared tensor keeps a file open."""
-    if isinstance(value, dict):
-        return {name: part.clone() for name, part in value.items()}
-    return value.clone()
-
-
 def _read(rows: Rows, numbers: Sequence[int], ids: Sequence[str], workers: int) -> Iterator[tuple[ItemInput, bool]]:
     """Yield the inputs of these items in order, and whether a label was left out."""
-    reader = _Reader(rows, numbers)
+    reader = _Reader(rows, numbers, ids)
     values: Generator[Any, None, None] = (reader[place] for place in range(len(numbers)))
     if workers and not rows.in_memory and len(numbers) > workers:
         values = _read_by_workers(reader, workers)
     with contextlib.closing(values):  # or workers would stay for a while
-        for item_id, value in zip(ids, values, strict=True):
-            if isinstance(value, _Unread):
-                raise DataError(f"item {item_id} cannot be read: {value.why}", hint=value.hint)
+        for value in values:
+            if isinstance(value, DataError):
+                raise value
             yield value
 
 
@@ -214,10 +203,7 @@ class Items:
     def stack(self, rows: Sequence[int] | IntArray, device: torch.device, dtype: torch.dtype) -> ItemInput:
         """Inputs of these items, items first, on the device, with floating-point tensors in ``dtype``."""
         numbers = np.asarray(rows, dtype=np.int64)
-        values = self._stacked(numbers)
-        if isinstance(values, Mapping):
-            return {k: _to(v, device, dtype) for k, v in values.items()}
-        return _to(values, device, dtype)
+        return of_each(functools.partial(_to, device=device, dtype=dtype), self._stacked(numbers))
 
     def _stacked(self, numbers: IntArray) -> ItemInput:
         """Inputs of these items, items first."""
@@ -297,11 +283,9 @@ def bytes_of_input(value: ItemInput) -> int:
 
 def _taken(columns: ItemInput, places: IntArray) -> ItemInput:
     """These rows of tensors, without a copy if they follow each other."""
-    if isinstance(columns, Mapping):
-        return {name: _taken(column, places) for name, column in columns.items()}
     if (np.diff(places) == 1).all():
-        return columns[int(places[0]) : int(places[0]) + len(places)]
-    return columns[torch.from_numpy(places).to(columns.device)]
+        return of_each(lambda column: column[int(places[0]) : int(places[0]) + len(places)], columns)
+    return of_each(lambda column: column[torch.from_numpy(places).to(column.device)], columns)
 
 
 def _to(value: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -12,41 +12,33 @@ import torch
 from tracinctl.errors import MemoryBudgetError, ModelError, TracinctlError
 from tracinctl.user_code import said
 
-_HINTS = (
-    (
-        r"incompatible with \.grad\(\)|torch\.utils\.checkpoint",
-        "Call torch.utils.checkpoint.checkpoint with use_reentrant=False, or turn gradient checkpointing off.",
+_HINTS = {
+    r"incompatible with \.grad\(\)|torch\.utils\.checkpoint": (
+        "Call torch.utils.checkpoint.checkpoint with use_reentrant=False, or turn gradient checkpointing off."
     ),
-    (
-        r"more than 1 value per channel|more than 1 spatial element",
-        "Use running statistics, GroupNorm or LayerNorm, because one item cannot be normalised over a batch.",
+    r"more than 1 value per channel|more than 1 spatial element": (
+        "Use running statistics, GroupNorm or LayerNorm, because one item cannot be normalised over a batch."
     ),
-    (
-        r"same device|different device|on device",
-        "Register the model's tensors as buffers or parameters, so that they move with it.",
+    r"same device|different device|on device": (
+        "Register the model's tensors as buffers or parameters, so that they move with it."
     ),
-    (
-        r"unexpected keyword argument|positional argument|multiple values for argument",
-        "Name the parts of items like the arguments of the model's forward, or give a score function.",
+    r"unexpected keyword argument|positional argument|multiple values for argument": (
+        "Name the parts of items like the arguments of the model's forward, or give a score function."
     ),
-    (
-        r"shapes cannot be multiplied|size mismatch|must match the size|expected .*dim|Expected \dD",
-        "Check the shape of the inputs; the model gets an item with a leading dimension of 1.",
+    r"shapes cannot be multiplied|size mismatch|must match the size|expected .*dim|Expected \dD": (
+        "Check the shape of the inputs; the model gets an item with a leading dimension of 1."
     ),
-    (
-        r"expanded size of the tensor .* must match the existing size",
-        "Cut the item as in training, because it is longer than the model allows.",
+    r"expanded size of the tensor .* must match the existing size": (
+        "Cut the item as in training, because it is longer than the model allows."
     ),
-    (
-        r"not compiled with CUDA|NVIDIA driver|No CUDA",
-        "Let forward put new tensors on the device of its inputs, not on a fixed one.",
+    r"not compiled with CUDA|NVIDIA driver|No CUDA": (
+        "Let forward put new tensors on the device of its inputs, not on a fixed one."
     ),
-    (r"index out of range|out of bounds", "Check the inputs for numbers that the model's embedding has no row for."),
-    (
-        r"same dtype|scalar type",
-        "All weights get the same `dtype`: remove casts such as .double() from forward, or give the `dtype` they give.",
+    r"index out of range|out of bounds": "Check the inputs for numbers that the model's embedding has no row for.",
+    r"same dtype|scalar type": (
+        "All weights get the same `dtype`: remove casts such as .double() from forward, or give the `dtype` they give."
     ),
-)
+}  # by a pattern of the error's text
 _TYPES = r"same dtype|scalar type|dtype|not implemented for '(Short|Int|Long|Byte|Char|Bool|Half)'"
 
 
@@ -106,7 +98,7 @@ def _hint(error: BaseException, inputs: Any) -> str:
     if integers and re.search(_TYPES, text):
         kind = str(integers[0]).removeprefix("torch.")
         return f"If the model needs floats, give inputs.float(); the inputs are whole numbers ({kind})."
-    for pattern, hint in _HINTS:
+    for pattern, hint in _HINTS.items():
         if re.search(pattern, text):
             return hint
     example = f"an input of {_described(inputs)}" if inputs is not None else "one item"
@@ -116,25 +108,20 @@ def _hint(error: BaseException, inputs: Any) -> str:
 def score_hint(output: Any) -> str:
     """The hint for a model's output that is not one score per item."""
     name, part = "output", output
-    if _is_tensor(getattr(output, "logits", None)):
+    if isinstance(getattr(output, "logits", None), torch.Tensor):
         name, part = "output.logits", output.logits
-    elif isinstance(output, Mapping):
-        # a head's output comes after the hidden states
-        items = reversed(list(output.items()))
-        name, part = next(((f"output[{k!r}]", v) for k, v in items if _is_tensor(v)), (name, None))
-    elif isinstance(output, (tuple, list)):
-        name, part = next(((f"output[{k}]", v) for k, v in enumerate(output) if _is_tensor(v)), (name, None))
-    if not _is_tensor(part):
+    elif isinstance(output, (Mapping, tuple, list)):
+        # in a mapping, a head's output comes after the hidden states
+        parts = reversed(list(output.items())) if isinstance(output, Mapping) else enumerate(output)
+        key = next((key for key, value in parts if isinstance(value, torch.Tensor)), None)
+        name, part = f"output[{key!r}]", None if key is None else output[key]
+    if not isinstance(part, torch.Tensor):
         return "Let forward return a tensor made by torch's operations, so that the score has a gradient."
     if part.dim() == 2 and part.shape[1] > 1:  # noqa: PLR2004  two axes: items and their values
         name = f"{name}[:, 1] - {name}[:, 0]"
     elif part.dim() > 1:
         name = f"{name}[:, {'-1, ' * (part.dim() - 2)}0]"
     return f"Give `score`, a function of the model's output that returns one number per item: lambda output: {name}"
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor)
 
 
 def _described(inputs: Any) -> str:

@@ -10,9 +10,11 @@ If a model branches on its data, a block is split into items that take the same 
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,11 +37,29 @@ from tracinctl.engine.gradients.uses import (
     Whole,
     bytes_of,
 )
+from tracinctl.engine.item_forms import of_each
 from tracinctl.errors import ModelError
 
 ScoreFunction = Callable[[Any, Any], Any]
 
 _APART = 8192  # gradients of parameters with fewer entries share one matrix
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of the model on a block of items.
+
+    Attributes:
+        trace: the uses of parameters.
+        inputs: inputs of the uses.
+        slopes: gradients of the scores at the output of each use, by its number, and at each copy, by its name.
+        scores: shape (items,).
+    """
+
+    trace: Trace
+    inputs: Sequence[torch.Tensor]
+    slopes: Mapping[int | str, torch.Tensor | None]
+    scores: torch.Tensor
 
 
 class BatchedGradients:
@@ -97,19 +117,19 @@ class BatchedGradients:
     def learn(self, inputs: Any) -> tuple[dict[str, Feature], torch.Tensor]:
         """Learn the form of each gradient, and the memory of a pass, from one item; return gradients and score."""
         with AllocationWatch() as watch:
-            trace, ins, slopes, scores = self._run(inputs)
-            for name, form in self._forms_of(trace):
+            run = self._run(inputs)
+            for name, form in self._forms_of(run.trace):
                 self._forms[name] = _common(self._forms.get(name, form), form)
             outer = {name for name, form in self._forms.items() if isinstance(form, AsOuter | AsRows)}
             self._apart_names = [name for name in self.names if name in outer or self._length(name) >= _APART]
-            whole = [name for name in self._apart_names if name in self._placed(trace)]
-            self.placed_bytes = sum(self._length(name) * scores.element_size() for name in whole)
+            whole = [name for name in self._apart_names if name in self._placed(run.trace)]
+            self.placed_bytes = sum(self._length(name) * run.scores.element_size() for name in whole)
             # gradients for the comparison with plain autograd are all projected in the way that both support
             forms = self._forms if self._projection is None else {}
-            gathered = self._gathered(trace, ins, slopes, len(scores), forms)
+            gathered = self._gathered(run, forms)
             features = self._joined(dict(gathered)) if forms else []
         self.row_bytes, self.peak_bytes = bytes_of(features), watch.peak
-        return gathered, scores
+        return gathered, run.scores
 
     def __call__(self, inputs: Any, places: Sequence[torch.Tensor | None] = ()) -> tuple[list[Feature], torch.Tensor]:
         """Gradients of these items' scores as features, whose inner products add up, and the scores, (items,).
@@ -117,15 +137,16 @@ class BatchedGradients:
         ``places`` are tensors for the values of the first features. Gradients of linear layers are computed there.
         """
         try:
-            trace, ins, slopes, scores = self._run(inputs)
+            run = self._run(inputs)
         except PartingError as parting:
-            return _together([self(_rows(inputs, way)) for way in parting.ways], parting.ways)
-        if any(_common(self._forms[name], form) != self._forms[name] for name, form in self._forms_of(trace)):
+            parts = [self(of_each(operator.itemgetter(way), inputs)) for way in parting.ways]
+            return _together(parts, parting.ways)
+        if any(_common(self._forms[name], form) != self._forms[name] for name, form in self._forms_of(run.trace)):
             raise ModelError(
                 "the model uses its parameters differently than before, on items of the same shape",
                 hint="Make scores in eval() mode depend only on the item and the checkpoint.",
             )
-        return self._features(trace, ins, slopes, len(scores), places), scores
+        return self._features(run, places), run.scores
 
     def flat_gradients(self, gathered: Mapping[str, Feature]) -> dict[str, torch.Tensor]:
         """The flat gradients of the first item by name, from the gradients of ``learn``."""
@@ -139,15 +160,14 @@ class BatchedGradients:
                 gradients[name] = _spread_out(part.values[0], self._forms[name], self._shapes[name])
         return gradients
 
-    def _run(self, inputs: Any) -> tuple[Trace, Sequence[torch.Tensor], dict[Any, torch.Tensor | None], torch.Tensor]:
-        """Run the model: the trace, the maps' inputs, gradients by number of output or name of copy, and the scores."""
+    def _run(self, inputs: Any) -> _Run:
         places = _places(self._scored.model)
         leader: dict[int, str] = {}
         aliases = {name: leader.setdefault(id(p), name) for name, p in places.items()}
         fixed = {name: places[name].detach() for name in set(aliases.values())}
         anchors = torch.zeros(_count(inputs), device=next(iter(fixed.values())).device, requires_grad=True)
         # outputs of layers need gradients although their weights do not, so something before them must
-        inputs = _differentiable(inputs)
+        inputs = of_each(_differentiable, inputs)
         for _ in range(4):
             copies = {n: fixed[n].expand(len(anchors), *fixed[n].shape).detach().requires_grad_() for n in self._copied}
             names = {id(fixed[name]): name for name in self.names if name not in copies}
@@ -159,7 +179,7 @@ class BatchedGradients:
                     UseWatch(names, anchor, self._anchored, apart=self._apart, channels_last=self.channels_last)
                 )
                 with watches[-1]:
-                    score = torch.func.functional_call(self._scored, state, (_alone(item),), tie_weights=False)
+                    score = torch.func.functional_call(self._scored, state, (of_each(_alone, item),), tie_weights=False)
                 return score, watches[-1].trace.inputs, watches[-1].trace.outputs
 
             # the attention implementation that vmap can batch
@@ -176,23 +196,17 @@ class BatchedGradients:
                     self.branches |= trace.branched
                     self.bytes_per_item = sum(t.element_size() * t[0].numel() for t in (*ins, *outs))
                     keys = [*range(len(outs)), *copies]
-                    return trace, [x.detach() for x in ins], dict(zip(keys, slopes, strict=True)), scores.detach()
+                    by_key = dict(zip(keys, slopes, strict=True))
+                    return _Run(trace, [x.detach() for x in ins], by_key, scores.detach())
             self._copied |= trace.copied
             self._anchored |= bare
         raise RuntimeError("the uses of the parameters change from run to run")
 
-    def _features(
-        self,
-        trace: Trace,
-        ins: Sequence[torch.Tensor],
-        slopes: dict[Any, torch.Tensor | None],
-        items: int,
-        places: Sequence[torch.Tensor | None],
-    ) -> list[Feature]:
+    def _features(self, run: _Run, places: Sequence[torch.Tensor | None]) -> list[Feature]:
         """The gradients as features, some of them in given places."""
-        placed = self._placed(trace)
+        placed = self._placed(run.trace)
         by_name = {n: t for n, t in zip(self._apart_names, places, strict=False) if t is not None and n in placed}
-        return self._joined(self._gathered(trace, ins, slopes, items, self._forms, by_name))
+        return self._joined(self._gathered(run, self._forms, by_name))
 
     def _joined(self, gathered: dict[str, Feature]) -> list[Feature]:
         """One feature per long parameter, and one for all short ones."""
@@ -201,13 +215,7 @@ class BatchedGradients:
         return [*features, Dense(torch.cat(short, dim=1))] if short else features
 
     def _gathered(
-        self,
-        trace: Trace,
-        ins: Sequence[torch.Tensor],
-        slopes: dict[Any, torch.Tensor | None],
-        items: int,
-        forms: Mapping[str, Form],
-        places: Mapping[str, torch.Tensor] | None = None,
+        self, run: _Run, forms: Mapping[str, Form], places: Mapping[str, torch.Tensor] | None = None
     ) -> dict[str, Feature]:
         """The gradients by each parameter, summed over its uses, in these forms and places."""
         gathered: dict[str, Feature] = {}
@@ -222,9 +230,9 @@ class BatchedGradients:
                 part = Dense(earlier.values + part.values)
             gathered[name] = part
 
-        projection = self._projection
-        for number, (use, a) in enumerate(zip(trace.uses, ins, strict=True)):
-            if (slope := slopes[number]) is not None:
+        projection, items = self._projection, len(run.scores)
+        for number, (use, a) in enumerate(zip(run.trace.uses, run.inputs, strict=True)):
+            if (slope := run.slopes[number]) is not None:
                 form = forms.get(use.weight or "", Whole())
                 if projection is not None:
                     parts = projection.of_use(use, a, slope, form, self._shapes)
@@ -235,7 +243,7 @@ class BatchedGradients:
                 for name, part in parts:
                     add(name, part)
         for name in self._copied:
-            if (slope := slopes[name]) is not None:
+            if (slope := run.slopes[name]) is not None:
                 flat = slope.reshape(items, -1)
                 add(name, Dense(flat if projection is None else projection.project(name, flat, slope.shape[1:])))
         for name in self.names:
@@ -350,10 +358,6 @@ def _places(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     }
 
 
-def _rows(inputs: Any, rows: Sequence[int]) -> Any:
-    return {k: v[rows] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[rows]
-
-
 def _together(
     parts: Sequence[tuple[list[Feature], torch.Tensor]], ways: Sequence[Sequence[int]]
 ) -> tuple[list[Feature], torch.Tensor]:
@@ -370,12 +374,10 @@ def _count(inputs: Any) -> int:
     return len(next(iter(inputs.values()))) if isinstance(inputs, Mapping) else len(inputs)
 
 
-def _alone(value: Any) -> Any:
-    return {k: v.unsqueeze(0) for k, v in value.items()} if isinstance(value, Mapping) else value.unsqueeze(0)
+def _alone(value: torch.Tensor) -> torch.Tensor:
+    return value.unsqueeze(0)
 
 
-def _differentiable(inputs: Any) -> Any:
-    if isinstance(inputs, Mapping):
-        return {k: _differentiable(v) for k, v in inputs.items()}
+def _differentiable(inputs: torch.Tensor) -> torch.Tensor:
     # numbers may not be changed in place once they want a gradient, and that sends the model the slow way; tokens might
     return inputs.detach().requires_grad_() if inputs.is_floating_point() else inputs.clone()

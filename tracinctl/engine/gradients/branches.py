@@ -160,10 +160,6 @@ class _Reveal(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(_ctx: Any, *_slopes: Any) -> Any:
-        return None, None
-
-    @staticmethod
     def vmap(_info: Any, in_dims: Sequence[int | None], values: torch.Tensor, batch: _Batch) -> Any:
         place = in_dims[0] or 0  # torch calls this only if it is a number
         batch.values = values.movedim(place, 0)
@@ -179,12 +175,7 @@ class _ByItem(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        del inputs
-        ctx.mark_non_differentiable(*(output if isinstance(output, tuple) else (output,)))
-
-    @staticmethod
-    def backward(_ctx: Any, *_slopes: Any) -> Any:
-        return None, None
+        pass
 
     @staticmethod
     def vmap(_info: Any, in_dims: Sequence[int | None], values: torch.Tensor, function: Any) -> Any:

@@ -80,12 +80,7 @@ class Projection:
         return min(math.prod(shape), self.dim)
 
     def of_use(
-        self,
-        use: Use,
-        inputs: torch.Tensor,
-        slope: torch.Tensor,
-        form: Form,
-        shapes: Mapping[str, Sequence[int]],
+        self, use: Use, inputs: torch.Tensor, slope: torch.Tensor, form: Form, shapes: Mapping[str, Sequence[int]]
     ) -> Found:
         """The projected result of ``use.gradients``, shape (items, numbers), or a short outer product unchanged.
 
@@ -108,7 +103,7 @@ class Projection:
     def project(self, name: str, gradient: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         """Project gradients of a parameter with this shape, (items, parameters)."""
         shape = _matrix(shape)
-        if self._small(shape):
+        if math.prod(shape) <= self.dim:
             return gradient
         total = gradient.new_zeros(len(gradient), self.dim)
         matrix = gradient.reshape(len(gradient), *shape)
@@ -119,7 +114,7 @@ class Projection:
 
     def _of_weight(self, name: str, use: Use, inputs: torch.Tensor, slope: torch.Tensor) -> torch.Tensor | None:
         """The weight's projected gradient without computing it whole; None for small ones and normalisations."""
-        if not isinstance(use, Linear | Convolution | Embedding) or self._small(_matrix(use.shape)):
+        if not isinstance(use, Linear | Convolution | Embedding) or math.prod(use.shape) <= self.dim:
             return None
         items, (rows, columns) = len(slope), _matrix(use.shape)
         draw = self._draw(name, (rows, columns), slope.device)
@@ -178,9 +173,6 @@ class Projection:
             bucket = (draw.rows[at].unsqueeze(-1) + draw.columns) % self.dim
             signed = b[:, begin:end] * sign[:, begin:end].unsqueeze(-1) * draw.column_signs.to(b.dtype)
             total.scatter_add_(1, bucket.reshape(items, -1), signed.reshape(items, -1))
-
-    def _small(self, shape: Sequence[int]) -> bool:
-        return math.prod(shape) <= self.dim
 
     def _draw(self, name: str, shape: tuple[int, int], device: torch.device) -> _Draw:
         key = (name, shape, str(device))

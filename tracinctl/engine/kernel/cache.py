@@ -29,7 +29,6 @@ VERSION = 5
 """Version of the calculation and the file; kernels of other versions are not used."""
 
 _SUFFIX = ".kernel"
-_OLD_SUFFIX = ".safetensors"  # kernels of earlier versions, which are only deleted
 
 
 class KernelCache:
@@ -56,11 +55,9 @@ class KernelCache:
         """The kernel of this identity and layout, or None."""
         place = self._place(identity)
         for path in [self._path(identity, layout), *_kernels(place)]:
-            try:
+            # ignore a broken, vanished or misplaced file, and one of another layout; the kernel is made again
+            with contextlib.suppress(OSError, ValueError):
                 kernel = FileKernel.open(path, identity, layout, keeper=self)
-            except (OSError, ValueError):
-                continue  # ignore a broken, vanished or misplaced file; the kernel is made again
-            if kernel is not None:
                 self.used.add(path)
                 return kernel
         return None
@@ -103,7 +100,7 @@ class KernelCache:
         freed = 0
         for place in sorted(self.folder.glob("v*")):
             clear_leftovers(place)
-            for path in [*_kernels(place), *place.glob(f"[!.]*{_OLD_SUFFIX}")]:
+            for path in _kernels(place):
                 # another run may delete the same file, or have it open, which protects it on Windows
                 with contextlib.suppress(FileNotFoundError, PermissionError):
                     about = path.stat()

@@ -55,12 +55,9 @@ class FileStore:
             CacheError: the file was changed.
         """
         try:
-            kernel = FileKernel.open(self._writer.path, self._identity, self._layout, keeper=self)
+            return FileKernel.open(self._writer.path, self._identity, self._layout, keeper=self).loaded()
         except (OSError, ValueError) as error:
             raise vanished(self._writer.path) from error
-        if kernel is None:
-            raise vanished(self._writer.path)
-        return kernel.loaded()
 
 
 def _arrays(identity: int, items: int, rows: int, columns: int, pairs: int) -> dict[str, Spec]:
@@ -101,8 +98,8 @@ class FileKernel(ItemKernel):
         self._selection = selection
 
     @staticmethod
-    def open(path: Path, identity: str, layout: KernelLayout, *, keeper: object) -> FileKernel | None:
-        """Open a file's kernel with the rows and columns of a layout, or None if it lacks some of them.
+    def open(path: Path, identity: str, layout: KernelLayout, *, keeper: object) -> FileKernel:
+        """Open a file's kernel with the rows and columns of a layout.
 
         Args:
             path: the file.
@@ -111,21 +108,22 @@ class FileKernel(ItemKernel):
             keeper: an object that must live as long as the kernel.
 
         Raises:
-            OSError, ValueError: the file does not exist, is damaged, or has another kernel.
+            OSError, ValueError: the file does not exist, is damaged, has another kernel, or lacks rows or columns.
         """
         arrays = ArrayFile(path, _NAMES)
         _check(arrays, identity)
         selection = _Selection() if _is_of(arrays, layout) else _select(arrays, layout)
-        return None if selection is None else FileKernel(layout, arrays, selection, keeper)
+        return FileKernel(layout, arrays, selection, keeper)
 
     def part(self, name: str) -> FloatArray:
         """See ``ItemKernel.part``."""
         values, selection = self._read(name), self._selection
-        if selection.rows is None or name in {"error", "way"}:
-            return np.asarray(values)
-        if name == "pairs":
-            return np.asarray(values[_pair_places(self.layout, selection.rows, self._arrays)])
-        return np.asarray(values[selection.rows if name == "lengths" else selection.items])
+        if selection.rows is not None:
+            if name == "pairs":
+                values = values[_pair_places(self.layout, selection.rows, self._arrays)]
+            elif name not in {"error", "way"}:
+                values = values[selection.rows if name == "lengths" else selection.items]
+        return np.asarray(values)
 
     def _read(self, name: str) -> Any:
         try:
@@ -187,31 +185,33 @@ def _is_of(arrays: ArrayFile, layout: KernelLayout) -> bool:
     )
 
 
-def _select(arrays: ArrayFile, layout: KernelLayout) -> _Selection | None:
-    """The places of a layout's rows, columns and pairs in a file, or None if some are missing."""
+# The next functions find what a layout requests in a file, and raise ValueError if something is missing
+
+
+def _select(arrays: ArrayFile, layout: KernelLayout) -> _Selection:
     rows = _digest_places(arrays.read("digests"), layout.digests)
     items = _digest_places(arrays.read("item_digests"), layout.item_digests)
-    if rows is None or items is None:
-        return None
     columns = rows[: layout.columns]
     if (columns >= arrays.places["kernel"].shape[1]).any():
-        return None
-    if len(layout.pairs) and _pair_places(layout, rows, arrays) is None:
-        return None
+        raise ValueError("the kernel lacks columns")
+    if len(layout.pairs):
+        _pair_places(layout, rows, arrays)
     return _Selection(rows, columns, items)
 
 
-def _pair_places(layout: KernelLayout, rows: IntArray, arrays: ArrayFile) -> IntArray | None:
-    """The places of the layout's pairs among those of a file, or None if one is missing."""
+def _pair_places(layout: KernelLayout, rows: IntArray, arrays: ArrayFile) -> IntArray:
     stored = arrays.read("pair_rows")
     wanted = np.sort(rows[layout.pairs], axis=1)
     count = arrays.places["kernel"].shape[0]
     keys, wanted_keys = (pairs[:, 0] * count + pairs[:, 1] for pairs in (stored, wanted))
-    places = np.searchsorted(keys, wanted_keys)
-    return places if np.isin(wanted_keys, keys).all() else None
+    if not np.isin(wanted_keys, keys).all():
+        raise ValueError("the kernel lacks pairs")
+    return np.searchsorted(keys, wanted_keys)
 
 
-def _digest_places(stored: npt.NDArray[np.uint8], wanted: npt.NDArray[np.uint8]) -> IntArray | None:
+def _digest_places(stored: npt.NDArray[np.uint8], wanted: npt.NDArray[np.uint8]) -> IntArray:
     by_digest = {digest.tobytes(): k for k, digest in enumerate(stored)}
     places = [by_digest.get(digest.tobytes(), -1) for digest in wanted]
-    return None if -1 in places else np.asarray(places, dtype=np.int64)
+    if -1 in places:
+        raise ValueError("the kernel lacks rows")
+    return np.asarray(places, dtype=np.int64)
