@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ def result_of(
     data: RankingData, options: ComputeOptions, work: KernelWork, computed: Sequence[CheckpointKernel]
 ) -> ComputeResult:
     """Weigh the checkpoints, and put scores, provenance, notes and warnings together from their kernels."""
-    items = work.items
+    items = work.maker.items
     kernels, doubts = _without_copies(computed, options)
     names, records = [kernel.name for kernel in kernels], [kernel.record for kernel in kernels]
     weighed, notes_on_weights = weigh_checkpoints(
@@ -78,7 +77,7 @@ def result_of(
         *work.notes,
         *notes_on_ties(data, options.loss, options.method),
     ]
-    provenance = provenance_of(options, options.loss, work.model_key, work.maker.layout.item_view, items) | {
+    provenance = provenance_of(options, work.model_key, work.maker.layout.item_view, items) | {
         "gradients": "; ".join(sorted({kernel.kernel.way for kernel in kernels})),
         "notes": notes,
     }
@@ -97,7 +96,10 @@ def result_of(
     )
     if train_same.score.any():
         provenance["indistinct_pairs"] = [scores.train_ids[row] for row in np.flatnonzero(train_same.score).tolist()]
-    provenance["checkpoints"] = _checkpoint_provenance(kernels, weighed, scores)
+    provenance["checkpoints"] = [
+        vars(checkpoint) | {"group_rates": list(checkpoint.group_rates), "digest": kernel.digest, "gradient_zero": zero}
+        for checkpoint, kernel, zero in zip(weighed, kernels, scores.zero_gradient, strict=True)
+    ]
     if (fisher := scores.fisher) and fisher.landmarks:
         way = f"method fisher uses {count(fisher.landmarks, 'landmark')} for all items"
         unknown = "too few training items are left to measure it"
@@ -120,23 +122,6 @@ def result_of(
         [*map(DataWarning, same), *map(CheckpointWarning, doubts)],
         frozenset(work.cache.used) if work.cache else frozenset(),
     )
-
-
-def _checkpoint_provenance(
-    kernels: Sequence[CheckpointKernel], weighed: Sequence[WeighedCheckpoint], scores: InfluenceScores
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": kernel.name,
-            "digest": kernel.digest,
-            "moment": checkpoint.moment,
-            "weight": checkpoint.weight,
-            "learning_rate": checkpoint.learning_rate,
-            "group_rates": list(checkpoint.group_rates),
-            "gradient_zero": zero,
-        }
-        for kernel, checkpoint, zero in zip(kernels, weighed, scores.zero_gradient, strict=True)
-    ]
 
 
 def _without_copies(

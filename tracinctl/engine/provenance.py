@@ -15,11 +15,9 @@ from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.options import EngineOptions
 
 
-def provenance_of(
-    options: EngineOptions, loss: LossSettings, model_key: str, item_view: Any, items: Items
-) -> dict[str, Any]:
+def provenance_of(options: EngineOptions, model_key: str, item_view: str, items: Items) -> dict[str, Any]:
     """The settings, model and items behind the scores, for JSON."""
-    weighting = options.checkpoint_weights
+    loss, weighting = options.loss, options.checkpoint_weights
     provenance: dict[str, Any] = {
         "method": options.method,
         "loss": loss.name,

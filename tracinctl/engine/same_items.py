@@ -28,13 +28,7 @@ class SamePairs:
 
 
 def same_pairs(pairs: Pairs, contents: Sequence[str], scores: Sequence[FloatArray]) -> SamePairs:
-    """Find pairs of equal items.
-
-    Args:
-        pairs: pairs as indices into the items.
-        contents: digests of the items' inputs.
-        scores: scores of the items at each checkpoint.
-    """
+    """Find pairs of equal items, from digests of the items' inputs, and the items' scores at each checkpoint."""
     last = {content: k for k, content in enumerate(contents)}
     number = np.fromiter(map(last.__getitem__, contents), np.int64, len(contents))
     equal = number[pairs.first] == number[pairs.second]

@@ -11,7 +11,7 @@ from typing import Any
 
 from tracinctl.data.pairs_file import read_pairs_file
 from tracinctl.engine.checkpoints.files import is_checkpoint
-from tracinctl.engine.checkpoints.measures import measures_of
+from tracinctl.engine.checkpoints.measures import held_out_accuracies
 from tracinctl.errors import TracinctlError
 from tracinctl.project.reviewed import note_of
 from tracinctl.project.round_places import round_of
@@ -193,8 +193,7 @@ def _checkpoints(target: Target) -> Part:
     if not paths:
         return Part()
     written = max(map(_written, paths))
-    measures = measures_of(paths[-1])
-    accuracy, untrained = measures.held_out_accuracy, measures.untrained_accuracy
+    accuracy, untrained = held_out_accuracies(paths[-1])
     text = f"{count(len(paths), 'checkpoint')}, {_in_text(written)}"
     if accuracy is not None:
         before = "" if untrained is None else f" ({untrained:.1%} before training)"

@@ -10,7 +10,7 @@ import torch
 
 from tracinctl.engine.checkpoints.files import ADAPTER_CONFIG, CheckpointSource
 from tracinctl.engine.checkpoints.record import weights_digest
-from tracinctl.engine.checkpoints.state_keys import first_of_each
+from tracinctl.engine.checkpoints.state_keys import first_of_each, misfits
 from tracinctl.errors import CheckpointError, ModelError
 from tracinctl.user_code import said
 
@@ -67,13 +67,7 @@ def apply_adapter(model: torch.nn.Module, state: Mapping[str, torch.Tensor], che
     """Load an adapter's weights into the model and keep the other weights."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    wanted: Mapping[str, torch.Tensor] = get_peft_model_state_dict(model)
-    kinds = {
-        "missing": [name for name in wanted if name not in state],
-        "unexpected": [name for name in state if name not in wanted],
-        "wrong shape": [n for n, t in wanted.items() if n in state and t.shape != state[n].shape],
-    }
-    if wrong := first_of_each(kinds):
+    if wrong := first_of_each(misfits(get_peft_model_state_dict(model), state)):
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit the model's adapter: {'; '.join(wrong)}",
             hint="Give checkpoints of one run, with the same adapter and base model.",

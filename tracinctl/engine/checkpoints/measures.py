@@ -5,30 +5,25 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 _MOST: Final = 1 << 26  # limit in bytes on the pickle in a checkpoint, which has names and numbers
 
 
-@dataclass(frozen=True)
-class Measures:
-    """Accuracy on the held-out pairs, 0 to 1, of this checkpoint and before training; None if unknown."""
-
-    held_out_accuracy: float | None = None
-    untrained_accuracy: float | None = None
-
-
-def measures_of(path: Path) -> Measures:
-    """The measures in a checkpoint; empty if it is another program's or cannot be read."""
+def held_out_accuracies(path: Path) -> tuple[float | None, float | None]:
+    """Accuracy on the held-out pairs, 0 to 1, of a checkpoint and before its training; None if unknown."""
     content = _values(path)
-    return Measures(_share(content.get("val_accuracy"), 100), _share(arguments_of(path).get("untrained_accuracy"), 1))
+    return _share(content.get("val_accuracy"), 100), _share(_arguments(content).get("untrained_accuracy"), 1)
 
 
 def arguments_of(path: Path) -> Mapping[str, Any]:
     """The training's arguments in a checkpoint; empty if it has none or cannot be read."""
-    arguments = _values(path).get("args")
+    return _arguments(_values(path))
+
+
+def _arguments(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    arguments = content.get("args")
     return arguments if isinstance(arguments, Mapping) else {}
 
 

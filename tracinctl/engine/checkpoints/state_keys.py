@@ -68,6 +68,25 @@ def state_for(
     return renamed, [f"checkpoint {checkpoint} {text}" for text in first_of_each(kinds)]
 
 
+def misfits(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> dict[str, list[str]]:
+    """The weights of a state that do not fit a model's, by kind."""
+    both = [(name, wanted[name], state[name]) for name in wanted if name in state]
+    return {
+        "missing": [name for name in wanted if name not in state],
+        "unexpected": [name for name in state if name not in wanted],
+        "wrong shape": [
+            f"{name} is {tuple(theirs.shape)}, but the model has {tuple(ours.shape)}"
+            for name, ours, theirs in both
+            if theirs.shape != ours.shape
+        ],
+        "complex": [name for name, ours, theirs in both if theirs.is_complex() and not ours.is_complex()],
+        # quantised weights mean nothing without their scale
+        "whole numbers, as in a quantised model": [
+            name for name, ours, theirs in both if _is_whole(theirs) and not _is_whole(ours)
+        ],
+    }
+
+
 def first_of_each(kinds: Mapping[str, Sequence[str]]) -> list[str]:
     """``missing: a, b`` for each kind of names that has any."""
     return [f"{kind}: {first_few(names)}" for kind, names in kinds.items() if names]
@@ -107,32 +126,13 @@ def _is_whole(tensor: torch.Tensor) -> bool:
 
 
 def _check_fit(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], checkpoint: str) -> None:
-    unexpected = [name for name in state if name not in wanted]
-    shaped = [
-        f"{name} is {tuple(state[name].shape)}, but the model has {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in state and wanted[name].shape != state[name].shape
-    ]
-    complex_numbers = [n for n in wanted if n in state and state[n].is_complex() and not wanted[n].is_complex()]
-    # quantised weights mean nothing without their scale
-    integers = [n for n in wanted if n in state and _is_whole(state[n]) and not _is_whole(wanted[n])]
-    missing = [name for name in wanted if name not in state]
-    kinds = {
-        "missing": missing,
-        "unexpected": unexpected,
-        "wrong shape": shaped,
-        "complex": complex_numbers,
-        "whole numbers, as in a quantised model": integers,
-    }
-    wrong = first_of_each(kinds)
-    if wrong:
-        only_more = unexpected and len(wrong) == 1
-        raise CheckpointError(
-            f"checkpoint {checkpoint} does not fit the model: {'; '.join(wrong)}",
-            hint=f"If the model does not need them, give ignore_keys, for example {unexpected[0].partition('.')[0]}*."
-            if only_more
-            else "Check model, or `architecture` under [ranker] in tracinctl.toml.",
-        )
+    kinds = misfits(wanted, state)
+    if wrong := first_of_each(kinds):
+        hint = "Check model, or `architecture` under [ranker] in tracinctl.toml."
+        if len(wrong) == 1 and kinds["unexpected"]:
+            begin = kinds["unexpected"][0].partition(".")[0]
+            hint = f"If the model does not need them, give ignore_keys, for example {begin}*."
+        raise CheckpointError(f"checkpoint {checkpoint} does not fit the model: {'; '.join(wrong)}", hint=hint)
 
 
 def _unwrapped(name: str) -> str:

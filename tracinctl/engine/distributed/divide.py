@@ -50,7 +50,7 @@ def divided_kernels(
     rank, size = processes.rank, processes.size
     _check_same(work, checkpoints, processes)
     states = _states(work, checkpoints, processes)
-    display = _Display(no_progress if rank else progress, [path.name for path in checkpoints], len(work.items))
+    display = _Display(no_progress if rank else progress, [path.name for path in checkpoints], len(work.maker.items))
     missing = [k for k, state in enumerate(states) if not state.cached]
     for index, state in enumerate(states):
         if state.cached:
@@ -132,7 +132,7 @@ def load_unchanged(path: CheckpointSource, digest: str) -> Checkpoint:
 
 def _check_same(work: KernelWork, checkpoints: Sequence[CheckpointSource], processes: Processes) -> None:
     """Raise DataError unless all processes have the same items, model and checkpoints."""
-    items = hashlib.sha256(",".join([*work.items.ids, *work.items.digests]).encode()).hexdigest()
+    items = hashlib.sha256(",".join([*work.maker.items.ids, *work.maker.items.digests]).encode()).hexdigest()
     names = [path.name for path in checkpoints]
     views = processes.gather(lambda: {"items": items, "model": work.model_key, "checkpoints": names})
     for rank, view in enumerate(views):

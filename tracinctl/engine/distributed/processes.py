@@ -7,7 +7,7 @@ process. A process that dies breaks its connections, which raises an error in th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,6 +29,8 @@ _PATIENCE = timedelta(days=7)  # a process may have much more to do; a dead one 
 class Processes:
     """This process among those that share a run, by default alone. ``join_processes`` joins the others.
 
+    Methods that run ``work`` or wait raise the error of any process as a TracinctlError.
+
     Attributes:
         rank: this process's number; 0 writes results and shows progress.
         size: number of processes.
@@ -43,11 +45,7 @@ class Processes:
 
     @contextmanager
     def part(self) -> Iterator[None]:
-        """A part of the run that succeeds in all processes, or fails in all with the same error.
-
-        Raises:
-            TracinctlError: the error of any process.
-        """
+        """A part of the run that succeeds in all processes, or fails in all with the same error."""
         try:
             yield
         except ProcessLostError:
@@ -59,19 +57,11 @@ class Processes:
         self.wait()
 
     def wait(self) -> None:
-        """Wait for the others.
-
-        Raises:
-            TracinctlError: the error of any process.
-        """
+        """Wait for the others."""
         self.gather(lambda: None)
 
     def gather(self, work: Callable[[], T]) -> list[T]:
-        """The results of ``work`` in all processes, by rank; they are sent around, so they must be small.
-
-        Raises:
-            TracinctlError: the error of any process.
-        """
+        """The results of ``work`` in all processes, by rank; they are sent around, so they must be small."""
         if self.size == 1:
             return [work()]
         try:
@@ -83,11 +73,7 @@ class Processes:
         return self._agree(value, None)
 
     def first(self, work: Callable[[], T]) -> T | None:
-        """Run ``work`` in the first process and return its result there; None in the others.
-
-        Raises:
-            TracinctlError: the error of ``work``.
-        """
+        """Run ``work`` in the first process and return its result there; None in the others."""
         results: list[T] = []
         self.gather(lambda: None if self.rank else results.append(work()))
         return results[0] if results else None
@@ -158,13 +144,6 @@ def _exchange() -> Iterator[None]:
         ) from error
 
 
-def _has_gpu_each(environment: Mapping[str, str]) -> bool:
-    """Whether NCCL can be used, which needs one GPU per process."""
-    if not (distributed.is_nccl_available() and torch.cuda.is_available()):
-        return False
-    return int(environment.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()
-
-
 @contextmanager
 def join_processes(meeting_point: str = "env://") -> Iterator[Processes]:
     """Join the other processes of the run in the environment, and leave them at the end.
@@ -175,18 +154,20 @@ def join_processes(meeting_point: str = "env://") -> Iterator[Processes]:
     Raises:
         ProcessLostError: the processes cannot connect.
     """
-    environment = os.environ
+    environment = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", **os.environ}
     rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    local_rank, local_size = int(environment["LOCAL_RANK"]), int(environment["LOCAL_WORLD_SIZE"])
+    # NCCL needs one GPU per process
+    by_nccl = distributed.is_nccl_available() and torch.cuda.is_available() and local_size <= torch.cuda.device_count()
     with _exchange():
         distributed.init_process_group(
-            backend="cpu:gloo,cuda:nccl" if _has_gpu_each(environment) else "gloo",
+            backend="cpu:gloo,cuda:nccl" if by_nccl else "gloo",
             init_method=meeting_point,
             rank=rank,
             world_size=size,
             timeout=_PATIENCE,
         )
     try:
-        local = int(environment.get("LOCAL_RANK", "0")), int(environment.get("LOCAL_WORLD_SIZE", "1"))
-        yield Processes(rank, size, *local)
+        yield Processes(rank, size, local_rank, local_size)
     finally:
         distributed.destroy_process_group()

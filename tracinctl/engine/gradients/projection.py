@@ -84,12 +84,7 @@ class Projection:
     ) -> Found:
         """The projected result of ``use.gradients``, shape (items, numbers), or a short outer product unchanged.
 
-        Args:
-            use: the use of the parameters.
-            inputs: inputs of the map, items first.
-            slope: gradient of the scores at the map's output, items first.
-            form: form of the weight's gradient, an outer product or whole.
-            shapes: shapes of the parameters.
+        ``shapes`` are those of the parameters.
         """
         if use.weight is not None and not isinstance(form, AsOuter | AsRows):
             weight = self._of_weight(use.weight, use, inputs, slope)

@@ -103,15 +103,11 @@ class ArrayWriter:
 class ArrayFile:
     """A complete file of arrays, read in pieces; it stays readable if another run deletes it.
 
-    Some files stay open; the others, and all on Windows, are opened for each read.
-
-    Args:
-        path: the file.
-        names: names of its arrays.
+    Some files stay open; the others, and all on Windows, are opened for each read. ``names`` are those of its arrays.
 
     Raises:
         OSError, ValueError: the file does not exist, or was changed. The digest is checked, because a flipped bit is a
-            wrong number.
+            wrong number. Methods raise OSError if the file is cut short or gone.
     """
 
     _open_files: ClassVar[weakref.WeakSet[ArrayFile]] = weakref.WeakSet()
@@ -141,21 +137,13 @@ class ArrayFile:
                 yield file
 
     def read(self, name: str) -> Any:
-        """A whole array.
-
-        Raises:
-            OSError: the file is cut short or gone.
-        """
+        """A whole array."""
         values = np.empty(self.places[name].shape, dtype=self.places[name].dtype)
         self._fill(values, self.places[name].offset)
         return values
 
     def read_rows(self, name: str, row: int, values: npt.NDArray[Any]) -> None:
-        """Fill ``values`` with the rows of a matrix that begin at ``row``.
-
-        Raises:
-            OSError: the file is cut short or gone.
-        """
+        """Fill ``values`` with the rows of a matrix that begin at ``row``."""
         place = self.places[name]
         self._fill(values, place.offset + place.dtype.itemsize * place.shape[1] * row)
 

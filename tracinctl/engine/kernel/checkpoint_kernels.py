@@ -16,10 +16,8 @@ from tracinctl.engine.checkpoints.record import CheckpointRecord
 from tracinctl.engine.checkpoints.weights import group_scales
 from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.gradients.items import ItemGradients
-from tracinctl.engine.items import Items
 from tracinctl.engine.kernel.cache import KernelCache, kernel_identity
 from tracinctl.engine.kernel.item_kernel import WAY_LENGTH, HeldKernel, HeldStore, ItemKernel, KernelStore
-from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import projection_error
 from tracinctl.engine.kernel.score_check import ScoresChangedError, check_scores
@@ -74,16 +72,6 @@ class KernelWork:
     removed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def items(self) -> Items:
-        """Training items followed by held-out items."""
-        return self.maker.items
-
-    @property
-    def layout(self) -> KernelLayout:
-        """The layout of the products."""
-        return self.maker.layout
-
     def identity(self, checkpoint: Checkpoint) -> str:
         """The identity of a checkpoint's kernel."""
         projection, scales = self.maker.gradients.projection, self.scales(checkpoint)
@@ -128,7 +116,7 @@ class KernelWork:
 
     def opened(self, identity: str) -> ItemKernel | None:
         """The cached kernel of this identity, in memory if all kernels are; None if the cache has none."""
-        kernel = self.cache.get(identity, self.layout) if self.cache else None
+        kernel = self.cache.get(identity, self.maker.layout) if self.cache else None
         try:
             return kernel.loaded() if kernel is not None and self.in_memory else kernel
         except CacheError:  # another run removed it
@@ -150,6 +138,7 @@ class KernelWork:
             TracinctlError: the cache cannot be written; or see ``KernelMaker.make``.
         """
         self.apply(checkpoint)
+        layout = self.maker.layout
 
         def parts(store: KernelStore | None) -> dict[str, FloatArray]:
             new_parts = self._parts(store, checkpoint.name, report, processes)
@@ -160,14 +149,14 @@ class KernelWork:
             parts(None)
             return None
         if self.cache is None:
-            held_store = HeldStore(self.layout)
-            return HeldKernel(self.layout, parts(held_store), held_store.products)
+            held_store = HeldStore(layout)
+            return HeldKernel(layout, parts(held_store), held_store.products)
         identity = self.identity(checkpoint)
-        with self.cache.writing(identity, self.layout) as store:
+        with self.cache.writing(identity, layout) as store:
             store.finish(parts(store))
             # before other runs can see and remove it
             loaded = store.loaded() if self.in_memory else None
-        return loaded or self.cache.written(identity, self.layout)
+        return loaded or self.cache.written(identity, layout)
 
     def _parts(
         self, store: KernelStore | None, checkpoint: str, report: Callable[[int], None], processes: Processes
@@ -215,7 +204,7 @@ def _kernels(
 ) -> list[CheckpointKernel]:
     kernels: list[CheckpointKernel] = []
     by_identity: dict[str, ItemKernel] = {}
-    items, count = len(work.items), len(checkpoints)
+    items, count = len(work.maker.items), len(checkpoints)
     for index, path in enumerate(checkpoints):
 
         def report(done: int, index: int = index, path: CheckpointSource = path, note: str = "") -> None:

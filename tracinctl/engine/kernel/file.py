@@ -20,13 +20,7 @@ _BLOCK = 1 << 20  # bytes of products per read
 
 
 class FileStore:
-    """A store that writes products to a file.
-
-    Args:
-        path: the file.
-        identity: the identity of the kernel; see ``kernel_identity``.
-        layout: the rows and columns.
-    """
+    """A store that writes products to a file; ``identity`` is that of the kernel, see ``kernel_identity``."""
 
     def __init__(self, path: Path, identity: str, layout: KernelLayout) -> None:
         self._identity, self._layout = identity, layout
@@ -99,13 +93,7 @@ class FileKernel(ItemKernel):
 
     @staticmethod
     def open(path: Path, identity: str, layout: KernelLayout, *, keeper: object) -> FileKernel:
-        """Open a file's kernel with the rows and columns of a layout.
-
-        Args:
-            path: the file.
-            identity: the required identity of the kernel.
-            layout: the requested layout.
-            keeper: an object that must live as long as the kernel.
+        """Open a file's kernel with the rows and columns of a layout; ``keeper`` must live as long as the kernel.
 
         Raises:
             OSError, ValueError: the file does not exist, is damaged, has another kernel, or lacks rows or columns.

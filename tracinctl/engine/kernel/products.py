@@ -108,12 +108,8 @@ class Rows:
 def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True, leading: bool = False) -> FloatArray:
     """Inner products of two sets of gradients, shape (left rows, right rows).
 
-    Args:
-        left: gradients.
-        right: gradients.
-        scratch: bytes for float64 copies.
-        exact: whether products of single gradients are computed in float64.
-        leading: whether ``left`` is the beginning of ``right``, so that their products are symmetric.
+    ``scratch`` are bytes for float64 copies. If ``exact``, products of single gradients are computed in float64. If
+    ``leading``, ``left`` is the beginning of ``right``, so that their products are symmetric.
     """
     total: torch.Tensor | None = None
     for a, b in zip(left.parts, right.parts, strict=True):

@@ -21,14 +21,9 @@ class ScoresChangedError(Exception):
 
 
 def check_scores(maker: KernelMaker, kernel: ItemKernel, checkpoint: str, draw: int, dtype: str) -> None:
-    """Compare a sample of a kernel's scores with the model's present scores at this checkpoint.
+    """Compare a sample of a kernel's scores with those of the maker's model, which is in the checkpoint's state.
 
-    Args:
-        maker: the maker, with its model in the checkpoint's state.
-        kernel: the kernel of the checkpoint.
-        checkpoint: name of the checkpoint.
-        draw: number of the sample; each checkpoint has its own, so that together they check more items.
-        dtype: precision of the gradients.
+    ``draw`` is the number of the sample; each checkpoint has its own, so that together they check more items.
 
     Raises:
         ScoresChangedError: a score differs by more than rounding.
