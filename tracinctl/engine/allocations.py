@@ -64,8 +64,6 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         if value.layout == torch.strided:  # a sparse tensor has no storage
             yield value
-    elif isinstance(value, (list, tuple)):
-        for part in value:
+    elif isinstance(value, (list, tuple, Mapping)):
+        for part in value.values() if isinstance(value, Mapping) else value:
             yield from _tensors(part)
-    elif isinstance(value, Mapping):
-        yield from _tensors(list(value.values()))

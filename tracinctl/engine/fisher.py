@@ -34,11 +34,7 @@ class FisherKernels:
     """
 
     def __init__(
-        self,
-        kernels: Sequence[ItemKernel],
-        pairs: Callable[[int], tuple[PairRows, PairRows]],
-        items: int,
-        room: int,
+        self, kernels: Sequence[ItemKernel], pairs: Callable[[int], tuple[PairRows, PairRows]], items: int, room: int
     ) -> None:
         self._kernels, self._pairs = kernels, pairs
         self._last: tuple[int, ItemKernel] | None = None

@@ -64,7 +64,7 @@ class InfluenceScores(ScoreSource):
         memory: limit in bytes; terms that are read repeatedly are kept if they fit.
         checkpoint_names: file names of the checkpoints.
         provenance: the origin of the kernels.
-        same_input: the training pairs and test pairs whose items have equal inputs; None = none.
+        same_input: the training pairs and test pairs whose items have equal inputs.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class InfluenceScores(ScoreSource):
         memory: int,
         checkpoint_names: Sequence[str],
         provenance: Mapping[str, Any],
-        same_input: tuple[BoolArray, BoolArray] | None = None,
+        same_input: tuple[BoolArray, BoolArray],
     ) -> None:
         train_pairs, test_pairs, ids = data.train_pairs, data.test_pairs, data.train.ids
         self.sample_ids = tuple(ids)
@@ -90,7 +90,7 @@ class InfluenceScores(ScoreSource):
         self.provenance = provenance
         self.groups = {name: [str(value) for value in values.tolist()] for name, values in train_pairs.groups.items()}
         self._train, self._test = train_pairs, test_pairs
-        self._same = same_input or (np.zeros(len(train_pairs), np.bool_), np.zeros(len(test_pairs), np.bool_))
+        self._same = same_input
         self._settings = settings
         self._method = method
         self._weights = list(weights)

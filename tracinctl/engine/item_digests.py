@@ -44,7 +44,6 @@ def content_digests(columns: ItemInput, shape: tuple[Any, ...]) -> list[str]:
 
 
 def _row_bytes(tensor: torch.Tensor) -> Iterator[tuple[bytes]]:
-    """The bytes of each row."""
     size = tensor[:1].numel() * tensor.element_size()
     for rows in torch.split(tensor.detach(), max(1, _AT_ONCE // size)):
         values = rows.contiguous().cpu().view(-1).view(torch.uint8).numpy()

@@ -90,8 +90,6 @@ class _TensorRows(Rows):
 
 
 class _SparseRows(Rows):
-    """A sparse matrix of scipy."""
-
     def __init__(self, matrix: Any) -> None:
         self.matrix = matrix.tocsr()
 

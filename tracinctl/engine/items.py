@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
+import operator
 import pickle
 import sys
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -135,7 +136,9 @@ class Items:
         for part, some in zip(parts, rows, strict=True):
             self.ids.extend(part.ids)
             if some.together is not None and len(some):
-                self._add_together(some.together, some.input(0), len(some))
+                shape = shape_of(some.input(0))
+                self._add_shape(shape, len(some))
+                self.contents += content_digests(some.together, shape)
                 continue
             for value, label in _read(some, range(len(some)), part.ids, workers):
                 self._add(value, keep if not some.in_memory else 0)
@@ -145,11 +148,6 @@ class Items:
         self.digests = list(map(digest, self.ids, self.contents))
         if labelled:
             self.notes.append(f"{labelled:,} items are tuples (input, label); the labels are left out")
-
-    def _add_together(self, columns: ItemInput, first: ItemInput, count: int) -> None:
-        """Add the rows of tensors, the first of which is ``first``."""
-        self._add_shape(shape := shape_of(first), count)
-        self.contents += content_digests(columns, shape)
 
     def _add(self, value: ItemInput, keep: int) -> None:
         """Add an item, and keep it if all kept ones have up to ``keep`` bytes."""
@@ -162,24 +160,22 @@ class Items:
 
     def _add_shape(self, shape: tuple[Any, ...], count: int) -> None:
         """Add the number of this shape for the next items."""
-        new = shape not in self._shapes
-        number = self._shapes.setdefault(shape, len(self._shapes))
-        self._shape_numbers += [number] * count
-        if new:
-            self._check_arguments(len(self) - count)
+        if shape not in self._shapes:
+            self._check_arguments(shape)
+            self._shapes[shape] = len(self._shapes)
+        self._shape_numbers += [self._shapes[shape]] * count
 
     @property
     def positional(self) -> bool:
         """Whether items are positional arguments of the model, by number."""
         return any(0 in _arguments(shape) for shape in self._shapes)
 
-    def _check_arguments(self, item: int) -> None:
-        """Raise DataError if the latest new shape, that of this item, has other arguments than the first one."""
-        shapes = list(self._shapes)
-        names, first = _arguments(shapes[-1]), _arguments(shapes[0])
+    def _check_arguments(self, shape: tuple[Any, ...]) -> None:
+        """Raise DataError if the next item, of this shape, has other arguments than the first one."""
+        names, first = _arguments(shape), _arguments(next(iter(self._shapes), shape))
         if names != first:
             raise DataError(
-                f"item {self.ids[item]} holds {_words(names)}, and item {self.ids[0]} holds {_words(first)}",
+                f"item {self.ids[len(self)]} holds {_words(names)}, and item {self.ids[0]} holds {_words(first)}",
                 hint="Give all items, including held-out ones, in the same form.",
             )
 
@@ -206,22 +202,16 @@ class Items:
         return of_each(functools.partial(_to, device=device, dtype=dtype), self._stacked(numbers))
 
     def _stacked(self, numbers: IntArray) -> ItemInput:
-        """Inputs of these items, items first."""
         parts = self._part_numbers[numbers]
         sources = [(part, self._rows[part].together) for part in np.unique(parts).tolist()]
         if any(columns is None for _, columns in sources):
-            values = self._values(numbers.tolist())
-            if isinstance(values[0], dict):
-                return {k: torch.stack([v[k] for v in values]) for k in values[0]}
-            return torch.stack(values)
+            return _joined(self._values(numbers.tolist()), torch.stack)
         places = [numbers[parts == part] - self._begins[part] for part, _ in sources]
         taken = [_taken(columns, where) for (_, columns), where in zip(sources, places, strict=True)]
         if len(taken) == 1:
             return taken[0]
         order = torch.from_numpy(np.argsort(np.argsort(parts, kind="stable")))
-        if isinstance(taken[0], Mapping):
-            return {k: torch.cat([columns[k] for columns in taken])[order] for k in taken[0]}
-        return torch.cat(taken)[order]
+        return of_each(operator.itemgetter(order), _joined(taken, torch.cat))
 
     def _values(self, rows: Sequence[int]) -> list[ItemInput]:
         """The inputs of these items, kept or read again."""
@@ -279,6 +269,13 @@ def bytes_of_input(value: ItemInput) -> int:
     """Bytes of an input's tensors."""
     parts = value.values() if isinstance(value, dict) else [value]
     return sum(part.numel() * part.element_size() for part in parts)
+
+
+def _joined(inputs: Sequence[ItemInput], join: Callable[..., torch.Tensor]) -> ItemInput:
+    """Inputs joined by a function such as ``torch.stack``."""
+    if isinstance(inputs[0], Mapping):
+        return {name: join([value[name] for value in inputs]) for name in inputs[0]}
+    return join(inputs)
 
 
 def _taken(columns: ItemInput, places: IntArray) -> ItemInput:

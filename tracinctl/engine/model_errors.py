@@ -125,7 +125,6 @@ def score_hint(output: Any) -> str:
 
 
 def _described(inputs: Any) -> str:
-    """Shapes and types of an item."""
     if isinstance(inputs, Mapping):
         return ", ".join(f"{name} {_described(value)}" for name, value in inputs.items())
     if not isinstance(inputs, torch.Tensor):

@@ -178,12 +178,7 @@ class RankingTracInCP:
             Pairs(np.array([0]), np.array([1]), np.array([torch.as_tensor(test_target).item()])),
         )
         table = compute_influence(
-            data,
-            self.model,
-            self.checkpoints,
-            loss=self.loss_type,
-            margin=self.margin,
-            **self.options,
+            data, self.model, self.checkpoints, loss=self.loss_type, margin=self.margin, **self.options
         )
         return dict(zip(table.train_ids, table.scores[:, 0].tolist(), strict=True))
 
@@ -201,7 +196,6 @@ def _with_themselves(examples: Samples) -> Pairs:
 
 
 def _first_score(s_i: torch.Tensor, s_j: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The score of a pair's first item."""
     del s_j, target
     return s_i
 

@@ -38,7 +38,7 @@ def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
             f"cannot read {error.filename or folder}: {error.strerror}", hint="Check its path and permissions."
         ) from error
     if not chosen:
-        raise _none(folder, prefix, entries)
+        raise _no_checkpoint(folder, prefix, entries)
     _check_endings(chosen)
     return chosen
 
@@ -59,8 +59,7 @@ def _claims_to_be(path: Path) -> bool:
     return True
 
 
-def _none(folder: Path, prefix: str, entries: Sequence[Path]) -> CheckpointError:
-    """The error that a folder has no checkpoint with this prefix."""
+def _no_checkpoint(folder: Path, prefix: str, entries: Sequence[Path]) -> CheckpointError:
     if is_checkpoint(folder):
         begin = re.split(r"[0-9]", folder.name)[0]
         return CheckpointError(

@@ -87,7 +87,6 @@ def _load_content(source: CheckpointSource, content: Any, digest: str, size: int
 
 
 def _no_state(source: CheckpointSource, content: Any) -> CheckpointError:
-    """The error that a file has no state of a model, or several."""
     inside = content if isinstance(content, Mapping) else {}
     if "param_groups" in inside:
         return CheckpointError(
@@ -168,7 +167,6 @@ def _state_of(content: Any) -> Mapping[str, torch.Tensor] | None:
 
 
 def _inner_states(content: Mapping[str, Any]) -> list[str]:
-    """The names of the states in a file's content."""
     return [name for name, value in content.items() if _is_state(value)]
 
 

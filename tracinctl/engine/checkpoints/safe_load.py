@@ -79,36 +79,11 @@ def check_state(path: Path, state: Mapping[str, Any], size: int) -> None:
             )
 
 
-class _View(io.RawIOBase):
-    """Bytes as a file, without a copy."""
-
-    def __init__(self, raw: bytearray) -> None:
-        self._raw = memoryview(raw)
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._raw)}[whence]
-        self._at = max(0, begin + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._raw[self._at : self._at + len(buffer)]
-        buffer[: len(part)] = part
-        self._at += len(part)
-        return len(part)
-
-
 def _read_archive(path: Path, raw: bytearray) -> Any:
     """Read torch's present format: a zip archive of a pickle and storages."""
     try:
-        with zipfile.ZipFile(io.BufferedReader(_View(raw))) as archive:
-            entries = archive.infolist()
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()  # their places in ``raw`` are checked below
     except zipfile.BadZipFile as error:
         raise ValueError("it is cut off or damaged") from error
     names = {entry.filename.partition("/")[2] for entry in entries}
@@ -128,8 +103,7 @@ def _read_archive(path: Path, raw: bytearray) -> Any:
     places = {entry.filename.partition("/")[2]: (entry, _place(raw, entry)) for entry in entries}
     _check_sums(path, raw, places)
     _, at = places["data.pkl"]
-    swapped = bytes(raw[places["byteorder"][1]]) == b"big" if "byteorder" in places else False
-    if swapped:
+    if "byteorder" in places and raw[places["byteorder"][1]] == b"big":
         raise not_a_checkpoint(path, "of a machine with another order of bytes", "Save it again on this machine.")
 
     def storage(pid: Any) -> Any:

@@ -107,7 +107,6 @@ class Inert(dict[Any, Any], metaclass=_Calls):
         """Do nothing, because entries are added one by one."""
 
     def __setstate__(self, state: Any) -> None:
-        """Keep the attributes."""
         self.state = state
 
     def append(self, _: Any) -> None:

@@ -161,7 +161,6 @@ class _Display:
         return report
 
     def finish(self, index: int, note: str) -> None:
-        """Mark a checkpoint as done."""
         self._done += 1
         self._show(index, self._items, note)
 

@@ -336,8 +336,6 @@ def _spread_out(part: torch.Tensor, form: Form, shape: torch.Size) -> torch.Tens
 
 
 class _ScoredModel(torch.nn.Module):
-    """A model together with its score function."""
-
     def __init__(self, model: torch.nn.Module, score: ScoreFunction) -> None:
         super().__init__()
         self.model = model

@@ -52,7 +52,6 @@ class _Draw:
     column_signs: torch.Tensor
 
     def part(self, begin: int, end: int) -> _Draw:
-        """The draw of some rows."""
         return _Draw(self.rows[begin:end], self.row_signs[begin:end], self.columns, self.column_signs)
 
 

@@ -89,11 +89,9 @@ class _Meeting:
 
     @property
     def count(self) -> int:
-        """Number of pairs of uses that meet."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def pairs(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The left and the right use of the pairs start..stop."""
         number = torch.arange(start, stop, device=self.left.device)
         use = torch.searchsorted(self.ends, number, right=True)
         return self.left[use], self.right[self.shift[use] + number]
