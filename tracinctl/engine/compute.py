@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from tracinctl.data.pairs import RankingData
-from tracinctl.engine.asking import OutputScore, ask_first_item, way_of_asking
+from tracinctl.engine.asking import OutputScore, way_of_asking
 from tracinctl.engine.checkpoints.adapters import base_digest, with_adapter
 from tracinctl.engine.checkpoints.files import CheckpointSource
 from tracinctl.engine.checkpoints.weights import check_own_weights
@@ -111,8 +110,7 @@ def _make_kernels(
     check_method(options.method, layout, len(sources), budget)
     ask = way_of_asking(data.score, options.score, positional=items.positional)
     with plain_passes(device):
-        run_once = functools.partial(ask_first_item, items=items, ask=ask)
-        working, removed = own_model(model, device, dtype, ours=options.own_model, run_once=run_once)
+        working, removed = own_model(model, device, dtype, items, ask, ours=options.own_model)
         working = with_adapter(working, sources)
         work = _kernel_work(working, ask, items, layout, options, budget, device, sources, processes)
         work.removed.extend(removed)

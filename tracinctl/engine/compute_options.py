@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tracinctl.engine.asking import OutputScore
 from tracinctl.engine.kernel.checkpoint_kernels import DTYPES
-from tracinctl.engine.losses import LossSettings, check_whole
+from tracinctl.engine.losses import LossSettings, check_whole_numbers
 from tracinctl.engine.options import METHODS, WEIGHTS, EngineOptions
 from tracinctl.errors import UsageError
 
@@ -39,6 +39,4 @@ class ComputeOptions(EngineOptions):
             own_weights = name == "checkpoint_weights" and not isinstance(value, str) and value is not None
             if not own_weights and (not isinstance(value, str) or value not in choices):
                 raise UsageError(f"unknown `{name}` {value!r}", hint=f"Choose one of {', '.join(choices)}.")
-        check_whole("num_workers", self.num_workers, least=0)
-        if self.projection_dim is not None:
-            check_whole("projection_dim", self.projection_dim, least=1)
+        check_whole_numbers(self)

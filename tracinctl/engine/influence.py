@@ -345,13 +345,8 @@ class InfluenceScores(ScoreSource):
 
     def table(self, *, per_checkpoint: bool = False) -> InfluenceTable:
         """All scores as a table in memory."""
-        scores = np.empty((0, len(self.test_ids)))
+        scores = np.empty((len(self.train_ids), len(self.test_ids)))
         for start, block in self.blocks():
-            if len(block) == len(self.train_ids):
-                scores = block  # the only one needs no copy
-                break
-            if not start:
-                scores = np.empty((len(self.train_ids), len(self.test_ids)))
             scores[start : start + len(block)] = block
         single = None
         if per_checkpoint:

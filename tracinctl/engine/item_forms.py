@@ -105,9 +105,8 @@ class _ListRows(Rows):
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.values = values
-        plain = [np.asarray(value).dtype for value in values if _is_rectangular(value)]
-        numbers = {dtype for dtype in plain if dtype.kind in _NUMBERS}
-        self._dtype = np.result_type(*numbers) if numbers else None
+        types = {_type_of_plain(value) for value in values} - {None}
+        self._dtype = np.result_type(*types) if types else None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -322,14 +321,13 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (Number, np.generic))
 
 
-def _is_rectangular(value: Any) -> bool:
-    if not _is_plain(value):
-        return False
+def _type_of_plain(value: Any) -> np.dtype[Any] | None:
+    """The type of a number or a nested list of numbers; None for anything else, and for lists of different lengths."""
     try:
-        np.asarray(value)
+        dtype = np.asarray(value).dtype if _is_plain(value) else None
     except ValueError:
-        return False
-    return True
+        return None
+    return dtype if dtype is not None and dtype.kind in _NUMBERS else None
 
 
 def _kind_of(array: np.ndarray[Any, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import FloatArray, Samples
-from tracinctl.engine.asking import ask_first_item, way_of_asking
+from tracinctl.engine.asking import way_of_asking
 from tracinctl.engine.checkpoints.load import apply_checkpoint, load_checkpoint
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.items import Items
@@ -46,8 +45,7 @@ def item_scores(
     cpu = torch.device("cpu")
     items = Items([samples])
     ask = way_of_asking(score, None, positional=items.positional)
-    run_once = functools.partial(ask_first_item, items=items, ask=ask)
-    model, _ = own_model(model, cpu, torch.float32, ours=False, run_once=run_once)
+    model, _ = own_model(model, cpu, torch.float32, items, ask)
     scorer = ItemGradients(model, score=ask)
     result = np.zeros((len(checkpoints), len(samples)))
     for k, path in enumerate(checkpoints):

@@ -64,10 +64,8 @@ def evenly(rows: IntArray, most: int) -> IntArray:
 def _most(layout: KernelLayout, checkpoints: int, room: int) -> int:
     """Number of landmarks that fit into memory."""
     most = min(LANDMARKS, layout.columns)
-    least = _COLUMNS * len(layout.train_rows)
-    while most and (
-        _held_bytes(layout, checkpoints, most) > room // 4 or 8 * _SQUARES * most**2 > room // 4 or least > room // 4
-    ):
+    for_columns = _COLUMNS * len(layout.train_rows)
+    while most and max(_held_bytes(layout, checkpoints, most), 8 * _SQUARES * most**2, for_columns) > room // 4:
         most -= max(1, most // 64)
     return most
 

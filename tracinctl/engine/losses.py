@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from tracinctl.data.pairs import FloatArray, Pairs
-from tracinctl.engine.options import LOSSES, LossOptions
+from tracinctl.engine.options import LOSSES, EngineOptions, LossOptions
 from tracinctl.engine.own_loss import TRIED, LossFunction, derivatives_of_own, takes_columns
 from tracinctl.errors import LossError, UnknownLossError, UsageError
 from tracinctl.user_code import load_function
@@ -57,8 +57,7 @@ class LossSettings(LossOptions):
         if self.loss == "capped" and not self.margin:
             raise UsageError("`margin` is 0; it must be above 0 for the loss capped, which is at most twice the margin")
         _check_number("label_smoothing", self.label_smoothing, most=0.5)
-        for name in ("ghm_bins", "batch_size"):
-            check_whole(name, getattr(self, name), least=1)
+        check_whole_numbers(self)
         if self.label_smoothing and self.loss != "logistic":
             raise UsageError(f"`label_smoothing` works with the loss logistic, not {self.name}", hint="Leave it out.")
         if self.centring and self.loss not in NAMED_LOSSES:
@@ -129,10 +128,14 @@ def _check_number(name: str, value: float, most: float = math.inf) -> None:
         raise UsageError(f"`{name}` is {value!r}; it must be {allowed}")
 
 
-def check_whole(name: str, value: int, *, least: int) -> None:
-    """Raise UsageError unless the value of a parameter is a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise UsageError(f"`{name}` is {value!r}; it must be a whole number from {least} up")
+def check_whole_numbers(settings: EngineOptions | LossOptions) -> None:
+    """Raise UsageError unless settings that have a least value are whole numbers from there up."""
+    for setting in fields(settings):
+        least, value = setting.metadata.get("least"), getattr(settings, setting.name)
+        if least is None or value is setting.default:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise UsageError(f"`{setting.name}` is {value!r}; it must be a whole number from {least} up")
 
 
 def pair_loss_values(

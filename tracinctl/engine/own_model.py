@@ -11,6 +11,9 @@ import torch
 import torch.utils.checkpoint
 from torch.nn.parameter import is_lazy
 
+from tracinctl.engine.asking import ask_first_item
+from tracinctl.engine.gradients.items import ScoreFunction
+from tracinctl.engine.items import Items
 from tracinctl.engine.model_errors import handling_model
 from tracinctl.errors import ModelError
 
@@ -21,9 +24,10 @@ def own_model(
     model: torch.nn.Module,
     device: torch.device,
     dtype: torch.dtype,
+    items: Items,
+    ask: ScoreFunction,
     *,
-    ours: bool,
-    run_once: Callable[[torch.nn.Module], None],
+    ours: bool = False,
 ) -> tuple[torch.nn.Module, list[str]]:
     """The model in eval() mode, and the names of removed wrappers.
 
@@ -31,8 +35,9 @@ def own_model(
         model: stays unchanged unless it is ``ours``.
         device: the device to move it to.
         dtype: precision of its weights; complex ones stay complex.
+        items: the first one is scored once, which gives lazy layers their shapes.
+        ask: returns the scores of items.
         ours: whether nobody else uses the model, so that no copy is needed.
-        run_once: runs a model on an item, which gives lazy layers their shapes.
 
     Raises:
         ModelError: the model is not a torch.nn.Module, is TorchScript, or cannot be copied or moved.
@@ -48,7 +53,7 @@ def own_model(
         if isinstance(module, (torch.nn.Embedding, torch.nn.EmbeddingBag)):
             module.sparse = False  # gradients of single items must be dense
     if any(is_lazy(tensor) for tensor in (*bare.parameters(), *bare.buffers())):
-        run_once(bare)
+        ask_first_item(bare, items, ask)
     with handling_model("move"):
         _move(bare, device, dtype)
     return bare, removed

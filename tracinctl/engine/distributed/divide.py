@@ -28,13 +28,11 @@ class _State:
 
     Attributes:
         checkpoint: the checkpoint.
-        identity: the identity of its kernel.
         cached: whether the cache has the kernel.
         changed: why kept kernels are of no use; mostly empty.
     """
 
     checkpoint: Checkpoint
-    identity: str
     cached: bool
     changed: str = ""
 
@@ -84,7 +82,8 @@ def shared_cache(folder: Path | None, processes: Processes) -> KernelCache:
 
 
 def _kernel(work: KernelWork, state: _State) -> CheckpointKernel:
-    kernel, checkpoint = work.opened(state.identity), state.checkpoint
+    checkpoint = state.checkpoint
+    kernel = work.opened(work.identity(checkpoint))
     if kernel is None:
         assert work.cache is not None  # noqa: S101  processes exchange kernels through it
         raise CacheError(
@@ -113,7 +112,7 @@ def _state(work: KernelWork, path: CheckpointSource) -> _State:
         cached = work.cached(checkpoint) is not None
     except ScoresChangedError as error:
         changed = str(error)
-    return _State(replace(checkpoint, state={}), work.identity(checkpoint), cached, changed)
+    return _State(replace(checkpoint, state={}), cached, changed)
 
 
 def load_unchanged(path: CheckpointSource, digest: str) -> Checkpoint:
