@@ -158,7 +158,6 @@ def _kernel_work(
     return KernelWork(
         maker=KernelMaker(gradients, items, layout, device=device, dtype=DTYPES[options.dtype], budget=budget),
         model_key=model_digest(model, ask) + base_digest(model, checkpoints),
-        dtype=options.dtype,
         exact=exact if gradients is not exact else None,
         cache=shared_cache(options.cache, processes) if cached else None,
         in_memory=in_memory,

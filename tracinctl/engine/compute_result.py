@@ -50,7 +50,8 @@ def result_of(
     """Weigh the checkpoints, and put scores, provenance, notes and warnings together from their kernels."""
     items = work.maker.items
     kernels, doubts = _without_copies(computed, options)
-    names, records = [kernel.name for kernel in kernels], [kernel.record for kernel in kernels]
+    names = [kernel.checkpoint.name for kernel in kernels]
+    records = [kernel.checkpoint.record for kernel in kernels]
     weighed, notes_on_weights = weigh_checkpoints(
         work.maker.gradients.model, names, records, options.checkpoint_weights
     )
@@ -97,7 +98,8 @@ def result_of(
     if train_same.score.any():
         provenance["indistinct_pairs"] = [scores.train_ids[row] for row in np.flatnonzero(train_same.score).tolist()]
     provenance["checkpoints"] = [
-        vars(checkpoint) | {"group_rates": list(checkpoint.group_rates), "digest": kernel.digest, "gradient_zero": zero}
+        vars(checkpoint)
+        | {"group_rates": list(checkpoint.group_rates), "digest": kernel.checkpoint.digest, "gradient_zero": zero}
         for checkpoint, kernel, zero in zip(weighed, kernels, scores.zero_gradient, strict=True)
     ]
     if (fisher := scores.fisher) and fisher.landmarks:
@@ -133,7 +135,8 @@ def _without_copies(
     first: dict[str, CheckpointKernel] = {}
     notes = []
     for kernel in kernels:
-        earlier = first.setdefault(kernel.record.weights, kernel)
+        checkpoint = kernel.checkpoint
+        earlier = first.setdefault(checkpoint.record.weights, kernel)
         if earlier is not kernel:
-            notes.append(f"{kernel.name} has the same weights as {earlier.name}, so it counts once")
+            notes.append(f"{checkpoint.name} has the same weights as {earlier.checkpoint.name}, so it counts once")
     return list(first.values()), notes

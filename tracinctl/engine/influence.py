@@ -308,11 +308,7 @@ class InfluenceScores(ScoreSource):
         """Influence of each training pair on itself, shape (train pairs,): a K a^T, with four entries of K per pair."""
         total = np.zeros(len(self._train))
         for c, weight in enumerate(self._weights):
-            pairs, kernel = self._pairs(c)[0], self._kernel(c)
-            if isinstance(kernel, LandmarkKernel):
-                total += weight * kernel.squared_lengths(pairs, self._at_once)
-            else:
-                total += weight * pairs.squared_lengths(kernel, self._at_once)
+            total += weight * self._kernel(c).squared_lengths(self._pairs(c)[0], self._at_once)
         return total
 
     @cached_property

@@ -63,7 +63,7 @@ class LandmarkKernel:
         self.landmarks = len(landmarks.rows)
         self._training = np.unique(kernel.layout.train_rows)
         self._across: FloatArray | None = None
-        self._d = damping * float(np.mean(train.squared_lengths(kernel, landmarks.room)))
+        self._d = damping * float(np.mean(kernel.squared_lengths(train, landmarks.room)))
         self._Q = self._directions(train)
         few = landmarks.room // (16 * len(self._training))  # columns that fit into memory
         some = test[evenly(np.arange(len(test)), min(_CHECKED, few))]
@@ -82,8 +82,8 @@ class LandmarkKernel:
         return block
 
     def squared_lengths(self, train: PairRows, at_once: int) -> FloatArray:
-        """Discounted squared lengths of the training pairs' gradients, shape (pairs,)."""
-        total = train.squared_lengths(self._kernel, at_once)
+        """See ``ItemKernel.squared_lengths``; those of training pairs are discounted."""
+        total = self._kernel.squared_lengths(train, at_once)
         i, j = (np.searchsorted(self._training, rows) for rows in (train.i, train.j))
         for Y in self._coordinates():
             step = max(1, self._landmarks.room // (32 * Y.shape[1]))

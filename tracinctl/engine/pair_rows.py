@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracinctl.data.pairs import FloatArray, IntArray, Pairs
-from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.kernel.layout import KernelLayout
 
 
@@ -60,10 +59,3 @@ class PairRows:
             second *= self.second
             products += second
         return products
-
-    def squared_lengths(self, kernel: ItemKernel, at_once: int) -> FloatArray:
-        """Squared lengths of the pairs' gradients, shape (pairs,)."""
-        lengths = kernel.part("lengths")
-        across = kernel.pair_products(self.i, self.j, at_once) if self.second.any() else 0.0
-        ends = self.first**2 * lengths[self.i] + self.second**2 * lengths[self.j]
-        return np.asarray(ends + 2 * self.first * self.second * across)

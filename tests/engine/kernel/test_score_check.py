@@ -72,11 +72,11 @@ def test_one_outdated_kernel_makes_all_of_them_again(compute, monkeypatch):
     compute()
     checked = []
 
-    def check(maker, kernel, checkpoint, draw, dtype):
+    def check(maker, kernel, checkpoint, draw):
         checked.append((checkpoint, draw))
         if len(checked) == 2:
             SCALE["factor"] = 1.01
-        check_scores(maker, kernel, checkpoint, draw, dtype)
+        check_scores(maker, kernel, checkpoint, draw)
 
     monkeypatch.setattr(checkpoint_kernels, "check_scores", check)
     result = compute()

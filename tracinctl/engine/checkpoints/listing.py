@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,10 +50,9 @@ def _claims_to_be(path: Path) -> bool:
         raise CheckpointError(
             f"{path} is a link to a file that does not exist", hint="Restore the file, or remove the link."
         )
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
+    if path.is_dir():
         return is_checkpoint(path)
-    if not stat.S_ISREG(mode):
+    if not path.is_file():
         raise CheckpointError(f"{path} is a device or a pipe, not a checkpoint", hint="Move it out of the folder.")
     return True
 

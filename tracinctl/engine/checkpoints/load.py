@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,7 +133,7 @@ def _load_folder(path: Path) -> Checkpoint:
 def _read(path: Path) -> bytearray:
     """A file's bytes in a buffer that tensors can be views of."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if path.exists() and not path.is_file():
             raise CheckpointError(f"cannot read {path}: it is a device or a pipe", hint="Give a file.")
         with path.open("rb") as file:
             raw = bytearray(os.fstat(file.fileno()).st_size)

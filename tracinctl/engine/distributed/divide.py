@@ -90,7 +90,7 @@ def _kernel(work: KernelWork, state: _State) -> CheckpointKernel:
             f"the first process does not find the kernel of {checkpoint.name} in {work.cache.folder}",
             hint="Use a cache folder that all processes on all machines share.",
         )
-    return CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.record, kernel, state.cached)
+    return CheckpointKernel(checkpoint, kernel, state.cached)
 
 
 def _states(work: KernelWork, checkpoints: Sequence[CheckpointSource], processes: Processes) -> list[_State]:

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tracinctl.engine.kernel.file import FileKernel, FileStore, vanished
@@ -122,19 +121,3 @@ def _size(path: Path) -> int:
     with contextlib.suppress(FileNotFoundError):
         return path.stat().st_size
     return 0
-
-
-def kernel_identity(
-    checkpoint_digest: str, model: str, parameters: Sequence[str], dtype: str, projection: tuple[int, int] | None
-) -> str:
-    """The dependencies of a kernel besides its layout, as JSON; a projection is given by dimension and seed."""
-    return json.dumps(
-        {
-            "version": VERSION,
-            "checkpoint": checkpoint_digest,
-            "model": model,
-            "parameters": list(parameters),
-            "dtype": dtype,
-            "projection": projection,
-        }
-    )

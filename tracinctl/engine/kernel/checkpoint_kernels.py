@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,10 @@ import torch
 from tracinctl.data.pairs import FloatArray
 from tracinctl.engine.checkpoints.files import CheckpointSource, checkpoint_digest
 from tracinctl.engine.checkpoints.load import Checkpoint, apply_checkpoint, load_checkpoint
-from tracinctl.engine.checkpoints.record import CheckpointRecord
 from tracinctl.engine.checkpoints.weights import group_scales
 from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.gradients.items import ItemGradients
-from tracinctl.engine.kernel.cache import KernelCache, kernel_identity
+from tracinctl.engine.kernel.cache import VERSION, KernelCache
 from tracinctl.engine.kernel.item_kernel import WAY_LENGTH, HeldKernel, HeldStore, ItemKernel, KernelStore
 from tracinctl.engine.kernel.maker import KernelMaker
 from tracinctl.engine.kernel.projection_error import projection_error
@@ -29,19 +29,15 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @dataclass(frozen=True)
 class CheckpointKernel:
-    """A checkpoint's kernel and its origin.
+    """A kernel and its origin.
 
     Attributes:
-        name: the checkpoint's file name.
-        digest: SHA-256 of the checkpoint's bytes.
-        record: the checkpoint's data on training.
+        checkpoint: its checkpoint, without weights.
         kernel: scores of all items and inner products of their gradients.
         taken: whether it came from the cache.
     """
 
-    name: str
-    digest: str
-    record: CheckpointRecord
+    checkpoint: Checkpoint
     kernel: ItemKernel
     taken: bool
 
@@ -53,7 +49,6 @@ class KernelWork:
     Attributes:
         maker: maker of kernels; its model gets each checkpoint's state in turn.
         model_key: digest of everything in the model that is not in checkpoints.
-        dtype: precision of the gradients, a key of ``DTYPES``.
         exact: exact gradients that measure the projection's error; None without projection.
         cache: the cache of kernels; None = none.
         in_memory: whether the kernels of all checkpoints are held in memory.
@@ -64,7 +59,6 @@ class KernelWork:
 
     maker: KernelMaker
     model_key: str
-    dtype: str
     exact: ItemGradients | None
     cache: KernelCache | None
     in_memory: bool
@@ -73,14 +67,18 @@ class KernelWork:
     notes: list[str] = field(default_factory=list)
 
     def identity(self, checkpoint: Checkpoint) -> str:
-        """The identity of a checkpoint's kernel."""
+        """What a checkpoint's kernel depends on besides its layout, as JSON."""
         projection, scales = self.maker.gradients.projection, self.scales(checkpoint)
-        return kernel_identity(
-            checkpoint.record.weights,
-            self.model_key,
-            [f"{name} x {scales[name]!r}" if name in scales else name for name in self.maker.gradients.names],
-            self.dtype,
-            (projection.dim, projection.seed) if projection else None,
+        names = self.maker.gradients.names
+        return json.dumps(
+            {
+                "version": VERSION,
+                "checkpoint": checkpoint.record.weights,
+                "model": self.model_key,
+                "parameters": [f"{name} x {scales[name]!r}" if name in scales else name for name in names],
+                "dtype": str(self.maker.dtype).removeprefix("torch."),
+                "projection": (projection.dim, projection.seed) if projection else None,
+            }
         )
 
     def scales(self, checkpoint: Checkpoint) -> Mapping[str, float]:
@@ -111,7 +109,7 @@ class KernelWork:
         if kernel is not None:
             self.apply(checkpoint)
             with full_precision():
-                check_scores(self.maker, kernel, checkpoint.name, int(checkpoint.digest[:8], 16), self.dtype)
+                check_scores(self.maker, kernel, checkpoint.name, int(checkpoint.digest[:8], 16))
         return kernel
 
     def opened(self, identity: str) -> ItemKernel | None:
@@ -220,6 +218,6 @@ def _kernels(
             kernel = work.compute(path, checkpoint, report)
             assert kernel is not None  # noqa: S101  there is no other process
         by_identity[identity] = kernel
-        kernels.append(CheckpointKernel(checkpoint.name, checkpoint.digest, checkpoint.record, kernel, taken))
+        kernels.append(CheckpointKernel(replace(checkpoint, state={}), kernel, taken))
         report(items, note="taken from the cache" if taken else "computed")
     return kernels

@@ -20,7 +20,7 @@ _BLOCK = 1 << 20  # bytes of products per read
 
 
 class FileStore:
-    """A store that writes products to a file; ``identity`` is that of the kernel, see ``kernel_identity``."""
+    """A store that writes products to a file; ``identity`` is ``KernelWork.identity``."""
 
     def __init__(self, path: Path, identity: str, layout: KernelLayout) -> None:
         self._identity, self._layout = identity, layout

@@ -10,6 +10,7 @@ import numpy as np
 
 from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.engine.kernel.layout import KernelLayout
+from tracinctl.engine.pair_rows import PairRows
 
 WAY_LENGTH = 256
 """Bytes of the text on how gradients were computed."""
@@ -52,6 +53,13 @@ class ItemKernel(ABC):
     def scores(self) -> FloatArray:
         """Scores of the items, shape (items,)."""
         return self.part("scores")
+
+    def squared_lengths(self, pairs: PairRows, at_once: int) -> FloatArray:
+        """Squared lengths of the pairs' gradients, shape (pairs,); see ``pair_products``."""
+        lengths = self.part("lengths")
+        across = self.pair_products(pairs.i, pairs.j, at_once) if pairs.second.any() else 0.0
+        ends = pairs.first**2 * lengths[pairs.i] + pairs.second**2 * lengths[pairs.j]
+        return np.asarray(ends + 2 * pairs.first * pairs.second * across)
 
     def pair_products(self, first: IntArray, second: IntArray, at_once: int) -> FloatArray:
         """Inner products of pairs of rows, shape (pairs,); pairs must be in the layout if not all rows have columns.
