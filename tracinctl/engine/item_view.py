@@ -7,25 +7,7 @@ For each item: if it had the score of another item, drawn in proportion to simil
 be? The more the item stands out, the less likely they are. This is a mixture over neighbours, not their mean, because
 an item half way between two kinds belongs to one of them and not in between.
 
-The table compares measures on scikit-learn's digits (240 training items), diabetes, breast cancer and wine with 10 % of
-the items mislabelled: AUC of finding them, medians over seeds 100 to 103 for digits, 100 and 101 for the others, with
-the rankers and pairs of tests/benchmarks. The constants below were chosen on these; the README's table has other seeds.
-
-    measure                                                      digits  diabetes  cancer  wine
-    this measure                                                   0.95      0.71    0.98  1.00
-    only the first checkpoint                                      0.93      0.73    0.98  1.00
-    only the last checkpoint                                       0.94      0.66    0.98  0.99
-    checkpoints weighted 1, 1/2, 1/3, ...                          0.94      0.72    0.98  1.00
-    neighbours by the cosine's mean over checkpoints               0.95      0.70    0.98  1.00
-    repeated twice without the items found                         0.95      0.70    0.98  0.98
-    ranks from the pairs instead of scores                         0.94      0.67    0.98  1.00
-    mean of the losses instead of the likelihood                   0.85      0.68    0.98  0.98
-    loss of the pairs under the mean of the neighbours' scores     0.85      0.71    0.99  0.99
-
-The share of misranked pairs instead of the margin loss does as well, but jumps when two scores change places. On three
-other seeds of digits, the last measure had 0.88, the squared pull of an item's pairs 0.74, the mean loss of its pairs
-0.76, its rank against kernel ridge regression 0.79, the Gauss-Newton change of its score without its pairs 0.72, the
-size of its pull summed over checkpoints 0.77, and the influence of its pairs on held-out loss 0.41.
+``tracinctl/README.md`` compares it with other measures, on the data for which the constants below were chosen.
 """
 
 from __future__ import annotations

@@ -13,35 +13,7 @@ influence with F as the Hessian (Koh and Liang 2017, arXiv 1703.04730), times th
 scale. In item space it takes one solve of the size of the training items per checkpoint; if these are many, landmarks
 represent them (``landmark_kernel``).
 
-Alternatives were measured on scikit-learn's digits with 15 % of the comparisons flipped, medians over seeds 100 and
-101: AUC by votes and by mean score, precision and recall of the default rule, linear datamodeling score.
-
-                                                             votes  mean  precision  recall   LDS
-    tracin                                                    0.94  0.38       0.88    0.36  0.29
-    tracin, gradients divided by Adam's second moments        0.91  0.36       0.78    0.18  0.30
-    the same, second moments damped by their median           0.92  0.37       0.81    0.22  0.30
-    tracin, pair gradients of length one (cosines)            0.94  0.89       0.89    0.36  0.29
-    tracin, the first checkpoint alone                        0.89  0.27       0.69    0.18  0.27
-    tracin, the first two                                     0.92  0.29       0.77    0.24  0.28
-    tracin, checkpoints weighted 1, 1/2, 1/3, ...             0.94  0.30       0.89    0.33  0.29
-    tracin, the last checkpoint alone                         0.94  0.88       0.92    0.39  0.27
-    tracin, Gauss-Newton of squared errors, damping 1         0.84  0.51       0.56    0.05  0.49
-    tracin, Fisher, damping 1                                 0.89  0.45       0.80    0.11  0.50
-    tracin, Fisher, damping 10                                0.93  0.38       0.91    0.28  0.37
-
-and over seeds 100 to 102, for the margin of the held-out pair:
-
-    tracin                                                    0.93  0.52       0.78    0.36  0.29
-    margin                                                    0.98  0.94       0.91    0.73  0.31
-    margin, cosines                                           0.98  0.95       0.91    0.73  0.30
-    margin, Adam's second moments                             0.95  0.91       0.83    0.61  0.32
-    margin, Gauss-Newton of squared errors, damping 10        0.96  0.91       0.96    0.45  0.39
-    margin, Fisher, damping 1                                 0.97  0.91       0.96    0.51  0.52
-    margin, Fisher, damping 10: ``fisher``                    0.98  0.95       0.96    0.70  0.39
-    margin, Fisher, damping 100                               0.98  0.94       0.91    0.74  0.32
-
-Less damping predicts retraining better but finds less: on breast cancer, ``tracin`` and ``margin`` list all flips,
-while damping 1 had recall 0.50, 5 had 0.83 and 10 had 0.96.
+``tracinctl/README.md`` has measurements of these and of alternatives.
 """
 
 from __future__ import annotations
