@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from tracinctl.scores.files.records import add_values
 ExampleLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+@dataclass(eq=False, repr=False)
 class TracInCP:
     """Influence of single training examples on single test examples, under any loss.
 
-    Args:
+    Attributes:
         model: the model; its weights do not matter.
         checkpoints: files or folders, or state dicts in memory, in order.
         loss_fn: ``loss_fn(model(inputs), target)`` for one example, with a leading dimension of 1.
@@ -35,22 +37,13 @@ class TracInCP:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     """
 
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        checkpoints: Sequence[Path | str | Mapping[str, Any]],
-        loss_fn: ExampleLoss,
-        *,
-        checkpoint_weights: str | Sequence[float] = EngineOptions.checkpoint_weights,
-        dtype: str = EngineOptions.dtype,
-        device: str = EngineOptions.device,
-    ) -> None:
-        self.model = model
-        self.checkpoints = checkpoints
-        self.loss_fn = loss_fn
-        self.weighting = checkpoint_weights
-        self.dtype = dtype
-        self.device = device
+    model: torch.nn.Module
+    checkpoints: Sequence[Path | str | Mapping[str, Any]]
+    loss_fn: ExampleLoss
+    _: KW_ONLY
+    checkpoint_weights: str | Sequence[float] = EngineOptions.checkpoint_weights
+    dtype: str = EngineOptions.dtype
+    device: str = EngineOptions.device
 
     def compute_influence(
         self, dataset: Iterable[tuple[Any, Any, Any]], test_inputs: torch.Tensor, test_targets: torch.Tensor
@@ -85,7 +78,10 @@ class TracInCP:
     def _scores(self, train: Samples, test: Samples) -> InfluenceScores:
         """The scores of the examples, each as a pair whose loss is the score of its first item, the example's loss."""
         options = ComputeOptions(
-            LossSettings(_first_score), checkpoint_weights=self.weighting, dtype=self.dtype, device=self.device
+            LossSettings(_first_score),
+            checkpoint_weights=self.checkpoint_weights,
+            dtype=self.dtype,
+            device=self.device,
         )
         data = RankingData(train, _with_themselves(train), test, _with_themselves(test), self._loss_of)
         result = compute_scores(data, self.model, checkpoint_sources(self.checkpoints), options)

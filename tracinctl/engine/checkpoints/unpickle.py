@@ -42,6 +42,13 @@ _VALUES: Final = frozenset(
     | {"pathlib._local", "types", "uuid", "zoneinfo"}
 )
 _PLAIN_DTYPE: Final = re.compile(r"[<>=|]?(?:[biuf][1248]|f16|c8|c16|c32|b1|\?|[SU]\d{1,9}|[mM]8)")
+_FLOATS: Final = {"Half": torch.half, "BFloat16": torch.bfloat16, "Float": torch.float, "Double": torch.double}
+_INTEGERS: Final = {"Byte": torch.uint8, "Char": torch.int8, "Short": torch.short, "Int": torch.int, "Long": torch.long}
+_OTHERS: Final = {"Bool": torch.bool, "ComplexFloat": torch.cfloat, "ComplexDouble": torch.cdouble}
+_STORAGES: Final = {f"{kind}Storage": dtype for kind, dtype in (_FLOATS | _INTEGERS | _OTHERS).items()} | {
+    "UntypedStorage": torch.uint8,
+    "_UntypedStorage": torch.uint8,
+}
 _LAYOUTS: Final = frozenset({"_rebuild_sparse_tensor", "_rebuild_sparse_csr_tensor", "_rebuild_nested_tensor"})
 
 
@@ -192,8 +199,8 @@ class SafePickle(pickle.Unpickler):
     def _stand_in(self, module: str, name: str, origin: str) -> Any:
         if origin in self._makers:
             return self._makers[origin]
-        if module in {"torch", "torch.storage"} and (dtype := _storage_dtype(name)) is not None:
-            return dtype
+        if module in {"torch", "torch.storage"} and name in _STORAGES:
+            return _STORAGES[name]
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
         if module == "torch._utils" and (name in _LAYOUTS or name.startswith("_rebuild_")):
@@ -208,17 +215,6 @@ def _constructs(module: str, name: str) -> bool:
         return True
     top = module.partition(".")[0]
     return top not in sys.stdlib_module_names and name.rpartition(".")[2].lstrip("_")[:1].isupper()
-
-
-def _storage_dtype(name: str) -> torch.dtype | None:
-    """The dtype of a storage class such as ``FloatStorage``; bytes if the class has none."""
-    if name in {"UntypedStorage", "_UntypedStorage"}:
-        return torch.uint8
-    kinds = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Byte": "uint8"}
-    kinds |= {"Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Bool": "bool"}
-    kinds |= {"ComplexFloat": "complex64", "ComplexDouble": "complex128"}
-    kind = kinds.get(name.removesuffix("Storage")) if name.endswith("Storage") else None
-    return None if kind is None else getattr(torch, kind)
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:

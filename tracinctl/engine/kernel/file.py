@@ -82,14 +82,14 @@ class _Selection:
     items: IntArray | None = None
 
 
+@dataclass(eq=False, repr=False)
 class FileKernel(ItemKernel):
     """A kernel that is read from its file on demand."""
 
-    def __init__(self, layout: KernelLayout, arrays: ArrayFile, selection: _Selection, keeper: object) -> None:
-        self.layout = layout
-        self._keeper = keeper  # a temporary folder is removed with the last reference to it
-        self._arrays = arrays
-        self._selection = selection
+    layout: KernelLayout
+    _arrays: ArrayFile
+    _selection: _Selection
+    _keeper: object  # a temporary folder is removed with the last reference to it
 
     @staticmethod
     def open(path: Path, identity: str, layout: KernelLayout, *, keeper: object) -> FileKernel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -85,27 +86,21 @@ class ItemKernel(ABC):
         return products
 
 
+@dataclass(eq=False, repr=False)
 class HeldKernel(ItemKernel):
-    """A kernel in memory.
+    """A kernel in memory, with its parts by name, and its products of shape (rows, columns)."""
 
-    Args:
-        layout: its rows and columns.
-        parts: ``scores``, ``item_lengths``, ``lengths``, ``pairs``, ``error`` and ``way``.
-        products: shape (rows, columns).
-    """
-
-    def __init__(self, layout: KernelLayout, parts: Mapping[str, FloatArray], products: FloatArray) -> None:
-        self.layout = layout
-        self._parts = parts
-        self._products = products
+    layout: KernelLayout
+    parts: Mapping[str, FloatArray]
+    products: FloatArray
 
     def part(self, name: str) -> FloatArray:
         """See ``ItemKernel.part``."""
-        return self._parts[name]
+        return self.parts[name]
 
     def rows(self, rows: IntArray) -> FloatArray:
         """See ``ItemKernel.rows``."""
-        return self._products[rows]
+        return self.products[rows]
 
 
 class HeldStore:
