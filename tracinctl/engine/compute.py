@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,57 +69,80 @@ def compute_together(
     ignored = tuple(options.ignore_keys or ())
     sources = [replace(CheckpointSource.of(checkpoint), ignore_keys=ignored) for checkpoint in checkpoints]
 
-    def computed(*, of_difference: bool) -> ComputeResult | None:
-        work, kernels = _make_kernels(data, model, sources, options, progress, processes, of_difference=of_difference)
-        return None if kernels is None else result_of(data, options, work, kernels)
-
+    computation = _Computation(data, model, sources, options, progress, processes)
     # a function may seem to depend only on the difference; processes would then have to start again together
     if processes.size > 1 and not isinstance(options.loss.loss, str):
-        return computed(of_difference=False)
+        return computation.run(of_difference=False)
     try:
-        return computed(of_difference=options.loss.of_difference)
+        return computation.run(of_difference=options.loss.of_difference)
     except NotOfDifferenceError:
-        return computed(of_difference=False)
+        return computation.run(of_difference=False)
 
 
-def _make_kernels(
-    data: RankingData,
-    model: torch.nn.Module,
-    sources: Sequence[CheckpointSource],
-    options: ComputeOptions,
-    progress: ProgressCallback,
-    processes: Processes,
-    *,
-    of_difference: bool,
-) -> tuple[KernelWork, list[CheckpointKernel] | None]:
-    """Take the gradients and multiply them; no kernels in a process that only shares the work."""
-    device, dtype = choose_device(options.device, processes.local_rank), DTYPES[options.dtype]
-    if device.type == "mps" and dtype == torch.float64:
-        raise UsageError("MPS has no float64", hint="Use `dtype` float32 or `device` cpu.")
-    memory = free_memory(device, processes.local_size) // 4 if options.memory is None else options.memory
-    items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
-    budget = Budget(memory, items.kept_bytes, items.read_again)
-    layout = kernel_layout(
-        items,
-        len(data.train),
-        data.train_pairs,
-        data.test_pairs,
-        of_difference=of_difference,
-        landmarks=options.method == "fisher",
-    )
-    check_method(options.method, layout, len(sources), budget)
-    ask = way_of_asking(data.score, options.score, positional=items.positional)
-    with plain_passes(device):
-        working, removed = own_model(model, device, dtype, items, ask, ours=options.own_model)
-        working = with_adapter(working, sources)
-        work = _kernel_work(working, ask, items, layout, options, budget, device, sources, processes)
-        work.removed.extend(removed)
-        if processes.size == 1:
-            kernels: list[CheckpointKernel] | None = checkpoint_kernels(work, sources, progress)
-        else:
-            kernels = divided_kernels(work, sources, processes, progress)
-    work.maker.release()
-    return work, kernels
+@dataclass(frozen=True)
+class _Computation:
+    data: RankingData
+    model: torch.nn.Module
+    sources: Sequence[CheckpointSource]
+    options: ComputeOptions
+    progress: ProgressCallback
+    processes: Processes
+
+    def run(self, *, of_difference: bool) -> ComputeResult | None:
+        """Take the gradients and multiply them; None in a process that only shares the work."""
+        data, options, processes = self.data, self.options, self.processes
+        device, dtype = choose_device(options.device, processes.local_rank), DTYPES[options.dtype]
+        if device.type == "mps" and dtype == torch.float64:
+            raise UsageError("MPS has no float64", hint="Use `dtype` float32 or `device` cpu.")
+        memory = free_memory(device, processes.local_size) // 4 if options.memory is None else options.memory
+        items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
+        budget = Budget(memory, items.kept_bytes, items.read_again)
+        layout = kernel_layout(
+            items,
+            len(data.train),
+            data.train_pairs,
+            data.test_pairs,
+            of_difference=of_difference,
+            landmarks=options.method == "fisher",
+        )
+        check_method(options.method, layout, len(self.sources), budget)
+        ask = way_of_asking(data.score, options.score, positional=items.positional)
+        with plain_passes(device):
+            model, removed = own_model(self.model, device, dtype, items, ask, ours=options.own_model)
+            work = self._work(with_adapter(model, self.sources), ask, items, layout, budget, device)
+            work.removed.extend(removed)
+            if processes.size == 1:
+                kernels: list[CheckpointKernel] | None = checkpoint_kernels(work, self.sources, self.progress)
+            else:
+                kernels = divided_kernels(work, self.sources, processes, self.progress)
+        work.maker.release()
+        return None if kernels is None else result_of(data, options, work, kernels)
+
+    def _work(
+        self,
+        model: torch.nn.Module,
+        ask: ScoreFunction,
+        items: Items,
+        layout: KernelLayout,
+        budget: Budget,
+        device: torch.device,
+    ) -> KernelWork:
+        options, weights = self.options, self.options.checkpoint_weights
+        gradients = exact = ItemGradients(model, layers=options.layers, score=ask)
+        if options.projection_dim is not None:
+            projection = Projection(options.projection_dim, options.projection_seed)
+            gradients = ItemGradients(model, layers=options.layers, score=ask, projection=projection)
+        budget = replace(budget, kernels=8 * len(self.sources) * len(layout) * layout.columns)
+        in_memory = budget.kernels <= budget.remaining // 4
+        cached = options.cache is not None or not in_memory or self.processes.size > 1
+        return KernelWork(
+            maker=KernelMaker(gradients, items, layout, device=device, dtype=DTYPES[options.dtype], budget=budget),
+            model_key=model_digest(model, ask) + base_digest(model, self.sources),
+            exact=exact if gradients is not exact else None,
+            cache=shared_cache(options.cache, self.processes) if cached else None,
+            in_memory=in_memory,
+            by_rates=isinstance(weights, str) and weights != "uniform",
+        )
 
 
 def _check(data: RankingData, checkpoints: Sequence[Path | CheckpointSource], options: ComputeOptions) -> None:
@@ -135,34 +158,6 @@ def _check(data: RankingData, checkpoints: Sequence[Path | CheckpointSource], op
         if not len(pairs):
             raise DataError(f"there are no {side} pairs", hint="Give at least two items of different class.")
         pairs.check_ids(samples.ids, f"{side} pairs")
-
-
-def _kernel_work(
-    model: torch.nn.Module,
-    ask: ScoreFunction,
-    items: Items,
-    layout: KernelLayout,
-    options: ComputeOptions,
-    budget: Budget,
-    device: torch.device,
-    checkpoints: Sequence[CheckpointSource],
-    processes: Processes,
-) -> KernelWork:
-    gradients = exact = ItemGradients(model, layers=options.layers, score=ask)
-    if options.projection_dim is not None:
-        projection = Projection(options.projection_dim, options.projection_seed)
-        gradients = ItemGradients(model, layers=options.layers, score=ask, projection=projection)
-    budget = replace(budget, kernels=8 * len(checkpoints) * len(layout) * layout.columns)
-    in_memory = budget.kernels <= budget.remaining // 4
-    cached = options.cache is not None or not in_memory or processes.size > 1
-    return KernelWork(
-        maker=KernelMaker(gradients, items, layout, device=device, dtype=DTYPES[options.dtype], budget=budget),
-        model_key=model_digest(model, ask) + base_digest(model, checkpoints),
-        exact=exact if gradients is not exact else None,
-        cache=shared_cache(options.cache, processes) if cached else None,
-        in_memory=in_memory,
-        by_rates=options.checkpoint_weights in ("relative", "absolute"),
-    )
 
 
 def compute_influence(

@@ -96,8 +96,7 @@ class _Shortfall:
     def __init__(self, scores: FloatArray, tried: FloatArray, pairs: Pairs) -> None:
         self.tried = tried
         order = np.argsort(scores, kind="stable")
-        rank = np.empty(len(scores), dtype=np.int64)
-        rank[order] = np.arange(len(scores))
+        rank = np.argsort(order)
         self.sorted = scores[order]
         wins = pairs.target > 0
         over, under = np.where(wins, pairs.first, pairs.second), np.where(wins, pairs.second, pairs.first)
