@@ -126,22 +126,16 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with -v, show first where its settings came from."""
-        from tracinctl.cli.output.usage import (
-            flags_without_effect,
-            names_wrong_path,
-            origin_of,
-            show_settings_file,
-            show_sources,
-        )
+        from tracinctl.cli.output import usage
 
         terminal.flags = {
             param.name: param.opts[0] for param in self.params if param.name and param.param_type_name == "option"
         }
-        terminal.origins = {param.name: origin_of(param, ctx) for param in self.params if param.name}
-        show_settings_file(ctx)
+        terminal.origins = {param.name: usage.origin_of(param, ctx) for param in self.params if param.name}
+        usage.show_settings_file(ctx)
         if terminal.verbosity:
-            show_sources(self, ctx)
-        for warning in flags_without_effect(ctx):
+            usage.show_sources(self, ctx)
+        for warning in usage.flags_without_effect(ctx):
             terminal.warn(warning)
         try:
             result = super().invoke(ctx)
@@ -150,7 +144,7 @@ class Command(TyperCommand):
             quiet_broken_pipe()
             raise typer.Exit(0) from None
         except TracinctlError as error:
-            if names_wrong_path(self, ctx):
+            if usage.names_wrong_path(self, ctx):
                 error.exit_code = UsageError.exit_code
             raise
         return result

@@ -60,15 +60,8 @@ def train_stack(
 ) -> torch.Tensor:
     """Train all members, and score the held-out items after each stop.
 
-    Args:
-        build: builds the model; its weights depend on torch's seed.
-        train: the training items' inputs.
-        held_out: the held-out items' inputs.
-        members: the rankers.
-        settings: the training settings, except seed, weight decay and loss, which are the members'.
-        stops: epochs after which to score held-out items, the last one at most ``settings.epochs``.
-        device: the device to use.
-        report: receives the finished epochs and their total.
+    The weights of ``build`` depend on torch's seed. Members have their own seed, weight decay and loss; the other
+    settings are the same. ``report`` receives the finished epochs and their total.
 
     Returns:
         Scores of shape (members, stops, held-out items), float32.

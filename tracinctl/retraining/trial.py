@@ -149,22 +149,12 @@ def retrain(
     trust_means: bool = True,
     progress: ProgressCallback = no_progress,
 ) -> RetrainResult:
-    """Train all arms and judge.
+    """Train all arms and judge; ``folder`` keeps finished trainings.
 
-    Args:
-        trainer: the trainer.
-        data: items and pairs, including all held-out ones.
-        division: the held-out items that score and that judge.
-        exclusions: ids of pairs and items on the list, which only scoring pairs chose.
-        settings: the settings of retraining.
-        folder: the folder of finished trainings.
-        recipe: how to train with a list; also for the arms ``random`` and ``truth``. Where it names
-            a loss, the list is empty.
-        tuned: how to train on everything; also for the other arms.
-        rivals: also train the arms ``added`` and ``capped``.
-        truth: ids of the planted errors; empty if unknown.
-        trust_means: whether accuracies that the trainer measured itself are on the judging pairs.
-        progress: receives trainings, and epochs within them.
+    Only scoring pairs chose the list ``exclusions``. ``recipe`` says how to train with it, and without random or truly
+    bad ids; if it names a loss, the list is empty. ``tuned`` says how to train the other arms. ``rivals`` adds the arms
+    ``ADDED`` and ``CAPPED``. ``truth`` has the ids of the planted errors, and is empty if they are unknown.
+    ``trust_means`` says whether accuracies that the trainer measured itself are on the judging pairs.
 
     Raises:
         TracinctlError: a training fails.

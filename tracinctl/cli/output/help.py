@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tracinctl.cli.output.streams import in_colour, is_terminal, pipe_width
+from tracinctl.cli.output.streams import in_colour
+from tracinctl.cli.output.terminal import terminal
 from tracinctl.text import hanging
 
 MAX_WIDTH = 100
@@ -69,7 +69,7 @@ def _paint(text: str, code: str) -> str:
 
 
 def _width() -> int:
-    return min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns if is_terminal(sys.stdout) else pipe_width())
+    return min(MAX_WIDTH, terminal.width)
 
 
 def _wrap(text: str, indent: str = "", first: str | None = None) -> list[str]:
