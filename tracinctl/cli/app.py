@@ -41,11 +41,7 @@ class Commands(Mapping[str, Any]):
 
 @functools.cache
 def build(name: str) -> Any:
-    """Import a command's module and build the command.
-
-    Raises:
-        KeyError: there is no such command.
-    """
+    """Import a command's module and build the command; KeyError if there is no such command."""
     from tracinctl.cli.options import declared_for, with_settings
 
     entry = ENTRIES[name]

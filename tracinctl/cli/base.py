@@ -151,11 +151,7 @@ class Command(TyperCommand):
 
 
 def in_home(path: Path) -> Path:
-    """Expand ``~`` in a path. Shells do not expand it in ``--flag=~/file`` or within quotes.
-
-    Raises:
-        UsageError: the user's home folder is unknown.
-    """
+    """Expand ``~``, which shells leave in ``--flag=~/file`` and in quotes; UsageError if the home folder is unknown."""
     try:
         return path.expanduser()
     except RuntimeError as error:
@@ -165,11 +161,7 @@ def in_home(path: Path) -> Path:
 
 
 def working_folder() -> Path:
-    """The current folder.
-
-    Raises:
-        UsageError: it was removed.
-    """
+    """The current folder; UsageError if it was removed."""
     try:
         return Path.cwd()
     except FileNotFoundError as error:

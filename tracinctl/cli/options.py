@@ -182,11 +182,7 @@ def selected_files(ctx: Any, project: Project, named: GivenScores | None, chosen
 
 
 def only_target(files: list[ScoreFile], subject: str, command: str) -> Target:
-    """The target of the only score file; ``command`` is the example in the hint.
-
-    Raises:
-        UsageError: there are several files, or its name does not show its target.
-    """
+    """The target of the only score file, or a UsageError with the example ``command`` in its hint."""
     target = files[0].target
     if len(files) > 1 or target is None:
         raise UsageError(
@@ -197,10 +193,9 @@ def only_target(files: list[ScoreFile], subject: str, command: str) -> Target:
 
 
 def named_target(file: ScoreFile, start: str = "", *, beside: bool = False) -> Target:
-    """The target that a score file's name shows; ``beside`` puts its other files into the folder of this one.
+    """The target that a score file's name shows, or a UsageError that begins with ``start``.
 
-    Raises:
-        UsageError: the name does not show a material and frequency. ``start`` begins the message.
+    ``beside`` puts the target's other files into the folder of this one.
     """
     target = file.beside if beside else file.target
     if target is None:

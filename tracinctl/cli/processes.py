@@ -114,11 +114,7 @@ def _launch(count: int, folder: Path) -> None:
 
 
 def _exit_code(count: int, failures: dict[int, Any]) -> int:
-    """The exit code of processes that failed.
-
-    Raises:
-        ProcessLostError: one of them was killed and could not report it.
-    """
+    """The exit code of processes that failed; ProcessLostError if one was killed, because it could not report it."""
     for rank, failure in failures.items():
         if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # the launcher ends the others by SIGTERM
             memory = "Memory may have run out; limit it with --memory. " if failure.exitcode == -signal.SIGKILL else ""
@@ -131,11 +127,7 @@ def _exit_code(count: int, failures: dict[int, Any]) -> int:
 
 @contextmanager
 def joined_processes() -> Iterator[Processes | None]:
-    """Join the processes that share this run; None if there is only this one.
-
-    Raises:
-        TracinctlError: the error that ended the run, here or in another process.
-    """
+    """Join the processes that share this run, None if there is only this one; an error in one of them ends all."""
     if not _shared():
         yield None
         return

@@ -223,11 +223,7 @@ class CommandTrainer:
 
 
 def _finite(numbers: dict[str, Any], name: str) -> float:
-    """A number by name.
-
-    Raises:
-        ValueError: it is missing, or not a finite number.
-    """
+    """A number by name; ValueError if it is missing or not finite."""
     if name not in numbers:
         raise ValueError(f"no number for {name!r}")
     value = numbers[name]

@@ -145,11 +145,7 @@ def write_lists(choices: list[Choice], settings: ExcludeCommand) -> dict[Path, s
 
 
 def list_paths(project: Project, files: list[ScoreFile], output_file: Path | None) -> list[Path]:
-    """The path of each score file's list.
-
-    Raises:
-        UsageError: two lists would be the same file.
-    """
+    """The path of each score file's list; UsageError if two lists would be the same file."""
     if output_file is not None and len(files) > 1:
         raise UsageError(
             f"--output-file names one file, but {len(files)} score files give one list each",

@@ -74,11 +74,7 @@ def judge_run(run: Run, workflow: WorkflowSettings, settings: ProjectRetraining)
 def judge_thresholds(
     file: ScoreFile, source: ScoreSource, settings: ProjectRetraining, thresholds: Sequence[Threshold], votes: Votes
 ) -> RetrainResult:
-    """Choose one of the thresholds' lists, and judge it.
-
-    Raises:
-        UsageError: the score file's name does not show its material and frequency.
-    """
+    """Choose one of the thresholds' lists, and judge it; UsageError if the file's name does not show its target."""
     from tracinctl.project.retrain import judge_project_sweep
     from tracinctl.retraining.trainer import KEPT
 

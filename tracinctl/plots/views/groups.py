@@ -58,12 +58,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
 
 
 def _grouped(request: Request) -> tuple[str, list[GroupInfluence]]:
-    """What the groups are by, and their influence, the most harmful first.
-
-    Raises:
-        PlotError: the scores do not say which groups there are.
-        UsageError: there are no such groups.
-    """
+    """What the groups are by, and their influence, the most harmful first."""
     scores = request.means.scores
     try:
         by = request.by or usual_column(scores)

@@ -58,11 +58,7 @@ def class_means(source: ScoreSource, scores: FloatArray) -> tuple[list[str], Flo
 
 
 def item_classes(item_ids: Sequence[str], provenance: Mapping[str, Any]) -> dict[str, str]:
-    """The class of each item: from ``provenance["labels"]`` if it has all items, else from the ids.
-
-    Raises:
-        PlotError: neither shows the classes.
-    """
+    """The class of each item, from ``provenance["labels"]`` if it has all items, else from the ids, else PlotError."""
     labels = provenance.get("labels")
     if isinstance(labels, Mapping) and all(item in labels for item in item_ids):
         return {item: str(labels[item]) for item in item_ids}
@@ -84,11 +80,7 @@ def numbers(request: Request) -> dict[str, Any]:
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
-    """Draw a cell per two classes; the lower left half repeats the upper right.
-
-    Raises:
-        PlotError: the ids show no classes, or the classes do not fit.
-    """
+    """Draw a cell per two classes, mirrored at the diagonal; PlotError if they are unknown or too many."""
     classes, means, _ = class_means(request.source, request.means.mean)
     width, palette, size = request.width, request.palette, len(classes)
     names = [clean(name) for name in classes]

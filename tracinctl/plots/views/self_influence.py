@@ -41,11 +41,7 @@ def numbers(request: Request) -> dict[str, Any]:
 
 
 def draw(request: Request) -> Iterator[RenderableType]:
-    """Draw the highest values of both, each on its own scale, and mark items that stand out.
-
-    Raises:
-        PlotError: the scores have neither.
-    """
+    """Draw the highest values of both on their own scales, and mark items that stand out; PlotError without both."""
     _check(request)
     source, palette = request.source, request.palette
     if source.self_influence is not None:

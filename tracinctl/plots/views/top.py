@@ -63,11 +63,7 @@ def draw(request: Request) -> Iterator[RenderableType]:
 
 
 def scores_of(request: Request) -> FloatArray:
-    """The scores of the chosen training pair on each test pair.
-
-    Raises:
-        UsageError: there is no such training pair.
-    """
+    """The scores of the chosen training pair on each test pair; UsageError if there is no such pair."""
     ids = list(request.source.train_ids)
     wanted = as_written(request.train_pair or "", ids)
     if wanted not in ids:
