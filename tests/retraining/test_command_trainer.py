@@ -47,7 +47,7 @@ def trainer(folder, form="scores", command=None, metrics_file=METRICS_FILE):
         f"'{sys.executable}' train.py --frequency {{frequency}} --exclusions {{exclusions_file}} --seed {{seed}} "
         f"--metrics {{metrics_file}} --pairs {{judging_pairs_file}} --as {form}"
     )
-    return CommandTrainer(command, metrics_file, root, root / "work", "plastic", "500 hz", DATA, DIVISION)
+    return CommandTrainer(DATA, DIVISION, command, metrics_file, root, root / "work", "plastic", "500 hz")
 
 
 def test_a_commands_scores_are_judged_like_the_built_in_rankers(tmp_path):

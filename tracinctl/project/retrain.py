@@ -178,14 +178,14 @@ class _Work:
             place = str(chosen) if chosen.type == "cuda" else "cpu"
             return RankerTrainer(self.data, self.division, settings.train, place)
         return CommandTrainer(
+            self.data,
+            self.division,
             settings.command,
             settings.metrics_file,
             target.project.root,
             target.retraining_dir,
             target.material,
             target.frequency,
-            self.data,
-            self.division,
         )
 
     def scoring_scores(self, source: ScoreSource) -> ScoreSource:

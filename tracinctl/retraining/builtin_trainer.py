@@ -39,17 +39,24 @@ def stops_until(epochs: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class RankerTrainer:
-    """Trains the built-in ranker.
-
-    Attributes:
-        data: items and pairs, including all held-out ones.
-        division: the held-out items that score and that judge.
-        settings: the training settings; each training has its own seed.
-    """
+class DividedData:
+    """The items and pairs of a trainer, including all held-out ones, and the held-out items that score and judge."""
 
     data: RankingData
     division: Division
+
+    @functools.cached_property
+    def data_digest(self) -> str:
+        """SHA-256 of the items, the pairs and the division."""
+        digest = hashlib.sha256(json.dumps(self.division.to_json(), sort_keys=True).encode())
+        add_data(digest, self.data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class RankerTrainer(DividedData):
+    """Trains the built-in ranker; each training has its own seed instead of the one of the settings."""
+
     settings: TrainSettings
     device: str = "cpu"
     needs_process: ClassVar = False
@@ -58,11 +65,6 @@ class RankerTrainer:
     def together(self) -> int:
         """The best number of rankers per call."""
         return _TOGETHER if pays(self._build(), torch.device(self.device)) else 1
-
-    @functools.cached_property
-    def data_digest(self) -> str:
-        """A digest of the items, the pairs and the division."""
-        return data_digest(self.data, self.division)
 
     def key(self, training: Training) -> str:
         """A digest of everything that the result depends on, in 16 characters."""
@@ -127,10 +129,3 @@ class RankerTrainer:
     @functools.cached_property
     def _scoring_pairs(self) -> Pairs:
         return self.data.test_pairs.take(self.division.rows(self.data, "scoring"))
-
-
-def data_digest(data: RankingData, division: Division) -> str:
-    """SHA-256 of the items, the pairs and the division."""
-    digest = hashlib.sha256(json.dumps(division.to_json(), sort_keys=True).encode())
-    add_data(digest, data)
-    return digest.hexdigest()

@@ -15,7 +15,6 @@ JSON file of metrics in one of two forms:
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
@@ -27,11 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from tracinctl.data.pairs import RankingData
 from tracinctl.errors import TrainingError, UsageError
 from tracinctl.files import file_digest, write_text_atomic
-from tracinctl.retraining.builtin_trainer import data_digest
-from tracinctl.retraining.judging import Division
+from tracinctl.retraining.builtin_trainer import DividedData
 from tracinctl.retraining.run_folder import run_folder
 from tracinctl.retraining.trainer import END, Epochs, Trained, Training
 from tracinctl.text import did_you_mean
@@ -78,7 +75,7 @@ def check_command(command: str, metrics_file: str = METRICS_FILE) -> list[str]:
 
 
 @dataclass(frozen=True)
-class CommandTrainer:
+class CommandTrainer(DividedData):
     """Run the user's command.
 
     Attributes:
@@ -93,8 +90,6 @@ class CommandTrainer:
     work: Path
     material: str
     frequency: str
-    data: RankingData
-    division: Division
 
     # each training is a run of the command
     together: ClassVar = 1
@@ -113,11 +108,6 @@ class CommandTrainer:
         parts: list[Any] = [_VERSION, self.command, self.metrics_file, named, self.material, self.frequency]
         parts += [training.seed, sorted(training.exclusions), self.data_digest]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-    @functools.cached_property
-    def data_digest(self) -> str:
-        """A digest of items, pairs and who judges."""
-        return data_digest(self.data, self.division)
 
     def train(self, trainings: Sequence[Training], report: Epochs) -> list[Trained]:
         """Run the command for each training and read its metrics.
