@@ -3,21 +3,9 @@
 Comparisons are repeatedly halved at random, and a ranker is trained on each half. The suspicion of a comparison is the
 share of the rankers not trained on it that rank it the other way. This needs trainings, but no held-out pairs.
 
-Another round could leave out of every half what more than half of these rankers ranked the other way. The table was
-measured on scikit-learn's digits with 15 % of 3,000 comparisons flipped, 30 passes, five seeds: points of pair accuracy
-gained over training on everything, and the cost in whole trainings.
-
-    rankers  rounds  listed above  gain  trainings
-         16       3          50 %  +1.0         24
-         16       3          80 %  +0.5         24
-         16       1          50 %  +0.3          8
-         16       1          80 %  +0.8          8
-          8       2          50 %  +0.5          8
-          8       2          80 %  +0.3          8
-                     (the truth:   +1.9)
-
-So there are 16 rankers and one round. The choice lists what more than half of the rankers contradict, if rankers that
-trained on it do not fit it either (``margins.py``).
+Further rounds gain little for their trainings (see the package's README), so there are 16 rankers and one round. The
+choice lists what more than half of the rankers contradict, if rankers that trained on it do not fit it either
+(``margins.py``).
 """
 
 from __future__ import annotations

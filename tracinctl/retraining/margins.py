@@ -5,15 +5,7 @@ of Pleiss, Zhang, Elenberg and Weinberger (2020), *Identifying mislabeled data u
 arXiv 2001.10528, over several rankers. It needs trainings, but no held-out pairs.
 
 A pair is not fitted if its mean margin is below 0. Under the capped loss wrong pairs pull less, so fewer of them are
-fitted, and the share that is not fitted is close to the share that is wrong. Measured on eight seeds (``not fitted``),
-and points of pair accuracy gained over the tuned ranker, on items that took no part:
-
-                             digits, 15 % flipped  digits, 30 % flipped  votes, 21 % wrong
-    not fitted                             15.6 %                29.5 %             20.0 %
-    without these                    +1.2 +- 0.2           +2.6 +- 0.4        +1.2 +- 0.6
-    those out of fold (crossfit)     +1.3 +- 0.2           +2.3 +- 0.4        +1.6 +- 0.6
-    the tenth with the lowest        +0.8 +- 0.3           +1.2 +- 0.2        +0.6 +- 0.4
-    all wrong pairs                  +2.2 +- 0.2           +6.3 +- 0.5        +2.2 +- 0.4
+fitted, and the share that is not fitted is close to the share that is wrong (see the package's README).
 """
 
 from __future__ import annotations
