@@ -41,14 +41,10 @@ class FiniteScores(KnownScores):
             place = place_of(test_pair, source.test_ids, source.train_ids)
             test_ids, self._columns = [test_pair], slice(place, place + 1)
         self._source = source
-        super().__init__(
-            replace(
-                source.meta,
-                test_ids=test_ids,
-                self_influence=_finite(source.self_influence),
-                sample_influence=_finite(source.sample_influence),
-            )
-        )
+        sample_influence = source.sample_influence
+        if sample_influence is not None:
+            sample_influence = np.where(np.isfinite(sample_influence), sample_influence, 0.0)
+        super().__init__(replace(source.meta, test_ids=test_ids, sample_influence=sample_influence))
         self.strange = self.zeros = self.negative = 0
         self.finite = np.full(len(source.train_ids), len(self.test_ids))
         self.sizes: list[FloatArray] = []
@@ -77,10 +73,6 @@ class FiniteScores(KnownScores):
         stride = max(1, self.finite.size * block.shape[1] // _SAMPLE)
         sample = block[(-start) % stride :: stride]
         self.sizes.append(np.abs(sample[sample != 0]))
-
-
-def _finite(values: FloatArray | None) -> FloatArray | None:
-    return values if values is None or np.isfinite(values).all() else np.where(np.isfinite(values), values, 0.0)
 
 
 def place_of(test_pair: str, test_ids: Sequence[str], train_ids: Sequence[str] = ()) -> int:

@@ -237,13 +237,13 @@ class _Trials:
         """Train with the lists of these rules, unless that was done already."""
         # a rule with the same list for both halves is trained once and judged by all scoring pairs
         self.shared |= {rule.name for rule in candidates if rule.halves[0] == rule.halves[1]}
-        missing = {}
+        plan = {}
         for (repeat, seed), decay, rule in itertools.product(enumerate(seeds, 1), decays, candidates):
             arm = "everything" if rule.name == NOTHING else f"without the list of {rule.name}"
             for half in range(1 if rule.name in self.shared else 2):
                 training = Training(arm, repeat, seed, tuple(rule.halves[half]), decay, rule.loss)
-                missing[rule.name, half, decay, seed] = training
-        missing = {key: training for key, training in missing.items() if key not in self.done}
+                plan[rule.name, half, decay, seed] = training
+        missing = {key: training for key, training in plan.items() if key not in self.done}
         self.done |= zip(missing, self.train(list(missing.values())) if missing else (), strict=True)
         self.stops = next(iter(self.done.values())).stops
 
