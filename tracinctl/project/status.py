@@ -146,9 +146,7 @@ def _recordings(target: Target) -> set[str]:
 
 
 def _unpaired(target: Target, names: set[str]) -> int:
-    """The number of recordings in no pair of the pairs file; 0 without a file."""
-    if not names or not target.pairs_file.is_file():
-        return 0
+    """The number of recordings in no pair of the pairs file; 0 without a readable file."""
     try:
         frame = read_pairs_file(target.pairs_file).table.frame
     except TracinctlError:
@@ -209,9 +207,9 @@ def _checkpoints(target: Target) -> Part:
 
 def _trained_with_another_list(target: Target) -> list[str]:
     """A note if a later round left out other ids than the previous round's list has now."""
-    before = target.at_round(target.round - 1).list_file
-    if target.round == 1 or not before.is_file() or not target.left_out_file.is_file():
+    if target.round == 1:
         return []
+    before = target.at_round(target.round - 1).list_file
     try:
         listed, left_out = (set(read_exclusion_list(path).ids) for path in (before, target.left_out_file))
     except TracinctlError:

@@ -179,11 +179,8 @@ def _take_reason(record: dict[str, Any]) -> bool:
     others = [part for part in parts if not (isinstance(part, str) and part.startswith(_REASON))]
     if len(others) == len(parts):
         return False
-    if isinstance(notes, list):
-        record["notes"] = others
-    elif others:
-        record["notes"] = "; ".join(others)
-    else:
+    record["notes"] = others if isinstance(notes, list) else "; ".join(others)
+    if not others and isinstance(notes, str):
         del record["notes"]
     return True
 
