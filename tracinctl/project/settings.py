@@ -214,14 +214,6 @@ class Retraining:
     how: RetrainSettings = field(default_factory=RetrainSettings)
 
 
-@dataclass(init=False, eq=False, repr=False)
-class TrainProgram:
-    """The user's own training program, which tracinctl runs in place of the built-in ranker to judge lists."""
-
-    command: str | None = setting(None, "Your own training program.", table="train")
-    metrics_file: str = setting("metrics.json", "The file where your program writes its metrics.", table="train")
-
-
 @dataclass(eq=False, repr=False)
 class ReviewSettings:
     """The settings of a review."""

@@ -176,7 +176,7 @@ def trainer_of_rounds(ctx: Any, settings: WorkflowCommand) -> Callable[[Target, 
         if is_set:
             raise UsageError(f"`rounds` and `{name}` exclude each other", hint="Give one of them.")
     as_train, origin = settings_without_flags(ctx, "train", TrainCommand), settings.workflow.compute.origin
-    if as_train.program.command is not None:
+    if as_train.command is not None:
         raise UsageError(
             "`rounds` trains the built-in ranker, but tracinctl.toml names your own training command",
             hint="Run your command with each list, and give its checkpoints with `checkpoint_dir`.",

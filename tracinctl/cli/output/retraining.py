@@ -37,10 +37,10 @@ def retraining_settings(ctx: Any, origin: SourceSettings, how: RetrainSettings) 
     from tracinctl.project.retrain import ProjectRetraining
 
     as_train = settings_without_flags(ctx, "train", TrainCommand)
-    train, program = train_settings(as_train), as_train.program
-    at_once = how.at_once or (processors() if program.command is None else 1)  # a user's command may need all of them
+    train = train_settings(as_train)
+    at_once = how.at_once or (processors() if as_train.command is None else 1)  # a user's command may need all of them
     how = replace(how, seed=train.seed, at_once=at_once, loss_type=train.loss_type, margin=train.margin)
-    settings = ProjectRetraining(how, origin, train, program.command, program.metrics_file)
+    settings = ProjectRetraining(how, origin, train, as_train.command, as_train.metrics_file)
     settings.check()
     return settings
 
