@@ -101,11 +101,11 @@ class TrainCommand(TargetCommand):
     places: DataPlaces = field(metadata={"panel": DATA})
     origin: SourceSettings = field(metadata={"panel": DATA, "without": ("source", "model", "seed")})
     training: TrainSettings = field(metadata={"panel": TRAINING})
+    decided: Decided = field(metadata={"panel": DATA})
+    exclusions_file: Path | None = setting(None, "Leave out the pairs and items on this list.", panel=DATA)
     # runs in place of the built-in ranker to judge lists
     command: str | None = setting(None, "Your own training program.", table="train")
     metrics_file: str = setting("metrics.json", "The file where your program writes its metrics.", table="train")
-    decided: Decided = field(metadata={"panel": DATA})
-    exclusions_file: Path | None = setting(None, "Leave out the pairs and items on this list.", panel=DATA)
     force: bool = setting(
         False,
         "Replace checkpoints even if scores were made from them, and the pairs file beside them.",

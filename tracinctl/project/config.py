@@ -204,6 +204,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
             problem, hint = error.strerror or str(error), "Check the path given for the settings file."
         elif isinstance(error, UnicodeDecodeError):
             problem, hint = "not UTF-8 text", "Save the file as UTF-8."
+        elif isinstance(error, RecursionError):
+            problem, hint = "nested too deeply", "Settings are never lists of lists."
 
         elif _BACKSLASH.search(str(error)):
             hint = _SINGLE_QUOTES
