@@ -1,5 +1,6 @@
 """All commands: help, sources of settings, errors, exit codes, interruption, a closed pipe."""
 
+import errno
 import os
 import re
 import signal
@@ -215,13 +216,16 @@ def test_an_error_of_the_system_names_the_path(cli, project, monkeypatch):
     assert "exclusions" in result.err
     assert "Traceback" not in result.err
 
-    def refused(*_, **__):
-        raise PermissionError(13, "Permission denied", "/some/where")
+    for number, hint in ((errno.EACCES, "you may write to it"), (errno.ENOSPC, "Free space on the disk.")):
 
-    monkeypatch.setattr("tracinctl.scores.files.open.open_scores", refused)
-    result = cli("sweep")
-    assert result.code == 1
-    assert "error: /some/where: Permission denied" in result.err
+        def refused(*_, number=number, **__):
+            raise OSError(number, os.strerror(number), "/some/where")
+
+        monkeypatch.setattr("tracinctl.scores.files.open.open_scores", refused)
+        result = cli("sweep")
+        assert result.code == 1
+        assert f"error: /some/where: {os.strerror(number)}" in result.err
+        assert hint in result.err
 
 
 def test_an_interrupt_while_an_object_is_deleted_ends_the_work(monkeypatch):

@@ -229,5 +229,6 @@ def test_a_folder_or_broken_link_in_place_of_a_recording_is_named(tmp_path):
         read_sound(path)
     path.unlink()
     path.symlink_to(tmp_path / "gone.wav")
-    with pytest.raises(DataError, match=r"link to .*gone\.wav, which does not exist"):
+    with pytest.raises(DataError, match=r"link to .*gone\.wav, which does not exist") as caught:
         read_sound(path)
+    assert caught.value.hint.startswith("Fetch the file")

@@ -101,11 +101,13 @@ def test_a_lock_of_another_run_is_respected(tmp_path):
         write_under_lock(path, "new")
 
 
-def test_a_missing_current_folder_is_named(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("arguments", [("sweep",), ("--config={}/tracinctl.toml", "sweep")])
+def test_a_missing_current_folder_is_named(tmp_path, monkeypatch, capsys, arguments):
+    (tmp_path / "tracinctl.toml").touch()
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     shutil.rmtree(tmp_path / "gone")
-    result = CommandLine(capsys)("sweep")
+    result = CommandLine(capsys)(*(argument.format(tmp_path) for argument in arguments))
     assert result.code == 2
     assert "the current folder no longer exists" in result.err
     assert "Change to another folder" in result.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import errno
 import functools
 import os
 import signal
@@ -114,8 +115,8 @@ class Command(TyperCommand):
         name = self.name or ""
         check_environment(os.environ)
         check_variables(name, os.environ)
-        named = ctx.find_root().params.get("config")
-        ctx.obj = load_settings(in_home(Path(named)) if named else find_settings(working_folder()))
+        named, here = ctx.find_root().params.get("config"), working_folder()
+        ctx.obj = load_settings(in_home(Path(named)) if named else find_settings(here))
         ctx.default_map = ctx.obj.defaults_for(name)
         if ctx.obj.path is not None and (folder := str(ctx.obj.path.parent)) not in sys.path:
             sys.path.append(folder)  # the user's modules may be beside the settings
@@ -221,7 +222,9 @@ def _show_failure(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        terminal.error(f"{place}{error.strerror or error}", "Check that the path exists and that you may write to it.")
+        full = error.errno == errno.ENOSPC
+        hint = "Free space on the disk." if full else "Check that the path exists and that you may write to it."
+        terminal.error(f"{place}{error.strerror or error}", hint)
     elif isinstance(error, MemoryError):
         terminal.error("out of memory", "Limit what compute uses with --memory, for example 2GiB.")
     else:

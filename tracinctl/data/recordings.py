@@ -89,7 +89,8 @@ def _find(
         if path.parent in folders and _is_read(path):
             _check_not_misplaced(path, nfc(material), nfc(frequency))
     for recording in recordings:
-        _check_file(recording.path, roots)
+        _check_file(recording.path)
+    _check_links([recording.path for recording in recordings], roots)
     _check_unique(recordings)
     ids = {recording.id for recording in recordings}
     # a recording may have been converted from a file beside it
@@ -259,21 +260,27 @@ def _parts(name: str, material: str, angle: str) -> tuple[str, str] | None:
     return (frequency, take) if fits and name.lower().endswith(ENDINGS) else None
 
 
-def _check_file(path: Path, roots: Sequence[Path]) -> None:
+def _check_file(path: Path) -> None:
     if not path.name.isprintable():
         raise DataError(
             f"the file name {path.name!r} in {clean(path.parent)} has invisible characters, which ids must not have",
             hint="Rename the recording.",
         )
-    target = path.resolve()
-    if not any(target.is_relative_to(root) for root in roots):
-        raise DataError(
-            f"{clean(path)} is a link out of the data folder, to {clean(target)}",
-            hint="To allow such links, set linked_root in tracinctl.toml, for example: "
-            f"linked_root = {str(target.parent)!r}",
-        )
     if path.exists() and not path.is_file() and not path.is_dir():
         raise DataError(f"{clean(path)} is not a file but a device or a pipe", hint="Remove it.")
+
+
+def _check_links(paths: Sequence[Path], roots: Sequence[Path]) -> None:
+    """Refuse links out of the folders; the hint names the folder that holds all that the data folder links to."""
+    targets = {path: path.resolve() for path in paths}
+    linked = [target.parent for target in targets.values() if not target.is_relative_to(roots[0])]
+    for path, target in targets.items():
+        if not any(target.is_relative_to(root) for root in roots):
+            raise DataError(
+                f"{clean(path)} is a link out of the data folder, to {clean(target)}",
+                hint="To allow such links, set linked_root in tracinctl.toml, for example: "
+                f"linked_root = {os.path.commonpath(linked)!r}",
+            )
 
 
 def _check_unique(recordings: Sequence[Recording]) -> None:

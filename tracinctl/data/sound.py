@@ -77,7 +77,9 @@ def read_sound(path: str | Path, channel: int | None = None) -> Sound:
             source, unfinished = _checked(path, raw)
             samples, rate = _read(path, source)
     except OSError as error:
-        raise _unreadable(path, _refusal(path, error)) from error
+        unlinked = path.is_symlink() and not path.exists()
+        hint = "Fetch the file that it links to, or move the link out of the data folder." if unlinked else _REPLACE
+        raise DataError(f"{clean(path)} cannot be read: {_refusal(path, error)}", hint=hint) from error
     if len(samples) == 0:
         raise DataError(f"{clean(path)} is empty", hint=_REPLACE)
     if not np.isfinite(samples).all():
