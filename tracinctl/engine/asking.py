@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,17 +28,15 @@ def way_of_asking(score: ScoreFunction | None, of_output: OutputScore | None, *,
         raise UsageError("`score` and the score function of the data exclude each other", hint="Give one of them.")
     if not positional and of_output is None:
         return score or _call
-    return functools.partial(_ask, score=score, of_output=of_output, positional=positional)
 
+    def ask(model: Any, inputs: Any) -> Any:
+        arguments = tuple(inputs[number] for number in sorted(inputs)) if positional else inputs
+        if score is not None:
+            return score(model, arguments)
+        output = model(*arguments) if positional else _call(model, inputs)
+        return output if of_output is None else of_output(output)
 
-def _ask(
-    model: Any, inputs: Any, *, score: ScoreFunction | None, of_output: OutputScore | None, positional: bool
-) -> Any:
-    arguments = tuple(inputs[number] for number in sorted(inputs)) if positional else inputs
-    if score is not None:
-        return score(model, arguments)
-    output = model(*arguments) if positional else _call(model, inputs)
-    return output if of_output is None else of_output(output)
+    return ask
 
 
 def _call(model: Any, inputs: Any) -> Any:

@@ -104,7 +104,7 @@ class InfluenceScores(ScoreSource):
         self.zero_gradient = []
         for c in range(len(kernels)):
             a, b = self._pairs(c)
-            self._difference &= np.array_equal(a.first, -a.second)
+            self._difference &= self._layout.second is not None or np.array_equal(a.first, -a.second)
             self.zero_gradient.append(not (a.has_gradient and b.has_gradient))
         self.fisher: FisherKernels | None = None
         if method == "fisher":
@@ -234,23 +234,17 @@ class InfluenceScores(ScoreSource):
             live = np.flatnonzero((first != 0) | (second != 0))
             if not live.size:
                 continue
-            all_live = live.size == len(first)
-            rows_i, rows_j = (k[at : at + len(first)][live] for k in (i, j))
+            rows = slice(None) if live.size == len(first) else live  # a slice needs no copy
+            rows_i, rows_j = (k[at : at + len(first)][rows] for k in (i, j))
             part = on_test[rows_i]
-            if self._layout.second is not None:
-                part *= first[live, None]
-            elif self._difference:
+            if self._difference and self._layout.second is None:
                 part -= on_test[rows_j]
-                part *= first[live, None]
-            else:
-                part *= first[live, None]
+            part *= first[rows, None]
+            if not self._difference:
                 second_part = on_test[rows_j]
-                second_part *= second[live, None]
+                second_part *= second[rows, None]
                 part += second_part
-            if all_live:
-                total[at : at + len(first)] += part
-            else:
-                total[at + live] += part
+            total[at : at + len(first)][rows] += part
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
         """Yield (first row, scores of shape (rows, test pairs)) from the first row to the last.

@@ -49,23 +49,23 @@ def read_trainer_state(folder: Path) -> TrainerState:
 
 def folder_rates(folder: Path, state: TrainerState, read: Read) -> Rates:
     """The learning rates in the files of a checkpoint's folder; ``read`` returns the content of a file."""
-    scheduler = _content(folder, _SCHEDULERS, read)
-    rates = rates_of(folder, [], [scheduler] if scheduler else [])
+    schedulers = _contents(folder, _SCHEDULERS, read)
+    rates = rates_of(folder, [], schedulers)
     if not rates.groups or rates.differ:  # the optimizer's file is as large as the weights, or larger
-        optimizer = _content(folder, _OPTIMIZERS, read)
-        rates = rates_of(folder, [optimizer] if optimizer else [], [scheduler] if scheduler else [])
+        rates = rates_of(folder, _contents(folder, _OPTIMIZERS, read), schedulers)
     if state.step is None:
         return rates
     # use the trainer's number of steps, because a scheduler counts one per process
     now = next(iter(rates.after.values()), rates.saved)
     rates = replace(rates, step=state.step, after={} if now is None else {state.step: now}, logged=state.logged)
     if rates.taken is None and state.planned:
-        arguments = _content(folder, (_ARGUMENTS,), read)
+        [arguments] = _contents(folder, (_ARGUMENTS,), read) or [{}]
         return replace(rates, taken=_planned_rate(arguments, state, now))
     return rates
 
 
-def _content(folder: Path, names: Sequence[str], read: Read) -> Mapping[str, Any] | None:
+def _contents(folder: Path, names: Sequence[str], read: Read) -> list[Mapping[str, Any]]:
+    """The content of the first readable file with one of these names, if there is any."""
     for name in names:
         if (folder / name).is_file():
             try:
@@ -73,16 +73,16 @@ def _content(folder: Path, names: Sequence[str], read: Read) -> Mapping[str, Any
             except CheckpointError:
                 continue
             if isinstance(content, Inert) and isinstance(content.state, Mapping):
-                return content.state
+                content = content.state
             if isinstance(content, Mapping):
-                return content
-    return None
+                return [content]
+    return []
 
 
-def _planned_rate(arguments: Mapping[str, Any] | None, state: TrainerState, after: float | None) -> float | None:
+def _planned_rate(arguments: Mapping[str, Any], state: TrainerState, after: float | None) -> float | None:
     """The rate of the last step by the trainer's arguments, if they agree with the written schedule."""
     assert state.step is not None and state.planned is not None  # noqa: S101, PT018  the caller checks
-    if arguments is None or state.step < 1:
+    if state.step < 1:
         return None
     base, kind = arguments.get("learning_rate"), arguments.get("lr_scheduler_type")
     kind = kind.arguments[0] if isinstance(kind, Inert) and kind.arguments else kind
