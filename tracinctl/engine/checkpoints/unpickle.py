@@ -255,10 +255,10 @@ def _scalar(dtype: Any, data: Any) -> Any:
 def _makers(budget: Budget) -> Mapping[str, Any]:
     """Makers of tensors, containers and numbers by name; growing ones are charged."""
 
-    def counted(make: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
+    def counted(make: Callable[..., Any], *kinds: type[Sized]) -> Callable[..., Any]:
         def made(*arguments: Any) -> Any:
             for argument in arguments:
-                if not isinstance(argument, kinds) or not isinstance(argument, Sized):
+                if not isinstance(argument, kinds):
                     raise pickle.UnpicklingError(f"it makes a {make.__name__} from a {type(argument).__name__}")
                 budget.spend(_BYTES_OF_ELEMENT * len(argument))
             return make(*arguments)
@@ -271,11 +271,10 @@ def _makers(budget: Budget) -> Mapping[str, Any]:
         budget.spend(4 * len(text))
         return text.encode(encoding)
 
-    def room(*arguments: Any) -> bytes:
-        if arguments and not isinstance(arguments[0], (bytes, bytearray, str)):
+    def room(data: Any = b"", *_: Any) -> bytes:
+        if not isinstance(data, (bytes, bytearray, str)):
             raise SwellsError
-        budget.spend(4 * len(arguments[0]) if arguments else 0)
-        data = arguments[0] if arguments else b""
+        budget.spend(4 * len(data))
         return data.encode("latin1") if isinstance(data, str) else bytes(data)
 
     lists = (list, tuple, set, frozenset, dict)

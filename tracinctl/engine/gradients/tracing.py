@@ -110,11 +110,10 @@ class UseWatch(TorchFunctionMode):
     def _used(self, args: Any, kwargs: Mapping[str, Any]) -> set[str]:
         names: set[str] = set()
         for value in (*args, *kwargs.values()):
-            if isinstance(value, torch.Tensor):
-                if (name := self.names.get(id(value))) is not None:
-                    names.add(name)
-            elif isinstance(value, (list, tuple)):
+            if isinstance(value, (list, tuple)):
                 names |= self._used(value, {})
+            elif (name := self.name(value)) is not None:
+                names.add(name)
         return names
 
     def _record(self, use: _FormulaUse) -> torch.Tensor:
