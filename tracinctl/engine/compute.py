@@ -97,13 +97,9 @@ class _Computation:
         memory = free_memory(device, processes.local_size) // 4 if options.memory is None else options.memory
         items = Items([data.train, data.test], options.num_workers, keep=memory // ITEMS_SHARE)
         budget = Budget(memory, items.kept_bytes, items.read_again)
+        fisher = options.method == "fisher"
         layout = kernel_layout(
-            items,
-            len(data.train),
-            data.train_pairs,
-            data.test_pairs,
-            of_difference=of_difference,
-            landmarks=options.method == "fisher",
+            items, len(data.train), data.train_pairs, data.test_pairs, of_difference=of_difference, landmarks=fisher
         )
         check_method(options.method, layout, len(self.sources), budget)
         ask = way_of_asking(data.score, options.score, positional=items.positional)

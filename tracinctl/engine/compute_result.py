@@ -48,24 +48,18 @@ def result_of(
     data: RankingData, options: ComputeOptions, work: KernelWork, computed: Sequence[CheckpointKernel]
 ) -> ComputeResult:
     """Weigh the checkpoints, and put scores, provenance, notes and warnings together from their kernels."""
-    items = work.maker.items
+    maker, items, n = work.maker, work.maker.items, len(data.train)
     kernels, doubts = _without_copies(computed, options)
     names = [kernel.checkpoint.name for kernel in kernels]
     records = [kernel.checkpoint.record for kernel in kernels]
-    weighed, notes_on_weights = weigh_checkpoints(
-        work.maker.gradients.model, names, records, options.checkpoint_weights
-    )
+    weighed, notes_on_weights = weigh_checkpoints(maker.gradients.model, names, records, options.checkpoint_weights)
     margin = options.loss.margin if options.loss.loss in OF_MARGIN else None
     doubts += [*notes_on_weights, *notes_on_training(names, records, options.loss.name, margin)]
-    train_same, test_same = (
-        same_pairs(pairs, items.contents[part], [kernel.kernel.scores[part] for kernel in kernels])
-        for pairs, part in (
-            (data.train_pairs, slice(len(data.train))),
-            (data.test_pairs, slice(len(data.train), None)),
-        )
-    )
+    item_scores = [kernel.kernel.scores for kernel in kernels]
+    train_same = same_pairs(data.train_pairs, items.contents[:n], [values[:n] for values in item_scores])
+    test_same = same_pairs(data.test_pairs, items.contents[n:], [values[n:] for values in item_scores])
     same = [
-        *notes_on_copies(items.ids, items.contents, len(data.train)),
+        *notes_on_copies(items.ids, items.contents, n),
         *notes_on_same_pairs(train_same, data.train_pairs, data.train.ids, "training"),
         *notes_on_same_pairs(test_same, data.test_pairs, data.test.ids, "held-out"),
     ]
@@ -74,11 +68,11 @@ def result_of(
         *same,
         *(f"{name} was removed from the model for the computation" for name in work.removed),
         *doubts,
-        *work.maker.layout.notes,
+        *maker.layout.notes,
         *work.notes,
         *notes_on_ties(data, options.loss, options.method),
     ]
-    provenance = provenance_of(options, work.model_key, work.maker.layout.item_view, items) | {
+    provenance = provenance_of(options, work.model_key, maker.layout.item_view, items) | {
         "gradients": "; ".join(sorted({kernel.kernel.way for kernel in kernels})),
         "notes": notes,
     }
@@ -90,7 +84,7 @@ def result_of(
         data,
         settings=options.loss,
         method=options.method,
-        memory=work.maker.budget.remaining,
+        memory=maker.budget.remaining,
         checkpoint_names=names,
         provenance=provenance,
         same_input=(train_same.input, test_same.input),
@@ -107,7 +101,7 @@ def result_of(
         unknown = "too few training items are left to measure it"
         notes.append(note_on_error(way, fisher.errors, "other items' pairs", unknown))
         provenance["landmarks"] = {"count": fisher.landmarks, "error": errors_in_plain_values(fisher.errors)}
-    if projection := work.maker.gradients.projection:
+    if projection := maker.gradients.projection:
         errors = [kernel.kernel.part("error") for kernel in kernels]
         way = f"gradients are projected to {projection.dim} numbers per layer"
         unknown = "exact gradients do not fit into the memory, or too few items have one"
