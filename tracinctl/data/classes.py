@@ -12,15 +12,17 @@ from itertools import pairwise
 from tracinctl.errors import DataError, UsageError
 from tracinctl.text import clean, first_few, natural_key
 
-_SIGNED = re.compile(r"[+\-\N{MINUS SIGN}]?\d+(?:\.\d+)?")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"\d+(?:\.\d+|,\d{1,2}(?!\d))?")
+_MINUS = ("-", "\N{MINUS SIGN}", "\N{EN DASH}")
+_SIGNED = re.compile(rf"([+{re.escape(''.join(_MINUS))}]?)({_NUMBER.pattern})(\D*)")
 
 
 def order_classes(names: Collection[str], classes: Sequence[str] | None = None) -> tuple[dict[str, float], str]:
     """Rank classes by the given order, else by the number in their names, else alphabetically.
 
-    A hyphen is a minus only if every name is a number (``-90``, ``45``); in ``angle-30`` it separates. Of
-    several numbers, the one that differs between classes counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
+    A hyphen is a minus only if every name is a number (``-90``, ``45``), perhaps with one unit (``-5dB``, ``0dB``); in
+    ``angle-30`` it separates. A comma before one or two digits is a decimal sign (``0,5m``). Of several numbers, the
+    one that differs between classes counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
 
     Returns:
         The rank of each class, lowest first, and a note on what is uncertain about the order.
@@ -31,9 +33,11 @@ def order_classes(names: Collection[str], classes: Sequence[str] | None = None) 
     """
     if classes is not None:
         return _given_order(names, classes), ""
-    if all(_SIGNED.fullmatch(name) for name in names):
-        return _by_number({name: float(name.replace("\N{MINUS SIGN}", "-")) for name in names}), ""
-    numbers = {name: _NUMBER.findall(name) for name in names}
+    signed = {name: match for name in names if (match := _SIGNED.fullmatch(name))}
+    if len(signed) == len(names) and len({match[3].casefold() for match in signed.values()}) == 1:
+        values = {name: _value(match[2]) for name, match in signed.items()}
+        return _by_number({name: -value if signed[name][1] in _MINUS else value for name, value in values.items()}), ""
+    numbers = {name: [_value(text) for text in _NUMBER.findall(name)] for name in names}
     without = sorted((name for name in names if not numbers[name]), key=natural_key)
     if len(without) == len(names):
         ranked = {name: float(k) for k, name in enumerate(without)}
@@ -52,7 +56,11 @@ def order_classes(names: Collection[str], classes: Sequence[str] | None = None) 
         )
     texts = {_NUMBER.sub("0", name).casefold() for name in names}
     note = "the names of the classes differ in more than their numbers, but only the numbers rank them"
-    return _by_number({name: float(numbers[name][column]) for name in names}), note if len(texts) > 1 else ""
+    return _by_number({name: numbers[name][column] for name in names}), note if len(texts) > 1 else ""
+
+
+def _value(number: str) -> float:
+    return float(number.replace(",", "."))
 
 
 def shown_order(classes: Sequence[str]) -> str:
@@ -86,12 +94,12 @@ def _by_number(numbers: dict[str, float]) -> dict[str, float]:
     return {name: numbers[name] for name in ranked}
 
 
-def _varying(numbers: Sequence[Sequence[str]]) -> int | None:
+def _varying(numbers: Sequence[Sequence[float]]) -> int | None:
     """The place of the number that differs between the names; None unless there is exactly one."""
     width = len(numbers[0])
     if any(len(row) != width for row in numbers):
         return None
-    varying = [k for k in range(width) if len({float(row[k]) for row in numbers}) > 1]
+    varying = [k for k in range(width) if len({row[k] for row in numbers}) > 1]
     if not varying:
         return 0  # equal numbers; the caller reports them
     return varying[0] if len(varying) == 1 else None
