@@ -35,6 +35,14 @@ def test_another_margin_needs_no_gradient(cli, project):
     assert (project / ".tracinctl" / "cache" / "plastic_500hz" / ".gitignore").read_text() == "*\n"
 
 
+def test_a_project_without_a_place_for_kernels_is_computed_without_a_cache(cli, project):
+    (project / ".tracinctl").write_text("")
+    result = cli("compute", "--frequency", "500hz")
+    assert result.code == 1
+    assert "To keep no kernels, give --no-cache." in result.err
+    assert cli("compute", "--frequency", "500hz", "--no-cache").code == 0
+
+
 def test_another_method_needs_no_gradient_and_is_recorded(cli, project):
     cli("compute", "--frequency", "500hz")
     with (project / "tracinctl.toml").open("a") as settings:

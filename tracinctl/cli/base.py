@@ -132,6 +132,7 @@ class Command(TyperCommand):
         terminal.flags = {
             param.name: param.opts[0] for param in self.params if param.name and param.param_type_name == "option"
         }
+        terminal.flags |= {f"no_{param.name}": param.secondary_opts[0] for param in self.params if param.secondary_opts}
         terminal.origins = {param.name: usage.origin_of(param, ctx) for param in self.params if param.name}
         usage.show_settings_file(ctx)
         if terminal.verbosity:

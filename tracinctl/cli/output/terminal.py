@@ -142,7 +142,8 @@ class Terminal:
         self._message("error:", "bold red", f"{label}: {message}" if label else message, hint)
 
     def with_flags(self, text: str) -> str:
-        """Replace parameter names in a text by this command's flags, such as ``--memory``."""
+        """Replace parameter names in a text by this command's flags, such as ``--memory`` and ``--no-cache``."""
+        text = re.sub(r"turn `(\w+)` off", r"give `no_\1`", text)
         return re.sub(r"`(\w+)`", lambda match: self.flags.get(match[1], match[0]), text)
 
     def error(self, text: str, hint: str = "") -> None:

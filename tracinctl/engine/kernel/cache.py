@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tracinctl.engine.kernel.file import FileKernel, FileStore, vanished
 from tracinctl.engine.kernel.layout import KernelLayout
+from tracinctl.errors import TracinctlError
 from tracinctl.files import atomic_path, clear_leftovers, write_text_atomic
 
 VERSION = 5
@@ -70,7 +71,11 @@ class KernelCache:
         """
         ignore = self.folder / ".gitignore"
         if not ignore.exists():
-            write_text_atomic(ignore, "*\n")
+            try:
+                write_text_atomic(ignore, "*\n")
+            except TracinctlError as error:
+                error.hint = f"{error.hint}\nTo keep no kernels, turn `cache` off.".lstrip()
+                raise
         with atomic_path(self._path(identity, layout)) as temporary:
             yield FileStore(temporary, identity, layout)
 
