@@ -281,7 +281,7 @@ FAULTS = [
     Fault("scores plotted, cut off", cut(SCORES), ("plot", "--frequency", "500hz"), (SCORES, "is not whole JSON")),
     # recordings
     Fault("recording no RIFF", put(WAV, b"OggS" + bytes(2000)), COMPUTE, (WAV, "cannot be read")),
-    Fault("recording empty", put(WAV, b""), COMPUTE, (WAV, "cannot be read")),
+    Fault("recording empty", put(WAV, b""), COMPUTE, (WAV, "is not a recording but an empty file")),
     Fault("recording of no frames", put(WAV, header(frames=0)), COMPUTE, (WAV, "is empty")),
     Fault("recording of another coding", put(WAV, header(tag=0x1234)), COMPUTE, (WAV, "cannot be read")),
     Fault("recording of another rate", recording(tone(), rate=11025), COMPUTE, (WAV, "11025 Hz", "8000 Hz")),
@@ -313,7 +313,7 @@ FAULTS = [
     Fault(
         "checkpoint with code", code_in_a_checkpoint, COMPUTE, (CHECKPOINT, "only tensors are loaded", "posix.mkdir")
     ),
-    Fault("checkpoint a bare pickle with code", code_in_a_pickle, COMPUTE, (CHECKPOINT, "only tensors are loaded")),
+    Fault("checkpoint a bare pickle with code", code_in_a_pickle, COMPUTE, (CHECKPOINT, "a pickle that torch.save did not write")),
     Fault("checkpoint a zip bomb", zip_bomb, COMPUTE, (CHECKPOINT,)),
     Fault("checkpoint with a lying shape", lying_shape, COMPUTE, (CHECKPOINT,)),
     Fault("safetensors header too long", safetensors({}, size=1 << 60), COMPUTE, ("model_epoch_1.safetensors",)),
