@@ -313,7 +313,12 @@ FAULTS = [
     Fault(
         "checkpoint with code", code_in_a_checkpoint, COMPUTE, (CHECKPOINT, "only tensors are loaded", "posix.mkdir")
     ),
-    Fault("checkpoint a bare pickle with code", code_in_a_pickle, COMPUTE, (CHECKPOINT, "a pickle that torch.save did not write")),
+    Fault(
+        "checkpoint a bare pickle with code",
+        code_in_a_pickle,
+        COMPUTE,
+        (CHECKPOINT, "a pickle that torch.save did not write"),
+    ),
     Fault("checkpoint a zip bomb", zip_bomb, COMPUTE, (CHECKPOINT,)),
     Fault("checkpoint with a lying shape", lying_shape, COMPUTE, (CHECKPOINT,)),
     Fault("safetensors header too long", safetensors({}, size=1 << 60), COMPUTE, ("model_epoch_1.safetensors",)),

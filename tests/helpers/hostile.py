@@ -107,7 +107,9 @@ def raw_safetensors(header):
 HOSTILE = [
     # checkpoints
     Fault("checkpoint that unpacks to more", faults.zip_bomb, COMPUTE, (CHECKPOINT, "was refused", "unpack to")),
-    Fault("checkpoint packed", archive(b"\x80\x02}.", {}, zipfile.ZIP_DEFLATED), COMPUTE, (CHECKPOINT, "compressed parts")),
+    Fault(
+        "checkpoint packed", archive(b"\x80\x02}.", {}, zipfile.ZIP_DEFLATED), COMPUTE, (CHECKPOINT, "compressed parts")
+    ),
     Fault("checkpoint of entries that overlap", overlapping, COMPUTE, (CHECKPOINT, "unpack to")),
     Fault(
         "checkpoint that asks for room",
