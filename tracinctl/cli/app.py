@@ -44,14 +44,13 @@ def build(name: str) -> Any:
     """Import a command's module and build the command; KeyError if there is no such command."""
     from tracinctl.cli.options import declared_for, with_settings
 
-    entry = ENTRIES[name]
+    summary = ENTRIES[name].summary
     module = importlib.import_module(f"tracinctl.cli.commands.{name}")
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     function = with_settings(name, getattr(module, name))
-    app.command(name, cls=Command, short_help=entry.summary, epilog=module.EXAMPLES)(function)
+    app.command(name, cls=Command, short_help=summary, epilog=module.EXAMPLES)(function)
     command: Any = typer.main.get_command(app)
     command.name = name
-    command.needs_settings = entry.needs_settings
     command.settings = declared_for(name)
     command.daily = getattr(module, "DAILY", frozenset())
     return command

@@ -73,9 +73,8 @@ def help_all() -> TyperOption:
 class Command(TyperCommand):
     """A command of tracinctl. Its epilog holds its examples, one per line."""
 
-    needs_settings = True
     settings: Mapping[str, Setting] = MappingProxyType({})
-    """The settings behind the flags, by name."""
+    """The settings behind the flags, by name; a command without any reads no settings file."""
     daily: frozenset[str] = frozenset()
     """The options that ``--help`` shows, if it does not show all."""
 
@@ -96,7 +95,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Use the settings as the flags' defaults; skip reading them when only help is shown."""
         terminal.command = ctx.command_path
-        if self.needs_settings and not HELP_FLAGS.intersection(args):
+        if self.settings and not HELP_FLAGS.intersection(args):
             self.read_settings(ctx)
         remaining = super().parse_args(ctx, args)
         for name in (param.name for param in self.params if getattr(param.type, "name", "") == "path"):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(eq=False, repr=False)
-class Entry:
-    """A command: its help panel and summary, and whether it reads the settings."""
+class Entry(NamedTuple):
+    """A command: its help panel and summary."""
 
     panel: str
     summary: str
-    needs_settings: bool = True
 
 
 ENTRIES = {
@@ -21,10 +19,10 @@ ENTRIES = {
     "sweep": Entry("Steps", "Step 2: what each threshold would exclude."),
     "exclude": Entry("Steps", "Step 3: write the exclusion list."),
     "train": Entry("Steps", "Step 4: train the built-in ranker, with or without a list."),
-    "pairs": Entry("Steps", "Make a pairs file from a table of comparisons.", needs_settings=False),
+    "pairs": Entry("Steps", "Make a pairs file from a table of comparisons."),
     "status": Entry("Inspect", "What the project contains, and what is out of date."),
     "plot": Entry("Inspect", "The scores, drawn in the terminal."),
     "explain": Entry("Inspect", "Why a training pair is listed, and what contradicts it."),
     "review": Entry("Inspect", "Listen to suspects, look at them and decide, in a page on this machine."),
-    "completion": Entry("Shell", "The completion script of bash, zsh, fish or PowerShell.", needs_settings=False),
+    "completion": Entry("Shell", "The completion script of bash, zsh, fish or PowerShell."),
 }

@@ -31,7 +31,7 @@ def command_help(command: Any, ctx: Any, *, everything: bool = False) -> str:
     if command.daily and not everything:
         more = len(command.get_params(ctx)) - sum(map(len, panels.values()))
         lines += ["", *_wrap(f"{ctx.command_path} --help-all shows {more} more options.")]
-    if command.needs_settings and command.settings:
+    if command.settings:
         lines += ["", *_wrap(_precedence(command))]
     return "\n".join(lines) + "\n"
 
