@@ -6,6 +6,7 @@
 import math
 from dataclasses import dataclass
 
+from tracinctl.engine.options import LOSSES
 from tracinctl.errors import UsageError
 from tracinctl.scores.options import setting
 
@@ -26,12 +27,7 @@ class TrainSettings:
 
     epochs: int = setting(30, "Passes over the pairs.", least=1)
     checkpoint_interval: int = setting(5, "Epochs between checkpoints.", least=1)
-    loss_type: str = setting(
-        "standard",
-        "standard, logistic, ghm or capped.",
-        metavar="LOSS",
-        suggestions={"standard": "", "logistic": "", "ghm": "", "capped": ""},
-    )
+    loss_type: str = setting("standard", "standard, logistic, ghm or capped.", metavar="LOSS", suggestions=LOSSES)
     margin: float = setting(1.0, "Margin of the standard, ghm and capped losses.")
     learning_rate: float = setting(0.003, "Adam's learning rate at the start.")
     batch_size: int = setting(32, "Pairs per training step.", least=1)

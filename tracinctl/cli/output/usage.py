@@ -59,18 +59,12 @@ def origin_of(param: Any, ctx: Any) -> str:
     return ""
 
 
-_FOLDERS = frozenset({"data_root", "linked_root"})
+_FOLDERS = frozenset({"data_root", "linked_root", "checkpoint_dir", "metadata_dir"})
 _FILES = frozenset({"exclusions_file", "pairs_file", "metadata_file", "file", "merge"})
 _WRITTEN = frozenset({"output_file", "output", "report"})
-_FOLDERS_OF = {
-    "compute": frozenset({"checkpoint_dir"}),
-    "workflow": frozenset({"checkpoint_dir"}),
-    "sweep": frozenset({"metadata_dir"}),
-    "exclude": frozenset({"metadata_dir"}),
-    "plot": frozenset({"metadata_dir"}),
-}
-"""Folders and files that a command reads, which must exist if they are given, and files that it writes."""
-
+"""Folders and files that commands read, which must exist if they are given, and files that they write."""
+_MADE_BY = {"train": "checkpoint_dir", "compute": "metadata_dir", "workflow": "metadata_dir"}
+"""The folder that a command makes if it does not exist."""
 
 _OF_PAIRS = ("pair_mode", ("ranking_pair", "full_pair"))
 _USED_WITH = dict.fromkeys(("threshold", "rule", "min_occurrences", "upper_threshold"), _OF_PAIRS) | {
@@ -92,7 +86,7 @@ def flags_without_effect(ctx: Any) -> list[str]:
 
 def names_wrong_path(command: Any, ctx: Any) -> bool:
     """Whether a flag or variable names a folder or file to read that is not there, or a folder in place of a file."""
-    names = _FILES | _WRITTEN | _FOLDERS | _FOLDERS_OF.get(command.name, frozenset())
+    names = (_FILES | _WRITTEN | _FOLDERS) - {_MADE_BY.get(command.name, "")}
     for name in names & ctx.params.keys():
         if not was_typed(ctx, name):
             continue
