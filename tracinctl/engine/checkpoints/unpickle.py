@@ -49,7 +49,6 @@ _STORAGES: Final = {f"{kind}Storage": dtype for kind, dtype in (_FLOATS | _INTEG
     "UntypedStorage": torch.uint8,
     "_UntypedStorage": torch.uint8,
 }
-_LAYOUTS: Final = frozenset({"_rebuild_sparse_tensor", "_rebuild_sparse_csr_tensor", "_rebuild_nested_tensor"})
 
 
 class AsksForCodeError(Exception):
@@ -203,7 +202,7 @@ class SafePickle(pickle.Unpickler):
             return _STORAGES[name]
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
-        if module == "torch._utils" and (name in _LAYOUTS or name.startswith("_rebuild_")):
+        if module == "torch._utils" and name.startswith("_rebuild_"):
             kind = name.removeprefix("_rebuild_").replace("_", " ")
             return lambda *_: NoPlainTensor(kind)
         return _Calls("Inert", (Inert,), {"origin": origin, "constructs": _constructs(module, name)})
