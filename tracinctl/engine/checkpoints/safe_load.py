@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import re
 import struct
 import zipfile
 import zlib
@@ -20,7 +19,8 @@ import torch
 from tracinctl.engine.checkpoints.first_bytes import format_of, not_a_checkpoint
 from tracinctl.engine.checkpoints.unpickle import AsksForCodeError, Budget, NoPlainTensor, SafePickle, SwellsError
 from tracinctl.errors import CheckpointError
-from tracinctl.text import first_few
+from tracinctl.text import clean, first_few
+from tracinctl.user_code import first_line
 
 _TRAIN_AGAIN: Final = "Delete it or train again; it may be cut off or another kind of file."
 _SAVE_PLAIN: Final = "Save it again with a state dict and plain numbers only: torch.save(model.state_dict(), ...)."
@@ -31,7 +31,7 @@ _STORAGE_ID: Final = 5  # fields of a reference to a storage: mark, class, key, 
 def read_tensors(path: Path, raw: bytearray) -> Any:
     """Read a checkpoint file as tensors on the CPU and plain values; no code in it is run.
 
-    Tensors are views of ``raw``, the file's bytes; ``path`` is for messages.
+    Tensors are views of ``raw``, the bytes of the file.
 
     Raises:
         CheckpointError: the file is something else, is damaged, asks to run code, or would take far more memory than
@@ -48,15 +48,14 @@ def read_tensors(path: Path, raw: bytearray) -> Any:
         raise
     except AsksForCodeError as error:
         raise CheckpointError(
-            f"{path} asks to run code when it is loaded ({_printable(str(error))}), but only tensors are loaded",
+            f"{path} asks to run code when it is loaded ({clean(error)}), but only tensors are loaded",
             hint=_SAVE_PLAIN,
         ) from error
     except SwellsError as error:
         raise _swells(path, f"its {len(raw):,} bytes would take far more memory") from error
     except Exception as error:
-        text = str(error).strip()
-        first = text.splitlines()[0][:200] if text else type(error).__name__
-        raise CheckpointError(f"{path} is not a readable checkpoint: {_printable(first)}", hint=_TRAIN_AGAIN) from error
+        why = first_line(error)[:200] or type(error).__name__
+        raise CheckpointError(f"{path} is not a readable checkpoint: {why}", hint=_TRAIN_AGAIN) from error
 
 
 def check_state(path: Path, state: Mapping[str, Any], size: int) -> None:
@@ -91,7 +90,7 @@ def _read_archive(path: Path, raw: bytearray) -> Any:
         hint = "Save a state dict: torch.save(torch.jit.load(...).state_dict(), ...)."
         raise not_a_checkpoint(path, "a TorchScript model", hint)
     if "data.pkl" not in names:
-        content = first_few([_printable(entry.filename) for entry in entries])
+        content = first_few([clean(entry.filename) for entry in entries])
         raise not_a_checkpoint(
             path, f"a zip archive of {content}", "If a checkpoint is inside, unpack it and give that."
         )
@@ -132,7 +131,7 @@ def _check_sums(path: Path, raw: bytearray, places: Mapping[str, tuple[zipfile.Z
     for entry, place in places.values():
         if zlib.crc32(view[place]) != entry.CRC:
             raise CheckpointError(
-                f"{path} is damaged: its part {_printable(entry.filename)} has a wrong checksum",
+                f"{path} is damaged: its part {clean(entry.filename)} has a wrong checksum",
                 hint="Copy it again, or train again.",
             )
 
@@ -187,7 +186,3 @@ def _numbers(raw: bytearray, at: int, dtype: torch.dtype, count: int) -> torch.T
 
 def _swells(path: Path, why: str) -> CheckpointError:
     return CheckpointError(f"{path} was refused: {why}, which no checkpoint needs", hint=_SAVE_PLAIN)
-
-
-def _printable(text: str) -> str:
-    return re.sub(r"[^\x20-\x7e]", lambda c: c[0] if c[0].isprintable() else "?", text)
