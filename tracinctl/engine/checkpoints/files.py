@@ -120,7 +120,7 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
     """The weights of the modules of a sentence-transformers folder; empty if only the first one has any."""
     index = path / _MODULES
     parts: list[tuple[Path, str]] = []
-    with _reading(index, "a list of modules"):
+    with _parsing(index, "a list of modules"):
         for module in _read_json(index):
             name, place = str(module["name"]), str(module["path"])
             if Path(place).name != place:
@@ -135,7 +135,18 @@ def _modules(path: Path) -> list[tuple[Path, str]]:
 
 
 @contextlib.contextmanager
-def _reading(index: Path, content: str) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Raise CheckpointError if the system cannot read a file or folder in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {error.filename or path}: {error.strerror}", hint="Check its path and permissions."
+        ) from error
+
+
+@contextlib.contextmanager
+def _parsing(index: Path, content: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -149,7 +160,7 @@ def _in_parts(weights: Path) -> list[Path]:
     """The file of weights, or the files that it lists if it is an index."""
     if not weights.name.endswith(_INDEX):
         return [weights]
-    with _reading(weights, "an index of weights"):
+    with _parsing(weights, "an index of weights"):
         names = sorted(set(_read_json(weights)["weight_map"].values()))
     for name in names:
         # only names without folders, so that a folder from somebody else cannot make us read other files
@@ -186,17 +197,12 @@ def checkpoint_digest(source: Path | CheckpointSource, digest_of: Callable[[Path
         from tracinctl.engine.checkpoints.record import content_digest
 
         return content_digest(path)
-    part = path
-    try:
+    with reading(path):
         if not path.is_dir():
             return digest_of(path)
         state = hashlib.sha256()
         for part in checkpoint_parts(path):
             state.update(f"{part.relative_to(path).as_posix()}\0{digest_of(part)}\0".encode())
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read {part}: {error.strerror}", hint="Check its path and permissions."
-        ) from error
     return state.hexdigest()
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tracinctl.engine.checkpoints.files import SUFFIXES, is_checkpoint, is_mixed
+from tracinctl.engine.checkpoints.files import SUFFIXES, is_checkpoint, is_mixed, reading
 from tracinctl.engine.checkpoints.load import load_checkpoint
 from tracinctl.errors import CheckpointError, UsageError
 from tracinctl.text import first_few, natural_key
@@ -29,13 +29,9 @@ def list_checkpoints(folder: Path, prefix: str = "model_epoch_") -> list[Path]:
             f"{folder} may have checkpoints of two trainings, because one ended while it replaced the other's",
             hint="Run the same `tracinctl train` again to finish that.",
         )
-    try:
+    with reading(folder):
         entries = sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
         chosen = [path for path in entries if path.name.startswith(prefix) and _claims_to_be(path)]
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read {error.filename or folder}: {error.strerror}", hint="Check its path and permissions."
-        ) from error
     if not chosen:
         raise _no_checkpoint(folder, prefix, entries)
     _check_endings(chosen)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tracinctl.engine.checkpoints.adapters import apply_adapter, is_adapter
-from tracinctl.engine.checkpoints.files import CheckpointSource, checkpoint_digest, weight_files
+from tracinctl.engine.checkpoints.files import CheckpointSource, checkpoint_digest, reading, weight_files
 from tracinctl.engine.checkpoints.rates import rates_in
 from tracinctl.engine.checkpoints.record import CheckpointRecord, record_of, weights_digest
 from tracinctl.engine.checkpoints.safe_load import check_state, read_tensors
@@ -132,7 +132,7 @@ def _load_folder(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> bytearray:
     """A file's bytes in a buffer that tensors can be views of."""
-    try:
+    with reading(path):
         if path.exists() and not path.is_file():
             raise CheckpointError(f"cannot read {path}: it is a device or a pipe", hint="Give a file.")
         with path.open("rb") as file:
@@ -141,10 +141,6 @@ def _read(path: Path) -> bytearray:
                 raise CheckpointError(
                     f"{path} changed while it was read", hint="Run the command again when training is over."
                 )
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read {path}: {error.strerror}", hint="Check its path and permissions."
-        ) from error
     return raw
 
 
