@@ -33,8 +33,6 @@ class Recording:
     id: str
     path: Path
     angle: str
-    material: str
-    frequency: str
     take: str
 
 
@@ -195,7 +193,7 @@ def _walk(root: Path, material: str, frequency: str) -> tuple[list[Recording], l
                 misnamed += [folder / name] if not (folder / name).is_dir() else []
             elif parts[0] == frequency:
                 stem = nfc(Path(name).stem)
-                recordings.append(Recording(stem, folder / name, angle, material, frequency, parts[1]))
+                recordings.append(Recording(stem, folder / name, angle, parts[1]))
         misnamed += [path for sub in _subfolders(folder) for path in _sounds_below(sub)]
     return recordings, sorted(misnamed, key=lambda path: natural_key(str(path)))
 
