@@ -160,7 +160,7 @@ def a_list_of_another_coding():
     command("train", "--frequency", "500hz", "--exclusions-file", "list.txt")
 
 
-@case(errors.TrainingError, given="'nobody'", why="names a training pair or item", way_out="of this material and")
+@case(errors.TrainingError, given="'nobody'", why="is the id of a training pair", way_out="of this material and")
 def a_list_of_another_frequency():
     Path("list.txt").write_text("nobody\n")
     command("train", "--frequency", "500hz", "--exclusions-file", "list.txt")

@@ -16,6 +16,7 @@ from tracinctl.demo.acoustics import MATERIALS
 from tracinctl.demo.make import HOP, N_FFT, DemoSize, make_demo
 from tracinctl.engine.checkpoints.listing import list_checkpoints
 from tracinctl.engine.checkpoints.load import load_checkpoint
+from tracinctl.engine.checkpoints.weights import learning_rates
 from tracinctl.errors import UsageError
 from tracinctl.project.config import load_settings
 
@@ -47,7 +48,8 @@ def test_the_demo_has_the_layout_of_a_users_folder(demo):
 
 def test_checkpoints_record_their_learning_rate(demo):
     paths = list_checkpoints(demo.directory / "checkpoints" / "plastic_1000hz")
-    assert load_checkpoint(paths[-1]).learning_rate > 0
+    (rate,) = learning_rates([load_checkpoint(paths[-1]).record.rates])
+    assert rate > 0
 
 
 def test_planted_pairs_contradict_the_angles(demo):
