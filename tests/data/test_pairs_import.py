@@ -213,9 +213,7 @@ def test_the_written_file_is_a_pairs_file(tmp_path):
 
 
 def test_sound_files_are_named_by_the_id_of_their_recording(tmp_path):
-    pairs = brought(
-        tmp_path, table("winner,loser,split", "d/deg0/x_1.wav,d/x_2.flac,train", "d\\x_3.WAV,x_1.wav,train")
-    )
+    pairs = brought(tmp_path, table("winner,loser,split", "d/deg0/x_1.wav,d/x_2.m4a,train", "d\\x_3.WAV,x_1.wav,train"))
     assert outcome(pairs) == [("x_1", "x_2"), ("x_3", "x_1")]
 
 

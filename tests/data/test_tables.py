@@ -118,11 +118,14 @@ def test_broken_json_is_named_with_its_line(tmp_path, text, message):
 
 def test_parquet_is_read_and_a_broken_file_is_named(tmp_path):
     path = tmp_path / "t.parquet"
+    path.write_text("<!DOCTYPE html>")
+    with pytest.raises(DataError, match="is not a Parquet file but a web page"):
+        read_table(path, "table")
     pd.DataFrame({"x": [["a", "b"], None], "y": [1, 2]}).to_parquet(path)
     table = read_table(path, "table")
     assert table.frame["x"].tolist() == [["a", "b"], None]
     assert table.where(1).endswith("row 2")
-    path.write_bytes(b"x,y\n")
+    path.write_bytes(b"PAR1\x15\x04cut off")
     with pytest.raises(DataError, match="not a readable Parquet file"):
         read_table(path, "table")
 

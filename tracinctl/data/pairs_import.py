@@ -15,7 +15,7 @@ from tracinctl.data.answers import answers_in_pairs
 from tracinctl.data.comparisons import Columns, cell_text, find_column, find_comparisons, plain
 from tracinctl.data.item_texts import items_file
 from tracinctl.data.pairs_file import COLUMNS, HELD_OUT, OPTIONAL, TRAIN, is_number, not_an_amount
-from tracinctl.data.recordings import ENDINGS, nfc
+from tracinctl.data.recordings import SOUNDS, nfc
 from tracinctl.data.split import TRAIN_SHARE
 from tracinctl.data.tables import Table, read_table
 from tracinctl.errors import DataError
@@ -139,7 +139,7 @@ class _Import:
                 if value in _MISSING:
                     raise self._wrong(row, f"{clean(name)} is {value!r}, which means a missing cell", _FILL_IN)
         first, second = map(_names, cells)
-        if all(name.lower().endswith(ENDINGS) for name in (*first, *second)):
+        if all(name.lower().endswith(SOUNDS) for name in (*first, *second)):
             self.understood.append("items are sound files; ids are their names without folder and ending")
             first, second = ([Path(name.replace("\\", "/")).stem for name in side] for side in (first, second))
         return {}, first, second

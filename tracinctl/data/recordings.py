@@ -18,6 +18,7 @@ from tracinctl.text import clean, count, did_you_mean, first_few, natural_key
 ENDINGS = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".mp3")
 OTHER_SOUNDS = (".m4a", ".mp4", ".aac", ".wma", ".opus", ".oga", ".webm", ".amr", ".3gp", ".caf", ".au", ".w64")
 """Endings of sound files that are not read."""
+SOUNDS = (*ENDINGS, *OTHER_SOUNDS)
 LAYOUT = "<class>/<material>/<material>_<class>_<frequency>_<take>.wav"
 
 _NAMED = 8  # number of names in a message
@@ -243,7 +244,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_sound(name: str) -> bool:
-    return name.lower().endswith((*ENDINGS, *OTHER_SOUNDS)) and not _is_hidden(name)
+    return name.lower().endswith(SOUNDS) and not _is_hidden(name)
 
 
 def _is_read(path: Path) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracinctl.errors import DataError
-from tracinctl.files import HEAD, is_there, other_kind
+from tracinctl.files import HEAD, is_there, other_kind, other_kind_or_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,6 +166,10 @@ def _read_parquet(path: Path, kind: str) -> Table:
     if not is_there(path):
         raise DataError(f"there is no {kind} {path}", hint="Check its path.")
     try:
+        with path.open("rb") as file:
+            other = other_kind_or_text(file.read(HEAD))
+        if other:
+            raise DataError(f"{path} is not a Parquet file but {other[0]}", hint=other[1])
         rows = pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}", hint="Write it again.") from error
