@@ -214,19 +214,13 @@ def _no_scores(project: Project, material: str | None, frequency: str | None, *,
     )
 
 
-def training_sets(
-    project: Project, material: str | None, frequency: str | None, *, custom_source: bool = False
-) -> list[Target]:
+def training_sets(project: Project, material: str | None, frequency: str | None) -> list[Target]:
     """The targets to compute or train, checked against the recordings.
-
-    With a user's own source, there are no recordings to check, so material and frequency must be given.
 
     Raises:
         DataError: there are no recordings, or none of this material or frequency.
         UsageError: a name is missing.
     """
-    if custom_source:
-        return _own_sets(project, material, frequency)
     available = recordings_by_material(project.data_root)
     if not available:
         from tracinctl.data.recordings import no_recordings
@@ -236,8 +230,8 @@ def training_sets(
     return Choices(project, available, str(project.data_root)).targets(material, frequency)
 
 
-def _own_sets(project: Project, material: str | None, frequency: str | None) -> list[Target]:
-    """The targets of a user's own source, which has no list of all."""
+def own_sets(project: Project, material: str | None, frequency: str | None) -> list[Target]:
+    """The targets of a user's own source, which has no list of all; UsageError if a name is missing."""
     name = material or project.material
     frequencies = split_list(frequency, "frequency") if frequency else list(project.frequencies)
     hint = "They name the files: give `material` digits `frequency` all-sizes, or set them in tracinctl.toml."
@@ -250,17 +244,13 @@ def _own_sets(project: Project, material: str | None, frequency: str | None) -> 
     return [Target(project, name, chosen) for chosen in frequencies]
 
 
-def workflow_sets(
-    project: Project, material: str | None, frequencies: str | None, *, custom_source: bool = False
-) -> list[Target]:
+def workflow_sets(project: Project, material: str | None, frequencies: str | None) -> list[Target]:
     """The targets of a workflow; a missing frequency fails by itself later.
 
     Raises:
         DataError: there is nothing to work on.
         UsageError: a name is missing.
     """
-    if custom_source:
-        return _own_sets(project, material, frequencies)
     where = f"{project.data_root}, {project.checkpoint_dir} or {project.metadata_dir}"
     available = everything_by_material(project)
     if not available:

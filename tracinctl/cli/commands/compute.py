@@ -33,12 +33,12 @@ def compute(*, ctx: typer.Context, settings: ComputeCommand, json: options.Json 
     no new gradient.
     """
     from tracinctl.project.compute import compute_project_scores
-    from tracinctl.project.selection import training_sets
+    from tracinctl.project.selection import own_sets, training_sets
 
     project = project_of(ctx, settings.places, settings.scores)
     chosen, compute = settings.selection, settings.compute
-    own_source = compute.origin.source is not None
-    targets = training_sets(project, chosen.material, chosen.frequency, custom_source=own_source)
+    sets = training_sets if compute.origin.source is None else own_sets
+    targets = sets(project, chosen.material, chosen.frequency)
     terminal.interrupt_note = interrupt_note(cache=compute.cache)
     start_processes(settings.processes.processes)
     outcomes = []
