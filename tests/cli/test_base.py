@@ -133,6 +133,11 @@ def test_the_version_is_printed(cli):
         ),
         (["sweep", "--frequency", "1hz", "2hz"], "unexpected extra argument", "without spaces: --frequency 1hz,2hz\n"),
         (["sweep", "--frequency", "1", "hz", "2hz"], "unexpected extra argument", "spaces: --frequency 1hz,2hz\n"),
+        (
+            ["sweep", "--metadata-file", "a.json", "my b.json"],
+            "unexpected extra argument",
+            "Repeat the flag: --metadata-file a.json --metadata-file 'my b.json'\n",
+        ),
         (["plot", "--frequency", "500", "hz"], "'hz' is not one of", "without spaces: --frequency 500hz\n"),
         (["exclude", "--max-exclusions", "0"], "0 is not 1 or more", "See tracinctl exclude --help."),
         (["completion"], "missing argument 'SHELL'. Choose from: bash, zsh", "See tracinctl completion --help."),

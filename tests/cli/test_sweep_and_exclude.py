@@ -176,6 +176,8 @@ def test_a_misspelt_file_or_folder_gets_a_suggestion(cli, project):
     assert "there is no score file metadata/box_1hz_influence_metdata.json" in result.err
     assert "Did you mean metadata/box_1hz_influence_metadata.json?" in result.err
     assert "--metadata-dir metadata" in cli("sweep", "--metadata-file", "metadata").err
+    both = ",".join(f"metadata/box_{k}hz_influence_metadata.json" for k in (1, 2))
+    assert "Give --metadata-file once for each file." in cli("sweep", "--metadata-file", both).err
 
 
 def test_exclude_writes_a_list_of_ids_below_comments(cli, project):

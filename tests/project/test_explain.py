@@ -53,6 +53,9 @@ def test_an_unknown_pair_is_refused_with_the_nearest_id(recordings):  # noqa: F8
     with pytest.raises(UsageError, match="no training pair") as error:
         explain_pair(recordings, COMPUTE, f"{name}x")
     assert "Did you mean" in error.value.hint
+    with pytest.raises(UsageError, match="no training pair") as error:
+        explain_pair(recordings, COMPUTE, "?")
+    assert error.value.hint == f"An example is {source.train_ids[0]}."
     with pytest.raises(UsageError, match="is a held-out pair"):
         explain_pair(recordings, COMPUTE, source.test_ids[0])
 
@@ -93,6 +96,9 @@ def test_a_pair_of_one_of_several_frequencies_is_found_in_its_scores(tmp_path):
     with pytest.raises(UsageError, match="in the scores of box 500hz, box 1000hz") as error:
         files_with("x_1000hz_z", files)
     assert error.value.hint == "Did you mean x_1000hz_y?"
+    with pytest.raises(UsageError, match="no training pair") as error:
+        files_with("nothing like it", files)
+    assert error.value.hint == "An example is x_500hz_y."
 
 
 @pytest.mark.parametrize("command", ["explain", "review"])

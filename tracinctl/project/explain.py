@@ -79,7 +79,8 @@ def files_with(name: str, files: Sequence[ScoreFile]) -> list[ScoreFile]:
     with_pair = [file for file, ids in zip(files, known, strict=True) if as_written(name, ids) in ids]
     if not with_pair:
         labels = ", ".join(file.label for file in files)
-        hint = did_you_mean(name, [train_id for source in sources for train_id in source.train_ids])
+        ids = [train_id for source in sources for train_id in source.train_ids]
+        hint = did_you_mean(name, ids, f"An example is {ids[0]}." if ids else "")
         raise UsageError(f"there is no training pair {name!r} in the scores of {labels}", hint=hint)
     return with_pair
 
@@ -101,7 +102,8 @@ def explain_pair(
         if name in source.test_ids:
             hint = f"For its opponents: tracinctl plot top --test-pair {name}"
             raise UsageError(f"{name!r} is a held-out pair", hint=hint)
-        raise UsageError(f"there is no training pair {name!r} in these scores", hint=did_you_mean(name, ids))
+        hint = did_you_mean(name, ids, f"An example is {ids[0]}." if ids else "")
+        raise UsageError(f"there is no training pair {name!r} in these scores", hint=hint)
     row, card = ids.index(name), evidence.card(name)
     helped = zip(effects.helped[row], effects.helped_by[row], strict=True)
     return Explanation(

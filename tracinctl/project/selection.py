@@ -191,7 +191,9 @@ def _given_file(project: Project, path: Path) -> ScoreFile:
             f"{path} is a folder, not a score file", hint=f"To use all score files in it: `metadata_dir` {path}"
         )
     if not path.is_file():
-        raise ScoreFileError(f"there is no score file {path}", hint=_score_files_near(path))
+        several = "," in str(path) and all(Path(part).is_file() for part in str(path).split(","))
+        hint = "Give `metadata_file` once for each file." if several else _score_files_near(path)
+        raise ScoreFileError(f"there is no score file {path}", hint=hint)
     names = split_score_file_name(path, project.frequencies)
     number = round_of(path.absolute().parent)
     return ScoreFile(path, Target(project if number == 1 else at_round(project, number), *names) if names else None)

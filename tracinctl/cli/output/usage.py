@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,12 +157,15 @@ def _loose_values(ctx: Any) -> list[str]:
     """The hint for a value without a flag, because a list or a unit was typed with spaces."""
     words = terminal.arguments
     lists = {"frequency", "frequencies", "thresholds", "layers", "ignore_keys", "checkpoint_weights"}
-    options = {name for param in (ctx.command.params if ctx else ()) if param.name in lists for name in param.opts}
+    params = ctx.command.params if ctx else ()
+    options = {name for param in params if param.name in lists for name in param.opts}
+    repeated = {name for param in params if getattr(param, "multiple", False) for name in param.opts}
     for k, option in enumerate(words):
-        if option in options:
-            loose = list(itertools.takewhile(lambda word: not re.match("--|-[a-zA-Z]", word), words[k + 1 :]))
-            if len(loose) > 1:
-                return [f"Write it without spaces: {option} {_joined(loose)}"]
+        loose = list(itertools.takewhile(lambda word: not re.match("--|-[a-zA-Z]", word), words[k + 1 :]))
+        if len(loose) > 1 and option in options:
+            return [f"Write it without spaces: {option} {_joined(loose)}"]
+        if len(loose) > 1 and option in repeated:
+            return [f"Repeat the flag: {' '.join(f'{option} {shlex.quote(word)}' for word in loose)}"]
     return []
 
 
