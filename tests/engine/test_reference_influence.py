@@ -12,6 +12,7 @@ from tracinctl import RankingData, compute_influence
 from tracinctl.data.loading import load_recordings
 from tracinctl.engine.checkpoints.listing import list_checkpoints
 from tracinctl.engine.checkpoints.load import load_checkpoint
+from tracinctl.engine.checkpoints.weights import learning_rates
 from tracinctl.training.models import HalvingPool, build_ranker
 
 PROJECT = REFERENCE / "their-project"
@@ -29,7 +30,7 @@ def test_scores_on_a_real_project_equal_the_oracle():
     paths = list_checkpoints(PROJECT / "checkpoints" / "plastic_500hz")
     assert [p.name for p in paths] == [f"model_epoch_{n}.pt" for n in (5, 10, 15, 20)]
     loaded = [load_checkpoint(p) for p in paths]
-    rates = [c.record.learning_rate for c in loaded]
+    rates = learning_rates([c.record.rates for c in loaded])
     assert rates == pytest.approx([0.003, 0.003, 0.0015, 0.00075])
     states = [{k: v.double() if v.is_floating_point() else v for k, v in c.state.items()} for c in loaded]
     weights = [rate / np.mean(rates) for rate in rates]
