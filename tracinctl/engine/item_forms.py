@@ -113,12 +113,10 @@ class _ListRows(Rows):
 
     def input(self, index: int) -> ItemInput:
         value = self.values[index]
-        if isinstance(value, tuple) and not _is_plain(value):
-            return arguments_of(value)
+        if not _is_plain(value):
+            return arguments_of(value) if isinstance(value, tuple) else item_of(value)
         parsed = item_of(value)
-        if self._dtype is not None and _is_plain(value):
-            return tensor_of(np.asarray(parsed).astype(self._dtype))
-        return parsed
+        return parsed if self._dtype is None else tensor_of(np.asarray(parsed).astype(self._dtype))
 
 
 class _MappingRows(Rows):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tracinctl.engine.item_forms import ItemInput
 from tracinctl.errors import MemoryBudgetError, ModelError, TracinctlError
 from tracinctl.user_code import said
 
@@ -43,7 +44,7 @@ _TYPES = r"same dtype|scalar type|dtype|not implemented for '(Short|Int|Long|Byt
 
 
 @contextlib.contextmanager
-def asking_model(ids: Sequence[str], inputs: Any = None) -> Iterator[None]:
+def asking_model(ids: Sequence[str], inputs: ItemInput | None = None) -> Iterator[None]:
     """Run the user's model on items with these ids.
 
     Raises:
@@ -92,9 +93,10 @@ def _items(ids: Sequence[str]) -> str:
     return f"item {ids[0]}" if len(ids) == 1 else f"one of the items {ids[0]} to {ids[-1]}"
 
 
-def _hint(error: BaseException, inputs: Any) -> str:
+def _hint(error: BaseException, inputs: ItemInput | None) -> str:
     text = str(error)
-    integers = [value.dtype for value in _tensors(inputs) if not (value.is_floating_point() or value.is_complex())]
+    tensors = inputs.values() if isinstance(inputs, Mapping) else [] if inputs is None else [inputs]
+    integers = [value.dtype for value in tensors if not (value.is_floating_point() or value.is_complex())]
     if integers and re.search(_TYPES, text):
         kind = str(integers[0]).removeprefix("torch.")
         return f"If the model needs floats, give inputs.float(); the inputs are whole numbers ({kind})."
@@ -124,15 +126,7 @@ def score_hint(output: Any) -> str:
     return f"Give `score`, a function of the model's output that returns one number per item: lambda output: {name}"
 
 
-def _described(inputs: Any) -> str:
+def _described(inputs: ItemInput) -> str:
     if isinstance(inputs, Mapping):
         return ", ".join(f"{name} {_described(value)}" for name, value in inputs.items())
-    if not isinstance(inputs, torch.Tensor):
-        return type(inputs).__name__
     return f"{tuple(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"
-
-
-def _tensors(inputs: Any) -> list[torch.Tensor]:
-    if isinstance(inputs, Mapping):
-        return [value for value in inputs.values() if isinstance(value, torch.Tensor)]
-    return [inputs] if isinstance(inputs, torch.Tensor) else []
