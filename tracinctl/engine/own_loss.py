@@ -60,11 +60,7 @@ def derivatives_of_own(
             raise LossError(
                 f"loss {name} is {value[bad].item()} for scores {s_i[bad]:g} and {s_j[bad]:g}", hint=_FINITE
             )
-        if not value.requires_grad:
-            raise LossError(
-                f"loss {name} has no gradient, because torch sees no dependence on the scores", hint=_BY_SCORES
-            )
-        slopes = torch.autograd.grad(value.sum(), scores, allow_unused=True)
+        slopes = torch.autograd.grad(value.sum(), scores, allow_unused=True) if value.requires_grad else (None, None)
     _check_rows(loss, name, value.detach(), scores, target, pairs)
     if all(slope is None for slope in slopes):
         raise LossError(f"loss {name} has no gradient with respect to the scores", hint=_BY_SCORES)
