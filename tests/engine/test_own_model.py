@@ -183,9 +183,9 @@ def test_a_reentrant_checkpoint_right_after_the_input_has_a_gradient(tmp_path):
 
 def test_a_model_with_lazy_layers_gets_its_shapes_from_an_item(tmp_path):
     data = make_data((6,))
-    plain = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+    plain = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 1))
     paths = make_checkpoints(plain, tmp_path)
-    lazy = nn.Sequential(nn.LazyLinear(5), nn.Tanh(), nn.LazyLinear(1))
+    lazy = nn.Sequential(nn.LazyLinear(5), nn.LazyBatchNorm1d(), nn.LazyLinear(1))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Lazy modules are a new feature")
         assert np.array_equal(compute_influence(data, lazy, paths).scores, compute_influence(data, plain, paths).scores)

@@ -337,4 +337,4 @@ def _why_none(value: Any) -> str:
         odd = next(part for part in value if not _is_plain(part))
         return f"it is a {type(value).__name__} with a {type(odd).__name__} in it, not only numbers"
     library = type(value).__module__.partition(".")[0]
-    return f"it is a {type(value).__name__}" + (f" of {library}" if library != "builtins" else "")
+    return f"it is a {library}.{type(value).__name__}".replace("builtins.", "")

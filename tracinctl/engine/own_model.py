@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from tracinctl.engine.asking import ask_first_item
 from tracinctl.engine.gradients.items import ScoreFunction
@@ -119,11 +119,14 @@ def _copied(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _shared_attributes(model: torch.nn.Module) -> dict[int, Any]:
-    """A memo for ``deepcopy`` that shares what cannot be copied, and detaches tensors of a graph.
+    """A memo for ``deepcopy`` that shares what cannot be copied, detaches tensors of a graph and renews lazy buffers.
 
     Such tensors are the weight that ``weight_norm`` computes before each pass, or a model's last activation.
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {
+        id(buffer): UninitializedBuffer(device=buffer.device, dtype=buffer.dtype)  # type: ignore[call-arg]  # undeclared
+        for buffer in filter(is_lazy, model.buffers())
+    }
     for module in model.modules():
         for name, value in vars(module).items():
             if name in _PARTS:

@@ -343,6 +343,10 @@ def test_the_names_of_the_older_weight_norm_fit_the_newer_one(tmp_path):
     apply_checkpoint(model, load_checkpoint(tmp_path / "x.pt"))
     assert torch.equal(model.conv.parametrizations.weight.original0, theirs["model.conv.weight_g"])
     assert torch.equal(model.conv.parametrizations.weight.original1, theirs["model.conv.weight_v"])
+    alone = weight_norm(nn.Linear(3, 2))
+    torch.save({name.removeprefix("model.conv."): value for name, value in theirs.items()}, tmp_path / "y.pt")
+    apply_checkpoint(alone, load_checkpoint(tmp_path / "y.pt"))
+    assert torch.equal(alone.parametrizations.weight.original0, theirs["model.conv.weight_g"])
 
 
 def test_wrappers_of_parts_of_a_model_change_no_weight(tmp_path):

@@ -107,9 +107,9 @@ def _of_weight_norm(name: str, state: Mapping[str, torch.Tensor], wanted: Mappin
     combined, end = name[:-2], name[-2:]
     if end not in {"_g", "_v"} or not {f"{combined}_g", f"{combined}_v"} <= state.keys():
         return name
-    module, _, weight = combined.rpartition(".")
+    module, dot, weight = combined.rpartition(".")
     new = f"parametrizations.{weight}.original{int(end == '_v')}"
-    return f"{module}.{new}" if any(key.endswith(f".{new}") for key in wanted) else name
+    return f"{module}{dot}{new}" if any(f".{key}".endswith(f".{new}") for key in wanted) else name
 
 
 def bare_name(name: str) -> str:
