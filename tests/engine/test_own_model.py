@@ -229,6 +229,26 @@ def test_autocast_around_the_call_changes_nothing(tmp_path):
         assert np.array_equal(compute_influence(data, model, paths).scores, want)
 
 
+@pytest.mark.parametrize("how", ["with", "decorator"])
+def test_autocast_in_forward_does_not_change_the_precision(how, tmp_path):
+    def forward(m, x):
+        if how == "decorator":
+            return m.b(torch.autocast("cpu", dtype=torch.bfloat16)(lambda x: torch.tanh(m.a(x)))(x).float())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            h = torch.tanh(m.a(x))
+        return m.b(h.float())
+
+    parts = {"a": nn.Linear(6, 5), "b": nn.Linear(5, 1)}
+    data, model = make_data((6,)), Model(forward, **parts)
+    plain = Model(lambda m, x: m.b(torch.tanh(m.a(x))), **parts)
+    paths = make_checkpoints(model, tmp_path)
+    want = compute_influence(data, plain, paths, loss="logistic").scores
+    assert np.array_equal(compute_influence(data, model, paths, loss="logistic").scores, want)
+    with torch.no_grad():
+        x = data.train.inputs
+        assert not torch.equal(model(x), plain(x)), "autocast works again"
+
+
 def test_a_model_wrapped_by_fabric_is_unwrapped(tmp_path):
     fabric = pytest.importorskip("lightning_fabric")
     data, net = make_data((6,)), nn.Linear(6, 1)

@@ -64,15 +64,24 @@ def plain_passes(device: torch.device) -> Iterator[None]:
     """Run passes in the precision of the weights, with gradients, and without reentrant checkpoints.
 
     Reentrant checkpoints do not work with ``torch.autograd.grad``, and directly after the input they give no gradient.
-    Their class is replaced for the whole process, so other threads should not run models meanwhile.
+    Their class is replaced for the whole process, and so is the beginning of autocast, which a model may use in
+    ``forward``. Other threads should not run models meanwhile.
     """
-    reentrant = torch.utils.checkpoint.CheckpointFunction
+    reentrant, enter = torch.utils.checkpoint.CheckpointFunction, torch.autocast.__enter__
+
+    def enter_disabled(context: torch.autocast) -> Any:
+        entered = enter(context)  # type: ignore[no-untyped-call]  # torch's
+        torch.set_autocast_enabled(context.device, False)
+        return entered
+
     torch.utils.checkpoint.CheckpointFunction = _NoCheckpoint  # type: ignore[misc,assignment]
+    torch.autocast.__enter__ = enter_disabled  # type: ignore[method-assign]
     try:
         with torch.inference_mode(mode=False), torch.autocast(device.type, enabled=False):
             yield
     finally:
         torch.utils.checkpoint.CheckpointFunction = reentrant  # type: ignore[misc]
+        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
 
 
 class _NoCheckpoint:
