@@ -7,7 +7,7 @@ For each item: if it had the score of another item, drawn in proportion to simil
 be? The more the item stands out, the less likely they are. This is a mixture over neighbours, not their mean, because
 an item half way between two kinds belongs to one of them and not in between.
 
-``tracinctl/README.md`` compares it with other measures, on the data for which the constants below were chosen.
+``tests/benchmarks/README.md`` compares it with other measures, on the data for which the constants below were chosen.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ influence with F as the Hessian (Koh and Liang 2017, arXiv 1703.04730), times th
 scale. In item space it takes one solve of the size of the training items per checkpoint; if these are many, landmarks
 represent them (``landmark_kernel``).
 
-``tracinctl/README.md`` has measurements of these and of alternatives.
+``tests/benchmarks/README.md`` has measurements of these and of alternatives.
 """
 
 from __future__ import annotations
