@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
 _STATM = Path("/proc/self/statm")
 _LARGE = (32 << 20) - (1 << 16)  # largest block that raises glibc's thresholds when it is freed
@@ -41,14 +41,15 @@ class Heap:
         if self._keeps:
             # After a block of this size is freed, glibc reuses the pages of one pass for the next, up to 64 MiB.
             # With fresh pages for each pass, a convolution of images takes up to six times as long.
-            np.empty(_LARGE, dtype=np.uint8)
+            torch.empty(_LARGE, dtype=torch.uint8)
 
     def keep(self, size: int) -> None:
         """Let the process keep up to ``size`` bytes of freed memory until ``release``, if the limit allows it."""
         if self._keeps:
             self._end = None
-            pieces = [np.empty(_LARGE, dtype=np.uint8) for _ in range(2 + size // _LARGE)]
-            # glibc only returns what is free at the end of the heap, and the last piece lies behind the others
+            pieces = [torch.empty(_LARGE, dtype=torch.uint8) for _ in range(2 + size // _LARGE)]
+            # glibc only returns what is free at the end of the heap, and the last piece lies behind the others;
+            # pieces of numpy would get huge pages, which are slow to come if the system's memory is in pieces
             self._end = pieces.pop()
 
     def release(self) -> None:
