@@ -83,7 +83,7 @@ def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
             _flush_folder(folder)
     except OSError as error:
         message = f"cannot write {paths[0]}: {error.strerror or error}"
-        raise TracinctlError(message, hint=way_out(error)) from error
+        raise TracinctlError(message, hint=write_hint(error)) from error
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def locked(path: Path, *, wait: int = 120) -> Iterator[None]:
                 f"cannot write {path}: another process is writing it", hint="Run the command again when it is done."
             ) from error
         except OSError as error:
-            raise TracinctlError(f"cannot write {path}: {error.strerror or error}", hint=way_out(error)) from error
+            raise TracinctlError(f"cannot write {path}: {error.strerror or error}", hint=write_hint(error)) from error
         yield
 
 
@@ -207,7 +207,7 @@ def clear_leftovers(folder: Path) -> None:
                         os.close(handle)
 
 
-def way_out(error: OSError) -> str:
+def write_hint(error: OSError) -> str:
     """What to do about a file that cannot be written; empty if the reason is unknown."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "Free space on the disk, or write to another place."

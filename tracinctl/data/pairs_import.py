@@ -77,7 +77,7 @@ def import_pairs(
     items, first, second = work.items()
     frame = work.frame(first, second)
     work.note_scores()
-    frame = work.divided(work.without_selves(frame), seed, train_share)
+    frame = work.divided(work.without_self_pairs(frame), seed, train_share)
     return ImportedPairs(frame, items, work.understood, work.notes)
 
 
@@ -225,7 +225,7 @@ class _Import:
             problem = f"{clean(better)} is not above {clean(worse)}, although {clean(first)} is the better item"
             self.notes.append(f"in {count(len(lines), 'row')}, {problem}: {self.table.unit} {first_few(lines)}")
 
-    def without_selves(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def without_self_pairs(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows that compare two different items."""
         same = frame["id1"] == frame["id2"]
         if same.all():

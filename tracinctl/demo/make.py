@@ -25,7 +25,7 @@ from tracinctl.data.planted import ITEM, PAIR, PLANTED_FILE, Planted, write_plan
 from tracinctl.data.split import split_items
 from tracinctl.demo.acoustics import MATERIALS, RATE, Samples, record
 from tracinctl.errors import DataError, TracinctlError, UsageError
-from tracinctl.files import lock_file, way_out, write_text_atomic
+from tracinctl.files import lock_file, write_hint, write_text_atomic
 from tracinctl.progress import Progress, ProgressCallback, no_progress
 from tracinctl.training.options import TrainSettings
 from tracinctl.training.ranker import train_ranker
@@ -150,7 +150,7 @@ def make_demo(
     except OSError as error:
         raise TracinctlError(
             f"cannot write {directory}: {error.strerror or error}",
-            hint=way_out(error) or "Check its permissions, or name another folder.",
+            hint=write_hint(error) or "Check its permissions, or name another folder.",
         ) from error
     return result
 

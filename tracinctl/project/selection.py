@@ -232,7 +232,7 @@ def training_sets(project: Project, material: str | None, frequency: str | None)
     return Choices(project, available, str(project.data_root)).targets(material, frequency)
 
 
-def own_sets(project: Project, material: str | None, frequency: str | None) -> list[Target]:
+def sets_of_source(project: Project, material: str | None, frequency: str | None) -> list[Target]:
     """The targets of a user's own source, which has no list of all; UsageError if a name is missing."""
     name = material or project.material
     frequencies = split_list(frequency, "frequency") if frequency else list(project.frequencies)

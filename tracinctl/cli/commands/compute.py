@@ -33,11 +33,11 @@ def compute(*, ctx: typer.Context, settings: ComputeCommand, json: options.Json 
     no new gradient.
     """
     from tracinctl.project.compute import compute_project_scores
-    from tracinctl.project.selection import own_sets, training_sets
+    from tracinctl.project.selection import sets_of_source, training_sets
 
     project = project_of(ctx, settings.places, settings.scores)
     chosen, compute = settings.selection, settings.compute
-    sets = training_sets if compute.origin.source is None else own_sets
+    sets = training_sets if compute.origin.source is None else sets_of_source
     targets = sets(project, chosen.material, chosen.frequency)
     terminal.interrupt_note = interrupt_note(cache=compute.cache)
     start_processes(settings.processes.processes)

@@ -55,7 +55,7 @@ def workflow(*, ctx: typer.Context, settings: WorkflowCommand, json: options.Jso
     # other commands are imported here, so that help and completion stay quick
     from tracinctl.cli.commands.compute import interrupt_note
     from tracinctl.cli.output.retraining import judge_run, retraining_settings, show_verdicts
-    from tracinctl.project.selection import own_sets, workflow_sets
+    from tracinctl.project.selection import sets_of_source, workflow_sets
 
     check(settings, json=json)
     compute = settings.workflow.compute
@@ -63,7 +63,7 @@ def workflow(*, ctx: typer.Context, settings: WorkflowCommand, json: options.Jso
     retraining = settings.retraining
     judging = retraining_settings(ctx, compute.origin, retraining.how) if retraining.retrain else None
     chosen, own_source = settings.selection, compute.origin.source is not None
-    targets = (own_sets if own_source else workflow_sets)(project, chosen.material, chosen.frequency)
+    targets = (sets_of_source if own_source else workflow_sets)(project, chosen.material, chosen.frequency)
     tried = settings_without_flags(ctx, "sweep", SweepCommand) if settings.workflow.evaluate_only else None
     workflow = replace(settings.workflow, list_later=judging is not None, given_names=given_names(ctx))
     diagnoses = Diagnoses()

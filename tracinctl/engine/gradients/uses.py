@@ -113,7 +113,6 @@ _SMALL_TABLE = 1 << 16  # numbers of a table; up to this many, rows that most bl
 _SHARED = 64  # with fewer rows of a table per position, the items of a block use nearly all of them
 _MANY_PRODUCTS = 1 << 22  # multiplications of an item's gradient for which looking for padding pays
 _COUNTED = 1 << 24  # largest number of rows of a table that float32 can number
-_REUSED = 4 << 20  # bytes of a product; each part reuses the memory of the one before, and a long one needs new pages
 
 
 @dataclass(frozen=True)
@@ -332,16 +331,12 @@ class ChannelAffine(Use):
         """Sums over positions and over the dimensions before the channel."""
         a, b = (t.reshape(*t.shape[:3], -1) for t in (inputs, slope))  # (items, rows, channels, positions)
         if self.weight is not None:
-            size = max(1, _REUSED // (a[0].numel() * a.element_size()))
-            parts = zip(torch.split(a, size), torch.split(b, size), strict=True)
-            weight = torch.cat([self._product(x, y).sum((1, 3)) for x, y in parts])
+            # subtract the mean before the product, because the difference of two large sums loses precision
+            product = a * b if self.mean is None else (a - self.mean[:, None]).mul_(b)
+            weight = product.sum((1, 3))
             yield self.weight, Dense(weight if self.rate is None else weight * self.rate)
         if self.bias is not None:
             yield self.bias, Dense(b.sum((1, 3)))
-
-    def _product(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """``(a - mean) * b``, because the difference of the two large sums loses precision."""
-        return a * b if self.mean is None else (a - self.mean[:, None]).mul_(b)
 
 
 def _summed(a: torch.Tensor, b: torch.Tensor, place: torch.Tensor | None) -> torch.Tensor:
