@@ -170,6 +170,13 @@ def test_a_broken_score_file_is_one_message(cli, tmp_path, content):
         assert "Traceback" not in result.err
 
 
+def test_a_misspelt_frequency_gets_a_suggestion_and_each_known_name_once(cli, project):
+    result = cli("sweep", "--material", "box", "--frequency", "1")
+    assert result.code == 2
+    assert "Did you mean box 1hz?" in result.err
+    assert result.err.count("box 2hz") == 1
+
+
 def test_a_misspelt_file_or_folder_gets_a_suggestion(cli, project):
     result = cli("sweep", "--metadata-file", "metadata/box_1hz_influence_metdata.json")
     assert result.code == 2

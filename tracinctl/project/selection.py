@@ -176,11 +176,13 @@ def score_files(
         raise _no_scores(project, material, frequency, by_name=paths is not None)
     targets = Choices(project, available, str(project.metadata_dir)).targets(material, frequency, strict=False)
     files = [ScoreFile(target.score_file, target) for target in targets if target.score_file.is_file()]
-    missing = [_missing_scores(target) for target in targets if not target.score_file.is_file()]
+    without = [target for target in targets if not target.score_file.is_file()]
+    missing = [_missing_scores(target) for target in without]
     if not files:
+        # the hint on an unknown name lists all names already
+        scored = "" if unknown_set(without[0]) else f"\nThere are scores for {', '.join(_names(available))}."
         raise (ScoreFileError if frequency is None else UsageError)(
-            "\n".join(error.message for error in missing),
-            hint=f"{missing[0].hint}\nThere are scores for {', '.join(_names(available))}.",
+            "\n".join(error.message for error in missing), hint=f"{missing[0].hint}{scored}"
         )
     return files, missing
 
