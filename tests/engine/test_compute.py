@@ -163,7 +163,8 @@ def test_blocks_item_order_and_cache_change_nothing(name, cached, tmp_path):
         assert worst(table.scores, want.scores) < 1e-13
         assert worst(table.self_influence, want.self_influence) < 1e-13
         by_item = dict(zip(table.sample_ids, table.sample_influence, strict=True))
-        assert worst(np.array([by_item[i] for i in want.sample_ids]), want.sample_influence) < 1e-13
+        # rounding of the scores counts 50 times, because the measure divides by its temperature, 0.02
+        assert worst(np.array([by_item[i] for i in want.sample_ids]), want.sample_influence) < 1e-12
 
 
 @pytest.mark.parametrize("loss", ["standard", "logistic", "ghm", _lopsided])

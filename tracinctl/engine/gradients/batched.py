@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tracinctl.engine.allocations import AllocationWatch
 from tracinctl.engine.gradients.branches import PartingError
+from tracinctl.engine.gradients.normalised import Normalisation
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.gradients.tracing import Trace, UseWatch
 from tracinctl.engine.gradients.uses import (
@@ -109,6 +110,8 @@ class BatchedGradients:
         self.channels_last = channels_last
         self._copied: set[str] = set()
         self._anchored: set[int] = set()
+        # projections are of the gradients of single layers
+        self._folds: dict[str, Normalisation | None] | None = {} if projection is None else None
         self._forms: dict[str, Form] = {}
         self._apart_names: list[str] = []
         self.uses: object = None
@@ -168,19 +171,28 @@ class BatchedGradients:
         anchors = torch.zeros(_count(inputs), device=next(iter(fixed.values())).device, requires_grad=True)
         # outputs of layers need gradients although their weights do not, so something before them must
         inputs = of_each(_differentiable, inputs)
-        for _ in range(4):
+        for _ in range(6):
             copies = {n: fixed[n].expand(len(anchors), *fixed[n].shape).detach().requires_grad_() for n in self._copied}
-            names = {id(fixed[name]): name for name in self.names if name not in copies}
+            parameters = {name: fixed[name] for name in self.names if name not in copies}
             watches: list[UseWatch] = []
 
-            def run(copies: Any, item: Any, anchor: torch.Tensor, names: Any = names, watches: Any = watches) -> Any:
+            def run(
+                copies: Any, item: Any, anchor: torch.Tensor, parameters: Any = parameters, watches: Any = watches
+            ) -> Any:
                 state = {f"model.{name}": copies.get(lead, fixed[lead]) for name, lead in aliases.items()}
-                watches.append(
-                    UseWatch(names, anchor, self._anchored, apart=self._apart, channels_last=self.channels_last)
+                watch = UseWatch(
+                    parameters,
+                    anchor,
+                    self._anchored,
+                    apart=self._apart,
+                    channels_last=self.channels_last,
+                    folds=self._folds,
                 )
-                with watches[-1]:
+                watches.append(watch)
+                with watch:
                     score = torch.func.functional_call(self._scored, state, (of_each(_alone, item),), tie_weights=False)
-                return score, watches[-1].trace.inputs, watches[-1].trace.outputs
+                watch.unfold_pending()
+                return score, watch.trace.inputs, watch.trace.outputs
 
             # the attention implementation that vmap can batch
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
@@ -188,7 +200,7 @@ class BatchedGradients:
                 scores, ins, outs = torch.vmap(run, randomness="error")(copies, inputs, anchors)
                 trace = watches[-1].trace
                 bare = {k for k, output in enumerate(outs) if not output.requires_grad}
-                if trace.copied <= set(copies) and not bare:
+                if trace.copied <= set(copies) and not bare and not trace.refolded:
                     slopes = torch.autograd.grad(scores.sum(), [*outs, *copies.values()], allow_unused=True)
                     # outputs of layers that follow an anchored one need no anchor of their own
                     self._anchored = {k for k in self._anchored if not ins[k].requires_grad}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.nn import functional
@@ -13,9 +13,13 @@ from torch.overrides import TorchFunctionMode
 
 from tracinctl.engine.gradients.attention import fused_attention
 from tracinctl.engine.gradients.branches import answer, is_question, shaped_by_data
+from tracinctl.engine.gradients.normalised import Normalisation, NormalisedConvolution
 from tracinctl.engine.gradients.uses import Affine, ChannelAffine, Convolution, Embedding, Linear, Use
 
+_T = TypeVar("_T")
 _EMBEDDING = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
+_BATCH_NORM = "input running_mean running_var weight bias training momentum eps"
+_PLAIN = (bool, int, str, torch.Size, torch.dtype, torch.device, torch.layout)  # what a tensor's values do not change
 _BAGS = 2  # number of dimensions of row numbers in bags of equal size
 _IMAGES = 4  # number of dimensions of a two-dimensional convolution's weight
 
@@ -29,6 +33,7 @@ class Trace:
         inputs, outputs: inputs and outputs of the uses.
         copied: names of parameters with other uses, which get a copy per item.
         branched: whether the model branched on its data.
+        refolded: whether the run showed that other normalisations are to be folded.
     """
 
     uses: list[Use] = field(default_factory=list)
@@ -36,46 +41,65 @@ class Trace:
     outputs: list[torch.Tensor] = field(default_factory=list)
     copied: set[str] = field(default_factory=set)
     branched: bool = False
+    refolded: bool = False
 
 
 class UseWatch(TorchFunctionMode):
     """Watch every torch function of a run, and record the uses of parameters with a formula.
 
     Args:
-        names: names of the parameters by the identity of their tensors.
+        parameters: the parameters' tensors by name.
         anchor: a differentiable zero.
         anchored: numbers of the uses that need the anchor, because nothing before them is differentiable.
         apart: give the model copies of the outputs, because it changes them in place.
         channels_last: store the outputs of two-dimensional convolutions with the channels last.
+        folds: normalisations to fold into convolutions, by the name of the convolution's weight; None for a convolution
+            whose output has other uses. The watch updates it. Nothing is folded without it.
     """
 
     def __init__(
         self,
-        names: Mapping[int, str],
+        parameters: Mapping[str, torch.Tensor],
         anchor: torch.Tensor,
         anchored: set[int],
         *,
         apart: bool,
         channels_last: bool = False,
+        folds: dict[str, Normalisation | None] | None = None,
     ) -> None:
         super().__init__()
-        self.names = names
+        self.parameters = parameters
+        self.names = {id(p): name for name, p in parameters.items()}
         self.anchor, self.anchored = anchor, anchored
         self.apart = apart
         self.channels_last = channels_last
+        self.folds = folds
+        # outputs of convolutions as the model gets them, by identity
+        self.convolved: dict[int, tuple[torch.Tensor, Convolution]] = {}
+        # those of folded ones that were not normalised yet
+        self.pending: set[int] = set()
         self.trace = Trace()
 
     def __torch_function__(
         self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func is functional.batch_norm and (normalised := self._normalised(args, kwargs)) is not None:
+            return normalised
+        result = self._result(func, args, kwargs)
+        if self.convolved and (is_question(func) or not isinstance(result, _PLAIN)):
+            for _, use in _found(self.convolved, args, kwargs):
+                self._unfold(use)
+        return result
+
+    def _result(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if is_question(func):
             self.trace.branched = True
             return answer(func, args, kwargs)
         if func is torch.Tensor.requires_grad_ and (*args[1:], *kwargs.values()) != (False,):
             # hooks of training require a gradient of the first layer's output, which is not a leaf here and needs none
             return args[0]
-        used = self._used(args, kwargs)
+        used = set(_found(self.names, args, kwargs))
         if (call := shaped_by_data(func, args, kwargs)) is not None:
             self.trace.branched = True
             self.trace.copied |= used
@@ -107,14 +131,37 @@ class UseWatch(TorchFunctionMode):
         """The parameter's name, or None."""
         return None if value is None else self.names.get(id(value))
 
-    def _used(self, args: Any, kwargs: Mapping[str, Any]) -> set[str]:
-        names: set[str] = set()
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, (list, tuple)):
-                names |= self._used(value, {})
-            elif (name := self.name(value)) is not None:
-                names.add(name)
-        return names
+    def _normalised(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
+        """The output of a normalisation that is folded into the convolution before it; None for others."""
+        a = _arguments(_BATCH_NORM, args, kwargs, training=False, momentum=0.1, eps=1e-5)
+        given, use = self.convolved.get(id(a["input"]), (None, None))
+        if given is None or use is None or use.weight is None or self.folds is None:
+            return None
+        weight, bias, mean = self.name(a["weight"]), self.name(a["bias"]), a["running_mean"]
+        if weight is None or bias is None or mean is None or a["training"]:
+            self._unfold(use)
+            return None
+        after = Normalisation(weight, bias, mean, a["running_var"], a["eps"])
+        if isinstance(use, NormalisedConvolution):
+            if use.normalisation.is_same(after):
+                self.pending.discard(id(given))
+                return given.view_as(given)
+            self._unfold(use)
+        elif use.weight not in self.folds and given.device.type == "cpu":
+            self.folds[use.weight] = after
+            self.trace.refolded = True
+        return None
+
+    def unfold_pending(self) -> None:
+        """Never fold a normalisation again that the run left out."""
+        for given in self.pending:
+            self._unfold(self.convolved[given][1])
+
+    def _unfold(self, use: Convolution) -> None:
+        """Never fold into this convolution again, because its output has other uses."""
+        if isinstance(use, NormalisedConvolution) and use.weight is not None and self.folds is not None:
+            self.folds[use.weight] = None
+            self.trace.refolded = True
 
     def _record(self, use: _FormulaUse) -> torch.Tensor:
         output = use.output()
@@ -123,7 +170,12 @@ class UseWatch(TorchFunctionMode):
         self.trace.uses.append(use.use)
         self.trace.inputs.append(use.inputs)
         self.trace.outputs.append(output)
-        return output.clone() if self.apart else output
+        given = output.clone() if self.apart else output
+        if isinstance(use.use, Convolution):
+            self.convolved[id(given)] = given, use.use
+        if isinstance(use.use, NormalisedConvolution):
+            self.pending.add(id(given))
+        return given
 
 
 @dataclass(frozen=True)
@@ -152,6 +204,9 @@ def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Formula
     shape, size = tuple(weight.shape), tuple(x.shape[2:])
     named = watch.name(weight), watch.name(a["bias"])
     use = Convolution(*named, shape, size, stride, padding, dilation, a["groups"])
+    after = (watch.folds or {}).get(use.weight or "")
+    if after is not None and {after.weight, after.bias} <= watch.parameters.keys() and after.is_near(a["bias"]):
+        use, a["weight"], a["bias"] = after.folded(use, weight, a["bias"], watch.parameters)
     if watch.channels_last and watch.name(weight) is not None and weight.dim() == _IMAGES:
         # `contiguous` keeps a weight with one input channel unchanged, and then the output has channels first
         a["weight"] = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
@@ -199,8 +254,7 @@ def _bags(args: Any, kwargs: Any) -> Callable[[], torch.Tensor] | None:
 
 
 def _batch_norm(watch: UseWatch, _func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
-    names = "input running_mean running_var weight bias training momentum eps"
-    a = _arguments(names, args, kwargs, training=False, momentum=0.1, eps=1e-5)
+    a = _arguments(_BATCH_NORM, args, kwargs, training=False, momentum=0.1, eps=1e-5)
     x, weight, bias, mean = a["input"], a["weight"], a["bias"], a["running_mean"]
     if weight is None or bias is None or mean is None or a["training"]:
         return None
@@ -270,6 +324,17 @@ def _spread(value: Any, count: int) -> tuple[int, ...]:
 
 def _by_channel(x: torch.Tensor) -> list[int]:
     return [1, -1] + [1] * (x.dim() - 2)
+
+
+def _found(by_identity: Mapping[int, _T], args: Any, kwargs: Mapping[str, Any]) -> list[_T]:
+    """The entries of these arguments, also of those in lists and tuples."""
+    found: list[_T] = []
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, (list, tuple)):
+            found += _found(by_identity, value, {})
+        elif id(value) in by_identity:
+            found.append(by_identity[id(value)])
+    return found
 
 
 def _holds_tensor(value: Any) -> bool:

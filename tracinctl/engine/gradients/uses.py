@@ -187,20 +187,28 @@ class Convolution(Use):
 
     def gradients(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> Found:
         """Patches times output gradients, summed over positions."""
-        items, alone = slope.shape[:2]
         if self.weight is not None:
-            if self._by_image(inputs):
-                weight = self._image_by_image(inputs.flatten(0, 1), slope.flatten(0, 1), form)
-            elif self._by_channels_last(slope):
-                weight = self._channels_last(inputs, slope.flatten(0, 1), form)
-            else:
-                patches = self._patches(inputs, form)
-                outputs = slope.reshape(len(patches), self.shape[0] // self.groups, -1)
-                weight = torch.bmm(outputs, patches.transpose(1, 2))
-            weight = weight.reshape(items, alone, -1)
-            yield self.weight, Dense(weight[:, 0] if alone == 1 else weight.sum(1))
+            yield self.weight, Dense(self.of_weight(inputs, slope, form))
         if self.bias is not None:
-            yield self.bias, Dense(slope.reshape(*slope.shape[:3], -1).sum((1, 3)))
+            yield self.bias, Dense(self.of_bias(slope))
+
+    def of_weight(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> torch.Tensor:
+        """Gradients of the weight, shape (items, numbers)."""
+        items, alone = slope.shape[:2]
+        if self._by_image(inputs):
+            weight = self._image_by_image(inputs.flatten(0, 1), slope.flatten(0, 1), form)
+        elif self._by_channels_last(slope):
+            weight = self._channels_last(inputs, slope.flatten(0, 1), form)
+        else:
+            patches = self._patches(inputs, form)
+            outputs = slope.reshape(len(patches), self.shape[0] // self.groups, -1)
+            weight = torch.bmm(outputs, patches.transpose(1, 2))
+        weight = weight.reshape(items, alone, -1)
+        return weight[:, 0] if alone == 1 else weight.sum(1)
+
+    def of_bias(self, slope: torch.Tensor) -> torch.Tensor:
+        """Gradients of the bias, shape (items, outputs)."""
+        return slope.reshape(*slope.shape[:3], -1).sum((1, 3))
 
     def _by_image(self, inputs: torch.Tensor) -> bool:
         """Whether torch's own gradient of each image is faster than patches, as for large images."""
@@ -221,9 +229,7 @@ class Convolution(Use):
                 for image, b in zip(torch.split(images, 1), torch.split(slope, 1), strict=True)
             ]
         )
-        for d, (first, end) in enumerate(form.ranges if isinstance(form, Taps) else ()):
-            weight = weight.narrow(3 + d, first, end - first)
-        return weight
+        return at_taps(weight, form)
 
     def _by_channels_last(self, slope: torch.Tensor) -> bool:
         """Whether images have several channels, stored last, and their patches are longer than the weight."""
@@ -337,6 +343,14 @@ class ChannelAffine(Use):
             yield self.weight, Dense(weight if self.rate is None else weight * self.rate)
         if self.bias is not None:
             yield self.bias, Dense(b.sum((1, 3)))
+
+
+def at_taps(weight: torch.Tensor, form: Form) -> torch.Tensor:
+    """The part of a weight, or of several, at the places of its kernel that meet the input."""
+    ranges = form.ranges if isinstance(form, Taps) else ()
+    for d, (first, end) in enumerate(ranges, start=weight.dim() - len(ranges)):
+        weight = weight.narrow(d, first, end - first)
+    return weight
 
 
 def _summed(a: torch.Tensor, b: torch.Tensor, place: torch.Tensor | None) -> torch.Tensor:
