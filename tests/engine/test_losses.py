@@ -272,6 +272,40 @@ def test_a_mislabelled_item_stands_out_and_one_between_two_kinds_does_not():
     assert disagreement(place, np.arange(0, 30, 2)).argmax() == 4
 
 
+@pytest.mark.parametrize("number", [0, 5, 200], ids=["none", "one or two an item", "many an item"])
+@pytest.mark.parametrize("cells", [40, 1 << 20])
+def test_item_level_influence_equals_a_loop_over_items_and_pairs(number, cells, monkeypatch):
+    monkeypatch.setattr("tracinctl.engine.item_view._CELLS", cells)
+    random = np.random.default_rng(number)
+    scores, directions, some = random.normal(size=12), random.normal(size=(12, 4)), np.array([1, 2, 5, 8, 11])
+    kernel = directions @ directions.T
+    order = random.permutation(12)
+    chosen = (
+        random.integers(0, 12, (2, number)) if number > 6 else np.stack([order[:number], order[number : 2 * number]])
+    )
+    targets = random.integers(-1, 2, number)
+    if number == 5:  # one item is in a second pair, and a pair of an item with itself does not count
+        chosen = np.concatenate([chosen, [[order[0], order[11]], [order[11], order[11]]]], axis=1)
+        targets = np.array([1, -1, 0, 1, -1, 1, 1])
+    rows = lambda start, stop: kernel[start:stop, some]  # noqa: E731
+    got = item_disagreement(scores, rows, np.diagonal(kernel), some, Pairs(*chosen, targets))
+
+    u, centred = scores / scores.std(), directions - directions[some].mean(0)
+    want = np.zeros(12)
+    for i in range(12):
+        losses = np.zeros(12)
+        pairs = [p for p in zip(*chosen, targets, strict=True) if i in p[:2] and p[0] != p[1] and p[2]]
+        for a, b, y in pairs:
+            other, sign = (b, y) if a == i else (a, -y)
+            losses += np.maximum(0.0, 0.25 - sign * (u - u[other])) / len(pairs)
+        near = [k for k in some if k != i]
+        lengths = np.linalg.norm(centred, axis=1)
+        weights = np.array([np.exp(10 * centred[i] @ centred[k] / lengths[i] / lengths[k]) for k in near])
+        fits = np.exp(-(losses[near] - losses[some].min()) / 0.02)
+        want[i] = -np.log(weights @ fits / weights.sum())
+    np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
+
+
 def test_items_with_equal_scores_cannot_disagree():
     pairs = Pairs([0, 1, 2], [1, 2, 0], [1, 1, 1])
     rows = lambda start, stop: np.eye(3)[start:stop]  # noqa: E731

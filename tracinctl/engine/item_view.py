@@ -28,6 +28,7 @@ TEMPERATURE = 0.02
 """Divisor that turns the mean margin loss of an item's pairs into a negative log likelihood."""
 
 _ALIKE = 1e-10  # share of the mean squared length below which a gradient's rest is rounding
+_FEW = 2  # pairs of an item; up to this many, going through them is faster than sums between the scores
 _CELLS = 1 << 20  # largest number of cells per array; larger arrays are no faster
 _CELL_BYTES = 72  # nine such arrays are in memory at a time
 
@@ -70,7 +71,9 @@ def item_disagreement(
     scores = scores / spread
     cells = min(_CELLS, memory // _CELL_BYTES)
     weights = _NeighbourWeights(kernel, lengths, neighbours, cells)
-    shortfall = _Shortfall(scores, scores[neighbours], pairs.take((pairs.first != pairs.second) & (pairs.target != 0)))
+    counted = pairs.take((pairs.first != pairs.second) & (pairs.target != 0))
+    most = int(np.bincount(np.concatenate([counted.first, counted.second])).max(initial=0))
+    shortfall = (_ShortfallOfFew if most <= _FEW else _Shortfall)(scores, scores[neighbours], counted)
     step = max(1, cells // (len(neighbours) + 1))
     for start in range(0, n, step):
         stop = min(start + step, n)
@@ -83,6 +86,31 @@ def item_disagreement(
         likelihood = (say * loss).sum(1)[heard > 0] / heard[heard > 0]  # an item may be its own only neighbour
         disagreement[start:stop][heard > 0] = -np.log(np.maximum(likelihood, np.finfo(np.float64).tiny))
     return np.maximum(disagreement, 0.0)
+
+
+class _ShortfallOfFew:
+    """The same as ``_Shortfall`` if no item has more than a few pairs, such as preference data: pair by pair."""
+
+    def __init__(self, scores: FloatArray, tried: FloatArray, pairs: Pairs) -> None:
+        self.tried = tried
+        items = np.concatenate([pairs.first, pairs.second])
+        order = np.argsort(items, kind="stable")
+        self.items = items[order]
+        self.others = scores[np.concatenate([pairs.second, pairs.first])[order]]
+        self.wins = np.concatenate([pairs.target, -pairs.target])[order].astype(np.float64)
+        self.count = np.bincount(items, minlength=len(scores)).astype(np.float64)
+        self.nth = np.arange(len(items)) - np.searchsorted(self.items, self.items)
+
+    def rows(self, start: int, stop: int) -> FloatArray:
+        """The losses of items start..stop, shape (stop - start, scores)."""
+        total = np.zeros((stop - start, len(self.tried)))
+        of_these = (self.items >= start) & (self.items < stop)
+        for nth in range(int(self.count.max())):
+            chosen = of_these & (self.nth == nth)
+            wins = self.wins[chosen, None]
+            losses = MARGIN - wins * (self.tried - self.others[chosen, None])
+            total[self.items[chosen] - start] += np.maximum(losses, 0.0, out=losses)
+        return total / np.maximum(self.count[start:stop, None], 1.0)
 
 
 class _Shortfall:
