@@ -337,7 +337,10 @@ class InfluenceScores(ScoreSource):
         """All scores as a table in memory."""
         scores = np.empty((len(self.train_ids), len(self.test_ids)))
         for start, block in self.blocks():
-            scores[start : start + len(block)] = block
+            if len(block) == len(scores):
+                scores = block
+            else:
+                scores[start : start + len(block)] = block
         single = None
         if per_checkpoint:
             single = np.stack([self.block(0, len(self.train_ids), c) for c in range(len(self._weights))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,9 +21,9 @@ def shape_of(value: ItemInput) -> tuple[Any, ...]:
     return (str(value.dtype), *value.shape)
 
 
-def digest(item_id: str, content: str) -> str:
-    """SHA-256 of an item's id and the digest of its content."""
-    return hashlib.sha256(f"{item_id}\0{content}".encode()).hexdigest()
+def digests(ids: Iterable[str], contents: Iterable[str]) -> list[str]:
+    """SHA-256 of each item's id and the digest of its content."""
+    return [hashlib.sha256(f"{i}\0{content}".encode()).hexdigest() for i, content in zip(ids, contents, strict=True)]
 
 
 def content_digest(value: ItemInput) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from tracinctl.data.pairs import IntArray, Samples
-from tracinctl.engine.item_digests import content_digest, content_digests, digest, shape_of
+from tracinctl.engine.item_digests import content_digest, content_digests, digests, shape_of
 from tracinctl.engine.item_forms import WANTED, FormError, ItemInput, Rows, of_each, rows_of
 from tracinctl.errors import DataError
 from tracinctl.user_code import first_line, said
@@ -145,7 +145,7 @@ class Items:
                 labelled += label
             if len(some) and not some.in_memory:
                 self._check_read_again(len(some))
-        self.digests = list(map(digest, self.ids, self.contents))
+        self.digests = digests(self.ids, self.contents)
         if labelled:
             self.notes.append(f"{labelled:,} items are tuples (input, label); the labels are left out")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -44,8 +44,8 @@ _TYPES = r"same dtype|scalar type|dtype|not implemented for '(Short|Int|Long|Byt
 
 
 @contextlib.contextmanager
-def asking_model(ids: Sequence[str], inputs: ItemInput | None = None) -> Iterator[None]:
-    """Run the user's model on items with these ids.
+def asking_model(ids: Iterable[str], inputs: ItemInput | None = None) -> Iterator[None]:
+    """Run the user's model on items with these ids, which are only read if it fails.
 
     Raises:
         ModelError: the model failed; the message names the item.
@@ -89,7 +89,8 @@ def handling_model(doing: str) -> Iterator[None]:
         ) from error
 
 
-def _items(ids: Sequence[str]) -> str:
+def _items(ids: Iterable[str]) -> str:
+    ids = list(ids)
     return f"item {ids[0]}" if len(ids) == 1 else f"one of the items {ids[0]} to {ids[-1]}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -42,9 +42,9 @@ def _follow(rows: IntArray) -> bool:
 
 
 def check_finite(
-    features: list[Feature], scores: torch.Tensor, lengths: FloatArray | None, ids: list[str], checkpoint: str
+    features: list[Feature], scores: torch.Tensor, lengths: FloatArray | None, ids: Iterable[str], checkpoint: str
 ) -> None:
-    """Raise NonFiniteError for NaN or infinite scores or gradients.
+    """Raise NonFiniteError for NaN or infinite scores or gradients of items with these ids.
 
     ``lengths`` are squared lengths of the gradients, if they are known. They or a sum are finite if all numbers are,
     unless they overflow, and need no mask.
@@ -58,6 +58,6 @@ def check_finite(
         bad = (~torch.isfinite(tensor)).flatten(1).any(1).nonzero()
         if len(bad):
             raise NonFiniteError(
-                f"checkpoint {checkpoint}: the {name} of item {ids[int(bad[0])]} is NaN or infinite",
+                f"checkpoint {checkpoint}: the {name} of item {list(ids)[int(bad[0])]} is NaN or infinite",
                 hint="Leave the checkpoint or the item out, or check the recording and the training run.",
             )

@@ -329,8 +329,8 @@ class _Making:
                     self._ask(items[k : k + 1])
             raise
 
-    def _ids(self, items: IntArray) -> list[str]:
-        return [self.items.ids[k] for k in items.tolist()]
+    def _ids(self, items: IntArray) -> Iterator[str]:
+        return (self.items.ids[k] for k in items.tolist())
 
     # Products of the items of training pairs, if not all rows have columns
 
