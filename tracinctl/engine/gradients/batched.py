@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ from tracinctl.errors import ModelError
 
 ScoreFunction = Callable[[Any, Any], Any]
 
+_RUNS = 6  # a run may show that more copies or anchors are needed, or that normalisations can or cannot be folded
 _APART = 8192  # gradients of parameters with fewer entries share one matrix
 
 
@@ -171,29 +173,10 @@ class BatchedGradients:
         anchors = torch.zeros(_count(inputs), device=next(iter(fixed.values())).device, requires_grad=True)
         # outputs of layers need gradients although their weights do not, so something before them must
         inputs = of_each(_differentiable, inputs)
-        for _ in range(6):
+        for _ in range(_RUNS):
             copies = {n: fixed[n].expand(len(anchors), *fixed[n].shape).detach().requires_grad_() for n in self._copied}
-            parameters = {name: fixed[name] for name in self.names if name not in copies}
             watches: list[UseWatch] = []
-
-            def run(
-                copies: Any, item: Any, anchor: torch.Tensor, parameters: Any = parameters, watches: Any = watches
-            ) -> Any:
-                state = {f"model.{name}": copies.get(lead, fixed[lead]) for name, lead in aliases.items()}
-                watch = UseWatch(
-                    parameters,
-                    anchor,
-                    self._anchored,
-                    apart=self._apart,
-                    channels_last=self.channels_last,
-                    folds=self._folds,
-                )
-                watches.append(watch)
-                with watch:
-                    score = torch.func.functional_call(self._scored, state, (of_each(_alone, item),), tie_weights=False)
-                watch.unfold_pending()
-                return score, watch.trace.inputs, watch.trace.outputs
-
+            run = partial(self._run_one, watches, fixed, aliases)
             # the attention implementation that vmap can batch
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "There is a performance drop")  # when vmap runs items one by one
@@ -213,6 +196,26 @@ class BatchedGradients:
             self._copied |= trace.copied
             self._anchored |= bare
         raise RuntimeError("the uses of the parameters change from run to run")
+
+    def _run_one(
+        self,
+        watches: list[UseWatch],
+        fixed: Mapping[str, torch.Tensor],
+        aliases: Mapping[str, str],
+        copies: Mapping[str, torch.Tensor],
+        item: Any,
+        anchor: torch.Tensor,
+    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+        """The score of one item, and the inputs and outputs of the uses, which a new watch traces."""
+        state = {f"model.{name}": copies.get(lead, fixed[lead]) for name, lead in aliases.items()}
+        parameters = {name: fixed[name] for name in self.names if name not in copies}
+        more: dict[str, Any] = {"apart": self._apart, "channels_last": self.channels_last, "folds": self._folds}
+        watch = UseWatch(parameters, anchor, self._anchored, **more)
+        watches.append(watch)
+        with watch:
+            score = torch.func.functional_call(self._scored, state, (of_each(_alone, item),), tie_weights=False)
+        watch.unfold_pending()
+        return score, watch.trace.inputs, watch.trace.outputs
 
     def _features(self, run: _Run, places: Sequence[torch.Tensor | None]) -> list[Feature]:
         """The gradients as features, some of them in given places."""
