@@ -14,15 +14,15 @@ from tracinctl.text import clean, first_few, natural_key
 
 _NUMBER = re.compile(r"\d+(?:\.\d+|,\d{1,2}(?!\d))?")
 _MINUS = ("-", "\N{MINUS SIGN}", "\N{EN DASH}")
-_SIGNED = re.compile(rf"([+{re.escape(''.join(_MINUS))}]?)({_NUMBER.pattern})(\D*)")
+_SIGNED = re.compile(rf"([+{re.escape(''.join(_MINUS))}]?)({_NUMBER.pattern}(?:[eE][+-]?\d+)?)(\D*)")
 
 
 def order_classes(names: Collection[str], classes: Sequence[str] | None = None) -> tuple[dict[str, float], str]:
     """Rank classes by the given order, else by the number in their names, else alphabetically.
 
-    A hyphen is a minus only if every name is a number (``-90``, ``45``), perhaps with one unit (``-5dB``, ``0dB``); in
-    ``angle-30`` it separates. A comma before one or two digits is a decimal sign (``0,5m``). Of several numbers, the
-    one that differs between classes counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
+    A hyphen is a minus only if every name is a number (``-90``, ``45``, ``1e-3``), perhaps with one unit (``-5dB``,
+    ``0dB``); in ``angle-30`` it separates. A comma before one or two digits is a decimal sign (``0,5m``). Of several
+    numbers, the one that differs between classes counts: 30 and 60 in ``mic2-deg030`` and ``mic2-deg060``.
 
     Returns:
         The rank of each class, lowest first, and a note on what is uncertain about the order.
