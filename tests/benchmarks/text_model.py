@@ -20,6 +20,7 @@ import argparse
 import gzip
 import importlib.util
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -48,6 +49,8 @@ TOKENS = 128  # largest number of tokens of an argument
 HELD_OUT = 0.3  # share of a debate's arguments that are held out
 MEMORY = 4 << 30
 BATCHES = (4, 8, 16, 32)
+BERGSON_BATCH = 16
+RIVALS = ("dattri", "bergson")
 SAMPLE = 8, 6  # numbers of training and held-out pairs whose scores are compared with autograd
 PARTS = {"projected": None, "exact": ["encoder.encoder.layer.4.*", "encoder.encoder.layer.5.*", "score.*"]}
 TITLES = {"projected": "all parameters, projected", "exact": "the last two layers, exact"}
@@ -259,6 +262,58 @@ def dattri(work: Work, part: str) -> Scores:
     return found.double().numpy()
 
 
+def bergson(work: Work, part: str, dim: int) -> Scores:
+    """Scores of all pairs from bergson's gradients of items, which are those of the encoder's linear layers."""
+    from bergson import GradientProcessor, IndexConfig, InMemoryCollector
+    from datasets import Dataset
+
+    wanted_parameters(work.model, part)
+    encoder, both = work.model.encoder, (work.data.train, work.data.test)
+    linear = {name for name, layer in encoder.named_modules() if isinstance(layer, nn.Linear)}
+    chosen = {name for name in linear if encoder.get_submodule(name).weight.requires_grad}
+    side = math.isqrt(dim) if part == "projected" else None  # it projects both sides of a layer's gradient
+    count = sum(map(len, both))
+    collector = InMemoryCollector(
+        model=encoder,
+        target_modules=chosen,
+        data=Dataset.from_dict({"length": [TOKENS] * count}),
+        cfg=IndexConfig(run_path=tempfile.mkdtemp(), projection_dim=side or 0),
+        processor=GradientProcessor(projection_dim=side, include_bias=side is None),
+    )
+    inputs = {name: torch.cat([samples.inputs[name] for samples in both]) for name in both[0].inputs}
+    scores = []
+    with collector:
+        for rows in torch.arange(count).split(BERGSON_BATCH):
+            work.model.zero_grad(set_to_none=True)
+            found = work.model(**{name: values[rows] for name, values in inputs.items()}).reshape(-1)
+            found.sum().backward()
+            collector.process_batch(rows.tolist(), losses=found)
+            scores.append(found.detach().double())
+    collector.teardown()
+    kernel = torch.zeros(count, count, dtype=torch.float64)
+    for gradients in collector.gradients.values():
+        kernel += gradients.double() @ gradients.double().T
+    return of_pairs(kernel.numpy(), torch.cat(scores).numpy(), work.data)
+
+
+def of_pairs(kernel: Scores, scores: Scores, data: RankingData) -> Scores:
+    """Influence of the training pairs on the held-out pairs from inner products of items and their scores."""
+    sides = []
+    for pairs, begin in ((data.train_pairs, 0), (data.test_pairs, len(data.train))):
+        i, j = pairs.first + begin, pairs.second + begin
+        sides.append((i, j, -pairs.target / (1 + np.exp(pairs.target * (scores[i] - scores[j])))))
+    (i, j, a), (k, m, b) = sides
+    rows = kernel[i] - kernel[j]
+    return np.asarray(a[:, None] * (rows[:, k] - rows[:, m]) * b)
+
+
+def on_sample(scores: Scores, data: RankingData) -> list[list[float]]:
+    """The scores that are compared with autograd."""
+    rows, columns = some(len(data.train_pairs), SAMPLE[0]), some(len(data.test_pairs), SAMPLE[1])
+    sample: list[list[float]] = scores[np.ix_(rows, columns)].tolist()
+    return sample
+
+
 def memory(field: str) -> int:
     """Bytes of this process's memory: VmRSS is the present size, VmHWM the largest so far (Linux)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
@@ -281,17 +336,20 @@ def child(folder: Path, way: str, part: str, dim: int, *, tiny: bool) -> dict[st
             Pairs([0], [1], [1]),
         )
         ours(Work(few, work.model, path), part, dim)
+    elif way in RIVALS:
+        importlib.import_module(way)
     Path("/proc/self/clear_refs").write_text("5")  # measure the peak from here
     base, clock, processor = memory("VmRSS"), time.perf_counter(), time.process_time()
     if way == "ours":
         result, scores = ours(work, part, dim)
-        rows, columns = some(len(data.train_pairs), SAMPLE[0]), some(len(data.test_pairs), SAMPLE[1])
-        found["scores"] = scores[np.ix_(rows, columns)].tolist()
+        found["scores"] = on_sample(scores, data)
         found["notes"] = [note for note in result.notes if "projected" in note]
     elif way == "autograd":
         found["scores"] = by_autograd(work, part).tolist()
     elif way == "dattri":
         found["scores"] = dattri(work, part).tolist()
+    elif way == "bergson":
+        found["scores"] = on_sample(bergson(work, part, dim), data)
     else:
         floor(work, part, int(way))
     found |= {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
@@ -351,6 +409,11 @@ def compare(folder: Path, part: str, options: argparse.Namespace, data: RankingD
     print(f"| {TITLES[part]}: tracinctl | {seconds:.3g} | {spread} | {peak:,.0f} MiB | {of_engine} |")
     for note in last["notes"]:
         print(f"  {note}", file=sys.stderr)
+    if options.rivals and importlib.util.find_spec("bergson") is not None:
+        rival = one("bergson")
+        peak, of_bergson = rival["memory"] / 2**20, agreement(np.array(rival["scores"]), true)
+        shown = f"{clock(rival):.3g} | {clock(rival) / base:.2f} | {peak:,.0f} MiB | {of_bergson}"
+        print(f"| {TITLES[part]}: bergson, linear layers of the encoder | {shown} |")
     if options.rivals and part == "exact":
         rival = one("dattri")
         share = sum(min(n, k) for n, k in zip(SAMPLE, map(len, (data.train_pairs, data.test_pairs)), strict=True))
@@ -366,7 +429,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dim", type=int, default=1024, help="numbers kept of each parameter's gradient")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--part", choices=list(PARTS), action="append", help="default: both")
-    parser.add_argument("--rivals", action="store_true", help="dattri beside the exact way, timed on a few pairs")
+    parser.add_argument(
+        "--rivals",
+        action="store_true",
+        help="dattri beside the exact way, timed on a few pairs, and bergson beside both, if installed",
+    )
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to check that everything runs")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
