@@ -207,9 +207,9 @@ def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Formula
     after = (watch.folds or {}).get(use.weight or "")
     if after is not None and {after.weight, after.bias} <= watch.parameters.keys() and after.is_near(a["bias"]):
         use, a["weight"], a["bias"] = after.folded(use, weight, a["bias"], watch.parameters)
-    if watch.channels_last and watch.name(weight) is not None and weight.dim() == _IMAGES:
+    if watch.channels_last and use.weight is not None and weight.dim() == _IMAGES:
         # `contiguous` keeps a weight with one input channel unchanged, and then the output has channels first
-        a["weight"] = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
+        a["weight"] = torch.empty_like(weight, memory_format=torch.channels_last).copy_(a["weight"])
     return _FormulaUse(use, x, lambda: func(*a.values()))
 
 
