@@ -6,7 +6,9 @@ import pytest
 import torch
 from small_models import Model
 from torch import nn
+from torch.nn.utils import parametrize
 
+from tracinctl.engine.gradients import batched
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.gradients.normalised import NormalisedConvolution
 from tracinctl.engine.gradients.projection import Projection
@@ -42,6 +44,10 @@ def folded(gradients: ItemGradients) -> int:
     return sum(isinstance(use, NormalisedConvolution) for use in gradients._ways[0].uses[0])
 
 
+def way(gradients: ItemGradients) -> tuple[bool, bool]:
+    return gradients._ways[0]._apart, gradients._ways[0].channels_last
+
+
 def mean(h):
     return h.flatten(2).mean(2).sum(1, keepdim=True)
 
@@ -50,12 +56,21 @@ def pieces(**more):
     return {"a": nn.Conv2d(2, 4, 3, padding=1), "n": nn.BatchNorm2d(4), **more}
 
 
+def tied(parts):
+    parts["n"].bias = parts["a"].bias
+    return parts
+
+
 def hooked(m, x):
     shown = []
     handle = m.a.register_forward_hook(lambda _module, _inputs, output: shown.append(output.abs().mean()))
     result = mean(m.n(m.a(x)).tanh()) + shown[0]
     handle.remove()
     return result
+
+
+def together(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a.tanh() * b
 
 
 def changed_before(m, x):
@@ -115,6 +130,28 @@ CASES = {
     "without parameters": (lambda m, x: mean(m.n(m.a(x)).tanh()), lambda: pieces(n=nn.BatchNorm2d(4, affine=False)), 0),
     "another normalisation": (lambda m, x: mean(m.n(m.a(x)).tanh()), lambda: pieces(n=nn.GroupNorm(2, 4)), 0),
     "something between": (lambda m, x: mean(m.n(m.a(x).tanh()).tanh()), pieces, 0),
+    "a bias that is computed": (
+        lambda m, x: mean(m.n(m.a(x)).tanh()),
+        lambda: pieces(a=parametrize.register_parametrization(nn.Conv2d(2, 4, 3), "bias", nn.Softplus())),
+        0,
+    ),
+    "a bias that is used elsewhere": (lambda m, x: mean(m.n(m.a(x)).tanh()) * m.a.bias.exp().sum(), pieces, 0),
+    "a bias of each item": (
+        lambda m, x: mean(m.n(nn.functional.conv2d(x, m.w, m.b(x.mean((2, 3)))[0])).tanh()),
+        lambda: pieces(w=nn.Parameter(torch.randn(4, 2, 3, 3)), b=nn.Linear(2, 4)),
+        0,
+    ),
+    "the same bias for both layers": (
+        lambda m, x: mean(m.n(m.a(x)).tanh()),
+        lambda: tied(pieces()),
+        1,
+    ),
+    "two normalisations": (
+        lambda m, x: mean(m.n(z := m.a(x)).tanh() * m.k(z)),
+        lambda: pieces(k=nn.BatchNorm2d(4)),
+        0,
+    ),
+    "one normalisation twice": (lambda m, x: mean(m.n(z := m.a(x)).tanh() * m.n(z)), pieces, 1),
     "its weight is used elsewhere": (
         lambda m, x: mean(m.n(m.a(x)).tanh() * m.n.weight.view(1, -1, 1, 1)),
         pieces,
@@ -132,13 +169,57 @@ def test_gradients_equal_those_of_plain_autograd(name):
     gradients = ItemGradients(model)
     gradients.prepare(items)
     unfolding = ItemGradients(model)
-    for way in unfolding._ways:
-        way._folds = None
+    for one in unfolding._ways:
+        one._folds = None
     unfolding.prepare(items)
     assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
     assert folded(gradients) == number
-    # folding takes no faster way away
-    assert len(gradients._ways) == len(unfolding._ways)
+    assert way(gradients) == way(unfolding), "folding takes no faster way away"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_block_is_one_pass(name, monkeypatch):
+    forward, parts, _ = CASES[name]
+    torch.manual_seed(0)
+    gradients = ItemGradients(shaken(Model(forward, **parts())))
+    items = torch.randn(3, 2, 6, 7, dtype=torch.float64)
+    gradients.prepare(items)
+    passes = []
+    watch = batched.UseWatch
+    monkeypatch.setattr(batched, "UseWatch", lambda *args, **more: passes.append(1) or watch(*args, **more))
+    gradients(items)
+    assert len(passes) == 1
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_normalisations_after_convolutions_of_tokens_are_folded(counted):
+    torch.manual_seed(0)
+    model = Model(
+        lambda m, x: mean(m.n(m.a(m.e(x).transpose(1, 2))).tanh()) + mean(m.k(m.b(m.e(x).transpose(1, 2))).tanh()),
+        e=nn.Embedding(9, 4).requires_grad_(counted),
+        a=nn.Conv1d(4, 3, 2),
+        n=nn.BatchNorm1d(3),
+        b=nn.Conv1d(4, 3, 3),
+        k=nn.BatchNorm1d(3),
+    )
+    model, items = shaken(model), torch.randint(0, 9, (5, 6))
+    gradients = ItemGradients(model)
+    gradients.prepare(items)
+    assert folded(gradients) == 2
+    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+def test_nothing_is_folded_if_a_use_is_hidden():
+    torch.manual_seed(0)
+    joined = torch.jit.script(together)
+    model = shaken(Model(lambda m, x: mean(joined(z := m.a(x), m.n(z))), **pieces()))
+    items = torch.randn(3, 2, 6, 7, dtype=torch.float64)
+    gradients = ItemGradients(model)
+    gradients.prepare(items)
+    assert gradients._ways
+    assert folded(gradients) == 0
+    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
 
 
 @pytest.mark.parametrize("new", ["values", "tensors", "a mean far away"])

@@ -153,6 +153,12 @@ class BatchedGradients:
             )
         return self._features(run, places), run.scores
 
+    def stop_folding(self) -> bool:
+        """Fold no normalisation from now on; whether any was folded, so that this changes something."""
+        folded = any((self._folds or {}).values())
+        self._folds = None
+        return folded
+
     def flat_gradients(self, gathered: Mapping[str, Feature]) -> dict[str, torch.Tensor]:
         """The flat gradients of the first item by name, from the gradients of ``learn``."""
         gradients: dict[str, torch.Tensor] = {}
@@ -186,7 +192,7 @@ class BatchedGradients:
                 if trace.copied <= set(copies) and not bare and not trace.refolded:
                     slopes = torch.autograd.grad(scores.sum(), [*outs, *copies.values()], allow_unused=True)
                     # outputs of layers that follow an anchored one need no anchor of their own
-                    self._anchored = {k for k in self._anchored if not ins[k].requires_grad}
+                    self._anchored = {k for k in self._anchored if k < len(ins) and not ins[k].requires_grad}
                     self.uses = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
                     self.branches |= trace.branched
                     self.bytes_per_item = sum(t.element_size() * t[0].numel() for t in (*ins, *outs))

@@ -119,7 +119,9 @@ class ItemGradients:
         self._examples[_shape(first)] = first
         if self._ways and not self._serves(first):
             while self._ways and not all(map(self._serves, self._examples.values())):
-                del self._ways[0]
+                refused = self._ways.pop(0)
+                if refused.stop_folding():
+                    self._ways.append(refused)
                 self._trusted.clear()
 
     def prepare_in_passing(self) -> bool:

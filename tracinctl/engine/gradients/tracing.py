@@ -84,8 +84,9 @@ class UseWatch(TorchFunctionMode):
         self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is functional.batch_norm and (normalised := self._normalised(args, kwargs)) is not None:
-            return normalised
+        if func is functional.batch_norm:
+            normalised = self._normalised(args, kwargs)
+            return self._result(func, args, kwargs) if normalised is None else normalised
         result = self._result(func, args, kwargs)
         if self.convolved and (is_question(func) or not isinstance(result, _PLAIN)):
             for _, use in _found(self.convolved, args, kwargs):
@@ -142,14 +143,15 @@ class UseWatch(TorchFunctionMode):
             self._unfold(use)
             return None
         after = Normalisation(weight, bias, mean, a["running_var"], a["eps"])
-        if isinstance(use, NormalisedConvolution):
-            if use.normalisation.is_same(after):
-                self.pending.discard(id(given))
-                return given.view_as(given)
-            self._unfold(use)
-        elif use.weight not in self.folds and given.device.type == "cpu":
+        if use.weight not in self.folds and given.device.type == "cpu":
             self.folds[use.weight] = after
             self.trace.refolded = True
+        known = self.folds.get(use.weight)
+        if known is None or not known.is_same(after):
+            self._unfold(use)
+        elif isinstance(use, NormalisedConvolution):
+            self.pending.discard(id(given))
+            return given.view_as(given)
         return None
 
     def unfold_pending(self) -> None:
@@ -158,10 +160,10 @@ class UseWatch(TorchFunctionMode):
             self._unfold(self.convolved[given][1])
 
     def _unfold(self, use: Convolution) -> None:
-        """Never fold into this convolution again, because its output has other uses."""
-        if isinstance(use, NormalisedConvolution) and use.weight is not None and self.folds is not None:
+        """Never fold into this convolution, because its output has other uses."""
+        if use.weight is not None and self.folds is not None:
             self.folds[use.weight] = None
-            self.trace.refolded = True
+            self.trace.refolded |= isinstance(use, NormalisedConvolution)
 
     def _record(self, use: _FormulaUse) -> torch.Tensor:
         output = use.output()
@@ -204,13 +206,21 @@ def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Formula
     shape, size = tuple(weight.shape), tuple(x.shape[2:])
     named = watch.name(weight), watch.name(a["bias"])
     use = Convolution(*named, shape, size, stride, padding, dilation, a["groups"])
-    after = (watch.folds or {}).get(use.weight or "")
-    if after is not None and {after.weight, after.bias} <= watch.parameters.keys() and after.is_near(a["bias"]):
+    if (after := _to_fold(watch, use, a["bias"])) is not None:
         use, a["weight"], a["bias"] = after.folded(use, weight, a["bias"], watch.parameters)
     if watch.channels_last and use.weight is not None and weight.dim() == _IMAGES:
         # `contiguous` keeps a weight with one input channel unchanged, and then the output has channels first
         a["weight"] = torch.empty_like(weight, memory_format=torch.channels_last).copy_(a["weight"])
     return _FormulaUse(use, x, lambda: func(*a.values()))
+
+
+def _to_fold(watch: UseWatch, use: Convolution, bias: torch.Tensor | None) -> Normalisation | None:
+    """The normalisation to fold into a convolution with this bias, or None."""
+    after = (watch.folds or {}).get(use.weight or "")
+    # there is no formula for a bias that is computed or copied per item
+    if after is None or (use.bias is None) != (bias is None):
+        return None
+    return after if {after.weight, after.bias} <= watch.parameters.keys() and after.is_near(bias) else None
 
 
 def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
