@@ -93,9 +93,10 @@ CASES = {
     "in groups": (lambda m, x: mean(m.n(m.a(x)).tanh()), lambda: pieces(a=nn.Conv2d(2, 4, 3, groups=2)), 1),
     "a kernel wider than the image": (
         lambda m, x: mean(m.n(m.a(x)).tanh()),
-        lambda: pieces(a=nn.Conv2d(2, 4, 11, padding=5)),
+        lambda: pieces(a=nn.Conv2d(2, 4, (1, 25), padding=(0, 12))),
         1,
     ),
+    "few positions": (lambda m, x: mean(m.n(m.a(x[..., :8, :8])).tanh()), pieces, 0),
     "a series": (
         lambda m, x: mean(m.n(m.a(x.flatten(2))).tanh()),
         lambda: pieces(a=nn.Conv1d(2, 4, 3), n=nn.BatchNorm1d(4)),
@@ -165,7 +166,7 @@ def test_gradients_equal_those_of_plain_autograd(name):
     forward, parts, number = CASES[name]
     torch.manual_seed(0)
     model = shaken(Model(forward, **parts()))
-    items = torch.randn(5, 2, 6, 7, dtype=torch.float64)
+    items = torch.randn(5, 2, 20, 12, dtype=torch.float64)
     gradients = ItemGradients(model)
     gradients.prepare(items)
     unfolding = ItemGradients(model)
@@ -182,7 +183,7 @@ def test_a_block_is_one_pass(name, monkeypatch):
     forward, parts, _ = CASES[name]
     torch.manual_seed(0)
     gradients = ItemGradients(shaken(Model(forward, **parts())))
-    items = torch.randn(3, 2, 6, 7, dtype=torch.float64)
+    items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
     gradients.prepare(items)
     passes = []
     watch = batched.UseWatch
@@ -202,7 +203,7 @@ def test_normalisations_after_convolutions_of_tokens_are_folded(counted):
         b=nn.Conv1d(4, 3, 3),
         k=nn.BatchNorm1d(3),
     )
-    model, items = shaken(model), torch.randint(0, 9, (5, 6))
+    model, items = shaken(model), torch.randint(0, 9, (5, 60))
     gradients = ItemGradients(model)
     gradients.prepare(items)
     assert folded(gradients) == 2
@@ -214,7 +215,7 @@ def test_nothing_is_folded_if_a_use_is_hidden():
     torch.manual_seed(0)
     joined = torch.jit.script(together)
     model = shaken(Model(lambda m, x: mean(joined(z := m.a(x), m.n(z))), **pieces()))
-    items = torch.randn(3, 2, 6, 7, dtype=torch.float64)
+    items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
     gradients = ItemGradients(model)
     gradients.prepare(items)
     assert gradients._ways
@@ -226,7 +227,7 @@ def test_nothing_is_folded_if_a_use_is_hidden():
 def test_statistics_of_a_later_checkpoint_count(new):
     torch.manual_seed(0)
     model = shaken(Model(CASES["images"][0], **pieces()))
-    items = torch.randn(3, 2, 6, 7, dtype=torch.float64)
+    items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
     gradients = ItemGradients(model)
     gradients.prepare(items)
     assert folded(gradients) == 1
@@ -245,7 +246,7 @@ def test_statistics_of_a_later_checkpoint_count(new):
 def test_a_normalisation_with_means_far_away_is_not_folded():
     torch.manual_seed(0)
     model = shaken(Model(CASES["images"][0], **pieces(a=nn.Conv2d(2, 4, 3)))).float()
-    items = 1000 + torch.rand(4, 2, 6, 7)
+    items = 1000 + torch.rand(4, 2, 20, 12)
     with torch.no_grad():
         output = model.a(items)
     model.n.running_mean.copy_(output.mean((0, 2, 3)))
@@ -259,7 +260,7 @@ def test_a_later_checkpoint_may_leave_a_normalisation_out():
     torch.manual_seed(0)
     model = shaken(Model(lambda m, x: mean((m.n(m.a(x)) if m.n.on else m.a(x)).tanh()), **pieces()))
     model.n.on = True
-    items = torch.randn(3, 2, 6, 7, dtype=torch.float64)
+    items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
     gradients = ItemGradients(model)
     gradients.prepare(items)
     assert folded(gradients) == 1
@@ -272,7 +273,7 @@ def test_a_later_checkpoint_may_leave_a_normalisation_out():
 def test_some_parameters_count(layers):
     torch.manual_seed(0)
     model = shaken(Model(CASES["images"][0], **pieces()))
-    items = torch.randn(3, 2, 6, 7, dtype=torch.float64)
+    items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
     gradients = ItemGradients(model, layers=layers)
     got = products(gradients, items)
     for name, p in model.named_parameters():
@@ -284,5 +285,5 @@ def test_projections_are_of_single_layers():
     torch.manual_seed(0)
     model = shaken(Model(CASES["images"][0], **pieces()))
     gradients = ItemGradients(model, projection=Projection(16, 0))
-    gradients.prepare(torch.randn(3, 2, 6, 7, dtype=torch.float64))
+    gradients.prepare(torch.randn(3, 2, 20, 12, dtype=torch.float64))
     assert folded(gradients) == 0

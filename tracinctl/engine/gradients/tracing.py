@@ -151,7 +151,7 @@ class UseWatch(TorchFunctionMode):
             self._unfold(use)
         elif isinstance(use, NormalisedConvolution):
             self.pending.discard(id(given))
-            return given.view_as(given)
+            return given.clone() if self.apart else given.view_as(given)
         return None
 
     def unfold_pending(self) -> None:
@@ -172,10 +172,12 @@ class UseWatch(TorchFunctionMode):
         self.trace.uses.append(use.use)
         self.trace.inputs.append(use.inputs)
         self.trace.outputs.append(output)
-        given = output.clone() if self.apart else output
+        folded = isinstance(use.use, NormalisedConvolution)
+        # the normalisation copies the output of a folded one
+        given = output.clone() if self.apart and not folded else output
         if isinstance(use.use, Convolution):
             self.convolved[id(given)] = given, use.use
-        if isinstance(use.use, NormalisedConvolution):
+        if folded:
             self.pending.add(id(given))
         return given
 
@@ -218,7 +220,7 @@ def _to_fold(watch: UseWatch, use: Convolution, bias: torch.Tensor | None) -> No
     """The normalisation to fold into a convolution with this bias, or None."""
     after = (watch.folds or {}).get(use.weight or "")
     # there is no formula for a bias that is computed or copied per item
-    if after is None or (use.bias is None) != (bias is None):
+    if after is None or not use.has_many_positions or (use.bias is None) != (bias is None):
         return None
     return after if {after.weight, after.bias} <= watch.parameters.keys() and after.is_near(bias) else None
 

@@ -108,6 +108,7 @@ Found = Iterable[tuple[str, Feature]]
 _PLANE = 2  # number of dimensions of an image
 _LARGE_IMAGE = 1 << 16  # size of an image's patches; for 1x1025x47, patches take three times as long
 _MANY_OUTPUTS = 128  # outputs times threads from which patches are as fast, because they use all threads
+_MANY_POSITIONS = 4  # positions per number of an output's weight; folding all took a ResNet's time for 64x64 times 1.7
 _WORTH = 8  # an outer product or rows of a table must be this many times shorter
 _SMALL_TABLE = 1 << 16  # numbers of a table; up to this many, rows that most blocks use are no faster than all rows
 _SHARED = 64  # with fewer rows of a table per position, the items of a block use nearly all of them
@@ -191,6 +192,11 @@ class Convolution(Use):
             yield self.weight, Dense(self.of_weight(inputs, slope, form))
         if self.bias is not None:
             yield self.bias, Dense(self.of_bias(slope))
+
+    @property
+    def has_many_positions(self) -> bool:
+        """Whether passes over the outputs take longer than passes over the gradient of the weight."""
+        return _numel(self._outs) >= _MANY_POSITIONS * _numel(self.shape[1:])
 
     def of_weight(self, inputs: torch.Tensor, slope: torch.Tensor, form: Form) -> torch.Tensor:
         """Gradients of the weight, shape (items, numbers)."""
