@@ -241,7 +241,8 @@ class VoteCurves:
         """Add the k-th lowest scores of a block."""
         ranks = [k - 1 for k in self.votes]
         if ranks:
-            ordered = np.partition(block[:, self._active], ranks, axis=1)
+            # up to nine times as fast as ``np.partition`` with several ranks
+            ordered = np.sort(block[:, self._active], axis=1)
             self._lowest[:, start : start + len(block)] = ordered[:, ranks].T
 
     def finish(self) -> None:
