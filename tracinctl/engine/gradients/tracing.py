@@ -222,7 +222,8 @@ def _to_fold(watch: UseWatch, use: Convolution, bias: torch.Tensor | None) -> No
     # there is no formula for a bias that is computed or copied per item
     if after is None or not use.has_many_positions or (use.bias is None) != (bias is None):
         return None
-    return after if {after.weight, after.bias} <= watch.parameters.keys() and after.is_near(bias) else None
+    named = {after.weight, after.bias} <= watch.parameters.keys()
+    return after if named and after.is_near(bias, watch.parameters) else None
 
 
 def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
