@@ -18,11 +18,10 @@ import torch
 
 from tracinctl.engine.gradients.uses import Convolution, Dense, Form, Found, at_taps
 
-# Deviations. If b - mean is far from 0, the two parts of gamma's gradient cancel. With gamma 0.01, scores in float32
-# are off by 2e-6 of the largest one at 1.6 deviations, 1e-5 at 4, and 2e-5 at 9. With gamma 1, gamma's gradient counts
-# for little, and the error is that without folding.
-_NEAR, _FAR = 2.0, 8.0
-_SMALL = 0.1  # a gamma below which the limit falls from _FAR to _NEAR
+_FAR = 8.0  # deviations; if b - mean is farther from 0, the two parts of gamma's gradient cancel
+# With gamma 1, the error of these parts in float32 is below that of the weight's gradient. With gamma 0.1 it can make
+# the error of scores ten times as large, 1e-5 of the largest one.
+_SMALL = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,10 @@ class Normalisation:
         """The convolution's bias minus the mean, shape (channels,)."""
         return -self.mean if bias is None else bias - self.mean
 
-    def is_near(self, bias: torch.Tensor | None, parameters: Mapping[str, torch.Tensor]) -> bool:
+    def is_precise(self, bias: torch.Tensor | None, parameters: Mapping[str, torch.Tensor]) -> bool:
         """Whether gradients are precise after folding into a convolution with this bias."""
-        limits = (parameters[self.weight].abs() * (_FAR / _SMALL)).clamp(_NEAR, _FAR)
-        return bool(((self.shift(bias) * self.rate).abs() <= limits).all())
+        near = (self.shift(bias) * self.rate).abs() <= _FAR
+        return bool(near.all() and parameters[self.weight].square().mean() >= _SMALL**2)
 
     def folded(
         self, use: Convolution, weight: torch.Tensor, bias: torch.Tensor | None, parameters: Mapping[str, torch.Tensor]

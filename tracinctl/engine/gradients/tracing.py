@@ -223,7 +223,7 @@ def _to_fold(watch: UseWatch, use: Convolution, bias: torch.Tensor | None) -> No
     if after is None or not use.has_many_positions or (use.bias is None) != (bias is None):
         return None
     named = {after.weight, after.bias} <= watch.parameters.keys()
-    return after if named and after.is_near(bias, watch.parameters) else None
+    return after if named and after.is_precise(bias, watch.parameters) else None
 
 
 def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
