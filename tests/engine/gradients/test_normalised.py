@@ -194,6 +194,17 @@ def test_a_block_is_one_pass(name, monkeypatch):
     assert len(passes) == 1
 
 
+def test_nothing_is_folded_in_a_model_that_branches_on_its_data():
+    torch.manual_seed(0)
+    model = shaken(Model(lambda m, x: mean((m.n(m.a(x)) if x.sum() > 0 else m.n(m.a(-x))).tanh()), **pieces()))
+    items = torch.randn(6, 2, 20, 12, dtype=torch.float64)
+    gradients = ItemGradients(model)
+    gradients.prepare(items)
+    assert gradients._ways
+    assert folded(gradients) == 0
+    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
+
+
 @pytest.mark.parametrize("counted", [True, False])
 def test_normalisations_after_convolutions_of_tokens_are_folded(counted):
     torch.manual_seed(0)

@@ -220,7 +220,7 @@ class BatchedGradients:
         watches.append(watch)
         with watch:
             score = torch.func.functional_call(self._scored, state, (of_each(_alone, item),), tie_weights=False)
-        watch.unfold_pending()
+        watch.unfold_others()
         return score, watch.trace.inputs, watch.trace.outputs
 
     def _features(self, run: _Run, places: Sequence[torch.Tensor | None]) -> list[Feature]:

@@ -154,10 +154,14 @@ class UseWatch(TorchFunctionMode):
             return given.clone() if self.apart else given.view_as(given)
         return None
 
-    def unfold_pending(self) -> None:
-        """Never fold a normalisation again that the run left out."""
-        for given in self.pending:
-            self._unfold(self.convolved[given][1])
+    def unfold_others(self) -> None:
+        """Never fold a normalisation again that the run left out.
+
+        Nor any of a model that branches on its data, because another branch may leave it out.
+        """
+        for key, (_, use) in self.convolved.items():
+            if key in self.pending or self.trace.branched:
+                self._unfold(use)
 
     def _unfold(self, use: Convolution) -> None:
         """Never fold into this convolution, because its output has other uses."""
