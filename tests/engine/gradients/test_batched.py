@@ -193,6 +193,18 @@ def test_if_a_way_fails_at_a_later_shape_another_serves_all_shapes():
     assert_products_agree(InPlaceIfLong().double(), torch.randn(3, 1, 1).double(), torch.randn(3, 1, 5).double())
 
 
+def test_a_change_in_place_that_keeps_the_first_items_values():
+    class Clamped(nn.Sequential):
+        def forward(self, x):
+            return self[1](self[0](x).clamp_(max=1.0))
+
+    torch.manual_seed(0)
+    model = Clamped(nn.Linear(3, 4), nn.Linear(4, 1)).double()
+    items = torch.randn(4, 3, dtype=torch.float64) * torch.tensor([[0.01], [9.0], [9.0], [9.0]])
+    assert model[0](items[0]).max() < 1.0 < model[0](items[1]).max()
+    assert_products_agree(model, items)
+
+
 def test_attention_is_traced_as_linear_maps():
     model = nn.Sequential(
         nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True), nn.Flatten(), nn.Linear(40, 1)

@@ -189,7 +189,9 @@ class BatchedGradients:
                 scores, ins, outs = torch.vmap(run, randomness="error")(copies, inputs, anchors)
                 trace = watches[-1].trace
                 bare = {k for k, output in enumerate(outs) if not output.requires_grad}
-                if trace.copied <= set(copies) and not bare and not trace.refolded:
+                # a change in place hides the gradient at the output, even if it keeps the values of these items
+                changed = any(output._version for output in outs)  # noqa: SLF001  documented in "Autograd mechanics"
+                if trace.copied <= set(copies) and not bare and not trace.refolded and not changed:
                     slopes = torch.autograd.grad(scores.sum(), [*outs, *copies.values()], allow_unused=True)
                     # outputs of layers that follow an anchored one need no anchor of their own
                     self._anchored = {k for k in self._anchored if k < len(ins) and not ins[k].requires_grad}
@@ -201,6 +203,7 @@ class BatchedGradients:
                     return _Run(trace, [x.detach() for x in ins], by_key, scores.detach())
             self._copied |= trace.copied
             self._anchored |= bare
+            self._apart |= changed
         raise RuntimeError("the uses of the parameters change from run to run")
 
     def _run_one(
