@@ -287,7 +287,7 @@ class Flattened(Viewed):
         return self.score(self.pool(self.convolution(x)).flatten(1))
 
 
-@pytest.mark.parametrize(("kind", "ways"), [(Flattened, 4), (Viewed, 2)])
+@pytest.mark.parametrize(("kind", "ways"), [(Flattened, 2), (Viewed, 1)])
 def test_channels_are_last_if_the_model_allows_it(kind, ways):
     torch.manual_seed(0)
     model = kind().double()

@@ -44,7 +44,7 @@ from tracinctl.errors import ModelError
 
 ScoreFunction = Callable[[Any, Any], Any]
 
-_RUNS = 6  # a run may show that more copies or anchors are needed, or that normalisations can or cannot be folded
+_RUNS = 6  # a run may show that it needs more copies or anchors, or that normalisations can or cannot be folded
 _APART = 8192  # gradients of parameters with fewer entries share one matrix
 
 
@@ -74,7 +74,6 @@ class BatchedGradients:
         model: in ``eval()`` mode.
         score: returns the score of one item, shape (), from the model and the item's input with a leading 1.
         names: names of the parameters.
-        apart: whether the model changes outputs of its layers in place.
         channels_last: store images in the model with the channels last. On a CPU, pooling is then eight times as fast;
             a model that takes a ``view`` of an image fails.
         projection: projection of the gradients; None = exact gradients.
@@ -95,7 +94,6 @@ class BatchedGradients:
         score: ScoreFunction,
         names: Sequence[str],
         *,
-        apart: bool,
         channels_last: bool = False,
         projection: Projection | None = None,
         scales: Mapping[str, float] | None = None,
@@ -108,7 +106,8 @@ class BatchedGradients:
         self.placed_bytes = 0
         self.row_bytes = self.peak_bytes = 0
         self._scored = _ScoredModel(model, score)
-        self._apart = apart
+        # models that change a layer's output in place get a copy of it, which costs a little, so others do not
+        self._apart = False
         self.channels_last = channels_last
         self._copied: set[str] = set()
         self._anchored: set[int] = set()

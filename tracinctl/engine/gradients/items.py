@@ -59,12 +59,8 @@ class ItemGradients:
         self._ask = score or _call
         self.names = _chosen(model, layers)
         self.parameters = sum(model.get_parameter(name).numel() for name in self.names)
-        # models that change a layer's output in place get a copy of it, which costs a little, so others do not
-        self._ways = [
-            self._batched(model, apart=apart, channels_last=channels_last)
-            for channels_last in ((True, False) if _gains_by_channels_last(model) else (False,))
-            for apart in (False, True)
-        ]
+        layouts = (True, False) if _gains_by_channels_last(model) else (False,)
+        self._ways = [self._batched(model, channels_last=channels_last) for channels_last in layouts]
         if any(model.get_parameter(name).is_complex() for name in self.names):
             self._ways.clear()  # the formulas are for real numbers
         self._trusted: set[object] = set()
@@ -96,14 +92,13 @@ class ItemGradients:
 
     def unlearned(self, model: torch.nn.Module) -> BatchedGradients:
         """The fast way for a model of this kind, before it has learned anything."""
-        return self._batched(model, apart=False, channels_last=_gains_by_channels_last(self.model))
+        return self._batched(model, channels_last=_gains_by_channels_last(self.model))
 
-    def _batched(self, model: torch.nn.Module, *, apart: bool, channels_last: bool) -> BatchedGradients:
+    def _batched(self, model: torch.nn.Module, *, channels_last: bool) -> BatchedGradients:
         return BatchedGradients(
             model,
             self._score,
             self.names,
-            apart=apart,
             channels_last=channels_last,
             projection=self.projection,
             scales=self.scales,
