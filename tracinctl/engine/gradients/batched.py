@@ -190,7 +190,7 @@ class BatchedGradients:
                 bare = {k for k, output in enumerate(outs) if not output.requires_grad}
                 # a change in place hides the gradient at the output, even if it keeps the values of these items
                 changed = any(output._version for output in outs)  # noqa: SLF001  documented in "Autograd mechanics"
-                if trace.copied <= set(copies) and not bare and not trace.refolded and not changed:
+                if trace.copied <= set(copies) and not bare and not watches[-1].folding.changed and not changed:
                     slopes = torch.autograd.grad(scores.sum(), [*outs, *copies.values()], allow_unused=True)
                     # outputs of layers that follow an anchored one need no anchor of their own
                     self._anchored = {k for k in self._anchored if k < len(ins) and not ins[k].requires_grad}
@@ -222,7 +222,7 @@ class BatchedGradients:
         watches.append(watch)
         with watch:
             score = torch.func.functional_call(self._scored, state, (of_each(_alone, item),), tie_weights=False)
-        watch.unfold_others()
+        watch.folding.finish(branched=watch.trace.branched)
         return score, watch.trace.inputs, watch.trace.outputs
 
     def _features(self, run: _Run, places: Sequence[torch.Tensor | None]) -> list[Feature]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -13,13 +13,12 @@ from torch.overrides import TorchFunctionMode
 
 from tracinctl.engine.gradients.attention import fused_attention
 from tracinctl.engine.gradients.branches import answer, is_question, shaped_by_data
+from tracinctl.engine.gradients.folding import Folding, entries
 from tracinctl.engine.gradients.normalised import Normalisation, NormalisedConvolution
 from tracinctl.engine.gradients.uses import Affine, ChannelAffine, Convolution, Embedding, Linear, Use
 
-_T = TypeVar("_T")
 _EMBEDDING = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
 _BATCH_NORM = "input running_mean running_var weight bias training momentum eps"
-_PLAIN = (bool, int, str, torch.Size, torch.dtype, torch.device, torch.layout)  # what a tensor's values do not change
 _BAGS = 2  # number of dimensions of row numbers in bags of equal size
 _IMAGES = 4  # number of dimensions of a two-dimensional convolution's weight
 
@@ -33,7 +32,6 @@ class Trace:
         inputs, outputs: inputs and outputs of the uses.
         copied: names of parameters with other uses, which get a copy per item.
         branched: whether the model branched on its data.
-        refolded: whether the run showed that other normalisations are to be folded.
     """
 
     uses: list[Use] = field(default_factory=list)
@@ -41,7 +39,6 @@ class Trace:
     outputs: list[torch.Tensor] = field(default_factory=list)
     copied: set[str] = field(default_factory=set)
     branched: bool = False
-    refolded: bool = False
 
 
 class UseWatch(TorchFunctionMode):
@@ -53,8 +50,7 @@ class UseWatch(TorchFunctionMode):
         anchored: numbers of the uses that need the anchor, because nothing before them is differentiable.
         apart: give the model copies of the outputs, because it changes them in place.
         channels_last: store the outputs of two-dimensional convolutions with the channels last.
-        folds: normalisations to fold into convolutions, by the name of the convolution's weight; None for a convolution
-            whose output has other uses. The watch updates it. Nothing is folded without it.
+        folds: see ``Folding``.
     """
 
     def __init__(
@@ -73,11 +69,7 @@ class UseWatch(TorchFunctionMode):
         self.anchor, self.anchored = anchor, anchored
         self.apart = apart
         self.channels_last = channels_last
-        self.folds = folds
-        # outputs of convolutions as the model gets them, by identity
-        self.convolved: dict[int, tuple[torch.Tensor, Convolution]] = {}
-        # those of folded ones that were not normalised yet
-        self.pending: set[int] = set()
+        self.folding = Folding(folds, parameters)
         self.trace = Trace()
 
     def __torch_function__(
@@ -85,12 +77,13 @@ class UseWatch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is functional.batch_norm:
-            normalised = self._normalised(args, kwargs)
-            return self._result(func, args, kwargs) if normalised is None else normalised
+            a = _arguments(_BATCH_NORM, args, kwargs, training=False, momentum=0.1, eps=1e-5)
+            after = None if a["training"] else self._normalisation(a)
+            if (normalised := self.folding.normalised(a["input"], after)) is not None:
+                return normalised.clone() if self.apart else normalised.view_as(normalised)
+            return self._result(func, args, kwargs)
         result = self._result(func, args, kwargs)
-        if self.convolved and (is_question(func) or not isinstance(result, _PLAIN)):
-            for _, use in _found(self.convolved, args, kwargs):
-                self._unfold(use)
+        self.folding.note(func, result, args, kwargs)
         return result
 
     def _result(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -100,7 +93,7 @@ class UseWatch(TorchFunctionMode):
         if func is torch.Tensor.requires_grad_ and (*args[1:], *kwargs.values()) != (False,):
             # hooks of training require a gradient of the first layer's output, which is not a leaf here and needs none
             return args[0]
-        used = set(_found(self.names, args, kwargs))
+        used = set(entries(self.names, args, kwargs))
         if (call := shaped_by_data(func, args, kwargs)) is not None:
             self.trace.branched = True
             self.trace.copied |= used
@@ -132,42 +125,12 @@ class UseWatch(TorchFunctionMode):
         """The parameter's name, or None."""
         return None if value is None else self.names.get(id(value))
 
-    def _normalised(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
-        """The output of a normalisation that is folded into the convolution before it; None for others."""
-        a = _arguments(_BATCH_NORM, args, kwargs, training=False, momentum=0.1, eps=1e-5)
-        given, use = self.convolved.get(id(a["input"]), (None, None))
-        if given is None or use is None or use.weight is None or self.folds is None:
-            return None
+    def _normalisation(self, a: Mapping[str, Any]) -> Normalisation | None:
+        """The normalisation with these arguments; None if its parameters do not count."""
         weight, bias, mean = self.name(a["weight"]), self.name(a["bias"]), a["running_mean"]
-        if weight is None or bias is None or mean is None or a["training"]:
-            self._unfold(use)
+        if weight is None or bias is None or mean is None:
             return None
-        after = Normalisation(weight, bias, mean, a["running_var"], a["eps"])
-        if use.weight not in self.folds and given.device.type == "cpu":
-            self.folds[use.weight] = after
-            self.trace.refolded = True
-        known = self.folds.get(use.weight)
-        if known is None or not known.is_same(after):
-            self._unfold(use)
-        elif isinstance(use, NormalisedConvolution):
-            self.pending.discard(id(given))
-            return given.clone() if self.apart else given.view_as(given)
-        return None
-
-    def unfold_others(self) -> None:
-        """Never fold a normalisation again that the run left out.
-
-        Nor any of a model that branches on its data, because another branch may leave it out.
-        """
-        for key, (_, use) in self.convolved.items():
-            if key in self.pending or self.trace.branched:
-                self._unfold(use)
-
-    def _unfold(self, use: Convolution) -> None:
-        """Never fold into this convolution, because its output has other uses."""
-        if use.weight is not None and self.folds is not None:
-            self.folds[use.weight] = None
-            self.trace.refolded |= isinstance(use, NormalisedConvolution)
+        return Normalisation(weight, bias, mean, a["running_var"], a["eps"])
 
     def _record(self, use: _FormulaUse) -> torch.Tensor:
         output = use.output()
@@ -176,13 +139,10 @@ class UseWatch(TorchFunctionMode):
         self.trace.uses.append(use.use)
         self.trace.inputs.append(use.inputs)
         self.trace.outputs.append(output)
-        folded = isinstance(use.use, NormalisedConvolution)
         # the normalisation copies the output of a folded one
-        given = output.clone() if self.apart and not folded else output
+        given = output.clone() if self.apart and not isinstance(use.use, NormalisedConvolution) else output
         if isinstance(use.use, Convolution):
-            self.convolved[id(given)] = given, use.use
-        if folded:
-            self.pending.add(id(given))
+            self.folding.record(given, use.use)
         return given
 
 
@@ -212,22 +172,11 @@ def _convolution(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _Formula
     shape, size = tuple(weight.shape), tuple(x.shape[2:])
     named = watch.name(weight), watch.name(a["bias"])
     use = Convolution(*named, shape, size, stride, padding, dilation, a["groups"])
-    if (after := _to_fold(watch, use, a["bias"])) is not None:
-        use, a["weight"], a["bias"] = after.folded(use, weight, a["bias"], watch.parameters)
+    use, a["weight"], a["bias"] = watch.folding.folded(use, weight, a["bias"])
     if watch.channels_last and use.weight is not None and weight.dim() == _IMAGES:
         # `contiguous` keeps a weight with one input channel unchanged, and then the output has channels first
         a["weight"] = torch.empty_like(weight, memory_format=torch.channels_last).copy_(a["weight"])
     return _FormulaUse(use, x, lambda: func(*a.values()))
-
-
-def _to_fold(watch: UseWatch, use: Convolution, bias: torch.Tensor | None) -> Normalisation | None:
-    """The normalisation to fold into a convolution with this bias, or None."""
-    after = (watch.folds or {}).get(use.weight or "")
-    # there is no formula for a bias that is computed or copied per item
-    if after is None or not use.has_many_positions or (use.bias is None) != (bias is None):
-        return None
-    named = {after.weight, after.bias} <= watch.parameters.keys()
-    return after if named and after.is_precise(bias, watch.parameters) else None
 
 
 def _embedding(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
@@ -341,17 +290,6 @@ def _spread(value: Any, count: int) -> tuple[int, ...]:
 
 def _by_channel(x: torch.Tensor) -> list[int]:
     return [1, -1] + [1] * (x.dim() - 2)
-
-
-def _found(by_identity: Mapping[int, _T], args: Any, kwargs: Mapping[str, Any]) -> list[_T]:
-    """The entries of these arguments, also of those in lists and tuples."""
-    found: list[_T] = []
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, (list, tuple)):
-            found += _found(by_identity, value, {})
-        elif id(value) in by_identity:
-            found.append(by_identity[id(value)])
-    return found
 
 
 def _holds_tensor(value: Any) -> bool:
