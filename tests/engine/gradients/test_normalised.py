@@ -205,6 +205,17 @@ def test_nothing_is_folded_in_a_model_that_branches_on_its_data():
     assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_channels_may_be_last_with_a_normalisation_that_does_not_count(affine):
+    torch.manual_seed(0)
+    model = shaken(Model(CASES["images"][0], **pieces(n=nn.BatchNorm2d(4, affine=affine).requires_grad_(False))))
+    items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
+    gradients = ItemGradients(model)
+    gradients.prepare(items)
+    assert way(gradients) == (False, True)
+    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
+
+
 @pytest.mark.parametrize("counted", [True, False])
 def test_normalisations_after_convolutions_of_tokens_are_folded(counted):
     torch.manual_seed(0)

@@ -45,6 +45,7 @@ from tracinctl.errors import ModelError
 ScoreFunction = Callable[[Any, Any], Any]
 
 _RUNS = 6  # a run may show that it needs more copies or anchors, or that normalisations can or cannot be folded
+_ALONE = operator.methodcaller("unsqueeze", 0)
 _APART = 8192  # gradients of parameters with fewer entries share one matrix
 
 
@@ -197,8 +198,7 @@ class BatchedGradients:
                     self.uses = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
                     self.branches |= trace.branched
                     self.bytes_per_item = sum(t.element_size() * t[0].numel() for t in (*ins, *outs))
-                    keys = [*range(len(outs)), *copies]
-                    by_key = dict(zip(keys, slopes, strict=True))
+                    by_key = dict(zip([*range(len(outs)), *copies], slopes, strict=True))
                     return _Run(trace, [x.detach() for x in ins], by_key, scores.detach())
             self._copied |= trace.copied
             self._anchored |= bare
@@ -221,7 +221,7 @@ class BatchedGradients:
         watch = UseWatch(parameters, anchor, self._anchored, **more)
         watches.append(watch)
         with watch:
-            score = torch.func.functional_call(self._scored, state, (of_each(_alone, item),), tie_weights=False)
+            score = torch.func.functional_call(self._scored, state, (of_each(_ALONE, item),), tie_weights=False)
         watch.folding.finish(branched=watch.trace.branched)
         return score, watch.trace.inputs, watch.trace.outputs
 
@@ -302,9 +302,8 @@ class BatchedGradients:
         forms: dict[str, Form] = {}
         for use in [] if trace.branched else trace.uses:
             if use.weight is not None:
-                earlier, form = forms.get(use.weight), use.form
-                if earlier is not None:
-                    form = _of_both(earlier, form)
+                earlier = forms.get(use.weight)
+                form = use.form if earlier is None else _of_both(earlier, use.form)
                 forms[use.weight] = (
                     form if self._projection is None else self._projection.form(form, self._shapes[use.weight])
                 )
@@ -350,8 +349,7 @@ def _common(a: Form, b: Form) -> Form:
 def _spread_out(part: torch.Tensor, form: Form, shape: torch.Size) -> torch.Tensor:
     if not isinstance(form, Taps):
         return part
-    spread = part.new_zeros(shape)
-    place = spread
+    place = spread = part.new_zeros(shape)
     for d, (first, end) in enumerate(form.ranges):
         place = place.narrow(2 + d, first, end - first)
     place.copy_(part.reshape(place.shape))
@@ -371,10 +369,9 @@ class _ScoredModel(torch.nn.Module):
 
 def _places(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """The parameter at each place, once per module that has it; a module may also be in several places."""
-    modules = model.named_modules()
     return {
         f"{name}.{key}".removeprefix("."): p
-        for name, module in modules
+        for name, module in model.named_modules()
         for key, p in module.named_parameters(recurse=False, remove_duplicate=False)
     }
 
@@ -393,10 +390,6 @@ def _together(
 
 def _count(inputs: Any) -> int:
     return len(next(iter(inputs.values()))) if isinstance(inputs, Mapping) else len(inputs)
-
-
-def _alone(value: torch.Tensor) -> torch.Tensor:
-    return value.unsqueeze(0)
 
 
 def _differentiable(inputs: torch.Tensor) -> torch.Tensor:

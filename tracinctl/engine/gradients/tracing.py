@@ -102,7 +102,7 @@ class UseWatch(TorchFunctionMode):
             attended = fused_attention(args, kwargs)
             return func(*args, **kwargs) if attended is None else attended
         if not used:
-            return _look_up(*args, **kwargs) if func is functional.embedding else func(*args, **kwargs)
+            return _UNCOUNTED.get(func, func)(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
             with self:
                 return _attend(*args, **kwargs)
@@ -221,15 +221,26 @@ def _bags(args: Any, kwargs: Any) -> Callable[[], torch.Tensor] | None:
 
 def _batch_norm(watch: UseWatch, _func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
     a = _arguments(_BATCH_NORM, args, kwargs, training=False, momentum=0.1, eps=1e-5)
-    x, weight, bias, mean = a["input"], a["weight"], a["bias"], a["running_mean"]
+    weight, bias, mean = a["weight"], a["bias"], a["running_mean"]
     if weight is None or bias is None or mean is None or a["training"]:
         return None
-    # in eval mode this is one product and one sum per channel
+    use = ChannelAffine(watch.name(weight), watch.name(bias), mean, torch.rsqrt(a["running_var"] + a["eps"]))
+    return _FormulaUse(use, a["input"], lambda: _normalise(*args, **kwargs))
+
+
+def _normalise(*args: Any, **kwargs: Any) -> torch.Tensor:
+    """``functional.batch_norm``; in eval mode, one product and one sum per channel.
+
+    Under torch.vmap, torch's own gradient of a single image with the channels last is wrong.
+    """
+    a = _arguments(_BATCH_NORM, args, kwargs, training=False, momentum=0.1, eps=1e-5)
+    x, weight, bias, mean = a["input"], a["weight"], a["bias"], a["running_mean"]
+    if mean is None or a["training"] or x.dtype != mean.dtype:
+        return functional.batch_norm(*args, **kwargs)
     rate = torch.rsqrt(a["running_var"] + a["eps"])
-    scale = weight * rate
-    shape = _by_channel(x)
-    use = ChannelAffine(watch.name(weight), watch.name(bias), mean, rate)
-    return _FormulaUse(use, x, lambda: torch.addcmul((bias - mean * scale).view(shape), x, scale.view(shape)))
+    scale = rate if weight is None else weight * rate
+    shift = -mean * scale if bias is None else bias - mean * scale
+    return torch.addcmul(shift.view(_by_channel(x)), x, scale.view(_by_channel(x)))
 
 
 def _layer_norm(watch: UseWatch, func: Any, args: Any, kwargs: Any) -> _FormulaUse | None:
@@ -262,6 +273,13 @@ _READERS: dict[Any, Callable[[UseWatch, Any, Any, Any], _FormulaUse | None]] = {
     functional.batch_norm: _batch_norm,
     functional.layer_norm: _layer_norm,
     functional.group_norm: _group_norm,
+}
+
+
+# layers without counted parameters
+_UNCOUNTED: dict[Any, Callable[..., torch.Tensor]] = {
+    functional.embedding: _look_up,
+    functional.batch_norm: _normalise,
 }
 
 
