@@ -42,7 +42,7 @@ class Size:
 SIZES = (
     Size("the users' size", 37, 17, 6, 47),
     Size("a larger size", 120, 40, 12, 188),
-    Size("a minute or more", 120, 40, 48, 188),
+    Size("a minute or more", 120, 40, 64, 188),
 )
 TINY = (Size("tiny", 6, 4, 2, 8),)
 
