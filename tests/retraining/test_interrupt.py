@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from command_line import CommandLine
 from places import ROOT
 from wav_trees import retrainable
 
-from tracinctl.retraining.workers import train_in_workers
+from tracinctl.retraining.workers import _BEGIN, train_in_workers
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 
@@ -119,6 +120,17 @@ def test_ctrl_c_before_a_process_is_fed_ends_it(monkeypatch):
         train_in_workers(None, [{"key": None}], 2, lambda *_: None, lambda *_: None)
     assert len(started) == 2
     assert all(process.poll() is not None and process.stdin.closed and process.stdout.closed for process in started)
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2], ids=["nothing", "half of the path", "the path and half of the trainer"])
+def test_a_new_process_ends_silently_if_its_parent_is_gone(sent):
+    path = pickle.dumps(sys.path)
+    content = (b"", path[:-3], path + pickle.dumps(list(range(1000)))[:-3])[sent]
+    run = subprocess.run(
+        [sys.executable, "-c", _BEGIN], input=content, capture_output=True, check=False, start_new_session=True
+    )
+    assert run.returncode in (0, -signal.SIGKILL)
+    assert run.stdout == run.stderr == b""
 
 
 def test_new_processes_end_silently(project):

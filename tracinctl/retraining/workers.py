@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from queue import SimpleQueue
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NoReturn
 
 from tracinctl.errors import ProcessLostError
 from tracinctl.retraining.trainer import KEPT, Trained, Trainer, Training
@@ -26,7 +26,10 @@ from tracinctl.training.threads import one_thread
 
 _BEGIN: Final = """
 import sys, pickle
-sys.path[:] = pickle.load(sys.stdin.buffer)
+try:
+    sys.path[:] = pickle.load(sys.stdin.buffer)
+except (OSError, EOFError, pickle.UnpicklingError):  # the parent ended
+    sys.exit()
 from tracinctl.retraining.workers import work
 work()
 """
@@ -124,7 +127,7 @@ def work() -> None:
     requests = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # keep the user's prints out of the answers
-        trainer: Trainer = pickle.load(requests)  # noqa: S301 - from the parent that started this process
+        trainer: Trainer = _load(requests)
         batches: SimpleQueue[list[Training]] = SimpleQueue()
         threading.Thread(target=_receive, args=(requests, batches), daemon=True).start()
         while True:
@@ -133,13 +136,18 @@ def work() -> None:
 
 def _receive(requests: BinaryIO, batches: SimpleQueue[list[Training]]) -> None:
     while True:
-        try:
-            batches.put(pickle.load(requests))  # noqa: S301 - from the parent that started this process
-        except (OSError, EOFError):
-            _end_own_group()
+        batches.put(_load(requests))
 
 
-def _end_own_group() -> None:
+def _load(requests: BinaryIO) -> Any:
+    """The next object from the parent; this process ends if the parent ended, even in the middle of the object."""
+    try:
+        return pickle.load(requests)  # noqa: S301 - from the parent that started this process
+    except (OSError, EOFError, pickle.UnpicklingError):
+        _end_own_group()
+
+
+def _end_own_group() -> NoReturn:
     if os.name == "posix" and os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(0)
