@@ -277,7 +277,7 @@ def bergson(work: Work, part: str, dim: int) -> Scores:
         model=encoder,
         target_modules=chosen,
         data=Dataset.from_dict({"length": [TOKENS] * count}),
-        cfg=IndexConfig(run_path=tempfile.mkdtemp(), projection_dim=side or 0),
+        cfg=IndexConfig(run_path=str(work.path.parent / "bergson"), projection_dim=side or 0),
         processor=GradientProcessor(projection_dim=side, include_bias=side is None),
     )
     inputs = {name: torch.cat([samples.inputs[name] for samples in both]) for name in both[0].inputs}

@@ -42,6 +42,19 @@ def products(gradients, items):
     return torch.from_numpy(inner_products(rows, rows, 1 << 20))
 
 
+def prepared(model, items):
+    """Gradients of the model that are exact in blocks of these items."""
+    gradients = ItemGradients(model)
+    gradients.prepare(items)
+    assert gradients._ways
+    assert_exact(gradients, model, items)
+    return gradients
+
+
+def assert_exact(gradients, model, items):
+    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
+
+
 def folded(gradients: ItemGradients) -> int:
     return sum(isinstance(use, NormalisedConvolution) for use in gradients._ways[0].uses[0])
 
@@ -130,6 +143,7 @@ CASES = {
     "a use in a list": (lambda m, x: mean(torch.cat([m.n(z := m.a(x)), z], 1).tanh()), pieces, 0),
     "a hook": (hooked, pieces, 0),
     "changed in place before it": (changed_before, pieces, 0),
+    "changed in place after both": (changed_after, pieces, 0),
     "without parameters": (lambda m, x: mean(m.n(m.a(x)).tanh()), lambda: pieces(n=nn.BatchNorm2d(4, affine=False)), 0),
     "another normalisation": (lambda m, x: mean(m.n(m.a(x)).tanh()), lambda: pieces(n=nn.GroupNorm(2, 4)), 0),
     "something between": (lambda m, x: mean(m.n(m.a(x).tanh()).tanh()), pieces, 0),
@@ -169,13 +183,11 @@ def test_gradients_equal_those_of_plain_autograd(name):
     torch.manual_seed(0)
     model = shaken(Model(forward, **parts()))
     items = torch.randn(5, 2, 20, 12, dtype=torch.float64)
-    gradients = ItemGradients(model)
-    gradients.prepare(items)
+    gradients = prepared(model, items)
     unfolding = ItemGradients(model)
     for one in unfolding._ways:
         one._folds = None
     unfolding.prepare(items)
-    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
     assert folded(gradients) == number
     assert way(gradients) == way(unfolding), "folding takes no faster way away"
 
@@ -198,11 +210,8 @@ def test_nothing_is_folded_in_a_model_that_branches_on_its_data():
     torch.manual_seed(0)
     model = shaken(Model(lambda m, x: mean((m.n(m.a(x)) if x.sum() > 0 else m.n(m.a(-x))).tanh()), **pieces()))
     items = torch.randn(6, 2, 20, 12, dtype=torch.float64)
-    gradients = ItemGradients(model)
-    gradients.prepare(items)
-    assert gradients._ways
+    gradients = prepared(model, items)
     assert folded(gradients) == 0
-    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -210,10 +219,8 @@ def test_channels_may_be_last_with_a_normalisation_that_does_not_count(affine):
     torch.manual_seed(0)
     model = shaken(Model(CASES["images"][0], **pieces(n=nn.BatchNorm2d(4, affine=affine).requires_grad_(False))))
     items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
-    gradients = ItemGradients(model)
-    gradients.prepare(items)
+    gradients = prepared(model, items)
     assert way(gradients) == (False, True)
-    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
 
 
 @pytest.mark.parametrize("counted", [True, False])
@@ -228,10 +235,8 @@ def test_normalisations_after_convolutions_of_tokens_are_folded(counted):
         k=nn.BatchNorm1d(3),
     )
     model, items = shaken(model), torch.randint(0, 9, (5, 60))
-    gradients = ItemGradients(model)
-    gradients.prepare(items)
+    gradients = prepared(model, items)
     assert folded(gradients) == 2
-    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")
@@ -240,11 +245,8 @@ def test_nothing_is_folded_if_a_use_is_hidden():
     joined = torch.jit.script(together)
     model = shaken(Model(lambda m, x: mean(joined(z := m.a(x), m.n(z))), **pieces()))
     items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
-    gradients = ItemGradients(model)
-    gradients.prepare(items)
-    assert gradients._ways
+    gradients = prepared(model, items)
     assert folded(gradients) == 0
-    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
 
 
 @pytest.mark.parametrize("new", ["values", "tensors", "a mean far away"])
@@ -252,8 +254,7 @@ def test_statistics_of_a_later_checkpoint_count(new):
     torch.manual_seed(0)
     model = shaken(Model(CASES["images"][0], **pieces()))
     items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
-    gradients = ItemGradients(model)
-    gradients.prepare(items)
+    gradients = prepared(model, items)
     assert folded(gradients) == 1
     if new == "values":
         shaken(model)
@@ -263,7 +264,7 @@ def test_statistics_of_a_later_checkpoint_count(new):
     else:
         model.n.running_mean.fill_(100.0)
     gradients.prepare_in_passing()
-    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
+    assert_exact(gradients, model, items)
     assert folded(gradients) == (new == "values")
 
 
@@ -297,12 +298,11 @@ def test_a_later_checkpoint_may_leave_a_normalisation_out():
     model = shaken(Model(lambda m, x: mean((m.n(m.a(x)) if m.n.on else m.a(x)).tanh()), **pieces()))
     model.n.on = True
     items = torch.randn(3, 2, 20, 12, dtype=torch.float64)
-    gradients = ItemGradients(model)
-    gradients.prepare(items)
+    gradients = prepared(model, items)
     assert folded(gradients) == 1
     model.n.on = False
     gradients.prepare_in_passing()
-    assert torch.allclose(products(gradients, items), plain(model, items), rtol=1e-11)
+    assert_exact(gradients, model, items)
 
 
 @pytest.mark.parametrize("layers", [["a.*"], ["n.*"], ["a.weight", "n.weight"]])

@@ -12,13 +12,21 @@ from tracinctl.engine.gradients.normalised import Normalisation, NormalisedConvo
 from tracinctl.engine.gradients.uses import Convolution
 
 _T = TypeVar("_T")
-_PLAIN = (bool, int, str, torch.Size, torch.dtype, torch.device, torch.layout)  # what a tensor's values do not change
+_PLAIN = (
+    bool,
+    int,
+    str,
+    torch.Size,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+)  # results that do not depend on a tensor's values
 
 
 class Folding:
     """The normalisations that one run folds, and what it shows about them.
 
-    A normalisation can be folded if it is the only use of a convolution's output. The run before shows whether it is.
+    A normalisation can be folded if it is the only use of a convolution's output. A run shows this for the next one.
 
     Args:
         known: normalisations to fold, by the name of the convolution's weight; None for a convolution whose output has
@@ -26,7 +34,7 @@ class Folding:
         parameters: the parameters' tensors by name.
 
     Attributes:
-        changed: whether the run showed that others are to be folded, so that it must be repeated.
+        changed: whether the run showed that other normalisations must be folded, so that it must be repeated.
     """
 
     def __init__(self, known: dict[str, Normalisation | None] | None, parameters: Mapping[str, torch.Tensor]) -> None:
@@ -40,7 +48,7 @@ class Folding:
     def folded(
         self, use: Convolution, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> tuple[Convolution, torch.Tensor, torch.Tensor | None]:
-        """The convolution together with its normalisation, or unchanged: the use, the weight and the bias."""
+        """The use, the weight and the bias of the convolution with its normalisation folded, or unchanged."""
         after = (self.known or {}).get(use.weight or "")
         # there is no formula for a bias that is computed or copied per item
         if after is None or not use.has_many_positions or (use.bias is None) != (bias is None):
@@ -56,7 +64,7 @@ class Folding:
             self._pending.add(id(output))
 
     def normalised(self, inputs: torch.Tensor, after: Normalisation | None) -> torch.Tensor | None:
-        """The normalised ``inputs`` if the normalisation is folded already, which are the same; else None.
+        """The normalised ``inputs``, if a convolution that the normalisation is folded into computed them; else None.
 
         ``after`` is the normalisation; None for one that cannot be folded.
         """

@@ -64,7 +64,6 @@ class UseWatch(TorchFunctionMode):
         folds: dict[str, Normalisation | None] | None = None,
     ) -> None:
         super().__init__()
-        self.parameters = parameters
         self.names = {id(p): name for name, p in parameters.items()}
         self.anchor, self.anchored = anchor, anchored
         self.apart = apart
